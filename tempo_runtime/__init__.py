@@ -1,0 +1,108 @@
+"""Pipelines of models, from a notebook to production.
+
+MLServer imports this module again each time it looks up `tempo_runtime.TempoPipelineRuntime`, so it
+holds names only, and each is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tempo_runtime.artifact import load, save
+    from tempo_runtime.authoring import (
+        Model,
+        ModelFramework,
+        PipelineModels,
+        loadmethod,
+        model,
+        pipeline,
+        predictmethod,
+    )
+    from tempo_runtime.errors import (
+        ArtifactDamaged,
+        ArtifactError,
+        ArtifactIncompatible,
+        ArtifactMissing,
+        AuthoringError,
+        ChildError,
+        ChildFailed,
+        ChildNotFound,
+        ChildUnavailable,
+        DeadlineExceeded,
+        PayloadError,
+        PipelineFailed,
+        SettingsError,
+        TempoError,
+    )
+    from tempo_runtime.runtime import TempoPipelineRuntime
+
+_HOMES = {
+    "artifact": ("load", "save"),
+    "authoring": (
+        "Model",
+        "ModelFramework",
+        "PipelineModels",
+        "loadmethod",
+        "model",
+        "pipeline",
+        "predictmethod",
+    ),
+    "errors": (
+        "ArtifactDamaged",
+        "ArtifactError",
+        "ArtifactIncompatible",
+        "ArtifactMissing",
+        "AuthoringError",
+        "ChildError",
+        "ChildFailed",
+        "ChildNotFound",
+        "ChildUnavailable",
+        "DeadlineExceeded",
+        "PayloadError",
+        "PipelineFailed",
+        "SettingsError",
+        "TempoError",
+    ),
+    "runtime": ("TempoPipelineRuntime",),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__version__ = "0.1.0"
+__all__ = [
+    "ArtifactDamaged",
+    "ArtifactError",
+    "ArtifactIncompatible",
+    "ArtifactMissing",
+    "AuthoringError",
+    "ChildError",
+    "ChildFailed",
+    "ChildNotFound",
+    "ChildUnavailable",
+    "DeadlineExceeded",
+    "Model",
+    "ModelFramework",
+    "PayloadError",
+    "PipelineFailed",
+    "PipelineModels",
+    "SettingsError",
+    "TempoError",
+    "TempoPipelineRuntime",
+    "load",
+    "loadmethod",
+    "model",
+    "pipeline",
+    "predictmethod",
+    "save",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

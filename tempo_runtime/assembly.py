@@ -1,0 +1,171 @@
+"""Puts a pipeline together: chooses the way to each child, builds the instance, makes it run."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tempo_runtime import artifact
+from tempo_runtime.authoring import Model, Pipeline
+from tempo_runtime.children import http
+from tempo_runtime.children.base import Transport
+from tempo_runtime.children.child import Child, Children
+from tempo_runtime.children.in_process import PipelineTransport, RuntimeTransport
+from tempo_runtime.errors import SettingsError
+from tempo_runtime.portal import Portal, background
+from tempo_runtime.runner import Runner
+from tempo_runtime.settings import ENV_PREFIX, ChildSettings, PipelineSettings
+
+if TYPE_CHECKING:
+    import httpx
+
+_DEFAULT_PORT = "8080"  # MLServer's
+
+
+class Service:
+    """A pipeline that can be called: loaded, its children connected.
+
+    Everything here blocks, and is done in a thread; no child is called.
+
+    Args:
+        pipeline: What to serve.
+        settings: How to reach its children, and how to run it.
+        portal: The loop that clients and async code live on.
+        folder: Its artefact; relative paths of children start there.
+        inside: Names of the pipelines this one is a child of, outermost first.
+
+    Raises:
+        SettingsError: If nothing says where a child is, or pipelines call each other in a circle.
+        ChildUnavailable: If a child that is to run in this process cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        settings: PipelineSettings,
+        portal: Portal,
+        folder: str = "",
+        inside: Sequence[str] = (),
+    ) -> None:
+        self._settings = settings
+        self._children = _Connector(settings, portal, folder, [*inside, pipeline.details.name])
+        instance = pipeline.build(self._children.connect(pipeline), folder)
+        load = pipeline.load_of(instance)
+        loading = load() if load is not None else None
+        if inspect.iscoroutine(loading):
+            portal.run(loading)
+        self.runner = Runner(
+            pipeline,
+            instance,
+            portal,
+            seed=settings.seed,
+            max_concurrency=settings.max_concurrency,
+        )
+
+    async def close(self) -> None:
+        """Lets running requests finish, within `drain_timeout`, and frees everything."""
+        await self.runner.close(self._settings.drain_timeout)
+        await self._children.close()
+
+
+def local_children(pipeline: Pipeline) -> Children:
+    """The children of a pipeline that is called without a server."""
+    return _Connector(PipelineSettings.read(), background()).connect(pipeline)
+
+
+def local_model(model: Model) -> Child:
+    """A model that is called without a server."""
+    return _Connector(PipelineSettings(), background()).child(model.details.name, model)
+
+
+class _Connector:
+    """Connects the children of one pipeline."""
+
+    def __init__(
+        self,
+        settings: PipelineSettings,
+        portal: Portal,
+        folder: str = "",
+        inside: Sequence[str] = (),
+    ) -> None:
+        self._settings = settings
+        self._portal = portal
+        self._folder = folder
+        self._inside = inside
+        self._client: httpx.AsyncClient | None = None
+        self._children: list[Child] = []
+        self._nested: list[Service] = []
+
+    def connect(self, pipeline: Pipeline) -> Children:
+        awaitable = pipeline.is_async
+        models = pipeline.declared.items()
+        return Children({alias: self.child(alias, model, awaitable) for alias, model in models})
+
+    def child(self, alias: str, model: Model, awaitable: bool = False) -> Child:
+        settings = self._settings.child(alias)
+        transport = self._transport(alias, model, settings)
+        child = Child(model.details, transport, output=settings.output, awaitable=awaitable)
+        self._children.append(child)
+        return child
+
+    async def close(self) -> None:
+        for child in self._children:
+            await child.close()
+        for service in self._nested:
+            await service.close()
+        if self._client is not None:
+            await self._portal.arun(self._client.aclose())
+
+    def _transport(self, alias: str, model: Model, settings: ChildSettings) -> Transport:
+        kind = settings.transport or ("http" if settings.url else "in_process")
+        if kind == "grpc":
+            raise SettingsError(f"child {alias!r}: transport grpc is not there yet; use http")
+        if kind == "http":
+            return self._http(model, settings)
+        if isinstance(model, Pipeline) and settings.uri is None:
+            return self._pipeline(model, model.details.local_folder or "", self._settings)
+        return self._from_folder(alias, model, settings)
+
+    def _http(self, model: Model, settings: ChildSettings) -> Transport:
+        if self._client is None:
+            self._client = http.client(self._settings.connect_timeout)
+        return http.HttpTransport(
+            self._client,
+            self._portal,
+            url=settings.url or _this_server(),
+            model=settings.model or model.details.name,
+            version=settings.version,
+            timeout=settings.timeout,
+        )
+
+    def _from_folder(self, alias: str, model: Model, settings: ChildSettings) -> Transport:
+        details = model.details
+        named = settings.uri or details.local_folder
+        folder = os.path.normpath(os.path.join(self._folder, named)) if named else None
+        if folder is None or not os.path.exists(folder):
+            variable = f"{ENV_PREFIX}MODELS__{alias.upper()}__"
+            raise SettingsError(
+                f"nothing says where child {alias!r} ({details.name}) is: "
+                + (f"its folder {folder} is not here" if folder else "it has no folder")
+                + f"; set {variable}URL to its server, or {variable}URI to its folder"
+            )
+        if details.served_by_us and settings.implementation is None:
+            pipeline, extra = artifact.open_folder(folder)
+            return self._pipeline(pipeline, folder, PipelineSettings.read(extra))
+        return RuntimeTransport(details, folder, settings.implementation, self._portal)
+
+    def _pipeline(self, pipeline: Pipeline, folder: str, settings: PipelineSettings) -> Transport:
+        name = pipeline.details.name
+        if name in self._inside:
+            circle = " -> ".join([*self._inside, name])
+            raise SettingsError(f"pipelines call each other in a circle: {circle}")
+        service = Service(pipeline, settings, self._portal, folder, self._inside)
+        self._nested.append(service)
+        return PipelineTransport(service.runner)
+
+
+def _this_server() -> str:
+    """Where a sibling is: the server this process is."""
+    return f"http://127.0.0.1:{os.environ.get('MLSERVER_HTTP_PORT', _DEFAULT_PORT)}"

@@ -1,0 +1,28 @@
+"""What every transport does."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from tempo_runtime.wire import Request, Response
+
+
+class Transport(Protocol):
+    """A way to a child. Each call is given its deadline and headers by `context.current()`."""
+
+    async def infer(self, request: Request) -> Response:
+        """Calls the child from a coroutine.
+
+        Raises:
+            ChildError: If it gives no usable answer.
+            DeadlineExceeded: If the request's time is spent first.
+        """
+        ...
+
+    def infer_blocking(self, request: Request) -> Response:
+        """Calls the child from a thread that has no event loop; raises as `infer` does."""
+        ...
+
+    async def close(self) -> None:
+        """Frees what the transport holds. Safe to call twice."""
+        ...

@@ -1,0 +1,113 @@
+"""A child, as a pipeline's code sees it: something to call with values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from tempo_runtime import context
+from tempo_runtime.binding import decode_results, encode_arguments
+from tempo_runtime.children.base import Transport
+from tempo_runtime.details import ModelDetails
+from tempo_runtime.errors import ChildFailed, PayloadError
+from tempo_runtime.wire import Request, Response
+
+
+class Child:
+    """One child of a pipeline.
+
+    In a sync pipeline calling it gives the answer; in an async one, something to await.
+
+    Args:
+        details: The model it is.
+        transport: The way to it.
+        output: Output to ask for; None for the model's default.
+        awaitable: Whether calls are awaited.
+    """
+
+    def __init__(
+        self,
+        details: ModelDetails,
+        transport: Transport,
+        *,
+        output: str | None = None,
+        awaitable: bool = False,
+    ) -> None:
+        self.details = details
+        self._transport = transport
+        self._outputs = [output] if output else []
+        self._awaitable = awaitable
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Calls the child.
+
+        Args:
+            args: Its inputs, in order.
+            kwargs: Its inputs, by name.
+
+        Returns:
+            Its output: one value, or a dict by name where it has several.
+
+        Raises:
+            PayloadError: If a value cannot travel.
+            ChildError: If it gives no usable answer.
+            DeadlineExceeded: If the request's time is spent.
+        """
+        context.current().remaining()
+        request = Request(encode_arguments(self.details.signature, args, kwargs), self._outputs)
+        if self._awaitable:
+            return self._answer(request)
+        return self._decode(self._transport.infer_blocking(request))
+
+    async def close(self) -> None:
+        """Frees what the transport holds."""
+        await self._transport.close()
+
+    async def _answer(self, request: Request) -> Any:
+        return self._decode(await self._transport.infer(request))
+
+    def _decode(self, response: Response) -> Any:
+        try:
+            value = decode_results(self.details.signature, response.tensors, response.content_type)
+        except PayloadError as error:
+            raise ChildFailed(
+                f"child {self.details.name!r} gave an answer that cannot be used: {error}",
+                model=self.details.name,
+            ) from error
+        # Our own server writes shapes as they are; MLServer's runtimes make every rank at least two.
+        return value if self.details.served_by_us else _squeezed(value)
+
+    def __repr__(self) -> str:
+        return f"<Child {self.details.name!r} over {type(self._transport).__name__}>"
+
+
+class Children:
+    """The children of a pipeline, by the names it calls them by."""
+
+    def __init__(self, children: dict[str, Child]) -> None:
+        self._children = children
+
+    def __getattr__(self, alias: str) -> Child:
+        if alias.startswith("_") or alias not in self._children:
+            known = ", ".join(vars(self).get("_children", {})) or "none"
+            raise AttributeError(f"the pipeline has no model {alias!r}; it has {known}")
+        return self._children[alias]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._children)
+
+    def __len__(self) -> int:
+        return len(self._children)
+
+
+def _squeezed(value: Any) -> Any:
+    """Makes `(N, 1)` the `(N,)` it was before MLServer's codec."""
+    if isinstance(value, np.ndarray) and value.ndim == 2 and value.shape[1] == 1:
+        return value[:, 0]
+    if isinstance(value, dict):
+        return {name: _squeezed(part) for name, part in value.items()}
+    if isinstance(value, tuple):
+        return tuple(_squeezed(part) for part in value)
+    return value

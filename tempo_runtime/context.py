@@ -1,0 +1,88 @@
+"""What belongs to the request being served: its deadline, and the headers that travel on.
+
+Context variables, so that each request has its own in coroutines and in the threads they start.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+from tempo_runtime.errors import DeadlineExceeded
+
+# Everything else stays: `host` and the entity headers describe another request, and Seldon's
+# routing headers (`seldon-model`) would send the child's call back to this pipeline.
+_TRAVELS = ("x-request-id", "traceparent", "tracestate", "baggage")
+_TRAVELS_PREFIX = "x-b3-"
+
+
+@dataclass(frozen=True)
+class RequestContext:
+    """One request's budget and headers.
+
+    Attributes:
+        deadline: When its time is spent, on `time.monotonic`'s clock; None for never.
+        budget: Seconds it was given, for messages.
+        headers: Headers that go with each child call.
+    """
+
+    deadline: float | None = None
+    budget: float | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def remaining(self) -> float | None:
+        """Seconds left; None when there is no deadline.
+
+        Raises:
+            DeadlineExceeded: If none are.
+        """
+        if self.deadline is None:
+            return None
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise self.exceeded()
+        return left
+
+    def exceeded(self) -> DeadlineExceeded:
+        """The error for a request whose time is spent."""
+        return DeadlineExceeded(
+            f"the request's {self.budget:g} s are spent; give it more with the setting `timeout` or "
+            "the request parameter `tempo_timeout`, or ask for less"
+        )
+
+
+_NO_REQUEST = RequestContext()
+_current: ContextVar[RequestContext] = ContextVar("tempo_request", default=_NO_REQUEST)
+
+
+def current() -> RequestContext:
+    """The request being served; one without a deadline outside a server."""
+    return _current.get()
+
+
+@contextmanager
+def serving(budget: float | None, headers: Mapping[str, str]) -> Iterator[RequestContext]:
+    """Makes a request the current one.
+
+    Args:
+        budget: Seconds it may take. Inside another request, what that has left is the limit.
+        headers: Its headers; those that may travel are kept.
+    """
+    outer = _current.get()
+    deadline = None if budget is None else time.monotonic() + budget
+    if outer.deadline is not None and (deadline is None or outer.deadline < deadline):
+        deadline, budget = outer.deadline, outer.budget
+    kept = dict(outer.headers) | {
+        name.lower(): value
+        for name, value in headers.items()
+        if name.lower() in _TRAVELS or name.lower().startswith(_TRAVELS_PREFIX)
+    }
+    context = RequestContext(deadline, budget, kept)
+    token = _current.set(context)
+    try:
+        yield context
+    finally:
+        _current.reset(token)

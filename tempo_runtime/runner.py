@@ -1,0 +1,203 @@
+"""Runs a pipeline's predict method: off the loop, within its time, on an instance of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import traceback
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing, contextmanager
+from contextvars import ContextVar, copy_context
+from typing import Any, TypeVar
+
+import anyio
+
+from tempo_runtime import context
+from tempo_runtime.authoring import Pipeline
+from tempo_runtime.errors import PipelineFailed, TempoError
+from tempo_runtime.explain import isolation, randomness
+from tempo_runtime.portal import Portal
+
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
+_END = object()
+_request_seed: ContextVar[int | None] = ContextVar("tempo_seed", default=None)
+
+
+@contextmanager
+def seeded(seed: int | None) -> Iterator[None]:
+    """Gives the current request a seed of its own."""
+    token = _request_seed.set(seed)
+    try:
+        yield
+    finally:
+        _request_seed.reset(token)
+
+
+class Runner:
+    """One loaded pipeline, ready to be called by many requests at once.
+
+    Args:
+        pipeline: What was loaded.
+        instance: The object to call.
+        portal: The loop that async code runs on.
+        seed: Seed of each request that brings none; None for an explainer's own, if any.
+        max_concurrency: Requests a sync pipeline works on at once.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        instance: Any,
+        portal: Portal,
+        *,
+        seed: int | None = None,
+        max_concurrency: int = 16,
+    ) -> None:
+        self.pipeline = pipeline
+        self._portal = portal
+        self._fresh = isolation.per_request(instance)
+        self._seed = isolation.declared_seed(instance) if seed is None else seed
+        self._async = pipeline.is_async
+        self._streams = pipeline.signature.streams
+        self._running = 0
+        self._idle = asyncio.Event()
+        self._pool = ThreadPoolExecutor(max_concurrency, f"tempo-{pipeline.details.name}")
+
+    async def run(self, arguments: dict[str, Any]) -> Any:
+        """Answers one request; a stream's answer is its last item.
+
+        Raises:
+            DeadlineExceeded: If the time is up; a sync pipeline stops at its next child call.
+            TempoError: Whatever the pipeline, or a child, failed with.
+        """
+        with self._counted():
+            if self._async:
+                return await self._portal.arun(self._run_async(arguments))
+            return await self._in_thread(self.run_blocking, arguments)
+
+    def run_blocking(self, arguments: dict[str, Any]) -> Any:
+        """Answers one request in this thread; raises as `run` does."""
+        if self._async:
+            return self._portal.run(self._run_async(arguments))
+        with self._request() as predict:
+            result = predict(**arguments)
+            return _last(result) if self._streams else result
+
+    async def stream(self, arguments: dict[str, Any]) -> AsyncGenerator[Any, None]:
+        """Answers one request item by item; raises as `run` does."""
+        if not self._streams:
+            yield await self.run(arguments)
+            return
+        items = self._stream_async(arguments) if self._async else self._stream_sync(arguments)
+        with self._counted():
+            async with aclosing(items):
+                async for item in items:
+                    yield item
+
+    async def close(self, timeout: float) -> None:
+        """Waits for the requests that are running, then frees the threads."""
+        with anyio.move_on_after(timeout):
+            while self._running:
+                self._idle.clear()
+                await self._idle.wait()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _run_async(self, arguments: dict[str, Any]) -> Any:
+        with self._request() as predict:
+            result = predict(**arguments)
+            return await _within_time(_alast(result) if self._streams else result)
+
+    async def _stream_async(self, arguments: dict[str, Any]) -> AsyncGenerator[Any, None]:
+        with self._request() as predict:
+            async with aclosing(predict(**arguments)) as iterator:
+                while (item := await _within_time(anext(iterator, _END))) is not _END:
+                    yield item
+
+    async def _stream_sync(self, arguments: dict[str, Any]) -> AsyncGenerator[Any, None]:
+        # Every step runs in one context: a generator sees the same request from first to last.
+        run = copy_context().run
+        iterator = self._iterate(arguments)
+        try:
+            while (item := await self._in_thread(run, next, iterator, _END)) is not _END:
+                yield item
+        finally:
+            self._pool.submit(run, iterator.close)
+
+    def _iterate(self, arguments: dict[str, Any]) -> Any:
+        with self._request() as predict:
+            yield from predict(**arguments)
+
+    async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
+        loop = asyncio.get_running_loop()
+        run = copy_context().run
+        return await _within_time(loop.run_in_executor(self._pool, run, function, *arguments))
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        self._running += 1
+        try:
+            yield
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._idle.set()
+
+    @contextmanager
+    def _request(self) -> Iterator[Callable[..., Any]]:
+        seed = _request_seed.get()
+        try:
+            with randomness.stream(self._seed if seed is None else seed):
+                yield self.pipeline.predict_of(self._fresh())
+        except TempoError:
+            raise
+        except Exception as error:
+            if _is_mlserver_error(error):
+                raise
+            raise self._explained(error) from None
+
+    def _explained(self, error: Exception) -> TempoError:
+        cause = error.__cause__
+        while cause is not None:
+            # alibi, for one, wraps what its predictor raises; the child's own error says more.
+            if isinstance(cause, TempoError):
+                return cause
+            cause = cause.__cause__
+        name, method = self.pipeline.details.name, self.pipeline.predict_name
+        logger.error("pipeline %r failed", name, exc_info=error)
+        frames = traceback.extract_tb(error.__traceback__)
+        place = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+        return PipelineFailed(
+            f"pipeline {name!r}: {method or 'its function'} raised {type(error).__name__}: "
+            f"{error}{place}; its server's log has the traceback"
+        )
+
+
+async def _within_time(awaitable: Awaitable[T]) -> T:
+    current = context.current()
+    with anyio.move_on_after(current.remaining()):
+        return await awaitable
+    raise current.exceeded()
+
+
+def _last(items: Any) -> Any:
+    last = None
+    for last in items:  # noqa: B007 - the last is the answer
+        pass
+    return last
+
+
+async def _alast(items: Any) -> Any:
+    last = None
+    async for last in items:  # noqa: B007
+        pass
+    return last
+
+
+def _is_mlserver_error(error: Exception) -> bool:
+    """Whether the author chose a status for the client, as MLServer's own errors do."""
+    return any(
+        kind.__module__ == "mlserver.errors" and kind.__name__ == "MLServerError"
+        for kind in type(error).__mro__
+    )

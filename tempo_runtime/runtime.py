@@ -1,0 +1,230 @@
+"""The class MLServer serves a pipeline with."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager
+from typing import Any
+
+from mlserver import MLModel
+from mlserver.errors import MLServerError
+from mlserver.types import (
+    InferenceRequest,
+    InferenceResponse,
+    MetadataTensor,
+    Parameters,
+    ResponseOutput,
+)
+from mlserver.utils import get_model_uri
+
+from tempo_runtime import artifact, context
+from tempo_runtime.assembly import Service
+from tempo_runtime.binding import decode_arguments, encode_results
+from tempo_runtime.errors import (
+    ArtifactMissing,
+    PayloadError,
+    PipelineFailed,
+    SettingsError,
+    TempoError,
+)
+from tempo_runtime.portal import Portal
+from tempo_runtime.runner import seeded
+from tempo_runtime.settings import PipelineSettings, check_children
+from tempo_runtime.wire import from_mlserver, mlserver_parameters, to_mlserver_output
+
+TIMEOUT = "tempo_timeout"  # request parameters
+SEED = "tempo_seed"
+_RESERVED = ("content_type", "headers", TIMEOUT, SEED)
+logger = logging.getLogger(__name__)
+
+
+class TempoPipelineRuntime(MLModel):
+    """Serves the pipeline of an artefact.
+
+    In model-settings.json: `"implementation": "tempo_runtime.TempoPipelineRuntime"`, with
+    `parameters.uri` the artefact's folder and `parameters.extra` the settings
+    (`tempo_runtime.settings`). Every error leaves as MLServer's own, with the status that
+    `tempo_runtime.errors` gives it.
+    """
+
+    _service: Service | None = None
+    _pipeline_settings: PipelineSettings
+
+    async def load(self) -> bool:
+        """Loads the artefact and connects its children. Calls none of them."""
+        with _as_mlserver_errors():
+            self._refuse_unsafe_settings()
+            folder = await self._folder()
+            portal = Portal(asyncio.get_running_loop())
+            # Unpickling imports libraries and reads models: seconds, off the loop.
+            self._service = await asyncio.to_thread(self._assemble, folder, portal)
+        described = artifact.metadata(self._service.runner.pipeline.signature)
+        self.inputs = [MetadataTensor(**tensor) for tensor in described["inputs"]]
+        self.outputs = [MetadataTensor(**tensor) for tensor in described["outputs"]]
+        return True
+
+    async def predict(self, payload: InferenceRequest) -> InferenceResponse:
+        """Answers one request."""
+        with _as_mlserver_errors(), self._serving(payload) as (service, parameters):
+            arguments = self._arguments(service, payload, parameters)
+            return self._response(service, payload, await service.runner.run(arguments))
+
+    async def predict_stream(
+        self, payloads: AsyncIterator[InferenceRequest]
+    ) -> AsyncGenerator[InferenceResponse, None]:
+        """Answers each request with what its predict method yields."""
+        async with aclosing(_in_own_task(self._stream(payloads))) as responses:
+            async for response in responses:
+                yield response
+
+    async def unload(self) -> bool:
+        """Lets running requests finish, and frees everything. Safe after a failed load."""
+        service, self._service = self._service, None
+        if service is not None:
+            await service.close()
+        return True
+
+    def _assemble(self, folder: str, portal: Portal) -> Service:
+        pipeline, _ = artifact.open_folder(folder)
+        extra = (self.settings.parameters.extra if self.settings.parameters else None) or {}
+        settings = PipelineSettings.read(extra)
+        check_children(extra, [alias for alias, _ in pipeline.declared.items()])
+        self._pipeline_settings = settings
+        return Service(pipeline, settings, portal, folder)
+
+    async def _folder(self) -> str:
+        try:
+            folder: str = await get_model_uri(self.settings)
+            return folder
+        except MLServerError as error:
+            raise ArtifactMissing(
+                f"{error}; set parameters.uri in model-settings.json to the artefact's folder"
+            ) from error
+
+    def _refuse_unsafe_settings(self) -> None:
+        settings = self.settings
+        if settings.max_batch_size > 1 and settings.max_batch_time > 0:
+            raise SettingsError(
+                "adaptive batching (max_batch_size, max_batch_time) merges requests, and a pipeline's "
+                "arguments and parameters belong to one request; remove both settings"
+            )
+        if settings.cache_enabled:
+            raise SettingsError(
+                "the response cache (cache_enabled) has one key for all models of a server, and does "
+                "not know what a pipeline's children would answer now; remove the setting"
+            )
+
+    @contextmanager
+    def _serving(self, payload: InferenceRequest) -> Iterator[tuple[Service, dict[str, Any]]]:
+        service = self._service
+        if service is None:
+            raise PipelineFailed(f"pipeline {self.name!r} is not loaded")
+        parameters = mlserver_parameters(payload.parameters)
+        budget = _number(parameters, TIMEOUT, float)
+        if budget is not None and not budget > 0:
+            raise PayloadError(f"parameter {TIMEOUT!r} is {budget:g}; it is seconds, above 0")
+        limit = self._pipeline_settings.timeout
+        budget = limit if budget is None else min(budget, limit)
+        headers = parameters.get("headers") or {}
+        with context.serving(budget, headers), seeded(_number(parameters, SEED, int)):
+            yield service, parameters
+
+    def _arguments(
+        self, service: Service, payload: InferenceRequest, parameters: dict[str, Any]
+    ) -> dict[str, Any]:
+        tensors = [from_mlserver(tensor) for tensor in payload.inputs]
+        small = {name: value for name, value in parameters.items() if name not in _RESERVED}
+        return decode_arguments(service.runner.pipeline.signature, tensors, small)
+
+    def _response(
+        self, service: Service, payload: InferenceRequest, value: Any
+    ) -> InferenceResponse:
+        try:
+            tensors, content_type = encode_results(service.runner.pipeline.signature, value)
+        except PayloadError as error:
+            raise PipelineFailed(
+                f"pipeline {self.name!r} returned what it does not declare: {error}"
+            ) from error
+        json = "host" in (mlserver_parameters(payload.parameters).get("headers") or {})
+        outputs: list[ResponseOutput] = [
+            to_mlserver_output(tensor, json=json) for tensor in tensors
+        ]
+        return InferenceResponse.model_construct(
+            model_name=self.name,
+            model_version=self.version,
+            outputs=outputs,
+            **(
+                {}
+                if content_type is None
+                else {"parameters": Parameters(content_type=content_type)}
+            ),
+        )
+
+    async def _stream(
+        self, payloads: AsyncIterator[InferenceRequest]
+    ) -> AsyncGenerator[InferenceResponse, None]:
+        async for payload in payloads:
+            with _as_mlserver_errors(), self._serving(payload) as (service, parameters):
+                arguments = self._arguments(service, payload, parameters)
+                async with aclosing(service.runner.stream(arguments)) as items:
+                    async for item in items:
+                        yield self._response(service, payload, item)
+
+
+@contextmanager
+def _as_mlserver_errors() -> Iterator[None]:
+    try:
+        yield
+    except TempoError as error:
+        raise MLServerError(str(error), error.status) from error
+
+
+def _number(parameters: dict[str, Any], name: str, kind: type) -> Any:
+    """A request parameter; gRPC has no floats there, so text will do."""
+    value = parameters.get(name)
+    if value is None:
+        return None
+    try:
+        if isinstance(value, bool):
+            raise ValueError(value)
+        number = kind(value)
+        if kind is int and not 0 <= number < 2**32:
+            raise ValueError(value)
+        return number
+    except (TypeError, ValueError) as error:
+        what = "a number of seconds" if kind is float else "a whole number from 0 to 4294967295"
+        raise PayloadError(f"parameter {name!r} is {value!r:.80}, and must be {what}") from error
+
+
+async def _in_own_task(
+    responses: AsyncGenerator[InferenceResponse, None],
+) -> AsyncGenerator[InferenceResponse, None]:
+    """Runs a generator in one task from first to last.
+
+    MLServer may finish a stream that its client left from another task, and a generator's context
+    variables can only be reset in the one that set them.
+    """
+    queue: asyncio.Queue[InferenceResponse | None] = asyncio.Queue(1)
+
+    async def pump() -> None:
+        try:
+            async with aclosing(responses):
+                async for response in responses:
+                    await queue.put(response)
+        finally:
+            await queue.put(None)
+
+    task = asyncio.create_task(pump())
+    try:
+        while (response := await queue.get()) is not None:
+            yield response
+        await task  # raises what the generator raised
+    finally:
+        while not task.done():
+            task.cancel()
+            # Room for the end mark, should the generator have been waiting to put an item.
+            while not queue.empty():
+                queue.get_nowait()
+            await asyncio.wait({task}, timeout=0.1)

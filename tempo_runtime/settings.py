@@ -1,0 +1,192 @@
+"""What a deployment chooses: `parameters.extra` of model-settings.json, and the environment.
+
+Values may be strings or JSON, because Seldon Core 2 hands over strings only. The environment wins,
+field by field, so that one artefact serves in several places:
+
+    TEMPO_RUNTIME_TIMEOUT=10
+    TEMPO_RUNTIME_MODELS__SKLEARN__URL=http://income-sklearn:9000
+    TEMPO_RUNTIME_MODELS='{"sklearn": {"transport": "in_process"}}'
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+)
+
+from tempo_runtime.errors import SettingsError
+
+ENV_PREFIX = "TEMPO_RUNTIME_"
+_ENV_SEPARATOR = "__"
+
+Transport = Literal["in_process", "http", "grpc"]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def _check_url(url: str) -> str:
+    if not url.startswith(("http://", "https://")):
+        raise ValueError("a child's URL starts with http:// or https://")
+    return url.rstrip("/")
+
+
+Url = Annotated[str, AfterValidator(_check_url)]
+
+
+def _parse_json(value: Any) -> Any:
+    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+        try:
+            return json.loads(value)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"not JSON: {error}") from error
+    return value
+
+
+class ChildSettings(BaseModel):
+    """How one child is reached.
+
+    Attributes:
+        transport: `in_process`, `http` or `grpc`. By default `http` when a URL is known, and
+            `in_process` when the child's artefact is on this machine.
+        url: Base URL of its server, such as `http://income-sklearn:9000`.
+        model: Name it is served under, if not its own.
+        version: Version to ask for.
+        uri: Folder of its artefact, for `in_process`; relative to the pipeline's artefact.
+        implementation: MLServer runtime class, for `in_process`; by default that of its framework.
+        output: Output to ask for, such as `predict_proba`.
+        timeout: Seconds one call may take; the request's deadline holds in any case.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    transport: Transport | None = None
+    url: Url | None = None
+    model: str | None = None
+    version: str | None = None
+    uri: str | None = None
+    implementation: str | None = None
+    output: str | None = None
+    timeout: Seconds | None = None
+
+
+class PipelineSettings(BaseModel):
+    """How one pipeline is served.
+
+    Attributes:
+        base_url: Server of every child that has no URL of its own.
+        transport: Transport of every child that names none.
+        timeout: Seconds a request may take, unless it asks for less.
+        connect_timeout: Seconds to wait for a connection to a child.
+        seed: Seed of numpy's global generator for each request; by default an explainer's own.
+        max_concurrency: Requests that a sync pipeline works on at once; more wait.
+        drain_timeout: Seconds to wait for running requests when the model is unloaded.
+        models: How each child is reached, by its name in the pipeline.
+    """
+
+    # Other keys of `extra` are the author's, or the platform's.
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    base_url: Url | None = None
+    transport: Transport | None = None
+    timeout: Seconds = 60.0
+    connect_timeout: Seconds = 5.0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
+    max_concurrency: Annotated[int, Field(ge=1)] = 16
+    drain_timeout: Annotated[float, Field(ge=0)] = 10.0
+    models: Annotated[
+        dict[str, Annotated[ChildSettings, BeforeValidator(_parse_json)]],
+        BeforeValidator(_parse_json),
+    ] = {}
+
+    @classmethod
+    def read(
+        cls, extra: Mapping[str, Any] | None = None, environ: Mapping[str, str] = os.environ
+    ) -> PipelineSettings:
+        """Reads both places.
+
+        Args:
+            extra: `parameters.extra` of the model's settings.
+            environ: The environment.
+
+        Raises:
+            SettingsError: If a value is wrong; the message names it and where it stands.
+        """
+        try:
+            variables = _from_environment(environ)
+            merged = _merge({str(k): _parse_json(v) for k, v in (extra or {}).items()}, variables)
+            return cls.model_validate(merged)
+        except ValidationError as error:
+            faults = [
+                f"{'.'.join(map(str, fault['loc']))}: {fault['msg']} (got {fault['input']!r:.80})"
+                for fault in error.errors(include_url=False)
+            ]
+            raise SettingsError(
+                "settings of the pipeline are wrong; correct parameters.extra of its "
+                f"model-settings.json or the {ENV_PREFIX}* variables: " + "; ".join(faults)
+            ) from error
+        except ValueError as error:
+            raise SettingsError(f"settings of the pipeline are wrong: {error}") from error
+
+    def child(self, alias: str) -> ChildSettings:
+        """Settings of one child, with the pipeline's filled in.
+
+        A variable's name has no lower case, so an alias that has some is found without it.
+        """
+        found = self.models.get(alias) or self.models.get(alias.lower()) or ChildSettings()
+        own = found.transport or self.transport
+        url = found.url or (None if own == "in_process" else self.base_url)
+        return found.model_copy(update={"transport": own, "url": url})
+
+
+def check_children(extra: Mapping[str, Any], aliases: list[str]) -> None:
+    """Refuses settings in model-settings.json for a child that the pipeline does not have.
+
+    Not so in the environment, which other pipelines of the process share.
+
+    Raises:
+        SettingsError: With the names it does have.
+    """
+    known = {alias.lower() for alias in aliases}
+    models = _parse_json(extra.get("models", {}))
+    unknown = [alias for alias in models if alias.lower() not in known]
+    if unknown:
+        raise SettingsError(
+            f"parameters.extra.models names children the pipeline does not have: "
+            f"{', '.join(unknown)}; it has {', '.join(aliases) or 'none'}"
+        )
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    # Sorted, so that TEMPO_RUNTIME_MODELS comes before TEMPO_RUNTIME_MODELS__SKLEARN__URL.
+    for variable, text in sorted(environ.items()):
+        if not variable.startswith(ENV_PREFIX):
+            continue
+        *folders, name = variable[len(ENV_PREFIX) :].lower().split(_ENV_SEPARATOR)
+        inner = values
+        for folder in folders:
+            inner = inner.setdefault(folder, {})
+            if not isinstance(inner, dict):
+                raise ValueError(f"{variable} is inside {folder}, which is set to {inner!r:.80}")
+        inner[name] = _parse_json(text)
+    return values
+
+
+def _merge(under: Any, over: Any) -> Any:
+    if not (isinstance(under, dict) and isinstance(over, dict)):
+        return over
+    lower = {key.lower(): key for key in under}
+    merged = dict(under)
+    for key, value in over.items():
+        place = lower.get(key, key)
+        merged[place] = _merge(_parse_json(merged.get(place)), value)
+    return merged

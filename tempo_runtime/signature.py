@@ -1,0 +1,293 @@
+"""Annotations -> the named, typed tensors a pipeline takes and gives."""
+
+from __future__ import annotations
+
+import collections.abc
+import inspect
+import types
+import typing
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import Enum
+from typing import Any, Literal, Union, get_args, get_origin
+
+import numpy as np
+
+from tempo_runtime.errors import AuthoringError
+
+_STREAMS = (
+    collections.abc.Iterator,
+    collections.abc.Iterable,
+    collections.abc.Generator,
+    collections.abc.AsyncIterator,
+    collections.abc.AsyncIterable,
+    collections.abc.AsyncGenerator,
+)
+OUTPUT_PREFIX = "output-"  # as MLServer's own `decode_args` names them
+
+
+class Kind(str, Enum):
+    """How a value travels. Each kind has one codec."""
+
+    ANY = "any"
+    ARRAY = "array"
+    BOOL = "bool"
+    INT = "int"
+    FLOAT = "float"
+    STRING = "string"
+    STRINGS = "strings"
+    BYTES = "bytes"
+    BYTES_LIST = "bytes_list"
+    DATETIME = "datetime"
+    DATETIMES = "datetimes"
+    FRAME = "frame"
+    JSON = "json"
+
+
+_KINDS: dict[Any, Kind] = {
+    Any: Kind.ANY,
+    inspect.Parameter.empty: Kind.ANY,
+    bool: Kind.BOOL,
+    int: Kind.INT,
+    float: Kind.FLOAT,
+    str: Kind.STRING,
+    bytes: Kind.BYTES,
+    datetime: Kind.DATETIME,
+    list[str]: Kind.STRINGS,
+    list[bytes]: Kind.BYTES_LIST,
+    list[datetime]: Kind.DATETIMES,
+    typing.List[str]: Kind.STRINGS,  # noqa: UP006 - compares unequal to list[str]
+    typing.List[bytes]: Kind.BYTES_LIST,  # noqa: UP006
+    typing.List[datetime]: Kind.DATETIMES,  # noqa: UP006
+}
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One named, typed value of a signature.
+
+    Attributes:
+        name: Tensor name on the wire, and argument name in Python.
+        kind: How the value travels.
+        hint: The annotation, without `Optional`.
+        dtype: Element type of an array; None when any will do.
+        shape: Dimensions of an array, -1 for any length; None for any rank.
+        has_default: Whether the argument may be left out.
+        nullable: Whether None is a value; an argument that is left out is then None.
+    """
+
+    name: str
+    kind: Kind = Kind.ANY
+    hint: Any = Any
+    dtype: np.dtype[Any] | None = None
+    shape: tuple[int, ...] | None = None
+    has_default: bool = False
+    nullable: bool = False
+
+    @property
+    def required(self) -> bool:
+        """Whether a call without it is wrong."""
+        return not (self.has_default or self.nullable)
+
+    @classmethod
+    def of(cls, name: str, hint: Any, *, has_default: bool = False) -> TensorSpec:
+        """Reads one annotation.
+
+        Raises:
+            AuthoringError: If values of that type cannot travel.
+        """
+        hint, nullable = _without_none(hint)
+        spec = cls(name=name, hint=hint, has_default=has_default, nullable=nullable)
+        bare = get_args(hint)[0] if get_origin(hint) is typing.Annotated else hint
+        if bare is np.ndarray or get_origin(bare) is np.ndarray:
+            dtype, shape = _array_type(bare)
+            return replace(spec, kind=Kind.ARRAY, dtype=dtype, shape=shape)
+        if _is_frame(bare):
+            return replace(spec, kind=Kind.FRAME)
+        try:
+            kind = _KINDS.get(hint, Kind.JSON)
+        except TypeError:  # an unhashable annotation, such as Annotated[int, []]
+            kind = Kind.JSON
+        if kind is Kind.JSON:
+            _check_json(name, hint)
+        return replace(spec, kind=kind)
+
+
+OutputForm = Literal["single", "tuple", "named", "mapping", "dynamic"]
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a model takes and gives.
+
+    Attributes:
+        inputs: The arguments, in order.
+        outputs: The results, in order; one for the forms `single` and `mapping` (the type of each
+            value), none for `dynamic`.
+        form: How the outputs make one Python value: a `single` value, a `tuple`, a class with
+            `named` fields, a `mapping` of names to arrays, or whatever comes (`dynamic`).
+        container: The NamedTuple or TypedDict that holds `named` outputs.
+        streams: Whether the predict method is a generator.
+    """
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...] = ()
+    form: OutputForm = "dynamic"
+    container: Any = None
+    streams: bool = False
+
+    def input(self, name: str) -> TensorSpec | None:
+        """The argument of that name."""
+        return next((spec for spec in self.inputs if spec.name == name), None)
+
+    @property
+    def frame(self) -> TensorSpec | None:
+        """The DataFrame argument, whose columns are tensors of their own."""
+        return next((spec for spec in self.inputs if spec.kind is Kind.FRAME), None)
+
+    @classmethod
+    def of(cls, function: Callable[..., Any], *, method: bool = False) -> Signature:
+        """Reads a function's annotations.
+
+        Args:
+            function: The predict method, or a pipeline function.
+            method: Whether the first parameter is `self`.
+
+        Raises:
+            AuthoringError: If an argument or result cannot travel; the message names it.
+        """
+        hints = _hints(function)
+        parameters = list(inspect.signature(function).parameters.values())[1 if method else 0 :]
+        inputs = []
+        for parameter in parameters:
+            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                stars = "*" if parameter.kind is parameter.VAR_POSITIONAL else "**"
+                raise AuthoringError(
+                    f"{_place(function)}: {stars}{parameter.name} has no name or type on the wire; "
+                    "write out the arguments"
+                )
+            if parameter.kind is parameter.POSITIONAL_ONLY:
+                raise AuthoringError(
+                    f"{_place(function)}: tensors are bound by name, so {parameter.name} cannot be "
+                    "positional-only"
+                )
+            inputs.append(
+                TensorSpec.of(
+                    parameter.name,
+                    hints.get(parameter.name, Any),
+                    has_default=parameter.default is not parameter.empty,
+                )
+            )
+        if sum(spec.kind is Kind.FRAME for spec in inputs) > 1:
+            raise AuthoringError(
+                f"{_place(function)}: a DataFrame takes the request's tensors as its columns, so a "
+                "predict method can have only one"
+            )
+        streams = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+        hint = hints.get("return", Any)
+        if streams and get_origin(hint) in _STREAMS:
+            hint = get_args(hint)[0]
+        form, container, outputs = _outputs(hint)
+        return cls(tuple(inputs), outputs, form, container, streams)
+
+    @classmethod
+    def declared(cls, inputs: Any, outputs: Any) -> Signature | None:
+        """The signature a `Model` declares: a type, or a dict of names to types, each way."""
+        if inputs is None and outputs is None:
+            return None
+        if inputs is None:
+            specs: tuple[TensorSpec, ...] = ()
+        elif isinstance(inputs, dict):
+            specs = tuple(TensorSpec.of(name, hint) for name, hint in inputs.items())
+        else:
+            specs = (TensorSpec.of("input-0", inputs),)
+        if isinstance(outputs, dict):
+            named = tuple(TensorSpec.of(name, hint) for name, hint in outputs.items())
+            return cls(specs, named, "named", dict)
+        form, container, results = _outputs(Any if outputs is None else outputs)
+        return cls(specs, results, form, container)
+
+
+def _outputs(hint: Any) -> tuple[OutputForm, Any, tuple[TensorSpec, ...]]:
+    if hint is Any or hint is inspect.Parameter.empty:
+        return "dynamic", None, ()
+    if typing.is_typeddict(hint) or (inspect.isclass(hint) and hasattr(hint, "_fields")):
+        fields = typing.get_type_hints(hint)
+        return "named", hint, tuple(TensorSpec.of(name, of) for name, of in fields.items())
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is tuple and args and args[-1] is not Ellipsis:
+        specs = (TensorSpec.of(f"{OUTPUT_PREFIX}{i}", of) for i, of in enumerate(args))
+        return "tuple", None, tuple(specs)
+    if origin is dict and args[0] is str:
+        value = TensorSpec.of(f"{OUTPUT_PREFIX}0", args[1])
+        if value.kind is Kind.ARRAY:
+            return "mapping", None, (value,)
+    return "single", None, (TensorSpec.of(f"{OUTPUT_PREFIX}0", hint),)
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    closure = getattr(function, "__closure__", None) or ()
+    names = function.__code__.co_freevars
+    local = {}
+    for name, cell in zip(names, closure):
+        with suppress(ValueError):  # a name that is not assigned yet
+            local[name] = cell.cell_contents
+    try:
+        return typing.get_type_hints(function, localns=local, include_extras=True)
+    except NameError as error:
+        raise AuthoringError(
+            f"{_place(function)}: an annotation cannot be resolved ({error}); define the type at "
+            "the top of the module"
+        ) from error
+
+
+def _place(function: Callable[..., Any]) -> str:
+    return f"{function.__qualname__} ({function.__code__.co_filename}:{function.__code__.co_firstlineno})"
+
+
+def _without_none(hint: Any) -> tuple[Any, bool]:
+    if get_origin(hint) not in (Union, types.UnionType):
+        return hint, False
+    args = tuple(arg for arg in get_args(hint) if arg is not type(None))
+    if len(args) == len(get_args(hint)):
+        return hint, False
+    return (args[0] if len(args) == 1 else Union[args]), True  # noqa: UP007 - the members are known at run time only
+
+
+def _array_type(hint: Any) -> tuple[np.dtype[Any] | None, tuple[int, ...] | None]:
+    """Dtype and shape of `np.ndarray[SHAPE, np.dtype[DTYPE]]`, each part optional.
+
+    SHAPE is `tuple[int, Literal[4]]` (any number of rows, four columns); `int` is any length.
+    """
+    args = get_args(hint)
+    if not args:
+        return None, None
+    scalar = get_args(args[1])[0] if get_args(args[1]) else Any
+    # An abstract type, such as np.floating, has subclasses; numpy would take it for float64.
+    concrete = inspect.isclass(scalar) and not scalar.__subclasses__()
+    dtype = np.dtype(scalar) if concrete else None
+    dims = get_args(args[0])
+    if get_origin(args[0]) is not tuple or Ellipsis in dims:
+        return dtype, None
+    return dtype, tuple(get_args(d)[0] if get_origin(d) is Literal else -1 for d in dims)
+
+
+def _is_frame(hint: Any) -> bool:
+    module = getattr(hint, "__module__", None) or ""
+    return module.partition(".")[0] == "pandas" and getattr(hint, "__name__", "") == "DataFrame"
+
+
+def _check_json(name: str, hint: Any) -> None:
+    from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
+
+    try:
+        TypeAdapter(hint)
+    except PydanticSchemaGenerationError as error:
+        raise AuthoringError(
+            f"{name}: values of type {hint!r} cannot travel as tensors or JSON; use an ndarray, "
+            "DataFrame, str, bytes, number, list, dict or pydantic model"
+        ) from error
+    except PydanticUserError:
+        return  # a model that refers to one defined later: complete when it is first used

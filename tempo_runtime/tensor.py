@@ -1,0 +1,229 @@
+"""One V2 tensor in memory, and its numbers.
+
+A tensor is what every transport carries and every value is made of: JSON, gRPC and MLServer's own
+types are written from it and read into it (`wire.py`), Python values are made of it (`codec.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from tempo_runtime.errors import PayloadError
+
+DATATYPES: dict[str, np.dtype[Any]] = {
+    "BOOL": np.dtype(np.bool_),
+    "UINT8": np.dtype(np.uint8),
+    "UINT16": np.dtype(np.uint16),
+    "UINT32": np.dtype(np.uint32),
+    "UINT64": np.dtype(np.uint64),
+    "INT8": np.dtype(np.int8),
+    "INT16": np.dtype(np.int16),
+    "INT32": np.dtype(np.int32),
+    "INT64": np.dtype(np.int64),
+    "FP16": np.dtype(np.float16),
+    "FP32": np.dtype(np.float32),
+    "FP64": np.dtype(np.float64),
+}
+_NAMES = {dtype: name for name, dtype in DATATYPES.items()}
+BYTES = "BYTES"
+
+# JSON has no word for these; the names are those of Python's json and of JavaScript.
+_WORDS = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}
+
+
+@dataclass
+class Tensor:
+    """A named V2 tensor.
+
+    Attributes:
+        name: Its name.
+        datatype: Its V2 datatype, such as `FP64` or `BYTES`.
+        shape: Its dimensions; empty for a single number without any.
+        data: An ndarray for numbers. For `BYTES` a flat list of `str` or `bytes`. A tensor read
+            from JSON holds the list as it was sent, flat or nested.
+        parameters: V2 parameters, such as `content_type`.
+    """
+
+    name: str
+    datatype: str
+    shape: list[int]
+    data: Any
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def content_type(self) -> str | None:
+        """MLServer's word for what the tensor holds."""
+        return self.parameters.get("content_type")
+
+    def numbers(self) -> np.ndarray[Any, Any]:
+        """The elements of a numeric tensor, in its shape.
+
+        Raises:
+            PayloadError: If they do not fit the datatype or the shape.
+        """
+        dtype = DATATYPES.get(self.datatype)
+        if dtype is None:
+            raise PayloadError(
+                f"tensor {self.name!r} has datatype {self.datatype!r}, which holds no numbers"
+            )
+        data = self.data
+        if not isinstance(data, np.ndarray):
+            data = self._from_list(data, dtype)
+        elif data.dtype != dtype:
+            data = self._cast(data, dtype)
+        return self._shaped(data)
+
+    def elements(self) -> list[Any]:
+        """The elements of a `BYTES` tensor, as one flat list."""
+        if self.datatype != BYTES:
+            raise PayloadError(f"tensor {self.name!r} has datatype {self.datatype}, not BYTES")
+        data = self.data
+        if isinstance(data, np.ndarray):
+            return list(data.ravel())
+        flat = _flatten(data) if isinstance(data, list) else [data]
+        if len(flat) != prod(self.shape) and not _byte_integers(flat):
+            raise self._mismatch(len(flat))
+        return flat
+
+    def _from_list(self, data: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+        try:
+            array = np.asarray(data)
+        except ValueError as error:
+            raise PayloadError(
+                f"tensor {self.name!r} is ragged: its rows differ in length; send rows of one "
+                "length, or one flat list"
+            ) from error
+        except OverflowError as error:
+            raise self._unfit(data) from error
+        if array.size == 0:
+            return array.astype(dtype)
+        if (array.dtype.kind in "OUf" and dtype.kind in "iu") or array.dtype.kind in "OU":
+            # Mixed or textual: rare, so element by element, exactly.
+            return self._from_elements(_flatten(data), dtype)
+        return self._cast(array, dtype)
+
+    def _from_elements(self, flat: list[Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+        if dtype.kind == "f":
+            numbers = []
+            for element in flat:
+                if element is None:  # MLServer's word for NaN
+                    element = np.nan
+                elif isinstance(element, str):
+                    element = _WORDS.get(element, element)
+                if isinstance(element, str | bytes | list | dict):
+                    raise self._unfit(element)
+                numbers.append(element)
+            return np.array(numbers, dtype)
+        for element in flat:
+            if isinstance(element, bool) or not isinstance(element, int):
+                raise self._unfit(element)
+        try:
+            return self._cast(np.array(flat, np.uint64 if min(flat) >= 0 else np.int64), dtype)
+        except OverflowError as error:
+            raise self._unfit(max(flat, key=abs)) from error
+
+    def _cast(self, array: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+        kind = array.dtype.kind
+        if dtype.kind == "b" and kind != "b":
+            wrong = ~np.isin(array, (0, 1))
+        elif dtype.kind in "iu":
+            if kind not in "iu":
+                raise self._unfit(array.ravel()[0])
+            limits = np.iinfo(dtype)
+            wrong = (array < limits.min) | (array > limits.max)
+        elif dtype.kind == "f" and kind == "b":
+            raise self._unfit(array.ravel()[0])
+        else:
+            return array.astype(dtype, copy=False)
+        if wrong.any():
+            raise self._unfit(array[wrong].ravel()[0])
+        return array.astype(dtype, copy=False)
+
+    def _shaped(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        if any(length < 0 for length in self.shape) or array.size != prod(self.shape):
+            raise self._mismatch(array.size)
+        if array.ndim > 1 and array.shape != tuple(self.shape):
+            raise PayloadError(
+                f"tensor {self.name!r} says shape {self.shape}, but its data is nested as "
+                f"{list(array.shape)}; make them agree, or send one flat list"
+            )
+        return array.reshape(self.shape)
+
+    def _mismatch(self, size: int) -> PayloadError:
+        values = prod(self.shape) if all(length >= 0 for length in self.shape) else "an impossible"
+        return PayloadError(
+            f"tensor {self.name!r} says shape {self.shape}, which is {values} values, but it holds "
+            f"{size}; correct the shape or the data"
+        )
+
+    def _unfit(self, element: Any) -> PayloadError:
+        return PayloadError(
+            f"tensor {self.name!r} has datatype {self.datatype}, which cannot hold {element!r:.80}; "
+            "correct the datatype or the data"
+        )
+
+
+def datatype_of(dtype: np.dtype[Any]) -> str:
+    """The V2 datatype for a numpy dtype; text and objects are `BYTES`.
+
+    Raises:
+        PayloadError: If V2 has none, as for complex numbers.
+    """
+    name = _NAMES.get(dtype.newbyteorder("=")) if dtype.kind in "biuf" else None
+    if name is None and dtype.kind in "OSU":
+        return BYTES
+    if name is None:
+        raise PayloadError(
+            f"V2 has no datatype for numpy's {dtype}; convert the array to numbers or text"
+        )
+    return name
+
+
+def json_numbers(array: np.ndarray[Any, Any]) -> Any:
+    """What orjson should write for a numeric array: the array itself, or a list where it must.
+
+    NaN is written as null (as MLServer does), infinities as the words "Infinity" and "-Infinity":
+    orjson would write null for all three.
+    """
+    flat = np.ascontiguousarray(array).reshape(-1)
+    if not flat.dtype.isnative:
+        flat = flat.astype(flat.dtype.newbyteorder("="))
+    if flat.dtype.kind == "f":
+        if flat.dtype == np.float16:
+            flat = flat.astype(np.float32)
+        if np.isinf(flat).any():
+            return plain_numbers(flat)
+    return flat
+
+
+def plain_numbers(array: np.ndarray[Any, Any]) -> list[Any]:
+    """A flat list of Python numbers that any JSON writer keeps whole; see `json_numbers`."""
+    flat: list[Any] = array.reshape(-1).tolist()
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        return [_word(number) for number in flat]
+    return flat
+
+
+def _word(number: float) -> float | str | None:
+    if number != number:
+        return None
+    if number in (np.inf, -np.inf):
+        return "Infinity" if number > 0 else "-Infinity"
+    return number
+
+
+def _flatten(data: Any) -> list[Any]:
+    if not isinstance(data, list):
+        return [data]
+    if not any(isinstance(element, list) for element in data):
+        return data
+    return [leaf for element in data for leaf in _flatten(element)]
+
+
+def _byte_integers(flat: list[Any]) -> bool:
+    """Whether this is how tempo 0.5 writes `BYTES`: the bytes of a `repr`, one integer each."""
+    return bool(flat) and all(isinstance(element, int) for element in flat)

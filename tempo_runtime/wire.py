@@ -1,0 +1,202 @@
+"""Tensors <-> the V2 protocol's JSON, and <-> MLServer's own types.
+
+JSON is written by orjson straight from numpy's memory and read without pydantic: the tensors are
+checked when they become values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+
+from tempo_runtime.errors import PayloadError
+from tempo_runtime.tensor import BYTES, Tensor, json_numbers, plain_numbers
+
+if TYPE_CHECKING:
+    from mlserver import types
+
+
+@dataclass
+class Request:
+    """A V2 inference request.
+
+    Attributes:
+        tensors: Its inputs.
+        outputs: Names of the outputs asked for; empty for the model's default.
+        parameters: Its own parameters.
+        id: Its id.
+    """
+
+    tensors: list[Tensor]
+    outputs: list[str] = field(default_factory=list)
+    parameters: dict[str, Any] = field(default_factory=dict)
+    id: str | None = None
+
+
+@dataclass
+class Response:
+    """A V2 inference response."""
+
+    tensors: list[Tensor]
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def content_type(self) -> str | None:
+        """MLServer's word for what all outputs together are."""
+        return self.parameters.get("content_type")
+
+
+def request_to_json(request: Request) -> bytes:
+    """The body of `POST /v2/models/NAME/infer`."""
+    body: dict[str, Any] = {"inputs": [_to_json(tensor) for tensor in request.tensors]}
+    if request.outputs:
+        body["outputs"] = [{"name": name} for name in request.outputs]
+    if request.parameters:
+        body["parameters"] = request.parameters
+    if request.id is not None:
+        body["id"] = request.id
+    return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def request_from_json(body: bytes) -> Request:
+    """Reads what `request_to_json`, or any V2 client, wrote.
+
+    Raises:
+        PayloadError: If it is not a V2 request.
+    """
+    content = _loads(body)
+    return Request(
+        tensors=_tensors(content, "inputs"),
+        outputs=[str(output.get("name")) for output in content.get("outputs") or []],
+        parameters=content.get("parameters") or {},
+        id=content.get("id"),
+    )
+
+
+def response_to_json(response: Response, model: str) -> bytes:
+    """The body of an answer, as a V2 server writes it."""
+    body: dict[str, Any] = {
+        "model_name": model,
+        "outputs": [_to_json(tensor) for tensor in response.tensors],
+    }
+    if response.parameters:
+        body["parameters"] = response.parameters
+    return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def response_from_json(body: bytes) -> Response:
+    """Reads a V2 server's answer.
+
+    Raises:
+        PayloadError: If it is not a V2 response.
+    """
+    content = _loads(body)
+    return Response(_tensors(content, "outputs"), content.get("parameters") or {})
+
+
+def _loads(body: bytes) -> dict[str, Any]:
+    try:
+        content = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise PayloadError(f"not JSON ({error}): {body[:80]!r}") from error
+    if not isinstance(content, dict):
+        raise PayloadError(f"not a V2 body, which is a JSON object: {body[:80]!r}")
+    return content
+
+
+def _tensors(content: dict[str, Any], key: str) -> list[Tensor]:
+    found = content.get(key)
+    if not isinstance(found, list):
+        raise PayloadError(f"not a V2 body: it has no list {key!r}")
+    tensors = []
+    for item in found:
+        try:
+            name, datatype, shape, data = (item[k] for k in ("name", "datatype", "shape", "data"))
+        except (KeyError, TypeError) as error:
+            raise PayloadError(
+                f"a tensor in {key!r} lacks {error}; each has name, datatype, shape and data"
+            ) from error
+        tensors.append(Tensor(name, datatype, list(shape), data, item.get("parameters") or {}))
+    return tensors
+
+
+def _to_json(tensor: Tensor) -> dict[str, Any]:
+    data = tensor.data
+    if isinstance(data, np.ndarray):
+        data = json_numbers(data)
+    elif tensor.datatype == BYTES:
+        data = [element.decode() if isinstance(element, bytes) else element for element in data]
+    body: dict[str, Any] = {
+        "name": tensor.name,
+        "datatype": tensor.datatype,
+        "shape": tensor.shape,
+        "data": data,
+    }
+    if tensor.parameters:
+        body["parameters"] = tensor.parameters
+    return body
+
+
+# -- MLServer's types ------------------------------------------------------------------------------
+
+
+def from_mlserver(tensor: types.RequestInput | types.ResponseOutput) -> Tensor:
+    """A tensor that MLServer decoded, or that one of its runtimes answered."""
+    data = getattr(tensor.data, "root", tensor.data)
+    datatype = getattr(tensor.datatype, "value", tensor.datatype)
+    return Tensor(
+        tensor.name, str(datatype), list(tensor.shape), data, mlserver_parameters(tensor.parameters)
+    )
+
+
+def mlserver_parameters(parameters: types.Parameters | None) -> dict[str, Any]:
+    """Parameters as a plain dict, without the ones that were never set."""
+    if parameters is None:
+        return {}
+    return {name: value for name, value in parameters if value is not None}
+
+
+def to_mlserver_output(tensor: Tensor, *, json: bool) -> types.ResponseOutput:
+    """A tensor that MLServer will write.
+
+    Args:
+        tensor: The tensor.
+        json: Whether it will be written as JSON, which has no word for infinity.
+    """
+    from mlserver import types
+
+    data = tensor.data
+    if isinstance(data, np.ndarray):
+        data = plain_numbers(data) if json else data.reshape(-1).tolist()
+    # The values were made here, so pydantic would only copy them.
+    return types.ResponseOutput.model_construct(
+        name=tensor.name,
+        datatype=tensor.datatype,
+        shape=tensor.shape,
+        data=types.TensorData.model_construct(root=data),
+        parameters=types.Parameters(**tensor.parameters),
+    )
+
+
+def to_mlserver_request(request: Request) -> types.InferenceRequest:
+    """A request for a runtime in this process; arrays are handed over as they are."""
+    from mlserver import types
+
+    return types.InferenceRequest.model_construct(
+        id=request.id,
+        parameters=types.Parameters(**request.parameters),
+        inputs=[
+            types.RequestInput.model_construct(
+                name=tensor.name,
+                datatype=tensor.datatype,
+                shape=tensor.shape,
+                data=types.TensorData.model_construct(root=tensor.data),
+                parameters=types.Parameters(**tensor.parameters),
+            )
+            for tensor in request.tensors
+        ],
+        outputs=[types.RequestOutput(name=name) for name in request.outputs] or None,
+    )
