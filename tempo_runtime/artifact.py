@@ -12,34 +12,30 @@ and not that whoever saved it meant well.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import itertools
 import json
 import logging
 import os
 import sys
-from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
-from tempo_runtime import __version__, codec, pickling
-from tempo_runtime.authoring import Model, Pipeline, PipelineModels, describe
+from tempo_runtime import __version__, codec, files, importing, pickling
+from tempo_runtime.authoring import Pipeline, PipelineModels, describe
 from tempo_runtime.errors import (
     ArtifactDamaged,
     ArtifactError,
     ArtifactIncompatible,
     ArtifactMissing,
 )
+from tempo_runtime.files import MANIFEST
 from tempo_runtime.signature import Signature
 
 FORMAT_VERSION = 1
 PIPELINE = "pipeline.dill"
-MANIFEST = "tempo.json"
 MODEL_SETTINGS = "model-settings.json"
 CODE = "code"
 IMPLEMENTATION = "tempo_runtime.TempoPipelineRuntime"
-_NEXT = ".next"
 # Edited by people and rewritten by platforms, or describing the others.
 _UNCHECKED = (MANIFEST, MODEL_SETTINGS)
 _loading = itertools.count()
@@ -71,25 +67,31 @@ def save(target: Any, folder: str | None = None) -> str:
             f"{pipeline.details.name}: nowhere to save; give it a local_folder, or save a folder"
         )
     os.makedirs(folder, exist_ok=True)
-    _finish_interrupted(folder)
-    children = _children(pipeline, folder)
     try:
-        data, sources = pickling.dump(_portable(pipeline, children))
+        committed = read_manifest(folder)["files"]
+    except ArtifactError:
+        committed = {}
+    files.finish_interrupted(folder, committed)
+    try:
+        # A class is beside its Pipeline, which it holds itself.
+        target = None if pipeline.predict_name is None else pipeline.target
+        data, sources, modules = pickling.dump((pipeline, target))
     except ArtifactError as error:
         raise ArtifactError(
             f"pipeline {pipeline.details.name!r} cannot be saved: {error}"
         ) from error
-    files = {PIPELINE: data}
+    ours = {PIPELINE: data}
     for path, source in sources.items():
         with open(source, "rb") as file:
-            files[f"{CODE}/{path}"] = file.read()
-    digests = {path: _digest(content) for path, content in files.items()}
-    others = {path: _digest_file(folder, path) for path in _found(folder) if path not in files}
-    stale = [path for path in others if path.startswith(f"{CODE}/")]
-    kept = {path: digest for path, digest in others.items() if path not in stale}
-    manifest = _manifest(pipeline, children, data, dict(sorted((kept | digests).items())))
-    _commit(folder, files, manifest, stale)
-    _write(folder, MODEL_SETTINGS, _json(_model_settings(pipeline, folder)))
+            ours[f"{CODE}/{path}"] = file.read()
+    others = [path for path in files.walk(folder) if path not in (*_UNCHECKED, *ours)]
+    stale = [path for path in others if _is_ours(path)]
+    digests = {path: files.sha256_of(folder, path) for path in others if path not in stale}
+    digests |= {path: files.sha256(content) for path, content in ours.items()}
+    manifest = _manifest(pipeline, folder, modules, dict(sorted(digests.items())))
+    settings = _model_settings(pipeline, folder)
+    files.commit(folder, ours, _json(manifest), stale)
+    files.write(folder, MODEL_SETTINGS, _json(settings))
     return folder
 
 
@@ -120,7 +122,7 @@ def open_folder(folder: str) -> tuple[Pipeline, dict[str, Any]]:
         folder = os.path.dirname(folder)
     folder = os.path.abspath(folder)
     manifest = read_manifest(folder)
-    contents = dict(_verified(folder, manifest["files"]))
+    contents = dict(files.verified(folder, manifest["files"], _is_ours))
     if PIPELINE not in contents:
         raise ArtifactDamaged(f"{folder}: {MANIFEST} names no {PIPELINE}; save the pipeline again")
     _warn_of_versions(manifest)
@@ -130,20 +132,33 @@ def open_folder(folder: str) -> tuple[Pipeline, dict[str, Any]]:
         for path, content in contents.items()
         if path.startswith(prefix)
     }
-    modules = pickling.Modules(str(next(_loading)), os.path.join(folder, CODE), sources)
+    modules = importing.Modules(str(next(_loading)), os.path.join(folder, CODE), sources)
     try:
-        pipeline, target = pickling.load(contents[PIPELINE], modules)
+        pipeline, target = importing.load(contents[PIPELINE], modules)
+        if not isinstance(pipeline, Pipeline):
+            raise TypeError("it holds no pipeline")
     except Exception as error:
         modules.forget()
         raise ArtifactError(
             f"{folder}: {PIPELINE} cannot be read: {type(error).__name__}: {error}; is a package it "
             f"needs missing here? It was saved with {_listed(manifest['packages'])}"
         ) from error
-    if not isinstance(pipeline, Pipeline):
-        raise ArtifactDamaged(f"{folder}: {PIPELINE} holds no pipeline")
     pipeline.target = target if target is not None else pipeline.target
-    pipeline.declared = _moved(pipeline.declared, lambda path: os.path.join(folder, path))
+    pipeline.declared = _placed(pipeline.declared, manifest["children"], folder)
+    pipeline._release = modules.forget
     return pipeline, _extra(folder)
+
+
+def inspect(folder: str) -> dict[str, Any]:
+    """What tempo.json says of an artefact, its files checked and nothing of it run.
+
+    Raises:
+        ArtifactError: If it is no artefact, or a file is not the one that was saved.
+    """
+    manifest = read_manifest(folder)
+    for _ in files.verified(folder, manifest["files"], _is_ours):
+        pass
+    return manifest
 
 
 def read_manifest(folder: str) -> dict[str, Any]:
@@ -176,22 +191,16 @@ def read_manifest(folder: str) -> dict[str, Any]:
             f"{folder} was saved by Python {manifest.get('python')}, and this is {python}: a pickle "
             "holds bytecode; save it again with this Python, or serve it with that one"
         )
-    if not isinstance(manifest.get("files"), dict) or not isinstance(
-        manifest.get("packages"), dict
-    ):
+    parts = [manifest.get(key) for key in ("files", "packages", "children")]
+    if not all(isinstance(part, dict) for part in parts):
         raise ArtifactDamaged(f"{path} is not what save writes; save again")
+    for file in manifest["files"]:
+        if os.path.isabs(file) or ".." in file.split("/"):
+            raise ArtifactDamaged(f"{path} names {file!r}, outside the artefact; save again")
     return manifest  # type: ignore[no-any-return]
 
 
 # -- what is written -------------------------------------------------------------------------------
-
-
-def _portable(pipeline: Pipeline, children: dict[str, Any]) -> tuple[Pipeline, Any]:
-    """The pipeline without this machine's paths, and its class, which it cannot hold itself."""
-    own = pipeline.copy()
-    own._details = replace(pipeline.details, local_folder=None)
-    own.declared = _moved(pipeline.declared, lambda path: path, children)
-    return own, (None if pipeline.predict_name is None else pipeline.target)
 
 
 def _children(pipeline: Pipeline, folder: str) -> dict[str, Any]:
@@ -209,21 +218,19 @@ def _children(pipeline: Pipeline, folder: str) -> dict[str, Any]:
     return described
 
 
-def _moved(
-    declared: PipelineModels, move: Any, children: dict[str, Any] | None = None
-) -> PipelineModels:
-    moved: dict[str, Model] = {}
+def _placed(declared: PipelineModels, children: dict[str, Any], folder: str) -> PipelineModels:
+    """The models a pipeline calls, where tempo.json says they are."""
+    placed = {}
     for alias, model in declared.items():
-        moved[alias] = model.reference()
-        path = model.details.local_folder if children is None else children[alias]["folder"]
-        moved[alias]._details = replace(
-            model.details, local_folder=os.path.normpath(move(path)) if path else None
+        path = children.get(alias, {}).get("folder")
+        placed[alias] = model.reference(
+            os.path.normpath(os.path.join(folder, path)) if path else None
         )
-    return PipelineModels(**moved)
+    return PipelineModels(**placed)
 
 
 def _manifest(
-    pipeline: Pipeline, children: dict[str, Any], data: bytes, files: dict[str, str]
+    pipeline: Pipeline, folder: str, modules: set[str], digests: dict[str, str]
 ) -> dict[str, Any]:
     details = pipeline.details
     return {
@@ -234,9 +241,9 @@ def _manifest(
         "description": details.description,
         "uri": details.uri,
         "signature": {**metadata(pipeline.signature), "streams": pipeline.signature.streams},
-        "children": children,
-        "packages": _packages({module for module, _ in pickling.references(data)}),
-        "files": files,
+        "children": _children(pipeline, folder),
+        "packages": _packages(modules),
+        "files": digests,
     }
 
 
@@ -281,106 +288,9 @@ def _packages(modules: set[str]) -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in sorted(names)}
 
 
-# -- files -----------------------------------------------------------------------------------------
-
-
-def _commit(
-    folder: str, files: dict[str, bytes], manifest: dict[str, Any], stale: list[str]
-) -> None:
-    """Puts all files in place together.
-
-    Each is first written beside its place. Replacing tempo.json is what makes them the artefact:
-    from then on `_verified` takes a file from beside its place, until it is moved there.
-    """
-    for path, content in files.items():
-        _write(folder, path + _NEXT, content)
-    _write(folder, MANIFEST, _json(manifest))
-    for path in files:
-        os.replace(os.path.join(folder, path + _NEXT), os.path.join(folder, path))
-    for path in stale:
-        os.remove(os.path.join(folder, path))
-
-
-def _finish_interrupted(folder: str) -> None:
-    """Moves files that an interrupted save had committed, and not moved, to their places."""
-    try:
-        files = read_manifest(folder)["files"]
-    except ArtifactError:
-        return
-    for path, digest in files.items():
-        beside = path + _NEXT
-        if os.path.exists(os.path.join(folder, beside)) and _digest_file(folder, beside) == digest:
-            os.replace(os.path.join(folder, beside), os.path.join(folder, path))
-
-
-def _verified(folder: str, files: dict[str, str]) -> Iterator[tuple[str, bytes]]:
-    """Checks every file, and gives the contents of those that are ours."""
-    for path, digest in files.items():
-        if os.path.isabs(path) or ".." in path.split("/"):
-            raise ArtifactDamaged(f"{folder}: {MANIFEST} names {path!r}, outside the artefact")
-        beside = os.path.join(folder, path + _NEXT)
-        if os.path.exists(beside) and _digest_file(folder, path + _NEXT) == digest:
-            path_now = path + _NEXT
-        else:
-            path_now = path
-        ours = path == PIPELINE or path.startswith(f"{CODE}/")
-        try:
-            # What is executed is read once: the bytes that were checked are the ones that run.
-            content = _read(folder, path_now) if ours else b""
-            found = _digest(content) if ours else _digest_file(folder, path_now)
-        except FileNotFoundError as error:
-            raise ArtifactDamaged(
-                f"{folder}: {path} is missing; copy the whole folder, or save the pipeline again"
-            ) from error
-        if found != digest:
-            size = os.path.getsize(os.path.join(folder, path_now))
-            raise ArtifactDamaged(
-                f"{folder}: {path} ({size} bytes) is not the file that was saved: its SHA-256 is "
-                f"{found[:12]}..., and {MANIFEST} says {digest[:12]}...; copy the whole folder again, "
-                "or save the pipeline again if you changed the file"
-            )
-        if ours:
-            yield path, content
-
-
-def _found(folder: str) -> Iterator[str]:
-    """Files of the author's, by their path in the folder."""
-    for root, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if name[0] != "." and name != "__pycache__"]
-        for name in names:
-            path = os.path.relpath(os.path.join(root, name), folder).replace(os.sep, "/")
-            if name[0] != "." and not name.endswith(_NEXT) and path not in _UNCHECKED:
-                yield path
-
-
-def _write(folder: str, path: str, content: bytes) -> None:
-    """Writes a file so that it is there whole or not at all."""
-    place = os.path.join(folder, path)
-    os.makedirs(os.path.dirname(place), exist_ok=True)
-    temporary = place if path.endswith(_NEXT) else place + _NEXT
-    with open(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    if temporary != place:
-        os.replace(temporary, place)
-
-
-def _read(folder: str, path: str) -> bytes:
-    with open(os.path.join(folder, path), "rb") as file:
-        return file.read()
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def _digest_file(folder: str, path: str) -> str:
-    digest = hashlib.sha256()
-    with open(os.path.join(folder, path), "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+def _is_ours(path: str) -> bool:
+    """Whether save made a file, and made it to be executed."""
+    return path == PIPELINE or path.startswith(f"{CODE}/")
 
 
 def _json(content: Any) -> bytes:
@@ -389,7 +299,7 @@ def _json(content: Any) -> bytes:
 
 def _extra(folder: str) -> dict[str, Any]:
     try:
-        settings = json.loads(_read(folder, MODEL_SETTINGS))
+        settings = json.loads(files.read(folder, MODEL_SETTINGS))
         return (settings.get("parameters") or {}).get("extra") or {}
     except (FileNotFoundError, ValueError, AttributeError):
         return {}

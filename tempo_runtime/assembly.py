@@ -50,24 +50,39 @@ class Service:
         inside: Sequence[str] = (),
     ) -> None:
         self._settings = settings
+        self._pipeline = pipeline
         self._children = _Connector(settings, portal, folder, [*inside, pipeline.details.name])
+        try:
+            self.runner = self._start(portal, folder)
+        except BaseException:
+            self.release()
+            raise
+
+    async def close(self) -> None:
+        """Lets running requests finish, within `drain_timeout`, and frees everything."""
+        await self.runner.close(self._settings.drain_timeout)
+        await self._children.close()
+        self.release()
+
+    def release(self) -> None:
+        """Forgets the code that the pipeline's artefact, and those of its children, brought."""
+        self._children.release()
+        self._pipeline.release()
+
+    def _start(self, portal: Portal, folder: str) -> Runner:
+        pipeline, settings = self._pipeline, self._settings
         instance = pipeline.build(self._children.connect(pipeline), folder)
         load = pipeline.load_of(instance)
         loading = load() if load is not None else None
         if inspect.iscoroutine(loading):
             portal.run(loading)
-        self.runner = Runner(
+        return Runner(
             pipeline,
             instance,
             portal,
             seed=settings.seed,
             max_concurrency=settings.max_concurrency,
         )
-
-    async def close(self) -> None:
-        """Lets running requests finish, within `drain_timeout`, and frees everything."""
-        await self.runner.close(self._settings.drain_timeout)
-        await self._children.close()
 
 
 def local_children(pipeline: Pipeline) -> Children:
@@ -117,6 +132,10 @@ class _Connector:
             await service.close()
         if self._client is not None:
             await self._portal.arun(self._client.aclose())
+
+    def release(self) -> None:
+        for service in self._nested:
+            service.release()
 
     def _transport(self, alias: str, model: Model, settings: ChildSettings) -> Transport:
         kind = settings.transport or ("http" if settings.url else "in_process")

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -20,6 +23,7 @@ from tempo_runtime.tensor import BYTES, Tensor
 
 INPUT_PREFIX = "input-"
 FRAME = "pd"  # MLServer's content type for a request or response that is one DataFrame
+_LISTS: dict[Kind, Any] = {Kind.STRINGS: list[str], Kind.BYTES_LIST: list[bytes]}
 
 
 def encode_arguments(
@@ -45,8 +49,9 @@ def encode_arguments(
             raise PayloadError(f"{len(args)} values were given, and it takes {len(specs)}")
         named = dict(zip(specs, args))
         for name in kwargs:
-            if name not in specs or name in named:
+            if name not in specs:
                 raise _unknown(name, list(specs))
+        _refuse_twice([*named, *kwargs])
         named |= kwargs
     tensors: list[Tensor] = []
     for name, spec in specs.items():
@@ -55,7 +60,8 @@ def encode_arguments(
                 raise PayloadError(f"{name!r} is missing; it takes {', '.join(specs)}")
             continue
         value = named[name]
-        if value is None and not spec.required:
+        # With a default, None is said: the default may be another value.
+        if value is None and spec.nullable and (spec.kind is Kind.FRAME or not spec.has_default):
             continue
         if spec.kind is Kind.FRAME or (
             spec.kind is Kind.ANY and codec.kind_of(value) is Kind.FRAME
@@ -63,6 +69,7 @@ def encode_arguments(
             tensors += _encode_frame(value)
         else:
             tensors.append(codec.encode(spec, value))
+    _refuse_twice(tensor.name for tensor in tensors)
     return tensors
 
 
@@ -80,7 +87,8 @@ def decode_arguments(
         PayloadError: If one is missing, unknown, given twice, or of the wrong type.
     """
     specs = {spec.name: spec for spec in signature.inputs if spec.kind is not Kind.FRAME}
-    tensors = _name_positional(specs, tensors)
+    tensors = _name_positional(signature, tensors)
+    _refuse_twice(tensor.name for tensor in tensors)
     arguments: dict[str, Any] = {}
     columns: list[Tensor] = []
     for tensor in tensors:
@@ -90,11 +98,10 @@ def decode_arguments(
             continue
         if spec is None:
             raise _unknown(tensor.name, list(specs))
-        if tensor.name in arguments:
-            raise PayloadError(f"tensor {tensor.name!r} is given twice; send it once")
         arguments[tensor.name] = codec.decode(spec, tensor)
-    if signature.frame is not None and (columns or signature.frame.required):
-        arguments[signature.frame.name] = _decode_frame(columns)
+    frame = signature.frame
+    if frame is not None and (columns or not frame.has_default):
+        arguments[frame.name] = _decode_frame(columns) if columns or frame.required else None
     for name, spec in specs.items():
         if name in arguments:
             continue
@@ -128,23 +135,28 @@ def encode_results(signature: Signature, value: Any) -> tuple[list[Tensor], str 
     if form == "single":
         return [codec.encode(outputs[0], value)], None
     if form == "mapping":
-        item = outputs[0]
-        specs = (
-            TensorSpec(str(name), item.kind, item.hint, item.dtype, item.shape) for name in value
+        if not isinstance(value, dict):
+            raise PayloadError(f"the result must be a dict, and a {type(value).__name__} was given")
+        return [
+            codec.encode(replace(outputs[0], name=str(name)), part) for name, part in value.items()
+        ], None
+    names = [spec.name for spec in outputs]
+    if isinstance(value, tuple | list) and len(value) == len(outputs):
+        value = dict(zip(names, value))
+    if not isinstance(value, dict):
+        what = f"{len(value)} parts" if isinstance(value, tuple | list) else type(value).__name__
+        raise PayloadError(
+            f"the result must have {len(outputs)} parts ({', '.join(names)}), and {what} was given"
         )
-        return [codec.encode(spec, value[spec.name]) for spec in specs], None
-    if isinstance(value, dict):
-        missing = [spec.name for spec in outputs if spec.required and spec.name not in value]
-        values = [value.get(spec.name) for spec in outputs]
-    else:
-        missing = [] if len(value) == len(outputs) else ["..."]
-        values = list(value)
+    for name in value:
+        if name not in names:
+            raise _unknown(name, names)
+    missing = [spec.name for spec in outputs if spec.required and spec.name not in value]
     if missing:
         raise PayloadError(
-            f"the result must have {len(outputs)} parts ({', '.join(s.name for s in outputs)}), and "
-            f"{len(value)} were returned"
+            f"the result lacks {', '.join(missing)}; it must have {', '.join(names)}"
         )
-    return [codec.encode(spec, part) for spec, part in zip(outputs, values)], None
+    return [codec.encode(spec, value[spec.name]) for spec in outputs if spec.name in value], None
 
 
 def decode_results(
@@ -158,6 +170,7 @@ def decode_results(
     Raises:
         PayloadError: If an output the signature names is missing or of the wrong type.
     """
+    _refuse_twice(tensor.name for tensor in tensors)
     form = "dynamic" if signature is None else signature.form
     if signature is None or form == "dynamic":
         if content_type == FRAME:
@@ -171,9 +184,13 @@ def decode_results(
         return values
     outputs = signature.outputs
     if form == "mapping":
-        return {tensor.name: codec.decode(outputs[0], tensor) for tensor in tensors}
+        return {
+            tensor.name: codec.decode(replace(outputs[0], name=tensor.name), tensor)
+            for tensor in tensors
+        }
     if form == "single":
-        if outputs[0].kind is Kind.FRAME:
+        any_frame = outputs[0].kind is Kind.ANY and content_type == FRAME
+        if any_frame or outputs[0].kind is Kind.FRAME:
             return _decode_frame(tensors)
         named = {tensor.name: tensor for tensor in tensors}
         # Another server gives its own name to a single output.
@@ -188,20 +205,30 @@ def decode_results(
             values[spec.name] = codec.decode(spec, named[spec.name])
         elif spec.required:
             raise PayloadError(f"output {spec.name!r} is missing (given: {list(named)})")
-        else:
+        elif not spec.has_default:
             values[spec.name] = None
     return tuple(values.values()) if form == "tuple" else signature.container(**values)
 
 
-def _name_positional(specs: dict[str, TensorSpec], tensors: list[Tensor]) -> list[Tensor]:
+def _name_positional(signature: Signature, tensors: list[Tensor]) -> list[Tensor]:
     """Gives tensors named `input-N`, as clients call what they have no name for, their names."""
-    names = iter(specs)
+    names = {
+        f"{INPUT_PREFIX}{position}": spec.name
+        for position, spec in enumerate(signature.inputs)
+        if spec.kind is not Kind.FRAME
+    }
     return [
-        replace(tensor, name=next(names, tensor.name))
-        if tensor.name.startswith(INPUT_PREFIX) and tensor.name not in specs
+        replace(tensor, name=names.get(tensor.name, tensor.name))
+        if signature.input(tensor.name) is None
         else tensor
         for tensor in tensors
     ]
+
+
+def _refuse_twice(names: Iterable[str]) -> None:
+    for name, times in Counter(names).items():
+        if times > 1:
+            raise PayloadError(f"tensor {name!r} is given twice; send it once")
 
 
 def _unknown(name: str, known: list[str]) -> PayloadError:
@@ -225,22 +252,35 @@ def _encode_dynamic(value: Any) -> tuple[list[Tensor], str | None]:
 def _encode_frame(frame: Any) -> list[Tensor]:
     if codec.kind_of(frame) is not Kind.FRAME:
         raise PayloadError(f"a DataFrame is expected, and a {type(frame).__name__} was given")
-    return [_encode_column(str(name), frame[name]) for name in frame.columns]
+    tensors = [_encode_column(str(name), column) for name, column in frame.items()]
+    _refuse_twice(tensor.name for tensor in tensors)
+    return tensors
 
 
 def _encode_column(name: str, column: Any) -> Tensor:
-    array = column.to_numpy()
-    shape = [len(array), 1]
-    if array.dtype.kind in "biuf":
-        return codec.encode(TensorSpec(name, Kind.ARRAY), array.reshape(shape))
-    if array.dtype.kind == "M":
+    if getattr(column.dtype, "tz", None) is not None:
+        # One zone: pandas cannot read a column of several offsets, as summer time makes.
+        column = column.dt.tz_convert("UTC")
+    shape = [len(column), 1]
+    if column.dtype.kind == "M":
         moments = [moment.isoformat().encode() for moment in column]
         return Tensor(name, BYTES, shape, moments, {"content_type": "datetime"})
-    if all(isinstance(element, str) for element in array):
-        texts = [element.encode() for element in array]
-        return Tensor(name, BYTES, shape, texts, {"content_type": "str"})
+    if column.hasnans and not isinstance(column.dtype, np.dtype):
+        column = column.astype(object)  # numpy has no missing integer, and would make it a float
+    array = column.to_numpy()
+    if array.dtype.kind in "biuf":
+        return codec.encode(TensorSpec(name, Kind.ARRAY), array.reshape(shape))
+    values = array.tolist()
+    kind = codec.kind_of(values) if values else Kind.STRINGS
+    if kind in _LISTS:
+        return codec.encode(TensorSpec(name, kind, _LISTS[kind]), values)
     # MLServer's content type for a column of anything: JSON, an element at a time.
-    data = [json.dumps(_plain(element)).encode() for element in array]
+    try:
+        data = [json.dumps(_plain(element)).encode() for element in array]
+    except (TypeError, ValueError) as error:
+        raise PayloadError(
+            f"column {name!r} cannot travel: {error}; convert it to numbers, text or datetime64"
+        ) from error
     return Tensor(name, BYTES, shape, data, {"content_type": "pd_json"})
 
 
@@ -249,30 +289,38 @@ def _plain(element: Any) -> Any:
 
     if element is pandas.NA:
         return None
-    return element.item() if isinstance(element, np.generic) else element
+    if isinstance(element, np.generic) and element.dtype.kind in "biufU":
+        return element.item()
+    return element
 
 
 def _decode_frame(tensors: list[Tensor]) -> Any:
     import pandas
 
-    columns = {}
-    for tensor in tensors:
-        if tensor.name in columns:
-            raise PayloadError(f"column {tensor.name!r} is given twice; send it once")
-        if tensor.datatype != BYTES:
-            values: Any = tensor.numbers().reshape(-1)
-        elif tensor.content_type == "pd_json":
-            values = [json.loads(element) for element in tensor.elements()]
-        elif tensor.content_type == "datetime":
-            values = pandas.to_datetime([_text(element) for element in tensor.elements()])
-        else:
-            values = np.array([_text(element) for element in tensor.elements()], dtype=object)
-        columns[tensor.name] = values
+    _refuse_twice(tensor.name for tensor in tensors)
+    columns = {tensor.name: pandas.Series(_column(tensor)) for tensor in tensors}
     lengths = {name: len(values) for name, values in columns.items()}
     if len(set(lengths.values())) > 1:
         raise PayloadError(f"the columns differ in length: {lengths}; send the same number of rows")
     return pandas.DataFrame(columns)
 
 
-def _text(element: Any) -> str:
-    return element.decode() if isinstance(element, bytes) else str(element)
+def _column(tensor: Tensor) -> Any:
+    import pandas
+
+    if prod(tensor.shape[1:]) != 1:
+        raise PayloadError(f"column {tensor.name!r} must have shape [N, 1], not {tensor.shape}")
+    if tensor.datatype != BYTES:
+        return tensor.numbers().reshape(-1)
+    kind = Kind.BYTES_LIST if tensor.content_type == "base64" else Kind.STRINGS
+    values = codec.decode(TensorSpec(tensor.name, kind, _LISTS[kind]), tensor)
+    try:
+        if tensor.content_type == "datetime":
+            return pandas.to_datetime(values, format="ISO8601")
+        if tensor.content_type == "pd_json":
+            values = [json.loads(element) for element in values]
+    except ValueError as error:
+        raise PayloadError(
+            f"column {tensor.name!r} is not what its content type {tensor.content_type} says: {error}"
+        ) from error
+    return pandas.Series(values, dtype=object)

@@ -20,13 +20,14 @@ import numpy as np
 
 from tempo_runtime.errors import PayloadError
 from tempo_runtime.signature import Kind, TensorSpec
-from tempo_runtime.tensor import BYTES, Tensor, datatype_of
+from tempo_runtime.tensor import BYTES, Tensor, datatype_of, is_repr, misfits
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 _NULL = b"null"
 _ELEMENT_TYPE = "dtype"  # tensor parameter: the numpy element type, where V2's BYTES hides it
+_ELEMENTS: dict[str, Any] = {"U": str, "S": bytes}
 
 
 @dataclass(frozen=True)
@@ -65,24 +66,30 @@ def decode(spec: TensorSpec, tensor: Tensor) -> Any:
     Raises:
         PayloadError: If it is not of the spec's type.
     """
-    if (
-        spec.nullable
-        and tensor.content_type == "json"
-        and tensor.elements() in ([_NULL], [_NULL.decode()], [None])
-    ):
-        return None
+    if tensor.datatype == BYTES:
+        elements = tensor.elements()
+        if is_repr(elements):
+            return _accept(spec, _load_repr(tensor, elements))
+        nulls = ([_NULL], [_NULL.decode()], [None])
+        if spec.nullable and tensor.content_type == "json" and elements in nulls:
+            return None
     return CODECS[spec.kind].decode(spec, tensor)
 
 
 def parameter(spec: TensorSpec, value: Any) -> Any:
     """A small argument that came in the request's `parameters` and not as a tensor.
 
-    gRPC carries only booleans, integers and strings there, so anything else may come as text.
+    gRPC carries only booleans, integers and strings there, so anything else may come as JSON text.
+
+    Raises:
+        PayloadError: If it is not of the spec's type.
     """
-    if spec.kind is Kind.ARRAY:
-        return _fit(spec, np.asarray(value))
-    text = isinstance(value, str) and spec.kind is Kind.JSON
-    return _load_json(spec, value) if text else _validate(spec, value)
+    try:
+        return _accept(spec, value)
+    except PayloadError:
+        if not isinstance(value, str) or spec.kind not in _AS_JSON:
+            raise
+    return _load_json(spec, value)
 
 
 def describe(spec: TensorSpec) -> tuple[str, list[int], dict[str, Any]]:
@@ -106,8 +113,11 @@ def describe(spec: TensorSpec) -> tuple[str, list[int], dict[str, Any]]:
 
 
 def _encode_array(spec: TensorSpec, value: Any) -> Tensor:
-    array = _fit(spec, np.asarray(value))
-    datatype = datatype_of(array.dtype)
+    array = _as_array(spec, value)
+    try:
+        datatype = datatype_of(array.dtype)
+    except PayloadError as error:
+        raise PayloadError(f"{spec.name!r}: {error}") from error
     shape = list(array.shape)
     if datatype != BYTES:
         return Tensor(spec.name, datatype, shape, array, {"content_type": "np"})
@@ -116,7 +126,7 @@ def _encode_array(spec: TensorSpec, value: Any) -> Tensor:
     if array.dtype.kind == "S" or (flat and all(isinstance(e, bytes) for e in flat)):
         return _bytes_tensor(spec, _base64(flat), shape, "base64", extra)
     if all(isinstance(element, str) for element in flat):
-        return _bytes_tensor(spec, [e.encode() for e in flat], shape, "np", extra)
+        return _bytes_tensor(spec, _utf8(spec, flat), shape, "np", extra)
     odd = next(element for element in flat if not isinstance(element, str))
     raise PayloadError(
         f"{spec.name!r} is an object array that holds {odd!r:.80} ({type(odd).__name__}), which no "
@@ -129,20 +139,42 @@ def _decode_array(spec: TensorSpec, tensor: Tensor) -> np.ndarray[Any, Any]:
         return _fit(spec, tensor.numbers())
     binary = tensor.content_type == "base64" or (spec.dtype is not None and spec.dtype.kind == "S")
     elements: list[Any] = _blobs(tensor) if binary else _texts(tensor)
-    kind = tensor.parameters.get(_ELEMENT_TYPE)
-    dtype = np.dtype(object) if kind == "O" else np.dtype("S" if binary else "U")
-    array = np.array(elements, dtype)
-    return _fit(spec, array.reshape(tensor.shape))
+    # Bytes of others are kept as objects: numpy's own drop zeros at the end.
+    kind = tensor.parameters.get(_ELEMENT_TYPE, "O" if binary else "U")
+    array = tensor.shaped(np.array(elements, object))
+    if kind in _ELEMENTS and _holds(array, kind):
+        array = array.astype(kind)
+    return _fit(spec, array)
+
+
+def _as_array(spec: TensorSpec, value: Any) -> np.ndarray[Any, Any]:
+    try:
+        array = np.asarray(value)
+    except (ValueError, OverflowError) as error:
+        raise PayloadError(f"{spec.name!r} is no array: {error}") from error
+    return _fit(spec, array)
+
+
+def _holds(array: np.ndarray[Any, Any], kind: str) -> bool:
+    """Whether all elements are what numpy's text (`U`) or bytes (`S`) are made of."""
+    return array.dtype.kind == kind or all(
+        isinstance(element, _ELEMENTS[kind]) for element in array.ravel().tolist()
+    )
 
 
 def _fit(spec: TensorSpec, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """The array in the annotated dtype and shape, where that loses nothing but float precision."""
     wanted = spec.dtype
     if wanted is not None and array.dtype != wanted:
-        fits = np.can_cast(array.dtype, wanted, "same_kind")
-        if array.dtype.kind in "iu" and wanted.kind in "iu" and array.size:
-            limits = np.iinfo(wanted)
-            fits = limits.min <= int(array.min()) and int(array.max()) <= limits.max
+        if wanted.kind in _ELEMENTS:
+            fits = _holds(array, wanted.kind)
+        elif array.dtype.kind in "biuf" and wanted.kind in "biuf":
+            integers = array.dtype.kind in "iu" and wanted.kind in "iu"
+            fits = integers or np.can_cast(array.dtype, wanted, "same_kind")
+            fits = fits and not misfits(array, wanted).any()
+        else:
+            fits = wanted.kind == "O"
+        # An empty list is float64 to numpy.
         if not fits and not (array.size == 0 and array.dtype.kind == "f"):
             raise PayloadError(
                 f"{spec.name!r} must be {wanted}, and {array.dtype} was given; convert it first"
@@ -183,23 +215,25 @@ def _decode_number(spec: TensorSpec, tensor: Tensor) -> Any:
 
 
 def _encode_text(spec: TensorSpec, value: Any) -> Tensor:
-    return _bytes_tensor(spec, [_validate(spec, value).encode()], [1], "str")
+    return _bytes_tensor(spec, _utf8(spec, [_validate(spec, value)]), [1], "str")
 
 
 def _decode_text(spec: TensorSpec, tensor: Tensor) -> Any:
     if tensor.content_type == "json":
         return _load_json(spec, _one(spec, tensor, tensor.elements()))
-    return _one(spec, tensor, _texts(tensor))
+    return _validate(spec, _one(spec, tensor, _texts(tensor)))
 
 
 def _encode_texts(spec: TensorSpec, value: Any) -> Tensor:
-    texts = [text.encode() for text in _validate(spec, value)]
+    texts = _utf8(spec, _validate(spec, value))
     # [N, 1] as MLServer writes a list, so that a list of one text is not a text ([1]).
     return _bytes_tensor(spec, texts, [len(texts), 1], "str")
 
 
 def _decode_texts(spec: TensorSpec, tensor: Tensor) -> Any:
-    return _decode_json(spec, tensor) if tensor.content_type == "json" else _texts(tensor)
+    if tensor.content_type == "json":
+        return _decode_json(spec, tensor)
+    return _validate(spec, _texts(tensor))
 
 
 def _encode_blob(spec: TensorSpec, value: Any) -> Tensor:
@@ -209,7 +243,7 @@ def _encode_blob(spec: TensorSpec, value: Any) -> Tensor:
 
 
 def _decode_blob(spec: TensorSpec, tensor: Tensor) -> Any:
-    return _one(spec, tensor, _blobs(tensor))
+    return _validate(spec, _one(spec, tensor, _blobs(tensor)))
 
 
 def _encode_blobs(spec: TensorSpec, value: Any) -> Tensor:
@@ -218,8 +252,8 @@ def _encode_blobs(spec: TensorSpec, value: Any) -> Tensor:
     return _bytes_tensor(spec, _base64(value), [len(value), 1], "base64")
 
 
-def _decode_blobs(_: TensorSpec, tensor: Tensor) -> Any:
-    return _blobs(tensor)
+def _decode_blobs(spec: TensorSpec, tensor: Tensor) -> Any:
+    return _validate(spec, _blobs(tensor))
 
 
 def _encode_datetime(spec: TensorSpec, value: Any) -> Tensor:
@@ -243,25 +277,29 @@ def _decode_datetimes(spec: TensorSpec, tensor: Tensor) -> Any:
 
 
 def _encode_json(spec: TensorSpec, value: Any) -> Tensor:
+    from pydantic_core import to_jsonable_python
+
     try:
         if spec.kind is Kind.JSON:
-            value = _adapter(spec.hint).dump_python(value, mode="json", fallback=_plain)
+            value = to_jsonable_python(
+                _validate(spec, _without_numpy(value)),
+                by_alias=True,
+                inf_nan_mode="constants",
+                fallback=_plain,
+            )
         # The standard library's writer: orjson has no integers over 64 bits, no NaN, no infinity.
-        text = json.dumps(value, default=_plain, separators=(",", ":"), ensure_ascii=False)
-    except (TypeError, ValueError) as error:
+        text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError) as error:
         raise PayloadError(f"{spec.name!r} cannot be written as JSON: {error}") from error
-    return _bytes_tensor(spec, [text.encode()], [1], "json")
+    return _bytes_tensor(spec, _utf8(spec, [text]), [1], "json")
 
 
 def _decode_json(spec: TensorSpec, tensor: Tensor) -> Any:
     if tensor.datatype != BYTES:
         return _validate(spec, tensor.numbers().tolist())
-    elements = tensor.elements()
     if tensor.content_type == "str":
         return _validate(spec, _texts(tensor) if tensor.shape != [1] else _texts(tensor)[0])
-    if _is_repr(elements):
-        return _validate(spec, _load_repr(tensor, elements))
-    return _load_json(spec, _one(spec, tensor, elements))
+    return _load_json(spec, _one(spec, tensor, tensor.elements()))
 
 
 def _load_json(spec: TensorSpec, element: Any) -> Any:
@@ -275,11 +313,18 @@ def _load_json(spec: TensorSpec, element: Any) -> Any:
         raise _invalid(spec, error) from error
 
 
-def _plain(value: Any) -> Any:
-    from pydantic import BaseModel
+def _without_numpy(value: Any) -> Any:
+    """Python's own numbers and lists, which pydantic checks, for numpy's in containers."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if type(value) is dict:
+        return {key: _without_numpy(part) for key, part in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_without_numpy(part) for part in value)
+    return value
 
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
+
+def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     raise TypeError(f"a {type(value).__name__} has no JSON form")
@@ -307,6 +352,8 @@ def kind_of(value: Any) -> Kind:
             return Kind.STRINGS
         if all(isinstance(element, bytes) for element in value):
             return Kind.BYTES_LIST
+        if all(type(element) is datetime for element in value):
+            return Kind.DATETIMES
     if _is_frame(value):
         return Kind.FRAME
     return Kind.JSON
@@ -314,32 +361,16 @@ def kind_of(value: Any) -> Kind:
 
 def _encode_any(spec: TensorSpec, value: Any) -> Tensor:
     kind = kind_of(value)
-    hint = {Kind.STRINGS: list[str], Kind.JSON: Any}.get(kind, type(value))
-    return CODECS[kind].encode(TensorSpec(spec.name, kind, hint), value)
+    return CODECS[kind].encode(TensorSpec(spec.name, kind, _HINTS.get(kind, Any)), value)
 
 
 def _decode_any(spec: TensorSpec, tensor: Tensor) -> Any:
     """What the sender most likely meant, by content type and shape."""
-    name, content_type = spec.name, tensor.content_type
-    if _ELEMENT_TYPE in tensor.parameters or tensor.datatype != BYTES:
-        return _decode_array(TensorSpec(name, Kind.ARRAY), tensor)
-    if content_type == "json" or _is_repr(tensor.elements()):
-        return _decode_json(TensorSpec(name, Kind.JSON), tensor)
-    pairs = {
-        "str": (TensorSpec(name, Kind.STRING, str), TensorSpec(name, Kind.STRINGS, list[str])),
-        "base64": (
-            TensorSpec(name, Kind.BYTES, bytes),
-            TensorSpec(name, Kind.BYTES_LIST, list[bytes]),
-        ),
-        "datetime": (
-            TensorSpec(name, Kind.DATETIME, datetime),
-            TensorSpec(name, Kind.DATETIMES, list[datetime]),
-        ),
-    }
-    if content_type not in pairs:
-        return _decode_array(TensorSpec(name, Kind.ARRAY), tensor)
-    one, many = pairs[content_type]
-    return decode(one if tensor.shape == [1] else many, tensor)
+    one, many = Kind.ARRAY, Kind.ARRAY
+    if _ELEMENT_TYPE not in tensor.parameters and tensor.datatype == BYTES:
+        one, many = _MEANT.get(tensor.content_type or "", (one, many))
+    kind = one if tensor.shape == [1] else many
+    return CODECS[kind].decode(TensorSpec(spec.name, kind, _HINTS.get(kind, Any)), tensor)
 
 
 # -- shared ----------------------------------------------------------------------------------------
@@ -364,13 +395,15 @@ def _one(spec: TensorSpec, tensor: Tensor, elements: Any) -> Any:
     return elements[0]
 
 
+def _utf8(spec: TensorSpec, texts: list[str]) -> list[bytes]:
+    try:
+        return [text.encode() for text in texts]
+    except UnicodeEncodeError as error:
+        raise PayloadError(f"{spec.name!r} is text that UTF-8 cannot write: {error}") from error
+
+
 def _texts(tensor: Tensor) -> list[str]:
-    elements = tensor.elements()
-    if _is_repr(elements):
-        loaded = _load_repr(tensor, elements)
-        return [loaded] if isinstance(loaded, str) else loaded
-    if tensor.content_type == "base64":
-        elements = _blobs(tensor)
+    elements = _blobs(tensor) if tensor.content_type == "base64" else tensor.elements()
     texts = []
     for element in elements:
         if isinstance(element, bytes):
@@ -388,14 +421,16 @@ def _texts(tensor: Tensor) -> list[str]:
 
 
 def _blobs(tensor: Tensor) -> list[bytes]:
-    blobs = [
-        element.encode() if isinstance(element, str) else element for element in tensor.elements()
-    ]
+    blobs = []
+    for element in tensor.elements():
+        if not isinstance(element, str | bytes):
+            raise PayloadError(f"tensor {tensor.name!r} holds {element!r:.80}, which is not bytes")
+        blobs.append(element.encode() if isinstance(element, str) else element)
     if tensor.content_type != "base64":
         return blobs
     try:
         return [base64.b64decode(blob, validate=True) for blob in blobs]
-    except (binascii.Error, TypeError) as error:
+    except binascii.Error as error:
         raise PayloadError(
             f"tensor {tensor.name!r} has content type base64, and its data is not base64: {error}"
         ) from error
@@ -405,15 +440,11 @@ def _base64(blobs: list[bytes] | tuple[bytes, ...]) -> list[bytes]:
     return [base64.b64encode(blob) for blob in blobs]
 
 
-def _is_repr(elements: list[Any]) -> bool:
-    return bool(elements) and all(type(element) is int for element in elements)
-
-
 def _load_repr(tensor: Tensor, integers: list[Any]) -> Any:
     """A value as tempo 0.5 writes it: the bytes of its `repr`, an integer each."""
     try:
         return ast.literal_eval(bytes(integers).decode())
-    except (ValueError, SyntaxError, UnicodeDecodeError) as error:
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
         raise PayloadError(
             f"tensor {tensor.name!r} is BYTES given as integers, but they do not spell a Python "
             f"literal: {error}"
@@ -432,6 +463,17 @@ def _adapter(hint: Any) -> TypeAdapter[Any]:
         return _cached_adapter(hint)
     except TypeError:  # an unhashable annotation
         return _cached_adapter.__wrapped__(hint)
+
+
+def _accept(spec: TensorSpec, value: Any) -> Any:
+    """A plain Python value, which no tensor gave a type, as the spec's type."""
+    if value is None and spec.nullable:
+        return None
+    if spec.kind is Kind.ARRAY:
+        return _as_array(spec, value)
+    if spec.kind is Kind.FRAME:
+        return _no_frame(spec)
+    return _validate(spec, value)
 
 
 def _validate(spec: TensorSpec, value: Any) -> Any:
@@ -474,6 +516,26 @@ def _no_frame(spec: TensorSpec, *_: Any) -> Any:
     )
 
 
+# Kinds whose values a JSON text can say, and a plain text cannot.
+_AS_JSON = (Kind.JSON, Kind.STRINGS, Kind.BYTES_LIST, Kind.DATETIMES)
+# What an untyped tensor holds, by content type: of shape [1], and of any other shape.
+_MEANT = {
+    "json": (Kind.JSON, Kind.JSON),
+    "str": (Kind.STRING, Kind.STRINGS),
+    "base64": (Kind.BYTES, Kind.BYTES_LIST),
+    "datetime": (Kind.DATETIME, Kind.DATETIMES),
+}
+_HINTS: dict[Kind, Any] = {
+    Kind.BOOL: bool,
+    Kind.INT: int,
+    Kind.FLOAT: float,
+    Kind.STRING: str,
+    Kind.STRINGS: list[str],
+    Kind.BYTES: bytes,
+    Kind.BYTES_LIST: list[bytes],
+    Kind.DATETIME: datetime,
+    Kind.DATETIMES: list[datetime],
+}
 CODECS: dict[Kind, Codec] = {
     Kind.ANY: Codec(_encode_any, _decode_any, BYTES, (-1,), "json"),
     Kind.ARRAY: Codec(_encode_array, _decode_array, "FP64", (-1,), "np"),

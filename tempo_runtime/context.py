@@ -1,4 +1,4 @@
-"""What belongs to the request being served: its deadline, and the headers that travel on.
+"""What belongs to the request being served: its deadline, seed, and the headers that travel on.
 
 Context variables, so that each request has its own in coroutines and in the threads they start.
 """
@@ -15,23 +15,25 @@ from tempo_runtime.errors import DeadlineExceeded
 
 # Everything else stays: `host` and the entity headers describe another request, and Seldon's
 # routing headers (`seldon-model`) would send the child's call back to this pipeline.
-_TRAVELS = ("x-request-id", "traceparent", "tracestate", "baggage")
+_TRAVELS = frozenset(("x-request-id", "traceparent", "tracestate", "baggage"))
 _TRAVELS_PREFIX = "x-b3-"
 
 
 @dataclass(frozen=True)
 class RequestContext:
-    """One request's budget and headers.
+    """One request's budget, headers and seed.
 
     Attributes:
         deadline: When its time is spent, on `time.monotonic`'s clock; None for never.
         budget: Seconds it was given, for messages.
         headers: Headers that go with each child call.
+        seed: Seed it asks for; None for its pipeline's.
     """
 
     deadline: float | None = None
     budget: float | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    seed: int | None = None
 
     def remaining(self) -> float | None:
         """Seconds left; None when there is no deadline.
@@ -64,23 +66,26 @@ def current() -> RequestContext:
 
 
 @contextmanager
-def serving(budget: float | None, headers: Mapping[str, str]) -> Iterator[RequestContext]:
+def serving(
+    budget: float | None, headers: Mapping[str, str], seed: int | None = None
+) -> Iterator[RequestContext]:
     """Makes a request the current one.
 
     Args:
         budget: Seconds it may take. Inside another request, what that has left is the limit.
         headers: Its headers; those that may travel are kept.
+        seed: Seed it asks for.
     """
     outer = _current.get()
     deadline = None if budget is None else time.monotonic() + budget
     if outer.deadline is not None and (deadline is None or outer.deadline < deadline):
         deadline, budget = outer.deadline, outer.budget
     kept = dict(outer.headers) | {
-        name.lower(): value
+        lower: value
         for name, value in headers.items()
-        if name.lower() in _TRAVELS or name.lower().startswith(_TRAVELS_PREFIX)
+        if (lower := name.lower()) in _TRAVELS or lower.startswith(_TRAVELS_PREFIX)
     }
-    context = RequestContext(deadline, budget, kept)
+    context = RequestContext(deadline, budget, kept, seed)
     token = _current.set(context)
     try:
         yield context

@@ -9,9 +9,7 @@ artefact shares. Installed packages are written by reference only: the environme
 from __future__ import annotations
 
 import ast
-import builtins
 import dis
-import importlib
 import io
 import os
 import pickle
@@ -19,31 +17,27 @@ import pickletools
 import site
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping, Sequence
-from importlib.abc import SourceLoader
-from importlib.machinery import ModuleSpec
-from importlib.util import find_spec, spec_from_loader
-from types import CodeType, ModuleType
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from importlib.util import find_spec, resolve_name
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 import dill
 
 from tempo_runtime.errors import ArtifactError
+from tempo_runtime.importing import PREFIX
 
 PROTOCOL = 4  # the highest that every supported Python reads and writes the same
-_PREFIX = "_tempo_artifact_"
 _OURS = "tempo_runtime"
 
 
-# -- writing ---------------------------------------------------------------------------------------
-
-
-def dump(root: Any) -> tuple[bytes, dict[str, str]]:
+def dump(root: Any) -> tuple[bytes, dict[str, str], set[str]]:
     """Writes an object.
 
     Returns:
-        The pickle, and the source files of the author's modules: path in the artefact's code folder
-        -> path on this machine.
+        The pickle; the source files of the author's modules, path in the artefact's code folder ->
+        path on this machine; and the names of all modules that either imports.
 
     Raises:
         ArtifactError: If something in it cannot be written, or could not be read elsewhere.
@@ -59,7 +53,7 @@ def dump(root: Any) -> tuple[bytes, dict[str, str]]:
         ) from error
     data = buffer.getvalue()
     names = pickler.imported | {module for module, _ in references(data)}
-    if any(name.startswith(_PREFIX) for name in names):
+    if any(name.startswith(PREFIX) for name in names):
         raise ArtifactError(
             "it was loaded from an artefact, and its code is there; copy that folder instead"
         )
@@ -71,7 +65,7 @@ def dump(root: Any) -> tuple[bytes, dict[str, str]]:
             f"it needs {culprits} of __main__, which dill can only name and not carry; move it into "
             "a module and import it"
         )
-    return data, _sources(names)
+    return data, *_sources(names)
 
 
 def references(data: bytes) -> set[tuple[str, str]]:
@@ -118,26 +112,63 @@ def _save_module(pickler: _Pickler, module: ModuleType) -> None:
     pickler.save_reduce(dill._dill._import_module, (module.__name__,), obj=module)
 
 
-def _save_code(pickler: _Pickler, code: CodeType) -> None:
-    pickler.imported |= set(_imports_of_code(code))
-    dill.Pickler.dispatch[CodeType](pickler, code)
+def _save_function(pickler: _Pickler, function: FunctionType, **options: Any) -> None:
+    if not dill._dill._locate_function(function, pickler):
+        package = function.__globals__.get("__package__") or ""
+        codes = list(_codes(function.__code__))
+        pickler.imported |= {name for code in codes for name in _imports_of_code(code, package)}
+        for module in _submodules(function, {name for code in codes for name in code.co_names}):
+            pickler.save(module)  # imported with the function, and put nowhere
+            pickler.write(pickle.POP)
+    dill.Pickler.dispatch[FunctionType](pickler, function, **options)
 
 
 _Pickler.dispatch[ModuleType] = _save_module
-_Pickler.dispatch[CodeType] = _save_code
+_Pickler.dispatch[FunctionType] = _save_function
 
 
-def _imports_of_code(code: CodeType) -> Iterator[str]:
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _codes(constant)
+
+
+def _imports_of_code(code: CodeType, package: str) -> Iterator[str]:
     """Modules that a function imports when it runs; its globals are found by dill."""
-    for instruction in dis.get_instructions(code):
-        if instruction.opname == "IMPORT_NAME":
-            yield str(instruction.argval)
+    steps = [step for step in dis.get_instructions(code) if step.opname != "EXTENDED_ARG"]
+    for level, names, step in zip(steps, steps[1:], steps[2:]):
+        if step.opname == "IMPORT_NAME":
+            yield from _imported(step.argval, names.argval or (), level.argval, package)
 
 
-def _sources(names: set[str]) -> dict[str, str]:
-    """Files of the author's own modules among these, and of those they import."""
+def _imported(module: str, names: Iterable[str], level: int, package: str) -> Iterator[str]:
+    """What `from {level dots}{module} import {names}` may import."""
+    with suppress(ImportError):  # beyond the top: it fails here as well
+        base = resolve_name("." * level + module, package)
+        yield base
+        yield from (f"{base}.{name}" for name in names)
+
+
+def _submodules(function: FunctionType, names: set[str]) -> Iterator[ModuleType]:
+    """Modules that a function reaches through a package: `import a.b` binds no more than `a`."""
+    reached = [function.__globals__.get(name) for name in names]
+    for cell in function.__closure__ or ():
+        with suppress(ValueError):  # a name that is not assigned yet
+            reached.append(cell.cell_contents)
+    for package in reached:
+        if not isinstance(package, ModuleType):
+            continue
+        prefix = f"{package.__name__}."
+        for name, module in sorted(sys.modules.items()):
+            if name.startswith(prefix) and names.issuperset(name[len(prefix) :].split(".")):
+                yield module
+
+
+def _sources(names: set[str]) -> tuple[dict[str, str], set[str]]:
+    """Files of the author's own modules among these and those they import; and all the names."""
     files: dict[str, str] = {}
-    queue, seen = sorted(names), set()
+    queue, seen = sorted(names), set[str]()
     while queue:
         name = queue.pop()
         if name in seen or name.partition(".")[0] == _OURS:
@@ -150,11 +181,13 @@ def _sources(names: set[str]) -> dict[str, str]:
         files[name.replace(".", "/") + ("/__init__.py" if package else ".py")] = path
         queue += [".".join(name.split(".")[:i]) for i in range(1, name.count(".") + 1)]
         queue += _imports_of_source(path, name if package else name.rpartition(".")[0])
-    return files
+    return dict(sorted(files.items())), seen
 
 
 def _own_file(name: str) -> str | None:
     """The source file of a module that no package brought, and so no environment will have."""
+    if name.partition(".")[0] in sys.stdlib_module_names:
+        return None
     module = sys.modules.get(name)
     try:
         spec = getattr(module, "__spec__", None) or find_spec(name)
@@ -181,122 +214,5 @@ def _imports_of_source(path: str, package: str) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                anchor = package.split(".")[: len(package.split(".")) - node.level + 1]
-                base = ".".join([*anchor, *([base] if base else [])])
-            yield base
-            yield from (f"{base}.{alias.name}" for alias in node.names)
-
-
-# -- reading ---------------------------------------------------------------------------------------
-
-
-def load(data: bytes, modules: Modules) -> Any:
-    """Reads what `dump` wrote, with the modules it needs."""
-    return _Unpickler(io.BytesIO(data), modules).load()
-
-
-class Modules:
-    """The modules an artefact brings, importable by their own names from inside it only.
-
-    Args:
-        name: A name for this loading that no other has: the modules are imported under it.
-        folder: Folder the sources came from, for `__file__`.
-        sources: Path in that folder -> source. Only these are ever executed.
-    """
-
-    def __init__(self, name: str, folder: str, sources: Mapping[str, bytes]) -> None:
-        self._prefix = f"{_PREFIX}{name}"
-        self._folder = folder
-        self._sources = sources
-        self._top = {path.partition("/")[0].removesuffix(".py") for path in sources}
-        self.builtins = {**vars(builtins), "__import__": self._import}
-        root = ModuleType(self._prefix)
-        root.__path__ = [folder]
-        sys.modules[self._prefix] = root
-        sys.meta_path.insert(0, self)
-
-    def forget(self) -> None:
-        """Removes the modules from the process, once nothing of them is used."""
-        if self in sys.meta_path:
-            sys.meta_path.remove(self)
-        for name in [name for name in sys.modules if name.partition(".")[0] == self._prefix]:
-            del sys.modules[name]
-
-    def place(self, name: str) -> str:
-        """The name a module is imported under: the artefact's own, or its plain one."""
-        return f"{self._prefix}.{name}" if name.partition(".")[0] in self._top else name
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        """Finds a module of the artefact; see `importlib.abc.MetaPathFinder`."""
-        prefix, _, name = fullname.partition(".")
-        if prefix != self._prefix:
-            return None
-        base = name.replace(".", "/")
-        package, plain = f"{base}/__init__.py", f"{base}.py"
-        for file in (package, plain):
-            if file in self._sources:
-                loader = _Loader(os.path.join(self._folder, file), self._sources[file], self)
-                return spec_from_loader(fullname, loader, is_package=file == package)
-        if not any(file.startswith(f"{base}/") for file in self._sources):
-            return None
-        spec = ModuleSpec(fullname, None, is_package=True)  # a folder without __init__.py
-        spec.submodule_search_locations = [os.path.join(self._folder, base)]
-        return spec
-
-    def _import(
-        self,
-        name: str,
-        globals: Mapping[str, object] | None = None,  # noqa: A002 - the signature of __import__
-        locals: Mapping[str, object] | None = None,  # noqa: A002
-        fromlist: Sequence[str] | None = (),
-        level: int = 0,
-    ) -> ModuleType:
-        if level or self.place(name) == name:
-            return builtins.__import__(name, globals, locals, fromlist or (), level)
-        module = importlib.import_module(self.place(name))
-        if not fromlist:  # `import a.b` binds `a`
-            return sys.modules[self.place(name.partition(".")[0])]
-        for item in fromlist:
-            if not hasattr(module, item) and hasattr(module, "__path__"):
-                importlib.import_module(f"{module.__name__}.{item}")
-        return module
-
-
-class _Unpickler(dill.Unpickler):
-    def __init__(self, file: io.BytesIO, modules: Modules) -> None:
-        super().__init__(file)
-        self._modules = modules
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("dill._dill", "_import_module"):
-            return lambda found: importlib.import_module(self._modules.place(found))
-        if (module, name) == ("dill._dill", "_create_function"):
-            return self._create_function
-        return super().find_class(self._modules.place(module), name)
-
-    def _create_function(
-        self, code: CodeType, scope: dict[str, Any], *args: Any, **kwargs: Any
-    ) -> Any:
-        scope["__builtins__"] = self._modules.builtins  # what `import` inside the function uses
-        return dill._dill._create_function(code, scope, *args, **kwargs)
-
-
-class _Loader(SourceLoader):
-    def __init__(self, path: str, source: bytes, modules: Modules) -> None:
-        self._path = path
-        self._source = source
-        self._modules = modules
-
-    def get_filename(self, fullname: str) -> str:
-        return self._path
-
-    def get_data(self, path: Any) -> bytes:
-        return self._source
-
-    def exec_module(self, module: ModuleType) -> None:
-        vars(module)["__builtins__"] = self._modules.builtins
-        super().exec_module(module)
+            names = [alias.name for alias in node.names]
+            yield from _imported(node.module or "", names, node.level, package)

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager
-from contextvars import ContextVar, copy_context
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 import anyio
@@ -22,17 +22,6 @@ from tempo_runtime.portal import Portal
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 _END = object()
-_request_seed: ContextVar[int | None] = ContextVar("tempo_seed", default=None)
-
-
-@contextmanager
-def seeded(seed: int | None) -> Iterator[None]:
-    """Gives the current request a seed of its own."""
-    token = _request_seed.set(seed)
-    try:
-        yield
-    finally:
-        _request_seed.reset(token)
 
 
 class Runner:
@@ -130,9 +119,19 @@ class Runner:
             yield from predict(**arguments)
 
     async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
-        loop = asyncio.get_running_loop()
+        current = context.current()
+        seconds = current.remaining()
         run = copy_context().run
-        return await _within_time(loop.run_in_executor(self._pool, run, function, *arguments))
+        loop = asyncio.get_running_loop()
+        future = loop.run_in_executor(self._pool, run, function, *arguments)
+        try:
+            # A cancel scope would cost more, and a thread cannot be cancelled anyway.
+            await asyncio.wait((future,), timeout=seconds)
+            if future.done():
+                return future.result()
+        finally:
+            future.cancel()  # if it still waits for a thread
+        raise current.exceeded()
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
@@ -146,7 +145,7 @@ class Runner:
 
     @contextmanager
     def _request(self) -> Iterator[Callable[..., Any]]:
-        seed = _request_seed.get()
+        seed = context.current().seed
         try:
             with randomness.stream(self._seed if seed is None else seed):
                 yield self.pipeline.predict_of(self._fresh())

@@ -15,7 +15,6 @@ from mlserver.types import (
     InferenceResponse,
     MetadataTensor,
     Parameters,
-    ResponseOutput,
 )
 from mlserver.utils import get_model_uri
 
@@ -30,7 +29,6 @@ from tempo_runtime.errors import (
     TempoError,
 )
 from tempo_runtime.portal import Portal
-from tempo_runtime.runner import seeded
 from tempo_runtime.settings import PipelineSettings, check_children
 from tempo_runtime.wire import from_mlserver, mlserver_parameters, to_mlserver_output
 
@@ -67,9 +65,13 @@ class TempoPipelineRuntime(MLModel):
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
         """Answers one request."""
-        with _as_mlserver_errors(), self._serving(payload) as (service, parameters):
-            arguments = self._arguments(service, payload, parameters)
-            return self._response(service, payload, await service.runner.run(arguments))
+        try:
+            parameters = mlserver_parameters(payload.parameters)
+            with self._serving(parameters) as service:
+                arguments = self._arguments(service, payload, parameters)
+                return self._response(service, parameters, await service.runner.run(arguments))
+        except TempoError as error:
+            raise MLServerError(str(error), error.status) from error
 
     async def predict_stream(
         self, payloads: AsyncIterator[InferenceRequest]
@@ -87,10 +89,10 @@ class TempoPipelineRuntime(MLModel):
         return True
 
     def _assemble(self, folder: str, portal: Portal) -> Service:
-        pipeline, _ = artifact.open_folder(folder)
         extra = (self.settings.parameters.extra if self.settings.parameters else None) or {}
         settings = PipelineSettings.read(extra)
-        check_children(extra, [alias for alias, _ in pipeline.declared.items()])
+        check_children(extra, list(artifact.read_manifest(folder)["children"]))
+        pipeline, _ = artifact.open_folder(folder)
         self._pipeline_settings = settings
         return Service(pipeline, settings, portal, folder)
 
@@ -117,19 +119,18 @@ class TempoPipelineRuntime(MLModel):
             )
 
     @contextmanager
-    def _serving(self, payload: InferenceRequest) -> Iterator[tuple[Service, dict[str, Any]]]:
+    def _serving(self, parameters: dict[str, Any]) -> Iterator[Service]:
         service = self._service
         if service is None:
             raise PipelineFailed(f"pipeline {self.name!r} is not loaded")
-        parameters = mlserver_parameters(payload.parameters)
         budget = _number(parameters, TIMEOUT, float)
         if budget is not None and not budget > 0:
             raise PayloadError(f"parameter {TIMEOUT!r} is {budget:g}; it is seconds, above 0")
         limit = self._pipeline_settings.timeout
         budget = limit if budget is None else min(budget, limit)
         headers = parameters.get("headers") or {}
-        with context.serving(budget, headers), seeded(_number(parameters, SEED, int)):
-            yield service, parameters
+        with context.serving(budget, headers, _number(parameters, SEED, int)):
+            yield service
 
     def _arguments(
         self, service: Service, payload: InferenceRequest, parameters: dict[str, Any]
@@ -139,7 +140,7 @@ class TempoPipelineRuntime(MLModel):
         return decode_arguments(service.runner.pipeline.signature, tensors, small)
 
     def _response(
-        self, service: Service, payload: InferenceRequest, value: Any
+        self, service: Service, parameters: dict[str, Any], value: Any
     ) -> InferenceResponse:
         try:
             tensors, content_type = encode_results(service.runner.pipeline.signature, value)
@@ -147,30 +148,24 @@ class TempoPipelineRuntime(MLModel):
             raise PipelineFailed(
                 f"pipeline {self.name!r} returned what it does not declare: {error}"
             ) from error
-        json = "host" in (mlserver_parameters(payload.parameters).get("headers") or {})
-        outputs: list[ResponseOutput] = [
-            to_mlserver_output(tensor, json=json) for tensor in tensors
-        ]
-        return InferenceResponse.model_construct(
+        json = "host" in (parameters.get("headers") or {})
+        return InferenceResponse(
             model_name=self.name,
             model_version=self.version,
-            outputs=outputs,
-            **(
-                {}
-                if content_type is None
-                else {"parameters": Parameters(content_type=content_type)}
-            ),
+            outputs=[to_mlserver_output(tensor, json=json) for tensor in tensors],
+            parameters=None if content_type is None else Parameters(content_type=content_type),
         )
 
     async def _stream(
         self, payloads: AsyncIterator[InferenceRequest]
     ) -> AsyncGenerator[InferenceResponse, None]:
         async for payload in payloads:
-            with _as_mlserver_errors(), self._serving(payload) as (service, parameters):
+            parameters = mlserver_parameters(payload.parameters)
+            with _as_mlserver_errors(), self._serving(parameters) as service:
                 arguments = self._arguments(service, payload, parameters)
                 async with aclosing(service.runner.stream(arguments)) as items:
                     async for item in items:
-                        yield self._response(service, payload, item)
+                        yield self._response(service, parameters, item)
 
 
 @contextmanager

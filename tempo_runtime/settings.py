@@ -14,6 +14,7 @@ import json
 import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -34,8 +35,10 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 def _check_url(url: str) -> str:
-    if not url.startswith(("http://", "https://")):
-        raise ValueError("a child's URL starts with http:// or https://")
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or " " in url:
+        raise ValueError("a child's URL is http://HOST or https://HOST, with a port if need be")
+    _ = parts.port  # raises ValueError if it is no port
     return url.rstrip("/")
 
 
@@ -122,8 +125,7 @@ class PipelineSettings(BaseModel):
         """
         try:
             variables = _from_environment(environ)
-            merged = _merge({str(k): _parse_json(v) for k, v in (extra or {}).items()}, variables)
-            return cls.model_validate(merged)
+            return cls.model_validate(_merge(dict(extra or {}), variables))
         except ValidationError as error:
             faults = [
                 f"{'.'.join(map(str, fault['loc']))}: {fault['msg']} (got {fault['input']!r:.80})"
@@ -156,7 +158,7 @@ def check_children(extra: Mapping[str, Any], aliases: list[str]) -> None:
         SettingsError: With the names it does have.
     """
     known = {alias.lower() for alias in aliases}
-    models = _parse_json(extra.get("models", {}))
+    models = _merge(extra, {"models": {}})["models"]
     unknown = [alias for alias in models if alias.lower() not in known]
     if unknown:
         raise SettingsError(
@@ -171,22 +173,30 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     for variable, text in sorted(environ.items()):
         if not variable.startswith(ENV_PREFIX):
             continue
-        *folders, name = variable[len(ENV_PREFIX) :].lower().split(_ENV_SEPARATOR)
-        inner = values
-        for folder in folders:
-            inner = inner.setdefault(folder, {})
-            if not isinstance(inner, dict):
-                raise ValueError(f"{variable} is inside {folder}, which is set to {inner!r:.80}")
-        inner[name] = _parse_json(text)
+        value: Any = text
+        for name in reversed(variable[len(ENV_PREFIX) :].lower().split(_ENV_SEPARATOR)):
+            value = {name: value}
+        values = _merge(values, value)
     return values
 
 
-def _merge(under: Any, over: Any) -> Any:
-    if not (isinstance(under, dict) and isinstance(over, dict)):
-        return over
-    lower = {key.lower(): key for key in under}
+def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Both, field by field; where the same field is in both, `over` wins."""
+    aliases = {key.lower(): key for key in under}
     merged = dict(under)
     for key, value in over.items():
-        place = lower.get(key, key)
-        merged[place] = _merge(_parse_json(merged.get(place)), value)
+        place = key if key in under else aliases.get(key.lower(), key)
+        merged[place] = _both(place, merged[place], value) if place in merged else value
     return merged
+
+
+def _both(name: str, under: Any, over: Any) -> Any:
+    try:
+        under, over = _parse_json(under), _parse_json(over)
+        if isinstance(over, dict) and under is not None:
+            if not isinstance(under, dict):
+                raise ValueError(f"must be a JSON object, and is {under!r:.80}")
+            return _merge(under, over)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    return over

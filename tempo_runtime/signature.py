@@ -6,7 +6,7 @@ import collections.abc
 import inspect
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -14,8 +14,10 @@ from enum import Enum
 from typing import Any, Literal, Union, get_args, get_origin
 
 import numpy as np
+import typing_extensions
 
-from tempo_runtime.errors import AuthoringError
+from tempo_runtime.errors import AuthoringError, PayloadError
+from tempo_runtime.tensor import datatype_of
 
 _STREAMS = (
     collections.abc.Iterator,
@@ -25,6 +27,7 @@ _STREAMS = (
     collections.abc.AsyncIterable,
     collections.abc.AsyncGenerator,
 )
+_UNRESOLVED = (NameError, AttributeError, SyntaxError, TypeError)
 OUTPUT_PREFIX = "output-"  # as MLServer's own `decode_args` names them
 
 
@@ -103,12 +106,14 @@ class TensorSpec:
         bare = get_args(hint)[0] if get_origin(hint) is typing.Annotated else hint
         if bare is np.ndarray or get_origin(bare) is np.ndarray:
             dtype, shape = _array_type(bare)
+            if dtype is not None:
+                _check_dtype(name, dtype)
             return replace(spec, kind=Kind.ARRAY, dtype=dtype, shape=shape)
         if _is_frame(bare):
             return replace(spec, kind=Kind.FRAME)
         try:
-            kind = _KINDS.get(hint, Kind.JSON)
-        except TypeError:  # an unhashable annotation, such as Annotated[int, []]
+            kind = _KINDS.get(bare, Kind.JSON)
+        except TypeError:  # an unhashable annotation
             kind = Kind.JSON
         if kind is Kind.JSON:
             _check_json(name, hint)
@@ -173,13 +178,13 @@ class Signature:
                     f"{_place(function)}: tensors are bound by name, so {parameter.name} cannot be "
                     "positional-only"
                 )
-            inputs.append(
-                TensorSpec.of(
-                    parameter.name,
-                    hints.get(parameter.name, Any),
-                    has_default=parameter.default is not parameter.empty,
-                )
+            spec = TensorSpec.of(
+                parameter.name,
+                hints.get(parameter.name, Any),
+                has_default=parameter.default is not parameter.empty,
             )
+            # `x: int = None` says Optional; Python 3.10 reads it so, 3.11 does not.
+            inputs.append(replace(spec, nullable=spec.nullable or parameter.default is None))
         if sum(spec.kind is Kind.FRAME for spec in inputs) > 1:
             raise AuthoringError(
                 f"{_place(function)}: a DataFrame takes the request's tensors as its columns, so a "
@@ -187,8 +192,8 @@ class Signature:
             )
         streams = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
         hint = hints.get("return", Any)
-        if streams and get_origin(hint) in _STREAMS:
-            hint = get_args(hint)[0]
+        if streams and (hint in _STREAMS or get_origin(hint) in _STREAMS):
+            hint = (*get_args(hint), Any)[0]
         form, container, outputs = _outputs(hint)
         return cls(tuple(inputs), outputs, form, container, streams)
 
@@ -204,7 +209,7 @@ class Signature:
         else:
             specs = (TensorSpec.of("input-0", inputs),)
         if isinstance(outputs, dict):
-            named = tuple(TensorSpec.of(name, hint) for name, hint in outputs.items())
+            named = _parts(TensorSpec.of(name, hint) for name, hint in outputs.items())
             return cls(specs, named, "named", dict)
         form, container, results = _outputs(Any if outputs is None else outputs)
         return cls(specs, results, form, container)
@@ -213,18 +218,53 @@ class Signature:
 def _outputs(hint: Any) -> tuple[OutputForm, Any, tuple[TensorSpec, ...]]:
     if hint is Any or hint is inspect.Parameter.empty:
         return "dynamic", None, ()
-    if typing.is_typeddict(hint) or (inspect.isclass(hint) and hasattr(hint, "_fields")):
-        fields = typing.get_type_hints(hint)
-        return "named", hint, tuple(TensorSpec.of(name, of) for name, of in fields.items())
+    if typing_extensions.is_typeddict(hint) or (inspect.isclass(hint) and hasattr(hint, "_fields")):
+        return "named", hint, _fields(hint)
     origin, args = get_origin(hint), get_args(hint)
     if origin is tuple and args and args[-1] is not Ellipsis:
         specs = (TensorSpec.of(f"{OUTPUT_PREFIX}{i}", of) for i, of in enumerate(args))
-        return "tuple", None, tuple(specs)
-    if origin is dict and args[0] is str:
+        return "tuple", None, _parts(specs)
+    if origin is dict and args and args[0] is str:
         value = TensorSpec.of(f"{OUTPUT_PREFIX}0", args[1])
         if value.kind is Kind.ARRAY:
             return "mapping", None, (value,)
     return "single", None, (TensorSpec.of(f"{OUTPUT_PREFIX}0", hint),)
+
+
+def _fields(container: Any) -> tuple[TensorSpec, ...]:
+    """The fields of a NamedTuple or TypedDict; those with a default, or not required, may lack."""
+    try:
+        hints = typing_extensions.get_type_hints(container, include_extras=True)
+    except _UNRESOLVED as error:
+        raise AuthoringError(
+            f"{container.__qualname__}: an annotation cannot be resolved ({error}); define the type "
+            "at the top of the module"
+        ) from error
+    optional = getattr(container, "__optional_keys__", getattr(container, "_field_defaults", ()))
+    specs = []
+    # A `collections.namedtuple` has fields, and no hints.
+    for name in getattr(container, "_fields", hints):
+        hint = hints.get(name, Any)
+        # `__optional_keys__` does not know what postponed annotations say.
+        says: Any = get_origin(hint)
+        if says in (typing_extensions.Required, typing_extensions.NotRequired):
+            hint = get_args(hint)[0]
+        lacks = says is typing_extensions.NotRequired or (
+            name in optional and says is not typing_extensions.Required
+        )
+        specs.append(TensorSpec.of(name, hint, has_default=lacks))
+    return _parts(specs)
+
+
+def _parts(specs: Iterable[TensorSpec]) -> tuple[TensorSpec, ...]:
+    specs = tuple(specs)
+    for spec in specs:
+        if spec.kind is Kind.FRAME:
+            raise AuthoringError(
+                f"{spec.name}: a DataFrame's columns are the outputs, so it can only be the one "
+                "result, not a part of several"
+            )
+    return specs
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
@@ -236,7 +276,7 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
             local[name] = cell.cell_contents
     try:
         return typing.get_type_hints(function, localns=local, include_extras=True)
-    except NameError as error:
+    except _UNRESOLVED as error:
         raise AuthoringError(
             f"{_place(function)}: an annotation cannot be resolved ({error}); define the type at "
             "the top of the module"
@@ -265,9 +305,8 @@ def _array_type(hint: Any) -> tuple[np.dtype[Any] | None, tuple[int, ...] | None
     if not args:
         return None, None
     scalar = get_args(args[1])[0] if get_args(args[1]) else Any
-    # An abstract type, such as np.floating, has subclasses; numpy would take it for float64.
-    concrete = inspect.isclass(scalar) and not scalar.__subclasses__()
-    dtype = np.dtype(scalar) if concrete else None
+    # An abstract type, such as np.floating, has no dtype; numpy would take it for float64.
+    dtype = np.dtype(scalar) if scalar in np.sctypeDict.values() else None
     dims = get_args(args[0])
     if get_origin(args[0]) is not tuple or Ellipsis in dims:
         return dtype, None
@@ -279,15 +318,22 @@ def _is_frame(hint: Any) -> bool:
     return module.partition(".")[0] == "pandas" and getattr(hint, "__name__", "") == "DataFrame"
 
 
+def _check_dtype(name: str, dtype: np.dtype[Any]) -> None:
+    try:
+        datatype_of(dtype)
+    except PayloadError as error:
+        raise AuthoringError(f"{name}: {error}") from error
+
+
 def _check_json(name: str, hint: Any) -> None:
-    from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
+    from pydantic import PydanticUserError, TypeAdapter
 
     try:
         TypeAdapter(hint)
-    except PydanticSchemaGenerationError as error:
-        raise AuthoringError(
-            f"{name}: values of type {hint!r} cannot travel as tensors or JSON; use an ndarray, "
-            "DataFrame, str, bytes, number, list, dict or pydantic model"
-        ) from error
-    except PydanticUserError:
-        return  # a model that refers to one defined later: complete when it is first used
+    except PydanticUserError as error:
+        # A model that refers to one defined later is complete when it is first used.
+        if error.code != "class-not-fully-defined":
+            raise AuthoringError(
+                f"{name}: values of type {hint!r} cannot travel as tensors or JSON; use an "
+                "ndarray, DataFrame, str, bytes, number, list, dict or pydantic model"
+            ) from error

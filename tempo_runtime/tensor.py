@@ -75,18 +75,16 @@ class Tensor:
             data = self._from_list(data, dtype)
         elif data.dtype != dtype:
             data = self._cast(data, dtype)
-        return self._shaped(data)
+        return self.shaped(data)
 
     def elements(self) -> list[Any]:
         """The elements of a `BYTES` tensor, as one flat list."""
         if self.datatype != BYTES:
             raise PayloadError(f"tensor {self.name!r} has datatype {self.datatype}, not BYTES")
         data = self.data
-        if isinstance(data, np.ndarray):
-            return list(data.ravel())
-        flat = _flatten(data) if isinstance(data, list) else [data]
-        if len(flat) != prod(self.shape) and not _byte_integers(flat):
-            raise self._mismatch(len(flat))
+        flat = list(data.ravel()) if isinstance(data, np.ndarray) else _flatten(data)
+        if not is_repr(flat):
+            self._check_size(len(flat))
         return flat
 
     def _from_list(self, data: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
@@ -97,13 +95,11 @@ class Tensor:
                 f"tensor {self.name!r} is ragged: its rows differ in length; send rows of one "
                 "length, or one flat list"
             ) from error
-        except OverflowError as error:
-            raise self._unfit(data) from error
         if array.size == 0:
             return array.astype(dtype)
         if (array.dtype.kind in "OUf" and dtype.kind in "iu") or array.dtype.kind in "OU":
             # Mixed or textual: rare, so element by element, exactly.
-            return self._from_elements(_flatten(data), dtype)
+            return self._from_elements(_flatten(data), dtype).reshape(array.shape)
         return self._cast(array, dtype)
 
     def _from_elements(self, flat: list[Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
@@ -114,12 +110,15 @@ class Tensor:
                     element = np.nan
                 elif isinstance(element, str):
                     element = _WORDS.get(element, element)
-                if isinstance(element, str | bytes | list | dict):
+                if isinstance(element, bool) or not isinstance(element, int | float):
                     raise self._unfit(element)
                 numbers.append(element)
-            return np.array(numbers, dtype)
+            try:
+                return self._cast(np.array(numbers, np.float64), dtype)
+            except OverflowError as error:
+                raise self._unfit(max(numbers, key=abs)) from error
         for element in flat:
-            if isinstance(element, bool) or not isinstance(element, int):
+            if isinstance(element, bool) != (dtype.kind == "b") or not isinstance(element, int):
                 raise self._unfit(element)
         try:
             return self._cast(np.array(flat, np.uint64 if min(flat) >= 0 else np.int64), dtype)
@@ -127,38 +126,42 @@ class Tensor:
             raise self._unfit(max(flat, key=abs)) from error
 
     def _cast(self, array: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
-        kind = array.dtype.kind
-        if dtype.kind == "b" and kind != "b":
-            wrong = ~np.isin(array, (0, 1))
-        elif dtype.kind in "iu":
-            if kind not in "iu":
-                raise self._unfit(array.ravel()[0])
-            limits = np.iinfo(dtype)
-            wrong = (array < limits.min) | (array > limits.max)
-        elif dtype.kind == "f" and kind == "b":
-            raise self._unfit(array.ravel()[0])
-        else:
-            return array.astype(dtype, copy=False)
+        allowed = {"b": "biuf", "i": "iu", "u": "iu", "f": "iuf"}[dtype.kind]
+        wrong = misfits(array, dtype) if array.dtype.kind in allowed else np.True_
         if wrong.any():
-            raise self._unfit(array[wrong].ravel()[0])
+            raise self._unfit(array[wrong].ravel()[0].item())
         return array.astype(dtype, copy=False)
 
-    def _shaped(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        if any(length < 0 for length in self.shape) or array.size != prod(self.shape):
-            raise self._mismatch(array.size)
+    def shaped(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """An array of the tensor's elements, in its shape.
+
+        Raises:
+            PayloadError: If there are more or fewer than the shape says.
+        """
+        self._check_size(array.size)
         if array.ndim > 1 and array.shape != tuple(self.shape):
             raise PayloadError(
                 f"tensor {self.name!r} says shape {self.shape}, but its data is nested as "
                 f"{list(array.shape)}; make them agree, or send one flat list"
             )
-        return array.reshape(self.shape)
+        try:
+            return array.reshape(self.shape)
+        except ValueError as error:
+            raise PayloadError(
+                f"tensor {self.name!r} says shape {self.shape!r:.80}: {error}"
+            ) from error
 
-    def _mismatch(self, size: int) -> PayloadError:
-        values = prod(self.shape) if all(length >= 0 for length in self.shape) else "an impossible"
-        return PayloadError(
-            f"tensor {self.name!r} says shape {self.shape}, which is {values} values, but it holds "
-            f"{size}; correct the shape or the data"
-        )
+    def _check_size(self, size: int) -> None:
+        if any(length < 0 for length in self.shape):
+            raise PayloadError(
+                f"tensor {self.name!r} says shape {self.shape}, and no dimension is below 0; send "
+                "the length it has"
+            )
+        if size != prod(self.shape):
+            raise PayloadError(
+                f"tensor {self.name!r} says shape {self.shape}, which is {prod(self.shape)} values, "
+                f"but it holds {size}; correct the shape or the data"
+            )
 
     def _unfit(self, element: Any) -> PayloadError:
         return PayloadError(
@@ -181,6 +184,19 @@ def datatype_of(dtype: np.dtype[Any]) -> str:
             f"V2 has no datatype for numpy's {dtype}; convert the array to numbers or text"
         )
     return name
+
+
+def misfits(array: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    """Marks the numbers that a dtype cannot hold; less precision is not among them."""
+    if dtype.kind == "b":
+        return ~np.isin(array, (0, 1))
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        return np.asarray((array < limits.min) | (array > limits.max))
+    if np.can_cast(array.dtype, dtype):
+        return np.zeros(array.shape, np.bool_)
+    with np.errstate(over="ignore"):
+        return np.asarray(np.isinf(array.astype(dtype)) & np.isfinite(array))
 
 
 def json_numbers(array: np.ndarray[Any, Any]) -> Any:
@@ -224,6 +240,6 @@ def _flatten(data: Any) -> list[Any]:
     return [leaf for element in data for leaf in _flatten(element)]
 
 
-def _byte_integers(flat: list[Any]) -> bool:
+def is_repr(flat: list[Any]) -> bool:
     """Whether this is how tempo 0.5 writes `BYTES`: the bytes of a `repr`, one integer each."""
-    return bool(flat) and all(isinstance(element, int) for element in flat)
+    return bool(flat) and all(type(element) is int for element in flat)

@@ -70,9 +70,9 @@ def request_from_json(body: bytes) -> Request:
     content = _loads(body)
     return Request(
         tensors=_tensors(content, "inputs"),
-        outputs=[str(output.get("name")) for output in content.get("outputs") or []],
-        parameters=content.get("parameters") or {},
-        id=content.get("id"),
+        outputs=[_field(output, "name", str) for output in _field(content, "outputs", list, [])],
+        parameters=_field(content, "parameters", dict, {}),
+        id=_field(content, "id", str, None),
     )
 
 
@@ -94,7 +94,7 @@ def response_from_json(body: bytes) -> Response:
         PayloadError: If it is not a V2 response.
     """
     content = _loads(body)
-    return Response(_tensors(content, "outputs"), content.get("parameters") or {})
+    return Response(_tensors(content, "outputs"), _field(content, "parameters", dict, {}))
 
 
 def _loads(body: bytes) -> dict[str, Any]:
@@ -108,19 +108,29 @@ def _loads(body: bytes) -> dict[str, Any]:
 
 
 def _tensors(content: dict[str, Any], key: str) -> list[Tensor]:
-    found = content.get(key)
-    if not isinstance(found, list):
-        raise PayloadError(f"not a V2 body: it has no list {key!r}")
     tensors = []
-    for item in found:
-        try:
-            name, datatype, shape, data = (item[k] for k in ("name", "datatype", "shape", "data"))
-        except (KeyError, TypeError) as error:
+    for item in _field(content, key, list):
+        name, shape = _field(item, "name", str), _field(item, "shape", list)
+        if not all(type(length) is int for length in shape):
             raise PayloadError(
-                f"a tensor in {key!r} lacks {error}; each has name, datatype, shape and data"
-            ) from error
-        tensors.append(Tensor(name, datatype, list(shape), data, item.get("parameters") or {}))
+                f"tensor {name!r} says shape {shape!r:.80}; it is a list of integers"
+            )
+        datatype = _field(item, "datatype", str)
+        parameters = _field(item, "parameters", dict, {})
+        tensors.append(Tensor(name, datatype, shape, _field(item, "data", object), parameters))
     return tensors
+
+
+def _field(holder: Any, key: str, kind: type, default: Any = ...) -> Any:
+    """A field of a JSON object; one that is null is not there."""
+    value = holder.get(key) if isinstance(holder, dict) else None
+    if value is None and default is not ...:
+        return default
+    if value is None or not isinstance(value, kind):
+        names: dict[type, str] = {dict: "object", list: "list", str: "text"}
+        what = names.get(kind, "value")
+        raise PayloadError(f"not a V2 body: {key!r} must be a JSON {what}, in {holder!r:.120}")
+    return value
 
 
 def _to_json(tensor: Tensor) -> dict[str, Any]:
@@ -171,13 +181,13 @@ def to_mlserver_output(tensor: Tensor, *, json: bool) -> types.ResponseOutput:
     data = tensor.data
     if isinstance(data, np.ndarray):
         data = plain_numbers(data) if json else data.reshape(-1).tolist()
-    # The values were made here, so pydantic would only copy them.
-    return types.ResponseOutput.model_construct(
+    # Not model_construct: that is Python, and takes longer than pydantic's checks and copy.
+    return types.ResponseOutput(
         name=tensor.name,
         datatype=tensor.datatype,
         shape=tensor.shape,
-        data=types.TensorData.model_construct(root=data),
-        parameters=types.Parameters(**tensor.parameters),
+        data=data,
+        parameters=tensor.parameters,
     )
 
 

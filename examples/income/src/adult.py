@@ -79,11 +79,11 @@ GROUPS = {
         "China": "China Hong Taiwan",
         "Euro_1": "France Germany Holand-Netherlands Italy",
         "Euro_2": "Greece Hungary Poland Portugal South",
-        "Latin-America": "Dominican-Republic El-Salvador Guatemala Haiti Honduras Jamaica Mexico "
+        "Latin-America": "Dominican-Republic Guatemala Haiti Honduras Jamaica Mexico "
         "Nicaragua Outlying-US(Guam-USVI-etc) Puerto-Rico Trinadad&Tobago",
         "Other": "Cuba Iran Japan",
         "SE-Asia": "Cambodia Laos Philippines Thailand Vietnam",
-        "South-America": "Columbia Ecuador Peru",
+        "South-America": "Columbia Ecuador El-Salvador Peru",
     },
 }
 

@@ -24,7 +24,7 @@ def train_model(artifacts_folder: str, data: AdultData) -> Pipeline:
             ("cat", make_pipeline(impute, OneHotEncoder(handle_unknown="ignore")), categories),
         ]
     )
-    forest = RandomForestClassifier(n_estimators=50, random_state=1)
+    forest = RandomForestClassifier(n_estimators=50, random_state=0)
     model = Pipeline([("preprocess", preprocess), ("model", forest)])
     model.fit(data.X_train, data.Y_train)
 

@@ -3,8 +3,8 @@ import os
 import dill
 import numpy as np
 from alibi.utils.wrappers import ArgmaxTransformer
-
 from src.constants import ARTIFACTS_FOLDER, EXPLAINER_FOLDER, MODEL_FOLDER
+
 from tempo_runtime import Model, ModelFramework, PipelineModels, pipeline, predictmethod
 
 
@@ -26,7 +26,7 @@ def create_explainer(model: Model):
         local_folder=os.path.join(ARTIFACTS_FOLDER, EXPLAINER_FOLDER),
         models=PipelineModels(sklearn=model),
     )
-    class ExplainerPipeline:
+    class ExplainerPipeline(object):
         def __init__(self):
             pipeline = self.get_tempo()
             models_folder = pipeline.details.local_folder

@@ -1,0 +1,39 @@
+# make demo    the income example, from training to explanations
+# make serve   keeps the example's server up
+# make test    the whole test suite
+# make check   lint, format and types
+# PYTHON=python3.12 chooses the Python; VENV=.venv where the virtual environment goes
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo serve test check format clean
+
+demo: $(VENV)/.demo
+	$(BIN)/python examples/income/demo.py $(DEMO)
+
+serve: $(VENV)/.demo
+	$(BIN)/python examples/income/demo.py --keep
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest --cov --cov-report=term $(PYTEST)
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(VENV)/.demo: setup.cfg pyproject.toml scripts/venv.sh
+	scripts/venv.sh $(VENV) '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: setup.cfg pyproject.toml scripts/venv.sh
+	scripts/venv.sh $(VENV) '.[demo,test,check]'
+	@touch $@ $(VENV)/.demo
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,178 @@
+"""What a pipeline costs: a no-op pipeline beside a no-op MLServer runtime written by hand.
+
+`python benchmarks/overhead.py [--quick]`. Each is alone in an MLServer process without workers; the
+rounds take turns, in another order each, so that the machine's noise falls on all alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from tempo_runtime import pipeline, save
+from tempo_runtime.testing import Server, serve
+
+TARGET = 1.15  # the pipeline's median over that of the runtime written by hand
+BY_HAND = "by hand"
+CASES = [(rows, clients) for clients in (1, 8) for rows in (1, 100)]
+RUNTIMES = '''
+from mlserver import MLModel
+from mlserver.codecs import NumpyCodec
+from mlserver.types import InferenceRequest, InferenceResponse, ResponseOutput
+
+
+class Echo(MLModel):
+    """Gives the input back as it came: nobody can do less."""
+
+    async def predict(self, payload: InferenceRequest) -> InferenceResponse:
+        given = payload.inputs[0]
+        output = ResponseOutput(
+            name="output-0", shape=given.shape, datatype=given.datatype, data=given.data
+        )
+        return InferenceResponse(model_name=self.name, outputs=[output])
+
+
+class Numpy(MLModel):
+    """Makes it an array and back with MLServer's codec, as a runtime that computes does."""
+
+    async def predict(self, payload: InferenceRequest) -> InferenceResponse:
+        array = NumpyCodec.decode_input(payload.inputs[0])
+        output = NumpyCodec.encode_output("output-0", array)
+        return InferenceResponse(model_name=self.name, outputs=[output])
+'''
+
+
+@dataclass
+class Contender:
+    name: str
+    server: Server
+    model: str
+
+    def request(self, rows: int) -> bytes:
+        """The whole HTTP request, so that the client has nothing left to do."""
+        tensor = {"name": "payload", "datatype": "INT64", "shape": [rows, 11]}
+        tensor |= {"data": list(range(rows * 11)), "parameters": {"content_type": "np"}}
+        body = json.dumps({"inputs": [tensor]}).encode()
+        head = f"POST /v2/models/{self.model}/infer HTTP/1.1\r\nHost: benchmark\r\n"
+        head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        return head.encode() + body
+
+    def measure(self, request: bytes, clients: int, requests: int) -> list[float]:
+        """Milliseconds of each request; each client has one connection, and never pauses."""
+        port = int(self.server.url.rpartition(":")[2])
+
+        def client(_: int) -> list[float]:
+            times = []
+            with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+                for _ in range(requests // clients):
+                    begin = time.perf_counter()
+                    _exchange(connection, request)
+                    times.append((time.perf_counter() - begin) * 1000)
+            return times
+
+        with ThreadPoolExecutor(clients) as pool:
+            return [each for times in pool.map(client, range(clients)) for each in times]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a short run, and a rough answer")
+    quick = parser.parse_args(argv).quick
+    rounds, requests = (5, 200) if quick else (21, 400)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the servers end too
+    console = Console()
+    with ExitStack() as stack, console.status("starting the servers") as status:
+        contenders = _start(stack)
+        table = Table("rows x 11", "clients", "", "p50 ms", "p99 ms", "p50, of by hand's")
+        worst = 0.0
+        for rows, clients in CASES:
+            status.update(f"{rows} rows, {clients} clients")
+            times: dict[str, list[list[float]]] = {each.name: [] for each in contenders}
+            for turn in range(rounds + 1):  # the first warms up
+                for each in random.sample(contenders, len(contenders)):
+                    found = each.measure(each.request(rows), clients, requests)
+                    if turn:
+                        times[each.name].append(found)
+            medians = {name: np.median(found, axis=1) for name, found in times.items()}
+            for name, found in times.items():
+                ratio = float(np.median(medians[name] / medians[BY_HAND]))
+                worst = max(worst, ratio) if name.startswith("pipeline") else worst
+                p50, p99 = float(np.median(medians[name])), float(np.percentile(found, 99))
+                cells = (str(rows), str(clients)) if name == BY_HAND else ("", "")
+                table.add_row(*cells, name, f"{p50:.3f}", f"{p99:.2f}", f"{ratio:.2f}")
+            table.add_section()
+    console.print(table)
+    verdict = "within" if worst <= TARGET else "above"
+    console.print(f"A pipeline's p50 is at most {worst:.2f} of by hand's: {verdict} {TARGET}.")
+
+
+def _start(stack: ExitStack) -> list[Contender]:
+    @pipeline("async-pipeline")
+    async def in_coroutine(payload: np.ndarray) -> np.ndarray:
+        return payload
+
+    @pipeline("sync-pipeline")
+    def in_thread(payload: np.ndarray) -> np.ndarray:
+        return payload
+
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tempo-overhead-")))
+    (folder / "by_hand.py").write_text(RUNTIMES)
+
+    def by_hand(kind: str) -> str:
+        place = folder / kind.lower()
+        place.mkdir()
+        settings = {"name": place.name, "implementation": f"by_hand.{kind}"}
+        (place / "model-settings.json").write_text(json.dumps(settings))
+        return str(place)
+
+    def start(name: str, artefact: str) -> Contender:
+        server = stack.enter_context(serve(artefact, env={"PYTHONPATH": str(folder)}))
+        return Contender(name, server, server.models[0])
+
+    made: dict[str, Callable[[], str]] = {
+        BY_HAND: lambda: by_hand("Echo"),
+        "by hand, as numpy": lambda: by_hand("Numpy"),
+        "pipeline, async def": lambda: save(in_coroutine, str(folder / "async")),
+        "pipeline, def": lambda: save(in_thread, str(folder / "sync")),
+    }
+    return [start(name, make()) for name, make in made.items()]
+
+
+def _exchange(connection: socket.socket, request: bytes) -> None:
+    connection.sendall(request)
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        answer += _received(connection)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    if not head.startswith(b"HTTP/1.1 200"):
+        raise RuntimeError(answer.decode())
+    length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+    left = length - len(body)
+    while left > 0:
+        left -= len(_received(connection))
+
+
+def _received(connection: socket.socket) -> bytes:
+    received = connection.recv(65536)
+    if not received:
+        raise ConnectionError("the server closed the connection")
+    return received
+
+
+if __name__ == "__main__":
+    main()

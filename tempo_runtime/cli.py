@@ -1,0 +1,78 @@
+"""`tempo-runtime`, for people and for scripts. Thin: it parses, calls the package, and shows."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import click
+
+from tempo_runtime import __version__
+from tempo_runtime.errors import TempoError
+
+
+class _Group(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except TempoError as error:
+            click.echo(f"Error: {error}", err=True)
+            sys.exit(1)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="tempo-runtime")
+def main() -> None:
+    """Pipelines of models, from a notebook to production.
+
+    Exit codes: 0 done, 1 it failed and the message says why, 2 the command was not understood.
+    """
+
+
+@main.command()
+@click.argument("artefact", type=click.Path(exists=True, file_okay=False))
+@click.option("--json", "as_json", is_flag=True, help="For machines: what tempo.json holds.")
+def inspect(artefact: str, as_json: bool) -> None:
+    r"""Shows what is in an ARTEFACT, and checks its files, without running any of it.
+
+    \b
+    Example:
+        tempo-runtime inspect examples/income/artifacts/explainer
+    """
+    from tempo_runtime import artifact
+
+    manifest = artifact.inspect(artefact)
+    if as_json:
+        click.echo(json.dumps(manifest, indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{manifest['name']} ({artefact})", show_header=False, title_justify="left")
+    rows = {
+        "takes": _tensors(manifest["signature"]["inputs"]),
+        "gives": _tensors(manifest["signature"]["outputs"]),
+        "calls": "\n".join(
+            f"{alias}: {child['name']} ({child['platform']})"
+            for alias, child in manifest["children"].items()
+        ),
+        "saved with": f"tempo_runtime {manifest['tempo_runtime']}, Python {manifest['python']}",
+        "packages": "\n".join(f"{name} {found}" for name, found in manifest["packages"].items()),
+        "files": "\n".join(f"{path}  [dim]{sha[:12]}[/]" for path, sha in manifest["files"].items()),
+    }
+    for heading, text in rows.items():
+        table.add_row(f"[bold]{heading}[/]", text or "nothing")
+    console = Console()
+    console.print(table)
+    console.print("[green]✓[/] every file is the one that was saved")
+
+
+def _tensors(tensors: list[dict[str, Any]]) -> str:
+    lines = []
+    for tensor in tensors:
+        parameters = tensor["parameters"]
+        kind = "any type" if parameters.get("dtype") == "any" else tensor["datatype"]
+        optional = ", optional" if parameters.get("optional") else ""
+        lines.append(f"{tensor['name']}: {kind}, {parameters['content_type']}{optional}")
+    return "\n".join(lines)

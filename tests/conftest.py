@@ -1,0 +1,55 @@
+"""Fixtures that several tests share."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from tempo_runtime.testing import Server, serve
+from tests.income import CENSUS, EXAMPLE, Income, repository
+
+_TRAIN = """
+import sys
+import warnings
+import numpy as np
+sys.path.insert(0, {example!r})
+from train import make_artefacts
+from src.constants import ARTIFACTS_FOLDER
+data = make_artefacts()
+np.save(ARTIFACTS_FOLDER + "/rows.npy", data.X_test[:20])
+"""
+
+
+@pytest.fixture(scope="session")
+def income(tmp_path_factory: pytest.TempPathFactory) -> Income:
+    """The income example, trained and saved as its `make demo` does it."""
+    folder = tmp_path_factory.mktemp("income")
+    environment = {**os.environ, "INCOME_ARTIFACTS": str(folder)}
+    if CENSUS.is_file():
+        environment["TEMPO_ADULT_DATA"] = str(CENSUS)
+    done = subprocess.run(
+        [sys.executable, "-c", _TRAIN.format(example=str(EXAMPLE))],
+        env=environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    with warnings.catch_warnings():  # of alibi and what it imports, about themselves
+        warnings.simplefilter("ignore")
+        import alibi.explainers  # noqa: F401
+    return Income(folder, np.load(folder / "rows.npy"), done.stdout)
+
+
+@pytest.fixture(scope="session")
+def income_server(income: Income, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Both models in one server, the explainer calling its sibling over HTTP."""
+    with serve(repository(tmp_path_factory.mktemp("models"), income)) as server:
+        yield server

@@ -1,0 +1,106 @@
+"""The income example, as tests use it."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tempo_runtime.testing import Server
+
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLE = ROOT / "examples" / "income"
+CENSUS = Path(os.environ.get("TEMPO_ADULT_DATA", ROOT.parent / "shared" / "data" / "adult.data"))
+THRESHOLDS = (0.90, 0.95, 0.99)
+SEED = 1  # the one the explainer was made with
+
+
+@dataclass
+class Income:
+    """The trained example.
+
+    Attributes:
+        folder: Holds the artefacts `model` and `explainer`.
+        rows: The first 20 test rows.
+        printed: What training printed.
+    """
+
+    folder: Path
+    rows: np.ndarray
+    printed: str
+    _known: dict[tuple[int, float, int], dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def explainer(self) -> Path:
+        return self.folder / "explainer"
+
+    @property
+    def model(self) -> Path:
+        return self.folder / "model"
+
+    @cached_property
+    def _alibi(self) -> Any:
+        import dill
+        import joblib
+
+        with open(self.explainer / "explainer.dill", "rb") as file:
+            explainer = dill.load(file)
+        predict = joblib.load(self.model / "model.joblib").predict
+        explainer.predictor = predict
+        explainer.samplers[0].predictor = predict
+        return explainer
+
+    def alone(self, row: int, threshold: float = 0.95, seed: int = SEED) -> dict[str, Any]:
+        """What alibi by itself gives for a row, in this process, after `np.random.seed(seed)`."""
+        if (row, threshold, seed) not in self._known:
+            np.random.seed(seed)
+            found = self._alibi.explain(self.rows[row : row + 1], threshold=threshold)
+            self._known[row, threshold, seed] = json.loads(found.to_json())["data"]
+        return self._known[row, threshold, seed]
+
+
+def repository(folder: Path, income: Income, **extra: Any) -> Path:
+    """A model repository as model-settings/, over the trained artefacts."""
+    for name, artefact in (
+        ("income-sklearn", "model/model.joblib"),
+        ("income-explainer", "explainer"),
+    ):
+        settings = json.loads((ROOT / "model-settings" / name / "model-settings.json").read_text())
+        settings["parameters"]["uri"] = str(income.folder / artefact)
+        if name == "income-explainer":
+            settings["parameters"]["extra"] |= extra
+        (folder / name).mkdir(parents=True)
+        (folder / name / "model-settings.json").write_text(json.dumps(settings))
+    return folder
+
+
+def explain(server: Server, row: np.ndarray, threshold: float, **parameters: Any) -> dict[str, Any]:
+    """The explanation of one row, over HTTP."""
+    body = {
+        "inputs": [payload(row)],
+        "parameters": {"parameters": {"threshold": threshold}, **parameters},
+    }
+    answer = server.post("income-explainer", body)
+    assert answer.status_code == 200, answer.text
+    return dict(json.loads(answer.json()["outputs"][0]["data"][0])["data"])
+
+
+def payload(row: np.ndarray) -> dict[str, Any]:
+    """A row as the explainer's tensor."""
+    rows = np.atleast_2d(row)
+    return {
+        "name": "payload",
+        "shape": list(rows.shape),
+        "datatype": "INT64",
+        "data": rows.tolist(),
+    }
+
+
+def essence(explanation: dict[str, Any]) -> tuple[Any, ...]:
+    """What makes two explanations the same."""
+    return explanation["anchor"], explanation["precision"], explanation["coverage"]

@@ -1,0 +1,160 @@
+"""The mission's example: right, the same everywhere, and right under concurrency."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tempo_runtime as tempo
+from tempo_runtime.testing import Server, serve
+from tests.income import (
+    CENSUS,
+    EXAMPLE,
+    ROOT,
+    SEED,
+    THRESHOLDS,
+    Income,
+    essence,
+    explain,
+    repository,
+)
+
+needs_census = pytest.mark.skipif(
+    not CENSUS.is_file(), reason=f"UCI's adult.data is not at {CENSUS}; TEMPO_ADULT_DATA names it"
+)
+
+
+@needs_census
+def test_the_forest_is_as_accurate_as_the_mission_says(income: Income) -> None:
+    accuracy = float(re.search(r"Test accuracy:\s+([\d.]+)", income.printed).group(1))
+    assert accuracy == pytest.approx(0.854, abs=0.005)
+
+
+@needs_census
+def test_each_threshold_gives_an_anchor_of_the_mission(
+    income_server: Server, income: Income
+) -> None:
+    for threshold in THRESHOLDS:
+        found = explain(income_server, income.rows[0], threshold)
+        assert "Marital Status = Separated" in found["anchor"]
+
+
+@needs_census
+def test_the_categories_are_those_of_fetch_adult(tmp_path: Path) -> None:
+    script = f"""
+import sys
+sys.path.insert(0, {str(EXAMPLE)!r})
+import os
+import numpy as np
+import requests
+from alibi.datasets import fetch_adult
+from src.adult import load_adult
+
+class Answer:
+    text = open({str(CENSUS)!r}).read()
+    def raise_for_status(self): pass
+
+requests.get = lambda url: Answer()  # the same file, without a network
+os.environ["TEMPO_ADULT_DATA"] = {str(CENSUS)!r}
+ours, theirs = load_adult(), fetch_adult()
+assert ours.feature_names == list(theirs.feature_names)
+assert ours.category_map == {{k: list(v) for k, v in theirs.category_map.items()}}
+assert np.array_equal(ours.data, theirs.data) and np.array_equal(ours.target, theirs.target)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_rows_of_xai_need_no_file_and_no_network(tmp_path: Path) -> None:
+    script = f"""
+import os, sys
+sys.path.insert(0, {str(EXAMPLE)!r})
+os.environ.pop("TEMPO_ADULT_DATA", None)
+from src.data import AdultData
+data = AdultData()
+print(data.X_train.shape, data.X_test.shape, data.feature_names)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.startswith("(30000, 11) (2560, 11)"), done.stderr
+    assert "Country" not in done.stdout
+
+
+def test_the_pipeline_of_the_mission_differs_in_its_imports_only() -> None:
+    mission = ROOT.parent / "shared" / "mission" / "model-explainer-example.md"
+    if not mission.is_file():
+        pytest.skip(f"the mission's document is not at {mission}")
+    source = mission.read_text().split("# %load src/tempo.py\n")[1].split("```")[0]
+
+    def body(text: str) -> list[str]:
+        return [line for line in text.splitlines() if line and "import" not in line.split("#")[0]]
+
+    assert body((EXAMPLE / "src" / "tempo.py").read_text()) == body(source)
+
+
+@pytest.mark.parametrize("transport", ["http", "in_process"])
+def test_a_served_explanation_is_the_one_alibi_gives(
+    transport: str, income: Income, tmp_path: Path
+) -> None:
+    models = repository(tmp_path, income, models={"sklearn": {"transport": transport}})
+    with serve(models) as server:
+        for row in range(4):
+            served = explain(server, income.rows[row], 0.95)
+            assert essence(served) == essence(income.alone(row))
+
+
+def test_two_identical_requests_get_the_same_explanation(
+    income_server: Server, income: Income
+) -> None:
+    first, second = (explain(income_server, income.rows[1], 0.95) for _ in range(2))
+    assert first == second
+
+
+def test_a_request_may_bring_its_own_seed(income_server: Server, income: Income) -> None:
+    for seed in (7, 8):
+        served = explain(income_server, income.rows[1], 0.95, tempo_seed=seed)
+        assert essence(served) == essence(income.alone(1, seed=seed))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_eight_clients_each_get_the_explanation_of_their_own_row(
+    workers: int, income: Income, tmp_path: Path
+) -> None:
+    with serve(repository(tmp_path, income), settings={"parallel_workers": workers}) as server:
+        with ThreadPoolExecutor(8) as clients:
+            found = list(clients.map(lambda row: explain(server, row, 0.95), income.rows))
+        labels = server.infer("income-sklearn", income.rows).ravel()
+    for row, (label, served) in enumerate(zip(labels, found, strict=True)):
+        assert served["raw"]["instance"] == [income.rows[row].tolist()]
+        assert served["raw"]["prediction"] == [label]
+        assert essence(served) == essence(income.alone(row))
+
+
+def test_the_explainer_is_callable_without_a_server(income: Income) -> None:
+    explainer = tempo.load(str(income.explainer))
+    np.random.seed(SEED)
+    found = json.loads(explainer.explain(payload=income.rows[:1], parameters={"threshold": 0.95}))
+    assert essence(found["data"]) == essence(income.alone(0))
+
+
+def test_the_artefact_folder_is_servable_by_itself(income: Income) -> None:
+    with serve(income.explainer) as server:
+        served = explain(server, income.rows[0], 0.9)
+    assert essence(served) == essence(income.alone(0, 0.9))
+
+
+def test_metadata_is_the_signature(income_server: Server) -> None:
+    metadata = income_server.http.get("/v2/models/income-explainer").json()
+    assert [tensor["name"] for tensor in metadata["inputs"]] == ["payload", "parameters"]
+    assert metadata["inputs"][1]["parameters"]["content_type"] == "json"
+    assert metadata["outputs"][0]["datatype"] == "BYTES"

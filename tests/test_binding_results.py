@@ -1,0 +1,227 @@
+"""Results of a call come back as they were, or are refused by name."""
+
+from __future__ import annotations
+
+import collections
+from typing import Any, NamedTuple, Optional
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from typing_extensions import NotRequired, TypedDict
+
+from tempo_runtime.binding import decode_results, encode_results
+from tempo_runtime.errors import PayloadError
+from tempo_runtime.signature import Signature
+from tempo_runtime.tensor import BYTES, Tensor
+from tests.strategies import WAYS, Point, frames, same
+
+ROWS = np.array([[1.0, 2.0], [3.0, 4.0]])
+FRAME = pd.DataFrame({"age": [1, 2], "job": ["a", "b"]})
+ways = pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+
+
+class Scores(NamedTuple):
+    label: str
+    probabilities: np.ndarray
+    note: str = "none"
+
+
+class Maybe(NamedTuple):
+    value: int | None
+
+
+class Report(TypedDict):
+    score: float
+    rows: npt.NDArray[np.float64]
+    why: Optional[str]  # noqa: UP045
+    extra: NotRequired[int]
+
+
+Bare = collections.namedtuple("Bare", "first second")
+
+
+def answer(hint: Any, way: Any, value: Any) -> Any:
+    signature = result_of(hint)
+    tensors, content_type = encode_results(signature, value)
+    return decode_results(signature, way(tensors), content_type)
+
+
+def result_of(hint: Any) -> Signature:
+    def predict() -> None: ...
+
+    predict.__annotations__["return"] = hint
+    return Signature.of(predict)
+
+
+REPORT = {"score": 0.5, "rows": ROWS, "why": None}
+
+
+@ways
+@pytest.mark.parametrize(
+    ("hint", "value"),
+    [
+        (np.ndarray, ROWS),
+        (str, "a"),
+        (None, None),
+        (Point, Point(x=1)),
+        (list[str], ["a"]),
+        (tuple[str, np.ndarray], ("a", ROWS)),
+        (tuple[int, Optional[str]], (1, None)),  # noqa: UP045
+        (tuple[int, ...], (1, 2)),
+        (Scores, Scores("a", ROWS)),
+        (Scores, Scores("a", ROWS, "b")),
+        (Bare, Bare(["x"], "a")),
+        (Report, REPORT),
+        (Report, {**REPORT, "why": "x", "extra": 1}),
+        (dict[str, np.ndarray], {"a": ROWS, "b": ROWS[0]}),
+        (dict[str, np.ndarray], {}),
+        (dict[str, float], {"a": 1.0}),
+        (dict, {"a": [1, None]}),
+        (pd.DataFrame, FRAME),
+        (Optional[Any], FRAME),  # noqa: UP045
+        (Optional[Any], None),  # noqa: UP045
+        (Any, ROWS),
+        (Any, "a"),
+        (Any, None),
+        (Any, {"a": 1}),
+        (Any, (ROWS, "a", None)),
+        (Any, {"a": ROWS, "b": "x"}),
+        (Any, FRAME),
+    ],
+)
+def test_result_comes_back_as_it_was(way: Any, hint: Any, value: Any) -> None:
+    assert same(answer(hint, way, value), value)
+
+
+def test_named_result_may_be_returned_as_another_container() -> None:
+    assert same(answer(Scores, WAYS[0], ["a", ROWS, "b"]), Scores("a", ROWS, "b"))
+    assert same(answer(Scores, WAYS[0], {"label": "a", "probabilities": ROWS}), Scores("a", ROWS))
+    assert same(answer(Report, WAYS[0], REPORT), REPORT)
+
+
+def test_declared_outputs_are_a_dict_by_name() -> None:
+    signature = Signature.declared(np.ndarray, {"output-0": str, "rows": np.ndarray})
+    assert signature is not None
+    value = {"output-0": "a", "rows": ROWS}
+    tensors, content_type = encode_results(signature, value)
+    assert same(decode_results(signature, tensors, content_type), value)
+
+
+def test_optional_output_that_is_missing_is_none() -> None:
+    assert decode_results(result_of(Maybe), []) == Maybe(None)
+
+
+def test_single_output_of_another_server_may_have_any_name() -> None:
+    tensor = Tensor("predict", "FP64", [1], [1.0])
+    assert decode_results(result_of(float), [tensor]) == 1.0
+    assert same(decode_results(None, [tensor]), np.array([1.0]))
+
+
+@ways
+@settings(deadline=None, max_examples=25)
+@given(frame=frames())
+def test_frame_comes_back_as_it_was(way: Any, frame: pd.DataFrame) -> None:
+    assert same(answer(pd.DataFrame, way, frame), frame)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pd.Series(pd.to_datetime(["2020-03-29", "2020-06-01T00:00:00.5"], format="ISO8601")),
+        pd.Series(pd.to_datetime(["2020-03-28", "2020-06-01"]).tz_localize("UTC")),
+        pd.Series([pd.NaT, pd.Timestamp("2020-01-01 00:00:00.000000001")]),
+        pd.Series([b"\xff", b"a\0"]),
+        pd.Series([None, None], dtype=object),
+        pd.Series([[1, 2], {"a": None}]),
+        pd.Series([], dtype=object),
+        pd.Series([], dtype="datetime64[ns]"),
+        pd.Series([], dtype="int8"),
+        pd.Series([1.0, np.nan, np.inf], dtype="float32"),
+    ],
+    ids=str,
+)
+def test_column_comes_back_as_it_was(column: pd.Series[Any]) -> None:
+    for way in WAYS:
+        frame = pd.DataFrame({"x": column})
+        assert same(answer(pd.DataFrame, way, frame), frame)
+
+
+def test_columns_of_pandas_own_types_come_back_as_their_values() -> None:
+    frame = pd.DataFrame(
+        {
+            "n": pd.array([1, None], "Int64"),
+            "s": pd.array(["a", "b"], "string"),
+            "c": pd.Categorical(["a", "b"]),
+            "o": pd.Series([np.int64(1), "a"], dtype=object),
+        }
+    )
+    read = answer(pd.DataFrame, WAYS[0], frame)
+    assert read.to_dict("list") == {"n": [1, None], "s": ["a", "b"], "c": ["a", "b"], "o": [1, "a"]}
+
+
+def test_local_times_come_back_as_the_same_instants() -> None:
+    column = pd.Series(pd.to_datetime(["2020-01-01", "2020-07-01"]).tz_localize("Europe/Berlin"))
+    read = answer(pd.DataFrame, WAYS[0], pd.DataFrame({"x": column}))["x"]
+    assert (read == column).all()
+
+
+@pytest.mark.parametrize(
+    ("hint", "value", "match"),
+    [
+        (tuple[int, str], None, "2 parts .output-0, output-1., and NoneType was given"),
+        (tuple[int, str], (1,), "2 parts .output-0, output-1., and 1 parts was given"),
+        (tuple[int, str], np.zeros((2, 3)), "ndarray was given"),
+        (tuple[int, str], ("a", "b"), "'output-0'.*integer"),
+        (Report, {"score": 1.0}, "the result lacks rows; it must have score, rows, why, extra"),
+        (Report, {**REPORT, "scores": 1}, "'scores' is unknown.*did you mean 'score'"),
+        (dict[str, np.ndarray], [ROWS], "must be a dict, and a list was given"),
+        (dict[str, npt.NDArray[np.int64]], {"a": ROWS}, "'a' must be int64"),
+        (pd.DataFrame, {"a": [1]}, "a DataFrame is expected, and a dict was given"),
+        (Any, (FRAME, 1), "'output-0' is a DataFrame"),
+        (Any, {"a": ROWS, "b": object()}, "'b' cannot be written as JSON"),
+        (pd.DataFrame, pd.DataFrame([[1, 2]], columns=["a", "a"]), "'a' is given twice"),
+        (pd.DataFrame, pd.DataFrame([[1, 2]], columns=["1", 1]), "'1' is given twice"),
+        (pd.DataFrame, pd.DataFrame({"a": [object()]}), "column 'a' cannot travel"),
+        (pd.DataFrame, pd.DataFrame({"a": [pd.Timedelta(1)]}), "column 'a' cannot travel"),
+        (pd.DataFrame, pd.DataFrame({"a": [1j]}), "column 'a' cannot travel"),
+        (pd.DataFrame, pd.DataFrame({"a": ["\ud800"]}), "'a' is text that UTF-8 cannot write"),
+    ],
+)
+def test_wrong_result_is_not_sent(hint: Any, value: Any, match: str) -> None:
+    with pytest.raises(PayloadError, match=match):
+        encode_results(result_of(hint), value)
+
+
+A = Tensor("a", "FP64", [1, 1], [1.0])
+B = Tensor("b", "FP64", [2, 1], [1.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("hint", "tensors", "match"),
+    [
+        (float, [], "one output was expected"),
+        (float, [A, B], "one output was expected.*'a', 'b'"),
+        (float, [A, A], "'a' is given twice"),
+        (Scores, [A], "output 'label' is missing .given: .'a'.."),
+        (dict[str, npt.NDArray[np.int64]], [A], "'a' must be int64"),
+        (pd.DataFrame, [A, B], "differ in length: {'a': 1, 'b': 2}"),
+        (pd.DataFrame, [A, A], "'a' is given twice"),
+        (pd.DataFrame, [Tensor("a", "FP64", [1, 2], [1, 2])], r"'a' must have shape \[N, 1\]"),
+        (pd.DataFrame, [Tensor("a", BYTES, [1], [b"\xff"])], "'a' is not UTF-8"),
+        (pd.DataFrame, [Tensor("a", BYTES, [1], [None])], "'a' holds None"),
+    ],
+)
+def test_wrong_response_is_refused_by_name(hint: Any, tensors: list[Tensor], match: str) -> None:
+    with pytest.raises(PayloadError, match=match) as caught:
+        decode_results(result_of(hint), tensors)
+    assert caught.value.status == 422
+
+
+@pytest.mark.parametrize("content_type", ["datetime", "pd_json", "base64"])
+def test_column_that_is_not_of_its_content_type_is_refused(content_type: str) -> None:
+    tensor = Tensor("a", BYTES, [1], ["{"], {"content_type": content_type})
+    with pytest.raises(PayloadError, match=f"'a'.*content type {content_type}"):
+        decode_results(None, [tensor], "pd")

@@ -1,0 +1,94 @@
+"""The names of the package, and what importing it costs."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+import types
+
+import pytest
+
+import tempo_runtime
+
+NAMES = [
+    "ArtifactDamaged",
+    "ArtifactError",
+    "ArtifactIncompatible",
+    "ArtifactMissing",
+    "AuthoringError",
+    "ChildError",
+    "ChildFailed",
+    "ChildNotFound",
+    "ChildUnavailable",
+    "DeadlineExceeded",
+    "Model",
+    "ModelFramework",
+    "PayloadError",
+    "PipelineFailed",
+    "PipelineModels",
+    "SettingsError",
+    "TempoError",
+    "TempoPipelineRuntime",
+    "load",
+    "loadmethod",
+    "model",
+    "pipeline",
+    "predictmethod",
+    "save",
+]
+HEAVY = [
+    "mlserver",
+    "alibi",
+    "sklearn",
+    "pandas",
+    "numpy",
+    "httpx",
+    "dill",
+    "kubernetes",
+    "docker",
+    "grpc",
+]
+
+
+def test_the_public_names_are_these_in_order() -> None:
+    assert tempo_runtime.__all__ == NAMES == sorted(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_name_is_found_and_is_no_module(name: str) -> None:
+    found = getattr(tempo_runtime, name)
+    assert callable(found)
+    assert not isinstance(found, types.ModuleType)
+    assert found.__name__ == name
+
+
+def test_dir_lists_the_names_and_the_version() -> None:
+    assert set(dir(tempo_runtime)) == {*NAMES, "__version__"}
+
+
+def test_a_star_import_brings_the_names() -> None:
+    scope: dict[str, object] = {}
+    exec("from tempo_runtime import *", scope)
+    assert set(NAMES) <= set(scope)
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="'tempo_runtime' has no attribute 'pipelin'"):
+        _ = tempo_runtime.pipelin
+
+
+def run(code: str) -> str:
+    command = [sys.executable, "-W", "error", "-c", code]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.mark.parametrize("line", ["import tempo_runtime", "from tempo_runtime import TempoError"])
+def test_importing_the_package_imports_nothing_heavy(line: str) -> None:
+    assert run(f"import sys; {line}; print(set({HEAVY}) & set(sys.modules))") == "set()"
+
+
+def test_a_reload_keeps_the_class_that_mlserver_looks_up() -> None:
+    before = tempo_runtime.TempoPipelineRuntime
+    assert importlib.reload(tempo_runtime) is tempo_runtime
+    assert tempo_runtime.TempoPipelineRuntime is before

@@ -1,0 +1,150 @@
+"""What a deployment chooses, from model-settings.json and from the environment."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tempo_runtime.errors import SettingsError
+from tempo_runtime.settings import PipelineSettings, check_children
+
+URL = "http://income:9000"
+
+
+def read(extra: Any = None, **environ: str) -> PipelineSettings:
+    return PipelineSettings.read(
+        extra, {f"TEMPO_RUNTIME_{name}": value for name, value in environ.items()}
+    )
+
+
+def test_defaults_need_no_settings() -> None:
+    settings = PipelineSettings.read(None, {})
+    assert (settings.timeout, settings.models) == (60.0, {})
+    assert settings.child("any").url is None
+
+
+@pytest.mark.parametrize("extra", [{"timeout": 5}, {"timeout": "5"}])
+def test_number_may_be_a_string(extra: Any) -> None:
+    assert read(extra).timeout == 5.0
+
+
+@pytest.mark.parametrize(
+    "models",
+    [
+        {"a": {"url": URL}},
+        json.dumps({"a": {"url": URL}}),
+        {"a": json.dumps({"url": URL})},
+        " " + json.dumps({"a": json.dumps({"url": URL})}),
+    ],
+)
+def test_children_may_be_json_at_any_depth(models: Any) -> None:
+    assert read({"models": models}).child("a").url == URL
+    assert read({"models": models}, MODELS__A__TIMEOUT="3").child("a").url == URL
+
+
+def test_authors_own_keys_are_left_alone() -> None:
+    assert read({"prompt": "{hello} [", "other": 1}).timeout == 60.0
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"MODELS__A__URL": URL},
+        {"MODELS__A": json.dumps({"url": URL})},
+        {"MODELS": json.dumps({"a": {"url": URL}})},
+        {"MODELS": json.dumps({"A": {"url": "http://old"}}), "MODELS__A__URL": URL},
+    ],
+)
+def test_environment_wins_field_by_field(environ: dict[str, str]) -> None:
+    extra = {"timeout": 7, "models": {"a": {"url": "http://other", "model": "m"}, "b": {}}}
+    settings = read(extra, **environ)
+    assert (settings.child("a").url, settings.child("a").model) == (URL, "m")
+    assert settings.timeout == 7
+    assert "b" in settings.models
+
+
+def test_environment_wins_over_a_number() -> None:
+    assert read({"timeout": 7}, TIMEOUT="8", SEED="3").timeout == 8
+
+
+def test_other_variables_are_not_read() -> None:
+    assert PipelineSettings.read({}, {"TIMEOUT": "1", "TEMPO_TIMEOUT": "2"}).timeout == 60
+
+
+@pytest.mark.parametrize("extra", [None, {"models": {"SKLearn": {"model": "m"}}}])
+def test_alias_with_upper_case_is_found_by_a_variable(extra: Any) -> None:
+    assert read(extra, MODELS__SKLEARN__URL=URL).child("SKLearn").url == URL
+
+
+def test_child_is_filled_in_from_the_pipeline() -> None:
+    settings = read({"base_url": URL + "/", "transport": "grpc", "models": {"a": {"version": "2"}}})
+    child = settings.child("a")
+    assert (child.url, child.transport, child.version) == (URL, "grpc", "2")
+    assert settings.child("unnamed").url == URL
+
+
+def test_child_in_this_process_has_no_url() -> None:
+    settings = read({"base_url": URL, "models": {"a": {"transport": "in_process"}}})
+    assert settings.child("a").url is None
+
+
+@pytest.mark.parametrize(
+    ("extra", "match"),
+    [
+        ({"timeout": "soon"}, "timeout: .*number.*'soon'"),
+        ({"timeout": 0}, "timeout: .*greater than 0"),
+        ({"timeout": "inf"}, "timeout: .*finite"),
+        ({"seed": -1}, "seed: "),
+        ({"seed": 2**32}, "seed: "),
+        ({"max_concurrency": 0}, "max_concurrency: "),
+        ({"drain_timeout": -1}, "drain_timeout: "),
+        ({"transport": "smtp"}, "transport: .*'in_process', 'http' or 'grpc'"),
+        ({"base_url": "income:9000"}, "base_url: .*http://HOST"),
+        ({"base_url": "http://"}, "base_url: .*http://HOST"),
+        ({"base_url": "http://a b"}, "base_url: .*http://HOST"),
+        ({"base_url": "http://a:port"}, "base_url: .*Port"),
+        ({"base_url": 5}, "base_url: .*string"),
+        ({"models": "sklearn"}, "models: .*dictionary"),
+        ({"models": "{"}, "models: .*not JSON"),
+        ({"models": {"a": "["}}, r"models\.a: .*not JSON"),
+        ({"models": {"a": {"url": "nowhere"}}}, r"models\.a\.url: .*http://HOST"),
+        ({"models": {"a": {"timeout": "x"}}}, r"models\.a\.timeout: "),
+        ({"models": {"a": {"ulr": URL}}}, r"models\.a\.ulr: Extra inputs are not permitted"),
+    ],
+)
+def test_wrong_setting_is_refused_by_name(extra: Any, match: str) -> None:
+    with pytest.raises(SettingsError, match=match):
+        read(extra)
+
+
+@pytest.mark.parametrize(
+    ("extra", "environ", "match"),
+    [
+        ({}, {"TIMEOUT": "soon"}, "timeout: .*number"),
+        ({}, {"MODELS__A__ULR": URL}, r"models\.a\.ulr: Extra"),
+        ({}, {"MODELS__A": "x", "MODELS__A__URL": URL}, "models: a: must be a JSON object.*'x'"),
+        ({"models": "{"}, {"MODELS__A__URL": URL}, "models: not JSON"),
+    ],
+)
+def test_wrong_variable_is_refused_by_name(extra: Any, environ: Any, match: str) -> None:
+    with pytest.raises(SettingsError, match=match):
+        read(extra, **environ)
+
+
+def test_every_fault_is_named_at_once() -> None:
+    with pytest.raises(SettingsError, match=r"timeout: .*; seed: "):
+        read({"timeout": "x", "seed": "y"})
+
+
+@pytest.mark.parametrize("models", [{"SKlearn": {}}, '{"sklearn": {}}', {}, None])
+def test_settings_of_known_children_are_accepted(models: Any) -> None:
+    check_children({"models": models}, ["sklearn", "xgboost"])
+    check_children({}, [])
+
+
+@pytest.mark.parametrize("models", [{"lgbm": {}}, '{"lgbm": {}}'])
+def test_settings_of_an_unknown_child_are_refused(models: Any) -> None:
+    with pytest.raises(SettingsError, match="does not have: lgbm; it has sklearn"):
+        check_children({"models": models}, ["sklearn"])
