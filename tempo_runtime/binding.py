@@ -1,29 +1,23 @@
 """A whole call: arguments -> tensors -> arguments, and results -> tensors -> results.
 
-A signature says which tensor is which argument. DataFrames are bound here and not by a codec,
-because each of their columns is a tensor.
+A signature says which tensor is which argument, and which of them are the columns of a DataFrame.
 """
 
 from __future__ import annotations
 
 import difflib
-import json
-from collections import Counter
-from collections.abc import Iterable
 from dataclasses import replace
-from math import prod
 from typing import Any
 
 import numpy as np
 
 from tempo_runtime import codec
 from tempo_runtime.errors import PayloadError
+from tempo_runtime.frames import FRAME, decode_frame, encode_frame, refuse_twice
 from tempo_runtime.signature import OUTPUT_PREFIX, Kind, Signature, TensorSpec
-from tempo_runtime.tensor import BYTES, Tensor
+from tempo_runtime.tensor import Tensor
 
 INPUT_PREFIX = "input-"
-FRAME = "pd"  # MLServer's content type for a request or response that is one DataFrame
-_LISTS: dict[Kind, Any] = {Kind.STRINGS: list[str], Kind.BYTES_LIST: list[bytes]}
 
 
 def encode_arguments(
@@ -51,7 +45,7 @@ def encode_arguments(
         for name in kwargs:
             if name not in specs:
                 raise _unknown(name, list(specs))
-        _refuse_twice([*named, *kwargs])
+        refuse_twice([*named, *kwargs])
         named |= kwargs
     tensors: list[Tensor] = []
     for name, spec in specs.items():
@@ -66,10 +60,10 @@ def encode_arguments(
         if spec.kind is Kind.FRAME or (
             spec.kind is Kind.ANY and codec.kind_of(value) is Kind.FRAME
         ):
-            tensors += _encode_frame(value)
+            tensors += encode_frame(value)
         else:
             tensors.append(codec.encode(spec, value))
-    _refuse_twice(tensor.name for tensor in tensors)
+    refuse_twice([tensor.name for tensor in tensors])
     return tensors
 
 
@@ -86,9 +80,10 @@ def decode_arguments(
     Raises:
         PayloadError: If one is missing, unknown, given twice, or of the wrong type.
     """
-    specs = {spec.name: spec for spec in signature.inputs if spec.kind is not Kind.FRAME}
-    tensors = _name_positional(signature, tensors)
-    _refuse_twice(tensor.name for tensor in tensors)
+    specs = signature.named
+    if any(tensor.name not in specs for tensor in tensors):
+        tensors = _name_positional(signature, tensors)
+    refuse_twice([tensor.name for tensor in tensors])
     arguments: dict[str, Any] = {}
     columns: list[Tensor] = []
     for tensor in tensors:
@@ -101,7 +96,7 @@ def decode_arguments(
         arguments[tensor.name] = codec.decode(spec, tensor)
     frame = signature.frame
     if frame is not None and (columns or not frame.has_default):
-        arguments[frame.name] = _decode_frame(columns) if columns or frame.required else None
+        arguments[frame.name] = decode_frame(columns) if columns or frame.required else None
     for name, spec in specs.items():
         if name in arguments:
             continue
@@ -131,7 +126,7 @@ def encode_results(signature: Signature, value: Any) -> tuple[list[Tensor], str 
         outputs[0].kind is Kind.FRAME
         or (outputs[0].kind is Kind.ANY and codec.kind_of(value) is Kind.FRAME)
     ):
-        return _encode_frame(value), FRAME
+        return encode_frame(value), FRAME
     if form == "single":
         return [codec.encode(outputs[0], value)], None
     if form == "mapping":
@@ -170,11 +165,11 @@ def decode_results(
     Raises:
         PayloadError: If an output the signature names is missing or of the wrong type.
     """
-    _refuse_twice(tensor.name for tensor in tensors)
+    refuse_twice([tensor.name for tensor in tensors])
     form = "dynamic" if signature is None else signature.form
     if signature is None or form == "dynamic":
         if content_type == FRAME:
-            return _decode_frame(tensors)
+            return decode_frame(tensors)
         values = {tensor.name: codec.decode(TensorSpec(tensor.name), tensor) for tensor in tensors}
         names = list(values)
         if len(names) == 1:
@@ -191,7 +186,7 @@ def decode_results(
     if form == "single":
         any_frame = outputs[0].kind is Kind.ANY and content_type == FRAME
         if any_frame or outputs[0].kind is Kind.FRAME:
-            return _decode_frame(tensors)
+            return decode_frame(tensors)
         named = {tensor.name: tensor for tensor in tensors}
         # Another server gives its own name to a single output.
         only = named.get(outputs[0].name) or (tensors[0] if len(tensors) == 1 else None)
@@ -225,12 +220,6 @@ def _name_positional(signature: Signature, tensors: list[Tensor]) -> list[Tensor
     ]
 
 
-def _refuse_twice(names: Iterable[str]) -> None:
-    for name, times in Counter(names).items():
-        if times > 1:
-            raise PayloadError(f"tensor {name!r} is given twice; send it once")
-
-
 def _unknown(name: str, known: list[str]) -> PayloadError:
     close = difflib.get_close_matches(name, known, n=1)
     meant = f"; did you mean {close[0]!r}?" if close else ""
@@ -239,7 +228,7 @@ def _unknown(name: str, known: list[str]) -> PayloadError:
 
 def _encode_dynamic(value: Any) -> tuple[list[Tensor], str | None]:
     if codec.kind_of(value) is Kind.FRAME:
-        return _encode_frame(value), FRAME
+        return encode_frame(value), FRAME
     if isinstance(value, tuple) and len(value) > 1:
         named = {f"{OUTPUT_PREFIX}{i}": part for i, part in enumerate(value)}
     elif isinstance(value, dict) and any(isinstance(part, np.ndarray) for part in value.values()):
@@ -247,80 +236,3 @@ def _encode_dynamic(value: Any) -> tuple[list[Tensor], str | None]:
     else:
         named = {f"{OUTPUT_PREFIX}0": value}
     return [codec.encode(TensorSpec(name), part) for name, part in named.items()], None
-
-
-def _encode_frame(frame: Any) -> list[Tensor]:
-    if codec.kind_of(frame) is not Kind.FRAME:
-        raise PayloadError(f"a DataFrame is expected, and a {type(frame).__name__} was given")
-    tensors = [_encode_column(str(name), column) for name, column in frame.items()]
-    _refuse_twice(tensor.name for tensor in tensors)
-    return tensors
-
-
-def _encode_column(name: str, column: Any) -> Tensor:
-    if getattr(column.dtype, "tz", None) is not None:
-        # One zone: pandas cannot read a column of several offsets, as summer time makes.
-        column = column.dt.tz_convert("UTC")
-    shape = [len(column), 1]
-    if column.dtype.kind == "M":
-        moments = [moment.isoformat().encode() for moment in column]
-        return Tensor(name, BYTES, shape, moments, {"content_type": "datetime"})
-    if column.hasnans and not isinstance(column.dtype, np.dtype):
-        column = column.astype(object)  # numpy has no missing integer, and would make it a float
-    array = column.to_numpy()
-    if array.dtype.kind in "biuf":
-        return codec.encode(TensorSpec(name, Kind.ARRAY), array.reshape(shape))
-    values = array.tolist()
-    kind = codec.kind_of(values) if values else Kind.STRINGS
-    if kind in _LISTS:
-        return codec.encode(TensorSpec(name, kind, _LISTS[kind]), values)
-    # MLServer's content type for a column of anything: JSON, an element at a time.
-    try:
-        data = [json.dumps(_plain(element)).encode() for element in array]
-    except (TypeError, ValueError) as error:
-        raise PayloadError(
-            f"column {name!r} cannot travel: {error}; convert it to numbers, text or datetime64"
-        ) from error
-    return Tensor(name, BYTES, shape, data, {"content_type": "pd_json"})
-
-
-def _plain(element: Any) -> Any:
-    import pandas
-
-    if element is pandas.NA:
-        return None
-    if isinstance(element, np.generic) and element.dtype.kind in "biufU":
-        return element.item()
-    return element
-
-
-def _decode_frame(tensors: list[Tensor]) -> Any:
-    import pandas
-
-    _refuse_twice(tensor.name for tensor in tensors)
-    columns = {tensor.name: pandas.Series(_column(tensor)) for tensor in tensors}
-    lengths = {name: len(values) for name, values in columns.items()}
-    if len(set(lengths.values())) > 1:
-        raise PayloadError(f"the columns differ in length: {lengths}; send the same number of rows")
-    return pandas.DataFrame(columns)
-
-
-def _column(tensor: Tensor) -> Any:
-    import pandas
-
-    if prod(tensor.shape[1:]) != 1:
-        raise PayloadError(f"column {tensor.name!r} must have shape [N, 1], not {tensor.shape}")
-    if tensor.datatype != BYTES:
-        return tensor.numbers().reshape(-1)
-    kind = Kind.BYTES_LIST if tensor.content_type == "base64" else Kind.STRINGS
-    values = codec.decode(TensorSpec(tensor.name, kind, _LISTS[kind]), tensor)
-    try:
-        if tensor.content_type == "datetime":
-            return pandas.to_datetime(values, format="ISO8601")
-        if tensor.content_type == "pd_json":
-            values = [json.loads(element) for element in values]
-    except ValueError as error:
-        raise PayloadError(
-            f"column {tensor.name!r} is not what its content type {tensor.content_type} says: {error}"
-        ) from error
-    return pandas.Series(values, dtype=object)

@@ -59,7 +59,9 @@ def inspect(artefact: str, as_json: bool) -> None:
         ),
         "saved with": f"tempo_runtime {manifest['tempo_runtime']}, Python {manifest['python']}",
         "packages": "\n".join(f"{name} {found}" for name, found in manifest["packages"].items()),
-        "files": "\n".join(f"{path}  [dim]{sha[:12]}[/]" for path, sha in manifest["files"].items()),
+        "files": "\n".join(
+            f"{path}  [dim]{sha[:12]}[/]" for path, sha in manifest["files"].items()
+        ),
     }
     for heading, text in rows.items():
         table.add_row(f"[bold]{heading}[/]", text or "nothing")

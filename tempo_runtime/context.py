@@ -6,8 +6,7 @@ Context variables, so that each request has its own in coroutines and in the thr
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
@@ -65,29 +64,32 @@ def current() -> RequestContext:
     return _current.get()
 
 
-@contextmanager
-def serving(
-    budget: float | None, headers: Mapping[str, str], seed: int | None = None
-) -> Iterator[RequestContext]:
-    """Makes a request the current one.
+class serving:  # noqa: N801 - used as a function is, in `with serving(...)`
+    """Makes a request the current one, for the block.
 
     Args:
         budget: Seconds it may take. Inside another request, what that has left is the limit.
         headers: Its headers; those that may travel are kept.
         seed: Seed it asks for.
     """
-    outer = _current.get()
-    deadline = None if budget is None else time.monotonic() + budget
-    if outer.deadline is not None and (deadline is None or outer.deadline < deadline):
-        deadline, budget = outer.deadline, outer.budget
-    kept = dict(outer.headers) | {
-        lower: value
-        for name, value in headers.items()
-        if (lower := name.lower()) in _TRAVELS or lower.startswith(_TRAVELS_PREFIX)
-    }
-    context = RequestContext(deadline, budget, kept, seed)
-    token = _current.set(context)
-    try:
-        yield context
-    finally:
-        _current.reset(token)
+
+    def __init__(
+        self, budget: float | None, headers: Mapping[str, str], seed: int | None = None
+    ) -> None:
+        outer = _current.get()
+        deadline = None if budget is None else time.monotonic() + budget
+        if outer.deadline is not None and (deadline is None or outer.deadline < deadline):
+            deadline, budget = outer.deadline, outer.budget
+        kept = {
+            lower: value
+            for name, value in headers.items()
+            if (lower := name.lower()) in _TRAVELS or lower.startswith(_TRAVELS_PREFIX)
+        }
+        self._context = RequestContext(deadline, budget, {**outer.headers, **kept}, seed)
+
+    def __enter__(self) -> RequestContext:
+        self._token = _current.set(self._context)
+        return self._context
+
+    def __exit__(self, *_: object) -> None:
+        _current.reset(self._token)

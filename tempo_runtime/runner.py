@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager
 from contextvars import copy_context
+from functools import partial
 from typing import Any, TypeVar
 
 import anyio
@@ -46,7 +47,9 @@ class Runner:
     ) -> None:
         self.pipeline = pipeline
         self._portal = portal
-        self._fresh = isolation.per_request(instance)
+        self._predict = pipeline.predict_of(None)
+        # What a request calls the predict method on; nothing, where it is a function.
+        self._fresh = isolation.per_request(instance) if pipeline.predict_name else None
         self._seed = isolation.declared_seed(instance) if seed is None else seed
         self._async = pipeline.is_async
         self._streams = pipeline.signature.streams
@@ -61,10 +64,13 @@ class Runner:
             DeadlineExceeded: If the time is up; a sync pipeline stops at its next child call.
             TempoError: Whatever the pipeline, or a child, failed with.
         """
-        with self._counted():
+        self._running += 1
+        try:
             if self._async:
                 return await self._portal.arun(self._run_async(arguments))
             return await self._in_thread(self.run_blocking, arguments)
+        finally:
+            self._done()
 
     def run_blocking(self, arguments: dict[str, Any]) -> Any:
         """Answers one request in this thread; raises as `run` does."""
@@ -80,10 +86,13 @@ class Runner:
             yield await self.run(arguments)
             return
         items = self._stream_async(arguments) if self._async else self._stream_sync(arguments)
-        with self._counted():
+        self._running += 1
+        try:
             async with aclosing(items):
                 async for item in items:
                     yield item
+        finally:
+            self._done()
 
     async def close(self, timeout: float) -> None:
         """Waits for the requests that are running, then frees the threads."""
@@ -133,22 +142,17 @@ class Runner:
             future.cancel()  # if it still waits for a thread
         raise current.exceeded()
 
-    @contextmanager
-    def _counted(self) -> Iterator[None]:
-        self._running += 1
-        try:
-            yield
-        finally:
-            self._running -= 1
-            if not self._running:
-                self._idle.set()
+    def _done(self) -> None:
+        self._running -= 1
+        if not self._running:
+            self._idle.set()
 
     @contextmanager
     def _request(self) -> Iterator[Callable[..., Any]]:
         seed = context.current().seed
         try:
             with randomness.stream(self._seed if seed is None else seed):
-                yield self.pipeline.predict_of(self._fresh())
+                yield partial(self._predict, self._fresh()) if self._fresh else self._predict
         except TempoError:
             raise
         except Exception as error:
@@ -174,10 +178,34 @@ class Runner:
 
 
 async def _within_time(awaitable: Awaitable[T]) -> T:
+    """Awaits, until the request's deadline.
+
+    anyio's and asyncio's own scopes do more (they nest, they are level-triggered) and take several
+    times as long, which every request would pay.
+    """
     current = context.current()
-    with anyio.move_on_after(current.remaining()):
+    seconds = current.remaining()
+    if seconds is None:
         return await awaitable
-    raise current.exceeded()
+    task = asyncio.current_task()
+    assert task is not None
+    late = False
+
+    def ring() -> None:
+        nonlocal late
+        late = True
+        task.cancel()
+
+    alarm = asyncio.get_running_loop().call_later(seconds, ring)
+    try:
+        return await awaitable
+    except asyncio.CancelledError:
+        # Cancelled by someone else as well: then that is what it is (known from Python 3.11 on).
+        if not late or (hasattr(task, "uncancel") and task.uncancel() > 0):
+            raise
+        raise current.exceeded() from None
+    finally:
+        alarm.cancel()
 
 
 def _last(items: Any) -> Any:

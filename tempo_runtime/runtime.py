@@ -67,7 +67,8 @@ class TempoPipelineRuntime(MLModel):
         """Answers one request."""
         try:
             parameters = mlserver_parameters(payload.parameters)
-            with self._serving(parameters) as service:
+            service = self._loaded()
+            with self._serving(parameters):
                 arguments = self._arguments(service, payload, parameters)
                 return self._response(service, parameters, await service.runner.run(arguments))
         except TempoError as error:
@@ -118,19 +119,19 @@ class TempoPipelineRuntime(MLModel):
                 "not know what a pipeline's children would answer now; remove the setting"
             )
 
-    @contextmanager
-    def _serving(self, parameters: dict[str, Any]) -> Iterator[Service]:
-        service = self._service
-        if service is None:
+    def _loaded(self) -> Service:
+        if self._service is None:
             raise PipelineFailed(f"pipeline {self.name!r} is not loaded")
+        return self._service
+
+    def _serving(self, parameters: dict[str, Any]) -> context.serving:
         budget = _number(parameters, TIMEOUT, float)
         if budget is not None and not budget > 0:
             raise PayloadError(f"parameter {TIMEOUT!r} is {budget:g}; it is seconds, above 0")
         limit = self._pipeline_settings.timeout
         budget = limit if budget is None else min(budget, limit)
         headers = parameters.get("headers") or {}
-        with context.serving(budget, headers, _number(parameters, SEED, int)):
-            yield service
+        return context.serving(budget, headers, _number(parameters, SEED, int))
 
     def _arguments(
         self, service: Service, payload: InferenceRequest, parameters: dict[str, Any]
@@ -161,7 +162,8 @@ class TempoPipelineRuntime(MLModel):
     ) -> AsyncGenerator[InferenceResponse, None]:
         async for payload in payloads:
             parameters = mlserver_parameters(payload.parameters)
-            with _as_mlserver_errors(), self._serving(parameters) as service:
+            service = self._loaded()
+            with _as_mlserver_errors(), self._serving(parameters):
                 arguments = self._arguments(service, payload, parameters)
                 async with aclosing(service.runner.stream(arguments)) as items:
                     async for item in items:

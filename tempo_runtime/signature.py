@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
+from functools import cached_property
 from typing import Any, Literal, Union, get_args, get_origin
 
 import numpy as np
@@ -147,7 +148,12 @@ class Signature:
         """The argument of that name."""
         return next((spec for spec in self.inputs if spec.name == name), None)
 
-    @property
+    @cached_property
+    def named(self) -> dict[str, TensorSpec]:
+        """The arguments that are one tensor each, by name."""
+        return {spec.name: spec for spec in self.inputs if spec.kind is not Kind.FRAME}
+
+    @cached_property
     def frame(self) -> TensorSpec | None:
         """The DataFrame argument, whose columns are tensors of their own."""
         return next((spec for spec in self.inputs if spec.kind is Kind.FRAME), None)

@@ -73,7 +73,7 @@ class Tensor:
         data = self.data
         if not isinstance(data, np.ndarray):
             data = self._from_list(data, dtype)
-        elif data.dtype != dtype:
+        else:
             data = self._cast(data, dtype)
         return self.shaped(data)
 
@@ -126,6 +126,8 @@ class Tensor:
             raise self._unfit(max(flat, key=abs)) from error
 
     def _cast(self, array: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+        if array.dtype == dtype:
+            return array
         allowed = {"b": "biuf", "i": "iu", "u": "iu", "f": "iuf"}[dtype.kind]
         wrong = misfits(array, dtype) if array.dtype.kind in allowed else np.True_
         if wrong.any():

@@ -166,7 +166,8 @@ def mlserver_parameters(parameters: types.Parameters | None) -> dict[str, Any]:
     """Parameters as a plain dict, without the ones that were never set."""
     if parameters is None:
         return {}
-    return {name: value for name, value in parameters if value is not None}
+    given = {**vars(parameters), **(parameters.model_extra or {})}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def to_mlserver_output(tensor: Tensor, *, json: bool) -> types.ResponseOutput:

@@ -22,7 +22,7 @@ from tempo_runtime import (
 )
 
 SOURCE = """
-from tempo_runtime import model, predictmethod
+from tempo_runtime import files, model, predictmethod
 
 @model("p")
 class P:

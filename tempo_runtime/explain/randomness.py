@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import wraps
 from typing import Any
@@ -26,15 +26,16 @@ _ALIASES = {"ranf": "random_sample", "sample": "random_sample"}
 _installed = False
 
 
-@contextmanager
-def stream(seed: int | None) -> Iterator[None]:
+def stream(seed: int | None) -> AbstractContextManager[None]:
     """Gives the code inside its own stream; None leaves it the shared one.
 
     Holds for this context: coroutines awaited inside, and threads given a copy of it.
     """
-    if seed is None:
-        yield
-        return
+    return nullcontext() if seed is None else _stream(seed)
+
+
+@contextmanager
+def _stream(seed: int) -> Iterator[None]:
     _install()
     token = _current.set(np.random.RandomState(seed))
     try:

@@ -1,0 +1,172 @@
+"""Python values <-> tensors, by kind. No I/O.
+
+One codec a kind (`signature.Kind`). Reading is lenient where the wire leaves no doubt (an `int` may
+come as INT64, as JSON, or as text), writing is strict: the same value always gives the same tensor.
+
+The table of codecs is here, and what they do is in modules that import one way: `elements` <-
+`documents` <- `arrays`, `text`. `untyped` chooses a kind where no annotation does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tempo_runtime.codec.arrays import (
+    as_array,
+    decode_array,
+    decode_number,
+    encode_array,
+    encode_number,
+)
+from tempo_runtime.codec.documents import decode_json, encode_json, load_json, load_repr, validate
+from tempo_runtime.codec.elements import ELEMENT_TYPE, bytes_tensor
+from tempo_runtime.codec.text import (
+    decode_blob,
+    decode_blobs,
+    decode_datetime,
+    decode_datetimes,
+    decode_text,
+    decode_texts,
+    encode_blob,
+    encode_blobs,
+    encode_datetime,
+    encode_datetimes,
+    encode_text,
+    encode_texts,
+)
+from tempo_runtime.codec.untyped import kind_in, kind_of, spec_of
+from tempo_runtime.errors import PayloadError
+from tempo_runtime.signature import Kind, TensorSpec
+from tempo_runtime.tensor import BYTES, Tensor, datatype_of, is_repr
+
+__all__ = ["CODECS", "Codec", "decode", "describe", "encode", "kind_of", "parameter"]
+
+_NULL = b"null"
+
+
+@dataclass(frozen=True)
+class Codec:
+    """How values of one kind travel.
+
+    Attributes:
+        encode: `(spec, value) -> Tensor`.
+        decode: `(spec, tensor) -> value`.
+        datatype: V2 datatype in a model's metadata.
+        shape: Shape in a model's metadata.
+        content_type: MLServer's content type in a model's metadata.
+    """
+
+    encode: Callable[[TensorSpec, Any], Tensor]
+    decode: Callable[[TensorSpec, Tensor], Any]
+    datatype: str
+    shape: tuple[int, ...]
+    content_type: str
+
+
+def encode(spec: TensorSpec, value: Any) -> Tensor:
+    """One value as one tensor.
+
+    Raises:
+        PayloadError: If the value is not of the spec's type, or cannot travel.
+    """
+    if value is None and (spec.nullable or spec.kind is Kind.ANY):
+        return bytes_tensor(spec, [_NULL], [1], "json")
+    return CODECS[spec.kind].encode(spec, value)
+
+
+def decode(spec: TensorSpec, tensor: Tensor) -> Any:
+    """The value a tensor holds.
+
+    Raises:
+        PayloadError: If it is not of the spec's type.
+    """
+    if tensor.datatype == BYTES:
+        elements = tensor.elements()
+        if is_repr(elements):
+            return _accept(spec, load_repr(tensor, elements))
+        nulls = ([_NULL], [_NULL.decode()], [None])
+        if spec.nullable and tensor.content_type == "json" and elements in nulls:
+            return None
+    return CODECS[spec.kind].decode(spec, tensor)
+
+
+def parameter(spec: TensorSpec, value: Any) -> Any:
+    """A small argument that came in the request's `parameters` and not as a tensor.
+
+    gRPC carries only booleans, integers and strings there, so anything else may come as JSON text.
+
+    Raises:
+        PayloadError: If it is not of the spec's type.
+    """
+    try:
+        return _accept(spec, value)
+    except PayloadError:
+        if not isinstance(value, str) or spec.kind not in _AS_JSON:
+            raise
+    return load_json(spec, value)
+
+
+def describe(spec: TensorSpec) -> tuple[str, list[int], dict[str, Any]]:
+    """Datatype, shape and parameters of a tensor, for a model's V2 metadata."""
+    codec = CODECS[spec.kind]
+    parameters: dict[str, Any] = {"content_type": codec.content_type}
+    datatype, shape = codec.datatype, list(codec.shape)
+    if spec.kind is Kind.ARRAY:
+        if spec.dtype is None:
+            parameters[ELEMENT_TYPE] = "any"
+        else:
+            datatype = datatype_of(spec.dtype)
+        if spec.shape is not None:
+            shape = list(spec.shape)
+    if not spec.required:
+        parameters["optional"] = True
+    return datatype, shape, parameters
+
+
+def _accept(spec: TensorSpec, value: Any) -> Any:
+    """A plain Python value, which no tensor gave a type, as the spec's type."""
+    if value is None and spec.nullable:
+        return None
+    if spec.kind is Kind.ARRAY:
+        return as_array(spec, value)
+    if spec.kind is Kind.FRAME:
+        return _no_frame(spec)
+    return validate(spec, value)
+
+
+def _encode_any(spec: TensorSpec, value: Any) -> Tensor:
+    kind = kind_of(value)
+    return CODECS[kind].encode(spec_of(spec.name, kind), value)
+
+
+def _decode_any(spec: TensorSpec, tensor: Tensor) -> Any:
+    kind = kind_in(tensor)
+    return CODECS[kind].decode(spec_of(spec.name, kind), tensor)
+
+
+def _no_frame(spec: TensorSpec, *_: Any) -> Any:
+    raise PayloadError(
+        f"{spec.name!r} is a DataFrame, which can be the only result or one argument, not a part "
+        "of several results"
+    )
+
+
+# Kinds whose values a JSON text can say, and a plain text cannot.
+_AS_JSON = (Kind.JSON, Kind.STRINGS, Kind.BYTES_LIST, Kind.DATETIMES)
+CODECS: dict[Kind, Codec] = {
+    Kind.ANY: Codec(_encode_any, _decode_any, BYTES, (-1,), "json"),
+    Kind.ARRAY: Codec(encode_array, decode_array, "FP64", (-1,), "np"),
+    Kind.BOOL: Codec(encode_number, decode_number, "BOOL", (1,), "np"),
+    Kind.INT: Codec(encode_number, decode_number, "INT64", (1,), "np"),
+    Kind.FLOAT: Codec(encode_number, decode_number, "FP64", (1,), "np"),
+    Kind.STRING: Codec(encode_text, decode_text, BYTES, (1,), "str"),
+    Kind.STRINGS: Codec(encode_texts, decode_texts, BYTES, (-1, 1), "str"),
+    Kind.BYTES: Codec(encode_blob, decode_blob, BYTES, (1,), "base64"),
+    Kind.BYTES_LIST: Codec(encode_blobs, decode_blobs, BYTES, (-1, 1), "base64"),
+    Kind.DATETIME: Codec(encode_datetime, decode_datetime, BYTES, (1,), "datetime"),
+    Kind.DATETIMES: Codec(encode_datetimes, decode_datetimes, BYTES, (-1, 1), "datetime"),
+    Kind.JSON: Codec(encode_json, decode_json, BYTES, (1,), "json"),
+    Kind.FRAME: Codec(_no_frame, _no_frame, BYTES, (-1,), "pd"),
+}

@@ -1,0 +1,127 @@
+"""Arrays and single numbers <-> tensors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tempo_runtime.codec.documents import encode_json, load_json, validate
+from tempo_runtime.codec.elements import (
+    ELEMENT_TYPE,
+    bytes_tensor,
+    only_element,
+    read_blobs,
+    read_texts,
+    to_base64,
+    to_utf8,
+)
+from tempo_runtime.errors import PayloadError
+from tempo_runtime.signature import Kind, TensorSpec
+from tempo_runtime.tensor import BYTES, Tensor, datatype_of, misfits
+
+_ELEMENTS: dict[str, Any] = {"U": str, "S": bytes}
+
+
+def encode_array(spec: TensorSpec, value: Any) -> Tensor:
+    """An array as a tensor of its own datatype and shape."""
+    array = as_array(spec, value)
+    try:
+        datatype = datatype_of(array.dtype)
+    except PayloadError as error:
+        raise PayloadError(f"{spec.name!r}: {error}") from error
+    shape = list(array.shape)
+    if datatype != BYTES:
+        return Tensor(spec.name, datatype, shape, array, {"content_type": "np"})
+    flat = array.ravel().tolist()
+    extra = {} if array.dtype.kind == "U" else {ELEMENT_TYPE: array.dtype.kind}
+    if array.dtype.kind == "S" or (flat and all(isinstance(e, bytes) for e in flat)):
+        return bytes_tensor(spec, to_base64(flat), shape, "base64", extra)
+    if all(isinstance(element, str) for element in flat):
+        return bytes_tensor(spec, to_utf8(spec, flat), shape, "np", extra)
+    odd = next(element for element in flat if not isinstance(element, str))
+    raise PayloadError(
+        f"{spec.name!r} is an object array that holds {odd!r:.80} ({type(odd).__name__}), which no "
+        "tensor can; convert it to numbers or text, or pass a list"
+    )
+
+
+def decode_array(spec: TensorSpec, tensor: Tensor) -> np.ndarray[Any, Any]:
+    """The array a tensor holds, in the annotated dtype and shape."""
+    if tensor.datatype != BYTES:
+        return _fit(spec, tensor.numbers())
+    binary = tensor.content_type == "base64" or (spec.dtype is not None and spec.dtype.kind == "S")
+    elements: list[Any] = read_blobs(tensor) if binary else read_texts(tensor)
+    # Bytes of others are kept as objects: numpy's own drop zeros at the end.
+    kind = tensor.parameters.get(ELEMENT_TYPE, "O" if binary else "U")
+    array = tensor.shaped(np.array(elements, object))
+    if kind in _ELEMENTS and _holds(array, kind):
+        array = array.astype(kind)
+    return _fit(spec, array)
+
+
+def as_array(spec: TensorSpec, value: Any) -> np.ndarray[Any, Any]:
+    """A value as an array, in the annotated dtype and shape."""
+    try:
+        array = np.asarray(value)
+    except (ValueError, OverflowError) as error:
+        raise PayloadError(f"{spec.name!r} is no array: {error}") from error
+    return _fit(spec, array)
+
+
+def _holds(array: np.ndarray[Any, Any], kind: str) -> bool:
+    """Whether all elements are what numpy's text (`U`) or bytes (`S`) are made of."""
+    return array.dtype.kind == kind or all(
+        isinstance(element, _ELEMENTS[kind]) for element in array.ravel().tolist()
+    )
+
+
+def _fit(spec: TensorSpec, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The array in the annotated dtype and shape, where that loses nothing but float precision."""
+    wanted = spec.dtype
+    if wanted is not None and array.dtype != wanted:
+        if wanted.kind in _ELEMENTS:
+            fits = _holds(array, wanted.kind)
+        elif array.dtype.kind in "biuf" and wanted.kind in "biuf":
+            integers = array.dtype.kind in "iu" and wanted.kind in "iu"
+            fits = integers or np.can_cast(array.dtype, wanted, "same_kind")
+            fits = fits and not misfits(array, wanted).any()
+        else:
+            fits = wanted.kind == "O"
+        # An empty list is float64 to numpy.
+        if not fits and not (array.size == 0 and array.dtype.kind == "f"):
+            raise PayloadError(
+                f"{spec.name!r} must be {wanted}, and {array.dtype} was given; convert it first"
+            )
+        array = array.astype(wanted)
+    if spec.shape is not None and (
+        array.ndim != len(spec.shape)
+        or any(want not in (-1, got) for want, got in zip(spec.shape, array.shape))
+    ):
+        raise PayloadError(
+            f"{spec.name!r} must have shape {list(spec.shape)} (-1 is any length), and "
+            f"{list(array.shape)} was given"
+        )
+    return array
+
+
+# -- numbers ---------------------------------------------------------------------------------------
+
+
+def encode_number(spec: TensorSpec, value: Any) -> Tensor:
+    """A number as INT64, UINT64, FP64 or BOOL; an integer over 64 bits as JSON."""
+    value = validate(spec, value)
+    dtype: Any = {Kind.BOOL: np.bool_, Kind.INT: np.int64, Kind.FLOAT: np.float64}[spec.kind]
+    if spec.kind is Kind.INT and not -(2**63) <= value < 2**63:
+        if not 0 <= value < 2**64:
+            return encode_json(spec, value)
+        dtype = np.uint64
+    array = np.array([value], dtype)
+    return Tensor(spec.name, datatype_of(array.dtype), [1], array, {"content_type": "np"})
+
+
+def decode_number(spec: TensorSpec, tensor: Tensor) -> Any:
+    """The number a tensor holds, as a number or as JSON."""
+    if tensor.datatype == BYTES:
+        return load_json(spec, only_element(spec, tensor, tensor.elements()))
+    return validate(spec, only_element(spec, tensor, tensor.numbers().ravel()).item())

@@ -1,0 +1,96 @@
+"""Text, bytes and datetimes <-> tensors, one or a list of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tempo_runtime.codec.documents import decode_json, load_json, validate
+from tempo_runtime.codec.elements import (
+    bytes_tensor,
+    only_element,
+    read_blobs,
+    read_texts,
+    to_base64,
+    to_utf8,
+)
+from tempo_runtime.errors import PayloadError
+from tempo_runtime.signature import TensorSpec
+from tempo_runtime.tensor import Tensor
+
+
+def encode_text(spec: TensorSpec, value: Any) -> Tensor:
+    """A text as one element."""
+    return bytes_tensor(spec, to_utf8(spec, [validate(spec, value)]), [1], "str")
+
+
+def decode_text(spec: TensorSpec, tensor: Tensor) -> Any:
+    """The text a tensor holds, plain or as JSON."""
+    if tensor.content_type == "json":
+        return load_json(spec, only_element(spec, tensor, tensor.elements()))
+    return validate(spec, only_element(spec, tensor, read_texts(tensor)))
+
+
+def encode_texts(spec: TensorSpec, value: Any) -> Tensor:
+    """A list of texts, an element each."""
+    texts = to_utf8(spec, validate(spec, value))
+    # [N, 1] as MLServer writes a list, so that a list of one text is not a text ([1]).
+    return bytes_tensor(spec, texts, [len(texts), 1], "str")
+
+
+def decode_texts(spec: TensorSpec, tensor: Tensor) -> Any:
+    """The list of texts a tensor holds, plain or as JSON."""
+    if tensor.content_type == "json":
+        return decode_json(spec, tensor)
+    return validate(spec, read_texts(tensor))
+
+
+def encode_blob(spec: TensorSpec, value: Any) -> Tensor:
+    """Bytes as one element of base64."""
+    if not isinstance(value, bytes | bytearray | memoryview):
+        raise _wrong_type(spec, value)
+    return bytes_tensor(spec, to_base64([bytes(value)]), [1], "base64")
+
+
+def decode_blob(spec: TensorSpec, tensor: Tensor) -> Any:
+    """The bytes a tensor holds, as they are or as base64."""
+    return validate(spec, only_element(spec, tensor, read_blobs(tensor)))
+
+
+def encode_blobs(spec: TensorSpec, value: Any) -> Tensor:
+    """A list of bytes, an element of base64 each."""
+    if not isinstance(value, list | tuple) or not all(isinstance(e, bytes) for e in value):
+        raise _wrong_type(spec, value)
+    return bytes_tensor(spec, to_base64(value), [len(value), 1], "base64")
+
+
+def decode_blobs(spec: TensorSpec, tensor: Tensor) -> Any:
+    """The list of bytes a tensor holds, as they are or as base64."""
+    return validate(spec, read_blobs(tensor))
+
+
+def encode_datetime(spec: TensorSpec, value: Any) -> Tensor:
+    """A datetime as ISO 8601."""
+    return bytes_tensor(spec, [validate(spec, value).isoformat().encode()], [1], "datetime")
+
+
+def decode_datetime(spec: TensorSpec, tensor: Tensor) -> Any:
+    """The datetime a tensor holds as text."""
+    return validate(spec, only_element(spec, tensor, read_texts(tensor)))
+
+
+def encode_datetimes(spec: TensorSpec, value: Any) -> Tensor:
+    """A list of datetimes, an element of ISO 8601 each."""
+    texts = [moment.isoformat().encode() for moment in validate(spec, value)]
+    return bytes_tensor(spec, texts, [len(texts), 1], "datetime")
+
+
+def decode_datetimes(spec: TensorSpec, tensor: Tensor) -> Any:
+    """The list of datetimes a tensor holds as text."""
+    return validate(spec, read_texts(tensor))
+
+
+def _wrong_type(spec: TensorSpec, value: Any) -> PayloadError:
+    return PayloadError(
+        f"{spec.name!r} must be {spec.kind.value.replace('_', ' ')}, and a "
+        f"{type(value).__name__} was given"
+    )
