@@ -13,9 +13,9 @@ import numpy as np
 
 from tempo_runtime import codec
 from tempo_runtime.errors import PayloadError
-from tempo_runtime.frames import FRAME, decode_frame, encode_frame, refuse_twice
+from tempo_runtime.frames import FRAME, decode_frame, encode_frame
 from tempo_runtime.signature import OUTPUT_PREFIX, Kind, Signature, TensorSpec
-from tempo_runtime.tensor import Tensor
+from tempo_runtime.tensor import Tensor, refuse_twice
 
 INPUT_PREFIX = "input-"
 

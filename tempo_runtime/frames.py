@@ -6,7 +6,6 @@ They are bound with a whole call and not by a codec, because each of their colum
 from __future__ import annotations
 
 import json
-from collections import Counter
 from math import prod
 from typing import Any
 
@@ -15,7 +14,7 @@ import numpy as np
 from tempo_runtime import codec
 from tempo_runtime.errors import PayloadError
 from tempo_runtime.signature import Kind, TensorSpec
-from tempo_runtime.tensor import BYTES, Tensor
+from tempo_runtime.tensor import BYTES, Tensor, refuse_twice
 
 FRAME = "pd"  # MLServer's content type for a request or response that is one DataFrame
 _LISTS: dict[Kind, Any] = {Kind.STRINGS: list[str], Kind.BYTES_LIST: list[bytes]}
@@ -40,13 +39,6 @@ def decode_frame(tensors: list[Tensor]) -> Any:
     if len(set(lengths.values())) > 1:
         raise PayloadError(f"the columns differ in length: {lengths}; send the same number of rows")
     return pandas.DataFrame(columns)
-
-
-def refuse_twice(names: list[str]) -> None:
-    """Refuses tensors of one name, which would overwrite each other."""
-    if len(set(names)) != len(names):
-        [(name, _)] = Counter(names).most_common(1)
-        raise PayloadError(f"tensor {name!r} is given twice; send it once")
 
 
 def _encode_column(name: str, column: Any) -> Tensor:

@@ -1,11 +1,12 @@
 """One V2 tensor in memory, and its numbers.
 
 A tensor is what every transport carries and every value is made of: JSON, gRPC and MLServer's own
-types are written from it and read into it (`wire.py`), Python values are made of it (`codec.py`).
+types are written from it and read into it (`wire.py`), Python values are made of it (`codec/`).
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -170,6 +171,13 @@ class Tensor:
             f"tensor {self.name!r} has datatype {self.datatype}, which cannot hold {element!r:.80}; "
             "correct the datatype or the data"
         )
+
+
+def refuse_twice(names: list[str]) -> None:
+    """Refuses tensors of one name, which would overwrite each other."""
+    if len(set(names)) != len(names):
+        [(name, _)] = Counter(names).most_common(1)
+        raise PayloadError(f"tensor {name!r} is given twice; send it once")
 
 
 def datatype_of(dtype: np.dtype[Any]) -> str:

@@ -19,10 +19,11 @@ from tempo_runtime import (
     ArtifactError,
     ArtifactIncompatible,
     ArtifactMissing,
+    files,
 )
 
 SOURCE = """
-from tempo_runtime import files, model, predictmethod
+from tempo_runtime import model, predictmethod
 
 @model("p")
 class P:
