@@ -282,10 +282,19 @@ def _model_settings(pipeline: Pipeline, folder: str) -> dict[str, Any]:
 
 
 def _packages(modules: set[str]) -> dict[str, str]:
-    owners = importlib.metadata.packages_distributions()
+    """Name and version of the installed packages that these modules come from."""
     tops = {module.partition(".")[0] for module in modules} - {"tempo_runtime"}
-    names = {name for top in tops for name in owners.get(top, ())}
-    return {name: importlib.metadata.version(name) for name in sorted(names)}
+    found = {}
+    for package in importlib.metadata.distributions():
+        # As `packages_distributions` does from Python 3.11 on; before, it reads the first only.
+        owned = (package.read_text("top_level.txt") or "").split() or {
+            file.parts[0].removesuffix(".py")
+            for file in package.files or ()
+            if file.suffix == ".py"
+        }
+        if not tops.isdisjoint(owned):
+            found[package.metadata["Name"]] = package.version
+    return dict(sorted(found.items()))
 
 
 def _is_ours(path: str) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 from mlserver import MLModel
@@ -52,12 +52,14 @@ class TempoPipelineRuntime(MLModel):
 
     async def load(self) -> bool:
         """Loads the artefact and connects its children. Calls none of them."""
-        with _as_mlserver_errors():
+        try:
             self._refuse_unsafe_settings()
             folder = await self._folder()
             portal = Portal(asyncio.get_running_loop())
             # Unpickling imports libraries and reads models: seconds, off the loop.
             self._service = await asyncio.to_thread(self._assemble, folder, portal)
+        except TempoError as error:
+            raise MLServerError(str(error), error.status) from error
         described = artifact.metadata(self._service.runner.pipeline.signature)
         self.inputs = [MetadataTensor(**tensor) for tensor in described["inputs"]]
         self.outputs = [MetadataTensor(**tensor) for tensor in described["outputs"]]
@@ -149,7 +151,7 @@ class TempoPipelineRuntime(MLModel):
             raise PipelineFailed(
                 f"pipeline {self.name!r} returned what it does not declare: {error}"
             ) from error
-        json = "host" in (parameters.get("headers") or {})
+        json = _over_http(parameters)
         return InferenceResponse(
             model_name=self.name,
             model_version=self.version,
@@ -162,20 +164,27 @@ class TempoPipelineRuntime(MLModel):
     ) -> AsyncGenerator[InferenceResponse, None]:
         async for payload in payloads:
             parameters = mlserver_parameters(payload.parameters)
-            service = self._loaded()
-            with _as_mlserver_errors(), self._serving(parameters):
-                arguments = self._arguments(service, payload, parameters)
-                async with aclosing(service.runner.stream(arguments)) as items:
-                    async for item in items:
-                        yield self._response(service, parameters, item)
+            try:
+                service = self._loaded()
+                with self._serving(parameters):
+                    arguments = self._arguments(service, payload, parameters)
+                    async with aclosing(service.runner.stream(arguments)) as items:
+                        async for item in items:
+                            yield self._response(service, parameters, item)
+            except TempoError as error:
+                if not _over_http(parameters):
+                    raise MLServerError(str(error), error.status) from error
+                # The status line is gone, and MLServer would close the connection without a word.
+                yield InferenceResponse(
+                    model_name=self.name,
+                    outputs=[],
+                    parameters=Parameters(error=str(error), status=error.status),
+                )
 
 
-@contextmanager
-def _as_mlserver_errors() -> Iterator[None]:
-    try:
-        yield
-    except TempoError as error:
-        raise MLServerError(str(error), error.status) from error
+def _over_http(parameters: dict[str, Any]) -> bool:
+    """Whether a request came over HTTP, which demands this header, and not over gRPC."""
+    return "host" in (parameters.get("headers") or {})
 
 
 def _number(parameters: dict[str, Any], name: str, kind: type) -> Any:

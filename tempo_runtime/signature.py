@@ -8,7 +8,7 @@ import types
 import typing
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from enum import Enum
 from functools import cached_property
@@ -143,6 +143,10 @@ class Signature:
     form: OutputForm = "dynamic"
     container: Any = None
     streams: bool = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Without what is cached: an artefact is the same whether it was called before or not.
+        return {part.name: getattr(self, part.name) for part in fields(self)}
 
     def input(self, name: str) -> TensorSpec | None:
         """The argument of that name."""

@@ -275,3 +275,13 @@ def test_a_stream_its_client_left_is_ended(artefacts: Path) -> None:
         threading.Thread(target=unload, daemon=True).start()
         assert done.wait(9)
         assert "different Context" not in server.log()
+
+
+def test_a_stream_that_fails_says_why_in_its_last_event(artefacts: Path) -> None:
+    with serve(artefacts / "count-up") as server:
+        url = f"{server.url}/v2/models/count-up/infer_stream"
+        with httpx.stream("POST", url, json={"inputs": []}, timeout=30) as answer:
+            [event] = [json.loads(line[6:]) for line in answer.iter_lines() if line]
+    assert event["outputs"] == []
+    assert event["parameters"]["status"] == 422
+    assert "'to' is missing" in event["parameters"]["error"]
