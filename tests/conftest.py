@@ -11,6 +11,10 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+with warnings.catch_warnings():  # of what MLServer imports, about itself
+    warnings.simplefilter("ignore")
+    import mlserver  # noqa: F401
+
 from tempo_runtime.testing import Server, serve
 from tests.income import CENSUS, EXAMPLE, Income, repository
 
