@@ -21,7 +21,7 @@ from tempo_runtime.settings import ENV_PREFIX, ChildSettings, PipelineSettings
 if TYPE_CHECKING:
     import httpx
 
-_DEFAULT_PORT = "8080"  # MLServer's
+_DEFAULT_PORTS = {"http": "8080", "grpc": "8081"}  # MLServer's
 
 
 class Service:
@@ -51,7 +51,7 @@ class Service:
     ) -> None:
         self._settings = settings
         self._pipeline = pipeline
-        self._children = _Connector(settings, portal, folder, [*inside, pipeline.details.name])
+        self._children = Connector(settings, portal, folder, [*inside, pipeline.details.name])
         try:
             self.runner = self._start(portal, folder)
         except BaseException:
@@ -87,15 +87,15 @@ class Service:
 
 def local_children(pipeline: Pipeline) -> Children:
     """The children of a pipeline that is called without a server."""
-    return _Connector(PipelineSettings.read(), background()).connect(pipeline)
+    return Connector(PipelineSettings.read(), background()).connect(pipeline)
 
 
 def local_model(model: Model) -> Child:
     """A model that is called without a server."""
-    return _Connector(PipelineSettings(), background()).child(model.details.name, model)
+    return Connector(PipelineSettings(), background()).child(model.details.name, model)
 
 
-class _Connector:
+class Connector:
     """Connects the children of one pipeline."""
 
     def __init__(
@@ -138,10 +138,9 @@ class _Connector:
             service.release()
 
     def _transport(self, alias: str, model: Model, settings: ChildSettings) -> Transport:
-        kind = settings.transport or ("http" if settings.url else "in_process")
-        if kind == "grpc":
-            raise SettingsError(f"child {alias!r}: transport grpc is not there yet; use http")
-        if kind == "http":
+        if settings.transport == "grpc":
+            return self._grpc(model, settings)
+        if settings.transport == "http":
             return self._http(model, settings)
         if isinstance(model, Pipeline) and settings.uri is None:
             return self._pipeline(model, model.details.local_folder or "", self._settings)
@@ -153,7 +152,18 @@ class _Connector:
         return http.HttpTransport(
             self._client,
             self._portal,
-            url=settings.url or _this_server(),
+            url=settings.url or _this_server("http", "MLSERVER_HTTP_PORT"),
+            model=settings.model or model.details.name,
+            version=settings.version,
+            timeout=settings.timeout,
+        )
+
+    def _grpc(self, model: Model, settings: ChildSettings) -> Transport:
+        from tempo_runtime.children.grpc import GrpcTransport
+
+        return GrpcTransport(
+            self._portal,
+            url=settings.url or _this_server("grpc", "MLSERVER_GRPC_PORT"),
             model=settings.model or model.details.name,
             version=settings.version,
             timeout=settings.timeout,
@@ -185,6 +195,6 @@ class _Connector:
         return PipelineTransport(service.runner)
 
 
-def _this_server() -> str:
+def _this_server(scheme: str, variable: str) -> str:
     """Where a sibling is: the server this process is."""
-    return f"http://127.0.0.1:{os.environ.get('MLSERVER_HTTP_PORT', _DEFAULT_PORT)}"
+    return f"{scheme}://127.0.0.1:{os.environ.get(variable, _DEFAULT_PORTS[scheme])}"

@@ -31,13 +31,22 @@ ENV_PREFIX = "TEMPO_RUNTIME_"
 _ENV_SEPARATOR = "__"
 
 Transport = Literal["in_process", "http", "grpc"]
+_SCHEMES: dict[str, Transport] = {"http": "http", "https": "http", "grpc": "grpc", "grpcs": "grpc"}
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def transport_of(url: str) -> Transport:
+    """The transport that a URL's scheme names."""
+    return _SCHEMES[urlsplit(url).scheme]
 
 
 def _check_url(url: str) -> str:
     parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or " " in url:
-        raise ValueError("a child's URL is http://HOST or https://HOST, with a port if need be")
+    if parts.scheme not in _SCHEMES or not parts.hostname or " " in url:
+        raise ValueError(
+            f"a child's URL is {', '.join(f'{scheme}://HOST' for scheme in _SCHEMES)}, with a port "
+            "if need be"
+        )
     _ = parts.port  # raises ValueError if it is no port
     return url.rstrip("/")
 
@@ -58,9 +67,10 @@ class ChildSettings(BaseModel):
     """How one child is reached.
 
     Attributes:
-        transport: `in_process`, `http` or `grpc`. By default `http` when a URL is known, and
-            `in_process` when the child's artefact is on this machine.
-        url: Base URL of its server, such as `http://income-sklearn:9000`.
+        transport: `in_process`, `http` or `grpc`. By default what the URL's scheme says, and
+            `in_process` where there is no URL.
+        url: Base URL of its server, such as `http://income-sklearn:9000`, or
+            `grpc://income-sklearn:9500` (`grpcs` with TLS).
         model: Name it is served under, if not its own.
         version: Version to ask for.
         uri: Folder of its artefact, for `in_process`; relative to the pipeline's artefact.
@@ -145,7 +155,15 @@ class PipelineSettings(BaseModel):
         """
         found = self.models.get(alias) or self.models.get(alias.lower()) or ChildSettings()
         own = found.transport or self.transport
-        url = found.url or (None if own == "in_process" else self.base_url)
+        url = found.url
+        if url is None and self.base_url and own in (None, transport_of(self.base_url)):
+            url = self.base_url
+        own = own or (transport_of(url) if url else "in_process")
+        if url and own != "in_process" and transport_of(url) != own:
+            raise SettingsError(
+                f"child {alias!r}: transport {own} and URL {url} do not go together; leave the "
+                "transport out, or correct the URL"
+            )
         return found.model_copy(update={"transport": own, "url": url})
 
 

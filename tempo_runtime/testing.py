@@ -143,7 +143,9 @@ def serve(
     merged |= dict(settings or {}) | dict(zip(names, ports))
     (root / _SETTINGS).write_text(json.dumps(merged))
     models = [_link(found, root) for folder in folders for found in _model_settings(folder)]
-    environment = {**os.environ, **(env or {}), "MLSERVER_HTTP_PORT": str(ports[0])}
+    # What a pipeline's children are found by, where they are siblings.
+    own_ports = {"MLSERVER_HTTP_PORT": str(ports[0]), "MLSERVER_GRPC_PORT": str(ports[1])}
+    environment = {**os.environ, **(env or {}), **own_ports}
     log = root / "server.log"
     with open(log, "wb") as output:
         process = subprocess.Popen(  # noqa: S603 - this Python, and a folder made above

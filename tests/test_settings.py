@@ -79,9 +79,9 @@ def test_alias_with_upper_case_is_found_by_a_variable(extra: Any) -> None:
 
 
 def test_child_is_filled_in_from_the_pipeline() -> None:
-    settings = read({"base_url": URL + "/", "transport": "grpc", "models": {"a": {"version": "2"}}})
+    settings = read({"base_url": URL + "/", "transport": "http", "models": {"a": {"version": "2"}}})
     child = settings.child("a")
-    assert (child.url, child.transport, child.version) == (URL, "grpc", "2")
+    assert (child.url, child.transport, child.version) == (URL, "http", "2")
     assert settings.child("unnamed").url == URL
 
 
@@ -148,3 +148,28 @@ def test_settings_of_known_children_are_accepted(models: Any) -> None:
 def test_settings_of_an_unknown_child_are_refused(models: Any) -> None:
     with pytest.raises(SettingsError, match="does not have: lgbm; it has sklearn"):
         check_children({"models": models}, ["sklearn"])
+
+
+@pytest.mark.parametrize(
+    ("extra", "url", "transport"),
+    [
+        ({}, None, "in_process"),
+        ({"base_url": "grpc://a:1"}, "grpc://a:1", "grpc"),
+        ({"base_url": "grpcs://a"}, "grpcs://a", "grpc"),
+        ({"base_url": URL}, URL, "http"),
+        ({"base_url": URL, "transport": "in_process"}, None, "in_process"),
+        ({"base_url": URL, "transport": "grpc"}, None, "grpc"),
+        ({"base_url": URL, "models": {"a": {"url": "grpc://a:1"}}}, "grpc://a:1", "grpc"),
+        ({"transport": "http"}, None, "http"),
+    ],
+)
+def test_the_scheme_of_a_url_says_the_transport(
+    extra: dict[str, Any], url: str | None, transport: str
+) -> None:
+    child = read(extra).child("a")
+    assert (child.url, child.transport) == (url, transport)
+
+
+def test_a_transport_and_a_url_of_another_are_refused() -> None:
+    with pytest.raises(SettingsError, match="child 'a': transport grpc and URL http"):
+        read({"models": {"a": {"transport": "grpc", "url": URL}}}).child("a")

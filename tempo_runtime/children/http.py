@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any, NoReturn
 
 import anyio
 import httpx
 import orjson
 
 from tempo_runtime import context
-from tempo_runtime.errors import (
-    ChildError,
-    ChildFailed,
-    ChildNotFound,
-    ChildUnavailable,
-    DeadlineExceeded,
-    PayloadError,
-)
+from tempo_runtime.children.failures import NOT_READY, Place, seconds_left
+from tempo_runtime.errors import PayloadError, TempoError
 from tempo_runtime.portal import Portal
 from tempo_runtime.wire import Request, Response, request_to_json, response_from_json
 
@@ -28,7 +21,6 @@ _LIMITS = httpx.Limits(
     max_connections=None, max_keepalive_connections=64, keepalive_expiry=_KEEPALIVE
 )
 _HEADERS = {"content-type": "application/json", "accept-encoding": "identity"}
-_NOT_READY = "is not ready yet"  # MLServer answers 400 with this while a model loads
 _EXCERPT = 300
 
 
@@ -63,8 +55,8 @@ class HttpTransport:
     ) -> None:
         self._client = client
         self._portal = portal
-        self._model = model
-        self._url = f"{url}/v2/models/{model}{f'/versions/{version}' if version else ''}/infer"
+        path = f"/v2/models/{model}{f'/versions/{version}' if version else ''}/infer"
+        self._place = Place(model, url + path)
         self._timeout = timeout
 
     async def infer(self, request: Request) -> Response:
@@ -80,72 +72,37 @@ class HttpTransport:
 
     async def _infer(self, request: Request, current: context.RequestContext) -> Response:
         # The context is passed by hand: a coroutine that crosses to another loop loses its own.
-        budget, own = current.remaining(), self._timeout
-        seconds = min(own, budget) if own is not None and budget is not None else own or budget
+        seconds = seconds_left(self._timeout, current)
         body = request_to_json(request)
+        headers = {**_HEADERS, **current.headers}
         answer = None
         try:
             with anyio.move_on_after(seconds):
-                answer = await self._client.post(
-                    self._url, content=body, headers=_HEADERS | dict(current.headers)
-                )
+                answer = await self._client.post(self._place.url, content=body, headers=headers)
         except httpx.ConnectTimeout as error:
-            raise self._unavailable("no connection in time") from error
+            raise self._place.unreachable("no connection in time") from error
         except httpx.TransportError as error:
-            raise self._unavailable(str(error) or type(error).__name__) from error
+            raise self._place.unreachable(str(error) or type(error).__name__) from error
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-            raise self._unavailable(f"the URL cannot be used: {error}") from error
+            raise self._place.unreachable(f"the URL cannot be used: {error}") from error
         if answer is None:
-            raise self._timed_out(seconds, current)
+            raise self._place.silent(seconds or 0, current)
         if answer.status_code != 200:
-            self._refuse(answer)
+            raise self._refusal(answer)
         try:
             return response_from_json(answer.content)
         except PayloadError as error:
-            raise ChildFailed(
-                f"child {self._model!r} at {self._url} gave an answer that cannot be used: {error}",
-                model=self._model,
-                url=self._url,
-            ) from error
+            raise self._place.unusable(error) from error
 
-    def _timed_out(
-        self, seconds: float | None, current: context.RequestContext
-    ) -> ChildError | DeadlineExceeded:
-        try:
-            current.remaining()
-        except DeadlineExceeded as spent:
-            return DeadlineExceeded(
-                f"child {self._model!r} at {self._url} had not answered when the time was up: {spent}"
-            )
-        return self._unavailable(f"no answer within {seconds:g} s, the child's `timeout`")
-
-    def _unavailable(self, reason: str) -> ChildUnavailable:
-        return ChildUnavailable(
-            f"child {self._model!r} cannot be reached at {self._url}: {reason}; is its server up, "
-            "and is the URL right?",
-            model=self._model,
-            url=self._url,
-        )
-
-    def _refuse(self, answer: httpx.Response) -> NoReturn:
+    def _refusal(self, answer: httpx.Response) -> TempoError:
         status, said = answer.status_code, _message(answer)
-        where: dict[str, Any] = {"model": self._model, "url": self._url}
         if status == 404:
-            raise ChildNotFound(
-                f"child {self._model!r} is not at {self._url}: {said}; is that its server, and the "
-                "name it is served under?",
-                **where,
-            )
-        if status in (429, 503) or (status == 400 and _NOT_READY in said):
-            raise ChildUnavailable(
-                f"child {self._model!r} at {self._url} is not ready (status {status}): {said}",
-                **where,
-            )
+            return self._place.not_found(said)
+        if status in (429, 503) or (status == 400 and NOT_READY in said):
+            return self._place.not_ready(f"{said} (status {status})")
         if status == 504:
-            raise DeadlineExceeded(f"child {self._model!r} at {self._url} ran out of time: {said}")
-        raise ChildFailed(
-            f"child {self._model!r} at {self._url} answered {status}: {said}", **where
-        )
+            return self._place.late(said)
+        return self._place.refused(str(status), said)
 
 
 def _message(answer: httpx.Response) -> str:

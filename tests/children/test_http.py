@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 
@@ -26,6 +27,7 @@ from tempo_runtime.errors import (
 from tempo_runtime.portal import background
 from tempo_runtime.testing import free_ports
 
+_client: httpx.AsyncClient
 GOOD = {
     "model_name": "iris",
     "outputs": [{"name": "predict", "shape": [2, 1], "datatype": "INT64", "data": [3, 4]}],
@@ -73,10 +75,18 @@ def fake() -> Iterator[FakeServer]:
         server.shutdown()
 
 
-def child(url: str, **options: Any) -> Child:
+@pytest.fixture(autouse=True, scope="module")
+def shared() -> Iterator[httpx.AsyncClient]:
+    global _client
+    _client = client(2)
+    yield _client
+    background().run(_client.aclose())
+
+
+def child(url: str, *, awaitable: bool = False, **options: Any) -> Child:
     details = ModelDetails("iris", ModelFramework.SKLearn)
-    transport = HttpTransport(client(2), background(), url=url, model="iris", **options)
-    return Child(details, transport)
+    transport = HttpTransport(_client, background(), url=url, model="iris", **options)
+    return Child(details, transport, awaitable=awaitable)
 
 
 def test_an_answer_loses_the_column_mlserver_gave_it(fake: FakeServer) -> None:
@@ -170,8 +180,7 @@ async def test_a_sync_child_can_be_called_inside_a_running_loop(fake: FakeServer
 
 
 def test_calls_from_several_event_loops_share_a_client(fake: FakeServer) -> None:
-    transport = HttpTransport(client(2), background(), url=fake.url, model="iris")
-    called = Child(ModelDetails("iris", ModelFramework.SKLearn), transport, awaitable=True)
+    called = child(fake.url, awaitable=True)
 
     async def call() -> Any:
         return await called(np.ones(1))
