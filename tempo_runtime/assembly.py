@@ -96,7 +96,7 @@ def local_model(model: Model) -> Child:
 
 
 class Connector:
-    """Connects the children of one pipeline."""
+    """Connects the children of one pipeline; the arguments are those of `Service`."""
 
     def __init__(
         self,
@@ -114,11 +114,13 @@ class Connector:
         self._nested: list[Service] = []
 
     def connect(self, pipeline: Pipeline) -> Children:
+        """Connects every child; one in this process is loaded here."""
         awaitable = pipeline.is_async
         models = pipeline.declared.items()
         return Children({alias: self.child(alias, model, awaitable) for alias, model in models})
 
     def child(self, alias: str, model: Model, awaitable: bool = False) -> Child:
+        """Connects one child; `awaitable` is whether its calls are awaited."""
         settings = self._settings.child(alias)
         transport = self._transport(alias, model, settings)
         child = Child(model.details, transport, output=settings.output, awaitable=awaitable)
@@ -126,6 +128,7 @@ class Connector:
         return child
 
     async def close(self) -> None:
+        """Closes every connection, and unloads what was loaded."""
         for child in self._children:
             await child.close()
         for service in self._nested:
@@ -134,6 +137,7 @@ class Connector:
             await self._portal.arun(self._client.aclose())
 
     def release(self) -> None:
+        """Forgets the code that the artefacts of pipelines among the children brought."""
         for service in self._nested:
             service.release()
 
