@@ -109,7 +109,7 @@ class Connector:
         self._portal = portal
         self._folder = folder
         self._inside = inside
-        self._client: httpx.AsyncClient | None = None
+        self._http_connections: httpx.AsyncBaseTransport | None = None
         self._children: list[Child] = []
         self._nested: list[Service] = []
 
@@ -133,8 +133,8 @@ class Connector:
             await child.close()
         for service in self._nested:
             await service.close()
-        if self._client is not None:
-            await self._portal.arun(self._client.aclose())
+        if self._http_connections is not None:
+            await self._portal.arun(self._http_connections.aclose())
 
     def release(self) -> None:
         """Forgets the code that the artefacts of pipelines among the children brought."""
@@ -151,11 +151,12 @@ class Connector:
         return self._from_folder(alias, model, settings)
 
     def _http(self, model: Model, settings: ChildSettings) -> Transport:
-        if self._client is None:
-            self._client = http.client(self._settings.connect_timeout)
+        if self._http_connections is None:
+            self._http_connections = http.connections()
         return http.HttpTransport(
-            self._client,
+            self._http_connections,
             self._portal,
+            connect_timeout=self._settings.connect_timeout,
             url=settings.url or _this_server("http", "MLSERVER_HTTP_PORT"),
             model=settings.model or model.details.name,
             version=settings.version,

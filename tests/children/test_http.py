@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,7 +16,7 @@ import pytest
 
 from tempo_runtime import context
 from tempo_runtime.children.child import Child
-from tempo_runtime.children.http import HttpTransport, client
+from tempo_runtime.children.http import HttpTransport, connections
 from tempo_runtime.details import ModelDetails, ModelFramework
 from tempo_runtime.errors import (
     ChildFailed,
@@ -27,7 +28,7 @@ from tempo_runtime.errors import (
 from tempo_runtime.portal import background
 from tempo_runtime.testing import free_ports
 
-_client: httpx.AsyncClient
+_shared: httpx.AsyncBaseTransport
 GOOD = {
     "model_name": "iris",
     "outputs": [{"name": "predict", "shape": [2, 1], "datatype": "INT64", "data": [3, 4]}],
@@ -44,6 +45,7 @@ class FakeServer(ThreadingHTTPServer):
         self.status, self.body = 200, json.dumps(GOOD).encode()
         self.gate = threading.Event()
         self.gate.set()
+        self.slow_body = self.cut_body = False
         self.paths: list[str] = []
         self.headers: list[dict[str, str]] = []
         self.url = f"http://127.0.0.1:{self.server_port}"
@@ -60,7 +62,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(self.server.status)
         self.send_header("content-length", str(len(self.server.body)))
         self.end_headers()
-        self.wfile.write(self.server.body)
+        if self.server.slow_body:
+            self.wfile.write(self.server.body[:10])
+            self.wfile.flush()
+            self.rfile.read(1)  # until the client is gone
+        elif self.server.cut_body:
+            self.wfile.write(self.server.body[:10])
+            self.close_connection = True
+        else:
+            self.wfile.write(self.server.body)
 
     def log_message(self, *_: Any) -> None:
         pass
@@ -76,16 +86,17 @@ def fake() -> Iterator[FakeServer]:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def shared() -> Iterator[httpx.AsyncClient]:
-    global _client
-    _client = client(2)
-    yield _client
-    background().run(_client.aclose())
+def shared() -> Iterator[httpx.AsyncBaseTransport]:
+    global _shared
+    _shared = connections()
+    yield _shared
+    background().run(_shared.aclose())
 
 
 def child(url: str, *, awaitable: bool = False, **options: Any) -> Child:
     details = ModelDetails("iris", ModelFramework.SKLearn)
-    transport = HttpTransport(_client, background(), url=url, model="iris", **options)
+    options = {"connect_timeout": 2, **options}
+    transport = HttpTransport(_shared, background(), url=url, model="iris", **options)
     return Child(details, transport, awaitable=awaitable)
 
 
@@ -155,10 +166,44 @@ def test_a_host_that_does_not_exist_is_unavailable() -> None:
         child("http://nowhere.invalid")(np.ones(1))
 
 
+@pytest.mark.parametrize(
+    ("sent", "kind"), [(b"", ChildUnavailable), (b"hello\r\n\r\n", ChildFailed)]
+)
+def test_a_server_that_does_not_speak_http_is_told(sent: bytes, kind: type[TempoError]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(sent)
+
+        threading.Thread(target=answer, daemon=True).start()
+        with pytest.raises(kind, match="child 'iris'"):
+            child(f"http://127.0.0.1:{listener.getsockname()[1]}")(np.ones(1))
+
+
 def test_a_child_that_hangs_ends_with_the_requests_deadline(fake: FakeServer) -> None:
     fake.gate.clear()
     told = "had not answered when the time was up"
     with context.serving(0.2, {}), pytest.raises(DeadlineExceeded, match=told):
+        child(fake.url)(np.ones(1))
+
+
+def test_a_child_that_stops_within_its_answer_ends_with_the_deadline_and_others_go_on(
+    fake: FakeServer,
+) -> None:
+    fake.slow_body = True
+    for _ in range(3):
+        with context.serving(0.2, {}), pytest.raises(DeadlineExceeded):
+            child(fake.url)(np.ones(1))
+    fake.slow_body = False
+    assert child(fake.url)(np.ones(1)).tolist() == [3, 4]
+
+
+def test_an_answer_that_is_cut_off_is_unavailable(fake: FakeServer) -> None:
+    fake.cut_body = True
+    with pytest.raises(ChildUnavailable):
         child(fake.url)(np.ones(1))
 
 

@@ -1,0 +1,55 @@
+"""A client that costs little: whole requests made beforehand, on plain sockets."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+
+def request(model: str, tensor: dict[str, Any]) -> bytes:
+    """The whole HTTP request for one tensor, so that the client has nothing left to do."""
+    body = json.dumps({"inputs": [tensor]}).encode()
+    head = f"POST /v2/models/{model}/infer HTTP/1.1\r\nHost: benchmark\r\n"
+    head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+def closed_loop(url: str, asked: bytes, clients: int, requests: int) -> list[float]:
+    """Milliseconds of each request; each client has one connection, and never pauses."""
+    port = int(url.rpartition(":")[2])
+
+    def client(_: int) -> list[float]:
+        times = []
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+            for _ in range(max(1, requests // clients)):
+                begin = time.perf_counter()
+                _exchange(connection, asked)
+                times.append((time.perf_counter() - begin) * 1000)
+        return times
+
+    with ThreadPoolExecutor(clients) as pool:
+        return [each for times in pool.map(client, range(clients)) for each in times]
+
+
+def _exchange(connection: socket.socket, request: bytes) -> None:
+    connection.sendall(request)
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        answer += _received(connection)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    if not head.startswith(b"HTTP/1.1 200"):
+        raise RuntimeError(answer.decode())
+    length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+    left = length - len(body)
+    while left > 0:
+        left -= len(_received(connection))
+
+
+def _received(connection: socket.socket) -> bytes:
+    received = connection.recv(65536)
+    if not received:
+        raise ConnectionError("the server closed the connection")
+    return received
