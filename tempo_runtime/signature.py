@@ -50,7 +50,7 @@ class Kind(str, Enum):
     JSON = "json"
 
 
-_KINDS: dict[Any, Kind] = {
+KINDS: dict[Any, Kind] = {
     Any: Kind.ANY,
     inspect.Parameter.empty: Kind.ANY,
     bool: Kind.BOOL,
@@ -113,7 +113,7 @@ class TensorSpec:
         if _is_frame(bare):
             return replace(spec, kind=Kind.FRAME)
         try:
-            kind = _KINDS.get(bare, Kind.JSON)
+            kind = KINDS.get(bare, Kind.JSON)
         except TypeError:  # an unhashable annotation
             kind = Kind.JSON
         if kind is Kind.JSON:

@@ -71,7 +71,8 @@ class Counter:
 
 @model("waiter")
 def waiter(path: str) -> str:
-    """Answers once a file is there."""
+    """Says that it is called with a file `PATH.called`, and answers once there is `PATH`."""
+    open(f"{path}.called", "w").close()
     while not os.path.exists(path):
         time.sleep(0.01)
     return "done"

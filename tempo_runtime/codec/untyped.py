@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tempo_runtime.codec.elements import ELEMENT_TYPE
-from tempo_runtime.signature import Kind, TensorSpec
+from tempo_runtime.signature import KINDS, Kind, TensorSpec
 from tempo_runtime.tensor import BYTES, Tensor
 
 # What an untyped tensor holds, by content type: of shape [1], and of any other shape.
@@ -33,16 +33,8 @@ _HINTS: dict[Kind, Any] = {
 
 def kind_of(value: Any) -> Kind:
     """The kind an untyped value travels as."""
-    simple: dict[type, Kind] = {
-        bool: Kind.BOOL,
-        int: Kind.INT,
-        float: Kind.FLOAT,
-        str: Kind.STRING,
-        bytes: Kind.BYTES,
-        datetime: Kind.DATETIME,
-    }
-    if type(value) in simple:
-        return simple[type(value)]
+    if type(value) in KINDS:
+        return KINDS[type(value)]
     if isinstance(value, np.ndarray | np.generic):
         return Kind.ARRAY
     if isinstance(value, list) and value:
