@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from tempo_runtime import artifact
 from tempo_runtime.authoring import Model, Pipeline
-from tempo_runtime.children import http
 from tempo_runtime.children.base import Transport
 from tempo_runtime.children.child import Child, Children
 from tempo_runtime.children.in_process import PipelineTransport, RuntimeTransport
@@ -151,6 +150,8 @@ class Connector:
         return self._from_folder(alias, model, settings)
 
     def _http(self, model: Model, settings: ChildSettings) -> Transport:
+        from tempo_runtime.children import http  # aiohttp, which a pipeline may not need
+
         if self._http_connections is None:
             self._http_connections = http.connections()
         return http.HttpTransport(
