@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -88,6 +89,23 @@ print(data.X_train.shape, data.X_test.shape, data.feature_names)
     )
     assert done.stdout.startswith("(30000, 11) (2560, 11)"), done.stderr
     assert "Country" not in done.stdout
+
+
+def test_a_census_file_that_is_not_there_is_named_without_a_traceback(tmp_path: Path) -> None:
+    missing = str(tmp_path / "adult.data")
+    script = (
+        f"import sys; sys.path.insert(0, {str(EXAMPLE)!r}); import src.data; src.data.AdultData()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "TEMPO_ADULT_DATA": missing},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert missing in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_the_pipeline_of_the_mission_differs_in_its_imports_only() -> None:

@@ -110,6 +110,11 @@ class Adult:
 def load_adult() -> Adult:
     """Reads the rows; see the top of this file for where from."""
     path = os.environ.get("TEMPO_ADULT_DATA")
+    if path and not os.path.isfile(path):
+        raise SystemExit(
+            f"TEMPO_ADULT_DATA names {path}, and there is no such file: correct it, or unset it for "
+            "the rows that the package xai carries"
+        )
     if path:
         rows = pd.read_csv(path, names=UCI_COLUMNS, skipinitialspace=True)
         return _encode(rows, f"UCI's adult.data ({path})")
