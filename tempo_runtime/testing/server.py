@@ -1,8 +1,4 @@
-"""Helpers for the tests of your own pipelines.
-
-with serve("artifacts/explainer") as server:
-answer = server.infer("income-explainer", payload=rows, parameters={"threshold": 0.95})
-"""
+"""A real MLServer on free ports, for a test."""
 
 from __future__ import annotations
 
@@ -10,9 +6,7 @@ import contextlib
 import glob
 import json
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,10 +18,13 @@ from typing import Any
 import httpx
 
 from tempo_runtime.binding import decode_results, encode_arguments
+from tempo_runtime.testing.ports import HOST, port_of, reserve
 from tempo_runtime.wire import Request, request_to_json, response_from_json
 
 _SETTINGS = "settings.json"
 _MODEL_SETTINGS = "model-settings.json"
+_PORTS = ("http_port", "grpc_port", "metrics_port")
+_MLSERVER = "from mlserver.cli import main; main()"
 _POLL = 0.05
 _GRACE = 15.0
 
@@ -37,7 +34,9 @@ class ServerFailed(AssertionError):
 
 
 class Server:
-    """A running MLServer.
+    """An MLServer that serves a folder, on loopback ports that stay its own.
+
+    Made by `serve`.
 
     Attributes:
         url: Base URL over HTTP.
@@ -45,18 +44,23 @@ class Server:
         metrics: URL of its metrics.
         models: Names of the models it serves.
         process: The process.
+        http: A client of it.
     """
 
+    process: subprocess.Popen[bytes]
+    http: httpx.Client
+
     def __init__(
-        self, ports: list[int], models: list[str], process: subprocess.Popen[bytes], log: Path
+        self, folder: Path, ports: list[int], models: list[str], environment: Mapping[str, str]
     ) -> None:
-        self.url = f"http://127.0.0.1:{ports[0]}"
-        self.grpc = f"127.0.0.1:{ports[1]}"
-        self.metrics = f"http://127.0.0.1:{ports[2]}/metrics"
+        self.url = f"http://{HOST}:{ports[0]}"
+        self.grpc = f"{HOST}:{ports[1]}"
+        self.metrics = f"http://{HOST}:{ports[2]}/metrics"
         self.models = models
-        self.process = process
-        self._log = log
-        self.http = httpx.Client(base_url=self.url, timeout=120, trust_env=False)
+        self._folder = folder
+        self._log = folder / "server.log"
+        self._environment = environment
+        self._start()
 
     def log(self) -> str:
         """What the server has printed so far."""
@@ -104,15 +108,44 @@ class Server:
             time.sleep(_POLL)
 
     def stop(self) -> None:
-        """Ends the server and all it started."""
+        """Ends the server and all it started; calls it works on are answered first."""
+        self.process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(_GRACE)
+        self.kill()
+
+    def kill(self) -> None:
+        """Ends the server and all it started, at once, as the kernel does that is out of memory."""
+        if self.http.is_closed:  # ended before: its number may be another process' by now
+            return
         self.http.close()
+        # Its parallel workers are in its session, and may outlive it.
         with contextlib.suppress(ProcessLookupError):
-            self.process.send_signal(signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(_GRACE)
-            # Its parallel workers are in its session, and may have outlived it.
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+
+    def restart(self, timeout: float = 60) -> None:
+        """Serves the same folder again, on the same ports; a server that is up is killed first.
+
+        Raises:
+            ServerFailed: If a model is not ready after `timeout` seconds.
+        """
+        self.kill()
+        self._start()
+        self.wait_ready(timeout)
+
+    def _start(self) -> None:
+        self.http = httpx.Client(base_url=self.url, timeout=120, trust_env=False)
+        with open(self._log, "ab") as output:
+            self.process = subprocess.Popen(  # noqa: S603 - this Python, and a folder of `serve`
+                [sys.executable, "-c", _MLSERVER, "start", str(self._folder)],
+                cwd=self._folder,
+                env=self._environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
 
 
 @contextlib.contextmanager
@@ -134,45 +167,22 @@ def serve(
     Raises:
         ServerFailed: If the server ends, or a model is not ready in time.
     """
-    root = Path(tempfile.mkdtemp(prefix="tempo-serve-"))
-    ports = free_ports(3)
-    names = ("http_port", "grpc_port", "metrics_port")
-    own = Path(folders[0]) / _SETTINGS if folders else root / _SETTINGS
-    merged = {"parallel_workers": 0, "debug": False, "host": "127.0.0.1"}
-    merged |= json.loads(own.read_text()) if own.is_file() else {}
-    merged |= dict(settings or {}) | dict(zip(names, ports))
-    (root / _SETTINGS).write_text(json.dumps(merged))
-    models = [_link(found, root) for folder in folders for found in _model_settings(folder)]
-    # What a pipeline's children are found by, where they are siblings.
-    own_ports = {"MLSERVER_HTTP_PORT": str(ports[0]), "MLSERVER_GRPC_PORT": str(ports[1])}
-    environment = {**os.environ, **(env or {}), **own_ports}
-    log = root / "server.log"
-    with open(log, "wb") as output:
-        process = subprocess.Popen(  # noqa: S603 - this Python, and a folder made above
-            [sys.executable, "-c", "from mlserver.cli import main; main()", "start", str(root)],
-            cwd=root,
-            env=environment,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-    server = Server(ports, models, process, log)
-    try:
+    with contextlib.ExitStack() as stack:
+        folder = tempfile.TemporaryDirectory(prefix="tempo-serve-", ignore_cleanup_errors=True)
+        root = Path(stack.enter_context(folder))
+        ports = [port_of(stack.enter_context(reserve())) for _ in _PORTS]
+        own = Path(folders[0]) / _SETTINGS if folders else root / _SETTINGS
+        merged = {"parallel_workers": 0, "debug": False, "host": HOST}
+        merged |= json.loads(own.read_text()) if own.is_file() else {}
+        merged |= dict(settings or {}) | dict(zip(_PORTS, ports))
+        (root / _SETTINGS).write_text(json.dumps(merged))
+        models = [_link(found, root) for each in folders for found in _model_settings(each)]
+        # What a pipeline's children are found by, where they are siblings.
+        own_ports = {"MLSERVER_HTTP_PORT": str(ports[0]), "MLSERVER_GRPC_PORT": str(ports[1])}
+        server = Server(root, ports, models, {**os.environ, **(env or {}), **own_ports})
+        stack.callback(server.stop)
         server.wait_ready(timeout)
         yield server
-    finally:
-        server.stop()
-        shutil.rmtree(root, ignore_errors=True)
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of the loopback interface that nobody listens on."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 def _model_settings(folder: str | os.PathLike[str]) -> list[str]:

@@ -1,0 +1,49 @@
+"""What the tests of your own pipelines need; `docs/testing.md` shows it.
+
+with serve("artifacts/explainer") as server:
+    answer = server.infer("income-explainer", payload=rows, parameters={"threshold": 0.95})
+"""
+
+from __future__ import annotations
+
+from tempo_runtime.testing.children import ChildCall, fake_children, record_calls
+from tempo_runtime.testing.fakes import FakeModel
+from tempo_runtime.testing.ports import free_ports
+from tempo_runtime.testing.script import Call
+from tempo_runtime.testing.server import Server, ServerFailed, serve
+from tempo_runtime.testing.steps import (
+    Answer,
+    Cut,
+    Delay,
+    Fail,
+    Hang,
+    NotHttp,
+    Raw,
+    Stale,
+    Stall,
+    Step,
+    Trickle,
+)
+
+__all__ = [
+    "Answer",
+    "Call",
+    "ChildCall",
+    "Cut",
+    "Delay",
+    "Fail",
+    "FakeModel",
+    "Hang",
+    "NotHttp",
+    "Raw",
+    "Server",
+    "ServerFailed",
+    "Stale",
+    "Stall",
+    "Step",
+    "Trickle",
+    "fake_children",
+    "free_ports",
+    "record_calls",
+    "serve",
+]

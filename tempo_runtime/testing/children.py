@@ -1,0 +1,270 @@
+"""Fake children in this process, and a record of what a pipeline asks its children."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from tempo_runtime import context
+from tempo_runtime.assembly import Connector
+from tempo_runtime.authoring import Pipeline, describe
+from tempo_runtime.children.base import Transport
+from tempo_runtime.children.child import Child, Children
+from tempo_runtime.context import RequestContext
+from tempo_runtime.details import ModelDetails
+from tempo_runtime.errors import (
+    ChildFailed,
+    ChildNotFound,
+    ChildUnavailable,
+    DeadlineExceeded,
+    PayloadError,
+    TempoError,
+)
+from tempo_runtime.portal import background
+from tempo_runtime.settings import PipelineSettings
+from tempo_runtime.testing.script import Call, Script, values_of
+from tempo_runtime.testing.steps import Fail, Raw, Step
+from tempo_runtime.wire import (
+    Request,
+    Response,
+    request_from_json,
+    request_to_json,
+    response_from_json,
+    response_to_json,
+)
+
+
+@dataclass(frozen=True)
+class ChildCall:
+    """A call of a pipeline to one of its children.
+
+    Attributes:
+        alias: What the pipeline calls the child.
+        inputs: The values it was called with, by name.
+        output: What it gave; None when it failed.
+        error: Why it failed, if it did.
+        seconds: What it took.
+    """
+
+    alias: str
+    inputs: dict[str, Any]
+    output: Any
+    error: BaseException | None
+    seconds: float
+
+
+@contextmanager
+def record_calls(target: Any) -> Iterator[list[ChildCall]]:
+    """Records what a pipeline in this process asks its children, for the block.
+
+    Args:
+        target: The pipeline: its class, an instance of it, or its function.
+
+    Yields:
+        The calls, in the order in which they ended.
+    """
+    children = _shared(target).models
+    with _recorded({alias: getattr(children, alias) for alias in children}) as calls:
+        yield calls
+
+
+@contextmanager
+def fake_children(target: Any, /, **fakes: Any) -> Iterator[list[ChildCall]]:
+    """Puts fakes in the place of a pipeline's children, in this process, for the block.
+
+    Values still pass through the codec and the JSON of V2, so that a value which cannot travel
+    fails here, too. A fake stands for a child after all retries: what it fails with is what the
+    pipeline sees. The other children stay what they are.
+
+    Args:
+        target: The pipeline: its class, an instance of it, or its function.
+        fakes: For each child's alias what it answers: a function of the call's values, a value, a
+            step, or a list of steps, one a call.
+
+    Yields:
+        The calls to the pipeline's children, in the order in which they ended.
+
+    Raises:
+        TypeError: If the pipeline has no child of that name.
+    """
+    pipeline = _shared(target)
+    declared = dict(pipeline.declared.items())
+    for alias in fakes:
+        if alias not in declared:
+            known = ", ".join(declared) or "none"
+            raise TypeError(f"the pipeline has no model {alias!r} to fake; it has {known}")
+    transports = {
+        alias: _FakeTransport(alias, declared[alias].details, fake) for alias, fake in fakes.items()
+    }
+    with _connected(pipeline, transports) as children:
+        named = {alias: getattr(children, alias) for alias in children}
+        with _replaced(named, transports.get), _recorded(named) as calls:
+            yield calls
+
+
+class _FakeTransport:
+    """Answers as a script says; see `Transport`."""
+
+    def __init__(self, alias: str, details: ModelDetails, fake: Any) -> None:
+        steps = isinstance(fake, list | tuple) and fake and all(isinstance(s, Step) for s in fake)
+        self._details = details
+        self._script = Script(alias, ... if steps else fake, details.signature)
+        if steps:
+            self._script.add(fake)
+
+    async def infer(self, request: Request) -> Response:
+        return await background().arun(self._infer(request, context.current()))
+
+    def infer_blocking(self, request: Request) -> Response:
+        return background().run(self._infer(request, context.current()))
+
+    async def close(self) -> None:
+        pass
+
+    async def _infer(self, request: Request, current: RequestContext) -> Response:
+        try:
+            reply = await asyncio.wait_for(self._reply(request, current), current.remaining())
+        except asyncio.TimeoutError:
+            raise DeadlineExceeded(
+                f"child {self._details.name!r} had not answered when the time was up"
+            ) from current.exceeded()
+        except ConnectionError as error:
+            raise ChildUnavailable(str(error), model=self._details.name) from error
+        if isinstance(reply, Raw) and reply.status != 200:
+            reply = Fail(reply.status, reply.body.decode(errors="replace"))
+        if isinstance(reply, Fail):
+            raise self._failure(reply)
+        body = reply.body if isinstance(reply, Raw) else response_to_json(reply, "")
+        try:
+            return response_from_json(body)
+        except PayloadError as error:
+            raise self._failure(Fail(200, str(error))) from error
+
+    async def _reply(self, request: Request, current: RequestContext) -> Response | Fail | Raw:
+        try:
+            call = Call.of(
+                request_from_json(request_to_json(request)),
+                self._details.signature,
+                headers=current.headers,
+            )
+        except PayloadError as error:
+            return Fail(422, str(error))
+        reply, delivery = await self._script.play(call)
+        if delivery is not None:
+            await delivery.whole()
+        return reply
+
+    def _failure(self, reply: Fail) -> TempoError:
+        said = f"child {self._details.name!r} answered {reply.status}: {reply.message}"
+        if reply.status == 504:
+            return DeadlineExceeded(said)
+        kind = {404: ChildNotFound, 429: ChildUnavailable, 503: ChildUnavailable}
+        return kind.get(reply.status, ChildFailed)(said, model=self._details.name)
+
+
+class _RecordingTransport:
+    """Writes down what goes to another transport, and what comes back."""
+
+    def __init__(self, alias: str, child: Child, calls: list[ChildCall]) -> None:
+        self._alias = alias
+        self._child = child
+        self._inner = child._transport
+        self._calls = calls
+
+    async def infer(self, request: Request) -> Response:
+        with self._record(request) as responses:
+            responses.append(await self._inner.infer(request))
+        return responses[0]
+
+    def infer_blocking(self, request: Request) -> Response:
+        with self._record(request) as responses:
+            responses.append(self._inner.infer_blocking(request))
+        return responses[0]
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+    @contextmanager
+    def _record(self, request: Request) -> Iterator[list[Response]]:
+        inputs = copy.deepcopy(values_of(request, self._child.details.signature))
+        responses: list[Response] = []
+        output, failed = None, None
+        start = time.perf_counter()
+        try:
+            yield responses
+            output = copy.deepcopy(self._child._decode(responses[0]))
+        except BaseException as error:
+            failed = error
+            raise
+        finally:
+            seconds = time.perf_counter() - start
+            self._calls.append(ChildCall(self._alias, inputs, output, failed, seconds))
+
+
+def _shared(target: Any) -> Pipeline:
+    """The Pipeline that holds the children: a class's, for all its instances."""
+    pipeline = describe(target)
+    return pipeline._origin or pipeline
+
+
+class _Connector(Connector):
+    """Connects a pipeline's children, but for those that have a fake."""
+
+    def __init__(self, pipeline: Pipeline, fakes: dict[str, _FakeTransport]) -> None:
+        super().__init__(PipelineSettings.read(), background(), inside=[pipeline.details.name])
+        self._fakes = fakes
+
+    def _transport(self, alias: str, *args: Any, **kwargs: Any) -> Transport:
+        return self._fakes.get(alias) or super()._transport(alias, *args, **kwargs)
+
+
+@contextmanager
+def _connected(pipeline: Pipeline, fakes: dict[str, _FakeTransport]) -> Iterator[Children]:
+    """The pipeline's children, connected for the block where they are not."""
+    if pipeline._children is not None:
+        yield pipeline._children
+        return
+    # A function pipeline among the children is connected itself, and its children end with ours.
+    before = [(nested, dict(vars(nested))) for nested in _nested(pipeline)]
+    connector = _Connector(pipeline, fakes)
+    try:
+        pipeline._children = connector.connect(pipeline)
+        yield pipeline._children
+    finally:
+        pipeline._children = None
+        background().run(connector.close())
+        for nested, state in before:
+            vars(nested).update(state)
+
+
+def _nested(pipeline: Pipeline) -> Iterator[Pipeline]:
+    for _, model in pipeline.declared.items():
+        if isinstance(model, Pipeline):
+            yield model
+            yield from _nested(model)
+
+
+@contextmanager
+def _recorded(children: dict[str, Child]) -> Iterator[list[ChildCall]]:
+    calls: list[ChildCall] = []
+    with _replaced(children, lambda alias: _RecordingTransport(alias, children[alias], calls)):
+        yield calls
+
+
+@contextmanager
+def _replaced(
+    children: dict[str, Child], transport: Callable[[str], Transport | None]
+) -> Iterator[None]:
+    before = {alias: child._transport for alias, child in children.items()}
+    for alias, child in children.items():
+        child._transport = transport(alias) or child._transport
+    try:
+        yield
+    finally:
+        for alias, child in children.items():
+            child._transport = before[alias]

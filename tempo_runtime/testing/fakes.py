@@ -1,0 +1,184 @@
+"""A fake model: a V2 server on real sockets, that answers as its script says."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import threading
+from collections.abc import Iterable
+from concurrent.futures import Future
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from tempo_runtime.testing.over_http import HttpSide
+from tempo_runtime.testing.ports import HOST, port_of, reserve
+from tempo_runtime.testing.script import Call, Script
+from tempo_runtime.testing.steps import Step
+
+if TYPE_CHECKING:
+    import socket
+
+    import grpc as grpc_package
+
+
+class FakeModel:
+    """A V2 server for one model, on loopback ports that stay its own.
+
+        with FakeModel("sklearn", answer=lambda x: x.sum(axis=1)) as fake:
+            fake.script(Fail(503, retry_after=1), Delay(0.2))
+            ...                   # code that calls the model at fake.url, three times
+            assert fake.calls[2].inputs["input-0"].shape == (2, 4)
+
+    Args:
+        name: Name of the model; calls of another are answered with 404.
+        answer: What it usually answers: a function of the call's values (by name where it has
+            parameters of their names, else in order; it may be a coroutine function), a value, or
+            a step. A function may give a step, too. It runs on the fake's only thread.
+        grpc: Whether it answers over gRPC as well; its credentials, for TLS.
+        columns: Whether it writes `(N,)` as `(N, 1)`, as MLServer's own runtimes do.
+        ssl_context: TLS over HTTP.
+
+    Attributes:
+        name: Name of the model.
+        ready: Whether the model says that it is ready.
+        metadata: What it says of itself.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        answer: Any = ...,
+        *,
+        grpc: bool | grpc_package.ServerCredentials = False,
+        columns: bool = False,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self.name = name
+        self.ready = True
+        self.metadata: dict[str, Any] = {"name": name, "versions": [], "platform": "fake"}
+        self._script = Script(name, answer, columns=columns)
+        self._grpc = grpc
+        self._ssl = ssl_context
+        self._ports: list[socket.socket] = []
+        self._running: _Running | None = None
+
+    @property
+    def url(self) -> str:
+        """Its base URL over HTTP."""
+        return f"{'https' if self._ssl else 'http'}://{HOST}:{self._port(0)}"
+
+    @property
+    def grpc_url(self) -> str:
+        """Its URL over gRPC."""
+        assert self._grpc, "a fake answers over gRPC when it is made with grpc=True"
+        return f"{'grpc' if self._grpc is True else 'grpcs'}://{HOST}:{self._port(1)}"
+
+    @property
+    def answer(self) -> Any:
+        """What it usually answers; may be set at any time."""
+        return self._script.answer
+
+    @answer.setter
+    def answer(self, answer: Any) -> None:
+        self._script.answer = answer
+
+    @property
+    def calls(self) -> list[Call]:
+        """The calls so far, in order."""
+        return self._script.calls
+
+    def script(self, *steps: Step | Iterable[Step]) -> None:
+        """Adds steps, one a call; when none is left, calls get `answer` again."""
+        self._script.add(steps)
+
+    def clear(self) -> None:
+        """Forgets calls, and steps that are left."""
+        self._script.clear()
+
+    def wait_for_calls(self, count: int, timeout: float = 10) -> list[Call]:
+        """The calls, once there are so many.
+
+        Raises:
+            AssertionError: If there are not, within `timeout` seconds.
+        """
+        return self._script.wait_for_calls(count, timeout)
+
+    def start(self) -> FakeModel:
+        """Listens; on the same ports, when it was stopped."""
+        if self._running is None:
+            while len(self._ports) < 1 + bool(self._grpc):
+                self._ports.append(reserve())
+            self._running = _Running(self, self._script)
+        return self
+
+    def stop(self) -> None:
+        """Ends its connections and calls, and refuses others, as when a server's process dies."""
+        if self._running is not None:
+            self._running.stop()
+            self._running = None
+
+    def close(self) -> None:
+        """Stops it for good; its ports are free."""
+        self.stop()
+        while self._ports:
+            self._ports.pop().close()
+
+    def __enter__(self) -> FakeModel:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _port(self, index: int) -> int:
+        assert self._ports, "the fake has not been started"
+        return port_of(self._ports[index])
+
+
+class _Running:
+    """A fake's loop, in a thread of its own, and its servers."""
+
+    def __init__(self, fake: FakeModel, script: Script) -> None:
+        self._fake = fake
+        self._script = script
+        self._stopping = asyncio.Event()
+        self._started: Future[asyncio.AbstractEventLoop] = Future()
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self._run()), name=f"fake-model-{fake.name}", daemon=True
+        )
+        self._thread.start()
+        self._loop = self._started.result()
+        self._grpc = None
+        if fake._grpc:
+            from tempo_runtime.testing.over_grpc import GrpcSide
+
+            credentials = None if fake._grpc is True else fake._grpc
+            try:
+                self._grpc = GrpcSide(fake, script, self._loop, fake._port(1), credentials)
+            except BaseException:
+                self.stop()
+                raise
+
+    def stop(self) -> None:
+        if self._grpc is not None:
+            self._grpc.stop()
+        self._loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join()
+
+    async def _run(self) -> None:
+        http = HttpSide(self._fake, self._script)
+        try:
+            server = await asyncio.start_server(
+                http.connected, HOST, self._fake._port(0), ssl=self._fake._ssl, backlog=512
+            )
+        except BaseException as error:
+            self._started.set_exception(error)
+            return
+        self._started.set_result(asyncio.get_running_loop())
+        await self._stopping.wait()
+        server.close()
+        http.abort()

@@ -1,0 +1,185 @@
+"""A fake's side of V2 over gRPC, by the stubs MLServer carries.
+
+A threaded server and not grpc.aio's: the client under test is grpc.aio's, whose event loops of
+different threads disturb each other. The script still runs on the fake's loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import grpc
+from mlserver.grpc import dataplane_pb2 as pb
+
+from tempo_runtime.errors import PayloadError
+from tempo_runtime.proto import request_to_proto, response_from_proto
+from tempo_runtime.testing.ports import HOST
+from tempo_runtime.testing.script import Call, Script
+from tempo_runtime.testing.steps import Fail, Raw
+from tempo_runtime.wire import Request, Response
+
+if TYPE_CHECKING:
+    from tempo_runtime.testing.fakes import FakeModel
+
+_SERVICE = "inference.GRPCInferenceService"
+_AT_ONCE = 256  # calls; each takes a thread
+_OPTIONS = (
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.so_reuseport", 0),  # a port in use is an error, and not a server that nobody reaches
+)
+_CODES = {  # MLServer's, and those that V2 servers of other makers give
+    400: grpc.StatusCode.INVALID_ARGUMENT,
+    404: grpc.StatusCode.NOT_FOUND,
+    422: grpc.StatusCode.FAILED_PRECONDITION,
+    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    500: grpc.StatusCode.INTERNAL,
+    503: grpc.StatusCode.UNAVAILABLE,
+    504: grpc.StatusCode.DEADLINE_EXCEEDED,
+}
+
+
+class GrpcSide:
+    """A gRPC server that answers for a fake.
+
+    Args:
+        fake: The fake.
+        script: What it does with its calls.
+        loop: The loop its script runs on.
+        port: Port to listen on.
+        credentials: Its TLS; None for none.
+    """
+
+    def __init__(
+        self,
+        fake: FakeModel,
+        script: Script,
+        loop: asyncio.AbstractEventLoop,
+        port: int,
+        credentials: grpc.ServerCredentials | None,
+    ) -> None:
+        self._fake = fake
+        self._script = script
+        self._loop = loop
+        self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="fake-model-grpc")
+        self._server = grpc.server(self._threads, options=_OPTIONS)
+        address = f"{HOST}:{port}"
+        if credentials is None:
+            self._server.add_insecure_port(address)
+        else:
+            self._server.add_secure_port(address, credentials)
+        self._server.add_generic_rpc_handlers([self._handlers()])
+        self._server.start()
+
+    def stop(self) -> None:
+        """Ends the server, and every call that it has not answered."""
+        self._server.stop(None).wait()
+        self._threads.shutdown()
+
+    def _handlers(self) -> grpc.GenericRpcHandler:
+        methods: dict[str, tuple[Any, Callable[..., Any]]] = {
+            "ServerLive": (pb.ServerLiveRequest, lambda *_: pb.ServerLiveResponse(live=True)),
+            "ServerReady": (pb.ServerReadyRequest, lambda *_: pb.ServerReadyResponse(ready=True)),
+            "ModelReady": (pb.ModelReadyRequest, self._ready),
+            "ModelMetadata": (pb.ModelMetadataRequest, self._metadata),
+            "ModelInfer": (pb.ModelInferRequest, self._infer),
+        }
+        return grpc.method_handlers_generic_handler(
+            _SERVICE,
+            {
+                name: grpc.unary_unary_rpc_method_handler(method, asked.FromString, _serialized)
+                for name, (asked, method) in methods.items()
+            },
+        )
+
+    def _ready(self, asked: Any, context: grpc.ServicerContext) -> Any:
+        self._check_name(asked.name, context)
+        return pb.ModelReadyResponse(ready=self._fake.ready)
+
+    def _metadata(self, asked: Any, context: grpc.ServicerContext) -> Any:
+        self._check_name(asked.name, context)
+        return pb.ModelMetadataResponse(**self._fake.metadata)
+
+    def _infer(self, asked: Any, context: grpc.ServicerContext) -> Any:
+        self._check_name(asked.model_name, context)
+        try:
+            call = Call.of(
+                _request(asked),
+                headers={name: str(value) for name, value in context.invocation_metadata()},
+                transport="grpc",
+                path=f"/{_SERVICE}/ModelInfer",
+                version=asked.model_version or None,
+            )
+        except PayloadError as error:
+            context.abort(_CODES[422], str(error))
+        try:
+            reply = self._played(call, context)
+        except CancelledError:
+            context.abort(grpc.StatusCode.CANCELLED, "the call has ended")
+        except ConnectionError as error:
+            context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+        if isinstance(reply, Response):
+            return _message(reply, self._fake.name)
+        return reply.body if isinstance(reply, Raw) else _abort(reply, context)
+
+    def _played(self, call: Call, context: grpc.ServicerContext) -> Response | Fail | Raw:
+        playing = asyncio.run_coroutine_threadsafe(self._play(call), self._loop)
+
+        def ended() -> None:  # answered, given up by the client, or cut off by `stop`
+            playing.cancel()
+
+        context.add_callback(ended)
+        return playing.result()
+
+    async def _play(self, call: Call) -> Response | Fail | Raw:
+        reply, delivery = await self._script.play(call)
+        if delivery is not None:
+            await delivery.whole()
+        return reply
+
+    def _check_name(self, name: str, context: grpc.ServicerContext) -> None:
+        if name != self._fake.name:
+            context.abort(grpc.StatusCode.NOT_FOUND, f"Model {name} not found")
+
+
+def _abort(reply: Fail, context: grpc.ServicerContext) -> NoReturn:
+    code = _CODES.get(reply.status, grpc.StatusCode.UNKNOWN)
+    context.abort(grpc.StatusCode[reply.code] if reply.code else code, reply.message)
+
+
+def _serialized(message: Any) -> bytes:
+    return message if isinstance(message, bytes) else bytes(message.SerializeToString())
+
+
+# `proto` has the client's half. The tensors of a request and of a response have the same fields, so
+# either half reads and writes the other's.
+
+
+def _request(message: Any) -> Request:
+    tensors = [pb.ModelInferResponse.InferOutputTensor() for _ in message.inputs]
+    for tensor, given in zip(tensors, message.inputs):
+        tensor.ParseFromString(given.SerializeToString())
+    read = response_from_proto(
+        pb.ModelInferResponse(
+            outputs=tensors,
+            raw_output_contents=message.raw_input_contents,
+            parameters=message.parameters,
+        )
+    )
+    outputs = [output.name for output in message.outputs]
+    return Request(read.tensors, outputs, read.parameters, message.id or None)
+
+
+def _message(response: Response, name: str) -> Any:
+    written = request_to_proto(Request(response.tensors, [], response.parameters), name, None)
+    message = pb.ModelInferResponse(
+        model_name=name,
+        raw_output_contents=written.raw_input_contents,
+        parameters=written.parameters,
+    )
+    for given in written.inputs:
+        message.outputs.add().ParseFromString(given.SerializeToString())
+    return message

@@ -1,0 +1,164 @@
+"""A fake model over gRPC."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from mlserver.grpc import dataplane_pb2 as pb
+from mlserver.grpc.dataplane_pb2_grpc import GRPCInferenceServiceStub
+
+from tempo_runtime.binding import decode_results, encode_arguments
+from tempo_runtime.proto import request_to_proto, response_from_proto
+from tempo_runtime.testing import (
+    Answer,
+    Cut,
+    Delay,
+    Fail,
+    FakeModel,
+    Hang,
+    NotHttp,
+    Raw,
+    Stale,
+    Stall,
+    Step,
+    Trickle,
+)
+from tempo_runtime.wire import Request
+
+ROWS = np.arange(8.0).reshape(2, 4)
+
+
+def channel_to(fake: FakeModel) -> grpc.Channel:
+    return grpc.insecure_channel(fake.grpc_url.removeprefix("grpc://"))
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[tuple[FakeModel, Any]]:
+    with FakeModel("iris", grpc=True) as fake, channel_to(fake) as channel:
+        yield fake, GRPCInferenceServiceStub(channel)
+
+
+@pytest.fixture
+def fake(running: tuple[FakeModel, Any]) -> FakeModel:
+    running[0].clear()
+    running[0].answer = lambda rows: rows.sum(axis=1)
+    return running[0]
+
+
+@pytest.fixture
+def stub(running: tuple[FakeModel, Any]) -> Any:
+    return running[1]
+
+
+def message(value: Any = ROWS, model: str = "iris") -> pb.ModelInferRequest:
+    request = Request(encode_arguments(None, (value,), {}), ["scores"], {"top": 3}, "7")
+    return request_to_proto(request, model, "v2")
+
+
+def failure(stub: Any, **options: Any) -> tuple[grpc.StatusCode, str]:
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.ModelInfer(message(), **options)
+    return caught.value.code(), caught.value.details()
+
+
+@pytest.mark.parametrize(
+    "value", [ROWS, "käse", [b"\xff", b""], {"a": [1.5, None]}, np.array([np.inf]), True]
+)
+def test_values_travel_both_ways(value: Any, fake: FakeModel, stub: Any) -> None:
+    fake.answer = lambda given: given
+    found = response_from_proto(stub.ModelInfer(message(value)))
+    np.testing.assert_equal(decode_results(None, found.tensors), value)
+
+
+def test_a_call_is_recorded_with_all_it_brought(fake: FakeModel, stub: Any) -> None:
+    stub.ModelInfer(message(), metadata=(("x-request-id", "abc"),))
+    [call] = fake.calls
+    assert call.inputs["input-0"].tolist() == ROWS.tolist()
+    assert (call.outputs, call.parameters, call.id) == (["scores"], {"top": 3}, "7")
+    assert call.headers["x-request-id"] == "abc"
+    assert (call.transport, call.version) == ("grpc", "v2")
+
+
+def test_it_tells_that_it_is_ready_and_what_it_is(fake: FakeModel, stub: Any) -> None:
+    assert stub.ServerLive(pb.ServerLiveRequest()).live
+    assert stub.ServerReady(pb.ServerReadyRequest()).ready
+    assert stub.ModelReady(pb.ModelReadyRequest(name="iris")).ready
+    assert stub.ModelMetadata(pb.ModelMetadataRequest(name="iris")).name == "iris"
+
+
+@pytest.mark.parametrize(
+    ("step", "code", "told"),
+    [
+        (Fail(503, "busy"), grpc.StatusCode.UNAVAILABLE, "busy"),
+        (Fail(429, "slow down"), grpc.StatusCode.RESOURCE_EXHAUSTED, "slow down"),
+        (Fail(500), grpc.StatusCode.INTERNAL, ""),
+        (Fail(418), grpc.StatusCode.UNKNOWN, ""),
+        (Fail(code="DATA_LOSS"), grpc.StatusCode.DATA_LOSS, ""),
+        (Raw(b"\xff\xff"), grpc.StatusCode.INTERNAL, "Exception deserializing response!"),
+        (Cut(), grpc.StatusCode.UNAVAILABLE, "the connection was cut"),
+        (NotHttp(b""), grpc.StatusCode.UNAVAILABLE, "the connection does not speak the protocol"),
+        (Answer(object()), grpc.StatusCode.INTERNAL, None),
+    ],
+)
+def test_a_step_that_fails_has_its_status(
+    step: Step, code: grpc.StatusCode, told: str | None, fake: FakeModel, stub: Any
+) -> None:
+    fake.script(step)
+    found = failure(stub)
+    assert found[0] is code
+    assert told is None or found[1] == told
+
+
+@pytest.mark.parametrize("step", [Delay(0.01), Trickle(0.01), Stale()])
+def test_a_step_that_takes_time_still_answers(step: Step, fake: FakeModel, stub: Any) -> None:
+    fake.script(step)
+    found = response_from_proto(stub.ModelInfer(message()))
+    assert decode_results(None, found.tensors).tolist() == [6.0, 22.0]
+
+
+@pytest.mark.parametrize("step", [Hang(), Stall(), Delay(3600)])
+def test_a_call_that_hangs_ends_with_the_clients_deadline(
+    step: Step, fake: FakeModel, stub: Any
+) -> None:
+    fake.script(step)
+    assert failure(stub, timeout=0.1)[0] is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+def test_another_model_is_not_found(fake: FakeModel, stub: Any) -> None:
+    with pytest.raises(grpc.RpcError, match="Model other not found"):
+        stub.ModelInfer(message(model="other"))
+    assert fake.calls == []
+
+
+def test_a_message_that_is_no_tensor_is_refused(fake: FakeModel, stub: Any) -> None:
+    broken = message()
+    broken.raw_input_contents[0] = b"abc"
+    with pytest.raises(grpc.RpcError, match="has 3 bytes"):
+        stub.ModelInfer(broken)
+    assert fake.calls == []
+
+
+def test_it_stops_with_200_calls_under_way_and_starts_on_the_same_port() -> None:
+    before = set(threading.enumerate())
+    with FakeModel("iris", 1, grpc=True) as fake, channel_to(fake) as channel:
+        url, stub = fake.grpc_url, GRPCInferenceServiceStub(channel)
+        fake.script(Hang() * 200)
+        calls = [stub.ModelInfer.future(message()) for _ in range(200)]
+        fake.wait_for_calls(200, 30)
+        fake.stop()
+        assert {call.exception().code() for call in calls} == {grpc.StatusCode.UNAVAILABLE}
+        fake.start()
+        assert fake.grpc_url == url
+        assert stub.ModelInfer(message(), wait_for_ready=True, timeout=20).model_name == "iris"
+    left = set(threading.enumerate()) - before
+    assert [thread for thread in left if thread.name.startswith("fake-model")] == []
+
+
+def test_without_grpc_there_is_no_address() -> None:
+    with FakeModel("iris", 1) as fake, pytest.raises(AssertionError, match="grpc=True"):
+        _ = fake.grpc_url

@@ -1,0 +1,56 @@
+"""A real MLServer, for a test."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tempo_runtime import save
+from tempo_runtime.testing import serve
+from tests import pipelines
+
+HEAVY = ["pytest", "grpc", "mlserver", "pandas", "alibi"]
+
+
+def test_a_server_that_is_killed_comes_back_on_its_ports_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    save(pipelines.echo, str(tmp_path / "echo"))
+    with serve(tmp_path / "echo") as server:
+        url, first = server.url, server.process.pid
+        assert server.infer("echo", "a") == "a"
+        server.kill()
+        assert not_there(first)
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(url)
+        server.restart()
+        assert server.url == url
+        assert server.process.pid != first
+        assert server.infer("echo", "b") == "b"
+        server.stop()
+        server.stop()
+        assert not_there(server.process.pid)
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(url)
+    assert [path.name for path in tmp_path.iterdir()] == ["echo"]
+
+
+def not_there(process: int) -> bool:
+    try:
+        os.killpg(process, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def test_importing_it_imports_nothing_heavy() -> None:
+    code = f"import sys, tempo_runtime.testing; print(set({HEAVY}) & set(sys.modules))"
+    command = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "set()"
