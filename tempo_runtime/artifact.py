@@ -161,6 +161,12 @@ def inspect(folder: str) -> dict[str, Any]:
     return manifest
 
 
+def is_other_model(folder: str) -> bool:
+    """Whether a folder holds a model that MLServer serves, and that `save` did not write."""
+    named, ours = (os.path.isfile(os.path.join(folder, f)) for f in (MODEL_SETTINGS, MANIFEST))
+    return named and not ours
+
+
 def read_manifest(folder: str) -> dict[str, Any]:
     """Reads tempo.json.
 

@@ -5,20 +5,21 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from tempo_runtime import artifact
 from tempo_runtime.authoring import Model, Pipeline
 from tempo_runtime.children.base import Transport
 from tempo_runtime.children.child import Child, Children
 from tempo_runtime.children.in_process import PipelineTransport, RuntimeTransport
+from tempo_runtime.children.remote import Limits, RemoteTransport
+from tempo_runtime.children.retry import Policy
+from tempo_runtime.children.servers import Endpoint
+from tempo_runtime.details import ModelDetails
 from tempo_runtime.errors import SettingsError
+from tempo_runtime.metrics import ChildMetrics
 from tempo_runtime.portal import Portal, background
 from tempo_runtime.runner import Runner
-from tempo_runtime.settings import ENV_PREFIX, ChildSettings, PipelineSettings
-
-if TYPE_CHECKING:
-    import httpx
+from tempo_runtime.settings import ENV_PREFIX, ChildSettings, PipelineSettings, TlsSettings
 
 _DEFAULT_PORTS = {"http": "8080", "grpc": "8081"}  # MLServer's
 
@@ -54,6 +55,7 @@ class Service:
         try:
             self.runner = self._start(portal, folder)
         except BaseException:
+            portal.submit(self._children.close())
             self.release()
             raise
 
@@ -81,12 +83,14 @@ class Service:
             portal,
             seed=settings.seed,
             max_concurrency=settings.max_concurrency,
+            max_queue=settings.max_queue,
         )
 
 
 def local_children(pipeline: Pipeline) -> Children:
     """The children of a pipeline that is called without a server."""
-    return Connector(PipelineSettings.read(), background()).connect(pipeline)
+    connector = Connector(PipelineSettings.read(), background(), inside=[pipeline.details.name])
+    return connector.connect(pipeline)
 
 
 def local_model(model: Model) -> Child:
@@ -95,7 +99,10 @@ def local_model(model: Model) -> Child:
 
 
 class Connector:
-    """Connects the children of one pipeline; the arguments are those of `Service`."""
+    """Connects the children of one pipeline, the last of those in `inside`.
+
+    The arguments are those of `Service`.
+    """
 
     def __init__(
         self,
@@ -108,7 +115,6 @@ class Connector:
         self._portal = portal
         self._folder = folder
         self._inside = inside
-        self._http_connections: httpx.AsyncBaseTransport | None = None
         self._children: list[Child] = []
         self._nested: list[Service] = []
 
@@ -121,8 +127,16 @@ class Connector:
     def child(self, alias: str, model: Model, awaitable: bool = False) -> Child:
         """Connects one child; `awaitable` is whether its calls are awaited."""
         settings = self._settings.child(alias)
-        transport = self._transport(alias, model, settings)
-        child = Child(model.details, transport, output=settings.output, awaitable=awaitable)
+        metrics = ChildMetrics(self._inside[-1] if self._inside else "", alias)
+        child = Child(
+            model.details,
+            self._transport(alias, model, settings, metrics),
+            self._portal,
+            metrics,
+            output=settings.output,
+            squeeze=settings.squeeze,
+            awaitable=awaitable,
+        )
         self._children.append(child)
         return child
 
@@ -132,48 +146,56 @@ class Connector:
             await child.close()
         for service in self._nested:
             await service.close()
-        if self._http_connections is not None:
-            await self._portal.arun(self._http_connections.aclose())
 
     def release(self) -> None:
         """Forgets the code that the artefacts of pipelines among the children brought."""
         for service in self._nested:
             service.release()
 
-    def _transport(self, alias: str, model: Model, settings: ChildSettings) -> Transport:
-        if settings.transport == "grpc":
-            return self._grpc(model, settings)
-        if settings.transport == "http":
-            return self._http(model, settings)
+    def _transport(
+        self, alias: str, model: Model, settings: ChildSettings, metrics: ChildMetrics
+    ) -> Transport:
+        if settings.transport in ("http", "grpc"):
+            make = self._http if settings.transport == "http" else self._grpc
+            endpoints = make(settings, settings.model or model.details.name)
+            limits = _limits(settings, model.details)
+            return RemoteTransport(endpoints, self._portal, limits, metrics)
         if isinstance(model, Pipeline) and settings.uri is None:
             return self._pipeline(model, model.details.local_folder or "", self._settings)
         return self._from_folder(alias, model, settings)
 
-    def _http(self, model: Model, settings: ChildSettings) -> Transport:
-        from tempo_runtime.children import http  # aiohttp, which a pipeline may not need
+    def _http(self, settings: ChildSettings, name: str) -> list[Endpoint]:
+        # aiohttp, which a pipeline may not need
+        from tempo_runtime.children.connections import Connections
+        from tempo_runtime.children.http import HttpEndpoint
 
-        if self._http_connections is None:
-            self._http_connections = http.connections()
-        return http.HttpTransport(
-            self._http_connections,
-            self._portal,
-            connect_timeout=self._settings.connect_timeout,
-            url=settings.url or _this_server("http", "MLSERVER_HTTP_PORT"),
-            model=settings.model or model.details.name,
-            version=settings.version,
-            timeout=settings.timeout,
-        )
+        return [
+            HttpEndpoint(
+                Connections.of(self._portal, settings.tls or TlsSettings()),
+                url=url,
+                model=name,
+                version=settings.version,
+                connect_timeout=settings.connect_timeout,
+                read_timeout=settings.read_timeout,
+                proxy=settings.proxy,
+            )
+            for url in settings.url or (_this_server("http", "MLSERVER_HTTP_PORT"),)
+        ]
 
-    def _grpc(self, model: Model, settings: ChildSettings) -> Transport:
-        from tempo_runtime.children.grpc import GrpcTransport
+    def _grpc(self, settings: ChildSettings, name: str) -> list[Endpoint]:
+        from tempo_runtime.children.grpc import GrpcEndpoint
 
-        return GrpcTransport(
-            self._portal,
-            url=settings.url or _this_server("grpc", "MLSERVER_GRPC_PORT"),
-            model=settings.model or model.details.name,
-            version=settings.version,
-            timeout=settings.timeout,
-        )
+        return [
+            GrpcEndpoint(
+                url=url,
+                model=name,
+                version=settings.version,
+                connect_timeout=settings.connect_timeout,
+                tls=settings.tls,
+                proxy=settings.proxy,
+            )
+            for url in settings.url or (_this_server("grpc", "MLSERVER_GRPC_PORT"),)
+        ]
 
     def _from_folder(self, alias: str, model: Model, settings: ChildSettings) -> Transport:
         details = model.details
@@ -186,10 +208,12 @@ class Connector:
                 + (f"its folder {folder} is not here" if folder else "it has no folder")
                 + f"; set {variable}URL to its server, or {variable}URI to its folder"
             )
-        if details.served_by_us and settings.implementation is None:
+        if details.served_by_us and not (
+            settings.implementation or artifact.is_other_model(folder)
+        ):
             pipeline, extra = artifact.open_folder(folder)
             return self._pipeline(pipeline, folder, PipelineSettings.read(extra))
-        return RuntimeTransport(details, folder, settings.implementation, self._portal)
+        return RuntimeTransport(details, folder, settings.implementation, timeout=settings.timeout)
 
     def _pipeline(self, pipeline: Pipeline, folder: str, settings: PipelineSettings) -> Transport:
         name = pipeline.details.name
@@ -199,6 +223,18 @@ class Connector:
         service = Service(pipeline, settings, self._portal, folder, self._inside)
         self._nested.append(service)
         return PipelineTransport(service.runner)
+
+
+def _limits(settings: ChildSettings, details: ModelDetails) -> Limits:
+    assert settings.patience is not None
+    assert settings.retries is not None
+    return Limits(
+        Policy(settings.retries, settings.patience),
+        timeout=settings.timeout,
+        max_concurrency=settings.max_concurrency,
+        headers={name: value.get_secret_value() for name, value in settings.headers.items()},
+        passes_on=details.served_by_us,
+    )
 
 
 def _this_server(scheme: str, variable: str) -> str:

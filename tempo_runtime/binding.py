@@ -6,6 +6,7 @@ A signature says which tensor is which argument, and which of them are the colum
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,7 @@ from tempo_runtime.signature import OUTPUT_PREFIX, Kind, Signature, TensorSpec
 from tempo_runtime.tensor import Tensor, refuse_twice
 
 INPUT_PREFIX = "input-"
+_Encode = Callable[[TensorSpec, Any], Tensor]
 
 
 def encode_arguments(
@@ -36,7 +38,7 @@ def encode_arguments(
     """
     if signature is None or not signature.inputs:
         named = {f"{INPUT_PREFIX}{i}": value for i, value in enumerate(args)} | kwargs
-        specs = {name: TensorSpec(name) for name in named}
+        specs = {name: codec.spec_of(name) for name in named}
     else:
         specs = {spec.name: spec for spec in signature.inputs}
         if len(args) > len(specs):
@@ -113,64 +115,54 @@ def decode_arguments(
     return arguments
 
 
-def encode_results(signature: Signature, value: Any) -> tuple[list[Tensor], str | None]:
+def encode_results(
+    signature: Signature, value: Any, *, tempo_0_5: bool = False
+) -> tuple[list[Tensor], str | None]:
     """The tensors of a result, and the response's content type (None but for a DataFrame).
+
+    Args:
+        signature: What the predict method gives.
+        value: What it gave.
+        tempo_0_5: Whether clients of tempo 0.5 read it, over HTTP: texts, and all that is no array of
+            numbers, are then spelled as integers, and outputs without names are `output0`, `output1`.
 
     Raises:
         PayloadError: If the value is not what the signature says.
     """
-    form, outputs = signature.form, signature.outputs
-    if form == "dynamic":
-        return _encode_dynamic(value)
-    if form == "single" and (
-        outputs[0].kind is Kind.FRAME
-        or (outputs[0].kind is Kind.ANY and codec.kind_of(value) is Kind.FRAME)
-    ):
-        return encode_frame(value), FRAME
-    if form == "single":
-        return [codec.encode(outputs[0], value)], None
-    if form == "mapping":
-        if not isinstance(value, dict):
-            raise PayloadError(f"the result must be a dict, and a {type(value).__name__} was given")
-        return [
-            codec.encode(replace(outputs[0], name=str(name)), part) for name, part in value.items()
-        ], None
-    names = [spec.name for spec in outputs]
-    if isinstance(value, tuple | list) and len(value) == len(outputs):
-        value = dict(zip(names, value))
-    if not isinstance(value, dict):
-        what = f"{len(value)} parts" if isinstance(value, tuple | list) else type(value).__name__
-        raise PayloadError(
-            f"the result must have {len(outputs)} parts ({', '.join(names)}), and {what} was given"
-        )
-    for name in value:
-        if name not in names:
-            raise _unknown(name, names)
-    missing = [spec.name for spec in outputs if spec.required and spec.name not in value]
-    if missing:
-        raise PayloadError(
-            f"the result lacks {', '.join(missing)}; it must have {', '.join(names)}"
-        )
-    return [codec.encode(spec, value[spec.name]) for spec in outputs if spec.name in value], None
+    if tempo_0_5:
+        tensors, content_type = _encode_results(signature, value, codec.spell)
+        return [_as_tempo_0_5_names_it(tensor) for tensor in tensors], content_type
+    return _encode_results(signature, value, codec.encode)
 
 
 def decode_results(
-    signature: Signature | None, tensors: list[Tensor], content_type: str | None = None
+    signature: Signature | None,
+    tensors: list[Tensor],
+    content_type: str | None = None,
+    asked: Sequence[str] = (),
 ) -> Any:
     """The result of a call, from a response.
 
     Without a signature: one output is its value, several are a dict by name, or a tuple where they
     have no names of their own.
 
+    Args:
+        signature: What the model gives; None when that is not known.
+        tensors: The response's outputs; those that the signature does not name are left out.
+        content_type: The response's content type.
+        asked: Names of the outputs that were asked for; a server may answer with more.
+
     Raises:
         PayloadError: If an output the signature names is missing or of the wrong type.
     """
     refuse_twice([tensor.name for tensor in tensors])
+    if asked:
+        tensors = [tensor for tensor in tensors if tensor.name in asked] or tensors
     form = "dynamic" if signature is None else signature.form
     if signature is None or form == "dynamic":
         if content_type == FRAME:
             return decode_frame(tensors)
-        values = {tensor.name: codec.decode(TensorSpec(tensor.name), tensor) for tensor in tensors}
+        values = _untyped(tensors)
         names = list(values)
         if len(names) == 1:
             return values[names[0]]
@@ -190,10 +182,20 @@ def decode_results(
         named = {tensor.name: tensor for tensor in tensors}
         # Another server gives its own name to a single output.
         only = named.get(outputs[0].name) or (tensors[0] if len(tensors) == 1 else None)
+        if only is None and outputs[0].kind is Kind.JSON and tensors:
+            # tempo 0.5 answers a dict with an output for each of its keys.
+            return codec.parameter(outputs[0], _untyped(tensors))
         if only is None:
-            raise PayloadError(f"one output was expected, and these were given: {list(named)}")
+            raise PayloadError(
+                f"one output was expected, and these were given: {list(named)}; name one of them in "
+                "the child's `output` setting"
+            )
         return codec.decode(outputs[0], only)
     named = {tensor.name: tensor for tensor in tensors}
+    unnamed = form == "tuple" and not any(spec.name in named for spec in outputs)
+    if unnamed and len(tensors) == len(outputs):
+        # Another server gives its own names to outputs that have none here.
+        named = {spec.name: tensor for spec, tensor in zip(outputs, tensors)}
     values = {}
     for spec in outputs:
         if spec.name in named:
@@ -203,6 +205,10 @@ def decode_results(
         elif not spec.has_default:
             values[spec.name] = None
     return tuple(values.values()) if form == "tuple" else signature.container(**values)
+
+
+def _untyped(tensors: list[Tensor]) -> dict[str, Any]:
+    return {tensor.name: codec.decode(codec.spec_of(tensor.name), tensor) for tensor in tensors}
 
 
 def _name_positional(signature: Signature, tensors: list[Tensor]) -> list[Tensor]:
@@ -226,7 +232,52 @@ def _unknown(name: str, known: list[str]) -> PayloadError:
     return PayloadError(f"tensor {name!r} is unknown; it takes {', '.join(known) or 'none'}{meant}")
 
 
-def _encode_dynamic(value: Any) -> tuple[list[Tensor], str | None]:
+def _as_tempo_0_5_names_it(tensor: Tensor) -> Tensor:
+    position = tensor.name.removeprefix(OUTPUT_PREFIX)
+    if position == tensor.name or not position.isdecimal():
+        return tensor
+    return replace(tensor, name=f"output{position}")
+
+
+def _encode_results(
+    signature: Signature, value: Any, encode: _Encode
+) -> tuple[list[Tensor], str | None]:
+    form, outputs = signature.form, signature.outputs
+    if form == "dynamic":
+        return _encode_dynamic(value, encode)
+    if form == "single" and (
+        outputs[0].kind is Kind.FRAME
+        or (outputs[0].kind is Kind.ANY and codec.kind_of(value) is Kind.FRAME)
+    ):
+        return encode_frame(value), FRAME
+    if form == "single":
+        return [encode(outputs[0], value)], None
+    if form == "mapping":
+        if not isinstance(value, dict):
+            raise PayloadError(f"the result must be a dict, and a {type(value).__name__} was given")
+        return [
+            encode(replace(outputs[0], name=str(name)), part) for name, part in value.items()
+        ], None
+    names = [spec.name for spec in outputs]
+    if isinstance(value, tuple | list) and len(value) == len(outputs):
+        value = dict(zip(names, value))
+    if not isinstance(value, dict):
+        what = f"{len(value)} parts" if isinstance(value, tuple | list) else type(value).__name__
+        raise PayloadError(
+            f"the result must have {len(outputs)} parts ({', '.join(names)}), and {what} was given"
+        )
+    for name in value:
+        if name not in names:
+            raise _unknown(name, names)
+    missing = [spec.name for spec in outputs if spec.required and spec.name not in value]
+    if missing:
+        raise PayloadError(
+            f"the result lacks {', '.join(missing)}; it must have {', '.join(names)}"
+        )
+    return [encode(spec, value[spec.name]) for spec in outputs if spec.name in value], None
+
+
+def _encode_dynamic(value: Any, encode: _Encode) -> tuple[list[Tensor], str | None]:
     if codec.kind_of(value) is Kind.FRAME:
         return encode_frame(value), FRAME
     if isinstance(value, tuple) and len(value) > 1:
@@ -235,4 +286,4 @@ def _encode_dynamic(value: Any) -> tuple[list[Tensor], str | None]:
         named = {str(name): part for name, part in value.items()}
     else:
         named = {f"{OUTPUT_PREFIX}0": value}
-    return [codec.encode(TensorSpec(name), part) for name, part in named.items()], None
+    return [encode(codec.spec_of(name), part) for name, part in named.items()], None

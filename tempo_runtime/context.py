@@ -6,11 +6,16 @@ Context variables, so that each request has its own in coroutines and in the thr
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import Any
 
 from tempo_runtime.errors import DeadlineExceeded
+from tempo_runtime.memo import Memo
+
+TIMEOUT = "tempo_timeout"  # parameters of a request
+SEED = "tempo_seed"
 
 # Everything else stays: `host` and the entity headers describe another request, and Seldon's
 # routing headers (`seldon-model`) would send the child's call back to this pipeline.
@@ -27,12 +32,16 @@ class RequestContext:
         budget: Seconds it was given, for messages.
         headers: Headers that go with each child call.
         seed: Seed it asks for; None for its pipeline's.
+        id: Its id.
+        memo: What its calls to children have in common; None outside a request.
     """
 
     deadline: float | None = None
     budget: float | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     seed: int | None = None
+    id: str | None = None
+    memo: Memo | None = None
 
     def remaining(self) -> float | None:
         """Seconds left; None when there is no deadline.
@@ -47,11 +56,16 @@ class RequestContext:
             raise self.exceeded()
         return left
 
+    def passed_on(self, parameters: Mapping[str, Any], left: float | None) -> dict[str, Any]:
+        """Parameters of a call to another pipeline, which is told what time is left and the seed."""
+        own = {SEED: self.seed, TIMEOUT: left}
+        return {**parameters, **{name: value for name, value in own.items() if value is not None}}
+
     def exceeded(self) -> DeadlineExceeded:
         """The error for a request whose time is spent."""
         return DeadlineExceeded(
             f"the request's {self.budget:g} s are spent; give it more with the setting `timeout` or "
-            "the request parameter `tempo_timeout`, or ask for less"
+            f"the request parameter `{TIMEOUT}`, or ask for less"
         )
 
 
@@ -71,10 +85,17 @@ class serving:  # noqa: N801 - used as a function is, in `with serving(...)`
         budget: Seconds it may take. Inside another request, what that has left is the limit.
         headers: Its headers; those that may travel are kept.
         seed: Seed it asks for.
+        id: Its id.
+        forward: Further headers that may travel, in lower case.
     """
 
     def __init__(
-        self, budget: float | None, headers: Mapping[str, str], seed: int | None = None
+        self,
+        budget: float | None,
+        headers: Mapping[str, str],
+        seed: int | None = None,
+        id: str | None = None,  # noqa: A002 - V2's name for it
+        forward: Collection[str] = (),
     ) -> None:
         outer = _current.get()
         deadline = None if budget is None else time.monotonic() + budget
@@ -83,9 +104,12 @@ class serving:  # noqa: N801 - used as a function is, in `with serving(...)`
         kept = {
             lower: value
             for name, value in headers.items()
-            if (lower := name.lower()) in _TRAVELS or lower.startswith(_TRAVELS_PREFIX)
+            if (lower := name.lower()) in _TRAVELS
+            or lower.startswith(_TRAVELS_PREFIX)
+            or lower in forward
         }
-        self._context = RequestContext(deadline, budget, {**outer.headers, **kept}, seed)
+        headers = {**outer.headers, **kept}
+        self._context = RequestContext(deadline, budget, headers, seed, id, Memo())
 
     def __enter__(self) -> RequestContext:
         self._token = _current.set(self._context)

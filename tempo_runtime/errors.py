@@ -10,6 +10,7 @@
     ├── PayloadError                422  a request (or a value) that does not fit the signature
     ├── PipelineFailed              500  the author's code raised
     ├── DeadlineExceeded            504  the request's time is spent
+    ├── Overloaded                  503  too many requests wait already
     └── ChildError                  502  a call to a child model did not give an answer
         ├── ChildUnavailable        503  it could not be reached, or says it is not ready
         └── ChildFailed             502  it was reached, and its answer cannot be used
@@ -28,10 +29,12 @@ class TempoError(Exception):
     Attributes:
         status: HTTP status the error is answered with.
         retryable: Whether sending the same request again can help.
+        retry_after: Seconds to wait before that; None where nothing is known.
     """
 
     status: int = 500
     retryable: bool = False
+    retry_after: float | None = None
 
 
 class AuthoringError(TempoError):
@@ -77,6 +80,14 @@ class DeadlineExceeded(TempoError):
     retryable = True
 
 
+class Overloaded(TempoError):
+    """So many requests wait already that this one is turned away."""
+
+    status = 503
+    retryable = True
+    retry_after = 1.0
+
+
 class ChildError(TempoError):
     """A call to a child model gave no usable answer.
 
@@ -102,6 +113,7 @@ class ChildUnavailable(ChildError):
 
     status = 503
     retryable = True
+    retry_after = 1.0
 
 
 class ChildFailed(ChildError):

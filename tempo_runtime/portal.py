@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Coroutine
+from concurrent.futures import Future
 from contextvars import copy_context
 from functools import cache
 from typing import Any, TypeVar
@@ -37,6 +38,10 @@ class Portal:
                 "`await self.models.NAME(...)`"
             )
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+    def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+        """Runs a coroutine on the loop, in the caller's context, without waiting for it."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     async def arun(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Runs a coroutine on the loop and awaits it, from any loop."""

@@ -16,9 +16,11 @@ import anyio
 
 from tempo_runtime import context
 from tempo_runtime.authoring import Pipeline
-from tempo_runtime.errors import PipelineFailed, TempoError
+from tempo_runtime.errors import Overloaded, PipelineFailed, TempoError
 from tempo_runtime.explain import isolation, randomness
+from tempo_runtime.metrics import PipelineMetrics
 from tempo_runtime.portal import Portal
+from tempo_runtime.timing import Elapsed, within
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -34,6 +36,7 @@ class Runner:
         portal: The loop that async code runs on.
         seed: Seed of each request that brings none; None for an explainer's own, if any.
         max_concurrency: Requests a sync pipeline works on at once.
+        max_queue: Requests beyond those, before one is turned away.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class Runner:
         *,
         seed: int | None = None,
         max_concurrency: int = 16,
+        max_queue: int = 1000,
     ) -> None:
         self.pipeline = pipeline
         self._portal = portal
@@ -55,30 +59,30 @@ class Runner:
         self._streams = pipeline.signature.streams
         self._running = 0
         self._idle = asyncio.Event()
+        self._threads = max_concurrency
+        self._limit = max_concurrency + max_queue
+        self._metrics = PipelineMetrics(pipeline.details.name)
         self._pool = ThreadPoolExecutor(max_concurrency, f"tempo-{pipeline.details.name}")
 
     async def run(self, arguments: dict[str, Any]) -> Any:
         """Answers one request; a stream's answer is its last item.
 
         Raises:
+            Overloaded: If too many requests are here already.
             DeadlineExceeded: If the time is up; a sync pipeline stops at its next child call.
             TempoError: Whatever the pipeline, or a child, failed with.
         """
-        self._running += 1
-        try:
+        with self._admitted():
             if self._async:
                 return await self._portal.arun(self._run_async(arguments))
-            return await self._in_thread(self.run_blocking, arguments)
-        finally:
-            self._done()
+            return await self._in_thread(self._run_sync, arguments)
 
     def run_blocking(self, arguments: dict[str, Any]) -> Any:
-        """Answers one request in this thread; raises as `run` does."""
-        if self._async:
-            return self._portal.run(self._run_async(arguments))
-        with self._request() as predict:
-            result = predict(**arguments)
-            return _last(result) if self._streams else result
+        """Answers one request in this thread; raises as `run` does, and turns none away."""
+        with self._metrics.call():
+            if self._async:
+                return self._portal.run(self._run_async(arguments))
+            return self._run_sync(arguments)
 
     async def stream(self, arguments: dict[str, Any]) -> AsyncGenerator[Any, None]:
         """Answers one request item by item; raises as `run` does."""
@@ -86,13 +90,10 @@ class Runner:
             yield await self.run(arguments)
             return
         items = self._stream_async(arguments) if self._async else self._stream_sync(arguments)
-        self._running += 1
-        try:
+        with self._admitted():
             async with aclosing(items):
                 async for item in items:
                     yield item
-        finally:
-            self._done()
 
     async def close(self, timeout: float) -> None:
         """Waits for the requests that are running, then frees the threads."""
@@ -101,6 +102,11 @@ class Runner:
                 self._idle.clear()
                 await self._idle.wait()
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _run_sync(self, arguments: dict[str, Any]) -> Any:
+        with self._request() as predict:
+            result = predict(**arguments)
+            return _last(result) if self._streams else result
 
     async def _run_async(self, arguments: dict[str, Any]) -> Any:
         with self._request() as predict:
@@ -142,10 +148,28 @@ class Runner:
             future.cancel()  # if it still waits for a thread
         raise current.exceeded()
 
-    def _done(self) -> None:
-        self._running -= 1
-        if not self._running:
-            self._idle.set()
+    @contextmanager
+    def _admitted(self) -> Iterator[None]:
+        with self._metrics.call():
+            if self._running >= self._limit:
+                raise Overloaded(
+                    f"pipeline {self.pipeline.details.name!r} has {self._running} requests already; "
+                    "send it less at once, or raise `max_concurrency` or `max_queue`"
+                )
+            self._count(1)
+            try:
+                yield
+            finally:
+                self._count(-1)
+                if not self._running:
+                    self._idle.set()
+
+    def _count(self, change: int) -> None:
+        waited = self._running - self._threads
+        self._running += change
+        waiting = self._running - self._threads
+        if not self._async and (waiting > 0 or waited > 0):
+            self._metrics.waiting(max(0, waiting))
 
     @contextmanager
     def _request(self) -> Iterator[Callable[..., Any]]:
@@ -178,34 +202,12 @@ class Runner:
 
 
 async def _within_time(awaitable: Awaitable[T]) -> T:
-    """Awaits, until the request's deadline.
-
-    anyio's and asyncio's own scopes do more (they nest, they are level-triggered) and take several
-    times as long, which every request would pay.
-    """
+    """Awaits, until the request's deadline."""
     current = context.current()
-    seconds = current.remaining()
-    if seconds is None:
-        return await awaitable
-    task = asyncio.current_task()
-    assert task is not None
-    late = False
-
-    def ring() -> None:
-        nonlocal late
-        late = True
-        task.cancel()
-
-    alarm = asyncio.get_running_loop().call_later(seconds, ring)
     try:
-        return await awaitable
-    except asyncio.CancelledError:
-        # Cancelled by someone else as well: then that is what it is (known from Python 3.11 on).
-        if not late or (hasattr(task, "uncancel") and task.uncancel() > 0):
-            raise
+        return await within(current.remaining(), awaitable)
+    except Elapsed:
         raise current.exceeded() from None
-    finally:
-        alarm.cancel()
 
 
 def _last(items: Any) -> Any:

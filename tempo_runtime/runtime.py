@@ -19,8 +19,10 @@ from mlserver.types import (
 from mlserver.utils import get_model_uri
 
 from tempo_runtime import artifact, context
+from tempo_runtime.answers import as_mlserver_error, over_http
 from tempo_runtime.assembly import Service
 from tempo_runtime.binding import decode_arguments, encode_results
+from tempo_runtime.context import SEED, TIMEOUT
 from tempo_runtime.errors import (
     ArtifactMissing,
     PayloadError,
@@ -32,8 +34,6 @@ from tempo_runtime.portal import Portal
 from tempo_runtime.settings import PipelineSettings, check_children
 from tempo_runtime.wire import from_mlserver, mlserver_parameters, to_mlserver_output
 
-TIMEOUT = "tempo_timeout"  # request parameters
-SEED = "tempo_seed"
 _RESERVED = ("content_type", "headers", TIMEOUT, SEED)
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class TempoPipelineRuntime(MLModel):
             # Unpickling imports libraries and reads models: seconds, off the loop.
             self._service = await asyncio.to_thread(self._assemble, folder, portal)
         except TempoError as error:
-            raise MLServerError(str(error), error.status) from error
+            raise as_mlserver_error(error) from error
         described = artifact.metadata(self._service.runner.pipeline.signature)
         self.inputs = [MetadataTensor(**tensor) for tensor in described["inputs"]]
         self.outputs = [MetadataTensor(**tensor) for tensor in described["outputs"]]
@@ -67,14 +67,14 @@ class TempoPipelineRuntime(MLModel):
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
         """Answers one request."""
+        parameters = mlserver_parameters(payload.parameters)
         try:
-            parameters = mlserver_parameters(payload.parameters)
             service = self._loaded()
-            with self._serving(parameters):
+            with self._serving(payload, parameters):
                 arguments = self._arguments(service, payload, parameters)
                 return self._response(service, parameters, await service.runner.run(arguments))
         except TempoError as error:
-            raise MLServerError(str(error), error.status) from error
+            raise as_mlserver_error(error, parameters) from error
 
     async def predict_stream(
         self, payloads: AsyncIterator[InferenceRequest]
@@ -126,18 +126,24 @@ class TempoPipelineRuntime(MLModel):
             raise PipelineFailed(f"pipeline {self.name!r} is not loaded")
         return self._service
 
-    def _serving(self, parameters: dict[str, Any]) -> context.serving:
+    def _serving(self, payload: InferenceRequest, parameters: dict[str, Any]) -> context.serving:
         budget = _number(parameters, TIMEOUT, float)
         if budget is not None and not budget > 0:
             raise PayloadError(f"parameter {TIMEOUT!r} is {budget:g}; it is seconds, above 0")
-        limit = self._pipeline_settings.timeout
-        budget = limit if budget is None else min(budget, limit)
-        headers = parameters.get("headers") or {}
-        return context.serving(budget, headers, _number(parameters, SEED, int))
+        settings = self._pipeline_settings
+        return context.serving(
+            settings.timeout if budget is None else min(budget, settings.timeout),
+            parameters.get("headers") or {},
+            _number(parameters, SEED, int),
+            payload.id,
+            settings.forward_headers,
+        )
 
     def _arguments(
         self, service: Service, payload: InferenceRequest, parameters: dict[str, Any]
     ) -> dict[str, Any]:
+        if not over_http(parameters):
+            _refuse_lost(payload)
         tensors = [from_mlserver(tensor) for tensor in payload.inputs]
         small = {name: value for name, value in parameters.items() if name not in _RESERVED}
         return decode_arguments(service.runner.pipeline.signature, tensors, small)
@@ -145,13 +151,17 @@ class TempoPipelineRuntime(MLModel):
     def _response(
         self, service: Service, parameters: dict[str, Any], value: Any
     ) -> InferenceResponse:
+        json = over_http(parameters)
         try:
-            tensors, content_type = encode_results(service.runner.pipeline.signature, value)
+            tensors, content_type = encode_results(
+                service.runner.pipeline.signature,
+                value,
+                tempo_0_5=json and self._pipeline_settings.tempo_0_5_clients,
+            )
         except PayloadError as error:
             raise PipelineFailed(
                 f"pipeline {self.name!r} returned what it does not declare: {error}"
             ) from error
-        json = _over_http(parameters)
         return InferenceResponse(
             model_name=self.name,
             model_version=self.version,
@@ -166,14 +176,14 @@ class TempoPipelineRuntime(MLModel):
             parameters = mlserver_parameters(payload.parameters)
             try:
                 service = self._loaded()
-                with self._serving(parameters):
+                with self._serving(payload, parameters):
                     arguments = self._arguments(service, payload, parameters)
                     async with aclosing(service.runner.stream(arguments)) as items:
                         async for item in items:
                             yield self._response(service, parameters, item)
             except TempoError as error:
-                if not _over_http(parameters):
-                    raise MLServerError(str(error), error.status) from error
+                if not over_http(parameters):
+                    raise as_mlserver_error(error, parameters) from error
                 # The status line is gone, and MLServer would close the connection without a word.
                 yield InferenceResponse(
                     model_name=self.name,
@@ -182,9 +192,15 @@ class TempoPipelineRuntime(MLModel):
                 )
 
 
-def _over_http(parameters: dict[str, Any]) -> bool:
-    """Whether a request came over HTTP, which demands this header, and not over gRPC."""
-    return "host" in (parameters.get("headers") or {})
+def _refuse_lost(payload: InferenceRequest) -> None:
+    """Refuses parameters that MLServer's gRPC has no type for, and drops the values of."""
+    given = (payload.parameters.model_extra if payload.parameters else None) or {}
+    lost = [name for name, value in given.items() if value is None]
+    if lost:
+        raise PayloadError(
+            f"parameter {lost[0]!r} has no value: over gRPC parameters are booleans, integers or "
+            "text; send it as text, or as a tensor"
+        )
 
 
 def _number(parameters: dict[str, Any], name: str, kind: type) -> Any:

@@ -10,7 +10,6 @@ field by field, so that one artefact serves in several places:
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -22,17 +21,18 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    SecretStr,
     ValidationError,
 )
+from pydantic_core import ErrorDetails
 
 from tempo_runtime.errors import SettingsError
+from tempo_runtime.layers import from_environment, merge, parse_json
 
 ENV_PREFIX = "TEMPO_RUNTIME_"
-_ENV_SEPARATOR = "__"
 
 Transport = Literal["in_process", "http", "grpc"]
 _SCHEMES: dict[str, Transport] = {"http": "http", "https": "http", "grpc": "grpc", "grpcs": "grpc"}
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 def transport_of(url: str) -> Transport:
@@ -47,20 +47,58 @@ def _check_url(url: str) -> str:
             f"a child's URL is {', '.join(f'{scheme}://HOST' for scheme in _SCHEMES)}, with a port "
             "if need be"
         )
+    if parts.username or parts.password:
+        raise ValueError("a URL is printed in errors, so it may hold no password; use `headers`")
     _ = parts.port  # raises ValueError if it is no port
     return url.rstrip("/")
 
 
+def _check_urls(urls: tuple[str, ...]) -> tuple[str, ...]:
+    if not urls:
+        raise ValueError("a list of URLs needs one at least")
+    if len({transport_of(url) for url in urls}) > 1:
+        raise ValueError("the URLs of one child are all of HTTP, or all of gRPC")
+    return urls
+
+
+def _split(value: Any) -> Any:
+    value = parse_json(value)
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+def _lower(headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
+    return {name.lower(): value for name, value in headers.items()}
+
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Patience = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0)]
 Url = Annotated[str, AfterValidator(_check_url)]
+Urls = Annotated[tuple[Url, ...], BeforeValidator(_split), AfterValidator(_check_urls)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+# Values may be tokens: they are not printed.
+Headers = Annotated[dict[str, SecretStr], BeforeValidator(parse_json), AfterValidator(_lower)]
 
 
-def _parse_json(value: Any) -> Any:
-    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
-        try:
-            return json.loads(value)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"not JSON: {error}") from error
-    return value
+class TlsSettings(BaseModel):
+    """How an encrypted connection is made.
+
+    Attributes:
+        verify: Whether the server's certificate is checked.
+        ca: File of certificates to trust, in place of the machine's.
+        cert: File of a client certificate, with its chain.
+        key: File of its private key, where it is not in `cert`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    verify: bool = True
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = None
+
+
+Tls = Annotated[TlsSettings, BeforeValidator(parse_json)]
 
 
 class ChildSettings(BaseModel):
@@ -70,25 +108,45 @@ class ChildSettings(BaseModel):
         transport: `in_process`, `http` or `grpc`. By default what the URL's scheme says, and
             `in_process` where there is no URL.
         url: Base URL of its server, such as `http://income-sklearn:9000`, or
-            `grpc://income-sklearn:9500` (`grpcs` with TLS).
+            `grpc://income-sklearn:9500` (`grpcs` with TLS); or several, which take turns.
         model: Name it is served under, if not its own.
         version: Version to ask for.
         uri: Folder of its artefact, for `in_process`; relative to the pipeline's artefact.
         implementation: MLServer runtime class, for `in_process`; by default that of its framework.
         output: Output to ask for, such as `predict_proba`.
-        timeout: Seconds one call may take; the request's deadline holds in any case.
+        squeeze: Whether an answer of shape `(N, 1)` is `(N,)`, as it was before MLServer's codecs.
+            By default where MLServer's codec says that it wrote it.
+        timeout: Seconds one call may take, all attempts together; the request's deadline holds in
+            any case.
+        connect_timeout: Seconds to wait for a connection.
+        read_timeout: Seconds to wait for the next byte of an answer over HTTP.
+        patience: Seconds a call waits for a child that is down, counted from when it went down.
+        retries: Further attempts, where the child may have worked on the first.
+        max_concurrency: Calls at once; more wait.
+        headers: Headers of each call.
+        tls: How an encrypted connection is made.
+        proxy: URL of an HTTP proxy.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     transport: Transport | None = None
-    url: Url | None = None
+    url: Urls | None = None
     model: str | None = None
     version: str | None = None
     uri: str | None = None
     implementation: str | None = None
     output: str | None = None
+    squeeze: bool | None = None
     timeout: Seconds | None = None
+    connect_timeout: Seconds | None = None
+    read_timeout: Seconds | None = None
+    patience: Patience | None = None
+    retries: Count | None = None
+    max_concurrency: Annotated[int, Field(ge=1)] | None = None
+    headers: Headers = {}
+    tls: Tls | None = None
+    proxy: SecretStr | None = None
 
 
 class PipelineSettings(BaseModel):
@@ -98,26 +156,41 @@ class PipelineSettings(BaseModel):
         base_url: Server of every child that has no URL of its own.
         transport: Transport of every child that names none.
         timeout: Seconds a request may take, unless it asks for less.
-        connect_timeout: Seconds to wait for a connection to a child.
+        connect_timeout, read_timeout, patience, retries, tls, proxy: Those of every child that has
+            none of its own.
+        forward_headers: Further headers of a request that go with each call to a child, such as
+            `authorization`.
         seed: Seed of numpy's global generator for each request; by default an explainer's own.
         max_concurrency: Requests that a sync pipeline works on at once; more wait.
+        max_queue: How many may wait, or, in an async pipeline, be worked on beyond those; the next
+            is answered 503.
         drain_timeout: Seconds to wait for running requests when the model is unloaded.
+        tempo_0_5_clients: Whether to answer as tempo 0.5's clients read: text and JSON as a list of
+            byte integers.
         models: How each child is reached, by its name in the pipeline.
     """
 
     # Other keys of `extra` are the author's, or the platform's.
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
 
-    base_url: Url | None = None
+    base_url: Urls | None = None
     transport: Transport | None = None
     timeout: Seconds = 60.0
     connect_timeout: Seconds = 5.0
+    read_timeout: Seconds | None = None
+    patience: Patience = 10.0
+    retries: Count = 2
+    tls: Tls = TlsSettings()
+    proxy: SecretStr | None = None
+    forward_headers: Names = ()
     seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
     max_concurrency: Annotated[int, Field(ge=1)] = 16
+    max_queue: Count = 1000
     drain_timeout: Annotated[float, Field(ge=0)] = 10.0
+    tempo_0_5_clients: bool = False
     models: Annotated[
-        dict[str, Annotated[ChildSettings, BeforeValidator(_parse_json)]],
-        BeforeValidator(_parse_json),
+        dict[str, Annotated[ChildSettings, BeforeValidator(parse_json)]],
+        BeforeValidator(parse_json),
     ] = {}
 
     @classmethod
@@ -134,13 +207,10 @@ class PipelineSettings(BaseModel):
             SettingsError: If a value is wrong; the message names it and where it stands.
         """
         try:
-            variables = _from_environment(environ)
-            return cls.model_validate(_merge(dict(extra or {}), variables))
+            variables = from_environment(ENV_PREFIX, environ)
+            return cls.model_validate(merge(dict(extra or {}), variables))
         except ValidationError as error:
-            faults = [
-                f"{'.'.join(map(str, fault['loc']))}: {fault['msg']} (got {fault['input']!r:.80})"
-                for fault in error.errors(include_url=False)
-            ]
+            faults = map(_fault, error.errors(include_url=False))
             raise SettingsError(
                 "settings of the pipeline are wrong; correct parameters.extra of its "
                 f"model-settings.json or the {ENV_PREFIX}* variables: " + "; ".join(faults)
@@ -152,19 +222,26 @@ class PipelineSettings(BaseModel):
         """Settings of one child, with the pipeline's filled in.
 
         A variable's name has no lower case, so an alias that has some is found without it.
+
+        Raises:
+            SettingsError: If its transport and its URL do not go together.
         """
         found = self.models.get(alias) or self.models.get(alias.lower()) or ChildSettings()
         own = found.transport or self.transport
-        url = found.url
-        if url is None and self.base_url and own in (None, transport_of(self.base_url)):
-            url = self.base_url
-        own = own or (transport_of(url) if url else "in_process")
-        if url and own != "in_process" and transport_of(url) != own:
+        urls = found.url
+        if urls is None and self.base_url and own in (None, transport_of(self.base_url[0])):
+            urls = self.base_url
+        own = own or (transport_of(urls[0]) if urls else "in_process")
+        if urls and own != "in_process" and transport_of(urls[0]) != own:
             raise SettingsError(
-                f"child {alias!r}: transport {own} and URL {url} do not go together; leave the "
+                f"child {alias!r}: transport {own} and URL {urls[0]} do not go together; leave the "
                 "transport out, or correct the URL"
             )
-        return found.model_copy(update={"transport": own, "url": url})
+        filled = {name: getattr(self, name) for name in _SHARED if getattr(found, name) is None}
+        return found.model_copy(update={"transport": own, "url": urls, **filled})
+
+
+_SHARED = ("connect_timeout", "read_timeout", "patience", "retries", "tls", "proxy")
 
 
 def check_children(extra: Mapping[str, Any], aliases: list[str]) -> None:
@@ -176,7 +253,7 @@ def check_children(extra: Mapping[str, Any], aliases: list[str]) -> None:
         SettingsError: With the names it does have.
     """
     known = {alias.lower() for alias in aliases}
-    models = _merge(extra, {"models": {}})["models"]
+    models = merge(extra, {"models": {}})["models"]
     unknown = [alias for alias in models if alias.lower() not in known]
     if unknown:
         raise SettingsError(
@@ -185,36 +262,12 @@ def check_children(extra: Mapping[str, Any], aliases: list[str]) -> None:
         )
 
 
-def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    # Sorted, so that TEMPO_RUNTIME_MODELS comes before TEMPO_RUNTIME_MODELS__SKLEARN__URL.
-    for variable, text in sorted(environ.items()):
-        if not variable.startswith(ENV_PREFIX):
-            continue
-        value: Any = text
-        for name in reversed(variable[len(ENV_PREFIX) :].lower().split(_ENV_SEPARATOR)):
-            value = {name: value}
-        values = _merge(values, value)
-    return values
-
-
-def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Both, field by field; where the same field is in both, `over` wins."""
-    aliases = {key.lower(): key for key in under}
-    merged = dict(under)
-    for key, value in over.items():
-        place = key if key in under else aliases.get(key.lower(), key)
-        merged[place] = _both(place, merged[place], value) if place in merged else value
-    return merged
-
-
-def _both(name: str, under: Any, over: Any) -> Any:
-    try:
-        under, over = _parse_json(under), _parse_json(over)
-        if isinstance(over, dict) and under is not None:
-            if not isinstance(under, dict):
-                raise ValueError(f"must be a JSON object, and is {under!r:.80}")
-            return _merge(under, over)
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from error
-    return over
+def _fault(fault: ErrorDetails) -> str:
+    names = [name for name in fault["loc"] if isinstance(name, str)]
+    text, value = f"{'.'.join(names)}: {fault['msg']}", fault["input"]
+    # Not what may hold a token: headers, a URL with a password, a field that nobody knows.
+    secret = (
+        {"headers", "proxy"} & {*names} or fault["type"] == "extra_forbidden" or "@" in f"{value}"
+    )
+    whole = isinstance(value, Mapping) or f"{value}".lstrip()[:1] in ("{", "[")
+    return text if secret or whole else f"{text} (got {value!r:.80})"

@@ -7,13 +7,15 @@ checked when they become values.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from json import loads as loads_with_nan  # bare NaN is no JSON, and many servers write it
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
 
 from tempo_runtime.errors import PayloadError
-from tempo_runtime.tensor import BYTES, Tensor, json_numbers, plain_numbers
+from tempo_runtime.memo import Memo
+from tempo_runtime.tensor import BYTES, Tensor, json_numbers, plain_numbers, shown
 
 if TYPE_CHECKING:
     from mlserver import types
@@ -28,12 +30,14 @@ class Request:
         outputs: Names of the outputs asked for; empty for the model's default.
         parameters: Its own parameters.
         id: Its id.
+        memo: What it may have in common with other requests.
     """
 
     tensors: list[Tensor]
     outputs: list[str] = field(default_factory=list)
     parameters: dict[str, Any] = field(default_factory=dict)
     id: str | None = None
+    memo: Memo | None = field(default=None, compare=False)
 
 
 @dataclass
@@ -51,7 +55,8 @@ class Response:
 
 def request_to_json(request: Request) -> bytes:
     """The body of `POST /v2/models/NAME/infer`."""
-    body: dict[str, Any] = {"inputs": [_to_json(tensor) for tensor in request.tensors]}
+    memo = request.memo
+    body: dict[str, Any] = {"inputs": [_to_json(tensor, memo) for tensor in request.tensors]}
     if request.outputs:
         body["outputs"] = [{"name": name} for name in request.outputs]
     if request.parameters:
@@ -101,7 +106,10 @@ def _loads(body: bytes) -> dict[str, Any]:
     try:
         content = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise PayloadError(f"not JSON ({error}): {body[:80]!r}") from error
+        try:
+            content = loads_with_nan(body)
+        except (ValueError, RecursionError):
+            raise PayloadError(f"not JSON ({error}): {body[:80]!r}") from error
     if not isinstance(content, dict):
         raise PayloadError(f"not a V2 body, which is a JSON object: {body[:80]!r}")
     return content
@@ -113,7 +121,7 @@ def _tensors(content: dict[str, Any], key: str) -> list[Tensor]:
         name, shape = _field(item, "name", str), _field(item, "shape", list)
         if not all(type(length) is int for length in shape):
             raise PayloadError(
-                f"tensor {name!r} says shape {shape!r:.80}; it is a list of integers"
+                f"tensor {name!r} says shape {shown(shape)}; it is a list of integers"
             )
         datatype = _field(item, "datatype", str)
         parameters = _field(item, "parameters", dict, {})
@@ -129,14 +137,16 @@ def _field(holder: Any, key: str, kind: type, default: Any = ...) -> Any:
     if value is None or not isinstance(value, kind):
         names: dict[type, str] = {dict: "object", list: "list", str: "text"}
         what = names.get(kind, "value")
-        raise PayloadError(f"not a V2 body: {key!r} must be a JSON {what}, in {holder!r:.120}")
+        raise PayloadError(f"not a V2 body: {key!r} must be a JSON {what}, in {shown(holder, 120)}")
     return value
 
 
-def _to_json(tensor: Tensor) -> dict[str, Any]:
+def _to_json(tensor: Tensor, memo: Memo | None = None) -> dict[str, Any]:
     data = tensor.data
     if isinstance(data, np.ndarray):
         data = json_numbers(data)
+        if memo is not None and isinstance(data, np.ndarray):
+            data = memo.json(data)
     elif tensor.datatype == BYTES:
         data = [element.decode() if isinstance(element, bytes) else element for element in data]
     body: dict[str, Any] = {

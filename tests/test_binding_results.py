@@ -220,6 +220,82 @@ def test_wrong_response_is_refused_by_name(hint: Any, tensors: list[Tensor], mat
     assert caught.value.status == 422
 
 
+def test_outputs_of_a_tuple_may_have_other_names() -> None:
+    signature = result_of(tuple[np.ndarray, np.ndarray])
+    assert same(decode_results(signature, [B, A]), (B.numbers(), A.numbers()))
+
+
+def test_outputs_that_are_no_tuple_of_that_length_are_refused() -> None:
+    with pytest.raises(PayloadError, match=r"output 'output-0' is missing .given: .'a', 'b'.."):
+        decode_results(result_of(tuple[float, float, float]), [A, B])
+
+
+@pytest.mark.parametrize(
+    ("hint", "asked", "expected"),
+    [
+        (Any, ["b"], B.numbers()),
+        (np.ndarray, ["b"], B.numbers()),
+        (Any, ["b", "a"], {"a": A.numbers(), "b": B.numbers()}),
+        (Any, ["c"], {"a": A.numbers(), "b": B.numbers()}),
+    ],
+)
+def test_of_more_outputs_than_were_asked_for_those_are_taken(
+    hint: Any, asked: list[str], expected: Any
+) -> None:
+    assert same(decode_results(result_of(hint), [A, B], asked=asked), expected)
+
+
+def test_a_dict_may_come_as_an_output_for_each_key() -> None:
+    text = Tensor("c", BYTES, [1], ["x"], {"content_type": "str"})
+    expected = {"a": A.numbers(), "c": "x"}
+    assert same(decode_results(result_of(dict), [A, text]), expected)
+
+
+def test_a_dict_of_outputs_is_checked() -> None:
+    with pytest.raises(PayloadError, match=r"'output-0\.a'.*integer"):
+        decode_results(result_of(dict[str, int]), [A, B])
+
+
+@pytest.mark.parametrize(
+    ("hint", "value", "names"),
+    [
+        (str, "a", ["output0"]),
+        (Any, (ROWS, "a"), ["output0", "output1"]),
+        (tuple[np.ndarray, str], (ROWS, "a"), ["output0", "output1"]),
+        (Scores, Scores("a", ROWS), ["label", "probabilities", "note"]),
+        (dict[str, np.ndarray], {"output-x": ROWS}, ["output-x"]),
+        (pd.DataFrame, FRAME, ["age", "job"]),
+    ],
+)
+def test_a_client_of_tempo_05_is_given_its_names(hint: Any, value: Any, names: list[str]) -> None:
+    tensors, _ = encode_results(result_of(hint), value, tempo_0_5=True)
+    assert [tensor.name for tensor in tensors] == names
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("it's", "it's"),
+        (None, "None"),
+        (True, "True"),
+        (2**70, f"{2**70}"),
+        (np.float64(0.5), "0.5"),
+        (["a"], "['a']"),
+        (b"\xff", r"b'\xff'"),
+        ({1: ("a", 2)}, "{1: ('a', 2)}"),
+        ({"a": np.arange(2)}, None),
+        ({"a": Point(x=1)}, "{'a': {'x': 1.0, 'label': None}}"),
+        (np.array(["a", "b"]), "['a', 'b']"),
+    ],
+)
+def test_a_client_of_tempo_05_is_given_what_it_reads(value: Any, text: str | None) -> None:
+    [tensor], _ = encode_results(result_of(Any), value, tempo_0_5=True)
+    if text is None:
+        assert same(tensor.numbers(), np.arange(2))
+    else:
+        assert (tensor.shape, bytes(tensor.data).decode()) == ([len(text)], text)
+
+
 @pytest.mark.parametrize("content_type", ["datetime", "pd_json", "base64"])
 def test_column_that_is_not_of_its_content_type_is_refused(content_type: str) -> None:
     tensor = Tensor("a", BYTES, [1], ["{"], {"content_type": content_type})

@@ -71,7 +71,6 @@ def test_typed_contents_are_read_too(datatype: str, field: str, values: list[Any
     [
         ("INT64", [2], b"\0" * 15),
         ("FP32", [1], b""),
-        ("ODD", [1], b"\0"),
         (BYTES, [1], b"\0"),
         (BYTES, [1], b"\5\0\0\0abc"),
     ],
@@ -102,3 +101,11 @@ def test_parameters_keep_the_types_that_grpc_has() -> None:
     for name, value in message.parameters.items():
         answer.parameters[name].CopyFrom(value)
     assert response_from_proto(answer).parameters == sent
+
+
+def test_raw_contents_of_an_unknown_datatype_are_refused_once_they_are_used() -> None:
+    answer = pb.ModelInferResponse(raw_output_contents=[b"\0\0"])
+    answer.outputs.add(name="y", datatype="BF16", shape=[1])
+    [found] = response_from_proto(answer).tensors
+    with pytest.raises(PayloadError, match="'y' has datatype 'BF16'"):
+        found.numbers()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from mlserver import types
 from mlserver.codecs import Base64Codec, DatetimeCodec, NumpyCodec, PandasCodec, StringCodec
@@ -19,7 +21,7 @@ from tempo_runtime.errors import PayloadError
 from tempo_runtime.signature import Signature, TensorSpec
 from tempo_runtime.tensor import BYTES, DATATYPES, Tensor
 from tempo_runtime.wire import Request, Response
-from tests.strategies import SHAPES, WAYS, same
+from tests.strategies import SHAPES, TYPED, WAYS, json_response, same
 
 FRAME = pd.DataFrame(
     {"n": [1, 2], "f": [0.5, 1.5], "s": ["a", "é"], "o": pd.Series([1, {"k": [None]}])}
@@ -45,6 +47,14 @@ def test_mlserver_request_keeps_its_outputs_parameters_and_id() -> None:
     assert wire.mlserver_parameters(read.parameters) == {"k": 1}
 
 
+def test_bare_nan_and_infinity_of_a_body_are_read() -> None:
+    body = (
+        b'{"outputs": [{"name": "x", "datatype": "FP64", "shape": [2], "data": [NaN, -Infinity]}]}'
+    )
+    [tensor] = wire.response_from_json(body).tensors
+    assert same(tensor.numbers(), np.array([math.nan, -math.inf]))
+
+
 def test_null_field_of_a_body_is_not_there() -> None:
     body = b"""{"inputs": [{"name": "x", "datatype": "FP64", "shape": [1], "data": [1],
         "parameters": null}], "parameters": null, "outputs": null, "id": null}"""
@@ -56,6 +66,8 @@ def test_null_field_of_a_body_is_not_there() -> None:
     [
         (b"{", "not JSON"),
         (b"\xff", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b'{"outputs": [NaN', "not JSON"),
         (b"[]", "which is a JSON object"),
         (b"{}", "'inputs' must be a JSON list"),
         (b'{"inputs": {}}', "'inputs' must be a JSON list"),
@@ -162,46 +174,89 @@ def test_tensor_without_parameters_stays_so(way: Any) -> None:
 # -- tempo 0.5 -------------------------------------------------------------------------------------
 
 
+# What its own client and server write and read is tested in interop/test_tempo_0_5.py.
+
+
+def spelled(text: str | bytes) -> Tensor:
+    integers = list(text.encode() if isinstance(text, str) else text)
+    return Tensor("x", BYTES, [len(integers)], integers)
+
+
 @pytest.mark.parametrize(
-    ("hint", "value"),
+    ("hint", "text", "value"),
     [
-        (str, "it's é"),
-        (dict, {"threshold": 0.9, "names": ("a", None)}),
-        (list, [1, "two", 3.0]),
-        (list[str], ["a", "b"]),
-        (bytes, b"\xff"),
-        (int, 7),
-        (float | None, None),
-        (Any, {"a": [1]}),
+        (str, "it's é", "it's é"),
+        (str, "{'a': 1}", "{'a': 1}"),
+        (str | None, "None", None),
+        (str | None, "none", "none"),
+        (
+            dict,
+            "{'threshold': 0.9, 'names': ('a', None)}",
+            {"threshold": 0.9, "names": ("a", None)},
+        ),
+        (dict, "{'a': [nan, -inf]}", {"a": [math.nan, -math.inf]}),
+        (list, "[1, 'two', 3.0]", [1, "two", 3.0]),
+        (list[str], "['a', 'b']", ["a", "b"]),
+        (bytes, r"b'\xff'", b"\xff"),
+        (int, "7", 7),
+        (float, "nan", math.nan),
+        (float | None, "None", None),
+        (Any, "{'a': [1]}", {"a": [1]}),
+        (Any, "two words", "two words"),
+        (Literal["a", "b"], "b", "b"),
+        (datetime, "2020-01-02", datetime(2020, 1, 2)),
     ],
 )
-def test_repr_of_tempo_05_is_read(hint: Any, value: Any) -> None:
-    spelled = list(repr(value).encode())
-    tensor = Tensor("x", BYTES, [len(spelled)], spelled)
-    assert codec.decode(TensorSpec.of("x", hint), tensor) == value
+def test_value_spelled_by_tempo_05_is_read(hint: Any, text: str, value: Any) -> None:
+    assert same(codec.decode(TensorSpec.of("x", hint), spelled(text)), value)
 
 
-@pytest.mark.parametrize("text", [b"open('/')", b"{[]: 1}", b"\xff", b"1 +", b"[" * 500])
-def test_repr_that_is_no_literal_is_refused(text: bytes) -> None:
+def test_text_without_letters_is_read() -> None:
+    assert codec.decode(TensorSpec.of("x", str), spelled("")) == ""
+
+
+@pytest.mark.parametrize("text", ["open('/')", "[" * 500, "a", "np.float64(1.5)", b"\xff"])
+def test_what_is_no_literal_is_refused(text: str | bytes) -> None:
     with pytest.raises(PayloadError, match=r"'x' is BYTES given as integers.* do not spell"):
-        codec.decode(TensorSpec.of("x", dict), Tensor("x", BYTES, [len(text)], list(text)))
+        codec.decode(TensorSpec.of("x", np.ndarray), spelled(text))
+
+
+@pytest.mark.parametrize("integers", [[256], [-1]])
+def test_integers_that_are_no_bytes_are_refused(integers: list[int]) -> None:
+    with pytest.raises(PayloadError, match="'x' is BYTES given as integers"):
+        codec.decode(TensorSpec("x"), Tensor("x", BYTES, [1], integers))
 
 
 @pytest.mark.parametrize(
-    ("hint", "match"),
+    ("hint", "text", "match"),
     [
-        (str, "'x'.*string"),
-        (np.ndarray[Any, np.dtype[np.float64]], "'x' must be float64"),
-        (pd.DataFrame, "'x' is a DataFrame"),
+        (dict, "open('/')", "'x'.*dictionary"),
+        (dict, "[1]", "'x'.*dictionary"),
+        (dict, "[" * 500, "'x'.*dictionary"),
+        (int, "{'a': 1}", "'x'.*integer"),
+        (np.ndarray[Any, np.dtype[np.float64]], "{'a': 1}", "'x' must be float64"),
+        (pd.DataFrame, "{'a': 1}", "'x' is a DataFrame"),
     ],
 )
-def test_repr_of_another_type_is_refused(hint: Any, match: str) -> None:
-    text = list(b"{'a': 1}")
+def test_spelled_value_of_another_type_is_refused(hint: Any, text: str, match: str) -> None:
     with pytest.raises(PayloadError, match=match):
-        codec.decode(TensorSpec.of("x", hint), Tensor("x", BYTES, [len(text)], text))
+        codec.decode(TensorSpec.of("x", hint), spelled(text))
 
 
-def test_repr_of_a_list_is_read_as_an_array() -> None:
-    text = list(b"[[1, 2], [3, 4]]")
-    read = codec.decode(TensorSpec.of("x", np.ndarray), Tensor("x", BYTES, [len(text)], text))
+def test_spelled_list_is_read_as_an_array() -> None:
+    read = codec.decode(TensorSpec.of("x", np.ndarray), spelled("[[1, 2], [3, 4]]"))
     assert same(read, np.array([[1, 2], [3, 4]]))
+
+
+# Of arrays of text, a literal keeps the elements alone.
+TEXT_ARRAYS = ("array", "unicode", "bytes_array", "objects")
+
+
+@pytest.mark.parametrize("name", [name for name in TYPED if name not in TEXT_ARRAYS])
+@settings(deadline=None, max_examples=15)
+@given(data=st.data())
+def test_value_that_is_spelled_is_read_as_it_was(name: str, data: st.DataObject) -> None:
+    hint, values = TYPED[name]
+    spec, value = TensorSpec.of("x", hint), data.draw(values)
+    (read,) = json_response([codec.spell(spec, value)])
+    assert same(codec.decode(spec, read), value)

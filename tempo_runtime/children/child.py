@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,11 @@ from tempo_runtime.binding import decode_results, encode_arguments
 from tempo_runtime.children.base import Transport
 from tempo_runtime.details import ModelDetails
 from tempo_runtime.errors import ChildFailed, PayloadError
+from tempo_runtime.metrics import ChildMetrics
+from tempo_runtime.portal import Portal
 from tempo_runtime.wire import Request, Response
+
+_MLSERVERS = "np"  # content type of an array that MLServer's codec wrote
 
 
 class Child:
@@ -23,7 +28,10 @@ class Child:
     Args:
         details: The model it is.
         transport: The way to it.
+        portal: Loop for calls that are not waited for.
+        metrics: Where calls are counted.
         output: Output to ask for; None for the model's default.
+        squeeze: Whether an answer of shape `(N, 1)` is `(N,)`; None where MLServer's codec made it so.
         awaitable: Whether calls are awaited.
     """
 
@@ -31,13 +39,20 @@ class Child:
         self,
         details: ModelDetails,
         transport: Transport,
+        portal: Portal,
+        metrics: ChildMetrics,
         *,
         output: str | None = None,
+        squeeze: bool | None = None,
         awaitable: bool = False,
     ) -> None:
         self.details = details
         self._transport = transport
+        self._portal = portal
+        self._metrics = metrics
         self._outputs = [output] if output else []
+        # Our own server writes shapes as they are; MLServer's runtimes make every rank at least two.
+        self._squeeze = False if details.served_by_us and squeeze is None else squeeze
         self._awaitable = awaitable
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -55,29 +70,57 @@ class Child:
             ChildError: If it gives no usable answer.
             DeadlineExceeded: If the request's time is spent.
         """
-        context.current().remaining()
-        request = Request(encode_arguments(self.details.signature, args, kwargs), self._outputs)
+        request = self._request(args, kwargs)
         if self._awaitable:
             return self._answer(request)
-        return self._decode(self._transport.infer_blocking(request))
+        with self._metrics.call():
+            return self._decode(self._transport.infer_blocking(request))
+
+    def submit(self, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Calls the child from a sync pipeline without waiting for it.
+
+        Several children then work at the same time:
+
+            one, two = self.models.one.submit(x), self.models.two.submit(x)
+            return (one.result() + two.result()) / 2
+
+        Returns:
+            A future; its `result()` gives, or raises, what the call would have.
+
+        Raises:
+            PayloadError: If a value cannot travel.
+            DeadlineExceeded: If the request's time is spent.
+        """
+        return self._portal.submit(self._answer(self._request(args, kwargs)))
 
     async def close(self) -> None:
         """Frees what the transport holds."""
         await self._transport.close()
 
+    def _request(self, args: Any, kwargs: Any) -> Request:
+        current = context.current()
+        current.remaining()
+        tensors = encode_arguments(self.details.signature, args, kwargs)
+        return Request(tensors, self._outputs, id=current.id, memo=current.memo)
+
     async def _answer(self, request: Request) -> Any:
-        return self._decode(await self._transport.infer(request))
+        with self._metrics.call():
+            return self._decode(await self._transport.infer(request))
 
     def _decode(self, response: Response) -> Any:
         try:
-            value = decode_results(self.details.signature, response.tensors, response.content_type)
+            value = decode_results(
+                self.details.signature, response.tensors, response.content_type, self._outputs
+            )
         except PayloadError as error:
             raise ChildFailed(
                 f"child {self.details.name!r} gave an answer that cannot be used: {error}",
                 model=self.details.name,
             ) from error
-        # Our own server writes shapes as they are; MLServer's runtimes make every rank at least two.
-        return value if self.details.served_by_us else _squeezed(value)
+        squeeze = self._squeeze
+        if squeeze is None:  # other servers than MLServer mean what they say
+            squeeze = any(tensor.content_type == _MLSERVERS for tensor in response.tensors)
+        return _squeezed(value) if squeeze else value
 
     def __repr__(self) -> str:
         return f"<Child {self.details.name!r} over {type(self._transport).__name__}>"

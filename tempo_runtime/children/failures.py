@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
-from tempo_runtime.context import RequestContext
 from tempo_runtime.errors import (
     ChildFailed,
     ChildNotFound,
@@ -15,6 +15,32 @@ from tempo_runtime.errors import (
 )
 
 NOT_READY = "is not ready yet"  # MLServer says so while a model loads, as if the request were bad
+
+
+class Kind(Enum):
+    """What a failed attempt says about the next."""
+
+    DOWN = "down"  # nothing there took the request: once it is up, the same may succeed
+    LOST = "lost"  # the connection broke, or a gateway's did; the child may have worked on it
+    BUSY = "busy"  # it asks for less
+    SILENT = "silent"  # no answer in time
+    FINAL = "final"  # it would answer the same again
+
+
+class Failure(Exception):
+    """A failed attempt to call a child; never leaves `children`.
+
+    Attributes:
+        kind: What it says about the next attempt.
+        error: What the caller gets, if there is no next.
+        retry_after: Seconds the child asks to wait.
+    """
+
+    def __init__(self, kind: Kind, error: TempoError, retry_after: float | None = None) -> None:
+        super().__init__(kind.value)
+        self.kind = kind
+        self.error = error
+        self.retry_after = retry_after
 
 
 @dataclass(frozen=True)
@@ -32,58 +58,69 @@ class Place:
     def __str__(self) -> str:
         return f"child {self.model!r} at {self.url}"
 
-    def unreachable(self, reason: str) -> ChildUnavailable:
+    def unreachable(self, reason: str, kind: Kind = Kind.DOWN) -> Failure:
         """Nothing answers."""
-        return ChildUnavailable(
+        return self._unavailable(
+            kind,
             f"child {self.model!r} cannot be reached at {self.url}: {reason}; is its server up, and "
             "is the URL right?",
-            model=self.model,
-            url=self.url,
         )
 
-    def not_ready(self, said: str) -> ChildUnavailable:
+    def distrusted(self, reason: str) -> Failure:
+        """It cannot be spoken to safely; waiting does not help."""
+        return self._unavailable(
+            Kind.FINAL,
+            f"{self} cannot be trusted: {reason}; is the URL right, and do the child's settings "
+            "`tls.ca` and `tls.cert` fit its server?",
+        )
+
+    def not_ready(self, said: str, kind: Kind, retry_after: float | None = None) -> Failure:
         """It answers that it cannot answer now."""
-        return ChildUnavailable(f"{self} is not ready: {said}", model=self.model, url=self.url)
+        return self._unavailable(kind, f"{self} is not ready: {said}", retry_after)
 
-    def not_found(self, said: str) -> ChildNotFound:
+    def silent(self, limit: str) -> Failure:
+        """It has not answered in time."""
+        return self._unavailable(Kind.SILENT, f"{self} gave no answer within {limit}")
+
+    def not_found(self, said: str) -> Failure:
         """Its server has no such model."""
-        return ChildNotFound(
-            f"child {self.model!r} is not at {self.url}: {said}; is that its server, and the name it "
-            "is served under?",
-            model=self.model,
-            url=self.url,
+        return Failure(
+            Kind.FINAL,
+            ChildNotFound(
+                f"child {self.model!r} is not at {self.url}: {said}; is that its server, and the "
+                "name it is served under?",
+                model=self.model,
+                url=self.url,
+            ),
         )
 
-    def refused(self, status: str, said: str) -> ChildFailed:
+    def refused(self, status: str, said: str, kind: Kind = Kind.FINAL) -> Failure:
         """It answers with an error."""
-        return ChildFailed(f"{self} answered {status}: {said}", model=self.model, url=self.url)
+        return self._failed(kind, f"{self} answered {status}: {said}")
 
-    def unusable(self, error: PayloadError) -> ChildFailed:
+    def unusable(self, error: PayloadError) -> Failure:
         """It answers with what is no answer."""
-        return ChildFailed(
-            f"{self} gave an answer that cannot be used: {error}", model=self.model, url=self.url
-        )
+        return self._failed(Kind.FINAL, f"{self} gave an answer that cannot be used: {error}")
 
-    def late(self, said: str) -> DeadlineExceeded:
+    def late(self, said: str) -> Failure:
         """It ran out of time by its own clock."""
-        return DeadlineExceeded(f"{self} ran out of time: {said}")
+        return Failure(Kind.FINAL, DeadlineExceeded(f"{self} ran out of time: {said}"))
 
-    def silent(self, seconds: float, current: RequestContext) -> TempoError:
-        """It has not answered in time: the request's, or what a call to it may take."""
-        try:
-            current.remaining()
-        except DeadlineExceeded as spent:
-            return DeadlineExceeded(f"{self} had not answered when the time was up: {spent}")
-        return self.unreachable(f"no answer within {seconds:g} s, the child's `timeout`")
+    def by_status(self, status: int, said: str, retry_after: float | None = None) -> Failure:
+        """It answers with an HTTP status, or an error that names one."""
+        if status == 404:
+            return self.not_found(said)
+        if status == 429 or (status == 503 and retry_after is not None):
+            return self.not_ready(f"{said} (status {status})", Kind.BUSY, retry_after)
+        if status == 503 or (status == 400 and NOT_READY in said):
+            return self.not_ready(f"{said} (status {status})", Kind.DOWN)
+        if status == 504:
+            return self.late(said)
+        return self.refused(str(status), said, Kind.LOST if status == 502 else Kind.FINAL)
 
+    def _unavailable(self, kind: Kind, said: str, retry_after: float | None = None) -> Failure:
+        error = ChildUnavailable(said, model=self.model, url=self.url)
+        return Failure(kind, error, retry_after)
 
-def seconds_left(timeout: float | None, current: RequestContext) -> float | None:
-    """How long a call may take: its own limit, or what its request has left.
-
-    Raises:
-        DeadlineExceeded: If that is nothing.
-    """
-    remaining = current.remaining()
-    if timeout is None or remaining is None:
-        return timeout if remaining is None else remaining
-    return min(timeout, remaining)
+    def _failed(self, kind: Kind, said: str) -> Failure:
+        return Failure(kind, ChildFailed(said, model=self.model, url=self.url))

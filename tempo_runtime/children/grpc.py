@@ -1,20 +1,29 @@
-"""A child behind V2 over gRPC."""
+"""A child's server behind V2 over gRPC."""
 
 from __future__ import annotations
 
+import re
+import time
+from collections.abc import Mapping
 from typing import Any
 
 import grpc
 from mlserver.grpc.dataplane_pb2_grpc import GRPCInferenceServiceStub
+from pydantic import SecretStr
 
-from tempo_runtime import context
-from tempo_runtime.children.failures import NOT_READY, Place, seconds_left
-from tempo_runtime.errors import PayloadError, TempoError
-from tempo_runtime.portal import Portal
+from tempo_runtime.children.failures import NOT_READY, Failure, Kind, Place
+from tempo_runtime.children.tls import grpc_files
+from tempo_runtime.errors import PayloadError
 from tempo_runtime.proto import request_to_proto, response_from_proto
+from tempo_runtime.settings import TlsSettings
+from tempo_runtime.timing import Elapsed
 from tempo_runtime.wire import Request, Response
 
 _TOO_LARGE = "larger than max"
+# The status that gRPC, or MLServer's use of it, has no word for; our own pipelines add it.
+_STATUS = re.compile(r"\(status (\d{3})(?:, retry after ([\d.]+) s)?\)$")
+_NEVER_MADE = ("failed to connect", "dns resolution failed", "no address")
+_DISTRUSTED = ("ssl_error", "certificate", "tls handshake")
 _OPTIONS = (
     # Tensors are larger than gRPC's 4 MB.
     ("grpc.max_send_message_length", -1),
@@ -22,86 +31,113 @@ _OPTIONS = (
     # A server that is gone without a word is noticed between calls, too.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 5_000),
+    # When to connect again is decided by our own breaker.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 500),
 )
 
 
-class GrpcTransport:
-    """Calls a child with `ModelInfer`.
+class GrpcEndpoint:
+    """Called with `ModelInfer`.
 
     Args:
-        portal: The loop that the connection lives on.
-        url: Its server: `grpc://HOST:PORT`, or `grpcs://HOST:PORT` with TLS.
+        url: The server: `grpc://HOST:PORT`, or `grpcs://HOST:PORT` with TLS.
         model: Name the child is served under.
         version: Version to ask for.
-        timeout: Seconds one call may take.
+        connect_timeout: Seconds to wait for a connection.
+        tls: How the connection is encrypted, where the URL asks for it.
+        proxy: URL of an HTTP proxy.
+
+    Raises:
+        SettingsError: If a file that `tls` names cannot be used.
     """
 
     def __init__(
         self,
-        portal: Portal,
         *,
         url: str,
         model: str,
         version: str | None = None,
-        timeout: float | None = None,
+        connect_timeout: float | None = None,
+        tls: TlsSettings | None = None,
+        proxy: SecretStr | None = None,
     ) -> None:
-        self._portal = portal
+        self.place = Place(model, url)
         self._model = model
         self._version = version
-        self._place = Place(model, url)
-        self._timeout = timeout
+        scheme, _, self._target = url.partition("://")
+        files = grpc_files(tls or TlsSettings()) if scheme == "grpcs" else None
+        self._credentials = grpc.ssl_channel_credentials(*files) if files else None
+        # Only a proxy that the settings name: not one of the process's environment.
+        options: list[tuple[str, Any]] = [*_OPTIONS, ("grpc.enable_http_proxy", int(bool(proxy)))]
+        if proxy:
+            options.append(("grpc.http_proxy", proxy.get_secret_value()))
+        if connect_timeout:
+            options.append(("grpc.min_reconnect_backoff_ms", int(connect_timeout * 1000)))
+        self._options = options
         self._channel: grpc.aio.Channel | None = None
 
-    async def infer(self, request: Request) -> Response:
-        """See `Transport.infer`."""
-        return await self._portal.arun(self._infer(request, context.current()))
-
-    def infer_blocking(self, request: Request) -> Response:
-        """See `Transport.infer_blocking`."""
-        return self._portal.run(self._infer(request, context.current()))
-
-    async def close(self) -> None:
-        """Closes the connection."""
-        if self._channel is not None:
-            await self._portal.arun(self._channel.close())
-
-    async def _infer(self, request: Request, current: context.RequestContext) -> Response:
-        seconds = seconds_left(self._timeout, current)
+    async def call(
+        self, request: Request, seconds: float | None, headers: Mapping[str, str]
+    ) -> Response:
+        """See `Endpoint.call`."""
         message = request_to_proto(request, self._model, self._version)
+        begin = time.monotonic()
         try:
-            answer = await self._call(message, seconds, tuple(current.headers.items()))
+            if self._channel is None:  # made here, because it belongs to the loop it is made on
+                self._channel = self._connect()
+                self._infer = GRPCInferenceServiceStub(self._channel).ModelInfer
+            answer = await self._infer(message, timeout=seconds, metadata=tuple(headers.items()))
         except grpc.aio.AioRpcError as error:
-            raise self._failure(error, seconds, current) from error
+            spent = seconds is not None and time.monotonic() - begin >= 0.95 * seconds
+            if spent and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise Elapsed from error
+            raise self._failure(error) from error
+        if answer is None:  # what gRPC makes of bytes it cannot read
+            raise self.place.unusable(PayloadError("not a V2 message"))
         try:
             return response_from_proto(answer)
         except PayloadError as error:
-            raise self._place.unusable(error) from error
+            raise self.place.unusable(error) from error
 
-    async def _call(self, message: Any, seconds: float | None, metadata: Any) -> Any:
-        if self._channel is None:  # made here, because it belongs to the loop it is made on
-            self._channel = _connect(self._place.url)
-        stub = GRPCInferenceServiceStub(self._channel)
-        return await stub.ModelInfer(message, timeout=seconds, metadata=metadata)
+    async def close(self) -> None:
+        """Closes the connection."""
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            await channel.close()
 
-    def _failure(
-        self, error: grpc.aio.AioRpcError, seconds: float | None, current: context.RequestContext
-    ) -> TempoError:
+    def _connect(self) -> grpc.aio.Channel:
+        if self._credentials is None:
+            return grpc.aio.insecure_channel(self._target, self._options)
+        return grpc.aio.secure_channel(self._target, self._credentials, self._options)
+
+    def _failure(self, error: grpc.aio.AioRpcError) -> Failure:
         code, said = error.code(), error.details() or ""
-        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-            return self._place.silent(seconds or 0, current)
-        if code is grpc.StatusCode.UNAVAILABLE:
-            return self._place.unreachable(said)
-        if code is grpc.StatusCode.NOT_FOUND:
-            return self._place.not_found(said)
-        if _TOO_LARGE in said:
-            return self._place.refused(code.name, f"{said}; raise its `grpc_max_message_length`")
-        if code is grpc.StatusCode.RESOURCE_EXHAUSTED or NOT_READY in said:
-            return self._place.not_ready(said)
-        return self._place.refused(code.name, said)
+        status = _STATUS.search(said)
+        match code:
+            case grpc.StatusCode.UNAVAILABLE:
+                return self._unreachable(said)
+            case grpc.StatusCode.NOT_FOUND:
+                return self.place.not_found(said)
+            case grpc.StatusCode.DEADLINE_EXCEEDED:
+                return self.place.late(said)
+            case grpc.StatusCode.CANCELLED | grpc.StatusCode.ABORTED:
+                return self.place.unreachable(f"it gave the call up: {said}", Kind.LOST)
+            case _ if _TOO_LARGE in said:
+                return self.place.refused(code.name, f"{said}; raise its `grpc_max_message_length`")
+            case grpc.StatusCode.RESOURCE_EXHAUSTED:
+                return self.place.not_ready(said, Kind.BUSY)
+            case _ if NOT_READY in said:
+                return self.place.not_ready(said, Kind.DOWN)
+            case _ if status:
+                wait = float(status[2]) if status[2] else None
+                return self.place.by_status(int(status[1]), said[: status.start()].rstrip(), wait)
+            case _:
+                return self.place.refused(code.name, said)
 
-
-def _connect(url: str) -> grpc.aio.Channel:
-    scheme, _, target = url.partition("://")
-    if scheme == "grpcs":
-        return grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(), _OPTIONS)
-    return grpc.aio.insecure_channel(target, _OPTIONS)
+    def _unreachable(self, said: str) -> Failure:
+        lower = said.lower()
+        if any(word in lower for word in _DISTRUSTED):
+            return self.place.distrusted(said)
+        never = any(word in lower for word in _NEVER_MADE)
+        return self.place.unreachable(said, Kind.DOWN if never else Kind.LOST)

@@ -1,134 +1,114 @@
-"""A child behind V2 over HTTP."""
+"""A child's server behind V2 over HTTP."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 
 import aiohttp
-import anyio
-import httpx
 import orjson
-from httpx_aiohttp import AiohttpTransport
+from pydantic import SecretStr
+from yarl import URL
 
-from tempo_runtime import context
-from tempo_runtime.children.failures import NOT_READY, Place, seconds_left
-from tempo_runtime.errors import PayloadError, TempoError
-from tempo_runtime.portal import Portal
+from tempo_runtime.children.connections import Connections
+from tempo_runtime.children.failures import Failure, Kind, Place
+from tempo_runtime.errors import PayloadError
+from tempo_runtime.timing import within
 from tempo_runtime.wire import Request, Response, request_to_json, response_from_json
 
-# Idle connections are closed before uvicorn closes them, after 5 s: at exactly 5 s a request can be
-# sent into a connection that is being closed. Zero connections is no limit, to aiohttp.
-_LIMITS = httpx.Limits(max_connections=0, keepalive_expiry=2.5)
 _HEADERS = {"content-type": "application/json", "accept-encoding": "identity"}
 _EXCERPT = 300
 
 
-def connections() -> httpx.AsyncBaseTransport:
-    """The connections that all HTTP children of a pipeline share.
-
-    httpx over aiohttp's, because httpx's own are what such a pipeline waits for
-    (`benchmarks/children.py`); and without httpx's client, whose cookies, redirects and hooks no
-    child needs.
-    """
-    return AiohttpTransport(limits=_LIMITS, trust_env=False)
-
-
-class HttpTransport:
-    """Calls a child with `POST {url}/v2/models/{model}/infer`.
+class HttpEndpoint:
+    """Called with `POST {url}/v2/models/{model}/infer`.
 
     Args:
-        shared: Shared connections; they live on the portal's loop.
-        portal: That loop.
-        url: Base URL of the child's server.
+        connections: Shared connections.
+        url: Base URL of the server.
         model: Name the child is served under.
         version: Version to ask for.
         connect_timeout: Seconds to wait for a connection.
-        timeout: Seconds one call may take.
+        read_timeout: Seconds to wait for the next byte of an answer.
+        proxy: URL of an HTTP proxy.
     """
 
     def __init__(
         self,
-        shared: httpx.AsyncBaseTransport,
-        portal: Portal,
+        connections: Connections,
         *,
         url: str,
         model: str,
-        connect_timeout: float,
         version: str | None = None,
-        timeout: float | None = None,
+        connect_timeout: float | None = None,
+        read_timeout: float | None = None,
+        proxy: SecretStr | None = None,
     ) -> None:
-        self._shared = shared
-        self._portal = portal
         path = f"/v2/models/{model}{f'/versions/{version}' if version else ''}/infer"
-        self._place = Place(model, url + path)
-        self._url = httpx.URL(self._place.url)
-        self._extensions = {"timeout": {"connect": connect_timeout}}
-        self._timeout = timeout
+        self.place = Place(model, url + path)
+        self._connections = connections
+        self._url = URL(self.place.url)
+        self._timeout = aiohttp.ClientTimeout(sock_connect=connect_timeout, sock_read=read_timeout)
+        self._proxy = proxy.get_secret_value() if proxy else None
 
-    async def infer(self, request: Request) -> Response:
-        """See `Transport.infer`."""
-        return await self._portal.arun(self._infer(request, context.current()))
-
-    def infer_blocking(self, request: Request) -> Response:
-        """See `Transport.infer_blocking`."""
-        return self._portal.run(self._infer(request, context.current()))
+    async def call(
+        self, request: Request, seconds: float | None, headers: Mapping[str, str]
+    ) -> Response:
+        """See `Endpoint.call`."""
+        try:
+            return await within(seconds, self._call(request, headers))
+        except aiohttp.ClientError as error:
+            raise self._failure(error) from error
+        except PayloadError as error:
+            raise self.place.unusable(error) from error
 
     async def close(self) -> None:
-        """The connections are shared, and closed by who made them."""
+        """Gives the connections back."""
+        await self._connections.close()
 
-    async def _infer(self, request: Request, current: context.RequestContext) -> Response:
-        # The context is passed by hand: a coroutine that crosses to another loop loses its own.
-        seconds = seconds_left(self._timeout, current)
-        asked = httpx.Request(
-            "POST",
+    async def _call(self, request: Request, headers: Mapping[str, str]) -> Response:
+        async with self._connections.session.post(
             self._url,
-            headers={**_HEADERS, **current.headers},
-            content=request_to_json(request),
-            extensions=self._extensions,
-        )
-        answer = None
-        try:
-            with anyio.move_on_after(seconds):
-                answer = await self._exchange(asked)
-        except httpx.TransportError as error:
-            raise self._place.unreachable(str(error) or type(error).__name__) from error
-        except aiohttp.ClientError as error:  # the few that httpx has no name for
-            raise self._place.unusable(PayloadError(f"not HTTP ({error})")) from error
-        if answer is None:
-            raise self._place.silent(seconds or 0, current)
-        if answer.status_code != 200:
-            raise self._refusal(answer)
-        try:
-            return response_from_json(answer.content)
-        except PayloadError as error:
-            raise self._place.unusable(error) from error
+            data=request_to_json(request),
+            headers={**headers, **_HEADERS},
+            timeout=self._timeout,
+            proxy=self._proxy,
+            allow_redirects=False,
+        ) as answer:
+            content = await answer.read()
+        if answer.status != 200:
+            said = _message(content) or answer.reason or ""
+            wait = _seconds(answer.headers.get("retry-after"))
+            raise self.place.by_status(answer.status, said, wait)
+        return response_from_json(content)
 
-    async def _exchange(self, asked: httpx.Request) -> httpx.Response:
-        answer = await self._shared.handle_async_request(asked)
-        try:
-            await answer.aread()
-        except BaseException:
-            # Given up half-way, by the deadline or by the server: its connection is not used again.
-            with anyio.CancelScope(shield=True):
-                await answer.aclose()
-            raise
-        return answer
-
-    def _refusal(self, answer: httpx.Response) -> TempoError:
-        status, said = answer.status_code, _message(answer)
-        if status == 404:
-            return self._place.not_found(said)
-        if status in (429, 503) or (status == 400 and NOT_READY in said):
-            return self._place.not_ready(f"{said} (status {status})")
-        if status == 504:
-            return self._place.late(said)
-        return self._place.refused(str(status), said)
+    def _failure(self, error: aiohttp.ClientError) -> Failure:
+        said = str(error) or type(error).__name__
+        match error:
+            case aiohttp.ClientSSLError():
+                return self.place.distrusted(said)
+            case aiohttp.SocketTimeoutError():
+                return self.place.silent(f"{self._timeout.sock_read:g} s, its `read_timeout`")
+            case aiohttp.ClientConnectorError() | aiohttp.ConnectionTimeoutError():
+                return self.place.unreachable(said)
+            case aiohttp.ClientConnectionError() | aiohttp.ClientPayloadError():
+                return self.place.unreachable(f"the connection broke: {said}", Kind.LOST)
+            case _:
+                return self.place.unusable(PayloadError(f"not HTTP ({said})"))
 
 
-def _message(answer: httpx.Response) -> str:
+def _message(content: bytes) -> str:
     """What an error body says, in any of the forms V2 servers give it."""
     with suppress(orjson.JSONDecodeError):
-        body = orjson.loads(answer.content)
+        body = orjson.loads(content)
         said = (body.get("error") or body.get("detail")) if isinstance(body, dict) else body
         return f"{said if isinstance(said, str) else body}"[:_EXCERPT]
-    return answer.text.strip()[:_EXCERPT] or answer.reason_phrase
+    return content.decode(errors="replace").strip()[:_EXCERPT]
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    """The header's seconds; a date, which the header may also be, is as good as none."""
+    try:
+        return max(0.0, float(retry_after or ""))
+    except ValueError:
+        return None

@@ -7,15 +7,23 @@ arrays are handed over as they are.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
-from collections.abc import Coroutine
+from concurrent.futures import TimeoutError as NotInTime
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
+from tempo_runtime import context
 from tempo_runtime.binding import decode_arguments, encode_results
+from tempo_runtime.children import sharing
+from tempo_runtime.children.clock import Clock
+from tempo_runtime.children.failures import Place
 from tempo_runtime.details import ModelDetails, ModelFramework
 from tempo_runtime.errors import ChildFailed, ChildUnavailable, SettingsError, TempoError
-from tempo_runtime.portal import Portal
 from tempo_runtime.runner import Runner
+from tempo_runtime.tensor import BYTES, Tensor
+from tempo_runtime.timing import Elapsed, within
 from tempo_runtime.wire import (
     Request,
     Response,
@@ -25,8 +33,10 @@ from tempo_runtime.wire import (
 )
 
 if TYPE_CHECKING:
-    from mlserver import MLModel, ModelSettings
+    from mlserver import ModelSettings
+    from mlserver.types import InferenceRequest
 
+_SETTINGS = "model-settings.json"
 _IMPLEMENTATIONS = {
     ModelFramework.SKLearn: "mlserver_sklearn.SKLearnModel",
     ModelFramework.XGBoost: "mlserver_xgboost.XGBoostModel",
@@ -36,16 +46,8 @@ _IMPLEMENTATIONS = {
     ModelFramework.AlibiExplain: "mlserver_alibi_explain.AlibiExplainRuntime",
     ModelFramework.AlibiDetect: "mlserver_alibi_detect.AlibiDetectRuntime",
 }
-# Their `async def predict` awaits nothing, so it can be run to its end in the calling thread.
-_NEVER_AWAIT = frozenset(
-    _IMPLEMENTATIONS[framework]
-    for framework in (
-        ModelFramework.SKLearn,
-        ModelFramework.XGBoost,
-        ModelFramework.LightGBM,
-        ModelFramework.MLFlow,
-    )
-)
+# What these two require does not go with MLServer 1.7, and they do without it.
+_WITHOUT_REQUIREMENTS = ("mlserver_alibi_explain", "mlserver_alibi_detect")
 
 
 class RuntimeTransport:
@@ -54,76 +56,70 @@ class RuntimeTransport:
     Args:
         details: The child.
         folder: Folder of its artefact.
-        implementation: Its runtime class; None for that of its framework.
-        portal: Loop for a runtime that awaits.
+        implementation: Its runtime class; None for what its settings say, or its framework's.
+        timeout: Seconds one call may take. In a sync pipeline a runtime that never awaits has the
+            pipeline's thread, and is not ended.
+
+    Raises:
+        SettingsError: If nothing says which runtime it is.
+        ChildUnavailable: If it cannot be loaded.
     """
 
     def __init__(
-        self, details: ModelDetails, folder: str, implementation: str | None, portal: Portal
+        self,
+        details: ModelDetails,
+        folder: str,
+        implementation: str | None,
+        timeout: float | None = None,
     ) -> None:
         self._name = details.name
-        self._portal = portal
-        self._settings = _model_settings(details, folder, implementation)
-        self._never_awaits = self._settings.implementation_ in _NEVER_AWAIT
-        self._model = self._load()
+        self._place = Place(details.name, folder)
+        self._timeout = timeout
+        self._shared: sharing.Shared | None = _load(details, folder, implementation)
+        self._runtime = self._shared.runtime
 
     async def infer(self, request: Request) -> Response:
         """See `Transport.infer`."""
-        if self._never_awaits:
-            return await asyncio.to_thread(self.infer_blocking, request)
-        return await self._portal.arun(self._infer(request))
+        clock = Clock(context.current(), self._timeout)
+        try:
+            if self._runtime.never_awaits:
+                return await within(clock.left(), asyncio.to_thread(self.infer_blocking, request))
+            answer = self._runtime.start(self._infer(_payload(request)))
+            return await within(clock.left(), asyncio.wrap_future(answer))
+        except Elapsed:
+            raise clock.ended(self._place) from None
 
     def infer_blocking(self, request: Request) -> Response:
         """See `Transport.infer_blocking`."""
-        response: Response = self._finish(self._infer(request))
-        return response
+        clock = Clock(context.current(), self._timeout)
+        if self._runtime.never_awaits:
+            return self._runtime.run(self._infer(_payload(request)))
+        answer = self._runtime.start(self._infer(_payload(request)))
+        try:
+            return answer.result(clock.left())
+        except NotInTime:
+            answer.cancel()
+            raise clock.ended(self._place) from None
 
     async def close(self) -> None:
-        """Unloads the runtime."""
-        await self._model.unload()
+        """Unloads the runtime, if no other child uses it."""
+        shared, self._shared = self._shared, None
+        if shared is not None:
+            await sharing.release(shared)
 
-    def _load(self) -> MLModel:
+    async def _infer(self, payload: InferenceRequest) -> Response:
         try:
-            model: MLModel = self._settings.implementation(self._settings)
-            self._finish(model.load())
-        except Exception as error:
-            raise ChildUnavailable(
-                f"child {self._name!r} cannot be loaded in this process with "
-                f"{self._settings.implementation_}: {type(error).__name__}: {error}",
-                model=self._name,
-            ) from error
-        return model
-
-    async def _infer(self, request: Request) -> Response:
-        from mlserver.context import model_context
-
-        try:
-            with model_context(self._settings):
-                answer = await self._model.predict(to_mlserver_request(request))
+            answer = await self._runtime.predict(payload)
+            return Response(
+                [from_mlserver(output) for output in answer.outputs],
+                mlserver_parameters(answer.parameters),
+            )
         except TempoError:
             raise
         except Exception as error:
             raise ChildFailed(
-                f"child {self._name!r} in this process raised {type(error).__name__}: {error}",
-                model=self._name,
+                f"child {self._name!r} in this process raised {_reason(error)}", model=self._name
             ) from error
-        return Response(
-            [from_mlserver(output) for output in answer.outputs],
-            mlserver_parameters(answer.parameters),
-        )
-
-    def _finish(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        if not self._never_awaits:
-            return self._portal.run(coroutine)
-        try:
-            coroutine.send(None)
-        except StopIteration as finished:
-            return finished.value
-        coroutine.close()
-        raise ChildFailed(
-            f"child {self._name!r} in this process waits for something; use transport http",
-            model=self._name,
-        )
 
 
 class PipelineTransport:
@@ -131,7 +127,7 @@ class PipelineTransport:
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
-        self._details = runner.pipeline.details
+        self._signature = runner.pipeline.signature
 
     async def infer(self, request: Request) -> Response:
         """See `Transport.infer`."""
@@ -148,13 +144,27 @@ class PipelineTransport:
         await self._runner.close(0)
 
     def _arguments(self, request: Request) -> dict[str, Any]:
-        return decode_arguments(
-            self._runner.pipeline.signature, request.tensors, request.parameters
-        )
+        return decode_arguments(self._signature, request.tensors, request.parameters)
 
     def _response(self, value: Any) -> Response:
-        tensors, content_type = encode_results(self._runner.pipeline.signature, value)
+        tensors, content_type = encode_results(self._signature, value)
         return Response(tensors, {} if content_type is None else {"content_type": content_type})
+
+
+def _load(details: ModelDetails, folder: str, implementation: str | None) -> sharing.Shared:
+    told = f"child {details.name!r} cannot be loaded in this process from {folder}"
+    try:
+        settings = _model_settings(details, folder, implementation)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{told}: its {_SETTINGS} is wrong: {_reason(error)}") from error
+    try:
+        return sharing.acquire(settings, folder)
+    except Exception as error:
+        raise ChildUnavailable(
+            f"{told} with {settings.implementation_}: {_reason(error)}"
+            + _advice(error, settings.implementation_),
+            model=details.name,
+        ) from error
 
 
 def _model_settings(
@@ -162,21 +172,60 @@ def _model_settings(
 ) -> ModelSettings:
     from mlserver.settings import ModelParameters, ModelSettings
 
-    own = os.path.join(folder, "model-settings.json")
+    own = os.path.join(os.path.abspath(folder), _SETTINGS)
+    stated = {}
     if implementation is None and os.path.isfile(own):
-        from mlserver.repository.load import load_model_settings
-
-        return load_model_settings(own)
-    implementation = implementation or _IMPLEMENTATIONS.get(details.platform)
-    if implementation is None:
+        with open(own, "rb") as file:
+            stated = json.load(file)
+        if not isinstance(stated, dict):
+            raise ValueError("not a JSON object")
+    runtime = implementation or stated.get("implementation")
+    runtime = runtime or _IMPLEMENTATIONS.get(details.platform)
+    if runtime is None:
         raise SettingsError(
             f"child {details.name!r} cannot run in this process: nothing is known to serve "
             f"{details.platform.value!r}; set its `implementation` to an MLServer runtime class, or "
             "its `url`"
         )
-    settings = ModelSettings(
-        name=details.name,
-        implementation=implementation,
-        parameters=ModelParameters(uri=os.path.abspath(folder)),
+    # With `_source`, code in the folder is found, as it is when MLServer itself serves it.
+    settings = ModelSettings.model_validate(
+        {"name": details.name, **stated, "implementation": runtime, "_source": own}
     )
+    # MLServer fills what is left out from MLSERVER_MODEL_URI and the like. In a server those are
+    # about its own model, the pipeline.
+    parameters = stated.get("parameters") or {}
+    uri = parameters.get("uri") or "."
+    if not urlsplit(uri).scheme:
+        uri = os.path.normpath(os.path.join(os.path.dirname(own), uri))
+    settings.parameters = ModelParameters.model_construct(**{**parameters, "uri": uri})
     return settings
+
+
+def _payload(request: Request) -> InferenceRequest:
+    tensors = [_text(tensor) if tensor.datatype == BYTES else tensor for tensor in request.tensors]
+    payload = to_mlserver_request(replace(request, tensors=tensors))
+    headers = context.current().headers
+    if headers:
+        payload.parameters.headers = dict(headers)
+    return payload
+
+
+def _text(tensor: Tensor) -> Tensor:
+    """A `BYTES` tensor as MLServer reads it from JSON: its codecs for arrays and frames know no other."""
+    elements = [each.decode() if isinstance(each, bytes) else each for each in tensor.data]
+    return replace(tensor, data=elements)
+
+
+def _reason(error: Exception) -> str:
+    """What happened, without the C++ frames that XGBoost prints."""
+    return f"{type(error).__name__}: {str(error).partition('Stack trace:')[0].strip()}"
+
+
+def _advice(error: Exception, implementation: str) -> str:
+    module = implementation.partition(".")[0]
+    missing = isinstance(error, ModuleNotFoundError) and error.name == module
+    if not missing or not module.startswith("mlserver_"):
+        return ""
+    package = module.replace("_", "-")
+    without = module in _WITHOUT_REQUIREMENTS
+    return f"; pip install {f'--no-deps {package}==1.6.1' if without else package}"

@@ -4,7 +4,8 @@ One codec a kind (`signature.Kind`). Reading is lenient where the wire leaves no
 come as INT64, as JSON, or as text), writing is strict: the same value always gives the same tensor.
 
 The table of codecs is here, and what they do is in modules that import one way: `elements` <-
-`documents` <- `arrays`, `text`. `untyped` chooses a kind where no annotation does.
+`documents` <- `arrays`, `text`. `untyped` chooses a kind where no annotation does, `spelled` is how
+tempo 0.5 writes.
 """
 
 from __future__ import annotations
@@ -13,15 +14,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from tempo_runtime.codec.arrays import (
-    as_array,
+    argument_as_array,
     decode_array,
     decode_number,
     encode_array,
     encode_number,
 )
-from tempo_runtime.codec.documents import decode_json, encode_json, load_json, load_repr, validate
-from tempo_runtime.codec.elements import ELEMENT_TYPE, bytes_tensor
+from tempo_runtime.codec.documents import decode_json, encode_json, load_json, validate
+from tempo_runtime.codec.elements import ELEMENT_TYPE, bytes_tensor, read_texts
+from tempo_runtime.codec.spelled import is_literal, read_spelled
+from tempo_runtime.codec.spelled import spell as spell_literal
 from tempo_runtime.codec.text import (
     decode_blob,
     decode_blobs,
@@ -41,7 +46,17 @@ from tempo_runtime.errors import PayloadError
 from tempo_runtime.signature import Kind, TensorSpec
 from tempo_runtime.tensor import BYTES, Tensor, datatype_of, is_repr
 
-__all__ = ["CODECS", "Codec", "decode", "describe", "encode", "kind_of", "parameter"]
+__all__ = [
+    "CODECS",
+    "Codec",
+    "decode",
+    "describe",
+    "encode",
+    "kind_of",
+    "parameter",
+    "spec_of",
+    "spell",
+]
 
 _NULL = b"null"
 
@@ -84,12 +99,27 @@ def decode(spec: TensorSpec, tensor: Tensor) -> Any:
     """
     if tensor.datatype == BYTES:
         elements = tensor.elements()
-        if is_repr(elements):
-            return _accept(spec, load_repr(tensor, elements))
+        if is_repr(elements) or (not elements and _is_empty_text(spec, tensor)):
+            return _accept(spec, read_spelled(spec, tensor, elements))
         nulls = ([_NULL], [_NULL.decode()], [None])
         if spec.nullable and tensor.content_type == "json" and elements in nulls:
             return None
     return CODECS[spec.kind].decode(spec, tensor)
+
+
+def spell(spec: TensorSpec, value: Any) -> Tensor:
+    """One value as one tensor that a client of tempo 0.5 reads.
+
+    Raises:
+        PayloadError: As `encode`.
+    """
+    if spec.kind is Kind.ANY and isinstance(value, np.generic):
+        value = value.item()
+    tensor = encode(spec, value)
+    kind = kind_of(value) if spec.kind is Kind.ANY else spec.kind
+    if kind is Kind.ARRAY and tensor.datatype != BYTES:
+        return tensor
+    return spell_literal(spec.name, _plain(kind, value, tensor))
 
 
 def parameter(spec: TensorSpec, value: Any) -> Any:
@@ -125,12 +155,32 @@ def describe(spec: TensorSpec) -> tuple[str, list[int], dict[str, Any]]:
     return datatype, shape, parameters
 
 
+def _plain(kind: Kind, value: Any, tensor: Tensor) -> Any:
+    """A value, and the tensor it is written as, in types that a Python literal can say."""
+    if kind is Kind.JSON and is_literal(value):
+        untyped = encode_json(TensorSpec(tensor.name, Kind.JSON), value)
+        if untyped.data == tensor.data:  # JSON has no tuples, and no keys but texts
+            return value
+    if tensor.content_type == "datetime":
+        texts = read_texts(tensor)
+        return texts[0] if kind is Kind.DATETIME else texts
+    held = decode(TensorSpec(tensor.name), tensor)
+    if isinstance(held, np.ndarray):
+        return held.tolist() if kind is Kind.ARRAY else held.item()
+    return held
+
+
+def _is_empty_text(spec: TensorSpec, tensor: Tensor) -> bool:
+    """Whether no elements are how tempo 0.5 spells a text without letters."""
+    return spec.kind is Kind.STRING and not tensor.parameters
+
+
 def _accept(spec: TensorSpec, value: Any) -> Any:
     """A plain Python value, which no tensor gave a type, as the spec's type."""
     if value is None and spec.nullable:
         return None
     if spec.kind is Kind.ARRAY:
-        return as_array(spec, value)
+        return argument_as_array(spec, value)
     if spec.kind is Kind.FRAME:
         return _no_frame(spec)
     return validate(spec, value)

@@ -18,9 +18,11 @@ from tempo_runtime.codec.elements import (
 )
 from tempo_runtime.errors import PayloadError
 from tempo_runtime.signature import Kind, TensorSpec
-from tempo_runtime.tensor import BYTES, Tensor, datatype_of, misfits
+from tempo_runtime.tensor import BYTES, Tensor, datatype_of, misfits, shown
 
 _ELEMENTS: dict[str, Any] = {"U": str, "S": bytes}
+# Bytes that numpy may fill up texts to one length with: a short message must not make a huge array.
+_PADDING = 2**28
 
 
 def encode_array(spec: TensorSpec, value: Any) -> Tensor:
@@ -41,7 +43,7 @@ def encode_array(spec: TensorSpec, value: Any) -> Tensor:
         return bytes_tensor(spec, to_utf8(spec, flat), shape, "np", extra)
     odd = next(element for element in flat if not isinstance(element, str))
     raise PayloadError(
-        f"{spec.name!r} is an object array that holds {odd!r:.80} ({type(odd).__name__}), which no "
+        f"{spec.name!r} is an object array that holds {shown(odd)} ({type(odd).__name__}), which no "
         "tensor can; convert it to numbers or text, or pass a list"
     )
 
@@ -55,8 +57,9 @@ def decode_array(spec: TensorSpec, tensor: Tensor) -> np.ndarray[Any, Any]:
     # Bytes of others are kept as objects: numpy's own drop zeros at the end.
     kind = tensor.parameters.get(ELEMENT_TYPE, "O" if binary else "U")
     array = tensor.shaped(np.array(elements, object))
-    if kind in _ELEMENTS and _holds(array, kind):
-        array = array.astype(kind)
+    # A list of the kinds: what a parameter holds may have no hash.
+    if kind in list(_ELEMENTS) and _holds(array, kind):
+        array = _of_one_length(spec, array, kind)
     return _fit(spec, array)
 
 
@@ -67,6 +70,35 @@ def as_array(spec: TensorSpec, value: Any) -> np.ndarray[Any, Any]:
     except (ValueError, OverflowError) as error:
         raise PayloadError(f"{spec.name!r} is no array: {error}") from error
     return _fit(spec, array)
+
+
+def argument_as_array(spec: TensorSpec, value: Any) -> np.ndarray[Any, Any]:
+    """A plain value, which no tensor gave a type, as an array that a tensor can hold."""
+    texts = [e for e in np.asarray(value, object).ravel().tolist() if isinstance(e, str | bytes)]
+    _refuse_padding(spec, texts, "U")
+    array = as_array(spec, value)
+    encode_array(spec, array)
+    return array
+
+
+def _of_one_length(
+    spec: TensorSpec, array: np.ndarray[Any, Any], kind: Any
+) -> np.ndarray[Any, Any]:
+    """Texts or bytes as numpy has them, each as long as the longest."""
+    if array.dtype.kind == "O":
+        _refuse_padding(spec, array.ravel().tolist(), np.dtype(kind).kind)
+    return array.astype(kind)
+
+
+def _refuse_padding(spec: TensorSpec, texts: list[Any], kind: str) -> None:
+    lengths = [len(text) for text in texts]
+    width = np.dtype(f"{kind}1").itemsize
+    padded = width * len(lengths) * max(lengths, default=0)
+    if padded > _PADDING and padded > 16 * width * sum(lengths):
+        raise PayloadError(
+            f"{spec.name!r} is {len(lengths)} texts of up to {max(lengths)} letters, for which "
+            f"numpy takes {padded / 2**20:.0f} MB; send shorter ones, or annotate it as a list"
+        )
 
 
 def _holds(array: np.ndarray[Any, Any], kind: str) -> bool:
@@ -93,7 +125,11 @@ def _fit(spec: TensorSpec, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
             raise PayloadError(
                 f"{spec.name!r} must be {wanted}, and {array.dtype} was given; convert it first"
             )
-        array = array.astype(wanted)
+        array = (
+            _of_one_length(spec, array, wanted)
+            if wanted.kind in _ELEMENTS
+            else array.astype(wanted)
+        )
     if spec.shape is not None and (
         array.ndim != len(spec.shape)
         or any(want not in (-1, got) for want, got in zip(spec.shape, array.shape))

@@ -1,8 +1,7 @@
-"""JSON and Python literals <-> values, and pydantic's check of a value against its annotation."""
+"""JSON <-> values, and pydantic's check of a value against its annotation."""
 
 from __future__ import annotations
 
-import ast
 import json
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ import numpy as np
 from tempo_runtime.codec.elements import bytes_tensor, only_element, read_texts, to_utf8
 from tempo_runtime.errors import PayloadError
 from tempo_runtime.signature import Kind, TensorSpec
-from tempo_runtime.tensor import BYTES, Tensor
+from tempo_runtime.tensor import BYTES, Tensor, shown
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -58,17 +57,6 @@ def load_json(spec: TensorSpec, element: Any) -> Any:
         raise _invalid(spec, error) from error
 
 
-def load_repr(tensor: Tensor, integers: list[Any]) -> Any:
-    """A value as tempo 0.5 writes it: the bytes of its `repr`, an integer each."""
-    try:
-        return ast.literal_eval(bytes(integers).decode())
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
-        raise PayloadError(
-            f"tensor {tensor.name!r} is BYTES given as integers, but they do not spell a Python "
-            f"literal: {error}"
-        ) from error
-
-
 def validate(spec: TensorSpec, value: Any) -> Any:
     """A Python value as the spec's type, by pydantic's rules."""
     if type(value) is spec.hint and spec.kind is not Kind.JSON:
@@ -88,7 +76,7 @@ def _invalid(spec: TensorSpec, error: Any) -> PayloadError:
     first = faults[0]
     where = ".".join(str(step) for step in (spec.name, *first["loc"]))
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-    return PayloadError(f"{where!r}: {first['msg']}, got {first['input']!r:.80}{more}")
+    return PayloadError(f"{where!r}: {first['msg']}, got {shown(first['input'])}{more}")
 
 
 @lru_cache(maxsize=1024)

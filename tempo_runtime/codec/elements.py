@@ -8,7 +8,7 @@ from typing import Any
 
 from tempo_runtime.errors import PayloadError
 from tempo_runtime.signature import TensorSpec
-from tempo_runtime.tensor import BYTES, Tensor
+from tempo_runtime.tensor import BYTES, Tensor, shown
 
 ELEMENT_TYPE = "dtype"  # tensor parameter: the numpy element type, where V2's BYTES hides it
 
@@ -56,7 +56,7 @@ def read_texts(tensor: Tensor) -> list[str]:
                     'and send content type "base64"'
                 ) from error
         if not isinstance(element, str):
-            raise PayloadError(f"tensor {tensor.name!r} holds {element!r:.80}, which is not text")
+            raise PayloadError(f"tensor {tensor.name!r} holds {shown(element)}, which is not text")
         texts.append(element)
     return texts
 
@@ -66,7 +66,7 @@ def read_blobs(tensor: Tensor) -> list[bytes]:
     blobs = []
     for element in tensor.elements():
         if not isinstance(element, str | bytes):
-            raise PayloadError(f"tensor {tensor.name!r} holds {element!r:.80}, which is not bytes")
+            raise PayloadError(f"tensor {tensor.name!r} holds {shown(element)}, which is not bytes")
         blobs.append(element.encode() if isinstance(element, str) else element)
     if tensor.content_type != "base64":
         return blobs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,8 @@ def kind_in(tensor: Tensor) -> Kind:
     return one if tensor.shape == [1] else many
 
 
-def spec_of(name: str, kind: Kind) -> TensorSpec:
+@lru_cache(1024)
+def spec_of(name: str, kind: Kind = Kind.ANY) -> TensorSpec:
     """The spec of a value of the kind that has no annotation."""
     return TensorSpec(name, kind, _HINTS.get(kind, Any))
 

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tempo_runtime import context, save
-from tempo_runtime.children.child import Child
-from tempo_runtime.children.grpc import GrpcTransport
-from tempo_runtime.details import ModelDetails, ModelFramework
+from tempo_runtime import ModelFramework, context, save
 from tempo_runtime.errors import (
     ChildFailed,
     ChildNotFound,
     ChildUnavailable,
     DeadlineExceeded,
+    TempoError,
 )
-from tempo_runtime.portal import background
-from tempo_runtime.testing import Server, free_ports, serve
+from tempo_runtime.testing import Fail, FakeModel, Hang, Raw, Server, free_ports, serve
 from tests import pipelines
+from tests.children.connect import Connect, connect
+
+__all__ = ["connect"]
+OURS = ModelFramework.Custom
 
 
 @pytest.fixture(scope="module")
@@ -32,49 +34,86 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture
-def child(server: Server) -> Iterator[Callable[..., Child]]:
-    transports = []
-
-    def made(model: str, url: str = f"grpc://{server.grpc}", timeout: float | None = None) -> Child:
-        transports.append(GrpcTransport(background(), url=url, model=model, timeout=timeout))
-        return Child(ModelDetails(model, ModelFramework.Custom), transports[-1])
-
-    yield made
-    for transport in transports:
-        background().run(transport.close())
+def fake() -> Iterator[FakeModel]:
+    with FakeModel("iris", np.array([3, 4]), grpc=True) as fake:
+        yield fake
 
 
-def test_a_model_its_server_does_not_have_is_not_found(child: Callable[..., Child]) -> None:
+def test_a_model_its_server_does_not_have_is_not_found(server: Server, connect: Connect) -> None:
     with pytest.raises(ChildNotFound, match="child 'absent' is not at grpc://"):
-        child("absent")(1)
+        connect(f"grpc://{server.grpc}", "absent", OURS)(1)
 
 
-def test_a_server_nobody_runs_is_unavailable_with_its_url(child: Callable[..., Child]) -> None:
+def test_a_server_nobody_runs_is_unavailable_with_its_url(connect: Connect) -> None:
     [port] = free_ports(1)
     with pytest.raises(ChildUnavailable, match=f"cannot be reached at grpc://127.0.0.1:{port}"):
-        child("echo", f"grpc://127.0.0.1:{port}")(1)
+        connect(f"grpc://127.0.0.1:{port}")(1)
 
 
-def test_a_child_that_fails_is_told_with_its_words(child: Callable[..., Child]) -> None:
-    with pytest.raises(ChildFailed, match=r"answered INTERNAL: .*ValueError: this is wrong"):
-        child("broken")("value")
+def test_a_host_that_does_not_exist_is_unavailable(connect: Connect) -> None:
+    with pytest.raises(ChildUnavailable, match=r"nowhere\.invalid"):
+        connect("grpc://nowhere.invalid:80")(np.ones(1))
+
+
+def test_a_child_that_fails_is_told_with_its_words_and_its_status(
+    server: Server, connect: Connect
+) -> None:
+    with pytest.raises(ChildFailed, match=r"answered 500: .*ValueError: this is wrong"):
+        connect(f"grpc://{server.grpc}", "broken", OURS)("value")
 
 
 def test_a_child_that_hangs_ends_with_the_requests_deadline(
-    child: Callable[..., Child], tmp_path: Path
+    server: Server, connect: Connect, tmp_path: Path
 ) -> None:
     gate = tmp_path / "gate"
+    child = connect(f"grpc://{server.grpc}", "waiter", OURS)
     told = "had not answered when the time was up"
     with context.serving(0.2, {}), pytest.raises(DeadlineExceeded, match=told):
-        child("waiter")(str(gate))
+        child(str(gate))
     gate.touch()
 
 
-def test_a_child_may_be_given_less_time_than_the_request(
-    child: Callable[..., Child], tmp_path: Path
-) -> None:
-    gate = tmp_path / "gate"
+def test_a_child_may_be_given_less_time_than_the_request(fake: FakeModel, connect: Connect) -> None:
+    fake.script(Hang())
     told = r"no answer within 0\.2 s, the child's `timeout`"
     with context.serving(20, {}), pytest.raises(ChildUnavailable, match=told):
-        child("waiter", timeout=0.2)(str(gate))
-    gate.touch()
+        connect(fake.grpc_url, timeout=0.2)(np.ones(1))
+
+
+def test_headers_and_id_go_along(fake: FakeModel, connect: Connect) -> None:
+    with context.serving(None, {"traceparent": "00-1", "host": "a"}, id="abc"):
+        connect(fake.grpc_url, headers={"Authorization": "Bearer s3cret"})(np.ones(1))
+    [call] = fake.calls
+    assert (call.headers["traceparent"], call.id) == ("00-1", "abc")
+    assert call.headers["authorization"] == "Bearer s3cret"
+
+
+CODES: list[tuple[str, str, type[TempoError], str]] = [
+    ("NOT_FOUND", "Model iris not found", ChildNotFound, "Model iris not found"),
+    ("RESOURCE_EXHAUSTED", "too many", ChildUnavailable, "too many"),
+    ("UNAVAILABLE", "draining", ChildUnavailable, "draining"),
+    ("INVALID_ARGUMENT", "Model iris is not ready yet.", ChildUnavailable, "not ready"),
+    ("INVALID_ARGUMENT", "bad rows", ChildFailed, "answered INVALID_ARGUMENT: bad rows"),
+    ("DEADLINE_EXCEEDED", "its own", DeadlineExceeded, "ran out of time: its own"),
+    ("UNKNOWN", "its child is gone (status 503)", ChildUnavailable, "is gone"),
+    ("UNKNOWN", "full (status 503, retry after 1 s)", ChildUnavailable, "full"),
+    ("UNKNOWN", "late (status 504)", DeadlineExceeded, "late"),
+]
+
+
+@pytest.mark.parametrize(("code", "said", "kind", "told"), CODES)
+def test_an_error_becomes_ours_and_names_the_child(
+    code: str, said: str, kind: type[TempoError], told: str, fake: FakeModel, connect: Connect
+) -> None:
+    fake.answer = Fail(500, said, code=code)
+    with pytest.raises(kind) as caught:
+        connect(fake.grpc_url, retries=0)(np.ones(1))
+    assert type(caught.value) is kind
+    assert told in str(caught.value)
+    assert "child 'iris'" in str(caught.value)
+
+
+def test_an_answer_that_is_no_message_is_told(fake: FakeModel, connect: Connect) -> None:
+    fake.answer = Raw(b"\xff\xff\xff")
+    with pytest.raises(ChildFailed, match="child 'iris'"):
+        connect(fake.grpc_url)(np.ones(1))

@@ -1,0 +1,73 @@
+"""HTTP connections, which the children of all pipelines in a server share.
+
+aiohttp, not httpx: its connections take half the time of httpx's (`benchmarks/children.py`), and its
+errors tell a connection that broke from one that was never made, which decides about a retry.
+"""
+
+from __future__ import annotations
+
+from threading import Lock
+
+import aiohttp
+
+from tempo_runtime.children.tls import ssl_context
+from tempo_runtime.portal import Portal
+from tempo_runtime.settings import TlsSettings
+
+# Idle connections are closed before uvicorn closes them, after 5 s: at exactly 5 s a request can be
+# sent into a connection that is being closed.
+_KEEPALIVE = 2.5
+
+_lock = Lock()  # pipelines are loaded in threads of their own
+_shared: dict[tuple[Portal, TlsSettings], Connections] = {}
+
+
+class Connections:
+    """A pool of connections on one loop.
+
+    Args:
+        portal: That loop.
+        tls: How they are encrypted, where a URL asks for it.
+    """
+
+    def __init__(self, portal: Portal, tls: TlsSettings) -> None:
+        self._key = portal, tls
+        self._ssl = True if tls == TlsSettings() else ssl_context(tls)
+        self._users = 0
+        self._session: aiohttp.ClientSession | None = None
+
+    @classmethod
+    def of(cls, portal: Portal, tls: TlsSettings) -> Connections:
+        """The pool of that loop and that encryption; each caller closes it once.
+
+        Raises:
+            SettingsError: If a file that `tls` names cannot be used.
+        """
+        with _lock:
+            found = _shared.get((portal, tls))
+            if found is None:
+                found = _shared[portal, tls] = cls(portal, tls)
+            found._users += 1
+            return found
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """The pool itself, to be used on its loop: it is made there, when it is first used."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=0, keepalive_timeout=_KEEPALIVE, ssl=self._ssl
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+        return self._session
+
+    async def close(self) -> None:
+        """Gives it back; the last to do so closes it. Called on its loop."""
+        with _lock:
+            self._users -= 1
+            if self._users:
+                return
+            _shared.pop(self._key, None)
+        if self._session is not None:
+            await self._session.close()
