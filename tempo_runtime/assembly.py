@@ -171,7 +171,7 @@ class Connector:
 
         return [
             HttpEndpoint(
-                Connections.of(self._portal, settings.tls or TlsSettings()),
+                Connections.of(self._portal.loop, settings.tls or TlsSettings()),
                 url=url,
                 model=name,
                 version=settings.version,

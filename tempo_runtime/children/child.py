@@ -11,10 +11,13 @@ import numpy as np
 from tempo_runtime import context
 from tempo_runtime.binding import decode_results, encode_arguments
 from tempo_runtime.children.base import Transport
+from tempo_runtime.codec import kind_of
 from tempo_runtime.details import ModelDetails
 from tempo_runtime.errors import ChildFailed, PayloadError
+from tempo_runtime.frames import FRAME
 from tempo_runtime.metrics import ChildMetrics
 from tempo_runtime.portal import Portal
+from tempo_runtime.signature import Kind
 from tempo_runtime.wire import Request, Response
 
 _MLSERVERS = "np"  # content type of an array that MLServer's codec wrote
@@ -101,7 +104,10 @@ class Child:
         current = context.current()
         current.remaining()
         tensors = encode_arguments(self.details.signature, args, kwargs)
-        return Request(tensors, self._outputs, id=current.id, memo=current.memo)
+        # Without it, MLServer's runtimes would not know that the columns are one DataFrame.
+        frame = len(args) + len(kwargs) == 1 and kind_of(*args, *kwargs.values()) is Kind.FRAME
+        parameters = {"content_type": FRAME} if frame else {}
+        return Request(tensors, self._outputs, parameters, current.id, current.memo)
 
     async def _answer(self, request: Request) -> Any:
         with self._metrics.call():

@@ -6,12 +6,12 @@ errors tell a connection that broke from one that was never made, which decides 
 
 from __future__ import annotations
 
+import asyncio
 from threading import Lock
 
 import aiohttp
 
 from tempo_runtime.children.tls import ssl_context
-from tempo_runtime.portal import Portal
 from tempo_runtime.settings import TlsSettings
 
 # Idle connections are closed before uvicorn closes them, after 5 s: at exactly 5 s a request can be
@@ -19,34 +19,34 @@ from tempo_runtime.settings import TlsSettings
 _KEEPALIVE = 2.5
 
 _lock = Lock()  # pipelines are loaded in threads of their own
-_shared: dict[tuple[Portal, TlsSettings], Connections] = {}
+_shared: dict[tuple[asyncio.AbstractEventLoop, TlsSettings], Connections] = {}
 
 
 class Connections:
     """A pool of connections on one loop.
 
     Args:
-        portal: That loop.
+        loop: That loop.
         tls: How they are encrypted, where a URL asks for it.
     """
 
-    def __init__(self, portal: Portal, tls: TlsSettings) -> None:
-        self._key = portal, tls
+    def __init__(self, loop: asyncio.AbstractEventLoop, tls: TlsSettings) -> None:
+        self._key = loop, tls
         self._ssl = True if tls == TlsSettings() else ssl_context(tls)
         self._users = 0
         self._session: aiohttp.ClientSession | None = None
 
     @classmethod
-    def of(cls, portal: Portal, tls: TlsSettings) -> Connections:
+    def of(cls, loop: asyncio.AbstractEventLoop, tls: TlsSettings) -> Connections:
         """The pool of that loop and that encryption; each caller closes it once.
 
         Raises:
             SettingsError: If a file that `tls` names cannot be used.
         """
         with _lock:
-            found = _shared.get((portal, tls))
+            found = _shared.get((loop, tls))
             if found is None:
-                found = _shared[portal, tls] = cls(portal, tls)
+                found = _shared[loop, tls] = cls(loop, tls)
             found._users += 1
             return found
 

@@ -66,6 +66,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "parameters": {"uri": "m.joblib"},
     }
     (iris / "model-settings.json").write_text(json.dumps({"name": "iris", **settings}))
+    named = root / "named-iris"
+    named.mkdir()
+    features, labels = load_iris(return_X_y=True, as_frame=True)
+    joblib.dump(LogisticRegression(max_iter=500).fit(features, labels), named / "m.joblib")
+    (named / "model-settings.json").write_text(json.dumps({"name": "named-iris", **settings}))
     return root
 
 
@@ -104,6 +109,7 @@ def made(folder: Path, awaited: bool) -> Any:
         bill=pipelines.bill,
         frames=pipelines.frames,
         iris=Model("iris", ModelFramework.SKLearn, str(folder / "iris")),
+        named=Model("named-iris", ModelFramework.SKLearn, str(folder / "named-iris")),
     )
 
     @pipeline("sync", models=models)
@@ -151,6 +157,11 @@ def test_a_data_frame_travels(connect: Callable[..., Children]) -> None:
 def test_a_scikit_learn_model_gives_labels_of_rank_one(connect: Callable[..., Children]) -> None:
     found = connect().iris(ROWS)
     assert (found.dtype, found.shape) == (np.int64, (len(ROWS),))
+
+
+def test_a_scikit_learn_model_takes_a_data_frame(connect: Callable[..., Children]) -> None:
+    frame, _ = load_iris(return_X_y=True, as_frame=True)
+    assert connect().named(frame[::25]).tolist() == [0, 0, 1, 1, 2, 2]
 
 
 def test_an_output_can_be_chosen(connect: Callable[..., Children]) -> None:

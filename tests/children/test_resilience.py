@@ -235,3 +235,9 @@ def test_urls_of_two_transports_are_refused(connect: Connect) -> None:
 
 def _place(url: str) -> str:
     return url if url.startswith("grpc") else f"{url}/v2/models/iris/infer"
+
+
+def test_children_of_several_pipelines_share_connections(fake: FakeModel, connect: Connect) -> None:
+    for _ in range(3):
+        connect(fake.url)(X)
+    assert len({call.connection for call in fake.calls}) == 1
