@@ -92,7 +92,7 @@ def _column(tensor: Tensor) -> Any:
             return pandas.to_datetime(values, format="ISO8601")
         if tensor.content_type == "pd_json":
             values = [json.loads(element) for element in values]
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PayloadError(
             f"column {tensor.name!r} is not what its content type {tensor.content_type} says: {error}"
         ) from error

@@ -42,10 +42,17 @@ class Request:
 
 @dataclass
 class Response:
-    """A V2 inference response."""
+    """A V2 inference response.
+
+    Attributes:
+        tensors: Its outputs.
+        parameters: Its own parameters.
+        url: Where it came from; None in this process.
+    """
 
     tensors: list[Tensor]
     parameters: dict[str, Any] = field(default_factory=dict)
+    url: str | None = None
 
     @property
     def content_type(self) -> str | None:

@@ -119,9 +119,12 @@ class Child:
                 self.details.signature, response.tensors, response.content_type, self._outputs
             )
         except PayloadError as error:
+            name, url = self.details.name, response.url
+            place = f" at {url}" if url else ""
             raise ChildFailed(
-                f"child {self.details.name!r} gave an answer that cannot be used: {error}",
-                model=self.details.name,
+                f"child {name!r}{place} gave an answer that cannot be used: {error}",
+                model=name,
+                url=url,
             ) from error
         squeeze = self._squeeze
         if squeeze is None:  # other servers than MLServer mean what they say

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from threading import Lock
+from typing import Any
 
 import aiohttp
 
@@ -34,7 +35,8 @@ class Connections:
         self._key = loop, tls
         self._ssl = True if tls == TlsSettings() else ssl_context(tls)
         self._users = 0
-        self._session: aiohttp.ClientSession | None = None
+        self._kept: aiohttp.ClientSession | None = None
+        self._new: aiohttp.ClientSession | None = None
 
     @classmethod
     def of(cls, loop: asyncio.AbstractEventLoop, tls: TlsSettings) -> Connections:
@@ -50,17 +52,21 @@ class Connections:
             found._users += 1
             return found
 
+    # Sessions belong to the loop they are made on, so they are made when they are first used.
+
     @property
-    def session(self) -> aiohttp.ClientSession:
-        """The pool itself, to be used on its loop: it is made there, when it is first used."""
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=0, keepalive_timeout=_KEEPALIVE, ssl=self._ssl
-                ),
-                cookie_jar=aiohttp.DummyCookieJar(),
-            )
-        return self._session
+    def kept(self) -> aiohttp.ClientSession:
+        """Connections that are kept between calls."""
+        if self._kept is None:
+            self._kept = self._session(keepalive_timeout=_KEEPALIVE)
+        return self._kept
+
+    @property
+    def new(self) -> aiohttp.ClientSession:
+        """A connection for each call: after one that was kept broke, others may be broken, too."""
+        if self._new is None:
+            self._new = self._session(force_close=True)
+        return self._new
 
     async def close(self) -> None:
         """Gives it back; the last to do so closes it. Called on its loop."""
@@ -69,5 +75,9 @@ class Connections:
             if self._users:
                 return
             _shared.pop(self._key, None)
-        if self._session is not None:
-            await self._session.close()
+        for session in filter(None, (self._kept, self._new)):
+            await session.close()
+
+    def _session(self, **options: Any) -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(limit=0, ssl=self._ssl, **options)
+        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())

@@ -78,9 +78,9 @@ class GrpcEndpoint:
         self._channel: grpc.aio.Channel | None = None
 
     async def call(
-        self, request: Request, seconds: float | None, headers: Mapping[str, str]
+        self, request: Request, seconds: float | None, headers: Mapping[str, str], *, fresh: bool
     ) -> Response:
-        """See `Endpoint.call`."""
+        """See `Endpoint.call`; gRPC looks after its one connection by itself."""
         message = request_to_proto(request, self._model, self._version)
         begin = time.monotonic()
         try:

@@ -52,11 +52,11 @@ class HttpEndpoint:
         self._proxy = proxy.get_secret_value() if proxy else None
 
     async def call(
-        self, request: Request, seconds: float | None, headers: Mapping[str, str]
+        self, request: Request, seconds: float | None, headers: Mapping[str, str], *, fresh: bool
     ) -> Response:
         """See `Endpoint.call`."""
         try:
-            return await within(seconds, self._call(request, headers))
+            return await within(seconds, self._call(request, headers, fresh))
         except aiohttp.ClientError as error:
             raise self._failure(error) from error
         except PayloadError as error:
@@ -66,8 +66,9 @@ class HttpEndpoint:
         """Gives the connections back."""
         await self._connections.close()
 
-    async def _call(self, request: Request, headers: Mapping[str, str]) -> Response:
-        async with self._connections.session.post(
+    async def _call(self, request: Request, headers: Mapping[str, str], fresh: bool) -> Response:
+        session = self._connections.new if fresh else self._connections.kept
+        async with session.post(
             self._url,
             data=request_to_json(request),
             headers={**headers, **_HEADERS},

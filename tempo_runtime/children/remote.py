@@ -113,7 +113,8 @@ class RemoteTransport:
             if self._limits.passes_on:
                 asked = replace(request, parameters=current.passed_on(request.parameters, left))
             try:
-                response = await server.endpoint.call(asked, left, headers)
+                fresh = repeated[Kind.LOST] > 0
+                response = await server.endpoint.call(asked, left, headers, fresh=fresh)
             except Failure as failure:
                 self._servers.failed(server, failure)
                 pause = self._pause(server, failure, repeated, clock)
@@ -132,6 +133,7 @@ class RemoteTransport:
                 raise
             else:
                 self._servers.answered(server)
+                response.url = server.endpoint.place.url
                 return response
             self._metrics.retried()
             if pause:

@@ -40,7 +40,9 @@ def pause_before_retry(
     Only what a retry can help is tried again, and none that would begin after the deadline. Where
     nothing took the request, time alone is the limit; where the child may have worked on it, the
     number of retries is, so that a request that kills its child kills few. A pause doubles each time, and
-    is shortened at random by up to a half, so that callers who failed together come back apart.
+    is shortened at random by up to a half, so that callers who failed together come back apart. There is
+    always one: a connection made at once to a server that is just ending breaks as well, and one restart
+    would cost two retries.
 
     Args:
         policy: What the settings allow.
@@ -58,8 +60,6 @@ def pause_before_retry(
     if kind is not Kind.DOWN and repeated >= policy.retries:
         return None
     pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(repeated, 16)) * (1 - jitter() / 2)
-    if kind is Kind.LOST and repeated == 0:
-        pause = 0.0  # most likely a connection that was idle for too long: the next one is new
     pause = max(pause, retry_after or 0.0)
     return None if left is not None and pause >= left else pause
 

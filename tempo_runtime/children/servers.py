@@ -21,9 +21,15 @@ class Endpoint(Protocol):
     place: Place
 
     async def call(
-        self, request: Request, seconds: float | None, headers: Mapping[str, str]
+        self, request: Request, seconds: float | None, headers: Mapping[str, str], *, fresh: bool
     ) -> Response:
         """Calls it once.
+
+        Args:
+            request: What to ask.
+            seconds: Time there is; None for no end.
+            headers: Headers to send.
+            fresh: Whether to make a connection for it: one that was kept has just broken.
 
         Raises:
             Failure: If it gives no usable answer.

@@ -23,7 +23,13 @@ from tempo_runtime.codec.arrays import (
     encode_array,
     encode_number,
 )
-from tempo_runtime.codec.documents import decode_json, encode_json, load_json, validate
+from tempo_runtime.codec.documents import (
+    decode_json,
+    encode_json,
+    load_json,
+    refuse_deep,
+    validate,
+)
 from tempo_runtime.codec.elements import ELEMENT_TYPE, bytes_tensor, read_texts
 from tempo_runtime.codec.spelled import is_literal, read_spelled
 from tempo_runtime.codec.spelled import spell as spell_literal
@@ -179,6 +185,7 @@ def _accept(spec: TensorSpec, value: Any) -> Any:
     """A plain Python value, which no tensor gave a type, as the spec's type."""
     if value is None and spec.nullable:
         return None
+    refuse_deep(spec, value)
     if spec.kind is Kind.ARRAY:
         return argument_as_array(spec, value)
     if spec.kind is Kind.FRAME:

@@ -16,6 +16,8 @@ from tempo_runtime.tensor import BYTES, Tensor, shown
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
+_DEEPEST = 100  # levels; pydantic's reader of JSON goes down 200, its writer 250
+
 
 def encode_json(spec: TensorSpec, value: Any) -> Tensor:
     """A value as one element of JSON."""
@@ -48,6 +50,7 @@ def decode_json(spec: TensorSpec, tensor: Tensor) -> Any:
 def load_json(spec: TensorSpec, element: Any) -> Any:
     """The value a JSON text says, as the spec's type."""
     if not isinstance(element, str | bytes):
+        refuse_deep(spec, element)
         return validate(spec, element)
     from pydantic import ValidationError
 
@@ -55,6 +58,18 @@ def load_json(spec: TensorSpec, element: Any) -> Any:
         return _adapter(spec.hint).validate_json(element)
     except ValidationError as error:
         raise _invalid(spec, error) from error
+
+
+def refuse_deep(spec: TensorSpec, value: Any, levels: int = _DEEPEST) -> None:
+    """Refuses a plain value that is nested deeper than it could be written again."""
+    parts = list(value.values()) if isinstance(value, dict) else value
+    if not isinstance(parts, list | tuple):
+        return
+    if not levels:
+        raise PayloadError(f"{spec.name!r} is nested over {_DEEPEST} deep")
+    for part in parts:
+        if isinstance(part, list | dict | tuple):
+            refuse_deep(spec, part, levels - 1)
 
 
 def validate(spec: TensorSpec, value: Any) -> Any:
