@@ -6,6 +6,8 @@
 
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Without bytecode files each of the many processes compiles all it imports again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo serve test check format clean
 

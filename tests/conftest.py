@@ -16,7 +16,7 @@ with warnings.catch_warnings():  # of what MLServer imports, about itself
     import mlserver  # noqa: F401
 
 from tempo_runtime.testing import Server, serve
-from tests.income import CENSUS, EXAMPLE, Income, repository
+from tests.income import CENSUS, EXAMPLE, ROWS, UNTRACED, Income, repository
 
 _TRAIN = """
 import sys
@@ -26,7 +26,7 @@ sys.path.insert(0, {example!r})
 from train import make_artefacts
 from src.constants import ARTIFACTS_FOLDER
 data = make_artefacts()
-np.save(ARTIFACTS_FOLDER + "/rows.npy", data.X_test[:20])
+np.save(ARTIFACTS_FOLDER + "/rows.npy", data.X_test[{rows}])
 """
 
 
@@ -34,11 +34,11 @@ np.save(ARTIFACTS_FOLDER + "/rows.npy", data.X_test[:20])
 def income(tmp_path_factory: pytest.TempPathFactory) -> Income:
     """The income example, trained and saved as its `make demo` does it."""
     folder = tmp_path_factory.mktemp("income")
-    environment = {**os.environ, "INCOME_ARTIFACTS": str(folder)}
+    environment = {**os.environ, **UNTRACED, "INCOME_ARTIFACTS": str(folder)}
     if CENSUS.is_file():
         environment["TEMPO_ADULT_DATA"] = str(CENSUS)
     done = subprocess.run(
-        [sys.executable, "-c", _TRAIN.format(example=str(EXAMPLE))],
+        [sys.executable, "-c", _TRAIN.format(example=str(EXAMPLE), rows=ROWS)],
         env=environment,
         cwd=folder,
         capture_output=True,
@@ -55,5 +55,25 @@ def income(tmp_path_factory: pytest.TempPathFactory) -> Income:
 @pytest.fixture(scope="session")
 def income_server(income: Income, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Both models in one server, the explainer calling its sibling over HTTP."""
-    with serve(repository(tmp_path_factory.mktemp("models"), income)) as server:
+    models = repository(tmp_path_factory.mktemp("models"), income)
+    with serve(models, env=UNTRACED) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def income_workers(income: Income, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The same in two parallel workers."""
+    models = repository(tmp_path_factory.mktemp("models"), income)
+    with serve(models, settings={"parallel_workers": 2}, env=UNTRACED) as server:
+        yield server
+
+
+@pytest.fixture(
+    scope="session",
+    params=["income_server", "income_workers"],
+    ids=["in one process", "in two workers"],
+)
+def each_income_server(request: pytest.FixtureRequest) -> Server:
+    """Each of the two."""
+    server: Server = request.getfixturevalue(request.param)
+    return server

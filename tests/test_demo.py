@@ -12,34 +12,52 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import psutil
 import pytest
 
-from tests.income import EXAMPLE
+from tests.income import EXAMPLE, UNTRACED
 
 MARK = "TEMPO_DEMO_TEST"
+# The demo but for the training, which takes most of its time: it serves what is there.
+WITHOUT_TRAINING = f"""
+import runpy, sys
+sys.path.insert(0, {str(EXAMPLE)!r})
+import train
+from src.data import AdultData
+train.make_artefacts = AdultData
+runpy.run_path({str(EXAMPLE / "demo.py")!r}, run_name="__main__")
+"""
 
 
 class Demo:
-    """The demo, running."""
+    """The demo, running; or `code` in its place."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    def __init__(self, folder: Path, *arguments: str, code: str | None = None) -> None:
         self.mark = uuid.uuid4().hex
         self.output = folder / "output"
         environment = {
             **os.environ,
+            **UNTRACED,
             "COLUMNS": "100",
             "PYTHONUNBUFFERED": "1",
             MARK: self.mark,
         }
+        script = [str(EXAMPLE / "demo.py")] if code is None else ["-c", code]
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, str(EXAMPLE / "demo.py"), *arguments],
+                [sys.executable, *script, *arguments],
                 env=environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
+
+    def __enter__(self) -> Demo:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self.left():
+            process.kill()
+        self.process.wait()
 
     def printed(self) -> str:
         return self.output.read_text()
@@ -61,66 +79,74 @@ class Demo:
         return [process for process in found if process.status() != psutil.STATUS_ZOMBIE]
 
 
-@pytest.fixture
-def demo(tmp_path: Path) -> Iterator[Demo]:
-    running = Demo(tmp_path, "--keep")
-    yield running
-    for process in running.left():
-        process.kill()
-    running.process.wait()
+@pytest.fixture(autouse=True)
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C reaches what a test starts, also where the tests themselves are to ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(scope="module")
+def from_scratch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    """The whole demo, at its end; what it trained is there for the others."""
+    with Demo(tmp_path_factory.mktemp("demo")) as demo:
+        demo.process.wait()
+        yield demo
 
 
 def test_it_prints_the_person_the_prediction_and_three_anchors_and_leaves_nothing(
-    tmp_path: Path,
+    from_scratch: Demo,
 ) -> None:
-    demo = Demo(tmp_path)
-    assert demo.process.wait() == 0, demo.printed()
-    printed = demo.printed()
+    printed = from_scratch.printed()
+    assert from_scratch.process.returncode == 0, printed
     for words in ("A person of the census", "Marital Status Separated", "The forest predicts"):
         assert words in printed
     for threshold in ("0.90", "0.95", "0.99"):
         assert f"│  {threshold} │" in printed
     assert "nothing is left running" in printed
-    assert demo.left() == []
+    assert from_scratch.left() == []
 
 
-@pytest.mark.parametrize(
-    ("moment", "sent"),
-    [
-        ("Read the census", signal.SIGINT),
-        ("Ctrl-C stops the server", signal.SIGINT),
-        ("Ctrl-C stops the server", signal.SIGTERM),
-    ],
-)
-def test_it_leaves_nothing_when_it_is_stopped(
-    moment: str, sent: signal.Signals, demo: Demo
+def test_stopped_while_it_trains_it_leaves_nothing(tmp_path: Path) -> None:
+    with Demo(tmp_path) as demo:
+        demo.wait_for("Read the census")
+        stop(demo, signal.SIGINT)
+
+
+def test_terminated_while_its_server_is_up_it_leaves_nothing(
+    from_scratch: Demo, tmp_path: Path
 ) -> None:
-    demo.wait_for(moment)
+    with Demo(tmp_path, "--keep", code=WITHOUT_TRAINING) as demo:
+        demo.wait_for("Ctrl-C stops the server")
+        stop(demo, signal.SIGTERM)
+
+
+def test_where_its_ports_are_taken_its_curl_line_names_others_and_works_until_ctrl_c(
+    from_scratch: Demo, tmp_path: Path
+) -> None:
+    with Demo(tmp_path, "--keep", code=WITHOUT_TRAINING) as demo:
+        with socket.create_server(("127.0.0.1", 8080)):
+            demo.wait_for("Ctrl-C stops the server")
+        line = next(line for line in demo.printed().splitlines() if line.startswith("curl "))
+        assert ":8080" not in line
+        answer = subprocess.run(line, shell=True, capture_output=True, text=True, check=True)
+        assert '"anchor' in answer.stdout.replace("\\", "")
+        stop(demo, signal.SIGINT)
+
+
+def stop(demo: Demo, sent: signal.Signals) -> None:
     demo.process.send_signal(sent)
     assert demo.process.wait() != 0
     assert demo.left() == []
     assert "Traceback" not in demo.printed()
 
 
-def test_it_finds_other_ports_where_its_own_are_taken_and_its_curl_line_works(
-    tmp_path: Path,
-) -> None:
-    with socket.create_server(("127.0.0.1", 8080)):
-        demo = Demo(tmp_path, "--keep")
-        demo.wait_for("Ctrl-C stops the server")
-    try:
-        line = next(line for line in demo.printed().splitlines() if line.startswith("curl "))
-        assert ":8080" not in line
-        answer = subprocess.run(line, shell=True, capture_output=True, text=True, check=True)
-        assert '"anchor' in answer.stdout.replace("\\", "")
-    finally:
-        demo.process.send_signal(signal.SIGINT)
-        demo.process.wait()
-    assert demo.left() == []
-
-
 def test_a_server_that_does_not_come_up_is_told_with_its_log(tmp_path: Path) -> None:
-    script = f"""
+    (tmp_path / "model-settings.json").write_text(
+        '{"name": "m", "implementation": "no.such.Class"}'
+    )
+    code = f"""
 import sys
 sys.path.insert(0, {str(EXAMPLE)!r})
 import demo, httpx
@@ -128,14 +154,8 @@ demo.MODELS = {str(tmp_path)!r}
 with demo.server() as (process, log), httpx.Client() as client:
     demo.wait_ready(process, log, client)
 """
-    (tmp_path / "model-settings.json").write_text(
-        '{"name": "m", "implementation": "no.such.Class"}'
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False
-    )
-    assert done.returncode != 0
-    assert "The server did not come up" in done.stderr
-    assert "no" in done.stderr
-    with pytest.raises(httpx.TransportError):
-        httpx.get("http://127.0.0.1:8080/v2", timeout=1)
+    with Demo(tmp_path, code=code) as demo:
+        assert demo.process.wait() != 0
+        assert "The server did not come up" in demo.printed()
+        assert "No module named 'no'" in demo.printed()
+        assert demo.left() == []

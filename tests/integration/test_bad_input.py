@@ -11,17 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tempo_runtime import save
 from tempo_runtime.testing import Server, ServerFailed, serve
-from tests.income import Income, explain, payload, repository
-
-
-@pytest.fixture(scope="module", params=[0, 1], ids=["in one process", "in a worker"])
-def server(
-    request: pytest.FixtureRequest, income: Income, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Server]:
-    models = repository(tmp_path_factory.mktemp("models"), income)
-    with serve(models, settings={"parallel_workers": request.param}) as server:
-        yield server
+from tests import pipelines
+from tests.income import UNTRACED, Income, add_model, explain, payload
 
 
 def tensor(**changes: Any) -> dict[str, Any]:
@@ -75,9 +68,9 @@ CASES: dict[str, tuple[Any, int, list[str]]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_is_refused_by_status_and_in_words(case: str, server: Server, income: Income) -> None:
+def test_is_refused_by_status_and_in_words(case: str, each_income_server: Server) -> None:
     body, status, words = CASES[case]
-    answer = server.post("income-explainer", body)
+    answer = each_income_server.post("income-explainer", body)
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/json"
     said = answer.json().get("error") or json.dumps(answer.json()["detail"])
@@ -87,10 +80,13 @@ def test_is_refused_by_status_and_in_words(case: str, server: Server, income: In
     assert 'File "' not in answer.text
 
 
-def test_the_server_answers_as_before_after_all_of_them(server: Server, income: Income) -> None:
+def test_the_server_answers_as_before_after_all_of_them(
+    each_income_server: Server, income: Income
+) -> None:
     for body, _, _ in CASES.values():
-        server.post("income-explainer", body)
-    assert explain(server, income.rows[0], 0.9)["raw"]["instance"] == [income.rows[0].tolist()]
+        each_income_server.post("income-explainer", body)
+    found = explain(each_income_server, income.rows[0], 0.9)
+    assert found["raw"]["instance"] == [income.rows[0].tolist()]
 
 
 def _truncate(folder: Path) -> None:
@@ -118,26 +114,37 @@ DAMAGES: dict[str, tuple[Any, list[str]]] = {
     "of a newer format": (_from_the_future, ["9.9", "format 99", "upgrade"]),
 }
 
+CHILDREN = {  # explainer -> where it looks for its child
+    "asks-for-another": {"transport": "http", "model": "income-forest"},
+    "asks-nobody": {"url": "http://127.0.0.1:9"},
+}
+
 
 @pytest.fixture(scope="module")
-def own_artefact(
+def troubled(
     income: Income, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Path, Server]]:
-    """A copy of the artefact that a test may spoil, and a server that has loaded it."""
-    folder = tmp_path_factory.mktemp("own") / "explainer"
-    shutil.copytree(income.explainer, folder)
-    models = repository(folder.parent / "models", income)
-    settings = models / "income-explainer" / "model-settings.json"
-    settings.write_text(settings.read_text().replace(str(income.explainer), str(folder)))
-    with serve(models) as server:
-        yield folder, server
+    """A copy of the artefact that a test may spoil, and a server that has loaded it.
+
+    The server's other explainers do not reach their child.
+    """
+    root = tmp_path_factory.mktemp("troubled")
+    copy, models = root / "explainer", root / "models"
+    shutil.copytree(income.explainer, copy)
+    add_model(models, "income-sklearn", income.model / "model.joblib")
+    add_model(models, "income-explainer", copy)
+    for name, child in CHILDREN.items():
+        extra = {"models": {"sklearn": child}}
+        add_model(models, "income-explainer", income.explainer, name, **extra)
+    with serve(models, env=UNTRACED) as server:
+        yield copy, server
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_an_artefact_is_refused_and_what_was_loaded_goes_on(
-    damage: str, income: Income, own_artefact: tuple[Path, Server]
+    damage: str, income: Income, troubled: tuple[Path, Server]
 ) -> None:
-    folder, server = own_artefact
+    folder, server = troubled
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(income.explainer, folder)
     spoil, words = DAMAGES[damage]
@@ -150,29 +157,28 @@ def test_an_artefact_is_refused_and_what_was_loaded_goes_on(
     assert explain(server, income.rows[0], 0.9)["anchor"]
 
 
-def test_a_child_that_is_not_there_is_named_with_its_url(income: Income, tmp_path: Path) -> None:
-    elsewhere = {"sklearn": {"transport": "http", "model": "income-forest"}}
-    with serve(repository(tmp_path, income, models=elsewhere)) as server:
-        answer = server.post("income-explainer", request(tensor()))
+def test_a_child_that_is_not_there_is_named_with_its_url(troubled: tuple[Path, Server]) -> None:
+    _, server = troubled
+    answer = server.post("asks-for-another", request(tensor()))
     assert answer.status_code == 502
     assert "/v2/models/income-forest/infer" in answer.json()["error"]
     assert "name it is served under" in answer.json()["error"]
 
 
-def test_a_child_that_is_down_is_named_with_its_url(income: Income, tmp_path: Path) -> None:
-    nowhere = {"sklearn": {"url": "http://127.0.0.1:9"}}
-    with serve(repository(tmp_path, income, models=nowhere)) as server:
-        answer = server.post("income-explainer", request(tensor()))
+def test_a_child_that_is_down_is_named_with_its_url(troubled: tuple[Path, Server]) -> None:
+    _, server = troubled
+    answer = server.post("asks-nobody", request(tensor()))
     assert answer.status_code == 503
     assert (
         "child 'income-sklearn' cannot be reached at http://127.0.0.1:9" in answer.json()["error"]
     )
 
 
-def test_settings_that_name_no_child_of_the_pipeline_are_refused(
-    income: Income, tmp_path: Path
-) -> None:
-    models = repository(tmp_path, income, models={"forest": {"url": "http://127.0.0.1:9"}})
-    told = "children the pipeline does not have: forest; it has sklearn"
-    with pytest.raises(ServerFailed, match=told), serve(models):
+def test_settings_that_name_no_child_of_the_pipeline_are_refused(tmp_path: Path) -> None:
+    save(pipelines.SyncParent, str(tmp_path))
+    settings = json.loads((tmp_path / "model-settings.json").read_text())
+    settings["parameters"]["extra"] = {"models": {"forest": {"url": "http://127.0.0.1:9"}}}
+    (tmp_path / "model-settings.json").write_text(json.dumps(settings))
+    told = "children the pipeline does not have: forest; it has double"
+    with pytest.raises(ServerFailed, match=told), serve(tmp_path):
         pass
