@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -67,18 +68,29 @@ def pause_before_retry(
 class RetryBudget:
     """Keeps retries a fraction of calls, so that a child in trouble is not given more to do.
 
-    Each call earns a fraction of a retry; what is not spent is kept, up to a limit.
+    Each call earns a fraction of a retry; what is not spent is kept, up to a limit. Below the reserve
+    time earns, too, one retry a second, for a pipeline that is called now and then.
 
     Args:
         ratio: Retries that a call earns.
         reserve: Retries to begin with.
         most: Retries that can be kept.
+        clock: Seconds, from any start.
     """
 
-    def __init__(self, ratio: float = 0.2, reserve: float = 10.0, most: float = 100.0) -> None:
+    def __init__(
+        self,
+        ratio: float = 0.2,
+        reserve: float = 10.0,
+        most: float = 100.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._ratio = ratio
+        self._reserve = reserve
         self._most = most
+        self._clock = clock
         self._balance = reserve
+        self._filled = clock()
 
     def earn(self) -> None:
         """A call is made."""
@@ -86,6 +98,10 @@ class RetryBudget:
 
     def spend(self) -> bool:
         """Takes one retry, if there is one."""
+        now = self._clock()
+        if self._balance < self._reserve:
+            self._balance = min(self._reserve, self._balance + now - self._filled)
+        self._filled = now
         if self._balance < 1:
             return False
         self._balance -= 1

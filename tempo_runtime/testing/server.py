@@ -135,7 +135,8 @@ class Server:
         self.wait_ready(timeout)
 
     def _start(self) -> None:
-        self.http = httpx.Client(base_url=self.url, timeout=120, trust_env=False)
+        limits = httpx.Limits(keepalive_expiry=2)  # below the 5 s after which the server closes
+        self.http = httpx.Client(base_url=self.url, timeout=120, trust_env=False, limits=limits)
         with open(self._log, "ab") as output:
             self.process = subprocess.Popen(  # noqa: S603 - this Python, and a folder of `serve`
                 [sys.executable, "-c", _MLSERVER, "start", str(self._folder)],

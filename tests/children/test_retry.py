@@ -62,12 +62,7 @@ def test_without_patience_a_child_that_is_down_fails_at_once() -> None:
     assert pause(Kind.DOWN, Policy(patience=0)) is None
 
 
-def test_a_lost_connection_is_replaced_at_once_and_then_more_slowly() -> None:
-    assert pause(Kind.LOST, repeated=0) == 0
-    assert pause(Kind.LOST, Policy(retries=5), repeated=1) == pytest.approx(0.1)
-
-
-@pytest.mark.parametrize("kind", [Kind.DOWN, Kind.BUSY])
+@pytest.mark.parametrize("kind", RETRIED)
 def test_pauses_double_up_to_a_second(kind: Kind) -> None:
     policy = Policy(retries=100, patience=100)
     found = [pause(kind, policy, repeated=count) for count in (0, 1, 2, 10, 99)]
@@ -79,13 +74,13 @@ def test_pauses_are_shortened_at_random_by_up_to_a_half() -> None:
 
 
 def test_a_budget_begins_with_a_reserve() -> None:
-    budget = RetryBudget(reserve=2)
+    budget = RetryBudget(reserve=2, clock=lambda: 0)
     assert [budget.spend() for _ in range(3)] == [True, True, False]
 
 
 @given(calls=st.integers(0, 2000))
 def test_retries_are_a_fraction_of_calls(calls: int) -> None:
-    budget = RetryBudget(ratio=0.25, reserve=10, most=1e6)
+    budget = RetryBudget(ratio=0.25, reserve=10, most=1e6, clock=lambda: 0)
     for _ in range(calls):
         budget.earn()
     spent = 0
@@ -95,7 +90,17 @@ def test_retries_are_a_fraction_of_calls(calls: int) -> None:
 
 
 def test_quiet_hours_do_not_save_retries_for_a_storm() -> None:
-    budget = RetryBudget(ratio=1, reserve=0, most=5)
+    budget = RetryBudget(ratio=1, reserve=0, most=5, clock=lambda: 0)
     for _ in range(1000):
         budget.earn()
     assert [budget.spend() for _ in range(6)] == [True] * 5 + [False]
+
+
+def test_time_refills_the_reserve_and_no_more() -> None:
+    now = 0.0
+    budget = RetryBudget(reserve=3, clock=lambda: now)
+    assert [budget.spend() for _ in range(4)] == [True, True, True, False]
+    now = 1.0
+    assert [budget.spend(), budget.spend()] == [True, False]
+    now = 1000.0
+    assert [budget.spend() for _ in range(4)] == [True, True, True, False]
