@@ -102,7 +102,8 @@ class TensorSpec:
         Raises:
             AuthoringError: If values of that type cannot travel.
         """
-        hint, nullable = _without_none(hint)
+        hint, nullable = _without_none(_unaliased(hint))
+        hint = _unaliased(hint)
         spec = cls(name=name, hint=hint, has_default=has_default, nullable=nullable)
         bare = get_args(hint)[0] if get_origin(hint) is typing.Annotated else hint
         if bare is np.ndarray or get_origin(bare) is np.ndarray:
@@ -304,6 +305,14 @@ def _without_none(hint: Any) -> tuple[Any, bool]:
     if len(args) == len(get_args(hint)):
         return hint, False
     return (args[0] if len(args) == 1 else Union[args]), True  # noqa: UP007 - the members are known at run time only
+
+
+def _unaliased(hint: Any) -> Any:
+    """What a `type` alias stands for, as `NDArray` is one from numpy 2.4 on."""
+    alias = get_origin(hint) if hasattr(get_origin(hint), "__value__") else hint
+    if not hasattr(alias, "__value__"):
+        return hint
+    return _unaliased(alias.__value__ if alias is hint else alias.__value__[get_args(hint)])
 
 
 def _array_type(hint: Any) -> tuple[np.dtype[Any] | None, tuple[int, ...] | None]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import typing
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import datetime
-from typing import Annotated, Any, Literal, NamedTuple, Optional, Union
+from typing import Annotated, Any, Literal, NamedTuple, Optional, TypeVar, Union
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
 from pydantic import BaseModel
-from typing_extensions import NotRequired, Required, TypedDict
+from typing_extensions import NotRequired, Required, TypeAliasType, TypedDict
 
 from tempo_runtime.codec import describe
 from tempo_runtime.errors import AuthoringError
@@ -273,3 +273,15 @@ def test_signature_that_cannot_be_right_is_refused(function: Any, match: str) ->
 def test_declared_type_that_cannot_travel_is_refused() -> None:
     with pytest.raises(AuthoringError, match="y: values of type"):
         Signature.declared({"x": int}, {"y": Custom})
+
+
+def test_an_alias_is_what_it_stands_for() -> None:
+    rows = TypeAliasType("rows", np.ndarray[Any, np.dtype[np.float32]])
+    spec = TensorSpec.of("x", Optional[rows])
+    assert (spec.kind, spec.dtype, spec.nullable) == (Kind.ARRAY, np.float32, True)
+
+
+def test_an_alias_with_a_parameter_is_what_it_stands_for() -> None:
+    kind = TypeVar("kind", bound=np.generic)
+    arrays = TypeAliasType("arrays", np.ndarray[Any, np.dtype[kind]], type_params=(kind,))
+    assert TensorSpec.of("x", arrays[np.int16]).dtype == np.int16
