@@ -118,3 +118,13 @@ def test_a_stream_that_fails_has_its_code(stub: GRPCInferenceServiceStub) -> Non
     with pytest.raises(grpc.RpcError) as caught:
         list(stub.ModelStreamInfer(iter([request("count-up")])))
     assert caught.value.code() == grpc.StatusCode.FAILED_PRECONDITION
+
+
+def test_a_parameter_whose_type_grpc_has_no_word_for_is_refused_by_name(
+    stub: GRPCInferenceServiceStub,
+) -> None:
+    asked = request("bill", orders=[{"item": "tea"}])
+    asked.parameters["price"].Clear()  # what becomes of a float
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.ModelInfer(asked)
+    assert "parameter 'price' has no value" in caught.value.details()
