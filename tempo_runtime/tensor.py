@@ -36,6 +36,7 @@ BYTES = "BYTES"
 # JSON has no word for these; the names are those of Python's json and of JavaScript.
 _WORDS = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}
 _PACKED = {"f": "d", "i": "q", "u": "q"}
+_EMPTY_ROWS = 2**20
 _DEEPEST = 32  # dimensions that numpy's arrays can have in each of its versions
 
 
@@ -166,6 +167,12 @@ class Tensor:
             raise PayloadError(
                 f"tensor {self.name!r} says shape {self.shape}, and no dimension is below 0; send "
                 "the length it has"
+            )
+        # No elements can have any shape: as lists, [2000000000, 0] would be all the memory there is.
+        if 0 in self.shape and prod(self.shape[: self.shape.index(0)]) > _EMPTY_ROWS:
+            raise PayloadError(
+                f"tensor {self.name!r} says shape {shown(self.shape)}, which is too many rows of "
+                "nothing; send [0]"
             )
         if size != prod(self.shape):
             raise PayloadError(

@@ -294,3 +294,17 @@ def test_what_is_nested_too_deep_to_be_written_again_is_refused(make: Any, level
     if make is some.nested_objects:
         with pytest.raises(PayloadError, match="'x' is nested over 100 deep"):
             codec.decode(spec, tensor(BYTES, [make(levels)], content_type="json"))
+
+
+@pytest.mark.parametrize("shape", [[2**31, 0], [2**11, 2**11, 0, 3]])
+@pytest.mark.parametrize("datatype", ["FP64", BYTES])
+@pytest.mark.parametrize("hint", [list, np.ndarray, npt.NDArray[np.str_]], ids=str)
+def test_rows_of_nothing_do_not_fill_the_memory(hint: Any, datatype: str, shape: list[int]) -> None:
+    with pytest.raises(PayloadError, match=r"'x' says shape .* too many rows of nothing"):
+        codec.decode(TensorSpec.of("x", hint), tensor(datatype, [], shape))
+
+
+@pytest.mark.parametrize("shape", [[0, 224, 224, 3], [10_000, 0], [0, 2**40]])
+def test_an_empty_tensor_keeps_its_shape(shape: list[int]) -> None:
+    read = codec.decode(TensorSpec.of("x", np.ndarray), tensor("FP32", [], shape))
+    assert list(read.shape) == shape
