@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
@@ -53,33 +57,21 @@ class Asker:
     def __init__(self, server: Server, http: Iterable[str], grpc: Iterable[str]) -> None:
         self.server = server
         self._http_ports, self._grpc_ports = _ports(http), _ports(grpc)
-        # uvicorn closes idle connections after 5 s, which is also httpx's own.
-        self._http = httpx.Client(
-            base_url=server.url,
-            timeout=120,
-            trust_env=False,
-            limits=httpx.Limits(keepalive_expiry=2),
-        )
         self._channel = insecure_channel(server.grpc)
         self._before = self._census()
 
     def close(self) -> None:
-        self._http.close()
         self._channel.close()
 
     def ask(self, pipeline: str, child: str, x: Any = X, seconds: float | None = None) -> Told:
         """Asks over HTTP, and sees that the answer comes in the time given."""
         began = time.monotonic()
-        answer = self._http.post(
-            f"/v2/models/{pipeline}/infer",
-            content=request_to_json(_request(child, x, seconds)),
-            headers={"content-type": "application/json"},
-        )
+        status, answer = self._infer(pipeline, request_to_json(_request(child, x, seconds)))
         _check_time(began, seconds)
-        if answer.status_code != 200:
-            assert "Traceback" not in answer.text
-            return Told(answer.status_code, answer.json()["error"])
-        response = response_from_json(answer.content)
+        if status != 200:
+            assert b"Traceback" not in answer
+            return Told(status, json.loads(answer)["error"])
+        response = response_from_json(answer)
         return Told(200, "", decode_results(None, response.tensors, response.content_type))
 
     def ask_over_grpc(
@@ -103,7 +95,7 @@ class Asker:
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of a metric's samples that have these labels."""
-        text = self._http.get(self.server.metrics).text
+        text = httpx.get(self.server.metrics, timeout=120, trust_env=False).text
         return sum(
             sample.value
             for family in text_string_to_metric_families(text)
@@ -130,14 +122,24 @@ class Asker:
             )
 
     def _census(self) -> dict[str, Counter[str]]:
-        found = self._http.post(
-            "/v2/models/census/infer",
-            content=b'{"inputs": []}',
-            headers={"content-type": "application/json"},
-        )
-        response = response_from_json(found.content)
+        _, found = self._infer("census", b'{"inputs": []}')
+        response = response_from_json(found)
         named = decode_results(None, response.tensors, response.content_type)
         return {kind: Counter(names) for kind, names in named.items()}
+
+    def _infer(self, pipeline: str, body: bytes) -> tuple[int, bytes]:
+        # A connection for each request: hundreds of threads ask at once, and where they share
+        # httpx's pool one may close the socket that another reads (EBADF).
+        connection = HTTPConnection(urlsplit(self.server.url).netloc, timeout=120)
+        with closing(connection):
+            connection.request(
+                "POST",
+                f"/v2/models/{pipeline}/infer",
+                body,
+                {"content-type": "application/json"},
+            )
+            answer = connection.getresponse()
+            return answer.status, answer.read()
 
     def _connections(self, ports: set[int]) -> list[Any]:
         process = psutil.Process(self.server.process.pid)
