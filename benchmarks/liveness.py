@@ -9,37 +9,28 @@ took longer than 10 ms counts for the questions that fell due meanwhile too, eac
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import os
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from http.client import HTTPConnection
-from multiprocessing.connection import Connection
-from pathlib import Path
-from typing import Any
+from contextlib import AbstractContextManager, ExitStack
 
 import numpy as np
+from income import CLASSIFIER, EXPLAINER, Rows, census_rows, explain, serving, slow_row
+from probe import probe
 from rich.console import Console
 from rich.table import Table
 
-from tempo_runtime.testing import Server, serve
+from tempo_runtime.testing import Server
 
-ROOT = Path(__file__).resolve().parents[1]
-EXAMPLE = ROOT / "examples" / "income"
 TARGET = 50.0  # ms, p99 during explanations
-EVERY = 0.01
 IDLE = 3.0
 CANDIDATES = 8  # test rows; the one that takes longest to explain is used
 THRESHOLD = 0.99
 IN_PROCESS = "in process"
 SIBLING = "HTTP, same server"
 APART = "HTTP, own server"
-VARIABLE = "TEMPO_RUNTIME_MODELS__SKLEARN__"
 LOADS = {0: "idle", 1: "1 explanation", 2: "2 explanations"}
 
 
@@ -50,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the servers end too
     console = Console()
     with ExitStack() as stack, console.status("reading the census") as status:
-        rows = _rows()
+        rows = census_rows()
         status.update("starting the servers")
         servers = {
             IN_PROCESS: stack.enter_context(_serve({"TRANSPORT": "in_process"})),
@@ -58,9 +49,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         }
         url = servers[IN_PROCESS].url  # which also serves the classifier, and is idle meanwhile
         servers[APART] = stack.enter_context(_serve({"TRANSPORT": "http", "URL": url}))
-        probes = {kind: stack.enter_context(_probe(each)) for kind, each in servers.items()}
+        probes = {kind: stack.enter_context(probe(each)) for kind, each in servers.items()}
         status.update("looking for a row that takes seconds")
-        row = _slow_row(servers[IN_PROCESS], rows)
+        row = slow_row(servers[IN_PROCESS], rows, THRESHOLD, CANDIDATES)
         waits: dict[tuple[str, int], list[float]] = {}
         seconds: dict[tuple[str, int], list[float]] = {}
         for turn in range(rounds):
@@ -68,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 for count, load in LOADS.items():
                     status.update(f"round {turn + 1} of {rounds}, {kind}: {load}")
                     probes[kind].send(True)
-                    seconds.setdefault((kind, count), []).extend(_loaded(server, row, count))
+                    seconds.setdefault((kind, count), []).extend(_loaded(server, rows, row, count))
                     probes[kind].send(False)
                     waits.setdefault((kind, count), []).extend(probes[kind].recv())
     table = Table("classifier", "load", "takes s", "asked", "p50 ms", "p99 ms", "max ms")
@@ -88,80 +79,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
 
 
-def _rows() -> np.ndarray[Any, Any]:
-    """The test rows, and the artefacts if there are none yet."""
-    sys.path.insert(0, str(EXAMPLE))
-    from src.constants import ARTIFACTS_FOLDER
-    from src.data import AdultData
-
-    made = (
-        Path(ARTIFACTS_FOLDER, "model/model.joblib"),
-        Path(ARTIFACTS_FOLDER, "explainer/tempo.json"),
-    )
-    if not all(path.is_file() for path in made):
-        subprocess.run([sys.executable, "train.py"], cwd=EXAMPLE, check=True)
-    rows: np.ndarray[Any, Any] = AdultData().X_test
-    return rows
+def _serve(child: dict[str, str]) -> AbstractContextManager[Server]:
+    return serving(CLASSIFIER, EXPLAINER, child=child)
 
 
-@contextmanager
-def _serve(child: dict[str, str]) -> Iterator[Server]:
-    variables = {f"{VARIABLE}{name}": value for name, value in child.items()}
-    with serve(ROOT / "model-settings", env=variables) as server:
-        yield server
-
-
-def _explain(server: Server, row: np.ndarray[Any, Any]) -> float:
-    begin = time.monotonic()
-    server.infer("income-explainer", payload=row, parameters={"threshold": THRESHOLD})
-    return time.monotonic() - begin
-
-
-def _slow_row(server: Server, rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    times = [_explain(server, rows[i : i + 1]) for i in range(CANDIDATES)]
-    slowest = int(np.argmax(times))
-    return rows[slowest : slowest + 1]
-
-
-def _loaded(server: Server, row: np.ndarray[Any, Any], count: int) -> list[float]:
+def _loaded(server: Server, rows: Rows, number: int, count: int) -> list[float]:
     if not count:
         time.sleep(IDLE)
         return []
+
+    def explained(_: int) -> float:
+        begin = time.monotonic()
+        explain(server, rows, number, THRESHOLD)
+        return time.monotonic() - begin
+
     with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(_explain, [server] * count, [row] * count))
-
-
-@contextmanager
-def _probe(server: Server) -> Iterator[Connection]:
-    """A process that asks from each True to the next False, and then sends what it measured."""
-    spawn = multiprocessing.get_context("spawn")
-    here, there = spawn.Pipe()
-    address = server.url.removeprefix("http://")
-    process = spawn.Process(target=_ask, args=(there, address, os.getpid()), daemon=True)
-    process.start()
-    try:
-        yield here
-    finally:
-        process.kill()
-        process.join()
-
-
-def _ask(orders: Connection, address: str, parent: int) -> None:
-    while os.getppid() == parent and orders.recv():
-        live = HTTPConnection(address, timeout=60)
-        waits: list[float] = []
-        while not orders.poll():
-            begin = time.monotonic()
-            live.request("GET", "/v2/health/live")
-            answer = live.getresponse()
-            answer.read()
-            assert answer.status == 200, answer.status
-            took = time.monotonic() - begin
-            waits += np.arange(took, 0, -EVERY).tolist()
-            time.sleep(-took % EVERY)
-        live.close()
-        orders.recv()
-        orders.send(waits)
+        return list(pool.map(explained, range(count)))
 
 
 if __name__ == "__main__":

@@ -84,6 +84,7 @@ class Service:
             seed=settings.seed,
             max_concurrency=settings.max_concurrency,
             max_queue=settings.max_queue,
+            fast_explainers=settings.fast_explainers,
         )
 
 

@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
+from tempo_runtime.allowance import Allowance
 from tempo_runtime.errors import DeadlineExceeded
 from tempo_runtime.memo import Memo
 
@@ -34,6 +35,7 @@ class RequestContext:
         seed: Seed it asks for; None for its pipeline's.
         id: Its id.
         memo: What its calls to children have in common; None outside a request.
+        allowance: What it may ask of its children.
     """
 
     deadline: float | None = None
@@ -42,6 +44,7 @@ class RequestContext:
     seed: int | None = None
     id: str | None = None
     memo: Memo | None = None
+    allowance: Allowance = field(default_factory=Allowance)
 
     def remaining(self) -> float | None:
         """Seconds left; None when there is no deadline.
@@ -87,6 +90,7 @@ class serving:  # noqa: N801 - used as a function is, in `with serving(...)`
         seed: Seed it asks for.
         id: Its id.
         forward: Further headers that may travel, in lower case.
+        limits: What it may ask of its children.
     """
 
     def __init__(
@@ -96,6 +100,7 @@ class serving:  # noqa: N801 - used as a function is, in `with serving(...)`
         seed: int | None = None,
         id: str | None = None,  # noqa: A002 - V2's name for it
         forward: Collection[str] = (),
+        limits: Allowance | None = None,
     ) -> None:
         outer = _current.get()
         deadline = None if budget is None else time.monotonic() + budget
@@ -109,7 +114,9 @@ class serving:  # noqa: N801 - used as a function is, in `with serving(...)`
             or lower in forward
         }
         headers = {**outer.headers, **kept}
-        self._context = RequestContext(deadline, budget, headers, seed, id, Memo())
+        self._context = RequestContext(
+            deadline, budget, headers, seed, id, Memo(), limits or Allowance()
+        )
 
     def __enter__(self) -> RequestContext:
         self._token = _current.set(self._context)

@@ -10,6 +10,7 @@
     ├── PayloadError                422  a request (or a value) that does not fit the signature
     ├── PipelineFailed              500  the author's code raised
     ├── DeadlineExceeded            504  the request's time is spent
+    ├── BudgetExceeded              422  so are its calls to children, or rows
     ├── Overloaded                  503  too many requests wait already
     └── ChildError                  502  a call to a child model did not give an answer
         ├── ChildUnavailable        503  it could not be reached, or says it is not ready
@@ -78,6 +79,12 @@ class DeadlineExceeded(TempoError):
 
     status = 504
     retryable = True
+
+
+class BudgetExceeded(TempoError):
+    """The request needs more calls to children, or more rows, than it may have."""
+
+    status = 422
 
 
 class Overloaded(TempoError):

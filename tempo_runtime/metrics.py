@@ -86,9 +86,14 @@ class ChildMetrics(_Calls):
     def __init__(self, pipeline: str, alias: str) -> None:
         families = _families()
         super().__init__(families.children, pipeline, alias)
+        self._rows = families.rows.labels(pipeline, alias)
         self._retries = families.retries.labels(pipeline, alias)
         self._breaker = families.breaker
         self._names = (pipeline, alias)
+
+    def sent(self, rows: int) -> None:
+        """So many rows are sent to it."""
+        self._rows.inc(rows)
 
     def retried(self) -> None:
         """A call is made again."""
@@ -111,6 +116,7 @@ class _Families:
     pipelines: _Family
     children: _Family
     waiting: Gauge
+    rows: Counter
     retries: Counter
     breaker: Gauge
 
@@ -144,6 +150,7 @@ def _make() -> _Families:
             ["pipeline"],
             multiprocess_mode="livesum",
         ),
+        rows=Counter("tempo_child_rows_total", "Rows sent to a child", child),
         retries=Counter("tempo_child_retries_total", "Calls to a child made again", child),
         breaker=Gauge(
             "tempo_child_breaker_state",

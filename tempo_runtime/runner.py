@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import traceback
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager
 from contextvars import copy_context
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
@@ -25,6 +27,23 @@ from tempo_runtime.timing import Elapsed, within
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 _END = object()
+_THREADS = 16
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a request has come.
+
+    Attributes:
+        calls: Calls to children so far.
+        rows: Rows sent with them.
+        news: What else there is to tell: an anchor explainer's best anchor so far, its precision and
+            coverage.
+    """
+
+    calls: int
+    rows: int
+    news: Mapping[str, Any]
 
 
 class Runner:
@@ -35,8 +54,10 @@ class Runner:
         instance: The object to call.
         portal: The loop that async code runs on.
         seed: Seed of each request that brings none; None for an explainer's own, if any.
-        max_concurrency: Requests a sync pipeline works on at once.
+        max_concurrency: Requests a sync pipeline works on at once; None for 16, and for as many as
+            there are processors where it holds an explainer.
         max_queue: Requests beyond those, before one is turned away.
+        fast_explainers: Whether explainers that have a fast class get it.
     """
 
     def __init__(
@@ -46,23 +67,28 @@ class Runner:
         portal: Portal,
         *,
         seed: int | None = None,
-        max_concurrency: int = 16,
+        max_concurrency: int | None = None,
         max_queue: int = 1000,
+        fast_explainers: bool = True,
     ) -> None:
         self.pipeline = pipeline
         self._portal = portal
         self._predict = pipeline.predict_of(None)
         # What a request calls the predict method on; nothing, where it is a function.
-        self._fresh = isolation.per_request(instance) if pipeline.predict_name else None
+        self._fresh = (
+            isolation.per_request(instance, fast=fast_explainers) if pipeline.predict_name else None
+        )
+        self._explains = bool(isolation.explainers(instance))
         self._seed = isolation.declared_seed(instance) if seed is None else seed
         self._async = pipeline.is_async
         self._streams = pipeline.signature.streams
         self._running = 0
         self._idle = asyncio.Event()
-        self._threads = max_concurrency
-        self._limit = max_concurrency + max_queue
+        # More threads that compute than processors would only keep each other, and the loop, waiting.
+        self._threads = max_concurrency or (_processors() if self._explains else _THREADS)
+        self._limit = self._threads + max_queue
         self._metrics = PipelineMetrics(pipeline.details.name)
-        self._pool = ThreadPoolExecutor(max_concurrency, f"tempo-{pipeline.details.name}")
+        self._pool = ThreadPoolExecutor(self._threads, f"tempo-{pipeline.details.name}")
 
     async def run(self, arguments: dict[str, Any]) -> Any:
         """Answers one request; a stream's answer is its last item.
@@ -85,15 +111,48 @@ class Runner:
             return self._run_sync(arguments)
 
     async def stream(self, arguments: dict[str, Any]) -> AsyncGenerator[Any, None]:
-        """Answers one request item by item; raises as `run` does."""
+        """Answers one request item by item; raises as `run` does.
+
+        Yields:
+            What the predict method does; where it returns, and works with an explainer, each
+            `Progress`, and last its result.
+        """
         if not self._streams:
-            yield await self.run(arguments)
+            news = self._with_news(arguments) if self._explains else self._alone(arguments)
+            async with aclosing(news) as items:
+                async for item in items:
+                    yield item
             return
         items = self._stream_async(arguments) if self._async else self._stream_sync(arguments)
         with self._admitted():
             async with aclosing(items):
                 async for item in items:
                     yield item
+
+    async def _alone(self, arguments: dict[str, Any]) -> AsyncGenerator[Any, None]:
+        yield await self.run(arguments)
+
+    async def _with_news(self, arguments: dict[str, Any]) -> AsyncGenerator[Any, None]:
+        """The result of an explainer, and before it what there is to tell of its work.
+
+        Whoever reads slowly gets the latest news, and not all of it.
+        """
+        loop, changed = asyncio.get_running_loop(), asyncio.Event()
+        allowance = context.current().allowance
+        allowance.watch = lambda: _wake(loop, changed)
+        answer = asyncio.ensure_future(self.run(arguments))
+        answer.add_done_callback(lambda _: changed.set())
+        try:
+            while True:
+                await changed.wait()
+                changed.clear()
+                if answer.done():
+                    break
+                yield Progress(allowance.calls, allowance.rows, allowance.news)
+            yield answer.result()
+        finally:
+            allowance.abandoned = True  # its thread stops at its next call to a child
+            answer.cancel()
 
     async def close(self, timeout: float) -> None:
         """Waits for the requests that are running, then frees the threads."""
@@ -199,6 +258,17 @@ class Runner:
             f"pipeline {name!r}: {method or 'its function'} raised {type(error).__name__}: "
             f"{error}{place}; its server's log has the traceback"
         )
+
+
+def _wake(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
+    """Sets an event from any thread."""
+    loop.call_soon_threadsafe(event.set)
+
+
+def _processors() -> int:
+    """How many this process may use."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(2, count or 1)
 
 
 async def _within_time(awaitable: Awaitable[T]) -> T:

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
+import orjson
 from mlserver import MLModel
 from mlserver.errors import MLServerError
 from mlserver.types import (
@@ -19,6 +20,7 @@ from mlserver.types import (
 from mlserver.utils import get_model_uri
 
 from tempo_runtime import artifact, context
+from tempo_runtime.allowance import BEST_SO_FAR, MAX_CALLS, MAX_ROWS, Allowance
 from tempo_runtime.answers import as_mlserver_error, over_http
 from tempo_runtime.assembly import Service
 from tempo_runtime.binding import decode_arguments, encode_results
@@ -31,10 +33,11 @@ from tempo_runtime.errors import (
     TempoError,
 )
 from tempo_runtime.portal import Portal
+from tempo_runtime.runner import Progress
 from tempo_runtime.settings import PipelineSettings, check_children
 from tempo_runtime.wire import from_mlserver, mlserver_parameters, to_mlserver_output
 
-_RESERVED = ("content_type", "headers", TIMEOUT, SEED)
+_RESERVED = ("content_type", "headers", TIMEOUT, SEED, MAX_CALLS, MAX_ROWS, BEST_SO_FAR)
 logger = logging.getLogger(__name__)
 
 
@@ -137,6 +140,11 @@ class TempoPipelineRuntime(MLModel):
             _number(parameters, SEED, int),
             payload.id,
             settings.forward_headers,
+            Allowance(
+                _lower(settings.max_calls, _number(parameters, MAX_CALLS, int)),
+                _lower(settings.max_rows, _number(parameters, MAX_ROWS, int)),
+                _flag(parameters, BEST_SO_FAR, settings.best_so_far),
+            ),
         )
 
     def _arguments(
@@ -169,6 +177,13 @@ class TempoPipelineRuntime(MLModel):
             parameters=None if content_type is None else Parameters(content_type=content_type),
         )
 
+    def _progress(self, parameters: dict[str, Any], item: Progress) -> InferenceResponse:
+        told: dict[str, Any] = {"progress": True, "calls": item.calls, "rows": item.rows}
+        for name, value in item.news.items():
+            # gRPC's parameters are booleans, integers or text.
+            told[name] = value if over_http(parameters) else orjson.dumps(value).decode()
+        return InferenceResponse(model_name=self.name, outputs=[], parameters=Parameters(**told))
+
     async def _stream(
         self, payloads: AsyncIterator[InferenceRequest]
     ) -> AsyncGenerator[InferenceResponse, None]:
@@ -180,7 +195,10 @@ class TempoPipelineRuntime(MLModel):
                     arguments = self._arguments(service, payload, parameters)
                     async with aclosing(service.runner.stream(arguments)) as items:
                         async for item in items:
-                            yield self._response(service, parameters, item)
+                            if isinstance(item, Progress):
+                                yield self._progress(parameters, item)
+                            else:
+                                yield self._response(service, parameters, item)
             except TempoError as error:
                 if not over_http(parameters):
                     raise as_mlserver_error(error, parameters) from error
@@ -201,6 +219,19 @@ def _refuse_lost(payload: InferenceRequest) -> None:
             f"parameter {lost[0]!r} has no value: over gRPC parameters are booleans, integers or "
             "text; send it as text, or as a tensor"
         )
+
+
+def _lower(setting: int | None, asked: int | None) -> int | None:
+    """A request may ask for less than the settings allow."""
+    given = [limit for limit in (setting, asked) if limit is not None]
+    return min(given, default=None)
+
+
+def _flag(parameters: dict[str, Any], name: str, default: bool) -> bool:
+    value = parameters.get(name, default)
+    if not isinstance(value, bool):
+        raise PayloadError(f"parameter {name!r} is {value!r:.80}, and must be true or false")
+    return value
 
 
 def _number(parameters: dict[str, Any], name: str, kind: type) -> Any:

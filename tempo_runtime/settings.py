@@ -161,7 +161,15 @@ class PipelineSettings(BaseModel):
         forward_headers: Further headers of a request that go with each call to a child, such as
             `authorization`.
         seed: Seed of numpy's global generator for each request; by default an explainer's own.
-        max_concurrency: Requests that a sync pipeline works on at once; more wait.
+        fast_explainers: Whether alibi's `AnchorTabular` is served by code that gives the same
+            explanations in less time, and sends its rows to the classifier in fewer calls. The
+            classifier's answer for a row must not depend on the other rows of a call.
+        max_calls: Calls to children that a request may make; a request may ask for fewer.
+        max_rows: Rows that it may send with them.
+        best_so_far: Whether an anchor explainer that has no calls, rows or time left answers with
+            the best anchor it has found, marked as incomplete.
+        max_concurrency: Requests that a sync pipeline works on at once; more wait. By default 16,
+            and as many as there are processors where it holds an explainer, which computes.
         max_queue: How many may wait, or, in an async pipeline, be worked on beyond those; the next
             is answered 503.
         drain_timeout: Seconds to wait for running requests when the model is unloaded.
@@ -184,7 +192,11 @@ class PipelineSettings(BaseModel):
     proxy: SecretStr | None = None
     forward_headers: Names = ()
     seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
-    max_concurrency: Annotated[int, Field(ge=1)] = 16
+    fast_explainers: bool = True
+    max_calls: Annotated[int, Field(ge=1)] | None = None
+    max_rows: Annotated[int, Field(ge=1)] | None = None
+    best_so_far: bool = False
+    max_concurrency: Annotated[int, Field(ge=1)] | None = None
     max_queue: Count = 1000
     drain_timeout: Annotated[float, Field(ge=0)] = 10.0
     tempo_0_5_clients: bool = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from concurrent.futures import Future
 from typing import Any
 
@@ -72,6 +72,7 @@ class Child:
             PayloadError: If a value cannot travel.
             ChildError: If it gives no usable answer.
             DeadlineExceeded: If the request's time is spent.
+            BudgetExceeded: If its calls or rows are.
         """
         request = self._request(args, kwargs)
         if self._awaitable:
@@ -93,6 +94,7 @@ class Child:
         Raises:
             PayloadError: If a value cannot travel.
             DeadlineExceeded: If the request's time is spent.
+            BudgetExceeded: If its calls or rows are.
         """
         return self._portal.submit(self._answer(self._request(args, kwargs)))
 
@@ -103,6 +105,9 @@ class Child:
     def _request(self, args: Any, kwargs: Any) -> Request:
         current = context.current()
         current.remaining()
+        rows = _rows(args, kwargs)
+        current.allowance.spend(rows)
+        self._metrics.sent(rows)
         tensors = encode_arguments(self.details.signature, args, kwargs)
         # Without it, MLServer's runtimes would not know that the columns are one DataFrame.
         frame = len(args) + len(kwargs) == 1 and kind_of(*args, *kwargs.values()) is Kind.FRAME
@@ -152,6 +157,16 @@ class Children:
 
     def __len__(self) -> int:
         return len(self._children)
+
+
+def _rows(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+    """How many rows a call sends: the length of its first argument, if it has one."""
+    first = args[0] if args else next(iter(kwargs.values()), None)
+    if isinstance(first, np.ndarray):
+        return len(first) if first.ndim else 1
+    if isinstance(first, str | bytes | dict) or not isinstance(first, Sized):
+        return 1
+    return len(first)
 
 
 def _squeezed(value: Any) -> Any:

@@ -3,10 +3,11 @@
 alibi, shap and scikit-learn draw with `np.random.choice(...)` and the like, from one generator the
 whole process shares: what a request draws depends on what runs beside it. Inside `stream(seed)`
 those functions draw from a generator that belongs to the request, and give what they would give
-after `np.random.seed(seed)` if nothing else ran. Outside, they are what they were.
+after `np.random.seed(seed)` if nothing else ran. So does `np.random.mtrand._rand`, which scikit-learn
+and scipy take where `random_state=None`. Outside, they are what they were.
 
-Not reached: code that took a function out of numpy.random before the first stream was opened
-(`from numpy.random import choice`), or that draws from `np.random.mtrand._rand` itself.
+Not reached: code that took a function, or the generator, out of numpy.random before the first stream
+was opened (`from numpy.random import choice`; the distributions of `scipy.stats`, as it is imported).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import numpy as np
 _current: ContextVar[np.random.RandomState | None] = ContextVar("tempo_random", default=None)
 _lock = threading.Lock()
 _ALIASES = {"ranf": "random_sample", "sample": "random_sample"}
+_shared: np.random.RandomState = np.random.mtrand._rand
 _installed = False
 
 
@@ -32,6 +34,27 @@ def stream(seed: int | None) -> AbstractContextManager[None]:
     Holds for this context: coroutines awaited inside, and threads given a copy of it.
     """
     return nullcontext() if seed is None else _stream(seed)
+
+
+@contextmanager
+def stream_from(state: Any) -> Iterator[None]:
+    """Gives the code inside a stream that goes on from a generator's state; None changes nothing."""
+    if state is None:
+        yield
+        return
+    _install()
+    generator = np.random.RandomState()
+    generator.set_state(state)
+    token = _current.set(generator)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def own() -> np.random.RandomState | None:
+    """The generator of the stream that is open; None outside of one."""
+    return _current.get()
 
 
 @contextmanager
@@ -54,7 +77,16 @@ def _install() -> None:
             method = _ALIASES.get(name, name)
             if name[0].islower() and callable(getattr(np.random.RandomState, method, None)):
                 setattr(np.random, name, _switch(getattr(np.random, name), method))
+        np.random.mtrand._rand = _Switch()
         _installed = True
+
+
+class _Switch(np.random.RandomState):
+    """Stands for the generator of the stream that is open; for the shared one outside of any."""
+
+    def __getattribute__(self, name: str) -> Any:
+        own = _current.get()
+        return getattr(_shared if own is None else own, name)
 
 
 def _switch(shared: Callable[..., Any], method: str) -> Callable[..., Any]:

@@ -1,0 +1,55 @@
+"""What an explainer changes while it explains, copied; what it only reads, shared.
+
+`KernelShap` and `TreeShap` keep the state of a call on objects of shap. What changes during a call is
+small: a shallow copy of the objects alibi and shap made, and of the lists and dicts they hold, shares
+all data.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+_DEPTH = 4  # pipeline -> explainer -> samplers -> sampler
+_PACKAGES = ("alibi", "shap")
+
+
+def copied(explainer: Any) -> Any:
+    """A copy of an explainer that shares its data."""
+    return _copy(explainer, _DEPTH, {})
+
+
+def of_class(kind: Any, instance: Any) -> Any:
+    """An object of another class that has all that an instance has."""
+    made = kind.__new__(kind)
+    vars(made).update(vars(instance))
+    return made
+
+
+def _copy(value: Any, depth: int, done: dict[int, Any]) -> Any:
+    if id(value) in done:
+        return done[id(value)]
+    if depth and is_of(value, _PACKAGES):
+        own = done[id(value)] = copy.copy(value)
+        for name, held in attributes(value).items():
+            vars(own)[name] = _copy(held, depth - 1, done)
+        return own
+    if depth and type(value) is list:
+        return [_copy(element, depth - 1, done) for element in value]
+    if depth and isinstance(value, dict):
+        own = done[id(value)] = copy.copy(value)
+        for key, held in value.items():
+            if isinstance(held, dict):  # `meta["params"]`, which an explanation begins by changing
+                own[key] = _copy(held, depth - 1, done)
+        return own
+    return value
+
+
+def is_of(value: Any, packages: tuple[str, ...]) -> bool:
+    """Whether it is of a class of one of these packages, or one derived from such a class."""
+    return any(kind.__module__.partition(".")[0] in packages for kind in type(value).__mro__)
+
+
+def attributes(value: Any) -> dict[str, Any]:
+    """What an object holds, by name."""
+    return dict(getattr(value, "__dict__", {}))
