@@ -157,11 +157,13 @@ class Connector:
         self, alias: str, model: Model, settings: ChildSettings, metrics: ChildMetrics
     ) -> Transport:
         if settings.transport in ("http", "grpc"):
+            _refuse_fast(alias, settings, f"it is called over {settings.transport}")
             make = self._http if settings.transport == "http" else self._grpc
             endpoints = make(settings, settings.model or model.details.name)
             limits = _limits(settings, model.details)
             return RemoteTransport(endpoints, self._portal, limits, metrics)
         if isinstance(model, Pipeline) and settings.uri is None:
+            _refuse_fast(alias, settings, "it is a pipeline")
             return self._pipeline(model, model.details.local_folder or "", self._settings)
         return self._from_folder(alias, model, settings)
 
@@ -212,9 +214,16 @@ class Connector:
         if details.served_by_us and not (
             settings.implementation or artifact.is_other_model(folder)
         ):
+            _refuse_fast(alias, settings, "it is a pipeline")
             pipeline, extra = artifact.open_folder(folder)
             return self._pipeline(pipeline, folder, PipelineSettings.read(extra))
-        return RuntimeTransport(details, folder, settings.implementation, timeout=settings.timeout)
+        return RuntimeTransport(
+            details,
+            folder,
+            settings.implementation,
+            timeout=settings.timeout,
+            fast=settings.fast,
+        )
 
     def _pipeline(self, pipeline: Pipeline, folder: str, settings: PipelineSettings) -> Transport:
         name = pipeline.details.name
@@ -236,6 +245,14 @@ def _limits(settings: ChildSettings, details: ModelDetails) -> Limits:
         headers={name: value.get_secret_value() for name, value in settings.headers.items()},
         passes_on=details.served_by_us,
     )
+
+
+def _refuse_fast(alias: str, settings: ChildSettings, why: str) -> None:
+    if settings.fast:
+        raise SettingsError(
+            f"child {alias!r}: `fast` is for scikit-learn models in the pipeline's process, and "
+            f"{why}; remove its setting `fast`"
+        )
 
 
 def _this_server(scheme: str, variable: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sys
 import traceback
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,7 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 _END = object()
 _THREADS = 16
+_SWITCH = 0.0005  # seconds
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,10 @@ class Runner:
         self._streams = pipeline.signature.streams
         self._running = 0
         self._idle = asyncio.Event()
+        if self._explains:
+            # A thread that computes keeps the loop waiting for so long, each time the loop has waited
+            # for anything: Python's 5 ms are many times what a small request takes.
+            sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH))
         # More threads that compute than processors would only keep each other, and the loop, waiting.
         self._threads = max_concurrency or (_processors() if self._explains else _THREADS)
         self._limit = self._threads + max_queue

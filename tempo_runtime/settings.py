@@ -113,6 +113,9 @@ class ChildSettings(BaseModel):
         version: Version to ask for.
         uri: Folder of its artefact, for `in_process`; relative to the pipeline's artefact.
         implementation: MLServer runtime class, for `in_process`; by default that of its framework.
+        fast: Whether a scikit-learn model, for `in_process`, is computed without what scikit-learn
+            wraps around each step and tree: the same answers in less time. One that cannot be is
+            refused when it is loaded.
         output: Output to ask for, such as `predict_proba`.
         squeeze: Whether an answer of shape `(N, 1)` is `(N,)`, as it was before MLServer's codecs.
             By default where MLServer's codec says that it wrote it.
@@ -136,6 +139,7 @@ class ChildSettings(BaseModel):
     version: str | None = None
     uri: str | None = None
     implementation: str | None = None
+    fast: bool = False
     output: str | None = None
     squeeze: bool | None = None
     timeout: Seconds | None = None

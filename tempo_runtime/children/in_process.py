@@ -19,6 +19,7 @@ from tempo_runtime.binding import decode_arguments, encode_results
 from tempo_runtime.children import sharing
 from tempo_runtime.children.clock import Clock
 from tempo_runtime.children.failures import Place
+from tempo_runtime.children.sklearn_base import NoFastPath
 from tempo_runtime.details import ModelDetails, ModelFramework
 from tempo_runtime.errors import ChildFailed, ChildUnavailable, SettingsError, TempoError
 from tempo_runtime.runner import Runner
@@ -59,9 +60,10 @@ class RuntimeTransport:
         implementation: Its runtime class; None for what its settings say, or its framework's.
         timeout: Seconds one call may take. In a sync pipeline a runtime that never awaits has the
             pipeline's thread, and is not ended.
+        fast: Whether a scikit-learn model is computed in less time.
 
     Raises:
-        SettingsError: If nothing says which runtime it is.
+        SettingsError: If nothing says which runtime it is, or it cannot be fast.
         ChildUnavailable: If it cannot be loaded.
     """
 
@@ -71,11 +73,12 @@ class RuntimeTransport:
         folder: str,
         implementation: str | None,
         timeout: float | None = None,
+        fast: bool = False,
     ) -> None:
         self._name = details.name
         self._place = Place(details.name, folder)
         self._timeout = timeout
-        self._shared: sharing.Shared | None = _load(details, folder, implementation)
+        self._shared: sharing.Shared | None = _load(details, folder, implementation, fast)
         self._runtime = self._shared.runtime
 
     async def infer(self, request: Request) -> Response:
@@ -91,6 +94,9 @@ class RuntimeTransport:
 
     def infer_blocking(self, request: Request) -> Response:
         """See `Transport.infer_blocking`."""
+        shortcut = self._runtime.shortcut
+        if shortcut is not None and (response := shortcut.answer(request)) is not None:
+            return response
         clock = Clock(context.current(), self._timeout)
         if self._runtime.never_awaits:
             return self._runtime.run(self._infer(_payload(request)))
@@ -151,14 +157,26 @@ class PipelineTransport:
         return Response(tensors, {} if content_type is None else {"content_type": content_type})
 
 
-def _load(details: ModelDetails, folder: str, implementation: str | None) -> sharing.Shared:
+def _load(
+    details: ModelDetails, folder: str, implementation: str | None, fast: bool
+) -> sharing.Shared:
     told = f"child {details.name!r} cannot be loaded in this process from {folder}"
     try:
         settings = _model_settings(details, folder, implementation)
     except (OSError, ValueError) as error:
         raise SettingsError(f"{told}: its {_SETTINGS} is wrong: {_reason(error)}") from error
+    if fast and settings.implementation_ != _IMPLEMENTATIONS[ModelFramework.SKLearn]:
+        raise SettingsError(
+            f"child {details.name!r}: `fast` is for scikit-learn models that "
+            f"{_IMPLEMENTATIONS[ModelFramework.SKLearn]} serves, and {settings.implementation_} serves "
+            "it; remove its setting `fast`"
+        )
     try:
-        return sharing.acquire(settings, folder)
+        return sharing.acquire(settings, folder, fast)
+    except NoFastPath as error:
+        raise SettingsError(
+            f"child {details.name!r} in {folder} cannot be fast: {error}; remove its setting `fast`"
+        ) from error
     except Exception as error:
         raise ChildUnavailable(
             f"{told} with {settings.implementation_}: {_reason(error)}"

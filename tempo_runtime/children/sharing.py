@@ -14,7 +14,7 @@ from tempo_runtime.children.runtimes import Runtime
 if TYPE_CHECKING:
     from mlserver import ModelSettings
 
-_Key: TypeAlias = tuple[str, str, frozenset[tuple[str, int, int]]]
+_Key: TypeAlias = tuple[str, str, bool, frozenset[tuple[str, int, int]]]
 
 
 class Shared:
@@ -36,7 +36,7 @@ _lock = threading.Lock()
 _loaded: WeakValueDictionary[_Key, Shared] = WeakValueDictionary()
 
 
-def acquire(settings: ModelSettings, folder: str) -> Shared:
+def acquire(settings: ModelSettings, folder: str, fast: bool = False) -> Shared:
     """Loads a runtime, unless one of the same settings and the same files is loaded.
 
     A file that has changed makes it another model: who has the old one keeps it.
@@ -44,13 +44,14 @@ def acquire(settings: ModelSettings, folder: str) -> Shared:
     Args:
         settings: What to load; their name does not matter.
         folder: Its artefact.
+        fast: See `Runtime`.
 
     Raises:
         Exception: Whatever loading it raises.
     """
     parameters = settings.model_dump_json(exclude={"name"})
     files = frozenset(_files(folder, settings))
-    key = (os.path.realpath(folder), parameters, files)
+    key = (os.path.realpath(folder), parameters, fast, files)
     with _lock:
         shared = _loaded.get(key)
         if shared is not None:
@@ -61,7 +62,7 @@ def acquire(settings: ModelSettings, folder: str) -> Shared:
         shared.runtime  # noqa: B018 - raises if it cannot be loaded
         return shared
     try:
-        mine.loading.set_result(Runtime(settings))
+        mine.loading.set_result(Runtime(settings, fast))
     except BaseException as error:
         with _lock:
             _loaded.pop(key, None)

@@ -14,7 +14,15 @@ from tempo_runtime.errors import PayloadError, TempoError
 from tempo_runtime.explain.batches import explain_each
 from tempo_runtime.explain.copies import copied, of_class
 
-_ARGUMENT_ERRORS = (TypeError, ValueError, KeyError, IndexError, AttributeError)
+_ARGUMENT_ERRORS = (
+    TypeError,
+    ValueError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    AssertionError,
+    NotImplementedError,
+)
 
 
 def of_guarded_class(explainer: Any, *, together: bool) -> Any:
@@ -49,12 +57,13 @@ class Guarded:
         """
         name, explain = type(self).__name__, super().explain  # type: ignore[misc]
         _refuse_misspelt(explain, kwargs, name)
+        self._refuse_narrow(*args, **kwargs)
         try:
             if self._has_many_rows(*args, **kwargs):
                 return explain_each(lambda: copied(self), *args, together=self._together, **kwargs)
             return explain(*args, **kwargs)
-        except _ARGUMENT_ERRORS as error:
-            if isinstance(error.__cause__, TempoError):
+        except Exception as error:
+            if isinstance(error.__cause__, TempoError) or not _is_the_callers(error):
                 raise
             given = ", ".join(f"{key}={value!r:.40}" for key, value in kwargs.items()) or "none"
             accepted = ", ".join(_options(explain))
@@ -63,9 +72,27 @@ class Guarded:
                 f"{error}; explainer parameters given: {given}; it accepts: {accepted}"
             ) from error
 
+    def _refuse_narrow(self, X: Any = None, *_: Any, **__: Any) -> None:  # noqa: N803
+        """Refuses rows that lack columns of a tree model: shap would read beyond its memory."""
+        trees = getattr(getattr(self, "_explainer", None), "model", None)
+        columns = getattr(trees, "features", None)  # of each node of each tree; -2 for a leaf
+        if columns is None or np.ndim(X) == 0:
+            return
+        needed, given = int(np.max(columns)) + 1, np.shape(X)[-1]
+        if given < needed:
+            raise PayloadError(
+                f"{type(self).__name__} was given rows of {given} columns, and its trees look at "
+                f"column {needed - 1}; send rows of the model's width"
+            )
+
     def _has_many_rows(self, X: Any = None, *_: Any, **__: Any) -> bool:  # noqa: N803
         tabular = any(kind.__name__ == "AnchorTabular" for kind in type(self).__mro__)
         return tabular and np.ndim(X) == 2 and len(X) > 1
+
+
+def _is_the_callers(error: Exception) -> bool:
+    module = type(error).__module__.partition(".")[0]
+    return isinstance(error, _ARGUMENT_ERRORS) or module == "shap"
 
 
 def _refuse_misspelt(explain: Callable[..., Any], kwargs: dict[str, Any], name: str) -> None:

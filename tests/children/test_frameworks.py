@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -275,7 +276,9 @@ def test_an_output_of_xgboost_can_be_chosen(
     assert (found.dtype, found.shape) == (np.float32, (len(ROWS), 3))
 
 
-def test_an_alibi_explainer_explains_a_model_on_a_server(
+@pytest.mark.parametrize("served", [False, True], ids=["in this process", "over HTTP"])
+def test_an_alibi_explain_runtime_explains_a_model_on_a_server(
+    served: bool,
     built: Callable[[str], Built],
     server: Server,
     child: Callable[..., Child],
@@ -296,7 +299,9 @@ def test_an_alibi_explainer_explains_a_model_on_a_server(
     settings = {"name": "anchors", "implementation": CASES["alibi-explain"][2]}
     settings |= {"parameters": {"uri": ".", "extra": extra}}
     (folder / "model-settings.json").write_text(json.dumps(settings))
-    answer = child(folder, ModelFramework.AlibiExplain)(ROWS[:1])
+    with serve(folder) if served else nullcontext() as there:
+        place = {"url": there.url} if there else {}
+        answer = child(folder, ModelFramework.AlibiExplain, **place)(ROWS[:1])
     explanation = _plain("alibi-explain", answer)["data"]
     assert explanation["raw"]["prediction"] == direct(ROWS[:1]).tolist()
     assert explanation["raw"]["instance"] == ROWS[0].tolist()

@@ -99,3 +99,15 @@ def test_a_childs_failure_stays_what_it_is(explainer: Any) -> None:
     own.samplers[0].predictor = down
     with pytest.raises(ChildUnavailable):
         own.explain(np.array([[0.9, 0.1]]))
+
+
+def test_rows_that_lack_a_column_of_the_trees_are_refused() -> None:
+    pytest.importorskip("shap", reason="shap is not installed")
+    from alibi.explainers import TreeShap
+    from sklearn.tree import DecisionTreeRegressor
+
+    rows = np.random.RandomState(0).rand(50, 4)
+    trees = TreeShap(DecisionTreeRegressor(random_state=0).fit(rows, rows[:, 3])).fit()
+    with pytest.raises(PayloadError, match="rows of 2 columns, and its trees look at column 3"):
+        isolated(trees).explain(rows[:, :2])
+    assert isolated(trees).explain(rows[:2]).shap_values

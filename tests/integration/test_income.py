@@ -144,17 +144,21 @@ def test_a_request_may_bring_its_own_seed(income_server: Server, income: Income)
         assert essence(served) == essence(income.alone(1, seed=seed))
 
 
-def test_eight_clients_each_get_the_explanation_of_their_own_row(
-    each_income_server: Server, income: Income
+@pytest.mark.parametrize(
+    ("clients", "threshold"),
+    [(1, 0.90), (2, 0.99), (4, 0.90), (8, 0.90), (8, 0.95), (8, 0.99)],
+)
+def test_clients_at_once_each_get_the_explanation_of_their_own_row(
+    clients: int, threshold: float, each_income_server: Server, income: Income
 ) -> None:
-    with ThreadPoolExecutor(8) as clients:
-        found = list(clients.map(lambda row: explain(each_income_server, row, 0.95), income.rows))
+    with ThreadPoolExecutor(clients) as pool:
+        found = list(pool.map(lambda row: explain(each_income_server, row, threshold), income.rows))
     labels = each_income_server.infer("income-sklearn", income.rows).ravel()
     assert set(labels) == {0, 1}
     for row, (label, served) in enumerate(zip(labels, found, strict=True)):
         assert served["raw"]["instance"] == [income.rows[row].tolist()]
         assert served["raw"]["prediction"] == [label]
-        assert essence(served) == essence(income.alone(row))
+        assert essence(served) == essence(income.alone(row, threshold))
 
 
 def test_the_explainer_is_callable_without_a_server(income: Income) -> None:

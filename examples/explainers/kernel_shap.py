@@ -1,0 +1,38 @@
+"""KernelShap: what each feature of a row adds to, or takes from, the probability of each species."""
+
+from alibi.explainers import KernelShap
+
+from tempo_runtime import PipelineModels, pipeline, predictmethod
+
+from . import store
+from .models import FEATURES, Rows, iris, iris_rows
+
+
+@pipeline(
+    "iris-kernel-shap", local_folder=store.folder("kernel-shap"), models=PipelineModels(iris=iris)
+)
+class IrisKernelShap:
+    def __init__(self):
+        self.explainer = store.read(self)
+
+    @predictmethod
+    def explain(self, rows: Rows, parameters: dict | None = None) -> str:
+        set_predictor(self.explainer, self.models.iris)
+        # Otherwise shap draws a progress bar in the server's log.
+        return self.explainer.explain(rows, silent=True, **(parameters or {})).to_json()
+
+
+def set_predictor(explainer, predictor):
+    """Gives both alibi's and shap's explainer their predictor.
+
+    `reset_predictor` does so too, but makes shap's anew: a call with all background rows.
+    """
+    explainer.predictor = explainer._explainer.model.f = predictor
+
+
+def train(iris, **_):
+    rows, _ = iris_rows()
+    explainer = KernelShap(iris.predict_proba, feature_names=FEATURES, seed=0)
+    explainer.fit(rows, summarise_background=True, n_background_samples=10)
+    set_predictor(explainer, None)  # in production the model is a child
+    return store.save(IrisKernelShap, explainer, output="predict_proba")

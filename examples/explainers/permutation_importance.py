@@ -1,0 +1,33 @@
+"""PermutationImportance: how much worse the forest gets when one feature's values are shuffled.
+
+It shuffles with numpy's random numbers and has no seed of its own: ask with `tempo_seed`, or set
+`seed`, for an answer that can be repeated.
+"""
+
+import numpy as np
+from alibi.explainers import PermutationImportance
+
+from tempo_runtime import PipelineModels, pipeline, predictmethod
+
+from . import store
+from .models import FEATURES, Rows, iris
+
+
+@pipeline(
+    "iris-permutation-importance",
+    local_folder=store.folder("permutation-importance"),
+    models=PipelineModels(iris=iris),
+)
+class IrisPermutationImportance:
+    def __init__(self):
+        self.explainer = store.read(self)
+
+    @predictmethod
+    def explain(self, rows: Rows, species: np.ndarray, parameters: dict | None = None) -> str:
+        self.explainer.predictor = self.models.iris
+        return self.explainer.explain(rows, species, **(parameters or {})).to_json()
+
+
+def train(**_):
+    explainer = PermutationImportance(None, score_fns=["accuracy"], feature_names=FEATURES)
+    return store.save(IrisPermutationImportance, explainer)
