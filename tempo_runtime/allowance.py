@@ -21,7 +21,7 @@ class Allowance:
     Attributes:
         max_calls: Calls it may make; None for any number.
         max_rows: Rows it may send with them.
-        best_so_far: Whether an explainer whose budget is spent answers with what it has found.
+        best_so_far: Whether anchors, when it is spent, are what was found until then.
         calls: Calls made.
         rows: Rows sent.
         watch: Called when something has changed; None where nobody looks.
@@ -61,5 +61,5 @@ class Allowance:
             raise BudgetExceeded(
                 f"the request needs more than its {limit} {what}; give it more with the setting "
                 f"`{parameter.removeprefix('tempo_')}` or the request parameter `{parameter}`, or ask "
-                f"for less; with `{BEST_SO_FAR}` an anchor explainer answers with what it has found"
+                f"for less; with `{BEST_SO_FAR}` anchors are what was found until then"
             )

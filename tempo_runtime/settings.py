@@ -165,13 +165,13 @@ class PipelineSettings(BaseModel):
         forward_headers: Further headers of a request that go with each call to a child, such as
             `authorization`.
         seed: Seed of numpy's global generator for each request; by default an explainer's own.
-        fast_explainers: Whether alibi's `AnchorTabular` is served by code that gives the same
-            explanations in less time, and sends its rows to the classifier in fewer calls. The
-            classifier's answer for a row must not depend on the other rows of a call.
+        fast_explainers: Whether alibi's anchors are served by code that gives the same explanations
+            in less time, and sends rows to the classifier in fewer calls. The classifier's answer
+            for a row must not depend on the other rows of a call.
         max_calls: Calls to children that a request may make; a request may ask for fewer.
         max_rows: Rows that it may send with them.
-        best_so_far: Whether an anchor explainer that has no calls, rows or time left answers with
-            the best anchor it has found, marked as incomplete.
+        best_so_far: Whether alibi's anchors, where a request has no calls, rows or time left, are
+            the best that was found until then, marked as incomplete.
         max_concurrency: Requests that a sync pipeline works on at once; more wait. By default 16,
             and as many as there are processors where it holds an explainer, which computes.
         max_queue: How many may wait, or, in an async pipeline, be worked on beyond those; the next

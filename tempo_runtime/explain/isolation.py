@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from tempo_runtime.explain.copies import attributes, copied, is_of
+from tempo_runtime.explain.fast_classes import is_fast, of_fast_class
 from tempo_runtime.explain.guarded import of_guarded_class
-from tempo_runtime.explain.tabular import is_fast, of_fast_class
 
 
 def explainers(instance: Any) -> dict[str, Any]:

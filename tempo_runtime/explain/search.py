@@ -10,13 +10,13 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from tempo_runtime import context
 from tempo_runtime.errors import BudgetExceeded, DeadlineExceeded
-from tempo_runtime.explain.sampling import Draw, FastSampler
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,12 +28,48 @@ _MARGIN = 0.05  # seconds, to make an explanation of what was found
 _ZERO, _ONE = 0.0000001, 0.9999999999999999  # what alibi takes a precision of 0 and 1 for
 
 
+@dataclass(frozen=True)
+class Draw:
+    """A sample in which an anchor holds.
+
+    Attributes:
+        rows: Its rows, as the predictor takes them: (n, features).
+        holds: Which predicates hold in each: (n, predicates), of booleans.
+    """
+
+    rows: NDArray[Any]
+    holds: NDArray[np.bool_]
+
+
+class Sampler(Protocol):
+    """What draws rows, or texts, around the one that is explained.
+
+    Attributes:
+        n_covered_ex: How many examples an explanation shows of an anchor.
+    """
+
+    n_covered_ex: int
+
+    def draw(self, anchor: Anchor, count: int) -> Draw:
+        """Draws some in which an anchor holds."""
+        ...
+
+    def compare_labels(self, samples: NDArray[Any], /) -> NDArray[np.bool_]:
+        """Which of them have the label of the one that is explained."""
+        ...
+
+    def names(self, predicates: list[int], /) -> list[str]:
+        """Predicates as people read them."""
+        ...
+
+
 class FastSearch:
     """Put before alibi's `AnchorBaseBeam` among the bases of a class."""
 
-    sample_fcn: FastSampler
+    sample_fcn: Sampler
     state: dict[str, Any]
     margin: int
+    _spent: Exception | None = None
 
     def anchor_beam(self, **options: Any) -> dict[str, Any]:
         """Searches; where the request asks for it, what was found until its budget was spent."""
@@ -44,9 +80,14 @@ class FastSearch:
         except (BudgetExceeded, DeadlineExceeded) as spent:
             if not context.current().allowance.best_so_far or not self._rounds():
                 raise
-            result = self._best_so_far(**options)
-            self.sample_fcn.incomplete = str(spent)
+            result, self._spent = self._best_so_far(**options), spent
         return result
+
+    def marked(self, explanation: Any) -> Any:
+        """An explanation, marked if the search ended before it was done."""
+        if self._spent is not None:
+            explanation.meta["incomplete"] = str(self._spent)
+        return explanation
 
     def draw_samples(self, anchors: Sequence[Anchor], batch_size: int) -> tuple[Any, Any]:
         """Draws and labels rows for each of some anchors.
@@ -157,11 +198,11 @@ class FastSearch:
         allowance = context.current().allowance
         if allowance.watch is None:
             return
-        state, names = self.state, self.sample_fcn.names()
+        state, names = self.state, self.sample_fcn.names
         sampled = [anchor for anchor in self._sampled() if anchor]
         best = max(sampled, key=lambda anchor: self._lowest(anchor, 0.1), default=())
         allowance.news = {
-            "anchor": names(state["t_order"][best]) if names and best else [],
+            "anchor": names(state["t_order"][best]) if best else [],
             "precision": self._precision(best),
             "coverage": state["t_coverage"][best] if best else 1.0,
         }
@@ -218,7 +259,7 @@ class FastSearch:
             if valid
             else max(sampled, key=lambda anchor: lowest[anchor])
         )
-        none = np.zeros((0, self.sample_fcn.train_data.shape[1]))
+        none = state["t_covered_true"][best][:0]
         for length in range(1, len(best)):  # alibi would draw examples for those that have none
             part = tuple(sorted(state["t_order"][best][:length]))
             state["t_covered_true"].setdefault(part, none)

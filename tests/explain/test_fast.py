@@ -11,16 +11,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tempo_runtime.errors import PayloadError, PipelineFailed
+from tempo_runtime import context
+from tempo_runtime.allowance import Allowance
+from tempo_runtime.errors import BudgetExceeded, PayloadError, PipelineFailed
 from tempo_runtime.explain import fast
+from tempo_runtime.explain.fast_classes import TESTED, is_fast
 from tempo_runtime.explain.isolation import isolated
 from tempo_runtime.explain.randomness import stream
-from tempo_runtime.explain.tabular import TESTED, is_fast
 
 with warnings.catch_warnings():  # of alibi and what it imports, about themselves
     warnings.simplefilter("ignore")
     import alibi
-    from alibi.explainers import AnchorTabular
+    import spacy
+    from alibi.explainers import AnchorTabular, AnchorText
     from alibi.utils.mapping import ord_to_ohe
 
 pytestmark = [
@@ -68,12 +71,26 @@ def make(kind: str, predictor: Any, rows: np.ndarray | None = None, **options: A
     return AnchorTabular(predictor, names, seed=1, **options).fit(rows)
 
 
-def alone(explainer: Any, row: np.ndarray, seed: int, **options: Any) -> dict[str, Any]:
+def texts(asked: list[int]) -> Any:
+    """An explainer of a rule about words, which notes how many texts it is asked about."""
+
+    def predict(given: list[str]) -> np.ndarray:
+        asked.append(len(given))
+        return np.array(
+            [each.count("good") + each.count("warm") > each.count("bad") for each in given]
+        )
+
+    made = AnchorText(predict, sampling_strategy="unknown", nlp=spacy.blank("en"), seed=1)
+    asked.clear()
+    return made
+
+
+def alone(explainer: Any, row: Any, seed: int, **options: Any) -> dict[str, Any]:
     np.random.seed(seed)
     return json.loads(explainer.explain(row, **options).to_json())
 
 
-def ours(explainer: Any, row: np.ndarray, seed: int, **options: Any) -> dict[str, Any]:
+def ours(explainer: Any, row: Any, seed: int, **options: Any) -> dict[str, Any]:
     with stream(seed):
         return json.loads(fast(explainer).explain(row, **options).to_json())
 
@@ -154,6 +171,46 @@ def test_setting_a_predictor_calls_it_not() -> None:
     own = fast(explainer)
     own.predictor = probe
     assert probe.sizes == []
+
+
+@pytest.mark.parametrize("options", [{}, {"threshold": 0.8, "beam_size": 2, "batch_size": 40}])
+@pytest.mark.parametrize("text", ["a good film", "bad and good and warm and bad again", "film"])
+def test_an_explanation_of_a_text_is_alibis(text: str, options: dict[str, Any]) -> None:
+    asked: list[int] = []
+    explainer = texts(asked)
+    expected = alone(explainer, text, 3, **options)
+    apart = len(asked)
+    assert ours(explainer, text, 3, **options) == expected
+    assert len(asked) - apart <= apart
+
+
+def test_candidates_of_a_text_are_predicted_together() -> None:
+    asked: list[int] = []
+    explainer = texts(asked)
+    text, options = "bad and good and warm and bad again", {"threshold": 0.999, "tau": 0.02}
+    expected = alone(explainer, text, 3, **options)
+    apart = len(asked)
+    assert ours(explainer, text, 3, **options) == expected
+    assert len(asked) - apart < apart * 0.6
+    assert sum(asked[apart:]) == sum(asked[:apart])
+
+
+def test_of_a_text_too_the_best_anchor_so_far_is_given_and_marked() -> None:
+    asked: list[int] = []
+    own = fast(texts(asked))
+
+    def spent(given: list[str]) -> np.ndarray:
+        if len(asked) > 3:
+            raise BudgetExceeded("no more calls")
+        asked.append(len(given))
+        return np.array([sum(map(ord, each)) % 2 for each in given])  # no word decides it
+
+    own.predictor = spent
+    allowance = Allowance(best_so_far=True)
+    with stream(3), context.serving(None, {}, limits=allowance):
+        found = json.loads(own.explain("a good and bad film", tau=0.01).to_json())
+    assert found["meta"]["incomplete"] == "no more calls"
+    assert set(found["data"]["anchor"]) < {"a", "good", "and", "bad", "film"}
 
 
 def test_without_a_stream_an_explanation_is_alibis_too() -> None:
