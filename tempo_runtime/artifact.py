@@ -7,7 +7,8 @@
     ...                   whatever the author put there (an explainer, a vocabulary)
 
 A pickle is code: it runs when it is loaded. The digests show that a file is the one that was saved,
-and not that whoever saved it meant well.
+and not that whoever saved it meant well; for that a process can demand a digest or a signature
+(`trust`).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import os
 import sys
 from typing import Any
 
-from tempo_runtime import __version__, codec, files, importing, pickling
+from tempo_runtime import __version__, codec, files, importing, pickled, pickling, trust
 from tempo_runtime.authoring import Pipeline, PipelineModels, describe
 from tempo_runtime.errors import (
     ArtifactDamaged,
@@ -42,7 +43,7 @@ _loading = itertools.count()
 logger = logging.getLogger(__name__)
 
 
-def save(target: Any, folder: str | None = None) -> str:
+def save(target: Any, folder: str | None = None, *, sign: str | None = None) -> str:
     """Writes a pipeline's artefact.
 
     Files that are already in the folder stay, and become part of it. A save that is interrupted
@@ -52,13 +53,15 @@ def save(target: Any, folder: str | None = None) -> str:
         target: A pipeline class, an instance of one, or a pipeline function. Of an instance, the
             class and the constructor's arguments are saved; it is built again when it is loaded.
         folder: Where to; by default the pipeline's `local_folder`.
+        sign: File of an Ed25519 private key, in PEM, to sign it with.
 
     Returns:
         The folder.
 
     Raises:
         AuthoringError: If the target is not a pipeline.
-        ArtifactError: If there is no folder, or something cannot be carried in an artefact.
+        ArtifactError: If there is no folder, something cannot be carried in an artefact, or the key
+            cannot be used.
     """
     pipeline = describe(target)
     folder = folder or pipeline.details.local_folder
@@ -89,14 +92,20 @@ def save(target: Any, folder: str | None = None) -> str:
     digests = {path: files.sha256_of(folder, path) for path in others if path not in stale}
     digests |= {path: files.sha256(content) for path, content in ours.items()}
     manifest = _manifest(pipeline, folder, modules, dict(sorted(digests.items())))
+    if sign is not None:
+        manifest = trust.signed(manifest, sign)
     settings = _model_settings(pipeline, folder)
     files.commit(folder, ours, _json(manifest), stale)
     files.write(folder, MODEL_SETTINGS, _json(settings))
     return folder
 
 
-def load(folder: str) -> Any:
+def load(folder: str, *, verify: str | None = None) -> Any:
     """Loads a pipeline, to be called in this process.
+
+    Args:
+        folder: Its artefact.
+        verify: File of the Ed25519 public key, in PEM, that it must be signed for.
 
     Returns:
         An instance of the pipeline class, or the pipeline function.
@@ -104,13 +113,18 @@ def load(folder: str) -> Any:
     Raises:
         ArtifactError: If there is none, if a file is not the one that was saved, or if this Python
             cannot read it.
+        ArtifactUntrusted: If it is not signed so, or not what the environment demands.
     """
-    pipeline, _ = open_folder(folder)
+    pipeline, _ = open_folder(folder, verify)
     return pipeline.build(None, os.path.abspath(folder))
 
 
-def open_folder(folder: str) -> tuple[Pipeline, dict[str, Any]]:
+def open_folder(folder: str, verify: str | None = None) -> tuple[Pipeline, dict[str, Any]]:
     """Verifies an artefact and reads it, without building the pipeline.
+
+    Args:
+        folder: Its folder, or a file in it.
+        verify: See `load`.
 
     Returns:
         The pipeline, and `parameters.extra` of its model-settings.json.
@@ -122,6 +136,9 @@ def open_folder(folder: str) -> tuple[Pipeline, dict[str, Any]]:
         folder = os.path.dirname(folder)
     folder = os.path.abspath(folder)
     manifest = read_manifest(folder)
+    trust.Demands.of_environment().check(folder, manifest)
+    if verify is not None:
+        trust.Demands(keys=(verify,)).check(folder, manifest)
     contents = dict(files.verified(folder, manifest["files"], _is_ours))
     if PIPELINE not in contents:
         raise ArtifactDamaged(f"{folder}: {MANIFEST} names no {PIPELINE}; save the pipeline again")
@@ -152,13 +169,18 @@ def open_folder(folder: str) -> tuple[Pipeline, dict[str, Any]]:
 def inspect(folder: str) -> dict[str, Any]:
     """What tempo.json says of an artefact, its files checked and nothing of it run.
 
+    Returns:
+        tempo.json, and beside it `digest`; `bytes`, the size of all files; and `imports`, the names
+        that its pickle would look up.
+
     Raises:
         ArtifactError: If it is no artefact, or a file is not the one that was saved.
     """
     manifest = read_manifest(folder)
-    for _ in files.verified(folder, manifest["files"], _is_ours):
-        pass
-    return manifest
+    contents = dict(files.verified(folder, manifest["files"], _is_ours))
+    size = sum(os.path.getsize(os.path.join(folder, path)) for path in manifest["files"])
+    names = pickled.imports(contents.get(PIPELINE, b""))
+    return {**manifest, "digest": trust.digest_of(manifest), "bytes": size, "imports": names}
 
 
 def is_other_model(folder: str) -> bool:

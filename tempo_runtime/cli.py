@@ -32,17 +32,22 @@ def main() -> None:
 
 @main.command()
 @click.argument("artefact", type=click.Path(exists=True, file_okay=False))
-@click.option("--json", "as_json", is_flag=True, help="For machines: what tempo.json holds.")
-def inspect(artefact: str, as_json: bool) -> None:
+@click.option(
+    "--json", "as_json", is_flag=True, help="For machines: what tempo.json holds, and more."
+)
+@click.option("--verify", metavar="KEY", help="File of the public key that it must be signed for.")
+def inspect(artefact: str, as_json: bool, verify: str | None) -> None:
     r"""Shows what is in an ARTEFACT, and checks its files, without running any of it.
 
     \b
     Example:
         tempo-runtime inspect examples/income/artifacts/explainer
     """
-    from tempo_runtime import artifact
+    from tempo_runtime import artifact, trust
 
     manifest = artifact.inspect(artefact)
+    if verify is not None:
+        trust.Demands(keys=(verify,)).check(artefact, artifact.read_manifest(artefact))
     if as_json:
         click.echo(json.dumps(manifest, indent=2))
         return
@@ -62,12 +67,22 @@ def inspect(artefact: str, as_json: bool) -> None:
         "files": "\n".join(
             f"{path}  [dim]{sha[:12]}[/]" for path, sha in manifest["files"].items()
         ),
+        "its pickle imports": ", ".join(manifest["imports"]),
+        "size": _size(manifest["bytes"]),
+        "digest": manifest["digest"],
+        "signed": "yes" if manifest.get("signed") else "no",
     }
     for heading, text in rows.items():
         table.add_row(f"[bold]{heading}[/]", text or "nothing")
     console = Console()
     console.print(table)
     console.print("[green]✓[/] every file is the one that was saved")
+    if verify is not None:
+        console.print(f"[green]✓[/] it was signed for {verify}")
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
 
 
 def _tensors(tensors: list[dict[str, Any]]) -> str:

@@ -6,6 +6,7 @@
     ├── ArtifactError               422  an artefact that cannot be loaded or saved
     │   ├── ArtifactMissing         422
     │   ├── ArtifactDamaged         422  truncated, tampered, or not an artefact at all
+    │   ├── ArtifactUntrusted       422  not the artefact, or not the signer, that is demanded
     │   └── ArtifactIncompatible    422  written by a newer format or another Python
     ├── PayloadError                422  a request (or a value) that does not fit the signature
     ├── PipelineFailed              500  the author's code raised
@@ -58,6 +59,10 @@ class ArtifactMissing(ArtifactError):
 
 class ArtifactDamaged(ArtifactError):
     """A file of the artefact is not the one that was saved."""
+
+
+class ArtifactUntrusted(ArtifactError):
+    """The artefact is whole, but not one that this process was told to trust."""
 
 
 class ArtifactIncompatible(ArtifactError):

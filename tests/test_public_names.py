@@ -16,6 +16,7 @@ NAMES = [
     "ArtifactError",
     "ArtifactIncompatible",
     "ArtifactMissing",
+    "ArtifactUntrusted",
     "AuthoringError",
     "BudgetExceeded",
     "ChildError",

@@ -1,0 +1,173 @@
+"""Whether an artefact is one that its user would have: by its digest, or by who signed it.
+
+A pickle is code, and the digests inside an artefact only show that it is whole. Here the list of
+them, `tempo.json`, is compared with a digest from elsewhere, or with an Ed25519 signature in it, before
+a byte of the pickle is read.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tempo_runtime.errors import ArtifactError, ArtifactUntrusted, SettingsError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+        Ed25519PrivateKey,
+        Ed25519PublicKey,
+    )
+
+EXPECTED_DIGEST = "TEMPO_RUNTIME_EXPECTED_DIGEST"
+VERIFY_KEY = "TEMPO_RUNTIME_VERIFY_KEY"
+_SIGNATURE = "signed"  # `signature` is the pipeline's: what it takes and gives
+
+
+@dataclass(frozen=True)
+class Demands:
+    """What an artefact must show before it is loaded.
+
+    Attributes:
+        digests: One of these is its digest; empty for any.
+        keys: Files of public keys, one of which signed it; empty for anyone's, or none.
+    """
+
+    digests: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+
+    @classmethod
+    def of_environment(cls, environ: Mapping[str, str] = os.environ) -> Demands:
+        """Those of `TEMPO_RUNTIME_EXPECTED_DIGEST` and `TEMPO_RUNTIME_VERIFY_KEY`, lists with commas.
+
+        Not of model-settings.json, which travels with the artefact.
+
+        Raises:
+            SettingsError: If a digest is not written as one.
+        """
+        digests = _parts(environ.get(EXPECTED_DIGEST, ""))
+        for digest in digests:
+            kind, _, number = digest.partition(":")
+            if kind != "sha256" or len(number) != 64 or set(number) - set("0123456789abcdef"):
+                raise SettingsError(
+                    f"{EXPECTED_DIGEST} has {digest!r}; a digest is sha256: and 64 digits of 0-9 and "
+                    "a-f, as `tempo-runtime inspect` shows it"
+                )
+        return cls(digests, _parts(environ.get(VERIFY_KEY, "")))
+
+    def check(self, folder: str, manifest: Mapping[str, Any]) -> None:
+        """Raises what an artefact does not show.
+
+        Args:
+            folder: Where it is, for messages.
+            manifest: Its tempo.json.
+
+        Raises:
+            ArtifactUntrusted: If it is not one of those demanded.
+        """
+        found = digest_of(manifest)
+        if self.digests and found not in self.digests:
+            raise ArtifactUntrusted(
+                f"{folder} has the digest {found}, and {EXPECTED_DIGEST} demands "
+                f"{' or '.join(self.digests)}; deploy that artefact, or demand this one if you trust it"
+            )
+        if self.keys and not any(_signed_by(key, manifest) for key in self.keys):
+            signed = (
+                "is signed by another key than" if manifest.get(_SIGNATURE) else "is not signed by"
+            )
+            raise ArtifactUntrusted(
+                f"{folder} {signed} {' or '.join(self.keys)}; save it with `sign` and that private key"
+            )
+
+
+def digest_of(manifest: Mapping[str, Any]) -> str:
+    """The digest of an artefact: of tempo.json's content, which has those of all its files.
+
+    model-settings.json, which people and platforms edit, is not part of it; nor is the signature.
+    """
+    return f"sha256:{hashlib.sha256(_signed_part(manifest)).hexdigest()}"
+
+
+def signed(manifest: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """The same, with its signature in it.
+
+    Args:
+        manifest: A tempo.json.
+        key: File of an Ed25519 private key, in PEM.
+
+    Raises:
+        ArtifactError: If the key cannot be used.
+    """
+    signature = _private(key).sign(_signed_part(manifest))
+    return {**manifest, _SIGNATURE: f"ed25519:{base64.b64encode(signature).decode()}"}
+
+
+def _signed_part(manifest: Mapping[str, Any]) -> bytes:
+    """What is signed: the content, however it was indented."""
+    content = {name: value for name, value in manifest.items() if name != _SIGNATURE}
+    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _signed_by(key: str, manifest: Mapping[str, Any]) -> bool:
+    from cryptography.exceptions import InvalidSignature
+
+    public = _public(key)
+    kind, _, signature = str(manifest.get(_SIGNATURE)).partition(":")
+    try:
+        public.verify(base64.b64decode(signature, validate=True), _signed_part(manifest))
+    except (InvalidSignature, ValueError):
+        return False
+    return kind == "ed25519"
+
+
+def _private(path: str) -> Ed25519PrivateKey:
+    serialization, ed25519 = _cryptography()
+    try:
+        key: Ed25519PrivateKey = serialization.load_pem_private_key(_content(path), password=None)
+    except (ValueError, TypeError) as error:
+        raise ArtifactError(f"{path} holds no private key that can be used: {error}") from error
+    if not isinstance(key, ed25519.Ed25519PrivateKey):
+        raise ArtifactError(
+            f"{path} is no Ed25519 key; `openssl genpkey -algorithm ed25519` makes one"
+        )
+    return key  # type: ignore[no-any-return]
+
+
+def _public(path: str) -> Ed25519PublicKey:
+    serialization, ed25519 = _cryptography()
+    try:
+        key: Ed25519PublicKey = serialization.load_pem_public_key(_content(path))
+    except ValueError as error:
+        raise ArtifactError(f"{path} holds no public key that can be used: {error}") from error
+    if not isinstance(key, ed25519.Ed25519PublicKey):
+        raise ArtifactError(
+            f"{path} is no Ed25519 public key; `openssl pkey -in KEY -pubout` writes it"
+        )
+    return key  # type: ignore[no-any-return]
+
+
+def _cryptography() -> Any:
+    try:
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric import ed25519
+    except ModuleNotFoundError as error:
+        raise ArtifactError(
+            "signatures need the package cryptography: pip install 'tempo_runtime[sign]'"
+        ) from error
+    return serialization, ed25519
+
+
+def _content(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise ArtifactError(f"the key {path} cannot be read: {error.strerror}") from error
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
