@@ -42,23 +42,25 @@ def explain_each(
     generator = randomness.own()
     start = None if generator is None else generator.get_state()
 
-    def one(number: int, predictors: Meeting | None) -> Any:
-        explainer = copies()
-        if predictors is None:
-            with randomness.stream_from(start):
-                return explainer.explain(rows[number : number + 1], *args, **kwargs)
-        with predictors, randomness.stream_from(start):
+    def one(number: int) -> Any:
+        with randomness.stream_from(start):
+            return copies().explain(rows[number : number + 1], *args, **kwargs)
+
+    def one_of_many(number: int, meeting: Meeting) -> Any:
+        with meeting, randomness.stream_from(start):
+            explainer = copies()
             sampler = explainer.samplers[0]
-            sampler.predictor = predictors.of(sampler.predictor)
+            sampler.predictor = meeting.of(sampler.predictor)
             return explainer.explain(rows[number : number + 1], *args, **kwargs)
 
     if start is None or not together:
-        return Explanations(one(number, None) for number in range(len(rows)))
+        return Explanations(map(one, range(len(rows))))
     # Each row goes its own way, so they meet again and again, and those who are there go together.
     meeting = Meeting(len(rows), min(_TOGETHER, len(rows)))
     with ThreadPoolExecutor(min(_TOGETHER, len(rows)), "tempo-rows") as threads:
         work = [
-            threads.submit(copy_context().run, one, number, meeting) for number in range(len(rows))
+            threads.submit(copy_context().run, one_of_many, number, meeting)
+            for number in range(len(rows))
         ]
         return Explanations(each.result() for each in work)
 
