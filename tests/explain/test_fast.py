@@ -6,6 +6,7 @@ import json
 import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,12 @@ def make(kind: str, predictor: Any, rows: np.ndarray | None = None, **options: A
     return AnchorTabular(predictor, names, seed=1, **options).fit(rows)
 
 
+@cache
+def tokenizer() -> Any:
+    """One for all: alibi adds a table of a million words to each."""
+    return spacy.blank("en")
+
+
 def texts(asked: list[int]) -> Any:
     """An explainer of a rule about words, which notes how many texts it is asked about."""
 
@@ -80,7 +87,7 @@ def texts(asked: list[int]) -> Any:
             [each.count("good") + each.count("warm") > each.count("bad") for each in given]
         )
 
-    made = AnchorText(predict, sampling_strategy="unknown", nlp=spacy.blank("en"), seed=1)
+    made = AnchorText(predict, sampling_strategy="unknown", nlp=tokenizer(), seed=1)
     asked.clear()
     return made
 
