@@ -148,13 +148,18 @@ class Runner:
         allowance.watch = lambda: _wake(loop, changed)
         answer = asyncio.ensure_future(self.run(arguments))
         answer.add_done_callback(lambda _: changed.set())
+        told: Progress | None = None
         try:
             while True:
                 await changed.wait()
-                changed.clear()
-                if answer.done():
+                if not (done := answer.done()):
+                    changed.clear()
+                latest = Progress(allowance.calls, allowance.rows, allowance.news)
+                if latest.calls and latest != told:
+                    told = latest
+                    yield latest
+                if done:
                     break
-                yield Progress(allowance.calls, allowance.rows, allowance.news)
             yield answer.result()
         finally:
             allowance.abandoned = True  # its thread stops at its next call to a child
