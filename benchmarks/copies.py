@@ -16,6 +16,7 @@ import timeit
 import tracemalloc
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,10 @@ def main() -> None:
         sys.path.insert(0, str(EXAMPLES))
         for explainer, explain in explainers():
             explain(isolated(explainer))  # the first fills the caches
-            seconds = min(timeit.repeat(lambda: isolated(explainer), number=REPEATS, repeat=ROUNDS))  # noqa: B023
-            copy = held(lambda: isolated(explainer))  # noqa: B023
-            peak = most(lambda: explain(isolated(explainer)))  # noqa: B023
+            isolate = partial(isolated, explainer)
+            seconds = min(timeit.repeat(isolate, number=REPEATS, repeat=ROUNDS))
+            copy = held(isolate)
+            peak = most(partial(explain, isolate()))
             name = type(explainer).__name__
             table.add_row(
                 name, f"{seconds / REPEATS * 1e6:.0f}", f"{copy:,}", f"{peak / 1000:,.0f}"

@@ -43,7 +43,7 @@ def artefacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(scope="module", params=[0, 2], ids=lambda workers: f"workers={workers}")
+@pytest.fixture(scope="module", params=[0, 1, 2], ids=lambda workers: f"workers={workers}")
 def server(request: pytest.FixtureRequest, artefacts: Path) -> Iterator[Server]:
     with serve(artefacts, settings={"parallel_workers": request.param}) as server:
         server.workers = request.param  # type: ignore[attr-defined]

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 from functools import cache, wraps
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from tempo_runtime.explain.copies import of_class
 from tempo_runtime.explain.search import FastSearch
@@ -30,10 +31,10 @@ def is_fast(explainer: Any) -> bool:
     # A class derived from alibi's, or a sampler of the author's own, may draw in other ways.
     if module is None or module.__name__ not in _CLASSES:
         return False
-    own, sampler, _, _ = _CLASSES[module.__name__]
-    if type(explainer).__name__ != own:
+    known = _CLASSES[module.__name__]
+    if type(explainer).__name__ != known.name:
         return False
-    return all(_is_alibis(each) for each in sampler(explainer)) and _is_tested()
+    return all(map(_is_alibis, known.samplers(explainer))) and _is_tested()
 
 
 def of_fast_class(explainer: Any) -> Any:
@@ -50,14 +51,23 @@ def of_fast_class(explainer: Any) -> Any:
     return made
 
 
-_CLASSES: dict[str, tuple[str, Any, type, type]] = {
-    f"{_ANCHORS}.anchor_tabular": (
+class _Known(NamedTuple):
+    """One of alibi's explainers, and what is put before it and its search."""
+
+    name: str
+    samplers: Callable[[Any], list[Any]]
+    explainer: type
+    search: type
+
+
+_CLASSES = {
+    f"{_ANCHORS}.anchor_tabular": _Known(
         "AnchorTabular",
-        lambda explainer: explainer.samplers,
+        lambda explainer: list(explainer.samplers),
         FastAnchorTabular,
         FastSearch,
     ),
-    f"{_ANCHORS}.anchor_text": (
+    f"{_ANCHORS}.anchor_text": _Known(
         "AnchorText",
         lambda explainer: [explainer.perturbation],
         FastAnchorText,
@@ -74,9 +84,10 @@ def _is_alibis(sampler: Any) -> bool:
 
 @cache
 def _class(module: ModuleType) -> type:
-    name, _, own, own_search = _CLASSES[module.__name__]
-    alibis = getattr(module, name)
-    search = type("AnchorBaseBeam", (own_search, module.AnchorBaseBeam), {})
+    known = _CLASSES[module.__name__]
+    own: Any = known.explainer
+    alibis = getattr(module, known.name)
+    search = type("AnchorBaseBeam", (known.search, module.AnchorBaseBeam), {})
     theirs = alibis.explain
     # It names the search it makes as a global of its module; this one finds another there.
     names = {**theirs.__globals__, "AnchorBaseBeam": search}
@@ -85,9 +96,9 @@ def _class(module: ModuleType) -> type:
 
     @wraps(theirs)
     def outer(*args: Any, **kwargs: Any) -> Any:
-        return own.explain(*args, **kwargs)  # type: ignore[attr-defined]
+        return own.explain(*args, **kwargs)
 
-    return type(name, (own, alibis), {"_alibis": explain, "explain": outer})
+    return type(known.name, (own, alibis), {"_alibis": explain, "explain": outer})
 
 
 @cache

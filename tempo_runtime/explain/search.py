@@ -11,7 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -21,8 +21,9 @@ from tempo_runtime.errors import BudgetExceeded, DeadlineExceeded
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    Floats: TypeAlias = NDArray[np.float64]
+
 Anchor = tuple[int, ...]
-Floats = Any  # arrays of float64
 _EPSILON_STOP = 0.05  # alibi's, which `explain` does not let anyone change
 _MARGIN = 0.05  # seconds, to make an explanation of what was found
 _ZERO, _ONE = 0.0000001, 0.9999999999999999  # what alibi takes a precision of 0 and 1 for
@@ -78,7 +79,7 @@ class FastSearch:
         try:
             result: dict[str, Any] = super().anchor_beam(**options)  # type: ignore[misc]
         except (BudgetExceeded, DeadlineExceeded) as spent:
-            if not context.current().allowance.best_so_far or not self._rounds():
+            if not context.current().allowance.best_so_far or not self._has_drawn():
                 raise
             result, self._spent = self._best_so_far(**options), spent
         return result
@@ -182,7 +183,7 @@ class FastSearch:
 
     # -- a budget that is spent, and news while there is some ---------------------------------------
 
-    def _rounds(self) -> bool:
+    def _has_drawn(self) -> bool:
         return hasattr(self, "state") and self.state["current_idx"] > 0
 
     def _check_time(self) -> None:
