@@ -8,6 +8,8 @@
     │   ├── ArtifactDamaged         422  truncated, tampered, or not an artefact at all
     │   ├── ArtifactUntrusted       422  not the artefact, or not the signer, that is demanded
     │   └── ArtifactIncompatible    422  written by a newer format or another Python
+    ├── EnvironmentFailed           500  a Python environment that cannot be made, or used
+    ├── StorageError                500  a folder that cannot be uploaded or downloaded
     ├── PayloadError                422  a request (or a value) that does not fit the signature
     ├── PipelineFailed              500  the author's code raised
     ├── DeadlineExceeded            504  the request's time is spent
@@ -67,6 +69,14 @@ class ArtifactUntrusted(ArtifactError):
 
 class ArtifactIncompatible(ArtifactError):
     """The artefact is whole, but this process cannot read it."""
+
+
+class EnvironmentFailed(TempoError):
+    """A Python environment that cannot be made or packed, or that does not work here."""
+
+
+class StorageError(TempoError):
+    """An artefact that cannot be uploaded, or downloaded."""
 
 
 class PayloadError(TempoError):

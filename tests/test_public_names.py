@@ -24,6 +24,7 @@ NAMES = [
     "ChildNotFound",
     "ChildUnavailable",
     "DeadlineExceeded",
+    "EnvironmentFailed",
     "Model",
     "ModelFramework",
     "Overloaded",
@@ -31,6 +32,7 @@ NAMES = [
     "PipelineFailed",
     "PipelineModels",
     "SettingsError",
+    "StorageError",
     "TempoError",
     "TempoPipelineRuntime",
     "load",
@@ -41,6 +43,7 @@ NAMES = [
     "save",
 ]
 HEAVY = [
+    "rich",
     "mlserver",
     "alibi",
     "sklearn",

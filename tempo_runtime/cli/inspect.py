@@ -1,40 +1,17 @@
-"""`tempo-runtime`, for people and for scripts. Thin: it parses, calls the package, and shows."""
+"""`tempo-runtime inspect`."""
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import Any
 
 import click
 
-from tempo_runtime import __version__
-from tempo_runtime.errors import TempoError
+from tempo_runtime.cli.options import artefact_argument, echo_json, json_option, size
 
 
-class _Group(click.Group):
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except TempoError as error:
-            click.echo(f"Error: {error}", err=True)
-            sys.exit(1)
-
-
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="tempo-runtime")
-def main() -> None:
-    """Pipelines of models, from a notebook to production.
-
-    Exit codes: 0 done, 1 it failed and the message says why, 2 the command was not understood.
-    """
-
-
-@main.command()
-@click.argument("artefact", type=click.Path(exists=True, file_okay=False))
-@click.option(
-    "--json", "as_json", is_flag=True, help="For machines: what tempo.json holds, and more."
-)
+@click.command()
+@artefact_argument
+@json_option
 @click.option("--verify", metavar="KEY", help="File of the public key that it must be signed for.")
 def inspect(artefact: str, as_json: bool, verify: str | None) -> None:
     r"""Shows what is in an ARTEFACT, and checks its files, without running any of it.
@@ -49,7 +26,7 @@ def inspect(artefact: str, as_json: bool, verify: str | None) -> None:
     if verify is not None:
         trust.Demands(keys=(verify,)).check(artefact, artifact.read_manifest(artefact))
     if as_json:
-        click.echo(json.dumps(manifest, indent=2))
+        echo_json(manifest)
         return
     from rich.console import Console
     from rich.table import Table
@@ -68,7 +45,7 @@ def inspect(artefact: str, as_json: bool, verify: str | None) -> None:
             f"{path}  [dim]{sha[:12]}[/]" for path, sha in manifest["files"].items()
         ),
         "its pickle imports": ", ".join(manifest["imports"]),
-        "size": _size(manifest["bytes"]),
+        "size": size(manifest["bytes"]),
         "digest": manifest["digest"],
         "signed": "yes" if manifest.get("signed") else "no",
     }
@@ -79,10 +56,6 @@ def inspect(artefact: str, as_json: bool, verify: str | None) -> None:
     console.print("[green]✓[/] every file is the one that was saved")
     if verify is not None:
         console.print(f"[green]✓[/] it was signed for {verify}")
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
 
 
 def _tensors(tensors: list[dict[str, Any]]) -> str:

@@ -1,0 +1,42 @@
+"""`tempo-runtime`, for people and for scripts. Thin: it parses, calls the package, and shows.
+
+One module a command. Each imports click and what is as light, and the rest where it is used, so that
+`--help` and completion answer at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from tempo_runtime import __version__
+from tempo_runtime.cli.inspect import inspect
+from tempo_runtime.errors import TempoError
+
+
+class _Group(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except TempoError as error:
+            click.echo(f"Error: {error}", err=True)
+            sys.exit(1)
+        except KeyboardInterrupt:
+            click.echo("Stopped.", err=True)
+            sys.exit(130)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="tempo-runtime")
+def main() -> None:
+    """Pipelines of models, from a notebook to production.
+
+    Exit codes: 0 done; 1 it failed, and the message says why; 2 the command was not understood;
+    130 stopped by Ctrl-C.
+    """
+
+
+for command in (inspect,):
+    main.add_command(command)
