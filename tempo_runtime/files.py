@@ -6,26 +6,47 @@ its place it is taken from beside it, and nothing is taken that the manifest doe
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 
-from tempo_runtime.errors import ArtifactDamaged
+from tempo_runtime.errors import ArtifactDamaged, ArtifactError
 
 MANIFEST = "tempo.json"
 _NEXT = ".tempo-next"  # a file of a set that is being written
 
 
-def commit(folder: str, files: Mapping[str, bytes], manifest: bytes, stale: list[str]) -> None:
+def commit(
+    folder: str,
+    files: Mapping[str, bytes],
+    manifest: bytes,
+    stale: list[str],
+    copied: Mapping[str, str] | None = None,
+) -> None:
     """Puts all files in place together, and removes those that are stale.
+
+    `copied` are files to be copied: path in the folder -> where it is now.
 
     Each is first written beside its place. Replacing the manifest is what makes them the set: from
     then on `verified` takes a file from beside its place, until it is moved there.
     """
-    for path, content in files.items():
-        write(folder, path + _NEXT, content)
-    write(folder, MANIFEST, manifest)
-    for path in files:
+    copied = copied or {}
+    try:
+        for path, source in copied.items():
+            _copy(source, os.path.join(folder, path + _NEXT))
+        for path, content in files.items():
+            write(folder, path + _NEXT, content)
+        write(folder, MANIFEST, manifest)
+    except OSError as error:  # no space, as a rule: what was written is in its way
+        for path in (*copied, *files, MANIFEST):
+            with contextlib.suppress(OSError):
+                os.remove(os.path.join(folder, path + _NEXT))
+        raise ArtifactError(
+            f"{folder} cannot be written: {error.strerror}; what was there before is untouched"
+        ) from error
+    for path in (*copied, *files):
         os.replace(os.path.join(folder, path + _NEXT), os.path.join(folder, path))
     for path in stale:
         os.remove(os.path.join(folder, path))
@@ -106,6 +127,13 @@ def write(folder: str, path: str, content: bytes) -> None:
         os.fsync(file.fileno())
     if temporary != place:
         os.replace(temporary, place)
+
+
+def _copy(source: str, place: str) -> None:
+    with open(source, "rb") as read, open(place, "wb") as written:
+        shutil.copyfileobj(read, written, 1 << 20)
+        written.flush()
+        os.fsync(written.fileno())
 
 
 def read(folder: str, path: str) -> bytes:

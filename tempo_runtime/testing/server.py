@@ -198,6 +198,8 @@ def _link(path: str, root: Path) -> str:
     name = str(settings.setdefault("name", os.path.basename(folder)))
     parameters = settings.setdefault("parameters", {})
     parameters["uri"] = os.path.normpath(os.path.join(folder, parameters.get("uri", ".")))
+    if tarball := parameters.get("environment_tarball"):
+        parameters["environment_tarball"] = os.path.normpath(os.path.join(folder, tarball))
     place = root / name
     place.mkdir()
     (place / _MODEL_SETTINGS).write_text(json.dumps(settings))
