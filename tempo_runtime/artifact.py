@@ -133,8 +133,13 @@ def save(
     if sign is not None:
         manifest = trust.signed(manifest, sign)
     settings = _model_settings(pipeline, folder, packed is not None)
-    files.commit(folder, ours, _json(manifest), stale, copied)
-    files.write(folder, MODEL_SETTINGS, _json(settings))
+    try:
+        files.commit(folder, ours, _json(manifest), stale, copied)
+        files.write(folder, MODEL_SETTINGS, _json(settings))
+    except OSError as error:
+        raise ArtifactError(
+            f"{folder} cannot be written: {error.strerror}; what was saved there before is untouched"
+        ) from error
     return folder
 
 

@@ -12,7 +12,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 
-from tempo_runtime.errors import ArtifactDamaged, ArtifactError
+from tempo_runtime.errors import ArtifactDamaged
 
 MANIFEST = "tempo.json"
 _NEXT = ".tempo-next"  # a file of a set that is being written
@@ -39,13 +39,11 @@ def commit(
         for path, content in files.items():
             write(folder, path + _NEXT, content)
         write(folder, MANIFEST, manifest)
-    except OSError as error:  # no space, as a rule: what was written is in its way
+    except BaseException:  # no space, as a rule: what was written is in its way
         for path in (*copied, *files, MANIFEST):
             with contextlib.suppress(OSError):
                 os.remove(os.path.join(folder, path + _NEXT))
-        raise ArtifactError(
-            f"{folder} cannot be written: {error.strerror}; what was there before is untouched"
-        ) from error
+        raise
     for path in (*copied, *files):
         os.replace(os.path.join(folder, path + _NEXT), os.path.join(folder, path))
     for path in stale:
