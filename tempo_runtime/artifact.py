@@ -5,6 +5,7 @@
     tempo.json            what it is, and the SHA-256 of every file
     environment.tar.gz    the Python environment it is served in, if one was asked for
     environment.lock      what that holds
+    example.json          a request and its answer, for `tempo-runtime check`
     model-settings.json   what MLServer reads; yours to edit
     ...                   whatever the author put there (an explainer, a vocabulary)
 
@@ -49,10 +50,11 @@ from tempo_runtime.signature import Signature
 FORMAT_VERSION = 1
 PIPELINE = "pipeline.dill"
 MODEL_SETTINGS = "model-settings.json"
+EXAMPLE = "example.json"
 CODE = "code"
 IMPLEMENTATION = "tempo_runtime.TempoPipelineRuntime"
-# Edited by people and rewritten by platforms, or describing the others.
-_UNCHECKED = (MANIFEST, MODEL_SETTINGS)
+# Describing the others; edited by people and rewritten by platforms; recorded at any time.
+_UNCHECKED = (MANIFEST, MODEL_SETTINGS, EXAMPLE)
 _loading = itertools.count()
 logger = logging.getLogger(__name__)
 

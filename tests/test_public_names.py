@@ -19,6 +19,7 @@ NAMES = [
     "ArtifactUntrusted",
     "AuthoringError",
     "BudgetExceeded",
+    "CheckFailed",
     "ChildError",
     "ChildFailed",
     "ChildNotFound",
