@@ -2,6 +2,8 @@
 
     python benchmarks/environments.py [--quick]
 
+venv-pack is to be installed for it: `pip install venv-pack2`.
+
 The pipeline is the income explainer's kind: alibi, scikit-learn, MLServer. `--quick` leaves alibi out.
 conda-pack gets a prefix made of a copy of this Python with the same packages and conda's records, because
 conda itself may not be here; it packs it as any other.
