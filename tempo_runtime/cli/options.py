@@ -8,9 +8,17 @@ import sys
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 artefact_argument = click.argument("artefact", type=click.Path(exists=True, file_okay=False))
 json_option = click.option("--json", "as_json", is_flag=True, help="For machines.")
+
+
+def complete_folders(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Has the shell complete folders, for what may be something else as well."""
+    return [CompletionItem(incomplete, type="dir")]
 
 
 def echo_json(content: Any) -> None:
