@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from tempo_runtime import __version__
+from tempo_runtime.cli.explain import explain
 from tempo_runtime.cli.inspect import inspect
 from tempo_runtime.cli.predict import predict
 from tempo_runtime.cli.save import save
@@ -40,7 +41,7 @@ def main() -> None:
     """
 
 
-for command in (save, inspect, predict):
+for command in (save, inspect, predict, explain):
     # click's mark for lines that stay as they are, which a raw docstring spells out.
     command.help = (command.help or "").replace("\\b\n", "\b\n")
     main.add_command(command)
