@@ -208,7 +208,7 @@ def open_folder(folder: str, verify: str | None = None) -> tuple[Pipeline, dict[
     pipeline.target = target if target is not None else pipeline.target
     pipeline.declared = _placed(pipeline.declared, manifest["children"], folder)
     pipeline._release = modules.forget
-    return pipeline, _extra(folder)
+    return pipeline, extra_of(folder)
 
 
 def inspect(folder: str) -> dict[str, Any]:
@@ -271,6 +271,15 @@ def read_manifest(folder: str) -> dict[str, Any]:
         if os.path.isabs(file) or ".." in file.split("/"):
             raise ArtifactDamaged(f"{path} names {file!r}, outside the artefact; save again")
     return manifest  # type: ignore[no-any-return]
+
+
+def extra_of(folder: str) -> dict[str, Any]:
+    """`parameters.extra` of an artefact's model-settings.json; empty where there is none."""
+    try:
+        settings = json.loads(files.read(folder, MODEL_SETTINGS))
+        return (settings.get("parameters") or {}).get("extra") or {}
+    except (FileNotFoundError, ValueError, AttributeError):
+        return {}
 
 
 # -- what is written -------------------------------------------------------------------------------
@@ -385,14 +394,6 @@ def _is_ours(path: str) -> bool:
 
 def _json(content: Any) -> bytes:
     return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
-
-
-def _extra(folder: str) -> dict[str, Any]:
-    try:
-        settings = json.loads(files.read(folder, MODEL_SETTINGS))
-        return (settings.get("parameters") or {}).get("extra") or {}
-    except (FileNotFoundError, ValueError, AttributeError):
-        return {}
 
 
 def _warn_of_versions(manifest: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ import click
 
 from tempo_runtime import __version__
 from tempo_runtime.cli.explain import explain
+from tempo_runtime.cli.graph import graph
 from tempo_runtime.cli.inspect import inspect
 from tempo_runtime.cli.predict import predict
 from tempo_runtime.cli.save import save
@@ -41,7 +42,7 @@ def main() -> None:
     """
 
 
-for command in (save, inspect, predict, explain):
+for command in (save, inspect, predict, explain, graph):
     # click's mark for lines that stay as they are, which a raw docstring spells out.
     command.help = (command.help or "").replace("\\b\n", "\b\n")
     main.add_command(command)
