@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from tempo_runtime.cli.options import complete_folders, echo_json, json_option
-from tempo_runtime.errors import AuthoringError, StorageError
+from tempo_runtime.cli.options import complete_folders, echo_json, imported, json_option
+from tempo_runtime.errors import StorageError
 
 if TYPE_CHECKING:
     from tempo_runtime.graph.nodes import Node
@@ -61,24 +60,9 @@ def graph(target: str, format_: str | None, output: str | None, as_json: bool) -
 def _read(target: str) -> Node:
     from tempo_runtime.graph import reading
 
-    module, colon, name = target.partition(":")
-    if os.path.isdir(target) or not colon:
+    if os.path.isdir(target):
         return reading.of_folder(target)
-    return reading.of_pipeline(_imported(module, name))
-
-
-def _imported(module: str, name: str) -> Any:
-    """What a module of the working directory, or an installed one, calls by a name."""
-    import importlib
-
-    sys.path.insert(0, os.getcwd())
-    try:
-        return getattr(importlib.import_module(module), name)
-    except Exception as error:
-        raise AuthoringError(
-            f"{module}:{name} cannot be imported: {type(error).__name__}: {error}; write "
-            "MODULE:NAME, as Python would import it from here"
-        ) from error
+    return reading.of_pipeline(imported(target))
 
 
 def _drawn(node: Node, format_: str, *, colours: bool) -> str:

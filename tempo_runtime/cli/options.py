@@ -10,6 +10,8 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from tempo_runtime.errors import AuthoringError, TempoError
+
 artefact_argument = click.argument("artefact", type=click.Path(exists=True, file_okay=False))
 json_option = click.option("--json", "as_json", is_flag=True, help="For machines.")
 
@@ -44,3 +46,9 @@ def imported(name: str) -> Any:
         raise click.BadParameter(f"{name}: there is no module {error.name!r} here") from error
     except AttributeError as error:
         raise click.BadParameter(f"{name}: {error}") from error
+    except TempoError:
+        raise
+    except Exception as error:
+        raise AuthoringError(
+            f"{name} cannot be imported: {type(error).__name__}: {error}"
+        ) from error

@@ -61,15 +61,27 @@ def test_a_pipeline_of_a_module_is_drawn() -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "told"),
+    ("target", "expected", "told"),
     [
-        ("nowhere", "there is no artefact in"),
-        ("no_such_module:X", "No module named 'no_such_module'"),
-        ("tests.pipelines:nothing", "has no attribute 'nothing'"),
-        ("tests.pipelines:Order", "is not a pipeline"),
+        ("nowhere", 2, "'nowhere' is neither a folder nor like shop:Shop"),
+        ("no_such_module:X", 2, "there is no module 'no_such_module'"),
+        ("tests.pipelines:nothing", 2, "has no attribute 'nothing'"),
+        ("tests.pipelines:Order", 1, "is not a pipeline"),
+        ("own_fault:X", 1, "cannot be imported: ZeroDivisionError"),
     ],
 )
-def test_a_target_that_is_none_is_told(target: str, told: str) -> None:
+def test_a_target_that_is_none_is_told(
+    target: str, expected: int, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_fault.py").write_text("1 / 0")
+    monkeypatch.syspath_prepend(tmp_path)
     code, _, said = run("graph", target)
-    assert (code, said.count("\n")) == (1, 1)
+    assert code == expected
     assert told in said
+    assert "Traceback" not in said
+
+
+def test_an_empty_folder_is_told(tmp_path: Path) -> None:
+    code, _, said = run("graph", tmp_path)
+    assert (code, said.count("\n")) == (1, 1)
+    assert "there is no artefact in" in said
