@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from tempo_runtime import __version__
+from tempo_runtime.cli.check import check
 from tempo_runtime.cli.completion import completion
 from tempo_runtime.cli.explain import explain
 from tempo_runtime.cli.graph import graph
@@ -43,7 +44,7 @@ def main() -> None:
     """
 
 
-for command in (save, inspect, predict, explain, graph, completion):
+for command in (save, inspect, check, predict, explain, graph, completion):
     # click's mark for lines that stay as they are, which a raw docstring spells out.
     command.help = (command.help or "").replace("\\b\n", "\b\n")
     main.add_command(command)

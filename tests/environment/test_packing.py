@@ -23,7 +23,7 @@ from tempo_runtime.environment.relocation import relocated
 from tempo_runtime.environment.unpacked import unpack
 from tempo_runtime.errors import ArtifactError, EnvironmentFailed
 from tests import pipelines
-from tests.environment.conftest import PACKAGE, Project
+from tests.packed import PACKAGE, Project
 
 # One small package with nothing that serves it: seconds, where a whole one takes many.
 SMALL = Needs("venv", "what the test asks for", f"{PACKAGE}\n", ())

@@ -19,8 +19,8 @@ from tempo_runtime.environment.relocation import scripts
 from tempo_runtime.environment.unpacked import unpack
 from tempo_runtime.errors import EnvironmentFailed
 from tempo_runtime.testing import ServerFailed, serve
-from tests.environment.conftest import PACKAGE, Project
 from tests.income import UNTRACED
+from tests.packed import PACKAGE, Project
 
 pytestmark = pytest.mark.slow
 
@@ -154,5 +154,5 @@ def test_a_cut_tarball_is_told(project: Project, tmp_path: Path) -> None:
 
 
 def _comes_from(prefix: str, answer: dict[str, Any]) -> None:
-    assert answer["mlserver"] == answer["numpy"] == prefix
+    assert answer["package"] == answer["mlserver"] == answer["numpy"] == prefix
     assert not prefix.startswith(sys.prefix)
