@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Sequence
 
 from tempo_runtime import artifact
@@ -17,7 +16,7 @@ from tempo_runtime.errors import SettingsError
 from tempo_runtime.metrics import ChildMetrics
 from tempo_runtime.portal import Portal, background
 from tempo_runtime.runner import Runner
-from tempo_runtime.settings import ENV_PREFIX, ChildSettings, PipelineSettings
+from tempo_runtime.settings import ChildSettings, PipelineSettings, child_folder
 
 
 class Service:
@@ -164,15 +163,9 @@ class Connector:
 
     def _from_folder(self, alias: str, model: Model, settings: ChildSettings) -> Transport:
         details = model.details
-        named = settings.uri or details.local_folder
-        folder = os.path.normpath(os.path.join(self._folder, named)) if named else None
-        if folder is None or not os.path.exists(folder):
-            variable = f"{ENV_PREFIX}MODELS__{alias.upper()}__"
-            raise SettingsError(
-                f"nothing says where child {alias!r} ({details.name}) is: "
-                + (f"its folder {folder} is not here" if folder else "it has no folder")
-                + f"; set {variable}URL to its server, or {variable}URI to its folder"
-            )
+        folder = child_folder(
+            self._folder, alias, details.name, settings.uri or details.local_folder
+        )
         if details.served_by_us and not (
             settings.implementation or artifact.is_other_model(folder)
         ):

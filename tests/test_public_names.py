@@ -32,6 +32,7 @@ NAMES = [
     "PayloadError",
     "PipelineFailed",
     "PipelineModels",
+    "ServingFailed",
     "SettingsError",
     "StorageError",
     "TempoError",

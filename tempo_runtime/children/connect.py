@@ -11,6 +11,7 @@ from tempo_runtime.portal import Portal
 from tempo_runtime.settings import ChildSettings, TlsSettings
 
 _SIBLINGS = {"http": ("MLSERVER_HTTP_PORT", "8080"), "grpc": ("MLSERVER_GRPC_PORT", "8081")}
+_EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - hosts that are listened on, and not called
 
 
 def endpoints(settings: ChildSettings, name: str, portal: Portal) -> list[Endpoint]:
@@ -79,4 +80,7 @@ def _grpc(settings: ChildSettings, name: str, portal: Portal) -> list[Endpoint]:
 def _this_server(scheme: str) -> str:
     """Where a sibling is: the server this process is."""
     variable, usual = _SIBLINGS[scheme]
-    return f"{scheme}://127.0.0.1:{os.environ.get(variable, usual)}"
+    host = os.environ.get("MLSERVER_HOST", "")
+    if host in _EVERYWHERE:
+        host = "127.0.0.1"
+    return f"{scheme}://{host}:{os.environ.get(variable, usual)}"
