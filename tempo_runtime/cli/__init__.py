@@ -19,6 +19,7 @@ from tempo_runtime.cli.graph import graph
 from tempo_runtime.cli.inspect import inspect
 from tempo_runtime.cli.predict import predict
 from tempo_runtime.cli.save import save
+from tempo_runtime.cli.serve import serve
 from tempo_runtime.errors import TempoError
 
 
@@ -44,7 +45,7 @@ def main() -> None:
     """
 
 
-for command in (save, inspect, check, predict, explain, graph, completion):
+for command in (save, inspect, check, serve, predict, explain, graph, completion):
     # click's mark for lines that stay as they are, which a raw docstring spells out.
     command.help = (command.help or "").replace("\\b\n", "\b\n")
     main.add_command(command)
