@@ -16,6 +16,7 @@ from tempo_runtime.cli.check import check
 from tempo_runtime.cli.completion import completion
 from tempo_runtime.cli.explain import explain
 from tempo_runtime.cli.graph import graph
+from tempo_runtime.cli.init import init
 from tempo_runtime.cli.inspect import inspect
 from tempo_runtime.cli.predict import predict
 from tempo_runtime.cli.save import save
@@ -45,7 +46,7 @@ def main() -> None:
     """
 
 
-for command in (save, inspect, check, serve, predict, explain, graph, completion):
+for command in (init, save, inspect, check, serve, predict, explain, graph, completion):
     # click's mark for lines that stay as they are, which a raw docstring spells out.
     command.help = (command.help or "").replace("\\b\n", "\b\n")
     main.add_command(command)
