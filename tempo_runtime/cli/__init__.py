@@ -14,6 +14,7 @@ import click
 from tempo_runtime import __version__
 from tempo_runtime.cli.check import check
 from tempo_runtime.cli.completion import completion
+from tempo_runtime.cli.doctor import doctor
 from tempo_runtime.cli.explain import explain
 from tempo_runtime.cli.graph import graph
 from tempo_runtime.cli.init import init
@@ -46,7 +47,7 @@ def main() -> None:
     """
 
 
-for command in (init, save, inspect, check, serve, predict, explain, graph, completion):
+for command in (init, save, inspect, check, serve, predict, explain, graph, doctor, completion):
     # click's mark for lines that stay as they are, which a raw docstring spells out.
     command.help = (command.help or "").replace("\\b\n", "\b\n")
     main.add_command(command)
