@@ -105,7 +105,8 @@ def _show(up: Running) -> None:
         table.add_column(heading, overflow="fold")
     for model in up.models.values():
         calls = "\n".join(f"{alias}: {child}" for alias, child in model.calls.items())
-        table.add_row(f"[bold]{model.name}[/]", escape(_short(model.folder)), escape(calls))
+        place = _short(model.folder) + (", with its environment" if model.packed else "")
+        table.add_row(f"[bold]{model.name}[/]", escape(place), escape(calls))
     console = Console(highlight=False)
     console.print(f"[green]✓[/] MLServer is ready at [bold]{server.url}[/]")
     console.print(f"  gRPC at {server.grpc}, metrics at {server.metrics}\n")

@@ -86,6 +86,11 @@ class _Gathering:
                 )
             return
         model = self.models[name] = Served(name, settings, folder)
+        if model.packed and not os.path.isfile(parameters["environment_tarball"]):
+            raise ArtifactMissing(
+                f"{name}: its environment_tarball {parameters['environment_tarball']} is not there; save "
+                f"it again, or remove environment_tarball from its {artifact.MODEL_SETTINGS}"
+            )
         if settings.get("implementation") != artifact.IMPLEMENTATION:
             if not model.packed:
                 _refuse_missing_runtime(name, str(settings.get("implementation")))

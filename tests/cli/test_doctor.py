@@ -288,3 +288,4 @@ def pack(folder: Path) -> None:
         settings["parameters"]["environment_tarball"] = "./environment.tar.gz"
 
     edit(folder / artifact.MODEL_SETTINGS, change)
+    (folder / "environment.tar.gz").touch()

@@ -154,6 +154,7 @@ def test_no_workers_for_an_environment_is_refused_with_the_reason(tmp_path: Path
         "parameters": {"environment_tarball": "environment.tar.gz"},
     }
     (tmp_path / "model-settings.json").write_text(json.dumps(settings))
+    (tmp_path / "environment.tar.gz").touch()
     code, told = run(str(tmp_path), "--workers", "0", "--port", "0")
     assert code == 1
     assert "m: an environment_tarball needs a parallel worker" in told

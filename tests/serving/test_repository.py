@@ -154,7 +154,7 @@ def test_a_folder_without_models_is_told(tmp_path: Path) -> None:
 
 
 def test_paths_become_absolute_and_the_settings_of_the_artefact_stay(shop: Path) -> None:
-    before = change(shop, parameters={"environment_tarball": "./environment.tar.gz"})
+    before = pack(shop)
     parameters = found(shop)["shop"].settings["parameters"]
     assert parameters["uri"] == str(shop)
     assert parameters["environment_tarball"] == str(shop / "environment.tar.gz")
@@ -166,7 +166,7 @@ def test_an_artefact_of_another_python_is_served_if_its_environment_brings_it(sh
     (shop / "tempo.json").write_text(json.dumps({**manifest, "python": "3.8"}))
     with pytest.raises(ArtifactError, match=r"saved by Python 3\.8"):
         found(shop)
-    change(shop, parameters={"environment_tarball": "environment.tar.gz"})
+    pack(shop)
     assert found(shop)["shop"].packed
 
 
@@ -175,8 +175,15 @@ def test_an_environment_without_its_interpreter_is_refused_with_the_remedy(shop:
     manifest["environment"] = {"maker": "venv", "python": "3.11.7", "interpreter": "/no/python"}
     (shop / "tempo.json").write_text(json.dumps(manifest))
     assert found(shop)  # it is not asked for
-    change(shop, parameters={"environment_tarball": "environment.tar.gz"})
+    pack(shop)
     with pytest.raises(EnvironmentFailed, match=r"needs /no/python.*install Python 3\.11\.7"):
+        found(shop)
+
+
+def test_an_environment_that_is_not_there_is_told(shop: Path) -> None:
+    pack(shop)
+    (shop / "environment.tar.gz").unlink()
+    with pytest.raises(ArtifactMissing, match=r"environment\.tar\.gz is not there; save"):
         found(shop)
 
 
@@ -226,6 +233,11 @@ def test_settings_that_are_none_are_told(text: str, tmp_path: Path) -> None:
     (tmp_path / "model-settings.json").write_text(text)
     with pytest.raises(ArtifactDamaged, match="correct it"):
         gather([str(tmp_path)])
+
+
+def pack(folder: Path) -> Any:
+    (folder / "environment.tar.gz").touch()
+    return change(folder, parameters={"environment_tarball": "./environment.tar.gz"})
 
 
 def served(packed: bool) -> Served:
