@@ -100,11 +100,13 @@ class _Gathering:
                 f"{name}: its artefact is in {uri}, and not on this machine; download it, and serve "
                 "that folder"
             )
-        manifest = _manifest(name, uri, model.packed)
+        manifest = _manifest(uri, model.packed)
+        if model.packed:
+            _refuse_missing_interpreter(name, manifest)
         extra = parameters.get("extra") or {}
         for alias, child in manifest["children"].items():
             extra = self._placed(extra, alias)
-            model.calls[alias] = self._follow(extra, alias, child, uri)
+            model.calls[alias] = self._follow(extra, alias, child, uri, model.packed)
         parameters["extra"] = extra
 
     def _placed(self, extra: dict[str, Any], alias: str) -> dict[str, Any]:
@@ -120,7 +122,14 @@ class _Gathering:
             return extra
         return merge(extra, {"models": {alias: {"transport": transport}}})
 
-    def _follow(self, extra: dict[str, Any], alias: str, child: dict[str, Any], folder: str) -> str:
+    def _follow(
+        self,
+        extra: dict[str, Any],
+        alias: str,
+        child: dict[str, Any],
+        folder: str,
+        packed: bool,
+    ) -> str:
         """Serves a child, if it is to be served here; says how it is reached."""
         found = PipelineSettings.read(extra, self._environ).child(alias)
         if found.transport != "in_process" and found.url:
@@ -129,21 +138,21 @@ class _Gathering:
         if child["platform"] in _OURS and os.path.isfile(place):
             place = os.path.dirname(place)
         if found.transport == "in_process":
-            self._inside(place, child["platform"])
+            self._inside(place, child["platform"], packed)
             return f"{child['name']} in its process"
         name = found.model or child["name"]
         self._sibling(name, place, child["platform"], found.implementation)
         return f"{name} over {'gRPC' if found.transport == 'grpc' else 'HTTP'}"
 
-    def _inside(self, folder: str, platform: str) -> None:
+    def _inside(self, folder: str, platform: str, packed: bool) -> None:
         """Serves what a pipeline in another's process calls as siblings; its settings are its own."""
         if platform not in _OURS or artifact.is_other_model(folder) or folder in self._entered:
             return
         self._entered.add(folder)
         settings = read(os.path.join(folder, artifact.MODEL_SETTINGS))
         extra = parameters_of(settings).get("extra") or {}
-        for alias, child in artifact.read_manifest(folder)["children"].items():
-            self._follow(extra, alias, child, folder)
+        for alias, child in _manifest(folder, packed)["children"].items():
+            self._follow(extra, alias, child, folder, packed)
 
     def _sibling(self, name: str, folder: str, platform: str, implementation: str | None) -> None:
         own = os.path.join(folder, artifact.MODEL_SETTINGS)
@@ -175,15 +184,8 @@ def _refuse_missing_runtime(name: str, implementation: str) -> None:
         )
 
 
-def _manifest(name: str, folder: str, packed: bool) -> dict[str, Any]:
-    """A pipeline's tempo.json; what it needs of Python comes with it if its environment is packed."""
-    try:
-        manifest = artifact.read_manifest(folder)
-    except ArtifactIncompatible:
-        manifest = json.loads(files.read(folder, files.MANIFEST))
-        if not packed or manifest["format_version"] > artifact.FORMAT_VERSION:
-            raise
-    environment = (manifest.get("environment") or {}) if packed else {}
+def _refuse_missing_interpreter(name: str, manifest: Mapping[str, Any]) -> None:
+    environment = manifest.get("environment") or {}
     interpreter = environment.get("interpreter")
     if interpreter and not os.path.exists(interpreter):
         raise EnvironmentFailed(
@@ -191,4 +193,14 @@ def _manifest(name: str, folder: str, packed: bool) -> dict[str, Any]:
             f"here; install Python {environment.get('python')} there, or remove environment_tarball "
             f"from its {artifact.MODEL_SETTINGS} to serve it with this Python"
         )
-    return manifest
+
+
+def _manifest(folder: str, packed: bool) -> dict[str, Any]:
+    """A pipeline's tempo.json; one that runs in a packed environment may need another Python."""
+    try:
+        return artifact.read_manifest(folder)
+    except ArtifactIncompatible:
+        manifest: dict[str, Any] = json.loads(files.read(folder, files.MANIFEST))
+        if not packed or manifest["format_version"] > artifact.FORMAT_VERSION:
+            raise
+        return manifest
