@@ -19,7 +19,7 @@ from typing import Any
 from tempo_runtime import __version__, files, wheel
 from tempo_runtime.environment import cache, conda, venv
 from tempo_runtime.environment.cache import TARBALL
-from tempo_runtime.environment.needs import Needs, children_packages, of_folder, python
+from tempo_runtime.environment.needs import OURS, Needs, children_packages, of_folder, python
 from tempo_runtime.environment.unpacked import LOCK
 from tempo_runtime.errors import EnvironmentFailed
 
@@ -90,16 +90,17 @@ def _prepare(folder: str, needs: Needs, building: str) -> Packed:
     wheels = os.path.join(building, "wheels")
     os.mkdir(wheels)
     ours = wheel.build(wheels)
-    inputs = needs.digest(files.sha256_of(wheels, os.path.basename(ours)))
+    digest = files.sha256_of(wheels, os.path.basename(ours))
+    inputs = needs.digest(digest)
     prefix = os.path.join(building, "environment")
     lock = _read_lock(folder, inputs)
     made = False
     if lock is None:
         if needs.maker == "conda":
-            conda.make(needs, wheels, prefix)
+            conda.make(needs, ours, prefix)
             lock, made = conda.locked(prefix), True
         else:
-            lock = venv.resolve(needs, wheels, building)
+            lock = venv.only(OURS, digest, venv.resolve(needs, wheels, building))
         lock = _head(needs, inputs) + lock
     version = python()
     if needs.maker == "conda":
@@ -109,7 +110,7 @@ def _prepare(folder: str, needs: Needs, building: str) -> Packed:
     found = cache.find(key)
     if found is None:
         if not made:
-            _make(needs, lock, wheels, prefix, building)
+            _make(needs, lock, ours, prefix, building)
         extra = {LOCK: lock.encode()}
         (conda if needs.maker == "conda" else venv).pack(prefix, building, extra)
         found = cache.add(key, building)
@@ -118,14 +119,14 @@ def _prepare(folder: str, needs: Needs, building: str) -> Packed:
     return Packed(tarball, digest, lock.encode(), described)
 
 
-def _make(needs: Needs, lock: str, wheels: str, prefix: str, building: str) -> None:
+def _make(needs: Needs, lock: str, ours: str, prefix: str, building: str) -> None:
     if needs.maker == "conda":
-        conda.make_again(lock, wheels, prefix, building)
+        conda.make_again(lock, ours, prefix, building)
         return
     locked = os.path.join(building, LOCK)
     with open(locked, "w", encoding="utf-8") as file:
         file.write(lock)
-    venv.make(locked, wheels, prefix)
+    venv.make(locked, os.path.dirname(ours), prefix)
 
 
 def _same_minor(found: str | None, needs: Needs) -> str:

@@ -11,9 +11,11 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from packaging.utils import canonicalize_name
+
 from tempo_runtime.environment import tools, venv
 from tempo_runtime.environment.cache import TARBALL
-from tempo_runtime.environment.needs import CONDA_YAML, Needs
+from tempo_runtime.environment.needs import CONDA_YAML, OURS, Needs
 from tempo_runtime.errors import EnvironmentFailed
 from tempo_runtime.progress import shown
 
@@ -22,12 +24,12 @@ _EXPLICIT = "@EXPLICIT"
 _PIP = "# pip"
 
 
-def make(needs: Needs, wheels: str, prefix: str) -> None:
+def make(needs: Needs, wheel: str, prefix: str) -> None:
     """Makes the environment that a conda.yaml describes, and adds what serves an artefact.
 
     Args:
         needs: What is asked for.
-        wheels: Folder with this package's wheel.
+        wheel: This package's wheel.
         prefix: Where to.
 
     Raises:
@@ -40,15 +42,15 @@ def make(needs: Needs, wheels: str, prefix: str) -> None:
         "Making the environment with conda",
         f"conda cannot make what {needs.source} describes",
     )
-    venv.install(prefix, ["--find-links", wheels, *needs.added])
+    venv.install(prefix, [wheel if name.startswith(f"{OURS}==") else name for name in needs.added])
 
 
-def make_again(lock: str, wheels: str, prefix: str, building: str) -> None:
+def make_again(lock: str, wheel: str, prefix: str, building: str) -> None:
     """Makes the environment that a lock says, without resolving anything.
 
     Args:
         lock: The lock.
-        wheels: Folder with this package's wheel.
+        wheel: This package's wheel.
         prefix: Where to.
         building: Folder for what is made on the way.
 
@@ -56,6 +58,7 @@ def make_again(lock: str, wheels: str, prefix: str, building: str) -> None:
         EnvironmentFailed: If it cannot be made.
     """
     explicit, _, pip = lock.partition(f"{_PIP}\n")
+    pip = re.sub(rf"^{OURS}==.*$", lambda _: wheel, pip, flags=re.MULTILINE)
     # The ending is what tells conda how to read it.
     for name, content in (("explicit.txt", explicit), ("pip.txt", pip)):
         with open(os.path.join(building, name), "w", encoding="utf-8") as file:
@@ -67,7 +70,7 @@ def make_again(lock: str, wheels: str, prefix: str, building: str) -> None:
         "conda cannot make what environment.lock says; remove that file to resolve it anew",
     )
     listed = os.path.join(building, "pip.txt")
-    venv.install(prefix, ["--no-deps", "--find-links", wheels, "-r", listed])
+    venv.install(prefix, ["--no-deps", "-r", listed])
 
 
 def locked(prefix: str) -> str:
@@ -144,7 +147,7 @@ def _pip_packages(prefix: str) -> Iterator[str]:
     for package in importlib.metadata.distributions(path=paths):
         installer = (package.read_text("INSTALLER") or "").strip()
         if installer != "conda":
-            yield f"{package.metadata['Name']}=={package.version}\n"
+            yield f"{canonicalize_name(package.metadata['Name'])}=={package.version}\n"
 
 
 def _program() -> str:

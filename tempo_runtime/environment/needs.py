@@ -23,7 +23,7 @@ REQUIREMENTS = "requirements.txt"
 Maker = Literal["conda", "venv"]
 _MLSERVER = "mlserver"
 _DILL = "dill"
-_OURS = "tempo-runtime"
+OURS = "tempo-runtime"
 _COMMENT = re.compile(r"(^|\s)#.*$")
 
 
@@ -178,7 +178,7 @@ def _added(named: set[str], version: str) -> tuple[str, ...]:
         if name not in named
     ]
     # Always: an artefact is read by the version that wrote it, and another one named there is told.
-    added.append(f"{_OURS}=={version}")
+    added.append(f"{OURS}=={version}")
     return tuple(added)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import sys
 import tarfile
 from collections.abc import Iterator
@@ -61,6 +62,12 @@ def resolve(needs: Needs, wheels: str, building: str) -> str:
     tools.run([*how, "--find-links", wheels, "-r", asked], doing, failed)
     with open(report, encoding="utf-8") as file:
         return _checked(_locked(json.load(file)), needs)
+
+
+def only(name: str, digest: str, lock: str) -> str:
+    """A lock with one content of a package: what an index may have under its name is another."""
+    entry = re.compile(rf"^({re.escape(name)}==\S+)((\s*\\\n)?\s*--hash=\S+)+", re.MULTILINE)
+    return entry.sub(rf"\1 \\\n    --hash=sha256:{digest}", lock)
 
 
 def make(lock: str, wheels: str, prefix: str) -> None:

@@ -216,6 +216,13 @@ def test_what_threads_compress_is_one_gzip_stream_whatever_their_number(
     assert gzip.decompress(written[0]) == b"".join(parts)
 
 
+def test_a_package_of_ours_in_an_index_is_not_taken_for_this_one() -> None:
+    others = "numpy==1 \\\n    --hash=sha256:ab\n"
+    lock = "tempo-runtime==0.1 \\\n    --hash=sha256:cd \\\n    --hash=sha256:ef\n" + others
+    expected = "tempo-runtime==0.1 \\\n    --hash=sha256:12\n" + others
+    assert venv.only("tempo-runtime", "12", lock) == expected
+
+
 @pytest.mark.parametrize(
     "first",
     [
