@@ -13,6 +13,7 @@ import click
 
 from tempo_runtime import __version__
 from tempo_runtime.cli.inspect import inspect
+from tempo_runtime.cli.storage import download, upload
 from tempo_runtime.errors import TempoError
 
 
@@ -38,5 +39,7 @@ def main() -> None:
     """
 
 
-for command in (inspect,):
+for command in (inspect, upload, download):
+    # Docstrings are raw: click's mark of lines that stay as they are is two characters in them.
+    command.help = (command.help or "").replace(r"\b", "\b")
     main.add_command(command)

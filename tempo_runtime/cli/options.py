@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import sys
 from typing import Any
 
 import click
@@ -19,3 +21,18 @@ def echo_json(content: Any) -> None:
 def size(count: int) -> str:
     """A number of bytes, for people."""
     return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
+
+
+def imported(name: str) -> Any:
+    """What a `MODULE:NAME` of the command line is, as `python -m` would find the module."""
+    module, _, attribute = name.partition(":")
+    if not module or not attribute:
+        raise click.BadParameter(f"{name!r} is neither a folder nor like shop:Shop")
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        raise click.BadParameter(f"{name}: there is no module {error.name!r} here") from error
+    except AttributeError as error:
+        raise click.BadParameter(f"{name}: {error}") from error

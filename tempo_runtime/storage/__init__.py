@@ -131,15 +131,15 @@ def _send(folder: str, remote: Remote, paths: list[str]) -> Transfer:
         _expect(missing, remote.same(beside if under else there, folder, under), remote)
     if MANIFEST in paths and MANIFEST not in kept:
         source = os.path.join(folder, MANIFEST)
-        remote.run("cannot upload to", "copyto", source, remote.at(MANIFEST), "--ignore-times")
+        remote.run("copyto", source, remote.at(MANIFEST), "--ignore-times")
         missing.append(MANIFEST)
     if under:
         ends = remote.at(NEXT), remote.at()
-        remote.on("cannot finish the upload to", "move", changed, *ends, "--ignore-times")
+        remote.on("move", changed, *ends, "--ignore-times")
     removed = [path for path in old if path in there and path not in paths]
     left = [f"{NEXT}/{path}" for path in beside if not under or path not in changed]
     if removed or left:
-        remote.on("cannot remove old files of", "delete", [*removed, *left], remote.at())
+        remote.on("delete", [*removed, *left], remote.at())
     there, _ = _parted(remote.entries())
     _expect(paths, remote.same(there, folder), remote)
     return Transfer(folder, remote.uri, tuple(missing), _size(folder, missing), tuple(removed))
@@ -157,13 +157,13 @@ def _copy_to(remote: Remote, folder: str, paths: list[str], under: str) -> None:
             os.makedirs(os.path.dirname(link), exist_ok=True)
             os.symlink(os.path.abspath(os.path.join(folder, path)), link)
         what = ("copy", "--copy-links", "--ignore-times", tree, remote.at())
-        remote.run("cannot upload to", *what, progress=more)
+        remote.run(*what, progress=more)
 
 
 def _named_there(remote: Remote) -> dict[str, Any]:
     """The files that the tempo.json at a remote names."""
     try:
-        named = json.loads(remote.run("cannot read", "cat", remote.at(MANIFEST)))["files"]
+        named = json.loads(remote.run("cat", remote.at(MANIFEST)))["files"]
     except (ValueError, KeyError, TypeError):
         return {}
     return named if isinstance(named, dict) else {}
@@ -224,12 +224,12 @@ def _copy_from(remote: Remote, folder: str, missing: Mapping[str, Entry]) -> Non
         free = shutil.disk_usage(folder).free
         if size > free:
             raise StorageError(
-                f"cannot download {remote.uri}: it needs {size:,} bytes, and {folder} has {free:,} left; "
+                f"{remote.uri}: it needs {size:,} bytes, and {folder} has {free:,} left; "
                 "make room, and do it again"
             )
         with shown(f"From {remote.uri}", size, size=True) as more:
             ends = remote.at(), stage
-            remote.on("cannot download", "copy", missing, *ends, "--ignore-times", progress=more)
+            remote.on("copy", missing, *ends, "--ignore-times", progress=more)
     except BaseException:
         for empty in (stage, folder):  # what has arrived stays, to go on from
             with contextlib.suppress(OSError):

@@ -12,6 +12,7 @@ NOT_FOUND = (3, 4)  # rclone's exit codes: no such folder, no such file
 _TOO_OLD = re.compile(r"unknown (flag|command|shorthand)", re.I)
 _NO_REMOTE = re.compile(r"didn't find section in config file", re.I)
 _LOCKED = re.compile(r"decrypt configuration|RCLONE_CONFIG_PASS", re.I)
+_NO_ACCOUNT = re.compile(r"account must be set", re.I)
 _NO_BUCKET = re.compile(
     r"NoSuchBucket|ContainerNotFound|bucket (does not|doesn't) exist|container does not exist", re.I
 )
@@ -38,12 +39,12 @@ _UNREACHABLE = re.compile(
 _DAMAGED = re.compile(r"corrupted on transfer|hash(es)? differ|sizes differ", re.I)
 
 
-def explained(failed: Failed, doing: str, remote: str, path: str) -> StorageError:
+def explained(failed: Failed, uri: str, remote: str, path: str) -> StorageError:
     """The error that its user is told.
 
     Args:
         failed: How rclone ended.
-        doing: What was not done, and to which URI.
+        uri: What it was about.
         remote: Name of rclone's remote.
         path: What comes after it: bucket and folder.
     """
@@ -60,6 +61,7 @@ def explained(failed: Failed, doing: str, remote: str, path: str) -> StorageErro
             f"rclone has no remote {remote!r}; make one with `rclone config`, set {settings}, or "
             "correct the uri",
         ),
+        (_NO_ACCOUNT, f"no account is named; set AZURE_STORAGE_ACCOUNT_NAME, or {settings}"),
         (
             _NO_BUCKET,
             f"there is no bucket {bucket!r}; make it (`rclone mkdir {remote}:{bucket}`), or correct "
@@ -82,7 +84,7 @@ def explained(failed: Failed, doing: str, remote: str, path: str) -> StorageErro
     ]
     for pattern, words in told:
         if pattern.search(said):
-            return StorageError(f"{doing}: {words}")
+            return StorageError(f"{uri}: {words}")
     if failed.code in NOT_FOUND:
-        return StorageError(f"{doing}: there is no such bucket or folder; correct the uri")
-    return StorageError(f"{doing}: {failed.reason}; do it again, and it goes on where it was")
+        return StorageError(f"{uri}: there is no such bucket or folder; correct the uri")
+    return StorageError(f"{uri}: {failed.reason}; do it again, and it goes on where it was")

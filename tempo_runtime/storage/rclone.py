@@ -50,7 +50,8 @@ _REPORTS = (
 _PREFIX = re.compile(
     r"^(Failed to (create file system for \"[^\"]*\"|\w+)( with \d+ errors: last error was)?: )+"
 )
-_NOISE = re.compile(r"(, )?(RequestID|HostID|request id): [^,\s]*|(?<=\?)[^\s\"']+")
+# Steps and numbers of a request, and its URL, which can have a key in it: the cause comes after them.
+_NOISE = re.compile(r"^.*(api error |(Get|Put|Post|Head|Delete) \"[^\"]*\": )", re.DOTALL)
 
 
 class Failed(Exception):
@@ -62,16 +63,17 @@ class Failed(Exception):
     """
 
     def __init__(self, code: int, reports: list[str]) -> None:
-        super().__init__(reports[-1] if reports else f"exit code {code}")
         self.code = code
         self.reports = reports
+        super().__init__(self.reason)
 
     @property
     def reason(self) -> str:
-        """What it said last, for people: without numbers of requests, and what was in their URLs."""
+        """The cause that it gave last, for people."""
         if self.code < 0:
             return f"rclone was ended by signal {-self.code}"
-        return " ".join(_NOISE.sub("", _PREFIX.sub("", str(self))).split())
+        last = self.reports[-1] if self.reports else f"rclone ended with {self.code}"
+        return " ".join(_NOISE.sub("", _PREFIX.sub("", last)).split())
 
 
 def program() -> str:

@@ -73,16 +73,10 @@ class Remote:
         whole = f"{self.path}/{path}".rstrip("/")
         return f"{self.name}:{whole}" if self.name else whole
 
-    def run(
-        self,
-        doing: str,
-        *arguments: str,
-        progress: rclone.Progress | None = None,
-    ) -> bytes:
+    def run(self, *arguments: str, progress: rclone.Progress | None = None) -> bytes:
         """Runs rclone.
 
         Args:
-            doing: What cannot be done, if it cannot.
             arguments: A command, and its arguments.
             progress: Called with how many more bytes are there.
 
@@ -92,11 +86,10 @@ class Remote:
         try:
             return rclone.run(*arguments, environment=self.environment, progress=progress)
         except rclone.Failed as failed:
-            raise explained(failed, f"{doing} {self.uri}", self.name, self.path) from failed
+            raise explained(failed, self.uri, self.name, self.path) from failed
 
     def on(
         self,
-        doing: str,
         command: str,
         paths: Iterable[str],
         *arguments: str,
@@ -107,7 +100,7 @@ class Remote:
             listed.writelines(f"{path}\n" for path in paths)
             listed.flush()
             only = ("--files-from-raw", listed.name)
-            return self.run(doing, command, *arguments, *only, progress=progress)
+            return self.run(command, *arguments, *only, progress=progress)
 
     def entries(self, *, first: bool = False) -> dict[str, Entry]:
         """Path -> file, of all that is there; nothing, where there is no such folder.
@@ -121,7 +114,6 @@ class Remote:
         digests = "--hash" if self.name else "--hash-type=sha1"
         try:
             printed = self.run(
-                "cannot list",
                 *("lsjson", self.at(), "--recursive", "--files-only", digests),
                 *("--no-modtime", "--no-mimetype", *retries),
             )
@@ -155,7 +147,7 @@ class Remote:
             elif files.digest_of(folder, path, kind) == entry.hashes[kind]:
                 found.add(path)
         if unknown:  # the remote keeps no digests: what is there is read
-            printed = self.on("cannot read", "hashsum", unknown, "sha1", self.at(), "--download")
+            printed = self.on("hashsum", unknown, "sha1", self.at(), "--download")
             for line in printed.decode().splitlines():
                 digest, _, there = line.partition("  ")
                 path = unknown.get(there, "")
@@ -211,7 +203,7 @@ def _configured(environment: Mapping[str, str]) -> set[str]:
     try:
         printed = rclone.run("listremotes", environment=environment)
     except rclone.Failed as failed:
-        raise explained(failed, "rclone's config cannot be read", "", "") from failed
+        raise explained(failed, "the config of rclone", "", "") from failed
     return {line.removesuffix(":") for line in printed.decode().splitlines()}
 
 
