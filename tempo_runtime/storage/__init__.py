@@ -118,7 +118,7 @@ def download(target: Any, folder: str | None = None, *, secret: str | None = Non
 
 def _send(folder: str, remote: Remote, paths: list[str]) -> Transfer:
     there, beside = _parted(remote.entries(first=True))
-    old = _named_there(remote) if MANIFEST in there else {}
+    old = _parts_there(remote) if MANIFEST in there else set()
     kept = remote.same(there, folder)
     changed = [path for path in paths if path not in kept and path != MANIFEST]
     # A file that replaces none goes to its place at once: the old tempo.json does not name it.
@@ -136,12 +136,13 @@ def _send(folder: str, remote: Remote, paths: list[str]) -> Transfer:
     if under:
         ends = remote.at(NEXT), remote.at()
         remote.on("move", changed, *ends, "--ignore-times")
-    removed = [path for path in old if path in there and path not in paths]
+    removed = sorted(old & there.keys() - set(paths))
     left = [f"{NEXT}/{path}" for path in beside if not under or path not in changed]
     if removed or left:
         remote.on("delete", [*removed, *left], remote.at())
-    there, _ = _parted(remote.entries())
-    _expect(paths, remote.same(there, folder), remote)
+    if missing or under or removed:
+        there, _ = _parted(remote.entries())
+        _expect(paths, remote.same(there, folder), remote)
     return Transfer(folder, remote.uri, tuple(missing), _size(folder, missing), tuple(removed))
 
 
@@ -160,13 +161,12 @@ def _copy_to(remote: Remote, folder: str, paths: list[str], under: str) -> None:
         remote.run(*what, progress=more)
 
 
-def _named_there(remote: Remote) -> dict[str, Any]:
-    """The files that the tempo.json at a remote names."""
+def _parts_there(remote: Remote) -> set[str]:
+    """What the tempo.json at a remote says is part of the artefact there."""
     try:
-        named = json.loads(remote.run("cat", remote.at(MANIFEST)))["files"]
-    except (ValueError, KeyError, TypeError):
-        return {}
-    return named if isinstance(named, dict) else {}
+        return _parts(json.loads(remote.run("cat", remote.at(MANIFEST))))
+    except (ValueError, TypeError):
+        return set()
 
 
 # -- from a remote ---------------------------------------------------------------------------------
@@ -189,13 +189,13 @@ def _fetch(remote: Remote, folder: str) -> Transfer:
     _copy_from(remote, folder, missing)
     _expect(missing, remote.same(missing, stage), remote)
 
-    old = _manifest(folder).get("files", {})
+    old = _manifest(folder)
     named: dict[str, str] = {}
     if MANIFEST in there:
         where = folder if MANIFEST in kept else stage
         named = artifact.read_manifest(where, to_run=False)["files"]
         files.finish_interrupted(stage, named)
-    files.finish_interrupted(folder, old)
+    files.finish_interrupted(folder, old.get("files", {}))
     os.rename(stage, os.path.join(folder, NEXT))
     try:
         _check(folder, named)
@@ -206,7 +206,7 @@ def _fetch(remote: Remote, folder: str) -> Transfer:
             "upload to end"
         ) from error
     new = {*there, *named}
-    removed = [p for p in old if p not in new and os.path.isfile(os.path.join(folder, p))]
+    removed = sorted(_parts(old) & set(files.walk(folder)) - new)
     files.adopt(folder, new & set(files.walk(os.path.join(folder, NEXT))), removed)
     size = sum(entry.size for entry in missing.values())
     return Transfer(folder, remote.uri, tuple(missing), size, tuple(removed))
@@ -260,6 +260,14 @@ def _manifest(folder: str) -> dict[str, Any]:
         return artifact.read_manifest(folder, to_run=False)
     except ArtifactMissing:
         return {}
+
+
+def _parts(manifest: Mapping[str, Any]) -> set[str]:
+    """Files of an artefact, by its tempo.json."""
+    named = manifest.get("files")
+    if not isinstance(named, dict):
+        return set()
+    return {*named, artifact.MODEL_SETTINGS, MANIFEST}
 
 
 def _check(folder: str, named: Mapping[str, str]) -> None:

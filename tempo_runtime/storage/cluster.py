@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -70,12 +71,15 @@ def load_balancer(namespace: str, service: str) -> str | None:
 def _cluster(doing: str) -> Iterator[tuple[Any, str]]:
     """The API of the current context's cluster, and the context's namespace."""
     client, config, urllib3 = _kubernetes(doing)
+    # The client itself looks at KUBECONFIG when it is imported, and not again.
+    named = os.environ.get("KUBECONFIG")
+    kubeconfig = {"config_file": named} if named else {}
     try:
         settings = client.Configuration()
-        config.load_config(client_configuration=settings)
+        config.load_config(client_configuration=settings, **kubeconfig)
         settings.retries = 0
         with client.ApiClient(settings) as connection:
-            yield client.CoreV1Api(connection), _namespace(config)
+            yield client.CoreV1Api(connection), _namespace(config, kubeconfig)
     except client.ApiException as error:
         raise StorageError(f"{doing}: {_told(error.status, error.reason)}") from error
     except config.ConfigException as error:
@@ -100,9 +104,9 @@ def _kubernetes(doing: str) -> Any:
     return client, config, urllib3
 
 
-def _namespace(config: Any) -> str:
+def _namespace(config: Any, kubeconfig: dict[str, str]) -> str:
     try:
-        _, current = config.list_kube_config_contexts()
+        _, current = config.list_kube_config_contexts(**kubeconfig)
         return str(current["context"].get("namespace") or "default")
     except config.ConfigException:  # in a pod
         with open("/var/run/secrets/kubernetes.io/serviceaccount/namespace") as file:

@@ -49,6 +49,7 @@ def create_minio_rclone(
         "access_key_id": access_key or os.environ.get("MINIO_ROOT_USER") or _DEFAULT_KEY,
         "secret_access_key": secret_key or os.environ.get("MINIO_ROOT_PASSWORD") or _DEFAULT_KEY,
         "endpoint": endpoint,
+        "use_already_exists": "false",  # as a refusal: each transfer would make its bucket
     }
     if any("\n" in value for value in settings.values()):
         raise StorageError("a key or an endpoint of MinIO has a line break in it; correct it")

@@ -48,10 +48,11 @@ _REPORTS = (
     "--ask-password=false",
 )
 _PREFIX = re.compile(
-    r"^(Failed to (create file system for \"[^\"]*\"|\w+)( with \d+ errors: last error was)?: )+"
+    r"^((Failed to (create file system for \"[^\"]*\"|\w+)( with \d+ errors: last error was)?"
+    r"|Fatal error): )+"
 )
 # Steps and numbers of a request, and its URL, which can have a key in it: the cause comes after them.
-_NOISE = re.compile(r"^.*(api error |(Get|Put|Post|Head|Delete) \"[^\"]*\": )", re.DOTALL)
+_NOISE = re.compile(r"^.*(api error |HostID: [^,]*, |(Get|Put|Post|Head|Delete) \"[^\"]*\": )", re.DOTALL)
 
 
 class Failed(Exception):
@@ -152,7 +153,7 @@ def _read(lines: IO[bytes], reports: list[str], progress: Progress | None) -> No
             if progress is not None and total > done:
                 progress(total - done)
             done = max(done, total)
-        elif report.get("level") != "notice" or _PREFIX.match(report["msg"]):
+        elif report["msg"] and (report.get("level") != "notice" or _PREFIX.match(report["msg"])):
             reports.append(report["msg"])
 
 

@@ -18,7 +18,7 @@ from tempo_runtime.errors import StorageError
 from tempo_runtime.storage import rclone
 from tempo_runtime.storage.failures import NOT_FOUND, explained
 
-_URI = re.compile(r"([A-Za-z][\w+.-]*)://(.*)", re.DOTALL)
+_URI = re.compile(r"([A-Za-z][\w+.-]*)://([^\x00-\x1f\x7f]*)")
 _TYPES = {"s3": "s3", "gs": "google cloud storage", "az": "azureblob"}
 _GOOGLE = "~/.config/gcloud/application_default_credentials.json"
 # Of the kinds that both rclone and hashlib have.
@@ -185,8 +185,9 @@ def remote_of(uri: str, secret: Mapping[str, str] | None = None) -> Remote:
     else:
         environment |= {name: on for name, on in _NO_BUCKETS.items() if name not in os.environ}
     prefix = f"RCLONE_CONFIG_{scheme.upper()}_"
-    if scheme in _TYPES and scheme not in _configured(environment):
-        begun = any(name.startswith(prefix) for name in {**os.environ, **environment})
+    names = {*os.environ, *environment}
+    if scheme in _TYPES and prefix + "TYPE" not in names and scheme not in _configured(environment):
+        begun = any(name.startswith(prefix) for name in names)
         usual = {"TYPE": _TYPES[scheme]} | ({} if begun else _usual(scheme))
         environment |= {prefix + name: value for name, value in usual.items()}
     return Remote(uri, scheme, path, environment)

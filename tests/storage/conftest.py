@@ -10,6 +10,7 @@ import pytest
 
 import tempo_runtime
 from tempo_runtime.storage import remotes
+from tests.storage.cluster import Cluster, running
 from tests.storage.s3 import BUCKET, KEYS, S3, Proxy, s3_server
 
 Save = Callable[..., Path]
@@ -53,6 +54,18 @@ def s3(server: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
 def uri(s3: S3, request: pytest.FixtureRequest) -> str:
     """A place of the test's own."""
     return f"s3://{BUCKET}/{re.sub('[^a-z0-9]+', '-', request.node.name.lower())}/x"
+
+
+@pytest.fixture
+def cluster(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Cluster]:
+    """A cluster, the current context's."""
+    pytest.importorskip("kubernetes", reason="the package kubernetes is not installed")
+    kubeconfig = tmp_path_factory.mktemp("cluster") / "config"
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
+    with running(kubeconfig) as found:
+        yield found
 
 
 @pytest.fixture

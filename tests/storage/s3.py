@@ -51,6 +51,12 @@ def s3_server(data: Path, keys: tuple[str, str] = KEYS) -> Iterator[S3]:
         process.wait(10)
 
 
+def put(folder: Path, uri: str) -> None:
+    """Copies a folder there as it is, as anyone with rclone can."""
+    command = [rclone.program(), "copy", str(folder), uri.replace("://", ":")]
+    subprocess.run(command, check=True, capture_output=True)
+
+
 def answers(port: int) -> bool:
     with suppress(OSError), socket.create_connection((HOST, port), 1):
         return True

@@ -52,9 +52,7 @@ def test_a_file_that_is_no_longer_part_of_it_is_removed(s3: S3, uri: str, save: 
     assert contents(s3.folder(uri)) == contents(folder)
 
 
-def test_what_was_never_part_of_it_stays(
-    s3: S3, uri: str, save: Save, tmp_path: Path
-) -> None:
+def test_what_was_never_part_of_it_stays(s3: S3, uri: str, save: Save, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "model.joblib").write_bytes(b"other")
     upload(tmp_path / "other", uri=f"{uri}/other")
@@ -92,7 +90,7 @@ def test_names_of_files_may_be_odd(s3: S3, uri: str, tmp_path: Path) -> None:
 def test_a_damaged_artefact_is_not_sent(s3: S3, uri: str, save: Save) -> None:
     folder = save("here", weights=b"0" * 1000)
     (folder / "weights").write_bytes(b"1" * 1000)
-    with pytest.raises(ArtifactDamaged, match="weights .* is not the file that was saved"):
+    with pytest.raises(ArtifactDamaged, match=r"weights .* is not the file that was saved"):
         upload(folder, uri=uri)
     assert not s3.folder(uri).exists()
 
@@ -149,7 +147,7 @@ def test_a_uri_that_cannot_be_is_refused_with_the_remedy(uri: str, save: Save) -
 
 
 def test_nothing_to_upload_and_nowhere_to_are_told(tmp_path: Path, save: Save) -> None:
-    with pytest.raises(StorageError, match="nothing to upload in .*absent; save there first"):
+    with pytest.raises(StorageError, match=r"nothing to upload in .*absent; save there first"):
         upload(str(tmp_path / "absent"), uri="s3://tempo/x")
     with pytest.raises(StorageError, match="nowhere to upload it to; give it a uri"):
         upload(save("here"))

@@ -1,0 +1,217 @@
+"""Transfers that are cut in the middle: the old artefact stays whole, and the next one goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tempo_runtime import StorageError, download, upload
+from tempo_runtime.storage import rclone
+from tests.storage.conftest import Save, answer, contents
+from tests.storage.s3 import S3, Proxy, put, until
+
+SMALL, LARGE = b"s" * 50_000, 4_000_000
+HALF = LARGE // 2
+MAIN = "from tempo_runtime.cli import main; main()"
+
+
+@pytest.fixture
+def behind(s3: S3, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Proxy:
+    """The server, as it is reached through the proxy: one file after the other, by their names."""
+    monkeypatch.setenv("RCLONE_CONFIG_S3_ENDPOINT", proxy.endpoint)
+    monkeypatch.setenv("RCLONE_TRANSFERS", "1")
+    monkeypatch.setenv("RCLONE_LOW_LEVEL_RETRIES", "1")
+    return proxy
+
+
+def test_an_upload_that_is_cut_leaves_the_old_artefact_and_goes_on_where_it_was(
+    behind: Proxy, s3: S3, uri: str, save: Save
+) -> None:
+    folder = save("old", a=b"old", z=b"old")
+    upload(folder, uri=uri)
+    save("new", a=SMALL, z=os.urandom(LARGE))
+    behind.cut(HALF, up=True)
+    with pytest.raises(StorageError, match=r"server cannot be reached.*it goes on where it was"):
+        upload(folder, uri=uri)
+    assert answer(s3.folder(uri)) == "old"
+    behind.pass_on()
+    assert set(upload(folder, uri=uri).sent) == {"z", "tempo.json"}
+    assert answer(s3.folder(uri)) == "new"
+    assert contents(s3.folder(uri)) == contents(folder)
+
+
+def test_a_first_upload_that_is_cut_leaves_no_artefact_and_goes_on_where_it_was(
+    behind: Proxy, s3: S3, uri: str, save: Save
+) -> None:
+    folder = save("new", a=SMALL, z=os.urandom(LARGE))
+    behind.cut(HALF, up=True)
+    with pytest.raises(StorageError):
+        upload(folder, uri=uri)
+    assert not (s3.folder(uri) / "tempo.json").exists()
+    behind.pass_on()
+    assert set(upload(folder, uri=uri).sent) == {"z", "tempo.json"}
+    assert answer(s3.folder(uri)) == "new"
+
+
+def test_a_download_that_is_cut_leaves_the_old_artefact_and_goes_on_where_it_was(
+    behind: Proxy, uri: str, save: Save
+) -> None:
+    new = save("new", a=SMALL, z=os.urandom(LARGE))
+    upload(new, uri=uri)
+    old = save("old", "old", a=b"old")
+    behind.cut(HALF, up=False)
+    with pytest.raises(StorageError, match="it goes on where it was"):
+        download(uri, str(old))
+    assert answer(old) == "old"
+    behind.pass_on()
+    assert download(uri, str(old)).sent == ("z",)
+    assert answer(old) == "new"
+    assert contents(old) == contents(new)
+
+
+def test_a_connection_that_breaks_once_is_taken_up_again(
+    behind: Proxy, uri: str, save: Save, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = save("new", z=os.urandom(LARGE))
+    monkeypatch.delenv("RCLONE_LOW_LEVEL_RETRIES")
+    behind.cut(HALF, up=True)
+
+    def healed() -> None:
+        behind.reached.wait()
+        behind.pass_on()
+
+    threading.Thread(target=healed, daemon=True).start()
+    upload(folder, uri=uri)
+
+
+class Killed(BaseException):
+    """As SIGKILL does it: nothing after it is run."""
+
+
+@pytest.fixture
+def kill_before(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Ends the process, as far as the package sees, before that call of rclone."""
+    run = rclone.run
+
+    def at(limit: int) -> None:
+        calls = 0
+
+        def counted(*arguments: str, **options: Any) -> bytes:
+            nonlocal calls
+            calls += 1
+            if calls == limit:
+                raise Killed
+            return run(*arguments, **options)
+
+        monkeypatch.setattr(rclone, "run", counted)
+
+    return at
+
+
+def test_an_upload_that_is_killed_at_any_step_leaves_the_old_artefact_or_the_new_one(
+    tmp_path: Path,
+    save: Save,
+    kill_before: Callable[[int], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # A folder as a remote, so that each step begins with the same state.
+    monkeypatch.setenv("RCLONE_CONFIG_DISK_TYPE", "alias")
+    monkeypatch.setenv("RCLONE_CONFIG_DISK_REMOTE", str(tmp_path / "disk"))
+    folder = save("old", gone=b"gone", changed=b"old")
+    upload(folder, uri="disk://old")
+    (folder / "gone").unlink()
+    save("new", changed=b"new", come=b"come")
+    states: list[set[str]] = []
+    finished = False
+    while not finished:
+        place = tmp_path / "disk" / f"{len(states)}"
+        shutil.copytree(tmp_path / "disk" / "old", place)
+        kill_before(len(states) + 1)
+        try:
+            upload(folder, uri=f"disk://{place.name}")
+            finished = True
+        except Killed:
+            answer(place)
+        states.append(set(json.loads((place / "tempo.json").read_bytes())["files"]))
+        kill_before(0)
+        upload(folder, uri=f"disk://{place.name}")
+        # One that was killed before it removed what is gone leaves it; nothing names it any more.
+        assert contents(folder).items() <= contents(place).items()
+        assert contents(place).keys() - contents(folder).keys() <= {"gone"}
+    commits = [state == states[-1] for state in states].index(True)
+    assert 1 < commits < len(states) - 1
+
+
+def test_what_an_upload_left_half_moved_is_read_downloaded_and_finished(
+    s3: S3, uri: str, save: Save, tmp_path: Path
+) -> None:
+    folder = save("old", one=b"old", two=b"old")
+    upload(folder, uri=uri)
+    save("new", one=b"new", two=b"new")
+    # The state between the new tempo.json and the last file in its place; one of them is there.
+    half = tmp_path / "half"
+    shutil.copytree(s3.folder(uri), half)
+    for path in ("pipeline.dill", "two"):
+        (half / ".tempo-next").mkdir(exist_ok=True)
+        shutil.copy(folder / path, half / ".tempo-next" / path)
+    for path in ("one", "tempo.json"):
+        shutil.copy(folder / path, half / path)
+    assert answer(half) == "new"
+    download(f"file://{half}", str(tmp_path / "got"))
+    assert contents(tmp_path / "got") == contents(folder)
+    put(half, uri)
+    assert upload(folder, uri=uri).sent == ()
+    assert contents(s3.folder(uri)) == contents(folder)
+
+
+def start_upload(folder: Path, uri: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", MAIN, "upload", str(folder), uri]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+
+def rclones(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+@pytest.mark.parametrize(
+    ("sent", "code", "told"), [(signal.SIGINT, 130, "Stopped.\n"), (signal.SIGKILL, -9, "")]
+)
+def test_no_rclone_outlives_a_command_that_is_ended(
+    sent: signal.Signals, code: int, told: str, behind: Proxy, uri: str, save: Save
+) -> None:
+    folder = save("new", z=os.urandom(LARGE))
+    behind.hold(HALF, up=True)
+    with start_upload(folder, uri) as process:
+        until(behind.reached.is_set, "nothing was sent")
+        left = rclones(process)
+        assert left
+        process.send_signal(sent)
+        _, printed = process.communicate()
+    assert (process.returncode, printed) == (code, told)
+    psutil.wait_procs(left, timeout=20)
+    assert not [each for each in left if each.is_running()]
+
+
+def test_an_rclone_that_is_killed_is_told(behind: Proxy, uri: str, save: Save) -> None:
+    folder = save("new", z=os.urandom(LARGE))
+    behind.hold(HALF, up=True)
+    with start_upload(folder, uri) as process:
+        until(behind.reached.is_set, "nothing was sent")
+        for each in rclones(process):
+            each.kill()
+        _, printed = process.communicate()
+    assert process.returncode == 1
+    assert printed == (
+        f"Error: {uri}: rclone was ended by signal 9; do it again, and it goes on where it was\n"
+    )
