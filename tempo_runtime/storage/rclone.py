@@ -25,7 +25,7 @@ Progress = Callable[[float], None]
 # anything comes. Whoever needs others sets them, under rclone's own names.
 _DEFAULTS = {
     "RCLONE_RETRIES": "1",
-    "RCLONE_LOW_LEVEL_RETRIES": "5",
+    "RCLONE_LOW_LEVEL_RETRIES": "3",
     "RCLONE_CONTIMEOUT": "10s",
     "RCLONE_TIMEOUT": "60s",
 }

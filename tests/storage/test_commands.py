@@ -27,10 +27,10 @@ def test_an_artefact_goes_to_a_uri_and_back(s3: S3, uri: str, save: Save, tmp_pa
     folder = save("here")
     code, printed, told = run("upload", str(folder), uri)
     assert (code, printed) == (0, "")
-    assert told.splitlines()[-1].startswith(f"✓ {folder} is at {uri} (4 files, ")
+    assert told.splitlines()[-1].startswith(f"✓ {folder} is at {uri} (3 files, ")
     code, printed, told = run("download", uri, str(tmp_path / "got"))
     assert (code, printed) == (0, "")
-    assert told.splitlines()[-1].startswith(f"✓ {uri} is in {tmp_path / 'got'} (4 files, ")
+    assert told.splitlines()[-1].startswith(f"✓ {uri} is in {tmp_path / 'got'} (3 files, ")
     assert answer(tmp_path / "got") == "here"
 
 
