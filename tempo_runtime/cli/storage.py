@@ -10,7 +10,7 @@ import click
 from tempo_runtime.cli.options import echo_json, imported, json_option, size
 
 if TYPE_CHECKING:
-    from tempo_runtime.storage import Transfer
+    from tempo_runtime.storage.transfer import Transfer
 
 secret_option = click.option(
     "--secret",

@@ -52,7 +52,9 @@ _PREFIX = re.compile(
     r"|Fatal error): )+"
 )
 # Steps and numbers of a request, and its URL, which can have a key in it: the cause comes after them.
-_NOISE = re.compile(r"^.*(api error |HostID: [^,]*, |(Get|Put|Post|Head|Delete) \"[^\"]*\": )", re.DOTALL)
+_NOISE = re.compile(
+    r"^.*(api error |HostID: [^,]*, |(Get|Put|Post|Head|Delete) \"[^\"]*\": )", re.DOTALL
+)
 
 
 class Failed(Exception):

@@ -10,7 +10,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from tempo_runtime import files
@@ -146,14 +146,19 @@ class Remote:
                 unknown[under + path] = path
             elif files.digest_of(folder, path, kind) == entry.hashes[kind]:
                 found.add(path)
-        if unknown:  # the remote keeps no digests: what is there is read
-            printed = self.on("hashsum", unknown, "sha1", self.at(), "--download")
-            for line in printed.decode().splitlines():
-                digest, _, there = line.partition("  ")
-                path = unknown.get(there, "")
-                if path and files.digest_of(folder, path, "sha1") == digest:
-                    found.add(path)
+        # A remote that keeps no digests is read instead.
+        for there, digest in self.read_digests(unknown, "sha1").items():
+            if files.digest_of(folder, unknown[there], "sha1") == digest:
+                found.add(unknown[there])
         return found
+
+    def read_digests(self, paths: Collection[str], kind: str) -> dict[str, str]:
+        """Path -> digest, of files that are read for it."""
+        if not paths:
+            return {}
+        printed = self.on("hashsum", paths, kind, self.at(), "--download").decode()
+        parted = (line.partition("  ") for line in printed.splitlines())
+        return {path: digest for digest, _, path in parted if path in paths}
 
 
 def remote_of(uri: str, secret: Mapping[str, str] | None = None) -> Remote:

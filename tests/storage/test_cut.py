@@ -153,26 +153,52 @@ def test_an_upload_that_is_killed_at_any_step_leaves_the_old_artefact_or_the_new
     assert 1 < commits < len(states) - 1
 
 
-def test_what_an_upload_left_half_moved_is_read_downloaded_and_finished(
-    s3: S3, uri: str, save: Save, tmp_path: Path
-) -> None:
+@pytest.fixture
+def half(save: Save, tmp_path: Path) -> Path:
+    """As a commit leaves it between its tempo.json and the last file in its place; `saved` is whole."""
     folder = save("old", one=b"old", two=b"old")
-    upload(folder, uri=uri)
+    place = Path(shutil.copytree(folder, tmp_path / "half"))
     save("new", one=b"new", two=b"new")
-    # The state between the new tempo.json and the last file in its place; one of them is there.
-    half = tmp_path / "half"
-    shutil.copytree(s3.folder(uri), half)
+    (place / ".tempo-next").mkdir()
     for path in ("pipeline.dill", "two"):
-        (half / ".tempo-next").mkdir(exist_ok=True)
-        shutil.copy(folder / path, half / ".tempo-next" / path)
+        shutil.copy(folder / path, place / ".tempo-next" / path)
     for path in ("one", "tempo.json"):
-        shutil.copy(folder / path, half / path)
-    assert answer(half) == "new"
+        shutil.copy(folder / path, place / path)
+    assert answer(place) == "new"
+    return place
+
+
+def test_what_an_upload_left_half_moved_is_downloaded_whole(half: Path, tmp_path: Path) -> None:
     download(f"file://{half}", str(tmp_path / "got"))
-    assert contents(tmp_path / "got") == contents(folder)
+    assert contents(tmp_path / "got") == contents(tmp_path / "saved")
+
+
+def test_what_an_upload_left_half_moved_is_finished_by_the_next(
+    half: Path, s3: S3, uri: str, tmp_path: Path
+) -> None:
     put(half, uri)
-    assert upload(folder, uri=uri).sent == ()
-    assert contents(s3.folder(uri)) == contents(folder)
+    assert upload(tmp_path / "saved", uri=uri).sent == ()
+    assert contents(s3.folder(uri)) == contents(tmp_path / "saved")
+
+
+def test_what_an_upload_left_half_moved_outlives_the_next_that_is_cut(
+    half: Path, behind: Proxy, s3: S3, uri: str, save: Save
+) -> None:
+    put(half, uri)
+    folder = save("newest", two=b"newest", z=os.urandom(LARGE))
+    behind.cut(HALF, up=True)
+    with pytest.raises(StorageError):
+        upload(folder, uri=uri)
+    assert answer(s3.folder(uri)) == "new"
+
+
+def test_a_folder_that_a_download_left_half_moved_is_finished_by_the_next(
+    half: Path, save: Save, tmp_path: Path
+) -> None:
+    # What comes is what is in the places of the files that were not moved.
+    save("old", one=b"old", two=b"old")
+    download(f"file://{tmp_path / 'saved'}", str(half))
+    assert contents(half) == contents(tmp_path / "saved")
 
 
 def start_upload(folder: Path, uri: str) -> subprocess.Popen[str]:
