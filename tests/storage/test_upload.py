@@ -114,8 +114,6 @@ def test_a_remote_without_digests_is_read_instead(
     folder = save("here", weights=b"0" * 1000)
     upload(folder, uri="vault://x")
     assert upload(folder, uri="vault://x").sent == ()
-    save("here", weights=b"1" * 1000)
-    assert set(upload(folder, uri="vault://x").sent) == {"weights", "tempo.json"}
     tempo_runtime.download("vault://x", str(tmp_path / "back"))
     assert contents(tmp_path / "back") == contents(folder)
 
