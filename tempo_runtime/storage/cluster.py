@@ -70,7 +70,7 @@ def load_balancer(namespace: str, service: str) -> str | None:
 @contextlib.contextmanager
 def _cluster(doing: str) -> Iterator[tuple[Any, str]]:
     """The API of the current context's cluster, and the context's namespace."""
-    client, config, urllib3 = _kubernetes(doing)
+    client, config, urllib3, yaml = _kubernetes(doing)
     # The client itself looks at KUBECONFIG when it is imported, and not again.
     named = os.environ.get("KUBECONFIG")
     kubeconfig = {"config_file": named} if named else {}
@@ -86,6 +86,8 @@ def _cluster(doing: str) -> Iterator[tuple[Any, str]]:
         raise NoCluster(
             f"{doing}: no cluster is configured here ({error}); set KUBECONFIG"
         ) from error
+    except yaml.YAMLError as error:
+        raise NoCluster(f"{doing}: the kubeconfig is no YAML; correct KUBECONFIG") from error
     except urllib3.exceptions.HTTPError as error:
         raise NoCluster(
             f"{doing}: the cluster at {settings.host} does not answer; correct KUBECONFIG, or do it "
@@ -96,12 +98,13 @@ def _cluster(doing: str) -> Iterator[tuple[Any, str]]:
 def _kubernetes(doing: str) -> Any:
     try:
         import urllib3
+        import yaml
         from kubernetes import client, config
     except ModuleNotFoundError as error:
         raise NoCluster(
             f"{doing} without the package kubernetes: pip install 'tempo_runtime[k8s]'"
         ) from error
-    return client, config, urllib3
+    return client, config, urllib3, yaml
 
 
 def _namespace(config: Any, kubeconfig: dict[str, str]) -> str:

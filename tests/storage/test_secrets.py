@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tempo_runtime import StorageError, download, upload
-from tests.storage.cluster import Cluster
+from tests.storage.cluster import CONFIG, Cluster
 from tests.storage.conftest import Save, answer, contents
 from tests.storage.s3 import KEYS, S3
 
@@ -75,12 +75,24 @@ def test_a_secret_without_rclones_settings_is_told(cluster: Cluster, save: Save)
         upload(save("here"), uri="s3://tempo/x", secret="minio-secret")
 
 
+CONFIGS = {
+    "": "no cluster is configured here .*set KUBECONFIG",
+    "a: [": "the kubeconfig is no YAML; correct KUBECONFIG",
+    CONFIG.format(
+        host="127.0.0.1", port=1
+    ): "the cluster at http://127.0.0.1:1 does not answer; corr",
+}
+
+
+@pytest.mark.parametrize("content", CONFIGS, ids=["none", "not YAML", "no server"])
 def test_a_machine_without_a_cluster_is_told(
-    save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    content: str, save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("kubernetes", reason="the package kubernetes is not installed")
-    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "absent"))
-    with pytest.raises(StorageError, match=r"no cluster is configured here .*set KUBECONFIG"):
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
+    if content:
+        (tmp_path / "config").write_text(content)
+    with pytest.raises(StorageError, match=f"the secret 'minio-secret' .*{CONFIGS[content]}"):
         upload(save("here"), uri="s3://tempo/x", secret="minio-secret")
 
 
