@@ -33,7 +33,8 @@ _REFUSED = re.compile(
 _DISTRUSTED = re.compile(r"x509|certificate|server gave HTTP response to HTTPS", re.I)
 _UNREACHABLE = re.compile(
     r"connection refused|no such host|dial tcp|i/o timeout|timed? ?out|unreachable|connection reset|"
-    r"broken pipe|\bEOF\b|deadline exceeded|server misbehaving|request send failed",
+    r"broken pipe|closed network connection|\bEOF\b|deadline exceeded|server misbehaving|"
+    r"request send failed",
     re.I,
 )
 _DAMAGED = re.compile(r"corrupted on transfer|hash(es)? differ|sizes differ", re.I)
