@@ -9,6 +9,7 @@ from tempo_runtime.storage.rclone import Failed
 
 NOT_FOUND = (3, 4)  # rclone's exit codes: no such folder, no such file
 
+_QUOTED = re.compile(r"\"[^\"]*\"")  # names and URLs, which may have any word in them
 _TOO_OLD = re.compile(r"unknown (flag|command|shorthand)", re.I)
 _NO_REMOTE = re.compile(r"didn't find section in config file", re.I)
 _LOCKED = re.compile(r"decrypt configuration|RCLONE_CONFIG_PASS", re.I)
@@ -21,6 +22,7 @@ _FULL = re.compile(
     r"InsufficientStorage|\b507\b",
     re.I,
 )
+_DISTRUSTED = re.compile(r"x509|certificate|server gave HTTP response to HTTPS", re.I)
 _EXPIRED = re.compile(
     r"Expired(Token|Credentials?)|Token(Has)?Expired|RequestExpired|\bexpired\b|invalid_grant", re.I
 )
@@ -30,7 +32,6 @@ _REFUSED = re.compile(
     r"(StatusCode|Error):? 40[13]\b|NoCredentialProviders|credentials|AllAccessDisabled",
     re.I,
 )
-_DISTRUSTED = re.compile(r"x509|certificate|server gave HTTP response to HTTPS", re.I)
 _UNREACHABLE = re.compile(
     r"connection refused|no such host|dial tcp|i/o timeout|timed? ?out|unreachable|connection reset|"
     r"broken pipe|closed network connection|\bEOF\b|deadline exceeded|server misbehaving|"
@@ -49,7 +50,7 @@ def explained(failed: Failed, uri: str, remote: str, path: str) -> StorageError:
         remote: Name of rclone's remote.
         path: What comes after it: bucket and folder.
     """
-    said = "\n".join(failed.reports)
+    said = _QUOTED.sub("", "\n".join(failed.reports))
     bucket = path.partition("/")[0]
     settings = f"RCLONE_CONFIG_{remote.upper()}_..."
     configured = f"rclone's config, in {settings} or in the secret"
@@ -69,13 +70,13 @@ def explained(failed: Failed, uri: str, remote: str, path: str) -> StorageError:
             "the uri",
         ),
         (_FULL, f"no space is left ({failed.reason}); make room, and do it again"),
-        (_EXPIRED, f"the credentials have expired; renew those in {configured}"),
-        (_REFUSED, f"it was refused ({failed.reason}); correct the credentials in {configured}"),
         (
             _DISTRUSTED,
             f"the server's certificate is not taken ({failed.reason}); correct the endpoint, or set "
             "RCLONE_CA_CERT",
         ),
+        (_EXPIRED, f"the credentials have expired; renew those in {configured}"),
+        (_REFUSED, f"it was refused ({failed.reason}); correct the credentials in {configured}"),
         (_DAMAGED, f"a file did not arrive as it left ({failed.reason}); do it again"),
         (
             _UNREACHABLE,

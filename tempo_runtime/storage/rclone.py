@@ -6,7 +6,6 @@ line. It reports on standard error, as JSON; when whoever reads that is gone, it
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
@@ -14,7 +13,7 @@ import shutil
 import subprocess
 import sysconfig
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import IO, Any
 
 from tempo_runtime.errors import StorageError
@@ -117,33 +116,32 @@ def run(*arguments: str, environment: Mapping[str, str], progress: Progress | No
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
+    assert process.stdout is not None
+    assert process.stderr is not None
     reports: list[str] = []
-    with _ended(process):
-        assert process.stdout is not None
-        assert process.stderr is not None
-        # Both are read at once: neither of the two pipes may be full.
-        reader = threading.Thread(target=_read, args=(process.stderr, reports, progress))
+    # Both are read at once: neither of the two pipes may be full.
+    reader = threading.Thread(target=_read, args=(process.stderr, reports, progress))
+    with process:
         reader.start()
-        printed = process.stdout.read()
-        process.wait()
-        reader.join()
+        try:
+            printed = process.stdout.read()
+            process.wait()
+        except BaseException:
+            _end(process)
+            raise
+        finally:
+            reader.join()
     if process.returncode:
         raise Failed(process.returncode, reports)
     return printed
 
 
-@contextlib.contextmanager
-def _ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    with process:  # which closes the pipes, and waits
-        try:
-            yield
-        except BaseException:
-            process.terminate()
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-            raise
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(5)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 def _read(lines: IO[bytes], reports: list[str], progress: Progress | None) -> None:

@@ -173,8 +173,10 @@ def remote_of(uri: str, secret: Mapping[str, str] | None = None) -> Remote:
     """
     scheme, path = _split(uri)
     if scheme == "file":
-        if not path.startswith("/"):
-            raise StorageError(f"{uri!r} has to name a whole path, as in file:///srv/models/x")
+        if not path.startswith("/") or not path.strip("/"):
+            raise StorageError(
+                f"{uri!r} has to name a folder by its whole path, as in file:///srv/models/x"
+            )
         return Remote(uri, "", path.rstrip("/"), {})
     path = path.strip("/")
     if scheme == "pvc":

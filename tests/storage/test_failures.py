@@ -139,6 +139,12 @@ def test_a_server_that_is_not_there(
     assert "correct the endpoint in rclone's config, in RCLONE_CONFIG_S3_..." in told
 
 
+def test_words_in_a_uri_are_no_failure(s3: S3, save: Save, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RCLONE_CONFIG_S3_ENDPOINT", "http://127.0.0.1:1")
+    told = refusal(save("new"), "s3://tempo/expired-credentials/x509/no space left")
+    assert "the server cannot be reached" in told
+
+
 def test_an_account_that_is_not_named(save: Save) -> None:
     assert "no account is named; set AZURE_STORAGE_ACCOUNT_NAME" in refusal(save("new"), "az://b/x")
 

@@ -133,7 +133,8 @@ REFUSED = {
     "pvc://claim/x": "pvc:// is a volume of a cluster.*copy the folder into it.*s3://",
     "models/x": "'models/x' is no uri; one is like s3://bucket/folder",
     "s3://": "'s3://' names no bucket",
-    "file://x": "has to name a whole path",
+    "file://x": "has to name a folder by its whole path",
+    "file:///": "has to name a folder by its whole path",
     "ftp://x/y": "rclone has no remote 'ftp'; make one with `rclone config`, set RCLONE_CONFIG_FTP_",
 }
 
