@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from tempo_runtime.testing.ports import HOST
+from tests.storage.answering import answering
 
 CONFIG = """
 apiVersion: v1
@@ -34,22 +32,12 @@ class Cluster:
 def running(kubeconfig: Path) -> Iterator[Cluster]:
     cluster = Cluster()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            found = cluster.answers.get(urlsplit(self.path).path, 404)
-            status = found if isinstance(found, int) else 200
-            body = json.dumps({"kind": "Status"} if isinstance(found, int) else found).encode()
-            self.send_response(status)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def reply(path: str) -> tuple[int, bytes]:
+        found = cluster.answers.get(path, 404)
+        if isinstance(found, int):
+            return found, b'{"kind": "Status"}'
+        return 200, json.dumps(found).encode()
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer((HOST, 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        kubeconfig.write_text(CONFIG.format(host=HOST, port=server.server_port))
+    with answering("application/json", reply) as port:
+        kubeconfig.write_text(CONFIG.format(host=HOST, port=port))
         yield cluster
-        server.shutdown()

@@ -85,17 +85,3 @@ def save(tmp_path: Path) -> Save:
         return Path(tempo_runtime.save(f, str(place)))
 
     return saved
-
-
-def answer(folder: Path) -> str:
-    """What the artefact in a folder answers, its files checked."""
-    loaded = tempo_runtime.load(str(folder))
-    try:
-        return str(loaded())
-    finally:
-        loaded.release()
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    found = (path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): path.read_bytes() for path in found}

@@ -9,7 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from tempo_runtime.cli import main
-from tests.storage.conftest import Save, answer
+from tests.artefacts import answer
+from tests.storage.conftest import Save
 from tests.storage.s3 import S3
 
 MODULE = """

@@ -18,7 +18,8 @@ import pytest
 
 from tempo_runtime import StorageError, download, upload
 from tempo_runtime.storage import rclone
-from tests.storage.conftest import Save, answer, contents
+from tests.artefacts import answer, contents
+from tests.storage.conftest import Save
 from tests.storage.s3 import S3, Proxy, put, until
 
 SMALL, LARGE = b"s" * 50_000, 4_000_000

@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import stat
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -16,7 +14,9 @@ import pytest
 from tempo_runtime import StorageError, download, upload
 from tempo_runtime.storage import rclone
 from tempo_runtime.testing.ports import HOST, free_ports
-from tests.storage.conftest import Save, answer, contents
+from tests.artefacts import answer, contents
+from tests.storage.answering import answering
+from tests.storage.conftest import Save
 from tests.storage.s3 import KEYS, S3
 
 
@@ -25,21 +25,8 @@ def s3_that_answers(status: int, code: str, message: str) -> Iterator[str]:
     """An endpoint that answers each request with an error of S3's."""
     error = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(status)
-            self.send_header("content-type", "application/xml")
-            self.send_header("content-length", str(len(error)))
-            self.end_headers()
-            self.wfile.write(error)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer((HOST, 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://{HOST}:{server.server_port}"
-        server.shutdown()
+    with answering("application/xml", lambda path: (status, error)) as port:
+        yield f"http://{HOST}:{port}"
 
 
 def refusal(folder: Path, uri: str) -> str:

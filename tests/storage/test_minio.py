@@ -19,8 +19,8 @@ from tempo_runtime import (
     pipeline,
     predictmethod,
 )
+from tests.artefacts import answer, contents
 from tests.storage.cluster import Cluster
-from tests.storage.conftest import answer, contents
 from tests.storage.s3 import KEYS, S3, s3_server
 
 SERVICE = "/api/v1/namespaces/minio-system/services"

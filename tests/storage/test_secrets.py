@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tempo_runtime import StorageError, download, upload
+from tests.artefacts import answer, contents
 from tests.storage.cluster import CONFIG, Cluster
-from tests.storage.conftest import Save, answer, contents
+from tests.storage.conftest import Save
 from tests.storage.s3 import KEYS, S3
 
 SECRET = "/api/v1/namespaces/production/secrets/minio-secret"

@@ -9,7 +9,8 @@ import pytest
 
 import tempo_runtime
 from tempo_runtime import ArtifactDamaged, Model, ModelFramework, StorageError, upload
-from tests.storage.conftest import Save, answer, contents
+from tests.artefacts import answer, contents
+from tests.storage.conftest import Save
 from tests.storage.s3 import S3
 
 
