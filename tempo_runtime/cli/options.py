@@ -34,5 +34,5 @@ def imported(name: str) -> Any:
         return getattr(importlib.import_module(module), attribute)
     except ModuleNotFoundError as error:
         raise click.BadParameter(f"{name}: there is no module {error.name!r} here") from error
-    except AttributeError as error:
-        raise click.BadParameter(f"{name}: {error}") from error
+    except Exception as error:  # whatever the module does
+        raise click.BadParameter(f"{name}: {type(error).__name__}: {error}") from error

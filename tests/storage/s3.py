@@ -74,7 +74,7 @@ class Proxy:
     """Passes connections on, until so many bytes have gone one way.
 
     Then it ends all of them and takes no more (`cut`), or lets nothing through (`hold`), until it is
-    told to `pass_on`.
+    told to `pass_on`; or it ends all of them, and passes on what comes next (`break_once`).
     """
 
     def __init__(self, port: int) -> None:
@@ -93,7 +93,7 @@ class Proxy:
         return f"http://{HOST}:{self.port}"
 
     def pass_on(self) -> None:
-        self._after, self._up, self._cuts = float("inf"), True, False
+        self._after, self._up, self._cuts, self._once = float("inf"), True, False, False
         self._count = 0
         self.reached.clear()
         self._gate.set()
@@ -101,6 +101,10 @@ class Proxy:
     def cut(self, after: int, *, up: bool) -> None:
         self.pass_on()
         self._after, self._up, self._cuts = after, up, True
+
+    def break_once(self, after: int, *, up: bool) -> None:
+        self.cut(after, up=up)
+        self._once = True
 
     def hold(self, after: int, *, up: bool) -> None:
         self.pass_on()
@@ -122,7 +126,7 @@ class Proxy:
         with suppress(OSError):  # closed
             while True:
                 client, _ = self._listening.accept()
-                if self.reached.is_set() and self._cuts:
+                if self.reached.is_set() and self._cuts and not self._once:
                     client.close()
                     continue
                 server = socket.create_connection((HOST, self._server_port))
@@ -141,6 +145,9 @@ class Proxy:
                         self._gate.clear()
                         self.reached.set()
                         if self._cuts:
+                            if self._once:
+                                self._after = float("inf")
+                                self._gate.set()
                             self._end_all()
                             return
                         self._gate.wait()

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -81,19 +80,17 @@ def test_a_download_that_is_cut_leaves_the_old_artefact_and_goes_on_where_it_was
     assert contents(old) == contents(new)
 
 
+@pytest.mark.parametrize("up", [True, False])
 def test_a_connection_that_breaks_once_is_taken_up_again(
-    behind: Proxy, uri: str, save: Save, monkeypatch: pytest.MonkeyPatch
+    up: bool, behind: Proxy, uri: str, save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = save("new", z=os.urandom(LARGE))
+    folder = save("new", large=os.urandom(LARGE))
     monkeypatch.delenv("RCLONE_LOW_LEVEL_RETRIES")
-    behind.cut(HALF, up=True)
-
-    def healed() -> None:
-        behind.reached.wait()
-        behind.pass_on()
-
-    threading.Thread(target=healed, daemon=True).start()
+    behind.break_once(HALF, up=up)
     upload(folder, uri=uri)
+    download(uri, str(tmp_path / "got"))
+    assert behind.reached.is_set()
+    assert contents(tmp_path / "got") == contents(folder)
 
 
 class Killed(BaseException):
