@@ -1,7 +1,8 @@
-"""What `import tempo_runtime` adds to a process that has imported mlserver.
+"""What `import tempo_runtime` adds to a process that has imported mlserver, and what `--help` takes.
 
 `python benchmarks/imports.py [--quick]`. Each import runs in new processes, in turns with a process
 that imports mlserver only; a step's time is what `-X importtime` says of the modules it brought in.
+A command's time is that on the clock, beside a Python that does nothing.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import re
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +25,13 @@ from rich.table import Table
 import tempo_runtime
 
 ROOT = Path(__file__).resolve().parents[1]
+ENVIRONMENT = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
 TARGET = 150.0  # ms, on top of mlserver
+HELP_TARGET = 300.0  # ms
+COMMANDS = {
+    "python -c pass": [sys.executable, "-c", "pass"],
+    "tempo-runtime --help": [str(Path(sys.executable).with_name("tempo-runtime")), "--help"],
+}
 HEAVY = ("alibi", "sklearn", "kubernetes", "docker", "pandas", "grpc", "dill", "httpx", "torch")
 STEPS = {
     "import tempo_runtime": "import tempo_runtime",
@@ -56,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     rounds = 3 if parser.parse_args(argv).quick else 9
     console = Console()
     runs: dict[str, list[Run]] = {name: [] for name in STEPS}
+    waits: dict[str, list[float]] = {name: [] for name in COMMANDS}
     with console.status("") as status:
         for turn in range(rounds + 1):  # the first fills the caches
             status.update(f"round {turn} of {rounds}")
@@ -63,6 +72,10 @@ def main(argv: Sequence[str] | None = None) -> None:
                 found = _run(step)
                 if turn:
                     runs[name].append(found)
+            for name, command in COMMANDS.items():
+                waited = _wait(command)
+                if turn:
+                    waits[name].append(waited)
     table = Table(
         "after `import mlserver`", "adds ms", "worst ms", "modules", "heavy, and only ours"
     )
@@ -80,13 +93,25 @@ def main(argv: Sequence[str] | None = None) -> None:
         f"tempo_runtime {tempo_runtime.__version__} adds {added:.0f} ms, all of it used, to mlserver's "
         f"{mlserver:.0f} ms: {verdict} {TARGET:g} ms."
     )
+    pause, shown = (statistics.median(found) for found in waits.values())
+    verdict = "below" if shown < HELP_TARGET else "not below"
+    console.print(
+        f"tempo-runtime --help takes {shown:.0f} ms (at worst {max(waits['tempo-runtime --help']):.0f}), "
+        f"of which Python itself takes {pause:.0f} ms: {verdict} {HELP_TARGET:g} ms."
+    )
+
+
+def _wait(command: list[str]) -> float:
+    begin = time.perf_counter()
+    subprocess.run(command, env=ENVIRONMENT, capture_output=True, check=True)
+    return (time.perf_counter() - begin) * 1000
 
 
 def _run(step: str) -> Run:
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-c", PROGRAM.format(step=step)],
         cwd=ROOT,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": ""},
+        env=ENVIRONMENT,
         capture_output=True,
         text=True,
         check=True,

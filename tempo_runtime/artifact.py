@@ -3,6 +3,9 @@
     pipeline.dill         the class or function, and what it was made with
     code/                 the author's own modules it needs
     tempo.json            what it is, and the SHA-256 of every file
+    environment.tar.gz    the Python environment it is served in, if one was asked for
+    environment.lock      what that holds
+    example.json          a request and its answer, for `tempo-runtime check`
     model-settings.json   what MLServer reads; yours to edit
     ...                   whatever the author put there (an explainer, a vocabulary)
 
@@ -21,8 +24,20 @@ import os
 import sys
 from typing import Any
 
-from tempo_runtime import __version__, codec, files, importing, pickled, pickling, trust
+from tempo_runtime import (
+    __version__,
+    codec,
+    files,
+    importing,
+    pickled,
+    pickling,
+    trust,
+)
+from tempo_runtime import (
+    environment as environments,
+)
 from tempo_runtime.authoring import Pipeline, PipelineModels, describe
+from tempo_runtime.environment import LOCK, TARBALL
 from tempo_runtime.errors import (
     ArtifactDamaged,
     ArtifactError,
@@ -35,15 +50,22 @@ from tempo_runtime.signature import Signature
 FORMAT_VERSION = 1
 PIPELINE = "pipeline.dill"
 MODEL_SETTINGS = "model-settings.json"
+EXAMPLE = "example.json"
 CODE = "code"
 IMPLEMENTATION = "tempo_runtime.TempoPipelineRuntime"
-# Edited by people and rewritten by platforms, or describing the others.
-_UNCHECKED = (MANIFEST, MODEL_SETTINGS)
+# Describing the others; edited by people and rewritten by platforms; recorded at any time.
+_UNCHECKED = (MANIFEST, MODEL_SETTINGS, EXAMPLE)
 _loading = itertools.count()
 logger = logging.getLogger(__name__)
 
 
-def save(target: Any, folder: str | None = None, *, sign: str | None = None) -> str:
+def save(
+    target: Any,
+    folder: str | None = None,
+    *,
+    environment: str | None = "auto",
+    sign: str | None = None,
+) -> str:
     """Writes a pipeline's artefact.
 
     Files that are already in the folder stay, and become part of it. A save that is interrupted
@@ -53,6 +75,11 @@ def save(target: Any, folder: str | None = None, *, sign: str | None = None) -> 
         target: A pipeline class, an instance of one, or a pipeline function. Of an instance, the
             class and the constructor's arguments are saved; it is built again when it is loaded.
         folder: Where to; by default the pipeline's `local_folder`.
+        environment: The Python environment that is packed into it. `"conda"`: what conda.yaml in
+            the folder describes. `"venv"`: what requirements.txt there asks for, or, where there is
+            none, the packages that the pipeline imports, in the versions of this process.
+            `"auto"`: as the one of these files that is there says; none where there is neither.
+            None: none.
         sign: File of an Ed25519 private key, in PEM, to sign it with.
 
     Returns:
@@ -62,6 +89,7 @@ def save(target: Any, folder: str | None = None, *, sign: str | None = None) -> 
         AuthoringError: If the target is not a pipeline.
         ArtifactError: If there is no folder, something cannot be carried in an artefact, or the key
             cannot be used.
+        EnvironmentFailed: If the environment cannot be made.
     """
     pipeline = describe(target)
     folder = folder or pipeline.details.local_folder
@@ -71,10 +99,10 @@ def save(target: Any, folder: str | None = None, *, sign: str | None = None) -> 
         )
     os.makedirs(folder, exist_ok=True)
     try:
-        committed = read_manifest(folder)["files"]
+        committed = read_manifest(folder)
     except ArtifactError:
-        committed = {}
-    files.finish_interrupted(folder, committed)
+        committed = {"files": {}}
+    files.finish_interrupted(folder, committed["files"])
     try:
         # A class is beside its Pipeline, which it holds itself.
         target = None if pipeline.predict_name is None else pipeline.target
@@ -87,16 +115,33 @@ def save(target: Any, folder: str | None = None, *, sign: str | None = None) -> 
     for path, source in sources.items():
         with open(source, "rb") as file:
             ours[f"{CODE}/{path}"] = file.read()
+    packages, children = _packages(modules), _children(pipeline, folder)
+    packed = environments.prepare(folder, environment, packages, children)
+    if packed is not None:
+        ours[LOCK] = packed.lock
     others = [path for path in files.walk(folder) if path not in (*_UNCHECKED, *ours)]
-    stale = [path for path in others if _is_ours(path)]
+    # What the save before packed, and this one does not.
+    left = (TARBALL, LOCK) if packed is None and committed.get("environment") else ()
+    stale = [path for path in others if _is_ours(path) or path in left]
     digests = {path: files.sha256_of(folder, path) for path in others if path not in stale}
     digests |= {path: files.sha256(content) for path, content in ours.items()}
-    manifest = _manifest(pipeline, folder, modules, dict(sorted(digests.items())))
+    copied = {}
+    if packed is not None and digests.get(TARBALL) != packed.digest:
+        copied[TARBALL] = packed.tarball
+        digests[TARBALL] = packed.digest
+    manifest = _manifest(pipeline, packages, children, dict(sorted(digests.items())))
+    if packed is not None:
+        manifest["environment"] = packed.described
     if sign is not None:
         manifest = trust.signed(manifest, sign)
-    settings = _model_settings(pipeline, folder)
-    files.commit(folder, ours, _json(manifest), stale)
-    files.write(folder, MODEL_SETTINGS, _json(settings))
+    settings = _model_settings(pipeline, folder, packed is not None)
+    try:
+        files.commit(folder, ours, _json(manifest), stale, copied)
+        files.write(folder, MODEL_SETTINGS, _json(settings))
+    except OSError as error:
+        raise ArtifactError(
+            f"{folder} cannot be written: {error.strerror}; what was saved there before is untouched"
+        ) from error
     return folder
 
 
@@ -163,7 +208,7 @@ def open_folder(folder: str, verify: str | None = None) -> tuple[Pipeline, dict[
     pipeline.target = target if target is not None else pipeline.target
     pipeline.declared = _placed(pipeline.declared, manifest["children"], folder)
     pipeline._release = modules.forget
-    return pipeline, _extra(folder)
+    return pipeline, extra_of(folder)
 
 
 def inspect(folder: str) -> dict[str, Any]:
@@ -232,6 +277,15 @@ def read_manifest(folder: str, *, to_run: bool = True) -> dict[str, Any]:
     return manifest  # type: ignore[no-any-return]
 
 
+def extra_of(folder: str) -> dict[str, Any]:
+    """`parameters.extra` of an artefact's model-settings.json; empty where there is none."""
+    try:
+        settings = json.loads(files.read(folder, MODEL_SETTINGS))
+        return (settings.get("parameters") or {}).get("extra") or {}
+    except (FileNotFoundError, ValueError, AttributeError):
+        return {}
+
+
 # -- what is written -------------------------------------------------------------------------------
 
 
@@ -262,7 +316,10 @@ def _placed(declared: PipelineModels, children: dict[str, Any], folder: str) -> 
 
 
 def _manifest(
-    pipeline: Pipeline, folder: str, modules: set[str], digests: dict[str, str]
+    pipeline: Pipeline,
+    packages: dict[str, str],
+    children: dict[str, Any],
+    digests: dict[str, str],
 ) -> dict[str, Any]:
     details = pipeline.details
     return {
@@ -273,8 +330,8 @@ def _manifest(
         "description": details.description,
         "uri": details.uri,
         "signature": {**metadata(pipeline.signature), "streams": pipeline.signature.streams},
-        "children": _children(pipeline, folder),
-        "packages": _packages(modules),
+        "children": children,
+        "packages": packages,
         "files": digests,
     }
 
@@ -296,7 +353,7 @@ def metadata(signature: Signature) -> dict[str, list[dict[str, Any]]]:
     return {"inputs": tensors(signature.inputs), "outputs": tensors(outputs)}
 
 
-def _model_settings(pipeline: Pipeline, folder: str) -> dict[str, Any]:
+def _model_settings(pipeline: Pipeline, folder: str, packed: bool) -> dict[str, Any]:
     """model-settings.json: ours, and what its owner added to it."""
     try:
         with open(os.path.join(folder, MODEL_SETTINGS), encoding="utf-8") as file:
@@ -309,7 +366,12 @@ def _model_settings(pipeline: Pipeline, folder: str) -> dict[str, Any]:
         ) from error
     settings |= {"name": pipeline.details.name, "implementation": IMPLEMENTATION}
     settings |= {"platform": "tempo", **metadata(pipeline.signature)}
-    settings["parameters"] = {"uri": ".", "extra": {}} | settings.get("parameters", {})
+    parameters = {"uri": ".", "extra": {}} | settings.get("parameters", {})
+    if packed:
+        parameters.setdefault("environment_tarball", f"./{TARBALL}")
+    elif parameters.get("environment_tarball") == f"./{TARBALL}":
+        del parameters["environment_tarball"]
+    settings["parameters"] = parameters
     return settings
 
 
@@ -336,14 +398,6 @@ def _is_ours(path: str) -> bool:
 
 def _json(content: Any) -> bytes:
     return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
-
-
-def _extra(folder: str) -> dict[str, Any]:
-    try:
-        settings = json.loads(files.read(folder, MODEL_SETTINGS))
-        return (settings.get("parameters") or {}).get("extra") or {}
-    except (FileNotFoundError, ValueError, AttributeError):
-        return {}
 
 
 def _warn_of_versions(manifest: dict[str, Any]) -> None:

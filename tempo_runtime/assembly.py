@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Sequence
 
 from tempo_runtime import artifact
 from tempo_runtime.authoring import Model, Pipeline
 from tempo_runtime.children.base import Transport
 from tempo_runtime.children.child import Child, Children
+from tempo_runtime.children.connect import endpoints, limits
 from tempo_runtime.children.in_process import PipelineTransport, RuntimeTransport
-from tempo_runtime.children.remote import Limits, RemoteTransport
-from tempo_runtime.children.retry import Policy
-from tempo_runtime.children.servers import Endpoint
-from tempo_runtime.details import ModelDetails
+from tempo_runtime.children.remote import RemoteTransport
 from tempo_runtime.errors import SettingsError
 from tempo_runtime.metrics import ChildMetrics
 from tempo_runtime.portal import Portal, background
 from tempo_runtime.runner import Runner
-from tempo_runtime.settings import ENV_PREFIX, ChildSettings, PipelineSettings, TlsSettings
-
-_DEFAULT_PORTS = {"http": "8080", "grpc": "8081"}  # MLServer's
+from tempo_runtime.settings import ChildSettings, PipelineSettings, child_folder
 
 
 class Service:
@@ -158,59 +153,19 @@ class Connector:
     ) -> Transport:
         if settings.transport in ("http", "grpc"):
             _refuse_fast(alias, settings, f"it is called over {settings.transport}")
-            make = self._http if settings.transport == "http" else self._grpc
-            endpoints = make(settings, settings.model or model.details.name)
-            limits = _limits(settings, model.details)
-            return RemoteTransport(endpoints, self._portal, limits, metrics)
+            servers = endpoints(settings, settings.model or model.details.name, self._portal)
+            allowed = limits(settings, passes_on=model.details.served_by_us)
+            return RemoteTransport(servers, self._portal, allowed, metrics)
         if isinstance(model, Pipeline) and settings.uri is None:
             _refuse_fast(alias, settings, "it is a pipeline")
             return self._pipeline(model, model.details.local_folder or "", self._settings)
         return self._from_folder(alias, model, settings)
 
-    def _http(self, settings: ChildSettings, name: str) -> list[Endpoint]:
-        # aiohttp, which a pipeline may not need
-        from tempo_runtime.children.connections import Connections
-        from tempo_runtime.children.http import HttpEndpoint
-
-        return [
-            HttpEndpoint(
-                Connections.of(self._portal.loop, settings.tls or TlsSettings()),
-                url=url,
-                model=name,
-                version=settings.version,
-                connect_timeout=settings.connect_timeout,
-                read_timeout=settings.read_timeout,
-                proxy=settings.proxy,
-            )
-            for url in settings.url or (_this_server("http", "MLSERVER_HTTP_PORT"),)
-        ]
-
-    def _grpc(self, settings: ChildSettings, name: str) -> list[Endpoint]:
-        from tempo_runtime.children.grpc import GrpcEndpoint
-
-        return [
-            GrpcEndpoint(
-                url=url,
-                model=name,
-                version=settings.version,
-                connect_timeout=settings.connect_timeout,
-                tls=settings.tls,
-                proxy=settings.proxy,
-            )
-            for url in settings.url or (_this_server("grpc", "MLSERVER_GRPC_PORT"),)
-        ]
-
     def _from_folder(self, alias: str, model: Model, settings: ChildSettings) -> Transport:
         details = model.details
-        named = settings.uri or details.local_folder
-        folder = os.path.normpath(os.path.join(self._folder, named)) if named else None
-        if folder is None or not os.path.exists(folder):
-            variable = f"{ENV_PREFIX}MODELS__{alias.upper()}__"
-            raise SettingsError(
-                f"nothing says where child {alias!r} ({details.name}) is: "
-                + (f"its folder {folder} is not here" if folder else "it has no folder")
-                + f"; set {variable}URL to its server, or {variable}URI to its folder"
-            )
+        folder = child_folder(
+            self._folder, alias, details.name, settings.uri or details.local_folder
+        )
         if details.served_by_us and not (
             settings.implementation or artifact.is_other_model(folder)
         ):
@@ -235,26 +190,9 @@ class Connector:
         return PipelineTransport(service.runner)
 
 
-def _limits(settings: ChildSettings, details: ModelDetails) -> Limits:
-    assert settings.patience is not None
-    assert settings.retries is not None
-    return Limits(
-        Policy(settings.retries, settings.patience),
-        timeout=settings.timeout,
-        max_concurrency=settings.max_concurrency,
-        headers={name: value.get_secret_value() for name, value in settings.headers.items()},
-        passes_on=details.served_by_us,
-    )
-
-
 def _refuse_fast(alias: str, settings: ChildSettings, why: str) -> None:
     if settings.fast:
         raise SettingsError(
             f"child {alias!r}: `fast` is for scikit-learn models in the pipeline's process, and "
             f"{why}; remove its setting `fast`"
         )
-
-
-def _this_server(scheme: str, variable: str) -> str:
-    """Where a sibling is: the server this process is."""
-    return f"{scheme}://127.0.0.1:{os.environ.get(variable, _DEFAULT_PORTS[scheme])}"

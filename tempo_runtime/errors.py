@@ -9,6 +9,8 @@
     │   ├── ArtifactUntrusted       422  not the artefact, or not the signer, that is demanded
     │   └── ArtifactIncompatible    422  written by a newer format or another Python
     ├── EnvironmentFailed           500  a Python environment that cannot be made, or used
+    ├── CheckFailed                 500  an artefact that does not do elsewhere what it does here
+    ├── ServingFailed               500  a server that does not come up
     ├── StorageError                500  a folder that cannot be uploaded or downloaded
     ├── PayloadError                422  a request (or a value) that does not fit the signature
     ├── PipelineFailed              500  the author's code raised
@@ -73,6 +75,14 @@ class ArtifactIncompatible(ArtifactError):
 
 class EnvironmentFailed(TempoError):
     """A Python environment that cannot be made or packed, or that does not work here."""
+
+
+class CheckFailed(TempoError):
+    """An artefact that cannot be loaded in a fresh process, or answers something else there."""
+
+
+class ServingFailed(TempoError):
+    """A server that cannot start here, or that ended before its models were ready."""
 
 
 class StorageError(TempoError):

@@ -19,16 +19,31 @@ MANIFEST = "tempo.json"
 NEXT = ".tempo-next"  # in the folder: the files of a set that is being written, or received
 
 
-def commit(folder: str, files: Mapping[str, bytes], manifest: bytes, stale: Iterable[str]) -> None:
+def commit(
+    folder: str,
+    files: Mapping[str, bytes],
+    manifest: bytes,
+    stale: Iterable[str],
+    copied: Mapping[str, str] | None = None,
+) -> None:
     """Puts all files in place together, and removes those that are stale.
+
+    `copied` are files to be copied: path in the folder -> where it is now.
 
     Each is first written into `.tempo-next`. Replacing the manifest is what makes them the set: from
     then on `verified` takes a file from there, until it is moved to its place.
     """
-    for path, content in files.items():
-        _write_next(folder, path, content)
-    write(folder, MANIFEST, manifest)
-    _move(folder, files, stale)
+    copied = copied or {}
+    try:
+        for path, source in copied.items():
+            _copy(source, _next(folder, path))
+        for path, content in files.items():
+            _write_next(folder, path, content)
+        write(folder, MANIFEST, manifest)
+    except BaseException:  # no space, as a rule: what was written is in its way
+        shutil.rmtree(os.path.join(folder, NEXT), ignore_errors=True)
+        raise
+    _move(folder, (*copied, *files), stale)
 
 
 def adopt(folder: str, paths: Collection[str], stale: Iterable[str]) -> None:
@@ -125,19 +140,35 @@ def _belongs(name: str) -> bool:
 
 def write(folder: str, path: str, content: bytes) -> None:
     """Writes a file so that it is there whole or not at all."""
-    _write_next(folder, path, content)
-    _move_one(folder, path)
-    with contextlib.suppress(OSError):  # unless there are more
-        os.rmdir(os.path.join(folder, NEXT))
+    try:
+        _write_next(folder, path, content)
+        _move_one(folder, path)
+    finally:
+        with contextlib.suppress(OSError):
+            os.remove(os.path.join(folder, NEXT, path))
+        with contextlib.suppress(OSError):  # unless there are more
+            os.rmdir(os.path.join(folder, NEXT))
+
+
+def _next(folder: str, path: str) -> str:
+    """Where a file is written first."""
+    place = os.path.join(folder, NEXT, path)
+    os.makedirs(os.path.dirname(place), exist_ok=True)
+    return place
 
 
 def _write_next(folder: str, path: str, content: bytes) -> None:
-    place = os.path.join(folder, NEXT, path)
-    os.makedirs(os.path.dirname(place), exist_ok=True)
-    with open(place, "wb") as file:
+    with open(_next(folder, path), "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _copy(source: str, place: str) -> None:
+    with open(source, "rb") as read, open(place, "wb") as written:
+        shutil.copyfileobj(read, written, 1 << 20)
+        written.flush()
+        os.fsync(written.fileno())
 
 
 def read(folder: str, path: str) -> bytes:

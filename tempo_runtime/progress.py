@@ -49,3 +49,28 @@ def shown(
         progress.update(task, total=done or 1, completed=done or 1)
     if not live:
         console.print(f"{text}: done", highlight=False)
+
+
+@contextlib.contextmanager
+def telling(text: str) -> Iterator[Callable[[str], None] | None]:
+    """Shows on one line what is being done, and what there is to tell of it, until the block ends.
+
+    Args:
+        text: What is being done.
+
+    Yields:
+        A function to be called with what there is to tell; None where nobody watches.
+    """
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(stderr=True)
+    if not (console.is_terminal or console.is_jupyter):
+        yield None
+        return
+
+    def line(news: str) -> Text:
+        return Text(news, no_wrap=True, overflow="ellipsis")
+
+    with console.status(line(text)) as status:
+        yield lambda news: status.update(line(f"{text}: {news}"))

@@ -62,6 +62,28 @@ def response_from_proto(message: pb.ModelInferResponse) -> Response:
     return Response(tensors, _parameters(message.parameters))
 
 
+def metadata_from_proto(message: pb.ModelMetadataResponse) -> dict[str, Any]:
+    """What a V2 server says of a model, as it says it in JSON."""
+
+    def tensors(parts: Any) -> list[dict[str, Any]]:
+        return [
+            {
+                "name": part.name,
+                "datatype": part.datatype,
+                "shape": list(part.shape),
+                "parameters": _parameters(part.parameters),
+            }
+            for part in parts
+        ]
+
+    return {
+        "name": message.name,
+        "platform": message.platform,
+        "inputs": tensors(message.inputs),
+        "outputs": tensors(message.outputs),
+    }
+
+
 def _to_raw(tensor: Tensor) -> bytes:
     if tensor.datatype == BYTES:
         encoded = (e.encode() if isinstance(e, str) else e for e in tensor.elements())

@@ -27,6 +27,7 @@ from tempo_runtime.timing import Elapsed, within
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
+LOGGED = "; its server's log has the traceback"  # how the error of a pipeline's own code ends
 _END = object()
 _THREADS = 16
 _SWITCH = 0.0005  # seconds
@@ -267,7 +268,7 @@ class Runner:
         place = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
         return PipelineFailed(
             f"pipeline {name!r}: {method or 'its function'} raised {type(error).__name__}: "
-            f"{error}{place}; its server's log has the traceback"
+            f"{error}{place}{LOGGED}"
         )
 
 

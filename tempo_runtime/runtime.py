@@ -25,6 +25,7 @@ from tempo_runtime.answers import as_mlserver_error, over_http
 from tempo_runtime.assembly import Service
 from tempo_runtime.binding import decode_arguments, encode_results
 from tempo_runtime.context import SEED, TIMEOUT
+from tempo_runtime.environment import unpacked
 from tempo_runtime.errors import (
     ArtifactMissing,
     PayloadError,
@@ -95,9 +96,12 @@ class TempoPipelineRuntime(MLModel):
         return True
 
     def _assemble(self, folder: str, portal: Portal) -> Service:
-        extra = (self.settings.parameters.extra if self.settings.parameters else None) or {}
+        parameters = self.settings.parameters
+        extra = (parameters.extra if parameters else None) or {}
         settings = PipelineSettings.read(extra)
-        check_children(extra, list(artifact.read_manifest(folder)["children"]))
+        manifest = artifact.read_manifest(folder)
+        check_children(extra, list(manifest["children"]))
+        unpacked.settle(folder, manifest, parameters.environment_tarball if parameters else None)
         pipeline, _ = artifact.open_folder(folder)
         self._pipeline_settings = settings
         return Service(pipeline, settings, portal, folder)

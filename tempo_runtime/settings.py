@@ -234,15 +234,20 @@ class PipelineSettings(BaseModel):
         except ValueError as error:
             raise SettingsError(f"settings of the pipeline are wrong: {error}") from error
 
-    def child(self, alias: str) -> ChildSettings:
-        """Settings of one child, with the pipeline's filled in.
+    def stated(self, alias: str) -> ChildSettings:
+        """Settings of one child, as they are stated.
 
         A variable's name has no lower case, so an alias that has some is found without it.
+        """
+        return self.models.get(alias) or self.models.get(alias.lower()) or ChildSettings()
+
+    def child(self, alias: str) -> ChildSettings:
+        """Settings of one child, with the pipeline's filled in.
 
         Raises:
             SettingsError: If its transport and its URL do not go together.
         """
-        found = self.models.get(alias) or self.models.get(alias.lower()) or ChildSettings()
+        found = self.stated(alias)
         own = found.transport or self.transport
         urls = found.url
         if urls is None and self.base_url and own in (None, transport_of(self.base_url[0])):
@@ -258,6 +263,29 @@ class PipelineSettings(BaseModel):
 
 
 _SHARED = ("connect_timeout", "read_timeout", "patience", "retries", "tls", "proxy")
+
+
+def child_folder(folder: str, alias: str, name: str, path: str | None) -> str:
+    """Folder of a child on this machine.
+
+    Args:
+        folder: The pipeline's artefact.
+        alias: What the pipeline calls the child.
+        name: The child's name.
+        path: Where its folder is, from the artefact, if anything says so.
+
+    Raises:
+        SettingsError: If it is not there.
+    """
+    found = os.path.normpath(os.path.join(folder, path)) if path else None
+    if found is None or not os.path.exists(found):
+        variable = f"{ENV_PREFIX}MODELS__{alias.upper()}__"
+        raise SettingsError(
+            f"nothing says where child {alias!r} ({name}) is: "
+            + (f"its folder {found} is not here" if found else "it has no folder")
+            + f"; set {variable}URL to its server, or {variable}URI to its folder"
+        )
+    return found
 
 
 def check_children(extra: Mapping[str, Any], aliases: list[str]) -> None:

@@ -79,7 +79,7 @@ def request_from_json(body: bytes) -> Request:
     Raises:
         PayloadError: If it is not a V2 request.
     """
-    content = _loads(body)
+    content = load_object(body)
     return Request(
         tensors=_tensors(content, "inputs"),
         outputs=[_field(output, "name", str) for output in _field(content, "outputs", list, [])],
@@ -105,11 +105,16 @@ def response_from_json(body: bytes) -> Response:
     Raises:
         PayloadError: If it is not a V2 response.
     """
-    content = _loads(body)
+    content = load_object(body)
     return Response(_tensors(content, "outputs"), _field(content, "parameters", dict, {}))
 
 
-def _loads(body: bytes) -> dict[str, Any]:
+def load_object(body: bytes) -> dict[str, Any]:
+    """Reads a JSON object, as any V2 body is one.
+
+    Raises:
+        PayloadError: If it is none.
+    """
     try:
         content = orjson.loads(body)
     except orjson.JSONDecodeError as error:

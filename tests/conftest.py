@@ -16,6 +16,7 @@ with warnings.catch_warnings():  # of what MLServer imports, about itself
     import mlserver  # noqa: F401
 
 from tempo_runtime.testing import Server, serve
+from tests import packed
 from tests.income import CENSUS, EXAMPLE, ROWS, UNTRACED, Income, repository
 
 _TRAIN = """
@@ -77,3 +78,9 @@ def each_income_server(request: pytest.FixtureRequest) -> Server:
     """Each of the two."""
     server: Server = request.getfixturevalue(request.param)
     return server
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> packed.Project:
+    """An artefact with its environment, whose packages this one lacks."""
+    return packed.make_project(tmp_path_factory.mktemp("painter"), tmp_path_factory.mktemp("cache"))

@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from tests.income import EXAMPLE, UNTRACED
+from tests.leftovers import left
 
 MARK = "TEMPO_DEMO_TEST"
 # The demo but for the training, which takes most of its time: it serves what is there.
@@ -69,14 +70,7 @@ class Demo:
 
     def left(self) -> list[psutil.Process]:
         """Processes it started that are still there."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if process.environ().get(MARK) == self.mark:
-                    found.append(process)
-            except (psutil.Error, OSError):
-                continue
-        return [process for process in found if process.status() != psutil.STATUS_ZOMBIE]
+        return left(MARK, self.mark)
 
 
 @pytest.fixture(autouse=True)

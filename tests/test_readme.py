@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -34,21 +36,27 @@ def test_the_files_it_names_are_there() -> None:
 
 
 def test_its_tour_runs_and_what_it_saves_is_served(tmp_path: Path) -> None:
-    script = "\n".join(
-        [
-            "import os, joblib, numpy as np",
-            "from sklearn.linear_model import LogisticRegression",
-            "X, y = np.array([[0.0], [1.0], [2.0]]), [0, 0, 1]",
-            "os.makedirs('artifacts/forest')",
-            "joblib.dump(LogisticRegression(C=100).fit(X, y), 'artifacts/forest/model.joblib')",
-            *blocks("python"),
-        ]
-    )
-    (tmp_path / "tour.py").write_text(script)
-    done = subprocess.run(
-        [sys.executable, "tour.py"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    data = "X, y = np.array([[0.0], [1.0], [2.0]]), [0, 0, 1]"
+    pipeline, *calls = blocks("python")
+    (tmp_path / "shop.py").write_text(pipeline)
+    script = [
+        "import os, joblib, numpy as np",
+        "from sklearn.linear_model import LogisticRegression",
+        data,
+        "os.makedirs('artifacts/forest')",
+        "joblib.dump(LogisticRegression(C=100).fit(X, y), 'artifacts/forest/model.joblib')",
+        "from shop import Check",
+        *calls,
+    ]
+    (tmp_path / "tour.py").write_text("\n".join(script))
+    run = functools.partial(subprocess.run, cwd=tmp_path, capture_output=True, text=True)
+    done = run([sys.executable, "tour.py"])
     assert done.returncode == 0, done.stderr
+    lines = re.findall(r"^tempo-runtime (?:save|inspect|check) .*", README, re.MULTILINE)
+    assert len(lines) == 3
+    for line in lines:
+        done = run([Path(sys.executable).parent / "tempo-runtime", *shlex.split(line, True)[1:]])
+        assert done.returncode == 0, done.stderr
     with serve(tmp_path / "artifacts" / "check") as server:
         found = server.infer("income-check", rows=np.array([[0.0], [2.0]]), labels=[0, 0])
     assert found == {"accuracy": 0.5}

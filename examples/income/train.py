@@ -36,7 +36,7 @@ def make_artefacts():
     with step("Fitting the anchor explainer", "Fitted the anchor explainer"):
         train_explainer(ARTIFACTS_FOLDER, data, model)
     with step("Saving the explainer pipeline", "Saved the explainer pipeline"):
-        folder = save(create_explainer(create_adult_model()))
+        folder = save(create_explainer(create_adult_model()), environment=None)
     console.print(f"  [dim]{os.path.relpath(folder)}[/]")
     return data
 

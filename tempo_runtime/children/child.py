@@ -105,7 +105,7 @@ class Child:
     def _request(self, args: Any, kwargs: Any) -> Request:
         current = context.current()
         current.remaining()
-        rows = _rows(args, kwargs)
+        rows = rows_of(args[0] if args else next(iter(kwargs.values()), None))
         current.allowance.spend(rows)
         self._metrics.sent(rows)
         tensors = encode_arguments(self.details.signature, args, kwargs)
@@ -159,14 +159,13 @@ class Children:
         return len(self._children)
 
 
-def _rows(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
-    """How many rows a call sends: the length of its first argument, if it has one."""
-    first = args[0] if args else next(iter(kwargs.values()), None)
-    if isinstance(first, np.ndarray):
-        return len(first) if first.ndim else 1
-    if isinstance(first, str | bytes | dict) or not isinstance(first, Sized):
+def rows_of(value: Any) -> int:
+    """How many rows a value has: its length, if it has one."""
+    if isinstance(value, np.ndarray):
+        return len(value) if value.ndim else 1
+    if isinstance(value, str | bytes | dict) or not isinstance(value, Sized):
         return 1
-    return len(first)
+    return len(value)
 
 
 def _squeezed(value: Any) -> Any:

@@ -50,20 +50,22 @@ class Place:
     Attributes:
         model: Name it is served under.
         url: Where it is called.
+        role: What it is to whoever calls it, for messages.
     """
 
     model: str
     url: str
+    role: str = "child"
 
     def __str__(self) -> str:
-        return f"child {self.model!r} at {self.url}"
+        return f"{self.role} {self.model!r} at {self.url}"
 
     def unreachable(self, reason: str, kind: Kind = Kind.DOWN) -> Failure:
         """Nothing answers."""
         return self._unavailable(
             kind,
-            f"child {self.model!r} cannot be reached at {self.url}: {reason}; is its server up, and "
-            "is the URL right?",
+            f"{self.role} {self.model!r} cannot be reached at {self.url}: {reason}; is its server "
+            "up, and is the URL right?",
         )
 
     def distrusted(self, reason: str) -> Failure:
@@ -87,7 +89,7 @@ class Place:
         return Failure(
             Kind.FINAL,
             ChildNotFound(
-                f"child {self.model!r} is not at {self.url}: {said}; is that its server, and the "
+                f"{self.role} {self.model!r} is not at {self.url}: {said}; is that its server, and the "
                 "name it is served under?",
                 model=self.model,
                 url=self.url,

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Any
 
 import grpc
+from mlserver.grpc import dataplane_pb2 as pb
 from mlserver.grpc.dataplane_pb2_grpc import GRPCInferenceServiceStub
 from pydantic import SecretStr
 
 from tempo_runtime.children.failures import NOT_READY, Failure, Kind, Place
 from tempo_runtime.children.tls import grpc_files
 from tempo_runtime.errors import PayloadError
-from tempo_runtime.proto import request_to_proto, response_from_proto
+from tempo_runtime.proto import metadata_from_proto, request_to_proto, response_from_proto
 from tempo_runtime.settings import TlsSettings
 from tempo_runtime.timing import Elapsed
 from tempo_runtime.wire import Request, Response
@@ -82,29 +83,62 @@ class GrpcEndpoint:
     ) -> Response:
         """See `Endpoint.call`; gRPC looks after its one connection by itself."""
         message = request_to_proto(request, self._model, self._version)
-        begin = time.monotonic()
-        try:
-            if self._channel is None:  # made here, because it belongs to the loop it is made on
-                self._channel = self._connect()
-                self._infer = GRPCInferenceServiceStub(self._channel).ModelInfer
-            answer = await self._infer(message, timeout=seconds, metadata=tuple(headers.items()))
-        except grpc.aio.AioRpcError as error:
-            spent = seconds is not None and time.monotonic() - begin >= 0.95 * seconds
-            if spent and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-                raise Elapsed from error
-            raise self._failure(error) from error
+        answer = await self._ask("ModelInfer", message, seconds, headers)
         if answer is None:  # what gRPC makes of bytes it cannot read
             raise self.place.unusable(PayloadError("not a V2 message"))
+        return self._response(answer)
+
+    async def metadata(self, seconds: float | None, headers: Mapping[str, str]) -> dict[str, Any]:
+        """See `Endpoint.metadata`."""
+        message = pb.ModelMetadataRequest(name=self._model, version=self._version or "")
+        return metadata_from_proto(await self._ask("ModelMetadata", message, seconds, headers))
+
+    async def stream(
+        self, request: Request, headers: Mapping[str, str]
+    ) -> AsyncGenerator[Response, None]:
+        """See `Endpoint.stream`."""
+        message = request_to_proto(request, self._model, self._version)
+
+        async def messages() -> AsyncIterator[pb.ModelInferRequest]:
+            yield message
+
+        metadata = tuple(headers.items())
         try:
-            return response_from_proto(answer)
-        except PayloadError as error:
-            raise self.place.unusable(error) from error
+            async for answer in self._stub().ModelStreamInfer(messages(), metadata=metadata):
+                yield self._response(answer)
+        except grpc.aio.AioRpcError as error:
+            raise self._failure(error) from error
 
     async def close(self) -> None:
         """Closes the connection."""
         channel, self._channel = self._channel, None
         if channel is not None:
             await channel.close()
+
+    def _stub(self) -> Any:
+        if self._channel is None:  # made here, because it belongs to the loop it is made on
+            self._channel = self._connect()
+            self._made = GRPCInferenceServiceStub(self._channel)
+        return self._made
+
+    async def _ask(
+        self, method: str, message: Any, seconds: float | None, headers: Mapping[str, str]
+    ) -> Any:
+        begin = time.monotonic()
+        try:
+            asked = getattr(self._stub(), method)
+            return await asked(message, timeout=seconds, metadata=tuple(headers.items()))
+        except grpc.aio.AioRpcError as error:
+            spent = seconds is not None and time.monotonic() - begin >= 0.95 * seconds
+            if spent and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise Elapsed from error
+            raise self._failure(error) from error
+
+    def _response(self, answer: Any) -> Response:
+        try:
+            return response_from_proto(answer)
+        except PayloadError as error:
+            raise self.place.unusable(error) from error
 
     def _connect(self) -> grpc.aio.Channel:
         if self._credentials is None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+from typing import Any
 
 import aiohttp
 import orjson
@@ -14,7 +15,13 @@ from tempo_runtime.children.connections import Connections
 from tempo_runtime.children.failures import Failure, Kind, Place
 from tempo_runtime.errors import PayloadError
 from tempo_runtime.timing import within
-from tempo_runtime.wire import Request, Response, request_to_json, response_from_json
+from tempo_runtime.wire import (
+    Request,
+    Response,
+    load_object,
+    request_to_json,
+    response_from_json,
+)
 
 _HEADERS = {"content-type": "application/json", "accept-encoding": "identity"}
 _EXCERPT = 300
@@ -44,10 +51,10 @@ class HttpEndpoint:
         read_timeout: float | None = None,
         proxy: SecretStr | None = None,
     ) -> None:
-        path = f"/v2/models/{model}{f'/versions/{version}' if version else ''}/infer"
-        self.place = Place(model, url + path)
+        self._model_url = URL(f"{url}/v2/models/{model}{f'/versions/{version}' if version else ''}")
+        self._url = self._model_url / "infer"
+        self.place = Place(model, str(self._url))
         self._connections = connections
-        self._url = URL(self.place.url)
         self._timeout = aiohttp.ClientTimeout(sock_connect=connect_timeout, sock_read=read_timeout)
         self._proxy = proxy.get_secret_value() if proxy else None
 
@@ -55,33 +62,66 @@ class HttpEndpoint:
         self, request: Request, seconds: float | None, headers: Mapping[str, str], *, fresh: bool
     ) -> Response:
         """See `Endpoint.call`."""
-        try:
-            return await within(seconds, self._call(request, headers, fresh))
-        except aiohttp.ClientError as error:
-            raise self._failure(error) from error
-        except PayloadError as error:
-            raise self.place.unusable(error) from error
+        session = self._connections.new if fresh else self._connections.kept
+        with self._failures():
+            answer = session.post(self._url, data=request_to_json(request), **self._how(headers))
+            return response_from_json(await within(seconds, self._content(answer)))
+
+    async def metadata(self, seconds: float | None, headers: Mapping[str, str]) -> dict[str, Any]:
+        """See `Endpoint.metadata`."""
+        with self._failures():
+            answer = self._connections.kept.get(self._model_url, **self._how(headers))
+            return load_object(await within(seconds, self._content(answer)))
+
+    async def stream(
+        self, request: Request, headers: Mapping[str, str]
+    ) -> AsyncGenerator[Response, None]:
+        """See `Endpoint.stream`."""
+        url, body = self._model_url / "infer_stream", request_to_json(request)
+        with self._failures():
+            async with self._connections.kept.post(url, data=body, **self._how(headers)) as answer:
+                if answer.status != 200:
+                    raise self._refusal(answer, await answer.read())
+                async for event in _events(answer.content):
+                    response = response_from_json(event)
+                    said = response.parameters
+                    if "error" in said:  # our runtime's: the status line is sent by then
+                        raise self.place.by_status(int(said.get("status", 500)), f"{said['error']}")
+                    yield response
 
     async def close(self) -> None:
         """Gives the connections back."""
         await self._connections.close()
 
-    async def _call(self, request: Request, headers: Mapping[str, str], fresh: bool) -> Response:
-        session = self._connections.new if fresh else self._connections.kept
-        async with session.post(
-            self._url,
-            data=request_to_json(request),
-            headers={**headers, **_HEADERS},
-            timeout=self._timeout,
-            proxy=self._proxy,
-            allow_redirects=False,
-        ) as answer:
+    def _how(self, headers: Mapping[str, str]) -> dict[str, Any]:
+        return {
+            "headers": {**headers, **_HEADERS},
+            "timeout": self._timeout,
+            "proxy": self._proxy,
+            "allow_redirects": False,
+        }
+
+    async def _content(self, asked: AbstractAsyncContextManager[aiohttp.ClientResponse]) -> bytes:
+        async with asked as answer:
             content = await answer.read()
         if answer.status != 200:
-            said = _message(content) or answer.reason or ""
-            wait = _seconds(answer.headers.get("retry-after"))
-            raise self.place.by_status(answer.status, said, wait)
-        return response_from_json(content)
+            raise self._refusal(answer, content)
+        return content
+
+    def _refusal(self, answer: aiohttp.ClientResponse, content: bytes) -> Failure:
+        said = _message(content) or answer.reason or ""
+        return self.place.by_status(
+            answer.status, said, _seconds(answer.headers.get("retry-after"))
+        )
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        try:
+            yield
+        except aiohttp.ClientError as error:
+            raise self._failure(error) from error
+        except PayloadError as error:
+            raise self.place.unusable(error) from error
 
     def _failure(self, error: aiohttp.ClientError) -> Failure:
         said = str(error) or type(error).__name__
@@ -96,6 +136,16 @@ class HttpEndpoint:
                 return self.place.unreachable(f"the connection broke: {said}", Kind.LOST)
             case _:
                 return self.place.unusable(PayloadError(f"not HTTP ({said})"))
+
+
+async def _events(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """What the server-sent events of a stream say. Lines may be longer than aiohttp reads at once."""
+    rest = b""
+    async for chunk in content.iter_any():
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            if line.startswith(b"data:"):
+                yield line[len(b"data:") :]
 
 
 def _message(content: bytes) -> str:

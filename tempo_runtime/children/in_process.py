@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from tempo_runtime import context
 from tempo_runtime.binding import decode_arguments, encode_results
-from tempo_runtime.children import sharing
+from tempo_runtime.children import frameworks, sharing
 from tempo_runtime.children.clock import Clock
 from tempo_runtime.children.failures import Place
 from tempo_runtime.children.sklearn_base import NoFastPath
@@ -38,17 +38,6 @@ if TYPE_CHECKING:
     from mlserver.types import InferenceRequest
 
 _SETTINGS = "model-settings.json"
-_IMPLEMENTATIONS = {
-    ModelFramework.SKLearn: "mlserver_sklearn.SKLearnModel",
-    ModelFramework.XGBoost: "mlserver_xgboost.XGBoostModel",
-    ModelFramework.LightGBM: "mlserver_lightgbm.LightGBMModel",
-    ModelFramework.MLFlow: "mlserver_mlflow.MLflowRuntime",
-    ModelFramework.HuggingFace: "mlserver_huggingface.HuggingFaceRuntime",
-    ModelFramework.AlibiExplain: "mlserver_alibi_explain.AlibiExplainRuntime",
-    ModelFramework.AlibiDetect: "mlserver_alibi_detect.AlibiDetectRuntime",
-}
-# What these two require does not go with MLServer 1.7, and they do without it.
-_WITHOUT_REQUIREMENTS = ("mlserver_alibi_explain", "mlserver_alibi_detect")
 
 
 class RuntimeTransport:
@@ -165,11 +154,11 @@ def _load(
         settings = _model_settings(details, folder, implementation)
     except (OSError, ValueError) as error:
         raise SettingsError(f"{told}: its {_SETTINGS} is wrong: {_reason(error)}") from error
-    if fast and settings.implementation_ != _IMPLEMENTATIONS[ModelFramework.SKLearn]:
+    sklearn = frameworks.IMPLEMENTATIONS[ModelFramework.SKLearn]
+    if fast and settings.implementation_ != sklearn:
         raise SettingsError(
-            f"child {details.name!r}: `fast` is for scikit-learn models that "
-            f"{_IMPLEMENTATIONS[ModelFramework.SKLearn]} serves, and {settings.implementation_} serves "
-            "it; remove its setting `fast`"
+            f"child {details.name!r}: `fast` is for scikit-learn models that {sklearn} serves, and "
+            f"{settings.implementation_} serves it; remove its setting `fast`"
         )
     try:
         return sharing.acquire(settings, folder, fast)
@@ -198,7 +187,7 @@ def _model_settings(
         if not isinstance(stated, dict):
             raise ValueError("not a JSON object")
     runtime = implementation or stated.get("implementation")
-    runtime = runtime or _IMPLEMENTATIONS.get(details.platform)
+    runtime = runtime or frameworks.IMPLEMENTATIONS.get(details.platform)
     if runtime is None:
         raise SettingsError(
             f"child {details.name!r} cannot run in this process: nothing is known to serve "
@@ -242,8 +231,5 @@ def _reason(error: Exception) -> str:
 def _advice(error: Exception, implementation: str) -> str:
     module = implementation.partition(".")[0]
     missing = isinstance(error, ModuleNotFoundError) and error.name == module
-    if not missing or not module.startswith("mlserver_"):
-        return ""
-    package = module.replace("_", "-")
-    without = module in _WITHOUT_REQUIREMENTS
-    return f"; pip install {f'--no-deps {package}==1.6.1' if without else package}"
+    command = frameworks.installing(implementation)
+    return f"; {command}" if missing and command else ""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Protocol
+from typing import Any, Protocol
 
 from tempo_runtime.children.breaker import Breaker, State
 from tempo_runtime.children.clock import Clock
@@ -35,6 +35,16 @@ class Endpoint(Protocol):
             Failure: If it gives no usable answer.
             Elapsed: If it gives none within so many seconds.
         """
+        ...
+
+    async def metadata(self, seconds: float | None, headers: Mapping[str, str]) -> dict[str, Any]:
+        """What the server says of the child, as V2's JSON has it; raises as `call` does."""
+        ...
+
+    def stream(
+        self, request: Request, headers: Mapping[str, str]
+    ) -> AsyncGenerator[Response, None]:
+        """Calls it once, for all it has to say until its answer; raises as `call` does."""
         ...
 
     async def close(self) -> None:

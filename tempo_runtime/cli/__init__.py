@@ -12,7 +12,16 @@ from typing import Any
 import click
 
 from tempo_runtime import __version__
+from tempo_runtime.cli.check import check
+from tempo_runtime.cli.completion import completion
+from tempo_runtime.cli.doctor import doctor
+from tempo_runtime.cli.explain import explain
+from tempo_runtime.cli.graph import graph
+from tempo_runtime.cli.init import init
 from tempo_runtime.cli.inspect import inspect
+from tempo_runtime.cli.predict import predict
+from tempo_runtime.cli.save import save
+from tempo_runtime.cli.serve import serve
 from tempo_runtime.cli.storage import download, upload
 from tempo_runtime.errors import TempoError
 
@@ -39,7 +48,22 @@ def main() -> None:
     """
 
 
-for command in (inspect, upload, download):
-    # Docstrings are raw: click's mark of lines that stay as they are is two characters in them.
-    command.help = (command.help or "").replace(r"\b", "\b")
+COMMANDS = (
+    init,
+    save,
+    inspect,
+    check,
+    serve,
+    predict,
+    explain,
+    graph,
+    upload,
+    download,
+    doctor,
+    completion,
+)
+
+for command in COMMANDS:
+    # click's mark for lines that stay as they are, which a raw docstring spells out.
+    command.help = (command.help or "").replace("\\b\n", "\b\n")
     main.add_command(command)

@@ -41,6 +41,7 @@ def inspect(artefact: str, as_json: bool, verify: str | None) -> None:
         ),
         "saved with": f"tempo_runtime {manifest['tempo_runtime']}, Python {manifest['python']}",
         "packages": "\n".join(f"{name} {found}" for name, found in manifest["packages"].items()),
+        "environment": _environment(manifest),
         "files": "\n".join(
             f"{path}  [dim]{sha[:12]}[/]" for path, sha in manifest["files"].items()
         ),
@@ -56,6 +57,14 @@ def inspect(artefact: str, as_json: bool, verify: str | None) -> None:
     console.print("[green]✓[/] every file is the one that was saved")
     if verify is not None:
         console.print(f"[green]✓[/] it was signed for {verify}")
+
+
+def _environment(manifest: dict[str, Any]) -> str:
+    packed = manifest.get("environment")
+    if not packed:
+        return ""
+    where = f", needs {packed['interpreter']}" if packed["interpreter"] else ""
+    return f"made by {packed['maker']}, Python {packed['python']}{where}"
 
 
 def _tensors(tensors: list[dict[str, Any]]) -> str:

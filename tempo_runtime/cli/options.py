@@ -8,9 +8,19 @@ import sys
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
+
+from tempo_runtime.errors import AuthoringError, TempoError
 
 artefact_argument = click.argument("artefact", type=click.Path(exists=True, file_okay=False))
 json_option = click.option("--json", "as_json", is_flag=True, help="For machines.")
+
+
+def complete_folders(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Has the shell complete folders, for what may be something else as well."""
+    return [CompletionItem(incomplete, type="dir")]
 
 
 def echo_json(content: Any) -> None:
@@ -34,5 +44,11 @@ def imported(name: str) -> Any:
         return getattr(importlib.import_module(module), attribute)
     except ModuleNotFoundError as error:
         raise click.BadParameter(f"{name}: there is no module {error.name!r} here") from error
-    except Exception as error:  # whatever the module does
-        raise click.BadParameter(f"{name}: {type(error).__name__}: {error}") from error
+    except AttributeError as error:
+        raise click.BadParameter(f"{name}: {error}") from error
+    except TempoError:
+        raise
+    except Exception as error:
+        raise AuthoringError(
+            f"{name} cannot be imported: {type(error).__name__}: {error}"
+        ) from error

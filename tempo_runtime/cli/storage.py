@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tempo_runtime.cli.options import echo_json, imported, json_option, size
+from tempo_runtime.cli.options import complete_folders, echo_json, imported, json_option, size
 
 if TYPE_CHECKING:
     from tempo_runtime.storage.transfer import Transfer
@@ -20,7 +20,7 @@ secret_option = click.option(
 
 
 @click.command()
-@click.argument("what", metavar="FOLDER|MODULE:NAME")
+@click.argument("what", metavar="FOLDER|MODULE:NAME", shell_complete=complete_folders)
 @click.argument("uri", required=False)
 @secret_option
 @json_option

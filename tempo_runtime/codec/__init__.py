@@ -23,6 +23,7 @@ from tempo_runtime.codec.arrays import (
     encode_array,
     encode_number,
 )
+from tempo_runtime.codec.described import spec_described
 from tempo_runtime.codec.documents import (
     decode_json,
     encode_json,
@@ -60,6 +61,7 @@ __all__ = [
     "encode",
     "kind_of",
     "parameter",
+    "spec_described",
     "spec_of",
     "spell",
 ]

@@ -13,7 +13,7 @@ from tempo_runtime.signature import KINDS, Kind, TensorSpec
 from tempo_runtime.tensor import BYTES, Tensor
 
 # What an untyped tensor holds, by content type: of shape [1], and of any other shape.
-_MEANT = {
+MEANT = {
     "json": (Kind.JSON, Kind.JSON),
     "str": (Kind.STRING, Kind.STRINGS),
     "base64": (Kind.BYTES, Kind.BYTES_LIST),
@@ -54,7 +54,7 @@ def kind_in(tensor: Tensor) -> Kind:
     """The kind the sender of a tensor most likely meant, by content type and shape."""
     one, many = Kind.ARRAY, Kind.ARRAY
     if ELEMENT_TYPE not in tensor.parameters and tensor.datatype == BYTES:
-        one, many = _MEANT.get(tensor.content_type or "", (one, many))
+        one, many = MEANT.get(tensor.content_type or "", (one, many))
     return one if tensor.shape == [1] else many
 
 

@@ -36,7 +36,7 @@ def parts(manifest: Mapping[str, Any]) -> set[str]:
     named = manifest.get("files")
     if not isinstance(named, dict):
         return set()
-    return {*named, artifact.MODEL_SETTINGS, MANIFEST}
+    return {*named, artifact.MODEL_SETTINGS, artifact.EXAMPLE, MANIFEST}
 
 
 def check(folder: str, named: Mapping[str, str]) -> None:

@@ -6,9 +6,9 @@ with serve("artifacts/explainer") as server:
 
 from __future__ import annotations
 
+from tempo_runtime.ports import free_ports
 from tempo_runtime.testing.children import ChildCall, fake_children, record_calls
 from tempo_runtime.testing.fakes import FakeModel
-from tempo_runtime.testing.ports import free_ports
 from tempo_runtime.testing.script import Call
 from tempo_runtime.testing.server import Server, ServerFailed, serve
 from tempo_runtime.testing.steps import (

@@ -10,8 +10,8 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from tempo_runtime.ports import HOST, port_of, reserve
 from tempo_runtime.testing.over_http import HttpSide
-from tempo_runtime.testing.ports import HOST, port_of, reserve
 from tempo_runtime.testing.script import Call, Script
 from tempo_runtime.testing.steps import Step
 

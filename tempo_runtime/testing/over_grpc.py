@@ -15,8 +15,8 @@ import grpc
 from mlserver.grpc import dataplane_pb2 as pb
 
 from tempo_runtime.errors import PayloadError
+from tempo_runtime.ports import HOST
 from tempo_runtime.proto import request_to_proto, response_from_proto
-from tempo_runtime.testing.ports import HOST
 from tempo_runtime.testing.script import Call, Script
 from tempo_runtime.testing.steps import Fail, Raw
 from tempo_runtime.wire import Request, Response

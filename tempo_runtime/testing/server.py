@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import glob
 import json
 import os
-import signal
 import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,15 +14,11 @@ from typing import Any
 import httpx
 
 from tempo_runtime.binding import decode_results, encode_arguments
-from tempo_runtime.testing.ports import HOST, port_of, reserve
+from tempo_runtime.errors import ServingFailed
+from tempo_runtime.ports import port_of, reserve
+from tempo_runtime.serving import repository
+from tempo_runtime.serving.process import LocalServer, Ports
 from tempo_runtime.wire import Request, request_to_json, response_from_json
-
-_SETTINGS = "settings.json"
-_MODEL_SETTINGS = "model-settings.json"
-_PORTS = ("http_port", "grpc_port", "metrics_port")
-_MLSERVER = "from mlserver.cli import main; main()"
-_POLL = 0.05
-_GRACE = 15.0
 
 
 class ServerFailed(AssertionError):
@@ -39,28 +31,41 @@ class Server:
     Made by `serve`.
 
     Attributes:
-        url: Base URL over HTTP.
-        grpc: Address over gRPC.
-        metrics: URL of its metrics.
         models: Names of the models it serves.
-        process: The process.
         http: A client of it.
     """
 
-    process: subprocess.Popen[bytes]
     http: httpx.Client
 
     def __init__(
-        self, folder: Path, ports: list[int], models: list[str], environment: Mapping[str, str]
+        self, folder: Path, ports: Ports, models: list[str], environment: Mapping[str, str]
     ) -> None:
-        self.url = f"http://{HOST}:{ports[0]}"
-        self.grpc = f"{HOST}:{ports[1]}"
-        self.metrics = f"http://{HOST}:{ports[2]}/metrics"
         self.models = models
         self._folder = folder
+        self._ports = ports
         self._log = folder / "server.log"
         self._environment = environment
         self._start()
+
+    @property
+    def url(self) -> str:
+        """Base URL over HTTP."""
+        return self._server.url
+
+    @property
+    def grpc(self) -> str:
+        """Address over gRPC."""
+        return self._server.grpc
+
+    @property
+    def metrics(self) -> str:
+        """URL of its metrics."""
+        return self._server.metrics
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The process."""
+        return self._server.process
 
     def log(self) -> str:
         """What the server has printed so far."""
@@ -90,39 +95,21 @@ class Server:
         Raises:
             ServerFailed: If one does not in time.
         """
-        end = time.monotonic() + timeout
-        waiting = list(self.models)
-        while waiting:
-            if self.process.poll() is not None:
-                raise ServerFailed(
-                    f"the server ended with {self.process.returncode}:\n{self.log()}"
-                )
-            if time.monotonic() > end:
-                raise ServerFailed(f"not ready after {timeout:g} s: {waiting}:\n{self.log()}")
-            try:
-                if self.http.get(f"/v2/models/{waiting[0]}/ready").status_code == 200:
-                    waiting.pop(0)
-                    continue
-            except httpx.TransportError:
+        try:
+            for _ in self._server.ready(self.models, timeout):
                 pass
-            time.sleep(_POLL)
+        except ServingFailed as error:
+            raise ServerFailed(f"{error}:\n{self.log()}") from error
 
     def stop(self) -> None:
         """Ends the server and all it started; calls it works on are answered first."""
-        self.process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(_GRACE)
-        self.kill()
+        self._server.stop()
+        self.http.close()
 
     def kill(self) -> None:
         """Ends the server and all it started, at once, as the kernel does that is out of memory."""
-        if self.http.is_closed:  # ended before: its number may be another process' by now
-            return
+        self._server.kill()
         self.http.close()
-        # Its parallel workers are in its session, and may outlive it.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
 
     def restart(self, timeout: float = 60) -> None:
         """Serves the same folder again, on the same ports; a server that is up is killed first.
@@ -135,18 +122,10 @@ class Server:
         self.wait_ready(timeout)
 
     def _start(self) -> None:
+        with open(self._log, "ab") as output:
+            self._server = LocalServer(self._folder, self._ports, self._environment, output)
         limits = httpx.Limits(keepalive_expiry=2)  # below the 5 s after which the server closes
         self.http = httpx.Client(base_url=self.url, timeout=120, trust_env=False, limits=limits)
-        with open(self._log, "ab") as output:
-            self.process = subprocess.Popen(  # noqa: S603 - this Python, and a folder of `serve`
-                [sys.executable, "-c", _MLSERVER, "start", str(self._folder)],
-                cwd=self._folder,
-                env=self._environment,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )
 
 
 @contextlib.contextmanager
@@ -171,34 +150,20 @@ def serve(
     with contextlib.ExitStack() as stack:
         folder = tempfile.TemporaryDirectory(prefix="tempo-serve-", ignore_cleanup_errors=True)
         root = Path(stack.enter_context(folder))
-        ports = [port_of(stack.enter_context(reserve())) for _ in _PORTS]
-        own = Path(folders[0]) / _SETTINGS if folders else root / _SETTINGS
-        merged = {"parallel_workers": 0, "debug": False, "host": HOST}
-        merged |= json.loads(own.read_text()) if own.is_file() else {}
-        merged |= dict(settings or {}) | dict(zip(_PORTS, ports))
-        (root / _SETTINGS).write_text(json.dumps(merged))
-        models = [_link(found, root) for each in folders for found in _model_settings(each)]
-        # What a pipeline's children are found by, where they are siblings.
-        own_ports = {"MLSERVER_HTTP_PORT": str(ports[0]), "MLSERVER_GRPC_PORT": str(ports[1])}
-        server = Server(root, ports, models, {**os.environ, **(env or {}), **own_ports})
-        stack.callback(server.stop)
-        server.wait_ready(timeout)
-        yield server
+        ports = Ports(*(port_of(stack.enter_context(reserve())) for _ in Ports._fields))
+        stated = repository.server_settings(folders[0] if folders else None)
+        server = {**repository.SERVER_DEFAULTS, **stated, **(settings or {}), **ports.settings()}
+        models = [_served(path) for each in folders for path in repository.settings_files(each)]
+        repository.write(root, models, server)
+        names = [model.name for model in models]
+        running = Server(root, ports, names, {**os.environ, **(env or {})})
+        stack.callback(running.stop)
+        running.wait_ready(timeout)
+        yield running
 
 
-def _model_settings(folder: str | os.PathLike[str]) -> list[str]:
-    pattern = os.path.join(os.path.abspath(folder), "**", _MODEL_SETTINGS)
-    return sorted(glob.glob(pattern, recursive=True))
-
-
-def _link(path: str, root: Path) -> str:
-    """Puts a model's settings into the server's own folder, its URI made absolute."""
+def _served(path: str) -> repository.Served:
     folder = os.path.dirname(path)
-    settings = json.loads(Path(path).read_text())
+    settings = repository.located(repository.read(path), folder)
     name = str(settings.setdefault("name", os.path.basename(folder)))
-    parameters = settings.setdefault("parameters", {})
-    parameters["uri"] = os.path.normpath(os.path.join(folder, parameters.get("uri", ".")))
-    place = root / name
-    place.mkdir()
-    (place / _MODEL_SETTINGS).write_text(json.dumps(settings))
-    return name
+    return repository.Served(name, settings, folder)

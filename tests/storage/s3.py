@@ -11,8 +11,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from tempo_runtime.ports import HOST, free_ports
 from tempo_runtime.storage import rclone
-from tempo_runtime.testing.ports import HOST, free_ports
 
 KEYS = ("TEMPOACCESSKEY", "tempo-secret-key-0815")
 BUCKET = "tempo"

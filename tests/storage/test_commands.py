@@ -6,10 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from tempo_runtime.cli import main
 from tests.artefacts import answer
+from tests.cli.run import run
 from tests.storage.conftest import Save
 from tests.storage.s3 import S3
 
@@ -17,11 +16,6 @@ MODULE = """
 from tempo_runtime import Model
 forest = Model("forest", local_folder="forest", uri={uri!r})
 """
-
-
-def run(*arguments: str) -> tuple[int, str, str]:
-    done = CliRunner().invoke(main, arguments)
-    return done.exit_code, done.stdout, done.stderr
 
 
 def test_an_artefact_goes_to_a_uri_and_back(s3: S3, uri: str, save: Save, tmp_path: Path) -> None:

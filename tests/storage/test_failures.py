@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tempo_runtime import StorageError, download, upload
+from tempo_runtime.ports import HOST, free_ports
 from tempo_runtime.storage import rclone
-from tempo_runtime.testing.ports import HOST, free_ports
 from tests.artefacts import answer, contents
 from tests.storage.answering import answering
 from tests.storage.conftest import Save

@@ -1,4 +1,4 @@
-"""The command line."""
+"""`tempo-runtime inspect`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 from tempo_runtime import __version__, save
-from tempo_runtime.cli import main
 from tests import pipelines
+from tests.cli.run import run
 
 
 @pytest.fixture
@@ -18,20 +17,15 @@ def artefact(tmp_path: Path) -> Path:
     return Path(save(pipelines.bill, str(tmp_path / "bill")))
 
 
-def run(*arguments: str) -> tuple[int, str, str]:
-    done = CliRunner().invoke(main, arguments)
-    return done.exit_code, done.stdout, done.stderr
-
-
 def test_inspect_shows_what_it_takes_gives_and_holds(artefact: Path) -> None:
-    code, printed, _ = run("inspect", str(artefact))
+    code, printed, _ = run("inspect", artefact)
     assert code == 0
     for words in ("orders: BYTES, json", "price: FP64, np, optional", "pipeline.dill", "✓"):
         assert words in printed
 
 
 def test_inspect_for_machines_is_the_manifest(artefact: Path) -> None:
-    code, printed, _ = run("inspect", str(artefact), "--json")
+    code, printed, _ = run("inspect", artefact, "--json")
     assert code == 0
     found, manifest = json.loads(printed), json.loads((artefact / "tempo.json").read_text())
     assert found | manifest == found
@@ -40,7 +34,7 @@ def test_inspect_for_machines_is_the_manifest(artefact: Path) -> None:
 
 def test_a_damaged_artefact_is_told_and_exits_with_1(artefact: Path) -> None:
     (artefact / "pipeline.dill").write_bytes(b"")
-    code, _, told = run("inspect", str(artefact))
+    code, _, told = run("inspect", artefact)
     assert code == 1
     assert told.startswith("Error: ")
     assert "pipeline.dill (0 bytes) is not the file that was saved" in told

@@ -1,0 +1,84 @@
+"""`tempo-runtime graph`."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from tempo_runtime.cli.options import complete_folders, echo_json, imported, json_option
+from tempo_runtime.errors import StorageError
+
+if TYPE_CHECKING:
+    from tempo_runtime.graph.nodes import Node
+
+_FORMATS = {"text": (".txt",), "mermaid": (".mmd", ".mermaid"), "svg": (".svg",)}
+
+
+@click.command()
+@click.argument("target", shell_complete=complete_folders)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(list(_FORMATS)),
+    help="By default what the ending of --output says, and text without it.",
+)
+@click.option("-o", "--output", metavar="FILE", type=click.Path(dir_okay=False), help="Where to.")
+@json_option
+def graph(target: str, format_: str | None, output: str | None, as_json: bool) -> None:
+    r"""Draws a pipeline, the models it calls, and the way to each.
+
+    TARGET is the folder of an artefact, of which nothing is run, or MODULE:NAME, a pipeline that is not
+    saved yet. How a model is reached is what model-settings.json and the environment say.
+
+    \b
+    Examples:
+        tempo-runtime graph artifacts/check
+        tempo-runtime graph shop:Shop --format mermaid
+        TEMPO_RUNTIME_BASE_URL=http://models:8080 tempo-runtime graph artifacts/check -o check.svg
+    """
+    from dataclasses import asdict
+
+    node = _read(target)
+    if as_json:
+        echo_json(asdict(node))
+        return
+    ending = os.path.splitext(output or "")[1].lower()
+    by_ending = [name for name, endings in _FORMATS.items() if ending in endings]
+    text = _drawn(node, format_ or (by_ending or ["text"])[0], colours=output is None)
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    try:
+        with open(output, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise StorageError(f"{output} cannot be written: {error.strerror}") from error
+
+
+def _read(target: str) -> Node:
+    from tempo_runtime.graph import reading
+
+    if os.path.isdir(target):
+        return reading.of_folder(target)
+    return reading.of_pipeline(imported(target))
+
+
+def _drawn(node: Node, format_: str, *, colours: bool) -> str:
+    if format_ == "mermaid":
+        from tempo_runtime.graph.mermaid import mermaid
+
+        return mermaid(node)
+    if format_ == "svg":
+        from tempo_runtime.graph.svg import svg
+
+        return svg(node)
+    from rich.console import Console
+
+    from tempo_runtime.graph.tree import tree
+
+    console = Console(no_color=None if colours else True)
+    with console.capture() as capture:
+        console.print(tree(node), soft_wrap=True)
+    return capture.get()

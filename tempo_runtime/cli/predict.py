@@ -1,0 +1,107 @@
+"""`tempo-runtime predict`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tempo_runtime.cli.calling import call_options, called
+from tempo_runtime.cli.options import json_option
+from tempo_runtime.errors import PayloadError, TempoError
+
+if TYPE_CHECKING:
+    from tempo_runtime.inputs import Arguments
+    from tempo_runtime.targets import Target
+    from tempo_runtime.wire import Response
+
+
+@click.command()
+@call_options
+@click.option("--batch", metavar="N", type=click.IntRange(1), help="Rows to send at a time.")
+@click.option(
+    "--concurrency",
+    metavar="K",
+    type=click.IntRange(1),
+    default=4,
+    show_default=True,
+    help="Batches at once, to a URL.",
+)
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    type=click.Path(dir_okay=False),
+    help="Where the result goes: .json, .csv, .npy or .parquet.",
+)
+@json_option
+def predict(
+    target: str,
+    input_: str | None,
+    batch: int | None,
+    concurrency: int,
+    output: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    r"""Calls TARGET with INPUT, and shows what it answers.
+
+    TARGET is the folder of an artefact, which is then loaded in this process, or the URL of a model on
+    a server. INPUT is a .json, .csv, .npy or .parquet file; "-", or nothing, is JSON on standard input.
+    JSON is a V2 request, an object of arguments by name, or the one array.
+
+    \b
+    Examples:
+        tempo-runtime predict artifacts/check rows.csv --arg 'labels=[0, 1]'
+        tempo-runtime predict http://localhost:8080/v2/models/check rows.npy --batch 100 -o out.csv
+        tempo-runtime predict grpc://localhost:8081/check --arg rows=@rows.npy --arg labels=@labels.json
+        echo '{"rows": [[1, 2]], "labels": [0]}' | tempo-runtime predict artifacts/check
+    """
+    from tempo_runtime import outputs
+    from tempo_runtime.binding import decode_results, encode_results
+    from tempo_runtime.signature import Signature
+    from tempo_runtime.wire import Request, Response, response_to_json
+
+    if output is not None:
+        if as_json:
+            raise click.UsageError("--json is for standard output; leave it or --output out.")
+        outputs.check(output)
+    with called(target, input_, **options) as (opened, given):
+        if batch is None:
+            request = given if isinstance(given, Request) else given.request()
+            responses = list(opened.answers([request]))
+        elif isinstance(given, Request):
+            raise PayloadError(
+                "a whole V2 request has no rows to send in batches; leave --batch out"
+            )
+        else:
+            responses = _in_batches(opened, given, batch, concurrency)
+    results = [decode_results(None, each.tensors, each.content_type) for each in responses]
+    value = outputs.joined(results)
+    if output is not None:
+        outputs.write(output, value)
+    elif not as_json:
+        click.echo(outputs.text(value))
+    elif len(responses) == 1:
+        click.echo(response_to_json(responses[0], opened.name))
+    else:
+        tensors, content_type = encode_results(Signature(()), value)
+        parameters = {"content_type": content_type} if content_type else {}
+        click.echo(response_to_json(Response(tensors, parameters), opened.name))
+
+
+def _in_batches(target: Target, given: Arguments, size: int, at_once: int) -> list[Response]:
+    from tempo_runtime.progress import shown
+
+    parts = list(given.parts(size))
+    requests = [part.request() for _, part in parts]
+    found: list[Response] = []
+    with shown(f"{target.name}: rows", len(given)) as advance:
+        try:
+            for response in target.answers(requests, at_once):
+                advance(len(parts[len(found)][0]))
+                found.append(response)
+        except TempoError as error:
+            rows, _ = parts[len(found)]
+            raise TempoError(f"rows {rows.start} to {rows.stop - 1}: {error}") from error
+    return found

@@ -1,0 +1,53 @@
+"""`tempo-runtime save`."""
+
+from __future__ import annotations
+
+import click
+
+from tempo_runtime.cli.options import echo_json, imported, json_option, size
+
+
+@click.command()
+@click.argument("name", metavar="MODULE:NAME")
+@click.option("--folder", metavar="FOLDER", help="Where to; by default its local_folder.")
+@click.option(
+    "--environment",
+    type=click.Choice(["auto", "conda", "venv", "none"]),
+    default="auto",
+    show_default=True,
+    help="The Python environment to pack into it.",
+)
+@click.option("--sign", metavar="KEY", help="File of the private key to sign it with.")
+@json_option
+def save(name: str, folder: str | None, environment: str, sign: str | None, as_json: bool) -> None:
+    r"""Writes the artefact of a pipeline: NAME, a class or function of MODULE.
+
+    The environment: `conda` packs what conda.yaml in the artefact's folder describes, `venv` what
+    requirements.txt there asks for, or else what the pipeline imports; `auto` packs one of them where
+    its file is there.
+
+    \b
+    Examples:
+        tempo-runtime save shop:Shop
+        tempo-runtime save shop:Shop --folder artifacts/shop --environment venv
+    """
+    import os
+
+    from tempo_runtime import artifact, trust
+
+    target = imported(name)
+    wanted = None if environment == "none" else environment
+    saved = artifact.save(target, folder, environment=wanted, sign=sign)
+    manifest = artifact.read_manifest(saved)
+    total = sum(os.path.getsize(os.path.join(saved, path)) for path in manifest["files"])
+    digest = trust.digest_of(manifest)
+    if as_json:
+        echo_json({"folder": saved, "name": manifest["name"], "bytes": total, "digest": digest})
+        return
+    packed = manifest.get("environment")
+    with_ = (
+        f", with its environment ({packed['maker']}, Python {packed['python']})" if packed else ""
+    )
+    click.echo(f"Saved {manifest['name']} in {saved}: {size(total)}{with_}")
+    click.echo(f"Serve it:    tempo-runtime serve {saved}")
+    click.echo(f"Look at it:  tempo-runtime inspect {saved}")

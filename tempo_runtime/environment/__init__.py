@@ -1,0 +1,155 @@
+"""The Python environment that an artefact is served in, packed into it.
+
+needs       what is asked for, from conda.yaml, requirements.txt or the pipeline's imports
+venv, conda resolve, lock, make and pack it
+cache       what was packed before, by its lock
+unpacked    what there is to do where it is used
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tempo_runtime import __version__, files, wheel
+from tempo_runtime.environment import cache, conda, venv
+from tempo_runtime.environment.cache import TARBALL
+from tempo_runtime.environment.needs import Needs, children_packages, of_folder, python
+from tempo_runtime.environment.unpacked import LOCK
+from tempo_runtime.errors import EnvironmentFailed
+
+__all__ = ["LOCK", "TARBALL", "Packed", "prepare"]
+
+CHOICES = ("auto", "conda", "venv")
+_FORMAT = "1"  # of what is packed from a lock: another one is another key of the cache
+_INPUTS = "# made from: "
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A packed environment.
+
+    Attributes:
+        tarball: File of it, in the cache.
+        digest: Its SHA-256.
+        lock: Content of environment.lock.
+        described: What tempo.json says of it.
+    """
+
+    tarball: str
+    digest: str
+    lock: bytes
+    described: dict[str, Any]
+
+
+def prepare(
+    folder: str, wanted: str | None, packages: Mapping[str, str], children: Mapping[str, Any]
+) -> Packed | None:
+    """Packs the environment that an artefact needs, or takes it from the cache.
+
+    Args:
+        folder: The artefact; its environment.lock holds, as long as what it was made from has not
+            changed.
+        wanted: `conda`, `venv`, `auto` for what the folder describes, or None for no environment.
+        packages: Packages that the pipeline imports, with the versions here.
+        children: The models it calls, as tempo.json has them.
+
+    Returns:
+        None where there is to be none.
+
+    Raises:
+        EnvironmentFailed: If it cannot be made.
+    """
+    if wanted is None:
+        return None
+    if wanted not in CHOICES:
+        raise EnvironmentFailed(
+            f"environment is {wanted!r}; it is {', '.join(map(repr, CHOICES))} or None"
+        )
+    needs = of_folder(folder, wanted, {**packages, **children_packages(children)}, __version__)
+    if needs is None:
+        return None
+    try:
+        with cache.building() as building:
+            return _prepare(folder, needs, building)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            raise
+        raise EnvironmentFailed(
+            f"the environment cannot be packed in {cache.root()}: {error.strerror}; make room there, "
+            f"or name another folder in {cache.VARIABLE}"
+        ) from error
+
+
+def _prepare(folder: str, needs: Needs, building: str) -> Packed:
+    wheels = os.path.join(building, "wheels")
+    os.mkdir(wheels)
+    ours = wheel.build(wheels)
+    inputs = needs.digest(files.sha256_of(wheels, os.path.basename(ours)))
+    prefix = os.path.join(building, "environment")
+    lock = _read_lock(folder, inputs)
+    made = False
+    if lock is None:
+        if needs.maker == "conda":
+            conda.make(needs, wheels, prefix)
+            lock, made = conda.locked(prefix), True
+        else:
+            lock = venv.resolve(needs, wheels, building)
+        lock = _head(needs, inputs) + lock
+    version = python()
+    if needs.maker == "conda":
+        version = _same_minor(conda.python_of(lock), needs)
+    interpreter = os.path.realpath(sys.executable) if needs.maker == "venv" else None
+    key = hashlib.sha256("\n".join([_FORMAT, interpreter or "", lock]).encode()).hexdigest()
+    found = cache.find(key)
+    if found is None:
+        if not made:
+            _make(needs, lock, wheels, prefix, building)
+        extra = {LOCK: lock.encode()}
+        (conda if needs.maker == "conda" else venv).pack(prefix, building, extra)
+        found = cache.add(key, building)
+    tarball, digest = found
+    described = {"maker": needs.maker, "python": version, "interpreter": interpreter}
+    return Packed(tarball, digest, lock.encode(), described)
+
+
+def _make(needs: Needs, lock: str, wheels: str, prefix: str, building: str) -> None:
+    if needs.maker == "conda":
+        conda.make_again(lock, wheels, prefix, building)
+        return
+    locked = os.path.join(building, LOCK)
+    with open(locked, "w", encoding="utf-8") as file:
+        file.write(lock)
+    venv.make(locked, wheels, prefix)
+
+
+def _same_minor(found: str | None, needs: Needs) -> str:
+    here = python()
+    if found is None or found.split(".")[:2] != here.split(".")[:2]:
+        minor = here.rpartition(".")[0]
+        raise EnvironmentFailed(
+            f"{needs.source} gives Python {found or 'none'}, and the pipeline is saved by {here}: a "
+            f"pickle holds bytecode; have `python={minor}` there, or save with that Python"
+        )
+    return found
+
+
+def _head(needs: Needs, inputs: str) -> str:
+    return (
+        f"# What {TARBALL} holds. Written by tempo_runtime, which resolves it anew when\n"
+        f"# {os.path.basename(needs.source)} changes, or when this file is removed.\n"
+        f"{_INPUTS}{inputs}\n"
+    )
+
+
+def _read_lock(folder: str, inputs: str) -> str | None:
+    try:
+        lock = files.read(folder, LOCK).decode()
+    except FileNotFoundError:
+        return None
+    return lock if f"{_INPUTS}{inputs}\n" in lock else None

@@ -1,0 +1,92 @@
+"""What an explainer answered, as far as it can be told without the explainer's library.
+
+Read is alibi's shape: an object of `meta` and `data`, as JSON in a text or as it is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+_TEXT = 60
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """Rules that are enough for a prediction to stay as it is.
+
+    Attributes:
+        rules: All of them hold; none where nothing is needed.
+        precision: How often the prediction stays, where they hold.
+        coverage: Of how much they hold.
+        threshold: Precision that was asked for; None where that is not said.
+        incomplete: What the search ended for before it was done.
+    """
+
+    rules: tuple[str, ...]
+    precision: float
+    coverage: float
+    threshold: float | None = None
+    incomplete: str | None = None
+
+
+def read(value: Any) -> Any:
+    """An explanation as it was before it was written as JSON."""
+    if isinstance(value, str):
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    return value
+
+
+def anchor(explanation: Any) -> Anchor | None:
+    """The anchor that an explanation holds; None if it is of another kind."""
+    if not isinstance(explanation, Mapping):
+        return None
+    data, meta = explanation.get("data", explanation), explanation.get("meta") or {}
+    try:
+        return Anchor(
+            tuple(map(str, data["anchor"])),
+            float(np.squeeze(data["precision"])),
+            float(np.squeeze(data["coverage"])),
+            (meta.get("params") or {}).get("threshold"),
+            meta.get("incomplete"),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+
+
+def summary(explanation: Any) -> Iterator[tuple[str, str]]:
+    """The parts of an explanation of any kind: the name of each, and in short what it holds."""
+    data = explanation.get("data", explanation) if isinstance(explanation, Mapping) else explanation
+    if not isinstance(data, Mapping):
+        yield "explanation", _short(data)
+        return
+    for name, part in data.items():
+        yield str(name), _short(part)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return _cut(", ".join(f"{name}: {_short(part)}" for name, part in value.items()))
+    if isinstance(value, list | np.ndarray):
+        try:
+            array = np.asarray(value)
+        except ValueError:  # ragged
+            array = np.asarray(value, object)
+        if array.dtype.kind in "biuf" and array.size:
+            some = ", ".join(f"{number:.4g}" for number in array.ravel()[:6])
+            more = ", ..." if array.size > 6 else ""
+            shape = f"{' x '.join(map(str, array.shape))}: " if array.size > 1 else ""
+            return f"{shape}{some}{more}"
+        return _cut(", ".join(_short(part) for part in value)) or "nothing"
+    return f"{value:.4g}" if isinstance(value, float) else _cut(str(value))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _TEXT else f"{text[: _TEXT - 3]}..."

@@ -1,0 +1,1 @@
+"""A pipeline and what it calls, drawn: `reading` -> `nodes` -> `tree`, `mermaid`, `svg`."""

@@ -1,0 +1,103 @@
+"""Ports for servers: which are free, and who has one that is not."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+from collections.abc import Iterator
+
+HOST = "127.0.0.1"
+_PROC = "/proc"
+_LISTENING = "0A"
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback interface that nobody listens on."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(reserve()) for _ in range(count)]
+        return [port_of(each) for each in sockets]
+
+
+def reserve() -> socket.socket:
+    """A socket that keeps a port for as long as it is open.
+
+    It is bound and never listens: who listens on the port meanwhile has to allow the reuse of its
+    address, as servers do, and while nobody does a connection to it is refused. The system gives
+    the port to nobody else, and to no outgoing connection.
+    """
+    kept = socket.socket()
+    kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    kept.bind((HOST, 0))
+    return kept
+
+
+def port_of(kept: socket.socket) -> int:
+    """The port a socket is bound to."""
+    port: int = kept.getsockname()[1]
+    return port
+
+
+def refused(host: str, port: int) -> str | None:
+    """Why no server can listen there; None if one can.
+
+    Asked beforehand, because MLServer's gRPC shares a port with whoever has it.
+    """
+    try:
+        # By name, so that an address of IPv6 will do.
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            probe.listen()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            return f"is taken by {holder(port) or f'another process (`lsof -i :{port}` shows it)'}"
+        return (
+            f"cannot be listened on ({error.strerror or error}); is the host one of this machine's?"
+        )
+    return None
+
+
+def holder(port: int) -> str | None:
+    """The process that listens on a port, as far as Linux tells: `process 4711 (mlserver)`."""
+    inodes = set(_listening(port))
+    for process in _processes() if inodes else ():
+        if not inodes.isdisjoint(_opened(process)):
+            return f"process {process} ({_command(process)})"
+    return None
+
+
+def _listening(port: int) -> Iterator[str]:
+    for table in ("tcp", "tcp6"):
+        with contextlib.suppress(OSError), open(f"{_PROC}/net/{table}") as lines:
+            for line in lines:
+                fields = line.split()
+                local, state, inode = fields[1], fields[3], fields[9]
+                if state == _LISTENING and local.endswith(f":{port:04X}"):
+                    yield f"socket:[{inode}]"
+
+
+def _processes() -> list[str]:
+    with contextlib.suppress(OSError):
+        return [name for name in os.listdir(_PROC) if name.isdigit()]
+    return []
+
+
+def _opened(process: str) -> Iterator[str]:
+    folder = f"{_PROC}/{process}/fd"
+    with contextlib.suppress(OSError):  # another user's, or ended
+        for each in os.listdir(folder):
+            with contextlib.suppress(OSError):
+                yield os.readlink(f"{folder}/{each}")
+
+
+def _command(process: str) -> str:
+    try:
+        with open(f"{_PROC}/{process}/comm") as file:
+            return file.read().strip()
+    except OSError:
+        return "ended by now"

@@ -1,0 +1,1 @@
+"""A real MLServer on this machine: which models it serves, what it reads, its process and its log."""

@@ -1,0 +1,206 @@
+"""Which models a server is to serve: artefacts, and what they call.
+
+Nothing of an artefact is run: what it calls is in its tempo.json, and where that is in the settings.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from tempo_runtime import artifact, files
+from tempo_runtime.children import frameworks
+from tempo_runtime.details import ModelFramework
+from tempo_runtime.errors import (
+    ArtifactError,
+    ArtifactIncompatible,
+    ArtifactMissing,
+    EnvironmentFailed,
+    SettingsError,
+)
+from tempo_runtime.layers import merge
+from tempo_runtime.serving.repository import Served, located, parameters_of, read, settings_files
+from tempo_runtime.settings import PipelineSettings, child_folder
+
+_RUNTIMES = {each.value: runtime for each, runtime in frameworks.IMPLEMENTATIONS.items()}
+_OURS = (ModelFramework.TempoPipeline.value, ModelFramework.Custom.value)
+
+
+def gather(
+    folders: Iterable[str],
+    *,
+    in_process: bool = False,
+    environ: Mapping[str, str] = os.environ,
+) -> dict[str, Served]:
+    """Finds all models of a server: those of folders, and their children.
+
+    A child that settings place nowhere is served beside its pipeline, and called over HTTP. So it is
+    what a platform would make of it: it can be asked, watched and measured by itself, and its values
+    travel as they will in production. In the pipeline's process it would take less time, and a model
+    that two pipelines call would be there twice.
+
+    Args:
+        folders: Artefacts, other folders with a model-settings.json, or folders of such.
+        in_process: Whether children stay in their pipeline's process, where no URL is set for them.
+        environ: The environment, which has settings too.
+
+    Returns:
+        The models by name, in the order in which they were found.
+
+    Raises:
+        ArtifactError: If a folder holds no model, or one that cannot be served here.
+        EnvironmentFailed: If an artefact's environment needs an interpreter that is not here.
+        SettingsError: If settings are wrong, or nothing says where a child is.
+    """
+    gathering = _Gathering(in_process, environ)
+    for folder in folders:
+        for path in settings_files(folder):
+            settings = read(path)
+            home = os.path.dirname(path)
+            gathering.add(str(settings.get("name") or os.path.basename(home)), settings, home)
+    return gathering.models
+
+
+class _Gathering:
+    """Models as they are found, and the children they lead to."""
+
+    def __init__(self, in_process: bool, environ: Mapping[str, str]) -> None:
+        self.models: dict[str, Served] = {}
+        self._entered: set[str] = set()
+        self._in_process = in_process
+        self._environ = environ
+
+    def add(self, name: str, settings: Mapping[str, Any], folder: str) -> None:
+        settings = {**located(settings, folder), "name": name}
+        parameters, uri = settings["parameters"], settings["parameters"]["uri"]
+        if name in self.models:
+            other = parameters_of(self.models[name].settings)["uri"]
+            if os.path.realpath(other) != os.path.realpath(uri):
+                raise SettingsError(
+                    f"two models are called {name!r}, in {other} and in {uri}; serve one of them, or "
+                    "rename it"
+                )
+            return
+        model = self.models[name] = Served(name, settings, folder)
+        if model.packed and not os.path.isfile(parameters["environment_tarball"]):
+            raise ArtifactMissing(
+                f"{name}: its environment_tarball {parameters['environment_tarball']} is not there; save "
+                f"it again, or remove environment_tarball from its {artifact.MODEL_SETTINGS}"
+            )
+        if settings.get("implementation") != artifact.IMPLEMENTATION:
+            if not model.packed:
+                _refuse_missing_runtime(name, str(settings.get("implementation")))
+            return
+        if urlsplit(uri).scheme:
+            raise ArtifactMissing(
+                f"{name}: its artefact is in {uri}, and not on this machine; download it, and serve "
+                "that folder"
+            )
+        manifest = _manifest(uri, model.packed)
+        if model.packed:
+            _refuse_missing_interpreter(name, manifest)
+        extra = parameters.get("extra") or {}
+        for alias, child in manifest["children"].items():
+            extra = self._placed(extra, alias)
+            model.calls[alias] = self._follow(extra, alias, child, uri, model.packed)
+        parameters["extra"] = extra
+
+    def _placed(self, extra: dict[str, Any], alias: str) -> dict[str, Any]:
+        """Settings that say where a child is, where they did not."""
+        settings = PipelineSettings.read(extra, self._environ)
+        child = settings.child(alias)
+        if child.transport == "in_process":
+            said = settings.stated(alias).transport or settings.transport or child.fast
+            transport = None if said or self._in_process else "http"
+        else:
+            transport = "in_process" if self._in_process and not child.url else None
+        if transport is None:
+            return extra
+        return merge(extra, {"models": {alias: {"transport": transport}}})
+
+    def _follow(
+        self,
+        extra: dict[str, Any],
+        alias: str,
+        child: dict[str, Any],
+        folder: str,
+        packed: bool,
+    ) -> str:
+        """Serves a child, if it is to be served here; says how it is reached."""
+        found = PipelineSettings.read(extra, self._environ).child(alias)
+        if found.transport != "in_process" and found.url:
+            return f"{child['name']} at {', '.join(found.url)}"
+        place = child_folder(folder, alias, child["name"], found.uri or child["folder"])
+        if child["platform"] in _OURS and os.path.isfile(place):
+            place = os.path.dirname(place)
+        if found.transport == "in_process":
+            self._inside(place, child["platform"], packed)
+            return f"{child['name']} in its process"
+        name = found.model or child["name"]
+        self._sibling(name, place, child["platform"], found.implementation)
+        return f"{name} over {'gRPC' if found.transport == 'grpc' else 'HTTP'}"
+
+    def _inside(self, folder: str, platform: str, packed: bool) -> None:
+        """Serves what a pipeline in another's process calls as siblings; its settings are its own."""
+        if platform not in _OURS or artifact.is_other_model(folder) or folder in self._entered:
+            return
+        self._entered.add(folder)
+        settings = read(os.path.join(folder, artifact.MODEL_SETTINGS))
+        extra = parameters_of(settings).get("extra") or {}
+        for alias, child in _manifest(folder, packed)["children"].items():
+            self._follow(extra, alias, child, folder, packed)
+
+    def _sibling(self, name: str, folder: str, platform: str, implementation: str | None) -> None:
+        own = os.path.join(folder, artifact.MODEL_SETTINGS)
+        if os.path.isfile(own):
+            settings = read(own)
+        elif platform in _OURS:
+            artifact.read_manifest(folder)  # says what is missing
+            settings = {"implementation": artifact.IMPLEMENTATION}
+        else:
+            settings = {"implementation": _RUNTIMES.get(platform)}
+        if implementation is not None:
+            settings["implementation"] = implementation
+        if not settings.get("implementation"):
+            raise SettingsError(
+                f"child {name!r} cannot be served: nothing is known to serve {platform!r}; set its "
+                "`implementation` to an MLServer runtime class, or its `url`"
+            )
+        if os.path.isfile(folder):
+            settings["parameters"] = {**parameters_of(settings), "uri": folder}
+        self.add(name, settings, folder)
+
+
+def _refuse_missing_runtime(name: str, implementation: str) -> None:
+    command = frameworks.installing(implementation)
+    module = implementation.partition(".")[0]
+    if command is not None and importlib.util.find_spec(module) is None:
+        raise ArtifactError(
+            f"{name} is served by {implementation}, which is not installed here: {command}"
+        )
+
+
+def _refuse_missing_interpreter(name: str, manifest: Mapping[str, Any]) -> None:
+    environment = manifest.get("environment") or {}
+    interpreter = environment.get("interpreter")
+    if interpreter and not os.path.exists(interpreter):
+        raise EnvironmentFailed(
+            f"{name}: its environment was packed without Python and needs {interpreter}, which is not "
+            f"here; install Python {environment.get('python')} there, or remove environment_tarball "
+            f"from its {artifact.MODEL_SETTINGS} to serve it with this Python"
+        )
+
+
+def _manifest(folder: str, packed: bool) -> dict[str, Any]:
+    """A pipeline's tempo.json; one that runs in a packed environment may need another Python."""
+    try:
+        return artifact.read_manifest(folder)
+    except ArtifactIncompatible:
+        manifest: dict[str, Any] = json.loads(files.read(folder, files.MANIFEST))
+        if not packed or manifest["format_version"] > artifact.FORMAT_VERSION:
+            raise
+        return manifest

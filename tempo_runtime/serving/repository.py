@@ -1,0 +1,161 @@
+"""The folder that MLServer reads: its own settings, and those of each model."""
+
+from __future__ import annotations
+
+import copy
+import glob
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from tempo_runtime import artifact
+from tempo_runtime.errors import ArtifactDamaged, ArtifactMissing, SettingsError
+from tempo_runtime.ports import HOST
+
+SERVER_SETTINGS = "settings.json"
+# Over these is what a settings.json says.
+SERVER_DEFAULTS = {"parallel_workers": 0, "debug": False, "host": HOST}
+_PATHS = ("uri", "environment_tarball", "environment_path")
+
+
+@dataclass(frozen=True)
+class Served:
+    """A model that a server serves.
+
+    Attributes:
+        name: Name it is served under.
+        settings: Its model-settings.json, with absolute paths.
+        folder: Folder that its settings are from, and code that they name.
+        calls: Of a pipeline, how each child is reached, by its name in the pipeline.
+    """
+
+    name: str
+    settings: dict[str, Any]
+    folder: str
+    calls: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def packed(self) -> bool:
+        """Whether it runs in an environment of its own, which takes a worker."""
+        return bool(parameters_of(self.settings).get("environment_tarball"))
+
+
+def settings_files(folder: str | os.PathLike[str]) -> list[str]:
+    """The model-settings.json of a folder, or those of the folders in it.
+
+    Raises:
+        ArtifactMissing: If there is none.
+    """
+    folder = os.path.abspath(folder)
+    own = os.path.join(folder, artifact.MODEL_SETTINGS)
+    if os.path.isfile(own):
+        return [own]
+    pattern = os.path.join(glob.escape(folder), "**", artifact.MODEL_SETTINGS)
+    found = sorted(glob.glob(pattern, recursive=True))
+    if not found:
+        raise ArtifactMissing(
+            f"there is no model in {folder}: neither it nor a folder in it has a "
+            f"{artifact.MODEL_SETTINGS}; tempo_runtime.save writes one"
+        )
+    return found
+
+
+def located(settings: Mapping[str, Any], folder: str) -> dict[str, Any]:
+    """The same model-settings.json for another place: what it names in its folder, by its full path.
+
+    Raises:
+        ArtifactDamaged: If its parameters are none.
+    """
+    found = copy.deepcopy(dict(settings))
+    parameters = found["parameters"] = found.get("parameters") or {}
+    if not isinstance(parameters, dict):
+        raise ArtifactDamaged(
+            f"{folder}: `parameters` of its {artifact.MODEL_SETTINGS} is no JSON object; correct it"
+        )
+    parameters.setdefault("uri", ".")
+    for name in _PATHS:
+        path = parameters.get(name)
+        if isinstance(path, str) and path and not urlsplit(path).scheme:
+            parameters[name] = os.path.normpath(os.path.join(folder, os.path.expanduser(path)))
+    return found
+
+
+def write(
+    root: str | os.PathLike[str], models: Iterable[Served], server: Mapping[str, Any]
+) -> None:
+    """Writes the folder that `mlserver start` takes.
+
+    Args:
+        root: An empty folder.
+        models: What is in it.
+        server: Its settings.json.
+
+    Raises:
+        ArtifactDamaged: If the name of a model leads out of the folder.
+    """
+    Path(root, SERVER_SETTINGS).write_text(json.dumps(server))
+    for model in models:
+        place = Path(root, model.name)
+        if place.parent != Path(root) or place.name != model.name:
+            raise ArtifactDamaged(f"{model.folder}: {model.name!r} is no model's name; correct it")
+        place.mkdir()
+        (place / artifact.MODEL_SETTINGS).write_text(json.dumps(model.settings))
+        # MLServer looks beside a model's settings for the code that they name.
+        for code in Path(model.folder).glob("*.py") if os.path.isdir(model.folder) else ():
+            (place / code.name).symlink_to(code)
+
+
+def server_settings(folder: str | os.PathLike[str] | None) -> dict[str, Any]:
+    """The settings.json of a folder; nothing if it has none."""
+    path = os.path.join(folder, SERVER_SETTINGS) if folder is not None else ""
+    return read(path) if os.path.isfile(path) else {}
+
+
+def workers(models: Iterable[Served], asked: int | None, stated: Any = None) -> int:
+    """How many parallel workers a server has.
+
+    Args:
+        models: What it serves.
+        asked: How many it is to have; None for what is stated, or what the models need.
+        stated: How many its settings.json says.
+
+    Raises:
+        SettingsError: If there are to be none, and a model needs one.
+    """
+    packed = [model.name for model in models if model.packed]
+    wanted = next((count for count in (asked, stated) if count is not None), int(bool(packed)))
+    if not isinstance(wanted, int):
+        raise SettingsError(
+            f"parallel_workers is a number, and not {wanted!r}; correct settings.json"
+        )
+    if packed and not wanted:
+        raise SettingsError(
+            f"{', '.join(packed)}: an environment_tarball needs a parallel worker, and MLServer ignores "
+            "it without one; have one worker at least, or remove environment_tarball"
+        )
+    return wanted
+
+
+def parameters_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """`parameters` of a model-settings.json, which may have none."""
+    return settings.get("parameters") or {}
+
+
+def read(path: str) -> dict[str, Any]:
+    """A JSON file of settings.
+
+    Raises:
+        ArtifactDamaged: If it is none.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            settings = json.load(file)
+    except (OSError, ValueError) as error:
+        raise ArtifactDamaged(f"{path} cannot be read: {error}; correct it") from error
+    if not isinstance(settings, dict):
+        raise ArtifactDamaged(f"{path} is not a JSON object; correct it")
+    return settings

@@ -1,0 +1,184 @@
+"""`tempo-runtime serve`, with real servers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tempo_runtime.ports import free_ports
+from tests.cli.run import run as command
+from tests.leftovers import left
+from tests.shop import saved_shop
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return saved_shop(tmp_path_factory.mktemp("shop"))
+
+
+class Serving:
+    """`tempo-runtime serve`, in a process of its own, with a folder for what is temporary."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self.temporary = folder / "temporary"
+        self.temporary.mkdir()
+        self._printed, self._told = folder / "printed", folder / "told"
+        environment = {**os.environ, "TMPDIR": str(self.temporary), "COLUMNS": "200"}
+        code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        code += "from tempo_runtime.cli import main; main()"
+        with self._printed.open("wb") as printed, self._told.open("wb") as told:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", code, "serve", *arguments],
+                env=environment,
+                stdout=printed,
+                stderr=told,
+            )
+
+    def __enter__(self) -> Serving:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self.left():
+            process.kill()
+        self.process.wait()
+
+    def printed(self) -> str:
+        return self._printed.read_text()
+
+    def told(self) -> str:
+        return self._told.read_text()
+
+    def wait_for(self, words: str) -> None:
+        while words not in self.printed():
+            assert self.process.poll() is None, self.told()
+            time.sleep(0.05)
+
+    def stop(self, sent: signal.Signals) -> int:
+        self.process.send_signal(sent)
+        return self.process.wait()
+
+    def left(self) -> list[psutil.Process]:
+        return left("TMPDIR", str(self.temporary))
+
+
+def test_its_curl_line_reaches_the_pipeline_and_its_children_and_ctrl_c_leaves_nothing(
+    shop: Path, tmp_path: Path
+) -> None:
+    with Serving(tmp_path, str(shop), "--port", "0") as serving:
+        serving.wait_for("Ctrl-C stops the server")
+        printed = serving.printed()
+        assert "prices: prices over HTTP" in printed
+        assert "tax: tax over HTTP" in printed
+        assert json.loads(ask(printed, "curl "))["outputs"][0]["data"] == [pytest.approx(9.0)]
+        assert json.loads(ask(printed, "tempo-runtime predict ")) == [pytest.approx(9.0)]
+        assert serving.stop(signal.SIGINT) == 130
+        assert serving.left() == []
+        assert list(serving.temporary.iterdir()) == []
+        assert "Uvicorn running" not in serving.told()  # of the start
+        assert "Shutting down" in serving.told()
+        assert "Traceback" not in serving.told()
+
+
+def test_in_process_it_serves_the_pipeline_only_and_sigterm_ends_it_in_order(
+    shop: Path, tmp_path: Path
+) -> None:
+    with Serving(tmp_path, str(shop), "--port", "0", "--in-process", "--json") as serving:
+        serving.wait_for("}\n}")
+        found = json.loads(serving.printed())
+        assert found["models"] == {
+            "shop": {"prices": "prices in its process", "tax": "tax in its process"}
+        }
+        assert serving.stop(signal.SIGTERM) == 0
+        assert serving.left() == []
+        assert list(serving.temporary.iterdir()) == []
+
+
+def test_killed_at_once_it_leaves_no_process(shop: Path, tmp_path: Path) -> None:
+    with Serving(tmp_path, str(shop.parent / "tax"), "--port", "0", "--json") as serving:
+        serving.wait_for("}\n}")
+        serving.stop(signal.SIGKILL)
+        while serving.left():
+            time.sleep(0.05)
+
+
+def test_a_model_that_does_not_load_is_told_and_exits_with_1(shop: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken").mkdir()
+    settings = {"name": "broken", "implementation": "broken_code.Model"}
+    (tmp_path / "broken/model-settings.json").write_text(json.dumps(settings))
+    (tmp_path / "broken/broken_code.py").write_text(
+        "from mlserver import MLModel\n\nclass Model(MLModel):\n"
+        "    async def load(self):\n        raise RuntimeError('no such thing')\n"
+    )
+    with Serving(tmp_path, str(tmp_path / "broken"), "--port", "0") as serving:
+        assert serving.process.wait() == 1
+        assert "Error: the server ended: broken: RuntimeError: no such thing\n" in serving.told()
+        assert serving.left() == []
+        assert list(serving.temporary.iterdir()) == []
+
+
+def test_a_port_that_is_taken_is_told_with_who_has_it(shop: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, told = run(str(shop), "--port", str(port))
+    assert code == 1
+    assert f"port {port} of 127.0.0.1 is taken by process {os.getpid()} (" in told
+    assert "choose another with --port" in told
+
+
+def test_two_ports_cannot_be_one(shop: Path) -> None:
+    port = str(free_ports(1)[0])
+    code, told = run(str(shop), "--port", port, "--grpc-port", port)
+    assert code == 1
+    assert f"port {port} of 127.0.0.1 is to be two of the server's ports" in told
+
+
+def test_a_host_that_is_not_this_machine_is_told(shop: Path) -> None:
+    code, told = run(str(shop), "--host", "192.0.2.1")
+    assert code == 1
+    assert "192.0.2.1 cannot be listened on" in told
+
+
+def test_no_workers_for_an_environment_is_refused_with_the_reason(tmp_path: Path) -> None:
+    settings = {
+        "name": "m",
+        "implementation": "some.Model",
+        "parameters": {"environment_tarball": "environment.tar.gz"},
+    }
+    (tmp_path / "model-settings.json").write_text(json.dumps(settings))
+    (tmp_path / "environment.tar.gz").touch()
+    code, told = run(str(tmp_path), "--workers", "0", "--port", "0")
+    assert code == 1
+    assert "m: an environment_tarball needs a parallel worker" in told
+
+
+def test_its_help_shows_examples_line_by_line() -> None:
+    _, printed, _ = command("serve", "--help")
+    assert "\n      tempo-runtime serve artifacts/check\n" in printed
+
+
+def ask(printed: str, start: str) -> str:
+    """Runs the line that begins so."""
+    line = next(line for line in printed.splitlines() if line.startswith(start))
+    path = f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        line, shell=True, env={**os.environ, "PATH": path}, capture_output=True, check=True
+    )
+    return done.stdout.decode()
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        code, _, told = command("serve", *arguments)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return code, told

@@ -1,0 +1,47 @@
+"""Ports: which can be had, and who has the others."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+
+import pytest
+
+from tempo_runtime.errors import ServingFailed
+from tempo_runtime.ports import HOST, free_ports, holder, refused
+from tempo_runtime.serving.run import choose_ports
+
+
+def test_a_port_that_is_free_is_not_refused() -> None:
+    (port,) = free_ports(1)
+    assert refused(HOST, port) is None
+    assert holder(port) is None
+
+
+def test_a_port_that_is_taken_is_refused_on_every_host() -> None:
+    with socket.create_server((HOST, 0)) as server:
+        port = server.getsockname()[1]
+        assert "is taken" in str(refused(HOST, port))
+        assert "is taken" in str(refused("0.0.0.0", port))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who has a port")
+def test_who_has_a_port_is_named() -> None:
+    with socket.create_server((HOST, 0)) as server:
+        assert f"process {os.getpid()} (" in str(holder(server.getsockname()[1]))
+
+
+def test_ports_that_nobody_asked_for_are_free_ones_where_the_usual_are_taken() -> None:
+    http, metrics = free_ports(2)
+    chosen = choose_ports(HOST, http, 0, metrics)
+    assert (chosen.http, chosen.metrics) == (http, metrics)
+    assert chosen.grpc not in (0, http, metrics)
+    assert len(set(choose_ports(HOST, 0))) == 3
+
+
+def test_a_port_that_is_asked_for_and_taken_names_its_option() -> None:
+    with socket.create_server((HOST, 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(ServingFailed, match=rf"port {port} .* with --grpc-port"):
+            choose_ports(HOST, 0, port)
