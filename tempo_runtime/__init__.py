@@ -44,6 +44,8 @@ if TYPE_CHECKING:
         TempoError,
     )
     from tempo_runtime.runtime import TempoPipelineRuntime
+    from tempo_runtime.storage import download, upload
+    from tempo_runtime.storage.minio import create_minio_rclone
 
 _HOMES = {
     "artifact": ("load", "save"),
@@ -80,6 +82,8 @@ _HOMES = {
         "TempoError",
     ),
     "runtime": ("TempoPipelineRuntime",),
+    "storage": ("download", "upload"),
+    "storage.minio": ("create_minio_rclone",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -110,12 +114,15 @@ __all__ = [
     "StorageError",
     "TempoError",
     "TempoPipelineRuntime",
+    "create_minio_rclone",
+    "download",
     "load",
     "loadmethod",
     "model",
     "pipeline",
     "predictmethod",
     "save",
+    "upload",
 ]
 
 

@@ -234,8 +234,12 @@ def is_other_model(folder: str) -> bool:
     return named and not ours
 
 
-def read_manifest(folder: str) -> dict[str, Any]:
+def read_manifest(folder: str, *, to_run: bool = True) -> dict[str, Any]:
     """Reads tempo.json.
+
+    Args:
+        folder: The artefact.
+        to_run: Whether this Python is to run it; one that only carries it may be any.
 
     Raises:
         ArtifactMissing: If there is none.
@@ -259,7 +263,7 @@ def read_manifest(folder: str) -> dict[str, Any]:
             f"this is {__version__}, which reads up to {FORMAT_VERSION}: upgrade tempo_runtime"
         )
     python = ".".join(map(str, sys.version_info[:2]))
-    if manifest.get("python") != python:
+    if to_run and manifest.get("python") != python:
         raise ArtifactIncompatible(
             f"{folder} was saved by Python {manifest.get('python')}, and this is {python}: a pickle "
             "holds bytecode; save it again with this Python, or serve it with that one"

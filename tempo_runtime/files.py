@@ -1,7 +1,8 @@
 """A set of files that changes as one, each known by its SHA-256.
 
 The manifest lists them. A reader never sees a mixture of two sets: until a file of a new set is in
-its place it is taken from beside it, and nothing is taken that the manifest does not say.
+its place it is taken from the folder `.tempo-next`, and nothing is taken that the manifest does not say.
+It is so wherever the folder is: on a disk, or in an object store.
 """
 
 from __future__ import annotations
@@ -10,44 +11,46 @@ import contextlib
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from tempo_runtime.errors import ArtifactDamaged
 
 MANIFEST = "tempo.json"
-_NEXT = ".tempo-next"  # a file of a set that is being written
+NEXT = ".tempo-next"  # in the folder: the files of a set that is being written, or received
 
 
 def commit(
     folder: str,
     files: Mapping[str, bytes],
     manifest: bytes,
-    stale: list[str],
+    stale: Iterable[str],
     copied: Mapping[str, str] | None = None,
 ) -> None:
     """Puts all files in place together, and removes those that are stale.
 
     `copied` are files to be copied: path in the folder -> where it is now.
 
-    Each is first written beside its place. Replacing the manifest is what makes them the set: from
-    then on `verified` takes a file from beside its place, until it is moved there.
+    Each is first written into `.tempo-next`. Replacing the manifest is what makes them the set: from
+    then on `verified` takes a file from there, until it is moved to its place.
     """
     copied = copied or {}
     try:
         for path, source in copied.items():
-            _copy(source, os.path.join(folder, path + _NEXT))
+            _copy(source, _next(folder, path))
         for path, content in files.items():
-            write(folder, path + _NEXT, content)
+            _write_next(folder, path, content)
         write(folder, MANIFEST, manifest)
     except BaseException:  # no space, as a rule: what was written is in its way
-        for path in (*copied, *files, MANIFEST):
-            with contextlib.suppress(OSError):
-                os.remove(os.path.join(folder, path + _NEXT))
+        shutil.rmtree(os.path.join(folder, NEXT), ignore_errors=True)
         raise
-    for path in (*copied, *files):
-        os.replace(os.path.join(folder, path + _NEXT), os.path.join(folder, path))
-    for path in stale:
-        os.remove(os.path.join(folder, path))
+    _move(folder, (*copied, *files), stale)
+
+
+def adopt(folder: str, paths: Collection[str], stale: Iterable[str]) -> None:
+    """The same with files that are in `.tempo-next` already, the manifest among them if there is one."""
+    if MANIFEST in paths:
+        _move_one(folder, MANIFEST)
+    _move(folder, [path for path in paths if path != MANIFEST], stale)
 
 
 def finish_interrupted(folder: str, files: Mapping[str, str]) -> None:
@@ -57,12 +60,23 @@ def finish_interrupted(folder: str, files: Mapping[str, str]) -> None:
         folder: The folder.
         files: Path -> digest, as the manifest has them.
     """
-    for beside in [path for path in walk(folder) if path.endswith(_NEXT)]:
-        path = beside.removesuffix(_NEXT)
-        if sha256_of(folder, beside) == files.get(path):
-            os.replace(os.path.join(folder, beside), os.path.join(folder, path))
-        else:
-            os.remove(os.path.join(folder, beside))
+    beside = os.path.join(folder, NEXT)
+    valid = [path for path in walk(beside) if sha256_of(beside, path) == files.get(path)]
+    _move(folder, valid, ())
+
+
+def _move(folder: str, paths: Iterable[str], stale: Iterable[str]) -> None:
+    for path in paths:
+        _move_one(folder, path)
+    for path in stale:
+        os.remove(os.path.join(folder, path))
+    shutil.rmtree(os.path.join(folder, NEXT), ignore_errors=True)
+
+
+def _move_one(folder: str, path: str) -> None:
+    place = os.path.join(folder, path)
+    os.makedirs(os.path.dirname(place), exist_ok=True)
+    os.replace(os.path.join(folder, NEXT, path), place)
 
 
 def verified(
@@ -79,12 +93,12 @@ def verified(
         ArtifactDamaged: If one is missing, or is not the one that the manifest says.
     """
     for path, digest in files.items():
-        for place in (path + _NEXT, path):
+        for place in (f"{NEXT}/{path}", path):
             try:
                 # What is executed is read once: the bytes that were checked are the ones that run.
                 content = read(folder, place) if ours(path) else b""
                 found = sha256(content) if ours(path) else sha256_of(folder, place)
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 found = ""
             if found == digest:
                 break
@@ -108,23 +122,46 @@ def _damage(folder: str, path: str, found: str, digest: str) -> str:
 def walk(folder: str) -> Iterator[str]:
     """Files of a folder, by their path in it; hidden ones and bytecode are left out."""
     for root, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if name[0] != "." and name != "__pycache__"]
+        folders[:] = [name for name in folders if _belongs(name)]
         for name in names:
-            if name[0] != ".":
+            if _belongs(name):
                 yield os.path.relpath(os.path.join(root, name), folder).replace(os.sep, "/")
+
+
+def belongs(path: str) -> bool:
+    """Whether `walk` gives a file of that path."""
+    *folders, name = path.split("/")
+    return all(map(_belongs, folders)) and _belongs(name)
+
+
+def _belongs(name: str) -> bool:
+    return name[:1] not in ("", ".") and name != "__pycache__"
 
 
 def write(folder: str, path: str, content: bytes) -> None:
     """Writes a file so that it is there whole or not at all."""
-    place = os.path.join(folder, path)
+    try:
+        _write_next(folder, path, content)
+        _move_one(folder, path)
+    finally:
+        with contextlib.suppress(OSError):
+            os.remove(os.path.join(folder, NEXT, path))
+        with contextlib.suppress(OSError):  # unless there are more
+            os.rmdir(os.path.join(folder, NEXT))
+
+
+def _next(folder: str, path: str) -> str:
+    """Where a file is written first."""
+    place = os.path.join(folder, NEXT, path)
     os.makedirs(os.path.dirname(place), exist_ok=True)
-    temporary = place if path.endswith(_NEXT) else place + _NEXT
-    with open(temporary, "wb") as file:
+    return place
+
+
+def _write_next(folder: str, path: str, content: bytes) -> None:
+    with open(_next(folder, path), "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    if temporary != place:
-        os.replace(temporary, place)
 
 
 def _copy(source: str, place: str) -> None:
@@ -147,7 +184,12 @@ def sha256(content: bytes) -> str:
 
 def sha256_of(folder: str, path: str) -> str:
     """The digest of a file, however large."""
-    digest = hashlib.sha256()
+    return digest_of(folder, path, "sha256")
+
+
+def digest_of(folder: str, path: str, kind: str) -> str:
+    """A file's digest of a kind that hashlib has, for what is compared and not trusted."""
+    digest = hashlib.new(kind, usedforsecurity=False)
     with open(os.path.join(folder, path), "rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)

@@ -12,6 +12,7 @@ import pytest
 
 import tempo_runtime
 from tempo_runtime import ArtifactMissing
+from tests.artefacts import answer, contents
 
 MAIN = """
 {imports}
@@ -78,19 +79,6 @@ def save(tree: Path, folder: Path, limit: int = 0) -> bool:
     return done.returncode == 0
 
 
-def answer(folder: Path) -> str:
-    loaded = tempo_runtime.load(str(folder))
-    try:
-        return str(loaded())
-    finally:
-        loaded.release()
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    found = (path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
-
-
 @pytest.fixture(scope="module")
 def old(trees: Path) -> Path:
     assert save(trees / "old", trees / "artefact")
@@ -127,11 +115,11 @@ def test_a_save_after_a_killed_one_gives_what_it_gives_without(
     monkeypatch.syspath_prepend(str(trees / version))
     from crash.main import f  # type: ignore[import-not-found]
 
-    expected = files(old if version == "old" else killed[-1])
+    expected = contents(old if version == "old" else killed[-1])
     for number, folder in enumerate(killed):
         copied = Path(shutil.copytree(folder, tmp_path / str(number)))
         tempo_runtime.save(f, str(copied))
-        assert files(copied) == expected
+        assert contents(copied) == expected
         assert answer(copied) == version
     for name in [name for name in sys.modules if name.partition(".")[0] == "crash"]:
         del sys.modules[name]
@@ -154,7 +142,7 @@ def test_a_disk_that_is_full_leaves_the_old_artefact(
     old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = Path(shutil.copytree(old, tmp_path / "full"))
-    before = files(folder)
+    before = contents(folder)
 
     def full(file: int) -> None:
         raise OSError(28, "No space left on device")
@@ -168,7 +156,7 @@ def test_a_disk_that_is_full_leaves_the_old_artefact(
     with pytest.raises(tempo_runtime.ArtifactError, match="cannot be written: No space left"):
         tempo_runtime.save(g, str(folder))
     assert answer(folder) == "old"
-    assert files(folder) == before
+    assert contents(folder) == before
 
 
 def test_an_interrupted_artefact_is_read_and_not_repaired(
@@ -176,6 +164,6 @@ def test_an_interrupted_artefact_is_read_and_not_repaired(
 ) -> None:
     for number, folder in enumerate(killed):
         copied = Path(shutil.copytree(folder, tmp_path / str(number)))
-        before = files(copied)
+        before = contents(copied)
         answer(copied)
-        assert files(copied) == before
+        assert contents(copied) == before

@@ -130,13 +130,15 @@ def test_a_description_that_names_a_file_outside_is_refused(folder: Path, path: 
 
 
 def test_a_save_moves_no_file_from_outside_whatever_the_description_says(folder: Path) -> None:
-    outside = folder.parent / f"outside{files._NEXT}"
-    outside.write_bytes(b"")
+    beside = folder / files.NEXT
+    beside.mkdir()
+    (folder / "outside").write_bytes(b"")
     digest = files.sha256(b"")
     change_manifest(folder, lambda manifest: manifest["files"].update({"../outside": digest}))
     loaded = tempo_runtime.model("f")(_echo)
     tempo_runtime.save(loaded, str(folder))
-    assert outside.exists()
+    assert not (folder.parent / "outside").exists()
+    assert not beside.exists()
 
 
 def _echo(value: int) -> int:

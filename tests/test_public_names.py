@@ -37,12 +37,15 @@ NAMES = [
     "StorageError",
     "TempoError",
     "TempoPipelineRuntime",
+    "create_minio_rclone",
+    "download",
     "load",
     "loadmethod",
     "model",
     "pipeline",
     "predictmethod",
     "save",
+    "upload",
 ]
 HEAVY = [
     "rich",

@@ -22,6 +22,7 @@ from tempo_runtime.cli.inspect import inspect
 from tempo_runtime.cli.predict import predict
 from tempo_runtime.cli.save import save
 from tempo_runtime.cli.serve import serve
+from tempo_runtime.cli.storage import download, upload
 from tempo_runtime.errors import TempoError
 
 
@@ -47,7 +48,22 @@ def main() -> None:
     """
 
 
-for command in (init, save, inspect, check, serve, predict, explain, graph, doctor, completion):
+COMMANDS = (
+    init,
+    save,
+    inspect,
+    check,
+    serve,
+    predict,
+    explain,
+    graph,
+    upload,
+    download,
+    doctor,
+    completion,
+)
+
+for command in COMMANDS:
     # click's mark for lines that stay as they are, which a raw docstring spells out.
     command.help = (command.help or "").replace("\\b\n", "\b\n")
     main.add_command(command)

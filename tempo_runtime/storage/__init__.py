@@ -1,0 +1,132 @@
+"""Artefacts in object stores: `upload` and `download`, by rclone.
+
+Both ways the old artefact stays whole until the new one is there. What replaces a file is first put into
+the folder `.tempo-next` beside it, which is also what a transfer that was cut goes on from. Then
+tempo.json is replaced, and with it the set; then files are moved to their places (see `files`). A file is
+removed only where the old tempo.json says that it was part of the artefact.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from tempo_runtime import artifact, files
+from tempo_runtime.errors import ArtifactMissing, StorageError
+from tempo_runtime.storage.fetching import fetch
+from tempo_runtime.storage.remotes import remote_of
+from tempo_runtime.storage.sending import send
+from tempo_runtime.storage.transfer import Transfer, check
+
+
+def upload(
+    target: Any, folder: str | None = None, *, uri: str | None = None, secret: str | None = None
+) -> Transfer:
+    """Uploads a model's folder, or a pipeline's artefact, to its URI.
+
+    An artefact is checked first: one that is damaged is not sent. Files that are there already are not
+    sent again, and an upload that was cut goes on where it was.
+
+    Args:
+        target: A `Model`; a pipeline class, an instance of one, or a pipeline function; or a folder.
+        folder: Its folder; by default the target's `local_folder`.
+        uri: Where to; by default the target's `uri`, or the one in the folder's tempo.json.
+        secret: `NAME` or `NAMESPACE/NAME` of a Kubernetes secret with `RCLONE_CONFIG_*` for rclone.
+
+    Returns:
+        What was done.
+
+    Raises:
+        ArtifactDamaged: If a file is not the one that was saved.
+        StorageError: If it cannot be uploaded. What was at the URI is still whole.
+    """
+    folder, uri = _ends(target, folder, uri)
+    with _told(folder):
+        manifest = _manifest(folder)
+        if manifest:
+            files.finish_interrupted(folder, manifest["files"])
+            check(folder, manifest["files"])
+        paths = sorted(files.walk(folder))
+        if not paths:
+            raise StorageError(f"there is nothing to upload in {folder}; save there first")
+        uri = uri or manifest.get("uri")
+        if not uri:
+            raise StorageError(f"{folder}: nowhere to upload it to; give it a uri")
+        remote = remote_of(uri, _secret(secret))
+        if remote.name:
+            return send(folder, remote, paths)
+        done = fetch(remote_of(f"file://{os.path.abspath(folder)}"), remote.path)
+        return replace(done, folder=folder, uri=uri)
+
+
+def download(target: Any, folder: str | None = None, *, secret: str | None = None) -> Transfer:
+    """Downloads a model's folder, or a pipeline's artefact, from its URI.
+
+    An artefact's files are compared with its tempo.json, and nothing of it is run. Files that are here
+    already are not fetched again, and a download that was cut goes on where it was.
+
+    Args:
+        target: A URI; or a `Model`, a pipeline class, an instance of one, or a pipeline function.
+        folder: Where to; by default the target's `local_folder`.
+        secret: `NAME` or `NAMESPACE/NAME` of a Kubernetes secret with `RCLONE_CONFIG_*` for rclone.
+
+    Returns:
+        What was done.
+
+    Raises:
+        StorageError: If it cannot be downloaded. What was in the folder is still whole.
+    """
+    if isinstance(target, str):
+        uri: str | None = target
+    else:
+        folder, uri = _ends(target, folder, None)
+    if not folder:
+        raise StorageError(f"{uri}: nowhere to download it to; give it a folder")
+    if not uri:
+        raise StorageError(f"{folder}: nowhere to download it from; give it a uri")
+    with _told(folder):
+        return fetch(remote_of(uri, _secret(secret)), folder)
+
+
+def _ends(target: Any, folder: str | None, uri: str | None) -> tuple[str, str | None]:
+    """The folder, and the URI if there is one yet."""
+    if isinstance(target, (str, os.PathLike)):
+        return folder or os.fspath(target), uri
+    get_tempo = getattr(target, "get_tempo", None)
+    if get_tempo is None:
+        raise StorageError(f"{target!r:.80} is neither a Model, nor a pipeline, nor a folder")
+    details = get_tempo().details
+    folder = folder or details.local_folder
+    if not folder:
+        raise StorageError(f"{details.name}: it has no folder; give it a local_folder, or name one")
+    return folder, uri or details.uri
+
+
+def _manifest(folder: str) -> dict[str, Any]:
+    """A folder's tempo.json; empty where there is none."""
+    try:
+        return artifact.read_manifest(folder, to_run=False)
+    except ArtifactMissing:
+        return {}
+
+
+def _secret(secret: str | None) -> dict[str, str]:
+    if secret is None:
+        return {}
+    from tempo_runtime.storage.cluster import secret_settings
+
+    return secret_settings(secret)
+
+
+@contextlib.contextmanager
+def _told(folder: str) -> Iterator[None]:
+    """A disk that does not do what it should is told in one line."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"{error.filename or folder}: {error.strerror or error}; make it usable, and do it again"
+        ) from error

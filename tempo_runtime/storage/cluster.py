@@ -1,0 +1,124 @@
+"""What a Kubernetes cluster knows of storage: secrets with rclone's settings, and where MinIO is."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from tempo_runtime.errors import StorageError
+
+_TIMEOUT = 5.0
+_PREFIX = "RCLONE_CONFIG_"
+
+
+class NoCluster(StorageError):
+    """None is configured here, or the one that is does not answer."""
+
+
+def secret_settings(secret: str) -> dict[str, str]:
+    """The `RCLONE_CONFIG_*` of a secret, as Seldon's storage initializer gets them.
+
+    Args:
+        secret: `NAME`, in the namespace of the current context, or `NAMESPACE/NAME`.
+
+    Raises:
+        StorageError: If it cannot be read, or has none.
+    """
+    from_context, _, name = secret.rpartition("/")
+    with _cluster(f"the secret {secret!r} cannot be read") as (api, current):
+        namespace = from_context or current
+        found = api.read_namespaced_secret(name, namespace, _request_timeout=_TIMEOUT)
+    settings = {
+        key: base64.b64decode(value).decode()
+        for key, value in (found.data or {}).items()
+        if key.startswith(_PREFIX)
+    }
+    if not settings:
+        raise StorageError(
+            f"the secret {name!r} in the namespace {namespace!r} has no {_PREFIX}... ; it needs "
+            f"{_PREFIX}S3_TYPE and the like, as Seldon's storage initializer does"
+        )
+    return settings
+
+
+def load_balancer(namespace: str, service: str) -> str | None:
+    """The `HOST:PORT` that a service has outside of its cluster; None where there is no such service.
+
+    Raises:
+        NoCluster: If there is none.
+        StorageError: If it refuses, or the service has no such address.
+    """
+    with _cluster(f"the service {service!r} in {namespace!r} cannot be read") as (api, _):
+        services = api.list_namespaced_service(
+            namespace, field_selector=f"metadata.name={service}", _request_timeout=_TIMEOUT
+        ).items
+    if not services:
+        return None
+    addresses = services[0].status.load_balancer.ingress or []
+    address = next((one.ip or one.hostname for one in addresses), None)
+    if not address:
+        raise StorageError(
+            f"the service {service!r} in the namespace {namespace!r} has no address of a load balancer; "
+            "name an endpoint, such as that of `kubectl port-forward`"
+        )
+    return f"{address}:{services[0].spec.ports[0].port}"
+
+
+@contextlib.contextmanager
+def _cluster(doing: str) -> Iterator[tuple[Any, str]]:
+    """The API of the current context's cluster, and the context's namespace."""
+    client, config, urllib3, yaml = _kubernetes(doing)
+    # The client itself looks at KUBECONFIG when it is imported, and not again.
+    named = os.environ.get("KUBECONFIG")
+    kubeconfig = {"config_file": named} if named else {}
+    try:
+        settings = client.Configuration()
+        config.load_config(client_configuration=settings, **kubeconfig)
+        settings.retries = 0
+        with client.ApiClient(settings) as connection:
+            yield client.CoreV1Api(connection), _namespace(config, kubeconfig)
+    except client.ApiException as error:
+        raise StorageError(f"{doing}: {_told(error.status, error.reason)}") from error
+    except config.ConfigException as error:
+        raise NoCluster(
+            f"{doing}: no cluster is configured here ({error}); set KUBECONFIG"
+        ) from error
+    except yaml.YAMLError as error:
+        raise NoCluster(f"{doing}: the kubeconfig is no YAML; correct KUBECONFIG") from error
+    except urllib3.exceptions.HTTPError as error:
+        raise NoCluster(
+            f"{doing}: the cluster at {settings.host} does not answer; correct KUBECONFIG, or do it "
+            "again once it is up"
+        ) from error
+
+
+def _kubernetes(doing: str) -> Any:
+    try:
+        import urllib3
+        import yaml
+        from kubernetes import client, config
+    except ModuleNotFoundError as error:
+        raise NoCluster(
+            f"{doing} without the package kubernetes: pip install 'tempo_runtime[k8s]'"
+        ) from error
+    return client, config, urllib3, yaml
+
+
+def _namespace(config: Any, kubeconfig: dict[str, str]) -> str:
+    try:
+        _, current = config.list_kube_config_contexts(**kubeconfig)
+        return str(current["context"].get("namespace") or "default")
+    except config.ConfigException:  # in a pod
+        with open("/var/run/secrets/kubernetes.io/serviceaccount/namespace") as file:
+            return file.read().strip()
+
+
+def _told(status: int, reason: str) -> str:
+    if status == 404:
+        return "there is none of that name in that namespace; correct it, or create it"
+    if status in (401, 403):
+        return f"the cluster refuses it ({status} {reason}); ask for the right to read it"
+    return f"the cluster answers {status} {reason}; do it again"

@@ -1,0 +1,101 @@
+"""From a remote to a folder of this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tempo_runtime import artifact, files
+from tempo_runtime.errors import ArtifactError, StorageError
+from tempo_runtime.files import MANIFEST, NEXT
+from tempo_runtime.storage.remotes import Entry, Remote
+from tempo_runtime.storage.transfer import Transfer, check, expect, parted, parts
+
+_ARRIVING = ".tempo-download"  # in the folder: what has arrived so far
+
+
+def fetch(remote: Remote, folder: str) -> Transfer:
+    """Makes a folder have the files of a remote, all at once.
+
+    Args:
+        remote: Where from.
+        folder: The folder, which need not be there.
+
+    Raises:
+        StorageError: If it cannot.
+    """
+    there, beside = parted(remote.entries(first=True))
+    if not there:
+        raise StorageError(
+            f"there is nothing at {remote.uri}: no such bucket or folder, or it is empty; upload it "
+            "first, or correct the uri"
+        )
+    old: dict[str, Any] = {}
+    with contextlib.suppress(ArtifactError):  # one that is damaged is replaced as well
+        old = artifact.read_manifest(folder, to_run=False)
+    files.finish_interrupted(folder, old.get("files", {}))
+    stage = os.path.join(folder, _ARRIVING)
+    kept = remote.same(there, folder)
+    wanted = {path: entry for path, entry in there.items() if path not in kept}
+    if MANIFEST in there:  # an upload that is not quite finished has files there
+        wanted |= {f"{NEXT}/{path}": entry for path, entry in beside.items()}
+    arrived = remote.same(wanted, stage)
+    missing = {path: entry for path, entry in wanted.items() if path not in arrived}
+    _copy_from(remote, folder, missing)
+    expect(missing, remote.same(missing, stage), remote)
+    named: dict[str, str] = {}
+    with _whole(remote, stage):
+        if MANIFEST in there:
+            where = folder if MANIFEST in kept else stage
+            named = artifact.read_manifest(where, to_run=False)["files"]
+            files.finish_interrupted(stage, named)
+    final = os.path.join(folder, NEXT)
+    os.rename(stage, final)
+    with _whole(remote, final):
+        check(folder, named)
+    new = {*there, *named}
+    removed = sorted(parts(old) & set(files.walk(folder)) - new)
+    files.adopt(folder, new & set(files.walk(final)), removed)
+    size = sum(entry.size for entry in missing.values())
+    return Transfer(folder, remote.uri, tuple(missing), size, tuple(removed))
+
+
+def _copy_from(remote: Remote, folder: str, missing: Mapping[str, Entry]) -> None:
+    from tempo_runtime.progress import shown
+
+    stage = os.path.join(folder, _ARRIVING)
+    size = sum(entry.size for entry in missing.values())
+    os.makedirs(stage, exist_ok=True)
+    if not missing:
+        return
+    try:
+        free = shutil.disk_usage(folder).free
+        if size > free:
+            raise StorageError(
+                f"{remote.uri}: it needs {size:,} bytes, and {folder} has {free:,} left; "
+                "make room, and do it again"
+            )
+        with shown(f"From {remote.uri}", size, size=True) as more:
+            ends = remote.at(), stage
+            remote.on("copy", missing, *ends, "--ignore-times", progress=more)
+    except BaseException:
+        for empty in (stage, folder):  # what has arrived stays, to go on from
+            with contextlib.suppress(OSError):
+                os.rmdir(empty)
+        raise
+
+
+@contextlib.contextmanager
+def _whole(remote: Remote, arrived: str) -> Iterator[None]:
+    """Refuses, and removes, what has arrived and is no whole artefact."""
+    try:
+        yield
+    except ArtifactError as error:
+        shutil.rmtree(arrived)
+        raise StorageError(
+            f"what is at {remote.uri} is no whole artefact ({error}); upload it again, or wait for the "
+            "upload to end"
+        ) from error

@@ -1,0 +1,96 @@
+"""rclone's config for a MinIO of one's own."""
+
+from __future__ import annotations
+
+import configparser
+import os
+from urllib.parse import urlsplit
+
+from tempo_runtime.errors import StorageError
+from tempo_runtime.storage import cluster, remotes
+
+# gs too: what is declared in Google's storage can be tried without it.
+_REMOTES = ("s3", "gs")
+_NAMESPACE, _SERVICE = "minio-system", "minio"
+_LOCAL = "http://localhost:9000"
+_DEFAULT_KEY = "minioadmin"
+
+
+def create_minio_rclone(
+    path: str,
+    *,
+    endpoint: str | None = None,
+    access_key: str | None = None,
+    secret_key: str | None = None,
+) -> None:
+    """Writes a config file of rclone's for MinIO, and has this process use it from now on.
+
+    In it, both `s3://` and `gs://` are that MinIO, and buckets that are missing are made.
+
+    Args:
+        path: The file. Only its owner can read it.
+        endpoint: MinIO's URL; by default `MINIO_ENDPOINT`, else the address of the service `minio` in the
+            namespace `minio-system` of the current cluster, else `http://localhost:9000`.
+        access_key: By default `MINIO_ROOT_USER`, else MinIO's own default.
+        secret_key: By default `MINIO_ROOT_PASSWORD`, else MinIO's own default.
+
+    Raises:
+        StorageError: If MinIO has no address, or the file holds something else.
+    """
+    endpoint = endpoint or os.environ.get("MINIO_ENDPOINT") or _found()
+    if "://" not in endpoint:
+        endpoint = f"http://{endpoint}"
+    if urlsplit(endpoint).scheme not in ("http", "https") or not urlsplit(endpoint).hostname:
+        raise StorageError(f"{endpoint!r} is no endpoint of MinIO; one is like {_LOCAL}")
+    settings = {
+        "type": "s3",
+        "provider": "Minio",
+        "env_auth": "false",
+        "access_key_id": access_key or os.environ.get("MINIO_ROOT_USER") or _DEFAULT_KEY,
+        "secret_access_key": secret_key or os.environ.get("MINIO_ROOT_PASSWORD") or _DEFAULT_KEY,
+        "endpoint": endpoint,
+        "use_already_exists": "false",  # as a refusal: each transfer would make its bucket
+    }
+    if any("\n" in value for value in settings.values()):
+        raise StorageError("a key or an endpoint of MinIO has a line break in it; correct it")
+    config = configparser.RawConfigParser()
+    config.read_dict(dict.fromkeys(_REMOTES, settings))
+    _refuse_another(path)
+    try:
+        # Made beside it, and moved: nobody sees half of it, or may read it for a moment.
+        beside = f"{path}.tempo-next"
+        file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(file, "w", encoding="utf-8") as writing:
+            os.fchmod(file, 0o600)
+            config.write(writing)
+        os.replace(beside, path)
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written: {error.strerror}") from error
+    remotes.use_config(path)
+
+
+def _found() -> str:
+    """The endpoint in the current cluster, if there is one; else on this machine."""
+    try:
+        return cluster.load_balancer(_NAMESPACE, _SERVICE) or _LOCAL
+    except cluster.NoCluster:
+        return _LOCAL
+
+
+def _refuse_another(path: str) -> None:
+    """Refuses to write over remotes that are not MinIO's."""
+    config = configparser.RawConfigParser()
+    try:
+        with open(path, encoding="utf-8") as file:
+            config.read_file(file)
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, configparser.Error) as error:
+        raise StorageError(
+            f"{path} is there, and is no config of rclone's: name another"
+        ) from error
+    others = sorted(set(config.sections()) - set(_REMOTES))
+    if others:
+        raise StorageError(
+            f"{path} holds other remotes of rclone's ({', '.join(others)}); name a file of its own"
+        )

@@ -1,0 +1,99 @@
+"""From a folder of this machine to a remote."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tempo_runtime.files import MANIFEST, NEXT
+from tempo_runtime.storage.remotes import Entry, Remote
+from tempo_runtime.storage.transfer import Transfer, expect, parted, parts
+
+
+def send(folder: str, remote: Remote, paths: list[str]) -> Transfer:
+    """Makes a remote have these files of a folder, tempo.json after all that is new.
+
+    Args:
+        folder: The folder.
+        remote: Where to.
+        paths: Its files.
+
+    Raises:
+        StorageError: If it cannot.
+    """
+    there, beside = parted(remote.entries(first=True))
+    old = _manifest(remote) if MANIFEST in there else {}
+    if old and beside:
+        _finish_interrupted(remote, old, beside, folder)
+        there, beside = parted(remote.entries())
+    kept = remote.same(there, folder)
+    changed = [path for path in paths if path not in kept and path != MANIFEST]
+    # A file that replaces none goes to its place at once: the old tempo.json does not name it.
+    under = f"{NEXT}/" if any(path in there for path in changed) else ""
+    staged = remote.same(beside, folder, under) if under else set()
+    missing = [path for path in changed if path not in staged]
+    if missing:
+        _copy_to(remote, folder, missing, under)
+        there, beside = parted(remote.entries())
+        expect(missing, remote.same(beside if under else there, folder, under), remote)
+    if MANIFEST in paths and MANIFEST not in kept:
+        source = os.path.join(folder, MANIFEST)
+        remote.run("copyto", source, remote.at(MANIFEST), "--ignore-times")
+        missing.append(MANIFEST)
+    if under:
+        ends = remote.at(NEXT), remote.at()
+        remote.on("move", changed, *ends, "--ignore-times")
+    removed = sorted(parts(old) & there.keys() - set(paths))
+    left = [f"{NEXT}/{path}" for path in beside if not under or path not in changed]
+    if removed or left:
+        remote.on("delete", [*removed, *left], remote.at())
+    if missing or under or removed:
+        there, _ = parted(remote.entries())
+        expect(paths, remote.same(there, folder), remote)
+    return Transfer(folder, remote.uri, tuple(missing), _size(folder, missing), tuple(removed))
+
+
+def _copy_to(remote: Remote, folder: str, paths: list[str], under: str) -> None:
+    from tempo_runtime.progress import shown
+
+    with (
+        tempfile.TemporaryDirectory() as tree,
+        shown(f"To {remote.uri}", _size(folder, paths), size=True) as more,
+    ):
+        for path in paths:
+            link = os.path.join(tree, under + path)
+            os.makedirs(os.path.dirname(link), exist_ok=True)
+            os.symlink(os.path.abspath(os.path.join(folder, path)), link)
+        what = ("copy", "--copy-links", "--ignore-times", tree, remote.at())
+        remote.run(*what, progress=more)
+
+
+def _manifest(remote: Remote) -> dict[str, Any]:
+    """The tempo.json that is there, if it is one."""
+    try:
+        manifest = json.loads(remote.run("cat", remote.at(MANIFEST)))
+    except ValueError:
+        return {}
+    return manifest if isinstance(manifest, dict) and parts(manifest) else {}
+
+
+def _finish_interrupted(
+    remote: Remote, old: Mapping[str, Any], beside: Mapping[str, Entry], folder: str
+) -> None:
+    """Moves to its place what an upload that was cut left beside it, if the tempo.json there names it.
+
+    It is part of the artefact, and what is sent now would take its place.
+    """
+    known = remote.same(beside, folder, f"{NEXT}/")  # sent by the one that this one goes on from
+    doubtful = {f"{NEXT}/{path}": path for path in beside if path in old["files"].keys() - known}
+    found = remote.read_digests(doubtful, "sha256")
+    valid = [doubtful[at] for at in found if found[at] == old["files"][doubtful[at]]]
+    if valid:
+        remote.on("move", valid, remote.at(NEXT), remote.at(), "--ignore-times")
+
+
+def _size(folder: str, paths: Iterable[str]) -> int:
+    return sum(os.path.getsize(os.path.join(folder, path)) for path in paths)

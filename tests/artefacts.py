@@ -1,0 +1,22 @@
+"""What is in a folder, and what the artefact in it answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import tempo_runtime
+
+
+def answer(folder: Path) -> str:
+    """What the artefact in a folder answers, its files checked."""
+    loaded = tempo_runtime.load(str(folder))
+    try:
+        return str(loaded())
+    finally:
+        loaded.release()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Path -> content, of all files in a folder."""
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found}

@@ -1,0 +1,95 @@
+"""`tempo-runtime upload` and `tempo-runtime download`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.artefacts import answer
+from tests.cli.run import run
+from tests.storage.conftest import Save
+from tests.storage.s3 import S3
+
+MODULE = """
+from tempo_runtime import Model
+forest = Model("forest", local_folder="forest", uri={uri!r})
+"""
+
+
+def test_an_artefact_goes_to_a_uri_and_back(s3: S3, uri: str, save: Save, tmp_path: Path) -> None:
+    folder = save("here")
+    code, printed, told = run("upload", str(folder), uri)
+    assert (code, printed) == (0, "")
+    assert told.splitlines()[-1].startswith(f"✓ {folder} is at {uri} (3 files, ")
+    code, printed, told = run("download", uri, str(tmp_path / "got"))
+    assert (code, printed) == (0, "")
+    assert told.splitlines()[-1].startswith(f"✓ {uri} is in {tmp_path / 'got'} (3 files, ")
+    assert answer(tmp_path / "got") == "here"
+
+
+def test_what_is_there_already_is_told(s3: S3, uri: str, save: Save) -> None:
+    folder = save("here", uri=uri)
+    run("upload", str(folder))
+    assert run("upload", str(folder)) == (0, "", f"✓ {folder} is at {uri} (as it was)\n")
+
+
+def test_for_machines_it_is_what_was_done(s3: S3, uri: str, save: Save) -> None:
+    folder = save("here", gone=b"gone")
+    run("upload", str(folder), uri)
+    (folder / "gone").unlink()
+    save("there")
+    code, printed, _ = run("upload", str(folder), uri, "--json")
+    assert code == 0
+    done = json.loads(printed)
+    assert done.pop("bytes") > 0
+    sent = ["pipeline.dill", "tempo.json"]
+    assert done == {"folder": str(folder), "uri": uri, "sent": sent, "removed": ["gone"]}
+
+
+def test_a_name_in_a_module_is_what_it_says(
+    s3: S3, uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("declared_here.py").write_text(MODULE.format(uri=uri))
+    Path("forest").mkdir()
+    Path("forest/model.joblib").write_bytes(b"model")
+    assert run("upload", "declared_here:forest")[0] == 0
+    Path("forest/model.joblib").unlink()
+    assert run("download", "declared_here:forest")[0] == 0
+    assert Path("forest/model.joblib").read_bytes() == b"model"
+
+
+def test_what_cannot_be_uploaded_is_one_line_and_exits_with_1(s3: S3, save: Save) -> None:
+    folder = save("here")
+    told = f"Error: {folder}: nowhere to upload it to; give it a uri\n"
+    assert run("upload", str(folder)) == (1, "", told)
+    code, printed, told = run("upload", str(folder), "s3://absent/x")
+    assert (code, printed) == (1, "")
+    assert told == (
+        "Error: s3://absent/x: there is no bucket 'absent'; make it (`rclone mkdir s3:absent`), or "
+        "correct the uri\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["download", "no-uri", "got"], "'no-uri' is neither a folder nor like shop:Shop"),
+        (["upload", "absent_module:x"], "there is no module 'absent_module' here"),
+        (["upload", "json:absent"], "module 'json' has no attribute 'absent'"),
+    ],
+)
+def test_what_was_not_understood_exits_with_2(arguments: list[str], words: str) -> None:
+    code, _, told = run(*arguments)
+    assert code == 2
+    assert words in told
+
+
+def test_the_help_has_examples_one_a_line() -> None:
+    for command in ("upload", "download", "inspect"):
+        _, printed, _ = run(command, "--help")
+        assert "Example" in printed
+        assert [line for line in printed.splitlines() if line.startswith("      tempo-runtime ")]
+        assert "\\b" not in printed

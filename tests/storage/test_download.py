@@ -1,0 +1,133 @@
+"""Downloads from a real S3 server."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tempo_runtime import Model, StorageError, download, upload
+from tests.artefacts import answer, contents
+from tests.storage.conftest import Save
+from tests.storage.s3 import S3, put
+
+
+def test_an_artefact_comes_as_it_was_and_runs(s3: S3, uri: str, save: Save, tmp_path: Path) -> None:
+    folder = save("there", weights=b"0" * 100_000)
+    upload(folder, uri=uri)
+    done = download(uri, str(tmp_path / "new" / "got"))
+    assert contents(tmp_path / "new" / "got") == contents(folder)
+    assert set(done.sent) == set(contents(folder))
+    assert answer(tmp_path / "new" / "got") == "there"
+
+
+def test_a_model_comes_from_its_uri_to_its_folder(s3: S3, uri: str, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.joblib").write_bytes(b"model")
+    upload(str(tmp_path / "model"), uri=uri)
+    download(Model("forest", local_folder=str(tmp_path / "got"), uri=uri))
+    assert contents(tmp_path / "got") == {"model.joblib": b"model"}
+
+
+def test_the_new_one_takes_the_place_of_the_old_and_leaves_other_files(
+    s3: S3, uri: str, save: Save, tmp_path: Path
+) -> None:
+    old = save("old", "old", gone=b"gone", kept=b"kept")
+    new = save("new", "new", kept=b"kept")
+    upload(new, uri=uri)
+    (old / "notes").write_bytes(b"mine")
+    done = download(uri, str(old))
+    assert answer(old) == "new"
+    assert contents(old) == {**contents(new), "notes": b"mine"}
+    assert done.removed == ("gone",)
+    assert "kept" not in done.sent
+
+
+def test_what_is_here_already_is_not_fetched_again(
+    s3: S3, uri: str, save: Save, tmp_path: Path
+) -> None:
+    upload(save("there"), uri=uri)
+    download(uri, str(tmp_path / "got"))
+    before = contents(tmp_path / "got")
+    assert download(uri, str(tmp_path / "got")).sent == ()
+    assert contents(tmp_path / "got") == before
+
+
+def test_a_damaged_artefact_is_refused_and_the_old_one_stays(s3: S3, uri: str, save: Save) -> None:
+    folder = save("there", weights=b"0" * 1000)
+    upload(folder, uri=uri)
+    (folder / "weights").write_bytes(b"1" * 1000)
+    put(folder, uri)
+    old = save("old", "old")
+    before = contents(old)
+    with pytest.raises(StorageError, match=r"is no whole artefact .*weights.*upload it again"):
+        download(uri, str(old))
+    assert contents(old) == before
+
+
+def test_nothing_there_is_told_and_leaves_nothing(s3: S3, uri: str, tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"there is nothing at .*correct the uri"):
+        download(uri, str(tmp_path / "got"))
+    with pytest.raises(StorageError, match="there is nothing at file:///no/such: "):
+        download("file:///no/such", str(tmp_path / "got"))
+    assert not (tmp_path / "got").exists()
+
+
+def test_a_folder_that_cannot_be_one_is_told(s3: S3, uri: str, save: Save, tmp_path: Path) -> None:
+    upload(save("there"), uri=uri)
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match=r"file.*: (Not a directory|File exists)"):
+        download(uri, str(tmp_path / "file" / "got"))
+
+
+def test_a_model_of_another_kind_takes_the_place_of_an_artefact(
+    s3: S3, uri: str, save: Save, tmp_path: Path
+) -> None:
+    (tmp_path / "forest").mkdir()
+    (tmp_path / "forest" / "model.joblib").write_bytes(b"model")
+    artefact = save("old")
+    upload(artefact, uri=uri)
+    upload(tmp_path / "forest", uri=uri)
+    assert contents(s3.folder(uri)) == {"model.joblib": b"model"}
+    download(uri, str(artefact))
+    assert contents(artefact) == {"model.joblib": b"model"}
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = shutil.which("mount")
+    if mount is None or os.geteuid() != 0:
+        pytest.skip("only root can mount a small disk")
+    if subprocess.run([mount, "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)]).returncode:
+        pytest.skip("this machine lets nobody mount a small disk")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_disk_that_is_too_small_is_told_first_and_the_old_artefact_stays(
+    s3: S3, uri: str, save: Save, small_disk: Path
+) -> None:
+    old = save("old", "disk/artefact")
+    before = contents(old)
+    upload(save("new", weights=os.urandom(3_000_000)), uri=uri)
+    with pytest.raises(StorageError, match=r"it needs 3,0.*bytes, and .* left; make room"):
+        download(uri, str(old))
+    assert contents(old) == before
+
+
+def test_a_disk_that_is_full_meanwhile_is_told_and_the_old_artefact_stays(
+    s3: S3, uri: str, save: Save, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = save("old", "disk/artefact")
+    upload(save("new", weights=os.urandom(3_000_000)), uri=uri)
+    plenty = shutil.disk_usage("/")._replace(free=1 << 40)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: plenty)
+    with pytest.raises(StorageError, match=r"no space is left .*make room, and do it again"):
+        download(uri, str(old))
+    assert answer(old) == "old"

@@ -1,0 +1,103 @@
+"""Keys from a secret of a Kubernetes cluster."""
+
+from __future__ import annotations
+
+import base64
+import sys
+from pathlib import Path
+
+import pytest
+
+from tempo_runtime import StorageError, download, upload
+from tests.artefacts import answer, contents
+from tests.storage.cluster import CONFIG, Cluster
+from tests.storage.conftest import Save
+from tests.storage.s3 import KEYS, S3
+
+SECRET = "/api/v1/namespaces/production/secrets/minio-secret"
+
+
+def secret(**settings: str) -> dict[str, object]:
+    data = {name: base64.b64encode(value.encode()).decode() for name, value in settings.items()}
+    return {"kind": "Secret", "data": data}
+
+
+@pytest.fixture
+def known(cluster: Cluster, server: S3) -> Cluster:
+    """A cluster that has the secret, of the names that Seldon's storage initializer reads."""
+    cluster.answers[SECRET] = secret(
+        RCLONE_CONFIG_S3_TYPE="s3",
+        RCLONE_CONFIG_S3_PROVIDER="Minio",
+        RCLONE_CONFIG_S3_ACCESS_KEY_ID=KEYS[0],
+        RCLONE_CONFIG_S3_SECRET_ACCESS_KEY=KEYS[1],
+        RCLONE_CONFIG_S3_ENDPOINT=server.endpoint,
+        PATH="/nowhere",
+    )
+    return cluster
+
+
+@pytest.mark.parametrize("named", ["minio-secret", "production/minio-secret"])
+def test_what_a_secret_says_is_used_for_this_transfer_only(
+    named: str, known: Cluster, server: S3, save: Save, tmp_path: Path
+) -> None:
+    folder, uri = save("here"), f"s3://tempo/secrets/{named}"
+    upload(folder, uri=uri, secret=named)
+    assert answer(server.folder(uri)) == "here"
+    download(uri, str(tmp_path / "got"), secret=named)
+    assert contents(tmp_path / "got") == contents(folder)
+    assert not any(KEYS[1].encode() in each for each in contents(server.folder(uri)).values())
+
+
+def test_a_refused_key_of_a_secret_is_not_told(known: Cluster, save: Save) -> None:
+    known.answers[SECRET]["data"]["RCLONE_CONFIG_S3_ACCESS_KEY_ID"] = "aHVzaA=="  # type: ignore[index]
+    with pytest.raises(StorageError, match="InvalidAccessKeyId") as refused:
+        upload(save("here"), uri="s3://tempo/x", secret="minio-secret")
+    cause = refused.value.__cause__
+    assert not any(key in f"{refused.value} {cause!r}" for key in ("hush", *KEYS))
+
+
+REFUSED = {
+    404: "there is none of that name in that namespace; correct it, or create it",
+    403: r"the cluster refuses it \(403 Forbidden\); ask for the right to read it",
+    500: "the cluster answers 500 Internal Server Error; do it again",
+}
+
+
+@pytest.mark.parametrize("status", REFUSED)
+def test_a_secret_that_cannot_be_read_is_told(status: int, cluster: Cluster, save: Save) -> None:
+    cluster.answers[SECRET] = status
+    with pytest.raises(StorageError, match=f"the secret 'minio-secret' .* {REFUSED[status]}"):
+        upload(save("here"), uri="s3://tempo/x", secret="minio-secret")
+
+
+def test_a_secret_without_rclones_settings_is_told(cluster: Cluster, save: Save) -> None:
+    cluster.answers[SECRET] = secret(AWS_ACCESS_KEY_ID="x")
+    with pytest.raises(StorageError, match=r"'minio-secret' in .* has no RCLONE_CONFIG_"):
+        upload(save("here"), uri="s3://tempo/x", secret="minio-secret")
+
+
+CONFIGS = {
+    "": "no cluster is configured here .*set KUBECONFIG",
+    "a: [": "the kubeconfig is no YAML; correct KUBECONFIG",
+    CONFIG.format(
+        host="127.0.0.1", port=1
+    ): "the cluster at http://127.0.0.1:1 does not answer; corr",
+}
+
+
+@pytest.mark.parametrize("content", CONFIGS, ids=["none", "not YAML", "no server"])
+def test_a_machine_without_a_cluster_is_told(
+    content: str, save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("kubernetes", reason="the package kubernetes is not installed")
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
+    if content:
+        (tmp_path / "config").write_text(content)
+    with pytest.raises(StorageError, match=f"the secret 'minio-secret' .*{CONFIGS[content]}"):
+        upload(save("here"), uri="s3://tempo/x", secret="minio-secret")
+
+
+def test_a_machine_without_the_client_is_told(save: Save, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "kubernetes", None)
+    with pytest.raises(StorageError, match=r"pip install 'tempo_runtime\[k8s\]'"):
+        upload(save("here"), uri="s3://tempo/x", secret="minio-secret")
