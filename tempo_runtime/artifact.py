@@ -24,20 +24,9 @@ import os
 import sys
 from typing import Any
 
-from tempo_runtime import (
-    __version__,
-    codec,
-    files,
-    importing,
-    pickled,
-    pickling,
-    trust,
-)
-from tempo_runtime import (
-    environment as environments,
-)
+from tempo_runtime import __version__, describing, files, importing, pickled, pickling, trust
 from tempo_runtime.authoring import Pipeline, PipelineModels, describe
-from tempo_runtime.environment import LOCK, TARBALL
+from tempo_runtime.environment import LOCK, TARBALL, prepare
 from tempo_runtime.errors import (
     ArtifactDamaged,
     ArtifactError,
@@ -45,14 +34,11 @@ from tempo_runtime.errors import (
     ArtifactMissing,
 )
 from tempo_runtime.files import MANIFEST
-from tempo_runtime.signature import Signature
 
-FORMAT_VERSION = 1
 PIPELINE = "pipeline.dill"
 MODEL_SETTINGS = "model-settings.json"
 EXAMPLE = "example.json"
 CODE = "code"
-IMPLEMENTATION = "tempo_runtime.TempoPipelineRuntime"
 # Describing the others; edited by people and rewritten by platforms; recorded at any time.
 _UNCHECKED = (MANIFEST, MODEL_SETTINGS, EXAMPLE)
 _loading = itertools.count()
@@ -115,8 +101,8 @@ def save(
     for path, source in sources.items():
         with open(source, "rb") as file:
             ours[f"{CODE}/{path}"] = file.read()
-    packages, children = _packages(modules), _children(pipeline, folder)
-    packed = environments.prepare(folder, environment, packages, children)
+    packages, children = describing.packages(modules), describing.children(pipeline, folder)
+    packed = prepare(folder, environment, packages, children)
     if packed is not None:
         ours[LOCK] = packed.lock
     others = [path for path in files.walk(folder) if path not in (*_UNCHECKED, *ours)]
@@ -129,12 +115,12 @@ def save(
     if packed is not None and digests.get(TARBALL) != packed.digest:
         copied[TARBALL] = packed.tarball
         digests[TARBALL] = packed.digest
-    manifest = _manifest(pipeline, packages, children, dict(sorted(digests.items())))
+    manifest = describing.manifest(pipeline, packages, children, dict(sorted(digests.items())))
     if packed is not None:
         manifest["environment"] = packed.described
     if sign is not None:
         manifest = trust.signed(manifest, sign)
-    settings = _model_settings(pipeline, folder, packed is not None)
+    settings = describing.model_settings(pipeline, _settings_of(folder), packed is not None)
     try:
         files.commit(folder, ours, _json(manifest), stale, copied)
         files.write(folder, MODEL_SETTINGS, _json(settings))
@@ -257,10 +243,10 @@ def read_manifest(folder: str, *, to_run: bool = True) -> dict[str, Any]:
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise ArtifactDamaged(f"{path} is not what save writes ({error}); save again") from error
-    if version > FORMAT_VERSION:
+    if version > describing.FORMAT_VERSION:
         raise ArtifactIncompatible(
             f"{folder} was saved by tempo_runtime {manifest.get('tempo_runtime')} in format {version}; "
-            f"this is {__version__}, which reads up to {FORMAT_VERSION}: upgrade tempo_runtime"
+            f"this is {__version__}, which reads up to {describing.FORMAT_VERSION}: upgrade tempo_runtime"
         )
     python = ".".join(map(str, sys.version_info[:2]))
     if to_run and manifest.get("python") != python:
@@ -289,21 +275,6 @@ def extra_of(folder: str) -> dict[str, Any]:
 # -- what is written -------------------------------------------------------------------------------
 
 
-def _children(pipeline: Pipeline, folder: str) -> dict[str, Any]:
-    described = {}
-    for alias, model in pipeline.declared.items():
-        details = model.details
-        described[alias] = {
-            "name": details.name,
-            "platform": details.platform.value,
-            "uri": details.uri,
-            "folder": os.path.relpath(details.local_folder, folder)
-            if details.local_folder
-            else None,
-        }
-    return described
-
-
 def _placed(declared: PipelineModels, children: dict[str, Any], folder: str) -> PipelineModels:
     """The models a pipeline calls, where tempo.json says they are."""
     placed = {}
@@ -315,80 +286,16 @@ def _placed(declared: PipelineModels, children: dict[str, Any], folder: str) -> 
     return PipelineModels(**placed)
 
 
-def _manifest(
-    pipeline: Pipeline,
-    packages: dict[str, str],
-    children: dict[str, Any],
-    digests: dict[str, str],
-) -> dict[str, Any]:
-    details = pipeline.details
-    return {
-        "format_version": FORMAT_VERSION,
-        "tempo_runtime": __version__,
-        "python": ".".join(map(str, sys.version_info[:2])),
-        "name": details.name,
-        "description": details.description,
-        "uri": details.uri,
-        "signature": {**metadata(pipeline.signature), "streams": pipeline.signature.streams},
-        "children": children,
-        "packages": packages,
-        "files": digests,
-    }
-
-
-def metadata(signature: Signature) -> dict[str, list[dict[str, Any]]]:
-    """Inputs and outputs as V2 metadata tensors."""
-
-    def tensors(specs: Any) -> list[dict[str, Any]]:
-        found = []
-        for spec in specs:
-            datatype, shape, parameters = codec.describe(spec)
-            found.append(
-                {"name": spec.name, "datatype": datatype, "shape": shape, "parameters": parameters}
-            )
-        return found
-
-    # A mapping's outputs get their names with each answer.
-    outputs = () if signature.form == "mapping" else signature.outputs
-    return {"inputs": tensors(signature.inputs), "outputs": tensors(outputs)}
-
-
-def _model_settings(pipeline: Pipeline, folder: str, packed: bool) -> dict[str, Any]:
-    """model-settings.json: ours, and what its owner added to it."""
+def _settings_of(folder: str) -> dict[str, Any]:
     try:
-        with open(os.path.join(folder, MODEL_SETTINGS), encoding="utf-8") as file:
-            settings: dict[str, Any] = json.load(file)
+        settings: dict[str, Any] = json.loads(files.read(folder, MODEL_SETTINGS))
+        return settings
     except FileNotFoundError:
-        settings = {}
+        return {}
     except ValueError as error:
         raise ArtifactError(
             f"{folder}/{MODEL_SETTINGS} is not JSON ({error}); correct or remove it"
         ) from error
-    settings |= {"name": pipeline.details.name, "implementation": IMPLEMENTATION}
-    settings |= {"platform": "tempo", **metadata(pipeline.signature)}
-    parameters = {"uri": ".", "extra": {}} | settings.get("parameters", {})
-    if packed:
-        parameters.setdefault("environment_tarball", f"./{TARBALL}")
-    elif parameters.get("environment_tarball") == f"./{TARBALL}":
-        del parameters["environment_tarball"]
-    settings["parameters"] = parameters
-    return settings
-
-
-def _packages(modules: set[str]) -> dict[str, str]:
-    """Name and version of the installed packages that these modules come from."""
-    tops = {module.partition(".")[0] for module in modules} - {"tempo_runtime"}
-    found = {}
-    for package in importlib.metadata.distributions():
-        # As `packages_distributions` does from Python 3.11 on; before, it reads the first only.
-        owned = (package.read_text("top_level.txt") or "").split() or {
-            file.parts[0].removesuffix(".py")
-            for file in package.files or ()
-            if file.suffix == ".py"
-        }
-        if not tops.isdisjoint(owned):
-            found[package.metadata["Name"]] = package.version
-    return dict(sorted(found.items()))
 
 
 def _is_ours(path: str) -> bool:

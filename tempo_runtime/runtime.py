@@ -19,7 +19,7 @@ from mlserver.types import (
 )
 from mlserver.utils import get_model_uri
 
-from tempo_runtime import artifact, context
+from tempo_runtime import artifact, context, describing
 from tempo_runtime.allowance import BEST_SO_FAR, MAX_CALLS, MAX_ROWS, Allowance
 from tempo_runtime.answers import as_mlserver_error, over_http
 from tempo_runtime.assembly import Service
@@ -64,7 +64,7 @@ class TempoPipelineRuntime(MLModel):
             self._service = await asyncio.to_thread(self._assemble, folder, portal)
         except TempoError as error:
             raise as_mlserver_error(error) from error
-        described = artifact.metadata(self._service.runner.pipeline.signature)
+        described = describing.metadata(self._service.runner.pipeline.signature)
         self.inputs = [MetadataTensor(**tensor) for tensor in described["inputs"]]
         self.outputs = [MetadataTensor(**tensor) for tensor in described["outputs"]]
         return True

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tempo_runtime import artifact, files, trust
+from tempo_runtime import artifact, describing, files, trust
 from tempo_runtime.doctor.facts import Facts, normal
 from tempo_runtime.doctor.findings import Finding
 from tempo_runtime.errors import ArtifactIncompatible, TempoError
@@ -24,7 +24,7 @@ def examine(folder: str, facts: Facts) -> list[Finding]:
         manifest = artifact.read_manifest(folder)
     except ArtifactIncompatible:
         manifest = json.loads(files.read(folder, files.MANIFEST))
-        if manifest["format_version"] > artifact.FORMAT_VERSION:
+        if manifest["format_version"] > describing.FORMAT_VERSION:
             raise
     settings = repository.read(os.path.join(folder, artifact.MODEL_SETTINGS))
     stated = repository.server_settings(folder).get("parallel_workers")

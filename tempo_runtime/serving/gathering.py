@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from tempo_runtime import artifact, files
+from tempo_runtime import artifact, describing, files
 from tempo_runtime.children import frameworks
 from tempo_runtime.details import ModelFramework
 from tempo_runtime.errors import (
@@ -91,7 +91,7 @@ class _Gathering:
                 f"{name}: its environment_tarball {parameters['environment_tarball']} is not there; save "
                 f"it again, or remove environment_tarball from its {artifact.MODEL_SETTINGS}"
             )
-        if settings.get("implementation") != artifact.IMPLEMENTATION:
+        if settings.get("implementation") != describing.IMPLEMENTATION:
             if not model.packed:
                 _refuse_missing_runtime(name, str(settings.get("implementation")))
             return
@@ -160,7 +160,7 @@ class _Gathering:
             settings = read(own)
         elif platform in _OURS:
             artifact.read_manifest(folder)  # says what is missing
-            settings = {"implementation": artifact.IMPLEMENTATION}
+            settings = {"implementation": describing.IMPLEMENTATION}
         else:
             settings = {"implementation": _RUNTIMES.get(platform)}
         if implementation is not None:
@@ -201,6 +201,6 @@ def _manifest(folder: str, packed: bool) -> dict[str, Any]:
         return artifact.read_manifest(folder)
     except ArtifactIncompatible:
         manifest: dict[str, Any] = json.loads(files.read(folder, files.MANIFEST))
-        if not packed or manifest["format_version"] > artifact.FORMAT_VERSION:
+        if not packed or manifest["format_version"] > describing.FORMAT_VERSION:
             raise
         return manifest

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tempo_runtime import environment, files, save
+from tempo_runtime import artifact, environment, files, save
 from tempo_runtime.artifact import read_manifest
 from tempo_runtime.environment import LOCK, TARBALL, cache, gzipped, needs, tools, venv
 from tempo_runtime.environment.needs import Needs
@@ -189,7 +189,7 @@ def _with_large_environment(tmp_path: Path, tiny: Path, monkeypatch: pytest.Monk
     large = tmp_path / "large"
     large.write_bytes(os.urandom(4 << 20))
     packed = environment.Packed(str(large), "0" * 64, b"", {"maker": "venv"})
-    monkeypatch.setattr(environment, "prepare", lambda *_: packed)
+    monkeypatch.setattr(artifact, "prepare", lambda *_: packed)
     folder = tiny / "artefact"
     folder.mkdir()
     return str(folder)

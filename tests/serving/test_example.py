@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tempo_runtime.artifact import metadata
 from tempo_runtime.binding import decode_arguments
+from tempo_runtime.describing import metadata
 from tempo_runtime.serving import example
 from tempo_runtime.signature import Signature
 from tempo_runtime.wire import request_from_json

@@ -1,0 +1,114 @@
+"""What an artefact's files say of a pipeline: tempo.json, and model-settings.json."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import sys
+from typing import Any
+
+from tempo_runtime import __version__, codec
+from tempo_runtime.authoring import Pipeline
+from tempo_runtime.environment import TARBALL
+from tempo_runtime.signature import Signature
+
+FORMAT_VERSION = 1
+IMPLEMENTATION = "tempo_runtime.TempoPipelineRuntime"
+_TARBALL = "environment_tarball"
+
+
+def children(pipeline: Pipeline, folder: str) -> dict[str, Any]:
+    """The models it calls, by their names in it; folders relative to its own."""
+    described = {}
+    for alias, model in pipeline.declared.items():
+        details = model.details
+        described[alias] = {
+            "name": details.name,
+            "platform": details.platform.value,
+            "uri": details.uri,
+            "folder": os.path.relpath(details.local_folder, folder)
+            if details.local_folder
+            else None,
+        }
+    return described
+
+
+def manifest(
+    pipeline: Pipeline,
+    imported: dict[str, str],
+    calls: dict[str, Any],
+    digests: dict[str, str],
+) -> dict[str, Any]:
+    """tempo.json.
+
+    Args:
+        pipeline: The pipeline.
+        imported: `packages` of what it imports.
+        calls: Its `children`.
+        digests: Path of each file -> its SHA-256.
+    """
+    details = pipeline.details
+    return {
+        "format_version": FORMAT_VERSION,
+        "tempo_runtime": __version__,
+        "python": ".".join(map(str, sys.version_info[:2])),
+        "name": details.name,
+        "description": details.description,
+        "uri": details.uri,
+        "signature": {**metadata(pipeline.signature), "streams": pipeline.signature.streams},
+        "children": calls,
+        "packages": imported,
+        "files": digests,
+    }
+
+
+def metadata(signature: Signature) -> dict[str, list[dict[str, Any]]]:
+    """Inputs and outputs as V2 metadata tensors."""
+
+    def tensors(specs: Any) -> list[dict[str, Any]]:
+        found = []
+        for spec in specs:
+            datatype, shape, parameters = codec.describe(spec)
+            found.append(
+                {"name": spec.name, "datatype": datatype, "shape": shape, "parameters": parameters}
+            )
+        return found
+
+    # A mapping's outputs get their names with each answer.
+    outputs = () if signature.form == "mapping" else signature.outputs
+    return {"inputs": tensors(signature.inputs), "outputs": tensors(outputs)}
+
+
+def model_settings(pipeline: Pipeline, settings: dict[str, Any], packed: bool) -> dict[str, Any]:
+    """model-settings.json: ours, and what its owner added to it.
+
+    Args:
+        pipeline: The pipeline.
+        settings: What is there.
+        packed: Whether the artefact has an environment.
+    """
+    settings |= {"name": pipeline.details.name, "implementation": IMPLEMENTATION}
+    settings |= {"platform": "tempo", **metadata(pipeline.signature)}
+    parameters = {"uri": ".", "extra": {}} | settings.get("parameters", {})
+    if packed:
+        parameters.setdefault(_TARBALL, f"./{TARBALL}")
+    elif parameters.get(_TARBALL) == f"./{TARBALL}":
+        del parameters[_TARBALL]
+    settings["parameters"] = parameters
+    return settings
+
+
+def packages(modules: set[str]) -> dict[str, str]:
+    """Name and version of the installed packages that these modules come from."""
+    tops = {module.partition(".")[0] for module in modules} - {"tempo_runtime"}
+    found = {}
+    for package in importlib.metadata.distributions():
+        # As `packages_distributions` does from Python 3.11 on; before, it reads the first only.
+        owned = (package.read_text("top_level.txt") or "").split() or {
+            file.parts[0].removesuffix(".py")
+            for file in package.files or ()
+            if file.suffix == ".py"
+        }
+        if not tops.isdisjoint(owned):
+            found[package.metadata["Name"]] = package.version
+    return dict(sorted(found.items()))
