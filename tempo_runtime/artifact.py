@@ -214,6 +214,21 @@ def inspect(folder: str) -> dict[str, Any]:
     return {**manifest, "digest": trust.digest_of(manifest), "bytes": size, "imports": names}
 
 
+def checked(folder: str, *, to_run: bool = True) -> dict[str, Any]:
+    """An artefact's tempo.json, where its files are those it names and it is what is demanded.
+
+    For what is about to run something of it by other means than `load`: its packed environment.
+
+    Raises:
+        ArtifactError: As `load` does.
+    """
+    manifest = read_manifest(folder, to_run=to_run)
+    trust.Demands.of_environment().check(folder, manifest)
+    for _ in files.verified(folder, manifest["files"], lambda path: False):
+        pass
+    return manifest
+
+
 def is_other_model(folder: str) -> bool:
     """Whether a folder holds a model that MLServer serves, and that `save` did not write."""
     named, ours = (os.path.isfile(os.path.join(folder, f)) for f in (MODEL_SETTINGS, MANIFEST))

@@ -59,7 +59,7 @@ def check(
         took = f"  [dim]{seconds:.1f} s[/]" if seconds is not None else ""
         console.print(f"[green]✓[/] {what}{took}")
 
-    manifest = artifact.inspect(artefact)
+    manifest = artifact.checked(artefact)
     done("every file is the one that was saved")
     if input_ is not None or args:
         checking.record(artefact, _request(manifest, input_, args), timeout)

@@ -8,7 +8,6 @@ unpacked    what there is to do where it is used
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import sys
@@ -78,11 +77,9 @@ def prepare(
         with cache.building() as building:
             return _prepare(folder, needs, building)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
-            raise
         raise EnvironmentFailed(
-            f"the environment cannot be packed in {cache.root()}: {error.strerror}; make room there, "
-            f"or name another folder in {cache.VARIABLE}"
+            f"the environment cannot be packed in {cache.root()}: {error.strerror or error}; make room "
+            f"there, or name another folder in {cache.VARIABLE}"
         ) from error
 
 
@@ -151,6 +148,6 @@ def _head(needs: Needs, inputs: str) -> str:
 def _read_lock(folder: str, inputs: str) -> str | None:
     try:
         lock = files.read(folder, LOCK).decode()
-    except FileNotFoundError:
+    except (FileNotFoundError, UnicodeDecodeError):
         return None
     return lock if f"{_INPUTS}{inputs}\n" in lock else None

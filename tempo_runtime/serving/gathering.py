@@ -6,18 +6,16 @@ Nothing of an artefact is run: what it calls is in its tempo.json, and where tha
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from tempo_runtime import artifact, describing, files
+from tempo_runtime import artifact, describing
 from tempo_runtime.children import frameworks
 from tempo_runtime.details import ModelFramework
 from tempo_runtime.errors import (
     ArtifactError,
-    ArtifactIncompatible,
     ArtifactMissing,
     EnvironmentFailed,
     SettingsError,
@@ -100,9 +98,12 @@ class _Gathering:
                 f"{name}: its artefact is in {uri}, and not on this machine; download it, and serve "
                 "that folder"
             )
-        manifest = _manifest(uri, model.packed)
         if model.packed:
+            # MLServer runs the environment's Python, which then runs what checks the artefact.
+            manifest = artifact.checked(uri, to_run=False)
             _refuse_missing_interpreter(name, manifest)
+        else:
+            manifest = artifact.read_manifest(uri)
         extra = parameters.get("extra") or {}
         for alias, child in manifest["children"].items():
             extra = self._placed(extra, alias)
@@ -151,7 +152,7 @@ class _Gathering:
         self._entered.add(folder)
         settings = read(os.path.join(folder, artifact.MODEL_SETTINGS))
         extra = parameters_of(settings).get("extra") or {}
-        for alias, child in _manifest(folder, packed)["children"].items():
+        for alias, child in artifact.read_manifest(folder, to_run=not packed)["children"].items():
             self._follow(extra, alias, child, folder, packed)
 
     def _sibling(self, name: str, folder: str, platform: str, implementation: str | None) -> None:
@@ -193,14 +194,3 @@ def _refuse_missing_interpreter(name: str, manifest: Mapping[str, Any]) -> None:
             f"here; install Python {environment.get('python')} there, or remove environment_tarball "
             f"from its {artifact.MODEL_SETTINGS} to serve it with this Python"
         )
-
-
-def _manifest(folder: str, packed: bool) -> dict[str, Any]:
-    """A pipeline's tempo.json; one that runs in a packed environment may need another Python."""
-    try:
-        return artifact.read_manifest(folder)
-    except ArtifactIncompatible:
-        manifest: dict[str, Any] = json.loads(files.read(folder, files.MANIFEST))
-        if not packed or manifest["format_version"] > describing.FORMAT_VERSION:
-            raise
-        return manifest

@@ -14,6 +14,7 @@ from tempo_runtime import (
     ArtifactDamaged,
     ArtifactError,
     ArtifactMissing,
+    ArtifactUntrusted,
     EnvironmentFailed,
     SettingsError,
     save,
@@ -159,6 +160,21 @@ def test_paths_become_absolute_and_the_settings_of_the_artefact_stay(shop: Path)
     assert parameters["uri"] == str(shop)
     assert parameters["environment_tarball"] == str(shop / "environment.tar.gz")
     assert json.loads((shop / "model-settings.json").read_text()) == before
+
+
+def test_a_packed_artefact_is_checked_before_its_environment_runs(
+    shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack(shop)
+    found(shop)
+    monkeypatch.setenv("TEMPO_RUNTIME_EXPECTED_DIGEST", f"sha256:{'0' * 64}")
+    with pytest.raises(ArtifactUntrusted, match="has the digest"):
+        found(shop)
+    monkeypatch.delenv("TEMPO_RUNTIME_EXPECTED_DIGEST")
+    with (shop / "pipeline.dill").open("ab") as file:
+        file.write(b"more")
+    with pytest.raises(ArtifactDamaged, match=r"pipeline\.dill .* is not the file that was saved"):
+        found(shop)
 
 
 def test_an_artefact_of_another_python_is_served_if_its_environment_brings_it(shop: Path) -> None:
