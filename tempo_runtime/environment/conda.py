@@ -85,8 +85,13 @@ def locked(prefix: str) -> str:
             records.append(json.load(file))
     if not records:
         raise EnvironmentFailed(f"conda made {prefix}, and there is no package in it")
-    lines = [f"{record['url']}#{record['md5']}\n" for record in records]
+    lines = [f"{_without_secrets(record['url'])}#{record['md5']}\n" for record in records]
     return "".join([f"{_EXPLICIT}\n", *lines, f"{_PIP}\n", *sorted(_pip_packages(prefix))])
+
+
+def _without_secrets(url: str) -> str:
+    """A package's URL without the password or the token of its channel, which conda knows anyway."""
+    return re.sub(r"(?<=://)[^/@]*@|(?<=/)t/[^/]+/", "", url)
 
 
 def python_of(lock: str) -> str | None:

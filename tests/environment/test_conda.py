@@ -19,6 +19,7 @@ import pytest
 from tempo_runtime import pipeline, predictmethod, save
 from tempo_runtime.artifact import read_manifest
 from tempo_runtime.environment import LOCK, TARBALL, needs
+from tempo_runtime.environment.conda import locked
 from tempo_runtime.environment.unpacked import unpack
 from tempo_runtime.errors import EnvironmentFailed
 from tests import pipelines
@@ -155,6 +156,13 @@ def test_the_lock_has_conda_s_packages_by_url_and_pip_s_by_version(
     explicit, _, pip = lock.partition("# pip\n")
     assert f"@EXPLICIT\nhttps://conda.example/linux-64/python-{needs.python()}-0.conda#" in explicit
     assert pip == "art==6.5\n"
+
+
+def test_a_channel_s_password_or_token_does_not_get_into_the_lock(tmp_path: Path) -> None:
+    record = {"url": "https://me:pass@host/t/tk-1/conda-forge/linux-64/x-1-0.conda", "md5": "0"}
+    (tmp_path / "conda-meta").mkdir()
+    (tmp_path / "conda-meta" / "x.json").write_text(json.dumps(record))
+    assert "https://host/conda-forge/linux-64/x-1-0.conda#0\n" in locked(str(tmp_path))
 
 
 def test_a_second_save_asks_conda_for_nothing(conda: Conda, small: None, artefact: Path) -> None:
