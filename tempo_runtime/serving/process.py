@@ -17,12 +17,15 @@ from tempo_runtime.errors import ServingFailed
 from tempo_runtime.ports import HOST
 
 # The pipe on its standard input is ours, and ends when we do, however that is.
+# Nobody waits for the requests it works on then, so it waits for them for a moment only.
 _MLSERVER = """\
-import os, signal, threading
+import os, signal, threading, time
 
 def end_with_parent():
     os.read(0, 1)
     os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(3)
+    os.killpg(0, signal.SIGKILL)
 
 threading.Thread(target=end_with_parent, daemon=True).start()
 from mlserver.cli import main

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import httpx
@@ -39,6 +40,26 @@ def test_a_server_that_is_killed_comes_back_on_its_ports_and_leaves_nothing(
     with pytest.raises(httpx.ConnectError):
         httpx.get(url)
     assert [path.name for path in tmp_path.iterdir()] == ["echo"]
+
+
+def test_a_server_ends_with_who_started_it_whatever_it_works_on(tmp_path: Path) -> None:
+    save(pipelines.waiter, str(tmp_path / "waiter"))
+    gate = tmp_path / "gate"
+    code = (
+        "import sys; from tempo_runtime.testing import serve\n"
+        "with serve(sys.argv[1]) as server:\n"
+        "    print(server.process.pid, flush=True); server.infer('waiter', sys.argv[2])"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "waiter"), str(gate)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as starter:
+        assert starter.stdout is not None
+        server = int(starter.stdout.readline())
+        while not Path(f"{gate}.called").exists():
+            assert starter.poll() is None
+            time.sleep(0.05)
+        starter.kill()
+    while not not_there(server):
+        time.sleep(0.05)
 
 
 def not_there(process: int) -> bool:
