@@ -18,7 +18,7 @@ serve: $(VENV)/.demo
 	$(BIN)/python examples/income/demo.py --keep
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest --cov --cov-report=term $(PYTEST)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term $(PYTEST)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -51,9 +51,9 @@ class HttpEndpoint:
         read_timeout: float | None = None,
         proxy: SecretStr | None = None,
     ) -> None:
-        self._model_url = URL(f"{url}/v2/models/{model}{f'/versions/{version}' if version else ''}")
-        self._url = self._model_url / "infer"
-        self.place = Place(model, str(self._url))
+        base = f"{url}/v2/models/{model}{f'/versions/{version}' if version else ''}"
+        self.place = Place(model, f"{base}/infer")  # as it was written, where errors name it
+        self._model_url, self._url = URL(base), URL(self.place.url)
         self._connections = connections
         self._timeout = aiohttp.ClientTimeout(sock_connect=connect_timeout, sock_read=read_timeout)
         self._proxy = proxy.get_secret_value() if proxy else None
