@@ -91,7 +91,7 @@ def packing(folder: Path, packages: list[str]) -> None:
     out = folder / "out"
     out.mkdir()
     total = sum(file.stat().st_size for file in prefix.rglob("*") if file.is_file())
-    print(f"packing the same packages, {total / 1e6:.0f} MB, each alone on the machine:")
+    print(f"packing the same packages, {total / 1e6:.0f} MB, one after the other:")
     packed = out / cache.TARBALL
     print_row("ours, venv", lambda: venv.pack(str(prefix), str(out), {}), packed)
     other = out / "venv-pack.tar.gz"
