@@ -11,6 +11,14 @@ from collections.abc import Iterator
 HOST = "127.0.0.1"
 _PROC = "/proc"
 _LISTENING = "0A"
+_EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - listened at, and not called
+
+
+def called(host: str) -> str:
+    """What a URL has for a host that is listened at: one of this machine's, where that is every one."""
+    if host in _EVERYWHERE:
+        return HOST
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
 def free_ports(count: int) -> list[int]:

@@ -9,8 +9,23 @@ import sys
 import pytest
 
 from tempo_runtime.errors import ServingFailed
-from tempo_runtime.ports import HOST, free_ports, holder, refused
+from tempo_runtime.ports import HOST, called, free_ports, holder, refused
 from tempo_runtime.serving.run import choose_ports
+
+
+@pytest.mark.parametrize(
+    ("listened_at", "in_a_url"),
+    [
+        ("", HOST),
+        ("0.0.0.0", HOST),
+        ("::", HOST),
+        ("::1", "[::1]"),
+        ("[::1]", "[::1]"),
+        ("box", "box"),
+    ],
+)
+def test_a_host_is_called_as_a_url_has_it(listened_at: str, in_a_url: str) -> None:
+    assert called(listened_at) == in_a_url
 
 
 def test_a_port_that_is_free_is_not_refused() -> None:

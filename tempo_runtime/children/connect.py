@@ -8,10 +8,10 @@ from tempo_runtime.children.remote import Limits
 from tempo_runtime.children.retry import Policy
 from tempo_runtime.children.servers import Endpoint
 from tempo_runtime.portal import Portal
+from tempo_runtime.ports import called
 from tempo_runtime.settings import ChildSettings, TlsSettings
 
 _SIBLINGS = {"http": ("MLSERVER_HTTP_PORT", "8080"), "grpc": ("MLSERVER_GRPC_PORT", "8081")}
-_EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - hosts that are listened on, and not called
 
 
 def endpoints(settings: ChildSettings, name: str, portal: Portal) -> list[Endpoint]:
@@ -80,7 +80,5 @@ def _grpc(settings: ChildSettings, name: str, portal: Portal) -> list[Endpoint]:
 def _this_server(scheme: str) -> str:
     """Where a sibling is: the server this process is."""
     variable, usual = _SIBLINGS[scheme]
-    host = os.environ.get("MLSERVER_HOST", "")
-    if host in _EVERYWHERE:
-        host = "127.0.0.1"
+    host = called(os.environ.get("MLSERVER_HOST", ""))
     return f"{scheme}://{host}:{os.environ.get(variable, usual)}"

@@ -14,7 +14,7 @@ from typing import IO, NamedTuple
 import httpx
 
 from tempo_runtime.errors import ServingFailed
-from tempo_runtime.ports import HOST
+from tempo_runtime.ports import HOST, called
 
 # The pipe on its standard input is ours, and ends when we do, however that is.
 # Nobody waits for the requests it works on then, so it waits for them for a moment only.
@@ -31,7 +31,6 @@ threading.Thread(target=end_with_parent, daemon=True).start()
 from mlserver.cli import main
 main()
 """
-_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - hosts that are listened on, and not called
 _POLL = 0.05
 _GRACE = 15.0
 
@@ -73,12 +72,12 @@ class LocalServer:
         output: int | IO[bytes],
         host: str = HOST,
     ) -> None:
-        called = HOST if host in _EVERYWHERE else f"[{host}]" if ":" in host else host
-        self.url = f"http://{called}:{ports.http}"
-        self.grpc = f"{called}:{ports.grpc}"
-        self.metrics = f"http://{called}:{ports.metrics}/metrics"
+        place = called(host)
+        self.url = f"http://{place}:{ports.http}"
+        self.grpc = f"{place}:{ports.grpc}"
+        self.metrics = f"http://{place}:{ports.metrics}/metrics"
         # What a pipeline's children are found by, where they are siblings.
-        own = {"MLSERVER_HOST": called}
+        own = {"MLSERVER_HOST": place}
         own |= {f"MLSERVER_{name.upper()}": str(port) for name, port in ports.settings().items()}
         self.process: subprocess.Popen[bytes] = subprocess.Popen(  # noqa: S603 - this Python
             [sys.executable, "-c", _MLSERVER, "start", os.fspath(folder)],
