@@ -51,7 +51,9 @@ def test_a_server_ends_with_who_started_it_whatever_it_works_on(tmp_path: Path) 
         "    print(server.process.pid, flush=True); server.infer('waiter', sys.argv[2])"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "waiter"), str(gate)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as starter:
+    # Its folder stays where its starter had no time to remove it.
+    environ = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ) as starter:
         assert starter.stdout is not None
         server = int(starter.stdout.readline())
         while not Path(f"{gate}.called").exists():
