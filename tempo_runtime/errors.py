@@ -85,6 +85,10 @@ class ServingFailed(TempoError):
     """A server that cannot start here, or that ended before its models were ready."""
 
 
+class DeploymentFailed(TempoError):
+    """A deployment that cannot come up or be replaced, or that is not there."""
+
+
 class StorageError(TempoError):
     """An artefact that cannot be uploaded, or downloaded."""
 

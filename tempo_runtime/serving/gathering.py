@@ -13,15 +13,23 @@ from urllib.parse import urlsplit
 
 from tempo_runtime import artifact, describing
 from tempo_runtime.children import frameworks
-from tempo_runtime.details import ModelFramework
+from tempo_runtime.details import ModelDetails, ModelFramework
 from tempo_runtime.errors import (
     ArtifactError,
     ArtifactMissing,
+    AuthoringError,
     EnvironmentFailed,
     SettingsError,
 )
 from tempo_runtime.layers import merge
-from tempo_runtime.serving.repository import Served, located, parameters_of, read, settings_files
+from tempo_runtime.serving.repository import (
+    Served,
+    Sibling,
+    located,
+    parameters_of,
+    read,
+    settings_files,
+)
 from tempo_runtime.settings import PipelineSettings, child_folder
 
 _RUNTIMES = {each.value: runtime for each, runtime in frameworks.IMPLEMENTATIONS.items()}
@@ -63,12 +71,38 @@ def gather(
     return gathering.models
 
 
+def gather_model(
+    details: ModelDetails, environ: Mapping[str, str] = os.environ
+) -> dict[str, Served]:
+    """Finds a model in its `local_folder`, and its children, as `gather` does.
+
+    Returns:
+        The models by name, this one first.
+
+    Raises:
+        AuthoringError: If it has no folder.
+        ArtifactError, EnvironmentFailed, SettingsError: As `gather` does.
+    """
+    if not details.local_folder:
+        raise AuthoringError(
+            f"{details.name!r} has no local_folder, where its artefact would be; give it one"
+        )
+    gathering = _Gathering(in_process=False, environ=environ)
+    folder = os.path.abspath(details.local_folder)
+    if not details.served_by_us and not os.path.exists(folder):
+        raise ArtifactMissing(
+            f"{details.name}: there is no {folder}; train the model, or download it"
+        )
+    gathering.sibling(details.name, folder, details.platform.value, None)
+    return gathering.models
+
+
 class _Gathering:
     """Models as they are found, and the children they lead to."""
 
     def __init__(self, in_process: bool, environ: Mapping[str, str]) -> None:
         self.models: dict[str, Served] = {}
-        self._entered: set[str] = set()
+        self._entered: set[tuple[str, str]] = set()
         self._in_process = in_process
         self._environ = environ
 
@@ -107,7 +141,7 @@ class _Gathering:
         extra = parameters.get("extra") or {}
         for alias, child in manifest["children"].items():
             extra = self._placed(extra, alias)
-            model.calls[alias] = self._follow(extra, alias, child, uri, model.packed)
+            model.calls[alias] = self._follow(extra, alias, child, uri, model)
         parameters["extra"] = extra
 
     def _placed(self, extra: dict[str, Any], alias: str) -> dict[str, Any]:
@@ -129,7 +163,7 @@ class _Gathering:
         alias: str,
         child: dict[str, Any],
         folder: str,
-        packed: bool,
+        served: Served,
     ) -> str:
         """Serves a child, if it is to be served here; says how it is reached."""
         found = PipelineSettings.read(extra, self._environ).child(alias)
@@ -139,23 +173,32 @@ class _Gathering:
         if child["platform"] in _OURS and os.path.isfile(place):
             place = os.path.dirname(place)
         if found.transport == "in_process":
-            self._inside(place, child["platform"], packed)
+            self._inside(place, child["platform"], served)
             return f"{child['name']} in its process"
         name = found.model or child["name"]
-        self._sibling(name, place, child["platform"], found.implementation)
+        self.sibling(name, place, child["platform"], found.implementation)
+        assert found.transport is not None
+        sibling = Sibling(name, found.transport)
+        if served.siblings.setdefault(alias, sibling) != sibling:
+            raise SettingsError(
+                f"{served.name}: two pipelines in its process call different models {alias!r}; give "
+                "one of them another name, or an `url`"
+            )
         return f"{name} over {'gRPC' if found.transport == 'grpc' else 'HTTP'}"
 
-    def _inside(self, folder: str, platform: str, packed: bool) -> None:
+    def _inside(self, folder: str, platform: str, served: Served) -> None:
         """Serves what a pipeline in another's process calls as siblings; its settings are its own."""
-        if platform not in _OURS or artifact.is_other_model(folder) or folder in self._entered:
+        entered = (served.name, folder)
+        if platform not in _OURS or artifact.is_other_model(folder) or entered in self._entered:
             return
-        self._entered.add(folder)
+        self._entered.add(entered)
         settings = read(os.path.join(folder, artifact.MODEL_SETTINGS))
         extra = parameters_of(settings).get("extra") or {}
-        for alias, child in artifact.read_manifest(folder, to_run=not packed)["children"].items():
-            self._follow(extra, alias, child, folder, packed)
+        children = artifact.read_manifest(folder, to_run=not served.packed)["children"]
+        for alias, child in children.items():
+            self._follow(extra, alias, child, folder, served)
 
-    def _sibling(self, name: str, folder: str, platform: str, implementation: str | None) -> None:
+    def sibling(self, name: str, folder: str, platform: str, implementation: str | None) -> None:
         own = os.path.join(folder, artifact.MODEL_SETTINGS)
         if os.path.isfile(own):
             settings = read(own)

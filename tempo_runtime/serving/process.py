@@ -16,18 +16,10 @@ import httpx
 from tempo_runtime.errors import ServingFailed
 from tempo_runtime.ports import HOST, called
 
-# The pipe on its standard input is ours, and ends when we do, however that is.
-# Nobody waits for the requests it works on then, so it waits for them for a moment only.
+# Its standard input is our pipe.
 _MLSERVER = """\
-import os, signal, threading, time
-
-def end_with_parent():
-    os.read(0, 1)
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(3)
-    os.killpg(0, signal.SIGKILL)
-
-threading.Thread(target=end_with_parent, daemon=True).start()
+from tempo_runtime.serving.attached import attach
+attach()
 from mlserver.cli import main
 main()
 """

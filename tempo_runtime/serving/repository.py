@@ -23,6 +23,19 @@ _PATHS = ("uri", "environment_tarball", "environment_path")
 
 
 @dataclass(frozen=True)
+class Sibling:
+    """A child that is served beside its pipeline.
+
+    Attributes:
+        model: Name it is served under.
+        transport: How it is called: `http` or `grpc`.
+    """
+
+    model: str
+    transport: str
+
+
+@dataclass(frozen=True)
 class Served:
     """A model that a server serves.
 
@@ -31,12 +44,14 @@ class Served:
         settings: Its model-settings.json, with absolute paths.
         folder: Folder that its settings are from, and code that they name.
         calls: Of a pipeline, how each child is reached, by its name in the pipeline.
+        siblings: Of these, the ones that are served beside it; and of the pipelines in its process.
     """
 
     name: str
     settings: dict[str, Any]
     folder: str
     calls: dict[str, str] = field(default_factory=dict)
+    siblings: dict[str, Sibling] = field(default_factory=dict)
 
     @property
     def packed(self) -> bool:

@@ -1,0 +1,1 @@
+"""Deployments: pipelines and the models they call, on this machine and elsewhere."""

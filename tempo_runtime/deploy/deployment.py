@@ -1,0 +1,144 @@
+"""What every deployment on this machine can do, whatever its target is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from tempo_runtime.serving.repository import Served
+
+GRACE = 15.0
+
+
+@dataclass(frozen=True)
+class ModelStatus:
+    """How a model of a deployment is.
+
+    Attributes:
+        name: Its name.
+        state: `ready`, `not ready`, or `ended`.
+        url: Base URL of its server over HTTP.
+        grpc: URL of its server over gRPC.
+        place: What it runs as: `process 4711`, or `container NAME`.
+    """
+
+    name: str
+    state: str
+    url: str
+    grpc: str
+    place: str
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a model is called.
+
+    Attributes:
+        model: Name it is served under.
+        url: Base URL of its server over HTTP.
+        grpc: URL of its server over gRPC.
+    """
+
+    model: str
+    url: str
+    grpc: str
+
+
+class Deployment(ABC):
+    """A pipeline and the models it calls, as they run here.
+
+    Attributes:
+        target: `process` or `docker`.
+    """
+
+    target: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Its name; by default that of the pipeline."""
+
+    @property
+    @abstractmethod
+    def id(self) -> str:
+        """What tells it from another of the same name."""
+
+    @property
+    @abstractmethod
+    def transport(self) -> str:
+        """How it is called: `http` or `grpc`."""
+
+    @property
+    @abstractmethod
+    def created(self) -> str:
+        """When it was deployed first, in ISO 8601."""
+
+    @property
+    @abstractmethod
+    def owner(self) -> int | None:
+        """The process it ends with; None where it stays until it is undeployed."""
+
+    @property
+    @abstractmethod
+    def up(self) -> bool:
+        """Whether it was deployed, and not undeployed since."""
+
+    @abstractmethod
+    def main(self) -> Address:
+        """Where the model is that people call first; nothing is asked.
+
+        Raises:
+            DeploymentFailed: If it was undeployed.
+        """
+
+    @abstractmethod
+    def replace(
+        self, models: Mapping[str, Served], options: Any, told: Callable[[str], object]
+    ) -> list[str]:
+        """Serves these models, and nothing else; a server of one that has not changed goes on.
+
+        Callers notice nothing: a server that replaces another is called once all are ready, and the
+        other answers what it was asked before it ends.
+
+        Args:
+            models: By name, the one that people call first being the first.
+            options: How, as the target has it.
+            told: Called with each model's name when it is ready.
+
+        Returns:
+            Names of the models that were started.
+
+        Raises:
+            DeploymentFailed: If one cannot be started; what ran before then still runs.
+        """
+
+    @abstractmethod
+    def models(self) -> list[ModelStatus]:
+        """Its models, the one that people call first."""
+
+    @abstractmethod
+    def logs(self, model: str | None = None) -> dict[str, str]:
+        """What its servers have printed, by the name of the model; of one of them only, if named."""
+
+    @abstractmethod
+    def undeploy(self, grace: float = GRACE) -> None:
+        """Ends all of it. Nothing happens the second time.
+
+        Args:
+            grace: Seconds for what is being asked to be answered first.
+        """
+
+
+def addressed(served: Served, urls: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """Settings `models` of a pipeline that say where its siblings are.
+
+    Args:
+        served: The pipeline.
+        urls: Base URLs by the name of a model and a transport.
+    """
+    return {
+        alias: {"transport": sibling.transport, "url": urls[sibling.model][sibling.transport]}
+        for alias, sibling in served.siblings.items()
+    }

@@ -1,0 +1,144 @@
+"""Deploying on this machine, as processes or as containers."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from typing import Any
+
+from tempo_runtime import codec
+from tempo_runtime.children import frameworks
+from tempo_runtime.deploy import processes
+from tempo_runtime.deploy.deployment import Deployment
+from tempo_runtime.deploy.options import DockerOptions, LocalOptions, SeldonCoreOptions
+from tempo_runtime.deploy.remote import RemoteModel
+from tempo_runtime.describing import IMPLEMENTATION
+from tempo_runtime.details import ModelDetails, ModelFramework
+from tempo_runtime.errors import AuthoringError, SettingsError
+from tempo_runtime.progress import shown
+from tempo_runtime.serving import gathering, repository
+from tempo_runtime.signature import Signature
+
+_FRAMEWORKS = {runtime: each for each, runtime in frameworks.IMPLEMENTATIONS.items()}
+_owned: dict[tuple[str, str], Deployment] = {}
+"""Deployments that end with this process, by target and name."""
+_lock = threading.Lock()
+
+
+def deploy_local(
+    model: Any, options: LocalOptions | DockerOptions | SeldonCoreOptions | None = None
+) -> RemoteModel:
+    """Serves a pipeline and the models it calls on this machine, each by a server of its own.
+
+    A child that the settings place nowhere is deployed as well, and its address given to whatever calls
+    it. Deployed again under its name, what has not changed goes on, and the rest is replaced, without
+    a request that fails. All of it ends with this process, however that ends, unless it is detached.
+
+    Args:
+        model: A pipeline (its class, an instance, or its function) that was saved, a `Model`, or the
+            folder of an artefact.
+        options: `LocalOptions` for processes, which is the default; `DockerOptions` for containers;
+            `SeldonCoreOptions` for containers as Seldon Core v1 would run them.
+
+    Returns:
+        The deployed model, to be called.
+
+    Raises:
+        ArtifactError: If a model's artefact is not there, or cannot be served here.
+        AuthoringError: If `model` is no model.
+        DeploymentFailed: If a model does not get ready, with the reason; then nothing of it is left, and
+            what ran before under that name still does.
+        SettingsError: If settings are wrong.
+    """
+    details = _details(model)
+    chosen = _here(options)
+    name = chosen.name or details.name
+    models = gathering.gather_model(details)
+    with _lock:
+        target = _target(chosen)
+        deployment = _running(target.KIND, name, chosen.detached) or target.create(name, chosen)
+        try:
+            with shown(f"Deploying {name}", total=len(models)) as advance:
+                started = deployment.replace(models, chosen, lambda _: advance(1))
+                advance(len(models) - len(started))
+        except BaseException:
+            if not deployment.up:
+                deployment.undeploy()
+            raise
+        if not chosen.detached:
+            _owned[target.KIND, name] = deployment
+    return RemoteModel(details, deployment)
+
+
+def _details(model: Any) -> ModelDetails:
+    if isinstance(model, (str, os.PathLike)):
+        return _described(os.fspath(model))
+    get_tempo = getattr(model, "get_tempo", None)
+    if get_tempo is None:
+        raise AuthoringError(
+            f"{model!r:.80} is neither a pipeline, nor a Model, nor the folder of an artefact"
+        )
+    details: ModelDetails = get_tempo().details
+    return details
+
+
+def _described(folder: str) -> ModelDetails:
+    """A model as the model-settings.json in its folder has it."""
+    [*others, path] = repository.settings_files(folder)
+    if others:
+        raise SettingsError(f"{folder} has several models; name the folder of one")
+    settings = repository.read(path)
+    implementation = str(settings.get("implementation"))
+    platform = _FRAMEWORKS.get(implementation, ModelFramework.Custom)
+    ours = implementation == IMPLEMENTATION
+    inputs = settings.get("inputs")
+    home = os.path.dirname(path)
+    return ModelDetails(
+        name=str(settings.get("name") or os.path.basename(home)),
+        platform=ModelFramework.TempoPipeline if ours else platform,
+        local_folder=home,
+        signature=Signature(tuple(map(codec.spec_described, inputs))) if inputs else None,
+    )
+
+
+def _here(
+    options: LocalOptions | DockerOptions | SeldonCoreOptions | None,
+) -> LocalOptions | DockerOptions:
+    if options is None:
+        return LocalOptions()
+    if isinstance(options, SeldonCoreOptions):
+        return options.local_options
+    if isinstance(options, (LocalOptions, DockerOptions)):
+        return options
+    raise SettingsError(
+        f"deploy_local takes LocalOptions, DockerOptions or SeldonCoreOptions, and not {options!r:.80}"
+    )
+
+
+def _target(options: LocalOptions | DockerOptions) -> Any:
+    if isinstance(options, LocalOptions):
+        return processes
+    from tempo_runtime.deploy import containers
+
+    return containers
+
+
+def _running(kind: str, name: str, detached: bool) -> Deployment | None:
+    """What was deployed under that name, by this process or to stay."""
+    if not detached:
+        deployment = _owned.get((kind, name))
+        return deployment if deployment is not None and deployment.up else None
+    from tempo_runtime.deploy import found
+
+    return next(
+        (each for each in found.named(name) if each.target == kind and not each.owner), None
+    )
+
+
+@atexit.register
+def _undeploy_all() -> None:
+    # A child of this process that was forked has the same entries, and they are not its own.
+    for deployment in _owned.values():
+        if deployment.owner == os.getpid():
+            deployment.undeploy()

@@ -1,0 +1,104 @@
+"""Where a pipeline is deployed, and how."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tempo_runtime.errors import SettingsError
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class _Options(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            faults = "; ".join(
+                f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+                for fault in error.errors(include_url=False, include_input=False)
+            )
+            raise SettingsError(f"{type(self).__name__}: {faults}") from error
+
+
+class HereOptions(_Options):
+    """What all deployments on this machine have.
+
+    Attributes:
+        name: Name of the deployment; by default that of the pipeline. Deploying the same name again
+            replaces what has changed.
+        transport: How the pipeline is called.
+        host: What to listen at on this machine.
+        port: Port of the pipeline for HTTP; 0 for one that is free.
+        grpc_port: Port of the pipeline for gRPC; 0 for one that is free.
+        env: More environment variables of each server.
+        timeout: Seconds that all models together may take to be ready.
+        detached: Whether it stays when this process ends, until it is undeployed.
+    """
+
+    name: str | None = None
+    transport: Literal["http", "grpc"] = "http"
+    host: str = "127.0.0.1"
+    port: Port = 0
+    grpc_port: Port = 0
+    env: dict[str, str] = {}
+    timeout: Seconds = 300.0
+    detached: bool = False
+
+
+class LocalOptions(HereOptions):
+    """A deployment of processes on this machine: one MLServer for each model and pipeline."""
+
+
+class DockerOptions(HereOptions):
+    """A deployment of containers on this machine, by any engine with Docker's API (`DOCKER_HOST`).
+
+    Attributes:
+        image: Image of every model that has none of its own.
+        images: Images by the name of the model.
+        user: User and group that a server runs as, in numbers, as on Kubernetes.
+        read_only: Whether a container's own files cannot be changed; it can write to /tmp and
+            MLServer's folder all the same.
+        memory: What a container may use, such as `2g`.
+        cpus: How many processors a container may use.
+    """
+
+    image: str | None = None
+    images: dict[str, str] = {}
+    user: str = "8888:0"
+    read_only: bool = True
+    memory: str | None = None
+    cpus: Annotated[float, Field(gt=0)] | None = None
+
+
+class SeldonCoreRemote(_Options):
+    """What a deployment on Kubernetes has, by Seldon Core v1.
+
+    Attributes:
+        namespace: Its namespace.
+        auth_secret_name: Secret with rclone's settings, with which artefacts are downloaded.
+        service_account_name: Service account of its pods.
+        replicas: Pods of each model.
+    """
+
+    namespace: str = "default"
+    auth_secret_name: str | None = Field(default=None, alias="authSecretName")
+    service_account_name: str | None = Field(default=None, alias="serviceAccountName")
+    replicas: Annotated[int, Field(ge=0)] = 1
+
+
+class SeldonCoreOptions(_Options):
+    """A deployment by Seldon Core v1.
+
+    Attributes:
+        local_options: Its rehearsal by `deploy_local`, with the same images and settings.
+        remote_options: The deployment on Kubernetes.
+    """
+
+    local_options: DockerOptions = DockerOptions()
+    remote_options: SeldonCoreRemote = SeldonCoreRemote()

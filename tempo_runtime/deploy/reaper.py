@@ -1,0 +1,57 @@
+"""A process that outlives the one that deploys, and ends what that left.
+
+It waits for the pipe on its standard input to close: then its starter has ended, however it did.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import IO
+
+_COMMAND = "from tempo_runtime.deploy.reaper import main; main()"
+_GRACE = 3.5  # seconds: a server whose starter has ended takes three at most
+
+
+class Reaper:
+    """Ends a deployment when this process has ended.
+
+    Args:
+        target: Its target: `process` or `docker`.
+        place: What the target knows it by.
+    """
+
+    def __init__(self, target: str, place: str) -> None:
+        self._process = subprocess.Popen(  # noqa: S603 - this Python
+            [sys.executable, "-c", _COMMAND, target, place],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=os.sep,
+            start_new_session=True,  # Ctrl-C is for its starter
+        )
+
+    def stop(self) -> None:
+        """Ends it, when there is nothing left to end."""
+        self._process.kill()
+        self._process.wait()
+        stdin: IO[bytes] | None = self._process.stdin
+        assert stdin is not None
+        stdin.close()
+
+
+def main() -> None:
+    """Waits, and ends what `Reaper` was told."""
+    target, place = sys.argv[1:]
+    while os.read(0, 1):
+        pass
+    if target == "process":
+        from tempo_runtime.deploy.processes import ProcessDeployment
+        from tempo_runtime.deploy.records import read
+
+        ProcessDeployment(read(place)).undeploy(_GRACE)
+    else:
+        from tempo_runtime.deploy.containers import of
+
+        of(place).undeploy(0)

@@ -1,0 +1,183 @@
+"""What runs here as processes, written down: for whoever asks about it, and for whoever ends it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from tempo_runtime.details import check_name
+
+_RECORD = "deployment.json"
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process of this machine.
+
+    Attributes:
+        pid: Its number, which another process may have once it has ended.
+        started: When it started, as the system counts it; None where that is not known.
+    """
+
+    pid: int
+    started: int | None = None
+
+    @classmethod
+    def of(cls, pid: int) -> Process:
+        """The process that has a number now."""
+        return cls(pid, _started(pid))
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            pass
+        return _started(self.pid) == self.started
+
+
+@dataclass(frozen=True)
+class ServerRecord:
+    """A server of one model.
+
+    Attributes:
+        model: Name of the model.
+        process: Its process, the first of its session.
+        folder: What it serves, and its log.
+        host: What it listens at.
+        http: Its port for HTTP.
+        grpc: Its port for gRPC.
+        metrics: Its port for metrics.
+        fingerprint: What it was made from: another one, and it is to be replaced.
+    """
+
+    model: str
+    process: Process
+    folder: str
+    host: str
+    http: int
+    grpc: int
+    metrics: int
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """A deployment.
+
+    Attributes:
+        name: Its name.
+        folder: Where this is written, and all of it is.
+        owner: The process it ends with; None where it stays until it is undeployed.
+        created: When it was first deployed, in ISO 8601.
+        transport: How its models are called: `http` or `grpc`.
+        servers: Its servers, the one that people call first.
+        leaving: Servers that others have replaced, and that may still answer.
+    """
+
+    name: str
+    folder: str
+    owner: Process | None = None
+    created: str = ""
+    transport: str = "http"
+    servers: tuple[ServerRecord, ...] = ()
+    leaving: tuple[ServerRecord, ...] = field(default=())
+
+    def write(self) -> None:
+        """Writes it, at once as a whole."""
+        text = json.dumps({"format": _FORMAT, **asdict(self)}, indent=2)
+        place = Path(self.folder, _RECORD)
+        aside = place.with_suffix(".next")
+        aside.write_text(text)
+        aside.replace(place)
+
+    def server(self, model: str) -> ServerRecord | None:
+        """The server of a model."""
+        return next((each for each in self.servers if each.model == model), None)
+
+    def remove(self) -> None:
+        """Deletes its folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def home() -> Path:
+    """Folder of all records: `$XDG_STATE_HOME/tempo-runtime`, by default in `~/.local/state`."""
+    base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    return Path(base, "tempo-runtime", "deployments")
+
+
+def create(name: str, owner: Process | None, transport: str) -> Record:
+    """A record of a deployment that has no server yet, in a folder of its own.
+
+    Raises:
+        OSError: If the folder cannot be made.
+    """
+    check_name(name)
+    root = home()
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = tempfile.mkdtemp(prefix=f"{name}-", dir=root)
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    record = Record(name, folder, owner, now, transport)
+    record.write()
+    return record
+
+
+def found() -> Iterator[Record]:
+    """Every record there is, the oldest first."""
+    records = []
+    for path in home().glob(f"*/{_RECORD}"):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            records.append(read(path.parent))
+    yield from sorted(records, key=lambda record: (record.created, record.folder))
+
+
+def read(folder: str | os.PathLike[str]) -> Record:
+    """The record in a folder.
+
+    Raises:
+        OSError: If there is none.
+        ValueError: If it is none of this version's.
+    """
+    content = json.loads(Path(folder, _RECORD).read_text())
+    if content.pop("format") != _FORMAT:
+        raise ValueError(f"{folder}: written by another version of tempo_runtime")
+    record = Record(**content)
+    return replace(
+        record,
+        folder=os.fspath(folder),
+        owner=_process(record.owner),
+        servers=tuple(map(_server, record.servers)),
+        leaving=tuple(map(_server, record.leaving)),
+    )
+
+
+def _process(content: Any) -> Process | None:
+    return None if content is None else Process(**content)
+
+
+def _server(content: Any) -> ServerRecord:
+    return ServerRecord(**{**content, "process": Process(**content["process"])})
+
+
+def _started(pid: int) -> int | None:
+    """When a process started, in ticks since the machine did; None if it has ended, or not on Linux."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            # The name before it, in parentheses, may have any character.
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    state, started = fields[0], fields[19]
+    return None if state == b"Z" else int(started)

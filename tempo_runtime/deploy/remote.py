@@ -1,0 +1,207 @@
+"""A deployed pipeline, or model, as the one who deployed it sees it: something to call."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
+from dataclasses import replace
+from types import TracebackType
+from typing import Any
+
+from tempo_runtime import context
+from tempo_runtime.binding import decode_results, encode_arguments
+from tempo_runtime.children.child import Child
+from tempo_runtime.children.connect import endpoints, limits
+from tempo_runtime.children.failures import Failure
+from tempo_runtime.children.remote import RemoteTransport
+from tempo_runtime.children.servers import Endpoint
+from tempo_runtime.deploy.deployment import Deployment, ModelStatus
+from tempo_runtime.details import ModelDetails
+from tempo_runtime.errors import DeploymentFailed
+from tempo_runtime.metrics import ChildMetrics
+from tempo_runtime.portal import background
+from tempo_runtime.settings import ChildSettings, PipelineSettings
+from tempo_runtime.wire import Request, Response
+
+_DONE = object()
+
+
+class RemoteModel:
+    """A deployed model. At the end of a `with` block it is undeployed.
+
+    Made by `deploy_local` and `deploy_remote`.
+
+    Args:
+        details: The model that people call first.
+        deployment: Where it runs.
+
+    Attributes:
+        details: As given.
+        deployment: As given.
+        aio: The same calls, to be awaited.
+    """
+
+    def __init__(self, details: ModelDetails, deployment: Deployment) -> None:
+        self.details = details
+        self.deployment = deployment
+        self.aio = _Awaited(self)
+        self._connection: _Connection | None = None
+
+    @property
+    def endpoint(self) -> str:
+        """URL of the model, to be called by anybody on this machine.
+
+        Raises:
+            DeploymentFailed: If it was undeployed.
+        """
+        main = self.deployment.main()
+        if self.deployment.transport == "grpc":
+            return f"{main.grpc}/{main.model}"
+        return f"{main.url}/v2/models/{main.model}"
+
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
+        """Calls the model.
+
+        Args:
+            args: Its inputs, in order.
+            kwargs: Its inputs, by name.
+
+        Returns:
+            What its predict method returns.
+
+        Raises:
+            PayloadError: If a value cannot travel.
+            ChildError: If it gives no usable answer.
+            DeploymentFailed: If it was undeployed.
+        """
+        return self._connected().call(*args, **kwargs)
+
+    __call__ = predict
+
+    def stream(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        """Calls the model, and yields each value that its predict method yields.
+
+        The arguments and errors are those of `predict`.
+        """
+        portal = background()
+        values = self.aio.stream(*args, **kwargs)
+        try:
+            while (value := portal.run(_next(values))) is not _DONE:
+                yield value
+        finally:
+            portal.run(values.aclose())
+
+    def logs(self, model: str | None = None) -> str:
+        """What its servers have printed; of one model only, if named."""
+        found = self.deployment.logs(model)
+        if model is not None:
+            return found.get(model, "")
+        return "\n".join(f"== {name}\n{text}" for name, text in found.items())
+
+    def status(self) -> list[ModelStatus]:
+        """How it and the models it calls are; nothing once it was undeployed."""
+        return self.deployment.models()
+
+    def undeploy(self) -> None:
+        """Ends it, and the models that were deployed with it."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+        self.deployment.undeploy()
+
+    def __enter__(self) -> RemoteModel:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.undeploy()
+
+    def __repr__(self) -> str:
+        with contextlib.suppress(DeploymentFailed):
+            return f"<RemoteModel {self.details.name!r} at {self.endpoint}>"
+        return f"<RemoteModel {self.details.name!r}, undeployed>"
+
+    def _connected(self) -> _Connection:
+        main = self.deployment.main()
+        url = main.grpc if self.deployment.transport == "grpc" else main.url
+        connection = self._connection
+        if connection is None or connection.url != url:
+            if connection is not None:
+                connection.close()
+            connection = self._connection = _Connection(self.details, url)
+        return connection
+
+
+class _Awaited:
+    """The calls of a `RemoteModel`, to be awaited."""
+
+    def __init__(self, remote: RemoteModel) -> None:
+        self._remote = remote
+
+    async def predict(self, *args: Any, **kwargs: Any) -> Any:
+        """See `RemoteModel.predict`."""
+        return await self._remote._connected().awaited(*args, **kwargs)
+
+    __call__ = predict
+
+    async def stream(self, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
+        """See `RemoteModel.stream`."""
+        async with aclosing(self._remote._connected().stream(*args, **kwargs)) as values:
+            async for value in values:
+                yield value
+
+
+class _Connection:
+    """A client of a deployed model."""
+
+    def __init__(self, details: ModelDetails, url: str) -> None:
+        self.url = url
+        self._details = details
+        self._portal = background()
+        own = ChildSettings.model_validate({"url": url})
+        alone = {"models": {"remote": own}, "base_url": None, "transport": None}
+        settings = PipelineSettings.read().model_copy(update=alone).child("remote")
+        [self._endpoint] = endpoints(settings, details.name, self._portal)
+        self._endpoint.place = replace(self._endpoint.place, role="model")
+        allowed = limits(settings, passes_on=details.served_by_us)
+        self._headers = allowed.headers
+        metrics = ChildMetrics("", details.name)
+        transport = RemoteTransport([self._endpoint], self._portal, allowed, metrics)
+        self.call = Child(details, transport, self._portal, metrics)
+        self.awaited = Child(details, transport, self._portal, metrics, awaitable=True)
+
+    async def stream(self, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
+        """The values of a stream."""
+        current = context.current()
+        tensors = encode_arguments(self._details.signature, args, kwargs)
+        request = Request(tensors, [], current.passed_on({}, current.remaining()), current.id)
+        async with aclosing(_responses(self._endpoint, request, self._headers)) as responses:
+            async for response in responses:
+                if response.parameters.get("progress") is not True:
+                    yield decode_results(
+                        self._details.signature, response.tensors, response.content_type
+                    )
+
+    def close(self) -> None:
+        """Closes its connections."""
+        self._portal.run(self.call.close())
+
+
+async def _responses(
+    endpoint: Endpoint, request: Request, headers: Any
+) -> AsyncGenerator[Response, None]:
+    try:
+        async with aclosing(endpoint.stream(request, headers)) as responses:
+            async for response in responses:
+                yield response
+    except Failure as failure:
+        raise failure.error from failure.__cause__
+
+
+async def _next(values: AsyncGenerator[Any, None]) -> Any:
+    return await anext(values, _DONE)
