@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import weakref
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import replace
@@ -20,7 +21,7 @@ from tempo_runtime.deploy.deployment import Deployment, ModelStatus
 from tempo_runtime.details import ModelDetails
 from tempo_runtime.errors import DeploymentFailed
 from tempo_runtime.metrics import ChildMetrics
-from tempo_runtime.portal import background
+from tempo_runtime.portal import Portal, background
 from tempo_runtime.settings import ChildSettings, PipelineSettings
 from tempo_runtime.wire import Request, Response
 
@@ -85,7 +86,7 @@ class RemoteModel:
         The arguments and errors are those of `predict`.
         """
         portal = background()
-        values = self.aio.stream(*args, **kwargs)
+        values = self._connected().stream(*args, **kwargs)
         try:
             while (value := portal.run(_next(values))) is not _DONE:
                 yield value
@@ -151,9 +152,13 @@ class _Awaited:
 
     async def stream(self, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
         """See `RemoteModel.stream`."""
-        async with aclosing(self._remote._connected().stream(*args, **kwargs)) as values:
-            async for value in values:
+        portal = background()  # whose loop the connection lives on
+        values = self._remote._connected().stream(*args, **kwargs)
+        try:
+            while (value := await portal.arun(_next(values))) is not _DONE:
                 yield value
+        finally:
+            await portal.arun(values.aclose())
 
 
 class _Connection:
@@ -174,6 +179,8 @@ class _Connection:
         transport = RemoteTransport([self._endpoint], self._portal, allowed, metrics)
         self.call = Child(details, transport, self._portal, metrics)
         self.awaited = Child(details, transport, self._portal, metrics, awaitable=True)
+        # Also when its owner forgets it, and when the process ends.
+        self.close = weakref.finalize(self, _close, self._portal, transport)
 
     async def stream(self, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
         """The values of a stream."""
@@ -187,9 +194,9 @@ class _Connection:
                         self._details.signature, response.tensors, response.content_type
                     )
 
-    def close(self) -> None:
-        """Closes its connections."""
-        self._portal.run(self.call.close())
+
+def _close(portal: Portal, transport: RemoteTransport) -> None:
+    portal.run(transport.close())
 
 
 async def _responses(
