@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -36,3 +37,13 @@ def studio(tmp_path: Path) -> Studio:
     """Pipelines to deploy."""
     (tmp_path / "studio").mkdir()
     return Studio(tmp_path / "studio")
+
+
+def eventually(holds: Callable[[], bool], seconds: float) -> bool:
+    """Waits until something holds; False if it does not within so many seconds."""
+    end = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import pytest
 
 from tempo_runtime import LocalOptions
 from tempo_runtime.deploy import found
-from tests.deploy.conftest import MARK
+from tests.deploy.conftest import MARK, eventually
 from tests.deploy.studio import Studio
 from tests.income import UNTRACED
 from tests.leftovers import left
@@ -32,15 +31,6 @@ print(json.dumps([model.url for model in remote.status()]), flush=True)
 sys.stdin.read()
 """
 _WITHIN = 5.0  # seconds
-
-
-def eventually(holds: Callable[[], bool], seconds: float) -> bool:
-    end = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 @pytest.fixture
