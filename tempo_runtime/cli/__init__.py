@@ -14,12 +14,16 @@ import click
 from tempo_runtime import __version__
 from tempo_runtime.cli.check import check
 from tempo_runtime.cli.completion import completion
+from tempo_runtime.cli.deploy import deploy, undeploy
 from tempo_runtime.cli.doctor import doctor
 from tempo_runtime.cli.explain import explain
 from tempo_runtime.cli.graph import graph
+from tempo_runtime.cli.image import image
 from tempo_runtime.cli.init import init
 from tempo_runtime.cli.inspect import inspect
+from tempo_runtime.cli.logs import logs
 from tempo_runtime.cli.predict import predict
+from tempo_runtime.cli.ps import ps
 from tempo_runtime.cli.save import save
 from tempo_runtime.cli.serve import serve
 from tempo_runtime.cli.storage import download, upload
@@ -57,6 +61,11 @@ COMMANDS = (
     predict,
     explain,
     graph,
+    deploy,
+    undeploy,
+    ps,
+    logs,
+    image,
     upload,
     download,
     doctor,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tempo_runtime.cli.options import complete_folders
+from tempo_runtime.cli.options import complete_targets
 from tempo_runtime.errors import PayloadError
 
 if TYPE_CHECKING:
@@ -21,13 +21,23 @@ if TYPE_CHECKING:
 
 
 def _target(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    if "://" not in value and not os.path.isdir(value):
+    if "://" in value or os.path.isdir(value):
+        return value
+    if "/" in value:
         raise click.BadParameter(f"there is no folder {value!r}, and it is no URL", ctx, param)
-    return value
+    from tempo_runtime.deploy import found
+    from tempo_runtime.errors import DeploymentFailed
+
+    try:
+        return found.one(value).endpoint
+    except DeploymentFailed as error:
+        raise click.BadParameter(
+            f"{value!r} is no folder and no URL, and {error}", ctx, param
+        ) from error
 
 
 _OPTIONS = (
-    click.argument("target", callback=_target, shell_complete=complete_folders),
+    click.argument("target", callback=_target, shell_complete=complete_targets),
     click.argument(
         "input_",
         metavar="[INPUT]",

@@ -23,6 +23,32 @@ def complete_folders(
     return [CompletionItem(incomplete, type="dir")]
 
 
+def complete_deployments(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Has the shell complete the names of deployments."""
+    from tempo_runtime.deploy import found
+
+    names = sorted({each.name for each in found.deployments()})
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+def complete_targets(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Has the shell complete what can be called: folders, and names of deployments."""
+    named = complete_deployments(ctx, param, incomplete)
+    return [*named, *complete_folders(ctx, param, incomplete)]
+
+
+def pair(text: str, option: str) -> tuple[str, str]:
+    """A `KEY=VALUE` of the command line."""
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise click.UsageError(f"{option} takes KEY=VALUE")  # not the text: it may be a secret
+    return key, value
+
+
 def echo_json(content: Any) -> None:
     """Prints what a machine reads."""
     click.echo(json.dumps(content, indent=2))

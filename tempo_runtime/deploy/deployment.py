@@ -93,6 +93,18 @@ class Deployment(ABC):
             DeploymentFailed: If it was undeployed.
         """
 
+    @property
+    def endpoint(self) -> str:
+        """URL of the model that people call first, for the deployment's transport.
+
+        Raises:
+            DeploymentFailed: If it was undeployed.
+        """
+        main = self.main()
+        if self.transport == "grpc":
+            return f"{main.grpc}/{main.model}"
+        return f"{main.url}/v2/models/{main.model}"
+
     @abstractmethod
     def replace(
         self, models: Mapping[str, Served], options: Any, told: Callable[[str], object]

@@ -68,7 +68,7 @@ def deploy_local(
             raise
         if not chosen.detached:
             _owned[target.KIND, name] = deployment
-    return RemoteModel(details, deployment)
+    return RemoteModel(details, deployment, started)
 
 
 def _details(model: Any) -> ModelDetails:

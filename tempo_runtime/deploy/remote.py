@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from types import TracebackType
@@ -36,16 +36,21 @@ class RemoteModel:
     Args:
         details: The model that people call first.
         deployment: Where it runs.
+        started: See the attribute.
 
     Attributes:
         details: As given.
         deployment: As given.
+        started: Names of the models that were started for it; the others were running.
         aio: The same calls, to be awaited.
     """
 
-    def __init__(self, details: ModelDetails, deployment: Deployment) -> None:
+    def __init__(
+        self, details: ModelDetails, deployment: Deployment, started: Sequence[str] = ()
+    ) -> None:
         self.details = details
         self.deployment = deployment
+        self.started = tuple(started)
         self.aio = _Awaited(self)
         self._connection: _Connection | None = None
 
@@ -56,10 +61,7 @@ class RemoteModel:
         Raises:
             DeploymentFailed: If it was undeployed.
         """
-        main = self.deployment.main()
-        if self.deployment.transport == "grpc":
-            return f"{main.grpc}/{main.model}"
-        return f"{main.url}/v2/models/{main.model}"
+        return self.deployment.endpoint
 
     def predict(self, *args: Any, **kwargs: Any) -> Any:
         """Calls the model.

@@ -1,0 +1,181 @@
+"""`tempo-runtime deploy` and `undeploy`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tempo_runtime.cli.options import (
+    complete_deployments,
+    complete_folders,
+    echo_json,
+    imported,
+    json_option,
+    pair,
+)
+
+if TYPE_CHECKING:
+    from tempo_runtime import DockerOptions, LocalOptions, RemoteModel
+
+_PORT = click.IntRange(0, 65535)
+
+
+@click.command()
+@click.argument("artefact", metavar="ARTEFACT|MODULE:NAME", shell_complete=complete_folders)
+@click.option("--name", help="Name of the deployment.  [default: the pipeline's]")
+@click.option("--docker", is_flag=True, help="As containers, and not as processes.")
+@click.option(
+    "--image",
+    "images",
+    multiple=True,
+    metavar="[MODEL=]IMAGE",
+    help="Image of the containers, or of one model's.",
+)
+@click.option("--transport", type=click.Choice(["http", "grpc"]), default="http", show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="What to listen at.")
+@click.option(
+    "--port", type=_PORT, default=0, help="The pipeline's for HTTP.  [default: a free one]"
+)
+@click.option("--grpc-port", type=_PORT, default=0, help="For gRPC, likewise.")
+@click.option("--env", "variables", multiple=True, metavar="KEY=VALUE", help="For each server.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    default=300,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long the models may take to be ready.",
+)
+@click.option("--foreground", is_flag=True, help="Stay, and undeploy at Ctrl-C.")
+@json_option
+def deploy(
+    artefact: str,
+    docker: bool,
+    images: tuple[str, ...],
+    variables: tuple[str, ...],
+    foreground: bool,
+    as_json: bool,
+    **chosen: Any,
+) -> None:
+    r"""Deploys a pipeline and the models it calls on this machine, each on a server of its own.
+
+    It stays until `undeploy`. Deployed again under its name, what has changed is replaced, without a
+    request that fails, and the rest goes on.
+
+    \b
+    Examples:
+        tempo-runtime deploy artifacts/check
+        tempo-runtime deploy shop:Check --docker --image tempo-runtime-server:0.1.0-explain
+        tempo-runtime deploy artifacts/check --name trial --port 9000 --foreground
+    """
+    if images and not docker:
+        raise click.UsageError("--image is for --docker")
+    from tempo_runtime import deploy_local
+
+    chosen["env"] = dict(pair(text, "--env") for text in variables)
+    chosen["detached"] = not foreground
+    target = artefact if os.path.isdir(artefact) else imported(artefact)
+    remote = deploy_local(target, _options(docker, images, chosen))
+    if foreground:
+        _stay(remote, as_json)
+    else:
+        _tell(remote, as_json)
+
+
+@click.command()
+@click.argument("names", metavar="NAME...", nargs=-1, shell_complete=complete_deployments)
+@click.option("--all", "everything", is_flag=True, help="All that was ever deployed here.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+def undeploy(names: tuple[str, ...], everything: bool, yes: bool) -> None:
+    r"""Ends deployments on this machine; what they are being asked is answered first.
+
+    NAME is the name of a deployment, or its id.
+
+    \b
+    Examples:
+        tempo-runtime undeploy income-check
+        tempo-runtime undeploy --all
+    """
+    if bool(names) == everything:
+        raise click.UsageError("name deployments, or give --all")
+    from tempo_runtime.deploy import found
+
+    chosen = list(found.deployments()) if everything else [found.one(name) for name in names]
+    if everything and chosen and not yes and sys.stdin.isatty():
+        listed = ", ".join(each.name for each in chosen)
+        click.confirm(f"Undeploy {listed}?", abort=True)
+    for deployment in chosen:
+        deployment.undeploy()
+        click.echo(f"Undeployed {deployment.name}")
+    if not chosen:
+        click.echo("Nothing is deployed here")
+
+
+def _options(
+    docker: bool, images: tuple[str, ...], chosen: dict[str, Any]
+) -> LocalOptions | DockerOptions:
+    from tempo_runtime import DockerOptions, LocalOptions
+
+    if not docker:
+        return LocalOptions(**chosen)
+    common = [image for image in images if "=" not in image]
+    if len(common) > 1:
+        raise click.UsageError("--image without MODEL= is given once")
+    own = dict(pair(image, "--image") for image in images if "=" in image)
+    return DockerOptions(image=common[0] if common else None, images=own, **chosen)
+
+
+def _tell(remote: RemoteModel, as_json: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from tempo_runtime.serving import example
+
+    deployment, models = remote.deployment, remote.status()
+    if as_json:
+        echo_json(
+            {
+                "name": deployment.name,
+                "id": deployment.id,
+                "endpoint": remote.endpoint,
+                "started": list(remote.started),
+                "models": [vars(model) for model in models],
+            }
+        )
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("model", "", "at", "as"):
+        table.add_column(heading, overflow="fold")
+    for model in models:
+        news = "started" if model.name in remote.started else "unchanged"
+        place = model.grpc if deployment.transport == "grpc" else model.url
+        table.add_row(f"[bold]{model.name}[/]", news, place, model.place)
+    console = Console(highlight=False)
+    console.print(f"[green]✓[/] {deployment.name} is ready at [bold]{remote.endpoint}[/]\n")
+    console.print(table)
+    inputs = _inputs(remote)
+    if inputs and deployment.transport == "http":
+        main = deployment.main()
+        console.print("\nAsk it:\n")
+        print(example.curl(main.url, main.model, inputs))  # one line, whole: rich would wrap it
+    click.echo(f"\n    tempo-runtime logs {deployment.name} --follow")
+    click.echo(f"    tempo-runtime undeploy {deployment.name}")
+
+
+def _inputs(remote: RemoteModel) -> list[dict[str, Any]]:
+    from tempo_runtime import describing
+
+    signature = remote.details.signature
+    return describing.metadata(signature)["inputs"] if signature is not None else []
+
+
+def _stay(remote: RemoteModel, as_json: bool) -> None:
+    from tempo_runtime.cli.logs import follow
+
+    with remote:
+        _tell(remote, as_json)
+        sys.stdout.flush()
+        follow(remote.deployment, None, 0, to_stderr=True)

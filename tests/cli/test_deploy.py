@@ -1,0 +1,181 @@
+"""`tempo-runtime deploy`, `undeploy`, `ps`, `logs`, and `predict` on a deployment, with real servers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tempo_runtime.cli.options import complete_deployments, complete_targets
+from tempo_runtime.deploy import found
+from tests.cli.run import run
+from tests.deploy.conftest import eventually
+from tests.deploy.studio import Studio
+
+_CODE = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+_CODE += "from tempo_runtime.cli import main; main()"
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Studio:
+    return Studio(tmp_path_factory.mktemp("studio"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where deployments are written down; none is left."""
+    home = tmp_path_factory.mktemp("state")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(home))
+        yield home / "tempo-runtime/deployments"
+        left = [each.name for each in found.deployments()]
+        for each in found.deployments():
+            each.undeploy()
+        assert left == []
+
+
+@pytest.fixture(scope="module")
+def plus(studio: Studio, state: Path) -> Iterator[Path]:
+    """A pipeline that is deployed, to stay."""
+    studio.plus(1.0)
+    folder = studio.folder / "plus"
+    code, printed, told = run("deploy", folder, "--json")
+    assert code == 0, told
+    assert json.loads(printed)["started"] == ["line", "plus"]
+    yield folder
+    assert run("undeploy", "plus") == (0, "Undeployed plus\n", "")
+
+
+def test_what_is_deployed_again_unchanged_goes_on(plus: Path) -> None:
+    code, printed, told = run("deploy", plus)
+    assert code == 0, told
+    assert "plus is ready at http://127.0.0.1:" in printed
+    assert printed.count("unchanged") == 2
+    assert "curl -s http://127.0.0.1:" in printed
+    assert "tempo-runtime undeploy plus" in printed
+
+
+def test_ps_shows_each_model(plus: Path) -> None:
+    code, printed, _ = run("ps")
+    assert code == 0
+    heading, first, second = printed.splitlines()
+    assert heading.split() == ["deployment", "model", "state", "at", "as"]
+    assert first.split()[:3] == ["plus", "plus", "ready"]
+    assert second.split()[:2] == ["line", "ready"]
+    (one,) = json.loads(run("ps", "--json")[1])
+    assert (one["name"], one["target"], one["owner"]) == ("plus", "process", None)
+    assert [model["state"] for model in one["models"]] == ["ready", "ready"]
+
+
+def test_predict_calls_a_deployment_by_its_name(plus: Path) -> None:
+    code, printed, told = run("predict", "plus", "--arg", "x=[[1.0], [2.0]]")
+    assert (code, json.loads(printed)) == (0, [3.0, 5.0]), told
+
+
+def test_an_unknown_name_is_told_with_those_there_are(plus: Path) -> None:
+    code, _, told = run("predict", "pluss")
+    assert code == 2
+    assert (
+        "'pluss' is no folder and no URL, and there is no deployment 'pluss'; there are: plus"
+        in (" ".join(told.split()))
+    )
+    assert run("undeploy", "pluss")[0] == 1
+    assert run("logs", "pluss")[0] == 1
+
+
+def test_logs_are_of_all_models_or_of_one(plus: Path) -> None:
+    code, printed, _ = run("logs", "plus")
+    assert code == 0
+    assert {line.split(" | ")[0].strip() for line in printed.splitlines()} == {"plus", "line"}
+    assert "HTTP server running on port" in run("logs", "plus", "--model", "line")[1]
+    assert len(run("logs", "plus", "--model", "line", "-n", 2)[1].splitlines()) == 2
+    assert run("logs", "plus", "-n", 0)[1] == ""
+    code, _, told = run("logs", "plus", "--model", "other")
+    assert (code, told) == (1, "Error: plus has no model 'other'; it has plus, line\n")
+
+
+def test_names_are_completed(plus: Path) -> None:
+    assert [item.value for item in complete_deployments(None, None, "pl")] == ["plus"]  # type: ignore[arg-type]
+    assert [item.type for item in complete_targets(None, None, "x")] == ["dir"]  # type: ignore[arg-type]
+
+
+def test_a_foreground_deployment_ends_at_ctrl_c(
+    studio: Studio, state: Path, tmp_path: Path
+) -> None:
+    studio.alone()
+    command = ["deploy", str(studio.folder / "alone"), "--name", "front", "--foreground", "--json"]
+    with subprocess.Popen(
+        [sys.executable, "-c", _CODE, *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line == "{\n"
+        assert eventually(lambda: any(each.name == "front" for each in found.deployments()), 30)
+        servers = psutil.Process(process.pid).children(recursive=True)
+        os.kill(process.pid, signal.SIGINT)
+        process.stdout.read()
+        assert process.wait(30) == 130
+    assert psutil.wait_procs(servers, timeout=5)[1] == []
+    assert not any(each.name == "front" for each in found.deployments())
+
+
+def test_following_a_log_ends_with_its_deployment(studio: Studio, state: Path) -> None:
+    studio.alone()
+    assert run("deploy", studio.folder / "alone")[0] == 0
+    with subprocess.Popen(
+        [sys.executable, "-c", _CODE, "logs", "alone", "--follow"],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert "Started server process" in process.stdout.readline()
+        assert run("undeploy", "alone", "--yes")[0] == 0
+        process.stdout.read()
+        assert process.wait(30) == 0
+
+
+def test_all_are_undeployed(studio: Studio, plus: Path, state: Path) -> None:
+    # Of the deployment that other tests use nothing is asked.
+    studio.alone()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(state.parent / "another"))
+        for name in ("one", "two"):
+            assert run("deploy", studio.folder / "alone", "--name", name)[0] == 0
+        assert run("undeploy", "--all")[1] == "Undeployed one\nUndeployed two\n"
+        assert run("undeploy", "--all")[1] == "Nothing is deployed here\n"
+        assert "tempo-runtime deploy" in run("ps")[1]
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["deploy", "nowhere"], "'nowhere' is neither a folder nor like shop:Shop"),
+        (["deploy", "x:y", "--image", "a"], "--image is for --docker"),
+        (["deploy", "x:y", "--docker", "--image", "a", "--image", "b"], "there is no module 'x'"),
+        (["deploy", "x:y", "--env", "TOKEN"], "--env takes KEY=VALUE"),
+        (["undeploy"], "name deployments, or give --all"),
+        (["undeploy", "x", "--all"], "name deployments, or give --all"),
+    ],
+)
+def test_a_command_that_cannot_be_right_is_told(command: list[str], said: str) -> None:
+    code, _, told = run(*command)
+    assert code == 2
+    assert said in " ".join(told.split())
+
+
+def test_a_pipeline_that_fails_is_one_line(studio: Studio, state: Path) -> None:
+    studio.alone(fails=True)
+    code, printed, told = run("deploy", studio.folder / "alone", "--name", "bad")
+    assert (code, printed) == (1, "")
+    assert told.splitlines()[-1].startswith("Error: alone failed: ValueError: the moon is")
+    assert [each.name for each in found.deployments() if each.name == "bad"] == []
