@@ -12,8 +12,11 @@ if [ $# -gt 0 ]; then
         --no-deps --link-mode copy "$@"
 fi
 mkdir -p "$prefix"
+rm -f "$prefix/.lock"
 # pandas.tests alone is 30 MB. Folders named `testing` are part of what packages offer.
 find "$prefix" -type d -name tests -prune -exec rm -rf {} +
+# Symbols for debuggers, a fifth of all libraries. Those in *.libs have been patched: they stay as they are.
+find "$prefix" -name '*.libs' -prune -o -type f -name '*.so*' -exec strip --strip-debug {} +
 # Without the time of the source in it, bytecode is the same whenever it was made.
 PYTHONHASHSEED=0 /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash \
     "$prefix" >/dev/null || true
