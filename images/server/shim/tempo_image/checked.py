@@ -7,7 +7,7 @@ import sys
 
 from tempo_runtime import artifact
 from tempo_runtime.environment import TARBALL
-from tempo_runtime.errors import TempoError, SettingsError
+from tempo_runtime.errors import SettingsError, TempoError
 from tempo_runtime.files import MANIFEST
 from tempo_runtime.trust import Demands
 
