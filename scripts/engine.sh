@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # engine.sh [start]   gives this machine a Docker API where it has none: eval "$(scripts/engine.sh)"
 # engine.sh base      makes the image localhost/debian:bookworm, for machines that can pull none
+# engine.sh podman    runs podman as that engine: scripts/engine.sh podman images
 # engine.sh stop      ends what `start` started, and its containers
 #
 # On Debian, without a Docker daemon, `start` runs podman's service as root with all it keeps in
@@ -29,7 +30,7 @@ running() { kill -0 "$(cat "$home/pid")" && grep -qs "$socket" "/proc/$(cat "$ho
 
 as_root() {
     if [ "$(id -u)" != 0 ]; then
-        exec sudo --preserve-env=DOCKER_HOST,TEMPO_ENGINE,XDG_CACHE_HOME "scripts/engine.sh" "$1"
+        exec sudo --preserve-env=DOCKER_HOST,TEMPO_ENGINE,XDG_CACHE_HOME "scripts/engine.sh" "$@"
     fi
 }
 
@@ -79,6 +80,7 @@ runtime = "runc"
 cgroup_manager = "cgroupfs"
 events_logger = "file"
 lock_type = "file"
+exit_command_delay = 30
 tmp_dir = "$home/run/libpod"
 [network]
 network_backend = "netavark"
@@ -148,6 +150,12 @@ stop() {
     lock
     podman rm --all --force --time 2 >/dev/null
     podman network prune --force >/dev/null
+    # They wait for those who ask how a command in a container has ended.
+    for process in /proc/[0-9]*; do
+        if tr '\0' ' ' <"$process/cmdline" | grep -qs "conmon .* -b $home/storage/"; then
+            kill "${process#/proc/}"
+        fi
+    done 2>/dev/null
     if running 2>/dev/null; then
         kill "$(cat "$home/pid")"
         while running 2>/dev/null; do sleep 0.1; done
@@ -186,6 +194,7 @@ make_base() {
 case ${1:-start} in
     start) start ;;
     base) make_base ;;
+    podman) as_root "$@" && shift && podman "$@" ;;
     stop) stop ;;
-    *) sed -n 's/^# \?//;2,4p' "$0" >&2 && exit 2 ;;
+    *) sed -n '2,5s/^# //p' "$0" >&2 && exit 2 ;;
 esac

@@ -29,16 +29,21 @@ arguments=(--file images/server/Dockerfile --tag "$image"
 # The certificates that pip needs here are there for the build only.
 if [ -n "${PIP_CERT:-}" ]; then arguments+=(--secret "id=ca,src=$PIP_CERT"); fi
 
-# The engine that scripts/engine.sh has started is one that answers.
-if [ -z "${DOCKER_HOST:-}" ] && [ -S .engine/podman.sock ]; then
-    export DOCKER_HOST=unix://$PWD/.engine/podman.sock
-fi
-if docker buildx version >/dev/null 2>&1 && docker info >/dev/null 2>&1; then
+ours=unix://${TEMPO_ENGINE:-$PWD/.engine}/podman.sock
+if [ -z "${DOCKER_HOST:-}" ] && [ -S "${ours#unix://}" ]; then DOCKER_HOST=$ours; fi
+podman=(podman)
+# Its client loses the connection to its service now and then (podman 4.3): no service is asked.
+if [ "${DOCKER_HOST:-}" = "$ours" ]; then podman=(scripts/engine.sh podman); fi
+
+if [ "${DOCKER_HOST:-}" != "$ours" ] && docker buildx version >/dev/null 2>&1 &&
+    docker info >/dev/null 2>&1
+then
     docker buildx build --output "type=docker,rewrite-timestamp=true" --provenance=false \
         "${arguments[@]}" "$@" .
 elif command -v podman >/dev/null; then
-    podman ${DOCKER_HOST:+--remote --url "$DOCKER_HOST"} build --layers \
-        --timestamp "$SOURCE_DATE_EPOCH" "${arguments[@]}" "$@" .
+    # Not on a network that containers come to and leave, which interrupts it.
+    "${podman[@]}" build --layers --network host --timestamp "$SOURCE_DATE_EPOCH" \
+        "${arguments[@]}" "$@" .
 else
     echo "build.sh: neither docker with buildx nor podman is here; scripts/engine.sh brings one" >&2
     exit 1

@@ -12,7 +12,10 @@ if [ $# -gt 0 ]; then
         --no-deps --link-mode copy "$@"
 fi
 mkdir -p "$prefix"
+# What uv notes for itself has the time in it.
 rm -f "$prefix/.lock"
+find "$prefix" -name uv_cache.json -delete
+find "$prefix" -path '*.dist-info/RECORD' -exec sed -i '/uv_cache.json/d' {} +
 # pandas.tests alone is 30 MB. Folders named `testing` are part of what packages offer.
 find "$prefix" -type d -name tests -prune -exec rm -rf {} +
 # Symbols for debuggers, a fifth of all libraries. Those in *.libs have been patched: they stay as they are.
