@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tempo_runtime.deploy import processes
+from tempo_runtime.deploy import containers, processes
 from tempo_runtime.deploy.deployment import Deployment
 
 
 def deployments() -> Iterator[Deployment]:
     """Those of processes, then those of containers, the oldest first."""
     yield from processes.found()
+    yield from containers.found()
 
 
 def named(name: str) -> Iterator[Deployment]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import AsyncGenerator, Iterator
+from concurrent.futures import Future
 from contextlib import aclosing
 from dataclasses import replace
 from types import TracebackType
@@ -47,6 +49,7 @@ class RemoteModel:
         self.deployment = deployment
         self.aio = _Awaited(self)
         self._connection: _Connection | None = None
+        self._lock = threading.Lock()
 
     @property
     def endpoint(self) -> str:
@@ -75,7 +78,8 @@ class RemoteModel:
             ChildError: If it gives no usable answer.
             DeploymentFailed: If it was undeployed.
         """
-        return self._connected().call(*args, **kwargs)
+        with self._connected() as connection:
+            return connection.call(*args, **kwargs)
 
     __call__ = predict
 
@@ -105,9 +109,11 @@ class RemoteModel:
 
     def undeploy(self) -> None:
         """Ends it, and the models that were deployed with it."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
+        with self._lock:
+            left, self._connection = self._connection, None
+            closing = self._close_if_left(left)
+        if closing is not None:
+            closing.result()
         self.deployment.undeploy()
 
     def __enter__(self) -> RemoteModel:
@@ -126,15 +132,28 @@ class RemoteModel:
             return f"<RemoteModel {self.details.name!r} at {self.endpoint}>"
         return f"<RemoteModel {self.details.name!r}, undeployed>"
 
-    def _connected(self) -> _Connection:
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[_Connection]:
         main = self.deployment.main()
         url = main.grpc if self.deployment.transport == "grpc" else main.url
-        connection = self._connection
-        if connection is None or connection.url != url:
-            if connection is not None:
-                connection.close()
-            connection = self._connection = _Connection(self.details, url)
-        return connection
+        with self._lock:
+            left = connection = self._connection
+            if connection is None or connection.url != url:
+                connection = self._connection = _Connection(self.details, url)
+                self._close_if_left(left)
+            connection.calls += 1
+        try:
+            yield connection
+        finally:
+            with self._lock:
+                connection.calls -= 1
+                self._close_if_left(connection)
+
+    def _close_if_left(self, connection: _Connection | None) -> Future[None] | None:
+        """Closes one that nobody uses: calls go on that were made before its model was replaced."""
+        if connection is None or connection is self._connection or connection.calls:
+            return None
+        return connection.close()
 
 
 class _Awaited:
@@ -145,22 +164,29 @@ class _Awaited:
 
     async def predict(self, *args: Any, **kwargs: Any) -> Any:
         """See `RemoteModel.predict`."""
-        return await self._remote._connected().awaited(*args, **kwargs)
+        with self._remote._connected() as connection:
+            return await connection.awaited(*args, **kwargs)
 
     __call__ = predict
 
     async def stream(self, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
         """See `RemoteModel.stream`."""
-        async with aclosing(self._remote._connected().stream(*args, **kwargs)) as values:
-            async for value in values:
-                yield value
+        with self._remote._connected() as connection:
+            async with aclosing(connection.stream(*args, **kwargs)) as values:
+                async for value in values:
+                    yield value
 
 
 class _Connection:
-    """A client of a deployed model."""
+    """A client of a deployed model.
+
+    Attributes:
+        calls: How many are being made.
+    """
 
     def __init__(self, details: ModelDetails, url: str) -> None:
         self.url = url
+        self.calls = 0
         self._details = details
         self._portal = background()
         own = ChildSettings.model_validate({"url": url})
@@ -187,9 +213,9 @@ class _Connection:
                         self._details.signature, response.tensors, response.content_type
                     )
 
-    def close(self) -> None:
-        """Closes its connections."""
-        self._portal.run(self.call.close())
+    def close(self) -> Future[None]:
+        """Closes its connections; who waits for that may not be the loop they are on."""
+        return self._portal.submit(self.call.close())
 
 
 async def _responses(
