@@ -61,14 +61,19 @@ def serving(
     """
     with tempfile.TemporaryDirectory(prefix="tempo-income-") as folder:
         for name in models:
-            settings = json.loads((ROOT / "model-settings" / name / _FILE).read_text())
-            settings["parameters"]["uri"] = str(ARTEFACTS / PLACES[name])
-            write(Path(folder, name), settings)
+            write(Path(folder, name), settings_of(name))
         env = {f"{VARIABLE}{name}": value for name, value in (child or {}).items()}
         env["TEMPO_RUNTIME_TIMEOUT"] = str(PATIENCE)
         settings = {"parallel_workers": workers, "gzip_enabled": False}
         with serve(folder, *beside, settings=settings, env=env) as server:
             yield server
+
+
+def settings_of(name: str) -> dict[str, Any]:
+    """The settings of a model of model-settings/, wherever they are written."""
+    settings: dict[str, Any] = json.loads((ROOT / "model-settings" / name / _FILE).read_text())
+    settings["parameters"]["uri"] = str(ARTEFACTS / PLACES[name])
+    return settings
 
 
 def write(folder: Path, settings: Mapping[str, Any]) -> Path:

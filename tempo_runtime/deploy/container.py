@@ -141,7 +141,8 @@ class Container:
         if self.raw.attrs["State"].get("OOMKilled"):
             return "it needs more memory than it may use; raise the option `memory`"
         code = self.raw.attrs["State"].get("ExitCode")
-        return reason(self.text()) or f"its container ended with code {code} and said nothing"
+        why = reason(self.text()).removeprefix(f"{self.model}: ")
+        return why or f"its container ended with code {code} and said nothing"
 
     def _label(self, name: str) -> str:
         return str(self.raw.labels.get(PREFIX + name, ""))

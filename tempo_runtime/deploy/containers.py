@@ -141,7 +141,7 @@ class ContainerDeployment(Deployment):
                 with contextlib.suppress(DeploymentFailed):
                     self._undo(client, before, stopped)
                 if before and isinstance(error, DeploymentFailed):
-                    raise DeploymentFailed(f"{error}\nWhat ran before still does.") from error
+                    raise DeploymentFailed(f"{error}; what ran before still does") from error
                 raise
             kept = [*starting, *plan.kept.values()]
             self._know(sorted(kept, key=lambda each: plan.names.index(each.model)))

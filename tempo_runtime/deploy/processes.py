@@ -72,20 +72,20 @@ class ProcessDeployment(Deployment):
 
     def main(self) -> Address:
         """See `Deployment.main`."""
-        if not self._record.servers:
+        if not (self._record.servers and self._record.there):
             raise DeploymentFailed(f"{self.name} was undeployed; deploy it again")
         server = Server(self._record.servers[0])
         return Address(server.record.model, server.url, server.grpc)
 
     def models(self) -> list[ModelStatus]:
         """See `Deployment.models`."""
-        return [_status(Server(record)) for record in self._record.servers]
+        return [_status(Server(record)) for record in self._current().servers]
 
     def logs(self, model: str | None = None) -> dict[str, str]:
         """See `Deployment.logs`."""
         return {
             record.model: Server(record).text()
-            for record in self._record.servers
+            for record in self._current().servers
             if model in (None, record.model)
         }
 
@@ -127,7 +127,7 @@ class ProcessDeployment(Deployment):
             except BaseException as error:
                 self._undo(before, starting)
                 if before.servers and isinstance(error, DeploymentFailed):
-                    raise DeploymentFailed(f"{error}\nWhat ran before still does.") from error
+                    raise DeploymentFailed(f"{error}; what ran before still does") from error
                 raise
         return list(starting)
 

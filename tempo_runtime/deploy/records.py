@@ -107,6 +107,11 @@ class Record:
         """The server of a model."""
         return next((each for each in self.servers if each.model == model), None)
 
+    @property
+    def there(self) -> bool:
+        """Whether it is still written down."""
+        return Path(self.folder, _RECORD).exists()
+
     def remove(self) -> None:
         """Deletes its folder."""
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import threading
+import weakref
 from collections.abc import AsyncGenerator, Iterator
-from concurrent.futures import Future
 from contextlib import aclosing
 from dataclasses import replace
 from types import TracebackType
@@ -22,7 +22,7 @@ from tempo_runtime.deploy.deployment import Deployment, ModelStatus
 from tempo_runtime.details import ModelDetails
 from tempo_runtime.errors import DeploymentFailed
 from tempo_runtime.metrics import ChildMetrics
-from tempo_runtime.portal import background
+from tempo_runtime.portal import Portal, background
 from tempo_runtime.settings import ChildSettings, PipelineSettings
 from tempo_runtime.wire import Request, Response
 
@@ -49,7 +49,6 @@ class RemoteModel:
         self.deployment = deployment
         self.aio = _Awaited(self)
         self._connection: _Connection | None = None
-        self._lock = threading.Lock()
 
     @property
     def endpoint(self) -> str:
@@ -78,8 +77,8 @@ class RemoteModel:
             ChildError: If it gives no usable answer.
             DeploymentFailed: If it was undeployed.
         """
-        with self._connected() as connection:
-            return connection.call(*args, **kwargs)
+        connection = self._connected()  # kept for the length of the call
+        return connection.call(*args, **kwargs)
 
     __call__ = predict
 
@@ -89,7 +88,8 @@ class RemoteModel:
         The arguments and errors are those of `predict`.
         """
         portal = background()
-        values = self.aio.stream(*args, **kwargs)
+        connection = self._connected()
+        values = connection.stream(*args, **kwargs)
         try:
             while (value := portal.run(_next(values))) is not _DONE:
                 yield value
@@ -109,11 +109,9 @@ class RemoteModel:
 
     def undeploy(self) -> None:
         """Ends it, and the models that were deployed with it."""
-        with self._lock:
-            left, self._connection = self._connection, None
-            closing = self._close_if_left(left)
-        if closing is not None:
-            closing.result()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
         self.deployment.undeploy()
 
     def __enter__(self) -> RemoteModel:
@@ -132,28 +130,14 @@ class RemoteModel:
             return f"<RemoteModel {self.details.name!r} at {self.endpoint}>"
         return f"<RemoteModel {self.details.name!r}, undeployed>"
 
-    @contextlib.contextmanager
-    def _connected(self) -> Iterator[_Connection]:
+    def _connected(self) -> _Connection:
         main = self.deployment.main()
         url = main.grpc if self.deployment.transport == "grpc" else main.url
-        with self._lock:
-            left = connection = self._connection
-            if connection is None or connection.url != url:
-                connection = self._connection = _Connection(self.details, url)
-                self._close_if_left(left)
-            connection.calls += 1
-        try:
-            yield connection
-        finally:
-            with self._lock:
-                connection.calls -= 1
-                self._close_if_left(connection)
-
-    def _close_if_left(self, connection: _Connection | None) -> Future[None] | None:
-        """Closes one that nobody uses: calls go on that were made before its model was replaced."""
-        if connection is None or connection is self._connection or connection.calls:
-            return None
-        return connection.close()
+        connection = self._connection
+        if connection is None or connection.url != url:
+            # The other is closed with the last call that is made by it.
+            connection = self._connection = _Connection(self.details, url)
+        return connection
 
 
 class _Awaited:
@@ -164,29 +148,28 @@ class _Awaited:
 
     async def predict(self, *args: Any, **kwargs: Any) -> Any:
         """See `RemoteModel.predict`."""
-        with self._remote._connected() as connection:
-            return await connection.awaited(*args, **kwargs)
+        connection = self._remote._connected()
+        return await connection.awaited(*args, **kwargs)
 
     __call__ = predict
 
     async def stream(self, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
         """See `RemoteModel.stream`."""
-        with self._remote._connected() as connection:
-            async with aclosing(connection.stream(*args, **kwargs)) as values:
-                async for value in values:
-                    yield value
+        portal = background()  # whose loop the connection lives on
+        connection = self._remote._connected()
+        values = connection.stream(*args, **kwargs)
+        try:
+            while (value := await portal.arun(_next(values))) is not _DONE:
+                yield value
+        finally:
+            await portal.arun(values.aclose())
 
 
 class _Connection:
-    """A client of a deployed model.
-
-    Attributes:
-        calls: How many are being made.
-    """
+    """A client of a deployed model."""
 
     def __init__(self, details: ModelDetails, url: str) -> None:
         self.url = url
-        self.calls = 0
         self._details = details
         self._portal = background()
         own = ChildSettings.model_validate({"url": url})
@@ -200,6 +183,8 @@ class _Connection:
         transport = RemoteTransport([self._endpoint], self._portal, allowed, metrics)
         self.call = Child(details, transport, self._portal, metrics)
         self.awaited = Child(details, transport, self._portal, metrics, awaitable=True)
+        # Also when its owner forgets it, and when the process ends.
+        self.close = weakref.finalize(self, _close, self._portal, transport)
 
     async def stream(self, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
         """The values of a stream."""
@@ -213,9 +198,13 @@ class _Connection:
                         self._details.signature, response.tensors, response.content_type
                     )
 
-    def close(self) -> Future[None]:
-        """Closes its connections; who waits for that may not be the loop they are on."""
-        return self._portal.submit(self.call.close())
+
+def _close(portal: Portal, transport: RemoteTransport) -> None:
+    closing = portal.submit(transport.close())
+    try:
+        asyncio.get_running_loop()  # it may be the one that this is to happen on
+    except RuntimeError:
+        closing.result()
 
 
 async def _responses(

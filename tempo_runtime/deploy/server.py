@@ -183,7 +183,8 @@ class Starting(Server):
         """
         while True:
             if not self.alive:
-                raise DeploymentFailed(f"{self.record.model} failed: {reason(self.text())}")
+                why = reason(self.text()).removeprefix(f"{self.record.model}: ")
+                raise DeploymentFailed(f"{self.record.model} failed: {why}")
             left = deadline - time.monotonic()
             if left <= 0:
                 raise DeploymentFailed(

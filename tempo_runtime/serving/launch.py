@@ -33,6 +33,10 @@ _IDLE = 5.0  # seconds that a client's unused connection may stay open, so that 
 _LONG = 24 * 3600.0  # seconds: a request's own time ends before
 
 
+class _LoadFailed(Exception):
+    """A model cannot be loaded; the log says why."""
+
+
 class _Uvicorn(uvicorn.Server):
     """Leaves signals to MLServer, in uvicorn's versions old and new."""
 
@@ -44,7 +48,7 @@ class _Uvicorn(uvicorn.Server):
         yield
 
 
-class _Server(MLServer):  # type: ignore[misc] - it has no types
+class _Server(MLServer):  # type: ignore[misc]  # it has no types
     """MLServer that is reached when it is told so.
 
     Args:
@@ -71,7 +75,7 @@ class _Server(MLServer):  # type: ignore[misc] - it has no types
             logger.exception("Some of the models failed to load during startup!")
             if self._inference_pool_registry:
                 await self._inference_pool_registry.close()
-            sys.exit(1)
+            raise _LoadFailed from None
         await self._told_to_serve.wait()
         await super().start([])
         asked.should_exit = True
@@ -105,6 +109,7 @@ class _Server(MLServer):  # type: ignore[misc] - it has no types
 
     async def _serve_rest(self) -> None:
         self._rest_server._server = server = self._uvicorn()
+        logger.info("HTTP server running on port %s", self._public.getsockname()[1])
         await server.serve(sockets=[self._public])
 
     async def _serve(self) -> None:
@@ -148,7 +153,10 @@ def main(public: int, private: int) -> None:
         private: File descriptor of one for whoever deploys.
     """
     install_uvloop_event_loop()
-    asyncio.run(_run(socket.socket(fileno=public), socket.socket(fileno=private)))
+    try:
+        asyncio.run(_run(socket.socket(fileno=public), socket.socket(fileno=private)))
+    except _LoadFailed:
+        sys.exit(1)
 
 
 async def _run(public: socket.socket, private: socket.socket) -> None:

@@ -1,0 +1,93 @@
+"""Pipelines that a test deploys, changes, and deploys again."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+from sklearn.linear_model import LinearRegression
+
+from tempo_runtime import (
+    Model,
+    ModelFramework,
+    PipelineModels,
+    model,
+    pipeline,
+    predictmethod,
+    save,
+)
+
+
+class Studio:
+    """A folder with a scikit-learn model and pipelines.
+
+    Args:
+        folder: An empty folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "line").mkdir()
+        self.train(2.0)
+        self.line = Model("line", ModelFramework.SKLearn, str(folder / "line"))
+
+    def train(self, slope: float) -> None:
+        """Trains the model: its answer is its input times the slope."""
+        line = LinearRegression(fit_intercept=False).fit([[1.0]], [slope])
+        joblib.dump(line, self.folder / "line/model.joblib")
+
+    def plus(self, more: float) -> Any:
+        """A saved pipeline: what the model answers, and so much more."""
+
+        @pipeline(
+            "plus",
+            models=PipelineModels(line=self.line),
+            local_folder=str(self.folder / "plus"),
+        )
+        class Plus:
+            def __init__(self, more: float) -> None:
+                self.more = more
+
+            @predictmethod
+            def predict(self, x: np.ndarray) -> np.ndarray:
+                return self.models.line(x) + self.more  # type: ignore[attr-defined, no-any-return]
+
+        found = Plus(more)
+        save(found)
+        return found
+
+    def alone(self, answer: str = "first", fails: bool = False) -> Any:
+        """A saved pipeline that calls nothing; one that fails does so where it is served."""
+
+        @model("alone", local_folder=str(self.folder / "alone"))
+        class Alone:
+            def __init__(self, answer: str, home: int) -> None:
+                if os.getpid() != home != 0:
+                    raise ValueError("the moon is in the wrong place")
+                self.answer = answer
+
+            @predictmethod
+            def predict(self, seconds: float = 0.0) -> str:
+                folder = self.get_tempo().details.local_folder  # type: ignore[attr-defined]
+                with open(os.path.join(folder, "asked"), "w"):
+                    time.sleep(seconds)
+                return self.answer
+
+        found = Alone(answer, os.getpid() if fails else 0)
+        save(found)
+        return found
+
+    def counting(self) -> Any:
+        """A saved pipeline that yields."""
+
+        @model("counting", local_folder=str(self.folder / "counting"))
+        def counting(to: int) -> Iterator[int]:
+            yield from range(1, to + 1)
+
+        save(counting)
+        return counting
