@@ -3,37 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import stat
 import time
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import httpx
 
-from tempo_runtime.deploy.deployment import Address, ModelStatus, addressed
+from tempo_runtime.deploy.deployment import Address, ModelStatus
 from tempo_runtime.deploy.labels import PREFIX
-from tempo_runtime.deploy.options import DockerOptions
 from tempo_runtime.errors import DeploymentFailed
-from tempo_runtime.layers import merge, parse_json
 from tempo_runtime.ports import called
-from tempo_runtime.serving import repository
 from tempo_runtime.serving.log import reason
-from tempo_runtime.serving.repository import Served
 
 if TYPE_CHECKING:
     from docker.models.containers import Container as Raw
-    from docker.models.images import Image
+    from docker.models.networks import Network
 
-HTTP, GRPC, METRICS = 9000, 9500, 6000
-_MODELS = "TEMPO_RUNTIME_MODELS"
-_MOUNT = "/mnt/models"
-_WORKING = "/opt/mlserver"
-_TITLE = "org.opencontainers.image.title"
-_OURS = "tempo-runtime-server"
-_READY = "tempo-ready"  # the command of that image
-_TMPFS = "rw,exec,nosuid,nodev,mode=1777,size=512m"
+HTTP, GRPC = 9000, 9500
 _POLL = 0.05
 _ANSWERS = 30.0  # seconds
 
@@ -85,6 +74,17 @@ class Container:
         """Whether the others of its network find it by the name of its model."""
         networks = self.raw.attrs["NetworkSettings"].get("Networks") or {}
         return self.model in ((networks.get(network) or {}).get("Aliases") or ())
+
+    def join(self, network: Network) -> None:
+        """Has the others of its network find it by the name of its model."""
+        network.disconnect(self.raw)
+        network.connect(self.raw, aliases=[self.model])
+
+    def has(self, port: int) -> bool:
+        """Whether it has a port of this machine."""
+        address = self.address
+        urls = (address.url, address.grpc) if self.alive and address else ()
+        return port in [urlsplit(url).port for url in urls]
 
     def status(self) -> ModelStatus:
         """How its model is."""
@@ -192,105 +192,6 @@ def remove(containers: list[Container]) -> None:
             each.raw.remove(force=True, v=True)
 
 
-def home(served: Served) -> str:
-    """The one folder of a model that its container sees.
-
-    Raises:
-        DeploymentFailed: If the model has files outside of it.
-    """
-    folder = served.folder if os.path.isdir(served.folder) else os.path.dirname(served.folder)
-    uri = str(repository.parameters_of(served.settings)["uri"])
-    for path in (uri, *served.inside):
-        if not _within(path, folder):
-            raise DeploymentFailed(
-                f"{served.name}: {path} is outside of {folder}, and a container has that folder only; "
-                "move it there, or deploy it as a process (LocalOptions)"
-            )
-    return folder
-
-
-def configured(
-    served: Served,
-    folder: str,
-    image: Image,
-    options: DockerOptions,
-    urls: Mapping[str, Mapping[str, str]],
-    main: str,
-    has_init: bool,
-) -> dict[str, Any]:
-    """What a model's container is made from.
-
-    Args:
-        served: The model.
-        folder: What it sees of this machine.
-        image: Its image.
-        options: How.
-        urls: Where the models of the deployment are for each other.
-        main: The model that people call first.
-        has_init: Whether the engine has a program to be a container's first process.
-    """
-    first = served.name == main
-    ports = {HTTP: options.port, GRPC: options.grpc_port} if first else {HTTP: 0, GRPC: 0}
-    working = image.attrs["Config"].get("WorkingDir") or _WORKING
-    written = {"/tmp": _TMPFS}  # noqa: S108 - the container's
-    mounts = [{"Target": _MOUNT, "Source": folder, "Type": "bind", "ReadOnly": True}]
-    if served.packed:
-        # An environment is too large for memory. The engine deletes the volume with the container.
-        mounts.append({"Target": working, "Type": "volume"})
-    else:
-        written[working] = _TMPFS
-    config: dict[str, Any] = {
-        "image": image.id,
-        "environment": _environment(served, folder, options, urls),
-        "user": options.user,
-        "read_only": options.read_only,
-        "tmpfs": written,
-        "mounts": mounts,
-        "ports": {f"{port}/tcp": (options.host, asked or None) for port, asked in ports.items()},
-        "cap_drop": ["ALL"],
-        "security_opt": ["no-new-privileges"],
-        "init": has_init,
-        "mem_limit": options.memory,
-        "nano_cpus": None if options.cpus is None else int(options.cpus * 1e9),
-    }
-    if image.labels.get(_TITLE) == _OURS and not image.attrs["Config"].get("Healthcheck"):
-        config["healthcheck"] = {"test": ["CMD", _READY]}
-    return config
-
-
-def _environment(
-    served: Served,
-    folder: str,
-    options: DockerOptions,
-    urls: Mapping[str, Mapping[str, str]],
-) -> dict[str, str]:
-    """Its variables: those that Seldon Core's operator gives a model, and where its siblings are."""
-    uri = str(repository.parameters_of(served.settings)["uri"])
-    inside = os.path.normpath(os.path.join(_MOUNT, os.path.relpath(uri, folder)))
-    known = parse_json(options.env.get(_MODELS, "{}"))
-    return {
-        "MLSERVER_MODEL_IMPLEMENTATION": str(served.settings["implementation"]),
-        "MLSERVER_MODEL_VERSION": "v1",
-        **options.env,
-        "MLSERVER_MODEL_NAME": served.name,
-        "MLSERVER_MODEL_URI": inside,
-        "MLSERVER_HTTP_PORT": str(HTTP),
-        "MLSERVER_GRPC_PORT": str(GRPC),
-        "MLSERVER_METRICS_PORT": str(METRICS),
-        "MLSERVER_METRICS_ENDPOINT": "/prometheus",
-        "PREDICTIVE_UNIT_ID": served.name,
-        "PREDICTIVE_UNIT_HTTP_SERVICE_PORT": str(HTTP),
-        "PREDICTIVE_UNIT_GRPC_SERVICE_PORT": str(GRPC),
-        "PREDICTIVE_UNIT_METRICS_SERVICE_PORT": str(METRICS),
-        "PREDICTIVE_UNIT_METRICS_ENDPOINT": "/prometheus",
-        "PREDICTIVE_UNIT_PARAMETERS": "[]",
-        "PREDICTOR_ID": "default",
-        "SELDON_DEPLOYMENT_ID": served.name,
-        "SELDON_EXECUTOR_ENABLED": "true",
-        _MODELS: json.dumps(merge(known, addressed(served, urls))),
-    }
-
-
 def unreadable(folder: str, user: str) -> str | None:
     """What a user, `UID` or `UID:GID`, may not read of a folder, as its mode says."""
     uid, _, gid = user.partition(":")
@@ -315,8 +216,3 @@ def _allows(found: os.stat_result, uid: int, gid: int) -> bool:
     needed = 0o5 if stat.S_ISDIR(found.st_mode) else 0o4
     shift = 6 if found.st_uid == uid else 3 if found.st_gid == gid else 0
     return (found.st_mode >> shift) & needed == needed
-
-
-def _within(path: str, folder: str) -> bool:
-    folder = os.path.realpath(folder)
-    return os.path.commonpath([folder, os.path.realpath(path)]) == folder

@@ -1,30 +1,27 @@
 """Target `docker`: one container for each model and pipeline, as Seldon Core would run them.
 
 Nothing is written down on this machine: the engine knows all there is by the labels of containers and
-networks. Of two containers of one model the later one counts that the others find by the model's name; the
-other is leaving.
+networks. Of the containers of a model that others find by its name the latest counts; one before it is
+leaving.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tempo_runtime.deploy import container, engine
-from tempo_runtime.deploy.container import GRPC, HTTP, Container
+from tempo_runtime.deploy.container import Container
 from tempo_runtime.deploy.deployment import GRACE, Address, Deployment, ModelStatus
 from tempo_runtime.deploy.labels import DEPLOYMENT, PREFIX, Labels
 from tempo_runtime.deploy.options import DockerOptions
+from tempo_runtime.deploy.planning import Plan
 from tempo_runtime.deploy.reaper import Reaper
-from tempo_runtime.deploy.server import fingerprint
 from tempo_runtime.details import check_name
 from tempo_runtime.errors import DeploymentFailed
-from tempo_runtime.ports import refused
 from tempo_runtime.serving.repository import Served
 
 if TYPE_CHECKING:
@@ -125,42 +122,54 @@ class ContainerDeployment(Deployment):
     ) -> list[str]:
         """See `Deployment.replace`."""
         with engine.connected() as client:
-            before = self._running(client)
-            plan = _Plan(client, models, options, self._labels, before)
-            deadline = time.monotonic() + options.timeout
-            stopped: list[Container] = []
+            before, begun = self._running(client), time.time_ns()
+            plan = Plan(client, models, options, self._labels, before)
             try:
-                _make_network(client, self._labels)
-                stopped = _stopped(plan.in_the_way)
-                starting = [plan.start(name) for name in plan.new]
-                for each in starting:
-                    each.wait(deadline, plan.folders[each.model], options.user)
-                    told(each.model)
-                plan.name_all(starting)
+                with engine.failures():
+                    started = self._start(client, plan, options, told)
             except BaseException as error:
-                with contextlib.suppress(DeploymentFailed):
-                    self._undo(client, before, stopped)
+                with contextlib.suppress(DeploymentFailed), engine.failures():
+                    self._undo(client, plan, begun)
                 if before and isinstance(error, DeploymentFailed):
                     raise DeploymentFailed(f"{error}; what ran before still does") from error
                 raise
-            kept = [*starting, *plan.kept.values()]
-            self._know(sorted(kept, key=lambda each: plan.names.index(each.model)))
+            running = {**plan.kept, **{each.model: each for each in started}}
+            self._know([running[name] for name in plan.names])
             if options.detached:
                 self._let_go()
-            ids = {each.raw.id for each in kept}
-            leaving = [each for each in _containers(client, self.id) if each.raw.id not in ids]
-            _leave(leaving)
+            _leave(_containers(client, self.id), before, running)
         return plan.new
 
-    def _undo(
-        self, client: DockerClient, before: list[Container], stopped: list[Container]
-    ) -> None:
+    def _start(
+        self,
+        client: DockerClient,
+        plan: Plan,
+        options: DockerOptions,
+        told: Callable[[str], object],
+    ) -> list[Container]:
+        deadline = time.monotonic() + options.timeout
+        _make_network(client, self._labels)
+        _stop(plan.in_the_way)
+        starting = [plan.start(name) for name in plan.new]
+        for each in starting:
+            each.wait(deadline, plan.folders[each.model], options.user)
+            told(each.model)
+        network = client.networks.get(self._labels.network)
+        for each in starting:
+            each.join(network)
+        for each in starting:
+            # Its ports may be others now.
+            each.wait(deadline, plan.folders[each.model], options.user)
+        return starting
+
+    def _undo(self, client: DockerClient, plan: Plan, begun: int) -> None:
         # By label: one may have been made whose making was not told us any more.
-        known = {each.raw.id for each in before}
-        new = [each for each in _containers(client, self.id) if each.raw.id not in known]
-        container.remove([each for each in new if not each.named(self._labels.network)])
-        for each in stopped:
-            each.raw.start()
+        all_ = _containers(client, self.id)
+        container.remove([each for each in all_ if each.started >= begun])
+        if plan.in_the_way:
+            for each in plan.in_the_way:
+                each.raw.start()
+            self._know(self._running(client))
 
     def _let_go(self) -> None:
         if self._reaper is not None:
@@ -174,101 +183,6 @@ class ContainerDeployment(Deployment):
         self._main = running[0].address if running else None
         said = running[0].raw.labels.get(_TRANSPORT) if running else None
         self._transport = said or "http"
-
-
-class _Plan:
-    """Which containers go on and which are started, each with what it is made from, before any is.
-
-    Args:
-        client: The engine.
-        models: What is to run.
-        options: How.
-        labels: The deployment's.
-        before: What runs.
-    """
-
-    def __init__(
-        self,
-        client: DockerClient,
-        models: Mapping[str, Served],
-        options: DockerOptions,
-        labels: Labels,
-        before: list[Container],
-    ) -> None:
-        self._client = client
-        self._labels = labels
-        self._transport = options.transport
-        self.names = list(models)
-        main = self.names[0]
-        self.folders = {name: container.home(served) for name, served in models.items()}
-        info = client.info()
-        has_init = bool(info.get("InitBinary"))
-        urls = {
-            name: {"http": f"http://{name}:{HTTP}", "grpc": f"grpc://{name}:{GRPC}"}
-            for name in models
-        }
-        self._configs: dict[str, dict[str, Any]] = {}
-        self._own: dict[str, dict[str, str]] = {}
-        for name, served in models.items():
-            image = engine.image(
-                client, options.images.get(name) or options.image or engine.IMAGE, info
-            )
-            config = container.configured(
-                served, self.folders[name], image, options, urls, main, has_init
-            )
-            first = name == main
-            self._configs[name] = config
-            self._own[name] = {
-                "model": name,
-                "main": "true" if first else "false",
-                "transport": options.transport if first else "",
-            }
-            made_of = {"config": json.dumps([config, self._own[name]], sort_keys=True)}
-            self._own[name]["fingerprint"] = fingerprint(served, made_of)
-        self.kept = {
-            each.model: each
-            for each in before
-            if each.model in models
-            and each.fingerprint == self._own[each.model]["fingerprint"]
-            and each.alive
-            and each.ready()
-        }
-        self.new = [name for name in reversed(self.names) if name not in self.kept]
-        self.in_the_way: list[Container] = []
-        if main in self.new:
-            self._check_ports(options, before)
-
-    def _check_ports(self, options: DockerOptions, before: list[Container]) -> None:
-        """Finds which container has a port that the engine cannot give to two."""
-        for port in (options.port, options.grpc_port):
-            holding = [each for each in before if port and _has(each, port)]
-            if holding:
-                self.in_the_way = holding
-            elif why := refused(options.host, port):
-                raise DeploymentFailed(
-                    f"port {port} of {options.host} {why}; choose another"
-                    if port
-                    else f"{options.host} {why}"
-                )
-
-    def start(self, name: str) -> Container:
-        """Starts one of those that are new; the others cannot find it yet."""
-        made = self._client.containers.create(
-            **self._configs[name],
-            name=f"{self._labels.network}-{name}-{uuid.uuid4().hex[:8]}",
-            network=self._labels.network,
-            labels=self._labels.written(**self._own[name], started=str(time.time_ns())),
-        )
-        made.start()
-        return Container(made)
-
-    def name_all(self, containers: list[Container]) -> None:
-        """Has the others find them by the names of their models."""
-        network = self._client.networks.get(self._labels.network)
-        for each in containers:
-            network.disconnect(each.raw)
-            network.connect(each.raw, aliases=[each.model])
-            each.raw.reload()  # an engine may have given it other ports
 
 
 def create(name: str, options: DockerOptions) -> ContainerDeployment:
@@ -346,35 +260,25 @@ def _counted(containers: list[Container], labels: Labels) -> list[Container]:
     return sorted(latest.values(), key=lambda each: (not each.is_main, each.model))
 
 
-def _stopped(containers: list[Container]) -> list[Container]:
+def _stop(containers: list[Container]) -> None:
     container.terminate(containers)
     gone = container.ended(containers, time.monotonic() + GRACE)
     for each in containers:
         if each not in gone:
             each.raw.kill()
-    return containers
 
 
-def _leave(containers: list[Container]) -> None:
+def _leave(
+    containers: list[Container], before: list[Container], running: Mapping[str, Container]
+) -> None:
     """Ends those that others have replaced; one that still works goes on until it has answered."""
-    if not containers:
-        return
-    time.sleep(_SETTLE)
-    container.terminate(containers)
-    container.remove(container.ended(containers, time.monotonic() + GRACE))
-
-
-def _has(each: Container, port: int) -> bool:
-    address = each.address
-    return (
-        each.alive
-        and address is not None
-        and f":{port}"
-        in (
-            address.url[-len(f":{port}") :],
-            address.grpc[-len(f":{port}") :],
-        )
-    )
+    stay = {each.raw.id for each in running.values()}
+    replaced = {each.raw.id for each in before} - stay
+    others = [each for each in containers if each.raw.id not in stay]
+    if replaced:
+        time.sleep(_SETTLE)
+    container.terminate([each for each in others if each.raw.id in replaced])
+    container.remove(container.ended(others, time.monotonic() + GRACE))
 
 
 def _make_network(client: DockerClient, labels: Labels) -> None:

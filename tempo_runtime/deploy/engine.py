@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+import socket
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from tempo_runtime import __version__
 from tempo_runtime.errors import DeploymentFailed
@@ -38,24 +39,48 @@ def connected() -> Iterator[DockerClient]:
     from requests import RequestException
 
     try:
+        _probe()
         # Asking an engine for the version of its API can take it longer than all the rest.
         client = docker.from_env(version=_versions.get(place()), timeout=_TIMEOUT)
         _versions[place()] = client.api.api_version
-    except (docker.errors.DockerException, RequestException, ValueError) as error:
+    except (docker.errors.DockerException, RequestException, OSError, ValueError) as error:
         raise DeploymentFailed(
             f"no container engine answers at {place()}: start Docker, or podman's service, or set "
             "DOCKER_HOST to where one listens, such as unix:///run/podman/podman.sock"
         ) from error
     try:
-        yield client
-    except docker.errors.APIError as error:
+        with failures():
+            yield client
+    finally:
+        client.close()
+
+
+@contextlib.contextmanager
+def failures() -> Iterator[None]:
+    """A block in which errors of the engine are ours.
+
+    Raises:
+        DeploymentFailed: If the engine does not answer, or refuses what it is asked.
+    """
+    from docker.errors import APIError, DockerException
+    from requests import RequestException
+
+    try:
+        yield
+    except APIError as error:
         raise DeploymentFailed(
             f"the engine at {place()} refuses: {error.explanation or error}"
         ) from error
-    except (docker.errors.DockerException, RequestException) as error:
+    except (DockerException, RequestException) as error:
         raise DeploymentFailed(f"the engine at {place()} does not answer: {error}") from error
-    finally:
-        client.close()
+
+
+def _probe() -> None:
+    """Refuses a socket at which nobody listens, which docker's client would leave open."""
+    scheme, _, path = place().partition("://")
+    if scheme == "unix":
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(path)
 
 
 def place() -> str:
@@ -68,13 +93,8 @@ def expected() -> bool:
     return bool(os.environ.get("DOCKER_HOST")) or os.path.exists(_SOCKET)
 
 
-def image(client: DockerClient, name: str, info: Mapping[str, Any]) -> Image:
+def image(client: DockerClient, name: str) -> Image:
     """An image that the engine can run; one of a registry is pulled if the engine has it not.
-
-    Args:
-        client: The engine.
-        name: Name of the image.
-        info: What the engine says of itself.
 
     Raises:
         DeploymentFailed: If it is not there, or for other processors.
@@ -97,6 +117,7 @@ def image(client: DockerClient, name: str, info: Mapping[str, Any]) -> Image:
                 "the engine in to its registry"
             ) from refused
     theirs = _platform(found.attrs["Os"], found.attrs["Architecture"])
+    info = client.info()
     own = _platform(info["OSType"], info["Architecture"])
     if theirs != own:
         raise DeploymentFailed(
