@@ -107,9 +107,12 @@ class ContainerDeployment(Deployment):
     def undeploy(self, grace: float = GRACE) -> None:
         """See `Deployment.undeploy`."""
         with engine.connected() as client:
-            if grace and (running := _containers(client, self.id)):
-                container.terminate(running)
-                container.ended(running, time.monotonic() + grace)
+            # Of those that nobody could call none has anything to answer.
+            network = self._labels.network
+            asked = [each for each in _containers(client, self.id) if each.named(network)]
+            if grace and asked:
+                container.terminate(asked)
+                container.ended(asked, time.monotonic() + grace)
             _remove_all(client, self._labels)
         self._know([])
         self._let_go()
