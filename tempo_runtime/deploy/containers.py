@@ -152,7 +152,13 @@ class ContainerDeployment(Deployment):
     ) -> list[Container]:
         deadline = time.monotonic() + options.timeout
         _make_network(client, self._labels)
-        _stop(plan.in_the_way)
+        if plan.in_the_way:
+            # Its port can be had once only: what is to take it is tried before.
+            main = plan.names[0]
+            trial = plan.start(main, free_ports=True)
+            trial.wait(deadline, plan.folders[main], options.user)
+            container.remove([trial])
+            _stop(plan.in_the_way)
         starting = [plan.start(name) for name in plan.new]
         for each in starting:
             each.wait(deadline, plan.folders[each.model], options.user)

@@ -96,10 +96,19 @@ class Plan:
                 place = f"port {port} of {options.host}" if port else options.host
                 raise DeploymentFailed(f"{place} {why}; choose another")
 
-    def start(self, name: str) -> Container:
-        """Starts one of those that are new; the others cannot find it yet."""
+    def start(self, name: str, *, free_ports: bool = False) -> Container:
+        """Starts one of those that are new; the others cannot find it yet.
+
+        Args:
+            name: Its model.
+            free_ports: Whether it has ports that are free, and not those that it is to have.
+        """
+        config = self._configs[name]
+        if free_ports:
+            ports = {inside: (host, None) for inside, (host, _) in config["ports"].items()}
+            config = {**config, "ports": ports}
         made = self._client.containers.create(
-            **self._configs[name],
+            **config,
             name=f"{self._labels.network}-{name}-{uuid.uuid4().hex[:8]}",
             network=self._labels.network,
             labels=self._labels.written(**self._own[name], started=str(time.time_ns())),

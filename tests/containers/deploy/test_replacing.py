@@ -6,12 +6,12 @@ import socket
 import threading
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 
 from tempo_runtime import DeploymentFailed, DockerOptions, deploy_local
 from tests.containers.deploy.conftest import Readable
+from tests.containers.running import readable
 from tests.deploy.conftest import eventually
 from tests.deploy.test_rolling import load, places
 
@@ -32,35 +32,21 @@ def test_no_request_is_lost_while_all_is_replaced(
             deploy_local(plus, chosen)
             assert places(remote) == first  # nothing has changed
             studio.train(10.0)
-            deploy_local(studio.plus(5.0), chosen)
+            plus = studio.plus(5.0)
+            deploy_local(plus, chosen)
             assert eventually(lambda: bool(remote.predict(X) == [15.0]), 30)
             second = places(remote)
             studio.train(20.0)
-            deploy_local(studio.plus(5.0), chosen)
+            readable(studio.folder)
+            deploy_local(plus, chosen)
             assert eventually(lambda: bool(remote.predict(X) == [25.0]), 30)
             third = places(remote)
     assert {*first.values()}.isdisjoint(second.values())
+    assert third["plus"] == second["plus"]  # only its child has changed
     assert third["line"] not in (first["line"], second["line"])
     # A pipeline is replaced before or after its child.
     assert set(answers) <= {3.0, 11.0, 7.0, 15.0, 25.0}, answers
     assert {3.0, 15.0, 25.0} <= set(answers)
-
-
-def test_a_changed_child_is_replaced_and_its_pipeline_goes_on(
-    studio: Readable, options: DockerOptions
-) -> None:
-    plus = studio.plus(1.0)
-    with deploy_local(plus, options) as remote:
-        before = places(remote)
-        answers: list[Any] = []
-        studio.train(10.0)
-        for path in (studio.folder / "line").iterdir():
-            path.chmod(0o644)
-        deploy_local(plus, options)
-        after = places(remote)
-        assert after["plus"] == before["plus"]
-        assert after["line"] != before["line"]
-        assert remote.predict(X) == [11.0], answers
 
 
 def test_what_ran_goes_on_where_the_new_one_fails_and_answers_what_it_was_asked(
@@ -70,7 +56,7 @@ def test_what_ran_goes_on_where_the_new_one_fails_and_answers_what_it_was_asked(
         port = probe.getsockname()[1]
     with deploy_local(studio.alone("first"), options) as remote:
         before = places(remote)
-        with pytest.raises(DeploymentFailed, match="wrong place'?; what ran before still does"):
+        with pytest.raises(DeploymentFailed, match="wrong place; what ran before still does"):
             deploy_local(studio.alone(fails=True), options)
         assert places(remote) == before
         answers = []
@@ -86,7 +72,6 @@ def test_what_ran_goes_on_where_the_new_one_fails_and_answers_what_it_was_asked(
         chosen = options.model_copy(update={"port": port})
         with pytest.raises(DeploymentFailed, match="what ran before still does"):
             deploy_local(studio.alone(fails=True), chosen)
-        assert eventually(lambda: _answers(f"http://127.0.0.1:{port}"), 60)
         assert remote.predict() == "second"
         deploy_local(studio.alone("third"), chosen)
         assert remote.predict() == "third"
@@ -102,12 +87,3 @@ def test_a_container_that_died_is_started_again(
         assert eventually(lambda: [each.state for each in remote.status()] == ["ended"], 10)
         deploy_local(alone, options)
         assert remote.predict() == "first"
-        deploy_local(studio.plus(1.0), options)
-        assert list(places(remote)) == ["plus", "line"]
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/v2/models/alone/ready").status_code == 200
-    except httpx.TransportError:
-        return False
