@@ -16,10 +16,12 @@ mkdir -p "$prefix"
 rm -f "$prefix/.lock"
 find "$prefix" -name uv_cache.json -delete
 find "$prefix" -path '*.dist-info/RECORD' -exec sed -i '/uv_cache.json/d' {} +
-# pandas.tests alone is 30 MB. Folders named `testing` are part of what packages offer.
-find "$prefix" -type d -name tests -prune -exec rm -rf {} +
+# Tests of the packages that have 1 MB of them or more. Others stay: alibi imports its own.
+for package in scipy pandas numpy sklearn networkx spacy matplotlib skimage pyarrow; do
+    find "$prefix" -path "*/site-packages/$package/*" -type d -name tests -prune -exec rm -rf {} +
+done
 # Symbols for debuggers, a fifth of all libraries. Those in *.libs have been patched: they stay as they are.
-find "$prefix" -name '*.libs' -prune -o -type f -name '*.so*' -exec strip --strip-debug {} +
+find "$prefix" -name '*.libs' -prune -o -type f \( -name '*.so' -o -name '*.so.*' \) -exec strip --strip-debug {} +
 # Without the time of the source in it, bytecode is the same whenever it was made.
 PYTHONHASHSEED=0 /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash \
     "$prefix" >/dev/null || true

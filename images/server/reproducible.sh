@@ -5,11 +5,15 @@ set -euo pipefail
 shopt -s inherit_errexit
 cd "$(dirname "$0")/../.."
 
+api() {
+    local path=$1 && shift
+    curl -fsS --unix-socket "${DOCKER_HOST#unix://}" "$@" "http://localhost/images/$path"
+}
 layers() {
     local image=tempo-runtime-server:reproducible-$1
     IMAGE=$image images/server/build.sh --no-cache >&2
-    curl -fsS --unix-socket "${DOCKER_HOST#unix://}" "http://localhost/images/$image/json" |
-        python3 -c 'import json, sys; print(*json.load(sys.stdin)["RootFS"]["Layers"], sep="\n")'
+    api "$image/json" | python3 -c 'import json, sys; print(*json.load(sys.stdin)["RootFS"]["Layers"], sep="\n")'
+    api "$image" -X DELETE >/dev/null
 }
 
 eval "$(scripts/engine.sh)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +17,6 @@ from tempo_runtime.wire import Request, request_to_json, response_from_json
 
 PATIENCE = 90  # seconds until a server of two busy processors must be ready
 HTTP, GRPC = 9000, 9500
-READY = ["tempo-ready"]
 # What a cluster allows a pod that is allowed little.
 CONFINED: dict[str, Any] = {
     "user": "8888:0",
@@ -34,6 +34,17 @@ class Served:
     name: str
     container: Any
     url: str
+
+    def wait_until_ready(self) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            self.container.reload()
+            assert self.container.status in ("created", "running"), self.log()
+            assert time.monotonic() < deadline, f"not ready:\n{self.log()}"
+            with contextlib.suppress(httpx.TransportError):
+                if httpx.get(f"{self.url}/v2/models/{self.name}/ready", timeout=5).is_success:
+                    return
+            time.sleep(0.1)
 
     def infer(self, *args: Any, **kwargs: Any) -> Any:
         body = request_to_json(Request(encode_arguments(None, args, kwargs)))
@@ -95,25 +106,11 @@ def served(
         **options,
     ) as container:
         container.start()
-        wait_until_ready(container)
-        port = container.ports[f"{HTTP}/tcp"][0]["HostPort"]
-        yield Served(name, container, f"http://127.0.0.1:{port}")
-
-
-def wait_until_ready(container: Any) -> None:
-    """Asks as a deployer does, with the image's own program."""
-    deadline = time.monotonic() + PATIENCE
-    while True:
         container.reload()
-        if container.status not in ("created", "running"):
-            raise AssertionError(
-                f"the container is {container.status}:\n{container.logs().decode()}"
-            )
-        said = container.exec_run(READY)
-        if said.exit_code == 0:
-            return
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not ready: {said.output}\n{container.logs().decode()}")
+        port = container.ports[f"{HTTP}/tcp"][0]["HostPort"]
+        running = Served(name, container, f"http://127.0.0.1:{port}")
+        running.wait_until_ready()
+        yield running
 
 
 def readable(folder: Path) -> Path:

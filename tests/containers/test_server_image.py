@@ -114,6 +114,10 @@ def test_it_stops_when_it_is_told_to(engine: Any, server_image: str, shop: Path)
         assert state["ExitCode"] == 0, running.log()
 
 
+def test_ready_asks_for_the_model_it_serves(tax: Served) -> None:
+    assert tax.run("tempo-ready") == ""
+
+
 def test_ready_says_what_is_not(tax: Served) -> None:
     said = tax.container.exec_run(["tempo-ready", "other"])
     assert said.exit_code == 1
