@@ -100,9 +100,7 @@ class ProcessDeployment(Deployment):
             server.end(deadline)
         record.remove()
         self._record = dataclasses.replace(record, servers=(), leaving=())
-        if self._reaper is not None:
-            self._reaper.stop()
-            self._reaper = None
+        self._let_go()
 
     def replace(
         self,
@@ -150,13 +148,21 @@ class ProcessDeployment(Deployment):
             shutil.rmtree(each.folder, ignore_errors=True)
         self._record = dataclasses.replace(
             before,
+            owner=None if options.detached else before.owner,
             transport=options.transport,
             servers=tuple(kept),
             leaving=(*leaving, *replaced),
         )
         self._record.write()
+        if options.detached:
+            self._let_go()
         for each in replaced:
             Server(each).retire()
+
+    def _let_go(self) -> None:
+        reaper, self._reaper = self._reaper, None
+        if reaper is not None:
+            reaper.stop()
 
     def _undo(self, before: Record, starting: Mapping[str, Starting]) -> None:
         for server in starting.values():
@@ -265,15 +271,15 @@ def create(name: str, options: LocalOptions) -> ProcessDeployment:
     Raises:
         DeploymentFailed: If its folder cannot be made.
     """
-    owner = None if options.detached else Process.of(os.getpid())
     try:
-        record = records.create(name, owner, options.transport)
+        record = records.create(name, Process.of(os.getpid()), options.transport)
     except OSError as error:
         raise DeploymentFailed(
             f"{records.home()}: {error.strerror}; name a folder that can be written with "
             "XDG_STATE_HOME"
         ) from error
-    return ProcessDeployment(record, Reaper(KIND, record.folder) if owner else None)
+    # One that is to stay is ours until it is up.
+    return ProcessDeployment(record, Reaper(KIND, record.folder))
 
 
 def found() -> Iterator[ProcessDeployment]:

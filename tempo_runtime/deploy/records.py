@@ -123,7 +123,7 @@ def home() -> Path:
     return Path(base, "tempo-runtime", "deployments")
 
 
-def create(name: str, owner: Process | None, transport: str) -> Record:
+def create(name: str, owner: Process, transport: str) -> Record:
     """A record of a deployment that has no server yet, in a folder of its own.
 
     Raises:

@@ -38,8 +38,9 @@ def deployer(studio: Studio, options: LocalOptions) -> Iterator[Callable[..., An
     """Starts a process that deploys; it waits for its standard input to close."""
     started: list[subprocess.Popen[str]] = []
 
-    def deploying(folder: str, **arguments: Any) -> subprocess.Popen[str]:
-        told = [folder, options.model_dump_json(), json.dumps(arguments)]
+    def deploying(folder: str, detached: bool = False, **arguments: Any) -> subprocess.Popen[str]:
+        chosen = options.model_copy(update={"detached": detached})
+        told = [folder, chosen.model_dump_json(), json.dumps(arguments)]
         process = subprocess.Popen(
             [sys.executable, "-c", _DEPLOYER, *told],
             env={**os.environ, **UNTRACED},
@@ -101,6 +102,7 @@ def test_a_deployer_that_is_killed_while_a_request_hangs_leaves_nothing(
     assert gone
 
 
+@pytest.mark.parametrize("detached", [False, True])
 @pytest.mark.parametrize("signalled", [signal.SIGKILL, signal.SIGINT])
 def test_a_deployer_that_ends_while_its_servers_start_leaves_nothing(
     studio: Studio,
@@ -108,10 +110,12 @@ def test_a_deployer_that_ends_while_its_servers_start_leaves_nothing(
     state: Path,
     deployer: Callable[..., Any],
     signalled: signal.Signals,
+    detached: bool,
 ) -> None:
     studio.plus(1.0)
-    process = deployer(str(studio.folder / "plus"), x=[[1.0]])
+    process = deployer(str(studio.folder / "plus"), detached=detached, x=[[1.0]])
     assert eventually(lambda: len(left(MARK, options.env[MARK])) == 2, 60)
+    assert len(list(found.deployments())) == 1  # whoever looks at it now leaves it alone
     os.kill(process.pid, signalled)
     gone = eventually(
         lambda: not left(MARK, options.env[MARK]) and not list(state.iterdir()), _WITHIN
