@@ -2,14 +2,17 @@
 # make serve   keeps the example's server up
 # make test    the whole test suite
 # make check   lint, format and types
+# make image   the server image; IMAGE_EXTRAS=explain has alibi in it, BASE=IMAGE what it starts from
 # PYTHON=python3.12 chooses the Python; VENV=.venv where the virtual environment goes
 
 VENV ?= .venv
 BIN := $(VENV)/bin
+BASE ?= python:3.11-slim
+export BASE
 # Without bytecode files each of the many processes compiles all it imports again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo serve test check format clean
+.PHONY: demo serve test check format image clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/income/demo.py $(DEMO)
@@ -28,6 +31,9 @@ check: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+image:
+	EXTRAS="$(IMAGE_EXTRAS)" images/server/build.sh
 
 $(VENV)/.demo: setup.cfg pyproject.toml scripts/venv.sh
 	scripts/venv.sh $(VENV) '.[demo]'

@@ -18,6 +18,8 @@ from tempo_runtime.settings import TlsSettings
 # Idle connections are closed before uvicorn closes them, after 5 s: at exactly 5 s a request can be
 # sent into a connection that is being closed.
 _KEEPALIVE = 2.5
+# A server that is replaced keeps its name, and has another address.
+_LOOKED_UP = 1  # seconds
 
 _lock = Lock()  # pipelines are loaded in threads of their own
 _shared: dict[tuple[asyncio.AbstractEventLoop, TlsSettings], Connections] = {}
@@ -79,5 +81,7 @@ class Connections:
             await session.close()
 
     def _session(self, **options: Any) -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(limit=0, ssl=self._ssl, **options)
+        connector = aiohttp.TCPConnector(
+            limit=0, ttl_dns_cache=_LOOKED_UP, ssl=self._ssl, **options
+        )
         return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tempo_runtime.deploy import processes
+from tempo_runtime.deploy import containers, processes
 from tempo_runtime.deploy.deployment import Deployment
 from tempo_runtime.errors import DeploymentFailed
 
@@ -12,6 +12,7 @@ from tempo_runtime.errors import DeploymentFailed
 def deployments() -> Iterator[Deployment]:
     """Those of processes, then those of containers, the oldest first."""
     yield from processes.found()
+    yield from containers.found()
 
 
 def named(name: str) -> Iterator[Deployment]:

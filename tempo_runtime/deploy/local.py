@@ -54,7 +54,10 @@ def deploy_local(
     details = _details(model)
     chosen = _here(options)
     name = chosen.name or details.name
-    models = gathering.gather_model(details)
+    # A process has this one's environment; a container has what it is given.
+    inherited = isinstance(chosen, LocalOptions)
+    environ = {**(os.environ if inherited else {}), **chosen.env}
+    models = gathering.gather_model(details, environ, here=inherited)
     with _lock:
         target = _target(chosen)
         deployment = _running(target.KIND, name, chosen.detached) or target.create(name, chosen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import weakref
 from collections.abc import AsyncGenerator, Iterator, Sequence
@@ -78,7 +79,8 @@ class RemoteModel:
             ChildError: If it gives no usable answer.
             DeploymentFailed: If it was undeployed.
         """
-        return self._connected().call(*args, **kwargs)
+        connection = self._connected()  # kept for the length of the call
+        return connection.call(*args, **kwargs)
 
     __call__ = predict
 
@@ -88,7 +90,8 @@ class RemoteModel:
         The arguments and errors are those of `predict`.
         """
         portal = background()
-        values = self._connected().stream(*args, **kwargs)
+        connection = self._connected()
+        values = connection.stream(*args, **kwargs)
         try:
             while (value := portal.run(_next(values))) is not _DONE:
                 yield value
@@ -134,8 +137,7 @@ class RemoteModel:
         url = main.grpc if self.deployment.transport == "grpc" else main.url
         connection = self._connection
         if connection is None or connection.url != url:
-            if connection is not None:
-                connection.close()
+            # The other is closed with the last call that is made by it.
             connection = self._connection = _Connection(self.details, url)
         return connection
 
@@ -148,14 +150,16 @@ class _Awaited:
 
     async def predict(self, *args: Any, **kwargs: Any) -> Any:
         """See `RemoteModel.predict`."""
-        return await self._remote._connected().awaited(*args, **kwargs)
+        connection = self._remote._connected()
+        return await connection.awaited(*args, **kwargs)
 
     __call__ = predict
 
     async def stream(self, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
         """See `RemoteModel.stream`."""
         portal = background()  # whose loop the connection lives on
-        values = self._remote._connected().stream(*args, **kwargs)
+        connection = self._remote._connected()
+        values = connection.stream(*args, **kwargs)
         try:
             while (value := await portal.arun(_next(values))) is not _DONE:
                 yield value
@@ -198,7 +202,11 @@ class _Connection:
 
 
 def _close(portal: Portal, transport: RemoteTransport) -> None:
-    portal.run(transport.close())
+    closing = portal.submit(transport.close())
+    try:
+        asyncio.get_running_loop()  # it may be the one that this is to happen on
+    except RuntimeError:
+        closing.result()
 
 
 async def _responses(

@@ -72,9 +72,14 @@ def gather(
 
 
 def gather_model(
-    details: ModelDetails, environ: Mapping[str, str] = os.environ
+    details: ModelDetails, environ: Mapping[str, str] = os.environ, *, here: bool = True
 ) -> dict[str, Served]:
     """Finds a model in its `local_folder`, and its children, as `gather` does.
+
+    Args:
+        details: The model.
+        environ: The environment, which has settings too.
+        here: Whether this Python serves them; it need not be able to where it does not.
 
     Returns:
         The models by name, this one first.
@@ -87,7 +92,7 @@ def gather_model(
         raise AuthoringError(
             f"{details.name!r} has no local_folder, where its artefact would be; give it one"
         )
-    gathering = _Gathering(in_process=False, environ=environ)
+    gathering = _Gathering(in_process=False, environ=environ, here=here)
     folder = os.path.abspath(details.local_folder)
     if not details.served_by_us and not os.path.exists(folder):
         raise ArtifactMissing(
@@ -100,11 +105,12 @@ def gather_model(
 class _Gathering:
     """Models as they are found, and the children they lead to."""
 
-    def __init__(self, in_process: bool, environ: Mapping[str, str]) -> None:
+    def __init__(self, in_process: bool, environ: Mapping[str, str], here: bool = True) -> None:
         self.models: dict[str, Served] = {}
         self._entered: set[tuple[str, str]] = set()
         self._in_process = in_process
         self._environ = environ
+        self._here = here
 
     def add(self, name: str, settings: Mapping[str, Any], folder: str) -> None:
         settings = {**located(settings, folder), "name": name}
@@ -124,7 +130,7 @@ class _Gathering:
                 f"it again, or remove environment_tarball from its {artifact.MODEL_SETTINGS}"
             )
         if settings.get("implementation") != describing.IMPLEMENTATION:
-            if not model.packed:
+            if self._here and not model.packed:
                 _refuse_missing_runtime(name, str(settings.get("implementation")))
             return
         if urlsplit(uri).scheme:
@@ -135,9 +141,10 @@ class _Gathering:
         if model.packed:
             # MLServer runs the environment's Python, which then runs what checks the artefact.
             manifest = artifact.checked(uri, to_run=False)
-            _refuse_missing_interpreter(name, manifest)
+            if self._here:
+                _refuse_missing_interpreter(name, manifest)
         else:
-            manifest = artifact.read_manifest(uri)
+            manifest = artifact.read_manifest(uri, to_run=self._here)
         extra = parameters.get("extra") or {}
         for alias, child in manifest["children"].items():
             extra = self._placed(extra, alias)
@@ -173,6 +180,7 @@ class _Gathering:
         if child["platform"] in _OURS and os.path.isfile(place):
             place = os.path.dirname(place)
         if found.transport == "in_process":
+            served.inside.append(place)
             self._inside(place, child["platform"], served)
             return f"{child['name']} in its process"
         name = found.model or child["name"]
@@ -194,7 +202,9 @@ class _Gathering:
         self._entered.add(entered)
         settings = read(os.path.join(folder, artifact.MODEL_SETTINGS))
         extra = parameters_of(settings).get("extra") or {}
-        children = artifact.read_manifest(folder, to_run=not served.packed)["children"]
+        children = artifact.read_manifest(folder, to_run=self._here and not served.packed)[
+            "children"
+        ]
         for alias, child in children.items():
             self._follow(extra, alias, child, folder, served)
 
@@ -203,7 +213,7 @@ class _Gathering:
         if os.path.isfile(own):
             settings = read(own)
         elif platform in _OURS:
-            artifact.read_manifest(folder)  # says what is missing
+            artifact.read_manifest(folder, to_run=self._here)  # says what is missing
             settings = {"implementation": describing.IMPLEMENTATION}
         else:
             settings = {"implementation": _RUNTIMES.get(platform)}

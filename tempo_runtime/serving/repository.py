@@ -45,6 +45,7 @@ class Served:
         folder: Folder that its settings are from, and code that they name.
         calls: Of a pipeline, how each child is reached, by its name in the pipeline.
         siblings: Of these, the ones that are served beside it; and of the pipelines in its process.
+        inside: Where those are on this machine that are in its process.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Served:
     folder: str
     calls: dict[str, str] = field(default_factory=dict)
     siblings: dict[str, Sibling] = field(default_factory=dict)
+    inside: list[str] = field(default_factory=list)
 
     @property
     def packed(self) -> bool:

@@ -1,0 +1,1 @@
+"""Where Seldon Core looks for the class that serves `TEMPO_SERVER`."""

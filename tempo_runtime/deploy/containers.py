@@ -1,0 +1,316 @@
+"""Target `docker`: one container for each model and pipeline, as Seldon Core would run them.
+
+Nothing is written down on this machine: the engine knows all there is by the labels of containers and
+networks. Of the containers of a model that others find by its name the latest counts; one before it is
+leaving.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from tempo_runtime.deploy import container, engine
+from tempo_runtime.deploy.container import Container
+from tempo_runtime.deploy.deployment import GRACE, Address, Deployment, ModelStatus
+from tempo_runtime.deploy.labels import DEPLOYMENT, PREFIX, Labels
+from tempo_runtime.deploy.options import DockerOptions
+from tempo_runtime.deploy.planning import Plan
+from tempo_runtime.deploy.reaper import Reaper
+from tempo_runtime.details import check_name
+from tempo_runtime.errors import DeploymentFailed
+from tempo_runtime.serving.repository import Served
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+KIND = "docker"
+_TRANSPORT = f"{PREFIX}transport"
+_SETTLE = 1.0  # seconds in which a caller that read an address connects to it
+_POLL = 0.05
+_GONE = 10.0  # seconds in which an engine removes what it was told to
+_logger = logging.getLogger(__name__)
+
+
+class ContainerDeployment(Deployment):
+    """A deployment of containers.
+
+    Args:
+        labels: What is known of it.
+        running: Its containers, the one that people call first.
+        reaper: What ends it if this process cannot.
+    """
+
+    target = KIND
+
+    def __init__(
+        self, labels: Labels, running: list[Container], reaper: Reaper | None = None
+    ) -> None:
+        self._labels = labels
+        self._reaper = reaper
+        self._know(running)
+
+    @property
+    def name(self) -> str:
+        """See `Deployment.name`."""
+        return self._labels.name
+
+    @property
+    def id(self) -> str:
+        """See `Deployment.id`."""
+        return self._labels.id
+
+    @property
+    def transport(self) -> str:
+        """See `Deployment.transport`."""
+        return self._transport
+
+    @property
+    def created(self) -> str:
+        """See `Deployment.created`."""
+        return self._labels.created
+
+    @property
+    def owner(self) -> int | None:
+        """See `Deployment.owner`."""
+        return None if self._labels.owner is None else self._labels.owner.process.pid
+
+    @property
+    def up(self) -> bool:
+        """See `Deployment.up`."""
+        with engine.connected() as client:
+            return bool(self._running(client))
+
+    def main(self) -> Address:
+        """See `Deployment.main`."""
+        if self._main is None:
+            raise DeploymentFailed(f"{self.name} was undeployed, or has ended; deploy it again")
+        return self._main
+
+    def models(self) -> list[ModelStatus]:
+        """See `Deployment.models`."""
+        with engine.connected() as client:
+            return [each.status() for each in self._running(client)]
+
+    def logs(self, model: str | None = None) -> dict[str, str]:
+        """See `Deployment.logs`."""
+        with engine.connected() as client:
+            return {
+                each.model: each.text()
+                for each in self._running(client)
+                if model in (None, each.model)
+            }
+
+    def undeploy(self, grace: float = GRACE) -> None:
+        """See `Deployment.undeploy`."""
+        with engine.connected() as client:
+            # Of those that nobody could call none has anything to answer.
+            network = self._labels.network
+            asked = [each for each in _containers(client, self.id) if each.named(network)]
+            if grace and asked:
+                container.terminate(asked)
+                container.ended(asked, time.monotonic() + grace)
+            _remove_all(client, self._labels)
+        self._know([])
+        self._let_go()
+
+    def replace(
+        self,
+        models: Mapping[str, Served],
+        options: DockerOptions,
+        told: Callable[[str], object],
+    ) -> list[str]:
+        """See `Deployment.replace`."""
+        with engine.connected() as client:
+            before, begun = self._running(client), time.time_ns()
+            plan = Plan(client, models, options, self._labels, before)
+            try:
+                with engine.failures():
+                    started = self._start(client, plan, options, told)
+            except BaseException as error:
+                with contextlib.suppress(DeploymentFailed), engine.failures():
+                    self._undo(client, plan, begun)
+                if before and isinstance(error, DeploymentFailed):
+                    raise DeploymentFailed(f"{error}; what ran before still does") from error
+                raise
+            running = {**plan.kept, **{each.model: each for each in started}}
+            self._know([running[name] for name in plan.names])
+            if options.detached:
+                self._let_go()
+            _leave(_containers(client, self.id), before, running)
+        return plan.new
+
+    def _start(
+        self,
+        client: DockerClient,
+        plan: Plan,
+        options: DockerOptions,
+        told: Callable[[str], object],
+    ) -> list[Container]:
+        deadline = time.monotonic() + options.timeout
+        _make_network(client, self._labels)
+        if plan.in_the_way:
+            # Its port can be had once only: what is to take it is tried before.
+            main = plan.names[0]
+            trial = plan.start(main, free_ports=True)
+            trial.wait(deadline, plan.folders[main], options.user)
+            container.remove([trial])
+            _stop(plan.in_the_way)
+        starting = [plan.start(name) for name in plan.new]
+        for each in starting:
+            each.wait(deadline, plan.folders[each.model], options.user)
+            told(each.model)
+        network = client.networks.get(self._labels.network)
+        for each in starting:
+            each.join(network)
+        for each in starting:
+            # Its ports may be others now.
+            each.wait(deadline, plan.folders[each.model], options.user)
+        return starting
+
+    def _undo(self, client: DockerClient, plan: Plan, begun: int) -> None:
+        # By label: one may have been made whose making was not told us any more.
+        all_ = _containers(client, self.id)
+        container.remove([each for each in all_ if each.started >= begun])
+        if plan.in_the_way:
+            for each in plan.in_the_way:
+                each.raw.start()
+            self._know(self._running(client))
+
+    def _let_go(self) -> None:
+        if self._reaper is not None:
+            self._reaper.stop()
+            self._reaper = None
+
+    def _running(self, client: DockerClient) -> list[Container]:
+        return _counted(_containers(client, self.id), self._labels)
+
+    def _know(self, running: list[Container]) -> None:
+        self._main = running[0].address if running else None
+        said = running[0].raw.labels.get(_TRANSPORT) if running else None
+        self._transport = said or "http"
+
+
+def create(name: str, options: DockerOptions) -> ContainerDeployment:
+    """A deployment that serves nothing yet.
+
+    Raises:
+        DeploymentFailed: If no engine answers.
+    """
+    check_name(name)
+    with engine.connected():
+        labels = Labels.new(name, options.detached)
+    return ContainerDeployment(labels, [], Reaper(KIND, labels.id))
+
+
+def found() -> Iterator[ContainerDeployment]:
+    """Every deployment of containers that the engine knows, the oldest first.
+
+    What is left of those that have ended is removed. Where no engine answers there is none; that is said
+    where one is expected.
+    """
+    try:
+        with engine.connected() as client:
+            known = _known(client)
+    except DeploymentFailed as error:
+        if engine.expected():
+            _logger.warning("Deployments of containers are not known: %s", error)
+        return
+    yield from known
+
+
+def of(deployment: str) -> ContainerDeployment:
+    """The deployment of an id, of which nothing need be left.
+
+    Raises:
+        DeploymentFailed: If no engine answers.
+    """
+    with engine.connected() as client:
+        return _described(Labels(deployment, deployment), _containers(client, deployment))
+
+
+def _known(client: DockerClient) -> list[ContainerDeployment]:
+    containers: dict[Labels, list[Container]] = {}
+    for network in client.networks.list(filters={"label": DEPLOYMENT}):
+        with contextlib.suppress(ValueError):
+            containers[Labels.read(network.attrs.get("Labels") or {})] = []
+    for each in _containers(client):
+        with contextlib.suppress(ValueError):
+            containers.setdefault(Labels.read(each.raw.labels), []).append(each)
+    known = []
+    for labels, own in sorted(containers.items(), key=lambda item: (item[0].created, item[0].id)):
+        if own or labels.owner is None or labels.owner.alive:
+            known.append(_described(labels, own))
+        else:
+            _remove_all(client, labels)
+    return known
+
+
+def _described(labels: Labels, containers: list[Container]) -> ContainerDeployment:
+    return ContainerDeployment(labels, _counted(containers, labels))
+
+
+def _containers(client: DockerClient, deployment: str | None = None) -> list[Container]:
+    """All of a deployment, or of every one."""
+    label = DEPLOYMENT if deployment is None else f"{DEPLOYMENT}={deployment}"
+    found = client.containers.list(all=True, filters={"label": label}, ignore_removed=True)
+    return [Container(each) for each in found]
+
+
+def _counted(containers: list[Container], labels: Labels) -> list[Container]:
+    """The latest of each model that the others find, the one that people call first."""
+    latest: dict[str, Container] = {}
+    for each in sorted(containers, key=lambda each: each.started):
+        if each.named(labels.network):
+            latest[each.model] = each
+    return sorted(latest.values(), key=lambda each: (not each.is_main, each.model))
+
+
+def _stop(containers: list[Container]) -> None:
+    container.terminate(containers)
+    gone = container.ended(containers, time.monotonic() + GRACE)
+    for each in containers:
+        if each not in gone:
+            each.raw.kill()
+
+
+def _leave(
+    containers: list[Container], before: list[Container], running: Mapping[str, Container]
+) -> None:
+    """Ends those that others have replaced; one that still works goes on until it has answered."""
+    stay = {each.raw.id for each in running.values()}
+    replaced = {each.raw.id for each in before} - stay
+    others = [each for each in containers if each.raw.id not in stay]
+    if replaced:
+        time.sleep(_SETTLE)
+    container.terminate([each for each in others if each.raw.id in replaced])
+    container.remove(container.ended(others, time.monotonic() + GRACE))
+
+
+def _make_network(client: DockerClient, labels: Labels) -> None:
+    if not client.networks.list(names=[labels.network]):
+        client.networks.create(labels.network, driver="bridge", labels=labels.written())
+
+
+def _remove_all(client: DockerClient, labels: Labels) -> None:
+    """Removes the containers and the network of a deployment.
+
+    More than once: what its deployer asked for last may come about while this runs.
+    """
+    from docker.errors import APIError, NotFound
+
+    deadline = time.monotonic() + _GONE
+    while True:
+        container.remove(_containers(client, labels.id))
+        try:
+            client.networks.get(labels.network).remove()
+        except NotFound:
+            if not _containers(client, labels.id):
+                return
+        except APIError:  # a container has come that uses it
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(_POLL)

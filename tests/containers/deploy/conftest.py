@@ -1,0 +1,90 @@
+"""Deployments of containers, of which nothing is to be left."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tempo_runtime import DockerOptions, model, predictmethod, save
+from tempo_runtime.deploy.labels import PREFIX
+from tests.containers.running import readable
+from tests.deploy.studio import Studio
+
+collect_ignore_glob = [] if sys.version_info[:2] == (3, 11) else ["test_*.py"]  # as the image's
+
+
+def left(engine: Any, name: str) -> list[str]:
+    """Containers and networks of a deployment."""
+    labelled = {"label": f"{PREFIX}name={name}"}
+    containers = engine.containers.list(all=True, filters=labelled, ignore_removed=True)
+    networks = engine.networks.list(filters=labelled)
+    return [each.name for each in (*containers, *networks)]
+
+
+@pytest.fixture(scope="module")
+def named(engine: Any, server_image: str) -> Iterator[Callable[..., DockerOptions]]:
+    """Makes options of a deployment, each with a name of its own; none is left in the end."""
+    names = []
+
+    def options(**values: Any) -> DockerOptions:
+        names.append(f"test-{uuid.uuid4().hex[:8]}")
+        return DockerOptions(name=names[-1], image=server_image, timeout=120, **values)
+
+    yield options
+    assert [left(engine, name) for name in names] == [[] for _ in names]
+
+
+@pytest.fixture
+def options(
+    engine: Any,
+    named: Callable[..., DockerOptions],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> Iterator[DockerOptions]:
+    """Options of one deployment, of which nothing is left when the test has ended."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    found = named()
+    yield found
+    assert found.name is not None
+    assert left(engine, found.name) == []
+
+
+class Readable(Studio):
+    """Pipelines whose files the user of a container can read."""
+
+    def plus(self, more: float) -> Any:
+        found = super().plus(more)
+        readable(self.folder)
+        return found
+
+    def alone(self, answer: str = "first", fails: bool = False) -> Any:
+        @model("alone", local_folder=str(self.folder / "alone"))
+        class Alone:
+            def __init__(self, answer: str, home: int) -> None:
+                if os.getpid() != home != 0:
+                    raise ValueError("the moon is in the wrong place")
+                self.answer = answer
+
+            @predictmethod
+            def predict(self, seconds: float = 0.0) -> str:
+                time.sleep(seconds)
+                return self.answer
+
+        found = Alone(answer, os.getpid() if fails else 0)
+        save(found)
+        readable(self.folder)
+        return found
+
+
+@pytest.fixture
+def studio(tmp_path: Path) -> Readable:
+    """Pipelines to deploy."""
+    (tmp_path / "studio").mkdir()
+    return Readable(tmp_path / "studio")

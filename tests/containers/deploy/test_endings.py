@@ -1,0 +1,123 @@
+"""However a process that deploys ends, no container and no network of its deployment is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psutil
+import pytest
+
+from tempo_runtime import DockerOptions, deploy_local
+from tempo_runtime.deploy import found
+from tests.containers.deploy.conftest import Readable, left
+from tests.deploy.conftest import eventually
+from tests.income import UNTRACED
+
+pytestmark = pytest.mark.slow
+_DEPLOYER = """
+import sys
+from tempo_runtime import DockerOptions, deploy_local
+remote = deploy_local(sys.argv[1], DockerOptions.model_validate_json(sys.argv[2]))
+print(remote.endpoint, flush=True)
+sys.stdin.read()
+"""
+_WITHIN = 5.0  # seconds
+
+Deployer = Callable[[str], "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def deployer(options: DockerOptions) -> Iterator[Deployer]:
+    """Starts a process that deploys; it waits for its standard input to close."""
+    started: list[subprocess.Popen[str]] = []
+
+    def deploying(folder: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", _DEPLOYER, folder, options.model_dump_json()],
+            env={**os.environ, **UNTRACED},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+        )
+        started.append(process)
+        return process
+
+    yield deploying
+    for process in started:
+        with process:
+            process.kill()
+
+
+def deployed(process: subprocess.Popen[str]) -> None:
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("http://127.0.0.1:")
+
+
+def test_a_killed_deployer_leaves_nothing(
+    studio: Readable, options: DockerOptions, deployer: Deployer, engine: Any
+) -> None:
+    studio.plus(1.0)
+    process = deployer(str(studio.folder / "plus"))
+    deployed(process)
+    assert len(left(engine, options.name)) == 3
+    os.kill(process.pid, signal.SIGKILL)
+    assert eventually(lambda: not left(engine, options.name), _WITHIN), left(engine, options.name)
+
+
+@pytest.mark.parametrize("signalled", [signal.SIGKILL, signal.SIGINT])
+def test_a_deployer_that_ends_while_its_containers_start_leaves_nothing(
+    studio: Readable,
+    options: DockerOptions,
+    deployer: Deployer,
+    engine: Any,
+    signalled: signal.Signals,
+) -> None:
+    studio.plus(1.0)
+    process = deployer(str(studio.folder / "plus"))
+    assert eventually(lambda: len(left(engine, options.name)) >= 2, 60)
+    os.kill(process.pid, signalled)
+    assert eventually(lambda: not left(engine, options.name), _WITHIN), left(engine, options.name)
+    assert process.wait(10) != 0
+
+
+def test_a_deployment_whose_deployer_and_reaper_are_dead_is_ended_by_whoever_finds_it(
+    studio: Readable, options: DockerOptions, deployer: Deployer, engine: Any
+) -> None:
+    studio.alone()
+    process = deployer(str(studio.folder / "alone"))
+    deployed(process)
+    # Its reaper first, as the kernel may do when there is no memory.
+    for each in psutil.Process(process.pid).children():
+        each.kill()
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait(10)
+    (one,) = found.named(options.name)
+    assert one.owner == process.pid
+    assert [each.state for each in one.models()] == ["ready"]
+    one.undeploy()
+    assert not left(engine, options.name)
+
+
+def test_a_detached_deployment_is_replaced_and_ended_by_others(
+    studio: Readable, options: DockerOptions
+) -> None:
+    chosen = options.model_copy(update={"detached": True})
+    try:
+        first = deploy_local(studio.alone("first"), chosen)
+        assert first.deployment.owner is None
+        second = deploy_local(studio.alone("second"), chosen)
+        assert second.deployment.id == first.deployment.id
+        assert second.predict() == "second"
+        (one,) = found.named(options.name)
+        assert one.main() == second.deployment.main()
+    finally:
+        for each in found.named(options.name):
+            each.undeploy()
+    assert second.status() == []

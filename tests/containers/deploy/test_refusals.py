@@ -1,0 +1,180 @@
+"""What cannot be deployed is refused in one line that says what to do, and nothing of it is left."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import socket
+import sys
+import tarfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tempo_runtime import DeploymentFailed, DockerOptions, deploy_local
+from tempo_runtime.deploy import containers
+from tempo_runtime.deploy import engine as our_engine
+from tests.containers.deploy.conftest import Readable
+from tests.containers.running import readable
+
+pytestmark = pytest.mark.slow
+
+
+def refusal(model: Any, options: DockerOptions, **changed: Any) -> str:
+    with pytest.raises(DeploymentFailed) as refused:
+        deploy_local(model, options.model_copy(update=changed))
+    said = str(refused.value)
+    assert "Traceback" not in said
+    assert "\n" not in said or "its log ends with" in said
+    return said
+
+
+@pytest.mark.parametrize("place", ["unix:///nowhere/podman.sock", "tcp://127.0.0.1:1", "nonsense"])
+def test_no_engine_is_said_with_its_place(
+    studio: Readable, monkeypatch: pytest.MonkeyPatch, place: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", place)
+    said = refusal(studio.line, DockerOptions())
+    assert said.startswith(f"no container engine answers at {place}: start Docker")
+    assert list(containers.found()) == []
+    assert place in caplog.text
+
+
+def test_where_no_engine_is_expected_nothing_is_said_of_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    monkeypatch.setattr(our_engine, "_SOCKET", str(tmp_path / "docker.sock"))
+    with caplog.at_level(logging.DEBUG):
+        assert list(containers.found()) == []
+    assert caplog.text == ""
+
+
+def test_the_missing_package_is_named(studio: Readable, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "docker", None)
+    said = refusal(studio.line, DockerOptions())
+    assert said == "containers need the package docker: pip install 'tempo_runtime[docker]'"
+
+
+def test_an_image_that_is_not_there_is_said_with_how_to_get_it(
+    studio: Readable, options: DockerOptions
+) -> None:
+    said = refusal(studio.line, options, image="no-such-image:1")
+    assert "has no image no-such-image:1: `make image`" in said
+
+
+def test_an_image_that_cannot_be_pulled_is_said(studio: Readable, options: DockerOptions) -> None:
+    said = refusal(studio.line, options, images={"line": "127.0.0.1:1/some/image:1"})
+    assert said.startswith("the image 127.0.0.1:1/some/image:1 cannot be pulled: ")
+
+
+@pytest.fixture
+def foreign(engine: Any) -> Iterator[str]:
+    """An image for other processors."""
+    name = f"localhost/tempo-test-{uuid.uuid4().hex[:8]}:1"
+    other = "arm64" if engine.version()["Arch"] == "amd64" else "amd64"
+    layer, config = _tar({}), {"architecture": other, "os": "linux", "config": {}}
+    config["rootfs"] = {"type": "layers", "diff_ids": [_digest(layer)]}
+    listed = [{"Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"]}]
+    files = {"config.json": config, "layer.tar": layer, "manifest.json": listed}
+    engine.images.load(_tar(files))
+    yield name
+    engine.images.remove(name)
+
+
+def test_an_image_for_other_processors_is_refused(
+    studio: Readable, options: DockerOptions, foreign: str
+) -> None:
+    said = refusal(studio.line, options, image=foreign)
+    assert said.startswith(f"the image {foreign} is for linux/")
+    assert "build or name one for it" in said
+
+
+@pytest.mark.parametrize("which", ["port", "grpc_port"])
+def test_a_taken_port_is_refused(studio: Readable, options: DockerOptions, which: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        said = refusal(studio.line, options, **{which: port})
+    assert said.startswith(f"port {port} of 127.0.0.1 is taken by process")
+
+
+def test_a_host_of_another_machine_is_refused(studio: Readable, options: DockerOptions) -> None:
+    said = refusal(studio.line, options, host="192.0.2.1")
+    assert said.startswith("192.0.2.1 cannot be listened on")
+
+
+def test_a_child_in_its_pipeline_s_process_must_be_in_its_folder(
+    studio: Readable, options: DockerOptions
+) -> None:
+    in_process = {"TEMPO_RUNTIME_MODELS__LINE__TRANSPORT": "in_process"}
+    said = refusal(studio.plus(1.0), options, env=in_process)
+    assert said.startswith(f"plus: {studio.folder}/line is outside of {studio.folder}/plus, and")
+
+
+def test_a_name_that_its_settings_do_not_have_is_refused(
+    studio: Readable, options: DockerOptions
+) -> None:
+    studio.alone()
+    settings = studio.folder / "alone/model-settings.json"
+    plus = studio.plus(1.0)
+    (studio.folder / "line/model-settings.json").write_text(
+        json.dumps({"name": "other", "implementation": "mlserver_sklearn.SKLearnModel"})
+    )
+    assert settings.exists()
+    said = refusal(plus, options, env={"TEMPO_RUNTIME_MODELS__LINE__MODEL": "mine"})
+    assert "names it 'other'" in said
+
+
+def test_what_the_container_s_user_cannot_read_is_named(
+    studio: Readable, options: DockerOptions
+) -> None:
+    alone = studio.alone()
+    file = studio.folder / "alone/pipeline.dill"
+    file.chmod(0o600)
+    said = refusal(alone, options)
+    assert said == (
+        f"alone failed: user 8888:0, as which its container runs, cannot read {file}: "
+        f"chmod -R a+rX {studio.folder / 'alone'}"
+    )
+
+
+def test_a_model_that_fails_says_why(studio: Readable, options: DockerOptions) -> None:
+    said = refusal(studio.alone(fails=True), options)
+    assert said.startswith("alone failed: ")
+    assert "the moon is in the wrong place" in said
+
+
+def test_a_container_that_cannot_start_says_why(
+    studio: Readable, options: DockerOptions, engine: Any
+) -> None:
+    said = refusal(studio.line, options, image="localhost/debian:bookworm")
+    assert said
+
+
+def test_a_model_that_is_not_ready_in_time_is_ended(
+    studio: Readable, options: DockerOptions
+) -> None:
+    readable(studio.folder)
+    said = refusal(studio.line, options, timeout=0.1)
+    assert said.startswith("line was not ready in time")
+
+
+def _tar(files: dict[str, Any]) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for name, content in files.items():
+            data = content if isinstance(content, bytes) else json.dumps(content).encode()
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+    return packed.getvalue()
+
+
+def _digest(data: bytes) -> str:
+    import hashlib
+
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
