@@ -152,14 +152,15 @@ stop() {
     podman network prune --force >/dev/null
     # They wait for those who ask how a command in a container has ended.
     for process in /proc/[0-9]*; do
-        if tr '\0' ' ' <"$process/cmdline" | grep -qs "conmon .* -b $home/storage/"; then
-            kill "${process#/proc/}"
+        if tr '\0' ' ' <"$process/cmdline" | grep -qs "conmon .* -b $home/storage/\|podman --root $home/storage "; then
+            kill -KILL "${process#/proc/}"
         fi
     done 2>/dev/null
     if running 2>/dev/null; then
         kill "$(cat "$home/pid")"
         while running 2>/dev/null; do sleep 0.1; done
     fi
+    umount "$home/storage/overlay" 2>/dev/null || true
     rm -rf "$home/run" "$home/pid" "$socket"
 }
 
