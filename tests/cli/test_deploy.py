@@ -16,7 +16,7 @@ import pytest
 from tempo_runtime.cli.options import complete_deployments, complete_targets
 from tempo_runtime.deploy import found
 from tests.cli.run import run
-from tests.deploy.conftest import eventually
+from tests.deploy.conftest import alone, eventually
 from tests.deploy.studio import Studio
 
 _CODE = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
@@ -31,10 +31,8 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Studio:
 @pytest.fixture(scope="module", autouse=True)
 def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Where deployments are written down; none is left."""
-    home = tmp_path_factory.mktemp("state")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_STATE_HOME", str(home))
-        yield home / "tempo-runtime/deployments"
+    with alone(tmp_path_factory.mktemp("state")) as folder:
+        yield folder
         left = [each.name for each in found.deployments()]
         for each in found.deployments():
             each.undeploy()
@@ -147,8 +145,7 @@ def test_following_a_log_ends_with_its_deployment(studio: Studio, state: Path) -
 def test_all_are_undeployed(studio: Studio, plus: Path, state: Path) -> None:
     # Of the deployment that other tests use nothing is asked.
     studio.alone()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_STATE_HOME", str(state.parent / "another"))
+    with alone(state.parent / "another"):
         for name in ("one", "two"):
             assert run("deploy", studio.folder / "alone", "--name", name)[0] == 0
         assert run("undeploy", "--all")[1] == "Undeployed one\nUndeployed two\n"

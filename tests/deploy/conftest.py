@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -10,17 +11,31 @@ from pathlib import Path
 import pytest
 
 from tempo_runtime import LocalOptions
+from tempo_runtime.deploy import engine
 from tests.deploy.studio import Studio
 from tests.leftovers import left
 
 MARK = "TEMPO_TEST_DEPLOYMENT"
 
 
+@contextlib.contextmanager
+def alone(home: Path) -> Iterator[Path]:
+    """Has deployments be written down in a folder, and none be found that is not there.
+
+    Those of the machine, and containers of other tests, are not the test's to see, nor to end.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(home))
+        patch.delenv("DOCKER_HOST", raising=False)
+        patch.setattr(engine, "_SOCKET", "/nowhere")
+        yield home / "tempo-runtime/deployments"
+
+
 @pytest.fixture
-def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def state(tmp_path: Path) -> Iterator[Path]:
     """Where deployments are written down, for this test only."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    return tmp_path / "state/tempo-runtime/deployments"
+    with alone(tmp_path / "state") as folder:
+        yield folder
 
 
 @pytest.fixture
