@@ -15,6 +15,7 @@ from tempo_runtime.cli.options import (
     imported,
     json_option,
     pair,
+    print_whole,
 )
 
 if TYPE_CHECKING:
@@ -129,7 +130,6 @@ def _options(
 
 
 def _tell(remote: RemoteModel, as_json: bool) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from tempo_runtime.serving import example
@@ -148,18 +148,17 @@ def _tell(remote: RemoteModel, as_json: bool) -> None:
         return
     table = Table(box=None, pad_edge=False)
     for heading in ("model", "", "at", "as"):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading)
     for model in models:
         news = "started" if model.name in remote.started else "unchanged"
         place = model.grpc if deployment.transport == "grpc" else model.url
         table.add_row(f"[bold]{model.name}[/]", news, place, model.place)
-    console = Console(highlight=False)
-    console.print(f"[green]✓[/] {deployment.name} is ready at [bold]{remote.endpoint}[/]\n")
-    console.print(table)
+    print_whole(f"[green]✓[/] {deployment.name} is ready at [bold]{remote.endpoint}[/]\n")
+    print_whole(table)
     inputs = _inputs(remote)
     if inputs and deployment.transport == "http":
         main = deployment.main()
-        console.print("\nAsk it:\n")
+        click.echo("\nAsk it:\n")
         print(example.curl(main.url, main.model, inputs))  # one line, whole: rich would wrap it
     click.echo(f"\n    tempo-runtime logs {deployment.name} --follow")
     click.echo(f"    tempo-runtime undeploy {deployment.name}")

@@ -49,6 +49,13 @@ def pair(text: str, option: str) -> tuple[str, str]:
     return key, value
 
 
+def print_whole(*shown: Any) -> None:
+    """Prints for people, with names and addresses whole, for copying, however narrow the window is."""
+    from rich.console import Console
+
+    Console(highlight=False, width=1000).print(*shown)
+
+
 def echo_json(content: Any) -> None:
     """Prints what a machine reads."""
     click.echo(json.dumps(content, indent=2))

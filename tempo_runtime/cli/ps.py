@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import click
 
-from tempo_runtime.cli.options import echo_json, json_option
+from tempo_runtime.cli.options import echo_json, json_option, print_whole
 
-_WIDTH = 1000
 _COLOURS = {"ready": "green", "not ready": "yellow", "ended": "red"}
 
 
@@ -35,7 +34,6 @@ def ps(as_json: bool) -> None:
     if not deployments:
         click.echo("Nothing is deployed here; `tempo-runtime deploy ARTEFACT` deploys a pipeline")
         return
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
@@ -51,5 +49,4 @@ def ps(as_json: bool) -> None:
             name = ""
         if name:
             table.add_row(name, "", "starting")
-    # Names and addresses are for copying: whole, also where they go beyond a narrow window.
-    Console(highlight=False, width=_WIDTH).print(table)
+    print_whole(table)
