@@ -109,29 +109,26 @@ class Container:
             return httpx.get(url, timeout=timeout, trust_env=False).status_code == 200
         return False
 
-    def wait(self, deadline: float, folder: str, user: str) -> None:
-        """Waits until its model is ready.
+    def came_up(self, deadline: float, folder: str, user: str) -> bool:
+        """Whether its model has become ready.
 
         Args:
-            deadline: A time of `time.monotonic`.
+            deadline: The time of `time.monotonic` until which it has to.
             folder: What it serves, on this machine.
             user: As whom it runs.
 
         Raises:
-            DeploymentFailed: If it ends, or is not ready in time; with the reason.
+            DeploymentFailed: If it has ended, or is late; with the reason.
         """
-        while True:
-            self.raw.reload()
-            if not self.alive:
-                raise DeploymentFailed(f"{self.model} failed: {self._why(folder, user)}")
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise DeploymentFailed(
-                    f"{self.model} was not ready in time; its log ends with:\n{reason(self.text())}"
-                )
-            if self.ready(min(left, _ANSWERS)):
-                return
-            time.sleep(_POLL)
+        self.raw.reload()
+        if not self.alive:
+            raise DeploymentFailed(f"{self.model} failed: {self._why(folder, user)}")
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise DeploymentFailed(
+                f"{self.model} was not ready in time; its log ends with:\n{reason(self.text())}"
+            )
+        return self.ready(min(left, _ANSWERS))
 
     def _why(self, folder: str, user: str) -> str:
         if path := unreadable(folder, user):

@@ -156,19 +156,15 @@ class ContainerDeployment(Deployment):
             # Its port can be had once only: what is to take it is tried before.
             main = plan.names[0]
             trial = plan.start(main, free_ports=True)
-            trial.wait(deadline, plan.folders[main], options.user)
+            _wait([trial], plan, deadline, options.user)
             container.remove([trial])
             _stop(plan.in_the_way)
         starting = [plan.start(name) for name in plan.new]
-        for each in starting:
-            each.wait(deadline, plan.folders[each.model], options.user)
-            told(each.model)
+        _wait(starting, plan, deadline, options.user, told)
         network = client.networks.get(self._labels.network)
         for each in starting:
             each.join(network)
-        for each in starting:
-            # Its ports may be others now.
-            each.wait(deadline, plan.folders[each.model], options.user)
+        _wait(starting, plan, deadline, options.user)  # their ports may be others now
         return starting
 
     def _undo(self, client: DockerClient, plan: Plan, begun: int) -> None:
@@ -267,6 +263,27 @@ def _counted(containers: list[Container], labels: Labels) -> list[Container]:
         if each.named(labels.network):
             latest[each.model] = each
     return sorted(latest.values(), key=lambda each: (not each.is_main, each.model))
+
+
+def _wait(
+    containers: list[Container],
+    plan: Plan,
+    deadline: float,
+    user: str,
+    told: Callable[[str], object] = lambda _: None,
+) -> None:
+    """Waits until all are ready, or one has failed."""
+    waited_for = containers
+    while waited_for:
+        late = []
+        for each in waited_for:
+            if each.came_up(deadline, plan.folders[each.model], user):
+                told(each.model)
+            else:
+                late.append(each)
+        waited_for = late
+        if late:
+            time.sleep(_POLL)
 
 
 def _stop(containers: list[Container]) -> None:
