@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from docker.models.networks import Network
 
 HTTP, GRPC = 9000, 9500
+_LACKING = "No module named"
 _POLL = 0.05
 _ANSWERS = 30.0  # seconds
 
@@ -142,6 +143,9 @@ class Container:
             return "it needs more memory than it may use; raise the option `memory`"
         code = self.raw.attrs["State"].get("ExitCode")
         why = reason(self.text()).removeprefix(f"{self.model}: ")
+        if _LACKING in why:
+            image = self.raw.attrs["Config"]["Image"]
+            return f"{why}; its image is {image}: name one that has it by the option `images`"
         return why or f"its container ended with code {code} and said nothing"
 
     def _label(self, name: str) -> str:

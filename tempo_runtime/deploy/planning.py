@@ -59,15 +59,23 @@ class Plan:
         main = self.names[0]
         self.folders = {name: _home(served) for name, served in models.items()}
         has_init = bool(client.info().get("InitBinary"))
-        names = {name: options.images.get(name) or options.image or engine.IMAGE for name in models}
-        images = {name: engine.image(client, name) for name in sorted({*names.values()})}
+        self._images = {
+            name: options.images.get(name) or options.image or engine.IMAGE for name in models
+        }
+        images = {name: engine.image(client, name) for name in sorted({*self._images.values()})}
         urls = {
             name: {"http": f"http://{name}:{HTTP}", "grpc": f"grpc://{name}:{GRPC}"}
             for name in models
         }
         self._configs = {
             name: _configured(
-                served, self.folders[name], images[names[name]], options, urls, main, has_init
+                served,
+                self.folders[name],
+                images[self._images[name]],
+                options,
+                urls,
+                main,
+                has_init,
             )
             for name, served in models.items()
         }
@@ -103,10 +111,11 @@ class Plan:
             name: Its model.
             free_ports: Whether it has ports that are free, and not those that it is to have.
         """
-        config = self._configs[name]
+        # By its name, which people see of it; what it was made from has its id.
+        config = {**self._configs[name], "image": self._images[name]}
         if free_ports:
             ports = {inside: (host, None) for inside, (host, _) in config["ports"].items()}
-            config = {**config, "ports": ports}
+            config["ports"] = ports
         made = self._client.containers.create(
             **config,
             name=f"{self._labels.network}-{name}-{uuid.uuid4().hex[:8]}",

@@ -16,11 +16,13 @@ from tempo_runtime import (
     ArtifactMissing,
     ArtifactUntrusted,
     EnvironmentFailed,
+    ModelFramework,
     SettingsError,
     save,
 )
+from tempo_runtime.details import ModelDetails
 from tempo_runtime.serving import repository
-from tempo_runtime.serving.gathering import gather
+from tempo_runtime.serving.gathering import gather, gather_model
 from tempo_runtime.serving.repository import Served, write
 from tests import pipelines
 from tests.shop import saved_shop
@@ -87,6 +89,7 @@ def test_a_child_that_is_to_be_in_process_stays_there(shop: Path, environ: dict[
     models = found(shop, environ)
     assert list(models) == ["shop", "tax"]
     assert models["shop"].calls["prices"] == "prices in its process"
+    assert models["shop"].inside == [str(shop.parent / "prices")]
 
 
 def test_a_sibling_is_served_under_the_name_it_is_called_by(shop: Path) -> None:
@@ -129,6 +132,18 @@ def test_a_runtime_that_is_not_installed_is_told_with_its_command(shop: Path) ->
     (shop.parent / "prices/model-settings.json").write_text(json.dumps(settings))
     with pytest.raises(ArtifactError, match="pip install mlserver-nothing"):
         found(shop)
+
+
+def test_what_this_python_need_not_serve_it_need_not_be_able_to(shop: Path) -> None:
+    settings = {"name": "prices", "implementation": "mlserver_nothing.Model"}
+    (shop.parent / "prices/model-settings.json").write_text(json.dumps(settings))
+    for folder in (shop, shop.parent / "tax"):
+        manifest = json.loads((folder / "tempo.json").read_text())
+        (folder / "tempo.json").write_text(json.dumps({**manifest, "python": "3.8"}))
+    details = ModelDetails("shop", ModelFramework.TempoPipeline, local_folder=str(shop))
+    assert list(gather_model(details, {}, here=False)) == ["shop", "prices", "tax"]
+    with pytest.raises(ArtifactError):
+        gather_model(details, {})
 
 
 def test_two_models_of_one_name_are_refused_and_the_same_one_twice_is_not(

@@ -24,6 +24,7 @@ from tempo_runtime.deploy import found
 from tempo_runtime.deploy.labels import PREFIX
 from tests.containers.deploy.conftest import Readable
 from tests.containers.running import readable
+from tests.packed import Project
 
 pytestmark = pytest.mark.slow
 ROWS = np.array([[1.0, 1.0]])
@@ -157,3 +158,15 @@ def test_a_stream_gives_each_value(studio: Readable, options: DockerOptions) -> 
     readable(studio.folder)
     with deploy_local(counting, options) as remote:
         assert list(remote.stream(to=3)) == [1, 2, 3]
+
+
+def test_an_environment_is_unpacked_to_a_volume_that_goes_with_it(
+    project: Project, options: DockerOptions, engine: Any
+) -> None:
+    before = {each.name for each in engine.volumes.list()}
+    with deploy_local(readable(project.artefact), options) as remote:
+        answer = remote.predict("tempo")
+        assert answer["prefix"].startswith("/opt/mlserver/environment.")
+        own = {each.name for each in engine.volumes.list()} - before
+        assert own
+    assert own.isdisjoint(each.name for each in engine.volumes.list())
