@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -141,8 +142,9 @@ def _tell(remote: RemoteModel, as_json: bool) -> None:
                 "name": deployment.name,
                 "id": deployment.id,
                 "endpoint": remote.endpoint,
-                "started": list(remote.started),
-                "models": [vars(model) for model in models],
+                "models": [
+                    {**vars(model), "change": remote.changes[model.name]} for model in models
+                ],
             }
         )
         return
@@ -150,18 +152,19 @@ def _tell(remote: RemoteModel, as_json: bool) -> None:
     for heading in ("model", "", "at", "as"):
         table.add_column(heading)
     for model in models:
-        news = "started" if model.name in remote.started else "unchanged"
         place = model.grpc if deployment.transport == "grpc" else model.url
-        table.add_row(f"[bold]{model.name}[/]", news, place, model.place)
+        table.add_row(f"[bold]{model.name}[/]", remote.changes[model.name], place, model.place)
     print_whole(f"[green]✓[/] {deployment.name} is ready at [bold]{remote.endpoint}[/]\n")
     print_whole(table)
     inputs = _inputs(remote)
-    if inputs and deployment.transport == "http":
+    if inputs:
         main = deployment.main()
-        click.echo("\nAsk it:\n")
-        print(example.curl(main.url, main.model, inputs))  # one line, whole: rich would wrap it
-    click.echo(f"\n    tempo-runtime logs {deployment.name} --follow")
-    click.echo(f"    tempo-runtime undeploy {deployment.name}")
+        click.echo("\nAsk it, and end it:\n")
+        click.echo(example.curl(main.url, main.model, inputs) + "\n")
+        click.echo(example.predict(deployment.name, inputs))
+        if guessed := ", ".join(example.guessed(inputs)):
+            click.echo(f"    # {guessed}: the values are guessed; put your own there")
+    click.echo(f"tempo-runtime undeploy {deployment.name}")
 
 
 def _inputs(remote: RemoteModel) -> list[dict[str, Any]]:
@@ -174,6 +177,7 @@ def _inputs(remote: RemoteModel) -> list[dict[str, Any]]:
 def _stay(remote: RemoteModel, as_json: bool) -> None:
     from tempo_runtime.cli.logs import follow
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with remote:
         _tell(remote, as_json)
         sys.stdout.flush()

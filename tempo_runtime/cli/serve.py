@@ -116,7 +116,7 @@ def _show(up: Running) -> None:
     if inputs:
         console.print("\nAsk it, from another shell:\n")
         print(example.curl(server.url, first.name, inputs))  # one line, whole: rich would wrap it
-        print(f"\n{example.predict(server.url, first.name, inputs)}")
+        print(f"\n{example.predict(f'{server.url}/v2/models/{first.name}', inputs)}")
         if guessed := ", ".join(example.guessed(inputs)):
             console.print(f"\n[dim]{guessed}: the values are guessed; put your own there[/]")
     console.print("\n[bold]Ctrl-C stops the server.[/] This is its log:")

@@ -61,6 +61,7 @@ def deploy_local(
     with _lock:
         target = _target(chosen)
         deployment = _running(target.KIND, name, chosen.detached) or target.create(name, chosen)
+        before = {model.name for model in deployment.models()}
         try:
             with shown(f"Deploying {name}", total=len(models)) as advance:
                 started = deployment.replace(models, chosen, lambda _: advance(1))
@@ -71,7 +72,11 @@ def deploy_local(
             raise
         if not chosen.detached:
             _owned[target.KIND, name] = deployment
-    return RemoteModel(details, deployment, started)
+    changes = {
+        each: "unchanged" if each not in started else "replaced" if each in before else "started"
+        for each in models
+    }
+    return RemoteModel(details, deployment, changes)
 
 
 def _details(model: Any) -> ModelDetails:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import weakref
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from types import TracebackType
@@ -37,21 +37,24 @@ class RemoteModel:
     Args:
         details: The model that people call first.
         deployment: Where it runs.
-        started: See the attribute.
+        changes: See the attribute.
 
     Attributes:
         details: As given.
         deployment: As given.
-        started: Names of the models that were started for it; the others were running.
+        changes: What became of each model: `started`, `replaced` or `unchanged`.
         aio: The same calls, to be awaited.
     """
 
     def __init__(
-        self, details: ModelDetails, deployment: Deployment, started: Sequence[str] = ()
+        self,
+        details: ModelDetails,
+        deployment: Deployment,
+        changes: Mapping[str, str] | None = None,
     ) -> None:
         self.details = details
         self.deployment = deployment
-        self.started = tuple(started)
+        self.changes = dict(changes or {})
         self.aio = _Awaited(self)
         self._connection: _Connection | None = None
 

@@ -38,9 +38,9 @@ def curl(url: str, model: str, inputs: Sequence[dict[str, Any]]) -> str:
     return f"curl -s {url}/v2/models/{model}/infer -H 'content-type: application/json' -d {body}"
 
 
-def predict(url: str, model: str, inputs: Sequence[dict[str, Any]]) -> str:
-    """A line for a shell that makes the same call with values."""
-    words = ["tempo-runtime", "predict", f"{url}/v2/models/{model}"]
+def predict(target: str, inputs: Sequence[dict[str, Any]]) -> str:
+    """A line for a shell that makes the same call of a target with values."""
+    words = ["tempo-runtime", "predict", target]
     for tensor in _needed(inputs):
         words += ["--arg", shlex.quote(f"{tensor['name']}={_value(tensor)}")]
     return " ".join(words)

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from tempo_runtime.cli.options import complete_deployments, complete_targets
-from tempo_runtime.deploy import found
+from tempo_runtime.deploy import found, records
 from tests.cli.run import run
 from tests.deploy.conftest import alone, eventually
 from tests.deploy.studio import Studio
@@ -46,7 +46,7 @@ def plus(studio: Studio, state: Path) -> Iterator[Path]:
     folder = studio.folder / "plus"
     code, printed, told = run("deploy", folder, "--json")
     assert code == 0, told
-    assert json.loads(printed)["started"] == ["line", "plus"]
+    assert [model["change"] for model in json.loads(printed)["models"]] == ["started", "started"]
     yield folder
     assert run("undeploy", "plus") == (0, "Undeployed plus\n", "")
 
@@ -151,6 +151,19 @@ def test_all_are_undeployed(studio: Studio, plus: Path, state: Path) -> None:
         assert run("undeploy", "--all")[1] == "Undeployed one\nUndeployed two\n"
         assert run("undeploy", "--all")[1] == "Nothing is deployed here\n"
         assert "tempo-runtime deploy" in run("ps")[1]
+
+
+def test_several_of_one_name_are_told_apart_by_their_ids(state: Path) -> None:
+    made = [records.create("twins", records.Process.of(os.getpid()), "http") for _ in range(2)]
+    try:
+        code, _, told = run("undeploy", "twins")
+        assert code == 1
+        assert "several deployments are called 'twins'; name one by its id: twins-" in told
+        assert run("undeploy", Path(made[0].folder).name) == (0, "Undeployed twins\n", "")
+        assert found.one("twins").id == Path(made[1].folder).name
+    finally:
+        for each in made:
+            each.remove()
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_the_lines_for_a_shell_are_quoted_and_have_values() -> None:
     words = shlex.split(example.curl("http://here:1", "m", inputs))
     assert words[:3] == ["curl", "-s", "http://here:1/v2/models/m/infer"]
     assert json.loads(words[-1]) == example.request(inputs)
-    words = shlex.split(example.predict("http://here:1", "m", inputs))
+    words = shlex.split(example.predict("http://here:1/v2/models/m", inputs))
     assert words[:3] == ["tempo-runtime", "predict", "http://here:1/v2/models/m"]
     assert words[4::2][:7] == [
         "row=[[1.0, 1.0, 1.0]]",
