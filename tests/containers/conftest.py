@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,22 +10,21 @@ from typing import Any
 
 import pytest
 
-from tempo_runtime import __version__
+from tempo_runtime import DeploymentFailed, __version__
+from tempo_runtime.deploy.engine import connected
 from tests.shop import saved_shop
 
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[Any]:
     """The engine at DOCKER_HOST, or this machine's own."""
-    docker = pytest.importorskip("docker", reason="docker is not installed")
-    try:
-        client = docker.from_env(timeout=120)
-    except docker.errors.DockerException as error:
-        pytest.skip(
-            f'no container engine answers (eval "$(scripts/engine.sh)" starts one): {error}'
-        )
-    yield client
-    client.close()
+    pytest.importorskip("docker", reason="docker is not installed")
+    with contextlib.ExitStack() as stack:
+        try:
+            client = stack.enter_context(connected())
+        except DeploymentFailed as error:
+            pytest.skip(f'{error} (eval "$(scripts/engine.sh)" starts one)')
+        yield client
 
 
 def _built(engine: Any, variant: str) -> str:

@@ -77,17 +77,22 @@ def created(engine: Any, image: str, **options: Any) -> Iterator[Any]:
 def served(
     engine: Any,
     image: str,
-    folder: Path,
+    folder: Path | None,
     name: str,
     implementation: str = "tempo.mlserver.InferenceRuntime",
     env: Mapping[str, str] | None = None,
     network: str | None = None,
 ) -> Iterator[Served]:
-    """A container with the variables that the operator gives, until the block ends."""
+    """A container with the variables that the operator gives, until the block ends.
+
+    Without a folder what it serves is in its image.
+    """
     options: dict[str, Any] = {}
+    if folder is not None:
+        options["volumes"] = {str(readable(folder)): {"bind": "/mnt/models", "mode": "ro"}}
     if network:
         aliases = engine.api.create_endpoint_config(aliases=[name])
-        options = {"network": network, "networking_config": {network: aliases}}
+        options |= {"network": network, "networking_config": {network: aliases}}
     variables = {
         "MLSERVER_MODEL_NAME": name,
         "MLSERVER_MODEL_URI": "/mnt/models",
@@ -100,7 +105,6 @@ def served(
         engine,
         image,
         environment=variables,
-        volumes={str(readable(folder)): {"bind": "/mnt/models", "mode": "ro"}},
         ports={f"{HTTP}/tcp": ("127.0.0.1", None)},
         **CONFINED,
         **options,
