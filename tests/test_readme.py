@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -37,7 +38,7 @@ def test_the_files_it_names_are_there() -> None:
 
 def test_its_tour_runs_and_what_it_saves_is_served(tmp_path: Path) -> None:
     data = "X, y = np.array([[0.0], [1.0], [2.0]]), [0, 0, 1]"
-    pipeline, *calls = blocks("python")
+    pipeline, call, deploy = blocks("python")
     (tmp_path / "shop.py").write_text(pipeline)
     script = [
         "import os, joblib, numpy as np",
@@ -46,10 +47,15 @@ def test_its_tour_runs_and_what_it_saves_is_served(tmp_path: Path) -> None:
         "os.makedirs('artifacts/forest')",
         "joblib.dump(LogisticRegression(C=100).fit(X, y), 'artifacts/forest/model.joblib')",
         "from shop import Check",
-        *calls,
+        call,
     ]
     (tmp_path / "tour.py").write_text("\n".join(script))
-    run = functools.partial(subprocess.run, cwd=tmp_path, capture_output=True, text=True)
+    then = ["import numpy as np", data, "from shop import Check", deploy]
+    (tmp_path / "deploy.py").write_text("\n".join(then))
+    environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path / "state")}
+    run = functools.partial(
+        subprocess.run, cwd=tmp_path, capture_output=True, text=True, env=environment
+    )
     done = run([sys.executable, "tour.py"])
     assert done.returncode == 0, done.stderr
     lines = re.findall(r"^tempo-runtime (?:save|inspect|check) .*", README, re.MULTILINE)
@@ -57,6 +63,8 @@ def test_its_tour_runs_and_what_it_saves_is_served(tmp_path: Path) -> None:
     for line in lines:
         done = run([Path(sys.executable).parent / "tempo-runtime", *shlex.split(line, True)[1:]])
         assert done.returncode == 0, done.stderr
+    done = run([sys.executable, "deploy.py"])
+    assert done.returncode == 0, done.stderr
     with serve(tmp_path / "artifacts" / "check") as server:
         found = server.infer("income-check", rows=np.array([[0.0], [2.0]]), labels=[0, 0])
     assert found == {"accuracy": 0.5}
