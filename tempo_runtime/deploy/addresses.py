@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 SELDON_HTTP, SELDON_GRPC = 9000, 9500
 SELDON_ENGINE_HTTP, SELDON_ENGINE_GRPC = 8000, 5001
 SELDON2_GATEWAY = "seldon-mesh"
-KSERVE_GRPC = 9000
+KSERVE_HTTP, KSERVE_GRPC = 8080, 9000
 _LABEL = 63  # characters of a DNS label, RFC 1123
 
 
@@ -97,14 +97,18 @@ def seldon2(name: str, namespace: str, *, gateway: str = SELDON2_GATEWAY) -> End
     return Endpoint(f"http://{host}", f"grpc://{host}:80", name, {"seldon-model": name})
 
 
-def kserve(name: str, namespace: str, *, knative: bool = False) -> Endpoint:
+def kserve(name: str, namespace: str, *, knative: bool = False, headless: bool = False) -> Endpoint:
     """An InferenceService of KServe, from inside the cluster.
 
     Args:
         name: Its name.
         namespace: Its namespace.
         knative: Whether it is deployed by Knative, which has one port, and not as plain Deployments.
+        headless: Whether the Service has no address of its own: its name is that of the pods, and only
+            their ports are there.
     """
     service = name if knative else f"{name}-predictor"
     host = f"{service}.{namespace}.svc.cluster.local"
+    if headless and not knative:
+        return local(host, KSERVE_HTTP, KSERVE_GRPC, name)
     return Endpoint(f"http://{host}", f"grpc://{host}:{80 if knative else KSERVE_GRPC}", name)

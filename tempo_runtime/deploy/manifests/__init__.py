@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from tempo_runtime.deploy.manifests import kserve, seldon, seldon2
@@ -11,7 +12,7 @@ from tempo_runtime.deploy.manifests.options import (
     SeldonCoreOptions,
 )
 from tempo_runtime.deploy.manifests.spec import specified
-from tempo_runtime.errors import SettingsError, TempoError
+from tempo_runtime.errors import SettingsError
 
 PLATFORMS = {
     SeldonCoreOptions: seldon,
@@ -47,26 +48,28 @@ def documents(model: Any, options: RemotePlatform) -> list[dict[str, Any]]:
         raise SettingsError(
             f"a manifest takes SeldonCoreOptions, Seldon2Options or KServeOptions, not {options!r:.80}"
         )
-    found: list[dict[str, Any]] = platform.documents(specified(model), options.remote_options)
+    models, remote = specified(model), options.remote_options
+    if unknown := sorted(remote.models.keys() - models.keys()):
+        raise SettingsError(
+            f"options for {', '.join(unknown)}, which is not deployed; there is {', '.join(models)}"
+        )
+    found: list[dict[str, Any]] = platform.documents(models, remote)
     return found
 
 
 def to_yaml(objects: list[dict[str, Any]]) -> str:
-    """Objects as YAML documents; text that looks like a number stays text.
+    """Objects as YAML documents; text that looks like a number stays text."""
+    import yaml
 
-    Raises:
-        TempoError: If PyYAML is not installed.
-    """
-    try:
-        import yaml
-    except ImportError as error:
-        raise TempoError(
-            "manifests need the package PyYAML: pip install 'tempo_runtime[k8s]'"
-        ) from error
     text: str = yaml.dump_all(
         objects, Dumper=_dumper(), sort_keys=False, allow_unicode=True, width=100
     )
     return text
+
+
+# Kubernetes' parser takes `1e3` for a number and `y` for true, where PyYAML does not and leaves
+# them as they are.
+_WORD = re.compile(r"[A-Za-z/][A-Za-z0-9_./-]+")
 
 
 def _dumper() -> Any:
@@ -77,4 +80,9 @@ def _dumper() -> Any:
         def ignore_aliases(self, data: Any) -> bool:
             return True
 
+    def text(dumper: Any, value: str) -> Any:
+        style = None if _WORD.fullmatch(value) else "'"
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+    Dumper.add_representer(str, text)
     return Dumper

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from tempo_runtime.deploy.addresses import KSERVE_GRPC, Endpoint, kserve
+from tempo_runtime.deploy.addresses import KSERVE_GRPC, KSERVE_HTTP, Endpoint, kserve
 from tempo_runtime.deploy.manifests import pods
 from tempo_runtime.deploy.manifests.options import KServeRemote, ModelOptions
 from tempo_runtime.deploy.manifests.seldon import DESCRIPTION, LABEL, MODEL, described
@@ -18,8 +18,12 @@ TARGET = "kserve"
 RUNTIME = "tempo-runtime"
 FORMAT = "tempo"
 IMAGE = "tempo-runtime-server"
-_HTTP = 8080
 _CONTAINER = "kserve-container"
+_PORTS = [
+    {"name": "http1", "containerPort": KSERVE_HTTP, "protocol": "TCP"},
+    {"name": "h2c", "containerPort": KSERVE_GRPC, "protocol": "TCP"},
+]
+_LONGEST = 53  # with `-predictor` it is a Service, which has 63
 # config/runtimes/kserve-mlserver.yaml
 _MLSERVER = "kserve-mlserver"
 _FORMATS = {
@@ -32,7 +36,10 @@ _FORMATS = {
 
 def endpoints(models: Mapping[str, Deployed], options: KServeRemote) -> dict[str, Endpoint]:
     """Where each model is called from inside the cluster."""
-    return {name: kserve(name, options.namespace, knative=options.knative) for name in models}
+    return {
+        name: kserve(name, options.namespace, knative=options.knative, headless=options.headless)
+        for name in models
+    }
 
 
 def documents(models: Mapping[str, Deployed], options: KServeRemote) -> list[dict[str, Any]]:
@@ -45,16 +52,13 @@ def documents(models: Mapping[str, Deployed], options: KServeRemote) -> list[dic
     Raises:
         SettingsError: If KServe has no runtime for a model, or an option means nothing to it.
     """
-    if options.auth_secret_name:
-        raise SettingsError(
-            "auth_secret_name: KServe downloads with the secrets of a service account; set "
-            "service_account_name to one that has them"
-        )
+    _refuse(models, options)
     where = endpoints(models, options)
+    by_grpc = _called_by_grpc(models)
     found = []
     for model in models.values():
         own = options.of(model.name)
-        found.append(_service(model, options, own, where))
+        found.append(_service(model, options, own, where, model.name in by_grpc))
         if own.min_available is not None:
             found.append(_budget(model, options, own.min_available))
     if options.runtime is None and any(model.ours for model in models.values()):
@@ -63,10 +67,16 @@ def documents(models: Mapping[str, Deployed], options: KServeRemote) -> list[dic
 
 
 def _service(
-    model: Deployed, options: KServeRemote, own: ModelOptions, where: Mapping[str, Endpoint]
+    model: Deployed,
+    options: KServeRemote,
+    own: ModelOptions,
+    where: Mapping[str, Endpoint],
+    by_grpc: bool,
 ) -> dict[str, Any]:
     served = pods.container(_CONTAINER, model, own, where)
     del served["name"]
+    if by_grpc:
+        served["ports"] = _PORTS  # the Service of a runtime that names none has HTTP's only
     served |= {
         "modelFormat": {"name": _format(model)},
         "runtime": (options.runtime or RUNTIME) if model.ours else _MLSERVER,
@@ -80,15 +90,11 @@ def _service(
     }
     predictor: dict[str, Any] = {"model": served, "timeout": options.timeout}
     if own.max_replicas is None:
-        predictor["minReplicas"] = own.replicas
-        predictor["maxReplicas"] = own.replicas
+        predictor |= {"minReplicas": own.replicas, "maxReplicas": own.replicas}
     else:
-        predictor |= {
-            "minReplicas": own.min_replicas or 1,
-            "maxReplicas": own.max_replicas,
-            "scaleMetric": "cpu",
-            "scaleTarget": own.target_cpu,
-        }
+        predictor |= {"minReplicas": own.min_replicas or 1, "maxReplicas": own.max_replicas}
+        if not options.knative:  # which counts requests
+            predictor |= {"scaleMetric": "cpu", "scaleTarget": own.target_cpu}
     if options.service_account_name:
         predictor["serviceAccountName"] = options.service_account_name
     predictor |= pods.pod(own, {"serving.kserve.io/inferenceservice": model.name})
@@ -109,7 +115,7 @@ def _runtime(options: KServeRemote) -> dict[str, Any]:
     """A runtime of our own: KServe's for MLServer takes its class from a label that it overwrites."""
     from tempo_runtime import __version__
 
-    ports = {"MLSERVER_HTTP_PORT": _HTTP, "MLSERVER_GRPC_PORT": KSERVE_GRPC}
+    ports = {"MLSERVER_HTTP_PORT": KSERVE_HTTP, "MLSERVER_GRPC_PORT": KSERVE_GRPC}
     variables = {
         "MLSERVER_MODEL_IMPLEMENTATION": "tempo_runtime.TempoPipelineRuntime",
         **{name: str(port) for name, port in ports.items()},
@@ -130,12 +136,7 @@ def _runtime(options: KServeRemote) -> dict[str, Any]:
                     "name": _CONTAINER,
                     "image": options.image or f"{IMAGE}:{__version__}",
                     "env": [{"name": k, "value": v} for k, v in variables.items()],
-                    "ports": [{"name": "http1", "containerPort": _HTTP, "protocol": "TCP"}]
-                    if options.knative
-                    else [
-                        {"name": "http1", "containerPort": _HTTP, "protocol": "TCP"},
-                        {"name": "h2c", "containerPort": KSERVE_GRPC, "protocol": "TCP"},
-                    ],
+                    "ports": _PORTS[:1] if options.knative else _PORTS,
                     "securityContext": pods.UNPRIVILEGED,
                 }
             ],
@@ -155,8 +156,42 @@ def _budget(model: Deployed, options: KServeRemote, least: int) -> dict[str, Any
     }
 
 
+def _called_by_grpc(models: Mapping[str, Deployed]) -> set[str]:
+    calls = [called for model in models.values() for called in model.calls.values()]
+    return {called.model for called in calls if called.transport == "grpc"}
+
+
+def _refuse(models: Mapping[str, Deployed], options: KServeRemote) -> None:
+    if options.auth_secret_name:
+        raise SettingsError(
+            "auth_secret_name: KServe downloads with the secrets of a service account; set "
+            "service_account_name to one that has them"
+        )
+    if stated := options.stating(("progress_deadline",)):
+        raise SettingsError(f"{', '.join(stated)}: KServe has no such option; leave it out")
+    if options.knative and (stated := options.stating(("target_cpu", "min_available"))):
+        raise SettingsError(
+            f"{', '.join(stated)}: Knative scales by requests, and down to what is needed; leave it out"
+        )
+    if options.knative and (called := sorted(_called_by_grpc(models))):
+        raise SettingsError(
+            f"{', '.join(called)}: a service of Knative has one port, HTTP's; call it over http, or set "
+            "knative to false"
+        )
+    for name in models:
+        if len(name) > _LONGEST or not name[0].isalpha():
+            raise SettingsError(
+                f"{name}: KServe takes names of up to {_LONGEST} characters that begin with a letter; "
+                "rename it"
+            )
+        if options.of(name).replicas == 0:
+            raise SettingsError(
+                f"{name}: KServe takes no replicas for no limit; leave it out, or 1"
+            )
+
+
 def _asks(path: str) -> dict[str, Any]:
-    return {"httpGet": {"path": path, "port": _HTTP}}
+    return {"httpGet": {"path": path, "port": KSERVE_HTTP}}
 
 
 def _format(model: Deployed) -> str:

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from tempo_runtime.deploy.manifests.secrets import refuse_secrets
 from tempo_runtime.deploy.options import DockerOptions, Options
+
+
+def _text(value: Any) -> Any:
+    """A number as the text of a quantity: 0.5 is none to a custom resource, "0.5" is."""
+    return str(value) if type(value) in (int, float) else value
+
+
+_QUANTITY = r"^(\d+(\.\d*)?|\.\d+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?$"
+_NAME = r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?"
+_PREFIX = r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?"
 
 Count = Annotated[int, Field(ge=0)]
 Some = Annotated[int, Field(ge=1)]
+Percent = Annotated[int, Field(ge=1, le=100)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
-Quantity = str | int | float
+Key = Annotated[str, Field(pattern=rf"^({_PREFIX}/)?{_NAME}$")]
+Labels = dict[Key, Annotated[str, Field(pattern=rf"^({_NAME})?$", max_length=63)]]
+Quantity = Annotated[str, BeforeValidator(_text), Field(pattern=_QUANTITY)]
+Variable = Annotated[str, Field(pattern=r"^[-._a-zA-Z][-._a-zA-Z0-9]*$")]
+Variables = Annotated[dict[Variable, str], AfterValidator(refuse_secrets)]
 
 
 class Resources(Options):
@@ -24,6 +41,21 @@ class Resources(Options):
 
     requests: dict[str, Quantity] = Field(default_factory=dict)
     limits: dict[str, Quantity] = Field(default_factory=dict)
+
+
+class Toleration(Options):
+    """A taint of nodes that pods bear, with Kubernetes' own names.
+
+    Attributes:
+        key, operator, value, effect: Which taint.
+        tolerationSeconds: How long it is borne.
+    """
+
+    key: Key | None = None
+    operator: Literal["Exists", "Equal"] | None = None
+    value: str | None = None
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    tolerationSeconds: int | None = None  # noqa: N815 - Kubernetes' spelling
 
 
 class Probe(Options):
@@ -53,10 +85,10 @@ class ModelOptions(Options):
         min_replicas, max_replicas: Between how many an autoscaler may choose.
         target_cpu: Percent of the requested processor at which the autoscaler adds a pod.
         resources: What its container is promised, and may use.
-        env: Environment variables.
+        env: Environment variables; a model's own are added to those of all. Passwords are refused.
         env_from: Secrets whose keys become environment variables.
         node_selector: Labels of the nodes it may run on.
-        tolerations: Taints that it bears, as Kubernetes has them.
+        tolerations: Taints of nodes that it bears.
         image_pull_secrets: Secrets for the image's registry.
         min_available: Pods that a drained node must leave: a PodDisruptionBudget.
         spread: Whether pods are spread over nodes.
@@ -70,16 +102,18 @@ class ModelOptions(Options):
     max_replicas: Some | None = Field(default=None, alias="maxReplicas")
     target_cpu: Some = 80
     resources: Resources = Resources()
-    env: dict[str, str] = Field(default_factory=dict)
+    env: Variables = Field(default_factory=dict)
     env_from: tuple[Name, ...] = ()
-    node_selector: dict[str, str] = Field(default_factory=dict)
-    tolerations: tuple[dict[str, Any], ...] = ()
+    node_selector: Labels = Field(default_factory=dict)
+    tolerations: tuple[Toleration, ...] = ()
     image_pull_secrets: tuple[Name, ...] = ()
     min_available: Some | None = None
     spread: bool = False
     progress_deadline: Some = 600
-    liveness: Probe = Probe(initial_delay=60)
-    readiness: Probe = Probe(initial_delay=5, period=5, timeout=2, failures=3)
+    liveness: Probe = Probe(initialDelaySeconds=60)
+    readiness: Probe = Probe(
+        initialDelaySeconds=5, periodSeconds=5, timeoutSeconds=2, failureThreshold=3
+    )
 
     @model_validator(mode="after")
     def _bounds(self) -> ModelOptions:
@@ -91,13 +125,17 @@ class ModelOptions(Options):
         return self
 
 
+_SCALE = ("replicas", "min_replicas", "max_replicas")
+
+
 class RemoteOptions(ModelOptions):
     """What a deployment on a cluster has.
 
     Attributes:
         namespace: Its namespace.
         auth_secret_name: Secret with rclone's settings, with which artefacts are downloaded.
-        service_account_name: Service account of its pods; none is needed.
+        service_account_name: Service account of its pods, on Seldon Core v1 of pipelines only; none is
+            needed.
         models: By the name of a model, what it has of its own.
         labels: More labels of each object.
         annotations: More annotations of each object.
@@ -107,8 +145,8 @@ class RemoteOptions(ModelOptions):
     auth_secret_name: Name | None = Field(default=None, alias="authSecretName")
     service_account_name: Name | None = Field(default=None, alias="serviceAccountName")
     models: dict[str, ModelOptions] = Field(default_factory=dict)
-    labels: dict[str, str] = Field(default_factory=dict)
-    annotations: dict[str, str] = Field(default_factory=dict)
+    labels: Labels = Field(default_factory=dict)
+    annotations: dict[Key, str] = Field(default_factory=dict)
 
     def of(self, model: str) -> ModelOptions:
         """What one model has: what is its own, over what all have."""
@@ -116,7 +154,20 @@ class RemoteOptions(ModelOptions):
         if own is None:
             return self
         stated = {name: getattr(own, name) for name in own.model_fields_set}
+        if not stated.keys().isdisjoint(_SCALE):
+            # Bounds are one choice: a number of its own is not for the autoscaler that all have.
+            stated |= {name: getattr(own, name) for name in _SCALE}
+        if "env" in stated:
+            stated["env"] = {**self.env, **own.env}
         return self.model_copy(update=stated)
+
+    def stating(self, fields: Collection[str]) -> list[str]:
+        """Which of these options are stated, for all models or for one, as errors name them."""
+        found = sorted(self.model_fields_set.intersection(fields))
+        for name, own in self.models.items():
+            both = sorted(own.model_fields_set.intersection(fields))
+            found += [f"models.{name}.{field}" for field in both]
+        return found
 
 
 class Canary(Options):
@@ -124,13 +175,14 @@ class Canary(Options):
 
     Attributes:
         uri: Its artefact.
-        traffic: Percent of the requests that it gets; as a shadow, which it is sent as well.
+        traffic: Percent of the requests that it gets, by default 10; as a shadow, which it is sent as
+            well, by default all.
         shadow: Whether its answers are thrown away.
         image: Image of its server, if not that of the first.
     """
 
     uri: str
-    traffic: Annotated[int, Field(ge=0, le=100)] = 10
+    traffic: Percent | None = None
     shadow: bool = False
     image: str | None = None
 
@@ -148,7 +200,7 @@ class SeldonRemote(RemoteOptions):
     protocol: Literal["kfserving", "v2"] = "kfserving"
     engine: bool = Field(default=False, alias="add_svc_orchestrator")
     canary: Canary | None = None
-    ingress: str | None = None
+    ingress: Annotated[str, Field(pattern=r"^https?://[^/\s]+/?$")] | None = None
 
 
 class Seldon2Remote(RemoteOptions):
@@ -170,11 +222,13 @@ class KServeRemote(RemoteOptions):
 
     Attributes:
         knative: Whether KServe deploys by Knative, and not as plain Deployments.
+        headless: Whether Services have no address of their own, and so no port 80, as Open Data Hub's.
         runtime: A ServingRuntime of the cluster for pipelines; by default one of our own is written.
         timeout: Seconds that a request may take.
     """
 
     knative: bool = False
+    headless: bool = False
     runtime: Name | None = None
     timeout: Some = 120
 

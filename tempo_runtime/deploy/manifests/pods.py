@@ -9,6 +9,8 @@ from typing import Any
 from tempo_runtime.deploy.addresses import Endpoint
 from tempo_runtime.deploy.manifests.options import ModelOptions, Probe, RemoteOptions
 from tempo_runtime.deploy.manifests.spec import Deployed
+from tempo_runtime.errors import SettingsError
+from tempo_runtime.layers import merge
 
 MODELS = "TEMPO_RUNTIME_MODELS"
 USER = 8888  # that of Seldon Core's pods, and of our image
@@ -41,6 +43,7 @@ def addressed(model: Deployed, endpoints: Mapping[str, Endpoint]) -> dict[str, A
         endpoint = endpoints[called.model]
         child: dict[str, Any] = {
             "transport": called.transport,
+            "model": endpoint.model,  # whatever the artefact says that it is served as elsewhere
             "url": endpoint.grpc if called.transport == "grpc" else endpoint.url,
         }
         if endpoint.headers:
@@ -52,10 +55,15 @@ def addressed(model: Deployed, endpoints: Mapping[str, Endpoint]) -> dict[str, A
 def environment(
     model: Deployed, own: ModelOptions, endpoints: Mapping[str, Endpoint]
 ) -> list[dict[str, Any]]:
-    """Environment variables of a server: its children's addresses, and what the options say."""
+    """Environment variables of a server: its children's addresses, and over them the options'."""
     named = dict(own.env)
     if model.calls:
-        named.setdefault(MODELS, json.dumps(addressed(model, endpoints), sort_keys=True))
+        try:
+            stated = {MODELS: named[MODELS]} if MODELS in named else {}
+            both = merge({MODELS: addressed(model, endpoints)}, stated)
+        except ValueError as error:
+            raise SettingsError(f"env.{error}") from error
+        named[MODELS] = json.dumps(both[MODELS], sort_keys=True)
     return [{"name": name, "value": value} for name, value in sorted(named.items())]
 
 
@@ -77,15 +85,16 @@ def container(
         found["env"] = variables
     if own.env_from:
         found["envFrom"] = [{"secretRef": {"name": secret}} for secret in own.env_from]
-    resources = {
-        kind: dict(quantities)
-        for kind in ("requests", "limits")
-        if (quantities := getattr(own.resources, kind))
-    }
-    if resources:
-        found["resources"] = resources
+    if quantities := resources(own):
+        found["resources"] = quantities
     found["securityContext"] = UNPRIVILEGED
     return found
+
+
+def resources(own: ModelOptions) -> dict[str, Any]:
+    """What a container is promised, and may use."""
+    kinds = {"requests": own.resources.requests, "limits": own.resources.limits}
+    return {kind: dict(quantities) for kind, quantities in kinds.items() if quantities}
 
 
 def probe(numbers: Probe) -> dict[str, Any]:
@@ -117,7 +126,7 @@ def pod(own: ModelOptions, labels: Mapping[str, str]) -> dict[str, Any]:
     if own.node_selector:
         found["nodeSelector"] = dict(own.node_selector)
     if own.tolerations:
-        found["tolerations"] = [dict(each) for each in own.tolerations]
+        found["tolerations"] = [each.model_dump(exclude_none=True) for each in own.tolerations]
     if own.spread:
         found["topologySpreadConstraints"] = [
             {

@@ -9,12 +9,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from tempo_runtime import codec
 from tempo_runtime.deploy.addresses import Endpoint, seldon, seldon_service
 from tempo_runtime.deploy.manifests import pods
 from tempo_runtime.deploy.manifests.options import Canary, ModelOptions, SeldonRemote
 from tempo_runtime.deploy.manifests.spec import Deployed
-from tempo_runtime.details import ModelFramework
-from tempo_runtime.errors import SettingsError
+from tempo_runtime.details import ModelDetails, ModelFramework
+from tempo_runtime.errors import DeploymentFailed, SettingsError
+from tempo_runtime.signature import OUTPUT_PREFIX, OutputForm, Signature
 
 TARGET = "seldon"
 PREDICTOR = "default"
@@ -70,7 +72,7 @@ def _deployment(
     predictors = [_predictor(model, options, own, where, PREDICTOR, model.uri)]
     if canary is not None:
         predictors += [_canary(model, options, own, where, canary)]
-        predictors[0]["traffic"] = 100 if canary.shadow else 100 - canary.traffic
+        predictors[0]["traffic"] = 100 if canary.shadow else 100 - _traffic(canary)
     annotations = {
         DESCRIPTION: model.description,
         MODEL: json.dumps(described(model, TARGET, options.namespace), sort_keys=True),
@@ -160,8 +162,12 @@ def _canary(
     name = "shadow" if canary.shadow else "canary"
     found = _predictor(model, options, own, where, name, canary.uri)
     if canary.shadow:
-        return {**found, "shadow": True, "traffic": 100}
-    return {**found, "traffic": canary.traffic}
+        found["shadow"] = True
+    return {**found, "traffic": _traffic(canary)}
+
+
+def _traffic(canary: Canary) -> int:
+    return canary.traffic or (100 if canary.shadow else 10)
 
 
 def implementation(model: Deployed) -> str:
@@ -186,9 +192,53 @@ def described(model: Deployed, target: str, namespace: str) -> dict[str, Any]:
             "name": model.name,
             "uri": model.uri,
             "platform": model.platform.value,
-            "inputs": list(model.inputs),
-            "outputs": list(model.outputs),
+            "inputs": list(model.inputs) if model.signed else None,
+            "outputs": list(model.outputs) if model.signed else None,
+            "streams": model.streams,
             "description": model.description,
         },
         "runtime_options": {"target": target, "namespace": namespace},
     }
+
+
+def details_of(annotation: str) -> ModelDetails:
+    """The model that an annotation describes, as far as V2 metadata can say.
+
+    Args:
+        annotation: Value of the annotation `MODEL` of a deployed object.
+
+    Raises:
+        DeploymentFailed: If it was not written by this package.
+    """
+    try:
+        said = json.loads(annotation)["model_details"]
+        signature = None
+        if said["inputs"] is not None:
+            signature = _signature(said["inputs"], said["outputs"], said["streams"])
+        return ModelDetails(
+            said["name"],
+            ModelFramework(said["platform"]),
+            uri=said["uri"],
+            description=said["description"],
+            signature=signature,
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DeploymentFailed(
+            f"the annotation {MODEL} is none of ours, or of another version; deploy the model again"
+        ) from error
+
+
+def _signature(inputs: Any, outputs: Any, streams: bool) -> Signature:
+    results = tuple(map(codec.spec_described, outputs))
+    names = [spec.name for spec in results]
+    form: OutputForm
+    if not results:
+        form = "dynamic"
+    elif names == [f"{OUTPUT_PREFIX}0"]:
+        form = "single"
+    elif names == [f"{OUTPUT_PREFIX}{i}" for i in range(len(names))]:
+        form = "tuple"
+    else:
+        form = "named"
+    container = dict if form == "named" else None
+    return Signature(tuple(map(codec.spec_described, inputs)), results, form, container, streams)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tempo_runtime import artifact, describing
+from tempo_runtime import artifact, describing, files
 from tempo_runtime.children import frameworks
 from tempo_runtime.details import ModelFramework
 from tempo_runtime.errors import AuthoringError, SettingsError
+from tempo_runtime.layers import parse_json
 from tempo_runtime.models import Pipeline
 from tempo_runtime.serving import repository
 from tempo_runtime.settings import PipelineSettings
@@ -42,7 +43,10 @@ class Deployed:
         description: A sentence for people.
         inputs: Its inputs as V2 metadata tensors.
         outputs: Its outputs, likewise.
+        streams: Whether it gives its outputs one after the other.
+        signed: Whether its inputs and outputs are known.
         packed: Whether its artefact brings an environment.
+        stated: Settings of its children that are in its artefact.
         calls: The children that are deployed with it, by its names for them.
     """
 
@@ -52,7 +56,10 @@ class Deployed:
     description: str = ""
     inputs: tuple[dict[str, Any], ...] = ()
     outputs: tuple[dict[str, Any], ...] = ()
+    streams: bool = False
+    signed: bool = False
     packed: bool = False
+    stated: Mapping[str, Any] = field(default_factory=dict)
     calls: Mapping[str, Called] = field(default_factory=dict)
 
     @property
@@ -78,7 +85,7 @@ class Deployed:
 
 
 def specified(model: Any) -> dict[str, Deployed]:
-    """A pipeline and all that is deployed with it, by name, each before what it calls.
+    """A pipeline and all that is deployed with it, by name, the pipeline first.
 
     A child that the pipeline's settings place at a URL, or in its process, is not deployed. Settings are
     those of its artefact; the environment is this machine's, and means nothing there.
@@ -110,15 +117,18 @@ class _Found:
     def model(self, model: Any) -> None:
         """Adds a model as it was written."""
         details = model.details
-        children: dict[str, Any] = {}
-        if isinstance(model, Pipeline):
-            children = dict(model.declared.items())
-        tensors = describing.metadata(details.signature) if details.signature else {}
         folder = details.local_folder or ""
-        places = {alias: (child.details.name, child) for alias, child in children.items()}
         # A reference to a pipeline has no code: what it calls is in its artefact.
-        if not children and details.served_by_us and _has_manifest(folder):
+        places: dict[str, tuple[str, Any]] = {}
+        if details.served_by_us and _has_manifest(folder):
             places = _written(artifact.read_manifest(folder, to_run=False), folder)
+        if isinstance(model, Pipeline):
+            written, places = places, {}
+            for alias, child in model.declared.items():
+                known = alias in written and _is_reference(child)
+                places[alias] = written[alias] if known else (child.details.name, child)
+        signature = details.signature
+        tensors = describing.metadata(signature) if signature else {}
         self._add(
             Deployed(
                 details.name,
@@ -127,8 +137,8 @@ class _Found:
                 details.description,
                 tuple(tensors.get("inputs", ())),
                 tuple(tensors.get("outputs", ())),
-                _packed(folder),
-                {},
+                streams=signature is not None and signature.streams,
+                signed=signature is not None,
             ),
             folder,
             places,
@@ -137,16 +147,17 @@ class _Found:
     def folder(self, folder: str) -> None:
         """Adds an artefact."""
         manifest = artifact.read_manifest(folder, to_run=False)
+        signature = manifest["signature"]
         self._add(
             Deployed(
                 manifest["name"],
                 ModelFramework.TempoPipeline,
                 manifest["uri"],
                 manifest["description"],
-                tuple(manifest["signature"]["inputs"]),
-                tuple(manifest["signature"]["outputs"]),
-                _packed(folder),
-                {},
+                tuple(signature["inputs"]),
+                tuple(signature["outputs"]),
+                streams=signature["streams"],
+                signed=True,
             ),
             folder,
             _written(manifest, folder),
@@ -168,18 +179,26 @@ class _Found:
             )
         known = self.models.get(model.name)
         if known is not None:
-            if known.uri != model.uri:
+            if (known.uri, known.platform) != (model.uri, model.platform):
                 raise SettingsError(
                     f"two models are called {model.name!r}, at {known.uri} and at {model.uri}; rename one"
                 )
             return
-        settings = PipelineSettings.read(_extra(folder), {})
+        written = _settings(folder)
+        parameters = repository.parameters_of(written)
+        extra = parameters.get("extra") or {}
+        settings = PipelineSettings.read(extra, {})
         calls = {}
         for alias, (name, _) in children.items():
             transport = _transport(settings, alias)
             if transport is not None:
-                calls[alias] = Called(settings.child(alias).model or name, transport)
-        self.models[model.name] = Deployed(**{**vars(model), "calls": calls})
+                calls[alias] = Called(name, transport)
+        self.models[model.name] = replace(
+            model,
+            packed=bool(parameters.get("environment_tarball")),
+            stated=parse_json(extra.get("models")) or {},
+            calls=calls,
+        )
         for alias, (_, child) in children.items():
             if alias not in calls:
                 continue
@@ -210,17 +229,12 @@ def _written(manifest: Mapping[str, Any], folder: str) -> dict[str, tuple[str, A
 
 
 def _has_manifest(folder: str) -> bool:
-    return bool(folder) and os.path.isfile(os.path.join(folder, artifact.MANIFEST))
+    return bool(folder) and os.path.isfile(os.path.join(folder, files.MANIFEST))
 
 
-def _extra(folder: str) -> dict[str, Any]:
-    settings = _settings(folder)
-    extra: dict[str, Any] = repository.parameters_of(settings).get("extra") or {}
-    return extra
-
-
-def _packed(folder: str) -> bool:
-    return bool(repository.parameters_of(_settings(folder)).get("environment_tarball"))
+def _is_reference(model: Any) -> bool:
+    """Whether it is a pipeline without its code, as those are that a saved pipeline calls."""
+    return model.details.served_by_us and not isinstance(model, Pipeline)
 
 
 def _settings(folder: str) -> dict[str, Any]:
