@@ -19,6 +19,7 @@ from tempo_runtime.cli.explain import explain
 from tempo_runtime.cli.graph import graph
 from tempo_runtime.cli.init import init
 from tempo_runtime.cli.inspect import inspect
+from tempo_runtime.cli.manifest import manifest
 from tempo_runtime.cli.predict import predict
 from tempo_runtime.cli.save import save
 from tempo_runtime.cli.serve import serve
@@ -57,6 +58,7 @@ COMMANDS = (
     predict,
     explain,
     graph,
+    manifest,
     upload,
     download,
     doctor,
