@@ -81,7 +81,9 @@ def _dumper() -> Any:
             return True
 
     def text(dumper: Any, value: str) -> Any:
-        style = None if _WORD.fullmatch(value) else "'"
+        # What is no letter to one parser is the end of a line to another: escaped.
+        quotes = "'" if value.isprintable() else '"'
+        style = None if _WORD.fullmatch(value) else quotes
         return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
     Dumper.add_representer(str, text)

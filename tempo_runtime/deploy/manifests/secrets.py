@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import re
 
-_WORDS = {"PASSWORD", "PASSWD", "PASSPHRASE", "TOKEN", "SECRET", "KEY", "APIKEY", "CREDENTIALS"}
+_WORDS = {
+    "APIKEY",
+    "AUTHORIZATION",
+    "CREDENTIALS",
+    "KEY",
+    "PASSPHRASE",
+    "PASSWD",
+    "PASSWORD",
+    "SECRET",
+    "TOKEN",
+}
 _FILES = ("FILE", "PATH", "DIR")
 # Settings of ours that name a file: the public key of a signer, the key of a certificate.
 _OURS = re.compile(r"TEMPO_RUNTIME_(\w+__)?(VERIFY_KEY|TLS__KEY)")
-_VALUE = re.compile(r"://[^/\s@]*:[^/\s@]*@|\bauthorization\b|\bbearer ", re.IGNORECASE)
+# A password in a URL, a header in JSON, a token.
+_VALUE = re.compile(
+    r"://[^/\s@]*:[^/\s@]*@|(authorization|api-?key|token|password)[\\\"']*\s*:|\bbearer\s",
+    re.IGNORECASE,
+)
 
 
 def refuse_secrets(variables: dict[str, str]) -> dict[str, str]:

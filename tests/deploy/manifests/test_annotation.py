@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tempo_runtime import DeploymentFailed, KServeOptions, Seldon2Options, SeldonCoreOptions, save
@@ -87,6 +87,7 @@ def test_no_folder_of_this_machine_is_in_it(tmp_path: Path) -> None:
         assert str(tmp_path) not in json.dumps(document)
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_any_description_is_kept(description: str) -> None:
     found = annotated(models.explainer(description=description))

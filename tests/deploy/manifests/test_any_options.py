@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,14 +14,14 @@ from tempo_runtime import KServeOptions, Seldon2Options, SeldonCoreOptions
 from tempo_runtime.deploy.manifests import documents, to_yaml
 from tests.deploy.manifests import models
 from tests.deploy.manifests.crds import faults, needs_crds
+from tests.deploy.manifests.kustomize import kustomized
 
 ALNUM = "abcxyz019"
 # As YAML, a careless writer makes numbers, truth, dates, nothing, or comments of these.
 WORDS = """1e3 0x1F 0o14 012 1_000 .5 1. y No on true null ~ 2001-01-01 12:30:45 inf .nan *a &a !a %a @a
 {} [] ' " --- ... é 😀"""
-TRICKY = st.sampled_from(
-    [*WORDS.split(), "", " a ", "- a", "a: b", "a #b", "\n", "a\n\nb\n", "\t", "\u2028", "\x85"]
-)
+SPACED = ["", " a ", "- a", "a: b", "a #b", "\n", "a\n\nb\n", "\t", "\u2028", "\x85"]
+TRICKY = st.sampled_from([*WORDS.split(), *SPACED])
 TEXTS = TRICKY | st.text(max_size=20)
 NAMES = st.from_regex(rf"\A[a-c]([-{ALNUM}]{{0,51}}[{ALNUM}])?\Z")
 LONG = st.sampled_from(["m" * 63, "a" + "-1" * 31]) | NAMES
@@ -202,3 +203,16 @@ def test_the_same_pipeline_is_the_same_text() -> None:
 @pytest.mark.parametrize("text", ["1e3", "-1e-3", "0o14", "y", "N", "1E5"])
 def test_text_that_is_a_number_to_kubernetes_is_in_quotes(text: str) -> None:
     assert to_yaml([{"value": text}]) == f"value: '{text}'\n"
+
+
+def test_kubernetes_own_parser_reads_text_as_text(tmp_path: Path) -> None:
+    # Kustomize itself writes a line of "\x85" as one that is empty.
+    spaced = [text for text in SPACED if text != "\x85"]
+    texts = {f"a{i}": text for i, text in enumerate([*WORDS.split(), *spaced])}
+    chosen = SeldonCoreOptions(remote_options={"annotations": texts})
+    (tmp_path / "tempo.yaml").write_text(to_yaml(documents(models.classifier(), chosen)))
+    (tmp_path / "kustomization.yaml").write_text("resources: [tempo.yaml]\n")
+    done = kustomized(tmp_path)
+    assert done.returncode == 0, done.stderr
+    [found] = yaml.safe_load_all(done.stdout)
+    assert found["metadata"]["annotations"].items() >= texts.items()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,10 @@ import yaml
 from tempo_runtime import PipelineModels, pipeline, predictmethod
 from tests.deploy.manifests import models
 from tests.deploy.manifests.crds import ROOT, faults, needs_crds
+from tests.deploy.manifests.kustomize import kustomized
 
 MISSION = ROOT.parent / "shared" / "mission" / "model-explainer-example.md"
 needs_mission = pytest.mark.skipif(not MISSION.is_file(), reason=f"there is no {MISSION}")
-KUSTOMIZE = [["kustomize", "build"], ["kubectl", "kustomize"]]
 
 # Where ours differs from what the mission shows, and why; docs/kubernetes.md says more. `*` is the one
 # predictor, component and container.
@@ -157,16 +156,9 @@ def test_the_patch_is_of_the_container_that_seldon_core_looks_for(written: Path)
     assert "income-sklearn" in models.variables(container)["TEMPO_RUNTIME_MODELS"]
 
 
-def kustomize(folder: Path) -> subprocess.CompletedProcess[str]:
-    for command in KUSTOMIZE:
-        if shutil.which(command[0]):
-            return subprocess.run([*command, folder], capture_output=True, text=True, check=False)
-    pytest.skip("there is neither kustomize nor kubectl here")
-
-
 @needs_mission
 def test_kustomize_makes_the_same_of_it(written: Path) -> None:
-    done = kustomize(written)
+    done = kustomized(written)
     assert done.returncode == 0, done.stderr
     built = list(yaml.safe_load_all(done.stdout))
     by_name = {each["metadata"]["name"]: each for each in built}
@@ -177,7 +169,7 @@ def test_kustomize_makes_the_same_of_it(written: Path) -> None:
 def test_the_patch_fails_where_the_container_has_another_name(written: Path) -> None:
     file = written / "tempo.yaml"
     file.write_text(file.read_text().replace("- name: income-explainer", "- name: classifier"))
-    done = kustomize(written)
+    done = kustomized(written)
     assert done.returncode != 0
     assert "containers/0/name" in done.stderr
 

@@ -67,11 +67,15 @@ SECRETS = {
     "RCLONE_CONFIG_S3_PASSWORD": "hunter2",
     "TEMPO_RUNTIME_PROXY": "http://me:hunter2@proxy:3128",
     "TEMPO_RUNTIME_MODELS": '{"sklearn": {"headers": {"Authorization": "hunter2"}}}',
+    "TEMPO_RUNTIME_MODELS__SKLEARN": '{"headers": "{\\"x-api-key\\": \\"hunter2\\"}"}',
+    "TEMPO_RUNTIME_MODELS__SKLEARN__HEADERS__AUTHORIZATION": "hunter2",
     "HEADERS": "Bearer hunter2",
 }
 PLAIN = {
     "TOKENIZERS_PARALLELISM": "false",
     "KEYBOARD": "us",
+    "TEMPO_RUNTIME_FORWARD_HEADERS": "authorization,x-token",
+    "TEMPO_RUNTIME_MODELS": '{"sklearn": {"headers": {"seldon-model": "m"}}}',
     "MLSERVER_PARALLEL_WORKERS": "0",
     "TEMPO_RUNTIME_VERIFY_KEY": "/etc/keys/public.pem",
     "TEMPO_RUNTIME_TLS__KEY": "/certs/tls.key",

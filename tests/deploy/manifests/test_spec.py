@@ -22,6 +22,7 @@ from tempo_runtime import (
     save,
 )
 from tempo_runtime.deploy.manifests.spec import specified
+from tempo_runtime.settings import PipelineSettings
 from tests.deploy.manifests import models
 
 HOST = "default.svc.cluster.local"
@@ -48,12 +49,18 @@ def deployed(model: Any) -> list[str]:
 def addresses(model: Any) -> dict[str, dict[str, Any]]:
     """Settings of the children of each pipeline that is deployed, by its name."""
     found = {}
+    for each in containers(model):
+        text = models.variables(each).get("TEMPO_RUNTIME_MODELS")
+        if text is not None:
+            found[each["name"]] = json.loads(text)
+    return found
+
+
+def containers(model: Any) -> list[dict[str, Any]]:
+    found = []
     for each in models.documents(model):
         [predictor] = each["spec"]["predictors"]
-        [container] = predictor["componentSpecs"][0]["spec"]["containers"]
-        text = models.variables(container).get("TEMPO_RUNTIME_MODELS")
-        if text is not None:
-            found[each["metadata"]["name"]] = json.loads(text)
+        found += predictor["componentSpecs"][0]["spec"]["containers"]
     return found
 
 
@@ -83,6 +90,14 @@ def test_a_pipeline_gets_the_addresses_of_what_it_calls_itself() -> None:
         "outer": {"prices": prices, "inner": inside, "again": inside},
         "inner": {"prices": prices},
     }
+
+
+def test_a_served_pipeline_reads_its_addresses_over_its_own_settings() -> None:
+    variables = models.variables(containers(outer)[0])
+    own = {"models": {"inner": {"timeout": 5, "transport": "in_process", "model": "at-home"}}}
+    child = PipelineSettings.read(own, variables).child("inner")
+    assert (child.transport, child.url) == ("http", (f"http://inner-default.{HOST}:9000",))
+    assert (child.model, child.timeout) == ("inner", 5)
 
 
 def test_an_artefact_gives_what_its_pipeline_gives(tmp_path: Path) -> None:
