@@ -69,7 +69,7 @@ def to_yaml(objects: list[dict[str, Any]]) -> str:
 
 # Kubernetes' parser takes `1e3` for a number and `y` for true, where PyYAML does not and leaves
 # them as they are.
-_WORD = re.compile(r"[A-Za-z/][A-Za-z0-9_./-]+")
+_WORD = re.compile(r"[A-Za-z/][A-Za-z0-9_.:/-]+")
 
 
 def _dumper() -> Any:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tempo_runtime import artifact, describing, files
-from tempo_runtime.children import frameworks
 from tempo_runtime.details import ModelFramework
 from tempo_runtime.errors import AuthoringError, SettingsError
 from tempo_runtime.layers import parse_json
@@ -45,7 +44,6 @@ class Deployed:
         outputs: Its outputs, likewise.
         streams: Whether it gives its outputs one after the other.
         signed: Whether its inputs and outputs are known.
-        packed: Whether its artefact brings an environment.
         stated: Settings of its children that are in its artefact.
         calls: The children that are deployed with it, by its names for them.
     """
@@ -58,7 +56,6 @@ class Deployed:
     outputs: tuple[dict[str, Any], ...] = ()
     streams: bool = False
     signed: bool = False
-    packed: bool = False
     stated: Mapping[str, Any] = field(default_factory=dict)
     calls: Mapping[str, Called] = field(default_factory=dict)
 
@@ -66,22 +63,6 @@ class Deployed:
     def ours(self) -> bool:
         """Whether it is a pipeline, or a custom model made as one."""
         return self.platform.value in _OURS
-
-    @property
-    def implementation(self) -> str:
-        """MLServer's runtime class for it.
-
-        Raises:
-            SettingsError: If none is known.
-        """
-        if self.ours:
-            return describing.IMPLEMENTATION
-        if self.platform not in frameworks.IMPLEMENTATIONS:
-            raise SettingsError(
-                f"{self.name}: nothing is known to serve {self.platform.value!r}; deploy it by hand, and "
-                "set its URL in the settings of the pipeline that calls it"
-            )
-        return frameworks.IMPLEMENTATIONS[self.platform]
 
 
 def specified(model: Any) -> dict[str, Deployed]:
@@ -179,14 +160,14 @@ class _Found:
             )
         known = self.models.get(model.name)
         if known is not None:
-            if (known.uri, known.platform) != (model.uri, model.platform):
+            # An artefact does not say whether it was written as a pipeline or as a custom model.
+            alike = known.platform == model.platform or (known.ours and model.ours)
+            if known.uri != model.uri or not alike:
                 raise SettingsError(
                     f"two models are called {model.name!r}, at {known.uri} and at {model.uri}; rename one"
                 )
             return
-        written = _settings(folder)
-        parameters = repository.parameters_of(written)
-        extra = parameters.get("extra") or {}
+        extra = repository.parameters_of(_settings(folder)).get("extra") or {}
         settings = PipelineSettings.read(extra, {})
         calls = {}
         for alias, (name, _) in children.items():
@@ -195,7 +176,6 @@ class _Found:
                 calls[alias] = Called(name, transport)
         self.models[model.name] = replace(
             model,
-            packed=bool(parameters.get("environment_tarball")),
             stated=parse_json(extra.get("models")) or {},
             calls=calls,
         )

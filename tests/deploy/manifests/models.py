@@ -31,7 +31,7 @@ def explainer(
         name,
         uri=changed.pop("uri", f"s3://tempo/{name}"),
         local_folder=str(folder) if folder else None,
-        models=PipelineModels(**(models or {"sklearn": classifier()})),
+        models=PipelineModels(**({"sklearn": classifier()} if models is None else models)),
         **changed,
     )
     def explain(payload: np.ndarray, parameters: dict) -> str:

@@ -87,7 +87,7 @@ def test_no_folder_of_this_machine_is_in_it(tmp_path: Path) -> None:
         assert str(tmp_path) not in json.dumps(document)
 
 
-@settings(deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.text())
 def test_any_description_is_kept(description: str) -> None:
     found = annotated(models.explainer(description=description))

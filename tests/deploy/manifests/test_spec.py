@@ -21,7 +21,6 @@ from tempo_runtime import (
     pipeline,
     save,
 )
-from tempo_runtime.deploy.manifests.spec import specified
 from tempo_runtime.settings import PipelineSettings
 from tests.deploy.manifests import models
 
@@ -170,19 +169,19 @@ def test_a_child_is_called_by_the_name_it_is_deployed_under(tmp_path: Path) -> N
     assert addresses(path)[models.EXPLAINER]["sklearn"]["model"] == models.CLASSIFIER
 
 
+def test_a_custom_model_is_the_same_with_its_artefact_and_without(tmp_path: Path) -> None:
+    folder = save(models.explainer("custom", {}, tmp_path / "custom"), str(tmp_path / "custom"))
+    known = models.classifier(
+        "custom", platform=ModelFramework.Custom, uri="s3://tempo/custom", local_folder=folder
+    )
+    bare = models.classifier("custom", platform=ModelFramework.Custom, uri="s3://tempo/custom")
+    path = save(models.explainer(models={"a": known, "b": bare}), str(tmp_path / "outer"))
+    assert deployed(path) == [models.EXPLAINER, "custom"]
+
+
 def test_a_model_alone_is_deployed_alone() -> None:
     [found] = models.documents(models.classifier())
     assert found["spec"]["predictors"][0]["graph"]["implementation"] == "SKLEARN_SERVER"
-
-
-def test_an_environment_in_the_artefact_is_known(tmp_path: Path) -> None:
-    path = Path(with_settings(tmp_path / "explainer"))
-    assert not specified(path)[models.EXPLAINER].packed
-    file = path / "model-settings.json"
-    settings = json.loads(file.read_text())
-    settings["parameters"]["environment_tarball"] = "./environment.tar.gz"
-    file.write_text(json.dumps(settings))
-    assert specified(path)[models.EXPLAINER].packed
 
 
 TWINS = {"one": models.classifier("twin"), "two": models.classifier("twin", uri="s3://m/other")}
