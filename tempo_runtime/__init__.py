@@ -21,7 +21,13 @@ if TYPE_CHECKING:
         predictmethod,
     )
     from tempo_runtime.deploy.local import deploy_local
-    from tempo_runtime.deploy.options import DockerOptions, LocalOptions, SeldonCoreOptions
+    from tempo_runtime.deploy.manifests import manifest
+    from tempo_runtime.deploy.manifests.options import (
+        KServeOptions,
+        Seldon2Options,
+        SeldonCoreOptions,
+    )
+    from tempo_runtime.deploy.options import DockerOptions, LocalOptions
     from tempo_runtime.deploy.remote import RemoteModel
     from tempo_runtime.errors import (
         ArtifactDamaged,
@@ -63,7 +69,9 @@ _HOMES = {
         "predictmethod",
     ),
     "deploy.local": ("deploy_local",),
-    "deploy.options": ("DockerOptions", "LocalOptions", "SeldonCoreOptions"),
+    "deploy.manifests": ("manifest",),
+    "deploy.manifests.options": ("KServeOptions", "Seldon2Options", "SeldonCoreOptions"),
+    "deploy.options": ("DockerOptions", "LocalOptions"),
     "deploy.remote": ("RemoteModel",),
     "errors": (
         "ArtifactDamaged",
@@ -113,6 +121,7 @@ __all__ = [
     "DeploymentFailed",
     "DockerOptions",
     "EnvironmentFailed",
+    "KServeOptions",
     "LocalOptions",
     "Model",
     "ModelFramework",
@@ -121,6 +130,7 @@ __all__ = [
     "PipelineFailed",
     "PipelineModels",
     "RemoteModel",
+    "Seldon2Options",
     "SeldonCoreOptions",
     "ServingFailed",
     "SettingsError",
@@ -132,6 +142,7 @@ __all__ = [
     "download",
     "load",
     "loadmethod",
+    "manifest",
     "model",
     "pipeline",
     "predictmethod",

@@ -22,6 +22,7 @@ from tempo_runtime.cli.image import image
 from tempo_runtime.cli.init import init
 from tempo_runtime.cli.inspect import inspect
 from tempo_runtime.cli.logs import logs
+from tempo_runtime.cli.manifest import manifest
 from tempo_runtime.cli.predict import predict
 from tempo_runtime.cli.ps import ps
 from tempo_runtime.cli.save import save
@@ -66,6 +67,7 @@ COMMANDS = (
     ps,
     logs,
     image,
+    manifest,
     upload,
     download,
     doctor,

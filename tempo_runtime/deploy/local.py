@@ -11,7 +11,8 @@ from tempo_runtime import codec
 from tempo_runtime.children import frameworks
 from tempo_runtime.deploy import processes
 from tempo_runtime.deploy.deployment import Deployment
-from tempo_runtime.deploy.options import DockerOptions, LocalOptions, SeldonCoreOptions
+from tempo_runtime.deploy.manifests.options import SeldonCoreOptions
+from tempo_runtime.deploy.options import DockerOptions, LocalOptions
 from tempo_runtime.deploy.remote import RemoteModel
 from tempo_runtime.describing import IMPLEMENTATION
 from tempo_runtime.details import ModelDetails, ModelFramework

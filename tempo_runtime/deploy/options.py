@@ -12,7 +12,9 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class _Options(BaseModel):
+class Options(BaseModel):
+    """Options, whose faults are a `SettingsError` that names them."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
     def __init__(self, **values: Any) -> None:
@@ -26,7 +28,7 @@ class _Options(BaseModel):
             raise SettingsError(f"{type(self).__name__}: {faults}") from error
 
 
-class HereOptions(_Options):
+class HereOptions(Options):
     """What all deployments on this machine have.
 
     Attributes:
@@ -74,31 +76,3 @@ class DockerOptions(HereOptions):
     read_only: bool = True
     memory: str | None = None
     cpus: Annotated[float, Field(gt=0)] | None = None
-
-
-class SeldonCoreRemote(_Options):
-    """What a deployment on Kubernetes has, by Seldon Core v1.
-
-    Attributes:
-        namespace: Its namespace.
-        auth_secret_name: Secret with rclone's settings, with which artefacts are downloaded.
-        service_account_name: Service account of its pods.
-        replicas: Pods of each model.
-    """
-
-    namespace: str = "default"
-    auth_secret_name: str | None = Field(default=None, alias="authSecretName")
-    service_account_name: str | None = Field(default=None, alias="serviceAccountName")
-    replicas: Annotated[int, Field(ge=0)] = 1
-
-
-class SeldonCoreOptions(_Options):
-    """A deployment by Seldon Core v1.
-
-    Attributes:
-        local_options: Its rehearsal by `deploy_local`, with the same images and settings.
-        remote_options: The deployment on Kubernetes.
-    """
-
-    local_options: DockerOptions = DockerOptions()
-    remote_options: SeldonCoreRemote = SeldonCoreRemote()

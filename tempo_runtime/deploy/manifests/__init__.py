@@ -1,0 +1,90 @@
+"""Manifests: pure functions from what is deployed to objects of a platform; YAML is the last step."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from tempo_runtime.deploy.manifests import kserve, seldon, seldon2
+from tempo_runtime.deploy.manifests.options import (
+    KServeOptions,
+    Seldon2Options,
+    SeldonCoreOptions,
+)
+from tempo_runtime.deploy.manifests.spec import specified
+from tempo_runtime.errors import SettingsError
+
+PLATFORMS = {
+    SeldonCoreOptions: seldon,
+    Seldon2Options: seldon2,
+    KServeOptions: kserve,
+}
+RemotePlatform = SeldonCoreOptions | Seldon2Options | KServeOptions
+
+
+def manifest(model: Any, options: RemotePlatform | None = None) -> str:
+    """The objects that deploy a pipeline and the models it calls, as YAML.
+
+    One document for each, the pipeline's first, in the same order each time. Addresses of its children
+    are in them, so that nothing asks the cluster for them.
+
+    Args:
+        model: A pipeline (its class, an instance, or its function), a `Model`, or the folder of an
+            artefact. Each model that is deployed has a `uri`.
+        options: The platform, and how; by default Seldon Core v1.
+
+    Raises:
+        ArtifactError: If a folder holds no artefact.
+        AuthoringError: If `model` is no model, or one has no `uri`.
+        SettingsError: If settings are wrong, or the platform cannot deploy one of the models.
+    """
+    return to_yaml(documents(model, options or SeldonCoreOptions()))
+
+
+def documents(model: Any, options: RemotePlatform) -> list[dict[str, Any]]:
+    """The same objects as dicts."""
+    platform = PLATFORMS.get(type(options))
+    if platform is None:
+        raise SettingsError(
+            f"a manifest takes SeldonCoreOptions, Seldon2Options or KServeOptions, not {options!r:.80}"
+        )
+    models, remote = specified(model), options.remote_options
+    if unknown := sorted(remote.models.keys() - models.keys()):
+        raise SettingsError(
+            f"options for {', '.join(unknown)}, which is not deployed; there is {', '.join(models)}"
+        )
+    found: list[dict[str, Any]] = platform.documents(models, remote)
+    return found
+
+
+def to_yaml(objects: list[dict[str, Any]]) -> str:
+    """Objects as YAML documents; text that looks like a number stays text."""
+    import yaml
+
+    text: str = yaml.dump_all(
+        objects, Dumper=_dumper(), sort_keys=False, allow_unicode=True, width=100
+    )
+    return text
+
+
+# Kubernetes' parser takes `1e3` for a number and `y` for true, where PyYAML does not and leaves
+# them as they are.
+_WORD = re.compile(r"[A-Za-z/][A-Za-z0-9_.:/-]+")
+
+
+def _dumper() -> Any:
+    """PyYAML's, without references: an object that is there twice is written twice."""
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
+
+    def text(dumper: Any, value: str) -> Any:
+        # What is no letter to one parser is the end of a line to another: escaped.
+        quotes = "'" if value.isprintable() else '"'
+        style = None if _WORD.fullmatch(value) else quotes
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+    Dumper.add_representer(str, text)
+    return Dumper

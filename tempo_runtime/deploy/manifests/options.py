@@ -1,0 +1,265 @@
+"""How a pipeline is deployed on Kubernetes, by each of the platforms."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from tempo_runtime.deploy.manifests.secrets import refuse_secrets
+from tempo_runtime.deploy.options import DockerOptions, Options
+
+
+def _text(value: Any) -> Any:
+    """A number as the text of a quantity: 0.5 is none to a custom resource, "0.5" is."""
+    return str(value) if type(value) in (int, float) else value
+
+
+_QUANTITY = r"^(\d+(\.\d*)?|\.\d+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?$"
+_NAME = r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?"
+_PREFIX = r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?"
+
+Count = Annotated[int, Field(ge=0)]
+Some = Annotated[int, Field(ge=1)]
+Percent = Annotated[int, Field(ge=1, le=100)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
+Key = Annotated[str, Field(pattern=rf"^({_PREFIX}/)?{_NAME}$")]
+Labels = dict[Key, Annotated[str, Field(pattern=rf"^({_NAME})?$", max_length=63)]]
+Quantity = Annotated[str, BeforeValidator(_text), Field(pattern=_QUANTITY)]
+Variable = Annotated[str, Field(pattern=r"^[-._a-zA-Z][-._a-zA-Z0-9]*$")]
+Variables = Annotated[dict[Variable, str], AfterValidator(refuse_secrets)]
+
+
+class Resources(Options):
+    """What a container is promised, and what it may use.
+
+    Attributes:
+        requests: Quantities by resource, such as `{"cpu": "500m", "memory": "500Mi"}`.
+        limits: Likewise; a GPU is `{"nvidia.com/gpu": 1}`.
+    """
+
+    requests: dict[str, Quantity] = Field(default_factory=dict)
+    limits: dict[str, Quantity] = Field(default_factory=dict)
+
+
+class Toleration(Options):
+    """A taint of nodes that pods bear, with Kubernetes' own names.
+
+    Attributes:
+        key, operator, value, effect: Which taint.
+        tolerationSeconds: How long it is borne.
+    """
+
+    key: Key | None = None
+    operator: Literal["Exists", "Equal"] | None = None
+    value: str | None = None
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    tolerationSeconds: int | None = None  # noqa: N815 - Kubernetes' spelling
+
+
+class Probe(Options):
+    """When a server is restarted, or left out.
+
+    A server that explains answers its probe late, and is not ill: these numbers say when it is.
+
+    Attributes:
+        initial_delay: Seconds before the first.
+        period: Seconds between two.
+        timeout: Seconds for the answer.
+        failures: How many in a row.
+    """
+
+    initial_delay: Count = Field(default=0, alias="initialDelaySeconds")
+    period: Some = Field(default=10, alias="periodSeconds")
+    timeout: Some = Field(default=5, alias="timeoutSeconds")
+    failures: Some = Field(default=6, alias="failureThreshold")
+
+
+class ModelOptions(Options):
+    """What one model has, or every model that has none of its own.
+
+    Attributes:
+        image: Image of its server; by default the platform's for its framework.
+        replicas: How many pods.
+        min_replicas, max_replicas: Between how many an autoscaler may choose.
+        target_cpu: Percent of the requested processor at which the autoscaler adds a pod.
+        resources: What its container is promised, and may use.
+        env: Environment variables; a model's own are added to those of all. Passwords are refused.
+        env_from: Secrets whose keys become environment variables.
+        node_selector: Labels of the nodes it may run on.
+        tolerations: Taints of nodes that it bears.
+        image_pull_secrets: Secrets for the image's registry.
+        min_available: Pods that a drained node must leave: a PodDisruptionBudget.
+        spread: Whether pods are spread over nodes.
+        progress_deadline: Seconds after which a deployment that does not come up has failed.
+        liveness, readiness: When its server is restarted, or left out.
+    """
+
+    image: str | None = None
+    replicas: Count = 1
+    min_replicas: Some | None = Field(default=None, alias="minReplicas")
+    max_replicas: Some | None = Field(default=None, alias="maxReplicas")
+    target_cpu: Some = 80
+    resources: Resources = Resources()
+    env: Variables = Field(default_factory=dict)
+    env_from: tuple[Name, ...] = ()
+    node_selector: Labels = Field(default_factory=dict)
+    tolerations: tuple[Toleration, ...] = ()
+    image_pull_secrets: tuple[Name, ...] = ()
+    min_available: Some | None = None
+    spread: bool = False
+    progress_deadline: Some = 600
+    liveness: Probe = Probe(initialDelaySeconds=60)
+    readiness: Probe = Probe(
+        initialDelaySeconds=5, periodSeconds=5, timeoutSeconds=2, failureThreshold=3
+    )
+
+    @model_validator(mode="after")
+    def _bounds(self) -> ModelOptions:
+        low, high = self.min_replicas or 1, self.max_replicas
+        if self.min_replicas is not None and high is None:
+            raise ValueError("minReplicas is for an autoscaler; give maxReplicas too")
+        if high is not None and low > high:
+            raise ValueError(f"minReplicas {low} is more than maxReplicas {high}")
+        return self
+
+
+_SCALE = ("replicas", "min_replicas", "max_replicas")
+
+
+class RemoteOptions(ModelOptions):
+    """What a deployment on a cluster has.
+
+    Attributes:
+        namespace: Its namespace.
+        auth_secret_name: Secret with rclone's settings, with which artefacts are downloaded.
+        service_account_name: Service account of its pods, on Seldon Core v1 of pipelines only; none is
+            needed.
+        models: By the name of a model, what it has of its own.
+        labels: More labels of each object.
+        annotations: More annotations of each object.
+    """
+
+    namespace: Name = "default"
+    auth_secret_name: Name | None = Field(default=None, alias="authSecretName")
+    service_account_name: Name | None = Field(default=None, alias="serviceAccountName")
+    models: dict[str, ModelOptions] = Field(default_factory=dict)
+    labels: Labels = Field(default_factory=dict)
+    annotations: dict[Key, str] = Field(default_factory=dict)
+
+    def of(self, model: str) -> ModelOptions:
+        """What one model has: what is its own, over what all have."""
+        own = self.models.get(model)
+        if own is None:
+            return self
+        stated = {name: getattr(own, name) for name in own.model_fields_set}
+        if not stated.keys().isdisjoint(_SCALE):
+            # Bounds are one choice: a number of its own is not for the autoscaler that all have.
+            stated |= {name: getattr(own, name) for name in _SCALE}
+        if "env" in stated:
+            stated["env"] = {**self.env, **own.env}
+        return self.model_copy(update=stated)
+
+    def stating(self, fields: Collection[str]) -> list[str]:
+        """Which of these options are stated, for all models or for one, as errors name them."""
+        found = sorted(self.model_fields_set.intersection(fields))
+        for name, own in self.models.items():
+            both = sorted(own.model_fields_set.intersection(fields))
+            found += [f"models.{name}.{field}" for field in both]
+        return found
+
+
+class Canary(Options):
+    """Another version of the pipeline, which gets a part of the requests.
+
+    Attributes:
+        uri: Its artefact.
+        traffic: Percent of the requests that it gets, by default 10; as a shadow, which it is sent as
+            well, by default all.
+        shadow: Whether its answers are thrown away.
+        image: Image of its server, if not that of the first.
+    """
+
+    uri: str
+    traffic: Percent | None = None
+    shadow: bool = False
+    image: str | None = None
+
+
+class SeldonRemote(RemoteOptions):
+    """What a deployment by Seldon Core v1 has besides.
+
+    Attributes:
+        protocol: `kfserving` is understood by every version, `v2` from 1.13 on.
+        engine: Whether calls go through Seldon's engine, which knows no streams.
+        canary: Another version of the pipeline.
+        ingress: Scheme, host and port of the cluster's ingress, for clients outside of it.
+    """
+
+    protocol: Literal["kfserving", "v2"] = "kfserving"
+    engine: bool = Field(default=False, alias="add_svc_orchestrator")
+    canary: Canary | None = None
+    ingress: Annotated[str, Field(pattern=r"^https?://[^/\s]+/?$")] | None = None
+
+
+class Seldon2Remote(RemoteOptions):
+    """What a deployment by Seldon Core 2 has besides.
+
+    Attributes:
+        server: A Server of the cluster that runs the pipelines; by default one of our own is written.
+        gateway: Service of the mesh.
+        memory: What a model is thought to take, by which the scheduler places it.
+    """
+
+    server: Name | None = None
+    gateway: Name = "seldon-mesh"
+    memory: Quantity | None = None
+
+
+class KServeRemote(RemoteOptions):
+    """What a deployment by KServe has besides.
+
+    Attributes:
+        knative: Whether KServe deploys by Knative, and not as plain Deployments.
+        headless: Whether Services have no address of their own, and so no port 80, as Open Data Hub's.
+        runtime: A ServingRuntime of the cluster for pipelines; by default one of our own is written.
+        timeout: Seconds that a request may take.
+    """
+
+    knative: bool = False
+    headless: bool = False
+    runtime: Name | None = None
+    timeout: Some = 120
+
+
+class SeldonCoreOptions(Options):
+    """A deployment by Seldon Core v1.
+
+    Attributes:
+        local_options: Its rehearsal by `deploy_local`, with the same images and settings.
+        remote_options: The deployment on Kubernetes.
+    """
+
+    local_options: DockerOptions = DockerOptions()
+    remote_options: SeldonRemote = SeldonRemote()
+
+
+class Seldon2Options(Options):
+    """A deployment by Seldon Core 2.
+
+    Attributes:
+        remote_options: The deployment on Kubernetes.
+    """
+
+    remote_options: Seldon2Remote = Seldon2Remote()
+
+
+class KServeOptions(Options):
+    """A deployment by KServe.
+
+    Attributes:
+        remote_options: The deployment on Kubernetes.
+    """
+
+    remote_options: KServeRemote = KServeRemote()

@@ -1,0 +1,244 @@
+"""Seldon Core v1: a SeldonDeployment for each model.
+
+Facts are from the operator's sources, named where they are used; `operator/` is SeldonIO/seldon-core's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from tempo_runtime import codec
+from tempo_runtime.deploy.addresses import Endpoint, seldon, seldon_service
+from tempo_runtime.deploy.manifests import pods
+from tempo_runtime.deploy.manifests.options import Canary, ModelOptions, SeldonRemote
+from tempo_runtime.deploy.manifests.spec import Deployed
+from tempo_runtime.details import ModelDetails, ModelFramework
+from tempo_runtime.errors import DeploymentFailed, SettingsError
+from tempo_runtime.signature import OUTPUT_PREFIX, OutputForm, Signature
+
+TARGET = "seldon"
+PREDICTOR = "default"
+LABEL = "seldon.io/tempo"
+DESCRIPTION = "seldon.io/tempo-description"
+MODEL = "seldon.io/tempo-model"
+NO_ENGINE = "seldon.io/no-engine"
+SERVICE = "seldon.io/svc-name"
+# operator/apis/machinelearning.seldon.io/v1/prepack.go
+_PREPACKED = {
+    ModelFramework.SKLearn: "SKLEARN_SERVER",
+    ModelFramework.XGBoost: "XGBOOST_SERVER",
+    ModelFramework.MLFlow: "MLFLOW_SERVER",
+    ModelFramework.HuggingFace: "HUGGINGFACE_SERVER",
+    ModelFramework.TempoPipeline: "TEMPO_SERVER",
+    ModelFramework.Custom: "TEMPO_SERVER",
+}
+
+
+def endpoints(models: Mapping[str, Deployed], options: SeldonRemote) -> dict[str, Endpoint]:
+    """Where each model is called from inside the cluster."""
+    return {
+        name: seldon(name, options.namespace, predictor=PREDICTOR, engine=options.engine)
+        for name in models
+    }
+
+
+def documents(models: Mapping[str, Deployed], options: SeldonRemote) -> list[dict[str, Any]]:
+    """The objects, the pipeline's first.
+
+    Args:
+        models: What `specified` found.
+        options: How they are deployed.
+
+    Raises:
+        SettingsError: If Seldon Core has no server for a model's framework.
+    """
+    where = endpoints(models, options)
+    first = next(iter(models))
+    return [
+        _deployment(model, options, where, options.canary if name == first else None)
+        for name, model in models.items()
+    ]
+
+
+def _deployment(
+    model: Deployed,
+    options: SeldonRemote,
+    where: Mapping[str, Endpoint],
+    canary: Canary | None,
+) -> dict[str, Any]:
+    own = options.of(model.name)
+    predictors = [_predictor(model, options, own, where, PREDICTOR, model.uri)]
+    if canary is not None:
+        predictors += [_canary(model, options, own, where, canary)]
+        predictors[0]["traffic"] = 100 if canary.shadow else 100 - _traffic(canary)
+    annotations = {
+        DESCRIPTION: model.description,
+        MODEL: json.dumps(described(model, TARGET, options.namespace), sort_keys=True),
+    }
+    return {
+        "apiVersion": "machinelearning.seldon.io/v1",
+        "kind": "SeldonDeployment",
+        "metadata": pods.metadata(model.name, options, {LABEL: "true"}, annotations),
+        "spec": {"protocol": options.protocol, "predictors": predictors},
+    }
+
+
+def _predictor(
+    model: Deployed,
+    options: SeldonRemote,
+    own: ModelOptions,
+    where: Mapping[str, Endpoint],
+    name: str,
+    uri: str,
+) -> dict[str, Any]:
+    annotations: dict[str, str] = {}
+    if not options.engine:
+        # The engine has no streams and no handlers of one's own (executor/api/rest/server.go).
+        annotations[NO_ENGINE] = "true"
+    service = seldon_service(model.name, name)
+    if service != f"{model.name}-{name}":
+        annotations[SERVICE] = service
+    graph: dict[str, Any] = {
+        "name": model.name,
+        "type": "MODEL",
+        "implementation": implementation(model),
+        "modelUri": uri,
+    }
+    if options.auth_secret_name:
+        graph["envSecretRefName"] = options.auth_secret_name
+    if options.service_account_name and model.ours:
+        graph["serviceAccountName"] = options.service_account_name
+    found = {
+        "name": name,
+        "annotations": annotations,
+        "progressDeadlineSeconds": own.progress_deadline,
+        "graph": graph,
+        "componentSpecs": [_component(model, own, where)],
+    }
+    if own.max_replicas is None:
+        found["replicas"] = own.replicas
+    return found
+
+
+def _component(model: Deployed, own: ModelOptions, where: Mapping[str, Endpoint]) -> dict[str, Any]:
+    # Named as the graph's node: under another name it is a second container without an image
+    # (operator/apis/machinelearning.seldon.io/v1/seldondeployment_webhook.go).
+    container = pods.container(model.name, model, own, where)
+    container["livenessProbe"] = pods.probe(own.liveness)
+    container["readinessProbe"] = pods.probe(own.readiness)
+    labels = {"seldon-deployment-id": model.name}
+    spec = {"containers": [container], **pods.pod(own, labels)}
+    found: dict[str, Any] = {"spec": spec}
+    if own.max_replicas is not None:
+        found["hpaSpec"] = {
+            "minReplicas": own.min_replicas or 1,
+            "maxReplicas": own.max_replicas,
+            "metricsv2": [
+                {
+                    "type": "Resource",
+                    "resource": {
+                        "name": "cpu",
+                        "target": {"type": "Utilization", "averageUtilization": own.target_cpu},
+                    },
+                }
+            ],
+        }
+    if own.min_available is not None:
+        found["pdbSpec"] = {"minAvailable": own.min_available}
+    return found
+
+
+def _canary(
+    model: Deployed,
+    options: SeldonRemote,
+    own: ModelOptions,
+    where: Mapping[str, Endpoint],
+    canary: Canary,
+) -> dict[str, Any]:
+    if canary.image:
+        own = own.model_copy(update={"image": canary.image})
+    name = "shadow" if canary.shadow else "canary"
+    found = _predictor(model, options, own, where, name, canary.uri)
+    if canary.shadow:
+        found["shadow"] = True
+    return {**found, "traffic": _traffic(canary)}
+
+
+def _traffic(canary: Canary) -> int:
+    return canary.traffic or (100 if canary.shadow else 10)
+
+
+def implementation(model: Deployed) -> str:
+    """Seldon Core's server for a model.
+
+    Raises:
+        SettingsError: If it has none.
+    """
+    found = _PREPACKED.get(model.platform)
+    if found is None:
+        raise SettingsError(
+            f"{model.name}: Seldon Core has no server for {model.platform.value!r}; deploy it by hand, "
+            "and set its URL in the settings of the pipeline that calls it"
+        )
+    return found
+
+
+def described(model: Deployed, target: str, namespace: str) -> dict[str, Any]:
+    """What an annotation keeps of a model, from which a client of it can be made again."""
+    return {
+        "model_details": {
+            "name": model.name,
+            "uri": model.uri,
+            "platform": model.platform.value,
+            "inputs": list(model.inputs) if model.signed else None,
+            "outputs": list(model.outputs) if model.signed else None,
+            "streams": model.streams,
+            "description": model.description,
+        },
+        "runtime_options": {"target": target, "namespace": namespace},
+    }
+
+
+def details_of(annotation: str) -> ModelDetails:
+    """The model that an annotation describes, as far as V2 metadata can say.
+
+    Args:
+        annotation: Value of the annotation `MODEL` of a deployed object.
+
+    Raises:
+        DeploymentFailed: If it was not written by this package.
+    """
+    try:
+        said = json.loads(annotation)["model_details"]
+        signature = None
+        if said["inputs"] is not None:
+            signature = _signature(said["inputs"], said["outputs"], said["streams"])
+        return ModelDetails(
+            said["name"],
+            ModelFramework(said["platform"]),
+            uri=said["uri"],
+            description=said["description"],
+            signature=signature,
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DeploymentFailed(
+            f"the annotation {MODEL} is none of ours, or of another version; deploy the model again"
+        ) from error
+
+
+def _signature(inputs: Any, outputs: Any, streams: bool) -> Signature:
+    results = tuple(map(codec.spec_described, outputs))
+    names = [spec.name for spec in results]
+    form: OutputForm
+    if not results:
+        form = "dynamic"
+    elif names == [f"{OUTPUT_PREFIX}0"]:
+        form = "single"
+    elif names == [f"{OUTPUT_PREFIX}{i}" for i in range(len(names))]:
+        form = "tuple"
+    else:
+        form = "named"
+    container = dict if form == "named" else None
+    return Signature(tuple(map(codec.spec_described, inputs)), results, form, container, streams)

@@ -1,0 +1,222 @@
+"""What is deployed: a pipeline, the models it calls, and what these call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from tempo_runtime import artifact, describing, files
+from tempo_runtime.details import ModelFramework
+from tempo_runtime.errors import AuthoringError, SettingsError
+from tempo_runtime.layers import parse_json
+from tempo_runtime.models import Pipeline
+from tempo_runtime.serving import repository
+from tempo_runtime.settings import PipelineSettings
+
+_OURS = (ModelFramework.TempoPipeline.value, ModelFramework.Custom.value)
+
+
+@dataclass(frozen=True)
+class Called:
+    """A child as its pipeline calls it.
+
+    Attributes:
+        model: Its name.
+        transport: `http` or `grpc`.
+    """
+
+    model: str
+    transport: str
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A model that gets a deployment of its own.
+
+    Attributes:
+        name: Its name.
+        platform: Its framework.
+        uri: Where its artefact is downloaded from.
+        description: A sentence for people.
+        inputs: Its inputs as V2 metadata tensors.
+        outputs: Its outputs, likewise.
+        streams: Whether it gives its outputs one after the other.
+        signed: Whether its inputs and outputs are known.
+        stated: Settings of its children that are in its artefact.
+        calls: The children that are deployed with it, by its names for them.
+    """
+
+    name: str
+    platform: ModelFramework
+    uri: str
+    description: str = ""
+    inputs: tuple[dict[str, Any], ...] = ()
+    outputs: tuple[dict[str, Any], ...] = ()
+    streams: bool = False
+    signed: bool = False
+    stated: Mapping[str, Any] = field(default_factory=dict)
+    calls: Mapping[str, Called] = field(default_factory=dict)
+
+    @property
+    def ours(self) -> bool:
+        """Whether it is a pipeline, or a custom model made as one."""
+        return self.platform.value in _OURS
+
+
+def specified(model: Any) -> dict[str, Deployed]:
+    """A pipeline and all that is deployed with it, by name, the pipeline first.
+
+    A child that the pipeline's settings place at a URL, or in its process, is not deployed. Settings are
+    those of its artefact; the environment is this machine's, and means nothing there.
+
+    Args:
+        model: A pipeline, a `Model`, or the folder of an artefact.
+
+    Raises:
+        ArtifactError: If a folder holds no artefact.
+        AuthoringError: If `model` is none, or one has no `uri`.
+        SettingsError: If settings are wrong, or two models have one name.
+    """
+    found = _Found()
+    if isinstance(model, (str, os.PathLike)):
+        found.folder(os.path.abspath(model))
+    elif hasattr(model, "get_tempo"):
+        found.model(model.get_tempo())
+    else:
+        raise AuthoringError(
+            f"{model!r:.80} is neither a pipeline, nor a Model, nor the folder of an artefact"
+        )
+    return found.models
+
+
+class _Found:
+    def __init__(self) -> None:
+        self.models: dict[str, Deployed] = {}
+
+    def model(self, model: Any) -> None:
+        """Adds a model as it was written."""
+        details = model.details
+        folder = details.local_folder or ""
+        # A reference to a pipeline has no code: what it calls is in its artefact.
+        places: dict[str, tuple[str, Any]] = {}
+        if details.served_by_us and _has_manifest(folder):
+            places = _written(artifact.read_manifest(folder, to_run=False), folder)
+        if isinstance(model, Pipeline):
+            written, places = places, {}
+            for alias, child in model.declared.items():
+                known = alias in written and _is_reference(child)
+                places[alias] = written[alias] if known else (child.details.name, child)
+        signature = details.signature
+        tensors = describing.metadata(signature) if signature else {}
+        self._add(
+            Deployed(
+                details.name,
+                details.platform,
+                details.uri,
+                details.description,
+                tuple(tensors.get("inputs", ())),
+                tuple(tensors.get("outputs", ())),
+                streams=signature is not None and signature.streams,
+                signed=signature is not None,
+            ),
+            folder,
+            places,
+        )
+
+    def folder(self, folder: str) -> None:
+        """Adds an artefact."""
+        manifest = artifact.read_manifest(folder, to_run=False)
+        signature = manifest["signature"]
+        self._add(
+            Deployed(
+                manifest["name"],
+                ModelFramework.TempoPipeline,
+                manifest["uri"],
+                manifest["description"],
+                tuple(signature["inputs"]),
+                tuple(signature["outputs"]),
+                streams=signature["streams"],
+                signed=True,
+            ),
+            folder,
+            _written(manifest, folder),
+        )
+
+    def child(self, description: Mapping[str, Any], folder: str) -> None:
+        """Adds a child as its pipeline's tempo.json has it."""
+        platform = ModelFramework(description["platform"])
+        if platform.value in _OURS and _has_manifest(folder):
+            self.folder(folder)
+        else:
+            self._add(Deployed(description["name"], platform, description["uri"]), "", {})
+
+    def _add(self, model: Deployed, folder: str, children: Mapping[str, tuple[str, Any]]) -> None:
+        if not model.uri:
+            raise AuthoringError(
+                f"{model.name} has no uri, from which the cluster would download it; give it one, and "
+                "upload it"
+            )
+        known = self.models.get(model.name)
+        if known is not None:
+            # An artefact does not say whether it was written as a pipeline or as a custom model.
+            alike = known.platform == model.platform or (known.ours and model.ours)
+            if known.uri != model.uri or not alike:
+                raise SettingsError(
+                    f"two models are called {model.name!r}, at {known.uri} and at {model.uri}; rename one"
+                )
+            return
+        extra = repository.parameters_of(_settings(folder)).get("extra") or {}
+        settings = PipelineSettings.read(extra, {})
+        calls = {}
+        for alias, (name, _) in children.items():
+            transport = _transport(settings, alias)
+            if transport is not None:
+                calls[alias] = Called(name, transport)
+        self.models[model.name] = replace(
+            model,
+            stated=parse_json(extra.get("models")) or {},
+            calls=calls,
+        )
+        for alias, (_, child) in children.items():
+            if alias not in calls:
+                continue
+            if isinstance(child, tuple):
+                self.child(*child)
+            else:
+                self.model(child)
+
+
+def _transport(settings: PipelineSettings, alias: str) -> str | None:
+    """How a child is called that is deployed; None for one that is somewhere else."""
+    child = settings.child(alias)
+    if child.transport == "in_process":
+        stated = settings.stated(alias).transport or settings.transport or child.fast
+        return None if stated else "http"
+    return None if child.url else child.transport
+
+
+def _written(manifest: Mapping[str, Any], folder: str) -> dict[str, tuple[str, Any]]:
+    """The children in a tempo.json: name, and what is known, with their folders here if any."""
+    return {
+        alias: (
+            child["name"],
+            (child, os.path.normpath(os.path.join(folder, child["folder"] or ""))),
+        )
+        for alias, child in manifest["children"].items()
+    }
+
+
+def _has_manifest(folder: str) -> bool:
+    return bool(folder) and os.path.isfile(os.path.join(folder, files.MANIFEST))
+
+
+def _is_reference(model: Any) -> bool:
+    """Whether it is a pipeline without its code, as those are that a saved pipeline calls."""
+    return model.details.served_by_us and not isinstance(model, Pipeline)
+
+
+def _settings(folder: str) -> dict[str, Any]:
+    path = os.path.join(folder, artifact.MODEL_SETTINGS)
+    return repository.read(path) if folder and os.path.isfile(path) else {}

@@ -1,0 +1,98 @@
+"""`tempo-runtime manifest`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tempo_runtime import SeldonCoreOptions, manifest, save
+from tests.cli.run import run
+from tests.deploy.manifests import models
+
+explainer = models.explainer()
+TARGET = "tests.cli.test_manifest:explainer"
+
+
+@pytest.fixture
+def artefact(tmp_path: Path) -> str:
+    return save(models.explainer(), str(tmp_path / "explainer"))
+
+
+def written(*arguments: object) -> list[dict[str, Any]]:
+    code, printed, told = run("manifest", *arguments)
+    assert (code, told) == (0, "")
+    return list(yaml.safe_load_all(printed))
+
+
+def test_it_is_what_the_function_writes(artefact: str) -> None:
+    expected = manifest(
+        explainer,
+        SeldonCoreOptions(
+            remote_options={"namespace": "production", "authSecretName": "minio-secret"}
+        ),
+    )
+    options = ("--namespace", "production", "--secret", "minio-secret")
+    for target in (artefact, TARGET):
+        assert run("manifest", target, *options) == (0, expected, "")
+
+
+@pytest.mark.parametrize(
+    ("platform", "kind"),
+    [
+        ((), "SeldonDeployment"),
+        (("--platform", "seldon"), "SeldonDeployment"),
+        (("--platform", "seldon2"), "Model"),
+        (("--platform", "kserve"), "InferenceService"),
+    ],
+)
+def test_it_is_for_the_platform_that_is_asked_for(platform: tuple[str, ...], kind: str) -> None:
+    assert written(TARGET, *platform)[0]["kind"] == kind
+
+
+def test_other_options_are_set_as_json_or_text() -> None:
+    own = 'models={"income-sklearn": {"image": "own:2"}}'
+    explained, classifier = written(
+        TARGET, "--image", "tempo:1", "--set", "replicas=2", "--set", own, "--set", "protocol=v2"
+    )
+    assert explained["spec"]["protocol"] == "v2"
+    [predictor] = explained["spec"]["predictors"]
+    assert predictor["replicas"] == 2
+    assert predictor["componentSpecs"][0]["spec"]["containers"][0]["image"] == "tempo:1"
+    [predictor] = classifier["spec"]["predictors"]
+    assert predictor["componentSpecs"][0]["spec"]["containers"][0]["image"] == "own:2"
+
+
+def test_it_goes_to_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "tempo.yaml"
+    assert run("manifest", TARGET, "-o", file) == (0, "", "")
+    assert file.read_text() == manifest(explainer)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected", "told"),
+    [
+        (("nowhere",), 2, "'nowhere' is neither a folder nor like shop:Shop"),
+        ((TARGET, "--set", "replicas"), 2, "'replicas' is not like replicas=2"),
+        ((TARGET, "--set", "models={"), 2, "models: its value is no JSON"),
+        ((TARGET, "--platform", "nomad"), 2, "'nomad' is not one of"),
+        ((TARGET, "--set", "replica=2"), 1, "SeldonRemote: replica: Extra inputs"),
+        ((TARGET, "--platform", "kserve", "--secret", "s"), 1, "set service_account_name"),
+        (("tests.pipelines:SyncParent",), 1, "sync-parent has no uri"),
+        (("tests.pipelines:Order",), 1, "is neither a pipeline, nor a Model"),
+        ((TARGET, "-o", "/nowhere/x.yaml"), 1, "/nowhere/x.yaml cannot be written: No such file"),
+    ],
+)
+def test_what_is_wrong_is_told(arguments: tuple[str, ...], expected: int, told: str) -> None:
+    code, printed, said = run("manifest", *arguments)
+    assert (code, printed) == (expected, "")
+    assert told in said
+    assert "Traceback" not in said
+    assert expected == 2 or said.count("\n") == 1
+
+
+def test_an_empty_folder_is_told(tmp_path: Path) -> None:
+    code, _, said = run("manifest", tmp_path)
+    assert (code, said.count("\n")) == (1, 1)

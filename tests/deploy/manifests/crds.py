@@ -1,0 +1,63 @@
+"""What a cluster would refuse of a manifest: the schemas of its custom resources."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[3]
+CRDS = ROOT.parent / "shared" / "data" / "crds"
+FILES = {
+    "SeldonDeployment": "machinelearning.seldon.io_seldondeployments",
+    "Model": "mlops.seldon.io_models",
+    "Server": "mlops.seldon.io_servers",
+    "InferenceService": "serving.kserve.io_inferenceservices",
+    "ServingRuntime": "serving.kserve.io_servingruntimes",
+}
+needs_crds = pytest.mark.skipif(not CRDS.is_dir(), reason=f"there are no schemas in {CRDS}")
+
+
+def faults(document: dict[str, Any]) -> list[str]:
+    """What is wrong with an object, unknown fields among it; nothing for objects of Kubernetes' own."""
+    if document["kind"] not in FILES:
+        return []
+    validator = _validator(document["kind"], document["apiVersion"])
+    return [
+        f"{'.'.join(map(str, each.instance_path))}: {each.message}"
+        for each in validator.iter_errors(document)
+    ]
+
+
+@functools.cache
+def _validator(kind: str, api: str) -> Any:
+    jsonschema_rs = pytest.importorskip("jsonschema_rs", reason="it comes with the extra `test`")
+    crd = yaml.load((CRDS / f"{FILES[kind]}.yaml").read_text(), _loader())
+    group, _, version = api.partition("/")
+    assert (crd["spec"]["group"], crd["spec"]["names"]["kind"]) == (group, kind)
+    [served] = [each for each in crd["spec"]["versions"] if each["name"] == version]
+    assert served["served"]
+    return jsonschema_rs.Draft7Validator(_strict(served["schema"]["openAPIV3Schema"]))
+
+
+def _strict(schema: Any) -> Any:
+    """A structural schema as JSON Schema, in which what is not named is refused."""
+    if isinstance(schema, list):
+        return [_strict(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {name: _strict(value) for name, value in schema.items()}
+    fields = found.get("properties")
+    is_open = found.get("x-kubernetes-preserve-unknown-fields")
+    if isinstance(fields, dict) and found.get("type") == "object" and not is_open:
+        found.setdefault("additionalProperties", False)
+    if found.get("nullable") is True:
+        found = {"anyOf": [{"type": "null"}, found]}
+    return found
+
+
+def _loader() -> Any:
+    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the schemas are long

@@ -1,0 +1,200 @@
+"""KServe: what each option makes of InferenceServices and a ServingRuntime."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tempo_runtime import KServeOptions, ModelFramework, SettingsError, __version__, save
+from tests.deploy.manifests import models
+
+
+def deployed(model: Any = None, **remote: Any) -> dict[str, dict[str, Any]]:
+    """Objects by `KIND/NAME`."""
+    return models.by_name(
+        models.documents(model or models.explainer(), KServeOptions(remote_options=remote))
+    )
+
+
+def predictor(name: str = models.EXPLAINER, model: Any = None, **remote: Any) -> dict[str, Any]:
+    return dict(deployed(model, **remote)[f"InferenceService/{name}"]["spec"]["predictor"])
+
+
+def addresses(model: Any = None, **remote: Any) -> Any:
+    text = models.variables(predictor(model=model, **remote)["model"])["TEMPO_RUNTIME_MODELS"]
+    return json.loads(text)["sklearn"]
+
+
+def test_pipelines_have_a_runtime_of_our_own_and_models_that_of_mlserver() -> None:
+    found = deployed()
+    assert list(found) == [
+        "InferenceService/income-explainer",
+        "InferenceService/income-sklearn",
+        "ServingRuntime/tempo-runtime",
+    ]
+    assert predictor()["model"]["runtime"] == "tempo-runtime"
+    assert predictor()["model"]["modelFormat"] == {"name": "tempo"}
+    assert predictor(models.CLASSIFIER)["model"]["runtime"] == "kserve-mlserver"
+    assert predictor(models.CLASSIFIER)["model"]["modelFormat"] == {"name": "sklearn"}
+    [container] = found["ServingRuntime/tempo-runtime"]["spec"]["containers"]
+    assert container["image"] == f"tempo-runtime-server:{__version__}"
+    implementation = models.variables(container)["MLSERVER_MODEL_IMPLEMENTATION"]
+    assert implementation == "tempo_runtime.TempoPipelineRuntime"
+
+
+def test_a_runtime_of_the_cluster_is_named() -> None:
+    assert "ServingRuntime/tempo-runtime" not in deployed(runtime="own")
+    assert predictor(runtime="own")["model"]["runtime"] == "own"
+
+
+def test_a_model_alone_needs_no_runtime_of_ours() -> None:
+    assert list(deployed(models.classifier())) == ["InferenceService/income-sklearn"]
+
+
+HOST = "income-sklearn-predictor.production.svc.cluster.local"
+
+
+@pytest.mark.parametrize(
+    ("remote", "url"),
+    [
+        ({}, f"http://{HOST}"),
+        ({"headless": True}, f"http://{HOST}:8080"),
+        ({"knative": True}, "http://income-sklearn.production.svc.cluster.local"),
+    ],
+    ids=str,
+)
+def test_the_address_of_a_child_is_in_its_pipeline(remote: Any, url: str) -> None:
+    assert addresses(namespace="production", **remote) == {
+        "transport": "http",
+        "model": "income-sklearn",
+        "url": url,
+    }
+
+
+@pytest.fixture
+def by_grpc(tmp_path: Path) -> str:
+    """The explainer, calling its child over gRPC."""
+    path = save(models.explainer(folder=tmp_path))
+    file = Path(path, "model-settings.json")
+    settings = json.loads(file.read_text())
+    settings["parameters"]["extra"] = {"transport": "grpc"}
+    file.write_text(json.dumps(settings))
+    return path
+
+
+def test_a_child_that_is_called_over_grpc_has_a_port_for_it(by_grpc: str) -> None:
+    assert addresses(by_grpc)["url"] == (
+        "grpc://income-sklearn-predictor.default.svc.cluster.local:9000"
+    )
+    ports = predictor(models.CLASSIFIER, by_grpc)["model"]["ports"]
+    assert [each["containerPort"] for each in ports] == [8080, 9000]
+    assert "ports" not in predictor(models.CLASSIFIER)["model"]
+
+
+def test_knative_has_no_port_for_grpc(by_grpc: str) -> None:
+    with pytest.raises(SettingsError, match="income-sklearn: a service of Knative has one port"):
+        deployed(by_grpc, knative=True)
+    [container] = deployed(knative=True)["ServingRuntime/tempo-runtime"]["spec"]["containers"]
+    assert [each["containerPort"] for each in container["ports"]] == [8080]
+
+
+@pytest.mark.parametrize(("knative", "mode"), [(False, "RawDeployment"), (True, "Serverless")])
+def test_how_it_is_deployed_is_stated(knative: bool, mode: str) -> None:
+    found = deployed(knative=knative)["InferenceService/income-explainer"]["metadata"]
+    assert found["annotations"]["serving.kserve.io/deploymentMode"] == mode
+
+
+def test_a_model_is_downloaded_and_asked_whether_it_is_ready() -> None:
+    found = predictor(timeout=30)
+    assert found["model"]["storageUri"] == "s3://tempo/income-explainer"
+    assert found["timeout"] == 30
+    assert found["model"]["readinessProbe"]["httpGet"] == {
+        "path": "/v2/models/income-explainer/ready",
+        "port": 8080,
+    }
+    assert found["model"]["livenessProbe"]["httpGet"]["path"] == "/v2/health/live"
+
+
+def test_a_number_of_pods_is_both_bounds() -> None:
+    found = predictor(replicas=3)
+    assert (found["minReplicas"], found["maxReplicas"]) == (3, 3)
+    assert "scaleMetric" not in found
+
+
+def test_bounds_are_an_autoscaler_s() -> None:
+    found = predictor(maxReplicas=5, target_cpu=60)
+    assert (found["minReplicas"], found["maxReplicas"]) == (1, 5)
+    assert (found["scaleMetric"], found["scaleTarget"]) == ("cpu", 60)
+
+
+def test_knative_scales_by_what_it_always_does() -> None:
+    found = predictor(maxReplicas=5, knative=True)
+    assert found["maxReplicas"] == 5
+    assert "scaleMetric" not in found
+
+
+def test_a_service_account_is_each_pod_s() -> None:
+    assert "serviceAccountName" not in predictor()
+    for name in (models.EXPLAINER, models.CLASSIFIER):
+        assert predictor(name, serviceAccountName="s3")["serviceAccountName"] == "s3"
+
+
+def test_what_pods_have_is_the_predictor_s() -> None:
+    taint = {"key": "gpu", "operator": "Exists"}
+    found = predictor(
+        image="registry/tempo:1",
+        env={"A": "1"},
+        env_from=["database"],
+        resources={"limits": {"nvidia.com/gpu": 1}},
+        node_selector={"gpu": "a100"},
+        tolerations=[taint],
+        image_pull_secrets=["registry"],
+        spread=True,
+    )
+    assert found["model"]["image"] == "registry/tempo:1"
+    assert models.variables(found["model"])["A"] == "1"
+    assert found["model"]["envFrom"] == [{"secretRef": {"name": "database"}}]
+    assert found["model"]["resources"] == {"limits": {"nvidia.com/gpu": "1"}}
+    assert found["nodeSelector"] == {"gpu": "a100"}
+    assert found["tolerations"] == [taint]
+    assert found["imagePullSecrets"] == [{"name": "registry"}]
+    [spread] = found["topologySpreadConstraints"]
+    labels = {"serving.kserve.io/inferenceservice": "income-explainer"}
+    assert spread["labelSelector"] == {"matchLabels": labels}
+    assert found["securityContext"]["runAsNonRoot"]
+    assert not found["model"]["securityContext"]["allowPrivilegeEscalation"]
+
+
+def test_pods_that_a_drained_node_leaves_are_a_budget() -> None:
+    found = deployed(models={"income-explainer": {"min_available": 2}})
+    assert found["PodDisruptionBudget/income-explainer"]["spec"] == {
+        "minAvailable": 2,
+        "selector": {"matchLabels": {"serving.kserve.io/inferenceservice": "income-explainer"}},
+    }
+    assert "PodDisruptionBudget/income-sklearn" not in found
+
+
+@pytest.mark.parametrize(
+    ("model", "remote", "told"),
+    [
+        (None, {"authSecretName": "s"}, "auth_secret_name: .* set service_account_name"),
+        (None, {"progress_deadline": 1}, "progress_deadline: KServe has no such option"),
+        (None, {"replicas": 0}, "income-explainer: KServe takes no replicas for no limit"),
+        (None, {"knative": True, "target_cpu": 1}, "target_cpu: Knative scales by requests"),
+        (None, {"knative": True, "min_available": 1}, "min_available: Knative"),
+        (models.explainer("m" * 54), {}, "up to 53 characters"),
+        (models.explainer("3d"), {}, "3d: .* begin with a letter"),
+        (
+            models.classifier(platform=ModelFramework.HuggingFace),
+            {},
+            "income-sklearn: KServe has no MLServer runtime for 'huggingface'",
+        ),
+    ],
+)
+def test_what_kserve_cannot_do_is_told_in_one_line(model: Any, remote: Any, told: str) -> None:
+    with pytest.raises(SettingsError, match=told) as error:
+        deployed(model, **remote)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,159 @@
+"""Options of a deployment on a cluster."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tempo_runtime import KServeOptions, Seldon2Options, SeldonCoreOptions, SettingsError
+from tempo_runtime.deploy.manifests.options import ModelOptions, Resources
+from tests.deploy.manifests import models
+from tests.deploy.manifests.test_seldon import container, predictor
+
+PLATFORMS = [SeldonCoreOptions, Seldon2Options, KServeOptions]
+
+
+@pytest.mark.parametrize("kind", PLATFORMS)
+@pytest.mark.parametrize(
+    ("stated", "told"),
+    [
+        ({"name_space": "n"}, "Remote: name_space: Extra inputs are not permitted"),
+        ({"namespace": "No Name"}, "Remote: namespace: String should match pattern"),
+        ({"replicas": -1}, "Remote: replicas: Input should be greater than or equal to 0"),
+        ({"minReplicas": 2}, "give maxReplicas too"),
+        ({"minReplicas": 3, "maxReplicas": 2}, "minReplicas 3 is more than maxReplicas 2"),
+        ({"resources": {"limit": {}}}, "Resources: limit: Extra inputs"),
+        ({"resources": {"limits": {"cpu": "1 GB"}}}, "Resources: limits.cpu: "),
+        ({"resources": {"limits": {"cpu": True}}}, "Resources: limits.cpu: "),
+        ({"tolerations": [{"keys": "gpu"}]}, "Toleration: keys: Extra inputs"),
+        ({"env": {"N": 1}}, "Remote: env.N: Input should be a valid string"),
+        ({"env": {"A=B": "1"}}, "Remote: env.A=B"),
+        ({"labels": {"a": "two words"}}, "Remote: labels.a"),
+        ({"models": {"m": {"replica": 2}}}, "ModelOptions: replica: Extra inputs"),
+    ],
+    ids=lambda each: str(each) if isinstance(each, dict) else "",
+)
+def test_what_cannot_be_right_is_told_in_one_line(kind: Any, stated: Any, told: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        kind(remote_options=stated)
+    assert told in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("platform", "stated"),
+    [
+        (SeldonCoreOptions, {"gateway": "g"}),
+        (SeldonCoreOptions, {"knative": True}),
+        (SeldonCoreOptions, {"ingress": "1.2.3.4"}),
+        (Seldon2Options, {"canary": {"uri": "s3://m"}}),
+        (Seldon2Options, {"engine": True}),
+        (KServeOptions, {"protocol": "v2"}),
+        (KServeOptions, {"server": "s"}),
+    ],
+    ids=str,
+)
+def test_an_option_of_another_platform_is_refused(platform: Any, stated: Any) -> None:
+    with pytest.raises(SettingsError, match=rf"Remote: {next(iter(stated))}: "):
+        platform(remote_options=stated)
+
+
+SECRETS = {
+    "DB_PASSWORD": "hunter2",
+    "AWS_SECRET_ACCESS_KEY": "hunter2",
+    "HF_TOKEN": "hunter2",
+    "api-key": "hunter2",
+    "RCLONE_CONFIG_S3_PASSWORD": "hunter2",
+    "TEMPO_RUNTIME_PROXY": "http://me:hunter2@proxy:3128",
+    "TEMPO_RUNTIME_MODELS": '{"sklearn": {"headers": {"Authorization": "hunter2"}}}',
+    "TEMPO_RUNTIME_MODELS__SKLEARN": '{"headers": "{\\"x-api-key\\": \\"hunter2\\"}"}',
+    "TEMPO_RUNTIME_MODELS__SKLEARN__HEADERS__AUTHORIZATION": "hunter2",
+    "HEADERS": "Bearer hunter2",
+}
+PLAIN = {
+    "TOKENIZERS_PARALLELISM": "false",
+    "KEYBOARD": "us",
+    "TEMPO_RUNTIME_FORWARD_HEADERS": "authorization,x-token",
+    "TEMPO_RUNTIME_MODELS": '{"sklearn": {"headers": {"seldon-model": "m"}}}',
+    "MLSERVER_PARALLEL_WORKERS": "0",
+    "TEMPO_RUNTIME_VERIFY_KEY": "/etc/keys/public.pem",
+    "TEMPO_RUNTIME_TLS__KEY": "/certs/tls.key",
+    "TEMPO_RUNTIME_MODELS__SKLEARN__TLS__KEY": "/certs/tls.key",
+    "TOKEN_FILE": "/var/run/token",
+    "TEMPO_RUNTIME_BASE_URL": "http://models:8080",
+    "HF_TOKEN": "",
+}
+
+
+@pytest.mark.parametrize("name", SECRETS)
+@pytest.mark.parametrize("of_one", [False, True], ids=["of all", "of one model"])
+def test_a_secret_is_refused_and_not_told(name: str, of_one: bool) -> None:
+    env = {"env": {"N": "1", name: SECRETS[name]}}
+    with pytest.raises(SettingsError, match=f"{name} looks like a secret.*env_from") as error:
+        SeldonCoreOptions(remote_options={"models": {"m": env}} if of_one else env)
+    assert "hunter2" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_what_only_sounds_like_a_secret_is_taken(name: str) -> None:
+    assert ModelOptions(env={name: PLAIN[name]}).env == {name: PLAIN[name]}
+
+
+def test_an_image_is_of_all_models_or_of_one() -> None:
+    one = ModelOptions(image="registry/sklearn:2")
+    chosen = SeldonCoreOptions(
+        remote_options={"image": "registry/tempo:1", "models": {models.CLASSIFIER: one}}
+    )
+    explainer, classifier = models.documents(models.explainer(), chosen)
+    assert container(explainer)["image"] == "registry/tempo:1"
+    assert container(classifier)["image"] == "registry/sklearn:2"
+
+
+def test_without_an_image_it_is_the_platform_s() -> None:
+    for each in models.documents(models.explainer()):
+        assert "image" not in container(each)
+
+
+def test_a_model_s_own_options_are_over_those_of_all() -> None:
+    chosen = SeldonCoreOptions(
+        remote_options={
+            "replicas": 3,
+            "env": {"A": "all", "B": "all"},
+            "resources": Resources(requests={"cpu": 1, "memory": "1Gi"}),
+            "models": {
+                models.CLASSIFIER: ModelOptions(
+                    env={"B": "own"}, resources=Resources(limits={"cpu": 0.5})
+                )
+            },
+        }
+    )
+    explainer, classifier = models.documents(models.explainer(), chosen)
+    assert models.variables(container(explainer)).items() >= {"A": "all", "B": "all"}.items()
+    assert container(explainer)["resources"] == {"requests": {"cpu": "1", "memory": "1Gi"}}
+    assert models.variables(container(classifier)) == {"A": "all", "B": "own"}
+    assert container(classifier)["resources"] == {"limits": {"cpu": "0.5"}}
+    assert predictor(classifier)["replicas"] == 3
+
+
+def test_a_model_s_own_number_of_pods_is_not_left_to_the_autoscaler_of_all() -> None:
+    chosen = SeldonCoreOptions(
+        remote_options={
+            "minReplicas": 3,
+            "maxReplicas": 5,
+            "models": {models.CLASSIFIER: {"replicas": 2}},
+        }
+    )
+    explainer, classifier = models.documents(models.explainer(), chosen)
+    assert "hpaSpec" in predictor(explainer)["componentSpecs"][0]
+    assert "hpaSpec" not in predictor(classifier)["componentSpecs"][0]
+    assert predictor(classifier)["replicas"] == 2
+
+
+@pytest.mark.parametrize("kind", PLATFORMS)
+def test_more_labels_and_annotations_are_on_each_object(kind: Any) -> None:
+    chosen = kind(remote_options={"labels": {"team": "risk"}, "annotations": {"a.io/b": "c\n'd'"}})
+    for each in models.documents(models.explainer(), chosen):
+        assert each["metadata"]["labels"]["team"] == "risk"
+        assert each["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "tempo-runtime"
+        assert each["metadata"]["annotations"]["a.io/b"] == "c\n'd'"
