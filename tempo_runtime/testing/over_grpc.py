@@ -131,7 +131,8 @@ class GrpcSide:
         def ended() -> None:  # answered, given up by the client, or cut off by `stop`
             playing.cancel()
 
-        context.add_callback(ended)
+        if not context.add_callback(ended):  # it has ended already, and will not tell
+            playing.cancel()
         return playing.result()
 
     async def _play(self, call: Call) -> Response | Fail | Raw:

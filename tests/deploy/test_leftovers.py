@@ -23,7 +23,8 @@ from tests.income import UNTRACED
 from tests.leftovers import left
 
 _DEPLOYER = """
-import json, sys
+import json, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
 from tempo_runtime import LocalOptions, deploy_local
 remote = deploy_local(sys.argv[1], LocalOptions(**json.loads(sys.argv[2])))
 remote.predict(**json.loads(sys.argv[3]))

@@ -23,7 +23,9 @@ from tests.storage.s3 import S3, Proxy, put, until
 
 SMALL, LARGE = b"s" * 50_000, 4_000_000
 HALF = LARGE // 2
-MAIN = "from tempo_runtime.cli import main; main()"
+# SIGINT is ignored where tests run in the background.
+MAIN = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+MAIN += "from tempo_runtime.cli import main; main()"
 
 
 @pytest.fixture

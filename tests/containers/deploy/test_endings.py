@@ -20,7 +20,8 @@ from tests.income import UNTRACED
 
 pytestmark = pytest.mark.slow
 _DEPLOYER = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
 from tempo_runtime import DockerOptions, deploy_local
 remote = deploy_local(sys.argv[1], DockerOptions.model_validate_json(sys.argv[2]))
 print(remote.endpoint, flush=True)
