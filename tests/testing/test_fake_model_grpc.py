@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from typing import Any
 
 import grpc
@@ -16,6 +17,7 @@ from tempo_runtime.binding import decode_results, encode_arguments
 from tempo_runtime.proto import request_to_proto, response_from_proto
 from tempo_runtime.testing import (
     Answer,
+    Call,
     Cut,
     Delay,
     Fail,
@@ -162,3 +164,17 @@ def test_it_stops_with_200_calls_under_way_and_starts_on_the_same_port() -> None
 def test_without_grpc_there_is_no_address() -> None:
     with FakeModel("iris", 1) as fake, pytest.raises(AssertionError, match="grpc=True"):
         _ = fake.grpc_url
+
+
+def test_a_call_that_has_ended_before_it_is_played_is_not_waited_for() -> None:
+    class Ended:
+        def add_callback(self, callback: Callable[[], None]) -> bool:
+            return False
+
+    with FakeModel("iris", 1, grpc=True) as fake:
+        fake.script(Hang())
+        assert fake._running is not None
+        side = fake._running._grpc
+        call = Call.of(Request([]), headers={}, transport="grpc", path="/", version=None)
+        with pytest.raises(CancelledError):
+            side._played(call, Ended())  # type: ignore[union-attr,arg-type]
