@@ -224,7 +224,7 @@ class Api:
                     query=query,
                     body=body,
                     headers=headers,
-                    read=min(read, left) if not (query or {}).get("watch") else read,
+                    read=read if read == _SILENT else min(read, left),
                     connect=min(10.0, left),
                 )
             except Unreachable as error:
@@ -235,10 +235,10 @@ class Api:
                 self._reached = True
                 if response.status < 300:
                     return response
-                error = refusal(asked, response.status, _content(response))
+                refused = refusal(asked, response.status, _content(response))
                 if response.status not in _AGAIN and "retry-after" not in response.headers:
-                    raise error
-                self.pause(error, _retry_after(response, delay))
+                    raise refused
+                self.pause(refused, _retry_after(response, delay))
             delay = min(2 * delay, _LONGEST_DELAY)
 
     def pause(self, error: Exception, seconds: float) -> None:

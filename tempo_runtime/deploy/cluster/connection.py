@@ -20,7 +20,6 @@ from tempo_runtime.errors import DeploymentFailed
 _HOME_CONFIG = "~/.kube/config"
 _CONNECT = 10.0
 _READ = 30.0
-NO_CLUSTER = "no cluster is known: there is no {home}, and this is not a pod; name a kubeconfig with KUBECONFIG"
 
 
 class Deadline:
@@ -156,7 +155,10 @@ def connect() -> Connection:
         elif "KUBERNETES_SERVICE_HOST" in os.environ:
             loads.load_incluster_config(client_configuration=settings)
         else:
-            raise DeploymentFailed(NO_CLUSTER.format(home=_HOME_CONFIG))
+            raise DeploymentFailed(
+                f"no cluster is known: there is no {_HOME_CONFIG}, and this is not a pod; name a "
+                "kubeconfig with KUBECONFIG"
+            )
     except (config.ConfigException, yaml.YAMLError, OSError, ValueError, TypeError) as error:
         where = "the pod's service account" if inside else f"the kubeconfig {named or home}"
         why = " ".join(str(error).split())

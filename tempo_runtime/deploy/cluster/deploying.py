@@ -200,7 +200,7 @@ def diff(model: Any, options: RemotePlatform | None = None, *, timeout: float = 
     with _connected() as connection:
         rollout = Rollout(connection, Deadline(timeout), options, objects)
         rollout.look()
-        found = []
+        found: list[str] = []
         for item in rollout.check():
             kind, name = key_of(item)
             live = rollout.live[kind, name]

@@ -33,8 +33,6 @@ class ClusterDeployment(Deployment):
         main: The object of the model that people call first.
     """
 
-    target = "kubernetes"
-
     def __init__(
         self, connection: Connection, options: RemotePlatform, main: Mapping[str, Any]
     ) -> None:
@@ -42,6 +40,7 @@ class ClusterDeployment(Deployment):
         self._options = options
         self._main = main
         self._platform = platform_of(options)
+        self.target = self._platform.target  # type: ignore[misc]  # one class for three platforms
         self._namespace = common(options).namespace
         self._relay: Relay | None = None
         self._up = True

@@ -103,7 +103,8 @@ def foreign(asked: Asked, found: Mapping[str, Any]) -> DeploymentFailed:
     metadata = found["metadata"]
     label = (metadata.get("labels") or {}).get(LABEL)
     managers = [each.get("manager") for each in metadata.get("managedFields") or []]
-    owner = label or next((each for each in managers if each), None) or "somebody else"
+    others = [each for each in (label, *managers) if each and each != MANAGER]
+    owner = others[0] if others else "somebody else"
     return DeploymentFailed(
         f"{asked} in {asked.namespace} is {owner}'s, and not one that {MANAGER} deployed; give the model "
         "another name, choose another namespace, or delete that one"

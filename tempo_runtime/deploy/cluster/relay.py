@@ -31,9 +31,7 @@ class Relay:
     """
 
     def __init__(self, connection: Connection, endpoint: Endpoint) -> None:
-        handler = type(
-            "_Bound", (_Handler,), {"connection": connection, "prefix": _proxied(endpoint)}
-        )
+        handler = type("_Bound", (_Handler,), {"api": connection, "prefix": _proxied(endpoint)})
         server = ThreadingHTTPServer((HOST, 0), handler)
         self.url = f"http://{HOST}:{server.server_port}"
         server.daemon_threads = True
@@ -45,7 +43,7 @@ class Relay:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    connection: ClassVar[Connection]
+    api: ClassVar[Connection]
     prefix: ClassVar[str]
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -75,7 +73,7 @@ class _Handler(BaseHTTPRequestHandler):
             if name.lower() not in (*_OWN, "content-length", "authorization")
         }
         try:
-            response = self.connection.open(
+            response = self.api.open(
                 self.command, self.prefix + self.path, body=body or None, headers=headers, read=None
             )
         except Unreachable as error:

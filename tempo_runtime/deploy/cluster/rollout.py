@@ -124,9 +124,13 @@ class Rollout:
         deployment = ClusterDeployment(self._connection, self._options, main)
         if tell is not None:
             tell("asking it whether it is ready")
-        ask(deployment, self._deadline)
-        keep = set(map(key_of, self.documents))
-        remove(self._connection, self._deadline, platform, self._namespace, self._name, keep)
+        try:
+            ask(deployment, self._deadline)
+            keep = set(map(key_of, self.documents))
+            remove(self._connection, self._deadline, platform, self._namespace, self._name, keep)
+        except BaseException:
+            deployment.close()
+            raise
         return deployment
 
     def left(self) -> str:
