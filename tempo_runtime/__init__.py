@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         pipeline,
         predictmethod,
     )
+    from tempo_runtime.deploy.cluster.deploying import deploy_remote
     from tempo_runtime.deploy.local import deploy_local
     from tempo_runtime.deploy.manifests import manifest
     from tempo_runtime.deploy.manifests.options import (
@@ -68,6 +69,7 @@ _HOMES = {
         "pipeline",
         "predictmethod",
     ),
+    "deploy.cluster.deploying": ("deploy_remote",),
     "deploy.local": ("deploy_local",),
     "deploy.manifests": ("manifest",),
     "deploy.manifests.options": ("KServeOptions", "Seldon2Options", "SeldonCoreOptions"),
@@ -139,6 +141,7 @@ __all__ = [
     "TempoPipelineRuntime",
     "create_minio_rclone",
     "deploy_local",
+    "deploy_remote",
     "download",
     "load",
     "loadmethod",

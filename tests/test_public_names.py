@@ -46,6 +46,7 @@ NAMES = [
     "TempoPipelineRuntime",
     "create_minio_rclone",
     "deploy_local",
+    "deploy_remote",
     "download",
     "load",
     "loadmethod",

@@ -1,0 +1,1 @@
+"""Deploying on Kubernetes: what is applied there, and how it gets on."""

@@ -1,0 +1,268 @@
+"""What is asked of a cluster's API: applied, read, deleted and followed, within one deadline."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from tempo_runtime.deploy.cluster.connection import Connection, Deadline, Unreachable
+from tempo_runtime.deploy.cluster.refusals import Absent, Asked, Refused, Resource, refusal
+from tempo_runtime.deploy.manifests.pods import MANAGER
+
+SELDON = Resource("machinelearning.seldon.io", "v1", "seldondeployments", "SeldonDeployment")
+MODEL = Resource("mlops.seldon.io", "v1alpha1", "models", "Model")
+SERVER = Resource("mlops.seldon.io", "v1alpha1", "servers", "Server")
+SERVICE = Resource("serving.kserve.io", "v1beta1", "inferenceservices", "InferenceService")
+RUNTIME = Resource("serving.kserve.io", "v1alpha1", "servingruntimes", "ServingRuntime")
+BUDGET = Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
+PODS = Resource("", "v1", "pods", "Pod")
+EVENTS = Resource("", "v1", "events", "Event")
+_KNOWN = {each.kind: each for each in (SELDON, MODEL, SERVER, SERVICE, RUNTIME, BUDGET)}
+_AGAIN = (429, 503, 504)
+_FIRST_DELAY, _LONGEST_DELAY = 0.2, 5.0
+# The API ends a watch by itself, and long before a connection that says nothing is given up.
+_WATCHED, _SILENT = 50, 70.0
+
+
+def resource_of(document: Mapping[str, Any]) -> Resource:
+    """The kind of an object."""
+    return _KNOWN[document["kind"]]
+
+
+class Api:
+    """The API, for one operation.
+
+    What fails for the moment is asked again until the deadline: 429 and 503 as long after as the API
+    says, and a connection that breaks once there had been one.
+
+    Args:
+        connection: Where it is.
+        deadline: Of the operation.
+        stopped: Set when nobody waits for it any more.
+    """
+
+    def __init__(
+        self, connection: Connection, deadline: Deadline, stopped: threading.Event | None = None
+    ) -> None:
+        self.connection = connection
+        self.deadline = deadline
+        self.stopped = stopped or threading.Event()
+        self._reached = stopped is not None
+
+    def get(self, resource: Resource, namespace: str, name: str) -> dict[str, Any] | None:
+        """An object; None if there is none.
+
+        Raises:
+            DeploymentFailed: If it may not be read, or its kind or namespace is not there.
+        """
+        asked = Asked("get", resource, namespace, name)
+        try:
+            return self._object(asked, "GET")
+        except Absent:
+            return None
+
+    def apply(self, document: Mapping[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
+        """Applies an object server-side, and takes no field from another manager.
+
+        Args:
+            document: All that we say of it.
+            dry_run: Whether it is only checked.
+
+        Returns:
+            The object as it is then.
+
+        Raises:
+            DeploymentFailed: If it is refused, or a field is another manager's.
+        """
+        metadata = document["metadata"]
+        asked = Asked("patch", resource_of(document), metadata["namespace"], metadata["name"])
+        query = {"fieldManager": MANAGER, "force": "false", "fieldValidation": "Strict"}
+        if dry_run:
+            query["dryRun"] = "All"
+        kind = "application/apply-patch+yaml"  # of which JSON is a part
+        return self._object(asked, "PATCH", query, document, kind)
+
+    def relabel(self, asked: Asked, labels: Mapping[str, str | None]) -> None:
+        """Changes labels of an object; None takes one away.
+
+        Raises:
+            DeploymentFailed: If it is refused.
+        """
+        body = {"metadata": {"labels": dict(labels)}}
+        kind = "application/merge-patch+json"
+        with contextlib.suppress(Absent):
+            self._object(asked, "PATCH", {"fieldManager": MANAGER}, body, kind)
+
+    def delete(self, asked: Asked, uid: str) -> None:
+        """Deletes an object after all that it owns; nothing happens if it is not there any more.
+
+        Raises:
+            DeploymentFailed: If it is refused.
+        """
+        body = {"propagationPolicy": "Foreground", "preconditions": {"uid": uid}}
+        try:
+            self._object(asked, "DELETE", {}, body, "application/json")
+        except Refused as refused:
+            # Gone, or by now another of that name.
+            if not isinstance(refused, Absent) and refused.code != 409:
+                raise
+
+    def list(
+        self, resource: Resource, namespace: str, selector: Mapping[str, str]
+    ) -> tuple[list[dict[str, Any]], str]:
+        """The objects of a kind, and the version of the whole.
+
+        Args:
+            resource: The kind.
+            namespace: Their namespace.
+            selector: Which of them: `labelSelector`, `fieldSelector`.
+
+        Raises:
+            DeploymentFailed: If it is refused.
+        """
+        found = self._object(Asked("list", resource, namespace), "GET", selector)
+        # The items of a list do not say what they are.
+        kind = {"apiVersion": resource.prefix.split("/", 2)[2], "kind": resource.kind}
+        items = [{**kind, **item} for item in found.get("items") or []]
+        return items, str(found.get("metadata", {}).get("resourceVersion", ""))
+
+    def watch(
+        self, resource: Resource, namespace: str, selector: Mapping[str, str], version: str
+    ) -> Any:
+        """A response that goes on with a line of JSON for each change since a version.
+
+        Raises:
+            DeploymentFailed: If it is refused.
+        """
+        query: dict[str, Any] = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": _WATCHED,
+            "resourceVersion": version,
+            **selector,
+        }
+        return self._open(Asked("watch", resource, namespace), "GET", query, read=_SILENT)
+
+    def log(self, namespace: str, pod: str, container: str, *, lines: int, ended: bool) -> str:
+        """The end of what a container has printed, or the one before it that ended.
+
+        Raises:
+            DeploymentFailed: If it is refused.
+        """
+        query: dict[str, Any] = {"container": container, "tailLines": lines}
+        if ended:
+            query["previous"] = "true"
+        logs = Resource("", "v1", "pods/log", "Pod")
+        content = self._bytes(Asked("get", logs, namespace, pod), "GET", query, suffix="/log")
+        return content.decode(errors="replace")
+
+    def _object(
+        self,
+        asked: Asked,
+        method: str,
+        query: Mapping[str, Any] | None = None,
+        body: Any = None,
+        kind: str = "",
+    ) -> dict[str, Any]:
+        content = self._bytes(asked, method, query, body, kind)
+        try:
+            found = json.loads(content)
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise refusal(asked, 200, b"no JSON: is that the URL of a Kubernetes API?")
+        return found
+
+    def _bytes(
+        self,
+        asked: Asked,
+        method: str,
+        query: Mapping[str, Any] | None = None,
+        body: Any = None,
+        kind: str = "",
+        suffix: str = "",
+    ) -> bytes:
+        import urllib3
+
+        delay = _FIRST_DELAY
+        while True:
+            response = self._open(asked, method, query, body, kind, suffix)
+            try:
+                content: bytes = response.data
+                return content
+            except urllib3.exceptions.HTTPError as error:
+                self.pause(self.connection.unreachable(error), delay)
+                delay = min(2 * delay, _LONGEST_DELAY)
+            finally:
+                response.release_conn()
+
+    def _open(
+        self,
+        asked: Asked,
+        method: str,
+        query: Mapping[str, Any] | None = None,
+        body: Any = None,
+        kind: str = "",
+        suffix: str = "",
+        read: float = 30.0,
+    ) -> Any:
+        """A response that is no error; asks again for as long as that can help."""
+        plural = asked.resource.plural.partition("/")[0]
+        path = f"{asked.resource.prefix}/namespaces/{asked.namespace}/{plural}"
+        path += f"/{asked.name}{suffix}" if asked.name else ""
+        headers = {"accept": "application/json, */*"} | ({"content-type": kind} if kind else {})
+        delay = _FIRST_DELAY
+        while True:
+            left = max(self.deadline.left, 0.1)
+            try:
+                response = self.connection.open(
+                    method,
+                    path,
+                    query=query,
+                    body=body,
+                    headers=headers,
+                    read=read if read == _SILENT else min(read, left),
+                    connect=min(10.0, left),
+                )
+            except Unreachable as error:
+                if not self._reached:
+                    raise
+                self.pause(error, delay)
+            else:
+                self._reached = True
+                if response.status < 300:
+                    return response
+                refused = refusal(asked, response.status, _content(response))
+                if response.status not in _AGAIN and "retry-after" not in response.headers:
+                    raise refused
+                self.pause(refused, _retry_after(response, delay))
+            delay = min(2 * delay, _LONGEST_DELAY)
+
+    def pause(self, error: Exception, seconds: float) -> None:
+        """Waits before something is asked again.
+
+        Raises:
+            Exception: The error, if the deadline is sooner.
+        """
+        if seconds >= self.deadline.left or self.stopped.wait(seconds):
+            raise error
+
+
+def _content(response: Any) -> bytes:
+    try:
+        content: bytes = response.data
+        return content
+    except Exception:
+        return b""
+    finally:
+        response.release_conn()
+
+
+def _retry_after(response: Any, otherwise: float) -> float:
+    try:
+        return max(0.0, float(response.headers["retry-after"]))
+    except (KeyError, ValueError):
+        return otherwise

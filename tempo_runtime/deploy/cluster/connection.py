@@ -1,0 +1,178 @@
+"""A cluster's API, as kubeconfig or a pod's service account has it.
+
+The official client finds the cluster, its certificates and proxies, and keeps credentials fresh.
+Requests go over its pool of connections, whose own retries know no deadline and are off.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import time
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+from tempo_runtime.errors import DeploymentFailed
+
+_HOME_CONFIG = "~/.kube/config"
+_CONNECT = 10.0
+_READ = 30.0
+
+
+class Deadline:
+    """When an operation has to be done.
+
+    Args:
+        seconds: From now.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._end = time.monotonic() + seconds
+
+    @property
+    def left(self) -> float:
+        """Seconds until then; 0 when it has passed."""
+        return max(0.0, self._end - time.monotonic())
+
+
+class Unreachable(DeploymentFailed):
+    """The cluster's API gives no answer."""
+
+
+class Connection:
+    """The API of one cluster.
+
+    Args:
+        client: The official client's connection to it.
+        inside: Whether this process is one of its pods.
+
+    Attributes:
+        host: Base URL of the API.
+        inside: As given.
+    """
+
+    def __init__(self, client: Any, inside: bool) -> None:
+        self._client = client
+        self._settings = client.configuration
+        self._pool = client.rest_client.pool_manager
+        self.host = str(self._settings.host).rstrip("/")
+        self.inside = inside
+
+    def open(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        read: float | None = _READ,
+        connect: float = _CONNECT,
+    ) -> Any:
+        """Sends a request, and gives the response of which only the headers are read.
+
+        Args:
+            method: Its method.
+            path: Path under the base URL.
+            query: Its query.
+            body: Bytes, or an object that becomes JSON.
+            headers: Its headers, beside those that say who is asking.
+            read: Seconds that the server may be silent; None for as long as it likes.
+            connect: Seconds to connect.
+
+        Raises:
+            Unreachable: If there is no answer.
+        """
+        import urllib3
+
+        url = f"{self.host}{path}" + (f"?{urlencode(query)}" if query else "")
+        content = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        try:
+            return self._pool.request(
+                method,
+                url,
+                body=content,
+                headers={"user-agent": "tempo-runtime", **(headers or {}), **self._credentials()},
+                timeout=urllib3.Timeout(connect=connect, read=read),
+                retries=False,
+                redirect=False,
+                preload_content=False,
+            )
+        except urllib3.exceptions.SSLError as error:
+            raise Unreachable(
+                f"the certificate of the cluster at {self.host} is not trusted, or not its own; correct "
+                "certificate-authority in KUBECONFIG"
+            ) from error
+        except urllib3.exceptions.HTTPError as error:
+            raise self.unreachable(error) from error
+
+    def unreachable(self, error: Exception) -> Unreachable:
+        """What a request that failed on its way becomes."""
+        why = "does not answer" if "timed out" in str(error) else "cannot be reached"
+        return Unreachable(
+            f"the cluster at {self.host} {why}; is it up, and the current context of KUBECONFIG the one "
+            "you mean?"
+        )
+
+    def close(self) -> None:
+        """Closes its connections."""
+        self._client.close()
+
+    def _credentials(self) -> dict[str, str]:
+        return {
+            str(auth["key"]): str(auth["value"])
+            for auth in self._settings.auth_settings().values()
+            if auth["in"] == "header" and auth["value"]
+        }
+
+
+def connect() -> Connection:
+    """The cluster of the current context; in a pod without a kubeconfig, the pod's own.
+
+    Raises:
+        DeploymentFailed: If none is configured, or the package kubernetes is not installed.
+    """
+    try:
+        import yaml
+        from kubernetes import client, config
+    except ImportError as error:
+        raise DeploymentFailed(
+            "deploying on a cluster needs the package kubernetes: pip install 'tempo_runtime[k8s]'"
+        ) from error
+    settings = client.Configuration()
+    settings.retries = False
+    loads: Any = config  # which carries no types
+    named = os.environ.get("KUBECONFIG")
+    home = os.path.expanduser(_HOME_CONFIG)
+    inside = not named and not os.path.exists(home)
+    try:
+        if not inside:
+            loads.load_kube_config(named or home, client_configuration=settings)
+        elif "KUBERNETES_SERVICE_HOST" in os.environ:
+            loads.load_incluster_config(client_configuration=settings)
+        else:
+            raise DeploymentFailed(
+                f"no cluster is known: there is no {_HOME_CONFIG}, and this is not a pod; name a "
+                "kubeconfig with KUBECONFIG"
+            )
+    except (config.ConfigException, yaml.YAMLError, OSError, ValueError, TypeError) as error:
+        where = "the pod's service account" if inside else f"the kubeconfig {named or home}"
+        why = " ".join(str(error).split())
+        raise DeploymentFailed(
+            f"{where} names no cluster that can be used ({why:.200}); correct it, or name another with "
+            "KUBECONFIG"
+        ) from error
+    return Connection(client.ApiClient(settings), inside)
+
+
+def hang_up(response: Any) -> None:
+    """Ends a response that another thread is reading; closing it would wait for that thread."""
+    with contextlib.suppress(Exception):
+        if hasattr(response, "shutdown"):
+            response.shutdown()
+        else:  # urllib3 before 2.3
+            response.connection.sock.shutdown(socket.SHUT_RD)

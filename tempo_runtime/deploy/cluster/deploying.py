@@ -1,0 +1,268 @@
+"""Deploying on Kubernetes from Python."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tempo_runtime.deploy.cluster.api import Api
+from tempo_runtime.deploy.cluster.connection import Connection, Deadline, connect
+from tempo_runtime.deploy.cluster.deployment import ClusterDeployment
+from tempo_runtime.deploy.cluster.following import Following
+from tempo_runtime.deploy.cluster.platforms import OURS, common, details_of, is_ours, platform_of
+from tempo_runtime.deploy.cluster.refusals import Asked, foreign
+from tempo_runtime.deploy.cluster.removal import key_of, members, remove
+from tempo_runtime.deploy.cluster.rollout import Rollout
+from tempo_runtime.deploy.cluster.status import Progress
+from tempo_runtime.deploy.manifests import RemotePlatform, documents, to_yaml
+from tempo_runtime.deploy.manifests.options import SeldonCoreOptions
+from tempo_runtime.deploy.remote import RemoteModel
+from tempo_runtime.details import ModelDetails
+from tempo_runtime.errors import DeploymentFailed
+from tempo_runtime.progress import telling
+
+_TIMEOUT = 600.0
+_ASKED = 30.0
+_THEIRS = (
+    "creationTimestamp",
+    "deletionTimestamp",
+    "generation",
+    "managedFields",
+    "resourceVersion",
+    "selfLink",
+    "uid",
+)
+
+
+def deploy_remote(
+    model: Any, options: RemotePlatform | None = None, *, timeout: float = _TIMEOUT
+) -> RemoteModel:
+    """Deploys a pipeline and the models it calls on the cluster of the current context.
+
+    Deployed again, what has changed is replaced, and what it does not call any more is removed. What
+    fails or is interrupted leaves what was applied, as kubectl does, and its message names it.
+
+    Args:
+        model: A pipeline (its class, an instance, or its function), a `Model`, or the folder of an
+            artefact. Each model that is deployed was uploaded to its `uri`.
+        options: The platform, and how; by default Seldon Core v1.
+        timeout: Seconds until all of it is ready.
+
+    Returns:
+        The deployed model, to be called. It stays when this process ends.
+
+    Raises:
+        ArtifactError: If a folder holds no artefact.
+        AuthoringError: If `model` is no model, or one has no `uri`.
+        DeploymentFailed: If it cannot be deployed, or is not ready in time, with the reason.
+        KeyboardInterrupt: If it is interrupted; what was applied is named.
+        SettingsError: If settings are wrong.
+    """
+    options = options or SeldonCoreOptions()
+    objects = documents(model, options)
+    deadline = Deadline(timeout)
+    connection = connect()
+    try:
+        rollout = Rollout(connection, deadline, options, objects)
+        try:
+            with telling(f"Deploying {objects[0]['metadata']['name']}") as tell:
+                rollout.look()
+                rollout.check()
+                deployment = rollout.run(tell)
+        except DeploymentFailed as error:
+            if not rollout.applied:
+                raise
+            raise DeploymentFailed(f"{error}; {rollout.left()}") from error
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(rollout.left() if rollout.applied else "") from None
+        return RemoteModel(_details(model, objects[0]), deployment)
+    except BaseException:
+        connection.close()
+        raise
+
+
+def undeploy(
+    model: Any, options: RemotePlatform | None = None, *, timeout: float = _TIMEOUT
+) -> list[str]:
+    """Deletes a model and what was deployed with it, and waits until it is gone.
+
+    A child that another pipeline was deployed with stays.
+
+    Args:
+        model: The model, or its name.
+        options: Those it was deployed with.
+        timeout: Seconds until it is gone.
+
+    Returns:
+        What was deleted, as kind and name; nothing if nothing was there.
+
+    Raises:
+        DeploymentFailed: If it is not ours, may not be deleted, or is still there in the end.
+    """
+    options = options or SeldonCoreOptions()
+    name, deadline = _name(model), Deadline(timeout)
+    with _connected() as connection, telling(f"Undeploying {name}"):
+        space = common(options).namespace
+        return remove(connection, deadline, platform_of(options), space, name)
+
+
+def status(model: Any, options: RemotePlatform | None = None) -> dict[str, Progress]:
+    """How a model and those that were deployed with it get on, by name, its own first.
+
+    Args:
+        model: The model, or its name.
+        options: Those it was deployed with.
+
+    Raises:
+        DeploymentFailed: If the cluster cannot be asked, or the name is another's.
+    """
+    options = options or SeldonCoreOptions()
+    deadline = Deadline(_ASKED)
+    with _connected() as connection:
+        names = _members(Api(connection, deadline), _name(model), options)
+        with _following(connection, deadline, options) as following:
+            return {name: following.progress(name) for name in names}
+
+
+def wait(model: Any, options: RemotePlatform | None = None, *, timeout: float = _TIMEOUT) -> None:
+    """Waits until a model and those that were deployed with it are ready.
+
+    Args:
+        model: The model, or its name.
+        options: Those it was deployed with.
+        timeout: Seconds for it.
+
+    Raises:
+        DeploymentFailed: If one fails, goes away or is not ready in time, with the reason.
+    """
+    options = options or SeldonCoreOptions()
+    name, deadline = _name(model), Deadline(timeout)
+    with _connected() as connection, telling(f"Waiting for {name}") as tell:
+        names = _members(Api(connection, deadline), name, options)
+        with _following(connection, deadline, options) as following:
+            following.until_ready(names, tell)
+
+
+def list_models(options: RemotePlatform | None = None) -> list[ModelDetails]:
+    """The models that were deployed by us in the namespace, by name.
+
+    Args:
+        options: The platform and the namespace; by default Seldon Core v1, and `default`.
+
+    Raises:
+        DeploymentFailed: If they may not be listed.
+    """
+    options = options or SeldonCoreOptions()
+    with _connected() as connection:
+        api = Api(connection, Deadline(_ASKED))
+        items, _ = api.list(platform_of(options).model, common(options).namespace, OURS)
+    return sorted(map(details_of, items), key=lambda each: each.name)
+
+
+def get_client(name: str, options: RemotePlatform | None = None) -> RemoteModel:
+    """A model that is deployed already, to be called.
+
+    Args:
+        name: Its name.
+        options: Those it was deployed with.
+
+    Raises:
+        DeploymentFailed: If it is not there, or not ours.
+    """
+    options = options or SeldonCoreOptions()
+    connection = connect()
+    try:
+        item = _found(Api(connection, Deadline(_ASKED)), name, options)
+        return RemoteModel(details_of(item), ClusterDeployment(connection, options, item))
+    except BaseException:
+        connection.close()
+        raise
+
+
+def diff(model: Any, options: RemotePlatform | None = None, *, timeout: float = 60.0) -> str:
+    """What `deploy_remote` would change, as a unified diff of YAML; nothing is changed.
+
+    Args:
+        model: As `deploy_remote` takes it.
+        options: Likewise.
+        timeout: Seconds for it.
+
+    Raises:
+        ArtifactError: If a folder holds no artefact.
+        AuthoringError: If `model` is no model, or one has no `uri`.
+        DeploymentFailed: If the cluster refuses it.
+        SettingsError: If settings are wrong.
+    """
+    options = options or SeldonCoreOptions()
+    objects = documents(model, options)
+    with _connected() as connection:
+        rollout = Rollout(connection, Deadline(timeout), options, objects)
+        rollout.look()
+        found: list[str] = []
+        for item in rollout.check():
+            kind, name = key_of(item)
+            live = rollout.live[kind, name]
+            old = to_yaml([_stated(live)]) if live else ""
+            lines = difflib.unified_diff(
+                old.splitlines(keepends=True),
+                to_yaml([_stated(item)]).splitlines(keepends=True),
+                f"live/{kind}/{name}",
+                f"new/{kind}/{name}",
+            )
+            found.extend(lines)
+    return "".join(found)
+
+
+@contextmanager
+def _connected() -> Iterator[Connection]:
+    connection = connect()
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def _following(connection: Connection, deadline: Deadline, options: RemotePlatform) -> Following:
+    return Following(connection, deadline, platform_of(options), common(options).namespace)
+
+
+def _members(api: Api, name: str, options: RemotePlatform) -> list[str]:
+    platform = platform_of(options)
+    _found(api, name, options)
+    items = members(api, platform, common(options).namespace, name)
+    return [item["metadata"]["name"] for item in items if item["kind"] == platform.model.kind]
+
+
+def _found(api: Api, name: str, options: RemotePlatform) -> dict[str, Any]:
+    asked = Asked("get", platform_of(options).model, common(options).namespace, name)
+    item = api.get(asked.resource, asked.namespace, name)
+    if item is None:
+        raise DeploymentFailed(
+            f"there is no {asked} in {asked.namespace}; deploy it first, or correct its name or namespace"
+        )
+    if not is_ours(item):
+        raise foreign(asked, item)
+    return item
+
+
+def _name(model: Any) -> str:
+    if isinstance(model, str):
+        return model
+    details = model.details if isinstance(model, RemoteModel) else model.get_tempo().details
+    return str(details.name)
+
+
+def _details(model: Any, document: dict[str, Any]) -> ModelDetails:
+    """A model as its author declares it; of a folder, as its object has it."""
+    if hasattr(model, "get_tempo"):
+        found: ModelDetails = model.get_tempo().details
+        return found
+    return details_of(document)
+
+
+def _stated(item: dict[str, Any]) -> dict[str, Any]:
+    """An object without what the cluster says of it."""
+    metadata = {key: value for key, value in item["metadata"].items() if key not in _THEIRS}
+    return {**{key: item[key] for key in item if key != "status"}, "metadata": metadata}

@@ -1,0 +1,182 @@
+"""A pipeline and the models it calls, as they run on a cluster."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tempo_runtime.deploy.cluster.api import PODS, Api
+from tempo_runtime.deploy.cluster.connection import Connection, Deadline
+from tempo_runtime.deploy.cluster.following import Following
+from tempo_runtime.deploy.cluster.platforms import common, endpoint, platform_of
+from tempo_runtime.deploy.cluster.relay import Relay
+from tempo_runtime.deploy.cluster.removal import members, remove
+from tempo_runtime.deploy.deployment import GRACE, Address, Deployment, ModelStatus
+from tempo_runtime.deploy.manifests import RemotePlatform
+from tempo_runtime.deploy.manifests.options import KServeOptions, SeldonCoreOptions
+from tempo_runtime.errors import DeploymentFailed
+from tempo_runtime.serving.repository import Served
+
+_ASKED = 30.0
+_REMOVED = 300.0
+_LINES = 1000
+_STATES = {"ready": "ready", "gone": "ended"}
+
+
+class ClusterDeployment(Deployment):
+    """A deployment on a cluster.
+
+    Args:
+        connection: Where the cluster is.
+        options: Of the platform.
+        main: The object of the model that people call first.
+    """
+
+    def __init__(
+        self, connection: Connection, options: RemotePlatform, main: Mapping[str, Any]
+    ) -> None:
+        self._connection = connection
+        self._options = options
+        self._main = main
+        self._platform = platform_of(options)
+        self.target = self._platform.target  # type: ignore[misc]  # one class for three platforms
+        self._namespace = common(options).namespace
+        self._relay: Relay | None = None
+        self._up = True
+
+    @property
+    def name(self) -> str:
+        """See `Deployment.name`."""
+        return str(self._main["metadata"]["name"])
+
+    @property
+    def id(self) -> str:
+        """See `Deployment.id`; the uid of its object."""
+        return str(self._main["metadata"]["uid"])
+
+    @property
+    def transport(self) -> str:
+        """See `Deployment.transport`; an API passes on HTTP only."""
+        return "http"
+
+    @property
+    def created(self) -> str:
+        """See `Deployment.created`."""
+        return str(self._main["metadata"].get("creationTimestamp", ""))
+
+    @property
+    def owner(self) -> int | None:
+        """See `Deployment.owner`; it stays until it is undeployed."""
+        return None
+
+    @property
+    def up(self) -> bool:
+        """See `Deployment.up`."""
+        if not self._up:
+            return False
+        api = self._api()
+        found = api.get(self._platform.model, self._namespace, self.name)
+        return found is not None and found["metadata"]["uid"] == self.id
+
+    def main(self) -> Address:
+        """See `Deployment.main`: the ingress, the Service in the cluster, or a port that leads there."""
+        if not self._up:
+            raise DeploymentFailed(f"{self.name} was undeployed; deploy it again")
+        where = endpoint(self.name, self._options)
+        if self._named_outside or self._connection.inside:
+            return Address(self.name, where.url, where.grpc)
+        if isinstance(self._options, KServeOptions) and self._options.remote_options.knative:
+            # Its Service is the name of Knative's gateway, which the API passes nothing on to.
+            url = str((self._main.get("status") or {}).get("url") or where.url)
+            return Address(self.name, url.rstrip("/"), where.grpc)
+        if self._relay is None:
+            self._relay = Relay(self._connection, where)
+        return Address(self.name, self._relay.url, where.grpc)
+
+    def replace(
+        self, models: Mapping[str, Served], options: Any, told: Callable[[str], object]
+    ) -> list[str]:
+        """Not from here: what a cluster serves is downloaded there.
+
+        Raises:
+            DeploymentFailed: Always.
+        """
+        raise DeploymentFailed(f"{self.name} is on a cluster; replace it with deploy_remote")
+
+    def models(self) -> list[ModelStatus]:
+        """See `Deployment.models`."""
+        if not self._up:
+            return []
+        deadline = Deadline(_ASKED)
+        api = Api(self._connection, deadline)
+        names = self._names(api)
+        with Following(self._connection, deadline, self._platform, self._namespace) as following:
+            found = {name: following.progress(name) for name in names}
+        statuses = []
+        for name, each in found.items():
+            where = endpoint(name, self._options)
+            state = _STATES.get(each.state, "not ready")
+            place = f"{self._platform.model.kind} {name} in {self._namespace}"
+            statuses.append(ModelStatus(name, state, where.url, where.grpc, place))
+        return statuses
+
+    def logs(self, model: str | None = None) -> dict[str, str]:
+        """See `Deployment.logs`; the last thousand lines of each container that is not the platform's."""
+        if not self._up:
+            return {}
+        api = self._api()
+        pods, _ = api.list(PODS, self._namespace, {"labelSelector": self._platform.pods})
+        found = {}
+        for name in self._names(api):
+            if model in (None, name):
+                own = [pod for pod in pods if self._platform.of(pod, name)]
+                found[name] = "".join(self._log(api, pod, name) for pod in own)
+        return found
+
+    def undeploy(self, grace: float = GRACE) -> None:
+        """Deletes it, and waits until it is gone. Nothing happens the second time.
+
+        Args:
+            grace: Seconds beside those that its pods may take to end by their own settings.
+
+        Raises:
+            DeploymentFailed: If it may not be deleted, or is still there after five minutes.
+        """
+        if not self._up:
+            return
+        deadline = Deadline(_REMOVED + grace)
+        remove(self._connection, deadline, self._platform, self._namespace, self.name)
+        self._up = False
+        self.close()
+
+    def close(self) -> None:
+        """Closes what leads there; what is deployed stays."""
+        relay, self._relay = self._relay, None
+        if relay is not None:
+            relay.close()
+        self._connection.close()
+
+    @property
+    def _named_outside(self) -> bool:
+        return isinstance(self._options, SeldonCoreOptions) and bool(
+            self._options.remote_options.ingress
+        )
+
+    def _api(self) -> Api:
+        return Api(self._connection, Deadline(_ASKED))
+
+    def _names(self, api: Api) -> list[str]:
+        items = members(api, self._platform, self._namespace, self.name)
+        kind = self._platform.model.kind
+        return [item["metadata"]["name"] for item in items if item["kind"] == kind]
+
+    def _log(self, api: Api, pod: Mapping[str, Any], model: str) -> str:
+        names = [each["name"] for each in pod["spec"]["containers"]]
+        # Seldon Core calls it as the model, KServe and Seldon Core 2 as follows.
+        known = [name for name in (model, "kserve-container", "mlserver") if name in names]
+        name = pod["metadata"]["name"]
+        text = ""
+        with contextlib.suppress(DeploymentFailed):  # one that has not started has no log
+            text = api.log(self._namespace, name, (known or names)[0], lines=_LINES, ended=False)
+        return text

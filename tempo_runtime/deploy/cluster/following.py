@@ -1,0 +1,219 @@
+"""Following models until they are ready, or gone, by what the cluster tells of its own accord."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from tempo_runtime.deploy.cluster.api import EVENTS, PODS, Api
+from tempo_runtime.deploy.cluster.connection import Connection, Deadline, Unreachable
+from tempo_runtime.deploy.cluster.platforms import OURS, Platform
+from tempo_runtime.deploy.cluster.pods import Log
+from tempo_runtime.deploy.cluster.refusals import Asked, Refused
+from tempo_runtime.deploy.cluster.status import Progress, progress, stale
+from tempo_runtime.deploy.cluster.watching import Watch, Watching
+from tempo_runtime.errors import DeploymentFailed
+
+# An operator that has said nothing of a change after so many seconds had nothing to do.
+SETTLED = 10.0
+_LOG_LINES = 3
+_FORBIDDEN = 403
+
+
+class Following:
+    """The models of a namespace, their pods, and what happens to them.
+
+    Args:
+        connection: Where the cluster is.
+        deadline: When it ends at the latest.
+        platform: What deploys the models.
+        namespace: The namespace.
+    """
+
+    def __init__(
+        self, connection: Connection, deadline: Deadline, platform: Platform, namespace: str
+    ) -> None:
+        self._api = Api(connection, deadline)
+        self._platform = platform
+        self._namespace = namespace
+        self._watching = Watching(connection, deadline, namespace)
+        self._before: dict[str, dict[str, Any]] = {}
+        self._applied: dict[str, tuple[dict[str, Any], float]] = {}
+        self._seen: set[str] = set()
+
+    def __enter__(self) -> Following:
+        try:
+            self._models = self._watching.watch(self._platform.model, OURS)
+            # Without the right to see them less is told, and nothing else is different.
+            self._pods = self._allowed(PODS, {"labelSelector": self._platform.pods})
+            self._events = self._allowed(EVENTS, {"fieldSelector": "type=Warning"})
+        except BaseException:
+            self._watching.__exit__(None, None, None)
+            raise
+        self._before = {item["metadata"]["name"]: item for item in self._models.items()}
+        self._old_pods = {pod["metadata"]["uid"] for pod in self._items(self._pods)}
+        self._old_events = {_version(event) for event in self._items(self._events)}
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._watching.__exit__(None, None, None)
+
+    def applied(self, item: dict[str, Any]) -> None:
+        """Takes note of an object that has just been applied."""
+        self._applied[item["metadata"]["name"]] = (item, time.monotonic() + SETTLED)
+
+    def progress(self, name: str, logs: Mapping[Log, str] | None = None) -> Progress:
+        """How a model gets on.
+
+        Raises:
+            DeploymentFailed: If the cluster went away.
+        """
+        item = self._item(name)
+        if item is None and name in self._applied and name not in self._seen:
+            return Progress("waiting")
+        self._seen.add(name)
+        before = self._before.get(name)
+        changed = name in self._applied and _generation(self._applied[name][0]) != _generation(
+            before
+        )
+        pods = [
+            pod
+            for pod in self._items(self._pods)
+            if self._platform.of(pod, name)
+            and not (changed and pod["metadata"]["uid"] in self._old_pods)
+        ]
+        events = self._items(self._events)
+        if self._applied:
+            events = [event for event in events if _version(event) not in self._old_events]
+        found = progress(item, pods, events, logs)
+        if item is not None and self._pending(name, item):
+            return Progress("waiting", "the operator has not taken up the change yet")
+        return found
+
+    def until_ready(self, names: Sequence[str], tell: Callable[[str], object] | None) -> None:
+        """Waits until models are ready.
+
+        Args:
+            names: Their names.
+            tell: Called with what is waited for.
+
+        Raises:
+            DeploymentFailed: If one fails or goes away, or the deadline passes, with the reason.
+        """
+        while True:
+            found = {name: self.progress(name) for name in names}
+            for name, each in found.items():
+                if each.state in ("failed", "gone"):
+                    raise DeploymentFailed(self._why(name, each.state))
+            waiting = [name for name, each in found.items() if each.state != "ready"]
+            if not waiting:
+                return
+            name = max(waiting, key=lambda each: bool(found[each].reason))
+            if tell is not None:
+                ready = len(names) - len(waiting)
+                tell(
+                    f"{ready} of {len(names)} are ready; {name}: {found[name].reason or 'waiting'}"
+                )
+            deadline = self._api.deadline
+            if not deadline.left:
+                after = f"is not ready after {deadline.seconds:g} seconds"
+                raise DeploymentFailed(self._why(name, after))
+            settling = [end for _, end in self._applied.values() if end > time.monotonic()]
+            soon = min((end - time.monotonic() for end in settling), default=deadline.left)
+            self._watching.wait(soon + 0.01)
+
+    def _why(self, name: str, what: str) -> str:
+        found = self.progress(name)
+        if found.log is not None:
+            text = ""
+            log = found.log
+            # Another second for it, also where the deadline has passed.
+            api = Api(self._api.connection, Deadline(1.0))
+            with contextlib.suppress(DeploymentFailed):
+                text = api.log(
+                    self._namespace, log.pod, log.container, lines=_LOG_LINES, ended=log.ended
+                )
+            found = self.progress(name, {log: text})
+        what = {"failed": "has failed", "gone": "was deleted"}.get(what, what)
+        return f"{name} {what}: {found.reason}" if found.reason else f"{name} {what}"
+
+    def _item(self, name: str) -> dict[str, Any] | None:
+        items = self._items(self._models)
+        item = next((each for each in items if each["metadata"]["name"] == name), None)
+        applied = self._applied.get(name)
+        if item is not None and applied and _generation(item) < _generation(applied[0]):
+            return applied[0]
+        return item
+
+    def _pending(self, name: str, item: Mapping[str, Any]) -> bool:
+        if name not in self._applied or time.monotonic() > self._applied[name][1]:
+            return False
+        return stale(item, self._before.get(name))
+
+    def _allowed(self, *what: Any) -> Watch | None:
+        try:
+            return self._watching.watch(*what)
+        except Refused as refused:
+            if refused.code != _FORBIDDEN:
+                raise
+            return None
+
+    def _items(self, watch: Watch | None) -> list[dict[str, Any]]:
+        return [] if watch is None else _followed(watch, self._api)
+
+
+def until_gone(
+    connection: Connection, deadline: Deadline, namespace: str, deleted: Mapping[str, Asked]
+) -> None:
+    """Waits until objects are gone.
+
+    Args:
+        connection: Where the cluster is.
+        deadline: Until when.
+        namespace: Their namespace.
+        deleted: The objects by uid.
+
+    Raises:
+        DeploymentFailed: If one is still there then.
+    """
+    api = Api(connection, deadline)
+    with Watching(connection, deadline, namespace) as watching:
+        watches = [
+            watching.watch(resource, OURS)
+            for resource in dict.fromkeys(asked.resource for asked in deleted.values())
+        ]
+        while True:
+            items = [item for each in watches for item in _followed(each, api)]
+            there = {item["metadata"]["uid"]: item for item in items}
+            left = [uid for uid in deleted if uid in there]
+            if not left:
+                return
+            if not deadline.left:
+                holding = ", ".join(there[left[0]]["metadata"].get("finalizers") or [])
+                raise DeploymentFailed(
+                    f"{deleted[left[0]]} is still being deleted after {deadline.seconds:g} seconds"
+                    + (f"; its finalizers hold it: {holding}" if holding else "")
+                    + "; see that its operator is up"
+                )
+            watching.wait(deadline.left)
+
+
+def _followed(watch: Watch, api: Api) -> list[dict[str, Any]]:
+    try:
+        return watch.items()
+    except Unreachable as error:
+        raise DeploymentFailed(
+            f"the cluster at {api.connection.host} went away, and was not back within "
+            f"{api.deadline.seconds:g} seconds; see that it is up"
+        ) from error
+
+
+def _version(item: Mapping[str, Any]) -> tuple[str, str]:
+    metadata = item["metadata"]
+    return str(metadata.get("uid")), str(metadata.get("resourceVersion"))
+
+
+def _generation(item: Mapping[str, Any] | None) -> int:
+    return int(item["metadata"].get("generation") or 0) if item else 0

@@ -1,0 +1,140 @@
+"""What is to be known of each platform once its objects are on a cluster."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tempo_runtime import codec
+from tempo_runtime.deploy.addresses import Endpoint, seldon_ingress
+from tempo_runtime.deploy.cluster.api import BUDGET, MODEL, RUNTIME, SELDON, SERVER, SERVICE
+from tempo_runtime.deploy.cluster.refusals import LABEL, Resource
+from tempo_runtime.deploy.manifests import (
+    PLATFORMS,
+    RemotePlatform,
+    kserve,
+    seldon,
+    seldon2,
+)
+from tempo_runtime.deploy.manifests.options import (
+    KServeOptions,
+    RemoteOptions,
+    Seldon2Options,
+    SeldonCoreOptions,
+)
+from tempo_runtime.deploy.manifests.pods import MANAGER
+from tempo_runtime.details import ModelDetails, ModelFramework
+from tempo_runtime.errors import SettingsError
+from tempo_runtime.signature import Signature
+
+OURS = {"labelSelector": f"{LABEL}={MANAGER}"}
+_PART = "deployment.tempo-runtime"
+
+
+@dataclass(frozen=True)
+class Platform:
+    """A platform.
+
+    Attributes:
+        target: Its name.
+        model: Kind of the objects that are models.
+        others: Kinds of the objects that are applied beside them.
+        pods: Label of a pod by which it is found.
+        servers: Names that its value has where pods serve many models; else it is the model's name.
+    """
+
+    target: str
+    model: Resource
+    others: tuple[Resource, ...]
+    pods: str
+    servers: tuple[str, ...] = ()
+
+    def of(self, pod: Mapping[str, Any], name: str) -> bool:
+        """Whether a pod serves a model."""
+        value = (pod["metadata"].get("labels") or {}).get(self.pods)
+        return value in (self.servers or (name,))
+
+
+_SELDON = Platform(seldon.TARGET, SELDON, (), "seldon-deployment-id")
+_KSERVE = Platform(kserve.TARGET, SERVICE, (RUNTIME, BUDGET), "serving.kserve.io/inferenceservice")
+
+
+def platform_of(options: RemotePlatform) -> Platform:
+    """The platform of these options.
+
+    Raises:
+        SettingsError: If they are none of a platform.
+    """
+    if isinstance(options, SeldonCoreOptions):
+        return _SELDON
+    if isinstance(options, KServeOptions):
+        return _KSERVE
+    if isinstance(options, Seldon2Options):
+        servers = (options.remote_options.server or seldon2.SERVER, "mlserver")
+        return Platform(seldon2.TARGET, MODEL, (SERVER,), "seldon-server-name", servers)
+    raise SettingsError(
+        f"a cluster takes SeldonCoreOptions, Seldon2Options or KServeOptions, not {options!r:.80}"
+    )
+
+
+def common(options: RemotePlatform) -> RemoteOptions:
+    """What the options of all platforms have."""
+    return options.remote_options
+
+
+def endpoint(name: str, options: RemotePlatform) -> Endpoint:
+    """Where a model is called by whoever is in the cluster; through the ingress, if one is named."""
+    if isinstance(options, SeldonCoreOptions) and (ingress := options.remote_options.ingress):
+        return seldon_ingress(name, options.remote_options.namespace, ingress)
+    models: Any = {name: None}
+    found: Endpoint = PLATFORMS[type(options)].endpoints(models, options.remote_options)[name]
+    return found
+
+
+def details_of(item: Mapping[str, Any]) -> ModelDetails:
+    """A model, from what an annotation of its object keeps of it."""
+    metadata = item["metadata"]
+    try:
+        kept = json.loads((metadata.get("annotations") or {})[seldon.MODEL])["model_details"]
+        inputs = kept["inputs"]
+        # Tempo 0.5 wrote its own types, which nothing here can read.
+        tensors = inputs if isinstance(inputs, list) else []
+        return ModelDetails(
+            kept["name"],
+            ModelFramework(kept["platform"]),
+            uri=kept["uri"],
+            description=kept["description"],
+            signature=Signature(tuple(map(codec.spec_described, tensors))) if tensors else None,
+        )
+    except (KeyError, ValueError, TypeError):
+        return ModelDetails(metadata["name"], ModelFramework.Custom)
+
+
+def is_ours(item: Mapping[str, Any]) -> bool:
+    """Whether an object is one that we deploy."""
+    return bool((item["metadata"].get("labels") or {}).get(LABEL) == MANAGER)
+
+
+def part_of(name: str) -> str:
+    """The label of what is deployed with a model; a child of two pipelines has one for each."""
+    return f"{_PART}/{name}"
+
+
+def parts(item: Mapping[str, Any]) -> set[str]:
+    """Names of the models that an object is deployed with."""
+    labels: Iterable[str] = item["metadata"].get("labels") or {}
+    return {label.partition("/")[2] for label in labels if label.startswith(f"{_PART}/")}
+
+
+def joined(
+    document: Mapping[str, Any], name: str, live: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """An object, labelled as deployed with a model, and with those that it was deployed with."""
+    names = {name} | (parts(live) if live else set())
+    labels = {
+        **document["metadata"].get("labels", {}),
+        **{part_of(each): "" for each in sorted(names)},
+    }
+    return {**document, "metadata": {**document["metadata"], "labels": labels}}

@@ -1,0 +1,132 @@
+"""What is wrong with a pod: pure functions of what the cluster says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tempo_runtime.deploy.cluster.refusals import line
+
+# What waiting does not heal.
+_PULLS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
+_PULL_FAILED = _PULLS[1:]
+_CRASHES = 3  # restarts, of which the last two are half a minute apart
+_OUT_OF_MEMORY = "OOMKilled"
+
+
+@dataclass(frozen=True)
+class Log:
+    """A log that would tell more.
+
+    Attributes:
+        pod: Name of the pod.
+        container: Name of its container.
+        ended: Whether it is the one before, which has ended.
+    """
+
+    pod: str
+    container: str
+    ended: bool
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Why a pod is not ready.
+
+    Attributes:
+        reason: In a sentence.
+        lasting: Whether only a change can help.
+        log: The log that tells more, if one does.
+    """
+
+    reason: str
+    lasting: bool = False
+    log: Log | None = None
+
+
+def trouble(pod: Mapping[str, Any], logs: Mapping[Log, str] | None = None) -> Trouble | None:
+    """What keeps a pod from being ready; None if nothing is known to.
+
+    Args:
+        pod: The pod.
+        logs: The logs that were read.
+    """
+    name = pod["metadata"]["name"]
+    status = pod.get("status") or {}
+    for condition in status.get("conditions") or []:
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+            message = line(condition.get("message") or condition.get("reason") or "")
+            return Trouble(
+                f"pod {name} finds no node ({message}); ask for less with resources, or add nodes"
+            )
+    for kind, key in (("init container", "initContainerStatuses"), ("", "containerStatuses")):
+        for container in status.get(key) or []:
+            found = _container(name, kind, container, logs or {})
+            if found is not None:
+                return found
+    if status.get("phase") == "Failed":
+        message = status.get("message") or status.get("reason") or "no reason is given"
+        return Trouble(f"pod {name} has failed: {line(message)}")
+    return None
+
+
+def warned(events: Iterable[Mapping[str, Any]], names: Iterable[str]) -> str:
+    """The last warning about objects of these names, or what was made of them; empty without any."""
+    wanted = tuple(names)
+    found = ""
+    for event in sorted(events, key=_when):
+        about = (event.get("involvedObject") or {}).get("name", "")
+        quiet = event.get("type") != "Warning" or event.get("reason") in ("Unhealthy", "BackOff")
+        if not quiet and any(about == name or about.startswith(f"{name}-") for name in wanted):
+            message = line(event.get("message") or "")
+            found = f"{event.get('reason')}: {message}" + _remedy(message)
+    return found
+
+
+def _container(
+    pod: str, kind: str, container: Mapping[str, Any], logs: Mapping[Log, str]
+) -> Trouble | None:
+    name = container.get("name", "")
+    state = container.get("state") or {}
+    waiting = state.get("waiting") or {}
+    reason, message = waiting.get("reason") or "", line(waiting.get("message") or "")
+    if reason in _PULLS:
+        return Trouble(
+            f"pod {pod}: image {container.get('image')} cannot be pulled ({reason}: {message}); correct "
+            "image, or name image_pull_secrets",
+            reason in _PULL_FAILED,
+        )
+    if reason.startswith("Create") or reason == "RunContainerError":
+        return Trouble(f"pod {pod}: {reason}: {message}")
+    ended = state.get("terminated") or (container.get("lastState") or {}).get("terminated") or {}
+    if not ended or ended.get("exitCode") == 0 or container.get("ready"):
+        return None
+    restarts = int(container.get("restartCount") or 0)
+    lasting = reason == "CrashLoopBackOff" and restarts >= _CRASHES
+    if ended.get("reason") == _OUT_OF_MEMORY:
+        return Trouble(
+            f"pod {pod}: {kind or 'container'} {name} was killed for the memory it took "
+            f"({_OUT_OF_MEMORY}); raise memory in the limits of resources",
+            lasting,
+        )
+    log = Log(pod, name, "terminated" not in state)
+    text = logs.get(log, "") or ended.get("message") or ""
+    told = " / ".join(text.strip().splitlines())
+    hint = "; is its uri right, and auth_secret_name's secret?" if kind else ""
+    return Trouble(
+        f"pod {pod}: {kind or 'container'} {name} ends with {ended.get('exitCode')}, "
+        f"{restarts} restarts" + (f": {line(told)}" if told else "") + hint,
+        lasting,
+        log,
+    )
+
+
+def _when(event: Mapping[str, Any]) -> str:
+    return str(event.get("lastTimestamp") or event.get("eventTime") or "")
+
+
+def _remedy(message: str) -> str:
+    if "exceeded quota" in message:
+        return "; ask for less with resources or replicas, or have the quota raised"
+    return ""

@@ -1,0 +1,178 @@
+"""What the cluster's API says no to, and what can be done about it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tempo_runtime.deploy.manifests.pods import MANAGER
+from tempo_runtime.errors import DeploymentFailed
+
+LABEL = "app.kubernetes.io/managed-by"
+_LONGEST = 400
+_OPERATORS = {
+    "machinelearning.seldon.io": "Seldon Core v1 (its Helm chart seldon-core-operator)",
+    "mlops.seldon.io": "Seldon Core 2 (its Helm charts seldon-core-v2-crds and seldon-core-v2-setup)",
+    "serving.kserve.io": "KServe (its Helm charts kserve-crd and kserve)",
+}
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A kind of object, as the API's paths have it.
+
+    Attributes:
+        group: Its API group; empty for the core's.
+        version: Version of the group.
+        plural: Its name in paths.
+        kind: Its name in objects.
+    """
+
+    group: str
+    version: str
+    plural: str
+    kind: str
+
+    @property
+    def prefix(self) -> str:
+        """Path of its group and version."""
+        return f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+
+    @property
+    def rule(self) -> str:
+        """Its name in a Role."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was asked of the API.
+
+    Attributes:
+        verb: As a Role has it.
+        resource: The kind of object.
+        namespace: Its namespace.
+        name: Name of the object; empty for all.
+    """
+
+    verb: str
+    resource: Resource
+    namespace: str
+    name: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.resource.kind} {self.name}".strip()
+
+
+class Refused(DeploymentFailed):
+    """The API answered with an error.
+
+    Attributes:
+        code: Its HTTP status.
+    """
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Absent(Refused):
+    """The object is not there."""
+
+
+def refusal(asked: Asked, code: int, body: bytes) -> Refused:
+    """The error of an answer that is one.
+
+    Args:
+        asked: What was asked.
+        code: The HTTP status.
+        body: What came with it.
+    """
+    status = _status(body)
+    details = status.get("details") or {}
+    absent = code == 404 and details.get("name") and details.get("kind") != "namespaces"
+    return (Absent if absent else Refused)(
+        _told(asked, code, status, line(status.get("message") or body)), code
+    )
+
+
+def foreign(asked: Asked, found: Mapping[str, Any]) -> DeploymentFailed:
+    """The error of a name that another's object has."""
+    metadata = found["metadata"]
+    label = (metadata.get("labels") or {}).get(LABEL)
+    managers = [each.get("manager") for each in metadata.get("managedFields") or []]
+    others = [each for each in (label, *managers) if each and each != MANAGER]
+    owner = others[0] if others else "somebody else"
+    return DeploymentFailed(
+        f"{asked} in {asked.namespace} is {owner}'s, and not one that {MANAGER} deployed; give the model "
+        "another name, choose another namespace, or delete that one"
+    )
+
+
+def line(text: str | bytes) -> str:
+    """Text in one line that is not too long."""
+    if isinstance(text, bytes):
+        text = text.decode(errors="replace")
+    text = " ".join(text.split())
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
+def _told(asked: Asked, code: int, status: Mapping[str, Any], message: str) -> str:
+    space, rule = asked.namespace, asked.resource.rule
+    details = status.get("details") or {}
+    if "denied the request" in message:
+        return f"{asked} is refused: {message}; correct the options, or what the webhook demands"
+    if "failed calling webhook" in message:
+        return f"{asked}: {message}; see that the operator's own pods are up, and deploy again"
+    if "exceeded quota" in message:
+        return (
+            f"{asked}: {message}; ask for less with resources or replicas, or have the quota of {space} "
+            "raised"
+        )
+    if code == 401:
+        return (
+            "the cluster does not accept the credentials of the current context (401); log in again, or "
+            "correct KUBECONFIG"
+        )
+    if code == 403 and "is being terminated" in message:
+        return f"{asked}: the namespace {space} is being deleted; choose another"
+    if code == 403:
+        return (
+            f"you may not {asked.verb} {rule} in the namespace {space} (403); a Role as in k8s/rbac "
+            f"grants it: {message}"
+        )
+    if code == 404 and details.get("kind") == "namespaces":
+        return f"there is no namespace {space}; create it: kubectl create namespace {space}"
+    if code == 404 and not details.get("name"):
+        operator = _OPERATORS.get(asked.resource.group, "what defines it")
+        return f"the cluster knows no {rule}; install {operator}, or choose another platform"
+    if code == 404:
+        return f"there is no {asked} in {space}; deploy it first, or correct its name or namespace"
+    if code == 409 and (conflicts := _conflicts(details)):
+        return (
+            f"{asked}: {conflicts}, and is not overwritten; change it there, or have that manager give "
+            "it up"
+        )
+    if code in (400, 422):
+        return f"{asked} is invalid: {message}; correct the options"
+    return f"{asked}: the cluster answers {code}: {message}; try again"
+
+
+def _conflicts(details: Mapping[str, Any]) -> str:
+    """Which field is whose."""
+    told = []
+    for cause in details.get("causes") or []:
+        if cause.get("reason") == "FieldManagerConflict":
+            manager = str(cause.get("message", "")).partition('"')[2].partition('"')[0]
+            told.append(f"{str(cause.get('field')).lstrip('.')} belongs to {manager or 'another'}")
+    return line(", ".join(told))
+
+
+def _status(body: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(body)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,182 @@
+"""Applying the objects of a deployment, one step after another.
+
+Nothing is applied before the cluster has agreed to all of it. What was applied stays when the rest
+fails or is interrupted, as with kubectl, and is named: its pods tell why, and deploying again goes on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tempo_runtime.deploy.cluster.api import Api, resource_of
+from tempo_runtime.deploy.cluster.connection import Connection, Deadline
+from tempo_runtime.deploy.cluster.deployment import ClusterDeployment
+from tempo_runtime.deploy.cluster.following import Following, until_gone
+from tempo_runtime.deploy.cluster.platforms import common, is_ours, joined, platform_of
+from tempo_runtime.deploy.cluster.refusals import Asked, Refused, foreign, line
+from tempo_runtime.deploy.cluster.removal import Key, key_of, remove
+from tempo_runtime.deploy.manifests import RemotePlatform
+from tempo_runtime.errors import DeploymentFailed
+
+Tell = Callable[[str], object]
+_FIRST_DELAY, _LONGEST_DELAY = 0.1, 2.0
+_NO_DRY_RUN = "does not support dry run"
+
+
+class Rollout:
+    """The objects of one deployment on their way to the cluster.
+
+    Args:
+        connection: Where the cluster is.
+        deadline: Until when.
+        options: Of the platform.
+        documents: The objects, that of the model which people call first being the first.
+
+    Attributes:
+        documents: The objects as they are applied.
+        live: What is there, by kind and name.
+        applied: What was applied, as kind and name.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        deadline: Deadline,
+        options: RemotePlatform,
+        documents: Sequence[dict[str, Any]],
+    ) -> None:
+        self._connection = connection
+        self._deadline = deadline
+        self._options = options
+        self._namespace = common(options).namespace
+        self._api = Api(connection, deadline)
+        self._name: str = documents[0]["metadata"]["name"]
+        self.documents = list(documents)
+        self.live: dict[Key, dict[str, Any] | None] = {}
+        self.applied: list[str] = []
+
+    def look(self) -> None:
+        """Reads what is there, and waits for what is being deleted.
+
+        Raises:
+            DeploymentFailed: If something there is not ours.
+        """
+        for document in self.documents:
+            asked = self._asked(document)
+            item = self._api.get(asked.resource, self._namespace, asked.name)
+            if item is not None and not is_ours(item):
+                raise foreign(asked, item)
+            if item is not None and item["metadata"].get("deletionTimestamp"):
+                gone = {item["metadata"]["uid"]: asked}
+                until_gone(self._connection, self._deadline, self._namespace, gone)
+                item = None
+            self.live[key_of(document)] = item
+        self.documents = [
+            joined(document, self._name, self.live[key_of(document)]) for document in self.documents
+        ]
+
+    def check(self) -> list[dict[str, Any]]:
+        """Has the cluster check all of it, and change nothing.
+
+        Returns:
+            The objects as they would be.
+
+        Raises:
+            DeploymentFailed: If it refuses one.
+        """
+        found = []
+        for document in self.documents:
+            try:
+                found.append(self._api.apply(document, dry_run=True))
+            except Refused as refused:
+                if _NO_DRY_RUN not in str(refused):
+                    raise
+                found.append(document)
+        return found
+
+    def run(self, tell: Tell | None) -> ClusterDeployment:
+        """Applies it, and waits until its models are ready and can be called.
+
+        Args:
+            tell: Called with what is waited for.
+
+        Returns:
+            The deployment.
+
+        Raises:
+            DeploymentFailed: If that fails, or takes too long.
+        """
+        platform = platform_of(self._options)
+        kind = platform.model.kind
+        names = [name for each, name in map(key_of, self.documents) if each == kind]
+        with Following(self._connection, self._deadline, platform, self._namespace) as following:
+            for document in reversed(self.documents):  # what is called, before what calls it
+                item = self._api.apply(document)
+                self.applied.append(str(self._asked(document)))
+                if item["kind"] == kind:
+                    following.applied(item)
+            following.until_ready(names, tell)
+        main = self._api.get(platform.model, self._namespace, self._name)
+        if main is None:
+            raise DeploymentFailed(f"{self._name} was deleted while it was deployed")
+        deployment = ClusterDeployment(self._connection, self._options, main)
+        if tell is not None:
+            tell("asking it whether it is ready")
+        try:
+            ask(deployment, self._deadline)
+            keep = set(map(key_of, self.documents))
+            remove(self._connection, self._deadline, platform, self._namespace, self._name, keep)
+        except BaseException:
+            deployment.close()
+            raise
+        return deployment
+
+    def left(self) -> str:
+        """What was applied, and what becomes of it."""
+        return (
+            f"applied, and left there: {', '.join(self.applied)}; deploy again once it is right, or "
+            "undeploy it"
+        )
+
+    def _asked(self, document: dict[str, Any]) -> Asked:
+        name = document["metadata"]["name"]
+        return Asked("get", resource_of(document), self._namespace, name)
+
+
+def ask(deployment: ClusterDeployment, deadline: Deadline) -> None:
+    """Asks a model whether it is ready, as those ask that call it, until it is.
+
+    An ingress follows its models with a delay, so that all but a refusal is asked again.
+
+    Raises:
+        DeploymentFailed: If it is not by the deadline, or may not be asked.
+    """
+    import httpx
+
+    main = deployment.main()
+    url = f"{main.url}/v2/models/{main.model}/ready"
+    delay = _FIRST_DELAY
+    with httpx.Client(trust_env=False) as client:
+        while True:
+            try:
+                answer = client.get(url, timeout=max(0.1, min(10.0, deadline.left)))
+                if answer.status_code == 200:
+                    return
+                why = f"{answer.status_code} {line(answer.content)}"
+                if answer.status_code in (401, 403):
+                    raise DeploymentFailed(
+                        f"{main.model} is ready on the cluster, and cannot be called from here: {why}; "
+                        "get the right to `get` and `create` services/proxy, as in k8s/rbac, or name "
+                        "an ingress in remote_options"
+                    )
+            except httpx.HTTPError as error:
+                why = line(str(error)) or type(error).__name__
+            if delay >= deadline.left:
+                raise DeploymentFailed(
+                    f"{main.model} is ready on the cluster, and not at {url} after "
+                    f"{deadline.seconds:g} seconds ({why}); is that the right ingress?"
+                )
+            time.sleep(delay)
+            delay = min(2 * delay, _LONGEST_DELAY)

@@ -1,0 +1,151 @@
+"""How a deployed model gets on: pure functions of what the cluster says.
+
+Facts are from the operators' sources: operator/apis/machinelearning.seldon.io/v1 and
+operator/controllers of SeldonIO/seldon-core, operator/apis/mlops/v1alpha1 of its version 2, and
+pkg/apis/serving/v1beta1 of kserve/kserve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tempo_runtime.deploy.cluster.pods import Log, Trouble, trouble, warned
+from tempo_runtime.deploy.cluster.refusals import line
+
+State = Literal["ready", "waiting", "failed", "gone"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How a model gets on.
+
+    Attributes:
+        state: `ready`; `waiting`, and so it may still become ready; `failed`; or `gone`.
+        reason: What it waits for, or why it failed.
+        log: The log that would tell more, if one does.
+    """
+
+    state: State
+    reason: str = ""
+    log: Log | None = None
+
+
+GONE = Progress("gone", "it is not there, or has been deleted")
+
+
+def progress(
+    item: Mapping[str, Any] | None,
+    pods: Iterable[Mapping[str, Any]] = (),
+    events: Iterable[Mapping[str, Any]] = (),
+    logs: Mapping[Log, str] | None = None,
+) -> Progress:
+    """How a model gets on.
+
+    Args:
+        item: Its SeldonDeployment, Model or InferenceService; None if there is none.
+        pods: Its pods.
+        events: Events of its namespace.
+        logs: The logs that were read.
+    """
+    if item is None or item["metadata"].get("deletionTimestamp"):
+        return GONE
+    found = _KINDS[item["kind"]](item)
+    if found.state == "ready":
+        return found
+    troubles = [each for pod in pods if (each := trouble(pod, logs)) is not None]
+    worst = max(troubles, key=lambda each: each.lasting, default=None)
+    warning = "" if worst else warned(events, [item["metadata"]["name"]])
+    return _explained(found, worst, warning)
+
+
+def stale(item: Mapping[str, Any], before: Mapping[str, Any] | None) -> bool:
+    """Whether what an object says of itself may still be of what it was before it was changed.
+
+    Seldon Core v1 does not say which generation it means. Its word is new once it differs.
+
+    Args:
+        item: The object.
+        before: The same before the change; None if there was none.
+    """
+    if before is None or before["metadata"].get("uid") != item["metadata"].get("uid"):
+        return False
+    generation = item["metadata"].get("generation")
+    if before["metadata"].get("generation") == generation:
+        return False
+    observed = (item.get("status") or {}).get("observedGeneration")
+    if observed is not None:
+        return bool(observed < generation)
+    return item.get("status") == before.get("status")
+
+
+def _explained(found: Progress, worst: Trouble | None, warning: str) -> Progress:
+    if worst is None:
+        parts = [found.reason, warning]
+        return Progress(found.state, "; ".join(filter(None, parts)))
+    state: State = "failed" if worst.lasting else found.state
+    said = found.reason if found.state == "failed" else ""
+    return Progress(state, "; ".join(filter(None, [said, worst.reason])), worst.log)
+
+
+def _seldon(item: Mapping[str, Any]) -> Progress:
+    status = item.get("status") or {}
+    state = status.get("state")
+    if state == "Available":
+        return Progress("ready")
+    if state == "Failed":
+        return Progress("failed", line(status.get("description") or "Seldon Core gives no reason"))
+    if not status:
+        return Progress("waiting", "Seldon Core has not looked at it yet; does its operator run?")
+    counts = [
+        f"{name}: {each.get('availableReplicas', 0)} of {each.get('replicas', 0)} pods are ready"
+        for name, each in sorted((status.get("deploymentStatus") or {}).items())
+    ]
+    return Progress("waiting", ", ".join(counts) or _unmet(status) or "it is being made")
+
+
+def _seldon2(item: Mapping[str, Any]) -> Progress:
+    status = item.get("status") or {}
+    ready, model = _condition(status, "Ready"), _condition(status, "ModelReady")
+    if ready.get("status") == "True":
+        return Progress("ready")
+    told = next((each for each in (model, ready) if each.get("reason") or each.get("message")), {})
+    reason = line(": ".join(filter(None, [told.get("reason"), told.get("message")])))
+    if told.get("reason") == "ModelFailed":
+        return Progress("failed", reason)
+    return Progress("waiting", reason or "Seldon Core 2 has not looked at it yet")
+
+
+def _kserve(item: Mapping[str, Any]) -> Progress:
+    status = item.get("status") or {}
+    ready = _condition(status, "Ready")
+    model = status.get("modelStatus") or {}
+    failure = model.get("lastFailureInfo") or {}
+    parts = [failure.get("reason"), failure.get("message")]
+    why = line(": ".join(filter(None, parts)))
+    if ready.get("status") == "True":
+        return Progress("ready")
+    if model.get("transitionStatus") in ("BlockedByFailedLoad", "InvalidSpec"):
+        return Progress("failed", why or str(model["transitionStatus"]))
+    reason = why or _unmet(status) or line(ready.get("message") or ready.get("reason") or "")
+    return Progress(
+        "waiting", reason or "KServe has not looked at it yet; does its controller run?"
+    )
+
+
+_KINDS = {"SeldonDeployment": _seldon, "Model": _seldon2, "InferenceService": _kserve}
+
+
+def _condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    return next((each for each in status.get("conditions") or [] if each.get("type") == kind), {})
+
+
+def _unmet(status: Mapping[str, Any]) -> str:
+    """The conditions that do not hold."""
+    unmet = []
+    for condition in status.get("conditions") or []:
+        if condition.get("status") != "True" and condition.get("type") != "Ready":
+            told = condition.get("message") or condition.get("reason")
+            unmet.append(f"{condition.get('type')}" + (f" ({told})" if told else ""))
+    return line("not yet: " + ", ".join(unmet)) if unmet else ""

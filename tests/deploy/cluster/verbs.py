@@ -1,0 +1,95 @@
+"""Get, list, patch and delete of the API of these tests."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+from tests.deploy.cluster.api_server import KINDS, ApiServer, Object, failure, selected
+from tests.deploy.cluster.applying import Conflict, apply
+
+Answer = tuple[int, Any]
+
+
+class Verbs:
+    """What a request does to the objects."""
+
+    def __init__(self, api: ApiServer) -> None:
+        self._api = api
+
+    def do(self, method: str, path: str, query: dict[str, str], content: bytes) -> Answer:
+        """The status and the body of the answer."""
+        group, _, rest = path.partition("/namespaces/")
+        namespace, plural, *more = rest.split("/")
+        version = KINDS.get(plural, ("", ""))[0]
+        prefix = f"/apis/{version}" if "/" in version else f"/api/{version}"
+        if plural not in self._api.kinds or group != prefix:
+            return 404, "404 page not found\n"
+        if more[1:] == ["log"]:
+            return 200, self._api.logs.get((more[0], query["container"]), "")
+        with self._api.changed:
+            if not more:
+                return self._list(plural, namespace, query)
+            name = more[0]
+            if method == "PATCH":
+                return self._patch(plural, namespace, name, query, json.loads(content))
+            item = self._api.objects.get((plural, name))
+            if item is None:
+                text = f'{plural} "{name}" not found'
+                return 404, failure(404, text, name=name, kind=plural)
+            return self._delete(plural, item) if method == "DELETE" else (200, item)
+
+    def _list(self, plural: str, namespace: str, query: dict[str, str]) -> Answer:
+        items = [
+            {key: value for key, value in item.items() if key not in ("apiVersion", "kind")}
+            for (each, _), item in self._api.objects.items()
+            if each == plural and selected(item, query)
+        ]
+        return 200, {"items": items, "metadata": {"resourceVersion": str(self._api.version())}}
+
+    def _patch(
+        self, plural: str, namespace: str, name: str, query: dict[str, str], document: Object
+    ) -> Answer:
+        if namespace not in self._api.namespaces:
+            text = f'namespaces "{namespace}" not found'
+            return 404, failure(404, text, name=namespace, kind="namespaces")
+        if "force" not in query:
+            return self._merge(plural, name, document)
+        live = self._api.objects.get((plural, name))
+        try:
+            item = apply(live, document, query["fieldManager"])
+        except Conflict as conflict:
+            causes = [
+                {
+                    "reason": "FieldManagerConflict",
+                    "field": f".{where}",
+                    "message": f'conflict with "{manager}" using v1',
+                }
+                for where, manager in conflict.args[0]
+            ]
+            return 409, failure(409, "Apply failed with conflicts", name=name, causes=causes)
+        changed = live is None or live.get("spec") != item.get("spec")
+        before = live["metadata"]["generation"] if live else 0
+        item["metadata"]["generation"] = before + changed
+        if query.get("dryRun") != "All" and item != live:
+            self._api.put(plural, item)
+            self._api.operator(copy.deepcopy(item))
+        return 200, item
+
+    def _merge(self, plural: str, name: str, patch: Object) -> Answer:
+        item = copy.deepcopy(self._api.objects[plural, name])
+        for label, value in patch["metadata"]["labels"].items():
+            if value is None:
+                item["metadata"]["labels"].pop(label, None)
+        return 200, self._api.put(plural, item)
+
+    def _delete(self, plural: str, item: Object) -> Answer:
+        item = copy.deepcopy(item)
+        item["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+        item["metadata"]["finalizers"] = ["foregroundDeletion"]
+        self._api.put(plural, item)
+        self._api.deleting(item)
+        if not self._api.held:
+            self._api.drop(plural, item["metadata"]["name"])
+        return 200, item
