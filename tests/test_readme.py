@@ -58,8 +58,10 @@ def test_its_tour_runs_and_what_it_saves_is_served(tmp_path: Path) -> None:
     )
     done = run([sys.executable, "tour.py"])
     assert done.returncode == 0, done.stderr
-    lines = re.findall(r"^tempo-runtime (?:save|inspect|check) .*", README, re.MULTILINE)
-    assert len(lines) == 3
+    lines = re.findall(
+        r"^tempo-runtime (?:save|inspect|check|manifest) [^>\n]*", README, re.MULTILINE
+    )
+    assert len(lines) == 4
     for line in lines:
         done = run([Path(sys.executable).parent / "tempo-runtime", *shlex.split(line, True)[1:]])
         assert done.returncode == 0, done.stderr
