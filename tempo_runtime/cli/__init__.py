@@ -21,6 +21,7 @@ from tempo_runtime.cli.graph import graph
 from tempo_runtime.cli.image import image
 from tempo_runtime.cli.init import init
 from tempo_runtime.cli.inspect import inspect
+from tempo_runtime.cli.lint import lint
 from tempo_runtime.cli.logs import logs
 from tempo_runtime.cli.manifest import manifest
 from tempo_runtime.cli.predict import predict
@@ -68,6 +69,7 @@ COMMANDS = (
     logs,
     image,
     manifest,
+    lint,
     upload,
     download,
     doctor,

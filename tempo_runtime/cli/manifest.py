@@ -63,16 +63,24 @@ def manifest(
         tempo-runtime manifest artifacts/check --set maxReplicas=5 -o k8s/tempo.yaml
         tempo-runtime manifest artifacts/check --set 'models={"prices": {"replicas": 2}}'
     """
+    from tempo_runtime.deploy.lint import lint
     from tempo_runtime.deploy.manifests import manifest as written
 
     stated = {"namespace": namespace, "auth_secret_name": secret, "image": image}
     remote = {name: value for name, value in stated.items() if value is not None}
     options = _options(platform, {**remote, **dict(map(_setting, more))})
     text = written(target if os.path.isdir(target) else imported(target), options)
-    # Warnings about what a platform would silently break go to standard error, here.
+    findings = lint(text)
     if output is None:
         click.echo(text, nl=False)
-        return
+    else:
+        _write(output, text)
+    if findings:
+        rules = ", ".join(dict.fromkeys(each.rule for each in findings))
+        click.echo(f"`tempo-runtime lint` has to say: {rules}", err=True)
+
+
+def _write(output: str, text: str) -> None:
     try:
         with open(output, "w", encoding="utf-8") as file:
             file.write(text)

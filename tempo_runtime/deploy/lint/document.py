@@ -1,0 +1,168 @@
+"""The documents of a YAML file: plain values, and the line of each."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Key = str | int
+Path = tuple[Key, ...]
+
+SETTINGS = "model-settings.json"
+
+# Kind -> API group, and the versions of it that there are.
+APIS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "SeldonDeployment": ("machinelearning.seldon.io", ("v1", "v1alpha2", "v1alpha3")),
+    "Model": ("mlops.seldon.io", ("v1alpha1",)),
+    "Server": ("mlops.seldon.io", ("v1alpha1",)),
+    "Pipeline": ("mlops.seldon.io", ("v1alpha1",)),
+    "Experiment": ("mlops.seldon.io", ("v1alpha1",)),
+    "InferenceService": ("serving.kserve.io", ("v1beta1",)),
+    "ServingRuntime": ("serving.kserve.io", ("v1alpha1",)),
+    "ClusterServingRuntime": ("serving.kserve.io", ("v1alpha1",)),
+    "InferenceGraph": ("serving.kserve.io", ("v1alpha1",)),
+    "Secret": ("", ("v1",)),
+}
+# Kinds whose names other projects use too: of another group, they are not ours to judge.
+_SHARED = ("Model", "Server", "Pipeline", "Experiment", "Secret")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place in a document, which need not be there: what is asked of it then is absent too.
+
+    Attributes:
+        value: What is there; None where nothing is.
+        path: How it is reached from the document's root.
+    """
+
+    value: Any
+    path: Path = ()
+
+    def __getitem__(self, key: Key) -> Place:
+        value = None
+        if isinstance(self.value, dict) and isinstance(key, str):
+            value = self.value.get(key)
+        elif isinstance(self.value, list) and isinstance(key, int) and key < len(self.value):
+            value = self.value[key]
+        return Place(value, (*self.path, key))
+
+    def __iter__(self) -> Iterator[Place]:
+        """The items, of a list."""
+        for index in range(len(self.value) if isinstance(self.value, list) else 0):
+            yield self[index]
+
+    def items(self) -> Iterator[tuple[str, Place]]:
+        """Keys and what they have, of a mapping."""
+        for key in self.value if isinstance(self.value, dict) else ():
+            yield key, self[key]
+
+    def __bool__(self) -> bool:
+        return self.value is not None
+
+    @property
+    def text(self) -> str:
+        """The text that is there; empty where it is something else."""
+        return self.value if isinstance(self.value, str) else ""
+
+    @property
+    def number(self) -> int | None:
+        """The whole number that is there; None where it is something else."""
+        whole = isinstance(self.value, int) and not isinstance(self.value, bool)
+        return self.value if whole else None
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Lines of a value, and of those in it."""
+
+    line: int
+    inner: dict[Key, Lines] = field(default_factory=dict)
+
+    def at(self, path: Path) -> int:
+        """The line of a path; of what would hold it where nothing is there."""
+        found = self
+        for key in path:
+            if key not in found.inner:
+                break
+            found = found.inner[key]
+        return found.line
+
+
+@dataclass(frozen=True, eq=False)
+class Document:
+    """A document of a file, or an item of a `List` in it."""
+
+    file: str
+    content: dict[str, Any]
+    lines: Lines
+
+    @functools.cached_property
+    def root(self) -> Place:
+        """All of it."""
+        return Place(self.content)
+
+    def __getitem__(self, key: str) -> Place:
+        return self.root[key]
+
+    @functools.cached_property
+    def kind(self) -> str:
+        """One of `APIS`, or `SETTINGS`; empty for a document that no rule is about."""
+        kind, version = self["kind"].text, self["apiVersion"].text
+        if not kind and not version:
+            settings = self["implementation"].text or (self["name"].text and self["parameters"])
+            return SETTINGS if settings else ""
+        group = version.rpartition("/")[0]
+        if kind not in APIS or (kind in _SHARED and group != APIS[kind][0]):
+            return ""
+        return kind
+
+    @property
+    def name(self) -> str:
+        """Its name; empty where it has none."""
+        return (self if self.kind == SETTINGS else self["metadata"])["name"].text
+
+    @property
+    def namespace(self) -> str:
+        """Its namespace; empty where it says none."""
+        return self["metadata"]["namespace"].text
+
+    def line(self, path: Path) -> int:
+        """The line of a path; of what would hold it where nothing is there."""
+        return self.lines.at(path)
+
+
+class Run:
+    """All documents that are looked at together."""
+
+    def __init__(self, documents: list[Document]) -> None:
+        self.documents = documents
+
+    def of(self, *kinds: str) -> list[Document]:
+        """Those of some kinds."""
+        return [document for document in self.documents if document.kind in kinds]
+
+    def named(self, name: str, *kinds: str) -> list[Document]:
+        """Those of some kinds that have a name."""
+        return [document for document in self.of(*kinds) if document.name == name]
+
+
+def apart(one: str, other: str) -> bool:
+    """Whether two namespaces are certainly two: one that is not stated may be any."""
+    return bool(one and other and one != other)
+
+
+def written(path: Path) -> str:
+    """A path for people: `spec.predictors[0].name`."""
+    text = ""
+    for key in path:
+        if isinstance(key, int):
+            text += f"[{key}]"
+        elif re.fullmatch(r"[\w-]+", key):
+            text += f".{key}"
+        else:
+            text += f"[{key!r}]"
+    return text.removeprefix(".")

@@ -1,0 +1,194 @@
+"""Reading YAML as kubectl does, without ever failing: what cannot be read is a fault with its line."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tempo_runtime.deploy.lint.document import Document, Lines
+from tempo_runtime.errors import TempoError
+
+if TYPE_CHECKING:
+    import yaml
+
+YAML = "yaml"
+DUPLICATE = "yaml-duplicate-key"
+
+# Aliases of aliases make a few lines billions of values; no manifest has a thousandth of these.
+_MOST_VALUES = 1_000_000
+_TAG = "tag:yaml.org,2002:"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that is wrong with the text itself."""
+
+    rule: str
+    line: int
+    message: str
+
+
+def read(text: str, file: str) -> tuple[list[Document], list[Fault]]:
+    """The documents of a text, and what is wrong with it.
+
+    Documents before one that cannot be read are still there.
+    """
+    documents: list[Document] = []
+    faults: list[Fault] = []
+    for node in _nodes(text, faults):
+        builder = _Builder(faults)
+        try:
+            content, lines, _ = builder.build(node)
+        except RecursionError:
+            faults.append(Fault(YAML, _line(node), "it is nested too deep"))
+        except _Refused as refused:
+            faults.append(Fault(YAML, refused.line, refused.message))
+        else:
+            documents += _documents(content, lines, file)
+    return documents, faults
+
+
+def _nodes(text: str, faults: list[Fault]) -> Iterator[yaml.Node]:
+    try:
+        import yaml
+    except ImportError as error:
+        raise TempoError(
+            "lint needs the package PyYAML: pip install 'tempo_runtime[k8s]'"
+        ) from error
+
+    loader = None
+    try:
+        loader = yaml.SafeLoader(text)
+        while loader.check_node():
+            node = loader.get_node()
+            assert node is not None
+            yield node
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        told = " ".join(filter(None, (error.context, error.problem)))
+        faults.append(Fault(YAML, mark.line + 1 if mark else 1, told or "it cannot be read"))
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        faults.append(Fault(YAML, line, f"character #x{error.character:04x}: {error.reason}"))
+    except RecursionError:
+        faults.append(Fault(YAML, loader.line + 1 if loader else 1, "it is nested too deep"))
+    except (ValueError, OverflowError) as error:  # of numbers in escapes and directives
+        faults.append(Fault(YAML, loader.line + 1 if loader else 1, str(error)))
+
+
+def _documents(content: Any, lines: Lines, file: str) -> Iterator[Document]:
+    if not isinstance(content, dict):
+        return
+    items = content.get("items")
+    if content.get("kind") != "List" or not isinstance(items, list):
+        yield Document(file, content, lines)
+        return
+    for index, item in enumerate(items):
+        if isinstance(item, dict):
+            yield Document(file, item, lines.inner["items"].inner[index])
+
+
+class _Refused(Exception):
+    def __init__(self, node: yaml.Node, message: str) -> None:
+        super().__init__(message)
+        self.line, self.message = _line(node), message
+
+
+class _Builder:
+    """Makes plain values of nodes, once for each: an alias is the same value again."""
+
+    def __init__(self, faults: list[Fault]) -> None:
+        self._faults = faults
+        self._built: dict[int, tuple[Any, Lines, int]] = {}
+        self._open: set[int] = set()
+
+    def build(self, node: yaml.Node) -> tuple[Any, Lines, int]:
+        """The value of a node, its lines, and how many values that is."""
+        known = self._built.get(id(node))
+        if known is not None:
+            return known
+        if id(node) in self._open:
+            raise _Refused(node, "an alias in it refers to what it is in")
+        self._open.add(id(node))
+        built = self._value(node)
+        if built[2] > _MOST_VALUES:
+            raise _Refused(node, "its aliases make it too large")
+        self._open.remove(id(node))
+        self._built[id(node)] = built
+        return built
+
+    def _value(self, node: yaml.Node) -> tuple[Any, Lines, int]:
+        import yaml
+
+        if isinstance(node, yaml.SequenceNode):
+            built = [self.build(item) for item in node.value]
+            lines = Lines(_line(node), {place: each[1] for place, each in enumerate(built)})
+            return [each[0] for each in built], lines, 1 + sum(each[2] for each in built)
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node)
+        return _scalar(node), Lines(_line(node)), 1
+
+    def _mapping(self, node: yaml.MappingNode) -> tuple[Any, Lines, int]:
+        content: dict[str, Any] = {}
+        lines = Lines(_line(node))
+        count, merged = 1, []
+        for key, value in node.value:
+            if not isinstance(key.value, str):
+                raise _Refused(key, "a key in it is no text")
+            found, inner, size = self.build(value)
+            count += size
+            if key.tag == f"{_TAG}merge":
+                merged += _merges(found, inner)
+                continue
+            if key.value in content:
+                told = f"key {key.value!r} is there twice"
+                self._faults.append(Fault(DUPLICATE, _line(key), told))
+            content[key.value] = found
+            lines.inner[key.value] = Lines(_line(key), inner.inner)
+        for found, inner in merged:
+            for name in found:
+                if name not in content:
+                    content[name] = found[name]
+                    lines.inner[name] = inner.inner[name]
+        return content, lines, count
+
+
+def _merges(found: Any, lines: Lines) -> list[tuple[dict[str, Any], Lines]]:
+    """The mappings that `<<` takes in: one, or each of a list."""
+    if isinstance(found, list):
+        each = [(item, lines.inner[place]) for place, item in enumerate(found)]
+    else:
+        each = [(found, lines)]
+    return [(item, inner) for item, inner in each if isinstance(item, dict)]
+
+
+def _scalar(node: yaml.Node) -> Any:
+    """What kubectl makes of a scalar: dates and sexagesimal numbers stay text, and `y` is true."""
+    text, kind = node.value, node.tag.removeprefix(_TAG)
+    if kind == "null":
+        return None
+    if kind == "bool":
+        return text.lower() in ("yes", "true", "on")
+    if kind in ("int", "float") and ":" not in text:
+        return _number(text)
+    if kind == "str" and getattr(node, "style", None) is None and text in ("y", "Y", "n", "N"):
+        return text in ("y", "Y")
+    return text
+
+
+def _number(text: str) -> int | float | str:
+    plain = text.replace("_", "").lower()
+    if plain.lstrip("+-") in (".inf", ".nan"):
+        return math.nan if plain.endswith("nan") else math.inf * (-1 if plain[0] == "-" else 1)
+    for make in (lambda: int(plain, 0), lambda: int(plain, 8), lambda: float(plain)):
+        try:
+            return make()
+        except (ValueError, OverflowError):
+            continue
+    return text
+
+
+def _line(node: yaml.Node) -> int:
+    return int(node.start_mark.line) + 1
