@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from typing import TYPE_CHECKING
 
@@ -10,51 +11,88 @@ import click
 from tempo_runtime.cli.options import echo_json, json_option
 
 if TYPE_CHECKING:
-    from tempo_runtime.deploy.lint import Finding
+    from tempo_runtime.deploy.lint import Finding, Rule
 
 _COLOURS = {"error": "red", "warning": "yellow"}
 
 
 @click.command()
-@click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, allow_dash=True))
-@click.option("--rules", "show_rules", is_flag=True, help="Show what is looked for, and leave.")
-@click.option("--warnings-as-errors", is_flag=True, help="Exit with 1 for warnings too.")
+@click.argument("files", nargs=-1, metavar="FILE...", type=click.Path(allow_dash=True))
 @json_option
-def lint(files: tuple[str, ...], show_rules: bool, warnings_as_errors: bool, as_json: bool) -> None:
-    r"""Finds what a platform would refuse, or silently break, in manifests.
+@click.option("--rules", is_flag=True, help="Lists the rules.")
+@click.option("--warnings-as-errors", is_flag=True, help="Warnings too make it fail.")
+def lint(files: tuple[str, ...], as_json: bool, rules: bool, warnings_as_errors: bool) -> None:
+    r"""Looks in manifests for what a platform would refuse, or silently break.
 
-    FILE is YAML of any number of documents, ours or hand-written, for Seldon Core v1, Seldon Core 2 or
-    KServe; "-" is standard input. Files are looked at together. No cluster is asked.
+    FILE is YAML, as it is written or as kustomize renders it, of Seldon Core v1, Seldon Core 2 or
+    KServe, or a model-settings.json beside it; - is standard input. Files are looked at together.
+    Other kinds are passed over, and no cluster is asked. It exits with 1 if there are errors, and with
+    2 if a file cannot be read.
 
     \b
     Examples:
         tempo-runtime lint k8s/tempo.yaml
-        kubectl kustomize k8s | tempo-runtime lint -
+        kustomize build k8s | tempo-runtime lint -
     """
     from tempo_runtime.deploy import lint as linting
 
-    if show_rules:
-        click.echo(linting.table())
+    if rules:
+        _list(list(linting.RULES.values()), as_json)
         return
     if not files:
-        raise click.UsageError("name files, or - for standard input")
-    findings = linting.lint_files(files)
+        raise click.UsageError("name a file, or - for standard input")
+    try:
+        findings = linting.lint_files(files)
+    except OSError as error:
+        click.echo(f"Error: {error.filename}: {error.strerror}; name a file of YAML", err=True)
+        sys.exit(2)
     if as_json:
-        echo_json([vars(each) for each in findings])
+        echo_json([dataclasses.asdict(finding) for finding in findings])
     else:
-        show(findings)
-    errors = [each for each in findings if each.severity == "error" or warnings_as_errors]
-    sys.exit(1 if errors else 0)
+        _show(findings)
+    if any(warnings_as_errors or finding.severity == "error" for finding in findings):
+        sys.exit(1)
 
 
-def show(findings: list[Finding], *, err: bool = False) -> None:
-    """Prints findings for people."""
+def _show(findings: list[Finding]) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False, soft_wrap=True)
     for each in findings:
-        severity = click.style(each.severity, fg=_COLOURS[each.severity], bold=True)
-        of = f" ({each.kind} {each.name})" if each.kind else ""
-        click.echo(f"{each.file}:{each.line}: {severity} {each.rule}: {each.message}{of}", err=err)
-        click.echo(f"    then: {each.consequence}", err=err)
-        click.echo(f"    fix:  {each.fix}", err=err)
-    counts = [(sum(each.severity == kind for each in findings), kind) for kind in _COLOURS]
-    told = ", ".join(f"{count} {kind}{'s' * (count != 1)}" for count, kind in counts if count)
-    click.echo(told or "Nothing was found", err=err)
+        about = f"  {each.kind} {each.name}".rstrip()
+        console.print(
+            Text.assemble(
+                (f"{each.file}:{each.line}", "bold"),
+                "  ",
+                (each.severity, _COLOURS[each.severity]),
+                f"  {each.rule}",
+                (about, "dim"),
+            )
+        )
+        where = f"{each.path}: " if each.path else ""
+        console.print(Text(f"    {where}{each.message}"))
+        console.print(Text(f"    What would happen: {each.consequence}"))
+        console.print(Text(f"    Instead: {each.fix}\n"))
+    errors = sum(each.severity == "error" for each in findings)
+    console.print(f"{_count(errors, 'error')}, {_count(len(findings) - errors, 'warning')}")
+
+
+def _list(rules: list[Rule], as_json: bool) -> None:
+    if as_json:
+        fields = ("id", "severity", "kinds", "wants", "consequence", "fix", "source")
+        echo_json([{field: getattr(rule, field) for field in fields} for rule in rules])
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("rule", "", "what must hold"):
+        table.add_column(heading, overflow="fold")
+    for rule in rules:
+        table.add_row(rule.id, f"[{_COLOURS[rule.severity]}]{rule.severity}[/]", rule.wants)
+    Console(highlight=False).print(table)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"

@@ -69,7 +69,8 @@ def test_it_goes_to_a_file(tmp_path: Path) -> None:
     file = tmp_path / "tempo.yaml"
     code, printed, told = run("manifest", TARGET, "-o", file)
     assert (code, printed) == (0, "")
-    assert told == "`tempo-runtime lint` has to say: seldon-image, seldon-resources\n"
+    assert told.startswith("`tempo-runtime lint` has to say: ")
+    assert "resources-missing" in told
     assert file.read_text() == manifest(explainer)
 
 

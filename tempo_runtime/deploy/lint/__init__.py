@@ -3,7 +3,8 @@
     document    a document, and the lines of what is in it
     reading     YAML, to documents
     rules       what a rule is; the rules themselves are in
-                common, secrets, addresses, seldon, seldon_pods, seldon2, kserve and kserve_graph
+                common, containers, artefacts, secrets, addresses, seldon, seldon_pods, seldon2,
+                kserve and kserve_graph
 
 Nothing is asked of a cluster: a rule knows the documents of one run, and says nothing of what may be
 in the cluster already.
@@ -16,7 +17,18 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 
-from tempo_runtime.deploy.lint import addresses, common, kserve, seldon, seldon2, seldon_pods
+from tempo_runtime.deploy.lint import (
+    addresses,
+    artefacts,
+    common,
+    containers,
+    kserve,
+    kserve_graph,
+    secrets,
+    seldon,
+    seldon2,
+    seldon_pods,
+)
 from tempo_runtime.deploy.lint.document import Document, Run, written
 from tempo_runtime.deploy.lint.finding import Finding, Severity
 from tempo_runtime.deploy.lint.reading import Fault, read
@@ -25,7 +37,18 @@ from tempo_runtime.deploy.lint.rules import RULES, Rule, table
 __all__ = ["ANNOTATION", "RULES", "Finding", "Rule", "Severity", "lint", "lint_files", "table"]
 
 # Importing them adds their rules.
-_CHAPTERS = (common, addresses, seldon, seldon_pods, seldon2, kserve)
+_CHAPTERS = (
+    common,
+    containers,
+    artefacts,
+    secrets,
+    addresses,
+    seldon,
+    seldon_pods,
+    seldon2,
+    kserve,
+    kserve_graph,
+)
 
 ANNOTATION = "tempo-runtime/lint-disable"
 _COMMENT = re.compile(r"#\s*tempo-lint:\s*disable=([\w-]+(?:\s*,\s*[\w-]+)*)")

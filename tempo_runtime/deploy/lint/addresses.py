@@ -1,101 +1,128 @@
-"""Rules for where a pipeline calls its children."""
+"""Rules of how a pipeline is told where its children are."""
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from tempo_runtime.deploy.addresses import SELDON_ENGINE_HTTP, SELDON_HTTP, seldon_service
-from tempo_runtime.deploy.lint.common import containers
-from tempo_runtime.deploy.lint.document import Document, Place, Run
+from tempo_runtime.deploy.lint.document import SETTINGS, Document, Run, apart
 from tempo_runtime.deploy.lint.rules import Hits, across, rule
+from tempo_runtime.deploy.lint.views import WITH_PODS, pipeline_settings, predictors, units
 
-_VARIABLE = "TEMPO_RUNTIME_MODELS"
-_CALLERS = ("SeldonDeployment", "InferenceService", "Model")
-_CLUSTER = ".svc.cluster.local"
-
-
-def _settings(document: Document) -> Iterator[tuple[Place, Any]]:
-    """Places that say where children are, and what they say."""
-    for container in containers(document):
-        for variable in container["env"]:
-            if variable["name"].text == _VARIABLE:
-                yield variable["value"], _parsed(variable["value"].text)
-    if document.kind == "Model":
-        for parameter in document["spec"]["parameters"]:
-            if parameter["name"].text == "models":
-                yield parameter["value"], _parsed(parameter["value"].text)
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+# What is written after a deployment's name when its service is meant.
+_MEANT = ("", "-default", "-predictor", "-predictor-default", "-svc")
 
 
-def _parsed(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return None
+@dataclass(frozen=True)
+class _Service:
+    """A Service that a platform makes for a document."""
+
+    host: str
+    namespace: str
+    ports: tuple[int, ...]
+    document: Document
 
 
-@rule(
-    "children-not-json",
-    "error",
-    *_CALLERS,
-    consequence="the pipeline does not load",
-    fix='write {"NAME": {"url": "http://HOST:PORT"}}',
-)
-def _json(document: Document) -> Hits:
-    """What says where children are is a JSON object."""
-    for place, said in _settings(document):
-        if not isinstance(said, dict) and not place.text.startswith("$("):
-            yield place, "it is no JSON object"
+def _services(run: Run) -> Iterator[_Service]:
+    for document in run.of("SeldonDeployment"):
+        for predictor in predictors(document):
+            base = f"{document.name}-{predictor['name'].text}"
+            main = predictor["annotations"]["seldon.io/svc-name"].text or base
+            bare = predictor["annotations"]["seldon.io/no-engine"].text.lower() == "true"
+            ports = (9000, 9500) if bare else (8000, 5001)
+            yield _Service(main, document.namespace, ports, document)
+            for unit in units(predictor["graph"]):
+                host = f"{base}-{unit['name'].text}"
+                yield _Service(host, document.namespace, (9000, 9500), document)
+    for document in run.of("InferenceService"):
+        yield _Service(f"{document.name}-predictor", document.namespace, (80, 8080), document)
+        yield _Service(f"{document.name}-transformer", document.namespace, (80, 8080), document)
+        # Knative's own name for it.
+        yield _Service(document.name, document.namespace, (80, 443), document)
+
+
+def _urls(settings: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    models = settings.get("models")
+    found = [("base_url", settings.get("base_url"))]
+    for alias, child in models.items() if isinstance(models, dict) else ():
+        if isinstance(child, dict):
+            found.append((f"child {alias!r}", child.get("url")))
+    for what, value in found:
+        for url in value if isinstance(value, list) else [value]:
+            if isinstance(url, str):
+                yield from ((what, each.strip()) for each in url.split(","))
 
 
 @across(
-    "child-address",
+    "child-url",
     "error",
-    *_CALLERS,
-    consequence="calls of the child are refused, or reach another",
-    fix="use the name, the namespace and the port of the child's own deployment",
+    *WITH_PODS,
+    "Model",
+    SETTINGS,
+    consequence="No call to that child succeeds: there is no such name, or nothing at that port.",
+    fix="write the name, namespace and port that the deployment beside it gets",
 )
-def _address(document: Document, run: Run) -> Hits:
-    """A child's URL is that of its deployment in the same files.
+def child_url(document: Document, run: Run) -> Hits:
+    """A child's URL that names a deployment of these files has its service, namespace and port.
 
-    Source: SeldonIO/seldon-core operator/controllers/seldondeployment_controller.go (Services)
+    Source: seldon-core constants.go, seldondeployment_controller.go:151-161; kserve raw deployments.
     """
-    for place, said in _settings(document):
-        for alias, child in said.items() if isinstance(said, dict) else ():
-            url = child.get("url") if isinstance(child, dict) else None
-            if isinstance(url, str) and (wrong := _wrong(url, run)):
-                yield place, f"child {alias!r} is called at {url}, {wrong}"
+    services = list(_services(run))
+    for place, settings in pipeline_settings(document):
+        for what, url in _urls(settings):
+            told = _fault(url, document.namespace, services)
+            if told:
+                yield place, f"{what}: {told}"
 
 
-def _wrong(url: str, run: Run) -> str | None:
+def _fault(url: str, here: str, services: list[_Service]) -> str | None:
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
+        port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
     except ValueError:
-        return "which is no URL"
-    if not host.endswith(_CLUSTER):
         return None
-    service, _, namespace = host.removesuffix(_CLUSTER).partition(".")
-    for other in run.of("SeldonDeployment"):
-        for predictor in other["spec"]["predictors"]:
-            if seldon_service(other.name, predictor["name"].text) != service:
-                continue
-            if other.namespace and other.namespace != namespace:
-                return f"and {other.name} is in namespace {other.namespace}"
-            direct = predictor["annotations"]["seldon.io/no-engine"].text.lower() == "true"
-            if port in (SELDON_HTTP, SELDON_ENGINE_HTTP):
-                expected = SELDON_HTTP if direct else SELDON_ENGINE_HTTP
-                if port != expected:
-                    return f"and {other.name} listens on {expected}"
-            return None
-        if service == other.name:
-            predictors = other["spec"]["predictors"]
-            return f"and the Service is {other.name}-{predictors[0]['name'].text}"
-    for other in run.of("InferenceService"):
-        if service in (other.name, f"{other.name}-predictor") and (
-            other.namespace and other.namespace != namespace
-        ):
-            return f"and {other.name} is in namespace {other.namespace}"
+    host, _, rest = (parts.hostname or "").partition(".")
+    namespace = rest.partition(".")[0] or here
+    inside = re.fullmatch(r"([^.]+(\.svc(\.cluster\.local\.?)?)?)?", rest)
+    if not host or not inside:
+        return None
+    known = [service for service in services if service.host == host]
+    if not known:
+        for service in services:
+            name = service.document.name
+            if name and host.removeprefix(name) in _MEANT:
+                return f"{host} is no service of {name}; {service.host} is"
+        return None
+    near = [service for service in known if not apart(service.namespace, namespace)]
+    if not near:
+        return f"{host} is in namespace {known[0].namespace}, not in {namespace}"
+    if port is not None and all(port not in service.ports for service in near):
+        return f"{host} has port {near[0].ports[0]}, not {port}"
     return None
+
+
+@rule(
+    "pipeline-settings",
+    "error",
+    *WITH_PODS,
+    "Model",
+    SETTINGS,
+    consequence="The pipeline refuses to load.",
+    fix="correct the setting",
+)
+def pipeline_settings_hold(document: Document) -> Hits:
+    """Settings of a pipeline (TEMPO_RUNTIME_*, parameters of a Model, parameters.extra) are valid."""
+    from tempo_runtime.errors import SettingsError
+    from tempo_runtime.settings import PipelineSettings
+
+    for place, settings in pipeline_settings(document):
+        try:
+            PipelineSettings.read(settings, {})
+        except SettingsError as error:
+            yield place, str(error).rpartition("variables: ")[2]
+        except RecursionError:
+            continue

@@ -1,201 +1,274 @@
-"""Rules for documents of every platform."""
+"""Rules of Kubernetes, and of MLServer, that hold on every platform."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 
+from tempo_runtime.deploy.lint import reading
 from tempo_runtime.deploy.lint.document import APIS, SETTINGS, Document, Place, Run
-from tempo_runtime.deploy.lint.reading import DUPLICATE, YAML
 from tempo_runtime.deploy.lint.rules import Hits, Rule, across, add, rule
+from tempo_runtime.deploy.lint.views import (
+    OURS,
+    artefact_uris,
+    components,
+    predictors,
+    scheme,
+)
 
-ALL = tuple(kind for kind in APIS if kind != "Secret")
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
-_SECRET = re.compile(r"PASSWORD|PASSWD|SECRET|TOKEN|CREDENTIAL|(API|ACCESS|PRIVATE)_?KEY", re.I)
-_UNITS = {
-    "": 1.0,
-    "m": 1e-3,
-    "k": 1e3,
-    "M": 1e6,
-    "G": 1e9,
-    "T": 1e12,
-    "Ki": 2.0**10,
-    "Mi": 2.0**20,
-    "Gi": 2.0**30,
-    "Ti": 2.0**40,
-}
-_QUANTITY = re.compile(r"(\d+(?:\.\d+)?)(m|k|M|G|T|Ki|Mi|Gi|Ti)?")
+_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?")
+_FIELDS = [
+    "modelUri",
+    "storageUri",
+    "envSecretRefName",
+    "serviceAccountName",
+    "componentSpecs",
+    "implementation",
+    "predictors",
+    "progressDeadlineSeconds",
+    "replicas",
+    "minReplicas",
+    "maxReplicas",
+    "secretName",
+    "requirements",
+    "extraCapabilities",
+    "capabilities",
+    "serverConfig",
+    "podSpec",
+    "modelFormat",
+    "protocolVersion",
+    "protocolVersions",
+    "supportedModelFormats",
+    "autoSelect",
+    "runtime",
+    "nodeName",
+    "serviceName",
+    "serviceUrl",
+    "routerType",
+    "candidates",
+    "livenessProbe",
+    "readinessProbe",
+    "securityContext",
+    "resources",
+    "storageInitializerImage",
+]
+_KNOWN = {field.lower(): field for field in _FIELDS}
+# What is in these is a user's own.
+_OPEN = {"labels", "annotations", "tensorMap", "nodes", "nodeSelector", "env", "parameters"}
+
+QUOTED = 'quote it: "true", "1"'
 
 add(
     Rule(
-        YAML,
+        reading.YAML,
         "error",
         (),
-        "the file is YAML",
+        "The text is YAML.",
         "",
-        "kubectl refuses the file",
-        "correct the line",
+        "kubectl refuses the whole file.",
+        "correct it; a template is rendered first (`helm template`, `kustomize build`)",
         "common",
     )
 )
 add(
     Rule(
-        DUPLICATE,
+        reading.DUPLICATE,
         "error",
         (),
-        "a key is there once",
+        "A mapping has each key once.",
         "",
-        "one of the two is dropped without a word",
-        "remove one",
+        "kubectl refuses it, or what is said first is silently lost.",
+        "keep one of them",
         "common",
     )
 )
 
 
-def containers(document: Document) -> Iterator[Place]:
-    """The containers of a document's pods, whatever its kind."""
-    spec = document["spec"]
-    if document.kind == "SeldonDeployment":
-        for predictor in spec["predictors"]:
-            for component in predictor["componentSpecs"]:
-                yield from component["spec"]["containers"]
-    elif document.kind == "Server":
-        yield from spec["podSpec"]["containers"]
-    elif document.kind == "InferenceService":
-        for part in ("predictor", "transformer", "explainer"):
-            yield from spec[part]["containers"]
-            if spec[part]["model"]:
-                yield spec[part]["model"]
-    else:
-        yield from spec["containers"]
+@rule(
+    "api-version",
+    "error",
+    *OURS,
+    consequence="The API server knows no such kind, and refuses it.",
+    fix="write the API version of that kind",
+)
+def api_version(document: Document) -> Hits:
+    """The API version is one that the kind has."""
+    group, versions = APIS[document.kind]
+    place = document["apiVersion"]
+    known = [f"{group}/{version}" for version in versions]
+    if place.value not in known:
+        yield place, f"{document.kind} is of {known[0]}, not of {place.value!r:.60}"
 
 
 @rule(
     "name",
     "error",
-    *ALL,
-    consequence="the API refuses the object, or the Service that is made of it",
-    fix="up to 63 lower-case letters, digits and '-', from a letter or digit to one",
+    *OURS,
+    "Secret",
+    consequence="The API server, or the Service that is made of the name, refuses it.",
+    fix="name it with lower-case letters, digits and '-', from a letter, at most 63 of them",
 )
-def _name(document: Document) -> Hits:
-    """An object has a name that a Service can have (RFC 1123)."""
+def name(document: Document) -> Hits:
+    """A name is there, and is one that a Service may have (RFC 1123), with at most 63 characters.
+
+    Source: Kubernetes; kserve pkg/apis/serving/v1alpha1/inference_graph_validation.go.
+    """
     place = document["metadata"]["name"]
-    if not document.name:
-        yield place, "there is no name"
-    elif len(document.name) > 63 or not _LABEL.fullmatch(document.name):
-        yield place, f"the name is {document.name!r}"
+    if not place:
+        if not document["metadata"]["generateName"]:
+            yield place, "it has no name"
+        return
+    free = document.kind in ("Secret", "ServingRuntime", "ClusterServingRuntime")
+    text = place.text
+    if not (_SUBDOMAIN if free else _LABEL).fullmatch(text):
+        yield place, f"{place.value!r:.80} is no such name"
+    elif not free and len(text) > 63:
+        yield place, f"{text!r} has {len(text)} characters"
+    elif document.kind.startswith("Inference") and not text[0].isalpha():
+        yield place, f"{text!r} does not begin with a letter, which {document.kind} asks for"
 
 
 @across(
-    "namespace",
+    "name-twice",
+    "error",
+    *OURS,
+    "Secret",
+    consequence="The one that is applied last replaces the other.",
+    fix="name them apart, or take one away",
+)
+def name_twice(document: Document, run: Run) -> Hits:
+    """Two documents of one kind and namespace have two names."""
+    for other in run.named(document.name, document.kind):
+        if other is document:
+            return
+        if document.name and other.namespace == document.namespace:
+            told = f"{document.kind} {document.name!r} is at {other.file}:{other.line(())} already"
+            yield document["metadata"]["name"], told
+            return
+
+
+@across(
+    "namespace-missing",
     "warning",
-    *ALL,
-    consequence="it goes to whatever namespace is the current one, apart from the others",
-    fix="write the namespace of the others",
+    *OURS,
+    "Secret",
+    consequence="It goes to the namespace of whoever applies it, and the others may not find it.",
+    fix="give each a namespace, or none",
 )
-def _namespace(document: Document, run: Run) -> Hits:
-    """All objects say their namespace, or none does."""
-    stated = any(each.namespace for each in run.of(*ALL))
-    if stated and not document.namespace and document.kind != "ClusterServingRuntime":
-        yield document["metadata"]["namespace"], "no namespace is stated, where others state one"
+def namespace_missing(document: Document, run: Run) -> Hits:
+    """Either all documents say their namespace, or none does."""
+    free = ("", SETTINGS, "ClusterServingRuntime")
+    stated = sorted({each.namespace for each in run.documents if each.kind not in free} - {""})
+    if stated and not document.namespace and document.kind not in free:
+        yield document["metadata"], f"it says no namespace, and others are in {', '.join(stated)}"
+
+
+def _labelled(document: Document) -> Iterator[Place]:
+    yield document["metadata"]
+    for predictor in predictors(document):
+        yield predictor
+        yield from (component["metadata"] for component in predictor["componentSpecs"])
+    if document.kind == "InferenceService":
+        yield from components(document)
 
 
 @rule(
-    "env-not-text",
+    "metadata-text",
     "error",
-    *ALL,
-    consequence="the API refuses the object",
-    fix="put the value in quotes",
+    *OURS,
+    "Secret",
+    consequence="The API server refuses what is no text.",
+    fix=QUOTED,
 )
-def _env(document: Document) -> Hits:
-    """The value of an environment variable is text."""
-    for container in containers(document):
-        for variable in container["env"]:
-            value = variable["value"]
-            if value and not isinstance(value.value, str):
-                yield value, f"{variable['name'].text} is {value.value!r}, which is no text"
+def metadata_text(document: Document) -> Hits:
+    """Labels and annotations are text: `seldon.io/no-engine: true` is not."""
+    for place in _labelled(document):
+        for which in ("labels", "annotations"):
+            for key, value in place[which].items():
+                if not isinstance(value.value, str):
+                    yield value, f"{key}: {value.value!r:.40} is no text"
 
 
 @rule(
-    "secret-in-env",
+    "label-value",
     "error",
-    *ALL,
-    consequence="whoever may read the object, or its repository, reads the secret",
-    fix="put it into a Secret, and name that by envFrom or valueFrom.secretKeyRef",
+    *OURS,
+    "Secret",
+    consequence="The API server refuses it.",
+    fix="put it into an annotation, which may hold any text",
 )
-def _secret(document: Document) -> Hits:
-    """A secret is no plain value of a variable."""
-    for container in containers(document):
-        for variable in container["env"]:
-            name = variable["name"].text
-            if _SECRET.search(name) and variable["value"].text:
-                yield variable["value"], f"{name} has a plain value"
+def label_value(document: Document) -> Hits:
+    """A label's value has at most 63 letters, digits, '-', '_' and '.'."""
+    for place in _labelled(document):
+        for key, value in place["labels"].items():
+            if len(value.text) > 63 or not _LABEL_VALUE.fullmatch(value.text):
+                yield value, f"{key}: {value.text!r:.80} is no label's value"
 
 
 @rule(
-    "requests-over-limits",
+    "field-case",
     "error",
-    *ALL,
-    consequence="the API refuses the pod",
-    fix="raise the limit, or lower the request",
+    *OURS,
+    consequence="The API server drops a field that it does not know, and says so only if asked.",
+    fix="spell it as it is spelled",
 )
-def _resources(document: Document) -> Hits:
-    """No more is requested than the limit allows."""
-    for container in containers(document):
-        resources = container["resources"]
-        for name, asked in resources["requests"].items():
-            least, most = _amount(asked), _amount(resources["limits"][name])
-            if least is not None and most is not None and least > most:
-                yield asked, f"{name}: {asked.value} is requested, with a limit of less"
+def field_case(document: Document) -> Hits:
+    """Fields are spelled with their capitals: `modelUri`, not `modelURI`.
+
+    Source: seldon-core operator/config/crd_v1_small: structural schemas, which prune.
+    """
+    yield from _misspelled(document["spec"])
+
+
+def _misspelled(place: Place) -> Hits:
+    for key, value in place.items():
+        meant = _KNOWN.get(key.lower())
+        if meant not in (None, key):
+            yield value, f"{key!r} is no field; {meant!r} is"
+        if key not in _OPEN:
+            yield from _misspelled(value)
+        elif key == "nodes":
+            for _, node in value.items():
+                yield from _misspelled(node)
+    for item in place:
+        yield from _misspelled(item)
 
 
 @rule(
-    "latest-image",
-    "warning",
-    *ALL,
-    consequence="pods of one deployment may run different images, and a roll-back does nothing",
-    fix="name a version, or a digest",
-)
-def _latest(document: Document) -> Hits:
-    """An image has a version."""
-    for container in containers(document):
-        image = container["image"].text
-        last = image.rpartition("/")[2]
-        if image and "@" not in image and (":" not in last or last.endswith(":latest")):
-            yield container["image"], f"the image is {image}"
-
-
-@rule(
-    "root",
-    "warning",
-    *ALL,
-    consequence="the server runs as root, which many clusters refuse",
-    fix="leave it out, or set runAsNonRoot: true",
-)
-def _root(document: Document) -> Hits:
-    """No container runs as root."""
-    for container in containers(document):
-        context = container["securityContext"]
-        if context["runAsUser"].number == 0:
-            yield context["runAsUser"], "runAsUser is 0"
-        if context["privileged"].value is True:
-            yield context["privileged"], "the container is privileged"
-
-
-@rule(
-    "model-settings-uri",
+    "uri-scheme",
     "error",
-    SETTINGS,
-    consequence="MLServer looks for the artefact where it is not",
-    fix="parameters.uri is relative to the file, such as '.'",
+    *OURS,
+    consequence="It is a path in the container that fetches it, where nothing is.",
+    fix="write a URI, such as s3://bucket/folder",
 )
-def _uri(document: Document) -> Hits:
-    """The artefact of a model-settings.json goes with it."""
-    uri = document["parameters"]["uri"]
-    if uri.text.startswith("/") and not uri.text.startswith("/mnt/models"):
-        yield uri, f"the artefact is at {uri.text}, which a cluster has not"
+def uri_scheme(document: Document) -> Hits:
+    """Where an artefact is, is said with a scheme: `s3://`, `gs://`, `pvc://`.
+
+    Source: seldon-core operator/controllers/model_initializer_injector.go.
+    """
+    for place in artefact_uris(document):
+        if place and not scheme(place.text):
+            yield place, f"{place.value!r:.100} is no URI"
 
 
-def _amount(place: Place) -> float | None:
-    matched = _QUANTITY.fullmatch(str(place.value))
-    return float(matched[1]) * _UNITS[matched[2] or ""] if matched else None
+@rule(
+    "replica-range",
+    "error",
+    *OURS,
+    consequence="The API server, or the platform's webhook, refuses it.",
+    fix="make the least at most the most",
+)
+def replica_range(document: Document) -> Hits:
+    """The least number of replicas is at most the most.
+
+    Source: kserve pkg/apis/serving/v1beta1/component.go, validateReplicas.
+    """
+    places = [document["spec"], *components(document)]
+    for predictor in predictors(document):
+        places += [component["hpaSpec"] for component in predictor["componentSpecs"]]
+    for place in places:
+        least, most = place["minReplicas"].number, place["maxReplicas"].number
+        if least is not None and most is not None and least > most and most != 0:
+            yield place["minReplicas"], f"minReplicas is {least}, and maxReplicas {most}"

@@ -1,158 +1,267 @@
-"""Rules for KServe. Sources are files of kserve/kserve."""
+"""Rules of KServe."""
 
 from __future__ import annotations
 
-from tempo_runtime.deploy.lint.document import Document, Run
+from tempo_runtime.deploy.lint.document import Document, Run, apart
 from tempo_runtime.deploy.lint.rules import Hits, across, rule
+from tempo_runtime.deploy.lint.views import RUNTIMES, components, is_ours, variable, variables
 
-SERVICE = "InferenceService"
-RUNTIMES = ("ServingRuntime", "ClusterServingRuntime")
-_CONTAINER = "kserve-container"
-_NAME = 53  # characters: NAME-predictor and what Knative adds are 63
+ISVC = "InferenceService"
+_CLASSES = ("sklearn", "xgboost", "lightgbm", "mlflow")
+_SERVER_TYPE = "serving.kserve.io/server-type"
+_GONE = ("alibi", "aix")
+
+
+def _serves_by_mlserver(runtime: Document) -> bool:
+    return runtime["metadata"]["annotations"][_SERVER_TYPE].text == "mlserver"
+
+
+def _formats(runtime: Document) -> set[str]:
+    return {each["name"].text for each in runtime["spec"]["supportedModelFormats"]}
+
+
+def _runtime(document: Document, run: Run) -> Document | None:
+    """The runtime of these files that an InferenceService names."""
+    name = document["spec"]["predictor"]["model"]["runtime"].text
+    return next(iter(run.named(name, *RUNTIMES)), None) if name else None
 
 
 @across(
     "kserve-runtime",
     "error",
-    SERVICE,
-    consequence="no pod is made: the runtime does not take the model's format",
-    fix="name a runtime that has the format in supportedModelFormats",
+    ISVC,
+    consequence="KServe finds no such runtime, and the service never becomes ready.",
+    fix="name a runtime of the same namespace, or a ClusterServingRuntime",
 )
-def _runtime(document: Document, run: Run) -> Hits:
-    """The runtime that a model names takes its format.
+def runtime(document: Document, run: Run) -> Hits:
+    """The runtime that is named is one of these files, if they have any, and of the same namespace."""
+    place = document["spec"]["predictor"]["model"]["runtime"]
+    if not place.text or not run.of(*RUNTIMES) or place.text.startswith("kserve-"):
+        return
+    found = _runtime(document, run)
+    if found is None:
+        yield place, f"there is no runtime {place.text!r:.80}"
+    elif found.kind == "ServingRuntime" and apart(found.namespace, document.namespace):
+        yield place, f"runtime {place.text!r} is in {found.namespace}, not in {document.namespace}"
 
-    Source: pkg/controller/v1beta1/inferenceservice/utils/utils.go
-    """
+
+@across(
+    "kserve-format",
+    "error",
+    ISVC,
+    consequence="KServe finds no runtime for it, and the service never becomes ready.",
+    fix="name a format of the runtime's supportedModelFormats",
+)
+def model_format(document: Document, run: Run) -> Hits:
+    """The format of a model is one that its runtime supports."""
     model = document["spec"]["predictor"]["model"]
-    form = model["modelFormat"]["name"].text
-    for runtime in run.named(model["runtime"].text, *RUNTIMES):
-        formats = [each["name"].text for each in runtime["spec"]["supportedModelFormats"]]
-        if form and form not in formats:
-            yield model["runtime"], f"{runtime.name} takes {', '.join(formats)}, and not {form}"
+    name, found = model["modelFormat"]["name"], _runtime(document, run)
+    if model and not name.text:
+        yield name, "the model has no modelFormat.name"
+    elif found is not None and name.text not in _formats(found):
+        told = ", ".join(sorted(_formats(found))) or "none"
+        yield name, f"runtime {found.name!r} supports {told}, not {name.text!r:.80}"
 
 
-@rule(
+@across(
     "kserve-protocol",
     "error",
-    SERVICE,
-    consequence="KServe asks MLServer over protocol v1, which it does not speak",
+    ISVC,
+    consequence="KServe refuses the runtime, or asks MLServer over a protocol it has not.",
     fix="protocolVersion: v2",
 )
-def _protocol(document: Document) -> Hits:
-    """A model that MLServer serves is asked over v2.
+def protocol(document: Document, run: Run) -> Hits:
+    """The protocol of a model is one of its runtime's, and v2 for MLServer.
 
-    Source: pkg/apis/serving/v1beta1/inference_service_defaults.go
+    Source: inference_service_defaults.go, SetMlServerDefaults.
+    """
+    place = document["spec"]["predictor"]["model"]["protocolVersion"]
+    found = _runtime(document, run)
+    if not place or found is None:
+        return
+    known = [each.text for each in found["spec"]["protocolVersions"]]
+    if (known and place.text not in known) or (_serves_by_mlserver(found) and place.text == "v1"):
+        yield (
+            place,
+            f"runtime {found.name!r} has {', '.join(known) or 'v2'}, not {place.value!r:.40}",
+        )
+
+
+@across(
+    "kserve-protocol-missing",
+    "warning",
+    ISVC,
+    consequence="Versions of KServe that do not know the runtime as MLServer's take v1.",
+    fix="protocolVersion: v2",
+)
+def protocol_missing(document: Document, run: Run) -> Hits:
+    """A model that MLServer serves says `protocolVersion: v2`.
+
+    Source: inference_service_defaults.go, SetMlServerDefaults.
     """
     model = document["spec"]["predictor"]["model"]
-    runtime = model["runtime"].text
-    ours = "mlserver" in runtime or "tempo" in runtime
-    if ours and model["protocolVersion"].text not in ("v2", "grpc-v2"):
-        yield model["protocolVersion"], f"protocolVersion is {model['protocolVersion'].value!r}"
+    found = _runtime(document, run)
+    ours = (
+        model["runtime"].text == "kserve-mlserver" or model["modelFormat"]["name"].text == "tempo"
+    )
+    if not model["protocolVersion"] and (ours or (found and _serves_by_mlserver(found))):
+        yield model["protocolVersion"], "it says no protocolVersion"
 
 
 @rule(
     "kserve-model-class",
-    "error",
+    "warning",
     *RUNTIMES,
-    consequence="KServe overwrites the label: pipelines are loaded as scikit-learn models",
-    fix="write the class itself, such as tempo_runtime.TempoPipelineRuntime",
+    consequence="KServe overwrites that label, with sklearn for all it does not know.",
+    fix="write the implementation: tempo_runtime.TempoPipelineRuntime",
 )
-def _model_class(document: Document) -> Hits:
-    """A runtime for pipelines names its class itself.
+def model_class(document: Document) -> Hits:
+    """A runtime names its implementation, and does not take it from the label modelClass.
 
-    Source: pkg/apis/serving/v1beta1/inference_service_defaults.go (SetMlServerDefaults)
+    Source: inference_service_defaults.go, SetMlServerDefaults; config/runtimes/kserve-mlserver.yaml.
     """
-    formats = [each["name"].text for each in document["spec"]["supportedModelFormats"]]
+    other = _formats(document) - {*_CLASSES}
     for container in document["spec"]["containers"]:
-        for variable in container["env"]:
-            if "modelClass" in variable["value"].text and "tempo" in " ".join(formats):
-                yield variable["value"], f"{variable['name'].text} is {variable['value'].text}"
+        for _, entry in variables(container):
+            if ".Labels.modelClass" in entry["value"].text and other:
+                yield entry["value"], f"it is for {', '.join(sorted(other))}"
 
 
 @rule(
-    "kserve-container",
+    "kserve-container-name",
     "error",
     *RUNTIMES,
-    consequence="KServe does not find the server's container",
-    fix=f"name it {_CONTAINER}",
+    consequence="KServe merges the model into the container of that name, finds none, and fails.",
+    fix="name MLServer's container kserve-container",
 )
-def _container(document: Document) -> Hits:
-    """The server's container is `kserve-container`.
+def container_name(document: Document) -> Hits:
+    """A runtime has a container `kserve-container`.
 
-    Source: pkg/constants/constants.go (InferenceServiceContainerName)
+    Source: config/runtimes/kserve-mlserver.yaml.
     """
-    names = [each["name"].text for each in document["spec"]["containers"]]
-    if names and _CONTAINER not in names:
-        yield document["spec"]["containers"], f"the containers are {', '.join(names)}"
+    place = document["spec"]["containers"]
+    names = [each["name"].text for each in place]
+    if "kserve-container" not in names:
+        where = place[0]["name"] if names else place
+        yield where, f"it has {', '.join(map(repr, names)) or 'no container'}"
 
 
 @rule(
-    "kserve-explainer",
-    "error",
-    SERVICE,
-    consequence="KServe has no such explainer any more",
-    fix="deploy the explainer as a predictor: tempo-runtime manifest does",
+    "kserve-parallel-workers",
+    "warning",
+    *RUNTIMES,
+    ISVC,
+    consequence="MLServer starts one worker: a stream becomes one answer, custom handlers hang.",
+    fix='MLSERVER_PARALLEL_WORKERS: "0"; or "1" if the artefact has an environment of its own',
 )
-def _explainer(document: Document) -> Hits:
-    """An explainer of alibi is a predictor of its own.
+def parallel_workers(document: Document) -> Hits:
+    """Where MLServer serves pipelines, its parallel workers are chosen.
 
-    Source: pkg/apis/serving/v1beta1/explainer.go
+    Source: mlserver/parallel (ParallelModel has no predict_stream), settings.py.
     """
-    explainer = document["spec"]["explainer"]
-    if explainer["alibi"]:
-        yield explainer["alibi"], "the explainer is of type alibi"
+    places = [document["spec"], *components(document)]
+    for container in (each for place in places for each in place["containers"]):
+        ours = is_ours(variable(container, "MLSERVER_MODEL_IMPLEMENTATION").text)
+        if ours and not variable(container, "MLSERVER_PARALLEL_WORKERS"):
+            yield container["env"], "MLSERVER_PARALLEL_WORKERS is not set"
 
 
 @rule(
-    "kserve-replicas",
+    "kserve-explainer-gone",
     "error",
-    SERVICE,
-    consequence="the webhook refuses it",
-    fix="let minReplicas be no more than maxReplicas",
+    ISVC,
+    consequence="KServe has no such explainer any more, and drops or refuses it.",
+    fix="deploy the explainer as the predictor of an InferenceService of its own",
 )
-def _replicas(document: Document) -> Hits:
-    """There are no more pods at least than at most.
+def explainer_gone(document: Document) -> Hits:
+    """No explainer is of type alibi or aix.
 
-    Source: pkg/apis/serving/v1beta1/component.go
+    Source: docs/samples/explanation/alibi.
     """
-    for part in ("predictor", "transformer"):
-        least = document["spec"][part]["minReplicas"].number
-        most = document["spec"][part]["maxReplicas"].number
-        if least is not None and most and least > most:
-            yield document["spec"][part]["minReplicas"], f"minReplicas is {least} of {most}"
+    for name in _GONE:
+        if place := document["spec"]["explainer"][name]:
+            yield place, f"explainer.{name} is gone"
 
 
 @rule(
-    "kserve-long-name",
-    "error",
-    SERVICE,
-    consequence="a Service of it would have a name that is too long",
-    fix=f"a name of up to {_NAME} characters",
+    "kserve-explainer-v1",
+    "warning",
+    ISVC,
+    consequence="It is called at /v1/models/NAME:explain only, which MLServer answers with 404.",
+    fix="deploy it as the predictor of an InferenceService of its own",
 )
-def _long(document: Document) -> Hits:
-    """There is room for what KServe adds to a name."""
-    if len(document.name) > _NAME:
-        yield document["metadata"]["name"], f"the name has {len(document.name)} characters"
+def explainer_v1(document: Document) -> Hits:
+    """An explainer that MLServer serves is a predictor.
+
+    Source: pkg/constants, ExplainPath.
+    """
+    for container in document["spec"]["explainer"]["containers"]:
+        ours = any(name.startswith(("MLSERVER_", "TEMPO_")) for name, _ in variables(container))
+        if ours or "mlserver" in container["image"].text or "tempo" in container["image"].text:
+            yield container, "MLServer is its explainer"
+
+
+@rule(
+    "kserve-model-name",
+    "warning",
+    ISVC,
+    consequence="Calls by the service's name are answered 404: MLServer goes by this one.",
+    fix="give the InferenceService that name, or remove the variable",
+)
+def model_name(document: Document) -> Hits:
+    """MLSERVER_MODEL_NAME is the name of the InferenceService.
+
+    Source: https://github.com/kserve/kserve/issues/3682.
+    """
+    predictor = document["spec"]["predictor"]
+    for container in (predictor["model"], *predictor["containers"]):
+        value = variable(container, "MLSERVER_MODEL_NAME")
+        if value.text and value.text != document.name:
+            yield value, f"MLSERVER_MODEL_NAME is {value.text!r:.80}, the service {document.name!r}"
 
 
 @across(
-    "kserve-graph",
-    "error",
-    "InferenceGraph",
-    consequence="the router answers 404 where it would go there",
-    fix="name a node of the graph",
+    "kserve-timeout",
+    "warning",
+    ISVC,
+    consequence="KServe ends the request first, and the caller does not get the pipeline's own answer.",
+    fix="give the component more time than the pipeline, or set TEMPO_RUNTIME_TIMEOUT lower",
 )
-def _graph(document: Document, run: Run) -> Hits:
-    """A step goes to a node there is.
+def timeout(document: Document, run: Run) -> Hits:
+    """A component has more time than the pipeline in it: TEMPO_RUNTIME_TIMEOUT, or 60 s."""
+    predictor = document["spec"]["predictor"]
+    found = _runtime(document, run)
+    where = [*predictor["containers"], predictor["model"]]
+    where += list(found["spec"]["containers"]) if found is not None else []
+    ours = predictor["model"]["modelFormat"]["name"].text == "tempo" or any(
+        is_ours(variable(each, "MLSERVER_MODEL_IMPLEMENTATION").text) for each in where
+    )
+    stated = [variable(each, "TEMPO_RUNTIME_TIMEOUT").text for each in where]
+    text = next(filter(None, stated), "60")
+    given = predictor["timeout"].number
+    try:
+        seconds = float(text)
+    except ValueError:
+        return
+    if ours and given is not None and given <= seconds:
+        yield predictor["timeout"], f"timeout is {given}, and the pipeline's {seconds:g}"
 
-    Source: cmd/router/main.go
+
+@across(
+    "kserve-storage",
+    "warning",
+    ISVC,
+    consequence="MLServer starts without any model (MLSERVER_LOAD_MODELS_AT_STARTUP=false).",
+    fix="add storageUri, unless models are loaded through its repository API",
+)
+def storage(document: Document, run: Run) -> Hits:
+    """A model that MLServer serves says where it is.
+
+    Source: inference_service_defaults.go, SetMlServerDefaults.
     """
-    spec = document["spec"]
-    known = [name for name, _ in spec["nodes"].items()]
-    if known and "root" not in known:
-        yield spec["nodes"], "there is no node `root`"
-    for _, node in spec["nodes"].items():
-        for step in node["steps"]:
-            name = step["nodeName"]
-            if name.text and name.text not in known:
-                yield name, f"there is no node {name.text!r}"
+    model, found = document["spec"]["predictor"]["model"], _runtime(document, run)
+    by_mlserver = model["runtime"].text == "kserve-mlserver" or (
+        found and _serves_by_mlserver(found)
+    )
+    if by_mlserver and not (model["storageUri"] or model["storage"]):
+        yield model["storageUri"], "it has no storageUri"

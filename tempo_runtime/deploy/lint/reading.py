@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tempo_runtime.deploy.lint.document import Document, Lines
-from tempo_runtime.errors import TempoError
 
 if TYPE_CHECKING:
     import yaml
@@ -51,12 +50,7 @@ def read(text: str, file: str) -> tuple[list[Document], list[Fault]]:
 
 
 def _nodes(text: str, faults: list[Fault]) -> Iterator[yaml.Node]:
-    try:
-        import yaml
-    except ImportError as error:
-        raise TempoError(
-            "lint needs the package PyYAML: pip install 'tempo_runtime[k8s]'"
-        ) from error
+    import yaml
 
     loader = None
     try:
@@ -74,8 +68,9 @@ def _nodes(text: str, faults: list[Fault]) -> Iterator[yaml.Node]:
         faults.append(Fault(YAML, line, f"character #x{error.character:04x}: {error.reason}"))
     except RecursionError:
         faults.append(Fault(YAML, loader.line + 1 if loader else 1, "it is nested too deep"))
-    except (ValueError, OverflowError) as error:  # of numbers in escapes and directives
-        faults.append(Fault(YAML, loader.line + 1 if loader else 1, str(error)))
+    except (ValueError, OverflowError):  # of numbers in escapes and directives
+        told = "a number in an escape or a directive is too large"
+        faults.append(Fault(YAML, loader.line + 1 if loader else 1, told))
 
 
 def _documents(content: Any, lines: Lines, file: str) -> Iterator[Document]:

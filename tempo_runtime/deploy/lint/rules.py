@@ -17,11 +17,15 @@ AcrossCheck = Callable[[Document, Run], Hits]
 
 PLATFORMS = {
     "common": "On every platform",
+    "containers": "Containers, on every platform",
+    "artefacts": "Artefacts",
+    "secrets": "Secrets",
     "addresses": "Children",
     "seldon": "Seldon Core v1",
-    "seldon_pods": "Seldon Core v1: containers",
+    "seldon_pods": "Seldon Core v1: pods",
     "seldon2": "Seldon Core 2",
     "kserve": "KServe",
+    "kserve_graph": "KServe: InferenceGraph",
 }
 
 
@@ -110,7 +114,6 @@ def _register(
     wants, _, rest = cast(str, inspect.getdoc(told)).partition("\n")
     source = " ".join(rest.split("Source:", 1)[1].split()) if "Source:" in rest else ""
     chapter = told.__module__.rpartition(".")[2]
-    wants = wants.rstrip(".")
     add(Rule(name, severity, kinds, wants, source, consequence, fix, chapter, check))
 
 

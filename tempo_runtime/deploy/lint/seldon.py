@@ -1,264 +1,289 @@
-"""Rules for SeldonDeployments: their graphs and predictors.
-
-Sources are files of SeldonIO/seldon-core; `v1/` is `operator/apis/machinelearning.seldon.io/v1/`.
-"""
+"""Rules of Seldon Core v1."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 from tempo_runtime.deploy.lint.document import Document, Place
 from tempo_runtime.deploy.lint.rules import Hits, rule
+from tempo_runtime.deploy.lint.views import predictors, units
 
 KIND = "SeldonDeployment"
-PREPACKED = (
-    "SKLEARN_SERVER",
-    "XGBOOST_SERVER",
-    "TENSORFLOW_SERVER",
-    "MLFLOW_SERVER",
-    "TRITON_SERVER",
-    "TEMPO_SERVER",
-    "HUGGINGFACE_SERVER",
-)
+NO_ENGINE = "seldon.io/no-engine"
 _V2 = ("v2", "kfserving")
-_PROTOCOLS = ("seldon", "tensorflow", *_V2)
-_NO_ENGINE = "seldon.io/no-engine"
-_MODEL = "seldon.io/tempo-model"
-_LABEL = 63
+_PREPACKED = tuple(
+    f"{name}_SERVER"
+    for name in ("SKLEARN", "XGBOOST", "TENSORFLOW", "MLFLOW", "TRITON", "TEMPO", "HUGGINGFACE")
+)
+_BUILT_IN = ["SIMPLE_MODEL", "SIMPLE_ROUTER", "RANDOM_ABTEST", "AVERAGE_COMBINER"]
 
 
-def predictors(document: Document) -> Iterator[Place]:
-    """Its predictors."""
-    return iter(document["spec"]["predictors"])
+def pod_containers(predictor: Place) -> Iterator[Place]:
+    """The containers of a predictor."""
+    for component in predictor["componentSpecs"]:
+        yield from component["spec"]["containers"]
 
 
-def nodes(graph: Place) -> Iterator[Place]:
-    """The nodes of a graph, its root first."""
-    yield graph
-    for child in graph["children"]:
-        yield from nodes(child)
+def container_of(predictor: Place, unit: Place) -> Place | None:
+    """The container of a node, if it has one."""
+    name = unit["name"].text
+    return next((each for each in pod_containers(predictor) if each["name"].text == name), None)
 
 
-def direct(predictor: Place) -> bool:
-    """Whether calls go past Seldon's engine."""
-    return bool(predictor["annotations"][_NO_ENGINE])
+def _implementation(unit: Place) -> str:
+    found = unit["implementation"].text
+    return "" if found == "UNKNOWN_IMPLEMENTATION" else found
+
+
+def prepacked(document: Document) -> Iterator[tuple[Place, Place, str]]:
+    """Predictor, node and implementation, of nodes that a prepackaged server serves."""
+    for predictor in predictors(document):
+        for unit in units(predictor["graph"]):
+            found = _implementation(unit)
+            if found and found not in _BUILT_IN:
+                yield predictor, unit, found
+
+
+def by_mlserver(document: Document) -> Iterator[tuple[Place, Place]]:
+    """Predictor and node, of nodes that MLServer serves."""
+    if document["spec"]["protocol"].value in _V2:
+        for predictor, unit, found in prepacked(document):
+            if found not in ("TRITON_SERVER", "TENSORFLOW_SERVER"):
+                yield predictor, unit
+
+
+@rule(
+    "seldon-container-name",
+    "error",
+    KIND,
+    consequence="The operator appends a second container with the name of the graph; this one has no "
+    "image, and the Deployment is rejected.",
+    fix="give the container the name of the graph (spec.predictors[].graph.name)",
+)
+def container_name(document: Document) -> Hits:
+    """A container without an image has the name of a node of the graph.
+
+    Source: seldondeployment_webhook.go:56-67, defaults.go:238-290.
+    """
+    for predictor in predictors(document):
+        names = [unit["name"].text for unit in units(predictor["graph"])]
+        for container in pod_containers(predictor):
+            if container["name"].text not in names and not container["image"].text:
+                told = ", ".join(map(repr, names)) or "none"
+                yield (
+                    container["name"],
+                    f"container {container['name'].text!r} is no node of the graph, which has {told}",
+                )
+
+
+@rule(
+    "seldon-container-apart",
+    "warning",
+    KIND,
+    consequence="The operator appends another container for the graph: what this one sets does not "
+    "reach the model.",
+    fix="if it is the model's, give it the name of the graph",
+)
+def container_apart(document: Document) -> Hits:
+    """Where a node has no container, none is there under another name.
+
+    Source: seldondeployment_webhook.go:56-67, defaults.go:238-290.
+    """
+    for predictor in predictors(document):
+        names = [unit["name"].text for unit in units(predictor["graph"])]
+        if all(container_of(predictor, unit) for unit in units(predictor["graph"])):
+            continue
+        for container in pod_containers(predictor):
+            if container["name"].text not in names and container["image"].text:
+                yield container["name"], f"container {container['name'].text!r} is no node's"
+
+
+@rule(
+    "seldon-container-missing",
+    "error",
+    KIND,
+    consequence="The webhook refuses it: Can't find container for Predictive Unit.",
+    fix="name an implementation, or add a container with the node's name",
+)
+def container_missing(document: Document) -> Hits:
+    """A node without an implementation has a container of its name.
+
+    Source: seldondeployment_webhook.go, checkPredictiveUnits.
+    """
+    for predictor in predictors(document):
+        for unit in units(predictor["graph"]):
+            if not _implementation(unit) and container_of(predictor, unit) is None:
+                yield unit["name"], f"node {unit['name'].text!r} has neither"
 
 
 @rule(
     "seldon-protocol",
     "error",
     KIND,
-    consequence="TEMPO_SERVER and its like get no image, and the Deployment is refused",
-    fix="protocol: kfserving, or v2 from Seldon Core 1.13 on",
+    consequence="The webhook refuses it: Invalid protocol.",
+    fix="protocol: v2 (kfserving before Core 1.13)",
 )
-def _protocol(document: Document) -> Hits:
-    """A server of MLServer's is asked over protocol `v2` or `kfserving`.
+def protocol(document: Document) -> Hits:
+    """The protocol is seldon, tensorflow, v2 or kfserving.
 
-    Source: operator/controllers/seldondeployment_prepackaged_servers.go, helm values.yaml
+    Source: seldondeployment_webhook.go:238-241.
     """
-    protocol = document["spec"]["protocol"]
-    if protocol and protocol.text not in _PROTOCOLS:
-        yield protocol, f"protocol {protocol.value!r} is none of {', '.join(_PROTOCOLS)}"
-        return
-    for predictor in predictors(document):
-        for node in nodes(predictor["graph"]):
-            if node["implementation"].text == "TEMPO_SERVER" and protocol.text not in _V2:
-                yield protocol, f"TEMPO_SERVER is asked over {protocol.text or 'no protocol'}"
+    place = document["spec"]["protocol"]
+    if place and place.value not in ("", "seldon", "tensorflow", *_V2):
+        yield place, f"there is no protocol {place.value!r:.40}"
+
+
+@rule(
+    "seldon-protocol-v2",
+    "error",
+    KIND,
+    consequence="Without it the operator finds no image for that server, and the Deployment is invalid.",
+    fix="protocol: v2 (kfserving before Core 1.13)",
+)
+def protocol_v2(document: Document) -> Hits:
+    """TEMPO_SERVER and HUGGINGFACE_SERVER are served with protocol v2.
+
+    Source: seldondeployment_prepackaged_servers.go:449-460; helm values.yaml, predictor_servers.
+    """
+    place = document["spec"]["protocol"]
+    if place.value in (None, "", "seldon", "tensorflow"):
+        for _, _, found in prepacked(document):
+            if found in ("TEMPO_SERVER", "HUGGINGFACE_SERVER"):
+                yield place, f"{found} has protocol {place.value or 'seldon, the default'}"
 
 
 @rule(
     "seldon-implementation",
     "warning",
     KIND,
-    consequence="the webhook refuses it, unless `seldon-config` has a server of that name",
-    fix=f"one of {', '.join(PREPACKED)}, or a key of predictor_servers in seldon-config",
+    consequence="Unless it is a key of the operator's configmap seldon-config, it is refused; if it is, "
+    "model-settings.json must name the implementation.",
+    fix="TEMPO_SERVER for a pipeline; or add the server to seldon-config",
 )
-def _implementation(document: Document) -> Hits:
-    """A graph's implementation is one of Seldon Core's servers.
+def implementation(document: Document) -> Hits:
+    """An implementation is one that comes with Seldon Core.
 
-    Source: v1/prepack.go
+    Source: prepack.go:24-34,146-149,174-202; mlserver.go:263-281.
     """
-    for predictor in predictors(document):
-        for node in nodes(predictor["graph"]):
-            name = node["implementation"]
-            if name and name.text not in (*PREPACKED, "UNKNOWN_IMPLEMENTATION", "SIMPLE_MODEL"):
-                yield name, f"implementation {name.value!r} is none of Seldon Core's own"
+    for _, unit, found in prepacked(document):
+        if found not in _PREPACKED:
+            yield unit["implementation"], f"{found} does not come with Seldon Core"
 
 
 @rule(
     "seldon-model-uri",
     "error",
     KIND,
-    consequence="the webhook refuses it",
-    fix="set modelUri to where the artefact was uploaded",
+    consequence="The webhook refuses it.",
+    fix="modelUri: the URI that the artefact was uploaded to",
 )
-def _model_uri(document: Document) -> Hits:
-    """A server has an artefact to download.
+def model_uri(document: Document) -> Hits:
+    """A prepackaged server has a modelUri, but for HUGGINGFACE_SERVER.
 
-    Source: v1/seldondeployment_webhook.go
+    Source: seldondeployment_webhook.go:97-122.
     """
-    for predictor in predictors(document):
-        for node in nodes(predictor["graph"]):
-            name = node["implementation"].text
-            if name in PREPACKED and name != "HUGGINGFACE_SERVER" and not node["modelUri"].text:
-                yield node["modelUri"], f"{name} has no modelUri"
+    for _, unit, found in prepacked(document):
+        if found != "HUGGINGFACE_SERVER" and not unit["modelUri"].value:
+            yield unit["modelUri"], f"{found} {unit['name'].text!r} has no modelUri"
 
 
 @rule(
-    "seldon-no-engine-graph",
+    "seldon-no-engine-children",
     "error",
     KIND,
-    consequence="the webhook refuses it",
-    fix="remove the annotation, or the children: a pipeline calls its models itself",
+    consequence="The webhook refuses it, whatever the annotation's value is.",
+    fix="remove the annotation, or the graph's children",
 )
-def _no_engine_graph(document: Document) -> Hits:
-    """A graph without an engine has one node.
+def no_engine_children(document: Document) -> Hits:
+    """A graph of several nodes has no annotation `seldon.io/no-engine`.
 
-    Source: v1/seldondeployment_webhook.go
+    Source: seldondeployment_webhook.go:265-282.
     """
     for predictor in predictors(document):
-        if direct(predictor) and list(predictor["graph"]["children"]):
-            yield predictor["graph"]["children"], f"{_NO_ENGINE} is set, and the graph has children"
+        place = predictor["annotations"][NO_ENGINE]
+        if place and len(list(units(predictor["graph"]))) > 1:
+            yield place, "the graph has several nodes"
 
 
 @rule(
-    "seldon-engine",
+    "seldon-no-engine",
     "warning",
     KIND,
-    consequence="calls take one step more, and streams and handlers of one's own are lost",
-    fix=f'annotate the predictor with {_NO_ENGINE}: "true"',
+    consequence="The executor stands before MLServer, and passes on neither streams nor custom handlers.",
+    fix='seldon.io/no-engine: "true" among the predictor\'s annotations; it moves the port to 9000',
 )
-def _engine(document: Document) -> Hits:
-    """A single model is called past Seldon's engine.
+def no_engine(document: Document) -> Hits:
+    """A model of MLServer is called without the executor.
 
-    Source: executor/api/rest/server.go
+    Source: executor/api/rest/server.go:185-188.
     """
-    for predictor in predictors(document):
-        if predictor["graph"]["implementation"].text in PREPACKED and not direct(predictor):
-            yield predictor["annotations"], f"the predictor has no {_NO_ENGINE}"
+    for predictor, unit in by_mlserver(document):
+        place = predictor["annotations"][NO_ENGINE]
+        alone = unit.path == predictor["graph"].path and not list(unit["children"])
+        if alone and place.text.lower() != "true":
+            yield place, f"predictor {predictor['name'].text!r} runs the executor"
 
 
 @rule(
-    "seldon-predictor-names",
+    "seldon-predictors",
     "error",
     KIND,
-    consequence="the webhook refuses it",
-    fix="give each predictor a name of its own",
+    consequence="The webhook refuses it.",
+    fix="give it one predictor at least, each with a name of its own",
 )
-def _names(document: Document) -> Hits:
-    """Predictors have different names.
+def predictor_names(document: Document) -> Hits:
+    """There are predictors, and their names are unique.
 
-    Source: v1/seldondeployment_webhook.go
+    Source: seldondeployment_webhook.go:265-282.
     """
-    seen = set()
+    seen: set[str] = set()
     for predictor in predictors(document):
-        name = predictor["name"]
-        if name.text in seen:
-            yield name, f"two predictors are called {name.text!r}"
-        seen.add(name.text)
+        name = predictor["name"].text
+        if name in seen:
+            yield predictor["name"], f"predictor {name!r} is there twice"
+        seen.add(name)
+    if not seen:
+        yield document["spec"]["predictors"], "it has no predictor"
 
 
 @rule(
     "seldon-traffic",
     "error",
     KIND,
-    consequence="the webhook refuses it",
-    fix="let the traffic of all predictors but shadows come to 100",
+    consequence="The webhook refuses it.",
+    fix="make the traffic of the predictors that are no shadow sum to 100",
 )
-def _traffic(document: Document) -> Hits:
-    """The traffic of several predictors comes to 100.
+def traffic(document: Document) -> Hits:
+    """The traffic of several predictors sums to 100, one of them at most a shadow.
 
-    Source: v1/seldondeployment_webhook.go
+    Source: seldondeployment_webhook.go:137-164.
     """
-    known = [each for each in predictors(document) if each["shadow"].value is not True]
-    total = sum(each["traffic"].number or 0 for each in known)
-    if len(known) > 1 and total != 100:
-        yield document["spec"]["predictors"], f"the traffic comes to {total}"
+    each = list(predictors(document))
+    live = [predictor for predictor in each if predictor["shadow"].value is not True]
+    total = sum(predictor["traffic"].number or 0 for predictor in live)
+    if (len(live) > 1 and total != 100) or (len(each) == 1 and 0 < total < 100):
+        yield live[0]["traffic"], f"it sums to {total}"
+    if len(each) - len(live) > 1 or (each and not live):
+        yield document["spec"]["predictors"], "there is more than one shadow, or nothing but one"
 
 
 @rule(
-    "seldon-long-name",
+    "seldon-name-length",
     "warning",
     KIND,
-    consequence="the Service is called seldon-MD5, which no one guesses",
-    fix="shorter names, or the annotation seldon.io/svc-name on the predictor",
+    consequence="The Service or Deployment is named seldon-MD5: the URL by its name is nobody's.",
+    fix="shorten the names, or set the predictor's annotation seldon.io/svc-name",
 )
-def _long(document: Document) -> Hits:
-    """The Service of a predictor has a name that can be foreseen.
+def name_length(document: Document) -> Hits:
+    """Names that are put together have at most 63 characters.
 
-    Source: v1/seldondeployment_types.go
+    Source: seldondeployment_types.go:120-139.
     """
-    for predictor in predictors(document):
-        service = f"{document.name}-{predictor['name'].text}"
-        if len(service) > _LABEL and not predictor["annotations"]["seldon.io/svc-name"]:
-            yield predictor["name"], f"{service} has {len(service)} characters"
-
-
-@rule(
-    "seldon-service-account",
-    "warning",
-    KIND,
-    consequence="without that service account no pod is made; a pipeline of ours needs none",
-    fix="leave it out, unless artefacts are downloaded by it",
-)
-def _account(document: Document) -> Hits:
-    """A service account is named where it is needed only.
-
-    Source: operator/controllers/model_initializer_injector.go
-    """
-    for predictor in predictors(document):
-        account = predictor["graph"]["serviceAccountName"]
-        if account.text:
-            yield account, f"the pods run as {account.text}"
-
-
-@rule(
-    "seldon-deadline",
-    "warning",
-    KIND,
-    consequence="a deployment that cannot come up says `Creating` for ten minutes",
-    fix="set progressDeadlineSeconds",
-)
-def _deadline(document: Document) -> Hits:
-    """A predictor says how long it may take to come up."""
-    for predictor in predictors(document):
-        if not predictor["progressDeadlineSeconds"]:
-            yield predictor["progressDeadlineSeconds"], "it says no progressDeadlineSeconds"
-
-
-@rule(
-    "seldon-replicas",
-    "warning",
-    KIND,
-    consequence="each apply sets back what the autoscaler has chosen",
-    fix="leave replicas out beside hpaSpec",
-)
-def _replicas(document: Document) -> Hits:
-    """An autoscaler alone says how many pods there are."""
-    for predictor in predictors(document):
-        for component in predictor["componentSpecs"]:
-            for place in (component["replicas"], predictor["replicas"]):
-                if component["hpaSpec"] and place:
-                    yield place, "replicas are set beside hpaSpec"
-
-
-@rule(
-    "seldon-annotation",
-    "error",
-    KIND,
-    consequence="list_models and get_client make no client of it, or one of another model",
-    fix="write it with `tempo-runtime manifest`, and change names there",
-)
-def _annotation(document: Document) -> Hits:
-    """The annotation that describes a model is its own."""
-    place = document["metadata"]["annotations"][_MODEL]
-    if not place:
-        return
-    try:
-        name = json.loads(place.text)["model_details"]["name"]
-    except (ValueError, KeyError, TypeError):
-        yield place, f"{_MODEL} is not what describes a model"
-        return
-    if name != document.name:
-        yield place, f"{_MODEL} describes {name!r}"
+    for number, predictor in enumerate(predictors(document)):
+        base = f"{document.name}-{predictor['name'].text}"
+        nodes = [unit["name"].text for unit in units(predictor["graph"])]
+        made = [base] if not predictor["annotations"]["seldon.io/svc-name"] else []
+        made += [f"{base}-{number}-{'-'.join(nodes)}", *(f"{base}-{node}" for node in nodes)]
+        long = next((name for name in made if len(name) > 63), None)
+        if long:
+            yield predictor["name"], f"{long!r:.120} has {len(long)} characters"

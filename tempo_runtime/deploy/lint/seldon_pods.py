@@ -1,184 +1,240 @@
-"""Rules for the containers of SeldonDeployments.
-
-Sources are files of SeldonIO/seldon-core; `v1/` is `operator/apis/machinelearning.seldon.io/v1/`.
-"""
+"""Rules of Seldon Core v1 about the pods of a graph."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
 
-from tempo_runtime.deploy.lint.document import Document, Place
+from tempo_runtime.deploy.lint.document import Document
 from tempo_runtime.deploy.lint.rules import Hits, rule
-from tempo_runtime.deploy.lint.seldon import KIND, PREPACKED, nodes, predictors
+from tempo_runtime.deploy.lint.seldon import (
+    KIND,
+    by_mlserver,
+    container_of,
+    pod_containers,
+    prepacked,
+)
+from tempo_runtime.deploy.lint.views import predictors, units, variable, variables
 
-_WIPES = ("MLSERVER_HTTP_PORT", "MLSERVER_GRPC_PORT", "MLSERVER_MODEL_URI")
-_OVERRIDDEN = ("MLSERVER_MODEL_NAME", "MLSERVER_METRICS_PORT", "MLSERVER_METRICS_ENDPOINT")
-_HANDLERS = ("httpGet", "tcpSocket", "exec", "grpc")
-_LEAST_PATIENCE = 30  # seconds that a server may be too busy to answer
+_WIPING = re.compile(r"MLSERVER_HTTP_PORT|MLSERVER_GRPC_PORT|MLSERVER_MODEL_URI|PREDICTIVE_UNIT_.*")
 
 
-def _served(document: Document) -> Iterator[tuple[Place, Place]]:
-    """Containers, each with the graph of its predictor."""
+@rule(
+    "seldon-env-wiped",
+    "error",
+    KIND,
+    consequence="The operator loses every variable of the container that is set here (1.13 to master).",
+    fix="remove it; to move ports, declare container ports named http and grpc",
+)
+def env_wiped(document: Document) -> Hits:
+    """No container sets a port of MLServer, MLSERVER_MODEL_URI or PREDICTIVE_UNIT_*.
+
+    Source: operator/utils/utils.go:108-129; seldondeployment_controller.go:838-877.
+    """
     for predictor in predictors(document):
-        for component in predictor["componentSpecs"]:
-            for container in component["spec"]["containers"]:
-                yield container, predictor["graph"]
+        for container in pod_containers(predictor):
+            for name, entry in variables(container):
+                if _WIPING.fullmatch(name):
+                    yield entry["name"], f"{name} is the operator's"
 
 
 @rule(
-    "seldon-container-name",
-    "error",
-    KIND,
-    consequence="the operator adds a second container for the graph's node, and this one has no image: "
-    "the Deployment is refused, or the settings here are for nobody",
-    fix="name the container as the graph's node",
-)
-def _name(document: Document) -> Hits:
-    """A container has the name of a node of the graph.
-
-    Source: v1/seldondeployment_webhook.go (GetContainerForPredictiveUnit), v1/defaults.go
-    """
-    for container, graph in _served(document):
-        names = [node["name"].text for node in nodes(graph)]
-        if container["name"].text not in names and not container["image"]:
-            yield (
-                container["name"],
-                f"the container is {container['name'].text!r}, the graph has {', '.join(names)}",
-            )
-
-
-@rule(
-    "seldon-env-wipes",
-    "error",
-    KIND,
-    consequence="the operator drops all variables of the container",
-    fix="remove it; to move ports, declare container ports called http and grpc",
-)
-def _wipes(document: Document) -> Hits:
-    """Variables that the operator sets itself are left to it.
-
-    Source: operator/controllers/seldondeployment_controller.go, mlserver.go
-    """
-    for container, _ in _served(document):
-        for variable in container["env"]:
-            name = variable["name"].text
-            if name in _WIPES or name.startswith("PREDICTIVE_UNIT_"):
-                yield variable["name"], f"{name} is set"
-
-
-@rule(
-    "seldon-env-overridden",
+    "seldon-env-ignored",
     "warning",
     KIND,
-    consequence="the operator sets another value after it",
-    fix="remove it; the model's name is the graph's",
+    consequence="The operator sets it after you: this value is lost.",
+    fix="remove it; the name is that of the graph, metrics are at port 6000, /prometheus",
 )
-def _overridden(document: Document) -> Hits:
-    """Variables that the operator sets last are left to it.
+def env_ignored(document: Document) -> Hits:
+    """No container sets MLSERVER_MODEL_NAME or MLSERVER_METRICS_*.
 
-    Source: operator/controllers/seldondeployment_controller.go
+    Source: seldondeployment_controller.go:838-877.
     """
-    for container, _ in _served(document):
-        for variable in container["env"]:
-            if variable["name"].text in _OVERRIDDEN:
-                yield variable["name"], f"{variable['name'].text} is set"
+    for predictor in predictors(document):
+        for container in pod_containers(predictor):
+            for name, entry in variables(container):
+                own = entry["value"].value == container["name"].value
+                if name in ("MLSERVER_METRICS_PORT", "MLSERVER_METRICS_ENDPOINT") or (
+                    name == "MLSERVER_MODEL_NAME" and not own
+                ):
+                    yield entry["name"], f"{name} cannot be overridden"
 
 
 @rule(
     "seldon-image",
     "warning",
     KIND,
-    consequence="the operator's image has no tempo_runtime: the pipeline does not load, unless its "
-    "artefact brings an environment or seldon-config names our image",
-    fix="set the container's image, or point TEMPO_SERVER at it in seldon-config",
+    consequence="The default image has no tempo_runtime: the pipeline loads only if its artefact has an "
+    "environment.tar.gz, with mlserver in it.",
+    fix="name an image with tempo_runtime in the graph's container",
 )
-def _image(document: Document) -> Hits:
-    """A pipeline's container names an image that has tempo_runtime.
+def image(document: Document) -> Hits:
+    """A TEMPO_SERVER has an image that has tempo_runtime.
 
-    Source: helm values.yaml (predictor_servers.TEMPO_SERVER)
+    Source: helm values.yaml, predictor_servers; MLServer Dockerfile, hack/activate-env.sh.
     """
-    for predictor in predictors(document):
-        graph = predictor["graph"]
-        named = [
-            container
-            for component in predictor["componentSpecs"]
-            for container in component["spec"]["containers"]
-            if container["name"].text == graph["name"].text and container["image"].text
-        ]
-        if graph["implementation"].text == "TEMPO_SERVER" and not named:
-            yield graph["implementation"], "no image is named for it"
+    for predictor, unit, found in prepacked(document):
+        container = container_of(predictor, unit)
+        if found == "TEMPO_SERVER" and not (container and container["image"].text):
+            yield unit["implementation"], f"node {unit['name'].text!r} has no image"
 
 
 @rule(
     "seldon-liveness",
     "warning",
     KIND,
-    consequence="a server that is busy explaining is restarted, with all it was working on",
-    fix="timeoutSeconds: 5, periodSeconds: 10 and failureThreshold: 6 say when it is ill",
+    consequence="A pod that is busy for about 15 s is restarted (by default 1 s, 3 times, every 5 s).",
+    fix="livenessProbe: {initialDelaySeconds: 60, periodSeconds: 10, timeoutSeconds: 5, "
+    "failureThreshold: 6}",
 )
-def _liveness(document: Document) -> Hits:
-    """A server may be busy for half a minute before it is restarted.
+def liveness(document: Document) -> Hits:
+    """The liveness probe of a pipeline bears 30 s of work.
 
-    Source: operator/controllers/seldondeployment_controller.go (probes: timeout 1 s, 3 failures)
+    Source: seldondeployment_controller.go, createContainerService; mlserver_test.go:64-101.
     """
-    for container, _ in _served(document):
-        probe = container["livenessProbe"]
-        period, failures = (
-            probe["periodSeconds"].number or 5,
-            probe["failureThreshold"].number or 3,
-        )
-        if period * failures < _LEAST_PATIENCE:
-            yield probe, f"it is restarted after {period * failures} s"
+    for predictor, unit in by_mlserver(document):
+        container = container_of(predictor, unit)
+        if unit["implementation"].text != "TEMPO_SERVER":
+            continue
+        probe = (container or unit)["livenessProbe"]
+        period, failures = (probe[key].number for key in ("periodSeconds", "failureThreshold"))
+        patient = (period or 10) * (failures or 3) >= 30 and (
+            probe["timeoutSeconds"].number or 1
+        ) > 1
+        if not probe or not patient:
+            yield (
+                probe,
+                f"node {unit['name'].text!r} has {'a hasty' if probe else 'no'} liveness probe",
+            )
 
 
 @rule(
     "seldon-probe-handler",
     "warning",
     KIND,
-    consequence="the operator puts MLServer's own in its place",
-    fix="leave what is asked to the operator, and keep the numbers",
+    consequence="The operator keeps the numbers, and asks /v2/health of MLServer in its place.",
+    fix="leave the handler out",
 )
-def _handler(document: Document) -> Hits:
-    """A probe has numbers only.
+def probe_handler(document: Document) -> Hits:
+    """A probe of MLServer's container has no handler of its own.
 
-    Source: operator/controllers/mlserver_test.go
+    Source: mlserver.go:53-98, mlserver_test.go:64-101.
     """
-    for container, graph in _served(document):
-        if graph["implementation"].text not in PREPACKED:
-            continue
-        for name in ("livenessProbe", "readinessProbe"):
-            for handler in _HANDLERS:
-                if container[name][handler]:
-                    yield container[name][handler], f"{name} asks by {handler}"
+    for predictor, unit in by_mlserver(document):
+        container = container_of(predictor, unit)
+        for name in ("livenessProbe", "readinessProbe") if container else ():
+            assert container is not None
+            for handler in ("exec", "tcpSocket", "grpc", "httpGet"):
+                place = container[name][handler]
+                if place and not place["path"].text.startswith("/v2/health/"):
+                    yield place, f"{name} has {handler}, which is replaced"
 
 
 @rule(
-    "seldon-models-mount",
+    "seldon-mount",
     "error",
     KIND,
-    consequence="the artefact that was downloaded there is hidden",
-    fix="mount it elsewhere",
+    consequence="The operator mounts the artefact there, read-only: the pod is refused, or cannot write.",
+    fix="mount it somewhere else",
 )
-def _mount(document: Document) -> Hits:
-    """Nothing is mounted where the artefact is.
+def mount(document: Document) -> Hits:
+    """Nothing is mounted at /mnt/models, or in it, of a node with a modelUri.
 
-    Source: operator/controllers/model_initializer_injector.go
+    Source: model_initializer_injector.go:294-300.
     """
-    for container, _ in _served(document):
-        for mount in container["volumeMounts"]:
-            if mount["mountPath"].text.rstrip("/") == "/mnt/models":
-                yield mount["mountPath"], "a volume is mounted at /mnt/models"
+    for predictor, unit, _ in prepacked(document):
+        container = container_of(predictor, unit)
+        for each in container["volumeMounts"] if container and unit["modelUri"] else ():
+            if re.match(r"/mnt/models(/|$)", each["mountPath"].text):
+                yield each["mountPath"], f"something is mounted at {each['mountPath'].text!r:.80}"
 
 
 @rule(
-    "seldon-resources",
+    "seldon-replicas-hpa",
     "warning",
     KIND,
-    consequence="one server may take what its neighbours need, and an autoscaler has nothing to go by",
-    fix="set requests, and a limit of memory",
+    consequence="The operator and the autoscaler set the number in turn.",
+    fix="leave replicas out where there is an hpaSpec",
 )
-def _resources(document: Document) -> Hits:
-    """A server says what it needs."""
-    for container, _ in _served(document):
-        if not container["resources"]["requests"]:
-            yield container["name"], f"{container['name'].text} requests nothing"
+def replicas_hpa(document: Document) -> Hits:
+    """A component with an hpaSpec has no fixed number of replicas."""
+    for predictor in predictors(document):
+        for component in predictor["componentSpecs"]:
+            for place in (component["replicas"], predictor["replicas"]):
+                if component["hpaSpec"] and place:
+                    yield place, "replicas is stated beside an hpaSpec"
+
+
+@rule(
+    "seldon-class",
+    "warning",
+    KIND,
+    consequence="MLServer refuses unknown classes, and an empty one starts no model.",
+    fix="name the implementation in model-settings.json, which wins in any case",
+)
+def implementation_env(document: Document) -> Hits:
+    """MLSERVER_MODEL_IMPLEMENTATION, where it is set, names a class.
+
+    Source: mlserver.go:263-281.
+    """
+    for predictor in predictors(document):
+        for container in pod_containers(predictor):
+            value = variable(container, "MLSERVER_MODEL_IMPLEMENTATION")
+            if value.text and "." not in value.text:
+                yield value, f"{value.text!r:.80} names no class of a module"
+
+
+@rule(
+    "seldon-service-account",
+    "warning",
+    KIND,
+    consequence="Without that account in the namespace no pod is made, and the operator only logs it.",
+    fix="remove it: children are called by DNS, which needs no account",
+)
+def service_account(document: Document) -> Hits:
+    """A graph with envSecretRefName names no service account.
+
+    Source: model_initializer_injector.go; tempo 0.5 needed one, to ask the API for a status.
+    """
+    for predictor in predictors(document):
+        for unit in units(predictor["graph"]):
+            place = unit["serviceAccountName"]
+            if place and unit["envSecretRefName"]:
+                yield place, f"{place.value!r:.80} is not needed beside envSecretRefName"
+
+
+@rule(
+    "seldon-secret-reach",
+    "warning",
+    KIND,
+    consequence="It reaches the init container that fetches modelUri, and nothing else.",
+    fix="add a modelUri; a secret of the model's own is env with valueFrom in its container",
+)
+def secret_reach(document: Document) -> Hits:
+    """An envSecretRefName is beside a modelUri.
+
+    Source: model_initializer_injector.go:209-217.
+    """
+    for predictor in predictors(document):
+        for unit in units(predictor["graph"]):
+            if unit["envSecretRefName"] and not unit["modelUri"].value:
+                yield unit["envSecretRefName"], "there is no modelUri that it would fetch"
+
+
+@rule(
+    "seldon-progress-deadline",
+    "warning",
+    KIND,
+    consequence="A deployment that cannot come up says Creating for ten minutes before it says Failed.",
+    fix="progressDeadlineSeconds: 600, or less, in the predictor",
+)
+def progress_deadline(document: Document) -> Hits:
+    """A predictor says how long it may take to come up.
+
+    Source: https://github.com/SeldonIO/seldon-core/issues/4224.
+    """
+    for predictor in predictors(document):
+        if not predictor["progressDeadlineSeconds"]:
+            yield (
+                predictor["progressDeadlineSeconds"],
+                f"predictor {predictor['name'].text!r} does not",
+            )

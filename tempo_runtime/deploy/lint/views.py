@@ -12,13 +12,15 @@ from tempo_runtime.deploy.lint.document import APIS, SETTINGS, Document, Place
 from tempo_runtime.layers import from_environment, merge, parse_json
 
 OURS = tuple(kind for kind in APIS if kind != "Secret")
-WITH_PODS = ("SeldonDeployment", "Server", "InferenceService", *OURS[-3:-1])
 RUNTIMES = ("ServingRuntime", "ClusterServingRuntime")
+WITH_PODS = ("SeldonDeployment", "Server", "InferenceService", *RUNTIMES)
 OUR_PREFIX = "TEMPO_RUNTIME_"
 
 _COMPONENTS = ("predictor", "transformer", "explainer")
 # How KServe named the framework before it was `model`, and what is no framework in a component.
 _FRAMEWORKS = ("model", "sklearn", "xgboost", "lightgbm", "mlflow", "tensorflow", "pytorch", "onnx")
+# What a Model of Core 2 requires that is no pipeline, and has parameters of its own meaning.
+_OTHERS = {*_FRAMEWORKS[1:], "huggingface", "alibi-explain", "alibi-detect", "spark-mlib", "triton"}
 _URI = re.compile(r"([a-zA-Z][\w+.-]*)://.+", re.DOTALL)
 _QUANTITY = re.compile(r"([+-]?[0-9.]+)(?:([eE][+-]?[0-9]+)|(Ki|Mi|Gi|Ti|Pi|Ei|[numkMGTPE]?))")
 _UNITS = {unit: Decimal(1024) ** power for power, unit in enumerate(["Ki", "Mi", "Gi"], 1)}
@@ -129,10 +131,11 @@ def pipeline_settings(document: Document) -> Iterator[tuple[Place, dict[str, Any
         extra = variable(container, "MLSERVER_MODEL_EXTRA").text
         if environ or extra:
             yield from _settings(container["env"], json_object(extra), environ)
-    if document.kind == "Model":
+    required = {each.text for each in document["spec"]["requirements"]}
+    if document.kind == "Model" and not required & _OTHERS:
         place = document["spec"]["parameters"]
         yield from _settings(place, {each["name"].text: each["value"].value for each in place}, {})
-    if document.kind == SETTINGS:
+    if document.kind == SETTINGS and is_ours(document["implementation"].text):
         place = document["parameters"]["extra"]
         if isinstance(place.value, dict):
             yield from _settings(place, place.value, {})
@@ -158,11 +161,6 @@ def json_object(text: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
-
-
-def settings_of(document: Document) -> Place:
-    """The place of a model's settings, which name its implementation."""
-    return document["parameters"]
 
 
 def is_ours(implementation: str) -> bool:

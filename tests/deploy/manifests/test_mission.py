@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from tempo_runtime import PipelineModels, pipeline, predictmethod
+from tempo_runtime.deploy.lint import lint
 from tests.deploy.manifests import models
 from tests.deploy.manifests.crds import ROOT, faults, needs_crds
 from tests.deploy.manifests.kustomize import kustomized
@@ -163,6 +164,7 @@ def test_kustomize_makes_the_same_of_it(written: Path) -> None:
     built = list(yaml.safe_load_all(done.stdout))
     by_name = {each["metadata"]["name"]: each for each in built}
     assert by_name == {each["metadata"]["name"]: each for each in patched(written)}
+    assert [each for each in lint(done.stdout) if each.severity == "error"] == []
 
 
 @needs_mission

@@ -1,0 +1,101 @@
+"""Rules of Secrets with the settings of rclone."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+
+from tempo_runtime.deploy.lint.document import Document, Run, apart
+from tempo_runtime.deploy.lint.rules import Hits, across, rule
+from tempo_runtime.deploy.lint.views import predictors, scheme, units
+
+_VARIABLE = re.compile(r"RCLONE_CONFIG_[A-Z0-9]+_[A-Z0-9_]+")
+# Remotes that the image of the storage initializer needs no settings for.
+_FREE = ("gs", "pvc", "http", "https", "hf", "")
+
+
+def _keys(secret: Document) -> set[str]:
+    return {key for which in ("data", "stringData") for key, _ in secret[which].items()}
+
+
+@rule(
+    "secret-data",
+    "error",
+    "Secret",
+    consequence="The API server refuses it.",
+    fix="encode it, or put it into stringData as it is",
+)
+def data(document: Document) -> Hits:
+    """What is in `data` is base64, and what is in `stringData` text."""
+    for _, value in document["data"].items():
+        try:
+            base64.b64decode("".join(value.text.split()), validate=True)
+            good = isinstance(value.value, str) or not value
+        except (binascii.Error, ValueError):
+            good = False
+        if not good:
+            yield value, f"{value.path[-1]} is no base64"
+    for key, value in document["stringData"].items():
+        if not isinstance(value.value, str):
+            yield value, f"{key} is no text"
+
+
+@rule(
+    "secret-rclone-key",
+    "error",
+    "Secret",
+    consequence="rclone does not read it, and finds no such remote.",
+    fix="RCLONE_CONFIG_S3_TYPE and the like: capitals, the remote, the option",
+)
+def rclone_key(document: Document) -> Hits:
+    """Settings of rclone are named RCLONE_CONFIG_REMOTE_OPTION.
+
+    Source: seldon-core components/rclone-storage-initializer.
+    """
+    for which in ("data", "stringData"):
+        for key, value in document[which].items():
+            if key.upper().startswith("RCLONE_CONFIG") and not _VARIABLE.fullmatch(key):
+                yield value, f"{key} is no variable of rclone's"
+
+
+@across(
+    "secret-remote",
+    "error",
+    "SeldonDeployment",
+    consequence="The init container cannot fetch the artefact, and the pod does not start.",
+    fix="add RCLONE_CONFIG_REMOTE_TYPE and the rest for the scheme of modelUri, in the same namespace",
+)
+def remote(document: Document, run: Run) -> Hits:
+    """The Secret of envSecretRefName has the remote of modelUri, and is in the same namespace.
+
+    Source: model_initializer_injector.go:209-217.
+    """
+    for predictor in predictors(document):
+        for unit in units(predictor["graph"]):
+            place, name = unit["envSecretRefName"], scheme(unit["modelUri"].text)
+            found = run.named(place.text, "Secret") if place.text else []
+            near = [each for each in found if not apart(each.namespace, document.namespace)]
+            wanted = f"RCLONE_CONFIG_{name.upper()}_TYPE"
+            if found and not near:
+                yield place, f"Secret {place.text!r} is in {found[0].namespace}"
+            elif near and name not in _FREE and wanted not in _keys(near[0]):
+                yield place, f"Secret {place.text!r} has no {wanted}"
+
+
+@across(
+    "secret-seldon2",
+    "error",
+    "Model",
+    consequence="The agent finds no settings in it, and cannot fetch the artefact.",
+    fix="one key, whose value is JSON or YAML with type, name and parameters of rclone's remote",
+)
+def seldon2_secret(document: Document, run: Run) -> Hits:
+    """The Secret of a Model is not one of variables, which Core v1 takes.
+
+    Source: scheduler/pkg/agent/rclone.
+    """
+    place = document["spec"]["secretName"]
+    for secret in run.named(place.text, "Secret") if place.text else ():
+        if _keys(secret) and all(key.startswith("RCLONE_CONFIG_") for key in _keys(secret)):
+            yield place, f"Secret {place.text!r} holds RCLONE_CONFIG_* variables"
