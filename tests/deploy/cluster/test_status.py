@@ -29,7 +29,10 @@ def condition(kind: str, status: str, **more: Any) -> Object:
         ({"state": "Failed"}, "failed", "Seldon Core gives no reason"),
         ({"state": "Creating"}, "waiting", "it is being made"),
         (
-            {"state": "Creating", "deploymentStatus": {"d": {"availableReplicas": 1, "replicas": 2}}},
+            {
+                "state": "Creating",
+                "deploymentStatus": {"d": {"availableReplicas": 1, "replicas": 2}},
+            },
             "waiting",
             "d: 1 of 2 pods are ready",
         ),
@@ -112,7 +115,12 @@ def test_seldon_core_2(conditions: list[Object], state: str, reason: str) -> Non
         ),
         ({"modelStatus": {"transitionStatus": "InvalidSpec"}}, "failed", "InvalidSpec"),
         (
-            {"modelStatus": {"transitionStatus": "InProgress", "lastFailureInfo": {"message": "m"}}},
+            {
+                "modelStatus": {
+                    "transitionStatus": "InProgress",
+                    "lastFailureInfo": {"message": "m"},
+                }
+            },
             "waiting",
             "m",
         ),
@@ -181,7 +189,12 @@ HINT = "; is its uri right, and auth_secret_name's secret?"
             ),
             Trouble(INIT.format(0) + HINT, False, Log("p", "c", False)),
         ),
-        (pod([], initContainerStatuses=[{"name": "c", "state": {"terminated": {"exitCode": 0}}}]), None),
+        (
+            pod(
+                [], initContainerStatuses=[{"name": "c", "state": {"terminated": {"exitCode": 0}}}]
+            ),
+            None,
+        ),
         (
             pod([], conditions=[condition("PodScheduled", "False", message="0/3 nodes\nhave it")]),
             Trouble(
