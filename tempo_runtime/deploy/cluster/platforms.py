@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tempo_runtime import codec
 from tempo_runtime.deploy.addresses import Endpoint, seldon_ingress
 from tempo_runtime.deploy.cluster.api import BUDGET, MODEL, RUNTIME, SELDON, SERVER, SERVICE
 from tempo_runtime.deploy.cluster.refusals import LABEL, Resource
@@ -26,8 +24,7 @@ from tempo_runtime.deploy.manifests.options import (
 )
 from tempo_runtime.deploy.manifests.pods import MANAGER
 from tempo_runtime.details import ModelDetails, ModelFramework
-from tempo_runtime.errors import SettingsError
-from tempo_runtime.signature import Signature
+from tempo_runtime.errors import DeploymentFailed, SettingsError
 
 OURS = {"labelSelector": f"{LABEL}={MANAGER}"}
 _PART = "deployment.tempo-runtime"
@@ -94,21 +91,11 @@ def endpoint(name: str, options: RemotePlatform) -> Endpoint:
 
 
 def details_of(item: Mapping[str, Any]) -> ModelDetails:
-    """A model, from what an annotation of its object keeps of it."""
+    """A model, from what an annotation of its object keeps of it; without one, its name only."""
     metadata = item["metadata"]
     try:
-        kept = json.loads((metadata.get("annotations") or {})[seldon.MODEL])["model_details"]
-        inputs = kept["inputs"]
-        # Tempo 0.5 wrote its own types, which nothing here can read.
-        tensors = inputs if isinstance(inputs, list) else []
-        return ModelDetails(
-            kept["name"],
-            ModelFramework(kept["platform"]),
-            uri=kept["uri"],
-            description=kept["description"],
-            signature=Signature(tuple(map(codec.spec_described, tensors))) if tensors else None,
-        )
-    except (KeyError, ValueError, TypeError):
+        return seldon.details_of((metadata.get("annotations") or {})[seldon.MODEL])
+    except (KeyError, DeploymentFailed):
         return ModelDetails(metadata["name"], ModelFramework.Custom)
 
 

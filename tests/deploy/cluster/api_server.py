@@ -324,9 +324,18 @@ def _handler(api: ApiServer) -> type[BaseHTTPRequestHandler]:
                 return
             headers = {"content-type": self.headers.get("content-type") or "application/json"}
             url = api.services[service] + rest
-            with httpx.Client(trust_env=False) as client:
-                answer = client.request(self.command, url, content=content, headers=headers)
-            kind = answer.headers.get("content-type", "application/json")
-            self._send(answer.status_code, answer.content, {"content-type": kind})
+            with (
+                httpx.Client(trust_env=False, timeout=30) as client,
+                client.stream(self.command, url, content=content, headers=headers) as answer,
+            ):
+                self.send_response(answer.status_code)
+                kind = answer.headers.get("content-type", "application/json")
+                self.send_header("content-type", kind)
+                self.send_header("transfer-encoding", "chunked")
+                self.end_headers()
+                for part in answer.iter_bytes():
+                    self.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
+                    self.wfile.flush()
+                self.wfile.write(b"0\r\n\r\n")
 
     return Handler
