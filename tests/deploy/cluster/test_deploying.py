@@ -209,7 +209,7 @@ def test_a_difference_is_shown_and_not_made(api: ApiServer) -> None:
     assert diff(plus(), options()) == ""
     before = api.version()
     changed = diff(plus("s3://models/plus-2"), options())
-    assert "-      modelUri: 's3://models/plus'\n+      modelUri: 's3://models/plus-2'\n" in changed
+    assert "-      modelUri: s3://models/plus\n+      modelUri: s3://models/plus-2\n" in changed
     assert "--- live/SeldonDeployment/plus\n+++ new/SeldonDeployment/plus\n" in changed
     assert api.version() == before
 
