@@ -22,13 +22,12 @@ from tempo_runtime.deploy.records import Process, ServerRecord
 from tempo_runtime.errors import DeploymentFailed
 from tempo_runtime.ports import HOST, called, port_of
 from tempo_runtime.serving import repository
+from tempo_runtime.serving.control import CONTROL, DETACH, RETIRE, SERVE, SOCKET
 from tempo_runtime.serving.log import reason
 from tempo_runtime.serving.process import Ports
 from tempo_runtime.serving.repository import Served
 
 LOG = "server.log"
-CONTROL = "control.sock"
-SOCKET, SERVE, DETACH, RETIRE = b"f", b"s", b"d", b"r"
 _LAUNCH = """\
 from tempo_runtime.serving.attached import attach
 attach()

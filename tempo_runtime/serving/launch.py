@@ -24,10 +24,8 @@ from mlserver.logging import logger
 from mlserver.utils import install_uvloop_event_loop
 
 from tempo_runtime.serving.attached import detach
+from tempo_runtime.serving.control import CONTROL, DETACH, DONE, RETIRE, SERVE, SOCKET
 
-CONTROL = "control.sock"
-SOCKET, SERVE, DETACH, RETIRE = b"f", b"s", b"d", b"r"
-DONE = b"."
 _TICK = 0.02
 _IDLE = 5.0  # seconds that a client's unused connection may stay open, so that it need not be cut
 _LONG = 24 * 3600.0  # seconds: a request's own time ends before
@@ -122,9 +120,8 @@ class _Server(MLServer):  # type: ignore[misc]  # it has no types
 
     def _obey(self) -> None:
         with socket.socket(socket.AF_UNIX) as control:
-            control.bind(
-                CONTROL
-            )  # in the working directory: the length of a socket's path is limited
+            # In the working directory: the length of a socket's path is limited.
+            control.bind(CONTROL)
             control.listen()
             while True:
                 asker, _ = control.accept()
