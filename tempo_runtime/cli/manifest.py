@@ -43,6 +43,12 @@ _PLATFORMS = {
     help="Any other option of the platform; VALUE is JSON, or text.",
 )
 @click.option("-o", "--output", metavar="FILE", type=click.Path(dir_okay=False), help="Where to.")
+@click.option(
+    "--diff",
+    "compare",
+    is_flag=True,
+    help="Show what would change on the current cluster, which is asked and not changed.",
+)
 def manifest(
     target: str,
     platform: str,
@@ -51,10 +57,12 @@ def manifest(
     image: str | None,
     more: tuple[str, ...],
     output: str | None,
+    compare: bool,
 ) -> None:
     r"""Writes the objects that deploy a pipeline, and the models it calls, on Kubernetes.
 
-    The target is the folder of an artefact, of which nothing is run, or MODULE:NAME. No cluster is asked.
+    The target is the folder of an artefact, of which nothing is run, or MODULE:NAME. No cluster is asked,
+    but with --diff.
 
     \b
     Examples:
@@ -62,6 +70,7 @@ def manifest(
         tempo-runtime manifest shop:Shop --platform kserve --set serviceAccountName=s3-reader
         tempo-runtime manifest artifacts/check --set maxReplicas=5 -o k8s/tempo.yaml
         tempo-runtime manifest artifacts/check --set 'models={"prices": {"replicas": 2}}'
+        tempo-runtime manifest artifacts/check --namespace production --diff
     """
     from tempo_runtime.deploy.lint import lint
     from tempo_runtime.deploy.manifests import manifest as written
@@ -69,7 +78,13 @@ def manifest(
     stated = {"namespace": namespace, "auth_secret_name": secret, "image": image}
     remote = {name: value for name, value in stated.items() if value is not None}
     options = _options(platform, {**remote, **dict(map(_setting, more))})
-    text = written(target if os.path.isdir(target) else imported(target), options)
+    model = target if os.path.isdir(target) else imported(target)
+    if compare:
+        from tempo_runtime.deploy.cluster.deploying import diff
+
+        click.echo(diff(model, options), nl=False)
+        return
+    text = written(model, options)
     findings = lint(text)
     if output is None:
         click.echo(text, nl=False)

@@ -21,6 +21,7 @@ from tempo_runtime.deploy.cluster.deploying import (
     wait,
 )
 from tempo_runtime.testing import FakeModel
+from tests.cli.run import run
 from tests.deploy.cluster.api_server import ApiServer, Object
 from tests.deploy.cluster.conftest import options, plus
 
@@ -199,6 +200,15 @@ def test_the_state_of_each_is_told(api: ApiServer) -> None:
     assert {
         name: (each.state, each.reason) for name, each in status("plus", options()).items()
     } == {"plus": ("failed", "it rains")}
+
+
+def test_the_command_line_shows_the_difference(api: ApiServer) -> None:
+    code, printed, told = run(
+        "manifest", "tests.cluster.test_seldon:parent", "--namespace", "production", "--diff"
+    )
+    assert code == 0, told
+    assert "+  name: cluster-parent\n" in printed
+    assert there(api) == set()
 
 
 @pytest.mark.usefixtures("served")
