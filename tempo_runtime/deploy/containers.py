@@ -252,8 +252,7 @@ def _described(labels: Labels, containers: list[Container]) -> ContainerDeployme
 def _containers(client: DockerClient, deployment: str | None = None) -> list[Container]:
     """All of a deployment, or of every one."""
     label = DEPLOYMENT if deployment is None else f"{DEPLOYMENT}={deployment}"
-    found = client.containers.list(all=True, filters={"label": label}, ignore_removed=True)
-    return [Container(each) for each in found]
+    return [Container(each) for each in engine.listed(client, {"label": label})]
 
 
 def _counted(containers: list[Container], labels: Labels) -> list[Container]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -13,11 +14,13 @@ from tempo_runtime.errors import DeploymentFailed
 
 if TYPE_CHECKING:
     from docker import DockerClient
+    from docker.models.containers import Container as ContainerOfEngine
     from docker.models.images import Image
 
 IMAGE = f"tempo-runtime-server:{__version__}"
 _SOCKET = "/var/run/docker.sock"
 _TIMEOUT = 60  # seconds for one answer of the engine
+_TRIES, _POLL = 50, 0.05
 _versions: dict[str, str] = {}
 _SAME = {"x86_64": "amd64", "aarch64": "arm64"}
 
@@ -73,6 +76,20 @@ def failures() -> Iterator[None]:
         ) from error
     except (DockerException, RequestException) as error:
         raise DeploymentFailed(f"the engine at {place()} does not answer: {error}") from error
+
+
+def listed(client: DockerClient, filters: dict[str, str]) -> list[ContainerOfEngine]:
+    """Containers, also while some are being removed: podman then fails the look at one, with status 500."""
+    from docker.errors import APIError
+
+    for _ in range(_TRIES):
+        try:
+            return list(client.containers.list(all=True, filters=filters, ignore_removed=True))
+        except APIError as error:
+            if "no such container" not in str(error).lower():
+                raise
+            time.sleep(_POLL)
+    return list(client.containers.list(all=True, filters=filters, ignore_removed=True))
 
 
 def _probe() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tempo_runtime import DockerOptions, model, predictmethod, save
+from tempo_runtime.deploy.engine import listed
 from tempo_runtime.deploy.labels import PREFIX
 from tests.containers.running import readable
 from tests.deploy.studio import Studio
@@ -23,7 +24,7 @@ collect_ignore_glob = [] if sys.version_info[:2] == (3, 11) else ["test_*.py"]  
 def left(engine: Any, name: str) -> list[str]:
     """Containers and networks of a deployment."""
     labelled = {"label": f"{PREFIX}name={name}"}
-    containers = engine.containers.list(all=True, filters=labelled, ignore_removed=True)
+    containers = listed(engine, labelled)
     networks = engine.networks.list(filters=labelled)
     return [each.name for each in (*containers, *networks)]
 
