@@ -7,7 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tempo_runtime import __version__
 from tempo_runtime.errors import DeploymentFailed
@@ -78,8 +78,8 @@ def failures() -> Iterator[None]:
         raise DeploymentFailed(f"the engine at {place()} does not answer: {error}") from error
 
 
-def listed(client: DockerClient, filters: dict[str, str]) -> list[ContainerOfEngine]:
-    """Containers, also while some are being removed: podman then fails the look at one, with status 500."""
+def listed(client: DockerClient, filters: dict[str, Any]) -> list[ContainerOfEngine]:
+    """Containers, also while some are being removed: podman then answers with status 500."""
     from docker.errors import APIError
 
     for _ in range(_TRIES):
