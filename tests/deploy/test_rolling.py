@@ -81,7 +81,8 @@ def test_a_changed_child_is_replaced_and_its_pipeline_goes_on(
         after = places(remote)
         assert after["plus"] == before["plus"]
         assert after["line"] != before["line"]
-        assert remote.predict(X) == [11.0]
+        # The old one may answer once more, on the connection that its pipeline has kept.
+        assert eventually(lambda: bool(remote.predict(X) == [11.0]), 30)
 
 
 @pytest.mark.parametrize("transport", ["http", "grpc"])
@@ -118,7 +119,7 @@ def test_a_request_that_runs_is_answered_by_the_server_that_has_it(
         thread = threading.Thread(target=lambda: answers.append(remote.predict(seconds=6.0)))
         thread.start()
         deploy_local(studio.alone("second"), options)
-        assert remote.predict() == "second"
+        assert eventually(lambda: remote.predict() == "second", 30)
         thread.join()
         assert answers == ["first"]
 
@@ -152,7 +153,7 @@ def test_a_detached_deployment_is_replaced_by_another_deployer(
         first = deploy_local(studio.alone("first"), chosen)
         second = deploy_local(studio.alone("second"), chosen)
         assert second.endpoint == first.endpoint
-        assert second.predict() == "second"
+        assert eventually(lambda: second.predict() == "second", 30)
         assert len(list(found.named("alone"))) == 1
     finally:
         for each in found.named("alone"):
