@@ -19,9 +19,12 @@ pytestmark = pytest.mark.slow
 X = np.array([[1.0]])
 
 
-# Over gRPC one was lost in one of several runs on a busy machine: docs/containers.md says so.
-def test_no_request_is_lost_while_all_is_replaced(studio: Readable, options: DockerOptions) -> None:
-    chosen = options.model_copy(update={"env": {"TEMPO_RUNTIME_TRANSPORT": "http"}})
+@pytest.mark.parametrize("transport", ["http", "grpc"])
+def test_no_request_is_lost_while_all_is_replaced(
+    studio: Readable, options: DockerOptions, transport: str
+) -> None:
+    env = {"TEMPO_RUNTIME_TRANSPORT": transport}
+    chosen = options.model_copy(update={"transport": transport, "env": env})
     plus = studio.plus(1.0)
     with deploy_local(plus, chosen) as remote:
         first = places(remote)
@@ -31,12 +34,12 @@ def test_no_request_is_lost_while_all_is_replaced(studio: Readable, options: Doc
             studio.train(10.0)
             plus = studio.plus(5.0)
             deploy_local(plus, chosen)
-            assert eventually(lambda: bool(remote.predict(X) == [15.0]), 30)
+            assert remote.predict(X) == [15.0]
             second = places(remote)
             studio.train(20.0)
             readable(studio.folder)
             deploy_local(plus, chosen)
-            assert eventually(lambda: bool(remote.predict(X) == [25.0]), 30)
+            assert remote.predict(X) == [25.0]
             third = places(remote)
     assert {*first.values()}.isdisjoint(second.values())
     assert third["plus"] == second["plus"]  # only its child has changed
