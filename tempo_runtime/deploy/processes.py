@@ -10,6 +10,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 from tempo_runtime.deploy import records
 from tempo_runtime.deploy.deployment import GRACE, Address, Deployment, ModelStatus, addressed
@@ -156,8 +157,10 @@ class ProcessDeployment(Deployment):
         self._record.write()
         if options.detached:
             self._let_go()
-        for each in replaced:
-            Server(each).retire()
+        if replaced:
+            # All at once: each waits for connections that are kept, and not used, to be closed.
+            with ThreadPoolExecutor(len(replaced)) as threads:
+                list(threads.map(lambda each: Server(each).retire(), replaced))
 
     def _let_go(self) -> None:
         reaper, self._reaper = self._reaper, None

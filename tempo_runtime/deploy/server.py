@@ -99,7 +99,7 @@ class Server:
             child.stdin.close()
 
     def retire(self) -> None:
-        """Has it end once it has answered what it was asked; it is asked nothing more."""
+        """Has it end once it has answered what it was asked; returns when it is asked nothing more."""
         with contextlib.suppress(DeploymentFailed):
             self._tell(RETIRE)
 

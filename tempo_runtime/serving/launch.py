@@ -15,7 +15,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 
 import uvicorn
 from mlserver import MLServer, ModelSettings, Settings
@@ -27,7 +27,7 @@ from tempo_runtime.serving.attached import detach
 from tempo_runtime.serving.control import CONTROL, DETACH, DONE, RETIRE, SERVE, SOCKET
 
 _TICK = 0.02
-_IDLE = 5.0  # seconds that a client's unused connection may stay open, so that it need not be cut
+_IDLE = 5.0  # seconds that a client's unused connection may stay open; uvicorn's own limit
 _LONG = 24 * 3600.0  # seconds: a request's own time ends before
 
 
@@ -88,7 +88,10 @@ class _Server(MLServer):  # type: ignore[misc]  # it has no types
         await super().stop(sig)
 
     async def _retire(self) -> None:
-        """Ends the server once it has answered what it was asked; no connection is cut that is in use."""
+        """Takes no more connections, and has the others end with the answer of what is asked on them.
+
+        Returns when none is left that nothing is asked on: whoever calls now calls another server.
+        """
         rest = self._rest_server._server
         for server in rest.servers:
             server.close()
@@ -97,7 +100,12 @@ class _Server(MLServer):  # type: ignore[misc]  # it has no types
         state.default_headers = [*state.default_headers, (b"connection", b"close")]
         calls = asyncio.create_task(self._grpc_server._server.stop(_LONG))
         end = time.monotonic() + _IDLE
-        while state.tasks or (state.connections and time.monotonic() < end):  # noqa: ASYNC110
+        while len(state.connections) > len(state.tasks) and time.monotonic() < end:  # noqa: ASYNC110
+            await asyncio.sleep(_TICK)
+        self._leaving = asyncio.create_task(self._leave(calls))
+
+    async def _leave(self, calls: Awaitable[None]) -> None:
+        while self._rest_server._server.server_state.tasks:  # noqa: ASYNC110
             await asyncio.sleep(_TICK)
         await calls
         await self.stop(signal.SIGTERM)
@@ -136,7 +144,7 @@ class _Server(MLServer):  # type: ignore[misc]  # it has no types
         if asked == SERVE:
             asyncio.run_coroutine_threadsafe(self._serve(), self._loop).result()
         elif asked == RETIRE:
-            asyncio.run_coroutine_threadsafe(self._retire(), self._loop)
+            asyncio.run_coroutine_threadsafe(self._retire(), self._loop).result()
         elif asked == DETACH:
             detach()
         asker.send(DONE)

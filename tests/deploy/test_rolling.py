@@ -17,7 +17,6 @@ import pytest
 
 from tempo_runtime import DeploymentFailed, LocalOptions, RemoteModel, deploy_local
 from tempo_runtime.deploy import found
-from tests.deploy.conftest import eventually
 from tests.deploy.studio import Studio
 
 X = np.array([[1.0]])
@@ -81,8 +80,7 @@ def test_a_changed_child_is_replaced_and_its_pipeline_goes_on(
         after = places(remote)
         assert after["plus"] == before["plus"]
         assert after["line"] != before["line"]
-        # The old one may answer once more, on the connection that its pipeline has kept.
-        assert eventually(lambda: bool(remote.predict(X) == [11.0]), 30)
+        assert remote.predict(X) == [11.0]
 
 
 @pytest.mark.parametrize("transport", ["http", "grpc"])
@@ -100,8 +98,7 @@ def test_no_request_is_lost_while_all_is_replaced(
         ):
             studio.train(10.0)
             again = deploy_local(studio.plus(5.0), chosen)
-            # The old ones answer once more on each connection that is in use, and then close it.
-            assert eventually(lambda: bool(again.predict(X) == [15.0]), 30)
+            assert again.predict(X) == [15.0]
             left_to = [psutil.Process(each.process.pid) for each in _record(remote).leaving]
             psutil.wait_procs(left_to, timeout=30)
             assert not any(each.is_running() for each in left_to) or _zombies(left_to)
@@ -119,7 +116,7 @@ def test_a_request_that_runs_is_answered_by_the_server_that_has_it(
         thread = threading.Thread(target=lambda: answers.append(remote.predict(seconds=6.0)))
         thread.start()
         deploy_local(studio.alone("second"), options)
-        assert eventually(lambda: remote.predict() == "second", 30)
+        assert remote.predict() == "second"
         thread.join()
         assert answers == ["first"]
 
@@ -153,7 +150,7 @@ def test_a_detached_deployment_is_replaced_by_another_deployer(
         first = deploy_local(studio.alone("first"), chosen)
         second = deploy_local(studio.alone("second"), chosen)
         assert second.endpoint == first.endpoint
-        assert eventually(lambda: second.predict() == "second", 30)
+        assert second.predict() == "second"
         assert len(list(found.named("alone"))) == 1
     finally:
         for each in found.named("alone"):
