@@ -43,6 +43,13 @@ def lint(files: tuple[str, ...], as_json: bool, rules: bool, warnings_as_errors:
         raise click.UsageError("name a file, or - for standard input")
     try:
         findings = linting.lint_files(files)
+    except IsADirectoryError as error:
+        click.echo(
+            f"Error: {error.filename} is a folder; name its files, or have it rendered: "
+            f"kustomize build {error.filename} | tempo-runtime lint -",
+            err=True,
+        )
+        sys.exit(2)
     except OSError as error:
         click.echo(f"Error: {error.filename}: {error.strerror}; name a file of YAML", err=True)
         sys.exit(2)

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 HTTP, GRPC = 9000, 9500
 _LACKING = "No module named"
 _POLL = 0.05
-_ANSWERS = 30.0  # seconds
+# Seconds. An answer is not waited for any longer before the container is looked at again: one that
+# ends takes its network along, and its callers are not told.
+_ANSWERS = 5.0
 
 
 class Container:

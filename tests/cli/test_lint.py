@@ -84,3 +84,9 @@ def test_it_needs_a_file() -> None:
     code, _, told = run("lint")
     assert code == 2
     assert "name a file, or - for standard input" in told
+
+
+def test_a_folder_is_told_how_it_is_rendered(tmp_path: Path) -> None:
+    code, _, told = run("lint", tmp_path)
+    assert code == 2
+    assert f"kustomize build {tmp_path} | tempo-runtime lint -" in told

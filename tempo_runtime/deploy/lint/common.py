@@ -74,6 +74,18 @@ add(
 )
 add(
     Rule(
+        reading.EMPTY,
+        "warning",
+        (),
+        "A file has an object in it.",
+        "",
+        "Nothing is deployed; a command that was to write the file may have failed.",
+        "write it again, or leave the file out",
+        "common",
+    )
+)
+add(
+    Rule(
         reading.DUPLICATE,
         "error",
         (),

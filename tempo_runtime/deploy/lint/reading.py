@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import yaml
 
 YAML = "yaml"
+EMPTY = "yaml-empty"
 DUPLICATE = "yaml-duplicate-key"
 
 # Aliases of aliases make a few lines billions of values; no manifest has a thousandth of these.
@@ -46,6 +47,8 @@ def read(text: str, file: str) -> tuple[list[Document], list[Fault]]:
             faults.append(Fault(YAML, refused.line, refused.message))
         else:
             documents += _documents(content, lines, file)
+    if not documents and not faults:
+        faults.append(Fault(EMPTY, 1, "there is no object in it"))
     return documents, faults
 
 

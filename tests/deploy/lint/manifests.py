@@ -153,6 +153,7 @@ spec:
 # Rule, the manifest, what in it becomes what; the rule then speaks of a line with the third's text.
 CASES = [
     ("yaml", SELDON, "labels: {team: a}", "labels: {team: a"),
+    ("yaml-empty", "nothing yet\n", "nothing", "# nothing"),
     ("yaml-duplicate-key", SELDON, "  name: shop\n", "  name: shop\n  name: shop\n"),
     ("api-version", KSERVE, "serving.kserve.io/v1beta1", "serving.kubeflow.org/v1beta1"),
     ("name", SELDON, "name: price, namespace", "name: my_price, namespace"),

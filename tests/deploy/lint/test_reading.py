@@ -76,6 +76,12 @@ def test_no_text_makes_it_fail(text: str) -> None:
     lint(text)
 
 
+@pytest.mark.parametrize("text", ["", "---\n", "# nothing\n", "- a\n", "a\n"])
+def test_a_file_without_an_object_is_told(text: str) -> None:
+    (found,) = lint(text)
+    assert (found.rule, found.line) == ("yaml-empty", 1)
+
+
 @given(st.integers(0, 2**32))
 @settings(max_examples=150, deadline=None)
 def test_no_shape_of_a_manifest_makes_it_fail(seed: int) -> None:
