@@ -10,8 +10,10 @@ def left(variable: str, value: str) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
-            if process.environ().get(variable) == value:
+            held = process.environ().get(variable) == value
+            if held and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
-        except (psutil.Error, OSError):
+        except (psutil.Error, OSError):  # it has ended since, or is another user's
             continue
-    return [process for process in found if process.status() != psutil.STATUS_ZOMBIE]
+    return found
+

@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,12 @@ import pytest
 from tempo_runtime import LocalOptions
 from tempo_runtime.deploy import found
 from tests.deploy.conftest import MARK, eventually
+from tests.deploy.deployer import starting
 from tests.deploy.studio import Studio
-from tests.income import UNTRACED
 from tests.leftovers import left
 
 _DEPLOYER = """
-import json, signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
+import json, sys
 from tempo_runtime import LocalOptions, deploy_local
 remote = deploy_local(sys.argv[1], LocalOptions(**json.loads(sys.argv[2])))
 remote.predict(**json.loads(sys.argv[3]))
@@ -37,27 +35,13 @@ _WITHIN = 5.0  # seconds
 @pytest.fixture
 def deployer(studio: Studio, options: LocalOptions) -> Iterator[Callable[..., Any]]:
     """Starts a process that deploys; it waits for its standard input to close."""
-    started: list[subprocess.Popen[str]] = []
+    with starting(_DEPLOYER) as start:
 
-    def deploying(folder: str, detached: bool = False, **arguments: Any) -> subprocess.Popen[str]:
-        chosen = options.model_copy(update={"detached": detached})
-        told = [folder, chosen.model_dump_json(), json.dumps(arguments)]
-        process = subprocess.Popen(
-            [sys.executable, "-c", _DEPLOYER, *told],
-            env={**os.environ, **UNTRACED},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            start_new_session=True,
-        )
-        started.append(process)
-        return process
+        def deploying(folder: str, detached: bool = False, **arguments: Any) -> Any:
+            chosen = options.model_copy(update={"detached": detached})
+            return start(folder, chosen.model_dump_json(), json.dumps(arguments))
 
-    yield deploying
-    for process in started:
-        with process:
-            process.kill()
+        yield deploying
 
 
 def urls(process: subprocess.Popen[str]) -> list[str]:

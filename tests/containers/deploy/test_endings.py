@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,12 +15,11 @@ from tempo_runtime import DockerOptions, deploy_local
 from tempo_runtime.deploy import found
 from tests.containers.deploy.conftest import Readable, left
 from tests.deploy.conftest import eventually
-from tests.income import UNTRACED
+from tests.deploy.deployer import starting
 
 pytestmark = pytest.mark.slow
 _DEPLOYER = """
-import signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
+import sys
 from tempo_runtime import DockerOptions, deploy_local
 remote = deploy_local(sys.argv[1], DockerOptions.model_validate_json(sys.argv[2]))
 print(remote.endpoint, flush=True)
@@ -35,25 +33,8 @@ Deployer = Callable[[str], "subprocess.Popen[str]"]
 @pytest.fixture
 def deployer(options: DockerOptions) -> Iterator[Deployer]:
     """Starts a process that deploys; it waits for its standard input to close."""
-    started: list[subprocess.Popen[str]] = []
-
-    def deploying(folder: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-c", _DEPLOYER, folder, options.model_dump_json()],
-            env={**os.environ, **UNTRACED},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            start_new_session=True,
-        )
-        started.append(process)
-        return process
-
-    yield deploying
-    for process in started:
-        with process:
-            process.kill()
+    with starting(_DEPLOYER) as start:
+        yield lambda folder: start(folder, options.model_dump_json())
 
 
 def deployed(process: subprocess.Popen[str]) -> None:
