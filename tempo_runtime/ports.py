@@ -21,6 +21,11 @@ def called(host: str) -> str:
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
+def is_ipv6(host: str) -> bool:
+    """Whether a host is an address of IPv6: MLServer's gRPC and HTTP disagree on how one is written."""
+    return ":" in host
+
+
 def free_ports(count: int) -> list[int]:
     """Ports of the loopback interface that nobody listens on."""
     with contextlib.ExitStack() as stack:
@@ -64,9 +69,7 @@ def refused(host: str, port: int) -> str | None:
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             return f"is taken by {holder(port) or f'another process (`lsof -i :{port}` shows it)'}"
-        return (
-            f"cannot be listened on ({error.strerror or error}); is the host one of this machine's?"
-        )
+        return f"cannot be listened on ({error.strerror or error})"
     return None
 
 

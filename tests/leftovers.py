@@ -16,4 +16,3 @@ def left(variable: str, value: str) -> list[psutil.Process]:
         except (psutil.Error, OSError):  # it has ended since, or is another user's
             continue
     return found
-

@@ -30,9 +30,7 @@ _PLATFORMS = {
     show_default=True,
     help="Seldon Core v1, Seldon Core 2, or KServe.",
 )
-@click.option(
-    "-n", "--namespace", metavar="NAME", help="Where it is deployed.  [default: default]"
-)
+@click.option("-n", "--namespace", metavar="NAME", help="Where it is deployed.  [default: default]")
 @click.option(
     "--secret", metavar="NAME", help="Secret with rclone's settings, for downloads of artefacts."
 )

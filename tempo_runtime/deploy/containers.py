@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 from tempo_runtime.deploy import container, engine
 from tempo_runtime.deploy.container import Container
+from tempo_runtime.deploy.container_plan import Plan
 from tempo_runtime.deploy.deployment import GRACE, Address, Deployment, ModelStatus
 from tempo_runtime.deploy.labels import DEPLOYMENT, PREFIX, Labels
 from tempo_runtime.deploy.options import DockerOptions
-from tempo_runtime.deploy.planning import Plan
 from tempo_runtime.deploy.reaper import Reaper
 from tempo_runtime.details import check_name
 from tempo_runtime.errors import DeploymentFailed

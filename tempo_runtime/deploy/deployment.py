@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from tempo_runtime.errors import DeploymentFailed
+from tempo_runtime.layers import merge, parse_json
+from tempo_runtime.ports import refused
 from tempo_runtime.serving.repository import Served
 
+_MODELS = "TEMPO_RUNTIME_MODELS"
 GRACE = 15.0
 
 
@@ -143,14 +148,26 @@ class Deployment(ABC):
         """
 
 
-def addressed(served: Served, urls: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
-    """Settings `models` of a pipeline that say where its siblings are.
+def addressed(
+    environ: Mapping[str, str], served: Served, urls: Mapping[str, Mapping[str, str]]
+) -> dict[str, str]:
+    """Variables of a server with those that say where the siblings of its model are.
 
     Args:
-        served: The pipeline.
+        environ: The variables.
+        served: The model.
         urls: Base URLs by the name of a model and a transport.
     """
-    return {
+    places = {
         alias: {"transport": sibling.transport, "url": urls[sibling.model][sibling.transport]}
         for alias, sibling in served.siblings.items()
     }
+    known = parse_json(environ.get(_MODELS, "{}"))
+    return {**environ, _MODELS: json.dumps(merge(known, places))}
+
+
+def taken(host: str, port: int) -> DeploymentFailed | None:
+    """Why a port cannot be had, or any of a host for port 0; None if it can."""
+    why = refused(host, port)
+    place = f"port {port} of {host}" if port else host
+    return DeploymentFailed(f"{place} {why}; choose another") if why else None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import threading
 from typing import Any
 
 from tempo_runtime import codec
 from tempo_runtime.children import frameworks
-from tempo_runtime.deploy import processes
+from tempo_runtime.deploy import processes, records
 from tempo_runtime.deploy.deployment import Deployment
 from tempo_runtime.deploy.manifests.options import SeldonCoreOptions
 from tempo_runtime.deploy.options import DockerOptions, LocalOptions
@@ -59,7 +60,8 @@ def deploy_local(
     inherited = isinstance(chosen, LocalOptions)
     environ = {**(os.environ if inherited else {}), **chosen.env}
     models = gathering.gather_model(details, environ, here=inherited)
-    with _lock:
+    # Another process may deploy the same name to stay.
+    with _lock, records.alone(name) if chosen.detached else contextlib.nullcontext():
         target = _target(chosen)
         deployment = _running(target.KIND, name, chosen.detached) or target.create(name, chosen)
         before = {model.name for model in deployment.models()}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from tempo_runtime.errors import SettingsError
+from tempo_runtime.ports import is_ipv6
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -22,7 +23,7 @@ class Options(BaseModel):
             super().__init__(**values)
         except ValidationError as error:
             faults = "; ".join(
-                f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+                f"{'.'.join(map(str, fault['loc']))}: {fault['msg'].removeprefix('Value error, ')}"
                 for fault in error.errors(include_url=False, include_input=False)
             )
             raise SettingsError(f"{type(self).__name__}: {faults}") from error
@@ -56,6 +57,13 @@ class HereOptions(Options):
 class LocalOptions(HereOptions):
     """A deployment of processes on this machine: one MLServer for each model and pipeline."""
 
+    @field_validator("host")
+    @classmethod
+    def _listened_at(cls, host: str) -> str:
+        if is_ipv6(host):
+            raise ValueError("MLServer cannot listen at an IPv6 address; choose one of IPv4")
+        return host
+
 
 class DockerOptions(HereOptions):
     """A deployment of containers on this machine, by any engine with Docker's API (`DOCKER_HOST`).
@@ -72,7 +80,7 @@ class DockerOptions(HereOptions):
 
     image: str | None = None
     images: dict[str, str] = {}
-    user: str = "8888:0"
+    user: Annotated[str, Field(pattern=r"^\d+(:\d+)?$")] = "8888:0"
     read_only: bool = True
-    memory: str | None = None
-    cpus: Annotated[float, Field(gt=0)] | None = None
+    memory: Annotated[str, Field(pattern=r"^\d+(\.\d+)?[kmgKMG]?[bB]?$")] | None = None
+    cpus: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None

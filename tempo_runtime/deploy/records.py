@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tempo_runtime.details import check_name
+from tempo_runtime.errors import DeploymentFailed
 
 _RECORD = "deployment.json"
 _FORMAT = 1
@@ -103,10 +106,6 @@ class Record:
         aside.write_text(text)
         aside.replace(place)
 
-    def server(self, model: str) -> ServerRecord | None:
-        """The server of a model."""
-        return next((each for each in self.servers if each.model == model), None)
-
     @property
     def there(self) -> bool:
         """Whether it is still written down."""
@@ -123,20 +122,51 @@ def home() -> Path:
     return Path(base, "tempo-runtime", "deployments")
 
 
+@contextlib.contextmanager
+def alone(name: str) -> Iterator[None]:
+    """Has nobody else deploy that name for the length of the block; waits while somebody does.
+
+    Raises:
+        DeploymentFailed: If the folder of all records cannot be written.
+    """
+    check_name(name)
+    with _writing():
+        lock = open(_made_home().parent / "lock", "a")  # noqa: SIM115
+    with lock:
+        # One byte for each name: nothing is left to remove when this process is killed.
+        fcntl.lockf(lock, fcntl.LOCK_EX, 1, zlib.crc32(name.encode()))
+        yield
+
+
 def create(name: str, owner: Process, transport: str) -> Record:
     """A record of a deployment that has no server yet, in a folder of its own.
 
     Raises:
-        OSError: If the folder cannot be made.
+        DeploymentFailed: If the folder of all records cannot be written.
     """
     check_name(name)
-    root = home()
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder = tempfile.mkdtemp(prefix=f"{name}-", dir=root)
+    with _writing():
+        folder = tempfile.mkdtemp(prefix=f"{name}-", dir=_made_home())
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     record = Record(name, folder, owner, now, transport)
     record.write()
     return record
+
+
+def _made_home() -> Path:
+    root = home()
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return root
+
+
+@contextlib.contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DeploymentFailed(
+            f"{home()}: {error.strerror}; name a folder that can be written with XDG_STATE_HOME"
+        ) from error
 
 
 def found() -> Iterator[Record]:

@@ -114,10 +114,13 @@ class RemoteModel:
 
     def undeploy(self) -> None:
         """Ends it, and the models that were deployed with it."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
-        self.deployment.undeploy()
+        try:
+            self.deployment.undeploy()
+        finally:
+            # Last, for calls of other threads that are still being answered.
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                connection.close()
 
     def __enter__(self) -> RemoteModel:
         return self

@@ -37,7 +37,6 @@ main(*map(int, sys.argv[1:]))
 """
 _POLL = 0.05
 _ANSWERS = 30.0  # seconds
-_GRACE = 15.0
 _children: dict[int, subprocess.Popen[bytes]] = {}
 """Our own processes: one that has ended keeps its number until it was waited for."""
 
@@ -199,6 +198,7 @@ class Starting(Server):
 def start(
     served: Served,
     root: str,
+    host: str,
     public: socket.socket,
     grpc: int,
     metrics: int,
@@ -210,6 +210,7 @@ def start(
     Args:
         served: The model.
         root: Folder of the deployment.
+        host: What it listens at, as it was asked for.
         public: What it will listen on for HTTP.
         grpc: Its port for gRPC; one that it shares with the server that it replaces.
         metrics: Its port for metrics.
@@ -217,9 +218,9 @@ def start(
         fingerprint: See `ServerRecord`.
     """
     folder = tempfile.mkdtemp(prefix=f"{served.name}-", dir=root)
-    host = public.getsockname()[0]
+    address = public.getsockname()[0]
     ports = Ports(port_of(public), grpc, metrics)
-    own = {"host": host, "parallel_workers": repository.workers([served], None)}
+    own = {"host": address, "parallel_workers": repository.workers([served], None)}
     settings = {**repository.SERVER_DEFAULTS, **own, **ports.settings()}
     repository.write(folder, [served], settings)
     at = {f"MLSERVER_{name.upper()}": str(port) for name, port in ports.settings().items()}
@@ -228,7 +229,7 @@ def start(
         process = subprocess.Popen(  # noqa: S603 - this Python
             [sys.executable, "-c", _LAUNCH, *map(str, sockets)],
             cwd=folder,
-            env={**environment, **at, "MLSERVER_HOST": called(host)},
+            env={**environment, **at, "MLSERVER_HOST": called(address)},
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -246,21 +247,21 @@ def fingerprint(served: Served, environment: Mapping[str, str]) -> str:
     """What a server is made from; the same for the same artefact and settings.
 
     An artefact's files are known by the digests in its tempo.json, those of other models by their sizes
-    and times.
+    and times; so are models in its process.
     """
-    uri = repository.parameters_of(served.settings)["uri"]
-    manifest = os.path.join(uri, files.MANIFEST)
-    content: object
-    if os.path.isfile(manifest):
-        content = Path(manifest).read_text()
-    else:
-        content = [
-            (path, status.st_size, status.st_mtime_ns)
-            for path in sorted(_files(uri))
-            for status in [os.stat(path)]
-        ]
+    uri = str(repository.parameters_of(served.settings)["uri"])
+    places = dict.fromkeys((uri, *served.inside, *repository.code(served)))
+    content = {place: _content(place) for place in places}
     made_of = [served.settings, content, sorted(environment.items()), sys.executable]
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
+
+
+def _content(place: str) -> object:
+    manifest = os.path.join(place, files.MANIFEST)
+    if os.path.isfile(manifest):
+        return Path(manifest).read_text()
+    known = ((path, os.stat(path)) for path in sorted(_files(place)))
+    return [(path, status.st_size, status.st_mtime_ns) for path, status in known]
 
 
 def _files(place: str) -> Iterator[str]:

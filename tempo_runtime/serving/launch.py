@@ -15,7 +15,8 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 import uvicorn
 from mlserver import MLServer, ModelSettings, Settings
@@ -60,6 +61,8 @@ class _Server(MLServer):  # type: ignore[misc]  # it has no types
         self._public, self._private = public, private
         self._loop = asyncio.get_running_loop()
         self._told_to_serve = asyncio.Event()
+        self._serving = False
+        self._calls: asyncio.Future[None] | None = None
         self._rest_server.start = self._serve_rest
 
     async def start(self, models_settings: list[ModelSettings] = []) -> None:  # noqa: B006 - as MLServer's
@@ -81,34 +84,41 @@ class _Server(MLServer):  # type: ignore[misc]  # it has no types
 
     async def stop(self, sig: int | None = None) -> None:
         """Ends the server; what it is being asked is answered first."""
-        if not self._told_to_serve.is_set():
+        if not self._serving:
             if self._inference_pool_registry:
                 await self._inference_pool_registry.close()
             os._exit(128 + (sig or 0))  # nobody has asked it anything
+        calls = self._leave()
+        while self._rest_server._server.server_state.tasks:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(_TICK)
+        await calls
+        # MLServer's own way ends workers at once, and calls over gRPC after 5 s.
         await super().stop(sig)
 
     async def _retire(self) -> None:
+        """Has the server end; returns when nobody can ask it any more."""
+        self._leave()
+        rest = self._rest_server._server.server_state
+        end = time.monotonic() + _IDLE
+        while any(map(_unused, rest.connections)) and time.monotonic() < end:  # noqa: ASYNC110
+            await asyncio.sleep(_TICK)
+        self._ending = asyncio.create_task(self.stop(signal.SIGTERM))
+
+    def _leave(self) -> asyncio.Future[None]:
         """Takes no more connections, and has the others end with the answer of what is asked on them.
 
-        Returns when none is left that nothing is asked on: whoever calls now calls another server.
+        Returns:
+            Done when all calls over gRPC are answered.
         """
-        rest = self._rest_server._server
-        for server in rest.servers:
-            server.close()
-        rest.config.encoded_headers.append((b"connection", b"close"))
-        state = rest.server_state
-        state.default_headers = [*state.default_headers, (b"connection", b"close")]
-        calls = asyncio.create_task(self._grpc_server._server.stop(_LONG))
-        end = time.monotonic() + _IDLE
-        while len(state.connections) > len(state.tasks) and time.monotonic() < end:  # noqa: ASYNC110
-            await asyncio.sleep(_TICK)
-        self._leaving = asyncio.create_task(self._leave(calls))
-
-    async def _leave(self, calls: Awaitable[None]) -> None:
-        while self._rest_server._server.server_state.tasks:  # noqa: ASYNC110
-            await asyncio.sleep(_TICK)
-        await calls
-        await self.stop(signal.SIGTERM)
+        if self._calls is None:
+            rest = self._rest_server._server
+            for server in rest.servers:
+                server.close()
+            rest.config.encoded_headers.append((b"connection", b"close"))
+            state = rest.server_state
+            state.default_headers = [*state.default_headers, (b"connection", b"close")]
+            self._calls = asyncio.ensure_future(self._grpc_server._server.stop(_LONG))
+        return self._calls
 
     def _uvicorn(self) -> uvicorn.Server:
         return _Uvicorn(self._rest_server._get_config())
@@ -125,6 +135,7 @@ class _Server(MLServer):  # type: ignore[misc]  # it has no types
             await asyncio.sleep(_TICK)
         while not self._rest_server._server.started:  # noqa: ASYNC110
             await asyncio.sleep(_TICK)
+        self._serving = True
 
     def _obey(self) -> None:
         with socket.socket(socket.AF_UNIX) as control:
@@ -148,6 +159,11 @@ class _Server(MLServer):  # type: ignore[misc]  # it has no types
         elif asked == DETACH:
             detach()
         asker.send(DONE)
+
+
+def _unused(connection: Any) -> bool:
+    """Whether nothing is asked on a connection of uvicorn's."""
+    return connection.cycle is None or connection.cycle.response_complete
 
 
 def main(public: int, private: int) -> None:

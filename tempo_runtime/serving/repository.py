@@ -122,8 +122,13 @@ def write(
         place.mkdir()
         (place / artifact.MODEL_SETTINGS).write_text(json.dumps(model.settings))
         # MLServer looks beside a model's settings for the code that they name.
-        for code in Path(model.folder).glob("*.py") if os.path.isdir(model.folder) else ():
-            (place / code.name).symlink_to(code)
+        for path in code(model):
+            (place / os.path.basename(path)).symlink_to(path)
+
+
+def code(model: Served) -> list[str]:
+    """Code beside a model's settings, which they may name."""
+    return sorted(map(str, Path(model.folder).glob("*.py"))) if os.path.isdir(model.folder) else []
 
 
 def server_settings(folder: str | os.PathLike[str] | None) -> dict[str, Any]:

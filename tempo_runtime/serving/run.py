@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tempo_runtime.errors import ServingFailed
-from tempo_runtime.ports import HOST, free_ports, refused
+from tempo_runtime.ports import HOST, free_ports, is_ipv6, refused
 from tempo_runtime.serving import repository
 from tempo_runtime.serving.log import Log, reason
 from tempo_runtime.serving.process import LocalServer, Ports
@@ -107,8 +107,12 @@ def choose_ports(
         metrics: Its port for metrics; 0 for a free one.
 
     Raises:
-        ServingFailed: If one that is asked for is taken; it names who has it.
+        ServingFailed: If one that is asked for is taken; it names who has it. And if the host is IPv6.
     """
+    if is_ipv6(host):
+        raise ServingFailed(
+            f"MLServer cannot listen at {host}, which is IPv6; choose an IPv4 address"
+        )
     asked = Ports(http if http is not None else _USUAL.http, grpc or 0, metrics or 0)
     chosen = dict(zip(Ports._fields, asked))
     for name, port in chosen.items():

@@ -82,6 +82,28 @@ class Studio:
         save(found)
         return found
 
+    def late(self, calls: bool = True) -> Any:
+        """A saved pipeline that takes its time and then calls the model, or only says so."""
+        models = PipelineModels(line=self.line) if calls else PipelineModels()
+
+        @pipeline("late", models=models, local_folder=str(self.folder / "late"))
+        class Late:
+            def __init__(self, calls: bool) -> None:
+                self.calls = calls
+
+            @predictmethod
+            def predict(self, seconds: float = 0.0) -> str:
+                folder = self.get_tempo().details.local_folder  # type: ignore[attr-defined]
+                with open(os.path.join(folder, "asked"), "w"):
+                    time.sleep(seconds)
+                if not self.calls:
+                    return "not called"
+                return f"called: {self.models.line(np.ones((1, 1)))[0]:g}"  # type: ignore[attr-defined]
+
+        found = Late(calls)
+        save(found)
+        return found
+
     def counting(self) -> Any:
         """A saved pipeline that yields."""
 

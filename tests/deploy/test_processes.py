@@ -150,7 +150,9 @@ def test_a_taken_port_is_refused(studio: Studio, options: LocalOptions, which: s
 
 
 def test_a_host_of_another_machine_is_refused(studio: Studio, options: LocalOptions) -> None:
-    with pytest.raises(DeploymentFailed, match=r"192\.0\.2\.1 cannot be listened at"):
+    with pytest.raises(
+        DeploymentFailed, match=r"192\.0\.2\.1 cannot be listened on .*choose another"
+    ):
         deploy_local(studio.alone(), options.model_copy(update={"host": "192.0.2.1"}))
 
 

@@ -12,13 +12,11 @@ from typing import TYPE_CHECKING, Any
 from tempo_runtime.artifact import MODEL_SETTINGS
 from tempo_runtime.deploy import engine
 from tempo_runtime.deploy.container import GRPC, HTTP, Container
-from tempo_runtime.deploy.deployment import addressed
+from tempo_runtime.deploy.deployment import addressed, taken
 from tempo_runtime.deploy.labels import Labels
 from tempo_runtime.deploy.options import DockerOptions
 from tempo_runtime.deploy.server import fingerprint
 from tempo_runtime.errors import DeploymentFailed
-from tempo_runtime.layers import merge, parse_json
-from tempo_runtime.ports import refused
 from tempo_runtime.serving import repository
 from tempo_runtime.serving.repository import Served
 
@@ -100,9 +98,8 @@ class Plan:
         for port in (options.port, options.grpc_port) if main in self.new else ():
             if port and old is not None and old.has(port):
                 self.in_the_way = [old]  # the engine gives a port to one container only
-            elif why := refused(options.host, port):
-                place = f"port {port} of {options.host}" if port else options.host
-                raise DeploymentFailed(f"{place} {why}; choose another")
+            elif why := taken(options.host, port):
+                raise why
 
     def start(self, name: str, *, free_ports: bool = False) -> Container:
         """Starts one of those that are new; the others cannot find it yet.
@@ -208,8 +205,7 @@ def _environment(
     """Its variables: those that Seldon Core's operator gives a model, and where its siblings are."""
     uri = str(repository.parameters_of(served.settings)["uri"])
     inside = os.path.normpath(os.path.join(_MOUNT, os.path.relpath(uri, folder)))
-    known = parse_json(options.env.get(_MODELS, "{}"))
-    return {
+    variables = {
         "MLSERVER_MODEL_IMPLEMENTATION": str(served.settings["implementation"]),
         "MLSERVER_MODEL_VERSION": "v1",
         **options.env,
@@ -228,8 +224,8 @@ def _environment(
         "PREDICTOR_ID": "default",
         "SELDON_DEPLOYMENT_ID": served.name,
         "SELDON_EXECUTOR_ENABLED": "true",
-        _MODELS: json.dumps(merge(known, addressed(served, urls))),
     }
+    return addressed(variables, served, urls)
 
 
 def _within(path: str, folder: str) -> bool:
