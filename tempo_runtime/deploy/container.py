@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from docker.models.networks import Network
 
 HTTP, GRPC = 9000, 9500
+_LEAVING = "-leaving"
 _LACKING = "No module named"
 _POLL = 0.05
 # Seconds. An answer is not waited for any longer before the container is looked at again: one that
@@ -72,6 +73,16 @@ class Container:
         if not http or not grpc:
             return None
         return Address(self.model, f"http://{http}", f"grpc://{grpc}")
+
+    @property
+    def leaving(self) -> bool:
+        """Whether another has replaced it; it may still answer."""
+        return str(self.raw.name).endswith(_LEAVING)
+
+    def leave(self) -> None:
+        """Has it be known as one that another has replaced, by everybody who asks the engine."""
+        self.raw.rename(f"{self.raw.name}{_LEAVING}")
+        self.raw.reload()
 
     def named(self, network: str) -> bool:
         """Whether the others of its network find it by the name of its model."""
@@ -154,45 +165,6 @@ class Container:
         for each in self.raw.ports.get(f"{port}/tcp") or ():
             return f"{called(each['HostIp'])}:{each['HostPort']}"
         return None
-
-
-def terminate(containers: list[Container]) -> None:
-    """Has them end; what they work on is answered first."""
-    from docker.errors import APIError
-
-    for each in containers:
-        with contextlib.suppress(APIError):  # it has ended
-            each.raw.kill("SIGTERM")
-
-
-def ended(containers: list[Container], deadline: float) -> list[Container]:
-    """Waits for their end until a time of `time.monotonic`; gives those that have ended."""
-    from docker.errors import NotFound
-
-    gone: list[Container] = []
-    while True:
-        for each in [each for each in containers if each not in gone]:
-            with contextlib.suppress(NotFound):
-                each.raw.reload()
-                if each.alive:
-                    continue
-            gone.append(each)
-        if len(gone) == len(containers) or time.monotonic() >= deadline:
-            return gone
-        time.sleep(_POLL)
-
-
-def remove(containers: list[Container]) -> None:
-    """Ends them at once, and removes them and what they have written."""
-    from docker.errors import APIError, NotFound
-
-    for each in containers:
-        # Some engines ask a container to end, and wait, before they remove it.
-        with contextlib.suppress(APIError):
-            each.raw.kill()
-    for each in containers:
-        with contextlib.suppress(NotFound):
-            each.raw.remove(force=True, v=True)
 
 
 def unreadable(folder: str, user: str) -> str | None:

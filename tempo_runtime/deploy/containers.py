@@ -1,8 +1,8 @@
 """Target `docker`: one container for each model and pipeline, as Seldon Core would run them.
 
 Nothing is written down on this machine: the engine knows all there is by the labels of containers and
-networks. Of the containers of a model that others find by its name the latest counts; one before it is
-leaving.
+networks. Of the containers of a model that others find by its name the latest counts; one that was
+replaced has a name that says so.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from tempo_runtime.deploy import container, engine
+from tempo_runtime.deploy import ending, engine
 from tempo_runtime.deploy.container import Container
 from tempo_runtime.deploy.container_plan import Plan
 from tempo_runtime.deploy.deployment import GRACE, Address, Deployment, ModelStatus
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 KIND = "docker"
 _TRANSPORT = f"{PREFIX}transport"
-_SETTLE = 1.0  # seconds in which a caller that read an address connects to it
 _POLL = 0.05
 _GONE = 10.0  # seconds in which an engine removes what it was told to
 _logger = logging.getLogger(__name__)
@@ -110,9 +109,9 @@ class ContainerDeployment(Deployment):
             # Of those that nobody could call none has anything to answer.
             network = self._labels.network
             asked = [each for each in _containers(client, self.id) if each.named(network)]
-            if grace and asked:
-                container.terminate(asked)
-                container.ended(asked, time.monotonic() + grace)
+            callers = [each for each in asked if each.is_main or each.leaving]
+            if grace:
+                ending.end(callers, [each for each in asked if each not in callers], grace)
             _remove_all(client, self._labels)
         self._know([])
         self._let_go()
@@ -140,7 +139,7 @@ class ContainerDeployment(Deployment):
             self._know([running[name] for name in plan.names])
             if options.detached:
                 self._let_go()
-            _leave(_containers(client, self.id), before, running)
+            ending.leave(_containers(client, self.id), before, running)
         return plan.new
 
     def _start(
@@ -157,8 +156,8 @@ class ContainerDeployment(Deployment):
             main = plan.names[0]
             trial = plan.start(main, free_ports=True)
             _wait([trial], plan, deadline, options.user)
-            container.remove([trial])
-            _stop(plan.in_the_way)
+            ending.remove([trial])
+            ending.stop(plan.in_the_way)
         starting = [plan.start(name) for name in plan.new]
         _wait(starting, plan, deadline, options.user, told)
         network = client.networks.get(self._labels.network)
@@ -170,7 +169,7 @@ class ContainerDeployment(Deployment):
     def _undo(self, client: DockerClient, plan: Plan, begun: int) -> None:
         # By label: one may have been made whose making was not told us any more.
         all_ = _containers(client, self.id)
-        container.remove([each for each in all_ if each.started >= begun])
+        ending.remove([each for each in all_ if each.started >= begun])
         if plan.in_the_way:
             for each in plan.in_the_way:
                 each.raw.start()
@@ -259,7 +258,7 @@ def _counted(containers: list[Container], labels: Labels) -> list[Container]:
     """The latest of each model that the others find, the one that people call first."""
     latest: dict[str, Container] = {}
     for each in sorted(containers, key=lambda each: each.started):
-        if each.named(labels.network):
+        if each.named(labels.network) and not each.leaving:
             latest[each.model] = each
     return sorted(latest.values(), key=lambda each: (not each.is_main, each.model))
 
@@ -285,27 +284,6 @@ def _wait(
             time.sleep(_POLL)
 
 
-def _stop(containers: list[Container]) -> None:
-    container.terminate(containers)
-    gone = container.ended(containers, time.monotonic() + GRACE)
-    for each in containers:
-        if each not in gone:
-            each.raw.kill()
-
-
-def _leave(
-    containers: list[Container], before: list[Container], running: Mapping[str, Container]
-) -> None:
-    """Ends those that others have replaced; one that still works goes on until it has answered."""
-    stay = {each.raw.id for each in running.values()}
-    replaced = {each.raw.id for each in before} - stay
-    others = [each for each in containers if each.raw.id not in stay]
-    if replaced:
-        time.sleep(_SETTLE)
-    container.terminate([each for each in others if each.raw.id in replaced])
-    container.remove(container.ended(others, time.monotonic() + GRACE))
-
-
 def _make_network(client: DockerClient, labels: Labels) -> None:
     if not client.networks.list(names=[labels.network]):
         client.networks.create(labels.network, driver="bridge", labels=labels.written())
@@ -320,7 +298,7 @@ def _remove_all(client: DockerClient, labels: Labels) -> None:
 
     deadline = time.monotonic() + _GONE
     while True:
-        container.remove(_containers(client, labels.id))
+        ending.remove(_containers(client, labels.id))
         try:
             client.networks.get(labels.network).remove()
         except NotFound:

@@ -127,7 +127,7 @@ def image(client: DockerClient, name: str) -> Image:
                 "builds it, or name another by the option `image`"
             ) from error
         try:
-            found = client.images.pull(name, None if _pinned(name) else "latest")
+            found = client.images.pull(name)
         except APIError as refused:
             raise DeploymentFailed(
                 f"the image {name} cannot be pulled: {refused.explanation}; correct its name, or log "
@@ -151,7 +151,3 @@ def _platform(system: str, processor: str) -> str:
 def _of_registry(name: str) -> bool:
     host, slash, _ = name.partition("/")
     return bool(slash) and host != "localhost" and ("." in host or ":" in host)
-
-
-def _pinned(name: str) -> bool:
-    return "@" in name or ":" in name.rpartition("/")[2]

@@ -15,20 +15,19 @@ import pytest
 from tempo_runtime import LocalOptions, RemoteModel, deploy_local
 from tempo_runtime.deploy import found
 from tests.deploy.conftest import eventually
-from tests.deploy.studio import Studio
+from tests.deploy.studio import ASKED, Studio
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def asking(studio: Studio) -> Any:
+def asking() -> Any:
     """Asks a pipeline to take its time, and returns when it has begun to."""
     with ThreadPoolExecutor() as threads:
 
         def ask(remote: RemoteModel, seconds: float) -> Future[Any]:
             answer = threads.submit(remote.predict, seconds=seconds)
-            asked = studio.folder / remote.details.name / "asked"
-            assert eventually(asked.exists, 30)
+            assert eventually(lambda: ASKED in remote.logs(remote.details.name), 30)
             return answer
 
         yield ask

@@ -18,7 +18,7 @@ from tempo_runtime import LocalOptions
 from tempo_runtime.deploy import found
 from tests.deploy.conftest import MARK, eventually
 from tests.deploy.deployer import starting
-from tests.deploy.studio import Studio
+from tests.deploy.studio import ASKED, Studio
 from tests.leftovers import left
 
 _DEPLOYER = """
@@ -79,7 +79,9 @@ def test_a_deployer_that_is_killed_while_a_request_hangs_leaves_nothing(
 ) -> None:
     studio.alone()
     process = deployer(str(studio.folder / "alone"), seconds=50.0)
-    assert eventually((studio.folder / "alone/asked").exists, 60)
+    assert eventually(
+        lambda: any(ASKED in each.logs().get("alone", "") for each in found.named("alone")), 60
+    )
     os.kill(process.pid, signal.SIGKILL)
     gone = eventually(
         lambda: not left(MARK, options.env[MARK]) and not list(state.iterdir()), _WITHIN

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tempo_runtime import DockerOptions, model, predictmethod, save
+from tempo_runtime import DockerOptions
 from tempo_runtime.deploy.engine import listed
 from tempo_runtime.deploy.labels import PREFIX
 from tests.containers.running import readable
@@ -65,21 +63,13 @@ class Readable(Studio):
         readable(self.folder)
         return found
 
+    def late(self, calls: bool = True) -> Any:
+        found = super().late(calls)
+        readable(self.folder)
+        return found
+
     def alone(self, answer: str = "first", fails: bool = False) -> Any:
-        @model("alone", local_folder=str(self.folder / "alone"))
-        class Alone:
-            def __init__(self, answer: str, home: int) -> None:
-                if os.getpid() != home != 0:
-                    raise ValueError("the moon is in the wrong place")
-                self.answer = answer
-
-            @predictmethod
-            def predict(self, seconds: float = 0.0) -> str:
-                time.sleep(seconds)
-                return self.answer
-
-        found = Alone(answer, os.getpid() if fails else 0)
-        save(found)
+        found = super().alone(answer, fails)
         readable(self.folder)
         return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from tempo_runtime import DeploymentFailed, DockerOptions, deploy_local
 from tests.containers.deploy.conftest import Readable
 from tests.containers.running import readable
 from tests.deploy.conftest import eventually
+from tests.deploy.studio import ASKED
 from tests.deploy.test_rolling import load, places
 
 pytestmark = pytest.mark.slow
@@ -75,6 +77,25 @@ def test_what_ran_goes_on_where_the_new_one_fails_and_answers_what_it_was_asked(
         assert remote.predict() == "second"
         deploy_local(studio.alone("third"), chosen)
         assert remote.predict() == "third"
+
+
+def test_a_child_answers_until_the_pipelines_that_call_it_have_ended(
+    studio: Readable, options: DockerOptions
+) -> None:
+    def asking() -> Future[Any]:
+        answer = threads.submit(remote.predict, seconds=4.0)
+        assert eventually(lambda: ASKED in remote.logs("late"), 30)
+        return answer
+
+    with ThreadPoolExecutor() as threads, deploy_local(studio.late(), options) as remote:
+        answer = asking()
+        deploy_local(studio.late(calls=False), options)
+        assert list(places(remote)) == ["late"]
+        assert answer.result() == "called: 2"
+        deploy_local(studio.late(), options)
+        answer = asking()
+        remote.undeploy()
+        assert answer.result() == "called: 2"
 
 
 def test_a_container_that_died_is_started_again(

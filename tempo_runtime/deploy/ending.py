@@ -1,0 +1,86 @@
+"""How containers of a deployment end."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Mapping
+
+from tempo_runtime.deploy.container import Container
+from tempo_runtime.deploy.deployment import GRACE
+
+_SETTLE = 1.0  # seconds in which a caller that read an address connects to it
+_POLL = 0.05
+
+
+def terminate(containers: list[Container]) -> None:
+    """Has them end; what they work on is answered first."""
+    from docker.errors import APIError
+
+    for each in containers:
+        with contextlib.suppress(APIError):  # it has ended
+            each.raw.kill("SIGTERM")
+
+
+def ended(containers: list[Container], deadline: float) -> list[Container]:
+    """Waits for their end until a time of `time.monotonic`; gives those that have ended."""
+    from docker.errors import NotFound
+
+    gone: list[Container] = []
+    while True:
+        for each in [each for each in containers if each not in gone]:
+            with contextlib.suppress(NotFound):
+                each.raw.reload()
+                if each.alive:
+                    continue
+            gone.append(each)
+        if len(gone) == len(containers) or time.monotonic() >= deadline:
+            return gone
+        time.sleep(_POLL)
+
+
+def remove(containers: list[Container]) -> None:
+    """Ends them at once, and removes them and what they have written."""
+    from docker.errors import APIError, NotFound
+
+    for each in containers:
+        # Some engines ask a container to end, and wait, before they remove it.
+        with contextlib.suppress(APIError):
+            each.raw.kill()
+    for each in containers:
+        with contextlib.suppress(NotFound):
+            each.raw.remove(force=True, v=True)
+
+
+def stop(containers: list[Container]) -> None:
+    """Ends them, and leaves what the engine knows of them; what they work on is answered first."""
+    terminate(containers)
+    gone = ended(containers, time.monotonic() + GRACE)
+    for each in containers:
+        if each not in gone:
+            each.raw.kill()
+
+
+def leave(
+    containers: list[Container], before: list[Container], running: Mapping[str, Container]
+) -> None:
+    """Ends those that others have replaced; one that still works goes on until it has answered."""
+    stay = {each.raw.id for each in running.values()}
+    replaced = [each for each in before if each.raw.id not in stay]
+    for each in replaced:
+        each.leave()
+    if replaced:
+        time.sleep(_SETTLE)
+    # One that nobody serves any more is still called by those that leave.
+    dropped = [each for each in replaced if each.model not in running and not each.is_main]
+    end([each for each in replaced if each not in dropped], dropped, GRACE)
+    others = [each for each in containers if each.raw.id not in stay]
+    remove(ended(others, time.monotonic()))
+
+
+def end(callers: list[Container], called: list[Container], grace: float) -> None:
+    """Has containers end within so many seconds, those that others call after those others."""
+    deadline = time.monotonic() + grace
+    for each in (callers, called):
+        terminate(each)
+        ended(each, deadline)
