@@ -43,7 +43,6 @@ class RemoteModel:
         details: As given.
         deployment: As given.
         changes: What became of each model: `started`, `replaced` or `unchanged`.
-        aio: The same calls, to be awaited.
     """
 
     def __init__(
@@ -55,8 +54,12 @@ class RemoteModel:
         self.details = details
         self.deployment = deployment
         self.changes = dict(changes or {})
-        self.aio = _Awaited(self)
         self._connection: _Connection | None = None
+
+    @property
+    def aio(self) -> _Awaited:
+        """The same calls, to be awaited."""
+        return _Awaited(self)  # made each time: what it is kept in would keep it
 
     @property
     def endpoint(self) -> str:

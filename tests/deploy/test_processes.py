@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import weakref
 from pathlib import Path
 
 import httpx
@@ -45,6 +46,18 @@ def test_a_pipeline_and_its_child_each_have_a_server(studio: Studio, options: Lo
         ).json()["outputs"][0]["data"] == [9.0]
         assert "HTTP server running" in remote.logs("line")
         assert "== plus" in remote.logs()
+
+
+def test_a_remote_model_that_is_forgotten_is_gone_at_once_with_its_connection(
+    studio: Studio, options: LocalOptions
+) -> None:
+    alone = studio.alone()
+    with deploy_local(alone, options):
+        again = deploy_local(alone, options)
+        assert asyncio.run(again.aio.predict()) == "first"
+        known = weakref.ref(again)
+        del again
+        assert known() is None
 
 
 def test_grpc_and_a_child_over_grpc(
