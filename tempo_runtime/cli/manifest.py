@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tempo_runtime.cli.options import complete_folders, imported
+from tempo_runtime.cli.options import complete_folders, imported, pair
 from tempo_runtime.errors import StorageError
 
 if TYPE_CHECKING:
@@ -30,9 +30,7 @@ _PLATFORMS = {
     show_default=True,
     help="Seldon Core v1, Seldon Core 2, or KServe.",
 )
-@click.option(
-    "-n", "--namespace", metavar="NAME", help="Where it is deployed.  [default: default]"
-)
+@click.option("-n", "--namespace", metavar="NAME", help="Where it is deployed.  [default: default]")
 @click.option(
     "--secret", metavar="NAME", help="Secret with rclone's settings, for downloads of artefacts."
 )
@@ -113,9 +111,7 @@ def _options(platform: str, remote: dict[str, Any]) -> RemotePlatform:
 
 
 def _setting(text: str) -> tuple[str, Any]:
-    key, equals, value = text.partition("=")
-    if not key or not equals:
-        raise click.BadParameter(f"{text!r} is not like replicas=2", param_hint="--set")
+    key, value = pair(text, "--set")
     try:
         return key, json.loads(value)
     except ValueError:

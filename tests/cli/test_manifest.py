@@ -78,7 +78,7 @@ def test_it_goes_to_a_file(tmp_path: Path) -> None:
     ("arguments", "expected", "told"),
     [
         (("nowhere",), 2, "'nowhere' is neither a folder nor like shop:Shop"),
-        ((TARGET, "--set", "replicas"), 2, "'replicas' is not like replicas=2"),
+        ((TARGET, "--set", "replicas"), 2, "--set takes KEY=VALUE"),
         ((TARGET, "--set", "models={"), 2, "models: its value is no JSON"),
         ((TARGET, "--platform", "nomad"), 2, "'nomad' is not one of"),
         ((TARGET, "--set", "replica=2"), 1, "SeldonRemote: replica: Extra inputs"),
