@@ -2,6 +2,7 @@
 
     document    a document, and the lines of what is in it
     reading     YAML, to documents
+    views       what several rules look at; `runtimes` are KServe's
     rules       what a rule is; the rules themselves are in
                 common, containers, artefacts, secrets, addresses, seldon, seldon_pods, seldon2,
                 kserve and kserve_graph

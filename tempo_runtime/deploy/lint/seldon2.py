@@ -80,9 +80,9 @@ def _capabilities(server: Document) -> set[str]:
 
 @across(
     "seldon2-requirement",
-    "error",
+    "warning",
     "Model",
-    consequence="The scheduler finds no server for it: it never becomes ready.",
+    consequence="Unless the cluster has a server for it already, it never becomes ready.",
     fix="add what it requires to extraCapabilities of a Server",
 )
 def requirement(document: Document, run: Run) -> Hits:

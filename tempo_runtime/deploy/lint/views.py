@@ -58,11 +58,18 @@ def pods(document: Document) -> Iterator[Place]:
 def containers(document: Document) -> Iterator[Place]:
     """The containers in a document, and what KServe makes one of."""
     for pod in pods(document):
-        yield from pod["containers"]
         if document.kind == "InferenceService":
-            for name in _FRAMEWORKS:
-                if place := pod[name]:
-                    yield place
+            yield from component_containers(pod)
+        else:
+            yield from pod["containers"]
+
+
+def component_containers(component: Place) -> Iterator[Place]:
+    """The containers of an InferenceService's component, and what KServe makes one of."""
+    yield from component["containers"]
+    for name in _FRAMEWORKS:
+        if place := component[name]:
+            yield place
 
 
 def variables(container: Place) -> Iterator[tuple[str, Place]]:
