@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from tempo_runtime.deploy.lint.document import APIS, SETTINGS, Document, Place
@@ -94,7 +94,7 @@ def quantity(value: Any) -> Decimal | None:
         return None
     try:
         return Decimal(found[1] + (found[2] or "")) * _UNITS.get(found[3] or "", Decimal(1))
-    except InvalidOperation:
+    except ArithmeticError:  # 1e9999999
         return None
 
 
