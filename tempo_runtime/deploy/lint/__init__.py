@@ -84,11 +84,15 @@ def lint_files(paths: Iterable[str | os.PathLike[str]]) -> list[Finding]:
 
 
 def _text(path: str) -> str:
-    if path == "-":
-        data = sys.stdin.buffer.read()
-    else:
-        with open(path, "rb") as file:
-            data = file.read()
+    try:
+        if path == "-":
+            data = sys.stdin.buffer.read()
+        else:
+            with open(path, "rb") as file:
+                data = file.read()
+    except OSError as error:
+        error.filename = path  # which is known only of what cannot be opened
+        raise
     # What is no UTF-8 becomes a character that YAML does not have, and so a finding with its line.
     return data.decode("utf-8-sig", errors="surrogateescape")
 

@@ -131,10 +131,12 @@ def model_class(document: Document) -> Hits:
     fix="name MLServer's container kserve-container",
 )
 def container_name(document: Document) -> Hits:
-    """A runtime has a container `kserve-container`.
+    """A runtime has a container `kserve-container`, unless it is one of ModelMesh (`multiModel`).
 
     Source: config/runtimes/kserve-mlserver.yaml.
     """
+    if document["spec"]["multiModel"].value is True:
+        return
     place = document["spec"]["containers"]
     names = [each["name"].text for each in place]
     if "kserve-container" not in names:

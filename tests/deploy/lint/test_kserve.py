@@ -126,3 +126,8 @@ def test_of_two_runtimes_of_one_name_the_one_in_reach_is_meant() -> None:
 
 def test_what_a_server_of_the_cluster_may_have_is_a_warning() -> None:
     assert RULES["seldon2-requirement"].severity == "warning"
+
+
+@pytest.mark.parametrize(("length", "expected"), [(53, []), (54, ["name"]), (63, ["name"])])
+def test_a_name_leaves_room_for_what_is_added_to_it(length: int, expected: list[str]) -> None:
+    assert rules(SERVICE.replace("name: price", f"name: {'p' * length}")) == expected

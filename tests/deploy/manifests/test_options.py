@@ -70,6 +70,12 @@ SECRETS = {
     "TEMPO_RUNTIME_MODELS__SKLEARN": '{"headers": "{\\"x-api-key\\": \\"hunter2\\"}"}',
     "TEMPO_RUNTIME_MODELS__SKLEARN__HEADERS__AUTHORIZATION": "hunter2",
     "HEADERS": "Bearer hunter2",
+    "DB_CREDENTIAL": "hunter2",
+    "DB_PASSWORDS": "hunter2",
+    "APITOKEN": "hunter2",
+    "MYSECRET": "hunter2",
+    "SIGNING_KEY": "hunter2",
+    "DATABASE": "postgres://$(USER):hunter2@db",
 }
 PLAIN = {
     "TOKENIZERS_PARALLELISM": "false",
@@ -83,6 +89,10 @@ PLAIN = {
     "TOKEN_FILE": "/var/run/token",
     "TEMPO_RUNTIME_BASE_URL": "http://models:8080",
     "HF_TOKEN": "",
+    "API_TOKEN": "$(TOKEN_OF_A_SECRET)",
+    "DATABASE": "postgres://$(USER):$(PASSWORD)@db",
+    "AWS_ACCESS_KEY_ID": "me",
+    "SECRET_NAME": "minio",
 }
 
 
