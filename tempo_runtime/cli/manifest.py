@@ -19,6 +19,13 @@ _PLATFORMS = {
     "seldon2": "Seldon2Options",
     "kserve": "KServeOptions",
 }
+# What has an option of its own, by its names for --set.
+_OWN = {
+    "namespace": "--namespace",
+    "auth_secret_name": "--secret",
+    "authSecretName": "--secret",
+    "image": "--image",
+}
 
 
 @click.command()
@@ -75,9 +82,11 @@ def manifest(
     from tempo_runtime.deploy.lint import lint
     from tempo_runtime.deploy.manifests import manifest as written
 
+    if compare and output is not None:
+        raise click.UsageError("--diff writes no file; leave one of --diff and --output out")
     stated = {"namespace": namespace, "auth_secret_name": secret, "image": image}
     remote = {name: value for name, value in stated.items() if value is not None}
-    options = _options(platform, {**remote, **dict(map(_setting, more))})
+    options = _options(platform, _both(remote, dict(map(_setting, more))))
     model = target if os.path.isdir(target) else imported(target)
     if compare:
         from tempo_runtime.deploy.cluster.deploying import diff
@@ -108,6 +117,15 @@ def _options(platform: str, remote: dict[str, Any]) -> RemotePlatform:
 
     found: RemotePlatform = getattr(options, _PLATFORMS[platform])(remote_options=remote)
     return found
+
+
+def _both(stated: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """What options of their own say, and what --set does; each once."""
+    given = {_OWN[name] for name in stated}
+    for key in more:
+        if _OWN.get(key) in given:
+            raise click.UsageError(f"{_OWN[key]} and --set {key} are both given; leave one out")
+    return {**stated, **more}
 
 
 def _setting(text: str) -> tuple[str, Any]:

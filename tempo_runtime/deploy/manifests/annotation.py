@@ -11,9 +11,12 @@ from tempo_runtime.details import ModelDetails, ModelFramework
 from tempo_runtime.errors import DeploymentFailed
 from tempo_runtime.signature import OUTPUT_PREFIX, OutputForm, Signature
 
+MANAGED_BY = "app.kubernetes.io/managed-by"
 LABELS = {"seldon.io/tempo": "true"}
 DESCRIPTION = "seldon.io/tempo-description"
 MODEL = "seldon.io/tempo-model"
+# By these we find what is ours, and what may be replaced or removed.
+KEPT = frozenset({MANAGED_BY, *LABELS, DESCRIPTION, MODEL})
 
 
 def written(model: Deployed, target: str, namespace: str) -> dict[str, str]:

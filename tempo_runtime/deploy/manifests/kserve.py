@@ -170,6 +170,12 @@ def _refuse(models: Mapping[str, Deployed], options: KServeRemote) -> None:
         raise SettingsError(
             f"{', '.join(stated)}: Knative scales by requests, and down to what is needed; leave it out"
         )
+    if options.knative and options.headless:
+        raise SettingsError(
+            "headless: a service of Knative has an address and port 80; leave it out, or set knative to "
+            "false"
+        )
+    pods.refuse_idle_targets(models, options)
     if options.knative and (called := sorted(_called_by_grpc(models))):
         raise SettingsError(
             f"{', '.join(called)}: a service of Knative has one port, HTTP's; call it over http, or set "

@@ -46,14 +46,25 @@ def documents(models: Mapping[str, Deployed], options: SeldonRemote) -> list[dic
         options: How they are deployed.
 
     Raises:
-        SettingsError: If Seldon Core has no server for a model's framework.
+        SettingsError: If Seldon Core has no server for a model's framework, cannot name a Service after a
+            model, or an option would have no effect.
     """
+    _refuse(models, options)
     where = endpoints(models, options)
     first = next(iter(models))
     return [
         _deployment(model, options, where, options.canary if name == first else None)
         for name, model in models.items()
     ]
+
+
+def _refuse(models: Mapping[str, Deployed], options: SeldonRemote) -> None:
+    pods.refuse_idle_targets(models, options)
+    for name in models:
+        if not name[0].isalpha():
+            raise SettingsError(
+                f"{name}: Seldon Core names a Service after it, which begins with a letter; rename it"
+            )
 
 
 def _deployment(
