@@ -1,18 +1,24 @@
 #!/bin/sh
 # test.sh [PYTEST ARGUMENTS]: a kind cluster with Istio, Seldon Core v1 and MinIO, our image in it, and
-# tests/cluster against it. KEEP=1 leaves the cluster up. Needs docker, kind, kubectl and helm.
+# tests/cluster against it. IMAGE is another image than this version's. KEEP=1 leaves the cluster up. Needs
+# docker, kind, kubectl and helm.
 set -eu
 cd "$(dirname "$0")/../.."
 
 name=tempo-runtime
 version=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' tempo_runtime/__init__.py)
 image=${IMAGE:-tempo-runtime-server:$version}
+case ${image##*/} in *:*) ;; *) image=$image:latest ;; esac # as docker reads it; Seldon wants both parts
 python=${PYTHON:-.venv/bin/python}
 
 for tool in docker kind kubectl helm; do
     command -v "$tool" >/dev/null || { echo "There is no $tool here; install it." >&2; exit 1; }
 done
 docker image inspect "$image" >/dev/null || { echo "No image $image; run: make image" >&2; exit 1; }
+if kind get clusters | grep -qx "$name"; then # not ours to end
+    echo "There is a cluster $name already. Its end: kind delete cluster --name $name" >&2
+    exit 1
+fi
 
 folder=$(mktemp -d)
 export KUBECONFIG="$folder/config" # the user's own stays as it is
@@ -43,8 +49,13 @@ install istio-base base "$istio" istio-system --version 1.22.3
 install istiod istiod "$istio" istio-system --version 1.22.3
 install istio-ingressgateway gateway "$istio" istio-system --version 1.22.3 --set service.type=ClusterIP
 kubectl apply -f k8s/kind/gateway.yaml
+served() { # PROTOCOL: our image, in the words of the chart
+    server=predictor_servers.TEMPO_SERVER.protocols.$1
+    echo "$server.image=${image%:*},$server.defaultImageVersion=${image##*:}"
+}
 install seldon-core seldon-core-operator https://storage.googleapis.com/seldon-charts seldon-system \
-    --version 1.18.2 --set istio.enabled=true --values k8s/seldon-config/values.yaml
+    --version 1.18.2 --set istio.enabled=true --values k8s/seldon-config/values.yaml \
+    --set-string "$(served v2),$(served kfserving)"
 
 kubectl apply -f k8s/storage
 kubectl rollout status deployment/minio -n minio-system --timeout 5m
@@ -62,5 +73,6 @@ forward minio-system minio 9004:9000
 export TEMPO_CLUSTER_INGRESS=http://localhost:8004
 export TEMPO_CLUSTER_NAMESPACE=production
 export TEMPO_CLUSTER_SECRET=minio-secret
+export TEMPO_CLUSTER_IMAGE="$image"
 export MINIO_ENDPOINT=http://localhost:9004
 "$python" -m pytest -q tests/cluster "$@"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tempo_runtime.cli.options import complete_folders, imported
+from tempo_runtime.cli.options import complete_folders, imported, pair
 from tempo_runtime.errors import StorageError
 
 if TYPE_CHECKING:
@@ -18,6 +18,13 @@ _PLATFORMS = {
     "seldon": "SeldonCoreOptions",
     "seldon2": "Seldon2Options",
     "kserve": "KServeOptions",
+}
+# What has an option of its own, by its names for --set.
+_OWN = {
+    "namespace": "--namespace",
+    "auth_secret_name": "--secret",
+    "authSecretName": "--secret",
+    "image": "--image",
 }
 
 
@@ -75,9 +82,11 @@ def manifest(
     from tempo_runtime.deploy.lint import lint
     from tempo_runtime.deploy.manifests import manifest as written
 
+    if compare and output is not None:
+        raise click.UsageError("--diff writes no file; leave one of --diff and --output out")
     stated = {"namespace": namespace, "auth_secret_name": secret, "image": image}
     remote = {name: value for name, value in stated.items() if value is not None}
-    options = _options(platform, {**remote, **dict(map(_setting, more))})
+    options = _options(platform, _both(remote, dict(map(_setting, more))))
     model = target if os.path.isdir(target) else imported(target)
     if compare:
         from tempo_runtime.deploy.cluster.deploying import diff
@@ -110,10 +119,17 @@ def _options(platform: str, remote: dict[str, Any]) -> RemotePlatform:
     return found
 
 
+def _both(stated: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """What options of their own say, and what --set does; each once."""
+    given = {_OWN[name] for name in stated}
+    for key in more:
+        if _OWN.get(key) in given:
+            raise click.UsageError(f"{_OWN[key]} and --set {key} are both given; leave one out")
+    return {**stated, **more}
+
+
 def _setting(text: str) -> tuple[str, Any]:
-    key, equals, value = text.partition("=")
-    if not key or not equals:
-        raise click.BadParameter(f"{text!r} is not like replicas=2", param_hint="--set")
+    key, value = pair(text, "--set")
     try:
         return key, json.loads(value)
     except ValueError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,11 @@ def test_a_folder_is_told_how_it_is_rendered(tmp_path: Path) -> None:
     code, _, told = run("lint", tmp_path)
     assert code == 2
     assert f"kustomize build {tmp_path} | tempo-runtime lint -" in told
+
+
+def test_a_file_that_can_be_opened_and_not_read_is_told() -> None:
+    if not os.path.exists("/proc/self/mem"):
+        pytest.skip("there is no /proc here")
+    code, _, told = run("lint", "/proc/self/mem")
+    assert code == 2
+    assert told == "Error: /proc/self/mem: Input/output error; name a file of YAML\n"

@@ -78,8 +78,24 @@ def test_it_goes_to_a_file(tmp_path: Path) -> None:
     ("arguments", "expected", "told"),
     [
         (("nowhere",), 2, "'nowhere' is neither a folder nor like shop:Shop"),
-        ((TARGET, "--set", "replicas"), 2, "'replicas' is not like replicas=2"),
+        ((TARGET, "--set", "replicas"), 2, "--set takes KEY=VALUE"),
         ((TARGET, "--set", "models={"), 2, "models: its value is no JSON"),
+        ((TARGET, "--diff", "-o", "x.yaml"), 2, "leave one of --diff and --output out"),
+        (
+            (TARGET, "--secret", "a", "--set", "authSecretName=b"),
+            2,
+            "--secret and --set authSecretName are both given",
+        ),
+        (
+            (TARGET, "--secret", "a", "--set", "auth_secret_name=b"),
+            2,
+            "--secret and --set auth_secret_name are both given",
+        ),
+        (
+            (TARGET, "-n", "a", "--set", "namespace=b"),
+            2,
+            "--namespace and --set namespace are both",
+        ),
         ((TARGET, "--platform", "nomad"), 2, "'nomad' is not one of"),
         ((TARGET, "--set", "replica=2"), 1, "SeldonRemote: replica: Extra inputs"),
         ((TARGET, "--platform", "kserve", "--secret", "s"), 1, "set service_account_name"),

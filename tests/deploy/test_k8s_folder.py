@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -85,3 +88,60 @@ def test_the_script_of_the_cluster_is_clean() -> None:
     if shutil.which("shellcheck") is None:
         pytest.skip("there is no shellcheck here")
     subprocess.run(["shellcheck", str(K8S / "kind" / "test.sh")], check=True)
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Callable[..., tuple[int, str]]:
+    """Runs the script of the cluster beside tools that only write down how they were called."""
+    log = tmp_path / "log"
+    (tmp_path / "bin").mkdir()
+    for tool in ("docker", "kind", "kubectl", "helm", "python"):
+        path = tmp_path / "bin" / tool
+        own = (
+            'if [ "$1 $2" = "get clusters" ]; then echo "$CLUSTERS"; fi\n' if tool == "kind" else ""
+        )
+        told = f'echo "{tool} $* image=$TEMPO_CLUSTER_IMAGE" >> {log}\n'
+        path.write_text(f"#!/bin/sh\n{told}{own}")
+        path.chmod(0o755)
+    path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
+    common = {"PATH": path, "PYTHON": "python", "TEMPO_CLUSTER_IMAGE": "", "CLUSTERS": ""}
+
+    def run(**environ: str) -> tuple[int, str]:
+        command = [str(K8S / "kind" / "test.sh")]
+        code = subprocess.run(command, env={**common, **environ}, check=False).returncode
+        return code, log.read_text()
+
+    return run
+
+
+def test_a_cluster_that_was_there_is_not_deleted(script: Callable[..., tuple[int, str]]) -> None:
+    code, called = script(CLUSTERS="other\ntempo-runtime")
+    assert code == 1
+    assert "kind delete" not in called
+    assert "kind create" not in called
+
+
+def test_a_cluster_that_was_made_is_deleted(script: Callable[..., tuple[int, str]]) -> None:
+    code, called = script(CLUSTERS="tempo-runtime-other")
+    assert code == 0
+    assert called.count("kind delete cluster --name tempo-runtime") == 1
+    assert "kind delete" not in script(KEEP="1")[1].removeprefix(called)
+
+
+@pytest.mark.parametrize(
+    ("image", "repository", "version"),
+    [
+        ("", "tempo-runtime-server", __version__),
+        ("registry:5000/own:2", "registry:5000/own", "2"),
+        ("registry:5000/own", "registry:5000/own", "latest"),
+    ],
+)
+def test_the_image_is_loaded_named_to_seldon_and_to_the_tests(
+    script: Callable[..., tuple[int, str]], image: str, repository: str, version: str
+) -> None:
+    _, called = script(IMAGE=image)
+    assert f"kind load docker-image {repository}:{version} " in called
+    for protocol in ("v2", "kfserving"):
+        server = f"predictor_servers.TEMPO_SERVER.protocols.{protocol}"
+        assert f"{server}.image={repository},{server}.defaultImageVersion={version}" in called
+    assert f"python -m pytest -q tests/cluster image={repository}:{version}" in called

@@ -12,6 +12,7 @@ from tempo_runtime.deploy.cluster.refusals import LABEL, Resource
 from tempo_runtime.deploy.manifests import (
     PLATFORMS,
     RemotePlatform,
+    annotation,
     kserve,
     seldon,
     seldon2,
@@ -94,7 +95,7 @@ def details_of(item: Mapping[str, Any]) -> ModelDetails:
     """A model, from what an annotation of its object keeps of it; without one, its name only."""
     metadata = item["metadata"]
     try:
-        return seldon.details_of((metadata.get("annotations") or {})[seldon.MODEL])
+        return annotation.details_of((metadata.get("annotations") or {})[annotation.MODEL])
     except (KeyError, DeploymentFailed):
         return ModelDetails(metadata["name"], ModelFramework.Custom)
 

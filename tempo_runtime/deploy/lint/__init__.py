@@ -2,6 +2,7 @@
 
     document    a document, and the lines of what is in it
     reading     YAML, to documents
+    views       what several rules look at; `runtimes` are KServe's
     rules       what a rule is; the rules themselves are in
                 common, containers, artefacts, secrets, addresses, seldon, seldon_pods, seldon2,
                 kserve and kserve_graph
@@ -83,11 +84,15 @@ def lint_files(paths: Iterable[str | os.PathLike[str]]) -> list[Finding]:
 
 
 def _text(path: str) -> str:
-    if path == "-":
-        data = sys.stdin.buffer.read()
-    else:
-        with open(path, "rb") as file:
-            data = file.read()
+    try:
+        if path == "-":
+            data = sys.stdin.buffer.read()
+        else:
+            with open(path, "rb") as file:
+                data = file.read()
+    except OSError as error:
+        error.filename = path  # which is known only of what cannot be opened
+        raise
     # What is no UTF-8 becomes a character that YAML does not have, and so a finding with its line.
     return data.decode("utf-8-sig", errors="surrogateescape")
 

@@ -8,10 +8,27 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from tempo_runtime.deploy.addresses import (
+    KSERVE_GRPC,
+    KSERVE_HTTP,
+    SELDON_ENGINE_GRPC,
+    SELDON_ENGINE_HTTP,
+    SELDON_GRPC,
+    SELDON_HTTP,
+)
 from tempo_runtime.deploy.lint.document import SETTINGS, Document, Run, apart
 from tempo_runtime.deploy.lint.rules import Hits, across, rule
-from tempo_runtime.deploy.lint.views import WITH_PODS, pipeline_settings, predictors, units
+from tempo_runtime.deploy.lint.runtimes import runtime_of
+from tempo_runtime.deploy.lint.views import (
+    WITH_PODS,
+    component_containers,
+    pipeline_settings,
+    predictors,
+    units,
+)
 
+_SELDON = (SELDON_HTTP, SELDON_GRPC)
+_SELDON_ENGINE = (SELDON_ENGINE_HTTP, SELDON_ENGINE_GRPC)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 # What is written after a deployment's name when its service is meant.
 _MEANT = ("", "-default", "-predictor", "-predictor-default", "-svc")
@@ -19,7 +36,14 @@ _MEANT = ("", "-default", "-predictor", "-predictor-default", "-svc")
 
 @dataclass(frozen=True)
 class _Service:
-    """A Service that a platform makes for a document."""
+    """A Service that a platform makes for a document.
+
+    Attributes:
+        host: Its name.
+        namespace: Its namespace.
+        ports: Its ports; none where they are not known.
+        document: The document.
+    """
 
     host: str
     namespace: str
@@ -33,16 +57,33 @@ def _services(run: Run) -> Iterator[_Service]:
             base = f"{document.name}-{predictor['name'].text}"
             main = predictor["annotations"]["seldon.io/svc-name"].text or base
             bare = predictor["annotations"]["seldon.io/no-engine"].text.lower() == "true"
-            ports = (9000, 9500) if bare else (8000, 5001)
-            yield _Service(main, document.namespace, ports, document)
+            behind = _SELDON if bare else _SELDON_ENGINE
+            yield _Service(main, document.namespace, behind, document)
             for unit in units(predictor["graph"]):
                 host = f"{base}-{unit['name'].text}"
-                yield _Service(host, document.namespace, (9000, 9500), document)
+                yield _Service(host, document.namespace, _SELDON, document)
     for document in run.of("InferenceService"):
-        yield _Service(f"{document.name}-predictor", document.namespace, (80, 8080), document)
-        yield _Service(f"{document.name}-transformer", document.namespace, (80, 8080), document)
+        for name in ("predictor", "transformer"):
+            ports = _kserve_ports(document, name, run)
+            yield _Service(f"{document.name}-{name}", document.namespace, ports, document)
         # Knative's own name for it.
         yield _Service(document.name, document.namespace, (80, 443), document)
+
+
+def _kserve_ports(document: Document, component: str, run: Run) -> tuple[int, ...]:
+    """80, what is behind it, which is all that a headless Service has, and each port that is declared.
+
+    None where a runtime that is not in these files may declare more.
+    """
+    place = document["spec"][component]
+    containers = list(component_containers(place))
+    if component == "predictor" and not list(place["containers"]):
+        runtime = runtime_of(document, run)
+        if runtime is None:
+            return ()
+        containers += runtime.containers
+    stated = [each["containerPort"].number for holder in containers for each in holder["ports"]]
+    return (80, KSERVE_HTTP, KSERVE_GRPC, *filter(None, stated))
 
 
 def _urls(settings: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -100,7 +141,7 @@ def _fault(url: str, here: str, services: list[_Service]) -> str | None:
     near = [service for service in known if not apart(service.namespace, namespace)]
     if not near:
         return f"{host} is in namespace {known[0].namespace}, not in {namespace}"
-    if port is not None and all(port not in service.ports for service in near):
+    if port is not None and all(service.ports and port not in service.ports for service in near):
         return f"{host} has port {near[0].ports[0]}, not {port}"
     return None
 

@@ -56,7 +56,11 @@ _FIELDS = [
 ]
 _KNOWN = {field.lower(): field for field in _FIELDS}
 # What is in these is a user's own.
-_OPEN = {"labels", "annotations", "tensorMap", "nodes", "nodeSelector", "env", "parameters"}
+_OPEN = {"labels", "matchLabels", "annotations", "nodeSelector"}
+_OPEN |= {"tensorMap", "nodes", "env", "parameters"}
+# Kinds that a Service is made of, whose name begins with a letter (RFC 1035).
+_SERVED = ("SeldonDeployment", "InferenceService", "InferenceGraph")
+_PREDICTOR = 53  # with `-predictor` it is a Service
 
 QUOTED = 'quote it: "true", "1"'
 
@@ -120,12 +124,14 @@ def api_version(document: Document) -> Hits:
     *OURS,
     "Secret",
     consequence="The API server, or the Service that is made of the name, refuses it.",
-    fix="name it with lower-case letters, digits and '-', from a letter, at most 63 of them",
+    fix="name it with lower-case letters, digits and '-', from a letter, at most 63 of them (53 of an "
+    "InferenceService)",
 )
 def name(document: Document) -> Hits:
-    """A name is there, and is one that a Service may have (RFC 1123), with at most 63 characters.
+    """A name is there, and is one that the Services made of it may have, with at most 63 characters.
 
-    Source: Kubernetes; kserve pkg/apis/serving/v1alpha1/inference_graph_validation.go.
+    Source: Kubernetes; kserve pkg/apis/serving/v1alpha1/inference_graph_validation.go; seldon-core
+    operator/controllers/seldondeployment_controller.go, createContainerService.
     """
     place = document["metadata"]["name"]
     if not place:
@@ -138,8 +144,10 @@ def name(document: Document) -> Hits:
         yield place, f"{place.value!r:.80} is no such name"
     elif not free and len(text) > 63:
         yield place, f"{text!r} has {len(text)} characters"
-    elif document.kind.startswith("Inference") and not text[0].isalpha():
-        yield place, f"{text!r} does not begin with a letter, which {document.kind} asks for"
+    elif document.kind in _SERVED and not text[0].isalpha():
+        yield place, f"{text!r} does not begin with a letter, as the name of a Service does"
+    elif document.kind == "InferenceService" and len(text) > _PREDICTOR:
+        yield place, f"{text!r} has {len(text)} characters, and {len(text) + 10} with '-predictor'"
 
 
 @across(
@@ -151,11 +159,15 @@ def name(document: Document) -> Hits:
     fix="name them apart, or take one away",
 )
 def name_twice(document: Document, run: Run) -> Hits:
-    """Two documents of one kind and namespace have two names."""
+    """Two documents of one kind and namespace have two names, or are equal.
+
+    Manifests of two pipelines hold the same runtime, or Server.
+    """
     for other in run.named(document.name, document.kind):
         if other is document:
             return
-        if document.name and other.namespace == document.namespace:
+        near = document.name and other.namespace == document.namespace
+        if near and other.content != document.content:
             told = f"{document.kind} {document.name!r} is at {other.file}:{other.line(())} already"
             yield document["metadata"]["name"], told
             return
@@ -256,12 +268,13 @@ def _misspelled(place: Place) -> Hits:
     fix="write a URI, such as s3://bucket/folder",
 )
 def uri_scheme(document: Document) -> Hits:
-    """Where an artefact is, is said with a scheme: `s3://`, `gs://`, `pvc://`.
+    """Where an artefact is, is said with a scheme: `s3://`, `gs://`, `pvc://`; a Model's may be a path.
 
-    Source: seldon-core operator/controllers/model_initializer_injector.go.
+    Source: seldon-core operator/controllers/model_initializer_injector.go; on Core 2 rclone copies it.
     """
     for place in artefact_uris(document):
-        if place and not scheme(place.text):
+        path = document.kind == "Model" and place.text.startswith("/")
+        if place and not (path or scheme(place.text)):
             yield place, f"{place.value!r:.100} is no URI"
 
 

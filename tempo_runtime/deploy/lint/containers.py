@@ -8,19 +8,15 @@ from tempo_runtime.deploy.lint.common import QUOTED
 from tempo_runtime.deploy.lint.document import Document, Place
 from tempo_runtime.deploy.lint.rules import Hits, rule
 from tempo_runtime.deploy.lint.views import (
-    OUR_PREFIX,
     WITH_PODS,
     containers,
     pods,
     quantity,
+    untold,
     variable,
     variables,
 )
 
-_SECRET = re.compile(
-    r"PASSWORD|PASSWD|TOKEN(?!S|IZER)|SECRET|API_?KEY|ACCESS_KEY|PRIVATE_KEY|CREDENTIAL"
-)
-_NO_SECRET = re.compile(r".*(_FILE|_PATH|_DIR|_NAME|_URL|_ENABLED|_TYPE|_ID|_REF)")
 _NUMBERS = re.compile(
     r"MLSERVER_(PARALLEL_WORKERS|(HTTP|GRPC|METRICS)_PORT|MAX_GRPC_MESSAGE_LENGTH)"
 )
@@ -40,7 +36,7 @@ def env_value(document: Document) -> Hits:
         for key, entry in variables(container):
             value = entry["value"]
             if value and not isinstance(value.value, str):
-                yield value, f"{key}: {value.value!r:.40} is no text"
+                yield value, f"{key}: {untold(value.value)} is no text"
 
 
 @rule(
@@ -69,15 +65,12 @@ def env_twice(document: Document) -> Hits:
 )
 def env_secret(document: Document) -> Hits:
     """No password, token or key is written out in a variable."""
+    from tempo_runtime.deploy.manifests.secrets import looks_secret
+
     for container in containers(document):
         for key, entry in variables(container):
-            value, big = entry["value"], key.upper()
-            named = _SECRET.search(big) and not _NO_SECRET.fullmatch(big)
-            held = big.startswith((OUR_PREFIX, "MLSERVER_")) and re.search(
-                r"authorization\"?\s*:|://[^/\s:@]+:[^/\s@]+@", value.text, re.IGNORECASE
-            )
-            if value.text and not value.text.startswith("$(") and (named or held):
-                yield value, f"{key} has its value in the manifest"
+            if looks_secret(key, entry["value"].text):
+                yield entry["value"], f"{key} has its value in the manifest"
 
 
 @rule(

@@ -2,47 +2,45 @@
 
 from __future__ import annotations
 
-from tempo_runtime.deploy.lint.document import Document, Run, apart
+from tempo_runtime.deploy.lint.document import Document, Run
 from tempo_runtime.deploy.lint.rules import Hits, across, rule
+from tempo_runtime.deploy.lint.runtimes import MLSERVER_FORMATS, formats, reached, runtime_of
 from tempo_runtime.deploy.lint.views import RUNTIMES, components, is_ours, variable, variables
 
 ISVC = "InferenceService"
-_CLASSES = ("sklearn", "xgboost", "lightgbm", "mlflow")
-_SERVER_TYPE = "serving.kserve.io/server-type"
 _GONE = ("alibi", "aix")
-
-
-def _serves_by_mlserver(runtime: Document) -> bool:
-    return runtime["metadata"]["annotations"][_SERVER_TYPE].text == "mlserver"
-
-
-def _formats(runtime: Document) -> set[str]:
-    return {each["name"].text for each in runtime["spec"]["supportedModelFormats"]}
-
-
-def _runtime(document: Document, run: Run) -> Document | None:
-    """The runtime of these files that an InferenceService names."""
-    name = document["spec"]["predictor"]["model"]["runtime"].text
-    return next(iter(run.named(name, *RUNTIMES)), None) if name else None
 
 
 @across(
     "kserve-runtime",
+    "warning",
+    ISVC,
+    consequence="Unless the cluster has that runtime already, the service never becomes ready.",
+    fix="correct the name, or add the runtime",
+)
+def runtime(document: Document, run: Run) -> Hits:
+    """The runtime that is named is one of these files, if they have any, or comes along."""
+    place = document["spec"]["predictor"]["model"]["runtime"]
+    found, _ = reached(document, run)
+    comes_along = place.text.startswith("kserve-")
+    if place.text and run.of(*RUNTIMES) and not (found or comes_along):
+        yield place, f"there is no runtime {place.text!r:.80}"
+
+
+@across(
+    "kserve-runtime-namespace",
     "error",
     ISVC,
     consequence="KServe finds no such runtime, and the service never becomes ready.",
-    fix="name a runtime of the same namespace, or a ClusterServingRuntime",
+    fix="put both into one namespace, or make it a ClusterServingRuntime",
 )
-def runtime(document: Document, run: Run) -> Hits:
-    """The runtime that is named is one of these files, if they have any, and of the same namespace."""
+def runtime_namespace(document: Document, run: Run) -> Hits:
+    """A runtime of these files that is named is of the same namespace, or of the cluster."""
     place = document["spec"]["predictor"]["model"]["runtime"]
-    if not place.text or not run.of(*RUNTIMES) or place.text.startswith("kserve-"):
-        return
-    found = _runtime(document, run)
-    if found is None:
-        yield place, f"there is no runtime {place.text!r:.80}"
-    elif found.kind == "ServingRuntime" and apart(found.namespace, document.namespace):
-        yield place, f"runtime {place.text!r} is in {found.namespace}, not in {document.namespace}"
+    found, near = reached(document, run)
+    if found and not near:
+        told = f"{found[0].namespace}, not in {document.namespace}"
+        yield place, f"runtime {place.text!r:.80} is in {told}"
 
 
 @across(
@@ -55,11 +53,11 @@ def runtime(document: Document, run: Run) -> Hits:
 def model_format(document: Document, run: Run) -> Hits:
     """The format of a model is one that its runtime supports."""
     model = document["spec"]["predictor"]["model"]
-    name, found = model["modelFormat"]["name"], _runtime(document, run)
+    name, found = model["modelFormat"]["name"], runtime_of(document, run)
     if model and not name.text:
         yield name, "the model has no modelFormat.name"
-    elif found is not None and name.text not in _formats(found):
-        told = ", ".join(sorted(_formats(found))) or "none"
+    elif found is not None and name.text not in found.formats:
+        told = ", ".join(sorted(found.formats)) or "none"
         yield name, f"runtime {found.name!r} supports {told}, not {name.text!r:.80}"
 
 
@@ -76,11 +74,11 @@ def protocol(document: Document, run: Run) -> Hits:
     Source: inference_service_defaults.go, SetMlServerDefaults.
     """
     place = document["spec"]["predictor"]["model"]["protocolVersion"]
-    found = _runtime(document, run)
+    found = runtime_of(document, run)
     if not place or found is None:
         return
-    known = [each.text for each in found["spec"]["protocolVersions"]]
-    if (known and place.text not in known) or (_serves_by_mlserver(found) and place.text == "v1"):
+    known = found.protocols
+    if (known and place.text not in known) or (found.by_mlserver and place.text == "v1"):
         yield (
             place,
             f"runtime {found.name!r} has {', '.join(known) or 'v2'}, not {place.value!r:.40}",
@@ -100,11 +98,9 @@ def protocol_missing(document: Document, run: Run) -> Hits:
     Source: inference_service_defaults.go, SetMlServerDefaults.
     """
     model = document["spec"]["predictor"]["model"]
-    found = _runtime(document, run)
-    ours = (
-        model["runtime"].text == "kserve-mlserver" or model["modelFormat"]["name"].text == "tempo"
-    )
-    if not model["protocolVersion"] and (ours or (found and _serves_by_mlserver(found))):
+    found = runtime_of(document, run)
+    ours = model["modelFormat"]["name"].text == "tempo"
+    if not model["protocolVersion"] and (ours or (found is not None and found.by_mlserver)):
         yield model["protocolVersion"], "it says no protocolVersion"
 
 
@@ -120,7 +116,7 @@ def model_class(document: Document) -> Hits:
 
     Source: inference_service_defaults.go, SetMlServerDefaults; config/runtimes/kserve-mlserver.yaml.
     """
-    other = _formats(document) - {*_CLASSES}
+    other = formats(document) - MLSERVER_FORMATS
     for container in document["spec"]["containers"]:
         for _, entry in variables(container):
             if ".Labels.modelClass" in entry["value"].text and other:
@@ -135,10 +131,12 @@ def model_class(document: Document) -> Hits:
     fix="name MLServer's container kserve-container",
 )
 def container_name(document: Document) -> Hits:
-    """A runtime has a container `kserve-container`.
+    """A runtime has a container `kserve-container`, unless it is one of ModelMesh (`multiModel`).
 
     Source: config/runtimes/kserve-mlserver.yaml.
     """
+    if document["spec"]["multiModel"].value is True:
+        return
     place = document["spec"]["containers"]
     names = [each["name"].text for each in place]
     if "kserve-container" not in names:
@@ -230,9 +228,9 @@ def model_name(document: Document) -> Hits:
 def timeout(document: Document, run: Run) -> Hits:
     """A component has more time than the pipeline in it: TEMPO_RUNTIME_TIMEOUT, or 60 s."""
     predictor = document["spec"]["predictor"]
-    found = _runtime(document, run)
+    found = runtime_of(document, run)
     where = [*predictor["containers"], predictor["model"]]
-    where += list(found["spec"]["containers"]) if found is not None else []
+    where += found.containers if found is not None else ()
     ours = predictor["model"]["modelFormat"]["name"].text == "tempo" or any(
         is_ours(variable(each, "MLSERVER_MODEL_IMPLEMENTATION").text) for each in where
     )
@@ -259,9 +257,7 @@ def storage(document: Document, run: Run) -> Hits:
 
     Source: inference_service_defaults.go, SetMlServerDefaults.
     """
-    model, found = document["spec"]["predictor"]["model"], _runtime(document, run)
-    by_mlserver = model["runtime"].text == "kserve-mlserver" or (
-        found and _serves_by_mlserver(found)
-    )
-    if by_mlserver and not (model["storageUri"] or model["storage"]):
+    model, found = document["spec"]["predictor"]["model"], runtime_of(document, run)
+    stated = model["storageUri"] or model["storage"]
+    if found is not None and found.by_mlserver and not stated:
         yield model["storageUri"], "it has no storageUri"

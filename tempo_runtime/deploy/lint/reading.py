@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,13 @@ DUPLICATE = "yaml-duplicate-key"
 # Aliases of aliases make a few lines billions of values; no manifest has a thousandth of these.
 _MOST_VALUES = 1_000_000
 _TAG = "tag:yaml.org,2002:"
+# What kubectl reads as a number and PyYAML does not: `1e3`, `0X1F`, `09`; and its `y` and `n`.
+_NUMBER = (
+    r"[-+]?(0[xX][0-9a-fA-F_]+|0[bBoO][0-7_]+"
+    r"|(\.[0-9][0-9_]*|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?)"
+)
+_LETTER = "[yYnN]"
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)(e[-+]?[0-9]+)?")
 
 
 @dataclass(frozen=True)
@@ -57,7 +66,7 @@ def _nodes(text: str, faults: list[Fault]) -> Iterator[yaml.Node]:
 
     loader = None
     try:
-        loader = yaml.SafeLoader(text)
+        loader = _loader()(text)
         while loader.check_node():
             node = loader.get_node()
             assert node is not None
@@ -74,6 +83,20 @@ def _nodes(text: str, faults: list[Fault]) -> Iterator[yaml.Node]:
     except (ValueError, OverflowError):  # of numbers in escapes and directives
         told = "a number in an escape or a directive is too large"
         faults.append(Fault(YAML, loader.line + 1 if loader else 1, told))
+
+
+@functools.cache
+def _loader() -> type[yaml.SafeLoader]:
+    """PyYAML's, which takes for a number or for true what kubectl does."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    # These are for plain scalars without a tag: `"1e3"` and `!!str 1e3` are text.
+    for kind, pattern, first in (("float", _NUMBER, "-+.0123456789"), ("bool", _LETTER, "yYnN")):
+        Loader.add_implicit_resolver(f"{_TAG}{kind}", re.compile(rf"{pattern}\Z"), list(first))
+    return Loader
 
 
 def _documents(content: Any, lines: Lines, file: str) -> Iterator[Document]:
@@ -168,23 +191,26 @@ def _scalar(node: yaml.Node) -> Any:
     if kind == "null":
         return None
     if kind == "bool":
-        return text.lower() in ("yes", "true", "on")
+        return text.lower() in ("yes", "true", "on", "y")
     if kind in ("int", "float") and ":" not in text:
         return _number(text)
-    if kind == "str" and getattr(node, "style", None) is None and text in ("y", "Y", "n", "N"):
-        return text in ("y", "Y")
     return text
 
 
 def _number(text: str) -> int | float | str:
+    """The number that a text is to kubectl; the text itself where Go has no number as large."""
     plain = text.replace("_", "").lower()
     if plain.lstrip("+-") in (".inf", ".nan"):
         return math.nan if plain.endswith("nan") else math.inf * (-1 if plain[0] == "-" else 1)
-    for make in (lambda: int(plain, 0), lambda: int(plain, 8), lambda: float(plain)):
+    for base in (0, 8):
         try:
-            return make()
-        except (ValueError, OverflowError):
+            whole = int(plain, base)
+        except ValueError:
             continue
+        if -(2**63) <= whole < 2**64:
+            return whole
+    if _FLOAT.fullmatch(plain) and math.isfinite(found := float(plain)):
+        return found
     return text
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from tempo_runtime.deploy.lint.document import Document, Place, Run, apart
 from tempo_runtime.deploy.lint.rules import Hits, across, rule
-from tempo_runtime.deploy.lint.views import pipeline_settings, variables
+from tempo_runtime.deploy.lint.views import pipeline_settings, untold, variables
 
 _MLSERVER = {
     *("mlserver", "alibi-detect", "alibi-explain", "huggingface", "lightgbm", "mlflow", "python"),
@@ -52,7 +52,7 @@ def parameter(document: Document) -> Hits:
         if not each["name"].text:
             yield each["name"], "a parameter has no name"
         elif not isinstance(each["value"].value, str):
-            yield each["value"], f"{each['name'].text}: {each['value'].value!r:.60} is no text"
+            yield each["value"], f"{each['name'].text}: {untold(each['value'].value)} is no text"
 
 
 @rule(
@@ -80,9 +80,9 @@ def _capabilities(server: Document) -> set[str]:
 
 @across(
     "seldon2-requirement",
-    "error",
+    "warning",
     "Model",
-    consequence="The scheduler finds no server for it: it never becomes ready.",
+    consequence="Unless the cluster has a server for it already, it never becomes ready.",
     fix="add what it requires to extraCapabilities of a Server",
 )
 def requirement(document: Document, run: Run) -> Hits:

@@ -10,10 +10,9 @@ from tempo_runtime.deploy.lint.seldon import (
     KIND,
     by_mlserver,
     container_of,
-    pod_containers,
     prepacked,
 )
-from tempo_runtime.deploy.lint.views import predictors, units, variable, variables
+from tempo_runtime.deploy.lint.views import containers, predictors, units, variable, variables
 
 _WIPING = re.compile(r"MLSERVER_HTTP_PORT|MLSERVER_GRPC_PORT|MLSERVER_MODEL_URI|PREDICTIVE_UNIT_.*")
 
@@ -30,11 +29,10 @@ def env_wiped(document: Document) -> Hits:
 
     Source: operator/utils/utils.go:108-129; seldondeployment_controller.go:838-877.
     """
-    for predictor in predictors(document):
-        for container in pod_containers(predictor):
-            for name, entry in variables(container):
-                if _WIPING.fullmatch(name):
-                    yield entry["name"], f"{name} is the operator's"
+    for container in containers(document):
+        for name, entry in variables(container):
+            if _WIPING.fullmatch(name):
+                yield entry["name"], f"{name} is the operator's"
 
 
 @rule(
@@ -49,14 +47,13 @@ def env_ignored(document: Document) -> Hits:
 
     Source: seldondeployment_controller.go:838-877.
     """
-    for predictor in predictors(document):
-        for container in pod_containers(predictor):
-            for name, entry in variables(container):
-                own = entry["value"].value == container["name"].value
-                if name in ("MLSERVER_METRICS_PORT", "MLSERVER_METRICS_ENDPOINT") or (
-                    name == "MLSERVER_MODEL_NAME" and not own
-                ):
-                    yield entry["name"], f"{name} cannot be overridden"
+    for container in containers(document):
+        for name, entry in variables(container):
+            own = entry["value"].value == container["name"].value
+            if name in ("MLSERVER_METRICS_PORT", "MLSERVER_METRICS_ENDPOINT") or (
+                name == "MLSERVER_MODEL_NAME" and not own
+            ):
+                yield entry["name"], f"{name} cannot be overridden"
 
 
 @rule(
@@ -176,11 +173,10 @@ def implementation_env(document: Document) -> Hits:
 
     Source: mlserver.go:263-281.
     """
-    for predictor in predictors(document):
-        for container in pod_containers(predictor):
-            value = variable(container, "MLSERVER_MODEL_IMPLEMENTATION")
-            if value.text and "." not in value.text:
-                yield value, f"{value.text!r:.80} names no class of a module"
+    for container in containers(document):
+        value = variable(container, "MLSERVER_MODEL_IMPLEMENTATION")
+        if value.text and "." not in value.text:
+            yield value, f"{value.text!r:.80} names no class of a module"
 
 
 @rule(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from tempo_runtime.deploy.lint.document import APIS, SETTINGS, Document, Place
@@ -19,8 +19,9 @@ OUR_PREFIX = "TEMPO_RUNTIME_"
 _COMPONENTS = ("predictor", "transformer", "explainer")
 # How KServe named the framework before it was `model`, and what is no framework in a component.
 _FRAMEWORKS = ("model", "sklearn", "xgboost", "lightgbm", "mlflow", "tensorflow", "pytorch", "onnx")
-# What a Model of Core 2 requires that is no pipeline, and has parameters of its own meaning.
-_OTHERS = {*_FRAMEWORKS[1:], "huggingface", "alibi-explain", "alibi-detect", "spark-mlib", "triton"}
+# What a Model of Core 2 requires that is a pipeline: by hand, and as manifests are written here. The
+# parameters of others have their own meaning.
+_PIPELINES = {"tempo", "tempo-runtime"}
 _URI = re.compile(r"([a-zA-Z][\w+.-]*)://.+", re.DOTALL)
 _QUANTITY = re.compile(r"([+-]?[0-9.]+)(?:([eE][+-]?[0-9]+)|(Ki|Mi|Gi|Ti|Pi|Ei|[numkMGTPE]?))")
 _UNITS = {unit: Decimal(1024) ** power for power, unit in enumerate(["Ki", "Mi", "Gi"], 1)}
@@ -58,11 +59,18 @@ def pods(document: Document) -> Iterator[Place]:
 def containers(document: Document) -> Iterator[Place]:
     """The containers in a document, and what KServe makes one of."""
     for pod in pods(document):
-        yield from pod["containers"]
         if document.kind == "InferenceService":
-            for name in _FRAMEWORKS:
-                if place := pod[name]:
-                    yield place
+            yield from component_containers(pod)
+        else:
+            yield from pod["containers"]
+
+
+def component_containers(component: Place) -> Iterator[Place]:
+    """The containers of an InferenceService's component, and what KServe makes one of."""
+    yield from component["containers"]
+    for name in _FRAMEWORKS:
+        if place := component[name]:
+            yield place
 
 
 def variables(container: Place) -> Iterator[tuple[str, Place]]:
@@ -78,6 +86,12 @@ def variable(container: Place, name: str) -> Place:
     return found[-1] if found else Place(None, container.path)
 
 
+def untold(value: Any) -> str:
+    """What is in the place of a text, without telling it: it may be a password."""
+    kinds = {bool: "true or false", int: "a number", float: "a number", list: "a list"}
+    return "nothing" if value is None else kinds.get(type(value), "a mapping")
+
+
 def quantity(value: Any) -> Decimal | None:
     """What Kubernetes reads `500m`, `1` or `2Gi` as; None where it is no quantity."""
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
@@ -87,7 +101,7 @@ def quantity(value: Any) -> Decimal | None:
         return None
     try:
         return Decimal(found[1] + (found[2] or "")) * _UNITS.get(found[3] or "", Decimal(1))
-    except InvalidOperation:
+    except ArithmeticError:  # 1e9999999
         return None
 
 
@@ -120,25 +134,31 @@ def units(graph: Place) -> Iterator[Place]:
 def pipeline_settings(document: Document) -> Iterator[tuple[Place, dict[str, Any]]]:
     """Each place that sets up pipelines, and the settings there, as nested fields.
 
-    One that says something as an object and as text, or JSON that is none, is left out.
+    One that says something as an object and as text, or JSON that is none, is left out; so is a variable
+    that Kubernetes makes of others.
     """
     for container in containers(document):
         environ = {
             name: entry["value"].text
             for name, entry in variables(container)
-            if name.startswith(OUR_PREFIX) and entry["value"].text
+            if name.startswith(OUR_PREFIX) and _stated(entry["value"])
         }
-        extra = variable(container, "MLSERVER_MODEL_EXTRA").text
+        extra = _stated(variable(container, "MLSERVER_MODEL_EXTRA"))
         if environ or extra:
             yield from _settings(container["env"], json_object(extra), environ)
     required = {each.text for each in document["spec"]["requirements"]}
-    if document.kind == "Model" and not required & _OTHERS:
+    if document.kind == "Model" and required & _PIPELINES:
         place = document["spec"]["parameters"]
         yield from _settings(place, {each["name"].text: each["value"].value for each in place}, {})
     if document.kind == SETTINGS and is_ours(document["implementation"].text):
         place = document["parameters"]["extra"]
         if isinstance(place.value, dict):
             yield from _settings(place, place.value, {})
+
+
+def _stated(value: Place) -> str:
+    """The text of a variable, where it does not refer to others: `$(HOST)`."""
+    return "" if "$(" in value.text else value.text
 
 
 def _settings(

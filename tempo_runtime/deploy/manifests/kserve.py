@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from tempo_runtime.deploy.addresses import KSERVE_GRPC, KSERVE_HTTP, Endpoint, kserve
-from tempo_runtime.deploy.manifests import pods
+from tempo_runtime.deploy.manifests import annotation, pods
 from tempo_runtime.deploy.manifests.options import KServeRemote, ModelOptions
-from tempo_runtime.deploy.manifests.seldon import DESCRIPTION, LABEL, MODEL, described
 from tempo_runtime.deploy.manifests.spec import Deployed
 from tempo_runtime.details import ModelFramework
 from tempo_runtime.errors import SettingsError
@@ -99,14 +97,13 @@ def _service(
         predictor["serviceAccountName"] = options.service_account_name
     predictor |= pods.pod(own, {"serving.kserve.io/inferenceservice": model.name})
     annotations = {
-        DESCRIPTION: model.description,
-        MODEL: json.dumps(described(model, TARGET, options.namespace), sort_keys=True),
+        **annotation.written(model, TARGET, options.namespace),
         "serving.kserve.io/deploymentMode": "Serverless" if options.knative else "RawDeployment",
     }
     return {
         "apiVersion": "serving.kserve.io/v1beta1",
         "kind": "InferenceService",
-        "metadata": pods.metadata(model.name, options, {LABEL: "true"}, annotations),
+        "metadata": pods.metadata(model.name, options, annotation.LABELS, annotations),
         "spec": {"predictor": predictor},
     }
 
@@ -173,6 +170,12 @@ def _refuse(models: Mapping[str, Deployed], options: KServeRemote) -> None:
         raise SettingsError(
             f"{', '.join(stated)}: Knative scales by requests, and down to what is needed; leave it out"
         )
+    if options.knative and options.headless:
+        raise SettingsError(
+            "headless: a service of Knative has an address and port 80; leave it out, or set knative to "
+            "false"
+        )
+    pods.refuse_idle_targets(models, options)
     if options.knative and (called := sorted(_called_by_grpc(models))):
         raise SettingsError(
             f"{', '.join(called)}: a service of Knative has one port, HTTP's; call it over http, or set "

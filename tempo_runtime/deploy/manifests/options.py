@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from tempo_runtime.deploy.manifests.annotation import KEPT
 from tempo_runtime.deploy.manifests.secrets import refuse_secrets
 from tempo_runtime.deploy.options import DockerOptions, Options
 
@@ -14,6 +15,12 @@ from tempo_runtime.deploy.options import DockerOptions, Options
 def _text(value: Any) -> Any:
     """A number as the text of a quantity: 0.5 is none to a custom resource, "0.5" is."""
     return str(value) if type(value) in (int, float) else value
+
+
+def _free(values: dict[str, str]) -> dict[str, str]:
+    if kept := sorted(KEPT.intersection(values)):
+        raise ValueError(f"{', '.join(kept)} says what is ours, and is written here; leave it out")
+    return values
 
 
 _QUANTITY = r"^(\d+(\.\d*)?|\.\d+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?$"
@@ -81,7 +88,7 @@ class ModelOptions(Options):
 
     Attributes:
         image: Image of its server; by default the platform's for its framework.
-        replicas: How many pods.
+        replicas: How many pods, where no autoscaler chooses.
         min_replicas, max_replicas: Between how many an autoscaler may choose.
         target_cpu: Percent of the requested processor at which the autoscaler adds a pod.
         resources: What its container is promised, and may use.
@@ -120,6 +127,8 @@ class ModelOptions(Options):
         low, high = self.min_replicas or 1, self.max_replicas
         if self.min_replicas is not None and high is None:
             raise ValueError("minReplicas is for an autoscaler; give maxReplicas too")
+        if high is not None and "replicas" in self.model_fields_set:
+            raise ValueError("with maxReplicas an autoscaler says how many; leave replicas out")
         if high is not None and low > high:
             raise ValueError(f"minReplicas {low} is more than maxReplicas {high}")
         return self
@@ -145,8 +154,8 @@ class RemoteOptions(ModelOptions):
     auth_secret_name: Name | None = Field(default=None, alias="authSecretName")
     service_account_name: Name | None = Field(default=None, alias="serviceAccountName")
     models: dict[str, ModelOptions] = Field(default_factory=dict)
-    labels: Labels = Field(default_factory=dict)
-    annotations: dict[Key, str] = Field(default_factory=dict)
+    labels: Annotated[Labels, AfterValidator(_free)] = Field(default_factory=dict)
+    annotations: Annotated[dict[Key, str], AfterValidator(_free)] = Field(default_factory=dict)
 
     def of(self, model: str) -> ModelOptions:
         """What one model has: what is its own, over what all have."""

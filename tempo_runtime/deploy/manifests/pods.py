@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from tempo_runtime.deploy.addresses import Endpoint
+from tempo_runtime.deploy.manifests.annotation import MANAGED_BY
 from tempo_runtime.deploy.manifests.options import ModelOptions, Probe, RemoteOptions
 from tempo_runtime.deploy.manifests.spec import Deployed
 from tempo_runtime.errors import SettingsError
@@ -27,7 +28,7 @@ def metadata(
     """Metadata of an object."""
     found: dict[str, Any] = {"name": name, "namespace": options.namespace}
     found["labels"] = {
-        "app.kubernetes.io/managed-by": MANAGER,
+        MANAGED_BY: MANAGER,
         **(labels or {}),
         **options.labels,
     }
@@ -137,3 +138,23 @@ def pod(own: ModelOptions, labels: Mapping[str, str]) -> dict[str, Any]:
             }
         ]
     return found
+
+
+def refuse_idle_targets(names: Collection[str], options: RemoteOptions) -> None:
+    """Refuses the target of an autoscaler where there is none.
+
+    Args:
+        names: The models that are deployed.
+        options: How they are deployed.
+
+    Raises:
+        SettingsError: If `target_cpu` is stated, for all models or for one, and `maxReplicas` is not.
+    """
+    fixed = {name for name in names if options.of(name).max_replicas is None}
+    where = {f"models.{name}.target_cpu" for name in fixed}
+    if fixed == {*names}:
+        where.add("target_cpu")
+    if stated := sorted(where.intersection(options.stating(("target_cpu",)))):
+        raise SettingsError(
+            f"{', '.join(stated)}: it is for an autoscaler; give maxReplicas too, or leave it out"
+        )

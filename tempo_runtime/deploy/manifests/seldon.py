@@ -5,24 +5,18 @@ Facts are from the operator's sources, named where they are used; `operator/` is
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
-from tempo_runtime import codec
 from tempo_runtime.deploy.addresses import Endpoint, seldon, seldon_service
-from tempo_runtime.deploy.manifests import pods
+from tempo_runtime.deploy.manifests import annotation, pods
 from tempo_runtime.deploy.manifests.options import Canary, ModelOptions, SeldonRemote
 from tempo_runtime.deploy.manifests.spec import Deployed
-from tempo_runtime.details import ModelDetails, ModelFramework
-from tempo_runtime.errors import DeploymentFailed, SettingsError
-from tempo_runtime.signature import OUTPUT_PREFIX, OutputForm, Signature
+from tempo_runtime.details import ModelFramework
+from tempo_runtime.errors import SettingsError
 
 TARGET = "seldon"
 PREDICTOR = "default"
-LABEL = "seldon.io/tempo"
-DESCRIPTION = "seldon.io/tempo-description"
-MODEL = "seldon.io/tempo-model"
 NO_ENGINE = "seldon.io/no-engine"
 SERVICE = "seldon.io/svc-name"
 # operator/apis/machinelearning.seldon.io/v1/prepack.go
@@ -52,14 +46,25 @@ def documents(models: Mapping[str, Deployed], options: SeldonRemote) -> list[dic
         options: How they are deployed.
 
     Raises:
-        SettingsError: If Seldon Core has no server for a model's framework.
+        SettingsError: If Seldon Core has no server for a model's framework, cannot name a Service after a
+            model, or an option would have no effect.
     """
+    _refuse(models, options)
     where = endpoints(models, options)
     first = next(iter(models))
     return [
         _deployment(model, options, where, options.canary if name == first else None)
         for name, model in models.items()
     ]
+
+
+def _refuse(models: Mapping[str, Deployed], options: SeldonRemote) -> None:
+    pods.refuse_idle_targets(models, options)
+    for name in models:
+        if not name[0].isalpha():
+            raise SettingsError(
+                f"{name}: Seldon Core names a Service after it, which begins with a letter; rename it"
+            )
 
 
 def _deployment(
@@ -73,14 +78,11 @@ def _deployment(
     if canary is not None:
         predictors += [_canary(model, options, own, where, canary)]
         predictors[0]["traffic"] = 100 if canary.shadow else 100 - _traffic(canary)
-    annotations = {
-        DESCRIPTION: model.description,
-        MODEL: json.dumps(described(model, TARGET, options.namespace), sort_keys=True),
-    }
+    annotations = annotation.written(model, TARGET, options.namespace)
     return {
         "apiVersion": "machinelearning.seldon.io/v1",
         "kind": "SeldonDeployment",
-        "metadata": pods.metadata(model.name, options, {LABEL: "true"}, annotations),
+        "metadata": pods.metadata(model.name, options, annotation.LABELS, annotations),
         "spec": {"protocol": options.protocol, "predictors": predictors},
     }
 
@@ -183,62 +185,3 @@ def implementation(model: Deployed) -> str:
             "and set its URL in the settings of the pipeline that calls it"
         )
     return found
-
-
-def described(model: Deployed, target: str, namespace: str) -> dict[str, Any]:
-    """What an annotation keeps of a model, from which a client of it can be made again."""
-    return {
-        "model_details": {
-            "name": model.name,
-            "uri": model.uri,
-            "platform": model.platform.value,
-            "inputs": list(model.inputs) if model.signed else None,
-            "outputs": list(model.outputs) if model.signed else None,
-            "streams": model.streams,
-            "description": model.description,
-        },
-        "runtime_options": {"target": target, "namespace": namespace},
-    }
-
-
-def details_of(annotation: str) -> ModelDetails:
-    """The model that an annotation describes, as far as V2 metadata can say.
-
-    Args:
-        annotation: Value of the annotation `MODEL` of a deployed object.
-
-    Raises:
-        DeploymentFailed: If it was not written by this package.
-    """
-    try:
-        said = json.loads(annotation)["model_details"]
-        signature = None
-        if said["inputs"] is not None:
-            signature = _signature(said["inputs"], said["outputs"], said["streams"])
-        return ModelDetails(
-            said["name"],
-            ModelFramework(said["platform"]),
-            uri=said["uri"],
-            description=said["description"],
-            signature=signature,
-        )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise DeploymentFailed(
-            f"the annotation {MODEL} is none of ours, or of another version; deploy the model again"
-        ) from error
-
-
-def _signature(inputs: Any, outputs: Any, streams: bool) -> Signature:
-    results = tuple(map(codec.spec_described, outputs))
-    names = [spec.name for spec in results]
-    form: OutputForm
-    if not results:
-        form = "dynamic"
-    elif names == [f"{OUTPUT_PREFIX}0"]:
-        form = "single"
-    elif names == [f"{OUTPUT_PREFIX}{i}" for i in range(len(names))]:
-        form = "tuple"
-    else:
-        form = "named"
-    container = dict if form == "named" else None
-    return Signature(tuple(map(codec.spec_described, inputs)), results, form, container, streams)

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from tempo_runtime.deploy.addresses import Endpoint, seldon2
-from tempo_runtime.deploy.manifests import pods
+from tempo_runtime.deploy.manifests import annotation, pods
 from tempo_runtime.deploy.manifests.options import ModelOptions, Seldon2Remote
-from tempo_runtime.deploy.manifests.seldon import DESCRIPTION, LABEL, MODEL, described
 from tempo_runtime.deploy.manifests.spec import Deployed
 from tempo_runtime.errors import SettingsError
 from tempo_runtime.layers import merge, parse_json
@@ -62,14 +61,11 @@ def _model(
         both = merge({"models": model.stated}, {"models": pods.addressed(model, where)})
         value = json.dumps(both["models"], sort_keys=True)
         spec["parameters"] = [{"name": "models", "value": value}]
-    annotations = {
-        DESCRIPTION: model.description,
-        MODEL: json.dumps(described(model, TARGET, options.namespace), sort_keys=True),
-    }
+    annotations = annotation.written(model, TARGET, options.namespace)
     return {
         "apiVersion": _API,
         "kind": "Model",
-        "metadata": pods.metadata(model.name, options, {LABEL: "true"}, annotations),
+        "metadata": pods.metadata(model.name, options, annotation.LABELS, annotations),
         "spec": spec,
     }
 

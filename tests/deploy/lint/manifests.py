@@ -225,6 +225,7 @@ CASES = [
     ("seldon2-unknown-model", SELDON2, "{name: price, weight", "{name: prices, weight"),
     ("seldon2-experiment", SELDON2, "default: price", "default: prices"),
     ("kserve-runtime", KSERVE, "runtime: tempo", "runtime: temp"),
+    ("kserve-runtime-namespace", KSERVE, "{name: tempo, namespace: production, ann", "{name: tempo, namespace: other, ann"),
     ("kserve-format", KSERVE, "modelFormat: {name: tempo}", "modelFormat: {name: onnx}"),
     ("kserve-protocol", KSERVE, "protocolVersion: v2", "protocolVersion: v1"),
     ("kserve-protocol-missing", KSERVE, "      protocolVersion: v2\n", ""),

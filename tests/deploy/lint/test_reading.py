@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import json
 import random
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,8 @@ from tempo_runtime.deploy.lint.reading import read
 from tests.deploy.lint.manifests import KSERVE, SELDON, SELDON2
 
 ALL = [*yaml.safe_load_all(SELDON), *yaml.safe_load_all(SELDON2), *yaml.safe_load_all(KSERVE)]
+# More digits than Python prints of a number.
+HEX = "0x" + "f" * 5000
 PIECES = [
     "a",
     "b:",
@@ -56,6 +61,8 @@ PIECES = [
     "1",
     "0x_",
     "1:99",
+    "1e9999999",
+    HEX,
     ".inf",
     "2001-99-99",
     "\\U110000",
@@ -89,7 +96,7 @@ def test_no_shape_of_a_manifest_makes_it_fail(seed: int) -> None:
     documents = copy.deepcopy(ALL)
     for _ in range(chance.randint(1, 6)):
         _replace_somewhere(documents, chance)
-    lint(yaml.safe_dump_all(documents))
+    lint(yaml.safe_dump_all(documents).replace("HEX", HEX).replace("EXP", "'1e9999999'"))
 
 
 def _replace_somewhere(value: Any, chance: random.Random) -> None:
@@ -108,6 +115,8 @@ def _replace_somewhere(value: Any, chance: random.Random) -> None:
                     True,
                     "",
                     "x_1",
+                    "HEX",
+                    "EXP",
                     "s3://a",
                     "http://[",
                     [],
@@ -160,12 +169,80 @@ def test_aliases_and_merges_are_followed_and_have_their_lines() -> None:
     assert document.line(("this", "gone", "further")) == 4
 
 
+SCALARS = {
+    "1:30": "1:30",
+    "2001-01-01": "2001-01-01",
+    "010": 8,
+    "-0o14": -12,
+    "0x1f": 31,
+    "0X1F": 31,
+    "0b11": 3,
+    "1_000": 1000,
+    "08": 8.0,
+    "+1": 1,
+    "1.": 1.0,
+    ".5": 0.5,
+    "-1e-3": -0.001,
+    "1e3": 1000.0,
+    "1234e56": 1.234e59,
+    "12e4567": "12e4567",  # more than there are numbers for
+    "123456789012345678901": 123456789012345678901.0,
+    "0x1ffffffffffffffff": "0x1ffffffffffffffff",
+    "0x_": "0x_",
+    "1e": "1e",
+    "_1": "_1",
+    "y": True,
+    "N": False,
+    "Off": False,
+    "~": None,
+    "'1'": "1",
+    "'1e3'": "1e3",
+    "!!str 1e3": "1e3",
+    "!!str y": "y",
+    "é": "é",
+    "\u0661": "\u0661",
+}
+
+
 def test_scalars_are_what_kubectl_makes_of_them() -> None:
-    text = "[1:30, 2001-01-01, 010, 0x1f, 1_000, y, Off, ~, '1', .inf, 1e3, é]"
-    (document,), _ = read(f"a: {text}", "-")
-    whole = ["1:30", "2001-01-01", 8, 31, 1000, True, False, None, "1", float("inf")]
-    assert document.content["a"][:10] == whole
-    assert document.content["a"][11] == "é"
+    text = "".join(f"- {scalar}\n" for scalar in SCALARS)
+    (document,), _ = read(f"a:\n{text}", "-")
+    assert document.content["a"] == list(SCALARS.values())
+    assert [*map(type, document.content["a"])] == [*map(type, SCALARS.values())]
+
+
+def test_kubectl_makes_the_same_of_them(tmp_path: Path) -> None:
+    if shutil.which("kubectl") is None:
+        pytest.skip("there is no kubectl here")
+    text = "".join(f"  - {scalar}\n" for scalar in SCALARS)
+    file = tmp_path / "model.yaml"
+    head = "apiVersion: mlops.seldon.io/v1alpha1\nkind: Model\nmetadata: {name: a}\nspec:\n  a:\n"
+    file.write_text(head + text)
+    asked = ["kubectl", "patch", "--local", "--type", "merge", "-p", "{}", "-o", "json", "-f", file]
+    done = subprocess.run(asked, capture_output=True, text=True, check=True)
+    read_by_it = json.loads(done.stdout, parse_int=float)["spec"]["a"]
+    assert read_by_it == list(SCALARS.values())
+
+
+@pytest.mark.parametrize("scalar", [".inf", "-.INF"])
+def test_what_is_infinite_is_a_number(scalar: str) -> None:
+    (document,), _ = read(f"a: {scalar}", "-")
+    assert abs(document.content["a"]) == float("inf")
+
+
+def test_a_number_that_looks_like_a_commit_is_no_text() -> None:
+    bad = SELDON.replace('WORKERS, value: "0"', "WORKERS, value: 1e3")
+    assert [each.rule for each in lint(bad)] == ["env-value"]
+    bad = SELDON.replace("team: a", "version: 1234e56")
+    assert [each.rule for each in lint(bad)] == ["metadata-text"]
+
+
+@pytest.mark.parametrize("huge", ["1e9999999", "'1e9999999'", HEX], ids=["1e", "'1e'", "0x"])
+def test_a_number_that_is_too_large_makes_nothing_fail(huge: str) -> None:
+    found = lint(SELDON.replace("cpu: 500m", f"cpu: {huge}"))
+    assert [each.rule for each in found] == ["resource-quantity"]
+    found = lint(SELDON.replace('WORKERS, value: "0"', f"WORKERS, value: {huge}"))
+    assert [each.rule for each in found] == ["mlserver-number"]
 
 
 def test_a_file_that_is_no_text_is_a_finding(tmp_path: Path) -> None:

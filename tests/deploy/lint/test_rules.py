@@ -6,9 +6,11 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tempo_runtime.deploy.lint import RULES, lint, lint_files, table
 from tests.deploy.lint.manifests import CASES, KSERVE, SELDON, SELDON2
+from tests.deploy.manifests.test_options import SECRETS
 
 ROOT = Path(__file__).parents[3]
 SHARED = ROOT.parent / "shared"
@@ -127,16 +129,44 @@ def test_parameters_of_another_runtime_are_not_judged() -> None:
     assert lint(bad.replace("requirements: [tempo]", "requirements: [huggingface]")) == []
 
 
+@pytest.mark.parametrize("name", SECRETS)
+def test_what_a_manifest_is_refused_for_is_a_warning(name: str) -> None:
+    document = yaml.safe_load(SELDON.partition("---\n")[0])
+    container = document["spec"]["predictors"][0]["componentSpecs"][0]["spec"]["containers"][0]
+    container["env"] = [{"name": name, "value": SECRETS[name]}]
+    found = lint(yaml.safe_dump(document))
+    assert "env-secret" in {each.rule for each in found}
+    assert "hunter2" not in repr(found)
+
+
 @pytest.mark.parametrize("name", ["TOKENIZER", "MAX_TOKENS", "TOKEN_FILE", "AWS_ACCESS_KEY_ID"])
 def test_what_only_sounds_like_a_secret_is_none(name: str) -> None:
     assert lint(SELDON.replace("MLSERVER_PARALLEL_WORKERS", name)) == []
 
 
-def test_secrets_are_not_printed() -> None:
-    bad = SELDON.replace('MLSERVER_PARALLEL_WORKERS, value: "0"', "API_TOKEN, value: abc123")
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [("48151623", "a number"), ("1.5", "a number"), ("yes", "true or false"), ("[a1b2]", "a list")],
+)
+@pytest.mark.parametrize(
+    ("text", "variable"),
+    [
+        (SELDON, 'MLSERVER_PARALLEL_WORKERS, value: "0"'),
+        (SELDON2, 'timeout, value: "10"'),
+    ],
+    ids=["a variable", "a parameter"],
+)
+def test_what_is_no_text_is_not_printed(text: str, variable: str, value: str, told: str) -> None:
+    bad = text.replace(variable, f"DB_PASSWORD, value: {value}")
     (found,) = lint(bad)
-    assert found.rule == "env-secret"
-    assert "abc123" not in repr(found)
+    assert found.message == f"DB_PASSWORD: {told} is no text"
+
+
+@pytest.mark.parametrize("kind", ["SeldonDeployment", "InferenceService"])
+def test_a_name_that_a_service_is_made_of_begins_with_a_letter(kind: str) -> None:
+    text = {"SeldonDeployment": SELDON, "InferenceService": KSERVE}[kind]
+    found = [each for each in lint(text.replace("name: shop", "name: 1shop")) if each.kind == kind]
+    assert "name" in {each.rule for each in found}
 
 
 def test_the_table_of_rules_is_that_of_the_docs() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tempo_runtime import DeploymentFailed, KServeOptions, Seldon2Options, SeldonCoreOptions, save
-from tempo_runtime.deploy.manifests.seldon import MODEL, details_of
+from tempo_runtime.deploy.manifests.annotation import MODEL, details_of
 from tempo_runtime.describing import metadata
 from tempo_runtime.details import ModelDetails
 from tests import pipelines

@@ -55,11 +55,11 @@ TOLERATIONS = st.fixed_dictionaries(
         "tolerationSeconds": st.integers(0, 999),
     },
 )
-SCALES = st.fixed_dictionaries(
-    {}, optional={"replicas": st.integers(1, 9)}
-) | st.fixed_dictionaries(
-    {"maxReplicas": st.integers(4, 9)}, optional={"minReplicas": st.integers(1, 4)}
-)
+FIXED = st.fixed_dictionaries({}, optional={"replicas": st.integers(1, 9)})
+LEAST = {"minReplicas": st.integers(1, 4)}
+MOST = {"maxReplicas": st.integers(4, 9)}
+SCALES = FIXED | st.fixed_dictionaries(MOST, optional=LEAST)
+BY_CPU = FIXED | st.fixed_dictionaries(MOST, optional={**LEAST, "target_cpu": st.integers(1, 99)})
 IMAGES = st.sampled_from(["registry.example.com:5000/a/b:1e3", "tempo", "a@sha256:" + "0" * 64])
 ENV = st.dictionaries(st.from_regex(r"\A[A-J_.][-._A-J0-9]{0,9}\Z"), TEXTS, max_size=2)
 PODS: dict[str, st.SearchStrategy[Any]] = {
@@ -77,22 +77,23 @@ OBJECTS = {"labels": LABELS, "annotations": st.dictionaries(KEYS, TEXTS, max_siz
 SELDON = {
     **PODS,
     **PROBED,
-    "target_cpu": st.integers(1, 99),
     "min_available": st.integers(1, 9),
     "progress_deadline": st.integers(1, 999),
 }
-RAW = {**PODS, **PROBED, "target_cpu": st.integers(1, 99), "min_available": st.integers(1, 9)}
+RAW = {**PODS, **PROBED, "min_available": st.integers(1, 9)}
 
 
 def options(
-    own: dict[str, st.SearchStrategy[Any]], more: dict[str, st.SearchStrategy[Any]]
+    own: dict[str, st.SearchStrategy[Any]],
+    more: dict[str, st.SearchStrategy[Any]],
+    scales: st.SearchStrategy[Any] = BY_CPU,
 ) -> st.SearchStrategy[dict[str, Any]]:
     """Options of all models, and some of one model's own."""
-    one = st.tuples(st.fixed_dictionaries({}, optional=own), SCALES).map(_both)
+    one = st.tuples(st.fixed_dictionaries({}, optional=own), scales).map(_both)
     shared = st.fixed_dictionaries(
         {"namespace": NAMES}, optional={**own, **OBJECTS, **more, "models": _of_models(one)}
     )
-    return st.tuples(shared, SCALES).map(_both)
+    return st.tuples(shared, scales).map(_both)
 
 
 def _both(two: tuple[dict[str, Any], dict[str, Any]]) -> dict[str, Any]:
@@ -155,7 +156,9 @@ PLATFORMS: dict[str, tuple[Any, st.SearchStrategy[dict[str, Any]], st.SearchStra
     ),
     "kserve, knative": (
         KServeOptions,
-        options({**PODS, **PROBED}, {"knative": st.just(True), "serviceAccountName": NAMES}),
+        options(
+            {**PODS, **PROBED}, {"knative": st.just(True), "serviceAccountName": NAMES}, SCALES
+        ),
         NAMES,
     ),
 }

@@ -185,6 +185,11 @@ def test_pods_that_a_drained_node_leaves_are_a_budget() -> None:
         (None, {"replicas": 0}, "income-explainer: KServe takes no replicas for no limit"),
         (None, {"knative": True, "target_cpu": 1}, "target_cpu: Knative scales by requests"),
         (None, {"knative": True, "min_available": 1}, "min_available: Knative"),
+        (
+            None,
+            {"knative": True, "headless": True},
+            "headless: a service of Knative has an address",
+        ),
         (models.explainer("m" * 54), {}, "up to 53 characters"),
         (models.explainer("3d"), {}, "3d: .* begin with a letter"),
         (

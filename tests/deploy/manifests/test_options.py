@@ -23,6 +23,8 @@ PLATFORMS = [SeldonCoreOptions, Seldon2Options, KServeOptions]
         ({"replicas": -1}, "Remote: replicas: Input should be greater than or equal to 0"),
         ({"minReplicas": 2}, "give maxReplicas too"),
         ({"minReplicas": 3, "maxReplicas": 2}, "minReplicas 3 is more than maxReplicas 2"),
+        ({"replicas": 2, "maxReplicas": 3}, "leave replicas out"),
+        ({"models": {"m": {"replicas": 2, "maxReplicas": 3}}}, "leave replicas out"),
         ({"resources": {"limit": {}}}, "Resources: limit: Extra inputs"),
         ({"resources": {"limits": {"cpu": "1 GB"}}}, "Resources: limits.cpu: "),
         ({"resources": {"limits": {"cpu": True}}}, "Resources: limits.cpu: "),
@@ -70,6 +72,12 @@ SECRETS = {
     "TEMPO_RUNTIME_MODELS__SKLEARN": '{"headers": "{\\"x-api-key\\": \\"hunter2\\"}"}',
     "TEMPO_RUNTIME_MODELS__SKLEARN__HEADERS__AUTHORIZATION": "hunter2",
     "HEADERS": "Bearer hunter2",
+    "DB_CREDENTIAL": "hunter2",
+    "DB_PASSWORDS": "hunter2",
+    "APITOKEN": "hunter2",
+    "MYSECRET": "hunter2",
+    "SIGNING_KEY": "hunter2",
+    "DATABASE": "postgres://$(USER):hunter2@db",
 }
 PLAIN = {
     "TOKENIZERS_PARALLELISM": "false",
@@ -83,6 +91,10 @@ PLAIN = {
     "TOKEN_FILE": "/var/run/token",
     "TEMPO_RUNTIME_BASE_URL": "http://models:8080",
     "HF_TOKEN": "",
+    "API_TOKEN": "$(TOKEN_OF_A_SECRET)",
+    "DATABASE": "postgres://$(USER):$(PASSWORD)@db",
+    "AWS_ACCESS_KEY_ID": "me",
+    "SECRET_NAME": "minio",
 }
 
 
@@ -157,3 +169,53 @@ def test_more_labels_and_annotations_are_on_each_object(kind: Any) -> None:
         assert each["metadata"]["labels"]["team"] == "risk"
         assert each["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "tempo-runtime"
         assert each["metadata"]["annotations"]["a.io/b"] == "c\n'd'"
+
+
+@pytest.mark.parametrize("kind", PLATFORMS)
+@pytest.mark.parametrize("which", ["labels", "annotations"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "app.kubernetes.io/managed-by",
+        "seldon.io/tempo",
+        "seldon.io/tempo-model",
+        "seldon.io/tempo-description",
+    ],
+)
+def test_what_says_that_an_object_is_ours_cannot_be_overwritten(
+    kind: Any, which: str, key: str
+) -> None:
+    with pytest.raises(SettingsError, match=f"{which}: .*{key} says what is ours"):
+        kind(remote_options={which: {"a": "b", key: "mine"}})
+
+
+@pytest.mark.parametrize("kind", [SeldonCoreOptions, KServeOptions])
+@pytest.mark.parametrize(
+    ("stated", "told"),
+    [
+        ({"target_cpu": 50}, "target_cpu: it is for an autoscaler; give maxReplicas too"),
+        ({"models": {models.CLASSIFIER: {"target_cpu": 50}}}, "models.income-sklearn.target_cpu: "),
+        (
+            {"maxReplicas": 3, "models": {models.CLASSIFIER: {"replicas": 2, "target_cpu": 50}}},
+            "models.income-sklearn.target_cpu: ",
+        ),
+    ],
+    ids=["of all", "of one", "of one that is fixed"],
+)
+def test_a_target_without_an_autoscaler_is_refused(kind: Any, stated: Any, told: str) -> None:
+    with pytest.raises(SettingsError, match=told):
+        models.documents(models.explainer(), kind(remote_options=stated))
+
+
+@pytest.mark.parametrize("kind", [SeldonCoreOptions, KServeOptions])
+@pytest.mark.parametrize(
+    "stated",
+    [
+        {"target_cpu": 50, "models": {models.CLASSIFIER: {"maxReplicas": 3}}},
+        {"maxReplicas": 3, "models": {models.CLASSIFIER: {"target_cpu": 50}}},
+        {"maxReplicas": 3, "target_cpu": 50, "models": {models.CLASSIFIER: {"replicas": 2}}},
+    ],
+    ids=["bounds of one", "target of one", "all but one"],
+)
+def test_a_target_of_any_autoscaler_is_taken(kind: Any, stated: Any) -> None:
+    assert "50" in str(models.documents(models.explainer(), kind(remote_options=stated)))

@@ -233,3 +233,10 @@ def test_a_framework_without_one_is_told(platform: str) -> None:
     child = models.classifier("prices", platform=ModelFramework(platform))
     with pytest.raises(SettingsError, match=f"prices: Seldon Core has no server for '{platform}'"):
         manifest(models.explainer(models={"m": child}))
+
+
+@pytest.mark.parametrize("model", [models.explainer("1abc"), models.classifier("1abc")])
+def test_a_name_that_no_service_can_have_is_told(model: Any) -> None:
+    with pytest.raises(SettingsError, match=r"1abc: .* begins with a letter; rename it") as error:
+        manifest(model)
+    assert "\n" not in str(error.value)
