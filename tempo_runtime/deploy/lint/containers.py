@@ -16,6 +16,7 @@ from tempo_runtime.deploy.lint.views import (
     variable,
     variables,
 )
+from tempo_runtime.deploy.secrets import looks_secret
 
 _NUMBERS = re.compile(
     r"MLSERVER_(PARALLEL_WORKERS|(HTTP|GRPC|METRICS)_PORT|MAX_GRPC_MESSAGE_LENGTH)"
@@ -65,8 +66,6 @@ def env_twice(document: Document) -> Hits:
 )
 def env_secret(document: Document) -> Hits:
     """No password, token or key is written out in a variable."""
-    from tempo_runtime.deploy.manifests.secrets import looks_secret
-
     for container in containers(document):
         for key, entry in variables(container):
             if looks_secret(key, entry["value"].text):

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from tempo_runtime.deploy.manifests.annotation import KEPT
-from tempo_runtime.deploy.manifests.secrets import refuse_secrets
 from tempo_runtime.deploy.options import DockerOptions, Options
+from tempo_runtime.deploy.secrets import refuse_secrets
 
 
 def _text(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""A manifest is committed, and read by many: no passwords in it."""
+"""What looks like a secret: a manifest is committed, and read by many."""
 
 from __future__ import annotations
 
