@@ -72,11 +72,11 @@ def deploy_remote(
                 rollout.check()
                 deployment = rollout.run(tell)
         except DeploymentFailed as error:
-            if not rollout.applied:
+            if not (left := rollout.left()):
                 raise
-            raise DeploymentFailed(f"{error}; {rollout.left()}") from error
+            raise DeploymentFailed(f"{error}; {left}") from error
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(rollout.left() if rollout.applied else "") from None
+            raise KeyboardInterrupt(rollout.left()) from None
         return RemoteModel(_details(model, objects[0]), deployment)
     except BaseException:
         connection.close()

@@ -155,6 +155,8 @@ def _told(asked: Asked, code: int, status: Mapping[str, Any], message: str) -> s
             f"{asked}: {conflicts}, and is not overwritten; change it there, or have that manager give "
             "it up"
         )
+    if code == 409 and "Precondition failed" in message:
+        return f"{asked} was replaced by somebody else meanwhile; look at it, and deploy again"
     if code in (400, 422):
         return f"{asked} is invalid: {message}; correct the options"
     return f"{asked}: the cluster answers {code}: {message}; try again"

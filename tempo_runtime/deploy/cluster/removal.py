@@ -8,8 +8,9 @@ from typing import Any
 from tempo_runtime.deploy.cluster.api import Api, resource_of
 from tempo_runtime.deploy.cluster.connection import Connection, Deadline
 from tempo_runtime.deploy.cluster.following import until_gone
-from tempo_runtime.deploy.cluster.platforms import Platform, is_ours, part_of, parts
+from tempo_runtime.deploy.cluster.platforms import Platform, is_ours
 from tempo_runtime.deploy.cluster.refusals import Asked, Refused, foreign
+from tempo_runtime.deploy.cluster.sharing import part_of, parts
 
 Key = tuple[str, str]
 """Kind and name of an object."""

@@ -61,9 +61,9 @@ def test_a_block_undeploys_it(api: ApiServer) -> None:
 @pytest.mark.usefixtures("served")
 def test_nothing_is_applied_before_all_was_checked(api: ApiServer) -> None:
     deploy_remote(plus(), options(), timeout=30)
-    patches = [path for method, path in api.requests if method == "PATCH"]
-    assert ["dryRun=All" in path for path in patches] == [True, True, False, False]
-    assert ["/line?" in path for path in patches[2:]] == [True, False]
+    applied = [path for method, path in api.requests if method == "PATCH" and "force" in path]
+    assert ["dryRun=All" in path for path in applied] == [True, True, False, False]
+    assert ["/line?" in path for path in applied[2:]] == [True, False]
 
 
 @pytest.mark.usefixtures("served")
@@ -90,11 +90,10 @@ def test_an_ingress_that_does_not_lead_there_is_named(api: ApiServer) -> None:
 
 
 @pytest.mark.usefixtures("served")
-def test_a_model_that_is_not_ready_yet_is_asked_again(api: ApiServer, served: FakeModel) -> None:
-    served.ready = False
-    threading.Timer(0.5, lambda: setattr(served, "ready", True)).start()
+def test_a_model_that_is_not_ready_yet_is_asked_again(api: ApiServer) -> None:
+    api.fault("GET", "/proxy/", 503, "no endpoints", times=2)
     deploy_remote(plus(), options(), timeout=30)
-    assert api.asked("GET", "/proxy/v2/models/plus/ready") > 1
+    assert api.asked("GET", "/proxy/v2/models/plus/ready") == 3
 
 
 def test_a_caller_without_the_right_to_the_proxy_is_told_of_it(api: ApiServer) -> None:

@@ -223,6 +223,14 @@ def test_a_cluster_that_goes_away_while_waiting(api: ApiServer) -> None:
     api.start()
 
 
+def test_an_apply_without_an_answer_is_named(api: ApiServer) -> None:
+    api.operator = lambda item: api.stop()
+    assert "SeldonDeployment line may have been applied; deploy again once it is right" in refused(
+        2
+    )
+    api.start()
+
+
 def test_what_fails_says_why_and_stays(api: ApiServer) -> None:
     api.operator = lambda item: api.state(
         "seldondeployments", item["metadata"]["name"], state="Failed", description="it rains"
