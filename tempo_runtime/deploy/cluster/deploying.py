@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,7 +12,14 @@ from tempo_runtime.deploy.cluster.api import Api
 from tempo_runtime.deploy.cluster.connection import Connection, Deadline, connect
 from tempo_runtime.deploy.cluster.deployment import ClusterDeployment
 from tempo_runtime.deploy.cluster.following import Following
-from tempo_runtime.deploy.cluster.platforms import OURS, common, details_of, is_ours, platform_of
+from tempo_runtime.deploy.cluster.platforms import (
+    OURS,
+    check_ingress,
+    common,
+    details_of,
+    is_ours,
+    platform_of,
+)
 from tempo_runtime.deploy.cluster.refusals import Asked, foreign
 from tempo_runtime.deploy.cluster.removal import key_of, members, remove
 from tempo_runtime.deploy.cluster.rollout import Rollout
@@ -25,6 +33,7 @@ from tempo_runtime.progress import telling
 
 _TIMEOUT = 600.0
 _ASKED = 30.0
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?")
 _THEIRS = (
     "creationTimestamp",
     "deletionTimestamp",
@@ -62,6 +71,7 @@ def deploy_remote(
     """
     options = options or SeldonCoreOptions()
     objects = documents(model, options)
+    check_ingress(options)
     deadline = Deadline(timeout)
     connection = connect()
     try:
@@ -171,7 +181,8 @@ def get_client(name: str, options: RemotePlatform | None = None) -> RemoteModel:
     Raises:
         DeploymentFailed: If it is not there, or not ours.
     """
-    options = options or SeldonCoreOptions()
+    options, name = options or SeldonCoreOptions(), _name(name)
+    check_ingress(options)
     connection = connect()
     try:
         item = _found(Api(connection, Deadline(_ASKED)), name, options)
@@ -249,6 +260,8 @@ def _found(api: Api, name: str, options: RemotePlatform) -> dict[str, Any]:
 
 def _name(model: Any) -> str:
     if isinstance(model, str):
+        if not _NAME.fullmatch(model):
+            raise DeploymentFailed(f"{model!r} is no name of a model; correct it")
         return model
     details = model.details if isinstance(model, RemoteModel) else model.get_tempo().details
     return str(details.name)

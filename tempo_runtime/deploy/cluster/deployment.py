@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ from tempo_runtime.deploy.cluster.api import PODS, Api
 from tempo_runtime.deploy.cluster.connection import Connection, Deadline
 from tempo_runtime.deploy.cluster.following import Following
 from tempo_runtime.deploy.cluster.platforms import common, endpoint, platform_of
+from tempo_runtime.deploy.cluster.refusals import Refused
 from tempo_runtime.deploy.cluster.relay import Relay
 from tempo_runtime.deploy.cluster.removal import members, remove
 from tempo_runtime.deploy.deployment import GRACE, Address, Deployment, ModelStatus
@@ -177,6 +177,9 @@ class ClusterDeployment(Deployment):
         known = [name for name in (model, "kserve-container", "mlserver") if name in names]
         name = pod["metadata"]["name"]
         text = ""
-        with contextlib.suppress(DeploymentFailed):  # one that has not started has no log
+        try:
             text = api.log(self._namespace, name, (known or names)[0], lines=_LINES, ended=False)
+        except Refused as refused:
+            if refused.code not in (400, 404):  # of one that has not started, or is gone
+                raise
         return text

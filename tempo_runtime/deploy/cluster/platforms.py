@@ -89,6 +89,23 @@ def endpoint(name: str, options: RemotePlatform) -> Endpoint:
     return found
 
 
+def check_ingress(options: RemotePlatform) -> None:
+    """Refuses an ingress that is no URL, before anything is deployed that would be called through it.
+
+    Raises:
+        SettingsError: If it is none.
+    """
+    import httpx
+
+    ingress = getattr(common(options), "ingress", None)
+    try:
+        httpx.URL(ingress or "")
+    except httpx.InvalidURL as error:
+        raise SettingsError(
+            f"ingress {ingress!r} is no URL ({error}); give its scheme and host"
+        ) from None
+
+
 def details_of(item: Mapping[str, Any]) -> ModelDetails:
     """A model, from what an annotation of its object keeps of it; without one, its name only."""
     metadata = item["metadata"]

@@ -131,6 +131,11 @@ def _told(asked: Asked, code: int, status: Mapping[str, Any], message: str) -> s
             f"{asked}: {message}; ask for less with resources or replicas, or have the quota of {space} "
             "raised"
         )
+    if code == 403 and "system:anonymous" in message:
+        return (
+            "the cluster does not know who is asking (403, system:anonymous): the current context gives "
+            "no credentials, as when its plugin fails; log in again, or correct KUBECONFIG"
+        )
     if code == 401:
         return (
             "the cluster does not accept the credentials of the current context (401); log in again, or "

@@ -24,6 +24,7 @@ from tempo_runtime.errors import DeploymentFailed
 
 Tell = Callable[[str], object]
 _FIRST_DELAY, _LONGEST_DELAY = 0.1, 2.0
+_TOLD = 400
 _NO_DRY_RUN = "does not support dry run"
 
 
@@ -205,11 +206,13 @@ def ask(deployment: ClusterDeployment, deadline: Deadline) -> None:
     with httpx.Client(trust_env=False) as client:
         while True:
             try:
-                answer = client.get(url, timeout=max(0.1, min(10.0, deadline.left)))
-                if answer.status_code == 200:
-                    return
-                why = f"{answer.status_code} {line(answer.content)}"
-                if answer.status_code in (401, 403):
+                wait = max(0.1, min(10.0, deadline.left))
+                with client.stream("GET", url, timeout=wait) as answer:
+                    code = answer.status_code
+                    if code == 200:
+                        return
+                    why = f"{code} {line(_begun(answer, deadline))}"
+                if code in (401, 403):
                     raise DeploymentFailed(
                         f"{main.model} is ready on the cluster, and cannot be called from here: {why}; "
                         "get the right to `get` and `create` services/proxy, as in k8s/rbac, or name "
@@ -224,3 +227,13 @@ def ask(deployment: ClusterDeployment, deadline: Deadline) -> None:
                 )
             time.sleep(delay)
             delay = min(2 * delay, _LONGEST_DELAY)
+
+
+def _begun(answer: Any, deadline: Deadline) -> bytes:
+    """The beginning of a body, of which more may never come."""
+    content = b""
+    for part in answer.iter_bytes():
+        content += part
+        if len(content) > _TOLD or not deadline.left:
+            break
+    return content

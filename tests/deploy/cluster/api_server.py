@@ -43,7 +43,7 @@ class Fault:
     Attributes:
         method: Their method; a watch is `WATCH`.
         part: A part of their path.
-        code: Status of the answer; 0 cuts the connection, -1 never answers.
+        code: Status of the answer; 0 cuts the connection, -1 never answers, -2 goes on answering.
         body: The answer: a Status, or text.
         headers: Its headers.
         times: How many of them.
@@ -265,6 +265,8 @@ def _handler(api: ApiServer) -> type[BaseHTTPRequestHandler]:
             if fault := self._fault(method):
                 if fault.code == -1:
                     api._ended.wait(30)
+                if fault.code == -2:
+                    self._drip()
                 if fault.code <= 0:
                     _cut(self.connection)
                     self.close_connection = True
@@ -284,6 +286,14 @@ def _handler(api: ApiServer) -> type[BaseHTTPRequestHandler]:
                 self._send(*Verbs(api).do(self.command, where.path, query, content))
 
         do_GET = do_POST = do_PATCH = do_DELETE = _do  # noqa: N815 - http.server's names
+
+        def _drip(self) -> None:
+            self.send_response(500 if "/v2/" in self.path else 200)
+            self.send_header("content-length", "1000000")
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                while not api._ended.wait(0.1):
+                    self.wfile.write(b"{")
 
         def _fault(self, method: str) -> Fault | None:
             for fault in api.faults:

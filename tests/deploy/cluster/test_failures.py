@@ -274,6 +274,63 @@ def test_pods_of_what_was_before_do_not_fail_what_replaces_them(
     deploy_remote(plus("s3://models/plus-2"), options(), timeout=30)
 
 
+def applied(api: ApiServer, times: int) -> None:
+    """Waits until the pipeline was applied so many times."""
+
+    def done() -> bool:
+        paths = [path for method, path in api.requests if method == "PATCH" and "/plus?" in path]
+        return sum("force" in path and "dryRun" not in path for path in paths) >= times
+
+    with api.changed:
+        while not done():
+            api.changed.wait(0.02)
+
+
+def test_a_pod_that_failed_before_may_come_up_now(
+    api: ApiServer, operator: Any, served: FakeModel
+) -> None:
+    deploy_remote(plus(), options(), timeout=30)
+    pull = {"name": "plus", "state": {"waiting": {"reason": "ImagePullBackOff"}}}
+    api.pod("plus-1", {"seldon-deployment-id": "plus"}, containerStatuses=[pull])
+    failed = {"state": "Failed", "description": "no progress"}
+    api.state("seldondeployments", "plus", **failed)
+
+    def pulled() -> None:
+        applied(api, 2)
+        api.state("seldondeployments", "plus", state="Available")
+
+    thread = threading.Thread(target=pulled)
+    thread.start()
+    deploy_remote(plus(), options(), timeout=30)
+    thread.join()
+    api.state("seldondeployments", "plus", **failed)
+    text = refused(1)
+    assert "plus is not ready after 1 seconds: pod plus-1: image None cannot be pulled" in text
+
+
+def test_a_pod_that_failed_before_and_fails_again_is_told(
+    api: ApiServer, operator: Any, served: FakeModel
+) -> None:
+    deploy_remote(plus(), options(), timeout=30)
+
+    def crashed(restarts: int) -> None:
+        waiting = {"waiting": {"reason": "CrashLoopBackOff"}}
+        container = {"name": "c", "restartCount": restarts, "state": waiting}
+        container["lastState"] = {"terminated": CRASHED}
+        api.pod("plus-1", {"seldon-deployment-id": "plus"}, containerStatuses=[container])
+
+    def again() -> None:
+        applied(api, 2)
+        crashed(4)
+
+    crashed(3)
+    api.state("seldondeployments", "plus", state="Creating")
+    thread = threading.Thread(target=again)
+    thread.start()
+    assert "plus has failed: pod plus-1: container c ends with 1, 4 restarts" in refused(30)
+    thread.join()
+
+
 def test_pods_that_a_quota_forbids_are_told(api: ApiServer) -> None:
     def forbid(item: Object) -> None:
         api.state("seldondeployments", item["metadata"]["name"], state="Creating")
