@@ -77,7 +77,7 @@ class Connection:
         query: Mapping[str, Any] | None = None,
         body: Any = None,
         headers: Mapping[str, str] | None = None,
-        read: float | None = _READ,
+        read: float = _READ,
         connect: float = _CONNECT,
     ) -> Any:
         """Sends a request, and gives the response of which only the headers are read.
@@ -88,7 +88,7 @@ class Connection:
             query: Its query.
             body: Bytes, or an object that becomes JSON.
             headers: Its headers, beside those that say who is asking.
-            read: Seconds that the server may be silent; None for as long as it likes.
+            read: Seconds that the server may be silent.
             connect: Seconds to connect.
 
         Raises:

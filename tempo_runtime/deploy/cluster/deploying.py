@@ -12,6 +12,7 @@ from tempo_runtime.deploy.cluster.api import Api
 from tempo_runtime.deploy.cluster.connection import Connection, Deadline, connect
 from tempo_runtime.deploy.cluster.deployment import ClusterDeployment
 from tempo_runtime.deploy.cluster.following import Following
+from tempo_runtime.deploy.cluster.members import Key, key_of, model_names, progress_of
 from tempo_runtime.deploy.cluster.platforms import (
     OURS,
     check_ingress,
@@ -20,8 +21,8 @@ from tempo_runtime.deploy.cluster.platforms import (
     is_ours,
     platform_of,
 )
-from tempo_runtime.deploy.cluster.refusals import Asked, foreign
-from tempo_runtime.deploy.cluster.removal import key_of, members, remove
+from tempo_runtime.deploy.cluster.refusals import Asked, absent, foreign
+from tempo_runtime.deploy.cluster.removal import remove
 from tempo_runtime.deploy.cluster.rollout import Rollout
 from tempo_runtime.deploy.cluster.status import Progress
 from tempo_runtime.deploy.manifests import RemotePlatform, documents, to_yaml
@@ -129,11 +130,10 @@ def status(model: Any, options: RemotePlatform | None = None) -> dict[str, Progr
         DeploymentFailed: If the cluster cannot be asked, or the name is another's.
     """
     options = options or SeldonCoreOptions()
-    deadline = Deadline(_ASKED)
+    name, platform, space = _name(model), platform_of(options), common(options).namespace
     with _connected() as connection:
-        names = _members(Api(connection, deadline), _name(model), options)
-        with _following(connection, deadline, options) as following:
-            return {name: following.progress(name) for name in names}
+        api = Api(connection, Deadline(_ASKED))
+        return progress_of(api, platform, space, _names(api, name, options))
 
 
 def wait(model: Any, options: RemotePlatform | None = None, *, timeout: float = _TIMEOUT) -> None:
@@ -149,9 +149,10 @@ def wait(model: Any, options: RemotePlatform | None = None, *, timeout: float = 
     """
     options = options or SeldonCoreOptions()
     name, deadline = _name(model), Deadline(timeout)
+    platform, space = platform_of(options), common(options).namespace
     with _connected() as connection, telling(f"Waiting for {name}") as tell:
-        names = _members(Api(connection, deadline), name, options)
-        with _following(connection, deadline, options) as following:
+        names = _names(Api(connection, deadline), name, options)
+        with Following(connection, deadline, platform, space) as following:
             following.until_ready(names, tell)
 
 
@@ -216,14 +217,16 @@ def diff(model: Any, options: RemotePlatform | None = None, *, timeout: float = 
             kind, name = key_of(item)
             live = rollout.live[kind, name]
             old = to_yaml([_stated(live)]) if live else ""
-            lines = difflib.unified_diff(
-                old.splitlines(keepends=True),
-                to_yaml([_stated(item)]).splitlines(keepends=True),
-                f"live/{kind}/{name}",
-                f"new/{kind}/{name}",
-            )
-            found.extend(lines)
+            found.extend(_compared((kind, name), old, to_yaml([_stated(item)])))
+        for item in rollout.superfluous():
+            found.extend(_compared(key_of(item), to_yaml([_stated(item)]), ""))
     return "".join(found)
+
+
+def _compared(key: Key, old: str, new: str) -> Iterator[str]:
+    name = "/".join(key)
+    before, after = old.splitlines(keepends=True), new.splitlines(keepends=True)
+    return difflib.unified_diff(before, after, f"live/{name}", f"new/{name}")
 
 
 @contextmanager
@@ -235,24 +238,19 @@ def _connected() -> Iterator[Connection]:
         connection.close()
 
 
-def _following(connection: Connection, deadline: Deadline, options: RemotePlatform) -> Following:
-    return Following(connection, deadline, platform_of(options), common(options).namespace)
-
-
-def _members(api: Api, name: str, options: RemotePlatform) -> list[str]:
-    platform = platform_of(options)
-    _found(api, name, options)
-    items = members(api, platform, common(options).namespace, name)
-    return [item["metadata"]["name"] for item in items if item["kind"] == platform.model.kind]
+def _names(api: Api, name: str, options: RemotePlatform) -> list[str]:
+    platform, space = platform_of(options), common(options).namespace
+    names = model_names(api, platform, space, name)
+    if name not in names:
+        raise absent(Asked("get", platform.model, space, name))
+    return names
 
 
 def _found(api: Api, name: str, options: RemotePlatform) -> dict[str, Any]:
     asked = Asked("get", platform_of(options).model, common(options).namespace, name)
     item = api.get(asked.resource, asked.namespace, name)
     if item is None:
-        raise DeploymentFailed(
-            f"there is no {asked} in {asked.namespace}; deploy it first, or correct its name or namespace"
-        )
+        raise absent(asked)
     if not is_ours(item):
         raise foreign(asked, item)
     return item

@@ -9,7 +9,7 @@ from typing import Any
 
 from tempo_runtime.deploy.cluster.api import EVENTS, PODS, Api
 from tempo_runtime.deploy.cluster.connection import Connection, Deadline, Unreachable
-from tempo_runtime.deploy.cluster.platforms import OURS, Platform
+from tempo_runtime.deploy.cluster.platforms import OURS, WARNINGS, Platform
 from tempo_runtime.deploy.cluster.pods import Log, restarts
 from tempo_runtime.deploy.cluster.refusals import Asked, Refused
 from tempo_runtime.deploy.cluster.status import Old, Progress, progress, stale
@@ -48,7 +48,7 @@ class Following:
             self._models = self._watching.watch(self._platform.model, OURS)
             # Without the right to see them less is told, and nothing else is different.
             self._pods = self._allowed(PODS, {"labelSelector": self._platform.pods})
-            self._events = self._allowed(EVENTS, {"fieldSelector": "type=Warning"})
+            self._events = self._allowed(EVENTS, WARNINGS)
         except BaseException:
             self._watching.__exit__(None, None, None)
             raise

@@ -26,6 +26,7 @@ from tempo_runtime.deploy.manifests.pods import MANAGER
 from tempo_runtime.details import ModelDetails, ModelFramework
 from tempo_runtime.errors import DeploymentFailed, SettingsError
 
+WARNINGS = {"fieldSelector": "type=Warning"}
 OURS = {"labelSelector": f"{LABEL}={MANAGER}"}
 
 

@@ -111,6 +111,13 @@ def foreign(asked: Asked, found: Mapping[str, Any]) -> DeploymentFailed:
     )
 
 
+def absent(asked: Asked) -> DeploymentFailed:
+    """The error of what is not there."""
+    return DeploymentFailed(
+        f"there is no {asked} in {asked.namespace}; deploy it first, or correct its name or namespace"
+    )
+
+
 def line(text: str | bytes) -> str:
     """Text in one line that is not too long."""
     if isinstance(text, bytes):
@@ -154,7 +161,7 @@ def _told(asked: Asked, code: int, status: Mapping[str, Any], message: str) -> s
         operator = _OPERATORS.get(asked.resource.group, "what defines it")
         return f"the cluster knows no {rule}; install {operator}, or choose another platform"
     if code == 404:
-        return f"there is no {asked} in {space}; deploy it first, or correct its name or namespace"
+        return str(absent(asked))
     if code == 409 and (conflicts := _conflicts(details)):
         return (
             f"{asked}: {conflicts}, and is not overwritten; change it there, or have that manager give "

@@ -15,10 +15,11 @@ from tempo_runtime.deploy.cluster.api import Api, resource_of
 from tempo_runtime.deploy.cluster.connection import Connection, Deadline
 from tempo_runtime.deploy.cluster.deployment import ClusterDeployment
 from tempo_runtime.deploy.cluster.following import Following, until_gone
+from tempo_runtime.deploy.cluster.members import Key, key_of, members
 from tempo_runtime.deploy.cluster.platforms import common, is_ours, platform_of
 from tempo_runtime.deploy.cluster.refusals import Asked, Refused, foreign, line
-from tempo_runtime.deploy.cluster.removal import Key, key_of, remove
-from tempo_runtime.deploy.cluster.sharing import at_least, claimed, refuse_change
+from tempo_runtime.deploy.cluster.removal import remove
+from tempo_runtime.deploy.cluster.sharing import at_least, claimed, parts, refuse_change
 from tempo_runtime.deploy.manifests import RemotePlatform
 from tempo_runtime.errors import DeploymentFailed
 
@@ -94,6 +95,18 @@ class Rollout:
                     refuse_change(live, item, self._name)
             found.append(item)
         return found
+
+    def superfluous(self) -> list[dict[str, Any]]:
+        """What was deployed with it before, and would be deleted.
+
+        Raises:
+            DeploymentFailed: If it may not be listed.
+        """
+        wanted = set(map(key_of, self.documents))
+        found = members(self._api, platform_of(self._options), self._namespace, self._name)
+        return [
+            item for item in found if key_of(item) not in wanted and not parts(item) - {self._name}
+        ]
 
     def run(self, tell: Tell | None) -> ClusterDeployment:
         """Applies it, and waits until its models are ready and can be called.

@@ -223,6 +223,29 @@ def test_a_difference_is_shown_and_not_made(api: ApiServer) -> None:
     assert api.version() == before
 
 
+@pytest.mark.usefixtures("served")
+def test_a_difference_shows_what_is_removed(api: ApiServer) -> None:
+    deploy_remote(plus(), options(), timeout=30)
+    alone = diff(plus(child=None), options())
+    assert "--- live/SeldonDeployment/line\n+++ new/SeldonDeployment/line\n" in alone
+    assert "-  name: line\n" in alone
+
+
+@pytest.mark.usefixtures("served")
+def test_a_difference_does_not_show_what_stays_with_another(api: ApiServer) -> None:
+    deploy_remote(plus(), options(), timeout=30)
+    line = api.objects["seldondeployments", "line"]
+    line["metadata"]["labels"]["deployment.tempo-runtime/other"] = ""
+    assert "SeldonDeployment/line" not in diff(plus(child=None), options())
+
+
+def test_the_state_is_asked_for_without_a_watch(api: ApiServer) -> None:
+    api.put("seldondeployments", ours("plus"))
+    status("plus", options())
+    get_client("plus", options()).status()
+    assert not api.asked("WATCH", "")
+
+
 def test_logs_are_those_of_the_models_pods(api: ApiServer) -> None:
     api.put("seldondeployments", ours("plus"))
     api.pod("plus-1", {"seldon-deployment-id": "plus"})
