@@ -203,7 +203,7 @@ def test_the_state_of_each_is_told(api: ApiServer) -> None:
 
 def test_the_command_line_shows_the_difference(api: ApiServer) -> None:
     code, printed, told = run(
-        "manifest", "tests.cluster.test_seldon:parent", "--namespace", "production", "--diff"
+        "manifest", "tests.cluster.models:parent", "--namespace", "production", "--diff"
     )
     assert code == 0, told
     assert "+  name: cluster-parent\n" in printed
