@@ -128,9 +128,7 @@ def test_pods_that_may_be_listed_and_not_watched_are_done_without(
     for part in ("/pods", "/events"):
         api.fault("WATCH", part, 403, failure(403, "no"))
     # Not before they were refused.
-    api.operator = lambda item: (
-        threading.Timer(0.5, lambda: operator(item)).start() if operator is not None else None
-    )
+    api.operator = lambda item: threading.Timer(0.5, operator, [item]).start()
     deploy_remote(plus(), options(), timeout=30)
 
 
