@@ -2,70 +2,39 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
+import asyncio
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from tempo_runtime import (
-    KServeOptions,
-    Seldon2Options,
-    SeldonCoreOptions,
-    create_minio_rclone,
-    deploy_remote,
-    save,
-    upload,
-)
+from tempo_runtime import deploy_remote, manifest, save, upload
 from tempo_runtime.deploy.cluster.deploying import get_client, list_models
-from tests.cluster.test_seldon import INGRESS, NAMESPACE, SECRET, double, parent
+from tests.cluster.conftest import Space
+from tests.cluster.models import double, parent
 
 NAMES = {"cluster-parent", "cluster-double"}
-# Keys for downloads are a service account's on KServe.
-ACCOUNT = os.environ.get("TEMPO_CLUSTER_SERVICE_ACCOUNT", "")
-IMAGE = os.environ.get("TEMPO_CLUSTER_IMAGE")
-PLATFORMS: dict[str, tuple[Any, str, dict[str, Any]]] = {
-    "seldon": (
-        SeldonCoreOptions,
-        "seldondeployments.machinelearning.seldon.io",
-        {"authSecretName": SECRET, "ingress": INGRESS or None},
-    ),
-    "seldon2": (Seldon2Options, "models.mlops.seldon.io", {"authSecretName": SECRET}),
-    "kserve": (
-        KServeOptions,
-        "inferenceservices.serving.kserve.io",
-        {"serviceAccountName": ACCOUNT or None},
-    ),
-}
+X = np.array([1.0, 2.0])
 
 pytestmark = [pytest.mark.timeout(1200), pytest.mark.slow]
 
 
-def options_of(platform: str) -> Any:
-    """Options of a platform. Skips the test where the cluster has it not."""
-    kind, resource, own = PLATFORMS[platform]
-    if shutil.which("kubectl") is None:
-        pytest.skip("kubectl is not here")
-    asked = ["kubectl", "--request-timeout=10s", "get", "crd", resource]
-    found = subprocess.run(asked, capture_output=True, text=True, check=False)
-    if found.returncode != 0:
-        pytest.skip(f"no cluster with {resource}: {found.stderr.strip().splitlines()[-1:]}")
-    return kind(remote_options={"namespace": NAMESPACE, "image": IMAGE, **own})
-
-
-@pytest.mark.parametrize("platform", PLATFORMS)
-def test_it_is_deployed_called_found_again_and_removed(platform: str, tmp_path: Path) -> None:
-    options = options_of(platform)
-    create_minio_rclone(str(tmp_path / "rclone.conf"))
+async def test_it_is_deployed_called_found_again_and_removed(space: Space, tmp_path: Path) -> None:
     for each in (double, parent):
-        upload(save(each, str(tmp_path / each.get_tempo().details.name)))
-    x = np.array([1.0, 2.0])
-    with deploy_remote(parent, options=options) as remote:
-        np.testing.assert_array_equal(remote.predict(x=x), [3.0, 5.0])
-        assert {details.name for details in list_models(options)} >= NAMES
-        again = get_client("cluster-parent", options)
-        np.testing.assert_array_equal(again.predict(x=x), [3.0, 5.0])
-    assert not {details.name for details in list_models(options)} & NAMES
+        folder = save(each, str(tmp_path / each.get_tempo().details.name))
+        await asyncio.to_thread(upload, folder)
+    options = space.options()
+    remote = await asyncio.to_thread(deploy_remote, parent, options)
+    np.testing.assert_array_equal(await remote.aio.predict(x=X), [3.0, 5.0])
+    assert {each.name for each in await asyncio.to_thread(list_models, options)} == NAMES
+    again = await asyncio.to_thread(get_client, "cluster-parent", options)
+    np.testing.assert_array_equal(await again.aio.predict(x=X), [3.0, 5.0])
+    await asyncio.to_thread(remote.undeploy)
+    assert not await asyncio.to_thread(list_models, options)
+
+
+async def test_the_cluster_s_own_check_takes_the_objects(space: Space) -> None:
+    own = {} if space.platform == "seldon2" else {"min_available": 1, "spread": True}
+    for more in ({}, own):
+        text = manifest(parent, space.options(**more))
+        await space.kubectl("apply", "--dry-run=server", "--validate=strict", "-f", "-", text=text)

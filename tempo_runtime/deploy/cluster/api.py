@@ -6,9 +6,17 @@ import contextlib
 import json
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
-from tempo_runtime.deploy.cluster.connection import Connection, Deadline, Unreachable
+from tempo_runtime.deploy.cluster.connection import (
+    Connection,
+    Deadline,
+    Unreachable,
+    bounded,
+    patient,
+)
 from tempo_runtime.deploy.cluster.refusals import Absent, Asked, Refused, Resource, refusal
 from tempo_runtime.deploy.manifests.pods import MANAGER
 
@@ -25,11 +33,51 @@ _AGAIN = (429, 503, 504)
 _FIRST_DELAY, _LONGEST_DELAY = 0.2, 5.0
 # The API ends a watch by itself, and long before a connection that says nothing is given up.
 _WATCHED, _SILENT = 50, 70.0
+_READ, _BEGUN = 30.0, 10.0
 
 
 def resource_of(document: Mapping[str, Any]) -> Resource:
     """The kind of an object."""
     return _KNOWN[document["kind"]]
+
+
+@dataclass(frozen=True)
+class _Request:
+    """A request.
+
+    Attributes:
+        asked: What it asks.
+        method: Its method.
+        query: Its query.
+        body: An object, that becomes JSON.
+        kind: Content type of the body.
+        suffix: What comes after the object's path.
+        read: Seconds until the answer begins.
+    """
+
+    asked: Asked
+    method: str = "GET"
+    query: Mapping[str, Any] = field(default_factory=dict)
+    body: Any = None
+    kind: str = ""
+    suffix: str = ""
+    read: float = _READ
+
+    @property
+    def path(self) -> str:
+        """Its path."""
+        resource = self.asked.resource
+        plural = resource.plural.partition("/")[0]
+        path = f"{resource.prefix}/namespaces/{quote(self.asked.namespace, safe='')}/{plural}"
+        return path + (
+            f"/{quote(self.asked.name, safe='')}{self.suffix}" if self.asked.name else ""
+        )
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Its headers."""
+        kind = {"content-type": self.kind} if self.kind else {}
+        return {"accept": "application/json, */*", **kind}
 
 
 class Api:
@@ -60,7 +108,7 @@ class Api:
         """
         asked = Asked("get", resource, namespace, name)
         try:
-            return self._object(asked, "GET")
+            return self._object(_Request(asked))
         except Absent:
             return None
 
@@ -83,7 +131,7 @@ class Api:
         if dry_run:
             query["dryRun"] = "All"
         kind = "application/apply-patch+yaml"  # of which JSON is a part
-        return self._object(asked, "PATCH", query, document, kind)
+        return self._object(_Request(asked, "PATCH", query, document, kind))
 
     def relabel(self, asked: Asked, labels: Mapping[str, str | None]) -> None:
         """Changes labels of an object; None takes one away.
@@ -94,7 +142,7 @@ class Api:
         body = {"metadata": {"labels": dict(labels)}}
         kind = "application/merge-patch+json"
         with contextlib.suppress(Absent):
-            self._object(asked, "PATCH", {"fieldManager": MANAGER}, body, kind)
+            self._object(_Request(asked, "PATCH", {"fieldManager": MANAGER}, body, kind))
 
     def delete(self, asked: Asked, uid: str) -> None:
         """Deletes an object after all that it owns; nothing happens if it is not there any more.
@@ -104,7 +152,7 @@ class Api:
         """
         body = {"propagationPolicy": "Foreground", "preconditions": {"uid": uid}}
         try:
-            self._object(asked, "DELETE", {}, body, "application/json")
+            self._object(_Request(asked, "DELETE", {}, body, "application/json"))
         except Refused as refused:
             # Gone, or by now another of that name.
             if not isinstance(refused, Absent) and refused.code != 409:
@@ -123,7 +171,7 @@ class Api:
         Raises:
             DeploymentFailed: If it is refused.
         """
-        found = self._object(Asked("list", resource, namespace), "GET", selector)
+        found = self._object(_Request(Asked("list", resource, namespace), query=selector))
         # The items of a list do not say what they are.
         kind = {"apiVersion": resource.prefix.split("/", 2)[2], "kind": resource.kind}
         items = [{**kind, **item} for item in found.get("items") or []]
@@ -137,14 +185,17 @@ class Api:
         Raises:
             DeploymentFailed: If it is refused.
         """
-        query: dict[str, Any] = {
+        query = {
             "watch": "true",
             "allowWatchBookmarks": "true",
             "timeoutSeconds": _WATCHED,
             "resourceVersion": version,
             **selector,
         }
-        return self._open(Asked("watch", resource, namespace), "GET", query, read=_SILENT)
+        asked = Asked("watch", resource, namespace)
+        response = self._open(_Request(asked, query=query, read=_BEGUN))
+        patient(response, _SILENT)
+        return response
 
     def log(self, namespace: str, pod: str, container: str, *, lines: int, ended: bool) -> str:
         """The end of what a container has printed, or the one before it that ended.
@@ -156,90 +207,77 @@ class Api:
         if ended:
             query["previous"] = "true"
         logs = Resource("", "v1", "pods/log", "Pod")
-        content = self._bytes(Asked("get", logs, namespace, pod), "GET", query, suffix="/log")
+        asked = Asked("get", logs, namespace, pod)
+        content = self._bytes(_Request(asked, query=query, suffix="/log"))
         return content.decode(errors="replace")
 
-    def _object(
-        self,
-        asked: Asked,
-        method: str,
-        query: Mapping[str, Any] | None = None,
-        body: Any = None,
-        kind: str = "",
-    ) -> dict[str, Any]:
-        content = self._bytes(asked, method, query, body, kind)
+    def _object(self, request: _Request) -> dict[str, Any]:
+        content = self._bytes(request)
         try:
             found = json.loads(content)
         except ValueError:
             found = None
         if not isinstance(found, dict):
-            raise refusal(asked, 200, b"no JSON: is that the URL of a Kubernetes API?")
+            raise refusal(request.asked, 200, b"no JSON: is that the URL of a Kubernetes API?")
         return found
 
-    def _bytes(
-        self,
-        asked: Asked,
-        method: str,
-        query: Mapping[str, Any] | None = None,
-        body: Any = None,
-        kind: str = "",
-        suffix: str = "",
-    ) -> bytes:
-        import urllib3
-
+    def _bytes(self, request: _Request) -> bytes:
         delay = _FIRST_DELAY
         while True:
-            response = self._open(asked, method, query, body, kind, suffix)
             try:
-                content: bytes = response.data
-                return content
-            except urllib3.exceptions.HTTPError as error:
-                self.pause(self.connection.unreachable(error), delay)
+                return self._content(self._open(request))
+            except Unreachable as error:
+                if not self._reached:
+                    raise
+                self.pause(error, delay)
                 delay = min(2 * delay, _LONGEST_DELAY)
-            finally:
-                response.release_conn()
 
-    def _open(
-        self,
-        asked: Asked,
-        method: str,
-        query: Mapping[str, Any] | None = None,
-        body: Any = None,
-        kind: str = "",
-        suffix: str = "",
-        read: float = 30.0,
-    ) -> Any:
+    def _open(self, request: _Request) -> Any:
         """A response that is no error; asks again for as long as that can help."""
-        plural = asked.resource.plural.partition("/")[0]
-        path = f"{asked.resource.prefix}/namespaces/{asked.namespace}/{plural}"
-        path += f"/{asked.name}{suffix}" if asked.name else ""
-        headers = {"accept": "application/json, */*"} | ({"content-type": kind} if kind else {})
         delay = _FIRST_DELAY
         while True:
             left = max(self.deadline.left, 0.1)
             try:
                 response = self.connection.open(
-                    method,
-                    path,
-                    query=query,
-                    body=body,
-                    headers=headers,
-                    read=read if read == _SILENT else min(read, left),
+                    request.method,
+                    request.path,
+                    query=request.query,
+                    body=request.body,
+                    headers=request.headers,
+                    read=min(request.read, left),
                     connect=min(10.0, left),
                 )
+                self._reached = True
+                if response.status < 300:
+                    return response
+                refused = refusal(request.asked, response.status, self._content(response))
             except Unreachable as error:
                 if not self._reached:
                     raise
                 self.pause(error, delay)
             else:
-                self._reached = True
-                if response.status < 300:
-                    return response
-                refused = refusal(asked, response.status, _content(response))
                 if response.status not in _AGAIN and "retry-after" not in response.headers:
                     raise refused
                 self.pause(refused, _retry_after(response, delay))
             delay = min(2 * delay, _LONGEST_DELAY)
+
+    def _content(self, response: Any) -> bytes:
+        """The body of a response.
+
+        Raises:
+            Unreachable: If it breaks off, or is not there at the deadline.
+        """
+        import urllib3
+
+        try:
+            with bounded(response, max(self.deadline.left, 0.1)):
+                content: bytes = response.data
+        except urllib3.exceptions.HTTPError as error:
+            why = error if self.deadline.left else TimeoutError("timed out")
+            raise self.connection.unreachable(why) from error
+        finally:
+            response.release_conn()
+        return content
 
     def pause(self, error: Exception, seconds: float) -> None:
         """Waits before something is asked again.
@@ -251,18 +289,9 @@ class Api:
             raise error
 
 
-def _content(response: Any) -> bytes:
-    try:
-        content: bytes = response.data
-        return content
-    except Exception:
-        return b""
-    finally:
-        response.release_conn()
-
-
 def _retry_after(response: Any, otherwise: float) -> float:
     try:
-        return max(0.0, float(response.headers["retry-after"]))
+        # Never sooner than without it: some say 0.
+        return max(otherwise, float(response.headers["retry-after"]))
     except (KeyError, ValueError):
         return otherwise

@@ -9,17 +9,23 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import socket
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlencode
 
+from tempo_runtime.deploy.cluster.refusals import line
 from tempo_runtime.errors import DeploymentFailed
 
 _HOME_CONFIG = "~/.kube/config"
 _CONNECT = 10.0
 _READ = 30.0
+_HEADER = re.compile(r"[\x20-\x7e]+")
+_USER = re.compile(r"^([^/@]*//)?[^/]*@")
 
 
 class Deadline:
@@ -59,7 +65,8 @@ class Connection:
         self._client = client
         self._settings = client.configuration
         self._pool = client.rest_client.pool_manager
-        self.host = str(self._settings.host).rstrip("/")
+        # A password in it would be printed; credentials are a user's of the kubeconfig.
+        self.host = _USER.sub(r"\1", str(self._settings.host)).rstrip("/")
         self.inside = inside
 
     def open(
@@ -70,7 +77,7 @@ class Connection:
         query: Mapping[str, Any] | None = None,
         body: Any = None,
         headers: Mapping[str, str] | None = None,
-        read: float | None = _READ,
+        read: float = _READ,
         connect: float = _CONNECT,
     ) -> Any:
         """Sends a request, and gives the response of which only the headers are read.
@@ -81,7 +88,7 @@ class Connection:
             query: Its query.
             body: Bytes, or an object that becomes JSON.
             headers: Its headers, beside those that say who is asking.
-            read: Seconds that the server may be silent; None for as long as it likes.
+            read: Seconds that the server may be silent.
             connect: Seconds to connect.
 
         Raises:
@@ -90,13 +97,14 @@ class Connection:
         import urllib3
 
         url = f"{self.host}{path}" + (f"?{urlencode(query)}" if query else "")
+        who = self._credentials()
         content = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         try:
             return self._pool.request(
                 method,
                 url,
                 body=content,
-                headers={"user-agent": "tempo-runtime", **(headers or {}), **self._credentials()},
+                headers={"user-agent": "tempo-runtime", **(headers or {}), **who},
                 timeout=urllib3.Timeout(connect=connect, read=read),
                 retries=False,
                 redirect=False,
@@ -104,11 +112,17 @@ class Connection:
             )
         except urllib3.exceptions.SSLError as error:
             raise Unreachable(
-                f"the certificate of the cluster at {self.host} is not trusted, or not its own; correct "
-                "certificate-authority in KUBECONFIG"
+                f"no TLS with the cluster at {self.host}: its certificate is not trusted, or it does not "
+                "trust yours; correct certificate-authority or client-certificate in KUBECONFIG"
             ) from error
         except urllib3.exceptions.HTTPError as error:
             raise self.unreachable(error) from error
+        except Exception as error:
+            # Of files of certificates, or values that may be secret: neither is told.
+            raise Unreachable(
+                f"nothing can be sent to the cluster at {self.host} ({type(error).__name__}); correct "
+                "KUBECONFIG"
+            ) from None
 
     def unreachable(self, error: Exception) -> Unreachable:
         """What a request that failed on its way becomes."""
@@ -123,11 +137,24 @@ class Connection:
         self._client.close()
 
     def _credentials(self) -> dict[str, str]:
-        return {
-            str(auth["key"]): str(auth["value"])
-            for auth in self._settings.auth_settings().values()
+        try:
+            found = list(self._settings.auth_settings().values())
+        except Exception as error:  # a plugin's, or of the file that they are read from anew
+            raise Unreachable(
+                f"the credentials of the current context cannot be had ({_why(error)}); log in again, or "
+                "correct KUBECONFIG"
+            ) from None
+        headers = {
+            str(auth["key"]): str(auth["value"]).strip()
+            for auth in found
             if auth["in"] == "header" and auth["value"]
         }
+        if not all(map(_HEADER.fullmatch, headers.values())):
+            raise Unreachable(
+                "the credentials of the current context have characters that cannot be sent; log in "
+                "again, or correct KUBECONFIG"
+            )
+        return headers
 
 
 def connect() -> Connection:
@@ -137,7 +164,6 @@ def connect() -> Connection:
         DeploymentFailed: If none is configured, or the package kubernetes is not installed.
     """
     try:
-        import yaml
         from kubernetes import client, config
     except ImportError as error:
         raise DeploymentFailed(
@@ -159,14 +185,36 @@ def connect() -> Connection:
                 f"no cluster is known: there is no {_HOME_CONFIG}, and this is not a pod; name a "
                 "kubeconfig with KUBECONFIG"
             )
-    except (config.ConfigException, yaml.YAMLError, OSError, ValueError, TypeError) as error:
+        return Connection(client.ApiClient(settings), inside)
+    except DeploymentFailed:
+        raise
+    except Exception as error:  # the client takes a kubeconfig for well-formed
         where = "the pod's service account" if inside else f"the kubeconfig {named or home}"
-        why = " ".join(str(error).split())
         raise DeploymentFailed(
-            f"{where} names no cluster that can be used ({why:.200}); correct it, or name another with "
-            "KUBECONFIG"
-        ) from error
-    return Connection(client.ApiClient(settings), inside)
+            f"{where} names no cluster that can be used ({_why(error)}); correct it, or name another "
+            "with KUBECONFIG"
+        ) from None
+
+
+@contextmanager
+def bounded(response: Any, seconds: float) -> Iterator[None]:
+    """Hangs up on a response whose body is not there in time.
+
+    A body may come in drops, of which each is in time.
+    """
+    timer = threading.Timer(seconds, hang_up, [response])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def patient(response: Any, seconds: float) -> None:
+    """Lets the rest of a response be silent for so many seconds."""
+    with contextlib.suppress(AttributeError):  # its connection is not kept
+        response.connection.sock.settimeout(seconds)
 
 
 def hang_up(response: Any) -> None:
@@ -176,3 +224,11 @@ def hang_up(response: Any) -> None:
             response.shutdown()
         else:  # urllib3 before 2.3
             response.connection.sock.shutdown(socket.SHUT_RD)
+
+
+def _why(error: Exception) -> str:
+    """What an error says, if it is known to keep secrets to itself; else its kind."""
+    known = isinstance(error, (OSError, ImportError))
+    if known or type(error).__module__.startswith(("kubernetes.", "yaml.")):
+        return line(str(error))
+    return type(error).__name__

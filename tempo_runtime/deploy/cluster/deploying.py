@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,9 +12,17 @@ from tempo_runtime.deploy.cluster.api import Api
 from tempo_runtime.deploy.cluster.connection import Connection, Deadline, connect
 from tempo_runtime.deploy.cluster.deployment import ClusterDeployment
 from tempo_runtime.deploy.cluster.following import Following
-from tempo_runtime.deploy.cluster.platforms import OURS, common, details_of, is_ours, platform_of
-from tempo_runtime.deploy.cluster.refusals import Asked, foreign
-from tempo_runtime.deploy.cluster.removal import key_of, members, remove
+from tempo_runtime.deploy.cluster.members import Key, key_of, model_names, progress_of
+from tempo_runtime.deploy.cluster.platforms import (
+    OURS,
+    check_ingress,
+    common,
+    details_of,
+    is_ours,
+    platform_of,
+)
+from tempo_runtime.deploy.cluster.refusals import Asked, absent, foreign
+from tempo_runtime.deploy.cluster.removal import remove
 from tempo_runtime.deploy.cluster.rollout import Rollout
 from tempo_runtime.deploy.cluster.status import Progress
 from tempo_runtime.deploy.manifests import RemotePlatform, documents, to_yaml
@@ -25,6 +34,7 @@ from tempo_runtime.progress import telling
 
 _TIMEOUT = 600.0
 _ASKED = 30.0
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?")
 _THEIRS = (
     "creationTimestamp",
     "deletionTimestamp",
@@ -62,6 +72,7 @@ def deploy_remote(
     """
     options = options or SeldonCoreOptions()
     objects = documents(model, options)
+    check_ingress(options)
     deadline = Deadline(timeout)
     connection = connect()
     try:
@@ -72,11 +83,11 @@ def deploy_remote(
                 rollout.check()
                 deployment = rollout.run(tell)
         except DeploymentFailed as error:
-            if not rollout.applied:
+            if not (left := rollout.left()):
                 raise
-            raise DeploymentFailed(f"{error}; {rollout.left()}") from error
+            raise DeploymentFailed(f"{error}; {left}") from error
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(rollout.left() if rollout.applied else "") from None
+            raise KeyboardInterrupt(rollout.left()) from None
         return RemoteModel(_details(model, objects[0]), deployment)
     except BaseException:
         connection.close()
@@ -119,11 +130,10 @@ def status(model: Any, options: RemotePlatform | None = None) -> dict[str, Progr
         DeploymentFailed: If the cluster cannot be asked, or the name is another's.
     """
     options = options or SeldonCoreOptions()
-    deadline = Deadline(_ASKED)
+    name, platform, space = _name(model), platform_of(options), common(options).namespace
     with _connected() as connection:
-        names = _members(Api(connection, deadline), _name(model), options)
-        with _following(connection, deadline, options) as following:
-            return {name: following.progress(name) for name in names}
+        api = Api(connection, Deadline(_ASKED))
+        return progress_of(api, platform, space, _names(api, name, options))
 
 
 def wait(model: Any, options: RemotePlatform | None = None, *, timeout: float = _TIMEOUT) -> None:
@@ -139,9 +149,10 @@ def wait(model: Any, options: RemotePlatform | None = None, *, timeout: float = 
     """
     options = options or SeldonCoreOptions()
     name, deadline = _name(model), Deadline(timeout)
+    platform, space = platform_of(options), common(options).namespace
     with _connected() as connection, telling(f"Waiting for {name}") as tell:
-        names = _members(Api(connection, deadline), name, options)
-        with _following(connection, deadline, options) as following:
+        names = _names(Api(connection, deadline), name, options)
+        with Following(connection, deadline, platform, space) as following:
             following.until_ready(names, tell)
 
 
@@ -171,7 +182,8 @@ def get_client(name: str, options: RemotePlatform | None = None) -> RemoteModel:
     Raises:
         DeploymentFailed: If it is not there, or not ours.
     """
-    options = options or SeldonCoreOptions()
+    options, name = options or SeldonCoreOptions(), _name(name)
+    check_ingress(options)
     connection = connect()
     try:
         item = _found(Api(connection, Deadline(_ASKED)), name, options)
@@ -205,14 +217,16 @@ def diff(model: Any, options: RemotePlatform | None = None, *, timeout: float = 
             kind, name = key_of(item)
             live = rollout.live[kind, name]
             old = to_yaml([_stated(live)]) if live else ""
-            lines = difflib.unified_diff(
-                old.splitlines(keepends=True),
-                to_yaml([_stated(item)]).splitlines(keepends=True),
-                f"live/{kind}/{name}",
-                f"new/{kind}/{name}",
-            )
-            found.extend(lines)
+            found.extend(_compared((kind, name), old, to_yaml([_stated(item)])))
+        for item in rollout.superfluous():
+            found.extend(_compared(key_of(item), to_yaml([_stated(item)]), ""))
     return "".join(found)
+
+
+def _compared(key: Key, old: str, new: str) -> Iterator[str]:
+    name = "/".join(key)
+    before, after = old.splitlines(keepends=True), new.splitlines(keepends=True)
+    return difflib.unified_diff(before, after, f"live/{name}", f"new/{name}")
 
 
 @contextmanager
@@ -224,24 +238,19 @@ def _connected() -> Iterator[Connection]:
         connection.close()
 
 
-def _following(connection: Connection, deadline: Deadline, options: RemotePlatform) -> Following:
-    return Following(connection, deadline, platform_of(options), common(options).namespace)
-
-
-def _members(api: Api, name: str, options: RemotePlatform) -> list[str]:
-    platform = platform_of(options)
-    _found(api, name, options)
-    items = members(api, platform, common(options).namespace, name)
-    return [item["metadata"]["name"] for item in items if item["kind"] == platform.model.kind]
+def _names(api: Api, name: str, options: RemotePlatform) -> list[str]:
+    platform, space = platform_of(options), common(options).namespace
+    names = model_names(api, platform, space, name)
+    if name not in names:
+        raise absent(Asked("get", platform.model, space, name))
+    return names
 
 
 def _found(api: Api, name: str, options: RemotePlatform) -> dict[str, Any]:
     asked = Asked("get", platform_of(options).model, common(options).namespace, name)
     item = api.get(asked.resource, asked.namespace, name)
     if item is None:
-        raise DeploymentFailed(
-            f"there is no {asked} in {asked.namespace}; deploy it first, or correct its name or namespace"
-        )
+        raise absent(asked)
     if not is_ours(item):
         raise foreign(asked, item)
     return item
@@ -249,6 +258,8 @@ def _found(api: Api, name: str, options: RemotePlatform) -> dict[str, Any]:
 
 def _name(model: Any) -> str:
     if isinstance(model, str):
+        if not _NAME.fullmatch(model):
+            raise DeploymentFailed(f"{model!r} is no name of a model; correct it")
         return model
     details = model.details if isinstance(model, RemoteModel) else model.get_tempo().details
     return str(details.name)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from tempo_runtime.deploy.cluster.api import PODS, Api
 from tempo_runtime.deploy.cluster.connection import Connection, Deadline
-from tempo_runtime.deploy.cluster.following import Following
+from tempo_runtime.deploy.cluster.members import model_names, progress_of
 from tempo_runtime.deploy.cluster.platforms import common, endpoint, platform_of
+from tempo_runtime.deploy.cluster.refusals import Refused
 from tempo_runtime.deploy.cluster.relay import Relay
-from tempo_runtime.deploy.cluster.removal import members, remove
+from tempo_runtime.deploy.cluster.removal import remove
 from tempo_runtime.deploy.deployment import GRACE, Address, Deployment, ModelStatus
 from tempo_runtime.deploy.manifests import RemotePlatform
 from tempo_runtime.deploy.manifests.options import KServeOptions, SeldonCoreOptions
@@ -108,11 +108,9 @@ class ClusterDeployment(Deployment):
         """See `Deployment.models`."""
         if not self._up:
             return []
-        deadline = Deadline(_ASKED)
-        api = Api(self._connection, deadline)
+        api = self._api()
         names = self._names(api)
-        with Following(self._connection, deadline, self._platform, self._namespace) as following:
-            found = {name: following.progress(name) for name in names}
+        found = progress_of(api, self._platform, self._namespace, names)
         statuses = []
         for name, each in found.items():
             where = endpoint(name, self._options)
@@ -167,9 +165,7 @@ class ClusterDeployment(Deployment):
         return Api(self._connection, Deadline(_ASKED))
 
     def _names(self, api: Api) -> list[str]:
-        items = members(api, self._platform, self._namespace, self.name)
-        kind = self._platform.model.kind
-        return [item["metadata"]["name"] for item in items if item["kind"] == kind]
+        return model_names(api, self._platform, self._namespace, self.name)
 
     def _log(self, api: Api, pod: Mapping[str, Any], model: str) -> str:
         names = [each["name"] for each in pod["spec"]["containers"]]
@@ -177,6 +173,9 @@ class ClusterDeployment(Deployment):
         known = [name for name in (model, "kserve-container", "mlserver") if name in names]
         name = pod["metadata"]["name"]
         text = ""
-        with contextlib.suppress(DeploymentFailed):  # one that has not started has no log
+        try:
             text = api.log(self._namespace, name, (known or names)[0], lines=_LINES, ended=False)
+        except Refused as refused:
+            if refused.code not in (400, 404):  # of one that has not started, or is gone
+                raise
         return text

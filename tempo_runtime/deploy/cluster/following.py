@@ -9,10 +9,10 @@ from typing import Any
 
 from tempo_runtime.deploy.cluster.api import EVENTS, PODS, Api
 from tempo_runtime.deploy.cluster.connection import Connection, Deadline, Unreachable
-from tempo_runtime.deploy.cluster.platforms import OURS, Platform
-from tempo_runtime.deploy.cluster.pods import Log
+from tempo_runtime.deploy.cluster.platforms import OURS, WARNINGS, Platform
+from tempo_runtime.deploy.cluster.pods import Log, restarts
 from tempo_runtime.deploy.cluster.refusals import Asked, Refused
-from tempo_runtime.deploy.cluster.status import Progress, progress, stale
+from tempo_runtime.deploy.cluster.status import Old, Progress, progress, stale
 from tempo_runtime.deploy.cluster.watching import Watch, Watching
 from tempo_runtime.errors import DeploymentFailed
 
@@ -48,12 +48,12 @@ class Following:
             self._models = self._watching.watch(self._platform.model, OURS)
             # Without the right to see them less is told, and nothing else is different.
             self._pods = self._allowed(PODS, {"labelSelector": self._platform.pods})
-            self._events = self._allowed(EVENTS, {"fieldSelector": "type=Warning"})
+            self._events = self._allowed(EVENTS, WARNINGS)
         except BaseException:
             self._watching.__exit__(None, None, None)
             raise
         self._before = {item["metadata"]["name"]: item for item in self._models.items()}
-        self._old_pods = {pod["metadata"]["uid"] for pod in self._items(self._pods)}
+        self._old_pods = {pod["metadata"]["uid"]: restarts(pod) for pod in self._items(self._pods)}
         self._old_events = {_version(event) for event in self._items(self._events)}
         return self
 
@@ -85,9 +85,11 @@ class Following:
             and not (changed and pod["metadata"]["uid"] in self._old_pods)
         ]
         events = self._items(self._events)
+        old = Old()
         if self._applied:
             events = [event for event in events if _version(event) not in self._old_events]
-        found = progress(item, pods, events, logs)
+            old = Old(self._old_pods, None if changed else before)
+        found = progress(item, pods, events, logs, old)
         if item is not None and self._pending(name, item):
             return Progress("waiting", "the operator has not taken up the change yet")
         return found
@@ -161,7 +163,15 @@ class Following:
             return None
 
     def _items(self, watch: Watch | None) -> list[dict[str, Any]]:
-        return [] if watch is None else _followed(watch, self._api)
+        if watch is None:
+            return []
+        try:
+            return _followed(watch, self._api)
+        except Refused as refused:
+            # They may be listed, and not watched.
+            if watch is self._models or refused.code != _FORBIDDEN:
+                raise
+            return []
 
 
 def until_gone(

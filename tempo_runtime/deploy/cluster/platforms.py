@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,8 +27,8 @@ from tempo_runtime.deploy.manifests.pods import MANAGER
 from tempo_runtime.details import ModelDetails, ModelFramework
 from tempo_runtime.errors import DeploymentFailed, SettingsError
 
+WARNINGS = {"fieldSelector": "type=Warning"}
 OURS = {"labelSelector": f"{LABEL}={MANAGER}"}
-_PART = "deployment.tempo-runtime"
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,23 @@ def endpoint(name: str, options: RemotePlatform) -> Endpoint:
     return found
 
 
+def check_ingress(options: RemotePlatform) -> None:
+    """Refuses an ingress that is no URL, before anything is deployed that would be called through it.
+
+    Raises:
+        SettingsError: If it is none.
+    """
+    import httpx
+
+    ingress = getattr(common(options), "ingress", None)
+    try:
+        httpx.URL(ingress or "")
+    except httpx.InvalidURL as error:
+        raise SettingsError(
+            f"ingress {ingress!r} is no URL ({error}); give its scheme and host"
+        ) from None
+
+
 def details_of(item: Mapping[str, Any]) -> ModelDetails:
     """A model, from what an annotation of its object keeps of it; without one, its name only."""
     metadata = item["metadata"]
@@ -103,26 +120,3 @@ def details_of(item: Mapping[str, Any]) -> ModelDetails:
 def is_ours(item: Mapping[str, Any]) -> bool:
     """Whether an object is one that we deploy."""
     return bool((item["metadata"].get("labels") or {}).get(LABEL) == MANAGER)
-
-
-def part_of(name: str) -> str:
-    """The label of what is deployed with a model; a child of two pipelines has one for each."""
-    return f"{_PART}/{name}"
-
-
-def parts(item: Mapping[str, Any]) -> set[str]:
-    """Names of the models that an object is deployed with."""
-    labels: Iterable[str] = item["metadata"].get("labels") or {}
-    return {label.partition("/")[2] for label in labels if label.startswith(f"{_PART}/")}
-
-
-def joined(
-    document: Mapping[str, Any], name: str, live: Mapping[str, Any] | None
-) -> dict[str, Any]:
-    """An object, labelled as deployed with a model, and with those that it was deployed with."""
-    names = {name} | (parts(live) if live else set())
-    labels = {
-        **document["metadata"].get("labels", {}),
-        **{part_of(each): "" for each in sorted(names)},
-    }
-    return {**document, "metadata": {**document["metadata"], "labels": labels}}

@@ -54,6 +54,8 @@ def trouble(pod: Mapping[str, Any], logs: Mapping[Log, str] | None = None) -> Tr
     """
     name = pod["metadata"]["name"]
     status = pod.get("status") or {}
+    if pod["metadata"].get("deletionTimestamp"):
+        return None  # on its way out, it is of no matter any more
     for condition in status.get("conditions") or []:
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             message = line(condition.get("message") or condition.get("reason") or "")
@@ -69,6 +71,16 @@ def trouble(pod: Mapping[str, Any], logs: Mapping[Log, str] | None = None) -> Tr
         message = status.get("message") or status.get("reason") or "no reason is given"
         return Trouble(f"pod {name} has failed: {line(message)}")
     return None
+
+
+def restarts(pod: Mapping[str, Any]) -> int:
+    """How often a pod's containers were started again."""
+    status = pod.get("status") or {}
+    containers = [
+        *(status.get("initContainerStatuses") or []),
+        *(status.get("containerStatuses") or []),
+    ]
+    return sum(int(each.get("restartCount") or 0) for each in containers)
 
 
 def warned(events: Iterable[Mapping[str, Any]], names: Iterable[str]) -> str:

@@ -111,6 +111,13 @@ def foreign(asked: Asked, found: Mapping[str, Any]) -> DeploymentFailed:
     )
 
 
+def absent(asked: Asked) -> DeploymentFailed:
+    """The error of what is not there."""
+    return DeploymentFailed(
+        f"there is no {asked} in {asked.namespace}; deploy it first, or correct its name or namespace"
+    )
+
+
 def line(text: str | bytes) -> str:
     """Text in one line that is not too long."""
     if isinstance(text, bytes):
@@ -131,6 +138,11 @@ def _told(asked: Asked, code: int, status: Mapping[str, Any], message: str) -> s
             f"{asked}: {message}; ask for less with resources or replicas, or have the quota of {space} "
             "raised"
         )
+    if code == 403 and "system:anonymous" in message:
+        return (
+            "the cluster does not know who is asking (403, system:anonymous): the current context gives "
+            "no credentials, as when its plugin fails; log in again, or correct KUBECONFIG"
+        )
     if code == 401:
         return (
             "the cluster does not accept the credentials of the current context (401); log in again, or "
@@ -149,12 +161,14 @@ def _told(asked: Asked, code: int, status: Mapping[str, Any], message: str) -> s
         operator = _OPERATORS.get(asked.resource.group, "what defines it")
         return f"the cluster knows no {rule}; install {operator}, or choose another platform"
     if code == 404:
-        return f"there is no {asked} in {space}; deploy it first, or correct its name or namespace"
+        return str(absent(asked))
     if code == 409 and (conflicts := _conflicts(details)):
         return (
             f"{asked}: {conflicts}, and is not overwritten; change it there, or have that manager give "
             "it up"
         )
+    if code == 409 and "Precondition failed" in message:
+        return f"{asked} was replaced by somebody else meanwhile; look at it, and deploy again"
     if code in (400, 422):
         return f"{asked} is invalid: {message}; correct the options"
     return f"{asked}: the cluster answers {code}: {message}; try again"

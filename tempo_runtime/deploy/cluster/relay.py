@@ -8,6 +8,7 @@ ready, as calls in the cluster do, and go on when pods are replaced. It takes th
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 import weakref
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,6 +21,8 @@ from tempo_runtime.ports import HOST
 
 _OWN = ("connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "host")
 _PASSED = "/v2/"
+# No explanation takes so long without a word; who asked may have left, which nobody tells.
+_SILENT = 600.0
 
 
 class Relay:
@@ -32,14 +35,22 @@ class Relay:
 
     def __init__(self, connection: Connection, endpoint: Endpoint) -> None:
         handler = type("_Bound", (_Handler,), {"api": connection, "prefix": _proxied(endpoint)})
-        server = ThreadingHTTPServer((HOST, 0), handler)
+        server = _Server((HOST, 0), handler)
         self.url = f"http://{HOST}:{server.server_port}"
-        server.daemon_threads = True
-        server.block_on_close = False
-        threading.Thread(
+        thread = threading.Thread(
             target=server.serve_forever, args=(0.1,), name="tempo-relay", daemon=True
-        ).start()
-        self.close = weakref.finalize(self, _close, server)
+        )
+        thread.start()
+        self.close = weakref.finalize(self, _close, server, thread)
+        self.close.atexit = False  # it goes with the process
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Nothing: a client that left in the middle is no error of ours."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -60,12 +71,17 @@ class _Handler(BaseHTTPRequestHandler):
     def _pass_on(self) -> None:
         import urllib3
 
-        body = self._body()
+        try:
+            body = self._body()
+        except ValueError:
+            self.close_connection = True  # where the next request would begin is not known
+            self._answer(400, "the length of the body is none")
+            return
         # A page in a browser must not reach the cluster by a name that leads here.
         local = self.headers.get("host", "").partition(":")[0] in (HOST, "localhost")
         passed = self.path.startswith(_PASSED) and ".." not in unquote(self.path)
         if not (local and passed):
-            self._answer(403, b'{"error": "only calls of models are passed on"}')
+            self._answer(403, "only calls of models are passed on")
             return
         headers = {
             name: value
@@ -74,10 +90,14 @@ class _Handler(BaseHTTPRequestHandler):
         }
         try:
             response = self.api.open(
-                self.command, self.prefix + self.path, body=body or None, headers=headers, read=None
+                self.command,
+                self.prefix + self.path,
+                body=body or None,
+                headers=headers,
+                read=_SILENT,
             )
         except Unreachable as error:
-            self._answer(502, f'{{"error": "{error}"}}'.encode())
+            self._answer(502, str(error))
             return
         try:
             self._stream(response)
@@ -88,9 +108,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _body(self) -> bytes:
         if "transfer-encoding" not in self.headers:
-            return self.rfile.read(int(self.headers.get("content-length") or 0))
+            return self.rfile.read(_size(self.headers.get("content-length") or "0", 10))
         content = b""
-        while size := int(self.rfile.readline().split(b";")[0], 16):
+        while size := _size(self.rfile.readline().split(b";")[0], 16):
             content += self.rfile.read(size)
             self.rfile.readline()
         while self.rfile.readline().strip():
@@ -114,7 +134,8 @@ class _Handler(BaseHTTPRequestHandler):
         if chunked:
             self.wfile.write(b"0\r\n\r\n")
 
-    def _answer(self, code: int, content: bytes) -> None:
+    def _answer(self, code: int, error: str) -> None:
+        content = json.dumps({"error": error}).encode()
         self.send_response(code)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(content)))
@@ -129,7 +150,23 @@ def _proxied(endpoint: Endpoint) -> str:
     return f"/api/v1/namespaces/{namespace}/services/{service}:{where.port or 80}/proxy"
 
 
-def _close(server: ThreadingHTTPServer) -> None:
+def _size(text: str | bytes, base: int) -> int:
+    """A length.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    size = int(text, base)
+    if size < 0:
+        raise ValueError(size)
+    return size
+
+
+def _close(server: _Server, thread: threading.Thread) -> None:
+    if threading.current_thread() is thread:
+        # Forgotten by a collection that happened here: the thread cannot wait for its own end.
+        threading.Thread(target=_close, args=(server, thread), daemon=True).start()
+        return
     with contextlib.suppress(OSError):
         server.shutdown()
         server.server_close()

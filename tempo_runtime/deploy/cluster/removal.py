@@ -3,49 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
 from tempo_runtime.deploy.cluster.api import Api, resource_of
 from tempo_runtime.deploy.cluster.connection import Connection, Deadline
 from tempo_runtime.deploy.cluster.following import until_gone
-from tempo_runtime.deploy.cluster.platforms import Platform, is_ours, part_of, parts
-from tempo_runtime.deploy.cluster.refusals import Asked, Refused, foreign
-
-Key = tuple[str, str]
-"""Kind and name of an object."""
-
-
-def key_of(item: dict[str, Any]) -> Key:
-    """Kind and name of an object."""
-    return item["kind"], item["metadata"]["name"]
-
-
-def members(api: Api, platform: Platform, namespace: str, name: str) -> list[dict[str, Any]]:
-    """The objects that were deployed with a model, and its own first.
-
-    Args:
-        api: The cluster's API.
-        platform: What deploys them.
-        namespace: Their namespace.
-        name: Name of the model.
-
-    Raises:
-        DeploymentFailed: If they may not be listed, or the name is another's.
-    """
-    main = api.get(platform.model, namespace, name)
-    if main is not None and not is_ours(main):
-        raise foreign(Asked("get", platform.model, namespace, name), main)
-    found = {} if main is None else {key_of(main): main}
-    for resource in (platform.model, *platform.others):
-        try:
-            items, _ = api.list(resource, namespace, {"labelSelector": part_of(name)})
-        except Refused as refused:
-            # Without the right to it, or without its kind, we deployed none.
-            if resource is platform.model or refused.code not in (403, 404):
-                raise
-            continue
-        found |= {key_of(item): item for item in items if is_ours(item)}
-    return list(found.values())
+from tempo_runtime.deploy.cluster.members import Key, key_of, members
+from tempo_runtime.deploy.cluster.platforms import Platform
+from tempo_runtime.deploy.cluster.refusals import Asked
+from tempo_runtime.deploy.cluster.sharing import part_of, parts
 
 
 def remove(

@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from tempo_runtime.deploy.cluster.api import Api, resource_of
 from tempo_runtime.deploy.cluster.connection import Connection, Deadline
 from tempo_runtime.deploy.cluster.deployment import ClusterDeployment
 from tempo_runtime.deploy.cluster.following import Following, until_gone
-from tempo_runtime.deploy.cluster.platforms import common, is_ours, joined, platform_of
+from tempo_runtime.deploy.cluster.members import Key, key_of, members
+from tempo_runtime.deploy.cluster.platforms import common, is_ours, platform_of
 from tempo_runtime.deploy.cluster.refusals import Asked, Refused, foreign, line
-from tempo_runtime.deploy.cluster.removal import Key, key_of, remove
+from tempo_runtime.deploy.cluster.removal import remove
+from tempo_runtime.deploy.cluster.sharing import at_least, claimed, parts, refuse_change
 from tempo_runtime.deploy.manifests import RemotePlatform
 from tempo_runtime.errors import DeploymentFailed
 
 Tell = Callable[[str], object]
 _FIRST_DELAY, _LONGEST_DELAY = 0.1, 2.0
+_TOLD = 400
 _NO_DRY_RUN = "does not support dry run"
 
 
@@ -56,6 +60,7 @@ class Rollout:
         self.documents = list(documents)
         self.live: dict[Key, dict[str, Any] | None] = {}
         self.applied: list[str] = []
+        self._applying = ""
 
     def look(self) -> None:
         """Reads what is there, and waits for what is being deleted.
@@ -63,18 +68,9 @@ class Rollout:
         Raises:
             DeploymentFailed: If something there is not ours.
         """
-        for document in self.documents:
-            asked = self._asked(document)
-            item = self._api.get(asked.resource, self._namespace, asked.name)
-            if item is not None and not is_ours(item):
-                raise foreign(asked, item)
-            if item is not None and item["metadata"].get("deletionTimestamp"):
-                gone = {item["metadata"]["uid"]: asked}
-                until_gone(self._connection, self._deadline, self._namespace, gone)
-                item = None
-            self.live[key_of(document)] = item
+        self.live = {key_of(document): self._read(document) for document in self.documents}
         self.documents = [
-            joined(document, self._name, self.live[key_of(document)]) for document in self.documents
+            at_least(document, self.live[key_of(document)]) for document in self.documents
         ]
 
     def check(self) -> list[dict[str, Any]]:
@@ -84,17 +80,33 @@ class Rollout:
             The objects as they would be.
 
         Raises:
-            DeploymentFailed: If it refuses one.
+            DeploymentFailed: If it refuses one, or one would change under another pipeline.
         """
         found = []
         for document in self.documents:
             try:
-                found.append(self._api.apply(document, dry_run=True))
+                item = self._api.apply(document, dry_run=True)
             except Refused as refused:
                 if _NO_DRY_RUN not in str(refused):
                     raise
-                found.append(document)
+                item = document
+            else:
+                if (live := self.live[key_of(document)]) is not None:
+                    refuse_change(live, item, self._name)
+            found.append(item)
         return found
+
+    def superfluous(self) -> list[dict[str, Any]]:
+        """What was deployed with it before, and would be deleted.
+
+        Raises:
+            DeploymentFailed: If it may not be listed.
+        """
+        wanted = set(map(key_of, self.documents))
+        found = members(self._api, platform_of(self._options), self._namespace, self._name)
+        return [
+            item for item in found if key_of(item) not in wanted and not parts(item) - {self._name}
+        ]
 
     def run(self, tell: Tell | None) -> ClusterDeployment:
         """Applies it, and waits until its models are ready and can be called.
@@ -113,8 +125,7 @@ class Rollout:
         names = [name for each, name in map(key_of, self.documents) if each == kind]
         with Following(self._connection, self._deadline, platform, self._namespace) as following:
             for document in reversed(self.documents):  # what is called, before what calls it
-                item = self._api.apply(document)
-                self.applied.append(str(self._asked(document)))
+                item = self._apply(document)
                 if item["kind"] == kind:
                     following.applied(item)
             following.until_ready(names, tell)
@@ -134,11 +145,58 @@ class Rollout:
         return deployment
 
     def left(self) -> str:
-        """What was applied, and what becomes of it."""
-        return (
-            f"applied, and left there: {', '.join(self.applied)}; deploy again once it is right, or "
-            "undeploy it"
-        )
+        """What was applied, or may have been, and what becomes of it; empty if nothing was."""
+        told = []
+        if self.applied:
+            told.append(f"applied, and left there: {', '.join(self.applied)}")
+        if self._applying:
+            told.append(f"{self._applying} may have been applied")
+        if told:
+            told.append("deploy again once it is right, or undeploy it")
+        return "; ".join(told)
+
+    def _read(self, document: dict[str, Any]) -> dict[str, Any] | None:
+        """What is there of a name; None if nothing is, or not any more.
+
+        Raises:
+            DeploymentFailed: If it is not ours, or does not go away.
+        """
+        asked = self._asked(document)
+        item = self._api.get(asked.resource, self._namespace, asked.name)
+        if item is None:
+            return None
+        if not is_ours(item):
+            raise foreign(asked, item)
+        if item["metadata"].get("deletionTimestamp"):
+            gone = {item["metadata"]["uid"]: asked}
+            until_gone(self._connection, self._deadline, self._namespace, gone)
+            return None
+        return item
+
+    def _apply(self, document: dict[str, Any]) -> dict[str, Any]:
+        """Applies an object, to the one that is there now, and labels it as a part of this."""
+        asked = self._asked(document)
+        live = self._read(document)
+        if live is not None:
+            # First, so that who undeploys another pipeline meanwhile leaves it.
+            self._claim(asked, live)
+            # One that took its place since then is refused.
+            metadata = {**document["metadata"], "uid": live["metadata"]["uid"]}
+            document = {**document, "metadata": metadata}
+        self._applying = str(asked)  # an interrupt or a lost answer leaves it open
+        try:
+            item = self._api.apply(document)
+        except Refused:
+            self._applying = ""
+            raise
+        self.applied.append(self._applying)
+        self._applying = ""
+        self._claim(asked, item)
+        return item
+
+    def _claim(self, asked: Asked, item: dict[str, Any]) -> None:
+        if labels := claimed(item, self._name):
+            self._api.relabel(replace(asked, verb="patch"), labels)
 
     def _asked(self, document: dict[str, Any]) -> Asked:
         name = document["metadata"]["name"]
@@ -161,11 +219,13 @@ def ask(deployment: ClusterDeployment, deadline: Deadline) -> None:
     with httpx.Client(trust_env=False) as client:
         while True:
             try:
-                answer = client.get(url, timeout=max(0.1, min(10.0, deadline.left)))
-                if answer.status_code == 200:
-                    return
-                why = f"{answer.status_code} {line(answer.content)}"
-                if answer.status_code in (401, 403):
+                wait = max(0.1, min(10.0, deadline.left))
+                with client.stream("GET", url, timeout=wait) as answer:
+                    code = answer.status_code
+                    if code == 200:
+                        return
+                    why = f"{code} {line(_begun(answer, deadline))}"
+                if code in (401, 403):
                     raise DeploymentFailed(
                         f"{main.model} is ready on the cluster, and cannot be called from here: {why}; "
                         "get the right to `get` and `create` services/proxy, as in k8s/rbac, or name "
@@ -180,3 +240,13 @@ def ask(deployment: ClusterDeployment, deadline: Deadline) -> None:
                 )
             time.sleep(delay)
             delay = min(2 * delay, _LONGEST_DELAY)
+
+
+def _begun(answer: Any, deadline: Deadline) -> bytes:
+    """The beginning of a body, of which more may never come."""
+    content = b""
+    for part in answer.iter_bytes():
+        content += part
+        if len(content) > _TOLD or not deadline.left:
+            break
+    return content

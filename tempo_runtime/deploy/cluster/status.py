@@ -8,10 +8,10 @@ pkg/apis/serving/v1beta1 of kserve/kserve.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from tempo_runtime.deploy.cluster.pods import Log, Trouble, trouble, warned
+from tempo_runtime.deploy.cluster.pods import Log, Trouble, restarts, trouble, warned
 from tempo_runtime.deploy.cluster.refusals import line
 
 State = Literal["ready", "waiting", "failed", "gone"]
@@ -32,6 +32,19 @@ class Progress:
     log: Log | None = None
 
 
+@dataclass(frozen=True)
+class Old:
+    """What was there when a model was applied again: what it failed of may have been put right since.
+
+    Attributes:
+        pods: Its pods by uid, with how often they had been restarted.
+        item: Its object; None if that has changed, and so has its word.
+    """
+
+    pods: Mapping[str, int] = field(default_factory=dict)
+    item: Mapping[str, Any] | None = None
+
+
 GONE = Progress("gone", "it is not there, or has been deleted")
 
 
@@ -40,6 +53,7 @@ def progress(
     pods: Iterable[Mapping[str, Any]] = (),
     events: Iterable[Mapping[str, Any]] = (),
     logs: Mapping[Log, str] | None = None,
+    old: Old | None = None,
 ) -> Progress:
     """How a model gets on.
 
@@ -48,13 +62,21 @@ def progress(
         pods: Its pods.
         events: Events of its namespace.
         logs: The logs that were read.
+        old: What is from before, and may be over.
     """
+    old = old or Old()
     if item is None or item["metadata"].get("deletionTimestamp"):
         return GONE
     found = _KINDS[item["kind"]](item)
     if found.state == "ready":
         return found
-    troubles = [each for pod in pods if (each := trouble(pod, logs)) is not None]
+    if found.state == "failed" and old.item and old.item.get("status") == item.get("status"):
+        found = replace(found, state="waiting")
+    troubles = [
+        replace(each, lasting=each.lasting and not _untried(pod, old.pods))
+        for pod in pods
+        if (each := trouble(pod, logs)) is not None
+    ]
     worst = max(troubles, key=lambda each: each.lasting, default=None)
     warning = "" if worst else warned(events, [item["metadata"]["name"]])
     return _explained(found, worst, warning)
@@ -78,6 +100,11 @@ def stale(item: Mapping[str, Any], before: Mapping[str, Any] | None) -> bool:
     if observed is not None:
         return bool(observed < generation)
     return item.get("status") == before.get("status")
+
+
+def _untried(pod: Mapping[str, Any], known: Mapping[str, int]) -> bool:
+    """Whether a pod was not tried again since it was known."""
+    return known.get(str(pod["metadata"].get("uid"))) == restarts(pod)
 
 
 def _explained(found: Progress, worst: Trouble | None, warning: str) -> Progress:

@@ -17,6 +17,7 @@ from tempo_runtime.errors import DeploymentFailed
 
 _GONE = 410
 _DELAY = 0.2
+_JOINED = 5.0
 _LONGEST_LINE = 8 * 2**20
 
 
@@ -73,14 +74,17 @@ class Watch:
             return list(self._items.values())
 
     def stop(self) -> None:
-        """Ends the watch, and its thread."""
+        """Has the watch end."""
         self._stopped.set()
         with self._lock:
             response = self._response
         if response is not None:
             hang_up(response)
+
+    def join(self, seconds: float) -> None:
+        """Waits for the end of its thread."""
         if self._thread.is_alive():
-            self._thread.join(timeout=5)
+            self._thread.join(seconds)
 
     def _follow(self) -> None:
         delay = _DELAY
@@ -95,16 +99,28 @@ class Watch:
                     code = getattr(error, "code", 0)
                     if code == _GONE:
                         self._list()  # what has happened since is not known any more
+                        self._stopped.wait(_DELAY)
                     elif code and code < 500:
                         raise
                     else:
                         self._api.pause(error, delay)
                         delay = min(2 * delay, 5.0)
         except DeploymentFailed as error:
-            if not self._stopped.is_set():
-                with self._lock:
-                    self._error = error
-                self._news.put(None)
+            self._fail(error)
+        except Exception as error:  # nobody would see it otherwise, and wait
+            resource = self._collection[0]
+            self._fail(
+                DeploymentFailed(
+                    f"the watch of {resource.rule} says what cannot be read ({type(error).__name__}); "
+                    "is that the URL of a Kubernetes API?"
+                )
+            )
+
+    def _fail(self, error: DeploymentFailed) -> None:
+        if not self._stopped.is_set():
+            with self._lock:
+                self._error = error
+            self._news.put(None)
 
     def _list(self) -> None:
         items, version = self._api.list(*self._collection)
@@ -191,6 +207,9 @@ class Watching:
     ) -> None:
         for watch in self._watches:
             watch.stop()
+        end = Deadline(_JOINED)
+        for watch in self._watches:
+            watch.join(end.left)
 
 
 def _key(item: dict[str, Any]) -> str:

@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import json
 import socket
 import threading
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
-
-import httpx
 
 from tempo_runtime.ports import HOST
 
@@ -43,7 +39,7 @@ class Fault:
     Attributes:
         method: Their method; a watch is `WATCH`.
         part: A part of their path.
-        code: Status of the answer; 0 cuts the connection, -1 never answers.
+        code: Status of the answer; 0 cuts the connection, -1 never answers, -2 goes on answering.
         body: The answer: a Status, or text.
         headers: Its headers.
         times: How many of them.
@@ -85,7 +81,9 @@ class ApiServer:
     def start(self) -> None:
         """Listens; again at its port, if it had been stopped."""
         self._ended.clear()
-        self._server = ThreadingHTTPServer((HOST, self.port), _handler(self))
+        from tests.deploy.cluster.answering import handler
+
+        self._server = ThreadingHTTPServer((HOST, self.port), handler(self))
         self._server.daemon_threads = True
         self._server.block_on_close = False
         self.port = self._server.server_port
@@ -100,7 +98,7 @@ class ApiServer:
         self._server.shutdown()
         self._server.server_close()
         for each in list(self._open):
-            _cut(each)
+            cut(each)
 
     def fault(self, method: str, part: str, code: int, body: Any = "", **more: Any) -> None:
         """Has the next such request fail; see `Fault`."""
@@ -167,7 +165,7 @@ class ApiServer:
         """Cuts every watch."""
         with self.changed:
             for each in list(self._watching):
-                _cut(each)
+                cut(each)
             self.changed.notify_all()
 
     def watches(self, count: int) -> bool:
@@ -234,108 +232,7 @@ def failure(code: int, message: str, **details: Any) -> Object:
     return {"kind": "Status", "code": code, "message": message, "details": details}
 
 
-def _cut(connection: socket.socket) -> None:
+def cut(connection: socket.socket) -> None:
+    """Ends a connection."""
     with contextlib.suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)
-
-
-def _handler(api: ApiServer) -> type[BaseHTTPRequestHandler]:
-    from tests.deploy.cluster.verbs import Verbs
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def setup(self) -> None:
-            super().setup()
-            api._open.add(self.connection)
-
-        def finish(self) -> None:
-            api._open.discard(self.connection)
-            super().finish()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-        def _do(self) -> None:
-            content = self.rfile.read(int(self.headers.get("content-length") or 0))
-            where = urlsplit(self.path)
-            query = dict(parse_qsl(where.query, keep_blank_values=True))
-            method = "WATCH" if query.get("watch") else self.command
-            api.requests.append((method, self.path))
-            if fault := self._fault(method):
-                if fault.code == -1:
-                    api._ended.wait(30)
-                if fault.code <= 0:
-                    _cut(self.connection)
-                    self.close_connection = True
-                else:
-                    self._send(fault.code, fault.body, fault.headers)
-                return
-            if where.path.startswith("/seldon/"):  # its ingress, which asks for no token
-                _, _, _, name, rest = self.path.split("/", 4)
-                self._proxy(f"/services/{name}-default:9000/proxy/{rest}", content)
-            elif self.headers.get("authorization") != f"Bearer {TOKEN}":
-                self._send(401, failure(401, "Unauthorized"))
-            elif "/proxy/" in where.path:
-                self._proxy(self.path, content)
-            elif method == "WATCH":
-                self._watch(where.path.rsplit("/", 1)[1], query)
-            else:
-                self._send(*Verbs(api).do(self.command, where.path, query, content))
-
-        do_GET = do_POST = do_PATCH = do_DELETE = _do  # noqa: N815 - http.server's names
-
-        def _fault(self, method: str) -> Fault | None:
-            for fault in api.faults:
-                if fault.times and fault.method == method and fault.part in self.path:
-                    fault.times -= 1
-                    return fault
-            return None
-
-        def _send(self, code: int, body: Any, headers: dict[str, str] | None = None) -> None:
-            content = body if isinstance(body, bytes) else None
-            if content is None:
-                content = body.encode() if isinstance(body, str) else json.dumps(body).encode()
-            self.send_response(code)
-            for name, value in {"content-length": str(len(content)), **(headers or {})}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(content)
-
-        def _watch(self, plural: str, query: dict[str, str]) -> None:
-            self.send_response(200)
-            self.send_header("transfer-encoding", "chunked")
-            self.end_headers()
-            self.close_connection = True
-
-            def send(change: Object) -> None:
-                content = json.dumps(change).encode() + b"\n"
-                self.wfile.write(b"%x\r\n%s\r\n" % (len(content), content))
-                self.wfile.flush()
-
-            with contextlib.suppress(OSError):
-                api.watch(plural, query, self.connection, send)
-                self.wfile.write(b"0\r\n\r\n")
-
-        def _proxy(self, path: str, content: bytes) -> None:
-            service, _, rest = path.partition("/services/")[2].partition("/proxy")
-            if service not in api.services:
-                self._send(503, failure(503, "no endpoints available for service"))
-                return
-            headers = {"content-type": self.headers.get("content-type") or "application/json"}
-            url = api.services[service] + rest
-            with (
-                httpx.Client(trust_env=False, timeout=30) as client,
-                client.stream(self.command, url, content=content, headers=headers) as answer,
-            ):
-                self.send_response(answer.status_code)
-                kind = answer.headers.get("content-type", "application/json")
-                self.send_header("content-type", kind)
-                self.send_header("transfer-encoding", "chunked")
-                self.end_headers()
-                for part in answer.iter_bytes():
-                    self.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
-                    self.wfile.flush()
-                self.wfile.write(b"0\r\n\r\n")
-
-    return Handler

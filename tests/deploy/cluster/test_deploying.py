@@ -61,9 +61,9 @@ def test_a_block_undeploys_it(api: ApiServer) -> None:
 @pytest.mark.usefixtures("served")
 def test_nothing_is_applied_before_all_was_checked(api: ApiServer) -> None:
     deploy_remote(plus(), options(), timeout=30)
-    patches = [path for method, path in api.requests if method == "PATCH"]
-    assert ["dryRun=All" in path for path in patches] == [True, True, False, False]
-    assert ["/line?" in path for path in patches[2:]] == [True, False]
+    applied = [path for method, path in api.requests if method == "PATCH" and "force" in path]
+    assert ["dryRun=All" in path for path in applied] == [True, True, False, False]
+    assert ["/line?" in path for path in applied[2:]] == [True, False]
 
 
 @pytest.mark.usefixtures("served")
@@ -90,11 +90,10 @@ def test_an_ingress_that_does_not_lead_there_is_named(api: ApiServer) -> None:
 
 
 @pytest.mark.usefixtures("served")
-def test_a_model_that_is_not_ready_yet_is_asked_again(api: ApiServer, served: FakeModel) -> None:
-    served.ready = False
-    threading.Timer(0.5, lambda: setattr(served, "ready", True)).start()
+def test_a_model_that_is_not_ready_yet_is_asked_again(api: ApiServer) -> None:
+    api.fault("GET", "/proxy/", 503, "no endpoints", times=2)
     deploy_remote(plus(), options(), timeout=30)
-    assert api.asked("GET", "/proxy/v2/models/plus/ready") > 1
+    assert api.asked("GET", "/proxy/v2/models/plus/ready") == 3
 
 
 def test_a_caller_without_the_right_to_the_proxy_is_told_of_it(api: ApiServer) -> None:
@@ -204,7 +203,7 @@ def test_the_state_of_each_is_told(api: ApiServer) -> None:
 
 def test_the_command_line_shows_the_difference(api: ApiServer) -> None:
     code, printed, told = run(
-        "manifest", "tests.cluster.test_seldon:parent", "--namespace", "production", "--diff"
+        "manifest", "tests.cluster.models:parent", "--namespace", "production", "--diff"
     )
     assert code == 0, told
     assert "+  name: cluster-parent\n" in printed
@@ -222,6 +221,29 @@ def test_a_difference_is_shown_and_not_made(api: ApiServer) -> None:
     assert "-      modelUri: s3://models/plus\n+      modelUri: s3://models/plus-2\n" in changed
     assert "--- live/SeldonDeployment/plus\n+++ new/SeldonDeployment/plus\n" in changed
     assert api.version() == before
+
+
+@pytest.mark.usefixtures("served")
+def test_a_difference_shows_what_is_removed(api: ApiServer) -> None:
+    deploy_remote(plus(), options(), timeout=30)
+    alone = diff(plus(child=None), options())
+    assert "--- live/SeldonDeployment/line\n+++ new/SeldonDeployment/line\n" in alone
+    assert "-  name: line\n" in alone
+
+
+@pytest.mark.usefixtures("served")
+def test_a_difference_does_not_show_what_stays_with_another(api: ApiServer) -> None:
+    deploy_remote(plus(), options(), timeout=30)
+    line = api.objects["seldondeployments", "line"]
+    line["metadata"]["labels"]["deployment.tempo-runtime/other"] = ""
+    assert "SeldonDeployment/line" not in diff(plus(child=None), options())
+
+
+def test_the_state_is_asked_for_without_a_watch(api: ApiServer) -> None:
+    api.put("seldondeployments", ours("plus"))
+    status("plus", options())
+    get_client("plus", options()).status()
+    assert not api.asked("WATCH", "")
 
 
 def test_logs_are_those_of_the_models_pods(api: ApiServer) -> None:

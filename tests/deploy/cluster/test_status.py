@@ -206,6 +206,13 @@ HINT = "; is its uri right, and auth_secret_name's secret?"
             Trouble("pod p has failed: disk"),
         ),
         ({"metadata": {"name": "p"}}, None),
+        (
+            {
+                **pod([waiting("ImagePullBackOff")]),
+                "metadata": {"name": "p", "deletionTimestamp": "2026-01-01T00:00:00Z"},
+            },
+            None,
+        ),
     ],
 )
 def test_what_is_wrong_with_a_pod(given: Object, found: Trouble | None) -> None:

@@ -57,6 +57,9 @@ class Verbs:
         if "force" not in query:
             return self._merge(plural, name, document)
         live = self._api.objects.get((plural, name))
+        uid = document["metadata"].get("uid")
+        if uid and (live is None or uid != live["metadata"]["uid"]):
+            return 409, failure(409, f"Precondition failed: UID in precondition: {uid}")
         try:
             item = apply(live, document, query["fieldManager"])
         except Conflict as conflict:
@@ -79,9 +82,8 @@ class Verbs:
 
     def _merge(self, plural: str, name: str, patch: Object) -> Answer:
         item = copy.deepcopy(self._api.objects[plural, name])
-        for label, value in patch["metadata"]["labels"].items():
-            if value is None:
-                item["metadata"]["labels"].pop(label, None)
+        labels = {**item["metadata"].get("labels", {}), **patch["metadata"]["labels"]}
+        item["metadata"]["labels"] = {key: each for key, each in labels.items() if each is not None}
         return 200, self._api.put(plural, item)
 
     def _delete(self, plural: str, item: Object) -> Answer:

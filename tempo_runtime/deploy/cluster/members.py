@@ -1,0 +1,89 @@
+"""What was deployed with a model, and how it gets on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tempo_runtime.deploy.cluster.api import EVENTS, PODS, Api
+from tempo_runtime.deploy.cluster.platforms import OURS, WARNINGS, Platform, is_ours
+from tempo_runtime.deploy.cluster.refusals import Asked, Refused, Resource, foreign
+from tempo_runtime.deploy.cluster.sharing import part_of
+from tempo_runtime.deploy.cluster.status import Progress, progress
+
+Key = tuple[str, str]
+"""Kind and name of an object."""
+
+
+def key_of(item: dict[str, Any]) -> Key:
+    """Kind and name of an object."""
+    return item["kind"], item["metadata"]["name"]
+
+
+def members(api: Api, platform: Platform, namespace: str, name: str) -> list[dict[str, Any]]:
+    """The objects that were deployed with a model, and its own first.
+
+    Args:
+        api: The cluster's API.
+        platform: What deploys them.
+        namespace: Their namespace.
+        name: Name of the model.
+
+    Raises:
+        DeploymentFailed: If they may not be listed, or the name is another's.
+    """
+    main = api.get(platform.model, namespace, name)
+    if main is not None and not is_ours(main):
+        raise foreign(Asked("get", platform.model, namespace, name), main)
+    found = {} if main is None else {key_of(main): main}
+    selector = {"labelSelector": part_of(name)}
+    items, _ = api.list(platform.model, namespace, selector)
+    for resource in platform.others:
+        items += listed(api, resource, namespace, selector)
+    found |= {key_of(item): item for item in items if is_ours(item)}
+    return list(found.values())
+
+
+def model_names(api: Api, platform: Platform, namespace: str, name: str) -> list[str]:
+    """Names of the models that were deployed with a model, and its own first.
+
+    The arguments and errors are those of `members`.
+    """
+    items = members(api, platform, namespace, name)
+    return [item["metadata"]["name"] for item in items if item["kind"] == platform.model.kind]
+
+
+def progress_of(
+    api: Api, platform: Platform, namespace: str, names: Iterable[str]
+) -> dict[str, Progress]:
+    """How models get on at this moment.
+
+    Args:
+        api: The cluster's API.
+        platform: What deploys them.
+        namespace: Their namespace.
+        names: Their names.
+
+    Raises:
+        DeploymentFailed: If they may not be listed.
+    """
+    items, _ = api.list(platform.model, namespace, OURS)
+    by_name = {item["metadata"]["name"]: item for item in items}
+    pods = listed(api, PODS, namespace, {"labelSelector": platform.pods})
+    events = listed(api, EVENTS, namespace, WARNINGS)
+    return {
+        name: progress(by_name.get(name), [pod for pod in pods if platform.of(pod, name)], events)
+        for name in names
+    }
+
+
+def listed(
+    api: Api, resource: Resource, namespace: str, selector: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """Objects that tell more; none without the right to see them, or without their kind."""
+    try:
+        return api.list(resource, namespace, selector)[0]
+    except Refused as refused:
+        if refused.code not in (403, 404):
+            raise
+        return []

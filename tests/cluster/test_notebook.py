@@ -1,0 +1,94 @@
+"""The mission's cells "Production Option 1" and "Production Option 2 (Gitops)", on a real cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tempo_runtime import (
+    Model,
+    ModelFramework,
+    RemoteModel,
+    deploy_remote,
+    manifest,
+    save,
+    upload,
+)
+from tempo_runtime.deploy.cluster.deploying import get_client, wait
+from tests.cluster.conftest import Space
+from tests.income import EXAMPLE, ROOT, Income, essence
+
+# The server image with alibi in it: make image IMAGE_EXTRAS=explain
+IMAGE = os.environ.get("TEMPO_CLUSTER_EXPLAIN_IMAGE")
+OWN = {"models": {"income-explainer": {"image": IMAGE}}}
+
+pytestmark = [
+    pytest.mark.timeout(1800),
+    pytest.mark.slow,
+    pytest.mark.skipif(not IMAGE, reason="TEMPO_CLUSTER_EXPLAIN_IMAGE names no image with alibi"),
+]
+
+
+@pytest.fixture
+def trained(platform: str, request: pytest.FixtureRequest) -> Income:
+    """The trained example; by its name, because pytest would train before it looks for a cluster."""
+    income: Income = request.getfixturevalue("income")
+    return income
+
+
+@pytest.fixture
+def explainer(space: Space, trained: Income, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The explainer, uploaded with the model that it calls."""
+    monkeypatch.setenv("INCOME_ARTIFACTS", str(trained.folder))
+    monkeypatch.syspath_prepend(str(EXAMPLE))
+    sklearn_model = Model(
+        name="income-sklearn",
+        platform=ModelFramework.SKLearn,
+        local_folder=str(trained.model),
+        uri="s3://tempo/income/model",  # not the one for all, whose columns are others
+    )
+    found = importlib.import_module("src.tempo").create_explainer(sklearn_model)
+    save(found, str(trained.explainer), environment=None)
+    upload(sklearn_model)
+    upload(found)
+    return found
+
+
+def options_of(space: Space) -> Any:
+    # Models of Seldon Core 2 share a Server, and so its image.
+    return space.options(**({"image": IMAGE} if space.platform == "seldon2" else OWN))
+
+
+async def explained(remote: RemoteModel, income: Income) -> Any:
+    asked = {"payload": income.rows[0:1], "parameters": {"threshold": 0.95}}
+    return json.loads(await remote.aio.predict(**asked))["data"]
+
+
+async def test_option_1_deploys_from_python(space: Space, explainer: Any, trained: Income) -> None:
+    remote = await asyncio.to_thread(deploy_remote, explainer, options_of(space))
+    found = await explained(remote, trained)
+    assert essence(found) == essence(trained.alone(0, 0.95))
+    await asyncio.to_thread(remote.undeploy)
+
+
+@pytest.mark.parametrize("platform", ["seldon"], indirect=True)
+async def test_option_2_deploys_what_kustomize_makes_of_the_manifest(
+    space: Space, explainer: Any, trained: Income, tmp_path: Path
+) -> None:
+    options = options_of(space)
+    folder = shutil.copytree(ROOT / "k8s", tmp_path / "k8s")
+    (folder / "tempo.yaml").write_text(manifest(explainer, options=options))
+    text = await space.kubectl("kustomize", str(folder))
+    await space.kubectl("apply", "-f", "-", text=text)
+    await asyncio.to_thread(wait, "income-explainer", options)
+    remote = await asyncio.to_thread(get_client, "income-explainer", options)
+    found = await explained(remote, trained)
+    assert essence(found) == essence(trained.alone(0, 0.95))
+    await space.kubectl("delete", "-f", "-", text=text)
