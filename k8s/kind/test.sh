@@ -37,6 +37,12 @@ trap 'exit 130' INT TERM
 
 kind create cluster --name "$name" --wait 5m
 kind load docker-image "$image" --name "$name"
+if docker image inspect "$image-explain" >/dev/null 2>&1; then
+    kind load docker-image "$image-explain" --name "$name"
+    export TEMPO_CLUSTER_EXPLAIN_IMAGE="$image-explain"
+else
+    echo "No image $image-explain (make image IMAGE_EXTRAS=explain): the notebook's cells are skipped" >&2
+fi
 
 install() { # RELEASE CHART REPOSITORY NAMESPACE [MORE]
     release=$1 chart=$2 repository=$3 namespace=$4

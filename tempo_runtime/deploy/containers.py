@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from tempo_runtime.deploy import ending, engine
 from tempo_runtime.deploy.container import Container
 from tempo_runtime.deploy.container_plan import Plan
-from tempo_runtime.deploy.deployment import GRACE, Address, Deployment, ModelStatus
+from tempo_runtime.deploy.deployment import GRACE, Address, LocalDeployment, ModelStatus
 from tempo_runtime.deploy.labels import DEPLOYMENT, PREFIX, Labels
 from tempo_runtime.deploy.options import DockerOptions
 from tempo_runtime.deploy.reaper import Reaper
@@ -34,7 +34,7 @@ _GONE = 10.0  # seconds in which an engine removes what it was told to
 _logger = logging.getLogger(__name__)
 
 
-class ContainerDeployment(Deployment):
+class ContainerDeployment(LocalDeployment):
     """A deployment of containers.
 
     Args:
@@ -122,7 +122,7 @@ class ContainerDeployment(Deployment):
         options: DockerOptions,
         told: Callable[[str], object],
     ) -> list[str]:
-        """See `Deployment.replace`."""
+        """See `LocalDeployment.replace`."""
         with engine.connected() as client:
             before, begun = self._running(client), time.time_ns()
             plan = Plan(client, models, options, self._labels, before)

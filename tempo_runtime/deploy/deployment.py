@@ -1,4 +1,4 @@
-"""What every deployment on this machine can do, whatever its target is."""
+"""What every deployment can do, whatever its target is."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ class Address:
 
 
 class Deployment(ABC):
-    """A pipeline and the models it calls, as they run here.
+    """A pipeline and the models it calls, as they run somewhere.
 
     Attributes:
-        target: `process` or `docker`.
+        target: `process` or `docker`, or the platform of a cluster.
     """
 
     target: ClassVar[str]
@@ -111,6 +111,26 @@ class Deployment(ABC):
         return f"{main.url}/v2/models/{main.model}"
 
     @abstractmethod
+    def models(self) -> list[ModelStatus]:
+        """Its models, the one that people call first."""
+
+    @abstractmethod
+    def logs(self, model: str | None = None) -> dict[str, str]:
+        """What its servers have printed, by the name of the model; of one of them only, if named."""
+
+    @abstractmethod
+    def undeploy(self, grace: float = GRACE) -> None:
+        """Ends all of it. Nothing happens the second time.
+
+        Args:
+            grace: Seconds for what is being asked to be answered first.
+        """
+
+
+class LocalDeployment(Deployment):
+    """A deployment on this machine: processes, or containers."""
+
+    @abstractmethod
     def replace(
         self, models: Mapping[str, Served], options: Any, told: Callable[[str], object]
     ) -> list[str]:
@@ -129,22 +149,6 @@ class Deployment(ABC):
 
         Raises:
             DeploymentFailed: If one cannot be started; what ran before then still runs.
-        """
-
-    @abstractmethod
-    def models(self) -> list[ModelStatus]:
-        """Its models, the one that people call first."""
-
-    @abstractmethod
-    def logs(self, model: str | None = None) -> dict[str, str]:
-        """What its servers have printed, by the name of the model; of one of them only, if named."""
-
-    @abstractmethod
-    def undeploy(self, grace: float = GRACE) -> None:
-        """Ends all of it. Nothing happens the second time.
-
-        Args:
-            grace: Seconds for what is being asked to be answered first.
         """
 
 

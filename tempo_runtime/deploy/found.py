@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tempo_runtime.deploy import containers, processes
-from tempo_runtime.deploy.deployment import Deployment
+from tempo_runtime.deploy.deployment import LocalDeployment
 from tempo_runtime.errors import DeploymentFailed
 
 
-def deployments() -> Iterator[Deployment]:
+def deployments() -> Iterator[LocalDeployment]:
     """Those of processes, then those of containers, the oldest first."""
     yield from processes.found()
     yield from containers.found()
 
 
-def named(name: str) -> Iterator[Deployment]:
+def named(name: str) -> Iterator[LocalDeployment]:
     """Those of a name, or the one of an id."""
     return (each for each in deployments() if name in (each.name, each.id))
 
 
-def one(name: str) -> Deployment:
+def one(name: str) -> LocalDeployment:
     """The deployment of a name, or of an id.
 
     Raises:

@@ -11,7 +11,7 @@ from typing import Any
 from tempo_runtime import codec
 from tempo_runtime.children import frameworks
 from tempo_runtime.deploy import processes, records
-from tempo_runtime.deploy.deployment import Deployment
+from tempo_runtime.deploy.deployment import LocalDeployment
 from tempo_runtime.deploy.manifests.options import SeldonCoreOptions
 from tempo_runtime.deploy.options import DockerOptions, LocalOptions
 from tempo_runtime.deploy.remote import RemoteModel
@@ -23,7 +23,7 @@ from tempo_runtime.serving import gathering, repository
 from tempo_runtime.signature import Signature
 
 _FRAMEWORKS = {runtime: each for each, runtime in frameworks.IMPLEMENTATIONS.items()}
-_owned: dict[tuple[str, str], Deployment] = {}
+_owned: dict[tuple[str, str], LocalDeployment] = {}
 """Deployments that end with this process, by target and name."""
 _lock = threading.Lock()
 
@@ -135,7 +135,7 @@ def _target(options: LocalOptions | DockerOptions) -> Any:
     return containers
 
 
-def _running(kind: str, name: str, detached: bool) -> Deployment | None:
+def _running(kind: str, name: str, detached: bool) -> LocalDeployment | None:
     """What was deployed under that name, by this process or to stay."""
     if not detached:
         deployment = _owned.get((kind, name))

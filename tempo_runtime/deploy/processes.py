@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from tempo_runtime.deploy import records
-from tempo_runtime.deploy.deployment import GRACE, Address, Deployment, ModelStatus
+from tempo_runtime.deploy.deployment import GRACE, Address, LocalDeployment, ModelStatus
 from tempo_runtime.deploy.options import LocalOptions
 from tempo_runtime.deploy.process_plan import Plan
 from tempo_runtime.deploy.reaper import Reaper
@@ -26,7 +26,7 @@ _OURS = ("TEMPO_RUNTIME_", "MLSERVER_")  # variables that are settings of a serv
 _POLL = 0.05
 
 
-class ProcessDeployment(Deployment):
+class ProcessDeployment(LocalDeployment):
     """A deployment of processes.
 
     Args:
@@ -110,7 +110,7 @@ class ProcessDeployment(Deployment):
         options: LocalOptions,
         told: Callable[[str], object],
     ) -> list[str]:
-        """See `Deployment.replace`."""
+        """See `LocalDeployment.replace`."""
         before = self._current()
         deadline = time.monotonic() + options.timeout
         with contextlib.ExitStack() as stack:

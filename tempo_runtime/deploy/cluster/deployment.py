@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from tempo_runtime.deploy.cluster.api import PODS, Api
@@ -16,7 +16,6 @@ from tempo_runtime.deploy.deployment import GRACE, Address, Deployment, ModelSta
 from tempo_runtime.deploy.manifests import RemotePlatform
 from tempo_runtime.deploy.manifests.options import KServeOptions, SeldonCoreOptions
 from tempo_runtime.errors import DeploymentFailed
-from tempo_runtime.serving.repository import Served
 
 _ASKED = 30.0
 _REMOVED = 300.0
@@ -93,16 +92,6 @@ class ClusterDeployment(Deployment):
         if self._relay is None:
             self._relay = Relay(self._connection, where)
         return Address(self.name, self._relay.url, where.grpc)
-
-    def replace(
-        self, models: Mapping[str, Served], options: Any, told: Callable[[str], object]
-    ) -> list[str]:
-        """Not from here: what a cluster serves is downloaded there.
-
-        Raises:
-            DeploymentFailed: Always.
-        """
-        raise DeploymentFailed(f"{self.name} is on a cluster; replace it with deploy_remote")
 
     def models(self) -> list[ModelStatus]:
         """See `Deployment.models`."""

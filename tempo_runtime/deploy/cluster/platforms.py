@@ -8,7 +8,7 @@ from typing import Any
 
 from tempo_runtime.deploy.addresses import Endpoint, seldon_ingress
 from tempo_runtime.deploy.cluster.api import BUDGET, MODEL, RUNTIME, SELDON, SERVER, SERVICE
-from tempo_runtime.deploy.cluster.refusals import LABEL, Resource
+from tempo_runtime.deploy.cluster.refusals import Resource
 from tempo_runtime.deploy.manifests import (
     PLATFORMS,
     RemotePlatform,
@@ -17,6 +17,7 @@ from tempo_runtime.deploy.manifests import (
     seldon,
     seldon2,
 )
+from tempo_runtime.deploy.manifests.annotation import MANAGED_BY
 from tempo_runtime.deploy.manifests.options import (
     KServeOptions,
     RemoteOptions,
@@ -28,7 +29,7 @@ from tempo_runtime.details import ModelDetails, ModelFramework
 from tempo_runtime.errors import DeploymentFailed, SettingsError
 
 WARNINGS = {"fieldSelector": "type=Warning"}
-OURS = {"labelSelector": f"{LABEL}={MANAGER}"}
+OURS = {"labelSelector": f"{MANAGED_BY}={MANAGER}"}
 
 
 @dataclass(frozen=True)
@@ -119,4 +120,4 @@ def details_of(item: Mapping[str, Any]) -> ModelDetails:
 
 def is_ours(item: Mapping[str, Any]) -> bool:
     """Whether an object is one that we deploy."""
-    return bool((item["metadata"].get("labels") or {}).get(LABEL) == MANAGER)
+    return bool((item["metadata"].get("labels") or {}).get(MANAGED_BY) == MANAGER)

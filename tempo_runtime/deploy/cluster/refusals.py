@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tempo_runtime.deploy.manifests.annotation import MANAGED_BY
 from tempo_runtime.deploy.manifests.pods import MANAGER
 from tempo_runtime.errors import DeploymentFailed
 
-LABEL = "app.kubernetes.io/managed-by"
 _LONGEST = 400
 _OPERATORS = {
     "machinelearning.seldon.io": "Seldon Core v1 (its Helm chart seldon-core-operator)",
@@ -101,7 +101,7 @@ def refusal(asked: Asked, code: int, body: bytes) -> Refused:
 def foreign(asked: Asked, found: Mapping[str, Any]) -> DeploymentFailed:
     """The error of a name that another's object has."""
     metadata = found["metadata"]
-    label = (metadata.get("labels") or {}).get(LABEL)
+    label = (metadata.get("labels") or {}).get(MANAGED_BY)
     managers = [each.get("manager") for each in metadata.get("managedFields") or []]
     others = [each for each in (label, *managers) if each and each != MANAGER]
     owner = others[0] if others else "somebody else"
