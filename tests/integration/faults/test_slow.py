@@ -50,7 +50,7 @@ def test_a_child_that_does_not_finish_costs_a_request_its_time_and_no_more(
 ) -> None:
     fake.script(*step * 5)
     with ThreadPoolExecutor(5) as pool:
-        calls = [pool.submit(asker.ask, pipeline, transport, X, 0.5) for _ in range(5)]
+        calls = [pool.submit(asker.ask, pipeline, transport, X, 1.0) for _ in range(5)]
         for call in calls:
             told = call.result()
             assert told.status == 504
