@@ -60,3 +60,8 @@ def test_a_port_that_is_asked_for_and_taken_names_its_option() -> None:
         port = server.getsockname()[1]
         with pytest.raises(ServingFailed, match=rf"port {port} .* with --grpc-port"):
             choose_ports(HOST, 0, port)
+
+
+def test_a_server_at_an_address_of_ipv6_is_refused() -> None:
+    with pytest.raises(ServingFailed, match="cannot listen at ::1, which is IPv6"):
+        choose_ports("::1")
