@@ -69,7 +69,8 @@ def refused(host: str, port: int) -> str | None:
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             return f"is taken by {holder(port) or f'another process (`lsof -i :{port}` shows it)'}"
-        return f"cannot be listened on ({error.strerror or error})"
+        why = error.strerror or error
+        return f"cannot be listened on ({why}; is the host one of this machine's?)"
     return None
 
 

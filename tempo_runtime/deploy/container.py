@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 HTTP, GRPC = 9000, 9500
 _LEAVING = "-leaving"
 _LACKING = "No module named"
-_POLL = 0.05
 # Seconds. An answer is not waited for any longer before the container is looked at again: one that
 # ends takes its network along, and its callers are not told.
 _ANSWERS = 5.0

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from docker.models.images import Image
 
 METRICS = 6000
-_MODELS = "TEMPO_RUNTIME_MODELS"
 _MOUNT = "/mnt/models"
 _WORKING = "/opt/mlserver"
 _COMMAND, _READY = ["tempo-serve"], "tempo-ready"  # of the server image

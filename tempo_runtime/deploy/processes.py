@@ -21,8 +21,6 @@ from tempo_runtime.errors import DeploymentFailed
 from tempo_runtime.serving.repository import Served
 
 KIND = "process"
-_MODELS = "TEMPO_RUNTIME_MODELS"
-_OURS = ("TEMPO_RUNTIME_", "MLSERVER_")  # variables that are settings of a server
 _POLL = 0.05
 
 

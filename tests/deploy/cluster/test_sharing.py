@@ -181,8 +181,10 @@ def test_an_object_that_was_replaced_is_not_written_over(
 ) -> None:
     deploy_remote(plus(), options(), timeout=30)
     live = api.objects["seldondeployments", "line"]
-    # Between the last look and the apply.
-    replaced = lambda *_: live["metadata"].update(uid="another")  # noqa: E731
+
+    def replaced(*_: object) -> None:  # between the last look and the apply
+        live["metadata"].update(uid="another")
+
     monkeypatch.setattr(Rollout, "_claim", replaced)
     with pytest.raises(DeploymentFailed, match=r"line was replaced .* deploy again"):
         deploy_remote(OTHER, options(), timeout=30)

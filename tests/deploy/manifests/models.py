@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 
-from tempo_runtime import Model, ModelFramework, PipelineModels, manifest, pipeline
+from tempo_runtime import Model, ModelFramework, PipelineModels, manifest, pipeline, save
 
 CLASSIFIER = "income-sklearn"
 EXPLAINER = "income-explainer"
@@ -38,6 +39,16 @@ def explainer(
         return ""
 
     return explain
+
+
+def with_settings(folder: Path, **extra: Any) -> str:
+    """The explainer's artefact, with settings of its own."""
+    path = save(explainer(folder=folder))
+    file = Path(path, "model-settings.json")
+    settings = json.loads(file.read_text())
+    settings["parameters"]["extra"] = extra
+    file.write_text(json.dumps(settings))
+    return path
 
 
 def documents(model: Any, options: Any = None) -> list[dict[str, Any]]:

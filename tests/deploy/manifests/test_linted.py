@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tempo_runtime import KServeOptions, Seldon2Options, SeldonCoreOptions, manifest, save
+from tempo_runtime import KServeOptions, Seldon2Options, SeldonCoreOptions, manifest
 from tempo_runtime.deploy.lint import lint
 from tests.deploy.manifests import models
 
@@ -28,20 +27,10 @@ def errors(text: str) -> list[Any]:
     return [each for each in lint(text) if each.severity == "error"]
 
 
-def explainer(folder: Path, **extra: str) -> str:
-    """An artefact of the explainer with settings."""
-    path = save(models.explainer(folder=folder))
-    file = Path(path, "model-settings.json")
-    settings = json.loads(file.read_text())
-    settings["parameters"]["extra"] = extra
-    file.write_text(json.dumps(settings))
-    return path
-
-
 @pytest.mark.parametrize("transport", ["http", "grpc"])
 @pytest.mark.parametrize("options", OPTIONS)
 def test_there_is_no_error_in_what_is_written(options: Any, transport: str, tmp_path: Path) -> None:
-    assert errors(manifest(explainer(tmp_path, transport=transport), options)) == []
+    assert errors(manifest(models.with_settings(tmp_path, transport=transport), options)) == []
 
 
 def test_there_is_no_error_in_what_is_written_for_knative() -> None:

@@ -63,17 +63,6 @@ def containers(model: Any) -> list[dict[str, Any]]:
     return found
 
 
-def with_settings(folder: Path, **extra: Any) -> str:
-    """The explainer's artefact, with settings of its own."""
-    folder.mkdir()
-    path = save(models.explainer(folder=folder))
-    file = Path(path, "model-settings.json")
-    settings = json.loads(file.read_text())
-    settings["parameters"]["extra"] = extra
-    file.write_text(json.dumps(settings))
-    return path
-
-
 def test_each_model_is_deployed_once_and_the_pipeline_first() -> None:
     assert deployed(outer) == ["outer", "prices", "inner"]
 
@@ -100,7 +89,7 @@ def test_a_served_pipeline_reads_its_addresses_over_its_own_settings() -> None:
 
 
 def test_an_artefact_gives_what_its_pipeline_gives(tmp_path: Path) -> None:
-    path = with_settings(tmp_path / "explainer")
+    path = models.with_settings(tmp_path)
     by_hand = models.documents(models.explainer())
     assert models.documents(path) == models.documents(Path(path)) == by_hand
     loaded = load(path)
@@ -143,7 +132,7 @@ def test_what_a_nested_pipeline_calls_is_read_in_its_artefact(nested: str) -> No
     ids=json.dumps,
 )
 def test_a_child_that_settings_place_is_not_deployed(extra: Any, tmp_path: Path) -> None:
-    path = with_settings(tmp_path / "explainer", **extra)
+    path = models.with_settings(tmp_path, **extra)
     assert deployed(path) == [models.EXPLAINER]
     assert addresses(path) == {}
 
@@ -156,7 +145,7 @@ def test_settings_of_this_machine_s_environment_mean_nothing_there(
 
 
 def test_a_child_s_transport_is_the_settings(tmp_path: Path) -> None:
-    path = with_settings(tmp_path / "explainer", models={"sklearn": {"transport": "grpc"}})
+    path = models.with_settings(tmp_path, models={"sklearn": {"transport": "grpc"}})
     assert addresses(path)[models.EXPLAINER]["sklearn"] == {
         "transport": "grpc",
         "model": models.CLASSIFIER,
@@ -165,7 +154,7 @@ def test_a_child_s_transport_is_the_settings(tmp_path: Path) -> None:
 
 
 def test_a_child_is_called_by_the_name_it_is_deployed_under(tmp_path: Path) -> None:
-    path = with_settings(tmp_path / "explainer", models={"sklearn": {"model": "its-name-at-home"}})
+    path = models.with_settings(tmp_path, models={"sklearn": {"model": "its-name-at-home"}})
     assert addresses(path)[models.EXPLAINER]["sklearn"]["model"] == models.CLASSIFIER
 
 
