@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import socket
+import sys
 from collections.abc import Iterator
 
 HOST = "127.0.0.1"
@@ -29,21 +30,35 @@ def is_ipv6(host: str) -> bool:
 def free_ports(count: int) -> list[int]:
     """Ports of the loopback interface that nobody listens on."""
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(reserve()) for _ in range(count)]
-        return [port_of(each) for each in sockets]
+        return [stack.enter_context(reserved()) for _ in range(count)]
 
 
-def reserve() -> socket.socket:
-    """A socket that keeps a port for as long as it is open.
+@contextlib.contextmanager
+def reserved(host: str = HOST, port: int = 0) -> Iterator[int]:
+    """Keeps a port for the block, so that the server it is meant for finds it free.
 
-    It is bound and never listens: who listens on the port meanwhile has to allow the reuse of its
-    address, as servers do, and while nobody does a connection to it is refused. The system gives
-    the port to nobody else, and to no outgoing connection.
+    A socket is bound to it that never listens: a server that allows the reuse of its address, as
+    MLServer's do, can listen on it, and while none does a connection is refused. The system gives
+    the port to nobody who asks for any, and to no outgoing connection. So on Linux; elsewhere
+    nobody could listen beside that socket, and the port is one that was free.
+
+    Args:
+        host: An IPv4 address, or a name of one.
+        port: The port; 0 for a free one.
+
+    Yields:
+        The port.
+
+    Raises:
+        OSError: If it cannot be had.
     """
-    kept = socket.socket()
-    kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    kept.bind((HOST, 0))
-    return kept
+    with socket.socket() as kept:
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        kept.bind((host, port))
+        port = port_of(kept)
+        if sys.platform != "linux":
+            kept.close()
+        yield port
 
 
 def port_of(kept: socket.socket) -> int:

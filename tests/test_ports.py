@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from tempo_runtime.errors import ServingFailed
-from tempo_runtime.ports import HOST, called, free_ports, holder, refused
+from tempo_runtime.ports import HOST, called, free_ports, holder, refused, reserved
 from tempo_runtime.serving.run import choose_ports
 
 
@@ -45,6 +45,17 @@ def test_a_port_that_is_taken_is_refused_on_every_host() -> None:
 def test_who_has_a_port_is_named() -> None:
     with socket.create_server((HOST, 0)) as server:
         assert f"process {os.getpid()} (" in str(holder(server.getsockname()[1]))
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux lets a server listen on such a port"
+)
+def test_a_reserved_port_is_had_by_a_server_and_by_no_client() -> None:
+    with reserved() as port:
+        with socket.socket() as client, pytest.raises(OSError, match="in use"):
+            client.bind((HOST, port))
+        with socket.create_server((HOST, port)), socket.create_connection((HOST, port)):
+            pass
 
 
 def test_ports_that_nobody_asked_for_are_free_ones_where_the_usual_are_taken() -> None:

@@ -11,7 +11,7 @@ from tempo_runtime.deploy.deployment import addressed, taken
 from tempo_runtime.deploy.options import LocalOptions
 from tempo_runtime.deploy.records import Record
 from tempo_runtime.deploy.server import Server, Starting, fingerprint, start
-from tempo_runtime.ports import called, free_ports, port_of
+from tempo_runtime.ports import called, port_of, reserved
 from tempo_runtime.serving.repository import Served
 
 _SETTINGS = ("TEMPO_RUNTIME_", "MLSERVER_")
@@ -24,7 +24,7 @@ class Plan:
         before: What runs.
         models: What is to run.
         options: How.
-        stack: Closes the sockets that servers are handed.
+        stack: Closes the sockets that servers are handed, and lets go of the ports that wait for them.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Plan:
             if old is not None and grpc_port in (0, old.grpc):
                 self._grpc[name] = old.grpc
             else:
-                self._grpc[name] = _grpc_port(options.host, grpc_port)
+                self._grpc[name] = stack.enter_context(_reserved(options.host, grpc_port))
         place = called(options.host)
         urls = {
             name: {
@@ -84,7 +84,7 @@ class Plan:
         for name in self.new:
             if name not in self._sockets:
                 self._sockets[name] = stack.enter_context(Server(running[name]).shared())
-        self._metrics = dict(zip(self.new, free_ports(len(self.new))))
+        self._metrics = {name: stack.enter_context(reserved(options.host)) for name in self.new}
 
     def start(self, name: str) -> Starting:
         """Starts one of those that are new."""
@@ -115,7 +115,7 @@ def _listening(host: str, port: int) -> socket.socket:
     return socket.create_server((host, port))
 
 
-def _grpc_port(host: str, port: int) -> int:
+def _reserved(host: str, port: int) -> contextlib.AbstractContextManager[int]:
     if port and (why := taken(host, port)):
         raise why
-    return port or free_ports(1)[0]
+    return reserved(host, port)

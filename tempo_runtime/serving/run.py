@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tempo_runtime.errors import ServingFailed
-from tempo_runtime.ports import HOST, free_ports, is_ipv6, refused
+from tempo_runtime.ports import HOST, free_ports, is_ipv6, refused, reserved
 from tempo_runtime.serving import repository
 from tempo_runtime.serving.log import Log, reason
 from tempo_runtime.serving.process import LocalServer, Ports
@@ -76,6 +76,9 @@ def running(
     # What it listens at is never what an artefact brings.
     own = {"host": host, "parallel_workers": count, **ports.settings()}
     with contextlib.ExitStack() as stack:
+        for port in ports:
+            with contextlib.suppress(OSError):  # the server says who was quicker
+                stack.enter_context(reserved(host, port))
         folder = tempfile.TemporaryDirectory(prefix="tempo-serve-", ignore_cleanup_errors=True)
         root = stack.enter_context(folder)
         repository.write(root, models.values(), {**repository.SERVER_DEFAULTS, **stated, **own})

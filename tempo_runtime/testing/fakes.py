@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 import threading
 from collections.abc import Iterable
@@ -10,14 +11,12 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from tempo_runtime.ports import HOST, port_of, reserve
+from tempo_runtime.ports import HOST, reserved
 from tempo_runtime.testing.over_http import HttpSide
 from tempo_runtime.testing.script import Call, Script
 from tempo_runtime.testing.steps import Step
 
 if TYPE_CHECKING:
-    import socket
-
     import grpc as grpc_package
 
 
@@ -59,7 +58,8 @@ class FakeModel:
         self._script = Script(name, answer, columns=columns)
         self._grpc = grpc
         self._ssl = ssl_context
-        self._ports: list[socket.socket] = []
+        self._ports: list[int] = []
+        self._kept = contextlib.ExitStack()
         self._running: _Running | None = None
 
     @property
@@ -107,7 +107,7 @@ class FakeModel:
         """Listens; on the same ports, when it was stopped."""
         if self._running is None:
             while len(self._ports) < 1 + bool(self._grpc):
-                self._ports.append(reserve())
+                self._ports.append(self._kept.enter_context(reserved()))
             self._running = _Running(self, self._script)
         return self
 
@@ -120,8 +120,8 @@ class FakeModel:
     def close(self) -> None:
         """Stops it for good; its ports are free."""
         self.stop()
-        while self._ports:
-            self._ports.pop().close()
+        self._ports.clear()
+        self._kept.close()
 
     def __enter__(self) -> FakeModel:
         return self.start()
@@ -136,7 +136,7 @@ class FakeModel:
 
     def _port(self, index: int) -> int:
         assert self._ports, "the fake has not been started"
-        return port_of(self._ports[index])
+        return self._ports[index]
 
 
 class _Running:

@@ -15,7 +15,7 @@ import httpx
 
 from tempo_runtime.binding import decode_results, encode_arguments
 from tempo_runtime.errors import ServingFailed
-from tempo_runtime.ports import port_of, reserve
+from tempo_runtime.ports import reserved
 from tempo_runtime.serving import repository
 from tempo_runtime.serving.process import LocalServer, Ports
 from tempo_runtime.wire import Request, request_to_json, response_from_json
@@ -150,7 +150,7 @@ def serve(
     with contextlib.ExitStack() as stack:
         folder = tempfile.TemporaryDirectory(prefix="tempo-serve-", ignore_cleanup_errors=True)
         root = Path(stack.enter_context(folder))
-        ports = Ports(*(port_of(stack.enter_context(reserve())) for _ in Ports._fields))
+        ports = Ports(*(stack.enter_context(reserved()) for _ in Ports._fields))
         stated = repository.server_settings(folders[0] if folders else None)
         server = {**repository.SERVER_DEFAULTS, **stated, **(settings or {}), **ports.settings()}
         models = [_served(path) for each in folders for path in repository.settings_files(each)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from tempo_runtime import (
     Model,
     ModelFramework,
     PipelineModels,
+    loadmethod,
     model,
     pipeline,
     predictmethod,
@@ -101,6 +103,31 @@ class Studio:
                 return f"called: {self.models.line(np.ones((1, 1)))[0]:g}"  # type: ignore[attr-defined]
 
         found = Late(calls)
+        save(found)
+        return found
+
+    def grabbing(self) -> Any:
+        """A saved pipeline that says which ports of its own server it could have had while it loaded."""
+
+        @model("grabbing", local_folder=str(self.folder / "grabbing"))
+        class Grabbing:
+            @loadmethod
+            def load(self) -> None:
+                self.had = ", ".join(map(grab, ("HTTP", "GRPC", "METRICS")))
+
+            @predictmethod
+            def predict(self) -> str:
+                return self.had
+
+        def grab(name: str) -> str:
+            with socket.socket() as other:
+                try:
+                    other.bind(("127.0.0.1", int(os.environ[f"MLSERVER_{name}_PORT"])))
+                except OSError as error:
+                    return f"{name}: {error.strerror}"
+                return f"{name}: free"
+
+        found = Grabbing()
         save(found)
         return found
 

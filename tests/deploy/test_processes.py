@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import socket
 import weakref
 from pathlib import Path
@@ -58,6 +60,14 @@ def test_a_remote_model_that_is_forgotten_is_gone_at_once_with_its_connection(
         known = weakref.ref(again)
         del again
         assert known() is None
+
+
+def test_no_port_of_a_server_can_be_had_by_others_while_it_loads(
+    studio: Studio, options: LocalOptions
+) -> None:
+    with deploy_local(studio.grabbing(), options) as remote:
+        taken = os.strerror(errno.EADDRINUSE)
+        assert remote.predict() == f"HTTP: {taken}, GRPC: {taken}, METRICS: {taken}"
 
 
 def test_grpc_and_a_child_over_grpc(

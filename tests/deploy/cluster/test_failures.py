@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from tempo_runtime import AuthoringError, DeploymentFailed, SettingsError, deploy_remote
 from tempo_runtime.deploy.cluster.deploying import get_client, list_models, status, undeploy, wait
-from tempo_runtime.ports import HOST, free_ports, port_of, reserve
+from tempo_runtime.ports import HOST, free_ports, port_of
 from tempo_runtime.testing import FakeModel
 from tests.deploy.cluster.api_server import TOKEN, ApiServer, failure
 from tests.deploy.cluster.applying import apply
@@ -61,8 +62,7 @@ def test_a_cluster_that_is_not_there_is_named(kubeconfig: Path) -> None:
 
 
 def test_a_cluster_that_does_not_answer_is_given_up_at_the_deadline(kubeconfig: Path) -> None:
-    with reserve() as silent:
-        silent.listen()
+    with socket.create_server((HOST, 0)) as silent:
         port = port_of(silent)
         kubeconfig.write_text(CONFIG.format(host=HOST, port=port, token=TOKEN))
         assert f"the cluster at http://{HOST}:{port} does not answer" in refused(1)
