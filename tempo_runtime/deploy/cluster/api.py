@@ -17,7 +17,7 @@ from tempo_runtime.deploy.cluster.connection import (
     bounded,
     patient,
 )
-from tempo_runtime.deploy.cluster.refusals import Absent, Asked, Refused, Resource, refusal
+from tempo_runtime.deploy.cluster.refusals import Absent, Asked, Resource, refusal
 from tempo_runtime.deploy.manifests.pods import MANAGER
 
 SELDON = Resource("machinelearning.seldon.io", "v1", "seldondeployments", "SeldonDeployment")
@@ -133,30 +133,37 @@ class Api:
         kind = "application/apply-patch+yaml"  # of which JSON is a part
         return self._object(_Request(asked, "PATCH", query, document, kind))
 
-    def relabel(self, asked: Asked, labels: Mapping[str, str | None]) -> None:
+    def relabel(self, asked: Asked, labels: Mapping[str, str | None]) -> dict[str, Any] | None:
         """Changes labels of an object; None takes one away.
+
+        Returns:
+            The object as it is then; None if it is not there any more.
 
         Raises:
             DeploymentFailed: If it is refused.
         """
         body = {"metadata": {"labels": dict(labels)}}
         kind = "application/merge-patch+json"
-        with contextlib.suppress(Absent):
-            self._object(_Request(asked, "PATCH", {"fieldManager": MANAGER}, body, kind))
+        try:
+            return self._object(_Request(asked, "PATCH", {"fieldManager": MANAGER}, body, kind))
+        except Absent:
+            return None
 
-    def delete(self, asked: Asked, uid: str) -> None:
+    def delete(self, asked: Asked, item: Mapping[str, Any]) -> None:
         """Deletes an object after all that it owns; nothing happens if it is not there any more.
 
+        Args:
+            asked: The object.
+            item: The object as it was read.
+
         Raises:
+            Refused: With code 409 if it has changed since.
             DeploymentFailed: If it is refused.
         """
-        body = {"propagationPolicy": "Foreground", "preconditions": {"uid": uid}}
-        try:
+        read = {key: item["metadata"][key] for key in ("uid", "resourceVersion")}
+        body = {"propagationPolicy": "Foreground", "preconditions": read}
+        with contextlib.suppress(Absent):
             self._object(_Request(asked, "DELETE", {}, body, "application/json"))
-        except Refused as refused:
-            # Gone, or by now another of that name.
-            if not isinstance(refused, Absent) and refused.code != 409:
-                raise
 
     def list(
         self, resource: Resource, namespace: str, selector: Mapping[str, str]

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
+from typing import Any
 
 from tempo_runtime.deploy.cluster.api import Api, resource_of
 from tempo_runtime.deploy.cluster.connection import Connection, Deadline
 from tempo_runtime.deploy.cluster.following import until_gone
 from tempo_runtime.deploy.cluster.members import Key, key_of, members
 from tempo_runtime.deploy.cluster.platforms import Platform
-from tempo_runtime.deploy.cluster.refusals import Asked
+from tempo_runtime.deploy.cluster.refusals import Asked, Refused
 from tempo_runtime.deploy.cluster.sharing import part_of, parts
+
+_CHANGED = 409
+_DELAY = 0.1
 
 
 def remove(
@@ -42,17 +47,34 @@ def remove(
     api = Api(connection, deadline)
     deleted: dict[str, Asked] = {}
     for item in members(api, platform, namespace, name):
-        if key_of(item) in keep:
-            continue
-        own = item["metadata"]["name"]
-        if parts(item) - {name}:
-            asked = Asked("patch", resource_of(item), namespace, own)
-            api.relabel(asked, {part_of(name): None})
-        else:
-            asked = Asked("delete", resource_of(item), namespace, own)
-            uid = item["metadata"]["uid"]
-            api.delete(asked, uid)
-            deleted[uid] = asked
+        if key_of(item) not in keep:
+            asked = Asked("delete", resource_of(item), namespace, item["metadata"]["name"])
+            if _release(api, asked, item, name):
+                deleted[item["metadata"]["uid"]] = asked
     if deleted:
         until_gone(connection, deadline, namespace, deleted)
     return [str(asked) for asked in deleted.values()]
+
+
+def _release(api: Api, asked: Asked, item: dict[str, Any], name: str) -> bool:
+    """Takes an object from a model; deletes it if it is nobody's then, and says whether it did.
+
+    Others may take it, or let go of it, at the same time: it is deleted as it was looked at, or looked
+    at again.
+    """
+    uid = item["metadata"]["uid"]
+    current: dict[str, Any] | None = item
+    while current is not None and current["metadata"]["uid"] == uid:
+        if parts(current) - {name}:
+            current = api.relabel(replace(asked, verb="patch"), {part_of(name): None})
+            if current is None or parts(current):
+                return False
+        try:
+            api.delete(asked, current)
+            return True
+        except Refused as refused:
+            if refused.code != _CHANGED:
+                raise
+            api.pause(refused, _DELAY)
+        current = api.get(asked.resource, asked.namespace, asked.name)
+    return True

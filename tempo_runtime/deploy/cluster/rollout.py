@@ -177,9 +177,10 @@ class Rollout:
         """Applies an object, to the one that is there now, and labels it as a part of this."""
         asked = self._asked(document)
         live = self._read(document)
+        # First, so that who undeploys another pipeline meanwhile leaves it.
+        if live is not None and not self._claim(asked, live):
+            live = self._read(document)
         if live is not None:
-            # First, so that who undeploys another pipeline meanwhile leaves it.
-            self._claim(asked, live)
             # One that took its place since then is refused.
             metadata = {**document["metadata"], "uid": live["metadata"]["uid"]}
             document = {**document, "metadata": metadata}
@@ -194,9 +195,12 @@ class Rollout:
         self._claim(asked, item)
         return item
 
-    def _claim(self, asked: Asked, item: dict[str, Any]) -> None:
-        if labels := claimed(item, self._name):
-            self._api.relabel(replace(asked, verb="patch"), labels)
+    def _claim(self, asked: Asked, item: dict[str, Any]) -> bool:
+        """Labels an object as a part of this; whether it stays, and is not being deleted."""
+        if not (labels := claimed(item, self._name)):
+            return True
+        labelled = self._api.relabel(replace(asked, verb="patch"), labels)
+        return labelled is not None and "deletionTimestamp" not in labelled["metadata"]
 
     def _asked(self, document: dict[str, Any]) -> Asked:
         name = document["metadata"]["name"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import threading
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -65,10 +64,9 @@ def test_a_model_that_does_not_answer_is_given_up(
 
 
 def test_its_own_thread_may_close_it(relay: Relay) -> None:
-    [thread] = [each for each in threading.enumerate() if each.name == "tempo-relay"]
     peeked = relay.close.peek()
     assert peeked is not None
-    server = peeked[2][0]
+    server, thread = peeked[2]
     server.service_actions = relay.close  # called by the thread that serves
     thread.join(10)
     assert not thread.is_alive()

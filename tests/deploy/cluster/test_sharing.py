@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -16,8 +16,10 @@ from tempo_runtime import (
     deploy_remote,
 )
 from tempo_runtime.deploy.cluster import connection as connections
+from tempo_runtime.deploy.cluster.api import Api
 from tempo_runtime.deploy.cluster.connection import Connection, Deadline
 from tempo_runtime.deploy.cluster.deploying import undeploy
+from tempo_runtime.deploy.cluster.refusals import Asked
 from tempo_runtime.deploy.cluster.rollout import Rollout
 from tempo_runtime.deploy.manifests import documents
 from tempo_runtime.testing import FakeModel
@@ -73,6 +75,19 @@ def from_a_manifest(api: ApiServer, model: Any, chosen: Any) -> None:
         api.operator(api.put(PLURALS[document["kind"]], live))
 
 
+def meanwhile(monkeypatch: pytest.MonkeyPatch, verb: str, act: Callable[[], object]) -> None:
+    """Has something be done just before the child is next deleted, or relabelled."""
+    asking = getattr(Api, verb)
+
+    def ask(self: Api, asked: Asked, what: Any) -> Any:
+        if asked.name == "line":
+            monkeypatch.setattr(Api, verb, asking)
+            act()
+        return asking(self, asked, what)
+
+    monkeypatch.setattr(Api, verb, ask)
+
+
 @pytest.mark.parametrize(
     ("chosen", "shared"),
     [
@@ -114,6 +129,37 @@ def test_deployments_at_the_same_time_both_have_their_child(
         each.run(None)
     undeploy("other", options(), timeout=30)
     assert names(api) == {"plus", "line"}
+
+
+def test_a_child_that_another_takes_while_it_is_undeployed_stays(
+    api: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deploy_remote(plus(), options(), timeout=30)
+    meanwhile(monkeypatch, "delete", lambda: deploy_remote(OTHER, options(), timeout=30))
+    assert undeploy("plus", options(), timeout=30) == ["SeldonDeployment plus"]
+    assert names(api) == {"other", "line"}
+
+
+def test_a_child_that_two_let_go_of_at_the_same_time_goes(
+    api: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deploy_remote(plus(), options(), timeout=30)
+    deploy_remote(OTHER, options(), timeout=30)
+    meanwhile(monkeypatch, "relabel", lambda: undeploy("other", options(), timeout=30))
+    assert undeploy("plus", options(), timeout=30) == [
+        "SeldonDeployment plus",
+        "SeldonDeployment line",
+    ]
+    assert not api.objects
+
+
+def test_a_child_that_goes_while_another_takes_it_is_deployed_again(
+    api: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deploy_remote(plus(), options(), timeout=30)
+    meanwhile(monkeypatch, "relabel", lambda: undeploy("plus", options(), timeout=30))
+    deploy_remote(OTHER, options(), timeout=30)
+    assert names(api) == {"other", "line"}
 
 
 def test_a_child_is_not_changed_under_another_pipeline(api: ApiServer) -> None:
@@ -182,8 +228,9 @@ def test_an_object_that_was_replaced_is_not_written_over(
     deploy_remote(plus(), options(), timeout=30)
     live = api.objects["seldondeployments", "line"]
 
-    def replaced(*_: object) -> None:  # between the last look and the apply
+    def replaced(*_: object) -> bool:  # between the last look and the apply
         live["metadata"].update(uid="another")
+        return True
 
     monkeypatch.setattr(Rollout, "_claim", replaced)
     with pytest.raises(DeploymentFailed, match=r"line was replaced .* deploy again"):

@@ -36,9 +36,13 @@ class Verbs:
                 return self._patch(plural, namespace, name, query, json.loads(content))
             item = self._api.objects.get((plural, name))
             if item is None:
-                text = f'{plural} "{name}" not found'
-                return 404, failure(404, text, name=name, kind=plural)
-            return self._delete(plural, item) if method == "DELETE" else (200, item)
+                return _absent(plural, name)
+            if method != "DELETE":
+                return 200, item
+            for key, value in json.loads(content)["preconditions"].items():
+                if value != item["metadata"][key]:
+                    return 409, failure(409, f"Precondition failed: {key}: {value}", name=name)
+            return self._delete(plural, item)
 
     def _list(self, plural: str, namespace: str, query: dict[str, str]) -> Answer:
         items = [
@@ -81,6 +85,8 @@ class Verbs:
         return 200, item
 
     def _merge(self, plural: str, name: str, patch: Object) -> Answer:
+        if (plural, name) not in self._api.objects:
+            return _absent(plural, name)
         item = copy.deepcopy(self._api.objects[plural, name])
         labels = {**item["metadata"].get("labels", {}), **patch["metadata"]["labels"]}
         item["metadata"]["labels"] = {key: each for key, each in labels.items() if each is not None}
@@ -95,3 +101,7 @@ class Verbs:
         if not self._api.held:
             self._api.drop(plural, item["metadata"]["name"])
         return 200, item
+
+
+def _absent(plural: str, name: str) -> Answer:
+    return 404, failure(404, f'{plural} "{name}" not found', name=name, kind=plural)
