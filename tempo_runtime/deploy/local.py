@@ -149,7 +149,15 @@ def _running(kind: str, name: str, detached: bool) -> LocalDeployment | None:
 
 @atexit.register
 def _undeploy_all() -> None:
-    # A child of this process that was forked has the same entries, and they are not its own.
     for deployment in _owned.values():
-        if deployment.owner == os.getpid():
-            deployment.undeploy()
+        deployment.undeploy()
+
+
+def _disown() -> None:
+    """In a fork of this process, whose deployments they are not."""
+    global _lock
+    _owned.clear()
+    _lock = threading.Lock()  # a thread that is not there may have it
+
+
+os.register_at_fork(after_in_child=_disown)

@@ -11,7 +11,7 @@ from tempo_runtime.deploy.deployment import addressed, taken
 from tempo_runtime.deploy.options import LocalOptions
 from tempo_runtime.deploy.records import Record
 from tempo_runtime.deploy.server import Server, Starting, fingerprint, start
-from tempo_runtime.ports import called, port_of, reserved
+from tempo_runtime.ports import HOST, called, port_of, reserved
 from tempo_runtime.serving.repository import Served
 
 _SETTINGS = ("TEMPO_RUNTIME_", "MLSERVER_")
@@ -38,34 +38,37 @@ class Plan:
         self._options = options
         self._before = before
         self.names = list(models)
+        # Children are the pipeline's to call.
+        self._hosts = dict.fromkeys(self.names, HOST) | {self.names[0]: options.host}
         running = {
             record.model: record
             for record in before.servers
-            if record.model in models and record.host == options.host and Server(record).alive
+            if record.model in models
+            and record.host == self._hosts[record.model]
+            and Server(record).alive
         }
         # Ports first: what a pipeline is started with are those of its children.
         http, self._grpc = {}, {}
         self._sockets: dict[str, socket.socket] = {}
         for name in self.names:
             old = running.get(name)
-            first = name == self.names[0]
+            first, host = name == self.names[0], self._hosts[name]
             port, grpc_port = (options.port, options.grpc_port) if first else (0, 0)
             if old is not None and port in (0, old.http):
                 http[name] = old.http
             else:
-                opened = stack.enter_context(_listening(options.host, port))
+                opened = stack.enter_context(_listening(host, port))
                 http[name], self._sockets[name] = port_of(opened), opened
             if old is not None and grpc_port in (0, old.grpc):
                 self._grpc[name] = old.grpc
             else:
-                self._grpc[name] = stack.enter_context(_reserved(options.host, grpc_port))
-        place = called(options.host)
+                self._grpc[name] = stack.enter_context(_reserved(host, grpc_port))
         urls = {
             name: {
-                "http": f"http://{place}:{http[name]}",
-                "grpc": f"grpc://{place}:{self._grpc[name]}",
+                "http": f"http://{called(host)}:{http[name]}",
+                "grpc": f"grpc://{called(host)}:{self._grpc[name]}",
             }
-            for name in self.names
+            for name, host in self._hosts.items()
         }
         environ = {**os.environ, **options.env}
         self._environs = {name: addressed(environ, each, urls) for name, each in models.items()}
@@ -84,14 +87,16 @@ class Plan:
         for name in self.new:
             if name not in self._sockets:
                 self._sockets[name] = stack.enter_context(Server(running[name]).shared())
-        self._metrics = {name: stack.enter_context(reserved(options.host)) for name in self.new}
+        self._metrics = {
+            name: stack.enter_context(reserved(self._hosts[name])) for name in self.new
+        }
 
     def start(self, name: str) -> Starting:
         """Starts one of those that are new."""
         return start(
             self._models[name],
             self._before.folder,
-            self._options.host,
+            self._hosts[name],
             self._sockets[name],
             self._grpc[name],
             self._metrics[name],

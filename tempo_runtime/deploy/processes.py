@@ -118,9 +118,7 @@ class ProcessDeployment(LocalDeployment):
                 for name in plan.new:
                     starting[name] = plan.start(name)
                     self._write(before, starting)
-                for name, server in starting.items():
-                    server.wait(deadline)
-                    told(name)
+                _wait(starting, deadline, told)
                 replaced = self._commit(before, plan, starting, options)
             except BaseException as error:
                 undeployed = not before.there
@@ -219,6 +217,22 @@ def _status(server: Server) -> ModelStatus:
     return ModelStatus(
         record.model, state, server.url, server.grpc, f"process {record.process.pid}"
     )
+
+
+def _wait(starting: Mapping[str, Starting], deadline: float, told: Callable[[str], object]) -> None:
+    """Waits until all are ready.
+
+    Raises:
+        DeploymentFailed: As soon as one has failed, or at the deadline.
+    """
+    waiting = dict(starting)
+    while waiting:
+        for server in waiting.values():
+            server.check(deadline)
+        for name in [name for name, server in waiting.items() if server.ready()]:
+            told(name)
+            del waiting[name]
+        time.sleep(_POLL)
 
 
 def _retire(replaced: list[Server], serving: list[str]) -> None:

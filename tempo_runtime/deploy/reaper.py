@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import IO
+
+from tempo_runtime.serving import starter
 
 _COMMAND = "from tempo_runtime.deploy.reaper import main; main()"
 _GRACE = 3.5  # seconds: a server whose starter has ended takes three at most
@@ -23,22 +24,19 @@ class Reaper:
     """
 
     def __init__(self, target: str, place: str) -> None:
-        self._process = subprocess.Popen(  # noqa: S603 - this Python
+        self._process = starter.start(
             [sys.executable, "-c", _COMMAND, target, place],
-            stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd=os.sep,
-            start_new_session=True,  # Ctrl-C is for its starter
         )
 
     def stop(self) -> None:
         """Ends it, when there is nothing left to end."""
         self._process.kill()
         self._process.wait()
-        stdin: IO[bytes] | None = self._process.stdin
-        assert stdin is not None
-        stdin.close()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
 
 
 def main() -> None:

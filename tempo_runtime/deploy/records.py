@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import shutil
+import socket
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -20,6 +21,13 @@ from tempo_runtime.errors import DeploymentFailed
 
 _RECORD = "deployment.json"
 _FORMAT = 1
+
+
+def _machine() -> str:
+    """What processes are numbered by: the host, and in a container its own numbers."""
+    with contextlib.suppress(OSError):  # not on Linux
+        return f"{socket.gethostname()} {os.readlink('/proc/self/ns/pid')}"
+    return socket.gethostname()
 
 
 @dataclass(frozen=True)
@@ -88,6 +96,8 @@ class Record:
         transport: How its models are called: `http` or `grpc`.
         servers: Its servers, the one that people call first.
         leaving: Servers that others have replaced, and that may still answer.
+        machine: Where it runs. Others may see its folder, as on a home that they share, and can neither
+            ask nor end its processes.
     """
 
     name: str
@@ -96,7 +106,8 @@ class Record:
     created: str = ""
     transport: str = "http"
     servers: tuple[ServerRecord, ...] = ()
-    leaving: tuple[ServerRecord, ...] = field(default=())
+    leaving: tuple[ServerRecord, ...] = ()
+    machine: str = field(default_factory=_machine)
 
     def write(self) -> None:
         """Writes it, at once as a whole."""
@@ -155,7 +166,8 @@ def create(name: str, owner: Process, transport: str) -> Record:
 
 def _made_home() -> Path:
     root = home()
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for folder in (root.parent, root):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return root
 
 
@@ -170,11 +182,12 @@ def _writing() -> Iterator[None]:
 
 
 def found() -> Iterator[Record]:
-    """Every record there is, the oldest first."""
+    """Every record of this machine, the oldest first."""
     records = []
     for path in home().glob(f"*/{_RECORD}"):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             records.append(read(path.parent))
+    records = [record for record in records if record.machine == _machine()]
     yield from sorted(records, key=lambda record: (record.created, record.folder))
 
 

@@ -21,7 +21,7 @@ from tempo_runtime import files
 from tempo_runtime.deploy.records import Process, ServerRecord
 from tempo_runtime.errors import DeploymentFailed
 from tempo_runtime.ports import HOST, called, port_of
-from tempo_runtime.serving import repository
+from tempo_runtime.serving import repository, starter
 from tempo_runtime.serving.control import CONTROL, DETACH, RETIRE, SERVE, SOCKET
 from tempo_runtime.serving.log import reason
 from tempo_runtime.serving.process import Ports
@@ -130,8 +130,10 @@ class Server:
         """Ends it and all it started, at once."""
         pid = self.record.process.pid
         ours = _children.pop(pid, None)
-        # Of another's process the number is only ours to use while it runs.
-        if ours is not None or self.record.process.alive:
+        # Of another's process the number is only ours to use while it runs; of our own, until it is
+        # somebody else's: what it started may run on.
+        known = (None, self.record.process.started)
+        if self.record.process.alive or (ours is not None and Process.of(pid).started in known):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
         if ours is not None:
@@ -173,26 +175,34 @@ class Starting(Server):
         super().__init__(record)
         self._private = f"http://{HOST}:{private}"
 
-    def wait(self, deadline: float) -> None:
-        """Waits until its model says that it is ready.
+    def ready(self, timeout: float = 2.0) -> bool:
+        """See `Server.ready`."""
+        with contextlib.suppress(httpx.TransportError):
+            return _ready(self._private, self.record.model, timeout)
+        return False
+
+    def check(self, deadline: float) -> None:
+        """Nothing happens while it may still get ready.
+
+        Args:
+            deadline: A time of `time.monotonic`.
 
         Raises:
-            DeploymentFailed: If it ends, or is not ready in time; with the reason.
+            DeploymentFailed: If it has ended, or was not ready in time; with the reason.
         """
-        while True:
-            if not self.alive:
-                why = reason(self.text()).removeprefix(f"{self.record.model}: ")
-                raise DeploymentFailed(f"{self.record.model} failed: {why}")
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise DeploymentFailed(
-                    f"{self.record.model} was not ready in time; its log ends with:\n"
-                    f"{reason(self.text())}"
-                )
-            with contextlib.suppress(httpx.TransportError):
-                if _ready(self._private, self.record.model, min(left, _ANSWERS)):
-                    return
-            time.sleep(_POLL)
+        model = self.record.model
+        if not self.alive:
+            code = _children[self.record.process.pid].returncode
+            if code < 0:
+                name = signal.Signals(-code).name
+                hint = "; was there memory enough?" if name == "SIGKILL" else ""
+                raise DeploymentFailed(f"{model} failed: its server was killed by {name}{hint}")
+            why = reason(self.text()).removeprefix(f"{model}: ")
+            raise DeploymentFailed(f"{model} failed: {why}")
+        if time.monotonic() >= deadline:
+            raise DeploymentFailed(
+                f"{model} was not ready in time; its log ends with:\n{reason(self.text())}"
+            )
 
 
 def start(
@@ -205,7 +215,7 @@ def start(
     environment: Mapping[str, str],
     fingerprint: str,
 ) -> Starting:
-    """Starts the server of one model, in a session of its own: Ctrl-C is for us.
+    """Starts the server of one model.
 
     Args:
         served: The model.
@@ -226,15 +236,13 @@ def start(
     at = {f"MLSERVER_{name.upper()}": str(port) for name, port in ports.settings().items()}
     with socket.create_server((HOST, 0)) as private, open(Path(folder, LOG), "wb") as log:
         sockets = [public.fileno(), private.fileno()]
-        process = subprocess.Popen(  # noqa: S603 - this Python
+        process = starter.start(
             [sys.executable, "-c", _LAUNCH, *map(str, sockets)],
             cwd=folder,
             env={**environment, **at, "MLSERVER_HOST": called(address)},
-            stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
             pass_fds=sockets,
-            start_new_session=True,
         )
         _children[process.pid] = process
         record = ServerRecord(
@@ -260,8 +268,15 @@ def _content(place: str) -> object:
     manifest = os.path.join(place, files.MANIFEST)
     if os.path.isfile(manifest):
         return Path(manifest).read_text()
-    known = ((path, os.stat(path)) for path in sorted(_files(place)))
+    known = ((path, _status(path)) for path in sorted(_files(place)))
     return [(path, status.st_size, status.st_mtime_ns) for path, status in known]
+
+
+def _status(path: str) -> os.stat_result:
+    try:
+        return os.stat(path)
+    except FileNotFoundError:  # a link that leads nowhere, as an editor's lock
+        return os.lstat(path)
 
 
 def _files(place: str) -> Iterator[str]:

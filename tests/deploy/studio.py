@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -62,6 +63,41 @@ class Studio:
                 return self.models.line(x) + self.more  # type: ignore[attr-defined, no-any-return]
 
         found = Plus(more)
+        save(found)
+        return found
+
+    def stuck(self) -> Any:
+        """A saved pipeline that never has loaded."""
+
+        @model("stuck", local_folder=str(self.folder / "stuck"))
+        class Stuck:
+            @loadmethod
+            def load(self) -> None:
+                time.sleep(600)
+
+            @predictmethod
+            def predict(self) -> str:
+                return "never"
+
+        found = Stuck()
+        save(found)
+        return found
+
+    def dying(self, child: Any = None) -> Any:
+        """A saved pipeline whose server is killed while it loads, with a child that is not."""
+        models = PipelineModels(child=child) if child is not None else PipelineModels()
+
+        @pipeline("dying", models=models, local_folder=str(self.folder / "dying"))
+        class Dying:
+            @loadmethod
+            def load(self) -> None:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+            @predictmethod
+            def predict(self) -> str:
+                return "never"
+
+        found = Dying()
         save(found)
         return found
 

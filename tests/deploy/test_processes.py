@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import psutil
 import pytest
 
 from tempo_runtime import (
@@ -28,6 +29,12 @@ from tests.deploy.studio import Studio
 from tests.leftovers import left
 
 X = np.array([[1.0], [2.0]])
+
+
+def listened(pid: int) -> set[str]:
+    """What a process listens at."""
+    connections = psutil.Process(pid).net_connections("inet")
+    return {each.laddr.ip for each in connections if each.status == psutil.CONN_LISTEN}
 
 
 def test_a_pipeline_and_its_child_each_have_a_server(studio: Studio, options: LocalOptions) -> None:
@@ -157,6 +164,36 @@ def test_a_detached_deployment_is_not_its_deployers(studio: Studio, options: Loc
 def test_a_model_that_fails_says_why(studio: Studio, options: LocalOptions) -> None:
     with pytest.raises(DeploymentFailed, match=r"alone failed: .*the moon is in the wrong place"):
         deploy_local(studio.alone(fails=True), options)
+
+
+def test_a_server_that_is_killed_while_it_loads_says_by_what(
+    studio: Studio, options: LocalOptions
+) -> None:
+    with pytest.raises(DeploymentFailed, match=r"dying failed: its server was killed by SIGKILL"):
+        deploy_local(studio.dying(), options)
+
+
+def test_what_fails_is_told_while_others_still_load(studio: Studio, options: LocalOptions) -> None:
+    with pytest.raises(DeploymentFailed, match="dying failed"):
+        deploy_local(
+            studio.dying(child=studio.stuck()), options.model_copy(update={"timeout": 20.0})
+        )
+
+
+def test_a_link_that_leads_nowhere_is_no_obstacle(studio: Studio, options: LocalOptions) -> None:
+    (studio.folder / "line/.#lock").symlink_to("nowhere")
+    with deploy_local(studio.line, options) as remote:
+        np.testing.assert_array_equal(remote(X), [2.0, 4.0])
+
+
+def test_children_are_on_loopback_where_the_pipeline_is_not(
+    studio: Studio, options: LocalOptions
+) -> None:
+    with deploy_local(studio.plus(1.0), options.model_copy(update={"host": "0.0.0.0"})) as remote:
+        plus, line = (listened(int(each.place.split()[1])) for each in remote.status())
+        assert "0.0.0.0" in plus
+        assert line <= {"127.0.0.1", "::ffff:127.0.0.1"}
+        np.testing.assert_array_equal(remote.predict(X), [3.0, 5.0])
 
 
 def test_a_model_that_is_not_ready_in_time_is_ended(studio: Studio, options: LocalOptions) -> None:
