@@ -21,6 +21,8 @@ PLATFORMS = [SeldonCoreOptions, Seldon2Options, KServeOptions]
         ({"name_space": "n"}, "Remote: name_space: Extra inputs are not permitted"),
         ({"namespace": "No Name"}, "Remote: namespace: String should match pattern"),
         ({"replicas": -1}, "Remote: replicas: Input should be greater than or equal to 0"),
+        ({"run_as_user": 0}, "Remote: run_as_user: Input should be greater than or equal to 1"),
+        ({"run_as_user": 2**31}, "Remote: run_as_user: Input should be less than or equal to"),
         ({"minReplicas": 2}, "give maxReplicas too"),
         ({"minReplicas": 3, "maxReplicas": 2}, "minReplicas 3 is more than maxReplicas 2"),
         ({"replicas": 2, "maxReplicas": 3}, "leave replicas out"),
@@ -160,6 +162,52 @@ def test_a_model_s_own_number_of_pods_is_not_left_to_the_autoscaler_of_all() -> 
     assert "hpaSpec" in predictor(explainer)["componentSpecs"][0]
     assert "hpaSpec" not in predictor(classifier)["componentSpecs"][0]
     assert predictor(classifier)["replicas"] == 2
+
+
+def contexts(value: Any) -> list[Any]:
+    """Each securityContext in an object that says who its user is."""
+    if isinstance(value, list):
+        return [found for each in value for found in contexts(each)]
+    if not isinstance(value, dict):
+        return []
+    own = value.get("securityContext", {})
+    inner = [found for each in value.values() for found in contexts(each)]
+    return [own, *inner] if "runAsNonRoot" in own else inner
+
+
+@pytest.mark.parametrize(
+    ("kind", "remote"),
+    [
+        (SeldonCoreOptions, {}),
+        (Seldon2Options, {}),
+        (KServeOptions, {}),
+        (KServeOptions, {"knative": True}),
+    ],
+)
+@pytest.mark.parametrize(
+    ("stated", "user"),
+    [
+        ({}, {"runAsUser": 8888}),
+        ({"run_as_user": 1000}, {"runAsUser": 1000}),
+        ({"run_as_user": None}, {}),
+    ],
+    ids=str,
+)
+def test_a_user_is_the_options_or_left_to_the_cluster(
+    kind: Any, remote: Any, stated: Any, user: Any
+) -> None:
+    found = models.documents(models.explainer(), kind(remote_options={**remote, **stated}))
+    assert contexts(found)
+    for context in contexts(found):
+        assert context["runAsNonRoot"] is True
+        assert {key: context[key] for key in context if key == "runAsUser"} == user
+
+
+def test_a_model_s_user_is_its_own() -> None:
+    chosen = KServeOptions(remote_options={"models": {models.CLASSIFIER: {"run_as_user": None}}})
+    explainer, classifier = models.documents(models.explainer(), chosen)[:2]
+    assert [each["runAsUser"] for each in contexts(explainer)] == [8888]
+    assert ["runAsUser" in each for each in contexts(classifier)] == [False]
 
 
 @pytest.mark.parametrize("kind", PLATFORMS)
