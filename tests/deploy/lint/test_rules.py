@@ -145,6 +145,20 @@ def test_what_only_sounds_like_a_secret_is_none(name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("entry", "rule"),
+    [
+        ("{name: DB_PASS, value: hunter2}", "env-secret"),
+        ("{name: A, value: 1}", "env-value"),
+        ('{name: A, value: "1"}, {name: A, value: "2"}', "env-twice"),
+    ],
+)
+def test_variables_of_an_init_container_are_looked_at(entry: str, rule: str) -> None:
+    init = f"        initContainers: [{{name: fetch, image: 'a:1', env: [{entry}]}}]\n"
+    text = SELDON.replace("        containers:\n", f"{init}        containers:\n", 1)
+    assert [each.rule for each in lint(text)] == [rule]
+
+
+@pytest.mark.parametrize(
     ("value", "told"),
     [("48151623", "a number"), ("1.5", "a number"), ("yes", "true or false"), ("[a1b2]", "a list")],
 )
