@@ -138,7 +138,7 @@ def pod(own: ModelOptions, labels: Mapping[str, str]) -> dict[str, Any]:
 
 
 def secure_container(pod: dict[str, Any], container: dict[str, Any]) -> None:
-    """Moves what a pod may not be into its container, where the pod is not ours to say that of."""
+    """Moves a pod's securityContext into its container, where the pod may have none of ours."""
     container["securityContext"] = {**pod.pop("securityContext"), **UNPRIVILEGED}
 
 

@@ -10,7 +10,7 @@ import yaml
 
 from tempo_runtime.deploy.lint import RULES, lint, lint_files, table
 from tests.deploy.lint.manifests import CASES, KSERVE, SELDON, SELDON2
-from tests.deploy.manifests.test_options import SECRETS
+from tests.deploy.manifests.test_secrets import SECRETS
 
 ROOT = Path(__file__).parents[3]
 SHARED = ROOT.parent / "shared"
