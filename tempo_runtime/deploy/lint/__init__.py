@@ -5,7 +5,7 @@
     views       what several rules look at; `runtimes` are KServe's
     rules       what a rule is; the rules themselves are in
                 common, containers, artefacts, secrets, addresses, seldon, seldon_pods, seldon2,
-                kserve and kserve_graph
+                kserve, kserve_knative and kserve_graph
 
 Nothing is asked of a cluster: a rule knows the documents of one run, and says nothing of what may be
 in the cluster already.
@@ -25,6 +25,7 @@ from tempo_runtime.deploy.lint import (
     containers,
     kserve,
     kserve_graph,
+    kserve_knative,
     secrets,
     seldon,
     seldon2,
@@ -48,6 +49,7 @@ _CHAPTERS = (
     seldon_pods,
     seldon2,
     kserve,
+    kserve_knative,
     kserve_graph,
 )
 

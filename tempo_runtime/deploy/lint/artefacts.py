@@ -7,10 +7,13 @@ from tempo_runtime.deploy.lint.rules import Hits, across, rule
 from tempo_runtime.deploy.lint.views import (
     OURS,
     WITH_PODS,
+    artefact_uris,
     containers,
     is_ours,
     json_object,
     predictors,
+    remote,
+    scheme,
     variable,
 )
 
@@ -20,6 +23,25 @@ _SURVIVE = (
     | {"implementation", "parameters"},
     {"uri", "version", "format", "content_type", "extra", "environment_tarball"},
 )
+
+
+@rule(
+    "uri-scheme",
+    "error",
+    *OURS,
+    consequence="It is a path in the container that fetches it, where nothing is.",
+    fix="write a URI, such as s3://bucket/folder",
+)
+def uri_scheme(document: Document) -> Hits:
+    """An artefact is at a URI; on Seldon Core also at rclone's `remote:path`, and a Model's at a path.
+
+    Source: seldon-core components/rclone-storage-initializer/readme.md; scheduler/pkg/agent/rclone.
+    """
+    named = scheme if document.kind == "InferenceService" else remote
+    for place in artefact_uris(document):
+        path = document.kind == "Model" and place.text.startswith("/")
+        if place and not (path or named(place.text)):
+            yield place, f"{place.value!r:.100} is no URI"
 
 
 @rule(

@@ -8,13 +8,7 @@ from collections.abc import Iterator
 from tempo_runtime.deploy.lint import reading
 from tempo_runtime.deploy.lint.document import APIS, SETTINGS, Document, Place, Run
 from tempo_runtime.deploy.lint.rules import Hits, Rule, across, add, rule
-from tempo_runtime.deploy.lint.views import (
-    OURS,
-    artefact_uris,
-    components,
-    predictors,
-    scheme,
-)
+from tempo_runtime.deploy.lint.views import OURS, components, predictors
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
@@ -81,7 +75,7 @@ add(
         reading.EMPTY,
         "warning",
         (),
-        "A file has an object in it.",
+        "A file has an object in it, or the operations of a JSON patch.",
         "",
         "Nothing is deployed; a command that was to write the file may have failed.",
         "write it again, or leave the file out",
@@ -258,24 +252,6 @@ def _misspelled(place: Place) -> Hits:
                 yield from _misspelled(node)
     for item in place:
         yield from _misspelled(item)
-
-
-@rule(
-    "uri-scheme",
-    "error",
-    *OURS,
-    consequence="It is a path in the container that fetches it, where nothing is.",
-    fix="write a URI, such as s3://bucket/folder",
-)
-def uri_scheme(document: Document) -> Hits:
-    """Where an artefact is, is said with a scheme: `s3://`, `gs://`, `pvc://`; a Model's may be a path.
-
-    Source: seldon-core operator/controllers/model_initializer_injector.go; on Core 2 rclone copies it.
-    """
-    for place in artefact_uris(document):
-        path = document.kind == "Model" and place.text.startswith("/")
-        if place and not (path or scheme(place.text)):
-            yield place, f"{place.value!r:.100} is no URI"
 
 
 @rule(

@@ -9,6 +9,7 @@ from tempo_runtime.deploy.lint.document import Document, Place
 from tempo_runtime.deploy.lint.rules import Hits, rule
 from tempo_runtime.deploy.lint.views import (
     WITH_PODS,
+    all_containers,
     containers,
     pods,
     quantity,
@@ -18,8 +19,10 @@ from tempo_runtime.deploy.lint.views import (
 )
 from tempo_runtime.deploy.secrets import looks_secret
 
-_NUMBERS = re.compile(
-    r"MLSERVER_(PARALLEL_WORKERS|(HTTP|GRPC|METRICS)_PORT|MAX_GRPC_MESSAGE_LENGTH)"
+# Variables, and their numbers; of a length, -1 is any.
+_NUMBERS = (
+    (re.compile(r"MLSERVER_(PARALLEL_WORKERS|(HTTP|GRPC|METRICS)_PORT)"), r"\d{1,9}"),
+    (re.compile(r"MLSERVER_GRPC_MAX_MESSAGE_LENGTH"), r"-?\d+"),
 )
 _WRITTEN = re.compile(r"HOME|TMPDIR|TEMP|TMP|.*(CACHE|ENVIRONMENTS_DIR|METRICS_DIR).*")
 
@@ -33,7 +36,7 @@ _WRITTEN = re.compile(r"HOME|TMPDIR|TEMP|TMP|.*(CACHE|ENVIRONMENTS_DIR|METRICS_D
 )
 def env_value(document: Document) -> Hits:
     """The value of a variable is text: YAML reads `1`, `true` and `yes` as something else."""
-    for container in containers(document):
+    for container in all_containers(document):
         for key, entry in variables(container):
             value = entry["value"]
             if value and not isinstance(value.value, str):
@@ -49,7 +52,7 @@ def env_value(document: Document) -> Hits:
 )
 def env_twice(document: Document) -> Hits:
     """A container sets a variable once."""
-    for container in containers(document):
+    for container in all_containers(document):
         seen = set()
         for key, entry in variables(container):
             if key in seen:
@@ -66,7 +69,7 @@ def env_twice(document: Document) -> Hits:
 )
 def env_secret(document: Document) -> Hits:
     """No password, token or key is written out in a variable."""
-    for container in containers(document):
+    for container in all_containers(document):
         for key, entry in variables(container):
             if looks_secret(key, entry["value"].text):
                 yield entry["value"], f"{key} has its value in the manifest"
@@ -80,11 +83,15 @@ def env_secret(document: Document) -> Hits:
     fix='write a whole number, quoted: "0"',
 )
 def mlserver_number(document: Document) -> Hits:
-    """Ports and counts of MLServer are whole numbers."""
+    """Ports, counts and lengths of MLServer are whole numbers.
+
+    Source: mlserver/settings.py.
+    """
     for container in containers(document):
         for key, entry in variables(container):
             value = entry["value"]
-            if _NUMBERS.fullmatch(key) and value.text and not re.fullmatch(r"\d{1,9}", value.text):
+            wanted = next((form for names, form in _NUMBERS if names.fullmatch(key)), "")
+            if wanted and value.text and not re.fullmatch(wanted, value.text):
                 yield value, f"{key}: {value.text!r:.40} is no whole number"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -113,8 +114,8 @@ class Document:
         """One of `APIS`, or `SETTINGS`; empty for a document that no rule is about."""
         kind, version = self["kind"].text, self["apiVersion"].text
         if not kind and not version:
-            settings = self["implementation"].text or (self["name"].text and self["parameters"])
-            return SETTINGS if settings else ""
+            named = os.path.basename(self.file) == SETTINGS
+            return SETTINGS if named or self["implementation"].text else ""
         group = version.rpartition("/")[0]
         if kind not in APIS or (kind in _SHARED and group != APIS[kind][0]):
             return ""

@@ -46,6 +46,7 @@ def read(text: str, file: str) -> tuple[list[Document], list[Fault]]:
     """
     documents: list[Document] = []
     faults: list[Fault] = []
+    patches = False
     for node in _nodes(text, faults):
         builder = _Builder(faults)
         try:
@@ -56,7 +57,8 @@ def read(text: str, file: str) -> tuple[list[Document], list[Fault]]:
             faults.append(Fault(YAML, refused.line, refused.message))
         else:
             documents += _documents(content, lines, file)
-    if not documents and not faults:
+            patches = patches or _is_patch(content)
+    if not (documents or faults or patches):
         faults.append(Fault(EMPTY, 1, "there is no object in it"))
     return documents, faults
 
@@ -109,6 +111,11 @@ def _documents(content: Any, lines: Lines, file: str) -> Iterator[Document]:
     for index, item in enumerate(items):
         if isinstance(item, dict):
             yield Document(file, item, lines.inner["items"].inner[index])
+
+
+def _is_patch(content: Any) -> bool:
+    """Whether it is a JSON patch, as kustomize takes them: a list of operations."""
+    return isinstance(content, list) and any(isinstance(item, dict) for item in content)
 
 
 class _Refused(Exception):

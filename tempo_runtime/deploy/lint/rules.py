@@ -25,6 +25,7 @@ PLATFORMS = {
     "seldon_pods": "Seldon Core v1: pods",
     "seldon2": "Seldon Core 2",
     "kserve": "KServe",
+    "kserve_knative": "KServe: Knative",
     "kserve_graph": "KServe: InferenceGraph",
 }
 

@@ -8,9 +8,10 @@ import re
 
 from tempo_runtime.deploy.lint.document import Document, Run, apart
 from tempo_runtime.deploy.lint.rules import Hits, across, rule
-from tempo_runtime.deploy.lint.views import predictors, scheme, units
+from tempo_runtime.deploy.lint.views import predictors, remote, units
 
-_VARIABLE = re.compile(r"RCLONE_CONFIG_[A-Z0-9]+_[A-Z0-9_]+")
+# One of a remote, or of rclone itself.
+_VARIABLE = re.compile(r"RCLONE_CONFIG(_[A-Z0-9]+_[A-Z0-9_]+|_DIR|_PASS)?")
 # Remotes that the image of the storage initializer needs no settings for.
 _FREE = ("gs", "pvc", "http", "https", "hf", "")
 
@@ -66,19 +67,19 @@ def rclone_key(document: Document) -> Hits:
     "error",
     "SeldonDeployment",
     consequence="The init container cannot fetch the artefact, and the pod does not start.",
-    fix="add RCLONE_CONFIG_REMOTE_TYPE and the rest for the scheme of modelUri, in the same namespace",
+    fix="add RCLONE_CONFIG_REMOTE_TYPE and the rest for the remote of modelUri, in the same namespace",
 )
-def remote(document: Document, run: Run) -> Hits:
+def secret_remote(document: Document, run: Run) -> Hits:
     """The Secret of envSecretRefName has the remote of modelUri, and is in the same namespace.
 
     Source: model_initializer_injector.go:209-217.
     """
     for predictor in predictors(document):
         for unit in units(predictor["graph"]):
-            place, name = unit["envSecretRefName"], scheme(unit["modelUri"].text)
+            place, name = unit["envSecretRefName"], remote(unit["modelUri"].text)
             found = run.named(place.text, "Secret") if place.text else []
             near = [each for each in found if not apart(each.namespace, document.namespace)]
-            wanted = f"RCLONE_CONFIG_{name.upper()}_TYPE"
+            wanted = f"RCLONE_CONFIG_{name.upper().replace('-', '_')}_TYPE"
             fetcher = unit["storageInitializerImage"].text or "rclone"
             if found and not near:
                 yield place, f"Secret {place.text!r} is in {found[0].namespace}"

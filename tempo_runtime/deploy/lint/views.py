@@ -23,6 +23,7 @@ _FRAMEWORKS = ("model", "sklearn", "xgboost", "lightgbm", "mlflow", "tensorflow"
 # parameters of others have their own meaning.
 _PIPELINES = {"tempo", "tempo-runtime"}
 _URI = re.compile(r"([a-zA-Z][\w+.-]*)://.+", re.DOTALL)
+_REMOTE = re.compile(r"(\w[\w+.-]*):.+", re.DOTALL)
 _QUANTITY = re.compile(r"([+-]?[0-9.]+)(?:([eE][+-]?[0-9]+)|(Ki|Mi|Gi|Ti|Pi|Ei|[numkMGTPE]?))")
 _UNITS = {unit: Decimal(1024) ** power for power, unit in enumerate(["Ki", "Mi", "Gi"], 1)}
 _UNITS |= {unit: Decimal(1024) ** power for power, unit in enumerate(["Ti", "Pi", "Ei"], 4)}
@@ -63,6 +64,13 @@ def containers(document: Document) -> Iterator[Place]:
             yield from component_containers(pod)
         else:
             yield from pod["containers"]
+
+
+def all_containers(document: Document) -> Iterator[Place]:
+    """The containers in a document, and those that run before them."""
+    yield from containers(document)
+    for pod in pods(document):
+        yield from pod["initContainers"]
 
 
 def component_containers(component: Place) -> Iterator[Place]:
@@ -108,6 +116,12 @@ def quantity(value: Any) -> Decimal | None:
 def scheme(uri: str) -> str:
     """The scheme of a URI, lower case; empty where it has none."""
     found = _URI.fullmatch(uri)
+    return found[1].lower() if found else ""
+
+
+def remote(uri: str) -> str:
+    """The remote that rclone takes a URI to name, as `s3://bucket` and `minio:bucket` do; lower case."""
+    found = _REMOTE.fullmatch(uri)
     return found[1].lower() if found else ""
 
 

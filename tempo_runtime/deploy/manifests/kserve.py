@@ -95,7 +95,11 @@ def _service(
             predictor |= {"scaleMetric": "cpu", "scaleTarget": own.target_cpu}
     if options.service_account_name:
         predictor["serviceAccountName"] = options.service_account_name
-    predictor |= pods.pod(own, {"serving.kserve.io/inferenceservice": model.name})
+    pod = pods.pod(own, {"serving.kserve.io/inferenceservice": model.name})
+    if options.knative:
+        # Which refuses that of a pod, unless its flag kubernetes.podspec-securitycontext is set.
+        pods.secure_container(pod, served)
+    predictor |= pod
     annotations = {
         **annotation.written(model, TARGET, options.namespace),
         "serving.kserve.io/deploymentMode": "Serverless" if options.knative else "RawDeployment",

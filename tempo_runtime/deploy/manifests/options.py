@@ -29,6 +29,7 @@ _PREFIX = r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?"
 
 Count = Annotated[int, Field(ge=0)]
 Some = Annotated[int, Field(ge=1)]
+User = Annotated[int, Field(ge=1, le=2**31 - 1)]  # 0 is root
 Percent = Annotated[int, Field(ge=1, le=100)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
 Key = Annotated[str, Field(pattern=rf"^({_PREFIX}/)?{_NAME}$")]
@@ -99,6 +100,8 @@ class ModelOptions(Options):
         image_pull_secrets: Secrets for the image's registry.
         min_available: Pods that a drained node must leave: a PodDisruptionBudget.
         spread: Whether pods are spread over nodes.
+        run_as_user: Number of the user that its container runs as, by default that of Seldon Core's pods
+            and of our image; None leaves it to the cluster, as OpenShift wants.
         progress_deadline: Seconds after which a deployment that does not come up has failed.
         liveness, readiness: When its server is restarted, or left out.
     """
@@ -116,6 +119,7 @@ class ModelOptions(Options):
     image_pull_secrets: tuple[Name, ...] = ()
     min_available: Some | None = None
     spread: bool = False
+    run_as_user: User | None = 8888
     progress_deadline: Some = 600
     liveness: Probe = Probe(initialDelaySeconds=60)
     readiness: Probe = Probe(

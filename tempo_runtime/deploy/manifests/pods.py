@@ -14,7 +14,6 @@ from tempo_runtime.errors import SettingsError
 from tempo_runtime.layers import merge
 
 MODELS = "TEMPO_RUNTIME_MODELS"
-USER = 8888  # that of Seldon Core's pods, and of our image
 MANAGER = "tempo-runtime"
 UNPRIVILEGED = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 
@@ -115,13 +114,11 @@ def pod(own: ModelOptions, labels: Mapping[str, str]) -> dict[str, Any]:
         own: What the model has.
         labels: Labels that the platform gives its pods, by which they are spread.
     """
-    found: dict[str, Any] = {
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": USER,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        }
-    }
+    context: dict[str, Any] = {"runAsNonRoot": True}
+    if own.run_as_user is not None:
+        context["runAsUser"] = own.run_as_user
+    context["seccompProfile"] = {"type": "RuntimeDefault"}
+    found: dict[str, Any] = {"securityContext": context}
     if own.image_pull_secrets:
         found["imagePullSecrets"] = [{"name": secret} for secret in own.image_pull_secrets]
     if own.node_selector:
@@ -138,6 +135,11 @@ def pod(own: ModelOptions, labels: Mapping[str, str]) -> dict[str, Any]:
             }
         ]
     return found
+
+
+def secure_container(pod: dict[str, Any], container: dict[str, Any]) -> None:
+    """Moves a pod's securityContext into its container, where the pod may have none of ours."""
+    container["securityContext"] = {**pod.pop("securityContext"), **UNPRIVILEGED}
 
 
 def refuse_idle_targets(names: Collection[str], options: RemoteOptions) -> None:

@@ -88,8 +88,7 @@ def _server(models: Mapping[str, Deployed], options: Seldon2Remote) -> dict[str,
     if quantities := pods.resources(options):
         container["resources"] = quantities
     pod = pods.pod(options, {"seldon-server-name": SERVER})
-    # The agent shares the pod, and is not ours to change.
-    container["securityContext"] = {**pod.pop("securityContext"), **pods.UNPRIVILEGED}
+    pods.secure_container(pod, container)  # the agent shares the pod, and is not ours to change
     # Each of a model's replicas is on another of the Server's.
     own = [options.of(name) for name, model in models.items() if model.ours]
     most = max(each.max_replicas or each.replicas for each in own)
@@ -118,6 +117,7 @@ _SERVERS = (
     "tolerations",
     "image_pull_secrets",
     "spread",
+    "run_as_user",
 )
 
 

@@ -123,7 +123,7 @@ spec:
 ---
 apiVersion: serving.kserve.io/v1beta1
 kind: InferenceService
-metadata: {name: shop, namespace: production}
+metadata: {name: shop, namespace: production, annotations: {serving.kserve.io/deploymentMode: Knative}}
 spec:
   predictor:
     minReplicas: 1
@@ -237,6 +237,7 @@ CASES = [
     ("kserve-model-name", KSERVE, "value: shop", "value: shed"),
     ("kserve-timeout", KSERVE, "timeout: 120", "timeout: 30"),
     ("kserve-storage", KSERVE, "      storageUri: s3://models/shop\n", ""),
+    ("kserve-knative-flag", KSERVE, "  predictor:\n", "  predictor:\n    nodeSelector: {gpu: a100}\n"),
     ("kserve-graph-nodes", KSERVE, "nodeName: more", "nodeName: less"),
     ("kserve-graph-steps", KSERVE, "serviceName: shop, weight", "serviceName: shop, nodeName: more, weight"),
     ("kserve-graph-weights", KSERVE, "weight: 40", "weight: 50"),

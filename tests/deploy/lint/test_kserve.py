@@ -131,3 +131,48 @@ def test_what_a_server_of_the_cluster_may_have_is_a_warning() -> None:
 @pytest.mark.parametrize(("length", "expected"), [(53, []), (54, ["name"]), (63, ["name"])])
 def test_a_name_leaves_room_for_what_is_added_to_it(length: int, expected: list[str]) -> None:
     assert rules(SERVICE.replace("name: price", f"name: {'p' * length}")) == expected
+
+
+def by(mode: str, field: str) -> list[str]:
+    annotations = f"annotations: {{serving.kserve.io/deploymentMode: {mode}}}" if mode else ""
+    service = SERVICE.replace("{name: price}", f"{{name: price, {annotations}}}")
+    return [each.message for each in lint(f"{service}    {field}\n")]
+
+
+@pytest.mark.parametrize("mode", ["Serverless", "Knative"])
+@pytest.mark.parametrize(
+    ("field", "flag"),
+    [
+        ("securityContext: {runAsNonRoot: true}", "kubernetes.podspec-securitycontext"),
+        ("nodeSelector: {gpu: a100}", "kubernetes.podspec-nodeselector"),
+        ("tolerations: [{key: gpu}]", "kubernetes.podspec-tolerations"),
+        (
+            "topologySpreadConstraints: [{maxSkew: 1}]",
+            "kubernetes.podspec-topologyspreadconstraints",
+        ),
+        ("initContainers: [{name: a}]", "kubernetes.podspec-init-containers"),
+    ],
+)
+def test_a_field_of_a_pod_that_knative_may_refuse_is_told_with_its_flag(
+    mode: str, field: str, flag: str
+) -> None:
+    (message,) = by(mode, field)
+    assert f"{field.partition(':')[0]} needs Knative's flag {flag}," in message
+
+
+@pytest.mark.parametrize("mode", ["RawDeployment", "Standard", ""])
+def test_a_field_of_a_pod_is_right_where_knative_is_not_known_to_deploy_it(mode: str) -> None:
+    assert by(mode, "nodeSelector: {gpu: a100}") == []
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        "serviceAccountName: s3",
+        "imagePullSecrets: [{name: a}]",
+        "nodeSelector: {}",
+        "minReplicas: 1",
+    ],
+)
+def test_a_field_that_knative_takes_is_right(field: str) -> None:
+    assert by("Knative", field) == []

@@ -10,7 +10,7 @@ import yaml
 
 from tempo_runtime.deploy.lint import RULES, lint, lint_files, table
 from tests.deploy.lint.manifests import CASES, KSERVE, SELDON, SELDON2
-from tests.deploy.manifests.test_options import SECRETS
+from tests.deploy.manifests.test_secrets import SECRETS
 
 ROOT = Path(__file__).parents[3]
 SHARED = ROOT.parent / "shared"
@@ -142,6 +142,20 @@ def test_what_a_manifest_is_refused_for_is_a_warning(name: str) -> None:
 @pytest.mark.parametrize("name", ["TOKENIZER", "MAX_TOKENS", "TOKEN_FILE", "AWS_ACCESS_KEY_ID"])
 def test_what_only_sounds_like_a_secret_is_none(name: str) -> None:
     assert lint(SELDON.replace("MLSERVER_PARALLEL_WORKERS", name)) == []
+
+
+@pytest.mark.parametrize(
+    ("entry", "rule"),
+    [
+        ("{name: DB_PASS, value: hunter2}", "env-secret"),
+        ("{name: A, value: 1}", "env-value"),
+        ('{name: A, value: "1"}, {name: A, value: "2"}', "env-twice"),
+    ],
+)
+def test_variables_of_an_init_container_are_looked_at(entry: str, rule: str) -> None:
+    init = f"        initContainers: [{{name: fetch, image: 'a:1', env: [{entry}]}}]\n"
+    text = SELDON.replace("        containers:\n", f"{init}        containers:\n", 1)
+    assert [each.rule for each in lint(text)] == [rule]
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,7 @@ PODS: dict[str, st.SearchStrategy[Any]] = {
     "tolerations": st.lists(TOLERATIONS, max_size=2),
     "image_pull_secrets": st.lists(NAMES, max_size=2),
     "spread": st.booleans(),
+    "run_as_user": st.none() | st.integers(1, 2**31 - 1),
 }
 PROBED = {"liveness": PROBES, "readiness": PROBES}
 OBJECTS = {"labels": LABELS, "annotations": st.dictionaries(KEYS, TEXTS, max_size=2)}

@@ -168,6 +168,19 @@ def test_what_pods_have_is_the_predictor_s() -> None:
     assert not found["model"]["securityContext"]["allowPrivilegeEscalation"]
 
 
+def test_of_a_pod_of_knative_it_is_the_container_that_is_not_root() -> None:
+    for name in (models.EXPLAINER, models.CLASSIFIER):
+        found = predictor(name, knative=True)
+        assert "securityContext" not in found
+        assert found["model"]["securityContext"] == {
+            "runAsNonRoot": True,
+            "runAsUser": 8888,
+            "seccompProfile": {"type": "RuntimeDefault"},
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+        }
+
+
 def test_pods_that_a_drained_node_leaves_are_a_budget() -> None:
     found = deployed(models={"income-explainer": {"min_available": 2}})
     assert found["PodDisruptionBudget/income-explainer"]["spec"] == {

@@ -34,6 +34,25 @@ def test_there_is_no_error_in_what_is_written(options: Any, transport: str, tmp_
 
 
 def test_there_is_no_error_in_what_is_written_for_knative() -> None:
-    assert (
-        errors(manifest(models.explainer(), KServeOptions(remote_options={"knative": True}))) == []
+    found = lint(manifest(models.explainer(), KServeOptions(remote_options={"knative": True})))
+    assert "kserve-knative-flag" not in {each.rule for each in found}
+    assert [each for each in found if each.severity == "error"] == []
+
+
+def test_options_that_knative_may_refuse_are_warned_of() -> None:
+    remote = {"knative": True, "spread": True, "node_selector": {"gpu": "a100"}}
+    found = lint(manifest(models.classifier(), KServeOptions(remote_options=remote)))
+    told = [each.message for each in found if each.rule == "kserve-knative-flag"]
+    assert [each.partition(" ")[0] for each in told] == [
+        "nodeSelector",
+        "topologySpreadConstraints",
+    ]
+
+
+@pytest.mark.parametrize("kind", [SeldonCoreOptions, Seldon2Options, KServeOptions])
+def test_a_user_that_is_left_to_the_cluster_is_no_finding(kind: Any) -> None:
+    plain, without = (
+        [each.rule for each in lint(manifest(models.explainer(), kind(remote_options=remote)))]
+        for remote in ({}, {"run_as_user": None})
     )
+    assert plain == without

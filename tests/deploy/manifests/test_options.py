@@ -21,6 +21,8 @@ PLATFORMS = [SeldonCoreOptions, Seldon2Options, KServeOptions]
         ({"name_space": "n"}, "Remote: name_space: Extra inputs are not permitted"),
         ({"namespace": "No Name"}, "Remote: namespace: String should match pattern"),
         ({"replicas": -1}, "Remote: replicas: Input should be greater than or equal to 0"),
+        ({"run_as_user": 0}, "Remote: run_as_user: Input should be greater than or equal to 1"),
+        ({"run_as_user": 2**31}, "Remote: run_as_user: Input should be less than or equal to"),
         ({"minReplicas": 2}, "give maxReplicas too"),
         ({"minReplicas": 3, "maxReplicas": 2}, "minReplicas 3 is more than maxReplicas 2"),
         ({"replicas": 2, "maxReplicas": 3}, "leave replicas out"),
@@ -59,57 +61,6 @@ def test_what_cannot_be_right_is_told_in_one_line(kind: Any, stated: Any, told: 
 def test_an_option_of_another_platform_is_refused(platform: Any, stated: Any) -> None:
     with pytest.raises(SettingsError, match=rf"Remote: {next(iter(stated))}: "):
         platform(remote_options=stated)
-
-
-SECRETS = {
-    "DB_PASSWORD": "hunter2",
-    "AWS_SECRET_ACCESS_KEY": "hunter2",
-    "HF_TOKEN": "hunter2",
-    "api-key": "hunter2",
-    "RCLONE_CONFIG_S3_PASSWORD": "hunter2",
-    "TEMPO_RUNTIME_PROXY": "http://me:hunter2@proxy:3128",
-    "TEMPO_RUNTIME_MODELS": '{"sklearn": {"headers": {"Authorization": "hunter2"}}}',
-    "TEMPO_RUNTIME_MODELS__SKLEARN": '{"headers": "{\\"x-api-key\\": \\"hunter2\\"}"}',
-    "TEMPO_RUNTIME_MODELS__SKLEARN__HEADERS__AUTHORIZATION": "hunter2",
-    "HEADERS": "Bearer hunter2",
-    "DB_CREDENTIAL": "hunter2",
-    "DB_PASSWORDS": "hunter2",
-    "APITOKEN": "hunter2",
-    "MYSECRET": "hunter2",
-    "SIGNING_KEY": "hunter2",
-    "DATABASE": "postgres://$(USER):hunter2@db",
-}
-PLAIN = {
-    "TOKENIZERS_PARALLELISM": "false",
-    "KEYBOARD": "us",
-    "TEMPO_RUNTIME_FORWARD_HEADERS": "authorization,x-token",
-    "TEMPO_RUNTIME_MODELS": '{"sklearn": {"headers": {"seldon-model": "m"}}}',
-    "MLSERVER_PARALLEL_WORKERS": "0",
-    "TEMPO_RUNTIME_VERIFY_KEY": "/etc/keys/public.pem",
-    "TEMPO_RUNTIME_TLS__KEY": "/certs/tls.key",
-    "TEMPO_RUNTIME_MODELS__SKLEARN__TLS__KEY": "/certs/tls.key",
-    "TOKEN_FILE": "/var/run/token",
-    "TEMPO_RUNTIME_BASE_URL": "http://models:8080",
-    "HF_TOKEN": "",
-    "API_TOKEN": "$(TOKEN_OF_A_SECRET)",
-    "DATABASE": "postgres://$(USER):$(PASSWORD)@db",
-    "AWS_ACCESS_KEY_ID": "me",
-    "SECRET_NAME": "minio",
-}
-
-
-@pytest.mark.parametrize("name", SECRETS)
-@pytest.mark.parametrize("of_one", [False, True], ids=["of all", "of one model"])
-def test_a_secret_is_refused_and_not_told(name: str, of_one: bool) -> None:
-    env = {"env": {"N": "1", name: SECRETS[name]}}
-    with pytest.raises(SettingsError, match=f"{name} looks like a secret.*env_from") as error:
-        SeldonCoreOptions(remote_options={"models": {"m": env}} if of_one else env)
-    assert "hunter2" not in str(error.value)
-
-
-@pytest.mark.parametrize("name", PLAIN)
-def test_what_only_sounds_like_a_secret_is_taken(name: str) -> None:
-    assert ModelOptions(env={name: PLAIN[name]}).env == {name: PLAIN[name]}
 
 
 def test_an_image_is_of_all_models_or_of_one() -> None:
@@ -160,6 +111,52 @@ def test_a_model_s_own_number_of_pods_is_not_left_to_the_autoscaler_of_all() -> 
     assert "hpaSpec" in predictor(explainer)["componentSpecs"][0]
     assert "hpaSpec" not in predictor(classifier)["componentSpecs"][0]
     assert predictor(classifier)["replicas"] == 2
+
+
+def contexts(value: Any) -> list[Any]:
+    """Each securityContext in an object that says who its user is."""
+    if isinstance(value, list):
+        return [found for each in value for found in contexts(each)]
+    if not isinstance(value, dict):
+        return []
+    own = value.get("securityContext", {})
+    inner = [found for each in value.values() for found in contexts(each)]
+    return [own, *inner] if "runAsNonRoot" in own else inner
+
+
+@pytest.mark.parametrize(
+    ("kind", "remote"),
+    [
+        (SeldonCoreOptions, {}),
+        (Seldon2Options, {}),
+        (KServeOptions, {}),
+        (KServeOptions, {"knative": True}),
+    ],
+)
+@pytest.mark.parametrize(
+    ("stated", "user"),
+    [
+        ({}, {"runAsUser": 8888}),
+        ({"run_as_user": 1000}, {"runAsUser": 1000}),
+        ({"run_as_user": None}, {}),
+    ],
+    ids=str,
+)
+def test_a_user_is_the_options_or_left_to_the_cluster(
+    kind: Any, remote: Any, stated: Any, user: Any
+) -> None:
+    found = models.documents(models.explainer(), kind(remote_options={**remote, **stated}))
+    assert contexts(found)
+    for context in contexts(found):
+        assert context["runAsNonRoot"] is True
+        assert {key: context[key] for key in context if key == "runAsUser"} == user
+
+
+def test_a_model_s_user_is_its_own() -> None:
+    chosen = KServeOptions(remote_options={"models": {models.CLASSIFIER: {"run_as_user": None}}})
+    explainer, classifier = models.documents(models.explainer(), chosen)[:2]
+    assert [each["runAsUser"] for each in contexts(explainer)] == [8888]
+    assert ["runAsUser" in each for each in contexts(classifier)] == [False]
 
 
 @pytest.mark.parametrize("kind", PLATFORMS)
