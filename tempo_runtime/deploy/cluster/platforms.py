@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tempo_runtime.deploy.addresses import Endpoint, seldon_ingress
+from tempo_runtime.deploy.addresses import kserve as kserve_service
 from tempo_runtime.deploy.cluster.api import BUDGET, MODEL, RUNTIME, SELDON, SERVER, SERVICE
 from tempo_runtime.deploy.cluster.refusals import Resource
 from tempo_runtime.deploy.manifests import (
@@ -90,6 +91,14 @@ def endpoint(name: str, options: RemotePlatform) -> Endpoint:
     models: Any = {name: None}
     found: Endpoint = PLATFORMS[type(options)].endpoints(models, options.remote_options)[name]
     return found
+
+
+def service(name: str, options: RemotePlatform) -> Endpoint:
+    """The Service of a model, with its own port, by which the cluster's API knows it."""
+    if isinstance(options, KServeOptions):
+        # A headless one has it as well: only its name in the cluster leads to the pods and their ports.
+        return kserve_service(name, options.remote_options.namespace)
+    return endpoint(name, options)
 
 
 def check_ingress(options: RemotePlatform) -> None:

@@ -44,6 +44,14 @@ PLATFORMS = [
         "kserve",
         id="kserve",
     ),
+    pytest.param(
+        KServeOptions(remote_options={**SPACE, "headless": True}),
+        "plus-predictor:80",
+        "inferenceservices",
+        "servingruntimes",
+        "kserve",
+        id="kserve-headless",
+    ),
 ]
 
 
