@@ -138,8 +138,11 @@ def _seldon2(item: Mapping[str, Any]) -> Progress:
     if ready.get("status") == "True":
         return Progress("ready")
     told = next((each for each in (model, ready) if each.get("reason") or each.get("message")), {})
-    reason = line(": ".join(filter(None, [told.get("reason"), told.get("message")])))
-    if told.get("reason") == "ModelFailed":
+    state, why = told.get("reason"), told.get("message")
+    if why in _SELDON2_STATES:  # newer versions have them the other way round
+        state, why = why, state
+    reason = line(": ".join(filter(None, [state, why])))
+    if state == "ModelFailed":
         return Progress("failed", reason)
     return Progress("waiting", reason or "Seldon Core 2 has not looked at it yet")
 
@@ -161,6 +164,7 @@ def _kserve(item: Mapping[str, Any]) -> Progress:
     )
 
 
+_SELDON2_STATES = ("ModelFailed", "ModelProgressing", "ScheduleFailed")
 _KINDS = {"SeldonDeployment": _seldon, "Model": _seldon2, "InferenceService": _kserve}
 
 

@@ -74,10 +74,21 @@ def test_seldon_core_1(status: Object | None, state: str, reason: str) -> None:
             "ModelFailed: no artefact",
         ),
         (
+            [condition("ModelReady", "False", reason="no artefact", message="ModelFailed")],
+            "failed",
+            "ModelFailed: no artefact",
+        ),
+        (
             [condition("ModelReady", "False", reason="ScheduleFailed", message="no server")],
             "waiting",
             "ScheduleFailed: no server",
         ),
+        (
+            [condition("ModelReady", "False", reason="no server", message="ScheduleFailed")],
+            "waiting",
+            "ScheduleFailed: no server",
+        ),
+        ([condition("ModelReady", "False", reason="no artefact")], "waiting", "no artefact"),
         ([condition("Ready", "False", reason="ModelProgressing")], "waiting", "ModelProgressing"),
     ],
 )
