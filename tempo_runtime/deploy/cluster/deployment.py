@@ -7,7 +7,7 @@ from typing import Any
 
 from tempo_runtime.deploy.cluster.api import PODS, Api
 from tempo_runtime.deploy.cluster.connection import Connection, Deadline
-from tempo_runtime.deploy.cluster.members import model_names, progress_of
+from tempo_runtime.deploy.cluster.members import models, progress_of
 from tempo_runtime.deploy.cluster.platforms import common, endpoint, platform_of, service
 from tempo_runtime.deploy.cluster.refusals import Refused
 from tempo_runtime.deploy.cluster.relay import Relay
@@ -109,7 +109,7 @@ class ClusterDeployment(Deployment):
         if not self._up:
             return []
         api = self._api()
-        found = progress_of(api, self._platform, self._namespace, self._names(api))
+        found = progress_of(api, self._platform, self._namespace, self._models(api))
         statuses = []
         for name, each in found.items():
             where = endpoint(name, self._options)
@@ -125,9 +125,9 @@ class ClusterDeployment(Deployment):
         api = self._api()
         pods, _ = api.list(PODS, self._namespace, {"labelSelector": self._platform.pods})
         found = {}
-        for name in self._names(api):
+        for name, item in self._models(api).items():
             if model in (None, name):
-                own = [pod for pod in pods if self._platform.of(pod, name)]
+                own = [pod for pod in pods if self._platform.of(pod, item)]
                 found[name] = "".join(self._log(api, pod, name) for pod in own)
         return found
 
@@ -157,8 +157,8 @@ class ClusterDeployment(Deployment):
     def _api(self) -> Api:
         return Api(self._connection, Deadline(_ASKED))
 
-    def _names(self, api: Api) -> list[str]:
-        return model_names(api, self._platform, self._namespace, self.name)
+    def _models(self, api: Api) -> dict[str, dict[str, Any]]:
+        return models(api, self._platform, self._namespace, self.name)
 
     def _log(self, api: Api, pod: Mapping[str, Any], model: str) -> str:
         names = [each["name"] for each in pod["spec"]["containers"]]
