@@ -12,7 +12,7 @@ from tempo_runtime.deploy.cluster.api import Api
 from tempo_runtime.deploy.cluster.connection import Connection, Deadline, connect
 from tempo_runtime.deploy.cluster.deployment import ClusterDeployment
 from tempo_runtime.deploy.cluster.following import Following
-from tempo_runtime.deploy.cluster.members import Key, key_of, model_names, progress_of
+from tempo_runtime.deploy.cluster.members import Key, key_of, models, progress_of
 from tempo_runtime.deploy.cluster.platforms import (
     OURS,
     check_ingress,
@@ -240,10 +240,10 @@ def _connected() -> Iterator[Connection]:
 
 def _names(api: Api, name: str, options: RemotePlatform) -> list[str]:
     platform, space = platform_of(options), common(options).namespace
-    names = model_names(api, platform, space, name)
-    if name not in names:
+    found = models(api, platform, space, name)
+    if name not in found:
         raise absent(Asked("get", platform.model, space, name))
-    return names
+    return list(found)
 
 
 def _found(api: Api, name: str, options: RemotePlatform) -> dict[str, Any]:

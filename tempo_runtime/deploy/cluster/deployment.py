@@ -7,8 +7,8 @@ from typing import Any
 
 from tempo_runtime.deploy.cluster.api import PODS, Api
 from tempo_runtime.deploy.cluster.connection import Connection, Deadline
-from tempo_runtime.deploy.cluster.members import model_names, progress_of
-from tempo_runtime.deploy.cluster.platforms import common, endpoint, platform_of
+from tempo_runtime.deploy.cluster.members import models, progress_of
+from tempo_runtime.deploy.cluster.platforms import common, endpoint, platform_of, service
 from tempo_runtime.deploy.cluster.refusals import Refused
 from tempo_runtime.deploy.cluster.relay import Relay
 from tempo_runtime.deploy.cluster.removal import remove
@@ -78,19 +78,30 @@ class ClusterDeployment(Deployment):
         found = api.get(self._platform.model, self._namespace, self.name)
         return found is not None and found["metadata"]["uid"] == self.id
 
+    @property
+    def ingress(self) -> str | None:
+        """The ingress that it is called through, if one is named."""
+        options = self._options
+        return options.remote_options.ingress if isinstance(options, SeldonCoreOptions) else None
+
+    @property
+    def relayed(self) -> bool:
+        """Whether it is called through the cluster's API."""
+        return self._relay is not None
+
     def main(self) -> Address:
         """See `Deployment.main`: the ingress, the Service in the cluster, or a port that leads there."""
         if not self._up:
             raise DeploymentFailed(f"{self.name} was undeployed; deploy it again")
         where = endpoint(self.name, self._options)
-        if self._named_outside or self._connection.inside:
+        if self.ingress or self._connection.inside:
             return Address(self.name, where.url, where.grpc)
         if isinstance(self._options, KServeOptions) and self._options.remote_options.knative:
             # Its Service is the name of Knative's gateway, which the API passes nothing on to.
             url = str((self._main.get("status") or {}).get("url") or where.url)
             return Address(self.name, url.rstrip("/"), where.grpc)
         if self._relay is None:
-            self._relay = Relay(self._connection, where)
+            self._relay = Relay(self._connection, service(self.name, self._options))
         return Address(self.name, self._relay.url, where.grpc)
 
     def models(self) -> list[ModelStatus]:
@@ -98,8 +109,7 @@ class ClusterDeployment(Deployment):
         if not self._up:
             return []
         api = self._api()
-        names = self._names(api)
-        found = progress_of(api, self._platform, self._namespace, names)
+        found = progress_of(api, self._platform, self._namespace, self._models(api))
         statuses = []
         for name, each in found.items():
             where = endpoint(name, self._options)
@@ -115,9 +125,9 @@ class ClusterDeployment(Deployment):
         api = self._api()
         pods, _ = api.list(PODS, self._namespace, {"labelSelector": self._platform.pods})
         found = {}
-        for name in self._names(api):
+        for name, item in self._models(api).items():
             if model in (None, name):
-                own = [pod for pod in pods if self._platform.of(pod, name)]
+                own = [pod for pod in pods if self._platform.of(pod, item)]
                 found[name] = "".join(self._log(api, pod, name) for pod in own)
         return found
 
@@ -144,17 +154,11 @@ class ClusterDeployment(Deployment):
             relay.close()
         self._connection.close()
 
-    @property
-    def _named_outside(self) -> bool:
-        return isinstance(self._options, SeldonCoreOptions) and bool(
-            self._options.remote_options.ingress
-        )
-
     def _api(self) -> Api:
         return Api(self._connection, Deadline(_ASKED))
 
-    def _names(self, api: Api) -> list[str]:
-        return model_names(api, self._platform, self._namespace, self.name)
+    def _models(self, api: Api) -> dict[str, dict[str, Any]]:
+        return models(api, self._platform, self._namespace, self.name)
 
     def _log(self, api: Api, pod: Mapping[str, Any], model: str) -> str:
         names = [each["name"] for each in pod["spec"]["containers"]]

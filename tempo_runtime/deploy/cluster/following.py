@@ -10,7 +10,7 @@ from typing import Any
 from tempo_runtime.deploy.cluster.api import EVENTS, PODS, Api
 from tempo_runtime.deploy.cluster.connection import Connection, Deadline, Unreachable
 from tempo_runtime.deploy.cluster.platforms import OURS, WARNINGS, Platform
-from tempo_runtime.deploy.cluster.pods import Log, restarts
+from tempo_runtime.deploy.cluster.pods import Log, replica_set, restarts, subject, warned
 from tempo_runtime.deploy.cluster.refusals import Asked, Refused
 from tempo_runtime.deploy.cluster.status import Old, Progress, progress, stale
 from tempo_runtime.deploy.cluster.watching import Watch, Watching
@@ -53,7 +53,9 @@ class Following:
             self._watching.__exit__(None, None, None)
             raise
         self._before = {item["metadata"]["name"]: item for item in self._models.items()}
-        self._old_pods = {pod["metadata"]["uid"]: restarts(pod) for pod in self._items(self._pods)}
+        pods = self._items(self._pods)
+        self._old_pods = {pod["metadata"]["uid"]: restarts(pod) for pod in pods}
+        self._old_sets = set(map(replica_set, pods)) - {""}
         self._old_events = {_version(event) for event in self._items(self._events)}
         return self
 
@@ -81,17 +83,22 @@ class Following:
         pods = [
             pod
             for pod in self._items(self._pods)
-            if self._platform.of(pod, name)
-            and not (changed and pod["metadata"]["uid"] in self._old_pods)
+            if item is not None and self._platform.of(pod, item)
         ]
         events = self._items(self._events)
         old = Old()
         if self._applied:
             events = [event for event in events if _version(event) not in self._old_events]
             old = Old(self._old_pods, None if changed else before)
-        found = progress(item, pods, events, logs, old)
-        if item is not None and self._pending(name, item):
+        others = [each["metadata"]["name"] for each in self._items(self._models)]
+        found = progress(item, pods, events, logs, old, others)
+        renewed = not self._old_sets.issuperset(filter(None, map(replica_set, pods)))
+        if item is not None and self._pending(name, item, renewed):
             return Progress("waiting", "the operator has not taken up the change yet")
+        if found.state == "ready" and changed and not renewed:
+            held = [event for event in events if self._holds(event)]
+            if why := warned(held, name, others):
+                return Progress("waiting", why)
         return found
 
     def until_ready(self, names: Sequence[str], tell: Callable[[str], object] | None) -> None:
@@ -149,10 +156,15 @@ class Following:
             return applied[0]
         return item
 
-    def _pending(self, name: str, item: Mapping[str, Any]) -> bool:
+    def _pending(self, name: str, item: Mapping[str, Any], renewed: bool) -> bool:
         if name not in self._applied or time.monotonic() > self._applied[name][1]:
             return False
-        return stale(item, self._before.get(name))
+        return stale(item, self._before.get(name), renewed=renewed)
+
+    def _holds(self, event: Mapping[str, Any]) -> bool:
+        """Whether an event says that the first pod of a new version cannot be made, as by a quota."""
+        new = bool(self._old_sets) and subject(event) not in self._old_sets
+        return new and event.get("reason") == "FailedCreate"
 
     def _allowed(self, *what: Any) -> Watch | None:
         try:

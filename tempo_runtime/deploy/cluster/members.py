@@ -44,13 +44,13 @@ def members(api: Api, platform: Platform, namespace: str, name: str) -> list[dic
     return list(found.values())
 
 
-def model_names(api: Api, platform: Platform, namespace: str, name: str) -> list[str]:
-    """Names of the models that were deployed with a model, and its own first.
+def models(api: Api, platform: Platform, namespace: str, name: str) -> dict[str, dict[str, Any]]:
+    """The models that were deployed with a model, by name, and its own first.
 
     The arguments and errors are those of `members`.
     """
     items = members(api, platform, namespace, name)
-    return [item["metadata"]["name"] for item in items if item["kind"] == platform.model.kind]
+    return {item["metadata"]["name"]: item for item in items if item["kind"] == platform.model.kind}
 
 
 def progress_of(
@@ -71,10 +71,12 @@ def progress_of(
     by_name = {item["metadata"]["name"]: item for item in items}
     pods = listed(api, PODS, namespace, {"labelSelector": platform.pods})
     events = listed(api, EVENTS, namespace, WARNINGS)
-    return {
-        name: progress(by_name.get(name), [pod for pod in pods if platform.of(pod, name)], events)
-        for name in names
-    }
+    found = {}
+    for name in names:
+        item = by_name.get(name)
+        own = [pod for pod in pods if item is not None and platform.of(pod, item)]
+        found[name] = progress(item, own, events, others=by_name)
+    return found
 
 
 def listed(

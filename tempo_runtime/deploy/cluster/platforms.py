@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tempo_runtime.deploy.addresses import Endpoint, seldon_ingress
+from tempo_runtime.deploy.addresses import kserve as kserve_service
 from tempo_runtime.deploy.cluster.api import BUDGET, MODEL, RUNTIME, SELDON, SERVER, SERVICE
 from tempo_runtime.deploy.cluster.refusals import Resource
 from tempo_runtime.deploy.manifests import (
@@ -30,6 +31,7 @@ from tempo_runtime.errors import DeploymentFailed, SettingsError
 
 WARNINGS = {"fieldSelector": "type=Warning"}
 OURS = {"labelSelector": f"{MANAGED_BY}={MANAGER}"}
+_MLSERVER = "mlserver"  # the Server that Seldon Core 2 is installed with
 
 
 @dataclass(frozen=True)
@@ -41,22 +43,23 @@ class Platform:
         model: Kind of the objects that are models.
         others: Kinds of the objects that are applied beside them.
         pods: Label of a pod by which it is found.
-        servers: Names that its value has where pods serve many models; else it is the model's name.
+        shared: Whether its value is the name of a server that many models share; else it is the model's.
     """
 
     target: str
     model: Resource
     others: tuple[Resource, ...]
     pods: str
-    servers: tuple[str, ...] = ()
+    shared: bool = False
 
-    def of(self, pod: Mapping[str, Any], name: str) -> bool:
-        """Whether a pod serves a model."""
+    def of(self, pod: Mapping[str, Any], item: Mapping[str, Any]) -> bool:
+        """Whether a pod serves the model of an object."""
         value = (pod["metadata"].get("labels") or {}).get(self.pods)
-        return value in (self.servers or (name,))
+        return bool(value == (_server(item) if self.shared else item["metadata"]["name"]))
 
 
 _SELDON = Platform(seldon.TARGET, SELDON, (), "seldon-deployment-id")
+_SELDON2 = Platform(seldon2.TARGET, MODEL, (SERVER,), "seldon-server-name", True)
 _KSERVE = Platform(kserve.TARGET, SERVICE, (RUNTIME, BUDGET), "serving.kserve.io/inferenceservice")
 
 
@@ -71,8 +74,7 @@ def platform_of(options: RemotePlatform) -> Platform:
     if isinstance(options, KServeOptions):
         return _KSERVE
     if isinstance(options, Seldon2Options):
-        servers = (options.remote_options.server or seldon2.SERVER, "mlserver")
-        return Platform(seldon2.TARGET, MODEL, (SERVER,), "seldon-server-name", servers)
+        return _SELDON2
     raise SettingsError(
         f"a cluster takes SeldonCoreOptions, Seldon2Options or KServeOptions, not {options!r:.80}"
     )
@@ -90,6 +92,14 @@ def endpoint(name: str, options: RemotePlatform) -> Endpoint:
     models: Any = {name: None}
     found: Endpoint = PLATFORMS[type(options)].endpoints(models, options.remote_options)[name]
     return found
+
+
+def service(name: str, options: RemotePlatform) -> Endpoint:
+    """The Service of a model, with its own port, by which the cluster's API knows it."""
+    if isinstance(options, KServeOptions):
+        # A headless one has it as well: only its name in the cluster leads to the pods and their ports.
+        return kserve_service(name, options.remote_options.namespace)
+    return endpoint(name, options)
 
 
 def check_ingress(options: RemotePlatform) -> None:
@@ -121,3 +131,10 @@ def details_of(item: Mapping[str, Any]) -> ModelDetails:
 def is_ours(item: Mapping[str, Any]) -> bool:
     """Whether an object is one that we deploy."""
     return bool((item["metadata"].get("labels") or {}).get(MANAGED_BY) == MANAGER)
+
+
+def _server(model: Mapping[str, Any]) -> str:
+    """The Server of Seldon Core 2 that a Model names, or that the scheduler would find for it."""
+    spec = model.get("spec") or {}
+    ours = seldon2.SERVER in (spec.get("requirements") or [])
+    return str(spec.get("server") or (seldon2.SERVER if ours else _MLSERVER))

@@ -1,4 +1,4 @@
-"""What is wrong with a pod: pure functions of what the cluster says of it."""
+"""What is wrong with pods, and whether they are replaced: pure functions of what the cluster says."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ _PULLS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNever
 _PULL_FAILED = _PULLS[1:]
 _CRASHES = 3  # restarts, of which the last two are half a minute apart
 _OUT_OF_MEMORY = "OOMKilled"
+_TEMPLATE = "pod-template-hash"  # label of the pods of a Deployment
 
 
 @dataclass(frozen=True)
@@ -83,17 +84,50 @@ def restarts(pod: Mapping[str, Any]) -> int:
     return sum(int(each.get("restartCount") or 0) for each in containers)
 
 
-def warned(events: Iterable[Mapping[str, Any]], names: Iterable[str]) -> str:
-    """The last warning about objects of these names, or what was made of them; empty without any."""
-    wanted = tuple(names)
+def replica_set(pod: Mapping[str, Any]) -> str:
+    """Name of the ReplicaSet that made a pod, one for each version of its Deployment; empty without."""
+    metadata = pod["metadata"]
+    made = (metadata.get("labels") or {}).get(_TEMPLATE)
+    return str(metadata.get("generateName", "")).removesuffix("-") if made else ""
+
+
+def rolling(pods: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether pods of what a Deployment was before are there beside those of what it is now."""
+    versions = set()
+    for pod in pods:
+        over = (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded")
+        over = over or bool(pod["metadata"].get("deletionTimestamp"))
+        if not over and (made := replica_set(pod)):
+            versions.add((made.removesuffix(pod["metadata"]["labels"][_TEMPLATE]), made))
+    return len(versions) > len({deployment for deployment, _ in versions})
+
+
+def warned(events: Iterable[Mapping[str, Any]], name: str, others: Iterable[str] = ()) -> str:
+    """The last warning about a model, or what was made of it; empty without any.
+
+    Args:
+        events: Events of its namespace.
+        name: Its name.
+        others: Names of other models, of which one may go on where this one ends.
+    """
+    longer = [each for each in others if each.startswith(f"{name}-")]
     found = ""
     for event in sorted(events, key=_when):
-        about = (event.get("involvedObject") or {}).get("name", "")
+        about = subject(event)
         quiet = event.get("type") != "Warning" or event.get("reason") in ("Unhealthy", "BackOff")
-        if not quiet and any(about == name or about.startswith(f"{name}-") for name in wanted):
+        if not quiet and _of(about, name) and not any(_of(about, each) for each in longer):
             message = line(event.get("message") or "")
             found = f"{event.get('reason')}: {message}" + _remedy(message)
     return found
+
+
+def subject(event: Mapping[str, Any]) -> str:
+    """Name of the object that an event is about."""
+    return str((event.get("involvedObject") or {}).get("name", ""))
+
+
+def _of(about: str, name: str) -> bool:
+    return about == name or about.startswith(f"{name}-")
 
 
 def _container(

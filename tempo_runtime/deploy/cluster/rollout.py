@@ -21,6 +21,7 @@ from tempo_runtime.deploy.cluster.refusals import Asked, Refused, foreign, line
 from tempo_runtime.deploy.cluster.removal import remove
 from tempo_runtime.deploy.cluster.sharing import at_least, claimed, parts, refuse_change
 from tempo_runtime.deploy.manifests import RemotePlatform
+from tempo_runtime.deploy.manifests.seldon import TARGET  # the platform that has an ingress
 from tempo_runtime.errors import DeploymentFailed
 
 Tell = Callable[[str], object]
@@ -232,18 +233,27 @@ def ask(deployment: ClusterDeployment, deadline: Deadline) -> None:
                 if code in (401, 403):
                     raise DeploymentFailed(
                         f"{main.model} is ready on the cluster, and cannot be called from here: {why}; "
-                        "get the right to `get` and `create` services/proxy, as in k8s/rbac, or name "
-                        "an ingress in remote_options"
+                        f"{_allowing(deployment, main.url)}"
                     )
             except httpx.HTTPError as error:
                 why = line(str(error)) or type(error).__name__
             if delay >= deadline.left:
                 raise DeploymentFailed(
                     f"{main.model} is ready on the cluster, and not at {url} after "
-                    f"{deadline.seconds:g} seconds ({why}); is that the right ingress?"
+                    f"{deadline.seconds:g} seconds ({why})"
+                    + ("; is that the right ingress?" if deployment.ingress else "")
                 )
             time.sleep(delay)
             delay = min(2 * delay, _LONGEST_DELAY)
+
+
+def _allowing(deployment: ClusterDeployment, url: str) -> str:
+    """What lets calls through that are refused."""
+    if deployment.relayed:
+        named = ", or name an ingress in remote_options" if deployment.target == TARGET else ""
+        return f"get the right to `get` and `create` services/proxy, as in k8s/rbac{named}"
+    other = ", or leave the ingress out of remote_options" if deployment.ingress else ""
+    return f"have what guards {url} let calls of models through{other}"
 
 
 def _begun(answer: Any, deadline: Deadline) -> bytes:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from tempo_runtime.deploy.cluster.pods import Log, Trouble, restarts, trouble, warned
+from tempo_runtime.deploy.cluster.pods import Log, Trouble, restarts, rolling, trouble, warned
 from tempo_runtime.deploy.cluster.refusals import line
 
 State = Literal["ready", "waiting", "failed", "gone"]
@@ -38,7 +38,7 @@ class Old:
 
     Attributes:
         pods: Its pods by uid, with how often they had been restarted.
-        item: Its object; None if that has changed, and so has its word.
+        item: Its object; None if that has changed, so that its word is new, and its pods are replaced.
     """
 
     pods: Mapping[str, int] = field(default_factory=dict)
@@ -54,6 +54,7 @@ def progress(
     events: Iterable[Mapping[str, Any]] = (),
     logs: Mapping[Log, str] | None = None,
     old: Old | None = None,
+    others: Iterable[str] = (),
 ) -> Progress:
     """How a model gets on.
 
@@ -63,39 +64,53 @@ def progress(
         events: Events of its namespace.
         logs: The logs that were read.
         old: What is from before, and may be over.
+        others: Names of the other models of the namespace.
     """
-    old = old or Old()
+    old, pods = old or Old(), list(pods)
     if item is None or item["metadata"].get("deletionTimestamp"):
         return GONE
     found = _KINDS[item["kind"]](item)
+    if found.state == "ready" and rolling(pods):
+        found = Progress("waiting", "the pods from before serve until the new ones are ready")
     if found.state == "ready":
         return found
-    if found.state == "failed" and old.item and old.item.get("status") == item.get("status"):
+    unchanged = old.item is not None and old.item.get("status") == item.get("status")
+    if found.state == "failed" and (unchanged or (pods and _blocked(item))):
         found = replace(found, state="waiting")
+    # A Server's pods serve the models of others as well, and are not replaced with a model.
+    shared = item["kind"] == "Model"
     troubles = [
-        replace(each, lasting=each.lasting and not _untried(pod, old.pods))
+        replace(each, lasting=each.lasting and not shared and not _untried(pod, old.pods))
         for pod in pods
+        if shared or old.item is not None or pod["metadata"].get("uid") not in old.pods
         if (each := trouble(pod, logs)) is not None
     ]
     worst = max(troubles, key=lambda each: each.lasting, default=None)
-    warning = "" if worst else warned(events, [item["metadata"]["name"]])
-    return _explained(found, worst, warning)
+    warning = "" if worst else warned(events, item["metadata"]["name"], others)
+    return _explained(found, worst, warning, shared)
 
 
-def stale(item: Mapping[str, Any], before: Mapping[str, Any] | None) -> bool:
+def stale(
+    item: Mapping[str, Any], before: Mapping[str, Any] | None, *, renewed: bool = False
+) -> bool:
     """Whether what an object says of itself may still be of what it was before it was changed.
 
-    Seldon Core v1 does not say which generation it means. Its word is new once it differs.
+    Seldon Core v1 does not say which generation it means. Its word is new once it differs. KServe says
+    which generation of what it makes, and that it is ready while old pods serve. Its word is new once
+    there are new ones.
 
     Args:
         item: The object.
         before: The same before the change; None if there was none.
+        renewed: Whether pods of what it is now are there.
     """
     if before is None or before["metadata"].get("uid") != item["metadata"].get("uid"):
         return False
     generation = item["metadata"].get("generation")
     if before["metadata"].get("generation") == generation:
         return False
+    if item["kind"] == "InferenceService":
+        return not renewed
     observed = (item.get("status") or {}).get("observedGeneration")
     if observed is not None:
         return bool(observed < generation)
@@ -107,12 +122,12 @@ def _untried(pod: Mapping[str, Any], known: Mapping[str, int]) -> bool:
     return known.get(str(pod["metadata"].get("uid"))) == restarts(pod)
 
 
-def _explained(found: Progress, worst: Trouble | None, warning: str) -> Progress:
+def _explained(found: Progress, worst: Trouble | None, warning: str, shared: bool) -> Progress:
     if worst is None:
         parts = [found.reason, warning]
         return Progress(found.state, "; ".join(filter(None, parts)))
     state: State = "failed" if worst.lasting else found.state
-    said = found.reason if found.state == "failed" else ""
+    said = found.reason if found.state == "failed" or shared else ""
     return Progress(state, "; ".join(filter(None, [said, worst.reason])), worst.log)
 
 
@@ -138,8 +153,11 @@ def _seldon2(item: Mapping[str, Any]) -> Progress:
     if ready.get("status") == "True":
         return Progress("ready")
     told = next((each for each in (model, ready) if each.get("reason") or each.get("message")), {})
-    reason = line(": ".join(filter(None, [told.get("reason"), told.get("message")])))
-    if told.get("reason") == "ModelFailed":
+    state, why = told.get("reason"), told.get("message")
+    if why in _SELDON2_STATES:  # newer versions have them the other way round
+        state, why = why, state
+    reason = line(": ".join(filter(None, [state, why])))
+    if state == "ModelFailed":
         return Progress("failed", reason)
     return Progress("waiting", reason or "Seldon Core 2 has not looked at it yet")
 
@@ -153,7 +171,7 @@ def _kserve(item: Mapping[str, Any]) -> Progress:
     why = line(": ".join(filter(None, parts)))
     if ready.get("status") == "True":
         return Progress("ready")
-    if model.get("transitionStatus") in ("BlockedByFailedLoad", "InvalidSpec"):
+    if _blocked(item) or model.get("transitionStatus") == "InvalidSpec":
         return Progress("failed", why or str(model["transitionStatus"]))
     reason = why or _unmet(status) or line(ready.get("message") or ready.get("reason") or "")
     return Progress(
@@ -161,6 +179,13 @@ def _kserve(item: Mapping[str, Any]) -> Progress:
     )
 
 
+def _blocked(item: Mapping[str, Any]) -> bool:
+    """Whether KServe says that loading failed, as it does at the first crash, to take it back later."""
+    model = (item.get("status") or {}).get("modelStatus") or {}
+    return bool(model.get("transitionStatus") == "BlockedByFailedLoad")
+
+
+_SELDON2_STATES = ("ModelFailed", "ModelProgressing", "ScheduleFailed")
 _KINDS = {"SeldonDeployment": _seldon, "Model": _seldon2, "InferenceService": _kserve}
 
 

@@ -138,7 +138,8 @@ class ApiServer:
         """Makes or changes a pod."""
         with self.changed:
             known = self.objects.get(("pods", name))
-            metadata = dict(known["metadata"]) if known else {"name": name, "labels": labels}
+            made = {"name": name, "labels": labels, "generateName": name.rpartition("-")[0] + "-"}
+            metadata = dict(known["metadata"]) if known else made
             spec = {"containers": [{"name": "model"}]}
             self.put("pods", {"metadata": metadata, "spec": spec, "status": status})
 

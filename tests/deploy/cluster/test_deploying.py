@@ -102,6 +102,21 @@ def test_a_caller_without_the_right_to_the_proxy_is_told_of_it(api: ApiServer) -
         deploy_remote(plus(), options(), timeout=30)
 
 
+def test_an_ingress_that_refuses_is_not_told_of_the_proxy(api: ApiServer) -> None:
+    where = f"http://127.0.0.1:{api.port}"
+    api.fault("GET", "/seldon/", 401, "log in")
+    with pytest.raises(DeploymentFailed, match="401 log in; have what guards") as error:
+        deploy_remote(plus(), options(ingress=where), timeout=30)
+    assert "or leave the ingress out of remote_options" in str(error.value)
+    assert "services/proxy" not in str(error.value)
+
+
+def test_without_an_ingress_none_is_suspected(api: ApiServer) -> None:
+    with pytest.raises(DeploymentFailed, match="no endpoints available for service") as error:
+        deploy_remote(plus(), options(), timeout=1)
+    assert "ingress" not in str(error.value)
+
+
 @pytest.mark.usefixtures("served")
 def test_what_is_called_no_more_is_removed(api: ApiServer) -> None:
     deploy_remote(plus(), options(), timeout=30)

@@ -20,6 +20,7 @@ from tempo_runtime import (
 from tempo_runtime.deploy.cluster import connection as connections
 from tempo_runtime.deploy.cluster.deploying import get_client, list_models, status, undeploy
 from tempo_runtime.deploy.cluster.deployment import ClusterDeployment
+from tempo_runtime.deploy.cluster.platforms import platform_of
 from tempo_runtime.testing import FakeModel, serve
 from tests.deploy.cluster.api_server import ApiServer, Object
 from tests.deploy.cluster.conftest import options, plus
@@ -43,6 +44,14 @@ PLATFORMS = [
         "servingruntimes",
         "kserve",
         id="kserve",
+    ),
+    pytest.param(
+        KServeOptions(remote_options={**SPACE, "headless": True}),
+        "plus-predictor:80",
+        "inferenceservices",
+        "servingruntimes",
+        "kserve",
+        id="kserve-headless",
     ),
 ]
 
@@ -97,6 +106,24 @@ def test_a_platform_that_is_not_installed(
     api.kinds -= {plural, shared}
     with pytest.raises(DeploymentFailed, match=r"install (Seldon Core 2|KServe) "):
         deploy_remote(plus(), chosen, timeout=10)
+
+
+@pytest.mark.parametrize(
+    ("spec", "server"),
+    [
+        ({"server": "mine"}, "mine"),
+        ({"requirements": ["tempo-runtime"]}, "tempo-runtime"),
+        ({"requirements": ["sklearn"]}, "mlserver"),
+    ],
+)
+def test_a_model_of_seldon_core_2_has_the_pods_of_its_server(spec: Object, server: str) -> None:
+    platform = platform_of(Seldon2Options(remote_options=SPACE))
+    found = {
+        name
+        for name in ("mine", "tempo-runtime", "mlserver")
+        if platform.of({"metadata": {"labels": {"seldon-server-name": name}}}, {"spec": spec})
+    }
+    assert found == {server}
 
 
 def test_knative_is_called_at_the_address_that_it_tells(api: ApiServer, fake: FakeModel) -> None:

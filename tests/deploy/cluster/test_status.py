@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from tempo_runtime.deploy.cluster.pods import Log, Trouble, trouble, warned
 from tempo_runtime.deploy.cluster.status import Progress, progress, stale
-
-Object = dict[str, Any]
+from tests.deploy.cluster.api_server import Object
+from tests.deploy.cluster.test_pods import CRASH, PULL, ended, event, made, pod, waiting
 
 
 def item(kind: str, status: Object | None = None, **metadata: Any) -> Object:
@@ -74,10 +73,21 @@ def test_seldon_core_1(status: Object | None, state: str, reason: str) -> None:
             "ModelFailed: no artefact",
         ),
         (
+            [condition("ModelReady", "False", reason="no artefact", message="ModelFailed")],
+            "failed",
+            "ModelFailed: no artefact",
+        ),
+        (
             [condition("ModelReady", "False", reason="ScheduleFailed", message="no server")],
             "waiting",
             "ScheduleFailed: no server",
         ),
+        (
+            [condition("ModelReady", "False", reason="no server", message="ScheduleFailed")],
+            "waiting",
+            "ScheduleFailed: no server",
+        ),
+        ([condition("ModelReady", "False", reason="no artefact")], "waiting", "no artefact"),
         ([condition("Ready", "False", reason="ModelProgressing")], "waiting", "ModelProgressing"),
     ],
 )
@@ -135,96 +145,6 @@ def test_what_is_deleted_is_gone(gone: Object | None) -> None:
     assert progress(gone).state == "gone"
 
 
-def pod(containers: list[Object], **status: Any) -> Object:
-    return {"metadata": {"name": "p"}, "status": {"containerStatuses": containers, **status}}
-
-
-def waiting(reason: str, message: str = "m", **more: Any) -> Object:
-    state = {"waiting": {"reason": reason, "message": message}}
-    return {"name": "c", "image": "i:1", "state": state, **more}
-
-
-def ended(code: int, restarts: int, reason: str = "Error", **more: Any) -> Object:
-    last = {"terminated": {"exitCode": code, "reason": reason}}
-    return waiting("CrashLoopBackOff", lastState=last, restartCount=restarts, **more)
-
-
-PULL = "pod p: image i:1 cannot be pulled ({}: m); correct image, or name image_pull_secrets"
-CRASH = "pod p: container c ends with 1, {} restarts"
-MEMORY = (
-    "pod p: container c was killed for the memory it took (OOMKilled); raise memory in the limits of "
-    "resources"
-)
-INIT = "pod p: init container c ends with 1, {} restarts"
-HINT = "; is its uri right, and auth_secret_name's secret?"
-
-
-@pytest.mark.parametrize(
-    ("given", "found"),
-    [
-        (pod([]), None),
-        (pod([{"name": "c", "ready": True, "state": {"running": {}}}]), None),
-        (pod([waiting("ContainerCreating")]), None),
-        (pod([waiting("PodInitializing")]), None),
-        (pod([waiting("ErrImagePull")]), Trouble(PULL.format("ErrImagePull"))),
-        (pod([waiting("ImagePullBackOff")]), Trouble(PULL.format("ImagePullBackOff"), True)),
-        (pod([waiting("InvalidImageName")]), Trouble(PULL.format("InvalidImageName"), True)),
-        (
-            pod([waiting("CreateContainerConfigError", 'secret "s" not found')]),
-            Trouble('pod p: CreateContainerConfigError: secret "s" not found'),
-        ),
-        (pod([ended(1, 2)]), Trouble(CRASH.format(2), False, Log("p", "c", True))),
-        (pod([ended(1, 3)]), Trouble(CRASH.format(3), True, Log("p", "c", True))),
-        (pod([ended(137, 1, "OOMKilled")]), Trouble(MEMORY)),
-        (pod([ended(137, 5, "OOMKilled")]), Trouble(MEMORY, True)),
-        (pod([ended(1, 5, ready=True)]), None),
-        (
-            pod([], initContainerStatuses=[ended(1, 3)]),
-            Trouble(INIT.format(3) + HINT, True, Log("p", "c", True)),
-        ),
-        (
-            pod(
-                [waiting("PodInitializing")],
-                initContainerStatuses=[{"name": "c", "state": {"terminated": {"exitCode": 1}}}],
-            ),
-            Trouble(INIT.format(0) + HINT, False, Log("p", "c", False)),
-        ),
-        (
-            pod(
-                [], initContainerStatuses=[{"name": "c", "state": {"terminated": {"exitCode": 0}}}]
-            ),
-            None,
-        ),
-        (
-            pod([], conditions=[condition("PodScheduled", "False", message="0/3 nodes\nhave it")]),
-            Trouble(
-                "pod p finds no node (0/3 nodes have it); ask for less with resources, or add nodes"
-            ),
-        ),
-        (
-            pod([], phase="Failed", reason="Evicted", message="disk"),
-            Trouble("pod p has failed: disk"),
-        ),
-        ({"metadata": {"name": "p"}}, None),
-        (
-            {
-                **pod([waiting("ImagePullBackOff")]),
-                "metadata": {"name": "p", "deletionTimestamp": "2026-01-01T00:00:00Z"},
-            },
-            None,
-        ),
-    ],
-)
-def test_what_is_wrong_with_a_pod(given: Object, found: Trouble | None) -> None:
-    assert trouble(given) == found
-
-
-def test_the_end_of_a_log_is_told_in_a_line() -> None:
-    found = trouble(pod([ended(1, 3)]), {Log("p", "c", True): "a\nb  c\n"})
-    assert found is not None
-    assert found.reason == CRASH.format(3) + ": a / b c"
-
-
 def test_a_pod_that_only_a_change_heals_fails_its_model() -> None:
     creating = item("SeldonDeployment", {"state": "Creating"})
     pods = [pod([waiting("ErrImagePull")]), pod([waiting("ImagePullBackOff")])]
@@ -239,23 +159,59 @@ def test_a_failure_is_told_with_what_the_pod_says() -> None:
     assert found == Progress("failed", f"no progress; {PULL.format('ErrImagePull')}")
 
 
-def event(name: str, reason: str, when: str, kind: str = "Warning") -> Object:
-    about = {"name": name}
-    said = {"reason": reason, "message": "m", "type": kind}
-    return {"involvedObject": about, "lastTimestamp": when, **said}
+@pytest.mark.parametrize(
+    "ready",
+    [
+        item("InferenceService", {"conditions": [condition("Ready", "True")]}),
+        item("SeldonDeployment", {"state": "Available"}),
+    ],
+)
+def test_a_model_is_not_ready_while_it_is_replaced(ready: Object) -> None:
+    old, new = made("plus-a"), made("plus-b")
+    assert progress(ready, [new]).state == "ready"
+    found = progress(ready, [old, new])
+    assert found == Progress("waiting", "the pods from before serve until the new ones are ready")
+    new["status"]["containerStatuses"] = [waiting("ImagePullBackOff")]
+    assert progress(ready, [old, new]).state == "failed"
 
 
-def test_the_last_warning_about_a_model_is_told() -> None:
-    events = [
-        event("plus-default-0-x", "FailedMount", "2026-01-01T00:00:02Z"),
-        event("plus", "InternalError", "2026-01-01T00:00:01Z"),
-        event("plus", "Unhealthy", "2026-01-01T00:00:03Z"),
-        event("plus", "Updated", "2026-01-01T00:00:03Z", "Normal"),
-        event("plusses", "FailedCreate", "2026-01-01T00:00:04Z"),
-    ]
-    assert warned(events, ["plus"]) == "FailedMount: m"
-    assert warned([], ["plus"]) == ""
+BLOCKED = item(
+    "InferenceService",
+    {
+        "modelStatus": {
+            "transitionStatus": "BlockedByFailedLoad",
+            "lastFailureInfo": {"reason": "ModelLoadFailed", "message": "timed out"},
+        }
+    },
+)
+
+
+@pytest.mark.parametrize(
+    ("pods", "state", "reason"),
+    [
+        ([], "failed", "ModelLoadFailed: timed out"),
+        ([pod([])], "waiting", "ModelLoadFailed: timed out"),
+        ([pod([ended(1, 1)])], "waiting", CRASH.format(1)),
+        ([pod([ended(1, 3)])], "failed", CRASH.format(3)),
+    ],
+)
+def test_kserves_first_failure_to_load_is_not_the_last(
+    pods: list[Object], state: str, reason: str
+) -> None:
+    found = progress(BLOCKED, pods)
+    assert (found.state, found.reason) == (state, reason)
+
+
+def test_a_pod_that_models_share_is_told_of_and_fails_none() -> None:
+    conditions = [condition("ModelReady", "False", message="ScheduleFailed", reason="no server")]
+    found = progress(item("Model", {"conditions": conditions}), [pod([ended(1, 5)])])
+    assert found.state == "waiting"
+    assert found.reason == f"ScheduleFailed: no server; {CRASH.format(5)}"
+
+
+def test_a_warning_is_told_with_what_is_waited_for() -> None:
     creating = item("SeldonDeployment", {"state": "Creating"})
+    events = [event("plus-default-0-x", "FailedMount", "2026-01-01T00:00:02Z")]
     assert progress(creating, events=events).reason == "it is being made; FailedMount: m"
 
 
@@ -276,3 +232,10 @@ OLD = item("SeldonDeployment", {"state": "Available"}, uid="1", generation=1)
 def test_a_word_from_before_the_change_is_known(now: Object, expected: bool) -> None:
     assert stale(now, OLD) is expected
     assert stale(now, None) is False
+
+
+@pytest.mark.parametrize("renewed", [False, True])
+def test_kserves_word_is_new_once_there_are_new_pods(renewed: bool) -> None:
+    # The generation that it has observed is that of its Deployment.
+    now = item("InferenceService", {"observedGeneration": 7}, uid="1", generation=2)
+    assert stale(now, OLD, renewed=renewed) is not renewed
