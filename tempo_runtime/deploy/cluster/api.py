@@ -150,15 +150,10 @@ class Api:
             return None
 
     def delete(self, asked: Asked, item: Mapping[str, Any]) -> None:
-        """Deletes an object after all that it owns; nothing happens if it is not there any more.
-
-        Args:
-            asked: The object.
-            item: The object as it was read.
+        """Deletes an object as it was read, after all that it owns; nothing happens if it is gone.
 
         Raises:
-            Refused: With code 409 if it has changed since.
-            DeploymentFailed: If it is refused.
+            Refused: With code 409 if it has changed since, or another if it is refused.
         """
         read = {key: item["metadata"][key] for key in ("uid", "resourceVersion")}
         body = {"propagationPolicy": "Foreground", "preconditions": read}
