@@ -99,7 +99,8 @@ def located(settings: Mapping[str, Any], folder: str) -> dict[str, Any]:
         raise ArtifactDamaged(
             f"{folder}: parameters.extra of its {artifact.MODEL_SETTINGS} is no JSON object; correct it"
         )
-    parameters.setdefault("uri", ".")
+    if parameters.get("uri") is None:
+        parameters["uri"] = "."
     for name in _PATHS:
         path = parameters.get(name)
         if path is not None and not isinstance(path, str):

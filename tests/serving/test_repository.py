@@ -260,6 +260,11 @@ def test_a_name_that_leads_out_of_the_folder_is_refused(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["root"]
 
 
+def test_a_uri_that_is_null_is_the_folder() -> None:
+    found = repository.located({"parameters": {"uri": None}}, "/m")
+    assert found["parameters"]["uri"] == "/m"
+
+
 @pytest.mark.parametrize(
     "text",
     [
