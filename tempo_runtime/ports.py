@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import ipaddress
 import os
 import socket
 import sys
 from collections.abc import Iterator
 
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 HOST = "127.0.0.1"
 _PROC = "/proc"
 _LISTENING = "0A"
@@ -83,29 +85,50 @@ def refused(host: str, port: int) -> str | None:
             probe.listen()
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            return f"is taken by {holder(port) or f'another process (`lsof -i :{port}` shows it)'}"
+            who = holder(str(address[0]), port)
+            return f"is taken by {who or f'another process (`lsof -i :{port}` shows it)'}"
         why = error.strerror or error
+        if error.errno == errno.EACCES:
+            return f"cannot be listened on ({why}; one above 1023 needs none)"
         return f"cannot be listened on ({why}; is the host one of this machine's?)"
     return None
 
 
-def holder(port: int) -> str | None:
-    """The process that listens on a port, as far as Linux tells: `process 4711 (mlserver)`."""
-    inodes = set(_listening(port))
+def holder(address: str, port: int) -> str | None:
+    """The process that keeps others from listening there, as far as Linux tells.
+
+    Args:
+        address: An address, and no name.
+        port: The port.
+
+    Returns:
+        Such as `process 4711 (mlserver)`.
+    """
+    inodes = set(_listening(ipaddress.ip_address(address), port))
     for process in _processes() if inodes else ():
         if not inodes.isdisjoint(_opened(process)):
             return f"process {process} ({_command(process)})"
     return None
 
 
-def _listening(port: int) -> Iterator[str]:
+def _listening(wanted: _Address, port: int) -> Iterator[str]:
     for table in ("tcp", "tcp6"):
         with contextlib.suppress(OSError), open(f"{_PROC}/net/{table}") as lines:
             for line in lines:
                 fields = line.split()
                 local, state, inode = fields[1], fields[3], fields[9]
-                if state == _LISTENING and local.endswith(f":{port:04X}"):
+                if state != _LISTENING or not local.endswith(f":{port:04X}"):
+                    continue
+                there = _address(local.partition(":")[0])
+                if there == wanted or there.is_unspecified or wanted.is_unspecified:
                     yield f"socket:[{inode}]"
+
+
+def _address(written: str) -> _Address:
+    """The address that /proc writes so: in words of the processor's byte order."""
+    words = (int(written[at : at + 8], 16) for at in range(0, len(written), 8))
+    found = ipaddress.ip_address(b"".join(word.to_bytes(4, sys.byteorder) for word in words))
+    return getattr(found, "ipv4_mapped", None) or found
 
 
 def _processes() -> list[str]:

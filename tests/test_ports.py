@@ -4,13 +4,31 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tempo_runtime.errors import ServingFailed
 from tempo_runtime.ports import HOST, called, free_ports, holder, refused, reserved
 from tempo_runtime.serving.run import choose_ports
+
+_AS_NOBODY = """
+import encodings.idna  # before it may read no file
+import os
+from tempo_runtime.ports import refused
+if os.getuid() == 0:
+    os.setuid(65534)
+print(refused("127.0.0.1", 80))
+"""
+
+
+def _only_root_has(port: int) -> bool:
+    try:
+        return port < int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+    except OSError:
+        return False
 
 
 @pytest.mark.parametrize(
@@ -31,7 +49,7 @@ def test_a_host_is_called_as_a_url_has_it(listened_at: str, in_a_url: str) -> No
 def test_a_port_that_is_free_is_not_refused() -> None:
     (port,) = free_ports(1)
     assert refused(HOST, port) is None
-    assert holder(port) is None
+    assert holder(HOST, port) is None
 
 
 def test_a_port_that_is_taken_is_refused_on_every_host() -> None:
@@ -44,7 +62,39 @@ def test_a_port_that_is_taken_is_refused_on_every_host() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who has a port")
 def test_who_has_a_port_is_named() -> None:
     with socket.create_server((HOST, 0)) as server:
-        assert f"process {os.getpid()} (" in str(holder(server.getsockname()[1]))
+        assert f"process {os.getpid()} (" in str(holder(HOST, server.getsockname()[1]))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who has a port")
+@pytest.mark.parametrize(
+    ("listened_at", "asked", "kept"),
+    [
+        ("127.0.0.2", "127.0.0.1", False),
+        ("127.0.0.2", "127.0.0.2", True),
+        ("127.0.0.2", "0.0.0.0", True),
+        ("0.0.0.0", "127.0.0.1", True),
+        ("::", "127.0.0.1", True),
+        ("::ffff:127.0.0.2", "127.0.0.1", False),
+        ("::ffff:127.0.0.2", "127.0.0.2", True),
+    ],
+)
+def test_a_port_is_had_at_the_addresses_that_are_listened_at(
+    listened_at: str, asked: str, kept: bool
+) -> None:
+    dual = ":" in listened_at
+    if dual and not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6")
+    family = socket.AF_INET6 if dual else socket.AF_INET
+    with socket.create_server((listened_at, 0), family=family, dualstack_ipv6=dual) as server:
+        assert (holder(asked, server.getsockname()[1]) is not None) is kept
+
+
+@pytest.mark.skipif(not _only_root_has(80), reason="anybody may listen on port 80 here")
+def test_a_port_that_only_root_may_have_is_told_with_those_that_anybody_may() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _AS_NOBODY], capture_output=True, text=True, check=True
+    )
+    assert "Permission denied; one above 1023 needs none" in done.stdout
 
 
 @pytest.mark.skipif(

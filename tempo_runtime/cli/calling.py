@@ -21,19 +21,28 @@ if TYPE_CHECKING:
 
 
 def _target(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    if "://" in value or os.path.isdir(value):
+    is_folder = os.path.isdir(value)
+    if "://" in value or (is_folder and ("/" in value or _is_artefact(value))):
         return value
     if "/" in value:
         raise click.BadParameter(f"there is no folder {value!r}, and it is no URL", ctx, param)
     from tempo_runtime.deploy import found
     from tempo_runtime.errors import DeploymentFailed
 
+    if is_folder and not any(found.named(value)):
+        return value  # whoever opens it says what it lacks
     try:
         return found.one(value).endpoint
     except DeploymentFailed as error:
         raise click.BadParameter(
             f"{value!r} is no folder and no URL, and {error}", ctx, param
         ) from error
+
+
+def _is_artefact(folder: str) -> bool:
+    from tempo_runtime.files import MANIFEST
+
+    return os.path.isfile(os.path.join(folder, MANIFEST))
 
 
 _OPTIONS = (

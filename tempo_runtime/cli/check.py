@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,7 @@ def check(
 
     from tempo_runtime import artifact, checking
     from tempo_runtime.errors import CheckFailed
+    from tempo_runtime.serving import repository
 
     console = Console(stderr=as_json, highlight=False)
 
@@ -61,6 +63,10 @@ def check(
 
     manifest = artifact.checked(artefact)
     done("every file is the one that was saved")
+    settings = os.path.join(artefact, artifact.MODEL_SETTINGS)
+    if os.path.isfile(settings):
+        repository.check(repository.read(settings), artefact)
+        done(f"MLServer can read its {artifact.MODEL_SETTINGS}")
     if input_ is not None or args:
         checking.record(artefact, _request(manifest, input_, args), timeout)
         done("recorded an example in this environment")

@@ -51,7 +51,9 @@ _PORT = click.IntRange(0, 65535)
     metavar="SECONDS",
     help="How long the models may take to be ready.",
 )
-@click.option("--foreground", is_flag=True, help="Stay, and undeploy at Ctrl-C.")
+@click.option(
+    "--foreground", is_flag=True, help="Stay, and undeploy at Ctrl-C, or when a server ends."
+)
 @json_option
 def deploy(
     artefact: str,
@@ -105,7 +107,8 @@ def undeploy(names: tuple[str, ...], everything: bool, yes: bool) -> None:
         raise click.UsageError("name deployments, or give --all")
     from tempo_runtime.deploy import found
 
-    chosen = list(found.deployments()) if everything else [found.one(name) for name in names]
+    named = found.deployments() if everything else map(found.one, names)
+    chosen = list({each.id: each for each in named}.values())
     if everything and chosen and not yes and sys.stdin.isatty():
         listed = ", ".join(each.name for each in chosen)
         click.confirm(f"Undeploy {listed}?", abort=True)
@@ -181,4 +184,4 @@ def _stay(remote: RemoteModel, as_json: bool) -> None:
     with remote:
         _tell(remote, as_json)
         sys.stdout.flush()
-        follow(remote.deployment, None, 0, to_stderr=True)
+        follow(remote.deployment, None, 0, to_stderr=True, serving=True)

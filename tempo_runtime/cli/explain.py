@@ -41,9 +41,10 @@ def explain(
 ) -> None:
     r"""Has TARGET explain INPUT, and shows the explanation.
 
-    TARGET and INPUT are those of `predict`. Anchors are shown as rules, and of other explanations what
-    they hold; --json prints the explanation as it is. What the explainer itself takes goes into the
-    argument `parameters`.
+    TARGET is the folder of an artefact, the URL of a model, or the name of a deployment, and INPUT a
+    file, both as `predict` takes them. Anchors are shown as rules, and of other explanations what they
+    hold; --json prints the explanation as it is. What the explainer itself takes goes into the argument
+    `parameters`.
 
     \b
     Examples:

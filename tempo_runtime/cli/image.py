@@ -38,4 +38,4 @@ def build(artefact: str, tag: str | None, base: str | None, as_json: bool) -> No
         echo_json({"image": baked.name, "id": baked.id, "size": baked.size, "base": baked.base})
         return
     click.echo(f"Built {baked.name}, {size(baked.size)}, on {baked.base}")
-    click.echo(f"\n    docker run --rm -p 8080:8080 {baked.name}")
+    click.echo(f"\n    docker run --rm -p 127.0.0.1:8080:8080 {baked.name}")

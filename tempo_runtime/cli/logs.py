@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from tempo_runtime.deploy.deployment import Deployment
 
 _POLL = 0.3  # seconds
+_CHECKED = 10  # every so many rounds, as each model is asked then
+_UNDEPLOYING = 3.0  # seconds that somebody's `undeploy` may take from the first server to the last
 
 
 @click.command()
@@ -42,13 +45,46 @@ def logs(name: str, model: str | None, lines: int | None, following: bool) -> No
 
 
 def follow(
-    deployment: Deployment, model: str | None, lines: int | None, *, to_stderr: bool = False
+    deployment: Deployment,
+    model: str | None,
+    lines: int | None,
+    *,
+    to_stderr: bool = False,
+    serving: bool = False,
 ) -> None:
-    """Shows a deployment's log as it grows, until it is undeployed."""
+    """Shows a deployment's log as it grows, until it is undeployed.
+
+    Args:
+        deployment: The deployment.
+        model: Whose log; None for all.
+        lines: How many of those that are there already; None for all.
+        to_stderr: Whether it goes to standard error.
+        serving: Whether all of its servers are to run for that long.
+
+    Raises:
+        DeploymentFailed: If one of them has ended, with the reason.
+    """
     shown = _show(deployment.logs(model), {}, lines, to_stderr)
-    while deployment.up:
+    for round_ in itertools.count(1):
+        if not deployment.up:
+            return
         time.sleep(_POLL)
         shown = _show(deployment.logs(model), shown, None, to_stderr)
+        if serving and round_ % _CHECKED == 0:
+            _refuse_ended(deployment)
+
+
+def _refuse_ended(deployment: Deployment) -> None:
+    from tempo_runtime.errors import DeploymentFailed
+    from tempo_runtime.serving.log import reason
+
+    ended = next((each.name for each in deployment.models() if each.state == "ended"), None)
+    if ended is None:
+        return
+    time.sleep(_UNDEPLOYING)
+    why = reason(deployment.logs(ended).get(ended, "")).removeprefix(f"{ended}: ")
+    if deployment.up:
+        raise DeploymentFailed(f"{ended} has ended: {why}")
 
 
 def _show(

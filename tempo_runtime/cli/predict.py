@@ -46,15 +46,17 @@ def predict(
 ) -> None:
     r"""Calls TARGET with INPUT, and shows what it answers.
 
-    TARGET is the folder of an artefact, which is then loaded in this process, or the URL of a model on
-    a server. INPUT is a .json, .csv, .npy or .parquet file; "-", or nothing, is JSON on standard input.
-    JSON is a V2 request, an object of arguments by name, or the one array.
+    TARGET is the folder of an artefact, which is then loaded in this process, the URL of a model on a
+    server, or the name of a deployment on this machine. INPUT is a .json, .csv, .npy or .parquet file;
+    "-", or nothing, is JSON on standard input. JSON is a V2 request, an object of arguments by name, or
+    the one array.
 
     \b
     Examples:
         tempo-runtime predict artifacts/check rows.csv --arg 'labels=[0, 1]'
         tempo-runtime predict http://localhost:8080/v2/models/check rows.npy --batch 100 -o out.csv
         tempo-runtime predict grpc://localhost:8081/check --arg rows=@rows.npy --arg labels=@labels.json
+        tempo-runtime predict income-check rows.csv                  # deployed by `tempo-runtime deploy`
         echo '{"rows": [[1, 2]], "labels": [0]}' | tempo-runtime predict artifacts/check
     """
     from tempo_runtime import outputs

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from tempo_runtime.errors import DeploymentFailed
-from tempo_runtime.layers import merge, parse_json
+from tempo_runtime.errors import DeploymentFailed, SettingsError
+from tempo_runtime.layers import merge
 from tempo_runtime.ports import refused
 from tempo_runtime.serving.repository import Served
 
@@ -161,13 +161,19 @@ def addressed(
         environ: The variables.
         served: The model.
         urls: Base URLs by the name of a model and a transport.
+
+    Raises:
+        SettingsError: If the variable of the models' settings is no JSON object.
     """
     places = {
         alias: {"transport": sibling.transport, "url": urls[sibling.model][sibling.transport]}
         for alias, sibling in served.siblings.items()
     }
-    known = parse_json(environ.get(_MODELS, "{}"))
-    return {**environ, _MODELS: json.dumps(merge(known, places))}
+    try:
+        known = merge({_MODELS: environ.get(_MODELS, "{}")}, {_MODELS: places})
+    except ValueError as error:
+        raise SettingsError(f"{error}; correct the variable") from error
+    return {**environ, _MODELS: json.dumps(known[_MODELS])}
 
 
 def taken(host: str, port: int) -> DeploymentFailed | None:

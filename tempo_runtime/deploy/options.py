@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from tempo_runtime.errors import SettingsError
 from tempo_runtime.ports import is_ipv6
@@ -52,6 +52,13 @@ class HereOptions(Options):
     env: dict[str, str] = {}
     timeout: Seconds = 300.0
     detached: bool = False
+
+    @field_validator("grpc_port")
+    @classmethod
+    def _another_port(cls, port: int, info: ValidationInfo) -> int:
+        if port and port == info.data.get("port"):
+            raise ValueError(f"{port} is the port for HTTP already; choose another, or 0")
+        return port
 
 
 class LocalOptions(HereOptions):

@@ -25,6 +25,7 @@ from tempo_runtime.layers import merge
 from tempo_runtime.serving.repository import (
     Served,
     Sibling,
+    check,
     located,
     parameters_of,
     read,
@@ -99,6 +100,9 @@ def gather_model(
             f"{details.name}: there is no {folder}; train the model, or download it"
         )
     gathering.sibling(details.name, folder, details.platform.value, None)
+    if not here:  # where it is, the server says at once what it cannot read
+        for model in gathering.models.values():
+            check(model.settings, model.folder, environ)
     return gathering.models
 
 

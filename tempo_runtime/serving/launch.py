@@ -16,12 +16,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import uvicorn
 from mlserver import MLServer, ModelSettings, Settings
 from mlserver.cli.serve import load_settings
 from mlserver.logging import logger
+from mlserver.repository.repository import DEFAULT_MODEL_SETTINGS_FILENAME
 from mlserver.utils import install_uvloop_event_loop
 
 from tempo_runtime.serving.attached import detach
@@ -182,4 +184,15 @@ def main(public: int, private: int) -> None:
 
 async def _run(public: socket.socket, private: socket.socket) -> None:
     settings, models = await load_settings(".")
+    _refuse_fewer(models)
     await _Server(settings, public, private).start(models)
+
+
+def _refuse_fewer(models: list[ModelSettings]) -> None:
+    """Ends what MLServer would serve without the models whose settings it cannot read."""
+    if len(models) < len(list(Path().rglob(DEFAULT_MODEL_SETTINGS_FILENAME))):
+        logger.error(
+            "MLServer leaves out models of this folder; correct their settings, or unset "
+            "MLSERVER_LOAD_MODELS_AT_STARTUP"
+        )
+        raise _LoadFailed

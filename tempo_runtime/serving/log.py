@@ -10,6 +10,9 @@ from typing import IO
 _KEPT = 1000  # lines
 _SHOWN = 8
 _EXCEPTION = re.compile(r"(?:[A-Za-z_]\w*\.)*([A-Z]\w*): (.+)")
+# pydantic's lines of a field and of its fault, and one that names a page.
+_INVALID = re.compile(r"(validation errors? for .+)((?:\n\S+\n  \S.*(?:\n    .+)?)+)")
+_FAULT = re.compile(r"\n(\S+)\n  (\S.*)")
 _FAILED = re.compile(r"Couldn't load model '([^']+)'")
 _OURS = "MLServerError"  # what a pipeline's errors leave as
 _TRACEBACK = "Traceback (most recent call last):"
@@ -50,6 +53,7 @@ class Log(threading.Thread):
 
 def reason(log: str) -> str:
     """What in a server's log says why it ended: which models failed, or else its last lines."""
+    log = _INVALID.sub(_on_one_line, log)
     errors: dict[str, None] = {}
     inside = False
     for line in log.splitlines():
@@ -64,3 +68,8 @@ def reason(log: str) -> str:
         return "\n".join([line for line in log.splitlines() if line.strip()][-_SHOWN:])
     models = ", ".join(dict.fromkeys(_FAILED.findall(log)))
     return (f"{models}: " if models else "") + "; ".join(errors)
+
+
+def _on_one_line(invalid: re.Match[str]) -> str:
+    faults = ", ".join(f"{field}: {fault}" for field, fault in _FAULT.findall(invalid[2]))
+    return f"{invalid[1]}: {faults}"

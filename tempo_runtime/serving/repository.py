@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from pydantic import ValidationError
+
 from tempo_runtime import artifact
 from tempo_runtime.errors import ArtifactDamaged, ArtifactMissing, SettingsError
 from tempo_runtime.ports import HOST
@@ -85,7 +87,7 @@ def located(settings: Mapping[str, Any], folder: str) -> dict[str, Any]:
     """The same model-settings.json for another place: what it names in its folder, by its full path.
 
     Raises:
-        ArtifactDamaged: If its parameters are none.
+        ArtifactDamaged: If its parameters, or what of them is used here, are of another type.
     """
     found = copy.deepcopy(dict(settings))
     parameters = found["parameters"] = found.get("parameters") or {}
@@ -93,12 +95,51 @@ def located(settings: Mapping[str, Any], folder: str) -> dict[str, Any]:
         raise ArtifactDamaged(
             f"{folder}: `parameters` of its {artifact.MODEL_SETTINGS} is no JSON object; correct it"
         )
-    parameters.setdefault("uri", ".")
+    if not isinstance(parameters.get("extra") or {}, dict):
+        raise ArtifactDamaged(
+            f"{folder}: parameters.extra of its {artifact.MODEL_SETTINGS} is no JSON object; correct it"
+        )
+    if parameters.get("uri") is None:
+        parameters["uri"] = "."
     for name in _PATHS:
         path = parameters.get(name)
-        if isinstance(path, str) and path and not urlsplit(path).scheme:
+        if path is not None and not isinstance(path, str):
+            raise ArtifactDamaged(
+                f"{folder}: parameters.{name} of its {artifact.MODEL_SETTINGS} is text, and not "
+                f"{path!r:.80}; correct it"
+            )
+        if path and not urlsplit(path).scheme:
             parameters[name] = os.path.normpath(os.path.join(folder, os.path.expanduser(path)))
     return found
+
+
+def check(
+    settings: Mapping[str, Any], folder: str, environ: Mapping[str, str] = os.environ
+) -> None:
+    """Refuses a model-settings.json that MLServer cannot read: it would go on without that model.
+
+    Args:
+        settings: What is in it.
+        folder: Where it is.
+        environ: The server's environment.
+
+    Raises:
+        SettingsError: If it is wrong, with the fields.
+    """
+    from mlserver import ModelSettings  # takes a second
+
+    implementation = environ.get("MLSERVER_MODEL_IMPLEMENTATION")
+    given = {"implementation": implementation} if implementation else {}
+    try:
+        ModelSettings.model_validate({**given, **settings})
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+            for fault in error.errors(include_url=False, include_input=False)
+        )
+        raise SettingsError(
+            f"{folder}: its {artifact.MODEL_SETTINGS} is wrong: {faults}; correct it"
+        ) from error
 
 
 def write(

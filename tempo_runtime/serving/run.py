@@ -41,6 +41,7 @@ class Running:
             ServingFailed: If it has, with what it printed last.
         """
         self.server.process.wait()
+        self.server.kill()  # its workers may outlive it, and would keep its log open
         raise ServingFailed(f"the server ended: {reason(self.log.text())}")
 
 
@@ -68,11 +69,14 @@ def running(
         told: Called with each model's name when it is ready.
 
     Raises:
-        SettingsError: If a model needs a worker and there is to be none.
+        SettingsError: If a model needs a worker and there is to be none, or MLServer cannot read its
+            settings.
         ServingFailed: If the server ends, or a model is not ready in time; with the reason.
     """
     stated = dict(settings or {})
     count = repository.workers(models.values(), workers, stated.get("parallel_workers"))
+    for model in models.values():
+        repository.check(model.settings, model.folder)
     # What it listens at is never what an artefact brings.
     own = {"host": host, "parallel_workers": count, **ports.settings()}
     with contextlib.ExitStack() as stack:

@@ -36,6 +36,14 @@ def test_without_an_example_it_is_loaded_and_says_how_to_record_one(artefact: Pa
     assert "no example is recorded: give INPUT or --arg" in printed
 
 
+def test_settings_that_mlserver_cannot_read_are_told_with_the_field(artefact: Path) -> None:
+    path = artefact / "model-settings.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "max_batch_size": "many"}))
+    code, _, told = run("check", artefact)
+    assert code == 1
+    assert f"Error: {artefact}: its model-settings.json is wrong: max_batch_size: " in told
+
+
 def test_an_example_changes_neither_digest_nor_what_is_checked(artefact: Path) -> None:
     before = (artefact / "tempo.json").read_bytes()
     run("check", artefact, "--arg", "x=[1]")

@@ -88,6 +88,25 @@ def test_an_unknown_name_is_told_with_those_there_are(plus: Path) -> None:
     assert run("logs", "pluss")[0] == 1
 
 
+def test_the_name_of_a_deployment_goes_before_a_folder_that_is_no_artefact(
+    plus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("plus", "other"):
+        (tmp_path / name).mkdir()
+    code, printed, told = run("predict", "plus", "--arg", "x=[[1.0]]")
+    assert (code, json.loads(printed)) == (0, [3.0]), told
+    for folder in ("./plus", "other"):
+        code, _, told = run("predict", folder, "--arg", "x=[[1.0]]")
+        assert code == 1
+        assert "there is no artefact in" in told
+
+
+@pytest.mark.parametrize("command", ["predict", "explain"])
+def test_help_says_that_a_deployment_can_be_called(command: str) -> None:
+    assert "the name of a deployment" in " ".join(run(command, "--help")[1].split())
+
+
 def test_logs_are_of_all_models_or_of_one(plus: Path) -> None:
     code, printed, _ = run("logs", "plus")
     assert code == 0
@@ -127,6 +146,30 @@ def test_a_foreground_deployment_ends_at_ctrl_c(
     assert not any(each.name == "front" for each in found.deployments())
 
 
+def test_a_foreground_deployment_ends_with_its_server(
+    studio: Studio, state: Path, tmp_path: Path
+) -> None:
+    studio.alone()
+    command = ["deploy", str(studio.folder / "alone"), "--name", "dies", "--foreground", "--json"]
+    with subprocess.Popen(
+        [sys.executable, "-c", _CODE, *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        printed = "".join(iter(process.stdout.readline, "}\n")) + "}"
+        (model,) = json.loads(printed)["models"]
+        os.kill(int(model["place"].removeprefix("process ")), signal.SIGKILL)
+        try:
+            _, told = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 1
+    assert "Error: alone has ended: " in told
+    assert not any(each.name == "dies" for each in found.deployments())
+
+
 def test_following_a_log_ends_with_its_deployment(studio: Studio, state: Path) -> None:
     studio.alone()
     assert run("deploy", studio.folder / "alone")[0] == 0
@@ -159,7 +202,8 @@ def test_several_of_one_name_are_told_apart_by_their_ids(state: Path) -> None:
         code, _, told = run("undeploy", "twins")
         assert code == 1
         assert "several deployments are called 'twins'; name one by its id: twins-" in told
-        assert run("undeploy", Path(made[0].folder).name) == (0, "Undeployed twins\n", "")
+        id_ = Path(made[0].folder).name
+        assert run("undeploy", id_, id_) == (0, "Undeployed twins\n", "")
         assert found.one("twins").id == Path(made[1].folder).name
     finally:
         for each in made:

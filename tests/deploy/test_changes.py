@@ -10,8 +10,11 @@ import numpy as np
 import psutil
 import pytest
 
-from tempo_runtime import LocalOptions, SettingsError, deploy_local
+from tempo_runtime import DockerOptions, LocalOptions, SettingsError, deploy_local
 from tempo_runtime.deploy import found
+from tempo_runtime.deploy.deployment import addressed
+from tempo_runtime.deploy.options import HereOptions
+from tempo_runtime.serving.repository import Served
 from tempo_runtime.testing import FakeModel
 from tests.deploy.conftest import MARK, eventually
 from tests.deploy.deployer import starting
@@ -88,6 +91,20 @@ def test_a_host_with_a_name_is_the_same_the_second_time(
 def test_a_host_of_ipv6_is_refused() -> None:
     with pytest.raises(SettingsError, match="host: MLServer cannot listen at an IPv6 address"):
         LocalOptions(host="::1")
+
+
+@pytest.mark.parametrize("options", [LocalOptions, DockerOptions])
+def test_one_port_for_both_protocols_is_refused(options: type[HereOptions]) -> None:
+    with pytest.raises(SettingsError, match="grpc_port: 9000 is the port for HTTP already"):
+        options(port=9000, grpc_port=9000)
+    assert options(port=0, grpc_port=0).grpc_port == 0
+
+
+@pytest.mark.parametrize("said", ["nojson", "5", "[1]", '{"other'])
+def test_settings_of_models_that_are_no_object_are_told_with_the_variable(said: str) -> None:
+    environ = {"TEMPO_RUNTIME_MODELS": said}
+    with pytest.raises(SettingsError, match=r"^TEMPO_RUNTIME_MODELS: .*; correct the variable$"):
+        addressed(environ, Served("m", {}, "/m"), {})
 
 
 def test_servers_that_were_replaced_leave_no_process_behind(

@@ -23,11 +23,31 @@ mlserver.errors.MLServerError: nothing says where child 'a' is
 INFO:     Shutting down
 Note: not an error
 """
+INVALID = """\
+Traceback (most recent call last):
+  File "settings.py", line 370, in parse_file
+pydantic_core._pydantic_core.ValidationError: 2 validation errors for ModelSettings
+max_batch_size
+  Input should be a valid integer [type=int_parsing, input_value='many', input_type=str]
+    For further information visit https://errors.pydantic.dev/2.14/v/int_parsing
+parameters.uri
+  Input should be a valid string [type=string_type, input_value=5, input_type=int]
+    For further information visit https://errors.pydantic.dev/2.14/v/string_type
+INFO:     Shutting down
+"""
 
 
 def test_it_is_the_errors_and_the_models_that_failed() -> None:
     assert reason(FAILED) == (
         "forest: OSError: [Errno 2] No such file; nothing says where child 'a' is"
+    )
+
+
+def test_of_an_invalid_file_it_is_each_field_with_its_fault() -> None:
+    assert reason(INVALID) == (
+        "ValidationError: 2 validation errors for ModelSettings: max_batch_size: Input should be a "
+        "valid integer [type=int_parsing, input_value='many', input_type=str], parameters.uri: Input "
+        "should be a valid string [type=string_type, input_value=5, input_type=int]"
     )
 
 

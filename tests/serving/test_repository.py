@@ -260,11 +260,59 @@ def test_a_name_that_leads_out_of_the_folder_is_refused(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["root"]
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"parameters": 1}'])
+def test_a_uri_that_is_null_is_the_folder() -> None:
+    found = repository.located({"parameters": {"uri": None}}, "/m")
+    assert found["parameters"]["uri"] == "/m"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        '{"parameters": 1}',
+        '{"parameters": {"uri": 5}}',
+        '{"parameters": {"environment_tarball": []}}',
+        '{"parameters": {"extra": 5}}',
+    ],
+)
 def test_settings_that_are_none_are_told(text: str, tmp_path: Path) -> None:
     (tmp_path / "model-settings.json").write_text(text)
     with pytest.raises(ArtifactDamaged, match="correct it"):
         gather([str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "fault"),
+    [
+        ({"max_batch_size": "many"}, "max_batch_size: .*integer"),
+        ({"parameters": {"version": 1}}, r"parameters\.version: .*string"),
+        ({"implementation": None}, "implementation: .*string"),
+    ],
+)
+def test_settings_that_mlserver_cannot_read_are_told_with_the_field(
+    wrong: dict[str, Any], fault: str, shop: Path
+) -> None:
+    path = shop.parent / "tax/model-settings.json"
+    settings = {**json.loads(path.read_text()), **wrong}
+    with pytest.raises(SettingsError, match=rf"/m: its model-settings\.json is wrong: {fault}"):
+        repository.check(settings, "/m", {})
+
+
+def test_an_implementation_that_the_environment_names_is_no_fault() -> None:
+    repository.check({}, "/m", {"MLSERVER_MODEL_IMPLEMENTATION": "some.Model"})
+    with pytest.raises(SettingsError, match="implementation: Field required"):
+        repository.check({}, "/m", {})
+
+
+def test_a_child_that_mlserver_cannot_read_is_told_before_it_is_served_elsewhere(
+    shop: Path,
+) -> None:
+    path = shop.parent / "tax/model-settings.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "max_batch_size": "many"}))
+    details = ModelDetails("shop", ModelFramework.TempoPipeline, local_folder=str(shop))
+    with pytest.raises(SettingsError, match=r"/tax: its .* max_batch_size: "):
+        gather_model(details, {}, here=False)
 
 
 def pack(folder: Path) -> Any:

@@ -1,0 +1,46 @@
+"""A server of this process, from its models to its end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tempo_runtime import SettingsError
+from tempo_runtime.errors import ServingFailed
+from tempo_runtime.ports import free_ports
+from tempo_runtime.serving import process
+from tempo_runtime.serving.log import Log
+from tempo_runtime.serving.process import LocalServer, Ports
+from tempo_runtime.serving.repository import Served
+from tempo_runtime.serving.run import Running, running
+
+# Ends, and leaves a process behind that has its output and would say more.
+_LEAVING = """
+import subprocess
+print("the server is gone", flush=True)
+subprocess.Popen(["sh", "-c", "sleep 20; echo its worker is gone"])
+"""
+
+
+def test_settings_that_mlserver_cannot_read_are_told_before_a_server_is_started() -> None:
+    settings = {"name": "m", "implementation": "some.Model", "max_batch_size": "many"}
+    models = {"m": Served("m", settings, "/m")}
+    with (
+        pytest.raises(SettingsError, match="max_batch_size"),
+        running(models, Ports(*free_ports(3)), timeout=1),
+    ):
+        pass
+
+
+def test_a_server_that_ends_before_its_workers_takes_them_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "_MLSERVER", _LEAVING)
+    server = LocalServer(tmp_path, Ports(*free_ports(3)), os.environ, subprocess.PIPE)
+    assert server.process.stdout is not None
+    with pytest.raises(ServingFailed) as told:
+        Running(server, {}, Log(server.process.stdout)).wait()
+    assert str(told.value) == "the server ended: the server is gone"
