@@ -15,6 +15,7 @@ import httpx
 
 from tempo_runtime.errors import ServingFailed
 from tempo_runtime.ports import HOST, called
+from tempo_runtime.serving import starter
 
 # Its standard input is our pipe.
 _MLSERVER = """\
@@ -40,7 +41,7 @@ class Ports(NamedTuple):
 
 
 class LocalServer:
-    """`mlserver start` on a folder, in a session of its own: Ctrl-C is for us.
+    """`mlserver start` on a folder, which ends with us.
 
     Args:
         folder: What it serves, its settings.json with the same host and ports.
@@ -71,14 +72,12 @@ class LocalServer:
         # What a pipeline's children are found by, where they are siblings.
         own = {"MLSERVER_HOST": place}
         own |= {f"MLSERVER_{name.upper()}": str(port) for name, port in ports.settings().items()}
-        self.process: subprocess.Popen[bytes] = subprocess.Popen(  # noqa: S603 - this Python
+        self.process = starter.start(
             [sys.executable, "-c", _MLSERVER, "start", os.fspath(folder)],
             cwd=folder,
             env={**environment, **own},
-            stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
         )
         self._ended = False
 
