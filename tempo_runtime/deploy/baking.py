@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Any
 
-from tempo_runtime import __version__, artifact, files
+from tempo_runtime import __version__, artifact, describing, files
 from tempo_runtime.deploy import engine
 from tempo_runtime.errors import DeploymentFailed
 
@@ -50,8 +51,8 @@ def bake(
 ) -> Baked:
     """Builds an image that serves an artefact by itself, from `/mnt/models`.
 
-    Only files that tempo.json lists are in it, each as it was saved, and model-settings.json. The same
-    artefact on the same base is the same layer.
+    Only files that tempo.json lists are in it, each as it was saved, and model-settings.json, which is
+    written where the artefact has none. The same artefact on the same base is the same layer.
 
     Args:
         folder: The artefact.
@@ -75,7 +76,7 @@ def bake(
         "tempo-runtime.artefact": digest,
         **(labels or {}),
     }
-    with engine.connected() as client, _context(folder, manifest["files"]) as context:
+    with engine.connected() as client, _context(folder, manifest) as context:
         engine.image(client, base)
         from docker.errors import BuildError
 
@@ -95,17 +96,38 @@ def bake(
 
 
 @contextlib.contextmanager
-def _context(folder: str, digests: Mapping[str, str]) -> Iterator[IO[bytes]]:
+def _context(folder: str, manifest: Mapping[str, Any]) -> Iterator[IO[bytes]]:
     """What the engine is sent: the Dockerfile and the artefact, the same bytes for the same artefact."""
     with tempfile.TemporaryFile(prefix="tempo-image-") as context:
         with tarfile.open(fileobj=context, mode="w", format=tarfile.PAX_FORMAT) as archive:
-            _add(archive, "Dockerfile", io.BytesIO(_DOCKERFILE.encode()), len(_DOCKERFILE))
-            for path in sorted({*digests, files.MANIFEST, artifact.MODEL_SETTINGS}):
+            _add_text(archive, "Dockerfile", _DOCKERFILE)
+            paths = {*manifest["files"], files.MANIFEST}
+            if os.path.exists(os.path.join(folder, artifact.MODEL_SETTINGS)):
+                paths.add(artifact.MODEL_SETTINGS)
+            else:
+                _add_text(archive, f"{_FOLDER}/{artifact.MODEL_SETTINGS}", _settings(manifest))
+            for path in sorted(paths):
                 place = os.path.join(folder, path)
                 with open(place, "rb") as content:
                     _add(archive, f"{_FOLDER}/{path}", content, os.fstat(content.fileno()).st_size)
         context.seek(0)
         yield context
+
+
+def _settings(manifest: Mapping[str, Any]) -> str:
+    """A model-settings.json with what an image that serves by itself cannot do without."""
+    return json.dumps(
+        {
+            "name": manifest["name"],
+            "implementation": describing.IMPLEMENTATION,
+            "parameters": {"uri": "."},
+        }
+    )
+
+
+def _add_text(archive: tarfile.TarFile, name: str, text: str) -> None:
+    content = text.encode()
+    _add(archive, name, io.BytesIO(content), len(content))
 
 
 def _add(archive: tarfile.TarFile, name: str, content: IO[bytes], size: int) -> None:

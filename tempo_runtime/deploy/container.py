@@ -12,13 +12,15 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from tempo_runtime.deploy import engine
 from tempo_runtime.deploy.deployment import Address, ModelStatus
-from tempo_runtime.deploy.labels import PREFIX
+from tempo_runtime.deploy.labels import DEPLOYMENT, PREFIX
 from tempo_runtime.errors import DeploymentFailed
 from tempo_runtime.ports import called
 from tempo_runtime.serving.log import reason
 
 if TYPE_CHECKING:
+    from docker import DockerClient
     from docker.models.containers import Container as Raw
     from docker.models.networks import Network
 
@@ -126,7 +128,7 @@ class Container:
 
         Args:
             deadline: The time of `time.monotonic` until which it has to.
-            folder: What it serves, on this machine.
+            folder: What it serves, on this machine; it may be one file.
             user: As whom it runs.
 
         Raises:
@@ -164,6 +166,12 @@ class Container:
         for each in self.raw.ports.get(f"{port}/tcp") or ():
             return f"{called(each['HostIp'])}:{each['HostPort']}"
         return None
+
+
+def listed(client: DockerClient, deployment: str | None = None) -> list[Container]:
+    """All of a deployment, or of every one."""
+    label = DEPLOYMENT if deployment is None else f"{DEPLOYMENT}={deployment}"
+    return [Container(each) for each in engine.listed(client, {"label": label})]
 
 
 def unreadable(folder: str, user: str) -> str | None:

@@ -16,7 +16,7 @@ from tempo_runtime.deploy.deployment import addressed, taken
 from tempo_runtime.deploy.labels import Labels
 from tempo_runtime.deploy.options import DockerOptions
 from tempo_runtime.deploy.server import fingerprint
-from tempo_runtime.errors import DeploymentFailed
+from tempo_runtime.errors import DeploymentFailed, SettingsError
 from tempo_runtime.serving import repository
 from tempo_runtime.serving.repository import Served
 
@@ -50,11 +50,16 @@ class Plan:
         labels: Labels,
         before: list[Container],
     ) -> None:
+        if unknown := sorted(options.images.keys() - models.keys()):
+            raise SettingsError(
+                f"`images` names {', '.join(unknown)}, and {options.name or next(iter(models))} has "
+                f"only {', '.join(models)}; name one of these"
+            )
         self._client = client
         self._labels = labels
         self.names = list(models)
         main = self.names[0]
-        self.folders = {name: _home(served) for name, served in models.items()}
+        self.homes = {name: _home(served) for name, served in models.items()}
         has_init = bool(client.info().get("InitBinary"))
         self._images = {
             name: options.images.get(name) or options.image or engine.IMAGE for name in models
@@ -67,7 +72,7 @@ class Plan:
         self._configs = {
             name: _configured(
                 served,
-                self.folders[name],
+                self.homes[name],
                 images[self._images[name]],
                 options,
                 urls,
@@ -123,12 +128,12 @@ class Plan:
 
 
 def _home(served: Served) -> str:
-    """The one folder of a model that its container sees.
+    """The one folder of a model that its container sees, or file if it is one.
 
     Raises:
         DeploymentFailed: If the model has files outside of it.
     """
-    folder = served.folder if os.path.isdir(served.folder) else os.path.dirname(served.folder)
+    folder = served.folder
     uri = str(repository.parameters_of(served.settings)["uri"])
     for path in (uri, *served.inside):
         if not _within(path, folder):
@@ -145,9 +150,14 @@ def _home(served: Served) -> str:
     return folder
 
 
+def _inside(home: str) -> str:
+    """Where its container sees it; a file by its own name, which some runtimes tell its format by."""
+    return _MOUNT if os.path.isdir(home) else os.path.join(_MOUNT, os.path.basename(home))
+
+
 def _configured(
     served: Served,
-    folder: str,
+    home: str,
     image: Image,
     options: DockerOptions,
     urls: Mapping[str, Mapping[str, str]],
@@ -158,7 +168,7 @@ def _configured(
 
     Args:
         served: The model.
-        folder: What it sees of this machine.
+        home: What it sees of this machine.
         image: Its image.
         options: How.
         urls: Where the models of the deployment are for each other.
@@ -170,7 +180,7 @@ def _configured(
     known = image.attrs["Config"]
     working = known.get("WorkingDir") or _WORKING
     written = {"/tmp": _TMPFS}  # noqa: S108 - the container's
-    mounts = [{"Target": _MOUNT, "Source": folder, "Type": "bind", "ReadOnly": True}]
+    mounts = [{"Target": _inside(home), "Source": home, "Type": "bind", "ReadOnly": True}]
     if served.packed:
         # An environment is too large for memory. The engine deletes the volume with the container.
         mounts.append({"Target": working, "Type": "volume"})
@@ -178,7 +188,7 @@ def _configured(
         written[working] = _TMPFS
     config: dict[str, Any] = {
         "image": image.id,
-        "environment": _environment(served, folder, options, urls),
+        "environment": _environment(served, home, options, urls),
         "user": options.user,
         "read_only": options.read_only,
         "tmpfs": written,
@@ -197,13 +207,13 @@ def _configured(
 
 def _environment(
     served: Served,
-    folder: str,
+    home: str,
     options: DockerOptions,
     urls: Mapping[str, Mapping[str, str]],
 ) -> dict[str, str]:
     """Its variables: those that Seldon Core's operator gives a model, and where its siblings are."""
     uri = str(repository.parameters_of(served.settings)["uri"])
-    inside = os.path.normpath(os.path.join(_MOUNT, os.path.relpath(uri, folder)))
+    inside = os.path.normpath(os.path.join(_inside(home), os.path.relpath(uri, home)))
     variables = {
         "MLSERVER_MODEL_IMPLEMENTATION": str(served.settings["implementation"]),
         "MLSERVER_MODEL_VERSION": "v1",

@@ -8,13 +8,12 @@ replaced has a name that says so.
 from __future__ import annotations
 
 import contextlib
-import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from tempo_runtime.deploy import ending, engine
-from tempo_runtime.deploy.container import Container
+from tempo_runtime.deploy.container import Container, listed
 from tempo_runtime.deploy.container_plan import Plan
 from tempo_runtime.deploy.deployment import GRACE, Address, LocalDeployment, ModelStatus
 from tempo_runtime.deploy.labels import DEPLOYMENT, PREFIX, Labels
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
 KIND = "docker"
 _TRANSPORT = f"{PREFIX}transport"
 _POLL = 0.05
-_GONE = 10.0  # seconds in which an engine removes what it was told to
-_logger = logging.getLogger(__name__)
 
 
 class ContainerDeployment(LocalDeployment):
@@ -108,11 +105,11 @@ class ContainerDeployment(LocalDeployment):
         with engine.connected() as client:
             # Of those that nobody could call none has anything to answer.
             network = self._labels.network
-            asked = [each for each in _containers(client, self.id) if each.named(network)]
+            asked = [each for each in listed(client, self.id) if each.named(network)]
             callers = [each for each in asked if each.is_main or each.leaving]
             if grace:
                 ending.end(callers, [each for each in asked if each not in callers], grace)
-            _remove_all(client, self._labels)
+            ending.remove_all(client, self._labels)
         self._know([])
         self._let_go()
 
@@ -124,7 +121,7 @@ class ContainerDeployment(LocalDeployment):
     ) -> list[str]:
         """See `LocalDeployment.replace`."""
         with engine.connected() as client:
-            before, begun = self._running(client), time.time_ns()
+            before, begun = self._tidied(client), time.time_ns()
             plan = Plan(client, models, options, self._labels, before)
             try:
                 with engine.failures():
@@ -139,7 +136,7 @@ class ContainerDeployment(LocalDeployment):
             self._know([running[name] for name in plan.names])
             if options.detached:
                 self._let_go()
-            ending.leave(_containers(client, self.id), before, running)
+            ending.leave(listed(client, self.id), running)
         return plan.new
 
     def _start(
@@ -168,7 +165,7 @@ class ContainerDeployment(LocalDeployment):
 
     def _undo(self, client: DockerClient, plan: Plan, begun: int) -> None:
         # By label: one may have been made whose making was not told us any more.
-        all_ = _containers(client, self.id)
+        all_ = listed(client, self.id)
         ending.remove([each for each in all_ if each.started >= begun])
         if plan.in_the_way:
             for each in plan.in_the_way:
@@ -181,7 +178,18 @@ class ContainerDeployment(LocalDeployment):
             self._reaper = None
 
     def _running(self, client: DockerClient) -> list[Container]:
-        return _counted(_containers(client, self.id), self._labels)
+        return _counted(listed(client, self.id), self._labels)
+
+    def _tidied(self, client: DockerClient) -> list[Container]:
+        """What runs; what a deployer that was killed has left besides is ended."""
+        all_ = listed(client, self.id)
+        running = _counted(all_, self._labels)
+        leaving = [each for each in all_ if each.leaving]
+        named = [each for each in all_ if each.named(self._labels.network)]
+        ending.remove([each for each in all_ if each not in (*leaving, *named)])
+        ending.end(leaving, [], GRACE)  # they may not have been told
+        ending.leave([*leaving, *named], {each.model: each for each in running})
+        return running
 
     def _know(self, running: list[Container]) -> None:
         self._main = running[0].address if running else None
@@ -201,20 +209,19 @@ def create(name: str, options: DockerOptions) -> ContainerDeployment:
     return ContainerDeployment(labels, [], Reaper(KIND, labels.id))
 
 
-def found() -> Iterator[ContainerDeployment]:
+def found(patience: int | None = None) -> list[ContainerDeployment]:
     """Every deployment of containers that the engine knows, the oldest first.
 
-    What is left of those that have ended is removed. Where no engine answers there is none; that is said
-    where one is expected.
+    What is left of those that have ended is removed.
+
+    Args:
+        patience: See `engine.connected`.
+
+    Raises:
+        DeploymentFailed: If no engine answers.
     """
-    try:
-        with engine.connected() as client:
-            known = _known(client)
-    except DeploymentFailed as error:
-        if engine.expected():
-            _logger.warning("Deployments of containers are not known: %s", error)
-        return
-    yield from known
+    with engine.connected(patience) as client:
+        return _known(client)
 
 
 def of(deployment: str) -> ContainerDeployment:
@@ -224,7 +231,7 @@ def of(deployment: str) -> ContainerDeployment:
         DeploymentFailed: If no engine answers.
     """
     with engine.connected() as client:
-        return _described(Labels(deployment, deployment), _containers(client, deployment))
+        return _described(Labels(deployment, deployment), listed(client, deployment))
 
 
 def _known(client: DockerClient) -> list[ContainerDeployment]:
@@ -232,7 +239,7 @@ def _known(client: DockerClient) -> list[ContainerDeployment]:
     for network in client.networks.list(filters={"label": DEPLOYMENT}):
         with contextlib.suppress(ValueError):
             containers[Labels.read(network.attrs.get("Labels") or {})] = []
-    for each in _containers(client):
+    for each in listed(client):
         with contextlib.suppress(ValueError):
             containers.setdefault(Labels.read(each.raw.labels), []).append(each)
     known = []
@@ -240,18 +247,12 @@ def _known(client: DockerClient) -> list[ContainerDeployment]:
         if own or labels.owner is None or labels.owner.alive:
             known.append(_described(labels, own))
         else:
-            _remove_all(client, labels)
+            ending.remove_all(client, labels)
     return known
 
 
 def _described(labels: Labels, containers: list[Container]) -> ContainerDeployment:
     return ContainerDeployment(labels, _counted(containers, labels))
-
-
-def _containers(client: DockerClient, deployment: str | None = None) -> list[Container]:
-    """All of a deployment, or of every one."""
-    label = DEPLOYMENT if deployment is None else f"{DEPLOYMENT}={deployment}"
-    return [Container(each) for each in engine.listed(client, {"label": label})]
 
 
 def _counted(containers: list[Container], labels: Labels) -> list[Container]:
@@ -275,7 +276,7 @@ def _wait(
     while waited_for:
         late = []
         for each in waited_for:
-            if each.came_up(deadline, plan.folders[each.model], user):
+            if each.came_up(deadline, plan.homes[each.model], user):
                 told(each.model)
             else:
                 late.append(each)
@@ -287,24 +288,3 @@ def _wait(
 def _make_network(client: DockerClient, labels: Labels) -> None:
     if not client.networks.list(names=[labels.network]):
         client.networks.create(labels.network, driver="bridge", labels=labels.written())
-
-
-def _remove_all(client: DockerClient, labels: Labels) -> None:
-    """Removes the containers and the network of a deployment.
-
-    More than once: what its deployer asked for last may come about while this runs.
-    """
-    from docker.errors import APIError, NotFound
-
-    deadline = time.monotonic() + _GONE
-    while True:
-        ending.remove(_containers(client, labels.id))
-        try:
-            client.networks.get(labels.network).remove()
-        except NotFound:
-            if not _containers(client, labels.id):
-                return
-        except APIError:  # a container has come that uses it
-            if time.monotonic() > deadline:
-                raise
-        time.sleep(_POLL)

@@ -5,11 +5,17 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from tempo_runtime.deploy.container import Container
+from tempo_runtime.deploy.container import Container, listed
 from tempo_runtime.deploy.deployment import GRACE
+from tempo_runtime.deploy.labels import Labels
+
+if TYPE_CHECKING:
+    from docker import DockerClient
 
 _SETTLE = 1.0  # seconds in which a caller that read an address connects to it
+_GONE = 10.0  # seconds in which an engine removes what it was told to
 _POLL = 0.05
 
 
@@ -52,6 +58,27 @@ def remove(containers: list[Container]) -> None:
             each.raw.remove(force=True, v=True)
 
 
+def remove_all(client: DockerClient, labels: Labels) -> None:
+    """Removes the containers and the network of a deployment.
+
+    More than once: what its deployer asked for last may come about while this runs.
+    """
+    from docker.errors import APIError, NotFound
+
+    deadline = time.monotonic() + _GONE
+    while True:
+        remove(listed(client, labels.id))
+        try:
+            client.networks.get(labels.network).remove()
+        except NotFound:
+            if not listed(client, labels.id):
+                return
+        except APIError:  # a container has come that uses it
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(_POLL)
+
+
 def stop(containers: list[Container]) -> None:
     """Ends them, and leaves what the engine knows of them; what they work on is answered first."""
     for each in containers:
@@ -60,12 +87,11 @@ def stop(containers: list[Container]) -> None:
         each.raw.stop(timeout=int(GRACE))
 
 
-def leave(
-    containers: list[Container], before: list[Container], running: Mapping[str, Container]
-) -> None:
+def leave(containers: list[Container], running: Mapping[str, Container]) -> None:
     """Ends those that others have replaced; one that still works goes on until it has answered."""
     stay = {each.raw.id for each in running.values()}
-    replaced = [each for each in before if each.raw.id not in stay]
+    others = [each for each in containers if each.raw.id not in stay]
+    replaced = [each for each in others if not each.leaving]
     for each in replaced:
         each.leave()
     if replaced:
@@ -73,7 +99,6 @@ def leave(
     # One that nobody serves any more is still called by those that leave.
     dropped = [each for each in replaced if each.model not in running and not each.is_main]
     end([each for each in replaced if each not in dropped], dropped, GRACE)
-    others = [each for each in containers if each.raw.id not in stay]
     remove(ended(others, time.monotonic()))
 
 

@@ -26,8 +26,11 @@ _SAME = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 @contextlib.contextmanager
-def connected() -> Iterator[DockerClient]:
+def connected(patience: int | None = None) -> Iterator[DockerClient]:
     """The engine, for the length of a block, in which its errors are ours.
+
+    Args:
+        patience: Seconds in which it has to show that it is there; by default as for any answer.
 
     Raises:
         DeploymentFailed: If none answers, if it refuses what it is asked, or if the package docker is
@@ -43,6 +46,8 @@ def connected() -> Iterator[DockerClient]:
 
     try:
         _probe()
+        if patience is not None:
+            _ping(patience)
         # Asking an engine for the version of its API can take it longer than all the rest.
         client = docker.from_env(version=_versions.get(place()), timeout=_TIMEOUT)
         _versions[place()] = client.api.api_version
@@ -98,6 +103,18 @@ def _probe() -> None:
     if scheme == "unix":
         with socket.socket(socket.AF_UNIX) as probe:
             probe.connect(path)
+
+
+def _ping(patience: int) -> None:
+    """Refuses an engine that does not answer within so many seconds."""
+    import docker
+    from docker.constants import DEFAULT_DOCKER_API_VERSION
+    from docker.errors import APIError
+
+    # Of any version: that it refuses this one is an answer too, and its own takes it longer to say.
+    client = docker.from_env(version=DEFAULT_DOCKER_API_VERSION, timeout=patience)
+    with contextlib.closing(client), contextlib.suppress(APIError):
+        client.ping()
 
 
 def place() -> str:

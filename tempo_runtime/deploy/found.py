@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterable, Iterator
 
-from tempo_runtime.deploy import containers, processes
+from tempo_runtime.deploy import containers, engine, processes
 from tempo_runtime.deploy.deployment import LocalDeployment
 from tempo_runtime.errors import DeploymentFailed
 
+_PATIENCE = 3  # seconds for an engine that may not be there
+_logger = logging.getLogger(__name__)
+
 
 def deployments() -> Iterator[LocalDeployment]:
-    """Those of processes, then those of containers, the oldest first."""
+    """Those of processes, then those of containers, the oldest first.
+
+    Where no engine answers there are none of containers; that is said where one is expected.
+    """
     yield from processes.found()
-    yield from containers.found()
+    try:
+        known = containers.found(_PATIENCE)
+    except DeploymentFailed as error:
+        if engine.expected():
+            _logger.warning("Deployments of containers are not known: %s", error)
+        return
+    yield from known
 
 
-def named(name: str) -> Iterator[LocalDeployment]:
-    """Those of a name, or the one of an id."""
-    return (each for each in deployments() if name in (each.name, each.id))
+def named(name: str, among: Iterable[LocalDeployment] | None = None) -> list[LocalDeployment]:
+    """Those of a name, or the one of an id; among all there are, unless some are given."""
+    known = deployments() if among is None else among
+    return [each for each in known if name in (each.name, each.id)]
 
 
 def one(name: str) -> LocalDeployment:
@@ -27,7 +41,7 @@ def one(name: str) -> LocalDeployment:
         DeploymentFailed: If there is none, or several have the name.
     """
     known = list(deployments())
-    matching = [each for each in known if name in (each.name, each.id)]
+    matching = named(name, known)
     if len(matching) == 1:
         return matching[0]
     if matching:

@@ -63,7 +63,7 @@ def deploy_local(
     # Another process may deploy the same name to stay.
     with _lock, records.alone(name) if chosen.detached else contextlib.nullcontext():
         target = _target(chosen)
-        deployment = _running(target.KIND, name, chosen.detached) or target.create(name, chosen)
+        deployment = _running(target, name, chosen.detached) or target.create(name, chosen)
         before = {model.name for model in deployment.models()}
         try:
             with shown(f"Deploying {name}", total=len(models)) as advance:
@@ -135,16 +135,15 @@ def _target(options: LocalOptions | DockerOptions) -> Any:
     return containers
 
 
-def _running(kind: str, name: str, detached: bool) -> LocalDeployment | None:
+def _running(target: Any, name: str, detached: bool) -> LocalDeployment | None:
     """What was deployed under that name, by this process or to stay."""
     if not detached:
-        deployment = _owned.get((kind, name))
+        deployment = _owned.get((target.KIND, name))
         return deployment if deployment is not None and deployment.up else None
     from tempo_runtime.deploy import found
 
-    return next(
-        (each for each in found.named(name) if each.target == kind and not each.owner), None
-    )
+    # The other target is not asked: its engine may not answer.
+    return next((each for each in found.named(name, target.found()) if not each.owner), None)
 
 
 @atexit.register

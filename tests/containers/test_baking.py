@@ -13,7 +13,7 @@ import pytest
 from tempo_runtime import ArtifactDamaged, DeploymentFailed
 from tempo_runtime.deploy.baking import Baked, bake
 from tests.cli.run import run
-from tests.containers.running import served
+from tests.containers.running import CONFINED, Served, created, served
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +33,24 @@ def test_it_serves_its_artefact_by_itself(engine: Any, baked: Baked) -> None:
     with served(engine, baked.name, None, "tax") as server:
         assert server.infer(2.0) == 3.0
         assert server.run("id", "-u").strip() == "8888"
+
+
+def test_an_artefact_without_settings_serves_by_itself_too(
+    engine: Any, server_image: str, tax: Path, tmp_path: Path
+) -> None:
+    bare = tmp_path / "tax"
+    shutil.copytree(tax, bare, ignore=shutil.ignore_patterns("model-settings.json"))
+    name = bake(bare, f"tempo-test-{uuid.uuid4().hex[:8]}:1", server_image).name
+    try:
+        with created(engine, name, ports={"8080/tcp": ("127.0.0.1", None)}, **CONFINED) as running:
+            running.start()
+            running.reload()
+            port = running.ports["8080/tcp"][0]["HostPort"]
+            server = Served("tax", running, f"http://127.0.0.1:{port}")
+            server.wait_until_ready()
+            assert server.infer(2.0) == 3.0
+    finally:
+        engine.images.remove(name, force=True)
 
 
 def test_its_labels_say_what_is_in_it(engine: Any, baked: Baked, server_image: str) -> None:

@@ -153,6 +153,19 @@ def test_a_model_of_one_file_is_deployed_until_it_is_undeployed(
         httpx.get(url)
 
 
+def test_a_container_sees_of_a_model_of_one_file_that_file_alone(
+    studio: Readable, options: DockerOptions, engine: Any
+) -> None:
+    studio.alone()
+    file = (studio.folder / "line/model.joblib").rename(studio.folder / "line.joblib")
+    readable(studio.folder)
+    with deploy_local(Model("line", ModelFramework.SKLearn, str(file)), options) as remote:
+        assert remote.predict(np.array([[1.0]])) == [2.0]
+        (model,) = remote.status()
+        container = engine.containers.get(model.place.removeprefix("container "))
+        assert container.exec_run(["ls", "/mnt/models"]).output == b"line.joblib\n"
+
+
 def test_a_stream_gives_each_value(studio: Readable, options: DockerOptions) -> None:
     counting = studio.counting()
     readable(studio.folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -24,6 +25,21 @@ from tempo_runtime import DockerOptions, deploy_local
 remote = deploy_local(sys.argv[1], DockerOptions.model_validate_json(sys.argv[2]))
 print(remote.endpoint, flush=True)
 sys.stdin.read()
+"""
+# Is killed when it is about to do something with containers.
+_KILLED = """
+import os, signal, sys
+from tempo_runtime import DockerOptions, deploy_local
+from tempo_runtime.deploy import container, ending
+module, _, name = sys.argv[3].rpartition(".")
+owner = ending if module == "ending" else container.Container
+whole = getattr(owner, name)
+def killed(containers, *more):
+    if containers:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return whole(containers, *more)
+setattr(owner, name, killed)
+deploy_local(sys.argv[1], DockerOptions.model_validate_json(sys.argv[2]))
 """
 _WITHIN = 5.0  # seconds
 
@@ -103,3 +119,27 @@ def test_a_detached_deployment_is_replaced_and_ended_by_others(
         for each in found.named(options.name):
             each.undeploy()
     assert second.status() == []
+
+
+@pytest.mark.parametrize("ported", ["first", "second"])
+@pytest.mark.parametrize("moment", ["Container.join", "Container.leave", "ending.terminate"])
+def test_what_a_killed_redeploy_has_left_ends_with_the_next_deploy(
+    studio: Readable, options: DockerOptions, engine: Any, moment: str, ported: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        own = options.model_copy(update={"detached": True, "port": probe.getsockname()[1]})
+    other = own.model_copy(update={"port": 0})
+    first, second = (own, other) if ported == "first" else (other, own)
+    try:
+        deploy_local(studio.alone("first"), first)
+        studio.alone("second")
+        with starting(_KILLED) as start:
+            killed = start(str(studio.folder / "alone"), second.model_dump_json(), moment)
+            assert killed.wait(60) == -signal.SIGKILL
+        assert len(left(engine, options.name)) == 3
+        third = deploy_local(studio.alone("third"), own)
+        assert third.predict() == "third"
+        assert len(left(engine, options.name)) == 2
+    finally:
+        for each in found.named(options.name):
+            each.undeploy()

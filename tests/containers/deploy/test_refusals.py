@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from tempo_runtime import DeploymentFailed, DockerOptions, deploy_local
-from tempo_runtime.deploy import containers
+from tempo_runtime import DeploymentFailed, DockerOptions, SettingsError, deploy_local
 from tempo_runtime.deploy import engine as our_engine
+from tempo_runtime.deploy import found
 from tests.containers.deploy.conftest import Readable
 from tests.containers.running import readable
 
@@ -36,12 +36,17 @@ def refusal(model: Any, options: DockerOptions, **changed: Any) -> str:
 
 @pytest.mark.parametrize("place", ["unix:///nowhere/podman.sock", "tcp://127.0.0.1:1", "nonsense"])
 def test_no_engine_is_said_with_its_place(
-    studio: Readable, monkeypatch: pytest.MonkeyPatch, place: str, caplog: pytest.LogCaptureFixture
+    studio: Readable,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    place: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", place)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     said = refusal(studio.line, DockerOptions())
     assert said.startswith(f"no container engine answers at {place}: start Docker")
-    assert list(containers.found()) == []
+    assert list(found.deployments()) == []
     assert place in caplog.text
 
 
@@ -49,9 +54,10 @@ def test_where_no_engine_is_expected_nothing_is_said_of_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.delenv("DOCKER_HOST", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setattr(our_engine, "_SOCKET", str(tmp_path / "docker.sock"))
     with caplog.at_level(logging.DEBUG):
-        assert list(containers.found()) == []
+        assert list(found.deployments()) == []
     assert caplog.text == ""
 
 
@@ -71,6 +77,17 @@ def test_an_image_that_is_not_there_is_said_with_how_to_get_it(
 def test_an_image_that_cannot_be_pulled_is_said(studio: Readable, options: DockerOptions) -> None:
     said = refusal(studio.line, options, images={"line": "127.0.0.1:1/some/image:1"})
     assert said.startswith("the image 127.0.0.1:1/some/image:1 cannot be pulled: ")
+
+
+def test_an_image_for_a_model_that_is_not_there_is_refused(
+    studio: Readable, options: DockerOptions
+) -> None:
+    chosen = options.model_copy(update={"images": {"lien": "some-image:1"}})
+    with pytest.raises(SettingsError) as refused:
+        deploy_local(studio.plus(1.0), chosen)
+    assert str(refused.value) == (
+        f"`images` names lien, and {options.name} has only plus, line; name one of these"
+    )
 
 
 @pytest.fixture
