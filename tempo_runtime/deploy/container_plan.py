@@ -13,9 +13,9 @@ from tempo_runtime.artifact import MODEL_SETTINGS
 from tempo_runtime.deploy import engine
 from tempo_runtime.deploy.container import GRPC, HTTP, Container
 from tempo_runtime.deploy.deployment import addressed, taken
+from tempo_runtime.deploy.fingerprint import fingerprint
 from tempo_runtime.deploy.labels import Labels
 from tempo_runtime.deploy.options import DockerOptions
-from tempo_runtime.deploy.server import fingerprint
 from tempo_runtime.errors import DeploymentFailed, SettingsError
 from tempo_runtime.serving import repository
 from tempo_runtime.serving.repository import Served

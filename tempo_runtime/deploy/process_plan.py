@@ -8,9 +8,10 @@ import socket
 from collections.abc import Mapping
 
 from tempo_runtime.deploy.deployment import addressed, taken
+from tempo_runtime.deploy.fingerprint import fingerprint
 from tempo_runtime.deploy.options import LocalOptions
 from tempo_runtime.deploy.records import Record
-from tempo_runtime.deploy.server import Server, Starting, fingerprint, start
+from tempo_runtime.deploy.server import Server, Starting, start
 from tempo_runtime.ports import HOST, called, port_of, reserved
 from tempo_runtime.serving.repository import Served
 

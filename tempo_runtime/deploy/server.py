@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import os
 import signal
 import socket
@@ -17,7 +15,6 @@ from pathlib import Path
 
 import httpx
 
-from tempo_runtime import files
 from tempo_runtime.deploy.records import Process, ServerRecord
 from tempo_runtime.errors import DeploymentFailed
 from tempo_runtime.ports import HOST, called, port_of
@@ -249,41 +246,6 @@ def start(
             served.name, Process.of(process.pid), folder, host, *ports, fingerprint=fingerprint
         )
         return Starting(record, port_of(private))
-
-
-def fingerprint(served: Served, environment: Mapping[str, str]) -> str:
-    """What a server is made from; the same for the same artefact and settings.
-
-    An artefact's files are known by the digests in its tempo.json, those of other models by their sizes
-    and times; so are models in its process.
-    """
-    uri = str(repository.parameters_of(served.settings)["uri"])
-    places = dict.fromkeys((uri, *served.inside, *repository.code(served)))
-    content = {place: _content(place) for place in places}
-    made_of = [served.settings, content, sorted(environment.items()), sys.executable]
-    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
-
-
-def _content(place: str) -> object:
-    manifest = os.path.join(place, files.MANIFEST)
-    if os.path.isfile(manifest):
-        return Path(manifest).read_text()
-    known = ((path, _status(path)) for path in sorted(_files(place)))
-    return [(path, status.st_size, status.st_mtime_ns) for path, status in known]
-
-
-def _status(path: str) -> os.stat_result:
-    try:
-        return os.stat(path)
-    except FileNotFoundError:  # a link that leads nowhere, as an editor's lock
-        return os.lstat(path)
-
-
-def _files(place: str) -> Iterator[str]:
-    if os.path.isfile(place):
-        yield place
-    for folder, _, names in os.walk(place):
-        yield from (os.path.join(folder, name) for name in names)
 
 
 def _ready(url: str, model: str, timeout: float) -> bool:
