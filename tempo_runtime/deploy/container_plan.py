@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 METRICS = 6000
 _MOUNT = "/mnt/models"
+_TRIES = 3
+_TAKEN = ("address already in use", "port is already allocated")
 _WORKING = "/opt/mlserver"
 _COMMAND, _READY = ["tempo-serve"], "tempo-ready"  # of the server image
 _TMPFS = "rw,exec,nosuid,nodev,mode=1777,size=512m"
@@ -112,18 +114,28 @@ class Plan:
             name: Its model.
             free_ports: Whether it has ports that are free, and not those that it is to have.
         """
+        from docker.errors import APIError
+
         # By its name, which people see of it; what it was made from has its id.
         config = {**self._configs[name], "image": self._images[name]}
         if free_ports:
             ports = {inside: (host, None) for inside, (host, _) in config["ports"].items()}
             config["ports"] = ports
-        made = self._client.containers.create(
-            **config,
-            name=f"{self._labels.network}-{name}-{uuid.uuid4().hex[:8]}",
-            network=self._labels.network,
-            labels=self._labels.written(**self._own[name], started=str(time.time_ns())),
-        )
-        made.start()
+        for left in reversed(range(_TRIES)):
+            made = self._client.containers.create(
+                **config,
+                name=f"{self._labels.network}-{name}-{uuid.uuid4().hex[:8]}",
+                network=self._labels.network,
+                labels=self._labels.written(**self._own[name], started=str(time.time_ns())),
+            )
+            try:
+                made.start()
+                break
+            except APIError as error:
+                # podman chooses a free port some time before it listens on it.
+                if not left or not any(taken in str(error) for taken in _TAKEN):
+                    raise
+                made.remove(force=True, v=True)
         return Container(made)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -164,6 +166,30 @@ def test_a_container_sees_of_a_model_of_one_file_that_file_alone(
         (model,) = remote.status()
         container = engine.containers.get(model.place.removeprefix("container "))
         assert container.exec_run(["ls", "/mnt/models"]).output == b"line.joblib\n"
+
+
+def test_a_port_that_another_has_taken_when_the_container_starts_is_chosen_anew(
+    studio: Readable, options: DockerOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from docker.models.containers import Container
+
+    start = Container.start
+    with contextlib.ExitStack() as others:
+        taken: list[int] = []
+
+        def start_late(self: Container) -> None:
+            self.reload()
+            for bindings in self.attrs["HostConfig"]["PortBindings"].values():
+                if bindings and not taken and (port := int(bindings[0]["HostPort"] or 0)):
+                    others.enter_context(socket.create_server(("127.0.0.1", port)))
+                    taken.append(port)
+            start(self)
+
+        monkeypatch.setattr(Container, "start", start_late)
+        with deploy_local(studio.line, options) as remote:
+            assert remote.status()[0].state == "ready"
+        if not taken:
+            pytest.skip("this engine chooses a port when it listens on it")
 
 
 def test_a_stream_gives_each_value(studio: Readable, options: DockerOptions) -> None:
