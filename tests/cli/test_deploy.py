@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -16,7 +17,7 @@ import pytest
 from tempo_runtime.cli.options import complete_deployments, complete_targets
 from tempo_runtime.deploy import found, records
 from tests.cli.run import run
-from tests.deploy.conftest import alone, eventually
+from tests.deploy.conftest import alone
 from tests.deploy.studio import Studio
 
 _CODE = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
@@ -123,34 +124,11 @@ def test_names_are_completed(plus: Path) -> None:
     assert [item.type for item in complete_targets(None, None, "x")] == ["dir"]  # type: ignore[arg-type]
 
 
-def test_a_foreground_deployment_ends_at_ctrl_c(
-    studio: Studio, state: Path, tmp_path: Path
-) -> None:
+@contextlib.contextmanager
+def in_front(studio: Studio, name: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A process that deploys and stays, and the number of its server's."""
     studio.alone()
-    command = ["deploy", str(studio.folder / "alone"), "--name", "front", "--foreground", "--json"]
-    with subprocess.Popen(
-        [sys.executable, "-c", _CODE, *command],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        assert line == "{\n"
-        assert eventually(lambda: any(each.name == "front" for each in found.deployments()), 30)
-        servers = psutil.Process(process.pid).children(recursive=True)
-        os.kill(process.pid, signal.SIGINT)
-        process.stdout.read()
-        assert process.wait(30) == 130
-    assert psutil.wait_procs(servers, timeout=5)[1] == []
-    assert not any(each.name == "front" for each in found.deployments())
-
-
-def test_a_foreground_deployment_ends_with_its_server(
-    studio: Studio, state: Path, tmp_path: Path
-) -> None:
-    studio.alone()
-    command = ["deploy", str(studio.folder / "alone"), "--name", "dies", "--foreground", "--json"]
+    command = ["deploy", str(studio.folder / "alone"), "--name", name, "--foreground", "--json"]
     with subprocess.Popen(
         [sys.executable, "-c", _CODE, *command],
         stdout=subprocess.PIPE,
@@ -158,16 +136,32 @@ def test_a_foreground_deployment_ends_with_its_server(
         text=True,
     ) as process:
         assert process.stdout is not None
-        printed = "".join(iter(process.stdout.readline, "}\n")) + "}"
-        (model,) = json.loads(printed)["models"]
-        os.kill(int(model["place"].removeprefix("process ")), signal.SIGKILL)
         try:
-            _, told = process.communicate(timeout=60)
+            printed = "".join(iter(process.stdout.readline, "}\n")) + "}"
+            (model,) = json.loads(printed)["models"]
+            yield process, int(model["place"].removeprefix("process "))
         finally:
             process.kill()
+    assert not any(each.name == name for each in found.deployments())
+
+
+def test_a_foreground_deployment_ends_at_ctrl_c(studio: Studio, state: Path) -> None:
+    with in_front(studio, "front") as (process, server):
+        assert any(each.name == "front" for each in found.deployments())
+        servers = psutil.Process(process.pid).children(recursive=True)
+        assert server in [each.pid for each in servers]
+        os.kill(process.pid, signal.SIGINT)
+        process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert psutil.wait_procs(servers, timeout=5)[1] == []
+
+
+def test_a_foreground_deployment_ends_with_its_server(studio: Studio, state: Path) -> None:
+    with in_front(studio, "dies") as (process, server):
+        os.kill(server, signal.SIGKILL)
+        _, told = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "Error: alone has ended: " in told
-    assert not any(each.name == "dies" for each in found.deployments())
 
 
 def test_following_a_log_ends_with_its_deployment(studio: Studio, state: Path) -> None:
