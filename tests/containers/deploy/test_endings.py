@@ -121,8 +121,10 @@ def test_a_detached_deployment_is_replaced_and_ended_by_others(
     assert second.status() == []
 
 
-@pytest.mark.parametrize("ported", ["first", "second"])
-@pytest.mark.parametrize("moment", ["Container.join", "Container.leave", "ending.terminate"])
+@pytest.mark.parametrize(
+    ("moment", "ported"),
+    [("Container.join", "second"), ("Container.leave", "first"), ("ending.terminate", "first")],
+)
 def test_what_a_killed_redeploy_has_left_ends_with_the_next_deploy(
     studio: Readable, options: DockerOptions, engine: Any, moment: str, ported: str
 ) -> None:
