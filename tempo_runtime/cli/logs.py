@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tempo_runtime.deploy.deployment import Deployment
 
 _POLL = 0.3  # seconds
-_CHECKED = 10  # every so many rounds, as each model is asked then
+_CHECK_EVERY = 10  # rounds: each model is asked then
 _UNDEPLOYING = 3.0  # seconds that somebody's `undeploy` may take from the first server to the last
 
 
@@ -70,7 +70,7 @@ def follow(
             return
         time.sleep(_POLL)
         shown = _show(deployment.logs(model), shown, None, to_stderr)
-        if serving and round_ % _CHECKED == 0:
+        if serving and round_ % _CHECK_EVERY == 0:
             _refuse_ended(deployment)
 
 

@@ -75,14 +75,14 @@ def running(
     """
     stated = dict(settings or {})
     count = repository.workers(models.values(), workers, stated.get("parallel_workers"))
-    for model in models.values():
-        repository.check(model.settings, model.folder)
     # What it listens at is never what an artefact brings.
     own = {"host": host, "parallel_workers": count, **ports.settings()}
     with contextlib.ExitStack() as stack:
         for port in ports:
             with contextlib.suppress(OSError):  # the server says who was quicker
                 stack.enter_context(reserved(host, port))
+        for model in models.values():
+            repository.check(model.settings, model.folder)
         folder = tempfile.TemporaryDirectory(prefix="tempo-serve-", ignore_cleanup_errors=True)
         root = stack.enter_context(folder)
         repository.write(root, models.values(), {**repository.SERVER_DEFAULTS, **stated, **own})

@@ -40,7 +40,7 @@ class Dying:
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for pause in ("_POLL", "_UNDEPLOYING"):
         monkeypatch.setattr(logs, pause, 0)
-    monkeypatch.setattr(logs, "_CHECKED", 1)
+    monkeypatch.setattr(logs, "_CHECK_EVERY", 1)
 
 
 def follow(*ups: bool, **options: Any) -> None:

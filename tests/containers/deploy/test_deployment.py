@@ -192,6 +192,12 @@ def test_a_port_that_another_has_taken_when_the_container_starts_is_chosen_anew(
             pytest.skip("this engine chooses a port when it listens on it")
 
 
+def test_a_container_runs_as_any_user_of_group_0(studio: Readable, options: DockerOptions) -> None:
+    anybody = options.model_copy(update={"user": "1000650000:0"})
+    with deploy_local(studio.line, anybody) as remote:
+        assert remote.predict(np.array([[1.0]])) == [2.0]
+
+
 def test_a_stream_gives_each_value(studio: Readable, options: DockerOptions) -> None:
     counting = studio.counting()
     readable(studio.folder)
