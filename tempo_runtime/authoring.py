@@ -27,14 +27,12 @@ from tempo_runtime.details import ModelDetails, ModelFramework
 from tempo_runtime.errors import AuthoringError
 from tempo_runtime.models import (
     ARGUMENTS,
-    LOADED,
     PLAIN,
     STATE,
     Model,
     Pipeline,
     PipelineModels,
     building,
-    finish,
     plain,
 )
 from tempo_runtime.signature import Signature
@@ -156,8 +154,7 @@ def _decorate_class(cls: type, details: ModelDetails, models: PipelineModels) ->
     signed = replace(details, signature=Signature.of(predict, method=True))
     made = Pipeline(signed, models, cls, predict_name, load_name)
     namespace: Any = cls
-    if load_name is not None:
-        setattr(cls, predict_name, _LoadingFirst(predict, load_name))
+    setattr(cls, predict_name, _Direct(predict))
     namespace.__init__ = _Recording(namespace.__init__)
     namespace.get_tempo = _Accessor(made)
     namespace.models = property(_models)
@@ -213,19 +210,21 @@ class _Recording(_Method):
         self.function(instance, *args, **kwargs)
 
 
-class _LoadingFirst(_Method):
-    """The predict method, after the load method has run once, for a call without a server."""
+class _Direct(_Method):
+    """The predict method, for a call without a server."""
 
-    def __init__(self, function: Callable[..., Any], load_name: str) -> None:
+    def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
-        self.load_name = load_name
         setattr(self, PLAIN, function)
 
     def __call__(self, instance: Any, *args: Any, **kwargs: Any) -> Any:
-        if not vars(instance).get(LOADED):
-            finish(getattr(instance, self.load_name)())
-            vars(instance)[LOADED] = True
-        return self.function(instance, *args, **kwargs)
+        from tempo_runtime import context, direct
+
+        if context.is_request():  # the author's code calls its own predict method
+            return self.function(instance, *args, **kwargs)
+        pipeline: Pipeline = instance.get_tempo()
+        pipeline.load_once(instance)
+        return direct.call(pipeline, instance, args, kwargs)
 
 
 def _models(instance: Any) -> Children:

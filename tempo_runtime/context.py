@@ -81,6 +81,11 @@ def current() -> RequestContext:
     return _current.get()
 
 
+def is_request() -> bool:
+    """Whether a request is being served, or a pipeline is called without a server."""
+    return _current.get() is not _NO_REQUEST
+
+
 class serving:  # noqa: N801 - used as a function is, in `with serving(...)`
     """Makes a request the current one, for the block.
 

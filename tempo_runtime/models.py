@@ -210,6 +210,15 @@ class Pipeline(Model):
         self._loaded = True
         return self._load_function
 
+    def load_once(self, instance: Any) -> None:
+        """Runs the load method, unless it has run, before a call without a server."""
+        if instance is None and self._load_function is not None and not self._loaded:
+            finish(self._load_function())
+            self._loaded = True
+        elif self.load_name is not None and not vars(instance).get(LOADED):
+            finish(getattr(instance, self.load_name)())
+            vars(instance)[LOADED] = True
+
     def loadmethod(self, function: F) -> F:
         """Decorates the function that loads what a function pipeline needs into `context`."""
         self._load_function = function
@@ -257,10 +266,12 @@ class Pipeline(Model):
         """Calls a function pipeline; a pipeline class is called on an instance of it."""
         if self.predict_name is not None:
             return super().__call__(*args, **kwargs)
-        if self._load_function is not None and not self._loaded:
-            finish(self._load_function())
-            self._loaded = True
-        return self.target(*args, **kwargs)
+        from tempo_runtime import context, direct
+
+        if context.is_request():
+            return self.target(*args, **kwargs)
+        self.load_once(None)
+        return direct.call(self, None, args, kwargs)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         # A function pipeline of a module is found there again: it has the context and the children
