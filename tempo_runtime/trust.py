@@ -92,6 +92,11 @@ def digest_of(manifest: Mapping[str, Any]) -> str:
     return f"sha256:{hashlib.sha256(_signed_part(manifest)).hexdigest()}"
 
 
+def is_signed(manifest: Mapping[str, Any]) -> bool:
+    """Whether a tempo.json has a signature, whoever's it is."""
+    return bool(manifest.get(_SIGNATURE))
+
+
 def signed(manifest: Mapping[str, Any], key: str) -> dict[str, Any]:
     """The same, with its signature in it.
 
