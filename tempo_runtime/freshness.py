@@ -8,6 +8,7 @@ that was loaded from one.
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 from collections.abc import Iterator, Mapping
@@ -22,8 +23,12 @@ from tempo_runtime.settings import PipelineSettings
 
 Stale = Literal["save", "refuse"]
 _REQUIREMENTS = ("conda.yaml", "requirements.txt")
-# What a Pipeline's state calls them.
-_WORDS = {"arguments": "the arguments of its constructor"}
+# Of what a Pipeline's state calls by these names.
+_WORDS = {
+    "_details": "its declaration",
+    "declared": "its declaration",
+    "arguments": "the arguments of its constructor",
+}
 logger = logging.getLogger(__name__)
 
 
@@ -45,25 +50,61 @@ def ensure(model: Any, stale: Stale = "save", environ: Mapping[str, str] = os.en
     """
     if stale not in get_args(Stale):
         raise SettingsError(f"stale is {stale!r}; it is 'save' or 'refuse'")
-    for pipeline in _pipelines(model, environ, set()):
-        composed = _composed(pipeline)
-        reasons = changes(composed)
-        if not reasons:
-            continue
-        folder = min(composed.folder, os.path.relpath(composed.folder), key=len)
-        told = f"{', '.join(reasons)} changed since {folder} was saved"
-        if stale == "refuse":
-            raise ArtifactError(f"{told}; save it again, or deploy the folder as it is")
+    found = _stale(model, environ)
+    if stale == "refuse" and found:
+        every = "; ".join(told for _, told in found)
+        raise ArtifactError(f"{every}: save it again, or name the folder to have it as it is")
+    for composed, told in found:
         _save(composed, told, environ)
         logger.warning("%s; saved it anew", told)
 
 
+def check_uploaded(model: Any) -> None:
+    """Refuses a pipeline whose artefact is stale: what was uploaded is stale as well.
+
+    Args:
+        model: As `ensure` takes it.
+
+    Raises:
+        ArtifactError: With what has changed.
+    """
+    if found := _stale(model, {}):
+        every = "; ".join(told for _, told in found)
+        commands = " and ".join(_uploading(composed.pipeline) for composed, _ in found)
+        raise ArtifactError(
+            f"{every}, and what was uploaded is as old: do {commands} first, which saves it anew; or "
+            "name the folder to have it as it is"
+        )
+
+
+def _stale(model: Any, environ: Mapping[str, str]) -> list[tuple[Composed, str]]:
+    """Pipelines whose artefacts are stale, each with what has changed; children first."""
+    found = []
+    for pipeline in _pipelines(model, environ, set()):
+        composed = _composed(pipeline)
+        reasons = changes(composed)
+        if reasons:
+            folder = min(composed.folder, os.path.relpath(composed.folder), key=len)
+            found.append((composed, f"{', '.join(reasons)} changed since {folder} was saved"))
+    return found
+
+
+def _uploading(pipeline: Pipeline) -> str:
+    """What uploads it."""
+    code = inspect.unwrap(pipeline.target)
+    module, name = code.__module__, code.__qualname__
+    if module == "__main__" or "." in name:
+        return f"upload({name.rpartition('.')[2]})"
+    return f"`tempo-runtime upload {module}:{name}`"
+
+
 def changes(composed: Composed) -> list[str]:
-    """What differs between an artefact and what would be saved now, in words; nothing if it is the same."""
+    """What an artefact has otherwise than it would be saved now, in words; nothing if it is the same."""
     old = composed.committed
     reasons = list(_changed_files(composed))
     declared = describing.declaration(composed.pipeline, dict(composed.children))
-    reasons += [f"its {part}" for part in describing.DECLARED if old.get(part) != declared[part]]
+    parts = [f"its {part}" for part in describing.DECLARED if old.get(part) != declared[part]]
+    reasons += parts
     if old.get("python") != describing.python():
         reasons.append("Python")
     if not reasons and _source(composed) == composed.source:
@@ -74,8 +115,8 @@ def changes(composed: Composed) -> list[str]:
     except (OSError, ArtifactDamaged):
         name = artifact.PIPELINE
     if name is not None:
-        top, _, rest = name.partition(".")
-        reasons.append(_WORDS.get(top, name) if name else "its state")
+        word = _WORDS.get(name.partition(".")[0], name) or "its state"
+        reasons += [] if parts and word == "its declaration" else [word]
     return reasons
 
 
@@ -127,16 +168,19 @@ def _changed_files(composed: Composed) -> Iterator[str]:
     new = {path: files.sha256(content) for path, content in composed.ours.items()}
     new |= composed.others
     for path in sorted({*old, *new}):
-        if path == artifact.PIPELINE:
+        # Of the pickle the content counts, which is compared apart from this.
+        same = path == artifact.PIPELINE or old.get(path) == new.get(path)
+        if same and (path not in composed.ours or _is_whole(folder, path, old.get(path))):
             continue
-        if path in composed.sources and old.get(path) == new[path]:
-            # What is in the artefact may have been damaged since.
-            with suppress(FileNotFoundError):
-                if files.sha256_of(folder, path) == old[path]:
-                    continue
-        if old.get(path) != new.get(path) or path in composed.sources:
-            place = composed.sources.get(path) or path.removeprefix(f"{artifact.CODE}/")
-            yield min(place, os.path.relpath(place), key=len) if os.path.isabs(place) else place
+        place = composed.sources.get(path) or path.removeprefix(f"{artifact.CODE}/")
+        yield min(place, os.path.relpath(place), key=len) if os.path.isabs(place) else place
+
+
+def _is_whole(folder: str, path: str, digest: str | None) -> bool:
+    """Whether a file of the artefact is still the one that was saved."""
+    with suppress(OSError):
+        return files.sha256_of(folder, path) == digest
+    return False
 
 
 def _save(composed: Composed, told: str, environ: Mapping[str, str]) -> None:
@@ -155,7 +199,8 @@ def _save(composed: Composed, told: str, environ: Mapping[str, str]) -> None:
 def _environment(composed: Composed) -> str | None:
     """How the artefact's environment was made; None where there was to be none."""
     packed = composed.committed.get("environment")
-    if packed:
-        return str(packed["maker"])
+    if packed and composed.others.keys().isdisjoint(_REQUIREMENTS):
+        return str(packed["maker"])  # asked for by name: nothing in the folder says so
     # With its requirements it was saved without an environment: so its author wanted it.
-    return None if any(name in composed.committed["files"] for name in _REQUIREMENTS) else "auto"
+    left_out = not packed and not composed.committed["files"].keys().isdisjoint(_REQUIREMENTS)
+    return None if left_out else "auto"

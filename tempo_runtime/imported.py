@@ -31,7 +31,7 @@ def note() -> None:
     """Notes the files of the author's modules that were imported since the last time."""
     for name, module in list(sys.modules.items()):
         spec = _spec(module)
-        if spec is None or name in _noted and _noted[name][0] is spec:
+        if spec is None or (name in _noted and _noted[name][0] is spec):
             continue
         with suppress(OSError):
             _noted[name] = (spec, _digest(str(spec.origin)))

@@ -294,8 +294,8 @@ def _differing_functions(old: _Node, new: _Node, entered: set[tuple[int, int]]) 
             return outside
         if isinstance(before[4], _Node) and isinstance(after[4], _Node):
             free = after[0].parts[1].parts[-2].parts
-            for name, *cells in zip(free, before[4].parts, after[4].parts):
-                inside = _differing(*cells, entered)
+            for name, one, other in zip(free, before[4].parts, after[4].parts):
+                inside = _differing(one, other, entered)
                 if inside is not None:
                     return [str(name), *inside]
     return [_name(new)]

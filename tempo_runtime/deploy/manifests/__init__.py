@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from tempo_runtime import freshness
 from tempo_runtime.deploy.manifests import kserve, seldon, seldon2
 from tempo_runtime.deploy.manifests.options import (
     KServeOptions,
@@ -34,10 +35,11 @@ def manifest(model: Any, options: RemotePlatform | None = None) -> str:
         options: The platform, and how; by default Seldon Core v1.
 
     Raises:
-        ArtifactError: If a folder holds no artefact.
+        ArtifactError: If a folder holds no artefact, or a pipeline has changed since it was saved.
         AuthoringError: If `model` is no model, or one has no `uri`.
         SettingsError: If settings are wrong, or the platform cannot deploy one of the models.
     """
+    freshness.check_uploaded(model)
     return to_yaml(documents(model, options or SeldonCoreOptions()))
 
 
