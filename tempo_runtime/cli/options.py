@@ -111,7 +111,9 @@ def imported(name: str) -> Any:
         models = [each for each, value in vars(found).items() if hasattr(value, "get_tempo")]
         has = f"; it has {', '.join(models)}" if models else ", nor any model"
         meant = _meant(attribute, models) or _meant(attribute, list(vars(found))) or has
-        raise click.BadParameter(f"{name}: {module} has no {attribute!r}{meant}") from None
+        raise click.BadParameter(
+            f"{name}: module {module!r} has no attribute {attribute!r}{meant}"
+        ) from None
 
 
 def _meant(name: str, known: list[str]) -> str:

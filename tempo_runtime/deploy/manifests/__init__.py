@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from tempo_runtime import freshness
@@ -55,6 +56,14 @@ def documents(model: Any, options: RemotePlatform) -> list[dict[str, Any]]:
         raise SettingsError(
             f"options for {', '.join(unknown)}, which is not deployed; there is {', '.join(models)}"
         )
+    # Stated for all, it is that of the first, which is the pipeline.
+    uris = {
+        next(iter(models)): remote.uri,
+        **{name: own.uri for name, own in remote.models.items()},
+    }
+    for name, uri in uris.items():
+        if uri is not None:
+            models[name] = replace(models[name], uri=uri)
     found: list[dict[str, Any]] = platform.documents(models, remote)
     return found
 
