@@ -17,7 +17,13 @@ from typing import Any, Literal, get_args
 
 from tempo_runtime import artifact, describing, files, picklegraph, trust
 from tempo_runtime.artifact import Composed
-from tempo_runtime.errors import ArtifactDamaged, ArtifactError, ArtifactUntrusted, SettingsError
+from tempo_runtime.errors import (
+    ArtifactDamaged,
+    ArtifactError,
+    ArtifactUntrusted,
+    AuthoringError,
+    SettingsError,
+)
 from tempo_runtime.models import Pipeline
 from tempo_runtime.settings import PipelineSettings
 
@@ -81,7 +87,12 @@ def _stale(model: Any, environ: Mapping[str, str]) -> list[tuple[Composed, str]]
     """Pipelines whose artefacts are stale, each with what has changed; children first."""
     found = []
     for pipeline in _pipelines(model, environ, set()):
-        composed = _composed(pipeline)
+        try:
+            composed = _composed(pipeline)
+        except AuthoringError:
+            if pipeline is model:
+                raise
+            continue  # a class that needs arguments: its artefact is that of an instance
         reasons = changes(composed)
         if reasons:
             folder = min(composed.folder, os.path.relpath(composed.folder), key=len)
