@@ -11,6 +11,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 EXPECTED_DIGEST = "TEMPO_RUNTIME_EXPECTED_DIGEST"
 VERIFY_KEY = "TEMPO_RUNTIME_VERIFY_KEY"
+_IN_URI = re.compile(r"(.*[^/@])/*@(sha256:[0-9a-f]{64})/*", re.DOTALL)
 _SIGNATURE = "signed"  # `signature` is the pipeline's: what it takes and gives
 
 
@@ -90,6 +92,17 @@ def digest_of(manifest: Mapping[str, Any]) -> str:
     model-settings.json, which people and platforms edit, is not part of it; nor is the signature.
     """
     return f"sha256:{hashlib.sha256(_signed_part(manifest)).hexdigest()}"
+
+
+def digest_in(uri: str) -> tuple[str, str | None]:
+    """A URI without the digest that it ends with, and that digest: of `s3://b/x@sha256:...`."""
+    found = _IN_URI.fullmatch(uri)
+    return (found[1], found[2]) if found else (uri, None)
+
+
+def is_signed(manifest: Mapping[str, Any]) -> bool:
+    """Whether a tempo.json has a signature, whoever's it is."""
+    return bool(manifest.get(_SIGNATURE))
 
 
 def signed(manifest: Mapping[str, Any], key: str) -> dict[str, Any]:

@@ -88,6 +88,8 @@ class ModelOptions(Options):
     """What one model has, or every model that has none of its own.
 
     Attributes:
+        uri: Where its artefact is, if not at the uri that it was declared with: such as the one with its
+            digest that `upload` gave. Stated for all, it is the pipeline's.
         image: Image of its server; by default the platform's for its framework.
         replicas: How many pods, where no autoscaler chooses.
         min_replicas, max_replicas: Between how many an autoscaler may choose.
@@ -106,6 +108,7 @@ class ModelOptions(Options):
         liveness, readiness: When its server is restarted, or left out.
     """
 
+    uri: str | None = None
     image: str | None = None
     replicas: Count = 1
     min_replicas: Some | None = Field(default=None, alias="minReplicas")

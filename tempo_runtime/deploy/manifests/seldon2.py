@@ -105,7 +105,7 @@ def _server(models: Mapping[str, Deployed], options: Seldon2Remote) -> dict[str,
     }
 
 
-_SCALE = {"replicas", "min_replicas", "max_replicas"}
+_SCALE = {"replicas", "min_replicas", "max_replicas", "uri"}
 _NEVER = ("target_cpu", "min_available", "progress_deadline", "liveness", "readiness")
 # What our Server has.
 _SERVERS = (
