@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from tempo_runtime.deploy.manifests import kserve, seldon, seldon2
+from tempo_runtime.deploy.manifests import kserve, pinning, seldon, seldon2
 from tempo_runtime.deploy.manifests.options import (
     KServeOptions,
     Seldon2Options,
@@ -34,7 +34,7 @@ def manifest(model: Any, options: RemotePlatform | None = None) -> str:
         options: The platform, and how; by default Seldon Core v1.
 
     Raises:
-        ArtifactError: If a folder holds no artefact.
+        ArtifactError: If a folder holds no artefact, or one cannot be read.
         AuthoringError: If `model` is no model, or one has no `uri`.
         SettingsError: If settings are wrong, or the platform cannot deploy one of the models.
     """
@@ -48,12 +48,18 @@ def documents(model: Any, options: RemotePlatform) -> list[dict[str, Any]]:
         raise SettingsError(
             f"a manifest takes SeldonCoreOptions, Seldon2Options or KServeOptions, not {options!r:.80}"
         )
-    models, remote = specified(model), options.remote_options
+    remote = options.remote_options
+    models = specified(model, lambda name: remote.of(name).pin_artifact)
     if unknown := sorted(remote.models.keys() - models.keys()):
         raise SettingsError(
             f"options for {', '.join(unknown)}, which is not deployed; there is {', '.join(models)}"
         )
+    pinning.refuse_other_demands(models, remote)
     found: list[dict[str, Any]] = platform.documents(models, remote)
+    for each in found:
+        named = models.get(each["metadata"]["name"])
+        if named is not None and named.digest and each["kind"] in pinning.KINDS:
+            pinning.pin(each, named.digest, named.demanded)
     return found
 
 
