@@ -52,7 +52,7 @@ class Demands:
         Raises:
             SettingsError: If a digest is not written as one.
         """
-        digests = digests_in(environ.get(EXPECTED_DIGEST, ""), EXPECTED_DIGEST)
+        digests = parse_digests(environ.get(EXPECTED_DIGEST, ""), EXPECTED_DIGEST)
         return cls(digests, _parts(environ.get(VERIFY_KEY, "")))
 
     @classmethod
@@ -70,7 +70,7 @@ class Demands:
             SettingsError: If a digest is not written as one.
         """
         source = f"parameters.extra.{EXPECTED_DIGEST_SETTING}"
-        return cls(digests_in(str(extra.get(EXPECTED_DIGEST_SETTING) or ""), source), (), source)
+        return cls(parse_digests(str(extra.get(EXPECTED_DIGEST_SETTING) or ""), source), (), source)
 
     def check(self, folder: str, manifest: Mapping[str, Any]) -> None:
         """Raises what an artefact does not show.
@@ -106,7 +106,7 @@ def digest_of(manifest: Mapping[str, Any]) -> str:
     return f"sha256:{hashlib.sha256(_signed_part(manifest)).hexdigest()}"
 
 
-def digests_in(text: str, source: str) -> tuple[str, ...]:
+def parse_digests(text: str, source: str) -> tuple[str, ...]:
     """The digests of a list with commas.
 
     Args:

@@ -11,7 +11,7 @@ from tempo_runtime.deploy.manifests.options import (
     Seldon2Options,
     SeldonCoreOptions,
 )
-from tempo_runtime.deploy.manifests.spec import specified
+from tempo_runtime.deploy.manifests.spec import at_digest, specified
 from tempo_runtime.errors import SettingsError
 
 PLATFORMS = {
@@ -54,6 +54,10 @@ def documents(model: Any, options: RemotePlatform) -> list[dict[str, Any]]:
         raise SettingsError(
             f"options for {', '.join(unknown)}, which is not deployed; there is {', '.join(models)}"
         )
+    models = {
+        name: at_digest(each) if remote.of(name).uri_with_digest else each
+        for name, each in models.items()
+    }
     pinning.refuse_other_demands(models, remote)
     found: list[dict[str, Any]] = platform.documents(models, remote)
     for each in found:

@@ -18,7 +18,7 @@ from tempo_runtime.deploy.manifests.annotation import DIGEST
 from tempo_runtime.deploy.manifests.options import RemoteOptions
 from tempo_runtime.deploy.manifests.spec import Deployed
 from tempo_runtime.errors import SettingsError
-from tempo_runtime.trust import EXPECTED_DIGEST, EXPECTED_DIGEST_SETTING, digests_in
+from tempo_runtime.trust import EXPECTED_DIGEST, EXPECTED_DIGEST_SETTING, parse_digests
 
 # For models that are not pipelines. Nothing reads it; that it changes is what counts.
 _INERT_SETTING, _INERT_VARIABLE = "artifact_digest", "TEMPO_RUNTIME_ARTIFACT_DIGEST"
@@ -82,7 +82,7 @@ def refuse_other_demands(models: Mapping[str, Deployed], options: RemoteOptions)
         text = options.of(model.name).env.get(EXPECTED_DIGEST, "")
         if not text or not model.demanded:
             continue
-        stated = digests_in(text, f"{model.name}: env.{EXPECTED_DIGEST}")
+        stated = parse_digests(text, f"{model.name}: env.{EXPECTED_DIGEST}")
         if model.digest not in stated:
             raise SettingsError(
                 f"{model.name}: env.{EXPECTED_DIGEST} demands {' or '.join(stated)}, and the artefact in "

@@ -105,7 +105,7 @@ def _server(models: Mapping[str, Deployed], options: Seldon2Remote) -> dict[str,
     }
 
 
-_MODELS_OWN = {"replicas", "min_replicas", "max_replicas", "pin_artifact"}
+_MODELS_OWN = {"replicas", "min_replicas", "max_replicas", "pin_artifact", "uri_with_digest"}
 _NEVER = ("target_cpu", "min_available", "progress_deadline", "liveness", "readiness")
 # What our Server has.
 _SERVERS = (

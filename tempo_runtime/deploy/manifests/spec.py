@@ -17,8 +17,8 @@ from tempo_runtime.serving import repository
 from tempo_runtime.settings import PipelineSettings
 
 _OURS = (ModelFramework.TempoPipeline.value, ModelFramework.Custom.value)
-# A folder that is named after its artefact's digest, or after the beginning of it.
-_NAMED = re.compile(r"@(?:sha256[:-])?([0-9a-f]{8,64})/*$")
+# Where `upload` puts an artefact whose place is named after its digest.
+_NAMED = re.compile(r"@(sha256:[0-9a-f]{64})/*$")
 
 
 @dataclass(frozen=True)
@@ -262,13 +262,29 @@ def _pinned(model: Deployed, folder: str) -> Deployed:
     else:
         digest = _digest_of_files(folder)
     named = _NAMED.search(model.uri)
-    if digest and named and not digest.removeprefix("sha256:").startswith(named[1]):
+    if digest and named and digest != named[1]:
         raise SettingsError(
             f"{model.name}: its uri {model.uri} names the digest {named[1]}, and the artefact in "
             f"{folder} has {digest}; download the one at the uri and deploy that folder, or upload "
             "this one and deploy its uri"
         )
     return replace(model, folder=folder, digest=digest, demanded=demanded)
+
+
+def at_digest(model: Deployed) -> Deployed:
+    """A pipeline at the place that `upload` gives its artefact by the digest; another model as it is.
+
+    Raises:
+        SettingsError: If its digest is not known here.
+    """
+    if not model.ours or _NAMED.search(model.uri):
+        return model
+    if not model.digest:
+        raise SettingsError(
+            f"{model.name}: uri_with_digest needs its artefact on this machine, to know the digest; save "
+            "or download it, leave pin_artifact as it is, or name the whole place in its uri"
+        )
+    return replace(model, uri=f"{model.uri.rstrip('/')}@{model.digest}")
 
 
 def _digests_inside(folder: str, manifest: Mapping[str, Any]) -> list[str]:
