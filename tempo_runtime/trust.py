@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 EXPECTED_DIGEST = "TEMPO_RUNTIME_EXPECTED_DIGEST"
 VERIFY_KEY = "TEMPO_RUNTIME_VERIFY_KEY"
-EXPECTED_DIGEST_SETTING = "expected_digest"  # in parameters.extra
 _SIGNATURE = "signed"  # `signature` is the pipeline's: what it takes and gives
+EXPECTED_DIGEST_SETTING = "expected_digest"  # in parameters.extra
 
 
 @dataclass(frozen=True)
@@ -106,27 +106,6 @@ def digest_of(manifest: Mapping[str, Any]) -> str:
     return f"sha256:{hashlib.sha256(_signed_part(manifest)).hexdigest()}"
 
 
-def parse_digests(text: str, source: str) -> tuple[str, ...]:
-    """The digests of a list with commas.
-
-    Args:
-        text: The list.
-        source: Where it stands, for messages.
-
-    Raises:
-        SettingsError: If a digest is not written as one.
-    """
-    digests = _parts(text)
-    for digest in digests:
-        kind, _, number = digest.partition(":")
-        if kind != "sha256" or len(number) != 64 or set(number) - set("0123456789abcdef"):
-            raise SettingsError(
-                f"{source} has {digest!r}; a digest is sha256: and 64 digits of 0-9 and "
-                "a-f, as `tempo-runtime inspect` shows it"
-            )
-    return digests
-
-
 def signed(manifest: Mapping[str, Any], key: str) -> dict[str, Any]:
     """The same, with its signature in it.
 
@@ -202,6 +181,27 @@ def _content(path: str) -> bytes:
             return file.read()
     except OSError as error:
         raise ArtifactError(f"the key {path} cannot be read: {error.strerror}") from error
+
+
+def parse_digests(text: str, source: str) -> tuple[str, ...]:
+    """The digests of a list with commas.
+
+    Args:
+        text: The list.
+        source: Where it stands, for messages.
+
+    Raises:
+        SettingsError: If a digest is not written as one.
+    """
+    digests = _parts(text)
+    for digest in digests:
+        kind, _, number = digest.partition(":")
+        if kind != "sha256" or len(number) != 64 or set(number) - set("0123456789abcdef"):
+            raise SettingsError(
+                f"{source} has {digest!r}; a digest is sha256: and 64 digits of 0-9 and "
+                "a-f, as `tempo-runtime inspect` shows it"
+            )
+    return digests
 
 
 def _to(manifest: Mapping[str, Any]) -> str:

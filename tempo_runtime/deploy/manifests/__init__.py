@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from tempo_runtime.deploy.manifests import kserve, pinning, seldon, seldon2
+from tempo_runtime.deploy.manifests import kserve, seldon, seldon2
 from tempo_runtime.deploy.manifests.options import (
     KServeOptions,
     Seldon2Options,
     SeldonCoreOptions,
 )
-from tempo_runtime.deploy.manifests.spec import at_digest, specified
+from tempo_runtime.deploy.manifests.pinning import pin_all
+from tempo_runtime.deploy.manifests.spec import specified
 from tempo_runtime.errors import SettingsError
 
 PLATFORMS = {
@@ -34,7 +35,7 @@ def manifest(model: Any, options: RemotePlatform | None = None) -> str:
         options: The platform, and how; by default Seldon Core v1.
 
     Raises:
-        ArtifactError: If a folder holds no artefact, or one cannot be read.
+        ArtifactError: If a folder holds no artefact.
         AuthoringError: If `model` is no model, or one has no `uri`.
         SettingsError: If settings are wrong, or the platform cannot deploy one of the models.
     """
@@ -54,16 +55,8 @@ def documents(model: Any, options: RemotePlatform) -> list[dict[str, Any]]:
         raise SettingsError(
             f"options for {', '.join(unknown)}, which is not deployed; there is {', '.join(models)}"
         )
-    models = {
-        name: at_digest(each) if remote.of(name).uri_with_digest else each
-        for name, each in models.items()
-    }
-    pinning.refuse_other_demands(models, remote)
     found: list[dict[str, Any]] = platform.documents(models, remote)
-    for each in found:
-        named = models.get(each["metadata"]["name"])
-        if named is not None and named.digest and each["kind"] in pinning.KINDS:
-            pinning.pin(each, named.digest, named.demanded)
+    pin_all(found, models, remote)
     return found
 
 

@@ -105,8 +105,6 @@ class ModelOptions(Options):
         progress_deadline: Seconds after which a deployment that does not come up has failed.
         pin_artifact: Whether the manifest names the digest of the artefact on this machine, so that
             pods are made anew when it changes, and a pipeline's pod refuses to serve another one.
-        uri_with_digest: Whether a pipeline's artefact is downloaded from `URI@DIGEST`, to which
-            `upload(..., digest=True)` has uploaded it, and where no other one ever is.
         liveness, readiness: When its server is restarted, or left out.
     """
 
@@ -126,7 +124,6 @@ class ModelOptions(Options):
     run_as_user: User | None = 8888
     progress_deadline: Some = 600
     pin_artifact: bool = True
-    uri_with_digest: bool = False
     liveness: Probe = Probe(initialDelaySeconds=60)
     readiness: Probe = Probe(
         initialDelaySeconds=5, periodSeconds=5, timeoutSeconds=2, failureThreshold=3

@@ -11,7 +11,8 @@ pkg/controller/v1beta1/inferenceservice/components/predictor.go of KServe.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tempo_runtime.deploy.manifests.annotation import DIGEST
@@ -20,14 +21,39 @@ from tempo_runtime.deploy.manifests.spec import Deployed
 from tempo_runtime.errors import SettingsError
 from tempo_runtime.trust import EXPECTED_DIGEST, EXPECTED_DIGEST_SETTING, parse_digests
 
+# Where `upload` puts an artefact whose place is named after its digest.
+_NAMED = re.compile(r"@(sha256:[0-9a-f]{64})/*$")
 # For models that are not pipelines. Nothing reads it; that it changes is what counts.
 _INERT_SETTING, _INERT_VARIABLE = "artifact_digest", "TEMPO_RUNTIME_ARTIFACT_DIGEST"
+
+
+def pin_all(
+    documents: Iterable[dict[str, Any]], models: Mapping[str, Deployed], options: RemoteOptions
+) -> None:
+    """Writes the digests of artefacts that are known into the objects that are their models.
+
+    Args:
+        documents: The objects.
+        models: What they deploy, by name.
+        options: How they are deployed.
+
+    Raises:
+        SettingsError: If a model's pods would find, or would have to find, another artefact.
+    """
+    for model in models.values():
+        if model.demanded:
+            _refuse_other_place(model)
+            _refuse_other_demand(model, options)
+    for document in documents:
+        named = models.get(document["metadata"]["name"])
+        if named is not None and named.digest and document["kind"] in KINDS:
+            pin(document, named.digest, named.demanded)
 
 
 def pin(document: dict[str, Any], digest: str, demanded: Sequence[str]) -> None:
     """Writes the digest of a model's artefact into its object.
 
-    A variable of the user's own stays; `refuse_other_demands` has seen that it agrees.
+    A variable of the user's own stays; `pin_all` has seen that it agrees.
 
     Args:
         document: A SeldonDeployment, Model or InferenceService, as it is written here.
@@ -68,28 +94,28 @@ def uri_of(document: Mapping[str, Any]) -> str:
     return str(found or "")
 
 
-def refuse_other_demands(models: Mapping[str, Deployed], options: RemoteOptions) -> None:
-    """Refuses options by which a pod would refuse the artefact that it is deployed with.
+def _refuse_other_place(model: Deployed) -> None:
+    """Refuses a uri that names the digest of another artefact than the one on this machine."""
+    named = _NAMED.search(model.uri)
+    if named and named[1] != model.digest:
+        raise SettingsError(
+            f"{model.name}: its uri {model.uri} names a digest, and the artefact in {model.folder} "
+            f"has the digest {model.digest}; download the one at the uri and deploy that folder, or "
+            "upload this one and deploy its uri"
+        )
 
-    Args:
-        models: What is deployed.
-        options: How it is deployed.
 
-    Raises:
-        SettingsError: If TEMPO_RUNTIME_EXPECTED_DIGEST in `env` has no digest of such an artefact.
-    """
-    for model in models.values():
-        text = options.of(model.name).env.get(EXPECTED_DIGEST, "")
-        if not text or not model.demanded:
-            continue
-        stated = parse_digests(text, f"{model.name}: env.{EXPECTED_DIGEST}")
-        if model.digest not in stated:
-            raise SettingsError(
-                f"{model.name}: env.{EXPECTED_DIGEST} demands {' or '.join(stated)}, and the artefact in "
-                f"{model.folder} has the digest {model.digest}, so its pods would not start; deploy the "
-                "artefact that is demanded, correct the variable, or set pin_artifact to false if it is "
-                f"another that is at {model.uri}"
-            )
+def _refuse_other_demand(model: Deployed, options: RemoteOptions) -> None:
+    """Refuses a demand in `env` by which pods would refuse the artefact on this machine."""
+    text = options.of(model.name).env.get(EXPECTED_DIGEST, "")
+    stated = parse_digests(text, f"{model.name}: env.{EXPECTED_DIGEST}")
+    if stated and model.digest not in stated:
+        raise SettingsError(
+            f"{model.name}: env.{EXPECTED_DIGEST} demands {' or '.join(stated)}, and the artefact in "
+            f"{model.folder} has the digest {model.digest}, so its pods would not start; deploy the "
+            "artefact that is demanded, correct the variable, or set pin_artifact to false if it is "
+            f"another that is at {model.uri}"
+        )
 
 
 def _seldon(spec: dict[str, Any], digest: str, demanded: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,8 +16,6 @@ from tempo_runtime.serving import repository
 from tempo_runtime.settings import PipelineSettings
 
 _OURS = (ModelFramework.TempoPipeline.value, ModelFramework.Custom.value)
-# Where `upload` puts an artefact whose place is named after its digest.
-_NAMED = re.compile(r"@(sha256:[0-9a-f]{64})/*$")
 
 
 @dataclass(frozen=True)
@@ -89,8 +86,7 @@ def specified(model: Any, pins: Callable[[str], bool] = lambda name: True) -> di
     Raises:
         ArtifactError: If a folder holds no artefact, or one cannot be read.
         AuthoringError: If `model` is none, or one has no `uri`.
-        SettingsError: If settings are wrong, two models have one name, or a `uri` names the digest of
-            another artefact.
+        SettingsError: If settings are wrong, or two models have one name.
     """
     found = _Found(pins)
     if isinstance(model, (str, os.PathLike)):
@@ -250,7 +246,6 @@ def _pinned(model: Deployed, folder: str) -> Deployed:
 
     Raises:
         ArtifactError: If it cannot be read.
-        SettingsError: If the model's uri names another digest.
     """
     demanded: tuple[str, ...] = ()
     if model.ours:
@@ -261,30 +256,7 @@ def _pinned(model: Deployed, folder: str) -> Deployed:
         demanded = (digest, *_digests_inside(folder, manifest))
     else:
         digest = _digest_of_files(folder)
-    named = _NAMED.search(model.uri)
-    if digest and named and digest != named[1]:
-        raise SettingsError(
-            f"{model.name}: its uri {model.uri} names the digest {named[1]}, and the artefact in "
-            f"{folder} has {digest}; download the one at the uri and deploy that folder, or upload "
-            "this one and deploy its uri"
-        )
     return replace(model, folder=folder, digest=digest, demanded=demanded)
-
-
-def at_digest(model: Deployed) -> Deployed:
-    """A pipeline at the place that `upload` gives its artefact by the digest; another model as it is.
-
-    Raises:
-        SettingsError: If its digest is not known here.
-    """
-    if not model.ours or _NAMED.search(model.uri):
-        return model
-    if not model.digest:
-        raise SettingsError(
-            f"{model.name}: uri_with_digest needs its artefact on this machine, to know the digest; save "
-            "or download it, leave pin_artifact as it is, or name the whole place in its uri"
-        )
-    return replace(model, uri=f"{model.uri.rstrip('/')}@{model.digest}")
 
 
 def _digests_inside(folder: str, manifest: Mapping[str, Any]) -> list[str]:
