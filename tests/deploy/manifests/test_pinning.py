@@ -25,7 +25,7 @@ from tempo_runtime.artifact import inspect
 from tempo_runtime.deploy.lint import lint
 from tempo_runtime.deploy.manifests import to_yaml
 from tempo_runtime.deploy.manifests.annotation import DIGEST
-from tempo_runtime.trust import EXPECTED_DIGEST, Demands
+from tempo_runtime.trust import EXPECTED_DIGEST, VERIFY_KEY, Demands
 from tests.deploy.manifests import models
 from tests.deploy.manifests.crds import faults, needs_crds
 
@@ -168,6 +168,13 @@ def test_a_demand_of_the_user_s_own_stays(explainer: str) -> None:
     both = f"{OTHER},{digest_of(explainer)}"
     made = described(explainer, env={EXPECTED_DIGEST: both})["income-explainer"]
     assert told(made) == (digest_of(explainer), both)
+
+
+def test_a_key_is_demanded_beside_the_digest(explainer: str) -> None:
+    made = described(explainer, env={VERIFY_KEY: "/etc/keys/key.pub"})["income-explainer"]
+    container = made["spec"]["predictors"][0]["componentSpecs"][0]["spec"]["containers"][0]
+    demands = Demands.of_environment(models.variables(container))
+    assert demands == Demands((digest_of(explainer),), ("/etc/keys/key.pub",))
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
