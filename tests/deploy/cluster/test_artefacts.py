@@ -20,11 +20,15 @@ from tempo_runtime import (
     save,
 )
 from tempo_runtime.artifact import inspect
+from tempo_runtime.deploy.cluster import following
 from tempo_runtime.deploy.cluster.deploying import diff
-from tempo_runtime.testing import FakeModel
+from tempo_runtime.deploy.cluster.pods import other_artefact
+from tempo_runtime.deploy.manifests import documents
+from tempo_runtime.testing import FakeModel, ServerFailed, serve
 from tests.deploy.cluster.api_server import ApiServer
 from tests.deploy.cluster.conftest import options, plus
 from tests.deploy.cluster.kubelet import Kubelet
+from tests.deploy.manifests.models import variables
 
 URI = "s3://models/plus"
 SPACE = {"namespace": "production"}
@@ -49,9 +53,9 @@ class Artefact:
 
     def __init__(self, folder: Path, kubelet: Kubelet, name: str = "plus") -> None:
         self.folder = folder / name
-        self._bucket = folder / f"{name}-bucket"
+        self.bucket = folder / f"{name}-bucket"
         self._name = name
-        kubelet.bucket[f"s3://models/{name}"] = str(self._bucket)
+        kubelet.bucket[f"s3://models/{name}"] = str(self.bucket)
         self.save("1")
         self.upload()
 
@@ -64,8 +68,8 @@ class Artefact:
 
     def upload(self) -> None:
         """Puts it into the bucket, under the URI that it always has."""
-        shutil.rmtree(self._bucket, ignore_errors=True)
-        shutil.copytree(self.folder, self._bucket)
+        shutil.rmtree(self.bucket, ignore_errors=True)
+        shutil.copytree(self.folder, self.bucket)
 
 
 @pytest.fixture
@@ -120,6 +124,17 @@ def test_a_pod_whose_bucket_holds_another_artefact_says_so_in_a_line(
     assert "\n" not in text
     # The pod of before goes on.
     assert len([name for kind, name in api.objects if kind == "pods"]) == 2
+
+
+def test_what_a_real_server_logs_of_another_artefact_is_understood(artefact: Artefact) -> None:
+    there = inspect(str(artefact.folder))["digest"]
+    deployed = artefact.save("2")
+    [made] = documents(str(artefact.folder), options())
+    [container] = made["spec"]["predictors"][0]["componentSpecs"][0]["spec"]["containers"]
+    with pytest.raises(ServerFailed) as failed, serve(artefact.bucket, env=variables(container)):
+        pass
+    log = "\n".join(str(failed.value).splitlines()[-following._LOG_LINES :])
+    assert other_artefact(log) == (there, deployed)
 
 
 def test_a_model_of_seldon_core_2_says_so_too(
