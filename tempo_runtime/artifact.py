@@ -242,12 +242,15 @@ def load(folder: str, *, verify: str | None = None) -> Any:
     return pipeline.build(None, os.path.abspath(folder))
 
 
-def open_folder(folder: str, verify: str | None = None) -> tuple[Pipeline, dict[str, Any]]:
+def open_folder(
+    folder: str, verify: str | None = None, demands: trust.Demands | None = None
+) -> tuple[Pipeline, dict[str, Any]]:
     """Verifies an artefact and reads it, without building the pipeline.
 
     Args:
         folder: Its folder, or a file in it.
         verify: See `load`.
+        demands: What it must show, beside what the environment demands.
 
     Returns:
         The pipeline, and `parameters.extra` of its model-settings.json.
@@ -262,6 +265,8 @@ def open_folder(folder: str, verify: str | None = None) -> tuple[Pipeline, dict[
     trust.Demands.of_environment().check(folder, manifest)
     if verify is not None:
         trust.Demands(keys=(verify,)).check(folder, manifest)
+    if demands is not None:
+        demands.check(folder, manifest)
     contents = dict(files.verified(folder, manifest["files"], _is_ours))
     if PIPELINE not in contents:
         raise ArtifactDamaged(f"{folder}: {MANIFEST} names no {PIPELINE}; save the pipeline again")

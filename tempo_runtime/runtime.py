@@ -19,7 +19,7 @@ from mlserver.types import (
 )
 from mlserver.utils import get_model_uri
 
-from tempo_runtime import artifact, context, describing
+from tempo_runtime import artifact, context, describing, trust
 from tempo_runtime.allowance import BEST_SO_FAR, MAX_CALLS, MAX_ROWS, Allowance
 from tempo_runtime.answers import as_mlserver_error, over_http
 from tempo_runtime.assembly import Service
@@ -102,7 +102,8 @@ class TempoPipelineRuntime(MLModel):
         manifest = artifact.read_manifest(folder)
         check_children(extra, list(manifest["children"]))
         unpacked.settle(folder, manifest, parameters.environment_tarball if parameters else None)
-        pipeline, _ = artifact.open_folder(folder)
+        demands = trust.Demands.of_settings(extra)
+        pipeline, _ = artifact.open_folder(folder, demands=demands)
         self._pipeline_settings = settings
         return Service(pipeline, settings, portal, folder)
 

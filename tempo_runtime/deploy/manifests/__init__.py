@@ -13,6 +13,7 @@ from tempo_runtime.deploy.manifests.options import (
     Seldon2Options,
     SeldonCoreOptions,
 )
+from tempo_runtime.deploy.manifests.pinning import pin_all
 from tempo_runtime.deploy.manifests.spec import specified
 from tempo_runtime.errors import SettingsError
 
@@ -51,7 +52,8 @@ def documents(model: Any, options: RemotePlatform) -> list[dict[str, Any]]:
         raise SettingsError(
             f"a manifest takes SeldonCoreOptions, Seldon2Options or KServeOptions, not {options!r:.80}"
         )
-    models, remote = specified(model), options.remote_options
+    remote = options.remote_options
+    models = specified(model, lambda name: remote.of(name).pin_artifact)
     if unknown := sorted(remote.models.keys() - models.keys()):
         raise SettingsError(
             f"options for {', '.join(unknown)}, which is not deployed; there is {', '.join(models)}"
@@ -65,6 +67,7 @@ def documents(model: Any, options: RemotePlatform) -> list[dict[str, Any]]:
         if uri is not None:
             models[name] = replace(models[name], uri=uri)
     found: list[dict[str, Any]] = platform.documents(models, remote)
+    pin_all(found, models, remote)
     return found
 
 

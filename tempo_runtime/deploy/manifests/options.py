@@ -105,6 +105,8 @@ class ModelOptions(Options):
         run_as_user: Number of the user that its container runs as, by default that of Seldon Core's pods
             and of our image; None leaves it to the cluster, as OpenShift wants.
         progress_deadline: Seconds after which a deployment that does not come up has failed.
+        pin_artifact: Whether the manifest names the digest of the artefact on this machine, so that
+            pods are made anew when it changes, and a pipeline's pod refuses to serve another one.
         liveness, readiness: When its server is restarted, or left out.
     """
 
@@ -124,6 +126,7 @@ class ModelOptions(Options):
     spread: bool = False
     run_as_user: User | None = 8888
     progress_deadline: Some = 600
+    pin_artifact: bool = True
     liveness: Probe = Probe(initialDelaySeconds=60)
     readiness: Probe = Probe(
         initialDelaySeconds=5, periodSeconds=5, timeoutSeconds=2, failureThreshold=3
