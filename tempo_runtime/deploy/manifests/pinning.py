@@ -11,7 +11,6 @@ pkg/controller/v1beta1/inferenceservice/components/predictor.go of KServe.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -19,10 +18,9 @@ from tempo_runtime.deploy.manifests.annotation import DIGEST
 from tempo_runtime.deploy.manifests.options import RemoteOptions
 from tempo_runtime.deploy.manifests.spec import Deployed
 from tempo_runtime.errors import SettingsError
-from tempo_runtime.trust import EXPECTED_DIGEST, EXPECTED_DIGEST_SETTING, parse_digests
+from tempo_runtime.trust import EXPECTED_DIGEST, EXPECTED_DIGEST_SETTING, digest_in, parse_digests
 
 # Where `upload` puts an artefact whose place is named after its digest.
-_NAMED = re.compile(r"@(sha256:[0-9a-f]{64})/*$")
 # For models that are not pipelines. Nothing reads it; that it changes is what counts.
 _INERT_SETTING, _INERT_VARIABLE = "artifact_digest", "TEMPO_RUNTIME_ARTIFACT_DIGEST"
 
@@ -96,8 +94,8 @@ def uri_of(document: Mapping[str, Any]) -> str:
 
 def _refuse_other_place(model: Deployed) -> None:
     """Refuses a uri that names the digest of another artefact than the one on this machine."""
-    named = _NAMED.search(model.uri)
-    if named and named[1] != model.digest:
+    _, named = digest_in(model.uri)
+    if named and named != model.digest:
         raise SettingsError(
             f"{model.name}: its uri {model.uri} names a digest, and the artefact in {model.folder} "
             f"has the digest {model.digest}; download the one at the uri and deploy that folder, or "
