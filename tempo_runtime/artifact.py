@@ -24,6 +24,7 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from tempo_runtime import (
@@ -117,7 +118,7 @@ class Composed:
     others: Mapping[str, str]
     left: tuple[str, ...]
 
-    @property
+    @cached_property
     def source(self) -> str:
         """The digest of what it is made from: see `describing.source`."""
         code = {path: files.sha256(content) for path, content in self.ours.items()}

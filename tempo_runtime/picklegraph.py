@@ -27,6 +27,14 @@ _EMPTY = {
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _MARKED = {"TUPLE": "tuple", "LIST": "list", "DICT": "dict", "FROZENSET": "frozenset"}
 _MUTABLE = ("list", "dict", "set", "globals", "bytearray")
+_CHANGING = frozenset((*_MUTABLE, "cell"))
+# What functions of dill's make.
+_KINDS = {
+    "_create_cell": "cell",
+    "_create_code": "code",
+    "_create_function": "function",
+    "_create_type": "class",
+}
 # Of the arguments that dill makes a code object of: lnotab, file, first line, lines; by their number.
 _LINES = {17: (0, 11, 13, 14), 19: (0, 11, 14, 15)}
 _MARK = object()
@@ -36,23 +44,18 @@ class _Node:
     """An object that a pickle describes.
 
     Attributes:
-        kind: `list`, `dict`, ..., `global`, or the opcode that makes it: `reduce`, `newobj`, ...
+        kind: `list`, `dict`, ..., `global`; `cell`, `code`, `function`, `class`; or the opcode that makes
+            it: `reduce`, `newobj`, ...
         parts: What it is made of; of a dict, keys and values in turn.
         effects: What is done to it afterwards: its state, items that are added, attributes set.
     """
+
+    __slots__ = ("effects", "kind", "parts")
 
     def __init__(self, kind: str, parts: Iterable[Any] = ()) -> None:
         self.kind = kind
         self.parts: list[Any] = list(parts)
         self.effects: list[Any] = []
-
-    def makes(self, name: str) -> bool:
-        """Whether it is what a function of dill's makes."""
-        return (
-            self.kind == "reduce"
-            and isinstance(self.parts[0], _Node)
-            and self.parts[0].parts == [_DILL, name]
-        )
 
 
 def digest(data: bytes) -> str:
@@ -61,7 +64,7 @@ def digest(data: bytes) -> str:
     Raises:
         ArtifactDamaged: If it is no pickle.
     """
-    return _digest(_read(data))
+    return _digest(_read(data), {})
 
 
 def difference(old: bytes, new: bytes) -> str | None:
@@ -73,7 +76,7 @@ def difference(old: bytes, new: bytes) -> str | None:
     Raises:
         ArtifactDamaged: If one is no pickle.
     """
-    path = _differing(_read(old), _read(new), set())
+    path = _Comparison().differing(_read(old), _read(new))
     if path is None:
         return None
     return ".".join(name for name in dict.fromkeys(path) if not name.startswith("__"))
@@ -177,29 +180,31 @@ def _extend(node: _Node, items: list[Any]) -> None:
 
 
 def _made(kind: str, parts: list[Any]) -> _Node:
-    node = _Node(kind, parts)
-    arguments = node.parts[1].parts
-    if node.makes("_create_code"):
-        left_out = _LINES.get(len(arguments), ())
-        kept = [each for at, each in enumerate(arguments) if at not in left_out]
+    called, arguments = parts
+    if not isinstance(called, _Node) or called.parts[:1] != [_DILL]:
+        return _Node(kind, parts)
+    node = _Node(_KINDS.get(called.parts[1], kind), parts)
+    if node.kind == "code":
+        left_out = _LINES.get(len(arguments.parts), ())
+        kept = [each for at, each in enumerate(arguments.parts) if at not in left_out]
         node.parts[1] = _Node("tuple", kept)
-    elif node.makes("_create_function") and arguments[1].kind == "dict":
-        arguments[1].kind = "globals"
+    elif node.kind == "function" and arguments.parts[1].kind == "dict":
+        arguments.parts[1].kind = "globals"
     return node
 
 
 # -- hashing ---------------------------------------------------------------------------------------
 
+_Known = dict[int, bytes | None]  # of nodes by their id: what `_constant` gives
 
-def _digest(value: Any) -> str:
+
+def _digest(value: Any, known: _Known) -> str:
     hashed = hashlib.sha256()
-    _write(value, hashed.update, {}, {})
+    _write(value, hashed.update, {}, known)
     return hashed.hexdigest()
 
 
-def _write(
-    value: Any, to: Callable[[bytes], object], seen: dict[int, int], known: dict[int, bytes | None]
-) -> None:
+def _write(value: Any, to: Callable[[bytes], object], seen: dict[int, int], known: _Known) -> None:
     if not isinstance(value, _Node):
         to(_atom(value))
         return
@@ -211,112 +216,106 @@ def _write(
         to(b"seen %d;" % seen[id(value)])
         return
     seen[id(value)] = len(seen)
-    for each in _content(value):
-        if isinstance(each, bytes):
-            to(each)
-        else:
-            _write(each[0], to, seen, known)
-
-
-def _content(node: _Node) -> Iterable[Any]:
-    """What of a node counts: bytes as they are, and values, each in a tuple."""
-    parts, effects = node.parts, node.effects
-    if node.makes("_create_cell"):
+    parts, effects = value.parts, value.effects
+    if value.kind == "cell":
         # One that leads back to its function is made empty, and filled later.
         filled = [each.parts[1].parts[-1] for each in effects]
-        parts, effects = [node.parts[0], *(filled or node.parts[1].parts)], []
-    elif node.kind in ("set", "frozenset"):
-        parts = sorted(parts, key=_digest)
-    elif node.kind == "globals":
+        parts, effects = [parts[0], *(filled or parts[1].parts)], []
+    elif value.kind in ("set", "frozenset"):
+        parts = sorted(parts, key=lambda part: _digest(part, known))
+    elif value.kind == "globals":
         pairs = sorted(zip(parts[::2], parts[1::2]), key=lambda pair: str(pair[0]))
         parts = [each for pair in pairs for each in pair]
-    yield f"{node.kind} {len(parts)} {len(effects)};".encode()
-    yield from ((each,) for each in (*parts, *effects))
+    to(f"{value.kind} {len(parts)} {len(effects)};".encode())
+    for part in parts:
+        _write(part, to, seen, known)
+    for effect in effects:
+        _write(effect, to, seen, known)
 
 
-def _constant(node: _Node, known: dict[int, bytes | None]) -> bytes | None:
+def _constant(node: _Node, known: _Known) -> bytes | None:
     """The digest of a node that can never change, so that an equal one is as good; else None."""
     if id(node) in known:
         return known[id(node)]
     known[id(node)] = None  # one that leads to itself
-    if node.kind in _MUTABLE or node.makes("_create_cell"):
+    if node.kind in _CHANGING:
         return None
-    hashed = hashlib.sha256()
-    for each in _content(node):
-        if isinstance(each, bytes):
-            hashed.update(each)
-        elif isinstance(each[0], _Node):
-            part = _constant(each[0], known)
-            if part is None:
-                return None
-            hashed.update(part)
-        else:
-            hashed.update(_atom(each[0]))
+    found = []
+    for part in (*node.parts, *node.effects):
+        content = _constant(part, known) if isinstance(part, _Node) else _atom(part)
+        if content is None:
+            return None
+        found.append(content)
+    if node.kind == "frozenset":
+        found.sort()
+    hashed = hashlib.sha256(f"{node.kind} {len(node.parts)} {len(node.effects)};".encode())
+    for content in found:
+        hashed.update(content)
     known[id(node)] = b"constant " + hashed.digest()
     return known[id(node)]
 
 
 def _atom(value: Any) -> bytes:
     content = value if isinstance(value, bytes) else repr(value).encode()
-    return f"{type(value).__name__} {len(content)} ".encode() + content
+    return b"%s %d %s" % (type(value).__name__.encode(), len(content), content)
 
 
 # -- comparing -------------------------------------------------------------------------------------
 
 
-def _differing(old: Any, new: Any, entered: set[tuple[int, int]]) -> list[str] | None:
-    """The names that lead to the first difference; None where there is none."""
-    if (id(old), id(new)) in entered or _digest(old) == _digest(new):
-        return None
-    entered.add((id(old), id(new)))
-    if not isinstance(old, _Node) or not isinstance(new, _Node) or old.kind != new.kind:
+class _Comparison:
+    """Finds the first difference of two graphs."""
+
+    def __init__(self) -> None:
+        self._known: _Known = {}
+        self._entered: set[tuple[int, int]] = set()
+
+    def differing(self, old: Any, new: Any) -> list[str] | None:
+        """The names that lead to the first difference; None where there is none."""
+        if (id(old), id(new)) in self._entered:
+            return None
+        if _digest(old, self._known) == _digest(new, self._known):
+            return None
+        self._entered.add((id(old), id(new)))
+        if not isinstance(old, _Node) or not isinstance(new, _Node) or old.kind != new.kind:
+            return []
+        if new.kind == "function":
+            return self._functions(old, new)
+        if new.kind in ("dict", "globals"):
+            return self._items(_items(old), _items(new))
+        if new.kind in ("code", "set", "frozenset"):
+            return []
+        name = [str(new.parts[1].parts[1])] if new.kind == "class" else []
+        for before, after in zip((*old.parts, *old.effects), (*new.parts, *new.effects)):
+            found = self.differing(before, after)
+            if found is not None:
+                return [*name, *found]
+        return name
+
+    def _functions(self, old: _Node, new: _Node) -> list[str]:
+        """A function's name, or what it takes from outside, by the name that it has there."""
+        before, after = old.parts[1].parts, new.parts[1].parts
+        if self.differing(before[0], after[0]) is None:
+            outside = self.differing(before[1], after[1])
+            if outside is not None:
+                return outside
+            if isinstance(before[4], _Node) and isinstance(after[4], _Node):
+                free = after[0].parts[1].parts[-2].parts
+                for name, one, other in zip(free, before[4].parts, after[4].parts):
+                    inside = self.differing(one, other)
+                    if inside is not None:
+                        return [str(name), *inside]
+        return [str(after[2])]
+
+    def _items(self, old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+        for key in sorted({*new, *old}):
+            if key not in old or key not in new:
+                return [key]
+            found = self.differing(old[key], new[key])
+            if found is not None:
+                return [key, *found]
         return []
-    if new.makes("_create_function") and old.makes("_create_function"):
-        return _differing_functions(old, new, entered)
-    if new.kind in ("dict", "globals"):
-        return _differing_items(_items(old), _items(new), entered)
-    if new.makes("_create_code") or new.kind in ("set", "frozenset"):
-        return []
-    name = [_name(new)] if new.makes("_create_type") else []
-    for before, after in zip((*old.parts, *old.effects), (*new.parts, *new.effects)):
-        found = _differing(before, after, entered)
-        if found is not None:
-            return [*name, *found]
-    return name
-
-
-def _differing_functions(old: _Node, new: _Node, entered: set[tuple[int, int]]) -> list[str]:
-    """A function's name, or what it takes from outside, by the name that it has there."""
-    before, after = old.parts[1].parts, new.parts[1].parts
-    if _digest(before[0]) == _digest(after[0]):
-        outside = _differing(before[1], after[1], entered)
-        if outside is not None:
-            return outside
-        if isinstance(before[4], _Node) and isinstance(after[4], _Node):
-            free = after[0].parts[1].parts[-2].parts
-            for name, one, other in zip(free, before[4].parts, after[4].parts):
-                inside = _differing(one, other, entered)
-                if inside is not None:
-                    return [str(name), *inside]
-    return [_name(new)]
-
-
-def _differing_items(
-    old: dict[str, Any], new: dict[str, Any], entered: set[tuple[int, int]]
-) -> list[str]:
-    for key in sorted({*new, *old}):
-        if key not in old or key not in new:
-            return [key]
-        found = _differing(old[key], new[key], entered)
-        if found is not None:
-            return [key, *found]
-    return []
 
 
 def _items(node: _Node) -> dict[str, Any]:
     return {str(key): value for key, value in zip(node.parts[::2], node.parts[1::2])}
-
-
-def _name(node: _Node) -> str:
-    at = 1 if node.makes("_create_type") else 2
-    return str(node.parts[1].parts[at])
