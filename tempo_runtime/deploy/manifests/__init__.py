@@ -59,11 +59,9 @@ def documents(model: Any, options: RemotePlatform) -> list[dict[str, Any]]:
             f"options for {', '.join(unknown)}, which is not deployed; there is {', '.join(models)}"
         )
     # Stated for all, it is that of the first, which is the pipeline.
-    uris = {
-        next(iter(models)): remote.uri,
-        **{name: own.uri for name, own in remote.models.items()},
-    }
-    for name, uri in uris.items():
+    stated = [(next(iter(models)), remote.uri)]
+    stated += [(name, own.uri) for name, own in remote.models.items()]
+    for name, uri in stated:
         if uri is not None:
             models[name] = replace(models[name], uri=uri)
     found: list[dict[str, Any]] = platform.documents(models, remote)

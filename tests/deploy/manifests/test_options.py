@@ -55,6 +55,8 @@ def test_another_uri_is_the_pipelines_or_that_of_the_model_that_is_named(kind: A
     found = models.documents(models.explainer(), kind(remote_options=stated))
     text = json.dumps(found)
     assert text.count(own) >= 1
+    stated["models"][models.EXPLAINER] = {"replicas": 2}  # type: ignore[index]
+    assert own in models.manifest(models.explainer(), kind(remote_options=stated))
     assert text.count(child) >= 1
     assert "s3://tempo/income-explainer" not in text
     assert lint(models.manifest(models.explainer(), kind(remote_options=stated))) == lint(
