@@ -200,11 +200,30 @@ def _save(composed: Composed, told: str, environ: Mapping[str, str]) -> None:
             f"{told}; it is signed, and only its key signs another: save(..., sign=KEY), or deploy the "
             "folder as it is"
         )
+    if _would_lose_state(composed):
+        name = composed.pipeline.details.name
+        raise ArtifactError(
+            f"{told}: an instance was saved there, and its state would be lost, for {name!r} is given "
+            "without one; give the instance, or the folder to have it as it is, or save it over that"
+        )
     demands = trust.Demands.of_environment(environ)
     try:
         artifact.write(composed, _environment(composed), demands=demands)
     except ArtifactUntrusted as error:
         raise ArtifactUntrusted(f"{told}, and it is not saved anew: {error}") from error
+
+
+def _would_lose_state(composed: Composed) -> bool:
+    """Whether an instance is in the artefact, and what is to be saved is its class."""
+    try:
+        old = files.read(composed.folder, artifact.PIPELINE)
+        new = composed.ours[artifact.PIPELINE]
+        if picklegraph.parts(old) != picklegraph.parts(new):
+            return picklegraph.parts(old) > picklegraph.parts(new)
+        given = composed.pipeline.arguments != ((), {})
+        return not given and (picklegraph.difference(old, new) or "").startswith("arguments")
+    except (OSError, ArtifactDamaged):
+        return False
 
 
 def _environment(composed: Composed) -> str | None:

@@ -82,6 +82,16 @@ def difference(old: bytes, new: bytes) -> str | None:
     return ".".join(name for name in dict.fromkeys(path) if not name.startswith("__"))
 
 
+def parts(data: bytes) -> int:
+    """How many objects a pickled tuple holds; 1 of anything else.
+
+    Raises:
+        ArtifactDamaged: If it is no pickle.
+    """
+    root = _read(data)
+    return len(root.parts) if isinstance(root, _Node) and root.kind == "tuple" else 1
+
+
 # -- reading ---------------------------------------------------------------------------------------
 
 

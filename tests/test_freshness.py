@@ -126,6 +126,17 @@ def test_the_state_of_an_instance_counts(root: Path, caplog: pytest.LogCaptureFi
     assert len(told(caplog)) == 1
 
 
+def test_the_state_of_an_instance_is_not_lost_for_its_class(root: Path) -> None:
+    good = imported("own.good")
+    tempo_runtime.save(good.Flowers(more=2))
+    before = contents(root / "own/flowers")
+    with pytest.raises(ArtifactError, match=r"an instance was saved there, and its state would be"):
+        ensure(good.Flowers)
+    assert contents(root / "own/flowers") == before
+    tempo_runtime.save(good.Flowers)
+    ensure(good.Flowers)
+
+
 def test_a_child_that_is_an_object_of_this_process_is_saved_anew(
     root: Path, tree: Tree, caplog: pytest.LogCaptureFixture
 ) -> None:
