@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tempo_runtime import model, predictmethod
 from tempo_runtime.errors import ChildUnavailable, PayloadError, PipelineFailed
 from tempo_runtime.explain.isolation import declared_seed, isolated, per_request
 from tempo_runtime.explain.randomness import stream
@@ -295,3 +296,34 @@ def test_a_frozen_dataclass_is_copied(kind: Any, explainer: Any) -> None:
     made = kind(explainer)
     assert per_request(made)().explainer is not explainer
     assert made.explainer is explainer
+
+
+# -- without a server ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["class", "function"])
+def test_calls_without_a_server_explain_alike_in_any_order(kind: str, explainer: Any) -> None:
+    if kind == "class":
+
+        @model("anchors")
+        class Anchors:
+            def __init__(self) -> None:
+                self.explainer = explainer
+
+            @predictmethod
+            def explain(self, row: np.ndarray, threshold: float) -> str:
+                return str(self.explainer.explain(row, threshold=threshold).to_json())
+
+        explain: Any = Anchors().explain
+    else:
+
+        @model("anchors")
+        def explain(row: np.ndarray, threshold: float) -> str:
+            return str(explain.context.explainer.explain(row, threshold=threshold).to_json())
+
+        explain.context.explainer = explainer
+    before = vars(explainer.samplers[0]).copy()
+    asked = [(np.array([[x, y]]), z) for x, y in ((0.9, 0.1), (0.2, 0.8)) for z in (0.9, 0.99)]
+    first = [explain(*each) for each in asked]
+    assert [explain(*each) for each in reversed(asked)][::-1] == first
+    assert vars(explainer.samplers[0]) == before
