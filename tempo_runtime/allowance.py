@@ -27,6 +27,7 @@ class Allowance:
         watch: Called when something has changed; None where nobody looks.
         news: What else there is to tell about the work so far.
         abandoned: Whether nobody waits for an answer any more.
+        ended: Whether the request has its answer.
     """
 
     max_calls: int | None = None
@@ -37,6 +38,7 @@ class Allowance:
     watch: Callable[[], None] | None = None
     news: Mapping[str, Any] = field(default_factory=dict)
     abandoned: bool = False
+    ended: bool = False
     _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
 
     def spend(self, rows: int) -> None:

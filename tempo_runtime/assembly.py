@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 
-from tempo_runtime import artifact
+from tempo_runtime import artifact, context
 from tempo_runtime.authoring import Model, Pipeline
 from tempo_runtime.children.base import Transport
 from tempo_runtime.children.child import Child, Children
 from tempo_runtime.children.connect import endpoints, limits
 from tempo_runtime.children.in_process import PipelineTransport, RuntimeTransport
 from tempo_runtime.children.remote import RemoteTransport
+from tempo_runtime.context import Callers
 from tempo_runtime.errors import SettingsError
 from tempo_runtime.metrics import ChildMetrics
 from tempo_runtime.portal import Portal, background
@@ -30,6 +31,8 @@ class Service:
         portal: The loop that clients and async code live on.
         folder: Its artefact; relative paths of children start there.
         inside: Names of the pipelines this one is a child of, outermost first.
+        callers: Decides about calls from outside of any request; None where there is a server, which
+            makes requests of all.
 
     Raises:
         SettingsError: If nothing says where a child is, or pipelines call each other in a circle.
@@ -43,10 +46,13 @@ class Service:
         portal: Portal,
         folder: str = "",
         inside: Sequence[str] = (),
+        callers: Callers | None = None,
     ) -> None:
         self._settings = settings
         self._pipeline = pipeline
-        self._children = Connector(settings, portal, folder, [*inside, pipeline.details.name])
+        names = [*inside, pipeline.details.name]
+        callers = callers or Callers(served=True, timeout=settings.timeout)
+        self._children = Connector(settings, portal, folder, names, callers)
         try:
             self.runner = self._start(portal, folder)
         except BaseException:
@@ -67,11 +73,13 @@ class Service:
 
     def _start(self, portal: Portal, folder: str) -> Runner:
         pipeline, settings = self._pipeline, self._settings
-        instance = pipeline.build(self._children.connect(pipeline), folder)
-        load = pipeline.load_of(instance)
-        loading = load() if load is not None else None
-        if inspect.iscoroutine(loading):
-            portal.run(loading)
+        children = self._children.connect(pipeline)
+        with context.loading():
+            instance = pipeline.build(children, folder)
+            load = pipeline.load_of(instance)
+            loading = load() if load is not None else None
+            if inspect.iscoroutine(loading):
+                portal.run(loading)
         return Runner(
             pipeline,
             instance,
@@ -85,7 +93,8 @@ class Service:
 
 def local_children(pipeline: Pipeline) -> Children:
     """The children of a pipeline that is called without a server."""
-    connector = Connector(PipelineSettings.read(), background(), inside=[pipeline.details.name])
+    names = [pipeline.details.name]
+    connector = Connector(PipelineSettings.read(), background(), "", names, pipeline.callers)
     return connector.connect(pipeline)
 
 
@@ -106,11 +115,13 @@ class Connector:
         portal: Portal,
         folder: str = "",
         inside: Sequence[str] = (),
+        callers: Callers | None = None,
     ) -> None:
         self._settings = settings
         self._portal = portal
         self._folder = folder
         self._inside = inside
+        self._callers = callers or Callers()
         self._children: list[Child] = []
         self._nested: list[Service] = []
 
@@ -118,7 +129,8 @@ class Connector:
         """Connects every child; one in this process is loaded here."""
         awaitable = pipeline.is_async
         models = pipeline.declared.items()
-        return Children({alias: self.child(alias, model, awaitable) for alias, model in models})
+        children = {alias: self.child(alias, model, awaitable) for alias, model in models}
+        return Children(children, self._callers)
 
     def child(self, alias: str, model: Model, awaitable: bool = False) -> Child:
         """Connects one child; `awaitable` is whether its calls are awaited."""
@@ -132,6 +144,7 @@ class Connector:
             output=settings.output,
             squeeze=settings.squeeze,
             awaitable=awaitable,
+            callers=self._callers,
         )
         self._children.append(child)
         return child
@@ -185,7 +198,8 @@ class Connector:
         if name in self._inside:
             circle = " -> ".join([*self._inside, name])
             raise SettingsError(f"pipelines call each other in a circle: {circle}")
-        service = Service(pipeline, settings, self._portal, folder, self._inside)
+        callers = None if self._callers.served else self._callers
+        service = Service(pipeline, settings, self._portal, folder, self._inside, callers)
         self._nested.append(service)
         return PipelineTransport(service.runner)
 

@@ -1,18 +1,22 @@
 """What belongs to the request being served: its deadline, seed, and the headers that travel on.
 
-Context variables, so that each request has its own in coroutines and in the threads they start.
+A context variable, so that each request has its own in coroutines, and in threads that are given a copy
+of the context. In other threads of the author's own, a child knows the request it was looked up in
+(`children/child`), or refuses the call.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from threading import Lock, current_thread
 from typing import Any
 
 from tempo_runtime.allowance import Allowance
-from tempo_runtime.errors import DeadlineExceeded
+from tempo_runtime.errors import DeadlineExceeded, PipelineFailed
 from tempo_runtime.memo import Memo
 
 TIMEOUT = "tempo_timeout"  # parameters of a request
@@ -86,8 +90,112 @@ def is_request() -> bool:
     return _current.get() is not _NO_REQUEST
 
 
+@contextmanager
+def entered(request: RequestContext) -> Iterator[None]:
+    """Makes a request that has begun the current one, for the block, in whichever thread that runs."""
+    token = _current.set(request)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+_held: ContextVar[Mapping[int, Any]] = ContextVar("tempo_held", default={})  # noqa: B039
+
+
+@contextmanager
+def holding(shared: Any, own: Any) -> Iterator[None]:
+    """For the block, an object stands for one that all requests share."""
+    if own is shared:
+        yield
+        return
+    token = _held.set({**_held.get(), id(shared): own})
+    try:
+        yield
+    finally:
+        _held.reset(token)
+
+
+def own(shared: Any) -> Any:
+    """What stands for a shared object in the current request; else the object itself."""
+    return _held.get().get(id(shared), shared)
+
+
+_loading: ContextVar[bool] = ContextVar("tempo_loading", default=False)
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Marks the block as the loading of a pipeline, whose calls to children belong to no request."""
+    token = _loading.set(True)
+    try:
+        yield
+    finally:
+        _loading.reset(token)
+
+
+class Callers:
+    """Decides about calls to one pipeline's children that come from outside of any request.
+
+    Attributes:
+        served: Whether the pipeline is being served, and so is called by requests only.
+        timeout: Seconds such a call may take; None for any time.
+    """
+
+    def __init__(self, *, served: bool = False, timeout: float | None = None) -> None:
+        self.served = served
+        self.timeout = timeout
+        self._calls = 0
+        self._lock = Lock()
+
+    @contextmanager
+    def call(self, pipeline: str) -> Iterator[None]:
+        """Counts a call of the pipeline without a server, for the block.
+
+        Raises:
+            PipelineFailed: If it is served: the call is part of a request that this thread does not know.
+        """
+        if self.served and not _loading.get():
+            raise PipelineFailed(_lost(f"pipeline {pipeline!r}", "start the function"))
+        with self._lock:
+            self._calls += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._calls -= 1
+
+    def context(self, child: str) -> RequestContext:
+        """The context of a call to a child that belongs to no request.
+
+        While the pipeline is loaded, each call has the time that a request would have. In a notebook
+        a child may be called by hand, while the pipeline itself does not run.
+
+        Raises:
+            PipelineFailed: If the call may be part of a request that this thread does not know.
+        """
+        if not _loading.get() and (self.served or self._calls):
+            remedy = (
+                "look the child up in the request's own thread and give it to the other one "
+                "(`child = self.models.NAME; pool.map(child, parts)`), or start the function"
+            )
+            raise PipelineFailed(_lost(f"child {child!r}", remedy))
+        return serving(self.timeout, {}).request
+
+
+def _lost(what: str, remedy: str) -> str:
+    return (
+        f"{what} was called in thread {current_thread().name!r}, which belongs to no request, so the "
+        f"request's time, limits and trace would be lost; {remedy} there with "
+        "`contextvars.copy_context().run`"
+    )
+
+
 class serving:  # noqa: N801 - used as a function is, in `with serving(...)`
     """Makes a request the current one, for the block.
+
+    Attributes:
+        request: It.
 
     Args:
         budget: Seconds it may take. Inside another request, what that has left is the limit.
@@ -119,13 +227,14 @@ class serving:  # noqa: N801 - used as a function is, in `with serving(...)`
             or lower in forward
         }
         headers = {**outer.headers, **kept}
-        self._context = RequestContext(
+        self.request = RequestContext(
             deadline, budget, headers, seed, id, Memo(), limits or Allowance()
         )
 
     def __enter__(self) -> RequestContext:
-        self._token = _current.set(self._context)
-        return self._context
+        self._token = _current.set(self.request)
+        return self.request
 
     def __exit__(self, *_: object) -> None:
+        self.request.allowance.ended = True
         _current.reset(self._token)

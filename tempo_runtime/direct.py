@@ -1,54 +1,141 @@
 """A call without a server: in a notebook, a script or a test.
 
 It is what a request would be: the predict method gets what it would get from one, in a context of its
-own, and the caller gets what a client would.
+own, and the caller gets what a client would. But errors of the author's own code stay what they are.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Iterator
-from contextlib import aclosing, closing
-from typing import TYPE_CHECKING, Any
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
+from contextlib import contextmanager
+from contextvars import Context, copy_context
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tempo_runtime import context
+from tempo_runtime.allowance import Allowance
+from tempo_runtime.settings import ENV_PREFIX, PipelineSettings
 
 if TYPE_CHECKING:
     from tempo_runtime.models import Pipeline
+
+T = TypeVar("T")
+_END = object()
 
 
 def call(pipeline: Pipeline, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Calls the predict method of an instance, or a pipeline function (`instance` is None).
 
+    The settings of a request hold where the environment states them (`TEMPO_RUNTIME_MAX_CALLS` and
+    the like); its time, too, is looked at by each call to a child. Without that there is no limit.
+
     Returns:
         Its result; for a coroutine function something to await, for a generator an iterator.
+
+    Raises:
+        Exception: Whatever the predict method raises.
     """
-    predict = pipeline.predict_of(instance)
-    if inspect.isasyncgenfunction(plain := pipeline.predict_of(None)):
-        return _stream_async(pipeline, predict, args, kwargs)
+    plain = pipeline.predict_of(None)
+    if inspect.isasyncgenfunction(plain):
+        return _stream_async(pipeline, instance, args, kwargs)
     if inspect.isgeneratorfunction(plain):
-        return _stream(pipeline, predict, args, kwargs)
+        return _stream(pipeline, instance, args, kwargs)
     if inspect.iscoroutinefunction(plain):
-        return _await(pipeline, predict, args, kwargs)
-    with context.serving(None, {}):
+        return _await(pipeline, instance, args, kwargs)
+    with _request(pipeline, instance) as predict:
         return predict(*args, **kwargs)
 
 
-async def _await(pipeline: Pipeline, predict: Any, args: Any, kwargs: Any) -> Any:
-    with context.serving(None, {}):
+@contextmanager
+def _request(pipeline: Pipeline, instance: Any) -> Iterator[Callable[..., Any]]:
+    """Gives what one call calls, in a context of its own."""
+    settings = _settings()
+    requests = pipeline.requests(instance, seed=settings.seed, fast=settings.fast_explainers)
+    limits = Allowance(settings.max_calls, settings.max_rows, settings.best_so_far)
+    callers = pipeline.callers
+    timeout = settings.timeout if "timeout" in settings.model_fields_set else callers.timeout
+    with (
+        callers.call(pipeline.details.name),
+        context.serving(timeout, {}, limits=limits),
+        requests.request() as predict,
+    ):
+        yield predict
+
+
+def _settings() -> PipelineSettings:
+    variables = {name: each for name, each in os.environ.items() if name.startswith(ENV_PREFIX)}
+    return _read(tuple(variables.items()))
+
+
+@lru_cache(maxsize=8)
+def _read(variables: tuple[tuple[str, str], ...]) -> PipelineSettings:
+    return PipelineSettings.read(environ=dict(variables))
+
+
+async def _await(pipeline: Pipeline, instance: Any, args: Any, kwargs: Any) -> Any:
+    with _request(pipeline, instance) as predict:
         result: Awaitable[Any] = predict(*args, **kwargs)
         return await result
 
 
-def _stream(pipeline: Pipeline, predict: Any, args: Any, kwargs: Any) -> Iterator[Any]:
-    with context.serving(None, {}), closing(predict(*args, **kwargs)) as items:
-        yield from items
+def _stream(pipeline: Pipeline, instance: Any, args: Any, kwargs: Any) -> Iterator[Any]:
+    # A generator shares its caller's context, and what the caller does between two items is not part of
+    # the call: each step runs in a context that belongs to it.
+    own = copy_context()
+
+    def iterate() -> Iterator[Any]:
+        with _request(pipeline, instance) as predict:
+            yield from predict(*args, **kwargs)
+
+    items = iterate()
+    try:
+        while (item := own.run(next, items, _END)) is not _END:
+            yield item
+    finally:
+        own.run(items.close)  # type: ignore[attr-defined]
 
 
 async def _stream_async(
-    pipeline: Pipeline, predict: Any, args: Any, kwargs: Any
+    pipeline: Pipeline, instance: Any, args: Any, kwargs: Any
 ) -> AsyncIterator[Any]:
-    with context.serving(None, {}):
-        async with aclosing(predict(*args, **kwargs)) as items:
-            async for item in items:
-                yield item
+    own = copy_context()
+
+    async def iterate() -> AsyncIterator[Any]:
+        with _request(pipeline, instance) as predict:
+            items = predict(*args, **kwargs)
+            try:
+                async for item in items:
+                    yield item
+            finally:
+                await items.aclose()
+
+    items: Any = iterate()
+    try:
+        while (item := await _InContext(own, anext(items, _END))) is not _END:
+            yield item
+    finally:
+        await _InContext(own, items.aclose())
+
+
+class _InContext:
+    """Awaits something, each step of it in a context that is not the task's."""
+
+    def __init__(self, own: Context, awaitable: Awaitable[T]) -> None:
+        self._own = own
+        self._awaitable = awaitable
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        run, steps = self._own.run, self._awaitable.__await__()
+        advance: Callable[[], Any] = lambda: next(steps)  # noqa: E731
+        while True:
+            try:
+                waited_for = run(advance)
+            except StopIteration as end:
+                return end.value
+            try:
+                sent = yield waited_for
+                advance = lambda: steps.send(sent)  # noqa: E731, B023
+            except BaseException as error:
+                advance = lambda error=error: steps.throw(error)  # type: ignore[misc]  # noqa: E731

@@ -6,7 +6,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Iterator
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,6 +17,8 @@ from tempo_runtime.signature import Signature
 
 if TYPE_CHECKING:
     from tempo_runtime.children.child import Children
+    from tempo_runtime.context import Callers
+    from tempo_runtime.explain.isolation import Requests
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -88,7 +90,7 @@ class Model:
     def _local(self) -> Any:
         from tempo_runtime.assembly import local_model
 
-        return local_model(self)
+        return Context().run(local_model, self)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Runs the model in this process."""
@@ -149,7 +151,6 @@ class Pipeline(Model):
         predict_name: Name of a class's predict method; None for a function.
         load_name: Name of a class's load method, if it has one.
         arguments: What instances of the class are made with.
-        context: Where a function pipeline's load method puts what it loads.
     """
 
     def __init__(
@@ -166,7 +167,7 @@ class Pipeline(Model):
         self.predict_name = predict_name
         self.load_name = load_name
         self.arguments: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
-        self.context = SimpleNamespace()
+        vars(self)["context"] = SimpleNamespace()
         self._load_function: Callable[[], Any] | None = None
         self._loaded = False
         self._children: Children | None = None
@@ -186,8 +187,43 @@ class Pipeline(Model):
         if shared._children is None:
             from tempo_runtime.assembly import local_children
 
-            shared._children = local_children(shared)
+            # They are there for every request, so nothing of the one that runs now gets into them.
+            shared._children = Context().run(local_children, shared)
         return shared._children
+
+    @property
+    def callers(self) -> Callers:
+        """Decides about calls of the pipeline, and of its children, from outside of any request."""
+        from tempo_runtime.context import Callers
+
+        shared = self._origin or self
+        if shared._children is not None:
+            return shared._children._callers
+        found: Callers = vars(shared).setdefault("_callers", Callers())
+        return found
+
+    @property
+    def context(self) -> SimpleNamespace:
+        """Where a function pipeline's load method puts what it loads."""
+        from tempo_runtime import context
+
+        found: SimpleNamespace = context.own(vars(self)["context"])
+        return found
+
+    def requests(self, instance: Any, *, seed: int | None, fast: bool) -> Requests:
+        """What the requests of a served pipeline, and calls of one that is not, run on.
+
+        Args:
+            instance: What the predict method is called on; not used where it is a function.
+            seed: Seed of each; None for that of an explainer.
+            fast: Whether explainers that have a fast class get it.
+        """
+        from tempo_runtime.explain.isolation import Requests
+
+        is_function = self.predict_name is None
+        held = vars(self)["context"] if is_function else instance
+        predict = self.predict_of(None)
+        return Requests(predict, held, is_function=is_function, seed=seed, fast=fast)
 
     @property
     def is_async(self) -> bool:
@@ -298,6 +334,7 @@ class Pipeline(Model):
             "_loaded": False,
             "_release": None,
         }
+        state.pop("_callers", None)
         if self.predict_name is not None:
             # The class holds this object: dill cannot write a class that leads back to itself.
             state["target"] = None

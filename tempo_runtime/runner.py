@@ -9,10 +9,9 @@ import sys
 import traceback
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, contextmanager
+from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext
 from contextvars import copy_context
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeVar
 
 import anyio
@@ -20,7 +19,6 @@ import anyio
 from tempo_runtime import context
 from tempo_runtime.authoring import Pipeline
 from tempo_runtime.errors import Overloaded, PipelineFailed, TempoError
-from tempo_runtime.explain import isolation, randomness
 from tempo_runtime.metrics import PipelineMetrics
 from tempo_runtime.portal import Portal
 from tempo_runtime.timing import Elapsed, within
@@ -76,13 +74,8 @@ class Runner:
     ) -> None:
         self.pipeline = pipeline
         self._portal = portal
-        self._predict = pipeline.predict_of(None)
-        # What a request calls the predict method on; nothing, where it is a function.
-        self._fresh = (
-            isolation.per_request(instance, fast=fast_explainers) if pipeline.predict_name else None
-        )
-        self._explains = bool(isolation.explainers(instance))
-        self._seed = isolation.declared_seed(instance) if seed is None else seed
+        self._requests = pipeline.requests(instance, seed=seed, fast=fast_explainers)
+        self._explains = self._requests.explains
         self._async = pipeline.is_async
         self._streams = pipeline.signature.streams
         self._running = 0
@@ -244,10 +237,9 @@ class Runner:
 
     @contextmanager
     def _request(self) -> Iterator[Callable[..., Any]]:
-        seed = context.current().seed
         try:
-            with randomness.stream(self._seed if seed is None else seed):
-                yield partial(self._predict, self._fresh()) if self._fresh else self._predict
+            with _context(), self._requests.request() as predict:
+                yield predict
         except TempoError:
             raise
         except Exception as error:
@@ -270,6 +262,11 @@ class Runner:
             f"pipeline {name!r}: {method or 'its function'} raised {type(error).__name__}: "
             f"{error}{place}{LOGGED}"
         )
+
+
+def _context() -> AbstractContextManager[object]:
+    """A request's context, where whoever runs the pipeline has given it none."""
+    return nullcontext() if context.is_request() else context.serving(None, {})
 
 
 def _wake(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from multiprocessing.pool import ThreadPool
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from joblib import Parallel, delayed
 
-from tempo_runtime.context import current, serving
-from tempo_runtime.errors import DeadlineExceeded
+from tempo_runtime import PipelineModels, model, pipeline, predictmethod
+from tempo_runtime.context import current, is_request, serving
+from tempo_runtime.errors import BudgetExceeded, DeadlineExceeded, PipelineFailed
 
 budgets = st.none() | st.floats(1, 1e6)
 
@@ -80,3 +88,107 @@ def test_inner_request_keeps_the_outer_headers_and_overrides_them() -> None:
 def test_seed_belongs_to_one_request() -> None:
     with serving(None, {}, 7) as outer, serving(None, {}) as inner:
         assert (outer.seed, inner.seed) == (7, None)
+
+
+# -- threads of the author's own -------------------------------------------------------------------
+
+
+@model("part")
+def part(rows: np.ndarray) -> np.ndarray:
+    return rows * 2
+
+
+ROWS = np.arange(4.0)
+POOL = ThreadPoolExecutor(2)  # its threads outlive every request
+
+
+def in_pool(call: Any, parts: Any) -> list[Any]:
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(call, parts))
+
+
+def in_kept_pool(call: Any, parts: Any) -> list[Any]:
+    return list(POOL.map(call, parts))
+
+
+def in_thread_pool(call: Any, parts: Any) -> list[Any]:
+    with ThreadPool(2) as pool:
+        return pool.map(call, parts)
+
+
+def in_joblib(call: Any, parts: Any) -> list[Any]:
+    found: list[Any] = Parallel(2, backend="threading")(delayed(call)(each) for each in parts)
+    return found
+
+
+WAYS = pytest.mark.parametrize("way", [in_pool, in_kept_pool, in_thread_pool, in_joblib])
+
+
+def split(way: Any, lookup: str) -> Any:
+    @pipeline("split", models=PipelineModels(part=part))
+    class Split:
+        @predictmethod
+        def predict(self, rows: np.ndarray) -> np.ndarray:
+            call = self.models.part if lookup == "early" else lambda each: self.models.part(each)
+            return np.concatenate(way(call, np.array_split(rows, 2)))
+
+    return Split()
+
+
+@WAYS
+def test_a_child_looked_up_in_the_request_is_called_in_any_thread(way: Any) -> None:
+    assert split(way, "early").predict(ROWS).tolist() == (ROWS * 2).tolist()
+
+
+@WAYS
+def test_calls_in_the_authors_threads_are_counted(
+    way: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEMPO_RUNTIME_MAX_CALLS", "1")
+    with pytest.raises(BudgetExceeded, match="more than its 1 calls to children"):
+        split(way, "early").predict(ROWS)
+
+
+@WAYS
+def test_a_child_looked_up_in_a_thread_of_no_request_is_refused(way: Any) -> None:
+    with pytest.raises(PipelineFailed, match=r"child 'part' was called in thread .* no request"):
+        split(way, "late").predict(ROWS)
+
+
+def test_a_child_kept_from_a_request_that_has_its_answer_is_refused() -> None:
+    kept: list[Any] = []
+
+    def keep(call: Any, parts: Any) -> list[Any]:
+        kept.append(call)
+        return list(parts)
+
+    split(keep, "early").predict(ROWS)
+    with pytest.raises(PipelineFailed, match="the request it was looked up in has its answer"):
+        in_pool(kept[0], [ROWS])
+
+
+def test_what_a_caller_does_between_two_items_is_not_part_of_the_call() -> None:
+    @pipeline("items")
+    def items(count: int) -> Iterator[int]:
+        for number in range(count):
+            assert is_request()
+            yield number
+
+    for _ in items(2):
+        assert not is_request()
+    assert not is_request()
+
+
+async def test_nor_is_it_in_an_async_stream() -> None:
+    @pipeline("items")
+    async def items(count: int) -> AsyncIterator[int]:
+        for number in range(count):
+            await asyncio.sleep(0)
+            assert is_request()
+            yield number
+
+    found = []
+    async for number in items(2):
+        assert not is_request()
+        found.append(number)
+    assert found == [0, 1]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sized
+from collections.abc import Awaitable, Iterator, Sized
 from concurrent.futures import Future
+from threading import current_thread
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,9 @@ from tempo_runtime import context
 from tempo_runtime.binding import decode_results, encode_arguments
 from tempo_runtime.children.base import Transport
 from tempo_runtime.codec import kind_of
+from tempo_runtime.context import Callers, RequestContext
 from tempo_runtime.details import ModelDetails
-from tempo_runtime.errors import ChildFailed, PayloadError
+from tempo_runtime.errors import ChildFailed, PayloadError, PipelineFailed
 from tempo_runtime.frames import FRAME
 from tempo_runtime.metrics import ChildMetrics
 from tempo_runtime.portal import Portal
@@ -36,7 +38,10 @@ class Child:
         output: Output to ask for; None for the model's default.
         squeeze: Whether an answer of shape `(N, 1)` is `(N,)`; None where MLServer's codec made it so.
         awaitable: Whether calls are awaited.
+        callers: Decides about calls from outside of any request.
     """
+
+    _looked_up_in: RequestContext | None = None
 
     def __init__(
         self,
@@ -48,6 +53,7 @@ class Child:
         output: str | None = None,
         squeeze: bool | None = None,
         awaitable: bool = False,
+        callers: Callers | None = None,
     ) -> None:
         self.details = details
         self._transport = transport
@@ -57,6 +63,7 @@ class Child:
         # Our own server writes shapes as they are; MLServer's runtimes make every rank at least two.
         self._squeeze = False if details.served_by_us and squeeze is None else squeeze
         self._awaitable = awaitable
+        self._callers = callers or Callers()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Calls the child.
@@ -73,12 +80,14 @@ class Child:
             ChildError: If it gives no usable answer.
             DeadlineExceeded: If the request's time is spent.
             BudgetExceeded: If its calls or rows are.
+            PipelineFailed: If it is called in a thread that belongs to no request.
         """
-        request = self._request(args, kwargs)
-        if self._awaitable:
-            return self._answer(request)
-        with self._metrics.call():
-            return self._decode(self._transport.infer_blocking(request))
+        if context.is_request():
+            return self._call(args, kwargs)
+        request = self._request_elsewhere()
+        with context.entered(request):
+            answer = self._call(args, kwargs)
+        return _awaited_in(request, answer) if self._awaitable else answer
 
     def submit(self, *args: Any, **kwargs: Any) -> Future[Any]:
         """Calls the child from a sync pipeline without waiting for it.
@@ -95,12 +104,51 @@ class Child:
             PayloadError: If a value cannot travel.
             DeadlineExceeded: If the request's time is spent.
             BudgetExceeded: If its calls or rows are.
+            PipelineFailed: If it is called in a thread that belongs to no request.
         """
-        return self._portal.submit(self._answer(self._request(args, kwargs)))
+        if context.is_request():
+            return self._portal.submit(self._answer(self._request(args, kwargs)))
+        with context.entered(self._request_elsewhere()):
+            return self._portal.submit(self._answer(self._request(args, kwargs)))
+
+    def looked_up_in(self, request: RequestContext) -> Child:
+        """The same child, whose calls in threads that know of no request belong to this one."""
+        own = object.__new__(type(self))
+        vars(own).update(vars(self))
+        own._looked_up_in = request
+        return own
+
+    def __eq__(self, other: object) -> bool:
+        """Whether it is the same child, in whichever request it was looked up."""
+        return isinstance(other, Child) and self._metrics is other._metrics
+
+    def __hash__(self) -> int:
+        return hash(id(self._metrics))
 
     async def close(self) -> None:
         """Frees what the transport holds."""
         await self._transport.close()
+
+    def _call(self, args: Any, kwargs: Any) -> Any:
+        request = self._request(args, kwargs)
+        if self._awaitable:
+            return self._answer(request)
+        with self._metrics.call():
+            return self._decode(self._transport.infer_blocking(request))
+
+    def _request_elsewhere(self) -> RequestContext:
+        """The request that a call belongs to, in a thread that knows of none."""
+        request = self._looked_up_in
+        if request is None:
+            return self._callers.context(self.details.name)
+        request.remaining()
+        if request.allowance.ended:
+            raise PipelineFailed(
+                f"child {self.details.name!r} was called in thread {current_thread().name!r}, and the "
+                "request it was looked up in has its answer; wait for the thread before the predict "
+                "method returns, and look the child up in each request (`self.models.NAME`)"
+            )
+        return request
 
     def _request(self, args: Any, kwargs: Any) -> Request:
         current = context.current()
@@ -143,20 +191,27 @@ class Child:
 class Children:
     """The children of a pipeline, by the names it calls them by."""
 
-    def __init__(self, children: dict[str, Child]) -> None:
+    def __init__(self, children: dict[str, Child], callers: Callers | None = None) -> None:
         self._children = children
+        self._callers = callers or Callers()
 
     def __getattr__(self, alias: str) -> Child:
         if alias.startswith("_") or alias not in self._children:
             known = ", ".join(vars(self).get("_children", {})) or "none"
             raise AttributeError(f"the pipeline has no model {alias!r}; it has {known}")
-        return self._children[alias]
+        child = self._children[alias]
+        return child.looked_up_in(context.current()) if context.is_request() else child
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._children)
 
     def __len__(self) -> int:
         return len(self._children)
+
+
+async def _awaited_in(request: RequestContext, answer: Awaitable[Any]) -> Any:
+    with context.entered(request):
+        return await answer
 
 
 def rows_of(value: Any) -> int:

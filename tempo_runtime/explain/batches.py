@@ -93,22 +93,22 @@ class Meeting:
 
     def of(self, predictor: _Predictor) -> _Predictor:
         """That predictor, for one thread."""
+        return _Member(self, predictor)
 
-        def predict(rows: NDArray[Any]) -> NDArray[Any]:
-            own = _Asked(predictor, rows)
-            with self._changed:
-                self._waiting.append(own)
-                asked = self._complete()
-            _answer(asked)
-            with self._changed:
-                if asked:
-                    self._changed.notify_all()
-                self._changed.wait_for(lambda: own.done)
-            if own.error is not None:
-                raise own.error
-            return own.labels  # type: ignore[no-any-return]
-
-        return predict
+    def ask(self, predictor: _Predictor, rows: NDArray[Any]) -> NDArray[Any]:
+        """Asks a predictor, together with the others."""
+        own = _Asked(predictor, rows)
+        with self._changed:
+            self._waiting.append(own)
+            asked = self._complete()
+        _answer(asked)
+        with self._changed:
+            if asked:
+                self._changed.notify_all()
+            self._changed.wait_for(lambda: own.done)
+        if own.error is not None:
+            raise own.error
+        return own.labels  # type: ignore[no-any-return]
 
     def _complete(self) -> Sequence[_Asked]:
         """Those who wait, if nobody else is to come."""
@@ -116,6 +116,17 @@ class Meeting:
             return ()
         asked, self._waiting = self._waiting, []
         return asked
+
+
+class _Member:
+    """A predictor as one thread asks it in a meeting."""
+
+    def __init__(self, meeting: Meeting, predictor: _Predictor) -> None:
+        self.predictor = predictor
+        self._meeting = meeting
+
+    def __call__(self, rows: NDArray[Any]) -> NDArray[Any]:
+        return self._meeting.ask(self.predictor, rows)
 
 
 class _Asked:

@@ -8,7 +8,12 @@ all data.
 from __future__ import annotations
 
 import copy
+import random
 from typing import Any
+
+import numpy as np
+
+from tempo_runtime.explain import randomness
 
 _DEPTH = 4  # pipeline -> explainer -> samplers -> sampler
 _PACKAGES = ("alibi", "shap")
@@ -24,6 +29,32 @@ def of_class(kind: Any, instance: Any) -> Any:
     made = kind.__new__(kind)
     vars(made).update(vars(instance))
     return made
+
+
+def shallow(instance: Any) -> Any:
+    """Another object that has all that an instance has.
+
+    Not `copy.copy`, which leaves out what `__getstate__` does: that is about what can be saved.
+    """
+    try:
+        made = object.__new__(type(instance))
+    except TypeError:  # a class derived from one of Python's own, such as dict
+        return copy.copy(instance)
+    for name, value in attributes(instance).items():
+        object.__setattr__(made, name, value)
+    return made
+
+
+def own_generator(value: Any) -> Any:
+    """A generator of random numbers in the state that this one has; anything else as it is.
+
+    numpy's shared one stands for the request's own.
+    """
+    if isinstance(value, np.random.RandomState):
+        return randomness.own_of(value)
+    if isinstance(value, (np.random.Generator, random.Random)):
+        return copy.deepcopy(value)
+    return value
 
 
 def _copy(value: Any, depth: int, done: dict[int, Any]) -> Any:
@@ -42,7 +73,7 @@ def _copy(value: Any, depth: int, done: dict[int, Any]) -> Any:
             if isinstance(held, dict):  # `meta["params"]`, which an explanation begins by changing
                 own[key] = _copy(held, depth - 1, done)
         return own
-    return value
+    return own_generator(value)
 
 
 def is_of(value: Any, packages: tuple[str, ...]) -> bool:
@@ -52,4 +83,12 @@ def is_of(value: Any, packages: tuple[str, ...]) -> bool:
 
 def attributes(value: Any) -> dict[str, Any]:
     """What an object holds, by name."""
-    return dict(getattr(value, "__dict__", {}))
+    found = dict(getattr(value, "__dict__", {}))
+    for kind in type(value).__mro__:
+        slots = vars(kind).get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if name.startswith("__") and not name.endswith("__"):
+                name = f"_{kind.__name__.lstrip('_')}{name}"
+            if name not in ("__dict__", "__weakref__") and hasattr(value, name):
+                found.setdefault(name, getattr(value, name))
+    return found

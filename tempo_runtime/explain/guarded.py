@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tempo_runtime.errors import PayloadError, TempoError
+from tempo_runtime.explain import predictors
 from tempo_runtime.explain.batches import explain_each
 from tempo_runtime.explain.copies import copied, of_class
 
@@ -36,7 +37,11 @@ def of_guarded_class(explainer: Any, *, together: bool) -> Any:
         together: Whether many rows may share calls of the predictor.
     """
     kind: Any = type(explainer)
-    return of_class(_guarded(kind, together), explainer)
+    if not issubclass(kind, Guarded):  # as one of `tempo_runtime.explain.fast` is
+        kind = _guarded(kind, together)
+    made = of_class(kind, explainer)
+    made._given = predictors.places(made)
+    return made
 
 
 @cache
@@ -48,13 +53,16 @@ class Guarded:
     """Put before a class of alibi's among the bases of a class."""
 
     _together: bool
+    _given: dict[str, Any]
 
     def explain(self, *args: Any, **kwargs: Any) -> Any:
         """Explains; alibi's tabular anchors take one row, and here they take any number.
 
         Raises:
             PayloadError: If alibi refuses what it is given, or would not look at it.
+            PipelineFailed: If it would explain another model than its predictor.
         """
+        predictors.refuse_two(self, self._given)
         name, explain = type(self).__name__, super().explain  # type: ignore[misc]
         _refuse_misspelt(explain, kwargs, name)
         self._refuse_narrow(*args, **kwargs)

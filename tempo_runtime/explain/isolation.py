@@ -7,12 +7,68 @@ their samplers, so one object is right for one call at a time.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
-from tempo_runtime.explain.copies import attributes, copied, is_of
+from tempo_runtime import context
+from tempo_runtime.explain import randomness
+from tempo_runtime.explain.copies import attributes, copied, is_of, own_generator, shallow
 from tempo_runtime.explain.fast_classes import is_fast, of_fast_class
 from tempo_runtime.explain.guarded import of_guarded_class
+
+
+class Requests:
+    """What each request of a pipeline runs on, in a server and without one.
+
+    Its predict method is called on an instance that the request may change, and draws random numbers
+    from a stream of its own, so that the same request has the same answer whatever ran before it.
+
+    Args:
+        predict: The predict method as its author wrote it.
+        instance: What it is called on; for a function, the namespace of what its load method loads.
+        is_function: Whether it is a function.
+        seed: Seed of each request that brings none; None for an explainer's own, if any.
+        fast: Whether explainers that have a fast class get it.
+    """
+
+    def __init__(
+        self,
+        predict: Callable[..., Any],
+        instance: Any,
+        *,
+        is_function: bool,
+        seed: int | None = None,
+        fast: bool = True,
+    ) -> None:
+        self._predict = predict
+        self._instance = instance
+        self._is_function = is_function
+        self._seed = seed
+        self._fast = fast
+
+    @property
+    def explains(self) -> bool:
+        """Whether it works with an explainer."""
+        return bool(explainers(self._instance))
+
+    @contextmanager
+    def request(self) -> Iterator[Callable[..., Any]]:
+        """Gives what the current request calls."""
+        held = explainers(self._instance)
+        seed = context.current().seed
+        if seed is None:
+            seed = self._seed
+        if seed is None and held:
+            seed = _declared(held)
+        with randomness.stream(seed):
+            own = _fresh(self._instance, held, self._fast) if held else self._instance
+            if not self._is_function:
+                yield partial(self._predict, own)
+            else:
+                with context.holding(self._instance, own):
+                    yield self._predict
 
 
 def explainers(instance: Any) -> dict[str, Any]:
@@ -30,16 +86,7 @@ def per_request(instance: Any, *, fast: bool = True) -> Callable[[], Any]:
         fast: Whether explainers that have a fast class get it.
     """
     held = explainers(instance)
-    if not held:
-        return lambda: instance
-
-    def fresh() -> Any:
-        own = copy.copy(instance)
-        for name, explainer in held.items():
-            setattr(own, name, _isolated(explainer, fast))
-        return own
-
-    return fresh
+    return partial(_fresh, instance, held, fast) if held else lambda: instance
 
 
 def declared_seed(instance: Any) -> int | None:
@@ -47,14 +94,28 @@ def declared_seed(instance: Any) -> int | None:
 
     alibi uses it once, in the constructor; its author meant explanations to be repeatable.
     """
-    for held in explainers(instance).values():
-        for explainer in _each(held):
+    return _declared(explainers(instance))
+
+
+def _declared(held: dict[str, Any]) -> int | None:
+    for value in held.values():
+        for explainer in _each(value):
             # alibi's anchors have it among their parameters, its wrappers of shap as an attribute.
             parameters = getattr(explainer, "meta", {}).get("params", {})
             seed = parameters.get("seed", getattr(explainer, "seed", None))
             if isinstance(seed, int):
                 return seed
     return None
+
+
+def _fresh(instance: Any, held: dict[str, Any], fast: bool) -> Any:
+    own = shallow(instance)
+    for name, value in attributes(instance).items():
+        made = _isolated(value, fast) if name in held else own_generator(value)
+        if made is not value:
+            # Past a class that refuses or checks what is set, as frozen dataclasses do.
+            object.__setattr__(own, name, made)
+    return own
 
 
 def is_explainer(value: Any) -> bool:

@@ -12,6 +12,7 @@ was opened (`from numpy.random import choice`; the distributions of `scipy.stats
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -55,6 +56,13 @@ def stream_from(state: Any) -> Iterator[None]:
 def own() -> np.random.RandomState | None:
     """The generator of the stream that is open; None outside of one."""
     return _current.get()
+
+
+def own_of(generator: np.random.RandomState) -> np.random.RandomState:
+    """A copy of a generator in its present state; of the shared one, the generator of the stream."""
+    if generator is _shared or isinstance(generator, _Switch):
+        return _current.get() or generator
+    return copy.deepcopy(generator)
 
 
 @contextmanager

@@ -216,7 +216,8 @@ class _Connector(Connector):
     """Connects a pipeline's children, but for those that have a fake."""
 
     def __init__(self, pipeline: Pipeline, fakes: dict[str, _FakeTransport]) -> None:
-        super().__init__(PipelineSettings.read(), background(), inside=[pipeline.details.name])
+        names = [pipeline.details.name]
+        super().__init__(PipelineSettings.read(), background(), "", names, pipeline.callers)
         self._fakes = fakes
 
     def _transport(self, alias: str, *args: Any, **kwargs: Any) -> Transport:

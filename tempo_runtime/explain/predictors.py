@@ -1,0 +1,130 @@
+"""Whether all parts of an explainer ask one and the same predictor.
+
+Some of alibi's explainers hold theirs twice, and their attribute `predictor` is one place of the two. Who
+sets that one alone gets explanations of the old model, and nothing shows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from types import FunctionType, MethodType
+from typing import Any
+
+from tempo_runtime.errors import PipelineFailed
+from tempo_runtime.explain.copies import attributes, is_of
+
+_MAIN, _TREES = "predictor", "trees"
+
+
+def places(explainer: Any) -> dict[str, Any]:
+    """The predictors that an explainer has, by where they stand."""
+    return {_MAIN: _main(explainer), **dict(_places(explainer))}
+
+
+def refuse_two(explainer: Any, given: dict[str, Any]) -> None:
+    """Refuses an explainer that would explain another model than its predictor.
+
+    Args:
+        explainer: One of alibi's.
+        given: Its `places` when the request began: a place that was set since then was set on purpose.
+
+    Raises:
+        PipelineFailed: With the place, and how to set both.
+    """
+    main = _main(explainer)
+    for place, second in _places(explainer):
+        if _TREES in place:  # which shap has made of the model
+            if main is given[_MAIN] or second is not given.get(place):
+                continue
+        elif _same(main, second):
+            continue
+        # A place that was set in the request was set on purpose, unless both were, to two models.
+        on_purpose = main is given[_MAIN] or not (_plain(main) and _plain(second))
+        if second is not given.get(place, second) and on_purpose:
+            continue
+        name = type(explainer).__name__
+        remedy = (
+            "call `explainer.reset_predictor(...)`, which sets both"
+            if place.startswith(("samplers", "_explainer"))
+            else f"set `explainer.{place}`"
+        )
+        raise PipelineFailed(
+            f"{name} has two predictors that differ: `predictor` is {_named(main)}, and `{place}`, "
+            f"which it asks, is {_named(second)}; it would explain that model. Instead of setting "
+            f"`predictor`, {remedy}"
+        )
+
+
+def _places(explainer: Any) -> Iterator[tuple[str, Any]]:
+    held = attributes(explainer)
+    if "_predictor" in held or "predictor" in held:
+        for number, sampler in enumerate(held.get("samplers") or ()):
+            if hasattr(sampler, "predictor"):
+                yield f"samplers[{number}].predictor", sampler.predictor
+        shaps = getattr(held.get("_explainer"), "model", None)
+        for name in ("f", _TREES):  # of KernelShap's, and of TreeShap's
+            if is_of(shaps, ("shap",)) and name in attributes(shaps):
+                yield f"_explainer.model.{name}", getattr(shaps, name)
+        if "pd_explainer" in held:
+            yield "pd_explainer.predictor", held["pd_explainer"].predictor
+        if isinstance(held.get("params"), dict) and "predictor" in held["params"]:
+            yield 'params["predictor"]', held["params"]["predictor"]
+
+
+def _main(explainer: Any) -> Any:
+    # AnchorTabular's property gives the predictor of encoded columns; this is what its samplers ask.
+    held = attributes(explainer)
+    return held["_predictor"] if "_predictor" in held else held.get("predictor")
+
+
+def _plain(predictor: Any) -> bool:
+    """Whether it is a model, or a method of one, and not a function that may do anything."""
+    found = _underneath(predictor)
+    return not isinstance(found, (FunctionType, partial))
+
+
+def _underneath(predictor: Any) -> Any:
+    """What a predictor asks, without what alibi, or this package, puts around it."""
+    while is_of(predictor, ("alibi", "tempo_runtime")) and "predictor" in attributes(predictor):
+        predictor = predictor.predictor
+    return predictor
+
+
+def _same(one: Any, other: Any) -> bool:
+    one, other = _underneath(one), _underneath(other)
+    if one is other:
+        return True
+    if isinstance(one, MethodType) and isinstance(other, MethodType):
+        return one.__func__ is other.__func__ and _same(one.__self__, other.__self__)
+    if isinstance(one, partial) and isinstance(other, partial):
+        parts = (one.func, one.args, one.keywords), (other.func, other.args, other.keywords)
+        return _all_same(*parts)
+    if isinstance(one, FunctionType) and isinstance(other, FunctionType):
+        return _all_same(_parts(one), _parts(other))
+    return _equal(one, other)
+
+
+def _parts(function: FunctionType) -> tuple[Any, ...]:
+    """What a function is made of, but for its name and where it was written."""
+    code = function.__code__
+    cells = tuple(cell.cell_contents for cell in function.__closure__ or ())
+    written = (code.co_code, code.co_consts, code.co_names, code.co_freevars)
+    return *written, function.__defaults__, *cells
+
+
+def _all_same(ones: tuple[Any, ...], others: tuple[Any, ...]) -> bool:
+    return len(ones) == len(others) and all(map(_same, ones, others))
+
+
+def _equal(one: Any, other: Any) -> bool:
+    try:
+        return bool(type(one) is type(other) and one == other)
+    except Exception:  # such as two arrays
+        return False
+
+
+def _named(predictor: Any) -> str:
+    found = _underneath(predictor)
+    name: Callable[..., Any] | str = getattr(found, "__qualname__", "")
+    return f"`{name}`" if name else f"{found!r:.80}"
