@@ -50,7 +50,7 @@ from tempo_runtime.files import MANIFEST
 PIPELINE = "pipeline.dill"
 MODEL_SETTINGS = "model-settings.json"
 EXAMPLE = "example.json"
-CODE = "code"
+CODE = "code"  # folder of the author's code
 # Describing the others; edited by people and rewritten by platforms; recorded at any time.
 _UNCHECKED = (MANIFEST, MODEL_SETTINGS, EXAMPLE)
 _loading = itertools.count()
@@ -106,6 +106,7 @@ class Composed:
         children: The models it calls, as tempo.json has them.
         others: Path -> digest, of the files in the folder that `save` did not write.
         left: Files of the artefact that is there which are no part of this one.
+        warnings: What may be missing where it runs.
     """
 
     pipeline: Pipeline
@@ -117,6 +118,7 @@ class Composed:
     children: Mapping[str, Any]
     others: Mapping[str, str]
     left: tuple[str, ...]
+    warnings: list[str]
 
     @cached_property
     def source(self) -> str:
@@ -151,22 +153,36 @@ def compose(target: Any, folder: str | None = None) -> Composed:
     try:
         # A class is beside its Pipeline, which it holds itself.
         target = None if pipeline.predict_name is None else pipeline.target
-        data, sources, modules = pickling.dump((pipeline, target))
-        imported.check(sources)
+        folders = {alias: model.details.local_folder for alias, model in pipeline.declared.items()}
+        places = [folder, *filter(None, folders.values())]
+        data, code = pickling.dump((pipeline, target), places, _pickles(places))
+        imported.check({path: file for path, file in code.paths.items() if os.path.isfile(file)})
     except ArtifactError as error:
         raise ArtifactError(
             f"pipeline {pipeline.details.name!r} cannot be saved: {error}"
         ) from error
-    sources = {f"{CODE}/{path}": source for path, source in sources.items()}
-    ours = {PIPELINE: data}
-    for path, source in sources.items():
-        with open(source, "rb") as file:
-            ours[path] = file.read()
+    sources = {f"{CODE}/{path}": file for path, file in code.paths.items()}
+    ours = {PIPELINE: data} | {f"{CODE}/{path}": text for path, text in code.files.items()}
     there = [path for path in files.walk(folder) if path not in (*_UNCHECKED, *ours)]
     left = tuple(path for path in there if _is_ours(path))
     others = {path: files.sha256_of(folder, path) for path in there if path not in left}
     children = describing.children(pipeline, folder)
-    return Composed(pipeline, folder, committed, ours, sources, modules, children, others, left)
+    for alias, place in folders.items():
+        inside = (names for path, names in code.unpickled.items() if place and _is_in(path, place))
+        if modules := set().union(*inside):
+            children[alias]["modules"] = sorted(modules)
+    return Composed(
+        pipeline,
+        folder,
+        committed,
+        ours,
+        sources,
+        code.names,
+        children,
+        others,
+        left,
+        code.warnings,
+    )
 
 
 def write(
@@ -192,6 +208,11 @@ def write(
     """
     pipeline, folder, ours = composed.pipeline, composed.folder, dict(composed.ours)
     os.makedirs(folder, exist_ok=True)
+    prefix = f"{CODE}/"
+    code = {p.removeprefix(prefix): len(ours[p]) for p in sorted(ours) if p.startswith(prefix)}
+    logger.info("%s: %s", pipeline.details.name, describing.code(code))
+    for warning in composed.warnings:
+        logger.warning("pipeline %r: %s", pipeline.details.name, warning)
     packages, children = describing.packages(composed.modules), dict(composed.children)
     packed = prepare(folder, environment, packages, children)
     if packed is not None:
@@ -272,13 +293,7 @@ def open_folder(
     if PIPELINE not in contents:
         raise ArtifactDamaged(f"{folder}: {MANIFEST} names no {PIPELINE}; save the pipeline again")
     _warn_of_versions(manifest)
-    prefix = f"{CODE}/"
-    sources = {
-        path.removeprefix(prefix): content
-        for path, content in contents.items()
-        if path.startswith(prefix)
-    }
-    modules = importing.Modules(str(next(_loading)), os.path.join(folder, CODE), sources)
+    modules = _modules(folder, contents)
     try:
         pipeline, target = importing.load(contents[PIPELINE], modules)
         if not isinstance(pipeline, Pipeline):
@@ -290,17 +305,47 @@ def open_folder(
             f"needs missing here? It was saved with {_listed(manifest['packages'])}"
         ) from error
     pipeline.target = target if target is not None else pipeline.target
-    pipeline.declared = _placed(pipeline.declared, manifest["children"], folder)
-    pipeline._release = modules.forget
+    pipeline.declared = _placed(pipeline.declared, manifest["children"], folder, modules)
+    pipeline.code, pipeline._release = modules, modules.forget
     return pipeline, extra_of(folder)
+
+
+def code_sizes(folder: str, manifest: dict[str, Any]) -> dict[str, int]:
+    """The files of the author's code in an artefact, by their path in `code`, and their sizes."""
+    paths = [path for path in manifest["files"] if path.startswith(f"{CODE}/")]
+    return {
+        path.removeprefix(f"{CODE}/"): os.path.getsize(os.path.join(folder, path)) for path in paths
+    }
+
+
+def code_of(folder: str) -> importing.Modules:
+    """The modules that an artefact brings, for a model beside it that is unpickled with them.
+
+    Raises:
+        ArtifactError: As `load` does.
+    """
+    folder = os.path.abspath(folder)
+    manifest = read_manifest(folder)
+    trust.Demands.of_environment().check(folder, manifest)
+    return _modules(folder, dict(files.verified(folder, manifest["files"], _is_ours)))
+
+
+def _modules(folder: str, contents: dict[str, bytes]) -> importing.Modules:
+    prefix = f"{CODE}/"
+    sources = {
+        path.removeprefix(prefix): content
+        for path, content in contents.items()
+        if path.startswith(prefix)
+    }
+    return importing.Modules(str(next(_loading)), os.path.join(folder, CODE), sources)
 
 
 def inspect(folder: str) -> dict[str, Any]:
     """What tempo.json says of an artefact, its files checked and nothing of it run.
 
     Returns:
-        tempo.json, and beside it `digest`; `bytes`, the size of all files; and `imports`, the names
-        that its pickle would look up.
+        tempo.json, and beside it `digest`; `bytes`, the size of all files; `code`, the files of the
+        author's code and their sizes; and `imports`, the names that its pickle would look up.
 
     Raises:
         ArtifactError: If it is no artefact, or a file is not the one that was saved.
@@ -309,7 +354,13 @@ def inspect(folder: str) -> dict[str, Any]:
     contents = dict(files.verified(folder, manifest["files"], _is_ours))
     size = sum(os.path.getsize(os.path.join(folder, path)) for path in manifest["files"])
     names = pickled.imports(contents.get(PIPELINE, b""))
-    return {**manifest, "digest": trust.digest_of(manifest), "bytes": size, "imports": names}
+    found = {
+        "digest": trust.digest_of(manifest),
+        "bytes": size,
+        "code": code_sizes(folder, manifest),
+        "imports": names,
+    }
+    return {**manifest, **found}
 
 
 def checked(folder: str, *, to_run: bool = True) -> dict[str, Any]:
@@ -388,7 +439,9 @@ def extra_of(folder: str) -> dict[str, Any]:
 # -- what is written -------------------------------------------------------------------------------
 
 
-def _placed(declared: PipelineModels, children: dict[str, Any], folder: str) -> PipelineModels:
+def _placed(
+    declared: PipelineModels, children: dict[str, Any], folder: str, modules: importing.Modules
+) -> PipelineModels:
     """The models a pipeline calls, where tempo.json says they are."""
     placed = {}
     for alias, model in declared.items():
@@ -396,7 +449,27 @@ def _placed(declared: PipelineModels, children: dict[str, Any], folder: str) -> 
         placed[alias] = model.reference(
             os.path.normpath(os.path.join(folder, path)) if path else None
         )
+        if children.get(alias, {}).get("modules"):
+            placed[alias].code = modules
     return PipelineModels(**placed)
+
+
+def _pickles(places: list[str]) -> dict[str, set[tuple[str, str]]]:
+    """What the files look up that are unpickled in the artefact's folder and its models'."""
+    found = {}
+    for place in places:
+        if place != places[0] and os.path.isfile(os.path.join(place, MANIFEST)):
+            continue  # a pipeline, whose code is in its own artefact
+        for path in files.walk(place) if os.path.isdir(place) else [""]:
+            whole = os.path.join(place, path) if path else place
+            if path != TARBALL and not _is_ours(path) and (names := pickled.looked_up(whole)):
+                found[whole] = names
+    return found
+
+
+def _is_in(path: str, place: str) -> bool:
+    inner, outer = os.path.abspath(path), os.path.abspath(place)
+    return inner == outer or inner.startswith(os.path.join(outer, ""))
 
 
 def _settings_of(folder: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 
-from tempo_runtime import artifact, context
+from tempo_runtime import artifact, context, importing
 from tempo_runtime.authoring import Model, Pipeline
 from tempo_runtime.children.base import Transport
 from tempo_runtime.children.child import Child, Children
@@ -54,7 +54,7 @@ class Service:
         callers = callers or Callers(served=True, timeout=settings.timeout)
         self._children = Connector(settings, portal, folder, names, callers)
         try:
-            self.runner = self._start(portal, folder)
+            self.runner = importing.run(pipeline.code, self._start, portal, folder)
         except BaseException:
             portal.submit(self._children.close())
             self.release()
@@ -191,6 +191,7 @@ class Connector:
             settings.implementation,
             timeout=settings.timeout,
             fast=settings.fast,
+            code=model.code,
         )
 
     def _pipeline(self, pipeline: Pipeline, folder: str, settings: PipelineSettings) -> Transport:

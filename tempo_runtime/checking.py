@@ -15,13 +15,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from tempo_runtime import files, targets
+from tempo_runtime import files, ownership, targets
 from tempo_runtime.artifact import EXAMPLE
 from tempo_runtime.binding import decode_results
 from tempo_runtime.environment import TARBALL
@@ -124,6 +126,10 @@ def ask(python: str, folder: str, request: Request | None, timeout: float) -> Ou
     with tempfile.TemporaryDirectory(prefix="tempo-check-") as place:
         told = os.path.join(place, "told")
         command = [python, "-I", "-m", "tempo_runtime.checking", os.path.abspath(folder), told]
+        if (
+            python == sys.executable
+        ):  # packages that this process finds elsewhere than its Python does
+            command += filter(ownership.holds_packages, sys.path)
         with subprocess.Popen(  # noqa: S603 - a Python, and a module of ours
             command,
             cwd=place,
@@ -192,8 +198,35 @@ def _first(pairs: list[tuple[str, Any, Any]]) -> str | None:
     return next(filter(None, (_difference(*pair) for pair in pairs)), None)
 
 
-def _main(folder: str, told: str) -> None:
+class _OnlyInstalled:
+    """Finds no module of the author's: it is not there where the artefact will run.
+
+    Variables and the working folder are kept from the process; an editable install, or a .pth file, is
+    part of its Python.
+    """
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Finds a module; see `importlib.abc.MetaPathFinder`."""
+        finders = sys.meta_path[sys.meta_path.index(self) + 1 :]
+        specs = (finder.find_spec(name, path, target) for finder in finders)
+        spec = next(filter(None, specs), None)
+        origin = spec.origin if spec is not None and spec.has_location else None
+        if origin is None or name.partition(".")[0] == "tempo_runtime":
+            return spec
+        if not ownership.is_installed(origin):
+            raise ModuleNotFoundError(
+                f"No module named {name!r} (it is in {origin}, which is yours and did not travel)",
+                name=name,
+            )
+        return spec
+
+
+def _main(folder: str, told: str, *packages: str) -> None:
     """What the fresh process does."""
+    sys.path += [path for path in packages if path not in sys.path]
+    sys.meta_path.insert(0, _OnlyInstalled())
     body = sys.stdin.buffer.read()
     try:
         start = time.monotonic()

@@ -18,7 +18,10 @@ from tempo_runtime.signature import Signature
 FORMAT_VERSION = 1
 DECLARED = ("name", "description", "uri", "signature", "children")
 IMPLEMENTATION = "tempo_runtime.TempoPipelineRuntime"
+WITH_CODE = "tempo_runtime.children.with_code.ModelWithCode"
+CODE = "tempo_code"  # in parameters.extra of such a model: whose code, and which runtime serves it
 _TARBALL = "environment_tarball"
+_LISTED = 6  # files that a line names
 
 
 def children(pipeline: Pipeline, folder: str) -> dict[str, Any]:
@@ -125,6 +128,32 @@ def model_settings(pipeline: Pipeline, settings: dict[str, Any], packed: bool) -
         del parameters[_TARBALL]
     settings["parameters"] = parameters
     return settings
+
+
+def with_code(settings: Mapping[str, Any], folder: str) -> dict[str, Any]:
+    """A model-settings.json for a model that is unpickled with the code of an artefact.
+
+    Args:
+        settings: What MLServer would read.
+        folder: The artefact.
+    """
+    parameters = settings["parameters"]
+    own = {"artefact": folder, "implementation": settings["implementation"]}
+    parameters = {**parameters, "extra": {**(parameters.get("extra") or {}), CODE: own}}
+    return {**settings, "implementation": WITH_CODE, "parameters": parameters}
+
+
+def code(found: Mapping[str, int]) -> str:
+    """The files of the author's code, in a line for people.
+
+    Args:
+        found: Their paths and sizes.
+    """
+    if not found:
+        return "no files of your code"
+    listed = ", ".join(list(found)[:_LISTED]) + (", ..." if len(found) > _LISTED else "")
+    count = f"{len(found)} file{'s' * (len(found) > 1)}"
+    return f"{count}, {sum(found.values()):,} bytes of your code: {listed}"
 
 
 def packages(modules: set[str]) -> dict[str, str]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tempo_runtime.children.child import Children
     from tempo_runtime.context import Callers
     from tempo_runtime.explain.isolation import Requests
+    from tempo_runtime.importing import Modules
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -51,6 +52,9 @@ class Model:
     Raises:
         AuthoringError: If the name cannot be deployed, or a type cannot travel.
     """
+
+    # What the artefact brought that it was read from, where its files need that to be unpickled.
+    code: Modules | None = None
 
     def __init__(
         self,
@@ -97,7 +101,7 @@ class Model:
         return self._local(*args, **kwargs)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in vars(self).items() if key != "_local"}
+        return {key: value for key, value in vars(self).items() if key not in ("_local", "code")}
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._details.name!r} ({self._details.platform.value})>"

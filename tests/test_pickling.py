@@ -261,6 +261,6 @@ def test_dump_names_installed_packages_and_carries_none_of_their_files() -> None
         def predict(self) -> float:
             return float(np.mean([1.0]))
 
-    _, files, names = pickling.dump(Uses)
-    assert files == {}
-    assert "numpy" in names
+    _, code = pickling.dump(Uses)
+    assert code.files == {}
+    assert "numpy" in code.names

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from tempo_runtime import context
+from tempo_runtime import context, importing
 from tempo_runtime.binding import decode_arguments, encode_results
 from tempo_runtime.children import frameworks, sharing
 from tempo_runtime.children.clock import Clock
@@ -50,6 +50,7 @@ class RuntimeTransport:
         timeout: Seconds one call may take. In a sync pipeline a runtime that never awaits has the
             pipeline's thread, and is not ended.
         fast: Whether a scikit-learn model is computed in less time.
+        code: What the pipeline's artefact brings that the model is unpickled with.
 
     Raises:
         SettingsError: If nothing says which runtime it is, or it cannot be fast.
@@ -63,11 +64,12 @@ class RuntimeTransport:
         implementation: str | None,
         timeout: float | None = None,
         fast: bool = False,
+        code: importing.Modules | None = None,
     ) -> None:
         self._name = details.name
         self._place = Place(details.name, folder)
         self._timeout = timeout
-        self._shared: sharing.Shared | None = _load(details, folder, implementation, fast)
+        self._shared: sharing.Shared | None = _load(details, folder, implementation, fast, code)
         self._runtime = self._shared.runtime
 
     async def infer(self, request: Request) -> Response:
@@ -147,7 +149,11 @@ class PipelineTransport:
 
 
 def _load(
-    details: ModelDetails, folder: str, implementation: str | None, fast: bool
+    details: ModelDetails,
+    folder: str,
+    implementation: str | None,
+    fast: bool,
+    code: importing.Modules | None,
 ) -> sharing.Shared:
     told = f"child {details.name!r} cannot be loaded in this process from {folder}"
     try:
@@ -161,7 +167,8 @@ def _load(
             f"{settings.implementation_} serves it; remove its setting `fast`"
         )
     try:
-        return sharing.acquire(settings, folder, fast)
+        owner = code.name if code is not None else ""
+        return importing.run(code, sharing.acquire, settings, folder, fast, owner)
     except NoFastPath as error:
         raise SettingsError(
             f"child {details.name!r} in {folder} cannot be fast: {error}; remove its setting `fast`"

@@ -14,7 +14,7 @@ from tempo_runtime.children.runtimes import Runtime
 if TYPE_CHECKING:
     from mlserver import ModelSettings
 
-_Key: TypeAlias = tuple[str, str, bool, frozenset[tuple[str, int, int]]]
+_Key: TypeAlias = tuple[str, str, bool, str, frozenset[tuple[str, int, int]]]
 
 
 class Shared:
@@ -36,7 +36,7 @@ _lock = threading.Lock()
 _loaded: WeakValueDictionary[_Key, Shared] = WeakValueDictionary()
 
 
-def acquire(settings: ModelSettings, folder: str, fast: bool = False) -> Shared:
+def acquire(settings: ModelSettings, folder: str, fast: bool = False, code: str = "") -> Shared:
     """Loads a runtime, unless one of the same settings and the same files is loaded.
 
     A file that has changed makes it another model: who has the old one keeps it.
@@ -45,13 +45,14 @@ def acquire(settings: ModelSettings, folder: str, fast: bool = False) -> Shared:
         settings: What to load; their name does not matter.
         folder: Its artefact.
         fast: See `Runtime`.
+        code: Whose code it is unpickled with, if that matters.
 
     Raises:
         Exception: Whatever loading it raises.
     """
     parameters = settings.model_dump_json(exclude={"name"})
     files = frozenset(_files(folder, settings))
-    key = (os.path.realpath(folder), parameters, fast, files)
+    key = (os.path.realpath(folder), parameters, fast, code, files)
     with _lock:
         shared = _loaded.get(key)
         if shared is not None:

@@ -20,7 +20,7 @@ def inspect(artefact: str, as_json: bool, verify: str | None) -> None:
     Example:
         tempo-runtime inspect examples/income/artifacts/explainer
     """
-    from tempo_runtime import artifact, trust
+    from tempo_runtime import artifact, describing, trust
 
     manifest = artifact.inspect(artefact)
     if verify is not None:
@@ -45,6 +45,7 @@ def inspect(artefact: str, as_json: bool, verify: str | None) -> None:
         "files": "\n".join(
             f"{path}  [dim]{sha[:12]}[/]" for path, sha in manifest["files"].items()
         ),
+        "your code": describing.code(manifest["code"]) if manifest["code"] else "",
         "its pickle imports": ", ".join(manifest["imports"]),
         "size": size(manifest["bytes"]),
         "digest": manifest["digest"],

@@ -33,7 +33,7 @@ def save(name: str, folder: str | None, environment: str, sign: str | None, as_j
     """
     import os
 
-    from tempo_runtime import artifact, trust
+    from tempo_runtime import artifact, describing, trust
 
     target = imported(name)
     wanted = None if environment == "none" else environment
@@ -41,13 +41,16 @@ def save(name: str, folder: str | None, environment: str, sign: str | None, as_j
     manifest = artifact.read_manifest(saved)
     total = sum(os.path.getsize(os.path.join(saved, path)) for path in manifest["files"])
     digest = trust.digest_of(manifest)
+    code = artifact.code_sizes(saved, manifest)
     if as_json:
-        echo_json({"folder": saved, "name": manifest["name"], "bytes": total, "digest": digest})
+        found = {"name": manifest["name"], "bytes": total, "digest": digest, "code": code}
+        echo_json({"folder": saved, **found})
         return
     packed = manifest.get("environment")
     with_ = (
         f", with its environment ({packed['maker']}, Python {packed['python']})" if packed else ""
     )
     click.echo(f"Saved {manifest['name']} in {saved}: {size(total)}{with_}")
+    click.echo(f"It has {describing.code(code)}")
     click.echo(f"Serve it:    tempo-runtime serve {saved}")
     click.echo(f"Look at it:  tempo-runtime inspect {saved}")

@@ -211,7 +211,8 @@ class _Gathering:
             self._inside(place, child["platform"], served)
             return f"{child['name']} in its process"
         name = found.model or child["name"]
-        self.sibling(name, place, child["platform"], found.implementation)
+        code = folder if child.get("modules") else None
+        self.sibling(name, place, child["platform"], found.implementation, code)
         assert found.transport is not None
         sibling = Sibling(name, found.transport)
         if served.siblings.setdefault(alias, sibling) != sibling:
@@ -235,7 +236,15 @@ class _Gathering:
         for alias, child in children.items():
             self._follow(extra, alias, child, folder, served)
 
-    def sibling(self, name: str, folder: str, platform: str, implementation: str | None) -> None:
+    def sibling(
+        self,
+        name: str,
+        folder: str,
+        platform: str,
+        implementation: str | None,
+        code: str | None = None,
+    ) -> None:
+        """Serves a model; `code` is the artefact whose code it is unpickled with, if any."""
         own = os.path.join(folder, artifact.MODEL_SETTINGS)
         if os.path.isfile(own):
             settings = read(own)
@@ -254,6 +263,11 @@ class _Gathering:
         if os.path.isfile(folder):
             settings["parameters"] = {**parameters_of(settings), "uri": folder}
         self.add(name, settings, folder)
+        model = self.models[name]
+        runtime = model.settings["implementation"]
+        if code is not None and runtime not in (describing.IMPLEMENTATION, describing.WITH_CODE):
+            model.settings.update(describing.with_code(model.settings, code))
+            model.inside.append(code)
 
 
 def _refuse_missing_runtime(name: str, implementation: str) -> None:

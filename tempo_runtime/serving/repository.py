@@ -47,7 +47,7 @@ class Served:
         folder: Folder that its settings are from, and code that they name.
         calls: Of a pipeline, how each child is reached, by its name in the pipeline.
         siblings: Of these, the ones that are served beside it; and of the pipelines in its process.
-        inside: Where those are on this machine that are in its process.
+        inside: Where those are on this machine that are in its process, or whose code is.
     """
 
     name: str
