@@ -603,3 +603,84 @@ def test_a_namespace_package_is_joined_with_its_installed_part(
     folder = saved(imported("own.main").P, root)
     assert code_in(folder) == ["joined/mine.py", "own/main.py"]
     assert tempo_runtime.load(str(folder)).predict(41) == 42
+
+
+# -- a child whose model holds a class of the author's ---------------------------------------------
+
+FEATURES = """
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+
+class LogScale(BaseEstimator, TransformerMixin):
+    def fit(self, X, y=None):
+        return self
+
+    def transform(self, X):
+        return np.log1p(X)
+"""
+PARENT = """
+import numpy as np
+from tempo_runtime import Model, ModelFramework, PipelineModels, pipeline, predictmethod
+
+forest = Model("forest", ModelFramework.SKLearn, local_folder={folder!r})
+
+@pipeline("parent", models=PipelineModels(forest=forest))
+class Parent:
+    @predictmethod
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        return self.models.forest(x)
+"""
+
+
+@pytest.fixture
+def parent(tree: Callable[..., Path], tmp_path: Path) -> Path:
+    """An artefact whose source tree is gone; its child's model has a step of the author's."""
+    import joblib
+    import numpy as np
+    from sklearn.pipeline import make_pipeline
+    from sklearn.tree import DecisionTreeClassifier
+
+    (tmp_path / "forest").mkdir()
+    root = tree(
+        {
+            "scale_of_mine.py": FEATURES,
+            "parent_of_mine.py": PARENT.format(folder=str(tmp_path / "forest")),
+        }
+    )
+    steps = make_pipeline(imported("scale_of_mine").LogScale(), DecisionTreeClassifier())
+    joblib.dump(steps.fit(np.array([[0.0], [100.0]]), [1, 3]), tmp_path / "forest/model.joblib")
+    folder = saved(imported("parent_of_mine").Parent, root)
+    shutil.rmtree(root)
+    tree({})
+    return folder
+
+
+ASK = """
+import sys, numpy as np, tempo_runtime
+print(tempo_runtime.load(sys.argv[1]).predict(np.array([[0.0], [100.0]])).tolist())
+"""
+
+
+def test_a_child_in_the_same_process_is_unpickled_with_the_pipelines_code(
+    parent: Path, tmp_path: Path
+) -> None:
+    assert code_in(parent) == ["parent_of_mine.py", "scale_of_mine.py"]
+    code = ASK.replace("import sys", "import warnings; warnings.simplefilter('ignore'); import sys")
+    assert json.loads(fresh(code, parent, cwd=tmp_path)) == [1, 3]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_child_that_is_served_beside_it_is_unpickled_with_the_pipelines_code(
+    parent: Path, tmp_path: Path, workers: int
+) -> None:
+    from tempo_runtime.serving.gathering import gather
+    from tempo_runtime.testing import serve
+
+    for name, model in gather([str(parent)]).items():
+        (tmp_path / "models" / name).mkdir(parents=True)
+        written = json.dumps(model.settings)
+        (tmp_path / "models" / name / "model-settings.json").write_text(written)
+    tensor = {"name": "x", "datatype": "FP64", "shape": [2, 1], "data": [0.0, 100.0]}
+    with serve(tmp_path / "models", settings={"parallel_workers": workers}) as server:
+        answer = server.post("forest", {"inputs": [tensor]})
+        assert answer.json()["outputs"][0]["data"] == [1, 3]
