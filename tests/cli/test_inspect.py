@@ -29,7 +29,7 @@ def test_inspect_for_machines_is_the_manifest(artefact: Path) -> None:
     assert code == 0
     found, manifest = json.loads(printed), json.loads((artefact / "tempo.json").read_text())
     assert found | manifest == found
-    assert found.keys() - manifest.keys() == {"digest", "bytes", "imports"}
+    assert found.keys() - manifest.keys() == {"digest", "bytes", "code", "imports"}
 
 
 def test_a_damaged_artefact_is_told_and_exits_with_1(artefact: Path) -> None:
