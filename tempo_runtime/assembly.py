@@ -67,7 +67,9 @@ class Service:
 
     def _start(self, portal: Portal, folder: str) -> Runner:
         pipeline, settings = self._pipeline, self._settings
-        instance = pipeline.build(self._children.connect(pipeline), folder)
+        instance = pipeline.instance  # the author's own, which has its models already
+        if instance is None:
+            instance = pipeline.build(self._children.connect(pipeline), folder)
         load = pipeline.load_of(instance)
         loading = load() if load is not None else None
         if inspect.iscoroutine(loading):

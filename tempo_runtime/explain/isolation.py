@@ -10,9 +10,11 @@ import copy
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from tempo_runtime.explain.copies import attributes, copied, is_of
+from tempo_runtime.explain.copies import copied, is_of
 from tempo_runtime.explain.fast_classes import is_fast, of_fast_class
 from tempo_runtime.explain.guarded import of_guarded_class
+from tempo_runtime.instances import attributes
+from tempo_runtime.models import pipelines
 
 
 def explainers(instance: Any) -> dict[str, Any]:
@@ -32,9 +34,12 @@ def per_request(instance: Any, *, fast: bool = True) -> Callable[[], Any]:
     held = explainers(instance)
     if not held:
         return lambda: instance
+    pipeline = pipelines.get(instance)  # the copies' as well: they call the same children
 
     def fresh() -> Any:
         own = copy.copy(instance)
+        if pipeline is not None:
+            pipelines.set(own, pipeline)
         for name, explainer in held.items():
             setattr(own, name, _isolated(explainer, fast))
         return own
