@@ -203,7 +203,10 @@ def _start(stack: ExitStack) -> dict[str, str]:
         for name, folder in children.items()
     }
     frameworks = {"one": ModelFramework.SKLearn, "two": ModelFramework.XGBoost}
-    models = {name: Model(name, frameworks[name], str(children[name])) for name in children}
+    models = {
+        name: Model(name, platform=frameworks[name], local_folder=str(children[name]))
+        for name in children
+    }
 
     @pipeline("mean", models=PipelineModels(**models))
     async def mean(x: np.ndarray) -> np.ndarray:

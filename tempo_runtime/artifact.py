@@ -35,6 +35,7 @@ from tempo_runtime import (
     importing,
     pickled,
     pickling,
+    states,
     trust,
 )
 from tempo_runtime.authoring import Pipeline, PipelineModels, describe
@@ -70,8 +71,9 @@ def save(
     leaves the old artefact whole.
 
     Args:
-        target: A pipeline class, an instance of one, or a pipeline function. Of an instance, the
-            class and the constructor's arguments are saved; it is built again when it is loaded.
+        target: A pipeline class, an instance of one, or a pipeline function. An instance is saved as
+            it is, but for what its load method made: that runs again where it is loaded. Of a class,
+            an instance is made where it is loaded.
         folder: Where to; by default the pipeline's `local_folder`.
         environment: The Python environment that is packed into it. `"conda"`: what conda.yaml in
             the folder describes. `"venv"`: what requirements.txt there asks for, or, where there is
@@ -84,7 +86,7 @@ def save(
         The folder.
 
     Raises:
-        AuthoringError: If the target is not a pipeline.
+        AuthoringError: If the target is not a pipeline, or a class that needs arguments.
         ArtifactError: If there is no folder, something cannot be carried in an artefact, or the key
             cannot be used.
         EnvironmentFailed: If the environment cannot be made.
@@ -138,7 +140,7 @@ def compose(target: Any, folder: str | None = None) -> Composed:
     Raises:
         AuthoringError, ArtifactError: As `save` does.
     """
-    pipeline = describe(target)
+    pipeline = describe(target).held(target)
     folder = folder or pipeline.details.local_folder
     if not folder:
         raise ArtifactError(
@@ -151,11 +153,9 @@ def compose(target: Any, folder: str | None = None) -> Composed:
     if os.path.isdir(folder):
         files.finish_interrupted(folder, committed["files"])
     try:
-        # A class is beside its Pipeline, which it holds itself.
-        target = None if pipeline.predict_name is None else pipeline.target
         folders = {alias: model.details.local_folder for alias, model in pipeline.declared.items()}
         places = [folder, *filter(None, folders.values())]
-        data, code = pickling.dump((pipeline, target), places, _pickles(places))
+        data, code = pickling.dump(states.contents(pipeline), places, _pickles(places))
         imported.check({path: file for path, file in code.paths.items() if os.path.isfile(file)})
     except ArtifactError as error:
         raise ArtifactError(
@@ -295,7 +295,7 @@ def open_folder(
     _warn_of_versions(manifest)
     modules = _modules(folder, contents)
     try:
-        pipeline, target = importing.load(contents[PIPELINE], modules)
+        pipeline, target, *given = importing.load(contents[PIPELINE], modules)
         if not isinstance(pipeline, Pipeline):
             raise TypeError("it holds no pipeline")
     except Exception as error:
@@ -304,7 +304,12 @@ def open_folder(
             f"{folder}: {PIPELINE} cannot be read: {type(error).__name__}: {error}; is a package it "
             f"needs missing here? It was saved with {_listed(manifest['packages'])}"
         ) from error
-    pipeline.target = target if target is not None else pipeline.target
+    if target is not None:
+        pipeline.target = target
+        pipeline.saved = given[0] if given else None
+    else:
+        pipeline._loaded = False
+        vars(vars(pipeline)["context"]).update(given[0] if given else {})
     pipeline.declared = _placed(pipeline.declared, manifest["children"], folder, modules)
     pipeline.code, pipeline._release = modules, modules.forget
     return pipeline, extra_of(folder)

@@ -73,9 +73,11 @@ class Service:
 
     def _start(self, portal: Portal, folder: str) -> Runner:
         pipeline, settings = self._pipeline, self._settings
-        children = self._children.connect(pipeline)
+        instance = pipeline.instance  # the author's own, which has its models already
+        children = self._children.connect(pipeline) if instance is None else None
         with context.loading():
-            instance = pipeline.build(children, folder)
+            if instance is None:
+                instance = pipeline.build(children, folder)
             load = pipeline.load_of(instance)
             loading = load() if load is not None else None
             if inspect.iscoroutine(loading):

@@ -1,6 +1,8 @@
 """How a data scientist writes models and pipelines.
 
-    sklearn = Model("income-sklearn", ModelFramework.SKLearn, local_folder="artifacts/model")
+    sklearn = Model(
+        "income-sklearn", platform=ModelFramework.SKLearn, local_folder="artifacts/model"
+    )
 
     @pipeline("income-explainer", local_folder="artifacts/explainer",
               models=PipelineModels(sklearn=sklearn))
@@ -26,14 +28,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tempo_runtime import imported
 from tempo_runtime.details import ModelDetails, ModelFramework
 from tempo_runtime.errors import AuthoringError
+from tempo_runtime.keywords import by_name
 from tempo_runtime.models import (
-    ARGUMENTS,
     PLAIN,
-    STATE,
     Model,
     Pipeline,
     PipelineModels,
     building,
+    pipelines,
     plain,
 )
 from tempo_runtime.signature import Signature
@@ -56,8 +58,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 _ROLE = "__tempo_role__"
 
 
+@by_name("pipeline", 1, "uri", "local_folder", "models", "description")
 def pipeline(
     name: str,
+    *,
     uri: str = "",
     local_folder: str | None = None,
     models: PipelineModels | None = None,
@@ -80,8 +84,10 @@ def pipeline(
     )
 
 
+@by_name("model", 1, "platform", "uri", "local_folder", "description")
 def model(
     name: str,
+    *,
     platform: ModelFramework = ModelFramework.Custom,
     uri: str = "",
     local_folder: str | None = None,
@@ -157,7 +163,8 @@ def _decorate_class(cls: type, details: ModelDetails, models: PipelineModels) ->
     made = Pipeline(signed, models, cls, predict_name, load_name)
     namespace: Any = cls
     setattr(cls, predict_name, _Direct(predict))
-    namespace.__init__ = _Recording(namespace.__init__)
+    if not cls.__weakrefoffset__:
+        namespace.__del__ = _Forgetting(getattr(cls, "__del__", _nothing))
     namespace.get_tempo = _Accessor(made)
     namespace.models = property(_models)
     return cls
@@ -174,15 +181,33 @@ class _Accessor:
         self.made = made
 
     def __get__(self, instance: Any, owner: type) -> Callable[[], Pipeline]:
-        return functools.partial(self._find, instance)
+        return functools.partial(self._find, instance, owner)
 
-    def _find(self, instance: Any) -> Pipeline:
+    def _find(self, instance: Any, owner: type) -> Pipeline:
         if instance is None:
-            return self.made
-        if STATE not in vars(instance):
-            vars(instance)[STATE] = self.made.of(instance)
-        found: Pipeline = vars(instance)[STATE]
-        return found
+            return self._of_class(owner)
+        if (known := pipelines.get(instance)) is not None:
+            return known
+        served = building.get()
+        if served is not None and type(instance) is served.target:
+            return served
+        made = self._of_class(owner)
+        own = (made.built or made).of(instance)
+        pipelines.set(instance, own)
+        return own
+
+    def _of_class(self, owner: type) -> Pipeline:
+        """The Pipeline of the decorated class, or that of a class derived from it."""
+        made: Pipeline = self.made
+        if vars(owner).get("get_tempo") is self:
+            return made
+        made = made.copy()
+        made.target, made.built = owner, None
+        signature = Signature.of(plain(owner, str(made.predict_name)), method=True)
+        made._details = replace(made._details, signature=signature)
+        namespace: Any = owner
+        namespace.get_tempo = _Accessor(made)
+        return made
 
 
 class _Method:
@@ -199,17 +224,14 @@ class _Method:
         return self.function(instance, *args, **kwargs)
 
 
-class _Recording(_Method):
-    """`__init__`, with a note of its arguments: an artefact builds the instance again."""
+class _Forgetting(_Method):
+    """`__del__` of a class whose instances allow no weak reference: see `Beside`."""
 
     def __call__(self, instance: Any, *args: Any, **kwargs: Any) -> None:
-        if ARGUMENTS not in vars(instance):
-            vars(instance)[ARGUMENTS] = (args, kwargs)
-            served = building.get()
-            if served is not None and type(instance) is served.target:
-                vars(instance)[STATE] = served
-                building.set(None)
-        self.function(instance, *args, **kwargs)
+        try:
+            self.function(instance)
+        finally:
+            pipelines.forget(instance)
 
 
 class _Direct(_Method):
@@ -227,6 +249,10 @@ class _Direct(_Method):
         pipeline: Pipeline = instance.get_tempo()
         pipeline.load_once(instance)
         return direct.call(pipeline, instance, args, kwargs)
+
+
+def _nothing(instance: Any) -> None:
+    """What a class does at the end of an instance, where it says nothing."""
 
 
 def _models(instance: Any) -> Children:

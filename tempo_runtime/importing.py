@@ -39,6 +39,12 @@ PREFIX = "_tempo_artifact_"
 _STAND_IN = "__tempo_stand_in__"
 _running: ContextVar[Modules | None] = ContextVar("tempo_running", default=None)
 
+# What artefacts name of ours, and has moved since: b385a99 put these on an author's class.
+_MOVED = {
+    ("tempo_runtime.authoring", "_LoadingFirst"): ("tempo_runtime.authoring", "_Direct"),
+    ("tempo_runtime.authoring", "_Recording"): ("tempo_runtime.authoring", "_Method"),
+}
+
 
 def load(data: bytes, modules: Modules) -> Any:
     """Reads what `dump` wrote, with the modules it needs."""
@@ -250,6 +256,7 @@ class _Unpickler(dill.Unpickler):
             return lambda found: importlib.import_module(self._modules.place(found))
         if (module, name) == ("dill._dill", "_create_function"):
             return self._create_function
+        module, name = _MOVED.get((module, name), (module, name))
         return super().find_class(self._modules.place(module), name)
 
     def _create_function(

@@ -5,14 +5,16 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import Context, ContextVar
 from dataclasses import replace
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tempo_runtime.details import ModelDetails, ModelFramework
 from tempo_runtime.errors import AuthoringError
+from tempo_runtime.instances import Beside, attributes, weak
+from tempo_runtime.keywords import by_name
 from tempo_runtime.signature import Signature
 
 if TYPE_CHECKING:
@@ -23,16 +25,16 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# On an instance of a pipeline class:
-STATE = "_tempo_pipeline"  # its own Pipeline
-ARGUMENTS = "_tempo_arguments"  # what its constructor was given
-LOADED = "_tempo_loaded"  # whether its load method has run
+ABSENT: Any = object()  # the value of an attribute that is not there
 
 # On what stands for a method: the method as its author wrote it.
 PLAIN = "__tempo_plain__"
 
 building: ContextVar[Pipeline | None] = ContextVar("tempo_building", default=None)
 """The Pipeline of the instance that is being made, to be served."""
+
+pipelines: Beside[Pipeline] = Beside()
+"""The Pipeline of each instance of a pipeline class."""
 
 
 class Model:
@@ -56,9 +58,11 @@ class Model:
     # What the artefact brought that it was read from, where its files need that to be unpickled.
     code: Modules | None = None
 
+    @by_name("Model", 2, "platform", "local_folder", "uri", "inputs", "outputs", "description")
     def __init__(
         self,
         name: str,
+        *,
         platform: ModelFramework = ModelFramework.Custom,
         local_folder: str | None = None,
         uri: str = "",
@@ -111,7 +115,8 @@ class PipelineModels:
     """The models a pipeline calls, each under the name it is called by.
 
     Args:
-        models: A `Model`, or another pipeline (its class, an instance, or its function).
+        models: A `Model`, or another pipeline (its class, an instance, or its function). Called without
+            a server, an instance answers itself; a class has one made.
 
     Raises:
         AuthoringError: If a value is neither.
@@ -125,7 +130,8 @@ class PipelineModels:
                 raise AuthoringError(
                     f"PipelineModels: {alias}={found!r:.80} is neither a Model nor a pipeline"
                 )
-            self._models[alias] = get_tempo()
+            model = get_tempo()
+            self._models[alias] = model.held(found) if isinstance(model, Pipeline) else model
 
     def items(self) -> Iterator[tuple[str, Model]]:
         """Pairs of a name and its model."""
@@ -154,8 +160,14 @@ class Pipeline(Model):
         target: The class or function.
         predict_name: Name of a class's predict method; None for a function.
         load_name: Name of a class's load method, if it has one.
-        arguments: What instances of the class are made with.
     """
+
+    # Of what b385a99 saved instead of the instance itself.
+    arguments: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
+    saved: Any = None  # the instance that an artefact holds
+    built: Pipeline | None = None  # of the class of an artefact, once an instance is made
+    _instance: Callable[[], Any] | None = None  # whose Pipeline this is
+    _changed: Mapping[str, tuple[Any, Any]] = MappingProxyType({})
 
     def __init__(
         self,
@@ -170,7 +182,6 @@ class Pipeline(Model):
         self.target = target
         self.predict_name = predict_name
         self.load_name = load_name
-        self.arguments: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
         vars(self)["context"] = SimpleNamespace()
         self._load_function: Callable[[], Any] | None = None
         self._loaded = False
@@ -243,21 +254,65 @@ class Pipeline(Model):
         return function if instance is None else functools.partial(function, instance)
 
     def load_of(self, instance: Any) -> Callable[[], Any] | None:
-        """The load method, bound, for a server that runs it itself; None when there is none."""
-        if self.load_name is not None:
-            vars(instance)[LOADED] = True
-            return getattr(instance, self.load_name)  # type: ignore[no-any-return]
-        self._loaded = True
-        return self._load_function
+        """The load method, bound, for a server that runs it; None where there is none, or it has run."""
+        own = self._own(instance)
+        load = own._loading(instance)
+        own._loaded = True
+        return load
 
     def load_once(self, instance: Any) -> None:
         """Runs the load method, unless it has run, before a call without a server."""
-        if instance is None and self._load_function is not None and not self._loaded:
-            finish(self._load_function())
-            self._loaded = True
-        elif self.load_name is not None and not vars(instance).get(LOADED):
-            finish(getattr(instance, self.load_name)())
-            vars(instance)[LOADED] = True
+        own = self._own(instance)
+        if (load := own._loading(instance)) is not None:
+            finish(load())
+            own._loaded = True
+
+    def _own(self, instance: Any) -> Pipeline:
+        return self if instance is None else instance.get_tempo()
+
+    def _loading(self, instance: Any) -> Callable[[], Any] | None:
+        if self._loaded:
+            return None
+        if self.load_name is not None:
+            return functools.partial(self._load, getattr(instance, self.load_name), instance)
+        if self._load_function is not None:
+            return functools.partial(self._load, self._load_function, self.context)
+        return None
+
+    def _load(self, load: Callable[[], Any], holder: Any) -> Any:
+        """Runs a load method; what it gives may be something to await."""
+        before = attributes(holder)
+        result = load()
+        if not inspect.iscoroutine(result):
+            self._note_changes(before, holder)
+            return None
+
+        async def awaited() -> None:
+            await result
+            self._note_changes(before, holder)
+
+        return awaited()
+
+    def _note_changes(self, before: dict[str, Any], holder: Any) -> None:
+        after = attributes(holder)
+        pairs = {
+            name: (before.get(name, ABSENT), after.get(name, ABSENT)) for name in before | after
+        }
+        self._changed = {name: pair for name, pair in pairs.items() if pair[0] is not pair[1]}
+
+    def without_loaded(self, state: dict[str, Any]) -> dict[str, Any]:
+        """A state without what the load method made of it, for that runs again where it is loaded.
+
+        An attribute that was set once more since is the author's, and stays.
+        """
+        kept = {}
+        for name, value in state.items():
+            before, after = self._changed.get(name, (value, ABSENT))
+            if value is not after:
+                kept[name] = value
+            elif before is not ABSENT:
+                kept[name] = before
+        return kept
 
     def loadmethod(self, function: F) -> F:
         """Decorates the function that loads what a function pipeline needs into `context`."""
@@ -267,29 +322,70 @@ class Pipeline(Model):
     def of(self, instance: Any) -> Pipeline:
         """The Pipeline of one instance of the class."""
         own = self.copy()
-        own.arguments = vars(instance).get(ARGUMENTS, ((), {}))
+        own.saved = own.built = None
+        own._instance = weak(instance) or (lambda: None)
         own._origin = self
+        own._loaded = False
+        own._changed = {}
         return own
 
+    def held(self, found: Any) -> Pipeline:
+        """This Pipeline, and with it the instance that it was found at, if it was one."""
+        if not isinstance(found, self.target if isinstance(self.target, type) else ()):
+            return self
+        own = self.copy()
+        own._instance = lambda: found
+        return own
+
+    @property
+    def instance(self) -> Any:
+        """The instance whose Pipeline this is; None for a class's, or a function's.
+
+        Raises:
+            AuthoringError: If it is gone.
+        """
+        if self._instance is None:
+            return None
+        if (found := self._instance()) is None:
+            raise AuthoringError(
+                f"{self.details.name}: the instance of {self.target.__name__} that this is the Pipeline "
+                "of is gone; give the instance, not what its get_tempo() gives"
+            )
+        return found
+
     def build(self, children: Children | None, local_folder: str) -> Any:
-        """The object a server calls: a new instance of the class, or the function.
+        """The object a server calls: the instance that was saved, a new one, or the function.
 
         Args:
             children: Its children, connected as the deployment says; None for in this process.
             local_folder: Where its artefact is on this machine.
         """
+        instance = self.saved
         own = self if self.predict_name is None else self.copy()
         own._children = children
-        own._origin = None
+        own._origin = own.saved = None
         own._details = replace(self._details, local_folder=local_folder)
         if self.predict_name is None:
             return own
-        args, kwargs = self.arguments
-        token = building.set(own)
-        try:
-            return self.target(*args, **kwargs)
-        finally:
-            building.reset(token)
+        if (
+            self._release is not None
+        ):  # the class is the artefact's: other instances are like this one
+            self.target.get_tempo().built = own
+        if instance is None:
+            args, kwargs = self.arguments
+            token = building.set(own)
+            try:
+                instance = self.target(*args, **kwargs)
+            finally:
+                building.reset(token)
+        else:
+            # Its own attributes may hold its Pipeline already.
+            known = instance.get_tempo()
+            vars(known).update(vars(own))
+            own = known
+        own._instance = weak(instance) or (lambda: None)
+        pipelines.set(instance, own)
+        return instance
 
     @property
     def is_loaded(self) -> bool:
@@ -332,13 +428,14 @@ class Pipeline(Model):
         state |= {
             "_details": replace(self._details, local_folder=None),
             "declared": self.declared.references(),
-            "context": SimpleNamespace(),
+            "context": SimpleNamespace(),  # what was put there is written beside it
             "_children": None,
             "_origin": None,
             "_loaded": False,
             "_release": None,
         }
-        state.pop("_callers", None)
+        for name in ("saved", "built", "_instance", "_changed", "_callers"):
+            state.pop(name, None)
         if self.predict_name is not None:
             # The class holds this object: dill cannot write a class that leads back to itself.
             state["target"] = None

@@ -19,7 +19,7 @@ from typing import Any
 
 import dill
 
-from tempo_runtime import author_code
+from tempo_runtime import author_code, states
 from tempo_runtime.errors import ArtifactError
 from tempo_runtime.importing import PREFIX, Shared
 from tempo_runtime.pickled import references
@@ -49,11 +49,10 @@ def dump(
     pickler = _Pickler(buffer, protocol=PROTOCOL, byref=False, recurse=True)
     try:
         pickler.dump(root)
-    except (pickle.PicklingError, TypeError, AttributeError, RecursionError) as error:
-        raise ArtifactError(
-            f"it cannot be written by dill: {error}; keep what cannot be pickled (connections, locks, "
-            "open files) out of the class and its globals, and make it in __init__ or a load method"
-        ) from error
+    except ArtifactError:
+        raise
+    except Exception as error:  # __getstate__ and __reduce__ are anybody's code
+        raise ArtifactError(states.unpicklable(pickler.failed, error)) from error
     data = buffer.getvalue()
     names = pickler.imported | {module for module, _ in references(data)}
     if any(name.startswith(PREFIX) for name in names):
@@ -78,6 +77,25 @@ class _Pickler(dill.Pickler):
         super().__init__(*args, **kwargs)
         self.imported: set[str] = set()
         self.functions: list[CodeType] = []  # those that are in the pickle themselves
+        self._way: list[Any] = []  # from the root to what is being written
+        self._error: BaseException | None = None
+        self.failed: list[Any] = []  # the way to what could not be
+
+    def save(self, obj: Any, save_persistent_id: bool = True) -> None:
+        self._way.append(obj)
+        try:
+            super().save(obj, save_persistent_id)
+        except Exception as error:
+            if error is not self._error:
+                self._error, self.failed = error, list(self._way)
+            raise
+        finally:
+            self._way.pop()
+
+    def reducer_override(self, obj: Any) -> Any:
+        if (reason := states.refusal(obj)) is not None:
+            raise pickle.PicklingError(reason)
+        return states.reduced(obj, self._way)
 
 
 def _save_module(pickler: _Pickler, module: ModuleType) -> None:
@@ -102,7 +120,18 @@ def _save_function(pickler: _Pickler, function: FunctionType, **options: Any) ->
 
 
 _Pickler.dispatch[ModuleType] = _Pickler.dispatch[Shared] = _save_module
+
+
+def _save_set(pickler: _Pickler, found: set[Any] | frozenset[Any]) -> None:
+    if all(type(element) is str for element in found):
+        # In one order: each process hashes texts in its own way.
+        pickler.save_reduce(type(found), (sorted(found),), obj=found)
+    else:
+        dill.Pickler.dispatch[type(found)](pickler, found)
+
+
 _Pickler.dispatch[FunctionType] = _save_function
+_Pickler.dispatch[set] = _Pickler.dispatch[frozenset] = _save_set
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:

@@ -16,7 +16,7 @@ import numpy as np
 from tempo_runtime import Model, ModelFramework, PipelineModels, model, pipeline, predictmethod
 
 HERE = os.path.dirname(__file__)
-sklearn = Model("forest", ModelFramework.SKLearn, os.path.join(HERE, "model"), "s3://forest")
+sklearn = Model("forest", platform=ModelFramework.SKLearn, local_folder=os.path.join(HERE, "model"), uri="s3://forest")
 
 @model("inner", local_folder=os.path.join(HERE, "inner"))
 class Inner:

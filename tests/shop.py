@@ -19,7 +19,7 @@ import numpy as np
 from tempo_runtime import Model, ModelFramework, PipelineModels, model, pipeline
 
 HERE = os.path.dirname(__file__)
-prices = Model("prices", ModelFramework.SKLearn, os.path.join(HERE, "prices"))
+prices = Model("prices", platform=ModelFramework.SKLearn, local_folder=os.path.join(HERE, "prices"))
 
 @model("tax", local_folder=os.path.join(HERE, "tax"))
 def tax(value: float) -> float:

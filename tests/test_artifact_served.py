@@ -86,7 +86,7 @@ async def test_a_served_pipeline_is_loaded_once(tmp_path: Path) -> None:
 
 def test_an_array_argument_of_the_constructor_is_carried(tmp_path: Path) -> None:
     def weighted() -> Any:
-        @pipeline("weighted", models=PipelineModels(m=Model("m", ModelFramework.ONNX)))
+        @pipeline("weighted", models=PipelineModels(m=Model("m", platform=ModelFramework.ONNX)))
         class Weighted:
             def __init__(self, weights: np.ndarray) -> None:
                 self.weights = weights

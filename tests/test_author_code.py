@@ -257,7 +257,7 @@ def test_folders_of_models_beside_a_module_are_none_of_its_data(tree: Callable[.
                 from tempo_runtime import Model, ModelFramework, PipelineModels, model, pipeline
 
                 HERE = os.path.dirname(__file__)
-                forest = Model("forest", ModelFramework.SKLearn, os.path.join(HERE, "forest"))
+                forest = Model("forest", platform=ModelFramework.SKLearn, local_folder=os.path.join(HERE, "forest"))
 
                 @model("f", local_folder=os.path.join(HERE, "artifacts", "f"))
                 def f(value: int) -> int:
@@ -622,7 +622,7 @@ PARENT = """
 import numpy as np
 from tempo_runtime import Model, ModelFramework, PipelineModels, pipeline, predictmethod
 
-forest = Model("forest", ModelFramework.SKLearn, local_folder={folder!r})
+forest = Model("forest", platform=ModelFramework.SKLearn, local_folder={folder!r})
 
 @pipeline("parent", models=PipelineModels(forest=forest))
 class Parent:

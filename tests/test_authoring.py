@@ -25,7 +25,9 @@ from tempo_runtime.authoring import Pipeline, describe
 
 @pytest.fixture
 def forest() -> Model:
-    return Model("forest", ModelFramework.SKLearn, local_folder="forest", uri="s3://forest")
+    return Model(
+        "forest", platform=ModelFramework.SKLearn, local_folder="forest", uri="s3://forest"
+    )
 
 
 @pytest.fixture
@@ -57,7 +59,7 @@ def test_a_model_tells_what_it_was_declared_with(forest: Model) -> None:
 
 
 def test_a_model_takes_its_framework_by_name() -> None:
-    assert Model("m", "xgboost").details.platform is ModelFramework.XGBoost  # type: ignore[arg-type]
+    assert Model("m", platform="xgboost").details.platform is ModelFramework.XGBoost  # type: ignore[arg-type]
 
 
 def test_a_model_has_the_signature_its_types_declare() -> None:
@@ -225,5 +227,5 @@ def test_a_pipeline_may_extend_another_and_each_has_its_own_name() -> None:
 
     more = More(by=5)
     assert (more.get_tempo().details.name, Base().get_tempo().details.name) == ("more", "base")
-    assert more.get_tempo().arguments == ((), {"by": 5})
+    assert more.get_tempo().instance is more
     assert more.predict(2) == 7

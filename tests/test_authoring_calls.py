@@ -36,7 +36,7 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Model:
     folder: Path = tmp_path_factory.mktemp("line")
     fitted = LinearRegression().fit(np.array([[0.0], [1.0]]), np.array([1.0, 4.0]))
     joblib.dump(fitted, folder / "model.joblib")
-    return Model("line", ModelFramework.SKLearn, local_folder=str(folder))
+    return Model("line", platform=ModelFramework.SKLearn, local_folder=str(folder))
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from tempo_runtime import (
     PipelineModels,
     SettingsError,
     loadmethod,
+    model,
     pipeline,
     predictmethod,
 )
@@ -114,7 +116,7 @@ def test_an_override_that_is_not_marked_is_refused() -> None:
 
 
 def test_a_missing_child_folder_says_what_to_set(tmp_path: Any) -> None:
-    gone = Model("gone", ModelFramework.SKLearn, local_folder=str(tmp_path / "gone"))
+    gone = Model("gone", platform=ModelFramework.SKLearn, local_folder=str(tmp_path / "gone"))
 
     @pipeline("p", models=PipelineModels(lost=gone))
     class Calls:
@@ -124,3 +126,15 @@ def test_a_missing_child_folder_says_what_to_set(tmp_path: Any) -> None:
 
     with pytest.raises(SettingsError, match=r"child 'lost' .*gone is not here; set .*LOST__URL"):
         Calls().predict(1)
+
+
+@pytest.mark.parametrize(
+    ("make", "name"), [(Model, "Model"), (pipeline, "pipeline"), (model, "model")]
+)
+def test_what_follows_the_name_is_given_by_name(make: Any, name: str) -> None:
+    with pytest.raises(TypeError) as error:
+        make("forest", "s3://forest", "forest")
+    assert f"{name}() takes the name alone by position" in str(error.value)
+    assert "'s3://forest', 'forest' as well; say what each is" in str(error.value)
+    parameters = list(inspect.signature(make).parameters.values())
+    assert {parameter.kind for parameter in parameters[1:]} == {inspect.Parameter.KEYWORD_ONLY}

@@ -33,9 +33,11 @@ REVIEWS = [
     ("the worst film of the year", 0),
 ]
 
-iris = Model("iris", ModelFramework.SKLearn, local_folder=store.folder("iris"))
-slopes = Model("iris-slopes", ModelFramework.SKLearn, local_folder=store.folder("iris-slopes"))
-reviews = Model("reviews", ModelFramework.SKLearn, local_folder=store.folder("reviews"))
+iris = Model("iris", platform=ModelFramework.SKLearn, local_folder=store.folder("iris"))
+slopes = Model(
+    "iris-slopes", platform=ModelFramework.SKLearn, local_folder=store.folder("iris-slopes")
+)
+reviews = Model("reviews", platform=ModelFramework.SKLearn, local_folder=store.folder("reviews"))
 
 
 def iris_rows():

@@ -14,9 +14,11 @@ from typing import Any
 
 from tempo_runtime import context
 from tempo_runtime.explain import randomness
-from tempo_runtime.explain.copies import attributes, copied, is_of, own_generator, shallow
+from tempo_runtime.explain.copies import copied, is_of, own_generator, shallow
 from tempo_runtime.explain.fast_classes import is_fast, of_fast_class
 from tempo_runtime.explain.guarded import of_guarded_class
+from tempo_runtime.instances import attributes
+from tempo_runtime.models import pipelines
 
 
 class Requests:
@@ -110,6 +112,8 @@ def _declared(held: dict[str, Any]) -> int | None:
 
 def _fresh(instance: Any, held: dict[str, Any], fast: bool) -> Any:
     own = shallow(instance)
+    if (pipeline := pipelines.get(instance)) is not None:
+        pipelines.set(own, pipeline)  # the copy calls the same children
     for name, value in attributes(instance).items():
         made = _isolated(value, fast) if name in held else own_generator(value)
         if made is not value:

@@ -32,7 +32,7 @@ def connect() -> Iterator[Connect]:
         options = {"patience": 0, "url": url, **settings}
         pipeline = PipelineSettings.read({"models": {"child": options}}, {})
         connectors.append(Connector(pipeline, background(), inside=["pipeline"]))
-        return connectors[-1].child("child", Model(name, platform), awaitable)
+        return connectors[-1].child("child", Model(name, platform=platform), awaitable)
 
     yield made
     for connector in connectors:

@@ -211,7 +211,9 @@ def child(request: pytest.FixtureRequest) -> Iterator[Callable[..., Child]]:
     def connected(folder: Path, platform: ModelFramework, **settings: Any) -> Child:
         pipeline = PipelineSettings.read({"models": {"child": {"patience": 0, **settings}}}, {})
         connectors.append(Connector(pipeline, background(), inside=["pipeline"]))
-        return connectors[-1].child("child", Model(folder.name, platform, str(folder)))
+        return connectors[-1].child(
+            "child", Model(folder.name, platform=platform, local_folder=str(folder))
+        )
 
     yield connected
     for connector in connectors:

@@ -125,7 +125,9 @@ def test_a_server_answers_while_one_blocks(tmp_path: Path) -> None:
     (child / "waits.py").write_text(_WAITS)
     settings = {"name": "waits", "implementation": "waits.Waits"}
     (child / "model-settings.json").write_text(json.dumps(settings))
-    models = PipelineModels(waits=Model("waits", ModelFramework.SKLearn, str(child)))
+    models = PipelineModels(
+        waits=Model("waits", platform=ModelFramework.SKLearn, local_folder=str(child))
+    )
 
     @pipeline("asks", models=models)
     async def asks(path: str) -> str:
@@ -405,19 +407,23 @@ def test_pipelines_nest_to_any_depth(tmp_path: Path) -> None:
     iris_folder = tmp_path / "iris"
     iris_folder.mkdir()
     asyncio.run(iris(iris_folder).close())
-    inner: Any = Model("iris", ModelFramework.SKLearn, str(iris_folder))
+    inner: Any = Model("iris", platform=ModelFramework.SKLearn, local_folder=str(iris_folder))
     for depth in range(4):
         inner = _level(depth, inner)
         folder = tmp_path / f"level-{depth}"
         save(inner, str(folder))
-        inner = Model(f"level-{depth}", ModelFramework.TempoPipeline, str(folder))
+        inner = Model(
+            f"level-{depth}", platform=ModelFramework.TempoPipeline, local_folder=str(folder)
+        )
     assert _served(folder, x=ROWS).tolist() == [5.5] * 3
 
 
 def test_a_circle_of_pipelines_is_refused_with_its_path(tmp_path: Path) -> None:
     names = ("one", "two", "three")
     for name, following in zip(names, (*names[1:], names[0])):
-        child = Model(following, ModelFramework.TempoPipeline, str(tmp_path / following))
+        child = Model(
+            following, platform=ModelFramework.TempoPipeline, local_folder=str(tmp_path / following)
+        )
 
         @pipeline(name, models=PipelineModels(child=child))
         def link(x: int) -> int:

@@ -104,12 +104,14 @@ def connect(transport: str, server: Server, folder: Path) -> Iterator[Callable[.
 def made(folder: Path, awaited: bool) -> Any:
     """A pipeline, sync or async."""
     models = PipelineModels(
-        echo=Model("echo", ModelFramework.Custom, str(folder / "echo")),
-        shapes=Model("shapes", ModelFramework.Custom, str(folder / "shapes")),
+        echo=Model("echo", platform=ModelFramework.Custom, local_folder=str(folder / "echo")),
+        shapes=Model("shapes", platform=ModelFramework.Custom, local_folder=str(folder / "shapes")),
         bill=pipelines.bill,
         frames=pipelines.frames,
-        iris=Model("iris", ModelFramework.SKLearn, str(folder / "iris")),
-        named=Model("named-iris", ModelFramework.SKLearn, str(folder / "named-iris")),
+        iris=Model("iris", platform=ModelFramework.SKLearn, local_folder=str(folder / "iris")),
+        named=Model(
+            "named-iris", platform=ModelFramework.SKLearn, local_folder=str(folder / "named-iris")
+        ),
     )
 
     @pipeline("sync", models=models)

@@ -414,7 +414,9 @@ def connect() -> Iterator[Connect]:
     def connected(folder: Path, environ: dict[str, str] | None = None, **settings: Any) -> Child:
         options = PipelineSettings.read({"models": {"child": settings}}, environ or {})
         connectors.append(Connector(options, background(), inside=["pipeline"]))
-        model = Model(folder.name.replace("_", "-"), ModelFramework.SKLearn, str(folder))
+        model = Model(
+            folder.name.replace("_", "-"), platform=ModelFramework.SKLearn, local_folder=str(folder)
+        )
         return connectors[-1].child("child", model)
 
     yield connected
@@ -599,7 +601,9 @@ def test_a_pipeline_is_not_made_fast(tmp_path: Path, connect: Connect) -> None:
 
     save(nested, str(tmp_path / "nested"))
     settings = PipelineSettings.read({"models": {"child": {"fast": True}}}, {})
-    child = Model("nested", ModelFramework.TempoPipeline, str(tmp_path / "nested"))
+    child = Model(
+        "nested", platform=ModelFramework.TempoPipeline, local_folder=str(tmp_path / "nested")
+    )
     for model in (child, nested.get_tempo()):
         with pytest.raises(SettingsError, match="it is a pipeline; remove its setting `fast`"):
             Connector(settings, background(), inside=["pipeline"]).child("child", model)

@@ -39,7 +39,9 @@ class Studio:
         self.folder = folder
         (folder / "line").mkdir()
         self.train(2.0)
-        self.line = Model("line", ModelFramework.SKLearn, str(folder / "line"))
+        self.line = Model(
+            "line", platform=ModelFramework.SKLearn, local_folder=str(folder / "line")
+        )
 
     def train(self, slope: float) -> None:
         """Trains the model: its answer is its input times the slope."""

@@ -42,12 +42,12 @@ def chain(folder: Path, name: str, **children: Model) -> Model:
         return x
 
     save(call)
-    return Model(name, ModelFramework.TempoPipeline, local_folder=str(folder / name))
+    return Model(name, platform=ModelFramework.TempoPipeline, local_folder=str(folder / name))
 
 
 def forest(folder: Path) -> Model:
     (folder / "forest").mkdir(exist_ok=True)
-    return Model("forest", ModelFramework.SKLearn, local_folder=str(folder / "forest"))
+    return Model("forest", platform=ModelFramework.SKLearn, local_folder=str(folder / "forest"))
 
 
 def extra(folder: Path, **settings: Any) -> None:
@@ -101,7 +101,7 @@ def test_the_environment_here_is_not_that_of_another_server(tmp_path: Path) -> N
 
 
 def test_a_child_that_is_not_here_is_shown(tmp_path: Path) -> None:
-    gone = Model("gone", ModelFramework.SKLearn, local_folder=str(tmp_path / "gone"))
+    gone = Model("gone", platform=ModelFramework.SKLearn, local_folder=str(tmp_path / "gone"))
     chain(tmp_path, "top", gone=gone, lost=Model("lost"))
     assert lines(of_folder(str(tmp_path / "top"), {})) == [
         f"gone: gone, in process (its folder {tmp_path / 'gone'} is not here)",
@@ -110,7 +110,7 @@ def test_a_child_that_is_not_here_is_shown(tmp_path: Path) -> None:
 
 
 def test_a_child_elsewhere_need_not_be_here(tmp_path: Path) -> None:
-    chain(tmp_path, "top", gone=Model("gone", ModelFramework.SKLearn))
+    chain(tmp_path, "top", gone=Model("gone", platform=ModelFramework.SKLearn))
     found = of_folder(str(tmp_path / "top"), {"TEMPO_RUNTIME_BASE_URL": "http://a:1"})
     assert lines(found) == ["gone: gone, http://a:1"]
 
@@ -123,7 +123,7 @@ def test_a_damaged_child_is_shown(tmp_path: Path) -> None:
 
 
 def test_pipelines_that_call_each_other_are_shown(tmp_path: Path) -> None:
-    top = Model("top", ModelFramework.TempoPipeline, local_folder=str(tmp_path / "top"))
+    top = Model("top", platform=ModelFramework.TempoPipeline, local_folder=str(tmp_path / "top"))
     chain(tmp_path, "top", inner=chain(tmp_path, "inner", back=top))
     assert lines(of_folder(str(tmp_path / "top"), {})) == [
         "inner: inner, in process",

@@ -46,7 +46,9 @@ def connect() -> Iterator[Callable[..., Child]]:
     def connected(url: str, name: str, outputs: Any = None, **options: Any) -> Child:
         settings = PipelineSettings(base_url=url, models={name: options})
         connectors.append(Connector(settings, background()))
-        return connectors[-1].child(name, Model(name, ModelFramework.Custom, outputs=outputs))
+        return connectors[-1].child(
+            name, Model(name, platform=ModelFramework.Custom, outputs=outputs)
+        )
 
     yield connected
     for connector in connectors:

@@ -39,7 +39,7 @@ def test_a_folder_goes_to_the_uri_it_was_saved_with(s3: S3, uri: str, save: Save
 
 def test_a_model_goes_from_its_folder_to_its_uri(s3: S3, uri: str, tmp_path: Path) -> None:
     (tmp_path / "model.joblib").write_bytes(b"model")
-    forest = Model("forest", ModelFramework.SKLearn, local_folder=str(tmp_path), uri=uri)
+    forest = Model("forest", platform=ModelFramework.SKLearn, local_folder=str(tmp_path), uri=uri)
     upload(forest)
     assert contents(s3.folder(uri)) == {"model.joblib": b"model"}
 

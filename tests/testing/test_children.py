@@ -33,7 +33,7 @@ from tempo_runtime.testing import (
 )
 from tests.pipelines import SyncParent, async_parent, double, grandparent
 
-scores = Model("scores", ModelFramework.SKLearn, inputs={"rows": np.ndarray})
+scores = Model("scores", platform=ModelFramework.SKLearn, inputs={"rows": np.ndarray})
 frames = Model("frames", inputs={"frame": pd.DataFrame})
 ROWS = np.arange(4.0).reshape(2, 2)
 

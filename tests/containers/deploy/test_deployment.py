@@ -142,7 +142,9 @@ def test_a_model_of_one_file_is_deployed_until_it_is_undeployed(
     shop: Path, options: DockerOptions
 ) -> None:
     file = readable(shop.parent) / "prices/model.joblib"
-    remote = deploy_local(Model("prices", ModelFramework.SKLearn, str(file)), options)
+    remote = deploy_local(
+        Model("prices", platform=ModelFramework.SKLearn, local_folder=str(file)), options
+    )
     np.testing.assert_allclose(remote.predict(ROWS), [6.0])
     url = remote.endpoint
     remote.undeploy()
@@ -161,7 +163,9 @@ def test_a_container_sees_of_a_model_of_one_file_that_file_alone(
     studio.alone()
     file = (studio.folder / "line/model.joblib").rename(studio.folder / "line.joblib")
     readable(studio.folder)
-    with deploy_local(Model("line", ModelFramework.SKLearn, str(file)), options) as remote:
+    with deploy_local(
+        Model("line", platform=ModelFramework.SKLearn, local_folder=str(file)), options
+    ) as remote:
         assert remote.predict(np.array([[1.0]])) == [2.0]
         (model,) = remote.status()
         container = engine.containers.get(model.place.removeprefix("container "))

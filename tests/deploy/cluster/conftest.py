@@ -23,7 +23,7 @@ from tempo_runtime.ports import HOST
 from tempo_runtime.testing import FakeModel
 from tests.deploy.cluster.api_server import TOKEN, ApiServer, Object
 
-LINE = Model("line", ModelFramework.SKLearn, uri="s3://models/line")
+LINE = Model("line", platform=ModelFramework.SKLearn, uri="s3://models/line")
 CONFIG = """
 apiVersion: v1
 kind: Config

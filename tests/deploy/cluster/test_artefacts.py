@@ -172,7 +172,12 @@ def test_files_of_a_child_of_another_framework_make_new_pods_of_that_child(
     kubelet: Kubelet, tmp_path: Path
 ) -> None:
     (tmp_path / "line").mkdir()
-    line = Model("line", ModelFramework.SKLearn, str(tmp_path / "line"), uri="s3://models/line")
+    line = Model(
+        "line",
+        platform=ModelFramework.SKLearn,
+        local_folder=str(tmp_path / "line"),
+        uri="s3://models/line",
+    )
     for content in ("1", "2"):
         (tmp_path / "line" / "model.joblib").write_text(content)
         deploy_remote(plus(child=line), options(), timeout=30).deployment.close()
@@ -185,9 +190,11 @@ def test_a_shared_child_keeps_its_digest_where_its_artefact_is_not_on_this_machi
     (tmp_path / "line").mkdir()
     (tmp_path / "line" / "model.joblib").write_text("1")
     uri = "s3://models/line"
-    here = Model("line", ModelFramework.SKLearn, str(tmp_path / "line"), uri=uri)
+    here = Model(
+        "line", platform=ModelFramework.SKLearn, local_folder=str(tmp_path / "line"), uri=uri
+    )
     deploy_remote(plus(child=here), options(), timeout=30).deployment.close()
-    elsewhere = Model("line", ModelFramework.SKLearn, uri=uri)
+    elsewhere = Model("line", platform=ModelFramework.SKLearn, uri=uri)
     other = plus("s3://models/other", "other", child=elsewhere)
     deploy_remote(other, options(), timeout=30).deployment.close()
     assert kubelet.made == ["line", "plus", "other"]

@@ -165,7 +165,7 @@ def test_a_child_that_goes_while_another_takes_it_is_deployed_again(
 def test_a_child_is_not_changed_under_another_pipeline(api: ApiServer) -> None:
     deploy_remote(plus(), options(), timeout=30)
     before = api.version()
-    moved = Model("line", ModelFramework.SKLearn, uri="s3://models/line-2")
+    moved = Model("line", platform=ModelFramework.SKLearn, uri="s3://models/line-2")
     with pytest.raises(
         DeploymentFailed,
         match=r"line was deployed with plus as well, for which spec.predictors\[0\].graph.modelUri "
@@ -178,7 +178,7 @@ def test_a_child_is_not_changed_under_another_pipeline(api: ApiServer) -> None:
 def test_a_child_that_is_deployed_by_itself_changes_for_all(api: ApiServer) -> None:
     deploy_remote(plus(), options(), timeout=30)
     deploy_remote(OTHER, options(), timeout=30)
-    moved = Model("line", ModelFramework.SKLearn, uri="s3://models/line-2")
+    moved = Model("line", platform=ModelFramework.SKLearn, uri="s3://models/line-2")
     with FakeModel("line") as fake:
         api.services["line-default:9000"] = fake.url
         deploy_remote(moved, options(), timeout=30)

@@ -131,7 +131,12 @@ def test_a_pipeline_inside_of_the_artefact_may_be_loaded_by_its_pod(tmp_path: Pa
     folder = tmp_path / "outer"
     inner = models.explainer("inner", {}, folder / "inner")
     digest = digest_of(save(inner))
-    inside = Model("inner", ModelFramework.TempoPipeline, str(folder / "inner"), uri="s3://m/inner")
+    inside = Model(
+        "inner",
+        platform=ModelFramework.TempoPipeline,
+        local_folder=str(folder / "inner"),
+        uri="s3://m/inner",
+    )
     outer = save(models.explainer("outer", {"inner": inside}, folder))
     settings = json.loads((folder / "model-settings.json").read_text())
     settings["parameters"]["extra"] = {"models": {"inner": {"transport": "in_process"}}}
@@ -190,13 +195,17 @@ def test_a_demand_that_is_no_digest_is_refused(explainer: str) -> None:
 
 def test_a_uri_that_names_the_digest_of_the_artefact_is_taken(explainer: str) -> None:
     uri = f"s3://tempo/explainer@{digest_of(explainer)}"
-    named = Model("income-explainer", ModelFramework.TempoPipeline, explainer, uri=uri)
+    named = Model(
+        "income-explainer", platform=ModelFramework.TempoPipeline, local_folder=explainer, uri=uri
+    )
     assert told(described(named)["income-explainer"])[0] == digest_of(explainer)
 
 
 def test_a_uri_that_names_another_digest_is_refused(explainer: str) -> None:
     uri = f"s3://tempo/explainer@{OTHER}"
-    named = Model("income-explainer", ModelFramework.TempoPipeline, explainer, uri=uri)
+    named = Model(
+        "income-explainer", platform=ModelFramework.TempoPipeline, local_folder=explainer, uri=uri
+    )
     with pytest.raises(
         SettingsError, match=rf"@{OTHER} names a digest, and the artefact in .* has the"
     ):
@@ -204,7 +213,7 @@ def test_a_uri_that_names_another_digest_is_refused(explainer: str) -> None:
 
 
 def test_a_child_without_a_folder_is_not_taken_for_its_pipeline(tmp_path: Path) -> None:
-    inner = Model("inner", ModelFramework.TempoPipeline, uri="s3://m/inner")
+    inner = Model("inner", platform=ModelFramework.TempoPipeline, uri="s3://m/inner")
 
     @pipeline("outer", uri="s3://m/outer", models=PipelineModels(inner=inner))
     def outer(x: np.ndarray) -> np.ndarray:

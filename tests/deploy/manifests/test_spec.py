@@ -104,7 +104,10 @@ def nested(tmp_path: Path) -> str:
     """An artefact whose child is a pipeline in a folder beside it."""
     save(inner, str(tmp_path / "inner"))
     inside = Model(
-        "inner", ModelFramework.TempoPipeline, str(tmp_path / "inner"), uri="s3://m/inner"
+        "inner",
+        platform=ModelFramework.TempoPipeline,
+        local_folder=str(tmp_path / "inner"),
+        uri="s3://m/inner",
     )
     around = models.explainer("outer", {"inner": inside}, tmp_path / "outer")
     return save(around, str(tmp_path / "outer"))

@@ -26,10 +26,12 @@ _POOLS = ("tempo-", "asyncio_", "AnyIO worker")  # their threads stay, up to a n
 
 def asking(aliases: list[str]) -> list[Any]:
     """A sync and an async pipeline, which ask the child they are told to."""
-    models: dict[str, Any] = {alias: Model("iris", ModelFramework.SKLearn) for alias in aliases}
+    models: dict[str, Any] = {
+        alias: Model("iris", platform=ModelFramework.SKLearn) for alias in aliases
+    }
     if "typed" in models:
         models["typed"] = Model(
-            "iris", ModelFramework.SKLearn, outputs=np.ndarray[Any, np.dtype[np.int64]]
+            "iris", platform=ModelFramework.SKLearn, outputs=np.ndarray[Any, np.dtype[np.int64]]
         )
 
     @pipeline("ask", models=PipelineModels(**models))
