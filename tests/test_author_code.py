@@ -257,7 +257,8 @@ def test_folders_of_models_beside_a_module_are_none_of_its_data(tree: Callable[.
                 from tempo_runtime import Model, ModelFramework, PipelineModels, model, pipeline
 
                 HERE = os.path.dirname(__file__)
-                forest = Model("forest", platform=ModelFramework.SKLearn, local_folder=os.path.join(HERE, "forest"))
+                folder = os.path.join(HERE, "forest")
+                forest = Model("forest", platform=ModelFramework.SKLearn, local_folder=folder)
 
                 @model("f", local_folder=os.path.join(HERE, "artifacts", "f"))
                 def f(value: int) -> int:
