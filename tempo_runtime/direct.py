@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tempo_runtime import context
 from tempo_runtime.allowance import Allowance
+from tempo_runtime.binding import bound_arguments, bound_result
 from tempo_runtime.settings import ENV_PREFIX, PipelineSettings
 
 if TYPE_CHECKING:
@@ -35,17 +36,25 @@ def call(pipeline: Pipeline, instance: Any, args: tuple[Any, ...], kwargs: dict[
         Its result; for a coroutine function something to await, for a generator an iterator.
 
     Raises:
+        PayloadError: If an argument does not fit the signature, or cannot travel.
+        PipelineFailed: If the result is not what the signature says, or cannot travel.
         Exception: Whatever the predict method raises.
     """
+    arguments = bound_arguments(pipeline.signature, args, kwargs)
     plain = pipeline.predict_of(None)
     if inspect.isasyncgenfunction(plain):
-        return _stream_async(pipeline, instance, args, kwargs)
+        return _stream_async(pipeline, instance, arguments)
     if inspect.isgeneratorfunction(plain):
-        return _stream(pipeline, instance, args, kwargs)
+        return _stream(pipeline, instance, arguments)
     if inspect.iscoroutinefunction(plain):
-        return _await(pipeline, instance, args, kwargs)
+        return _await(pipeline, instance, arguments)
     with _request(pipeline, instance) as predict:
-        return predict(*args, **kwargs)
+        result = predict(**arguments)
+    return _result(pipeline, result)
+
+
+def _result(pipeline: Pipeline, value: Any) -> Any:
+    return bound_result(pipeline.signature, pipeline.details.name, value)
 
 
 @contextmanager
@@ -74,37 +83,38 @@ def _read(variables: tuple[tuple[str, str], ...]) -> PipelineSettings:
     return PipelineSettings.read(environ=dict(variables))
 
 
-async def _await(pipeline: Pipeline, instance: Any, args: Any, kwargs: Any) -> Any:
+async def _await(pipeline: Pipeline, instance: Any, arguments: dict[str, Any]) -> Any:
     with _request(pipeline, instance) as predict:
-        result: Awaitable[Any] = predict(*args, **kwargs)
-        return await result
+        awaitable: Awaitable[Any] = predict(**arguments)
+        result = await awaitable
+    return _result(pipeline, result)
 
 
-def _stream(pipeline: Pipeline, instance: Any, args: Any, kwargs: Any) -> Iterator[Any]:
+def _stream(pipeline: Pipeline, instance: Any, arguments: dict[str, Any]) -> Iterator[Any]:
     # A generator shares its caller's context, and what the caller does between two items is not part of
     # the call: each step runs in a context that belongs to it.
     own = copy_context()
 
     def iterate() -> Iterator[Any]:
         with _request(pipeline, instance) as predict:
-            yield from predict(*args, **kwargs)
+            yield from predict(**arguments)
 
     items = iterate()
     try:
         while (item := own.run(next, items, _END)) is not _END:
-            yield item
+            yield _result(pipeline, item)
     finally:
         own.run(items.close)  # type: ignore[attr-defined]
 
 
 async def _stream_async(
-    pipeline: Pipeline, instance: Any, args: Any, kwargs: Any
+    pipeline: Pipeline, instance: Any, arguments: dict[str, Any]
 ) -> AsyncIterator[Any]:
     own = copy_context()
 
     async def iterate() -> AsyncIterator[Any]:
         with _request(pipeline, instance) as predict:
-            items = predict(*args, **kwargs)
+            items = predict(**arguments)
             try:
                 async for item in items:
                     yield item
@@ -114,7 +124,7 @@ async def _stream_async(
     items: Any = iterate()
     try:
         while (item := await _InContext(own, anext(items, _END))) is not _END:
-            yield item
+            yield _result(pipeline, item)
     finally:
         await _InContext(own, items.aclose())
 
