@@ -90,9 +90,10 @@ def _element_type(array: np.ndarray[Any, Any], flat: list[Any], tagged: bool) ->
 
 def _in_order(array: np.ndarray[Any, Any], said: Any) -> np.ndarray[Any, Any]:
     """The array in the order of bytes that its sender had it in."""
-    native = array.dtype.newbyteorder("=").str
-    swapped = array.dtype.newbyteorder("S").str
-    return array.astype(swapped) if said == swapped and said != native else array
+    if not isinstance(said, str):
+        return array
+    swapped = array.dtype.newbyteorder("S")
+    return array.astype(swapped) if said == swapped.str and said != array.dtype.str else array
 
 
 def as_array(spec: TensorSpec, value: Any) -> np.ndarray[Any, Any]:
