@@ -285,3 +285,45 @@ def test_a_stream_that_fails_says_why_in_its_last_event(artefacts: Path) -> None
     assert event["outputs"] == []
     assert event["parameters"]["status"] == 422
     assert "'to' is missing" in event["parameters"]["error"]
+
+
+# -- what JSON lacks -------------------------------------------------------------------------------
+
+
+def posted(server: Server, data: str, tensor: dict[str, Any], **parameters: Any) -> httpx.Response:
+    inputs = [
+        {"name": "x", "shape": [1], "datatype": "BYTES", "data": [data], "parameters": tensor}
+    ]
+    return server.post("echo", {"inputs": inputs, "parameters": parameters})
+
+
+def test_tagged_value_is_answered_tagged_to_whoever_reads_that(server: Server) -> None:
+    tags = {"content_type": "json", "tagged": True}
+    answer = posted(server, '{"t": {"$tuple": [1, 2]}}', tags, tempo_tagged=True)
+    [output] = answer.json()["outputs"]
+    assert output["data"] == ['{"t":{"$tuple":[1,2]}}']
+    assert output["parameters"] == tags
+
+
+def test_value_that_needs_tags_is_refused_by_name_to_whoever_does_not_read_them(
+    server: Server,
+) -> None:
+    answer = posted(server, '{"t": {"$tuple": [1, 2]}}', {"content_type": "json", "tagged": True})
+    assert answer.status_code == 500
+    assert (
+        "returned what it does not declare: 'output-0': output-0['t'] is of type tuple, which plain"
+        in answer.text
+    )
+
+
+def test_json_of_another_client_that_looks_tagged_is_what_it_says(server: Server) -> None:
+    answer = posted(server, '{"$tuple": [1, 2]}', {"content_type": "json"})
+    [output] = answer.json()["outputs"]
+    assert output["data"] == ['{"$tuple":[1,2]}']
+    assert "tagged" not in output["parameters"]
+
+
+def test_parameter_that_asks_for_tags_is_no_argument(server: Server) -> None:
+    x = {"name": "x", "shape": [2], "datatype": "FP64", "data": [1.0, 2.0]}
+    answer = server.post("double", {"inputs": [x], "parameters": {"tempo_tagged": True}})
+    assert answer.json()["outputs"][0]["data"] == [2.0, 4.0]
