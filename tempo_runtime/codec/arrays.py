@@ -107,12 +107,13 @@ def as_array(spec: TensorSpec, value: Any) -> np.ndarray[Any, Any]:
         array = np.asarray(value)
     except (ValueError, OverflowError) as error:
         raise PayloadError(f"{spec.name!r} is no array: {error}") from error
+    fitted = _fit(spec, array)
     if not array.ndim and array.dtype.kind == "O" and array is not value:
         raise PayloadError(
             f"{spec.name!r} is no array, and of type {kind_name(type(value))}; pass numbers, texts or "
             "lists of them"
         )
-    return _fit(spec, array)
+    return fitted
 
 
 def argument_as_array(spec: TensorSpec, value: Any) -> np.ndarray[Any, Any]:
