@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from mlserver import types
 from mlserver.codecs.json import encode_to_json_bytes
+from mlserver.grpc import dataplane_pb2 as pb
+from mlserver.grpc.converters import ModelInferRequestConverter, ModelInferResponseConverter
 from pydantic import BaseModel, Field
 
-from tempo_runtime import wire
+from tempo_runtime import proto, wire
 from tempo_runtime.tensor import DATATYPES, Tensor
 
 
@@ -173,6 +175,22 @@ def mlserver_rest(tensors: list[Tensor]) -> list[Tensor]:
     return [wire.from_mlserver(tensor) for tensor in read.inputs]
 
 
+def grpc_request(tensors: list[Tensor]) -> list[Tensor]:
+    """As MLServer's gRPC server reads our request."""
+    sent = proto.request_to_proto(wire.Request(tensors), "m", None).SerializeToString()
+    read = ModelInferRequestConverter.to_types(pb.ModelInferRequest.FromString(sent))
+    return [wire.from_mlserver(tensor) for tensor in read.inputs]
+
+
+def grpc_response(tensors: list[Tensor]) -> list[Tensor]:
+    """As MLServer writes our answer over gRPC, and as we read it."""
+    answer = types.InferenceResponse(
+        model_name="m", outputs=[wire.to_mlserver_output(tensor, json=False) for tensor in tensors]
+    )
+    sent = ModelInferResponseConverter.from_types(answer, use_raw=True).SerializeToString()
+    return proto.response_from_proto(pb.ModelInferResponse.FromString(sent)).tensors
+
+
 WAYS: list[Callable[[list[Tensor]], list[Tensor]]] = [
     in_memory,
     json_request,
@@ -180,6 +198,8 @@ WAYS: list[Callable[[list[Tensor]], list[Tensor]]] = [
     mlserver_response,
     mlserver_request,
     mlserver_rest,
+    grpc_request,
+    grpc_response,
 ]
 
 

@@ -108,7 +108,8 @@ class Child:
         rows = rows_of(args[0] if args else next(iter(kwargs.values()), None))
         current.allowance.spend(rows)
         self._metrics.sent(rows)
-        tensors = encode_arguments(self.details.signature, args, kwargs)
+        details = self.details
+        tensors = encode_arguments(details.signature, args, kwargs, described=details.served_by_us)
         # Without it, MLServer's runtimes would not know that the columns are one DataFrame.
         frame = len(args) + len(kwargs) == 1 and kind_of(*args, *kwargs.values()) is Kind.FRAME
         parameters = {"content_type": FRAME} if frame else {}
