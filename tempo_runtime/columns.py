@@ -158,9 +158,6 @@ def encode_index(index: Any, what: str) -> list[Description]:
             part["codes"] = tensor_to_json(_numbers("codes", np.asarray(codes)))
             levels.append(part)
         return levels
-    if isinstance(index, pandas.RangeIndex):
-        extent = {"start": index.start, "stop": index.stop, "step": index.step}
-        return [{"kind": "range", **_name(index.name, what), **extent}]
     return [_encode_level(index, index.name, what)]
 
 
@@ -173,11 +170,6 @@ def decode_index(levels: Any, what: str, depth: int = _DEEPEST) -> Any:
     import pandas
 
     try:
-        if len(levels) == 1 and levels[0].get("kind") == "range":
-            start, stop, step = (levels[0][key] for key in ("start", "stop", "step"))
-            found: Any = pandas.RangeIndex(start, stop, step, name=_label(levels[0]))
-            len(found)  # which may be more than Python can count
-            return found
         parts = [_decode_level(level, what, depth) for level in levels]
         if "codes" not in levels[0]:
             [found] = parts
@@ -209,6 +201,9 @@ def decode_object(text: Any) -> Any:
 def _encode_level(index: Any, label: Any, what: str) -> Description:
     import pandas
 
+    if isinstance(index, pandas.RangeIndex):
+        extent = {"start": index.start, "stop": index.stop, "step": index.step}
+        return {"kind": "range", **_name(label, what), **extent}
     values = index.to_numpy() if isinstance(index.dtype, np.dtype) else index.array
     tensor, description = encode_column("values", values, what)
     level = {**_name(label, what), **description, "tensor": tensor_to_json(tensor)}
@@ -221,6 +216,11 @@ def _encode_level(index: Any, label: Any, what: str) -> Description:
 def _decode_level(level: Any, what: str, depth: int) -> Any:
     import pandas
 
+    if level.get("kind") == "range":
+        start, stop, step = (level[key] for key in ("start", "stop", "step"))
+        extent = pandas.RangeIndex(start, stop, step, name=_label(level))
+        len(extent)  # which may be more than Python can count
+        return extent
     array = decode_column(tensor_from_json(level["tensor"]), level, what, depth)
     index = pandas.Index(
         array, dtype=array.dtype, name=_label(level), copy=False, tupleize_cols=False

@@ -67,7 +67,7 @@ def same(left: pd.DataFrame, right: pd.DataFrame) -> None:
         if isinstance(one.dtype, pd.CategoricalDtype):
             _same_index(one.cat.categories, two.cat.categories)
         if one.dtype.kind == "f" and isinstance(one.dtype, np.dtype):
-            assert (np.signbit(one) == np.signbit(two)).all()
+            assert ((np.signbit(one) == np.signbit(two)) | np.isnan(one)).all()
 
 
 def _same_index(left: pd.Index[Any], right: pd.Index[Any]) -> None:
