@@ -102,13 +102,13 @@ def read(
     return found.set_axis(texts.columns, axis=1)
 
 
-def typed(table: pandas.DataFrame, dtypes: Mapping[str, str]) -> pandas.DataFrame:
+def typed(table: Any, dtypes: Mapping[str, str]) -> Any:
     """A DataFrame whose columns are of the dtypes that were asked for.
 
     Raises:
         PayloadError: If there is no such column or dtype, or values of a column are not of it.
     """
-    found: Any = table.copy() if dtypes else table
+    found = table.copy() if dtypes else table
     for name, dtype in dtypes.items():
         _check_told(name, dtype, table)
         try:
@@ -135,7 +135,7 @@ def _unquoted(content: str) -> Any:
     return pandas.read_csv(io.StringIO(content), header=None, dtype=str, keep_default_na=False)
 
 
-def _quoted(content: str) -> pandas.DataFrame:
+def _quoted(content: str) -> Any:
     """The cells of a CSV; those in quotation marks are marked."""
     rows: list[list[str]] = [[]]
     position = 0
