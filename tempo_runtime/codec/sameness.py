@@ -1,0 +1,170 @@
+"""Whether a value is what another was: in type and value, through and through."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
+from enum import Enum
+from itertools import zip_longest
+from math import copysign
+from typing import Any
+
+import numpy as np
+
+_MISSING = object()
+Difference = tuple[str, Any, Any]  # a path, and the two values there
+
+
+def difference(
+    left: Any, right: Any, path: str = "value", *, zones: bool = True
+) -> Difference | None:
+    """Where two values differ first; None if they are the same.
+
+    NaN is NaN here, 0.0 is not -0.0, and 1 is neither 1.0 nor True. The order of dicts counts.
+
+    Args:
+        left: One value.
+        right: The other.
+        path: What leads to them.
+        zones: Whether the types of time zones count, where their offsets are equal.
+    """
+    try:
+        return next(_differences(left, right, path, zones), None)
+    except Exception:  # of a comparison that an author wrote, or of recursion without end
+        return path, left, right
+
+
+def _differences(left: Any, right: Any, path: str, zones: bool) -> Iterator[Difference]:
+    kind = type(left)
+    if kind is not type(right):
+        yield path, left, right
+    elif kind in (list, tuple) or isinstance(left, list | tuple | deque):
+        yield from _in_order(left, right, path, zones)
+        yield from _attributes(left, right, path, zones)
+        if isinstance(left, deque) and left.maxlen != right.maxlen:
+            yield path, left, right
+    elif isinstance(left, dict):
+        yield from _dicts(left, right, path, zones)
+        if isinstance(left, defaultdict) and left.default_factory is not right.default_factory:
+            yield path, left, right
+        yield from _attributes(left, right, path, zones)
+    elif isinstance(left, set | frozenset):
+        yield from _sets(left, right, path, zones)
+    elif not _is_leaf(left, right, path, zones):
+        yield from _parts(left, right, path, zones)
+    elif not _equal(left, right, zones):
+        yield path, left, right
+
+
+def _is_leaf(left: Any, right: Any, path: str, zones: bool) -> bool:
+    kind = type(left)
+    if isinstance(left, np.ndarray):
+        return left.dtype.kind != "O" or left.dtype.names is not None
+    return not (hasattr(kind, "model_fields") or hasattr(kind, "__dataclass_fields__"))
+
+
+def _parts(left: Any, right: Any, path: str, zones: bool) -> Iterator[Difference]:
+    """Of arrays of objects, pydantic models and dataclasses."""
+    if isinstance(left, np.ndarray):
+        if left.dtype != right.dtype or left.shape != right.shape:
+            yield path, left, right
+        else:
+            yield from _in_order(left.ravel().tolist(), right.ravel().tolist(), path, zones)
+        return
+    yield from _attributes(left, right, path, zones)
+    for name in getattr(type(left), "__dataclass_fields__", ()):
+        if name not in getattr(left, "__dict__", ()):
+            ours, theirs = getattr(left, name, _MISSING), getattr(right, name, _MISSING)
+            yield from _differences(ours, theirs, f"{path}.{name}", zones)
+    for name in ("__pydantic_extra__", "__pydantic_private__"):
+        ours, theirs = getattr(left, name, None), getattr(right, name, None)
+        yield from _fields(ours or {}, theirs or {}, path, zones)
+
+
+def _attributes(left: Any, right: Any, path: str, zones: bool) -> Iterator[Difference]:
+    yield from _fields(
+        getattr(left, "__dict__", None) or {}, getattr(right, "__dict__", None) or {}, path, zones
+    )
+
+
+def _fields(
+    left: dict[str, Any], right: dict[str, Any], path: str, zones: bool
+) -> Iterator[Difference]:
+    for name in {**left, **right}:
+        ours, theirs = left.get(name, _MISSING), right.get(name, _MISSING)
+        yield from _differences(ours, theirs, f"{path}.{name}", zones)
+
+
+def _in_order(
+    left: Iterable[Any], right: Iterable[Any], path: str, zones: bool
+) -> Iterator[Difference]:
+    for i, (ours, theirs) in enumerate(zip_longest(left, right, fillvalue=_MISSING)):
+        if ours is _MISSING or theirs is _MISSING:
+            yield path, left, right
+            return
+        yield from _differences(ours, theirs, f"{path}[{i}]", zones)
+
+
+def _dicts(
+    left: dict[Any, Any], right: dict[Any, Any], path: str, zones: bool
+) -> Iterator[Difference]:
+    if len(left) != len(right):
+        yield path, left, right
+        return
+    for (key, ours), (other, theirs) in zip(left.items(), right.items()):
+        yield from _differences(key, other, f"a key of {path}", zones)
+        yield from _differences(ours, theirs, f"{path}[{key!r:.40}]", zones)
+
+
+def _sets(left: Any, right: Any, path: str, zones: bool) -> Iterator[Difference]:
+    others = {element: element for element in right}
+    odd = 0
+    for element in left:
+        if element != element:
+            odd += 1
+            continue
+        other = others.get(element, _MISSING)
+        if other is _MISSING:
+            yield path, left, right
+            return
+        yield from _differences(element, other, f"an element of {path}", zones)
+    if len(left) != len(right) or odd != sum(element != element for element in right):
+        yield path, left, right
+
+
+def _equal(left: Any, right: Any, zones: bool) -> bool:
+    if left is right:
+        return True
+    if isinstance(left, np.ndarray | np.generic):
+        return bool(
+            left.dtype == right.dtype
+            and left.shape == right.shape
+            and left.tobytes() == right.tobytes()
+        )
+    if isinstance(left, Enum):
+        return False  # a member is one object
+    if isinstance(left, float):
+        return (left == right and copysign(1, left) == copysign(1, right)) or (
+            left != left and right != right
+        )
+    if isinstance(left, complex):
+        return _equal(left.real, right.real, zones) and _equal(left.imag, right.imag, zones)
+    if isinstance(left, Decimal):
+        return str(left) == str(right)  # 1.0 is not 1.00
+    if isinstance(left, dt.datetime | dt.time):
+        return (
+            left.replace(tzinfo=None) == right.replace(tzinfo=None)
+            and left.fold == right.fold
+            and left.utcoffset() == right.utcoffset()
+            and (not zones or _equal_zones(left.tzinfo, right.tzinfo))
+        ) or (left != left and right != right)
+    return bool(left == right)
+
+
+def _equal_zones(left: Any, right: Any) -> bool:
+    if type(left) is not type(right):
+        return False
+    names = [getattr(zone, "key", None) or str(zone) for zone in (left, right)]
+    return names[0] == names[1]
