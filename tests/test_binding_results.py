@@ -181,7 +181,7 @@ def test_local_times_come_back_as_the_same_instants() -> None:
         (dict[str, npt.NDArray[np.int64]], {"a": ROWS}, "'a' must be int64"),
         (pd.DataFrame, {"a": [1]}, "a DataFrame is expected, and a dict was given"),
         (Any, (FRAME, 1), "'output-0' is a DataFrame"),
-        (Any, {"a": ROWS, "b": object()}, "'b' cannot be written as JSON"),
+        (Any, {"a": ROWS, "b": object()}, "'b': b is of type object"),
         (pd.DataFrame, pd.DataFrame([[1, 2]], columns=["a", "a"]), "'a' is given twice"),
         (pd.DataFrame, pd.DataFrame([[1, 2]], columns=["1", 1]), "'1' is given twice"),
         (pd.DataFrame, pd.DataFrame({"a": [object()]}), "column 'a' cannot travel"),
