@@ -25,7 +25,7 @@ from tempo_runtime.tensor import BYTES, Tensor, datatype_of, misfits, shown
 _ELEMENTS: dict[str, Any] = {"U": str, "S": bytes}
 # Bytes that numpy may fill up texts to one length with: a short message must not make a huge array.
 _PADDING = 2**28
-_TEXTS = re.compile(r"[<>|=]?([US])(\d{0,9})")
+_TEXTS = re.compile(r"[<>|=]?([US])(\d{0,8})")
 _WHOLE = (np.ndarray, np.memmap)  # of which nothing is lost in a plain array
 
 
@@ -195,7 +195,7 @@ def encode_number(spec: TensorSpec, value: Any, tagged: bool = False) -> Tensor:
     dtype: Any = {Kind.BOOL: np.bool_, Kind.INT: np.int64, Kind.FLOAT: np.float64}[spec.kind]
     if spec.kind is Kind.INT and not -(2**63) <= value < 2**63:
         if not 0 <= value < 2**64:
-            return encode_json(spec, value)
+            return encode_json(spec, value, tagged)
         dtype = np.uint64
     array = np.array([value], dtype)
     return Tensor(spec.name, datatype_of(array.dtype), [1], array, {"content_type": "np"})

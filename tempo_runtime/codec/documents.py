@@ -38,22 +38,14 @@ _LOST = "; make its type one that is read again as it was written, or pass what 
 
 def encode_json(spec: TensorSpec, value: Any, tagged: bool = False) -> Tensor:
     """A value as one element of JSON, with tags if need be and if the other end reads them."""
-    if spec.kind is not Kind.JSON:  # a number that no other datatype holds
-        return _plain_tensor(spec, value)
-    if not _is_native(spec.hint):
+    try:
+        if spec.kind is not Kind.JSON:  # a number that no other datatype holds
+            return _native_tensor(spec, value, tagged)
+        if _is_native(spec.hint):
+            return _native_tensor(spec, _native(spec, value), tagged)
         return _typed(spec, value, _checked(spec, value), tagged)
-    native = _native(spec, value)
-    if tags.is_plain(native):
-        return _plain_tensor(spec, native)
-    if tagged:
-        return encode_tagged(spec, native)
-    # Numbers and lists are what JSON has for numpy's, and no other end than ours could have those.
-    numbers = _without_numpy(native)
-    if not tags.is_plain(numbers):
-        encode_tagged(spec, numbers)  # raises for what no other end could read, either
-        fault = tags.unplain(numbers, spec.name)
-        raise PayloadError(f"{spec.name!r}: {fault}, which {_ELSEWHERE}")
-    return _plain_tensor(spec, numbers)
+    except RecursionError as error:
+        raise PayloadError(f"{spec.name!r} is nested over {tags.DEEPEST} deep") from error
 
 
 def decode_json(spec: TensorSpec, tensor: Tensor) -> Any:
@@ -93,7 +85,7 @@ def encode_tagged(spec: TensorSpec, value: Any) -> Tensor:
 
 def lossy_json(spec: TensorSpec, value: Any) -> str:
     """A value in plain JSON, whatever gets lost: a tuple is a list, a key a text."""
-    checked = _checked(spec, _without_numpy(value))
+    checked = _checked(spec, without_numpy(value, spec.name))
     [text] = _plain_tensor(spec, _dumped(spec, checked)).data
     return str(text, "utf-8")
 
@@ -129,8 +121,8 @@ def validate(spec: TensorSpec, value: Any) -> Any:
         return value
     from pydantic import ValidationError
 
-    if isinstance(value, np.generic) and not _is_open(spec.hint):
-        value = _python(value)
+    if isinstance(value, np.ndarray | np.generic) and not _is_open(spec.hint):
+        value = _python(value, spec.name)
     try:
         return _adapter(spec.hint).validate_python(value)
     except ValidationError as error:
@@ -138,6 +130,25 @@ def validate(spec: TensorSpec, value: Any) -> Any:
 
 
 # -- writing ---------------------------------------------------------------------------------------
+
+
+def _native_tensor(spec: TensorSpec, native: Any, tagged: bool) -> Tensor:
+    """A value whose own type is all the type it has."""
+    if tags.is_plain(native):
+        try:
+            return _plain_tensor(spec, native)
+        except PayloadError:  # an integer of too many digits
+            if not tagged:
+                raise
+    if tagged:
+        return encode_tagged(spec, native)
+    # Numbers and lists are what JSON has for numpy's, and no other end than ours could have those.
+    numbers = without_numpy(native, spec.name)
+    if not tags.is_plain(numbers):
+        encode_tagged(spec, numbers)  # raises for what no other end could read, either
+        fault = tags.unplain(numbers, spec.name)
+        raise PayloadError(f"{spec.name!r}: {fault}, which {_ELSEWHERE}")
+    return _plain_tensor(spec, numbers)
 
 
 def _plain_tensor(spec: TensorSpec, value: Any) -> Tensor:
@@ -253,12 +264,10 @@ def _standard(value: Any) -> Any:
 
 def _native(spec: TensorSpec, value: Any) -> Any:
     """A value as the spec's type, where that is one of `_is_native`; parts without a type stay."""
-    if isinstance(value, np.ndarray) and not _is_open(spec.hint):
-        value = _python(value)
     try:
         return validate(spec, value)
     except PayloadError:
-        plain = _without_numpy(value)
+        plain = without_numpy(value, spec.name)
         if plain is value:
             raise
         return validate(spec, plain)
@@ -266,9 +275,12 @@ def _native(spec: TensorSpec, value: Any) -> Any:
 
 def _checked(spec: TensorSpec, value: Any) -> Any:
     """A value as the spec's type, numpy's numbers and arrays as Python's where the type wants those."""
-    plain = _without_numpy(value)
+    plain = without_numpy(value, spec.name)
     if plain is value:
-        return validate(spec, value)
+        try:
+            return validate(spec, value)
+        except PayloadError:
+            return _rebuilt(spec, value)
     try:
         checked = validate(spec, value)
     except PayloadError:
@@ -280,6 +292,24 @@ def _checked(spec: TensorSpec, value: Any) -> Any:
     gap = difference(checked, other)
     kept = gap is not None and isinstance(gap[1], np.ndarray | np.generic)
     return checked if kept else other
+
+
+def _rebuilt(spec: TensorSpec, value: Any) -> Any:
+    """A value of its author's classes as one of the same classes that an artefact brought.
+
+    Raises:
+        PayloadError: If it is none; what `validate` says, or how it would differ.
+    """
+    for by_alias in (True, False):
+        try:
+            found = validate(spec, _parts(TensorSpec(spec.name), value, by_alias=by_alias))
+        except PayloadError:
+            continue
+        gap = difference(value, found, spec.name, classes=False)
+        if gap is None:
+            return found
+        raise PayloadError(_gap(spec, gap))
+    return validate(spec, value)
 
 
 def _is_open(hint: Any) -> bool:
@@ -337,33 +367,36 @@ def _adapter(hint: Any) -> TypeAdapter[Any]:
         return _cached_adapter.__wrapped__(hint)
 
 
-def _without_numpy(value: Any) -> Any:
+def without_numpy(value: Any, name: str) -> Any:
     """Python's own numbers and lists for numpy's in containers; the value itself if there are none."""
     if isinstance(value, np.ndarray | np.generic):
-        return _python(value)
+        return _python(value, name)
     kind = type(value)
     if kind not in (dict, list, tuple):
         return value
     parts = value.values() if kind is dict else value
     if tags.ATOMS.issuperset(map(type, parts)):
         return value
-    found = [_without_numpy(part) for part in parts]
+    found = [without_numpy(part, name) for part in parts]
     if all(map(operator.is_, found, parts)):
         return value
     return dict(zip(value, found)) if kind is dict else kind(found)
 
 
-def _python(value: np.ndarray[Any, Any] | np.generic) -> Any:
+def _python(value: np.ndarray[Any, Any] | np.generic, name: str) -> Any:
     """A list, or a number, of Python's own types; moments of nanoseconds would be integers."""
     if value.dtype.kind in "mM":
         rounded = value.astype(f"{value.dtype.kind}8[us]")
         if not bool(np.all((rounded == value) | np.isnat(value))):
-            return value
+            raise PayloadError(
+                f"{name!r}: {shown(value)} is more exact than a datetime or timedelta, which have "
+                "microseconds; round it"
+            )
         value = rounded
     return value.tolist()
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
-        return _python(value)
+        return _python(value, "a part")
     raise TypeError(f"a {type(value).__name__} has no JSON form")

@@ -5,7 +5,13 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from tempo_runtime.codec.documents import decode_json, encode_tagged, load_json, validate
+from tempo_runtime.codec.documents import (
+    decode_json,
+    encode_tagged,
+    load_json,
+    validate,
+    without_numpy,
+)
 from tempo_runtime.codec.elements import (
     bytes_tensor,
     only_element,
@@ -84,7 +90,7 @@ def decode_datetime(spec: TensorSpec, tensor: Tensor) -> Any:
 
 def encode_datetimes(spec: TensorSpec, value: Any, tagged: bool = False) -> Tensor:
     """A list of datetimes, an element of ISO 8601 each; tagged as one."""
-    moments = [_settled(spec, moment) for moment in validate(spec, value)]
+    moments = [_settled(spec, moment) for moment in validate(spec, without_numpy(value, spec.name))]
     texts = [moment.isoformat().encode() for moment in moments]
     tensor = bytes_tensor(spec, texts, [len(texts), 1], "datetime")
     return tensor if not tagged or _says(spec, tensor, moments) else encode_tagged(spec, moments)
@@ -98,6 +104,8 @@ def decode_datetimes(spec: TensorSpec, tensor: Tensor) -> Any:
 def _settled(spec: TensorSpec, moment: dt.datetime) -> dt.datetime:
     """A datetime of Python's own type, with a time zone of Python's for pydantic's."""
     if type(moment) is not dt.datetime:
+        if moment != moment:
+            raise PayloadError(f"{spec.name!r} is {moment}, which is no moment; pass None instead")
         if getattr(moment, "nanosecond", 0):  # of pandas
             raise PayloadError(
                 f"{spec.name!r} is {moment}, and a datetime has no nanoseconds; round it (.floor('us'))"
