@@ -22,9 +22,20 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from tempo_runtime import __version__, describing, files, importing, pickled, pickling, trust
+from tempo_runtime import (
+    __version__,
+    describing,
+    files,
+    imported,
+    importing,
+    pickled,
+    pickling,
+    trust,
+)
 from tempo_runtime.authoring import Pipeline, PipelineModels, describe
 from tempo_runtime.environment import LOCK, TARBALL, prepare
 from tempo_runtime.errors import (
@@ -77,49 +88,130 @@ def save(
             cannot be used.
         EnvironmentFailed: If the environment cannot be made.
     """
+    return write(compose(target, folder), environment, sign)
+
+
+@dataclass(frozen=True)
+class Composed:
+    """What `save` would write of a pipeline, but for its environment.
+
+    Attributes:
+        pipeline: The pipeline.
+        folder: Its artefact's folder.
+        committed: The tempo.json that is there; of none, its `files` are empty.
+        ours: Path -> content, of the pickle and the code that travels.
+        sources: Path of that code -> file on this machine.
+        modules: Names of all modules that it imports.
+        children: The models it calls, as tempo.json has them.
+        others: Path -> digest, of the files in the folder that `save` did not write.
+        left: Files of the artefact that is there which are no part of this one.
+    """
+
+    pipeline: Pipeline
+    folder: str
+    committed: Mapping[str, Any]
+    ours: Mapping[str, bytes]
+    sources: Mapping[str, str]
+    modules: set[str]
+    children: Mapping[str, Any]
+    others: Mapping[str, str]
+    left: tuple[str, ...]
+
+    @property
+    def source(self) -> str:
+        """The digest of what it is made from: see `describing.source`."""
+        code = {path: files.sha256(content) for path, content in self.ours.items()}
+        declared = describing.declaration(self.pipeline, dict(self.children))
+        return describing.source(declared, self.ours[PIPELINE], code)
+
+
+def compose(target: Any, folder: str | None = None) -> Composed:
+    """Makes what `save` would write, and writes nothing.
+
+    Args:
+        target: As `save` takes it.
+        folder: Likewise.
+
+    Raises:
+        AuthoringError, ArtifactError: As `save` does.
+    """
     pipeline = describe(target)
     folder = folder or pipeline.details.local_folder
     if not folder:
         raise ArtifactError(
             f"{pipeline.details.name}: nowhere to save; give it a local_folder, or save a folder"
         )
-    os.makedirs(folder, exist_ok=True)
     try:
-        committed = read_manifest(folder)
+        committed = read_manifest(folder, to_run=False)
     except ArtifactError:
         committed = {"files": {}}
-    files.finish_interrupted(folder, committed["files"])
+    if os.path.isdir(folder):
+        files.finish_interrupted(folder, committed["files"])
     try:
         # A class is beside its Pipeline, which it holds itself.
         target = None if pipeline.predict_name is None else pipeline.target
         data, sources, modules = pickling.dump((pipeline, target))
+        imported.check(sources)
     except ArtifactError as error:
         raise ArtifactError(
             f"pipeline {pipeline.details.name!r} cannot be saved: {error}"
         ) from error
+    sources = {f"{CODE}/{path}": source for path, source in sources.items()}
     ours = {PIPELINE: data}
     for path, source in sources.items():
         with open(source, "rb") as file:
-            ours[f"{CODE}/{path}"] = file.read()
-    packages, children = describing.packages(modules), describing.children(pipeline, folder)
+            ours[path] = file.read()
+    there = [path for path in files.walk(folder) if path not in (*_UNCHECKED, *ours)]
+    left = tuple(path for path in there if _is_ours(path))
+    others = {path: files.sha256_of(folder, path) for path in there if path not in left}
+    children = describing.children(pipeline, folder)
+    return Composed(pipeline, folder, committed, ours, sources, modules, children, others, left)
+
+
+def write(
+    composed: Composed,
+    environment: str | None,
+    sign: str | None = None,
+    demands: trust.Demands | None = None,
+) -> str:
+    """Writes what was composed.
+
+    Args:
+        composed: What `compose` made.
+        environment: As `save` takes it.
+        sign: Likewise.
+        demands: What the artefact has to show, or it is not written.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ArtifactError, EnvironmentFailed: As `save` does.
+        ArtifactUntrusted: If it does not show what is demanded.
+    """
+    pipeline, folder, ours = composed.pipeline, composed.folder, dict(composed.ours)
+    os.makedirs(folder, exist_ok=True)
+    packages, children = describing.packages(composed.modules), dict(composed.children)
     packed = prepare(folder, environment, packages, children)
     if packed is not None:
         ours[LOCK] = packed.lock
-    others = [path for path in files.walk(folder) if path not in (*_UNCHECKED, *ours)]
     # What the save before packed, and this one does not.
-    left = (TARBALL, LOCK) if packed is None and committed.get("environment") else ()
-    stale = [path for path in others if _is_ours(path) or path in left]
-    digests = {path: files.sha256_of(folder, path) for path in others if path not in stale}
+    dropped = (TARBALL, LOCK) if packed is None and composed.committed.get("environment") else ()
+    stale = [*composed.left, *(path for path in dropped if path in composed.others)]
+    digests = {path: digest for path, digest in composed.others.items() if path not in stale}
     digests |= {path: files.sha256(content) for path, content in ours.items()}
     copied = {}
     if packed is not None and digests.get(TARBALL) != packed.digest:
         copied[TARBALL] = packed.tarball
         digests[TARBALL] = packed.digest
     manifest = describing.manifest(pipeline, packages, children, dict(sorted(digests.items())))
+    manifest["source"] = composed.source
     if packed is not None:
         manifest["environment"] = packed.described
     if sign is not None:
         manifest = trust.signed(manifest, sign)
+    if demands is not None:
+        demands.check(folder, manifest)
     settings = describing.model_settings(pipeline, _settings_of(folder), packed is not None)
     try:
         files.commit(folder, ours, _json(manifest), stale, copied)
@@ -150,12 +242,15 @@ def load(folder: str, *, verify: str | None = None) -> Any:
     return pipeline.build(None, os.path.abspath(folder))
 
 
-def open_folder(folder: str, verify: str | None = None) -> tuple[Pipeline, dict[str, Any]]:
+def open_folder(
+    folder: str, verify: str | None = None, demands: trust.Demands | None = None
+) -> tuple[Pipeline, dict[str, Any]]:
     """Verifies an artefact and reads it, without building the pipeline.
 
     Args:
         folder: Its folder, or a file in it.
         verify: See `load`.
+        demands: What it must show, beside what the environment demands.
 
     Returns:
         The pipeline, and `parameters.extra` of its model-settings.json.
@@ -170,6 +265,8 @@ def open_folder(folder: str, verify: str | None = None) -> tuple[Pipeline, dict[
     trust.Demands.of_environment().check(folder, manifest)
     if verify is not None:
         trust.Demands(keys=(verify,)).check(folder, manifest)
+    if demands is not None:
+        demands.check(folder, manifest)
     contents = dict(files.verified(folder, manifest["files"], _is_ours))
     if PIPELINE not in contents:
         raise ArtifactDamaged(f"{folder}: {MANIFEST} names no {PIPELINE}; save the pipeline again")

@@ -23,6 +23,7 @@ from dataclasses import replace
 from types import MethodType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from tempo_runtime import imported
 from tempo_runtime.details import ModelDetails, ModelFramework
 from tempo_runtime.errors import AuthoringError
 from tempo_runtime.models import (
@@ -125,6 +126,7 @@ def describe(target: Any) -> Pipeline:
 
 def _decorator(details: ModelDetails, models: PipelineModels | None) -> Callable[[Any], Any]:
     def decorate(target: Any) -> Any:
+        imported.note()
         if inspect.isclass(target):
             return _decorate_class(target, details, models or PipelineModels())
         if not inspect.isfunction(target):

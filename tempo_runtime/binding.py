@@ -8,17 +8,19 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from tempo_runtime import codec
-from tempo_runtime.errors import PayloadError
+from tempo_runtime.errors import PayloadError, PipelineFailed
 from tempo_runtime.frames import FRAME, DescribedFrame, build, decode_frame, encode_frame, split
 from tempo_runtime.signature import OUTPUT_PREFIX, Kind, Signature, TensorSpec
-from tempo_runtime.tensor import Tensor, refuse_twice
+from tempo_runtime.tensor import Tensor, refuse_twice, shown
 
 INPUT_PREFIX = "input-"
+_NAMED = "named"  # tensor parameter: whether it is an entry of a dict, where its name does not tell
 _Encode = Callable[[TensorSpec, Any], Tensor]
 
 
@@ -27,7 +29,7 @@ def encode_arguments(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     *,
-    described: bool = True,
+    tagged: bool = False,
 ) -> list[Tensor]:
     """The tensors of a call, as a caller writes it.
 
@@ -36,10 +38,10 @@ def encode_arguments(
             written as what it is, positional ones named `input-0`, `input-1`, ...
         args: Positional arguments.
         kwargs: Named arguments.
-        described: Whether the model is served by this package, and reads what other V2 servers do not.
+        tagged: Whether the model reads tagged JSON and descriptions of DataFrames, as ours do.
 
     Raises:
-        PayloadError: If they do not fit the signature.
+        PayloadError: If they do not fit the signature, or cannot travel.
     """
     if signature is None or not signature.inputs:
         named = {f"{INPUT_PREFIX}{i}": value for i, value in enumerate(args)} | kwargs
@@ -71,11 +73,11 @@ def encode_arguments(
         ):
             frames[name] = value
         else:
-            tensors[name] = [codec.encode(spec, value)]
+            tensors[name] = [codec.encode(spec, value, tagged=tagged)]
     # After the others, whose names are those of arguments; a column may have another.
     taken = {tensor.name for parts in tensors.values() for tensor in parts}
     for name, frame in frames.items():
-        tensors[name] = encode_frame(frame, name, taken=taken, described=described)
+        tensors[name] = encode_frame(frame, name, taken=taken, described=tagged)
         taken |= {tensor.name for tensor in tensors[name]}
     flat = [tensor for parts in tensors.values() for tensor in parts]
     refuse_twice([tensor.name for tensor in flat])
@@ -135,7 +137,7 @@ def decode_arguments(
 
 
 def encode_results(
-    signature: Signature, value: Any, *, tempo_0_5: bool = False
+    signature: Signature, value: Any, *, tempo_0_5: bool = False, tagged: bool = False
 ) -> tuple[list[Tensor], str | None]:
     """The tensors of a result, and the response's content type (None but for a DataFrame).
 
@@ -144,6 +146,7 @@ def encode_results(
         value: What it gave.
         tempo_0_5: Whether clients of tempo 0.5 read it, over HTTP: texts, and all that is no array of
             numbers, are then spelled as integers, and outputs without names are `output0`, `output1`.
+        tagged: Whether the client reads tagged JSON, as ours do.
 
     Raises:
         PayloadError: If the value is not what the signature says.
@@ -153,7 +156,7 @@ def encode_results(
         if content_type != FRAME:  # whose columns have names
             tensors = [_as_tempo_0_5_names_it(tensor) for tensor in tensors]
         return tensors, content_type
-    return _encode_results(signature, value, codec.encode)
+    return _encode_results(signature, value, partial(codec.encode, tagged=tagged), tagged)
 
 
 def decode_results(
@@ -187,6 +190,8 @@ def decode_results(
             return decode_frame(tensors, asked)
         values = _untyped(tensors)
         names = list(values)
+        if not asked and any(tensor.parameters.get(_NAMED) is True for tensor in tensors):
+            return values
         if len(names) == 1:
             return values[names[0]]
         if names == [f"{OUTPUT_PREFIX}{i}" for i in range(len(names))]:
@@ -280,24 +285,28 @@ def _as_tempo_0_5_names_it(tensor: Tensor) -> Tensor:
 
 
 def _encode_results(
-    signature: Signature, value: Any, encode: _Encode
+    signature: Signature, value: Any, encode: _Encode, tagged: bool = False
 ) -> tuple[list[Tensor], str | None]:
     form, outputs = signature.form, signature.outputs
     if form == "dynamic":
-        return _encode_dynamic(value, encode)
+        return _encode_dynamic(value, encode, tagged)
     if form == "single" and (
         outputs[0].kind is Kind.FRAME
         or (outputs[0].kind is Kind.ANY and codec.kind_of(value) is Kind.FRAME)
     ):
-        return encode_frame(value), FRAME
+        return encode_frame(value, described=tagged), FRAME
     if form == "single":
         return [encode(outputs[0], value)], None
     if form == "mapping":
         if not isinstance(value, dict):
             raise PayloadError(f"the result must be a dict, and a {type(value).__name__} was given")
-        return [
-            encode(replace(outputs[0], name=str(name)), part) for name, part in value.items()
-        ], None
+        odd = next((name for name in value if type(name) is not str), None)
+        if odd is not None:
+            raise PayloadError(
+                f"the result has the key {shown(odd)} of type {type(odd).__name__}, and its keys are "
+                "names of tensors; use text"
+            )
+        return [encode(replace(outputs[0], name=name), part) for name, part in value.items()], None
     names = [spec.name for spec in outputs]
     if isinstance(value, tuple | list) and len(value) == len(outputs):
         value = dict(zip(names, value))
@@ -317,13 +326,67 @@ def _encode_results(
     return [encode(spec, value[spec.name]) for spec in outputs if spec.name in value], None
 
 
-def _encode_dynamic(value: Any, encode: _Encode) -> tuple[list[Tensor], str | None]:
+def _encode_dynamic(value: Any, encode: _Encode, tagged: bool) -> tuple[list[Tensor], str | None]:
     if codec.kind_of(value) is Kind.FRAME:
-        return encode_frame(value), FRAME
-    if isinstance(value, tuple) and len(value) > 1:
+        return encode_frame(value, described=tagged), FRAME
+    if type(value) is tuple and len(value) > 1:
         named = {f"{OUTPUT_PREFIX}{i}": part for i, part in enumerate(value)}
-    elif isinstance(value, dict) and any(isinstance(part, np.ndarray) for part in value.values()):
-        named = {str(name): part for name, part in value.items()}
+    elif _is_mapping(value):
+        tensors = [encode(codec.spec_of(name), part) for name, part in value.items()]
+        unnamed = [f"{OUTPUT_PREFIX}{i}" for i in range(len(tensors))]
+        if len(tensors) == 1 or list(value) == unnamed:
+            tensors[0].parameters[_NAMED] = True
+        return tensors, None
     else:
         named = {f"{OUTPUT_PREFIX}0": value}
     return [encode(codec.spec_of(name), part) for name, part in named.items()], None
+
+
+def _is_mapping(value: Any) -> bool:
+    """Whether a value is a dict of arrays and more, each of which is an output."""
+    return (
+        type(value) is dict
+        and any(type(part) is np.ndarray for part in value.values())
+        and all(type(name) is str for name in value)
+    )
+
+
+# -- calls within a process ------------------------------------------------------------------------
+
+
+def handed_over(tensors: list[Tensor]) -> list[Tensor]:
+    """The tensors for another end in this process, which may change what it is given."""
+    return [
+        replace(tensor, data=tensor.data.copy()) if isinstance(tensor.data, np.ndarray) else tensor
+        for tensor in tensors
+    ]
+
+
+def bound_arguments(
+    signature: Signature, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> dict[str, Any]:
+    """The arguments of a predict method, as a request with them would bring them.
+
+    Raises:
+        PayloadError: If they do not fit the signature, or cannot travel.
+    """
+    tensors = encode_arguments(signature, args, kwargs, tagged=True)
+    return decode_arguments(signature, handed_over(tensors), {})
+
+
+def bound_result(signature: Signature, name: str, value: Any) -> Any:
+    """The result of the predict method of the pipeline of that name, as a client would get it.
+
+    Raises:
+        PipelineFailed: If it is not what the signature says, or cannot travel.
+    """
+    try:
+        tensors, content_type = encode_results(signature, value, tagged=True)
+        return decode_results(signature, handed_over(tensors), content_type)
+    except PayloadError as error:
+        raise undeclared(name, error) from error
+
+
+def undeclared(name: str, error: PayloadError) -> PipelineFailed:
+    """The error of a pipeline whose result cannot be answered."""
+    return PipelineFailed(f"pipeline {name!r} returned what it does not declare: {error}")

@@ -17,6 +17,7 @@ from tempo_runtime.memo import Memo
 
 TIMEOUT = "tempo_timeout"  # parameters of a request
 SEED = "tempo_seed"
+TAGGED = "tempo_tagged"  # whether the client reads tagged JSON in the answer
 
 # Everything else stays: `host` and the entity headers describe another request, and Seldon's
 # routing headers (`seldon-model`) would send the child's call back to this pipeline.
@@ -60,8 +61,11 @@ class RequestContext:
         return left
 
     def passed_on(self, parameters: Mapping[str, Any], left: float | None) -> dict[str, Any]:
-        """Parameters of a call to another pipeline, which is told what time is left and the seed."""
-        own = {SEED: self.seed, TIMEOUT: left}
+        """Parameters of a call to another pipeline, which is told what time is left and the seed.
+
+        It may answer in tagged JSON, which only we ask for.
+        """
+        own = {SEED: self.seed, TIMEOUT: left, TAGGED: True}
         return {**parameters, **{name: value for name, value in own.items() if value is not None}}
 
     def exceeded(self) -> DeadlineExceeded:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
+import json
 import os
 import sys
+from collections.abc import Mapping
 from typing import Any
 
-from tempo_runtime import __version__, codec
+from tempo_runtime import __version__, codec, picklegraph
 from tempo_runtime.authoring import Pipeline
 from tempo_runtime.environment import TARBALL
 from tempo_runtime.signature import Signature
 
 FORMAT_VERSION = 1
+DECLARED = ("name", "description", "uri", "signature", "children")
 IMPLEMENTATION = "tempo_runtime.TempoPipelineRuntime"
 _TARBALL = "environment_tarball"
 
@@ -47,19 +51,44 @@ def manifest(
         calls: Its `children`.
         digests: Path of each file -> its SHA-256.
     """
-    details = pipeline.details
     return {
         "format_version": FORMAT_VERSION,
         "tempo_runtime": __version__,
-        "python": ".".join(map(str, sys.version_info[:2])),
-        "name": details.name,
-        "description": details.description,
-        "uri": details.uri,
-        "signature": {**metadata(pipeline.signature), "streams": pipeline.signature.streams},
-        "children": calls,
+        "python": python(),
+        **declaration(pipeline, calls),
         "packages": imported,
         "files": digests,
     }
+
+
+def python() -> str:
+    """This Python, as far as an artefact depends on it."""
+    return ".".join(map(str, sys.version_info[:2]))
+
+
+def declaration(pipeline: Pipeline, calls: dict[str, Any]) -> dict[str, Any]:
+    """What of tempo.json its author declared."""
+    details = pipeline.details
+    signature = {**metadata(pipeline.signature), "streams": pipeline.signature.streams}
+    described = (details.name, details.description, details.uri, signature, calls)
+    return dict(zip(DECLARED, described))
+
+
+def source(declared: Mapping[str, Any], pickle: bytes, code: Mapping[str, str]) -> str:
+    """The digest of what an artefact is made from; the same in each process for the same source.
+
+    Args:
+        declared: Its `declaration`, as tempo.json has it.
+        pickle: Its pickle, of which the content counts and not the bytes.
+        code: Path -> SHA-256, of the files; those in `code` count.
+    """
+    content = {
+        "declared": {part: declared.get(part) for part in DECLARED},
+        "pickle": picklegraph.digest(pickle),
+        "code": {path: digest for path, digest in code.items() if path.startswith("code/")},
+    }
+    written = json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
+    return f"sha256:{hashlib.sha256(written).hexdigest()}"
 
 
 def metadata(signature: Signature) -> dict[str, list[dict[str, Any]]]:

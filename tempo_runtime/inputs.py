@@ -67,13 +67,13 @@ class Arguments:
             rows = range(start, min(start + size, len(self)))
             yield rows, self.only(rows.start, rows.stop)
 
-    def request(self) -> Request:
-        """The request of one call with all of it.
+    def request(self, *, tagged: bool = False) -> Request:
+        """The request of one call with all of it; `tagged` is that of its target.
 
         Raises:
             PayloadError: If it does not fit the signature.
         """
-        tensors = encode_arguments(self.signature, (), self.values)
+        tensors = encode_arguments(self.signature, (), self.values, tagged=tagged)
         frame = [codec.kind_of(value) for value in self.values.values()] == [Kind.FRAME]
         return Request(tensors, parameters={"content_type": FRAME} if frame else {})
 

@@ -251,6 +251,11 @@ class Pipeline(Model):
         finally:
             building.reset(token)
 
+    @property
+    def is_loaded(self) -> bool:
+        """Whether it was read from an artefact, whose code is there."""
+        return self._release is not None
+
     def release(self) -> None:
         """Frees the modules its artefact brought into the process; it cannot be called any more."""
         if self._release is not None:

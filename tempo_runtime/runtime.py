@@ -19,12 +19,12 @@ from mlserver.types import (
 )
 from mlserver.utils import get_model_uri
 
-from tempo_runtime import artifact, context, describing
+from tempo_runtime import artifact, context, describing, trust
 from tempo_runtime.allowance import BEST_SO_FAR, MAX_CALLS, MAX_ROWS, Allowance
 from tempo_runtime.answers import as_mlserver_error, over_http
 from tempo_runtime.assembly import Service
-from tempo_runtime.binding import decode_arguments, encode_results
-from tempo_runtime.context import SEED, TIMEOUT
+from tempo_runtime.binding import decode_arguments, encode_results, undeclared
+from tempo_runtime.context import SEED, TAGGED, TIMEOUT
 from tempo_runtime.environment import unpacked
 from tempo_runtime.errors import (
     ArtifactMissing,
@@ -38,7 +38,7 @@ from tempo_runtime.runner import Progress
 from tempo_runtime.settings import PipelineSettings, check_children
 from tempo_runtime.wire import from_mlserver, mlserver_parameters, to_mlserver_output
 
-_RESERVED = ("content_type", "headers", TIMEOUT, SEED, MAX_CALLS, MAX_ROWS, BEST_SO_FAR)
+_RESERVED = ("content_type", "headers", TIMEOUT, SEED, TAGGED, MAX_CALLS, MAX_ROWS, BEST_SO_FAR)
 logger = logging.getLogger(__name__)
 
 
@@ -102,7 +102,8 @@ class TempoPipelineRuntime(MLModel):
         manifest = artifact.read_manifest(folder)
         check_children(extra, list(manifest["children"]))
         unpacked.settle(folder, manifest, parameters.environment_tarball if parameters else None)
-        pipeline, _ = artifact.open_folder(folder)
+        demands = trust.Demands.of_settings(extra)
+        pipeline, _ = artifact.open_folder(folder, demands=demands)
         self._pipeline_settings = settings
         return Service(pipeline, settings, portal, folder)
 
@@ -169,11 +170,10 @@ class TempoPipelineRuntime(MLModel):
                 service.runner.pipeline.signature,
                 value,
                 tempo_0_5=json and self._pipeline_settings.tempo_0_5_clients,
+                tagged=parameters.get(TAGGED) is True,
             )
         except PayloadError as error:
-            raise PipelineFailed(
-                f"pipeline {self.name!r} returned what it does not declare: {error}"
-            ) from error
+            raise undeclared(self.name, error) from error
         return InferenceResponse(
             model_name=self.name,
             model_version=self.version,

@@ -43,10 +43,12 @@ class Target(Protocol):
     Attributes:
         name: Name of the pipeline, or model.
         signature: What it takes; None where that is not known.
+        tagged: Whether it reads tagged JSON, as our pipelines do.
     """
 
     name: str
     signature: Signature | None
+    tagged: bool
 
     def answers(self, requests: Iterable[Request], at_once: int = 1) -> Iterator[Response]:
         """The answers to requests, in their order; raises what the first that fails did."""
@@ -105,6 +107,7 @@ class Local:
         pipeline, extra = artifact.open_folder(folder)
         settings = PipelineSettings.read(extra)
         self.name = pipeline.details.name
+        self.tagged = True
         self.signature: Signature | None = pipeline.signature
         self._settings = settings
         self._timeout = timeout or settings.timeout
@@ -191,7 +194,7 @@ class Remote:
 
     def infer(self, request: Request, told: Told | None = None) -> Response:
         """See `Target.infer`."""
-        if told is None or not self._ours:
+        if told is None or not self.tagged:
             return next(self.answers([request]))
         with self._serving(request) as current:
             return self._portal.run(self._stream(request, current, told))
@@ -201,7 +204,7 @@ class Remote:
         self._portal.run(self._endpoint.close())
 
     def _connect(self, *, ours: bool) -> None:
-        self._ours = ours
+        self.tagged = ours
         allowed = limits(self._settings, passes_on=ours)
         self._headers = allowed.headers
         metrics = ChildMetrics("", self.name)

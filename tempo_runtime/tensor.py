@@ -140,7 +140,8 @@ class Tensor:
 
     def _cast(self, array: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
         if array.dtype == dtype:
-            return array
+            # Of two names for one type, such as int64 and longlong, the one that everybody uses.
+            return array if array.dtype.type is dtype.type else array.view(dtype)
         allowed = {"b": "biuf", "i": "iu", "u": "iu", "f": "iuf"}[dtype.kind]
         wrong = misfits(array, dtype) if array.dtype.kind in allowed else np.True_
         if wrong.any():

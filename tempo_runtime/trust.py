@@ -11,6 +11,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 
 EXPECTED_DIGEST = "TEMPO_RUNTIME_EXPECTED_DIGEST"
 VERIFY_KEY = "TEMPO_RUNTIME_VERIFY_KEY"
+_IN_URI = re.compile(r"(.*[^/@])/*@(sha256:[0-9a-f]{64})/*", re.DOTALL)
 _SIGNATURE = "signed"  # `signature` is the pipeline's: what it takes and gives
+EXPECTED_DIGEST_SETTING = "expected_digest"  # in parameters.extra
 
 
 @dataclass(frozen=True)
@@ -35,10 +38,12 @@ class Demands:
     Attributes:
         digests: One of these is its digest; empty for any.
         keys: Files of public keys, one of which signed it; empty for anyone's, or none.
+        source: Where the digests are demanded, for messages.
     """
 
     digests: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
+    source: str = EXPECTED_DIGEST
 
     @classmethod
     def of_environment(cls, environ: Mapping[str, str] = os.environ) -> Demands:
@@ -49,15 +54,25 @@ class Demands:
         Raises:
             SettingsError: If a digest is not written as one.
         """
-        digests = _parts(environ.get(EXPECTED_DIGEST, ""))
-        for digest in digests:
-            kind, _, number = digest.partition(":")
-            if kind != "sha256" or len(number) != 64 or set(number) - set("0123456789abcdef"):
-                raise SettingsError(
-                    f"{EXPECTED_DIGEST} has {digest!r}; a digest is sha256: and 64 digits of 0-9 and "
-                    "a-f, as `tempo-runtime inspect` shows it"
-                )
+        digests = parse_digests(environ.get(EXPECTED_DIGEST, ""), EXPECTED_DIGEST)
         return cls(digests, _parts(environ.get(VERIFY_KEY, "")))
+
+    @classmethod
+    def of_settings(cls, extra: Mapping[str, Any]) -> Demands:
+        """The digests that `expected_digest` of `parameters.extra` demands of one model's artefact.
+
+        On Seldon Core 2 models share a server and its environment, and `parameters.extra` is what a
+        deployment can say of one of them. It is demanded beside what the environment demands, never
+        instead: the settings travel with the artefact.
+
+        Args:
+            extra: `parameters.extra` of the model's settings.
+
+        Raises:
+            SettingsError: If a digest is not written as one.
+        """
+        source = f"parameters.extra.{EXPECTED_DIGEST_SETTING}"
+        return cls(parse_digests(str(extra.get(EXPECTED_DIGEST_SETTING) or ""), source), (), source)
 
     def check(self, folder: str, manifest: Mapping[str, Any]) -> None:
         """Raises what an artefact does not show.
@@ -72,8 +87,9 @@ class Demands:
         found = digest_of(manifest)
         if self.digests and found not in self.digests:
             raise ArtifactUntrusted(
-                f"{folder} has the digest {found}, and {EXPECTED_DIGEST} demands "
-                f"{' or '.join(self.digests)}; deploy that artefact, or demand this one if you trust it"
+                f"{folder} has the digest {found}, and {self.source} demands "
+                f"{' or '.join(self.digests)}; deploy that artefact (`tempo-runtime upload FOLDER` puts "
+                f"it{_to(manifest)}), or demand this one if you trust it"
             )
         if self.keys and not any(_signed_by(key, manifest) for key in self.keys):
             signed = (
@@ -90,6 +106,17 @@ def digest_of(manifest: Mapping[str, Any]) -> str:
     model-settings.json, which people and platforms edit, is not part of it; nor is the signature.
     """
     return f"sha256:{hashlib.sha256(_signed_part(manifest)).hexdigest()}"
+
+
+def digest_in(uri: str) -> tuple[str, str | None]:
+    """A URI without the digest that it ends with, and that digest: of `s3://b/x@sha256:...`."""
+    found = _IN_URI.fullmatch(uri)
+    return (found[1], found[2]) if found else (uri, None)
+
+
+def is_signed(manifest: Mapping[str, Any]) -> bool:
+    """Whether a tempo.json has a signature, whoever's it is."""
+    return bool(manifest.get(_SIGNATURE))
 
 
 def signed(manifest: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -167,6 +194,32 @@ def _content(path: str) -> bytes:
             return file.read()
     except OSError as error:
         raise ArtifactError(f"the key {path} cannot be read: {error.strerror}") from error
+
+
+def parse_digests(text: str, source: str) -> tuple[str, ...]:
+    """The digests of a list with commas.
+
+    Args:
+        text: The list.
+        source: Where it stands, for messages.
+
+    Raises:
+        SettingsError: If a digest is not written as one.
+    """
+    digests = _parts(text)
+    for digest in digests:
+        kind, _, number = digest.partition(":")
+        if kind != "sha256" or len(number) != 64 or set(number) - set("0123456789abcdef"):
+            raise SettingsError(
+                f"{source} has {digest!r}; a digest is sha256: and 64 digits of 0-9 and "
+                "a-f, as `tempo-runtime inspect` shows it"
+            )
+    return digests
+
+
+def _to(manifest: Mapping[str, Any]) -> str:
+    uri = manifest.get("uri")
+    return f" at {uri}" if uri else " into a store"
 
 
 def _parts(text: str) -> tuple[str, ...]:

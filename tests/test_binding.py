@@ -45,7 +45,9 @@ EXPLAIN = Signature.of(explain)
 
 def call(function: Callable[..., Any], way: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
     signature = Signature.of(function)
-    return decode_arguments(signature, way(encode_arguments(signature, args, kwargs)), {})
+    return decode_arguments(
+        signature, way(encode_arguments(signature, args, kwargs, tagged=True)), {}
+    )
 
 
 @ways
@@ -126,7 +128,7 @@ def test_a_column_named_as_an_argument_stays_a_column(way: Any, kwargs: Any) -> 
 
 @ways
 def test_a_column_named_as_an_argument_stays_one_where_no_signature_is_known(way: Any) -> None:
-    tensors = way(encode_arguments(None, (CLASHES, 7), {}))
+    tensors = way(encode_arguments(None, (CLASHES, 7), {}, tagged=True))
     got = decode_arguments(Signature.of(of_frame), tensors, {})
     same_frame(got.pop("frame"), CLASHES)
     assert got == {"k": 7}
@@ -134,7 +136,9 @@ def test_a_column_named_as_an_argument_stays_one_where_no_signature_is_known(way
 
 def test_a_column_named_as_a_parameter_of_the_request_stays_a_column() -> None:
     signature = Signature.of(of_frame)
-    got = decode_arguments(signature, encode_arguments(signature, (CLASHES,), {}), {"k": 9})
+    got = decode_arguments(
+        signature, encode_arguments(signature, (CLASHES,), {}, tagged=True), {"k": 9}
+    )
     same_frame(got["frame"], CLASHES)
     assert got["k"] == 9
 
@@ -156,14 +160,14 @@ def test_frames_arrive_in_arguments_of_any_type(way: Any) -> None:
 
 
 def test_a_frame_for_an_argument_of_another_type_is_refused() -> None:
-    tensors = encode_arguments(None, (FRAME,), {})
+    tensors = encode_arguments(None, (FRAME,), {}, tagged=True)
     with pytest.raises(PayloadError, match="'payload' must be array, and a DataFrame was given"):
         decode_arguments(EXPLAIN, tensors, {})
 
 
 def test_a_server_of_others_gets_the_columns_alone() -> None:
     frame = FRAME.set_axis(["x", "y"])
-    tensors = encode_arguments(None, (frame,), {}, described=False)
+    tensors = encode_arguments(None, (frame,), {})
     assert [(tensor.name, tensor.parameters) for tensor in tensors] == [
         ("age", {"content_type": "np"}),
         ("job", {"content_type": "str"}),
@@ -185,7 +189,7 @@ def test_a_server_of_others_gets_the_columns_alone() -> None:
 )
 def test_a_server_of_others_is_not_sent_what_it_cannot_read(frame: Any, match: str) -> None:
     with pytest.raises(PayloadError, match=match):
-        encode_arguments(Signature.of(of_frame), (frame, 3), {}, described=False)
+        encode_arguments(Signature.of(of_frame), (frame, 3), {})
 
 
 def test_optional_argument_that_is_left_out_is_none() -> None:
@@ -200,7 +204,7 @@ def test_optional_frame_may_be_left_out() -> None:
 
 
 def test_frame_of_an_unknown_signature_is_sent_by_column() -> None:
-    tensors = encode_arguments(None, (FRAME,), {})
+    tensors = encode_arguments(None, (FRAME,), {}, tagged=True)
     assert same(decode_arguments(Signature.of(of_frame), tensors, {})["frame"], FRAME)
 
 

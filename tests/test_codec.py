@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import enum
 import math
 from collections.abc import Callable
-from datetime import datetime
+from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +18,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, field_validator
 
 from tempo_runtime import codec
+from tempo_runtime.codec.sameness import difference
 from tempo_runtime.errors import PayloadError
 from tempo_runtime.signature import TensorSpec
 from tempo_runtime.tensor import BYTES, Tensor
@@ -40,8 +45,8 @@ class Box(BaseModel):
     held: Any
 
 
-def travel(spec: TensorSpec, value: Any, way: Way) -> Any:
-    (tensor,) = way([codec.encode(spec, value)])
+def travel(spec: TensorSpec, value: Any, way: Way, *, tagged: bool = False) -> Any:
+    (tensor,) = way([codec.encode(spec, value, tagged=tagged)])
     return codec.decode(spec, tensor)
 
 
@@ -113,6 +118,206 @@ def test_floats_that_json_has_no_word_for_survive(way: Way, dtype: type) -> None
     assert same(array, travel(TensorSpec("x"), array, way))
 
 
+# -- between our own ends --------------------------------------------------------------------------
+
+
+class Hue(enum.Enum):
+    RED = "red"
+    TWO = 2
+    BLUE = (0, 0, 255)
+
+
+class Person(BaseModel):
+    name: str
+    born: datetime | None = None
+    extra: dict[str, Any] = {}
+    hue: Hue = Hue.RED
+
+
+class Array(BaseModel):
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+    held: np.ndarray[Any, Any]
+
+
+class Doubled(BaseModel):
+    n: int
+
+    @field_validator("n")
+    @classmethod
+    def double(cls, n: int) -> int:
+        return 2 * n
+
+
+class Hidden(BaseModel):
+    secret: int = Field(default=0, exclude=True)
+
+
+class Noted(BaseModel):
+    a: int = 0
+    _note: str = PrivateAttr("")
+
+
+class Special(Point):
+    why: str = ""
+
+
+@dataclasses.dataclass
+class Slotted:
+    __slots__ = ("pair",)
+    pair: tuple[int, Any]
+
+
+def noted() -> Noted:
+    value = Noted()
+    value._note = "x"
+    return value
+
+
+BERLIN = ZoneInfo("Europe/Berlin")
+OURS: list[tuple[Any, Any]] = [
+    (dict, {1: "a", "t": (1, {2})}),
+    (dict, {"$tuple": [1]}),
+    (dict, {"a": np.float32(1.5), "b": [np.arange(3)]}),
+    (list, [(1,), b"\xff", Decimal("1.0")]),
+    (Any, (1, 2)),
+    (Any, ()),
+    (Any, {1, 2}),
+    (Any, 5),
+    (Any, True),
+    (Any, 0.5),
+    (Any, 2**70),
+    (Any, np.float32(1.5)),
+    (Any, np.bool_(True)),
+    (Any, np.str_("a")),
+    (Any, np.array(5.0)),
+    (Any, np.array([5.0])),
+    (Any, [np.str_("a")]),
+    (Any, [np.float64(0.5)]),
+    (Any, [datetime(2020, 1, 1, tzinfo=BERLIN)]),
+    (Any, np.array([1.5], ">f8")),
+    (Any, np.array([1], ">i2")),
+    (Any, np.array(["ab"], "<U7")),
+    (Any, np.array(["ab"], ">U2")),
+    (Any, np.array([], "<U7")),
+    (Any, np.array([b"ab"], "S7")),
+    (Any, np.array([1j])),
+    (Any, np.array(["2020"], "M8[D]")),
+    (Any, np.array([1, None], object)),
+    (Any, np.array([np.str_("a")], object)),
+    (Any, np.array([(1, 2.0)], [("a", "i4"), ("b", "f8")])),
+    (np.ndarray, np.array([1.5], ">f8")),
+    (np.ndarray, np.array([None, "a"], object)),
+    (datetime, datetime(2020, 10, 25, 2, 30, fold=1, tzinfo=BERLIN)),
+    (datetime, datetime(2020, 1, 1, tzinfo=timezone.utc)),
+    (datetime, datetime(2020, 1, 1, tzinfo=timezone(timedelta(seconds=1)))),
+    (list[datetime], [datetime(2020, 1, 1, tzinfo=BERLIN), datetime(2020, 1, 1)]),
+    (date | str, "2020-01-01"),
+    (date | str, date(2020, 1, 1)),
+    (int | float | str | bool, True),
+    (int | float | str | bool, 1.0),
+    (Decimal | float, 0.1),
+    (dict[tuple[int, int], str], {(1, 2): "x"}),
+    (dict[str, bytes], {"a": b"\xff"}),
+    (set[tuple[int, int]], {(1, 2)}),
+    (Hue, Hue.BLUE),
+    (dict[Hue, int], {Hue.BLUE: 1}),
+    (Person, Person(name="a", born=datetime(2020, 1, 1, tzinfo=BERLIN))),
+    (Person, Person(name="a", born=datetime(2020, 1, 1, tzinfo=timezone.utc))),
+    (Person, Person(name="a", extra={"t": (1, {3: "c"})}, hue=Hue.BLUE)),
+    (Array, Array(held=np.array([1.5], ">f8"))),
+    (Box, Box(held=np.arange(2))),
+    (Slotted, Slotted((1, (2,)))),
+    (Noted, Noted(a=1)),
+]
+
+
+def checked(hint: Any, value: Any) -> Any:
+    return value if hint in (Any, np.ndarray) else codec.documents.validate(spec_of(hint), value)
+
+
+@ways
+@pytest.mark.parametrize(("hint", "value"), OURS, ids=str)
+def test_value_comes_back_in_type_and_value_from_our_own_end(
+    hint: Any, value: Any, way: Way
+) -> None:
+    found = travel(spec_of(hint), value, way, tagged=True)
+    assert difference(checked(hint, value), found) is None
+
+
+def test_array_that_comes_back_can_be_written_to() -> None:
+    for way in WAYS:
+        for value in (np.array([1j]), np.array(["a"], "<U3"), np.array([1.5], ">f8")):
+            assert travel(TensorSpec("x"), value, way, tagged=True).flags.writeable
+
+
+def test_validator_that_changes_what_it_is_given_is_given_the_value_once() -> None:
+    assert travel(spec_of(Doubled), {"n": 1}, WAYS[1], tagged=True) == Doubled.model_construct(n=2)
+
+
+@pytest.mark.parametrize(
+    "value", [{"a": 1}, {"a": [1.5, None, "b"]}, [1, "a"], {}, {"a": math.nan}]
+)
+def test_what_plain_json_says_is_written_as_to_anybody(value: Any) -> None:
+    for hint in (Any, type(value)):
+        spec = spec_of(hint)
+        assert codec.encode(spec, value, tagged=True) == codec.encode(spec, value)
+
+
+def test_json_of_others_that_looks_tagged_is_what_it_says() -> None:
+    tensor = Tensor("x", BYTES, [1], ['{"$tuple": [1]}'], {"content_type": "json"})
+    assert codec.decode(TensorSpec("x"), tensor) == {"$tuple": [1]}
+    tensor.parameters["tagged"] = True
+    assert codec.decode(TensorSpec("x"), tensor) == (1,)
+
+
+@pytest.mark.parametrize("text", ["", "[", '{"$tuple": 1}', '{"$exec": "1"}', "[" * 100_000])
+def test_tagged_json_that_is_none_is_refused(text: str) -> None:
+    tensor = Tensor("x", BYTES, [1], [text], {"content_type": "json", "tagged": True})
+    refuses(TensorSpec("x"), tensor, "'x'.*tagged JSON")
+
+
+@pytest.mark.parametrize(
+    ("hint", "value", "match"),
+    [
+        (dict, {1: "a"}, "'x': x has the key 1 of type int, which plain JSON does not have"),
+        (dict, {"t": (1, 2)}, r"'x': x\['t'\] is of type tuple, which plain JSON does not have"),
+        (Any, {1, 2}, "'x': x is of type set, which plain JSON"),
+        (dict[tuple[int, int], str], {(1, 2): "x"}, "'x.*plain JSON"),
+        (Person, Person(name="a", extra={"t": (1,)}), r"'x': x.extra\['t'\] would arrive as \[1\]"),
+        (Any, np.array([1, None], object), "'x' is an object array"),
+    ],
+)
+def test_what_only_we_read_is_not_written_to_others(hint: Any, value: Any, match: str) -> None:
+    with pytest.raises(PayloadError, match=match):
+        codec.encode(spec_of(hint), value)
+
+
+@pytest.mark.parametrize(
+    ("hint", "value", "match"),
+    [
+        (Any, Hue.RED, "'x': x is of type Hue, .*annotate"),
+        (dict, {"a": [Point(x=1)]}, r"'x': x\['a'\]\[0\] is of type Point"),
+        (dict, {"a": pd.DataFrame({"b": [1]})}, r"'x': x\['a'\] is of type pandas.DataFrame"),
+        (Point, Special(x=1, why="y"), "'x': x would arrive as Point.* and is Special"),
+        (list[Point], [Special(x=1)], r"'x': x\[0\] would arrive as Point"),
+        (Hidden, Hidden(secret=1), "'x': x.secret would arrive as 0, and is 1"),
+        (Noted, noted(), "'x': x._note would arrive as '', and is 'x'"),
+        (Doubled, Doubled(n=1), "'x': x.n would arrive as 4, and is 2"),
+        (SecretStr, SecretStr("a"), "'x': x would arrive as another SecretStr"),
+        (np.ndarray, np.ma.masked_array([1], [True]), "'x' is of type numpy.MaskedArray"),
+        (np.ndarray, np.recarray(1, [("a", "f8")]), "'x' is of type numpy.recarray"),
+        (Any, np.ma.masked_array([1], [True]), "'x' is of type numpy.MaskedArray"),
+        (np.ndarray, np.array([1], np.longdouble), "'x': x has numpy's dtype float128"),
+        (np.ndarray, {"a": 1}, "'x' is no array, and of type dict"),
+        (datetime, pd.Timestamp(1), "'x' is 1970.*nanoseconds"),
+    ],
+    ids=str,
+)
+def test_what_would_not_arrive_is_refused_by_name(hint: Any, value: Any, match: str) -> None:
+    with pytest.raises(PayloadError, match=match):
+        codec.encode(spec_of(hint), value, tagged=True)
+
+
 # -- what is written -------------------------------------------------------------------------------
 
 
@@ -138,10 +343,11 @@ def test_value_is_written_with_mlservers_shape_and_content_type(
     assert (tensor.shape, tensor.content_type) == (shape, content_type)
 
 
-def test_numpy_inside_json_is_written_as_plain_numbers() -> None:
-    value = {"ok": np.bool_(True), "n": np.int64(2), "rows": [np.arange(2.0)], "t": (1, 2)}
-    expected = {"ok": True, "n": 2, "rows": [[0.0, 1.0]], "t": [1, 2]}
-    assert travel(spec_of(dict), value, WAYS[0]) == expected
+def test_numpy_inside_json_is_written_as_plain_numbers_to_others() -> None:
+    value = {"ok": np.bool_(True), "n": np.int64(2), "rows": [np.arange(2.0)]}
+    tensor = codec.encode(spec_of(dict), value)
+    assert tensor.data == [b'{"ok":true,"n":2,"rows":[[0.0,1.0]]}']
+    assert tensor.parameters == {"content_type": "json"}
 
 
 def test_numpy_inside_a_model_is_written_as_plain_numbers() -> None:
@@ -174,11 +380,11 @@ def test_model_is_written_by_alias() -> None:
         (dict, {"a": "\ud800"}, "'x'"),
         (bytes, "text", "'x' must be bytes, and a str was given"),
         (list[bytes], ["text"], "'x' must be bytes list, and a list was given"),
-        (dict, {"a": object()}, "'x' cannot be written as JSON"),
-        (dict, {"a": b"\xff"}, "'x' cannot be written as JSON"),
+        (dict, {"a": object()}, r"'x': x\['a'\] is of type object"),
+        (dict, {"a": b"\xff"}, r"'x': x\['a'\] is of type bytes, which plain JSON does not have"),
         (dict[str, int], {"a": "b"}, r"'x\.a'"),
         (Point, {"x": "far"}, r"'x\.x'"),
-        (Any, {1, 2}.__iter__, "'x' cannot be written as JSON"),
+        (Any, {1, 2}.__iter__, "'x': x is of type method-wrapper"),
         (np.ndarray, [[1, 2], [3]], "'x' is no array"),
         (np.ndarray, np.array([1, None], object), "'x' is an object array that holds 1"),
         (np.ndarray, np.array([1j]), "'x'.*complex128"),

@@ -142,6 +142,8 @@ def test_the_signer_can_be_demanded_by_the_environment(
 def test_a_digest_that_is_none_is_told(digest: str) -> None:
     with pytest.raises(SettingsError, match="a digest is sha256: and 64 digits"):
         Demands.of_environment({EXPECTED_DIGEST: digest})
+    with pytest.raises(SettingsError, match=r"parameters\.extra\.expected_digest has"):
+        Demands.of_settings({"expected_digest": digest})
 
 
 def test_a_server_refuses_what_is_not_demanded(artefact: str) -> None:
@@ -153,6 +155,52 @@ def test_a_server_refuses_what_is_not_demanded(artefact: str) -> None:
         pass
     with serve(artefact, env={EXPECTED_DIGEST: inspect(artefact)["digest"]}) as server:
         assert server.infer("double", x=2.0) == 4.0
+
+
+def test_a_server_demands_a_digest_of_one_model_by_its_settings(artefact: str) -> None:
+    wrong = f"sha256:{'0' * 64}"
+    demand(artefact, wrong)
+    with (
+        pytest.raises(ServerFailed, match=rf"parameters\.extra\.expected_digest demands {wrong}"),
+        serve(artefact),
+    ):
+        pass
+    demand(artefact, f"{wrong},{inspect(artefact)['digest']}")
+    with serve(artefact) as server:
+        assert server.infer("double", x=2.0) == 4.0
+
+
+def test_what_the_settings_demand_takes_nothing_from_what_the_environment_demands(
+    artefact: str,
+) -> None:
+    demand(artefact, inspect(artefact)["digest"])
+    wrong = f"sha256:{'0' * 64}"
+    with (
+        pytest.raises(ServerFailed, match=f"TEMPO_RUNTIME_EXPECTED_DIGEST demands {wrong}"),
+        serve(artefact, env={EXPECTED_DIGEST: wrong}),
+    ):
+        pass
+
+
+def demand(artefact: str, digest: str) -> None:
+    """Has model-settings.json demand a digest, as Seldon Core 2's agent writes it."""
+    path = Path(artefact, "model-settings.json")
+    settings = json.loads(path.read_text())
+    settings["parameters"]["extra"] = {"expected_digest": digest}
+    path.write_text(json.dumps(settings))
+
+
+def test_another_artefact_than_demanded_is_told_with_both_digests_and_the_remedy(
+    tmp_path: Path,
+) -> None:
+    wrong = f"sha256:{'0' * 64}"
+    with pytest.raises(ArtifactUntrusted) as refused:
+        Demands((wrong,)).check("/mnt/models", {"uri": "s3://tempo/shop"})
+    assert str(refused.value) == (
+        f"/mnt/models has the digest {digest_of({'uri': 's3://tempo/shop'})}, and "
+        f"TEMPO_RUNTIME_EXPECTED_DIGEST demands {wrong}; deploy that artefact (`tempo-runtime upload "
+        "FOLDER` puts it at s3://tempo/shop), or demand this one if you trust it"
+    )
 
 
 def test_keys_that_cannot_be_used_are_told(tmp_path: Path, keys: Keys, artefact: str) -> None:

@@ -8,7 +8,13 @@ from tempo_runtime.wire import Request, Response
 
 
 class Transport(Protocol):
-    """A way to a child. Each call is given its deadline and headers by `context.current()`."""
+    """A way to a child. Each call is given its deadline and headers by `context.current()`.
+
+    Attributes:
+        tagged: Whether the other end reads, and writes, what only we do: it is a pipeline of ours.
+    """
+
+    tagged: bool
 
     async def infer(self, request: Request) -> Response:
         """Calls the child from a coroutine.

@@ -108,8 +108,9 @@ class Child:
         rows = rows_of(args[0] if args else next(iter(kwargs.values()), None))
         current.allowance.spend(rows)
         self._metrics.sent(rows)
-        details = self.details
-        tensors = encode_arguments(details.signature, args, kwargs, described=details.served_by_us)
+        tensors = encode_arguments(
+            self.details.signature, args, kwargs, tagged=self._transport.tagged
+        )
         # Without it, MLServer's runtimes would not know that the columns are one DataFrame.
         frame = len(args) + len(kwargs) == 1 and kind_of(*args, *kwargs.values()) is Kind.FRAME
         parameters = {"content_type": FRAME} if frame else {}

@@ -1,7 +1,7 @@
 """A child in this process: an MLServer runtime, or another pipeline.
 
 Both are called with tensors, as over a network, so that a call means the same on each transport;
-arrays are handed over as they are.
+arrays are copied, so that neither end sees what the other does with them.
 """
 
 from __future__ import annotations
@@ -15,13 +15,19 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from tempo_runtime import context
-from tempo_runtime.binding import decode_arguments, encode_results
+from tempo_runtime.binding import decode_arguments, encode_results, handed_over, undeclared
 from tempo_runtime.children import frameworks, sharing
 from tempo_runtime.children.clock import Clock
 from tempo_runtime.children.failures import Place
 from tempo_runtime.children.sklearn_base import NoFastPath
 from tempo_runtime.details import ModelDetails, ModelFramework
-from tempo_runtime.errors import ChildFailed, ChildUnavailable, SettingsError, TempoError
+from tempo_runtime.errors import (
+    ChildFailed,
+    ChildUnavailable,
+    PayloadError,
+    SettingsError,
+    TempoError,
+)
 from tempo_runtime.runner import Runner
 from tempo_runtime.tensor import BYTES, Tensor
 from tempo_runtime.timing import Elapsed, within
@@ -64,6 +70,7 @@ class RuntimeTransport:
         timeout: float | None = None,
         fast: bool = False,
     ) -> None:
+        self.tagged = False
         self._name = details.name
         self._place = Place(details.name, folder)
         self._timeout = timeout
@@ -106,7 +113,7 @@ class RuntimeTransport:
         try:
             answer = await self._runtime.predict(payload)
             return Response(
-                [from_mlserver(output) for output in answer.outputs],
+                handed_over([from_mlserver(output) for output in answer.outputs]),
                 mlserver_parameters(answer.parameters),
             )
         except TempoError:
@@ -121,6 +128,7 @@ class PipelineTransport:
     """Calls another pipeline in this process."""
 
     def __init__(self, runner: Runner) -> None:
+        self.tagged = True
         self._runner = runner
         self._signature = runner.pipeline.signature
 
@@ -139,11 +147,16 @@ class PipelineTransport:
         await self._runner.close(0)
 
     def _arguments(self, request: Request) -> dict[str, Any]:
-        return decode_arguments(self._signature, request.tensors, request.parameters)
+        tensors = handed_over(request.tensors)
+        return decode_arguments(self._signature, tensors, request.parameters)
 
     def _response(self, value: Any) -> Response:
-        tensors, content_type = encode_results(self._signature, value)
-        return Response(tensors, {} if content_type is None else {"content_type": content_type})
+        try:
+            tensors, content_type = encode_results(self._signature, value, tagged=True)
+        except PayloadError as error:
+            raise undeclared(self._runner.pipeline.details.name, error) from error
+        parameters = {} if content_type is None else {"content_type": content_type}
+        return Response(handed_over(tensors), parameters)
 
 
 def _load(
@@ -209,7 +222,10 @@ def _model_settings(
 
 
 def _payload(request: Request) -> InferenceRequest:
-    tensors = [_text(tensor) if tensor.datatype == BYTES else tensor for tensor in request.tensors]
+    tensors = [
+        _text(tensor) if tensor.datatype == BYTES else tensor
+        for tensor in handed_over(request.tensors)
+    ]
     payload = to_mlserver_request(replace(request, tensors=tensors))
     headers = context.current().headers
     if headers:

@@ -28,7 +28,8 @@ class Limits:
         timeout: Seconds it may take, all attempts together.
         max_concurrency: Calls at once; more wait.
         headers: Headers of its own.
-        passes_on: Whether the child is a pipeline of ours, which is told the time left and the seed.
+        passes_on: Whether the child is a pipeline of ours, which is told the time left and the seed, and
+            reads tagged JSON.
     """
 
     policy: Policy = field(default_factory=Policy)
@@ -51,6 +52,7 @@ class RemoteTransport:
     def __init__(
         self, endpoints: Sequence[Endpoint], portal: Portal, limits: Limits, metrics: ChildMetrics
     ) -> None:
+        self.tagged = limits.passes_on
         self._portal = portal
         self._limits = limits
         self._metrics = metrics

@@ -100,4 +100,4 @@ def _request(manifest: dict[str, object], input_: str | None, args: tuple[str, .
     signature = Signature(tuple(map(codec.spec_described, described)))
     body = sys.stdin.buffer.read() if input_ == "-" else None
     given = inputs.read(signature, body=body, file=None if body is not None else input_, args=args)
-    return given if isinstance(given, Request) else given.request()
+    return given if isinstance(given, Request) else given.request(tagged=True)

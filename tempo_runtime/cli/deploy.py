@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from typing import TYPE_CHECKING, Any
@@ -13,14 +12,16 @@ from tempo_runtime.cli.options import (
     complete_deployments,
     complete_folders,
     echo_json,
-    imported,
+    folder_or_object,
     json_option,
     pair,
     print_whole,
+    stale_option,
 )
 
 if TYPE_CHECKING:
     from tempo_runtime import DockerOptions, LocalOptions, RemoteModel
+    from tempo_runtime.freshness import Stale
 
 _PORT = click.IntRange(0, 65535)
 
@@ -54,6 +55,7 @@ _PORT = click.IntRange(0, 65535)
 @click.option(
     "--foreground", is_flag=True, help="Stay, and undeploy at Ctrl-C, or when a server ends."
 )
+@stale_option
 @json_option
 def deploy(
     artefact: str,
@@ -61,13 +63,15 @@ def deploy(
     images: tuple[str, ...],
     variables: tuple[str, ...],
     foreground: bool,
+    stale: Stale,
     as_json: bool,
     **chosen: Any,
 ) -> None:
     r"""Deploys a pipeline and the models it calls on this machine, each on a server of its own.
 
     It stays until `undeploy`. Deployed again under its name, what has changed is replaced, without a
-    request that fails, and the rest goes on.
+    request that fails, and the rest goes on. ARTEFACT is deployed as it is; NAME of MODULE is saved anew
+    where it has changed since its artefact was saved.
 
     \b
     Examples:
@@ -81,8 +85,8 @@ def deploy(
 
     chosen["env"] = dict(pair(text, "--env") for text in variables)
     chosen["detached"] = not foreground
-    target = artefact if os.path.isdir(artefact) else imported(artefact)
-    remote = deploy_local(target, _options(docker, images, chosen))
+    target = folder_or_object(artefact)
+    remote = deploy_local(target, _options(docker, images, chosen), stale=stale)
     if foreground:
         _stay(remote, as_json)
     else:

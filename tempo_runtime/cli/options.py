@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import json
+import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -41,6 +44,22 @@ def complete_targets(
     return [*named, *complete_folders(ctx, param, incomplete)]
 
 
+def stale_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--stale`, of commands that take a pipeline by its name."""
+    return click.option(
+        "--stale",
+        type=click.Choice(["save", "refuse"]),
+        default="save",
+        show_default=True,
+        help="What to do where MODULE:NAME has changed since its artefact was saved.",
+    )(command)
+
+
+def folder_or_object(text: str) -> Any:
+    """The folder of an ARTEFACT, or what a MODULE:NAME is."""
+    return text if os.path.isdir(text) else imported(text)
+
+
 def pair(text: str, option: str) -> tuple[str, str]:
     """A `KEY=VALUE` of the command line."""
     key, equals, value = text.partition("=")
@@ -74,14 +93,37 @@ def imported(name: str) -> Any:
     if "" not in sys.path:
         sys.path.insert(0, "")
     try:
-        return getattr(importlib.import_module(module), attribute)
+        found = importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise click.BadParameter(f"{name}: there is no module {error.name!r} here") from error
-    except AttributeError as error:
-        raise click.BadParameter(f"{name}: {error}") from error
+        meant = _meant(module, _modules_here()) if error.name == module else ""
+        raise click.BadParameter(
+            f"{name}: there is no module {error.name!r} here{meant}"
+        ) from error
     except TempoError:
         raise
     except Exception as error:
         raise AuthoringError(
             f"{name} cannot be imported: {type(error).__name__}: {error}"
         ) from error
+    try:
+        return getattr(found, attribute)
+    except AttributeError:
+        models = [each for each, value in vars(found).items() if hasattr(value, "get_tempo")]
+        has = f"; it has {', '.join(models)}" if models else ", nor any model"
+        meant = _meant(attribute, models) or _meant(attribute, list(vars(found))) or has
+        raise click.BadParameter(
+            f"{name}: module {module!r} has no attribute {attribute!r}{meant}"
+        ) from None
+
+
+def _meant(name: str, known: list[str]) -> str:
+    lower = {each.lower(): each for each in known}
+    close = difflib.get_close_matches(name.lower(), lower, n=1)
+    return f"; did you mean {lower[close[0]]!r}?" if close else ""
+
+
+def _modules_here() -> list[str]:
+    """Modules and packages in the current folder."""
+    with os.scandir() as there:
+        found = [each.name for each in there if each.name.endswith(".py") or each.is_dir()]
+    return [name.removesuffix(".py") for name in found]

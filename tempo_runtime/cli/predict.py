@@ -70,7 +70,7 @@ def predict(
         outputs.check(output)
     with called(target, input_, **options) as (opened, given):
         if batch is None:
-            request = given if isinstance(given, Request) else given.request()
+            request = given if isinstance(given, Request) else given.request(tagged=opened.tagged)
             responses = list(opened.answers([request]))
         elif isinstance(given, Request):
             raise PayloadError(
@@ -87,7 +87,7 @@ def predict(
     elif len(responses) == 1:
         click.echo(response_to_json(responses[0], opened.name))
     else:
-        tensors, content_type = encode_results(Signature(()), value)
+        tensors, content_type = encode_results(Signature(()), value, tagged=True)
         parameters = {"content_type": content_type} if content_type else {}
         click.echo(response_to_json(Response(tensors, parameters), opened.name))
 
@@ -96,7 +96,7 @@ def _in_batches(target: Target, given: Arguments, size: int, at_once: int) -> li
     from tempo_runtime.progress import shown
 
     parts = list(given.parts(size))
-    requests = [part.request() for _, part in parts]
+    requests = [part.request(tagged=target.tagged) for _, part in parts]
     found: list[Response] = []
     with shown(f"{target.name}: rows", len(given)) as advance:
         try:

@@ -9,9 +9,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tempo_runtime.cli.options import echo_json, json_option
+from tempo_runtime.cli.options import (
+    complete_folders,
+    echo_json,
+    folder_or_object,
+    json_option,
+    stale_option,
+)
 
 if TYPE_CHECKING:
+    from tempo_runtime.freshness import Stale
     from tempo_runtime.serving.run import Running
 
 _PORT = click.IntRange(0, 65535)
@@ -20,10 +27,10 @@ _PORT = click.IntRange(0, 65535)
 @click.command()
 @click.argument(
     "artefacts",
-    metavar="ARTEFACT...",
+    metavar="ARTEFACT|MODULE:NAME...",
     nargs=-1,
     required=True,
-    type=click.Path(exists=True, file_okay=False),
+    shell_complete=complete_folders,
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="What to listen at.")
 @click.option("--port", type=_PORT, help="For HTTP; 0 for any that is free.  [default: 8080]")
@@ -41,6 +48,7 @@ _PORT = click.IntRange(0, 65535)
     metavar="SECONDS",
     help="How long the models may take to be ready.",
 )
+@stale_option
 @json_option
 @click.pass_context
 def serve(
@@ -53,9 +61,13 @@ def serve(
     workers: int | None,
     in_process: bool,
     timeout: float,
+    stale: Stale,
     as_json: bool,
 ) -> None:
     r"""Serves each ARTEFACT, and the models it calls, with MLServer, until Ctrl-C.
+
+    ARTEFACT is served as it is; NAME of MODULE is saved anew where it has changed since its artefact was
+    saved.
 
     A child is a model of the same server, which its pipeline calls over HTTP, unless the settings say
     where else it is. Once all are ready it prints what to call, and then the server's log.
@@ -64,15 +76,23 @@ def serve(
     Examples:
         tempo-runtime serve artifacts/check
         tempo-runtime serve artifacts/check --in-process --port 9000
+        tempo-runtime serve shop:Check --stale refuse
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    from tempo_runtime import freshness
     from tempo_runtime.progress import shown
     from tempo_runtime.serving import gathering, repository
     from tempo_runtime.serving.run import choose_ports, running
 
-    models = gathering.gather(artefacts, in_process=in_process)
+    targets = [folder_or_object(artefact) for artefact in artefacts]
+    for target in targets:
+        freshness.ensure(target, stale)
+    models = gathering.gather(targets, in_process=in_process)
     ports = choose_ports(host, port, grpc_port, metrics_port)
-    settings = repository.server_settings(artefacts[0])
+    first = (
+        targets[0] if isinstance(targets[0], str) else targets[0].get_tempo().details.local_folder
+    )
+    settings = repository.server_settings(first)
     with shown("Starting MLServer", total=len(models)) as advance:
         serving = running(
             models,

@@ -7,9 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tempo_runtime.cli.options import complete_folders, echo_json, imported, json_option, size
+from tempo_runtime.cli.options import (
+    complete_folders,
+    echo_json,
+    imported,
+    json_option,
+    size,
+    stale_option,
+)
 
 if TYPE_CHECKING:
+    from tempo_runtime.freshness import Stale
     from tempo_runtime.storage.transfer import Transfer
 
 secret_option = click.option(
@@ -22,17 +30,23 @@ secret_option = click.option(
 @click.command()
 @click.argument("what", metavar="FOLDER|MODULE:NAME", shell_complete=complete_folders)
 @click.argument("uri", required=False)
+@click.option("--digest", is_flag=True, help="Add the artefact's digest to the URI.")
 @secret_option
+@stale_option
 @json_option
-def upload(what: str, uri: str | None, secret: str | None, as_json: bool) -> None:
+def upload(
+    what: str, uri: str | None, digest: bool, secret: str | None, stale: Stale, as_json: bool
+) -> None:
     r"""Uploads a model's folder, or a pipeline's artefact, to its URI or another.
 
     Files that are there already are not sent again, and an upload that was cut goes on where it was.
-    Until it is done, the URI has what it had.
+    Until it is done, the URI has what it had. FOLDER is uploaded as it is; NAME of MODULE is saved anew
+    where it has changed since its artefact was saved.
 
     \b
     Examples:
         tempo-runtime upload artifacts/check                       # to the uri it was saved with
+        tempo-runtime upload artifacts/check --digest              # to that uri@sha256:...
         tempo-runtime upload artifacts/check s3://models/check
         tempo-runtime upload shop:Shop --secret production/minio-secret
 
@@ -44,7 +58,7 @@ def upload(what: str, uri: str | None, secret: str | None, as_json: bool) -> Non
     """
     from tempo_runtime import storage
 
-    done = storage.upload(_target(what), uri=uri, secret=secret)
+    done = storage.upload(_target(what), uri=uri, secret=secret, digest=digest, stale=stale)
     _show(done, f"{done.folder} is at {done.uri}", as_json)
 
 

@@ -3,21 +3,26 @@
 One codec a kind (`signature.Kind`). Reading is lenient where the wire leaves no doubt (an `int` may
 come as INT64, as JSON, or as text), writing is strict: the same value always gives the same tensor.
 
-The table of codecs is here, and what they do is in modules that import one way: `elements` <-
-`documents` <- `arrays`, `text`. `untyped` chooses a kind where no annotation does, `spelled` is how
-tempo 0.5 writes.
+What V2 and plain JSON cannot say is tagged where the other end is one of ours (`tagged`), and refused by
+name elsewhere.
+
+The table of codecs is here, and what they do is in modules that import one way: `elements`, `tagged`,
+`sameness` <- `documents` <- `arrays`, `text`. `untyped` chooses a kind where no annotation does,
+`spelled` is how tempo 0.5 writes.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from tempo_runtime.codec.arrays import (
     argument_as_array,
+    as_array,
     decode_array,
     decode_number,
     encode_array,
@@ -27,7 +32,11 @@ from tempo_runtime.codec.described import spec_described
 from tempo_runtime.codec.documents import (
     decode_json,
     encode_json,
+    encode_tagged,
+    has_tags,
     load_json,
+    lossy_json,
+    read_tagged,
     refuse_deep,
     validate,
 )
@@ -67,6 +76,10 @@ __all__ = [
 ]
 
 _NULL = b"null"
+# Tensor parameter: whether the one element is a number, and no array: of Python where the shape is [1],
+# of numpy where there is none.
+_SCALAR = "scalar"
+_NUMBERS = (Kind.BOOL, Kind.INT, Kind.FLOAT)
 
 
 @dataclass(frozen=True)
@@ -74,29 +87,34 @@ class Codec:
     """How values of one kind travel.
 
     Attributes:
-        encode: `(spec, value) -> Tensor`.
+        encode: `(spec, value, tagged) -> Tensor`.
         decode: `(spec, tensor) -> value`.
         datatype: V2 datatype in a model's metadata.
         shape: Shape in a model's metadata.
         content_type: MLServer's content type in a model's metadata.
     """
 
-    encode: Callable[[TensorSpec, Any], Tensor]
+    encode: Callable[[TensorSpec, Any, bool], Tensor]
     decode: Callable[[TensorSpec, Tensor], Any]
     datatype: str
     shape: tuple[int, ...]
     content_type: str
 
 
-def encode(spec: TensorSpec, value: Any) -> Tensor:
+def encode(spec: TensorSpec, value: Any, *, tagged: bool = False) -> Tensor:
     """One value as one tensor.
+
+    Args:
+        spec: What it is.
+        value: The value.
+        tagged: Whether the other end reads what only we write: JSON with tags, numpy's dtypes.
 
     Raises:
         PayloadError: If the value is not of the spec's type, or cannot travel.
     """
     if value is None and (spec.nullable or spec.kind is Kind.ANY):
         return bytes_tensor(spec, [_NULL], [1], "json")
-    return CODECS[spec.kind].encode(spec, value)
+    return CODECS[spec.kind].encode(spec, value, tagged)
 
 
 def decode(spec: TensorSpec, tensor: Tensor) -> Any:
@@ -112,6 +130,8 @@ def decode(spec: TensorSpec, tensor: Tensor) -> Any:
         nulls = ([_NULL], [_NULL.decode()], [None])
         if spec.nullable and tensor.content_type == "json" and elements in nulls:
             return None
+        if has_tags(tensor):
+            return _held(spec, read_tagged(spec, tensor))
     return CODECS[spec.kind].decode(spec, tensor)
 
 
@@ -123,11 +143,13 @@ def spell(spec: TensorSpec, value: Any) -> Tensor:
     """
     if spec.kind is Kind.ANY and isinstance(value, np.generic):
         value = value.item()
-    tensor = encode(spec, value)
     kind = kind_of(value) if spec.kind is Kind.ANY else spec.kind
+    if kind is Kind.JSON and value is not None:
+        return spell_literal(spec.name, _literal(spec, value))
+    tensor = encode(spec, value)
     if kind is Kind.ARRAY and tensor.datatype != BYTES:
         return tensor
-    return spell_literal(spec.name, _plain(kind, value, tensor))
+    return spell_literal(spec.name, _plain(kind, tensor))
 
 
 def parameter(spec: TensorSpec, value: Any) -> Any:
@@ -163,12 +185,17 @@ def describe(spec: TensorSpec) -> tuple[str, list[int], dict[str, Any]]:
     return datatype, shape, parameters
 
 
-def _plain(kind: Kind, value: Any, tensor: Tensor) -> Any:
-    """A value, and the tensor it is written as, in types that a Python literal can say."""
-    if kind is Kind.JSON and is_literal(value):
-        untyped = encode_json(TensorSpec(tensor.name, Kind.JSON), value)
-        if untyped.data == tensor.data:  # JSON has no tuples, and no keys but texts
-            return value
+def _literal(spec: TensorSpec, value: Any) -> Any:
+    """A value, or what JSON says of it where no literal of Python says all."""
+    said = lossy_json(replace(spec, kind=Kind.JSON), value)
+    # JSON has no tuples, and no keys but texts.
+    if is_literal(value) and lossy_json(TensorSpec(spec.name, Kind.JSON), value) == said:
+        return value
+    return json.loads(said)
+
+
+def _plain(kind: Kind, tensor: Tensor) -> Any:
+    """What a tensor holds in types that a Python literal can say."""
     if tensor.content_type == "datetime":
         texts = read_texts(tensor)
         return texts[0] if kind is Kind.DATETIME else texts
@@ -195,14 +222,38 @@ def _accept(spec: TensorSpec, value: Any) -> Any:
     return validate(spec, value)
 
 
-def _encode_any(spec: TensorSpec, value: Any) -> Tensor:
+def _held(spec: TensorSpec, value: Any) -> Any:
+    """What tagged JSON held, as the spec's type."""
+    if spec.kind is Kind.ANY:
+        return value
+    return as_array(spec, value) if spec.kind is Kind.ARRAY else _accept(spec, value)
+
+
+def _encode_any(spec: TensorSpec, value: Any, tagged: bool = False) -> Tensor:
     kind = kind_of(value)
-    return CODECS[kind].encode(spec_of(spec.name, kind), value)
+    if tagged and isinstance(value, np.generic):
+        return _encode_scalar(spec, value)
+    tensor = CODECS[kind].encode(spec_of(spec.name, kind), value, tagged)
+    if tagged and kind in _NUMBERS and tensor.datatype != BYTES:
+        tensor.parameters[_SCALAR] = True
+    return tensor
+
+
+def _encode_scalar(spec: TensorSpec, value: np.generic) -> Tensor:
+    """A number of numpy's own type: an array without dimensions, that says so."""
+    if np.dtype(value.dtype.str).type is not type(value) or value.dtype.kind not in "biuf":
+        return encode_tagged(spec, value)
+    tensor = CODECS[Kind.ARRAY].encode(spec_of(spec.name, Kind.ARRAY), value, True)
+    tensor.parameters[_SCALAR] = True
+    return tensor
 
 
 def _decode_any(spec: TensorSpec, tensor: Tensor) -> Any:
     kind = kind_in(tensor)
-    return CODECS[kind].decode(spec_of(spec.name, kind), tensor)
+    value = CODECS[kind].decode(spec_of(spec.name, kind), tensor)
+    if kind is not Kind.ARRAY or tensor.parameters.get(_SCALAR) is not True or value.size != 1:
+        return value
+    return value.item() if value.ndim else value[()]
 
 
 def _no_frame(spec: TensorSpec, *_: Any) -> Any:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
 
-from tempo_runtime.codec.documents import encode_json, load_json, validate
+from tempo_runtime.codec.documents import encode_json, encode_tagged, load_json, validate
 from tempo_runtime.codec.elements import (
     ELEMENT_TYPE,
     bytes_tensor,
@@ -16,6 +17,7 @@ from tempo_runtime.codec.elements import (
     to_base64,
     to_utf8,
 )
+from tempo_runtime.codec.tagged import kind_name
 from tempo_runtime.errors import PayloadError
 from tempo_runtime.signature import Kind, TensorSpec
 from tempo_runtime.tensor import BYTES, Tensor, datatype_of, misfits, shown
@@ -23,25 +25,33 @@ from tempo_runtime.tensor import BYTES, Tensor, datatype_of, misfits, shown
 _ELEMENTS: dict[str, Any] = {"U": str, "S": bytes}
 # Bytes that numpy may fill up texts to one length with: a short message must not make a huge array.
 _PADDING = 2**28
+_TEXTS = re.compile(r"[<>|=]?([US])(\d{0,8})")
+_WHOLE = (np.ndarray, np.memmap)  # of which nothing is lost in a plain array
 
 
-def encode_array(spec: TensorSpec, value: Any) -> Tensor:
-    """An array as a tensor of its own datatype and shape."""
+def encode_array(spec: TensorSpec, value: Any, tagged: bool = False) -> Tensor:
+    """An array as a tensor of its own datatype and shape; tagged JSON where V2 has none for it."""
     array = as_array(spec, value)
     try:
         datatype = datatype_of(array.dtype)
     except PayloadError as error:
+        if tagged:
+            return encode_tagged(spec, array)
         raise PayloadError(f"{spec.name!r}: {error}") from error
     shape = list(array.shape)
     if datatype != BYTES:
-        return Tensor(spec.name, datatype, shape, array, {"content_type": "np"})
+        # Numbers on the wire have no order of bytes of their own.
+        order = {} if array.dtype.isnative or not tagged else {ELEMENT_TYPE: array.dtype.str}
+        return Tensor(spec.name, datatype, shape, array, {"content_type": "np", **order})
     flat = array.ravel().tolist()
-    extra = {} if array.dtype.kind == "U" else {ELEMENT_TYPE: array.dtype.kind}
-    if array.dtype.kind == "S" or (flat and all(isinstance(e, bytes) for e in flat)):
+    extra = _element_type(array, flat, tagged)
+    if array.dtype.kind == "S" or (flat and all(type(e) is bytes for e in flat)):
         return bytes_tensor(spec, to_base64(flat), shape, "base64", extra)
-    if all(isinstance(element, str) for element in flat):
+    if all(type(element) is str for element in flat):
         return bytes_tensor(spec, to_utf8(spec, flat), shape, "np", extra)
-    odd = next(element for element in flat if not isinstance(element, str))
+    if tagged:
+        return encode_tagged(spec, array)
+    odd = next(element for element in flat if type(element) is not str)
     raise PayloadError(
         f"{spec.name!r} is an object array that holds {shown(odd)} ({type(odd).__name__}), which no "
         "tensor can; convert it to numbers or text, or pass a list"
@@ -50,25 +60,57 @@ def encode_array(spec: TensorSpec, value: Any) -> Tensor:
 
 def decode_array(spec: TensorSpec, tensor: Tensor) -> np.ndarray[Any, Any]:
     """The array a tensor holds, in the annotated dtype and shape."""
+    said = tensor.parameters.get(ELEMENT_TYPE)
     if tensor.datatype != BYTES:
-        return _fit(spec, tensor.numbers())
+        return _fit(spec, _in_order(tensor.numbers(), said))
     binary = tensor.content_type == "base64" or (spec.dtype is not None and spec.dtype.kind == "S")
     elements: list[Any] = read_blobs(tensor) if binary else read_texts(tensor)
     # Bytes of others are kept as objects: numpy's own drop zeros at the end.
-    kind = tensor.parameters.get(ELEMENT_TYPE, "O" if binary else "U")
+    wanted = said if isinstance(said, str) else "O" if binary else "U"
     array = tensor.shaped(np.array(elements, object))
-    # A list of the kinds: what a parameter holds may have no hash.
-    if kind in list(_ELEMENTS) and _holds(array, kind):
-        array = _of_one_length(spec, array, kind)
+    found = _TEXTS.fullmatch(wanted)
+    if found and _holds(array, found[1]):
+        array = _of_one_length(spec, array, found[1], int(found[2] or 0))
+        if array.dtype.kind == found[1]:
+            array = _in_order(array, wanted)
     return _fit(spec, array)
+
+
+def _element_type(array: np.ndarray[Any, Any], flat: list[Any], tagged: bool) -> dict[str, Any]:
+    """What a tensor of BYTES does not say of the dtype: objects, bytes, room for longer texts."""
+    kind = array.dtype.kind
+    if kind == "O":
+        return {ELEMENT_TYPE: kind}
+    longest = max(1, max(map(len, flat), default=0))
+    natural = np.dtype(f"{kind}{longest}").str
+    if tagged and array.dtype.str != natural:
+        return {ELEMENT_TYPE: array.dtype.str}
+    return {ELEMENT_TYPE: kind} if kind == "S" else {}
+
+
+def _in_order(array: np.ndarray[Any, Any], said: Any) -> np.ndarray[Any, Any]:
+    """The array in the order of bytes that its sender had it in."""
+    native = array.dtype.newbyteorder("=").str
+    swapped = array.dtype.newbyteorder("S").str
+    return array.astype(swapped) if said == swapped and said != native else array
 
 
 def as_array(spec: TensorSpec, value: Any) -> np.ndarray[Any, Any]:
     """A value as an array, in the annotated dtype and shape."""
+    if isinstance(value, np.ndarray) and type(value) not in _WHOLE:
+        raise PayloadError(
+            f"{spec.name!r} is of type {kind_name(type(value))}, of which only a plain array would "
+            "arrive; pass that (numpy.asarray(x), or .filled() of a masked array)"
+        )
     try:
         array = np.asarray(value)
     except (ValueError, OverflowError) as error:
         raise PayloadError(f"{spec.name!r} is no array: {error}") from error
+    if not array.ndim and array.dtype.kind == "O" and array is not value:
+        raise PayloadError(
+            f"{spec.name!r} is no array, and of type {kind_name(type(value))}; pass numbers, texts or "
+            "lists of them"
+        )
     return _fit(spec, array)
 
 
@@ -82,18 +124,21 @@ def argument_as_array(spec: TensorSpec, value: Any) -> np.ndarray[Any, Any]:
 
 
 def _of_one_length(
-    spec: TensorSpec, array: np.ndarray[Any, Any], kind: Any
+    spec: TensorSpec, array: np.ndarray[Any, Any], kind: Any, room: int = 0
 ) -> np.ndarray[Any, Any]:
-    """Texts or bytes as numpy has them, each as long as the longest."""
+    """Texts or bytes as numpy has them, each as long as the longest, or as there is to be room for."""
     if array.dtype.kind == "O":
-        _refuse_padding(spec, array.ravel().tolist(), np.dtype(kind).kind)
-    return array.astype(kind)
+        texts = array.ravel().tolist()
+        room = max(room, *map(len, texts), 1) if room else 0
+        _refuse_padding(spec, texts, np.dtype(kind).kind, room)
+    return array.astype(f"{kind}{room}" if room else kind)
 
 
-def _refuse_padding(spec: TensorSpec, texts: list[Any], kind: str) -> None:
+def _refuse_padding(spec: TensorSpec, texts: list[Any], kind: str, room: int = 0) -> None:
     lengths = [len(text) for text in texts]
     width = np.dtype(f"{kind}1").itemsize
     padded = width * len(lengths) * max(lengths, default=0)
+    padded = max(padded, width * len(lengths) * room)
     if padded > _PADDING and padded > 16 * width * sum(lengths):
         raise PayloadError(
             f"{spec.name!r} is {len(lengths)} texts of up to {max(lengths)} letters, for which "
@@ -144,13 +189,13 @@ def _fit(spec: TensorSpec, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 # -- numbers ---------------------------------------------------------------------------------------
 
 
-def encode_number(spec: TensorSpec, value: Any) -> Tensor:
+def encode_number(spec: TensorSpec, value: Any, tagged: bool = False) -> Tensor:
     """A number as INT64, UINT64, FP64 or BOOL; an integer over 64 bits as JSON."""
     value = validate(spec, value)
     dtype: Any = {Kind.BOOL: np.bool_, Kind.INT: np.int64, Kind.FLOAT: np.float64}[spec.kind]
     if spec.kind is Kind.INT and not -(2**63) <= value < 2**63:
         if not 0 <= value < 2**64:
-            return encode_json(spec, value)
+            return encode_json(spec, value, tagged)
         dtype = np.uint64
     array = np.array([value], dtype)
     return Tensor(spec.name, datatype_of(array.dtype), [1], array, {"content_type": "np"})

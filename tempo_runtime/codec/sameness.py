@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
 from itertools import zip_longest
@@ -13,12 +14,28 @@ from typing import Any
 
 import numpy as np
 
-_MISSING = object()
+MISSING = object()  # in the place of a value that is not there
 Difference = tuple[str, Any, Any]  # a path, and the two values there
 
 
+@dataclass(frozen=True)
+class _How:
+    """What counts: see `difference`."""
+
+    exact: bool
+    classes: bool
+
+    def is_kind(self, left: type, right: type) -> bool:
+        """Whether two types are one."""
+        if left is right or self.classes or left.__qualname__ != right.__qualname__:
+            return left is right
+        # A module of an artefact is imported under a name that ends with its own.
+        names = sorted((left.__module__, right.__module__), key=len)
+        return f".{names[1]}".endswith(f".{names[0]}")
+
+
 def difference(
-    left: Any, right: Any, path: str = "value", *, zones: bool = True
+    left: Any, right: Any, path: str = "value", *, exact: bool = True, classes: bool = True
 ) -> Difference | None:
     """Where two values differ first; None if they are the same.
 
@@ -28,113 +45,129 @@ def difference(
         left: One value.
         right: The other.
         path: What leads to them.
-        zones: Whether the types of time zones count, where their offsets are equal.
+        exact: Whether time zones count where their offsets are equal, and types where JSON has the
+            same text or number for both.
+        classes: Whether a class counts, where another has its name: an artefact has its own of each of
+            its author's classes.
     """
     try:
-        return next(_differences(left, right, path, zones), None)
+        return next(_differences(left, right, path, _How(exact, classes)), None)
     except Exception:  # of a comparison that an author wrote, or of recursion without end
         return path, left, right
 
 
-def _differences(left: Any, right: Any, path: str, zones: bool) -> Iterator[Difference]:
+def _differences(left: Any, right: Any, path: str, how: _How) -> Iterator[Difference]:
+    if not how.exact and type(left) is not type(right):
+        left, right = _as_json(left, right)
     kind = type(left)
-    if kind is not type(right):
+    if not how.is_kind(kind, type(right)):
         yield path, left, right
     elif kind in (list, tuple) or isinstance(left, list | tuple | deque):
-        yield from _in_order(left, right, path, zones)
-        yield from _attributes(left, right, path, zones)
+        yield from _in_order(left, right, path, how)
+        yield from _attributes(left, right, path, how)
         if isinstance(left, deque) and left.maxlen != right.maxlen:
             yield path, left, right
     elif isinstance(left, dict):
-        yield from _dicts(left, right, path, zones)
+        yield from _dicts(left, right, path, how)
         if isinstance(left, defaultdict) and left.default_factory is not right.default_factory:
             yield path, left, right
-        yield from _attributes(left, right, path, zones)
+        yield from _attributes(left, right, path, how)
     elif isinstance(left, set | frozenset):
-        yield from _sets(left, right, path, zones)
-    elif not _is_leaf(left, right, path, zones):
-        yield from _parts(left, right, path, zones)
-    elif not _equal(left, right, zones):
+        yield from _sets(left, right, path, how)
+    elif not _is_leaf(left, right, path, how):
+        yield from _parts(left, right, path, how)
+    elif not _equal(left, right, how):
         yield path, left, right
 
 
-def _is_leaf(left: Any, right: Any, path: str, zones: bool) -> bool:
+def _as_json(left: Any, right: Any) -> tuple[Any, Any]:
+    """Two values of different types, as whoever knows only JSON tells them apart."""
+    if isinstance(left, np.ndarray | np.generic):
+        return left.tolist(), right
+    if type(left) in (str, int, float, bool):
+        from pydantic_core import to_jsonable_python
+
+        return left, to_jsonable_python(right)
+    return left, right
+
+
+def _is_leaf(left: Any, right: Any, path: str, how: _How) -> bool:
     kind = type(left)
     if isinstance(left, np.ndarray):
         return left.dtype.kind != "O" or left.dtype.names is not None
     return not (hasattr(kind, "model_fields") or hasattr(kind, "__dataclass_fields__"))
 
 
-def _parts(left: Any, right: Any, path: str, zones: bool) -> Iterator[Difference]:
+def _parts(left: Any, right: Any, path: str, how: _How) -> Iterator[Difference]:
     """Of arrays of objects, pydantic models and dataclasses."""
     if isinstance(left, np.ndarray):
         if left.dtype != right.dtype or left.shape != right.shape:
             yield path, left, right
         else:
-            yield from _in_order(left.ravel().tolist(), right.ravel().tolist(), path, zones)
+            yield from _in_order(left.ravel().tolist(), right.ravel().tolist(), path, how)
         return
-    yield from _attributes(left, right, path, zones)
+    yield from _attributes(left, right, path, how)
     for name in getattr(type(left), "__dataclass_fields__", ()):
         if name not in getattr(left, "__dict__", ()):
-            ours, theirs = getattr(left, name, _MISSING), getattr(right, name, _MISSING)
-            yield from _differences(ours, theirs, f"{path}.{name}", zones)
+            ours, theirs = getattr(left, name, MISSING), getattr(right, name, MISSING)
+            yield from _differences(ours, theirs, f"{path}.{name}", how)
     for name in ("__pydantic_extra__", "__pydantic_private__"):
         ours, theirs = getattr(left, name, None), getattr(right, name, None)
-        yield from _fields(ours or {}, theirs or {}, path, zones)
+        yield from _fields(ours or {}, theirs or {}, path, how)
 
 
-def _attributes(left: Any, right: Any, path: str, zones: bool) -> Iterator[Difference]:
+def _attributes(left: Any, right: Any, path: str, how: _How) -> Iterator[Difference]:
     yield from _fields(
-        getattr(left, "__dict__", None) or {}, getattr(right, "__dict__", None) or {}, path, zones
+        getattr(left, "__dict__", None) or {}, getattr(right, "__dict__", None) or {}, path, how
     )
 
 
 def _fields(
-    left: dict[str, Any], right: dict[str, Any], path: str, zones: bool
+    left: dict[str, Any], right: dict[str, Any], path: str, how: _How
 ) -> Iterator[Difference]:
     for name in {**left, **right}:
-        ours, theirs = left.get(name, _MISSING), right.get(name, _MISSING)
-        yield from _differences(ours, theirs, f"{path}.{name}", zones)
+        ours, theirs = left.get(name, MISSING), right.get(name, MISSING)
+        yield from _differences(ours, theirs, f"{path}.{name}", how)
 
 
 def _in_order(
-    left: Iterable[Any], right: Iterable[Any], path: str, zones: bool
+    left: Iterable[Any], right: Iterable[Any], path: str, how: _How
 ) -> Iterator[Difference]:
-    for i, (ours, theirs) in enumerate(zip_longest(left, right, fillvalue=_MISSING)):
-        if ours is _MISSING or theirs is _MISSING:
+    for i, (ours, theirs) in enumerate(zip_longest(left, right, fillvalue=MISSING)):
+        if ours is MISSING or theirs is MISSING:
             yield path, left, right
             return
-        yield from _differences(ours, theirs, f"{path}[{i}]", zones)
+        yield from _differences(ours, theirs, f"{path}[{i}]", how)
 
 
 def _dicts(
-    left: dict[Any, Any], right: dict[Any, Any], path: str, zones: bool
+    left: dict[Any, Any], right: dict[Any, Any], path: str, how: _How
 ) -> Iterator[Difference]:
     if len(left) != len(right):
         yield path, left, right
         return
     for (key, ours), (other, theirs) in zip(left.items(), right.items()):
-        yield from _differences(key, other, f"a key of {path}", zones)
-        yield from _differences(ours, theirs, f"{path}[{key!r:.40}]", zones)
+        yield from _differences(key, other, f"a key of {path}", how)
+        yield from _differences(ours, theirs, f"{path}[{key!r:.40}]", how)
 
 
-def _sets(left: Any, right: Any, path: str, zones: bool) -> Iterator[Difference]:
+def _sets(left: Any, right: Any, path: str, how: _How) -> Iterator[Difference]:
     others = {element: element for element in right}
     odd = 0
     for element in left:
         if element != element:
             odd += 1
             continue
-        other = others.get(element, _MISSING)
-        if other is _MISSING:
+        other = others.get(element, MISSING)
+        if other is MISSING:
             yield path, left, right
             return
-        yield from _differences(element, other, f"an element of {path}", zones)
+        yield from _differences(element, other, f"an element of {path}", how)
     if len(left) != len(right) or odd != sum(element != element for element in right):
         yield path, left, right
 
 
-def _equal(left: Any, right: Any, zones: bool) -> bool:
+def _equal(left: Any, right: Any, how: _How) -> bool:
     if left is right:
         return True
     if isinstance(left, np.ndarray | np.generic):
@@ -143,22 +176,24 @@ def _equal(left: Any, right: Any, zones: bool) -> bool:
             and left.shape == right.shape
             and left.tobytes() == right.tobytes()
         )
-    if isinstance(left, Enum):
-        return False  # a member is one object
+    if isinstance(left, Enum):  # a member is one object, of a class
+        return type(left) is not type(right) and left.name == right.name
     if isinstance(left, float):
         return (left == right and copysign(1, left) == copysign(1, right)) or (
             left != left and right != right
         )
     if isinstance(left, complex):
-        return _equal(left.real, right.real, zones) and _equal(left.imag, right.imag, zones)
+        return _equal(left.real, right.real, how) and _equal(left.imag, right.imag, how)
     if isinstance(left, Decimal):
         return str(left) == str(right)  # 1.0 is not 1.00
     if isinstance(left, dt.datetime | dt.time):
         return (
             left.replace(tzinfo=None) == right.replace(tzinfo=None)
-            and left.fold == right.fold
             and left.utcoffset() == right.utcoffset()
-            and (not zones or _equal_zones(left.tzinfo, right.tzinfo))
+            and (
+                not how.exact
+                or (left.fold == right.fold and _equal_zones(left.tzinfo, right.tzinfo))
+            )
         ) or (left != left and right != right)
     return bool(left == right)
 

@@ -28,8 +28,8 @@ from tempo_runtime.tensor import shown
 
 DEEPEST = 100  # levels; pydantic's reader of JSON goes down 200, its writer 250
 _MARK = "$"
-_ATOMS = frozenset((str, int, float, bool, type(None)))
-_CONTAINERS = _ATOMS | {list, dict}
+ATOMS = frozenset((str, int, float, bool, type(None)))
+_CONTAINERS = ATOMS | {list, dict}
 # Python refuses to write, and to read, integers of more digits than its default limit of 4300.
 _BITS = 14_284
 _MOST_DIMENSIONS = 32
@@ -84,7 +84,7 @@ def from_json(content: Any) -> Any:
 def is_plain(value: Any, levels: int = DEEPEST) -> bool:
     """Whether JSON without tags says all of a value: the types of its parts, too."""
     kind = type(value)
-    if kind in _ATOMS:
+    if kind in ATOMS:
         return True
     if kind is list:
         parts = value
@@ -93,17 +93,17 @@ def is_plain(value: Any, levels: int = DEEPEST) -> bool:
     else:
         return False
     kinds = set(map(type, parts))
-    if kinds <= _ATOMS:
+    if kinds <= ATOMS:
         return levels > 0
     if not levels or not kinds <= _CONTAINERS:
         return False
-    return all(is_plain(part, levels - 1) for part in parts if type(part) not in _ATOMS)
+    return all(is_plain(part, levels - 1) for part in parts if type(part) not in ATOMS)
 
 
 def unplain(value: Any, path: str) -> str | None:
     """What JSON without tags cannot say of a value, with the path to it; None if it says all."""
     kind = type(value)
-    if kind in _ATOMS:
+    if kind in ATOMS:
         return None
     if kind is list:
         faults = (unplain(part, f"{path}[{i}]") for i, part in enumerate(value))
@@ -117,6 +117,17 @@ def unplain(value: Any, path: str) -> str | None:
                 return fault
         return None
     return f"{path} is of type {kind_name(kind)}"
+
+
+def is_standard(value: Any) -> bool:
+    """Whether a value, its parts aside, is of a type that JSON or a tag has."""
+    kind = type(value)
+    if kind in _CONTAINERS or kind in _TAG_OF:
+        return True
+    try:
+        return bool(_library_tag(value, ""))
+    except PayloadError:
+        return False
 
 
 def kind_name(kind: type) -> str:
@@ -136,7 +147,7 @@ def _write(value: Any, path: str, levels: int) -> Any:
         return value
     if kind is int:
         return value if value.bit_length() <= _BITS else {"$int": hex(value)}
-    if kind in _ATOMS:
+    if kind in ATOMS:
         return value
     if not levels:
         raise PayloadError(f"{path} is nested over {DEEPEST} deep")
@@ -177,7 +188,7 @@ def _library_tag(value: Any, path: str) -> str:
         if kind is pandas.Timedelta:
             return "$duration"
     raise PayloadError(
-        f"{path} is of type {kind_name(kind)}, which does not travel without a declared type; annotate "
+        f"{path} is of type {kind_name(kind)}, which cannot travel without a declared type; annotate "
         "the argument or result with it, or pass what it is made of (numbers, text, lists, dicts)"
     )
 
@@ -229,8 +240,18 @@ def _write_zone(zone: dt.tzinfo | None, path: str) -> Any:
     )
 
 
+def _pytz(zone: Any) -> str | None:
+    """The name of a time zone of pytz, which pandas uses."""
+    return getattr(zone, "zone", None) if type(zone).__module__.startswith("pytz") else None
+
+
 def _write_datetime(value: dt.datetime, path: str, levels: int) -> Any:
     naive = value.replace(tzinfo=None, fold=0)
+    if named := _pytz(value.tzinfo):
+        content = [naive.isoformat(), bool(value.dst()), ["pytz", named]]
+        if (kept := _read_datetime(content)).utcoffset() == value.utcoffset() and not value.fold:
+            return content
+        raise PayloadError(f"{path} is {value}, which pytz itself makes {kept}; use localize()")
     return [naive.isoformat(), value.fold, _write_zone(value.tzinfo, path)]
 
 
@@ -298,9 +319,8 @@ def _write_factory(value: defaultdict[Any, Any], path: str, levels: int) -> Any:
 
 
 def _write_timestamp(value: Any, path: str, levels: int) -> Any:
-    zone = value.tz
-    named: Any = getattr(zone, "zone", None) if type(zone).__module__[:4] == "pytz" else None
-    kept = ["pytz", named] if named else _write_zone(zone, path)
+    named = _pytz(value.tz)
+    kept = ["pytz", named] if named else _write_zone(value.tz, path)
     return [int(value.asm8.view("i8")), value.unit, kept]
 
 
@@ -311,13 +331,13 @@ def _read(content: Any, levels: int) -> Any:
     if not levels:
         raise PayloadError(f"tagged JSON is nested over {4 * DEEPEST} deep")
     if type(content) is list:
-        return [part if type(part) in _ATOMS else _read(part, levels - 1) for part in content]
+        return [part if type(part) in ATOMS else _read(part, levels - 1) for part in content]
     if type(content) is not dict:
         return content
     tag = next((key for key in content if key.startswith(_MARK)), None)
     if tag is None:
         return {
-            key: part if type(part) in _ATOMS else _read(part, levels - 1)
+            key: part if type(part) in ATOMS else _read(part, levels - 1)
             for key, part in content.items()
         }
     if len(content) != 1 or tag not in _TAGS:
@@ -350,8 +370,14 @@ def _read_zone(content: Any) -> dt.tzinfo | None:
 
 
 def _read_datetime(content: Any) -> dt.datetime:
-    naive, fold, zone = content
-    return dt.datetime.fromisoformat(naive).replace(fold=fold, tzinfo=_read_zone(zone))
+    text, fold, zone = content
+    naive = dt.datetime.fromisoformat(text)
+    if isinstance(zone, list) and zone[0] == "pytz":
+        import pytz  # type: ignore[import-untyped]
+
+        moment: dt.datetime = pytz.timezone(zone[1]).localize(naive, is_dst=bool(fold))
+        return moment
+    return naive.replace(fold=fold, tzinfo=_read_zone(zone))
 
 
 def _read_time(content: Any) -> dt.time:
@@ -428,7 +454,7 @@ def _read_timestamp(content: Any) -> Any:
     if zone is None:
         return stamp
     if isinstance(zone, list) and zone[0] == "pytz":
-        import pytz  # type: ignore[import-untyped]
+        import pytz
 
         return stamp.tz_localize("UTC").tz_convert(pytz.timezone(zone[1]))
     return stamp.tz_localize("UTC").tz_convert(_read_zone(zone))

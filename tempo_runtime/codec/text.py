@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
-from tempo_runtime.codec.documents import decode_json, load_json, validate
+from tempo_runtime.codec.documents import (
+    decode_json,
+    encode_tagged,
+    load_json,
+    validate,
+    without_numpy,
+)
 from tempo_runtime.codec.elements import (
     bytes_tensor,
     only_element,
@@ -13,12 +20,13 @@ from tempo_runtime.codec.elements import (
     to_base64,
     to_utf8,
 )
+from tempo_runtime.codec.sameness import difference
 from tempo_runtime.errors import PayloadError
 from tempo_runtime.signature import TensorSpec
 from tempo_runtime.tensor import Tensor
 
 
-def encode_text(spec: TensorSpec, value: Any) -> Tensor:
+def encode_text(spec: TensorSpec, value: Any, tagged: bool = False) -> Tensor:
     """A text as one element."""
     return bytes_tensor(spec, to_utf8(spec, [validate(spec, value)]), [1], "str")
 
@@ -30,7 +38,7 @@ def decode_text(spec: TensorSpec, tensor: Tensor) -> Any:
     return validate(spec, only_element(spec, tensor, read_texts(tensor)))
 
 
-def encode_texts(spec: TensorSpec, value: Any) -> Tensor:
+def encode_texts(spec: TensorSpec, value: Any, tagged: bool = False) -> Tensor:
     """A list of texts, an element each."""
     texts = to_utf8(spec, validate(spec, value))
     # [N, 1] as MLServer writes a list, so that a list of one text is not a text ([1]).
@@ -44,7 +52,7 @@ def decode_texts(spec: TensorSpec, tensor: Tensor) -> Any:
     return validate(spec, read_texts(tensor))
 
 
-def encode_blob(spec: TensorSpec, value: Any) -> Tensor:
+def encode_blob(spec: TensorSpec, value: Any, tagged: bool = False) -> Tensor:
     """Bytes as one element of base64."""
     if not isinstance(value, bytes | bytearray | memoryview):
         raise _wrong_type(spec, value)
@@ -56,7 +64,7 @@ def decode_blob(spec: TensorSpec, tensor: Tensor) -> Any:
     return validate(spec, only_element(spec, tensor, read_blobs(tensor)))
 
 
-def encode_blobs(spec: TensorSpec, value: Any) -> Tensor:
+def encode_blobs(spec: TensorSpec, value: Any, tagged: bool = False) -> Tensor:
     """A list of bytes, an element of base64 each."""
     if not isinstance(value, list | tuple) or not all(isinstance(e, bytes) for e in value):
         raise _wrong_type(spec, value)
@@ -68,25 +76,55 @@ def decode_blobs(spec: TensorSpec, tensor: Tensor) -> Any:
     return validate(spec, read_blobs(tensor))
 
 
-def encode_datetime(spec: TensorSpec, value: Any) -> Tensor:
-    """A datetime as ISO 8601."""
-    return bytes_tensor(spec, [validate(spec, value).isoformat().encode()], [1], "datetime")
+def encode_datetime(spec: TensorSpec, value: Any, tagged: bool = False) -> Tensor:
+    """A datetime as ISO 8601; tagged, where that does not say all of it, such as its time zone."""
+    moment = _settled(spec, validate(spec, value))
+    tensor = bytes_tensor(spec, [moment.isoformat().encode()], [1], "datetime")
+    return tensor if not tagged or _says(spec, tensor, moment) else encode_tagged(spec, moment)
 
 
 def decode_datetime(spec: TensorSpec, tensor: Tensor) -> Any:
     """The datetime a tensor holds as text."""
-    return validate(spec, only_element(spec, tensor, read_texts(tensor)))
+    return _settled(spec, validate(spec, only_element(spec, tensor, read_texts(tensor))))
 
 
-def encode_datetimes(spec: TensorSpec, value: Any) -> Tensor:
-    """A list of datetimes, an element of ISO 8601 each."""
-    texts = [moment.isoformat().encode() for moment in validate(spec, value)]
-    return bytes_tensor(spec, texts, [len(texts), 1], "datetime")
+def encode_datetimes(spec: TensorSpec, value: Any, tagged: bool = False) -> Tensor:
+    """A list of datetimes, an element of ISO 8601 each; tagged as one."""
+    moments = [_settled(spec, moment) for moment in validate(spec, without_numpy(value, spec.name))]
+    texts = [moment.isoformat().encode() for moment in moments]
+    tensor = bytes_tensor(spec, texts, [len(texts), 1], "datetime")
+    return tensor if not tagged or _says(spec, tensor, moments) else encode_tagged(spec, moments)
 
 
 def decode_datetimes(spec: TensorSpec, tensor: Tensor) -> Any:
     """The list of datetimes a tensor holds as text."""
-    return validate(spec, read_texts(tensor))
+    return [_settled(spec, moment) for moment in validate(spec, read_texts(tensor))]
+
+
+def _settled(spec: TensorSpec, moment: dt.datetime) -> dt.datetime:
+    """A datetime of Python's own type, with a time zone of Python's for pydantic's."""
+    if type(moment) is not dt.datetime:
+        if moment != moment:
+            raise PayloadError(f"{spec.name!r} is {moment}, which is no moment; pass None instead")
+        if getattr(moment, "nanosecond", 0):  # of pandas
+            raise PayloadError(
+                f"{spec.name!r} is {moment}, and a datetime has no nanoseconds; round it (.floor('us'))"
+            )
+        naive = dt.datetime.combine(moment.date(), moment.time())
+        moment = naive.replace(tzinfo=moment.tzinfo, fold=moment.fold)
+    offset = moment.utcoffset()
+    if offset is not None and type(moment.tzinfo).__module__.startswith("pydantic_core"):
+        return moment.replace(tzinfo=dt.timezone(offset))
+    return moment
+
+
+def _says(spec: TensorSpec, tensor: Tensor, value: Any) -> bool:
+    """Whether ISO 8601 says all of a datetime, or of a list of them."""
+    decode = decode_datetimes if isinstance(value, list) else decode_datetime
+    try:
+        return difference(value, decode(spec, tensor)) is None
+    except PayloadError:
+        return False
 
 
 def _wrong_type(spec: TensorSpec, value: Any) -> PayloadError:

@@ -19,6 +19,7 @@ MEANT = {
     "base64": (Kind.BYTES, Kind.BYTES_LIST),
     "datetime": (Kind.DATETIME, Kind.DATETIMES),
 }
+_LISTS = {str: Kind.STRINGS, bytes: Kind.BYTES_LIST, datetime: Kind.DATETIMES}
 _HINTS: dict[Kind, Any] = {
     Kind.BOOL: bool,
     Kind.INT: int,
@@ -38,13 +39,10 @@ def kind_of(value: Any) -> Kind:
         return KINDS[type(value)]
     if isinstance(value, np.ndarray | np.generic):
         return Kind.ARRAY
-    if isinstance(value, list) and value:
-        if all(isinstance(element, str) for element in value):
-            return Kind.STRINGS
-        if all(isinstance(element, bytes) for element in value):
-            return Kind.BYTES_LIST
-        if all(type(element) is datetime for element in value):
-            return Kind.DATETIMES
+    if type(value) is list and value:
+        kinds = set(map(type, value))
+        if len(kinds) == 1:
+            return _LISTS.get(kinds.pop(), Kind.JSON)
     if _is_frame(value):
         return Kind.FRAME
     return Kind.JSON

@@ -8,7 +8,7 @@ import os
 import threading
 from typing import Any
 
-from tempo_runtime import codec
+from tempo_runtime import codec, freshness
 from tempo_runtime.children import frameworks
 from tempo_runtime.deploy import processes, records
 from tempo_runtime.deploy.deployment import LocalDeployment
@@ -17,7 +17,8 @@ from tempo_runtime.deploy.options import DockerOptions, LocalOptions
 from tempo_runtime.deploy.remote import RemoteModel
 from tempo_runtime.describing import IMPLEMENTATION
 from tempo_runtime.details import ModelDetails, ModelFramework
-from tempo_runtime.errors import AuthoringError, SettingsError
+from tempo_runtime.errors import SettingsError
+from tempo_runtime.freshness import Stale
 from tempo_runtime.progress import shown
 from tempo_runtime.serving import gathering, repository
 from tempo_runtime.signature import Signature
@@ -29,7 +30,10 @@ _lock = threading.Lock()
 
 
 def deploy_local(
-    model: Any, options: LocalOptions | DockerOptions | SeldonCoreOptions | None = None
+    model: Any,
+    options: LocalOptions | DockerOptions | SeldonCoreOptions | None = None,
+    *,
+    stale: Stale = "save",
 ) -> RemoteModel:
     """Serves a pipeline and the models it calls on this machine, each by a server of its own.
 
@@ -42,12 +46,15 @@ def deploy_local(
             folder of an artefact.
         options: `LocalOptions` for processes, which is the default; `DockerOptions` for containers;
             `SeldonCoreOptions` for containers as Seldon Core v1 would run them.
+        stale: What is done where a pipeline, or one that it calls, has changed since its artefact was
+            saved: `save` it anew, or `refuse`. A folder is deployed as it is.
 
     Returns:
         The deployed model, to be called.
 
     Raises:
-        ArtifactError: If a model's artefact is not there, or cannot be served here.
+        ArtifactError: If a model's artefact is not there, cannot be served here, or is stale and cannot
+            be saved anew, or is not to be.
         AuthoringError: If `model` is no model.
         DeploymentFailed: If a model does not get ready, with the reason; then nothing of it is left, and
             what ran before under that name still does.
@@ -59,6 +66,7 @@ def deploy_local(
     # A process has this one's environment; a container has what it is given.
     inherited = isinstance(chosen, LocalOptions)
     environ = {**(os.environ if inherited else {}), **chosen.env}
+    freshness.ensure(model, stale, environ)
     models = gathering.gather_model(details, environ, here=inherited)
     # Another process may deploy the same name to stay.
     with _lock, records.alone(name) if chosen.detached else contextlib.nullcontext():
@@ -85,13 +93,7 @@ def deploy_local(
 def _details(model: Any) -> ModelDetails:
     if isinstance(model, (str, os.PathLike)):
         return _described(os.fspath(model))
-    get_tempo = getattr(model, "get_tempo", None)
-    if get_tempo is None:
-        raise AuthoringError(
-            f"{model!r:.80} is neither a pipeline, nor a Model, nor the folder of an artefact"
-        )
-    details: ModelDetails = get_tempo().details
-    return details
+    return gathering.details_of(model)
 
 
 def _described(folder: str) -> ModelDetails:

@@ -192,6 +192,7 @@ class _Connection:
         self._headers = allowed.headers
         metrics = ChildMetrics("", details.name)
         transport = RemoteTransport([self._endpoint], self._portal, allowed, metrics)
+        self._tagged = transport.tagged
         self.call = Child(details, transport, self._portal, metrics)
         self.awaited = Child(details, transport, self._portal, metrics, awaitable=True)
         # Also when its owner forgets it, and when the process ends.
@@ -200,7 +201,7 @@ class _Connection:
     async def stream(self, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
         """The values of a stream."""
         current = context.current()
-        tensors = encode_arguments(self._details.signature, args, kwargs)
+        tensors = encode_arguments(self._details.signature, args, kwargs, tagged=self._tagged)
         request = Request(tensors, [], current.passed_on({}, current.remaining()), current.id)
         async with aclosing(_responses(self._endpoint, request, self._headers)) as responses:
             async for response in responses:

@@ -38,7 +38,7 @@ _OURS = (ModelFramework.TempoPipeline.value, ModelFramework.Custom.value)
 
 
 def gather(
-    folders: Iterable[str],
+    targets: Iterable[Any],
     *,
     in_process: bool = False,
     environ: Mapping[str, str] = os.environ,
@@ -51,7 +51,8 @@ def gather(
     that two pipelines call would be there twice.
 
     Args:
-        folders: Artefacts, other folders with a model-settings.json, or folders of such.
+        targets: Artefacts, other folders with a model-settings.json, or folders of such; and pipelines
+            and models of this process, which are in their `local_folder`.
         in_process: Whether children stay in their pipeline's process, where no URL is set for them.
         environ: The environment, which has settings too.
 
@@ -60,12 +61,16 @@ def gather(
 
     Raises:
         ArtifactError: If a folder holds no model, or one that cannot be served here.
+        AuthoringError: If a target is no model, or has no folder.
         EnvironmentFailed: If an artefact's environment needs an interpreter that is not here.
         SettingsError: If settings are wrong, or nothing says where a child is.
     """
     gathering = _Gathering(in_process, environ)
-    for folder in folders:
-        for path in settings_files(folder):
+    for target in targets:
+        if not isinstance(target, (str, os.PathLike)):
+            gathering.declared(details_of(target))
+            continue
+        for path in settings_files(target):
             settings = read(path)
             home = os.path.dirname(path)
             gathering.add(str(settings.get("name") or os.path.basename(home)), settings, home)
@@ -89,21 +94,27 @@ def gather_model(
         AuthoringError: If it has no folder.
         ArtifactError, EnvironmentFailed, SettingsError: As `gather` does.
     """
-    if not details.local_folder:
-        raise AuthoringError(
-            f"{details.name!r} has no local_folder, where its artefact would be; give it one"
-        )
     gathering = _Gathering(in_process=False, environ=environ, here=here)
-    folder = os.path.abspath(details.local_folder)
-    if not details.served_by_us and not os.path.exists(folder):
-        raise ArtifactMissing(
-            f"{details.name}: there is no {folder}; train the model, or download it"
-        )
-    gathering.sibling(details.name, folder, details.platform.value, None)
+    gathering.declared(details)
     if not here:  # where it is, the server says at once what it cannot read
         for model in gathering.models.values():
             check(model.settings, model.folder, environ)
     return gathering.models
+
+
+def details_of(model: Any) -> ModelDetails:
+    """What a pipeline or a model of this process is declared as.
+
+    Raises:
+        AuthoringError: If it is neither.
+    """
+    get_tempo = getattr(model, "get_tempo", None)
+    if get_tempo is None:
+        raise AuthoringError(
+            f"{model!r:.80} is neither a pipeline, nor a Model, nor the folder of an artefact"
+        )
+    details: ModelDetails = get_tempo().details
+    return details
 
 
 class _Gathering:
@@ -115,6 +126,18 @@ class _Gathering:
         self._in_process = in_process
         self._environ = environ
         self._here = here
+
+    def declared(self, details: ModelDetails) -> None:
+        if not details.local_folder:
+            raise AuthoringError(
+                f"{details.name!r} has no local_folder, where its artefact would be; give it one"
+            )
+        folder = os.path.abspath(details.local_folder)
+        if not details.served_by_us and not os.path.exists(folder):
+            raise ArtifactMissing(
+                f"{details.name}: there is no {folder}; train the model, or download it"
+            )
+        self.sibling(details.name, folder, details.platform.value, None)
 
     def add(self, name: str, settings: Mapping[str, Any], folder: str) -> None:
         settings = {**located(settings, folder), "name": name}

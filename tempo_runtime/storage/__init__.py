@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from tempo_runtime import artifact, files
+from tempo_runtime import artifact, files, freshness, trust
 from tempo_runtime.errors import ArtifactMissing, StorageError
+from tempo_runtime.freshness import Stale
 from tempo_runtime.storage.fetching import fetch
 from tempo_runtime.storage.remotes import remote_of
 from tempo_runtime.storage.sending import send
@@ -23,26 +24,43 @@ from tempo_runtime.storage.transfer import Transfer, check
 
 
 def upload(
-    target: Any, folder: str | None = None, *, uri: str | None = None, secret: str | None = None
+    target: Any,
+    folder: str | None = None,
+    *,
+    uri: str | None = None,
+    secret: str | None = None,
+    digest: bool = False,
+    stale: Stale = "save",
 ) -> Transfer:
     """Uploads a model's folder, or a pipeline's artefact, to its URI.
 
     An artefact is checked first: one that is damaged is not sent. Files that are there already are not
     sent again, and an upload that was cut goes on where it was.
 
+    With `digest`, an artefact gets a place that no other ever has, so what was uploaded before is still
+    there to go back to:
+
+        upload(Check, digest=True).uri  # s3://models/check@sha256:5ac6...
+
     Args:
         target: A `Model`; a pipeline class, an instance of one, or a pipeline function; or a folder.
         folder: Its folder; by default the target's `local_folder`.
         uri: Where to; by default the target's `uri`, or the one in the folder's tempo.json.
         secret: `NAME` or `NAMESPACE/NAME` of a Kubernetes secret with `RCLONE_CONFIG_*` for rclone.
+        digest: Whether the artefact's digest is added to the URI, as `URI@sha256:...`.
+        stale: What is done where a pipeline has changed since its artefact was saved: `save` it anew, or
+            `refuse`. A folder is uploaded as it is.
 
     Returns:
         What was done.
 
     Raises:
         ArtifactDamaged: If a file is not the one that was saved.
+        ArtifactError: If the artefact is stale, and cannot be saved anew or is not to be.
         StorageError: If it cannot be uploaded. What was at the URI is still whole.
     """
+    if folder is None:
+        freshness.ensure(target, stale)
     folder, uri = _ends(target, folder, uri)
     with _told(folder):
         manifest = _manifest(folder)
@@ -55,6 +73,7 @@ def upload(
         uri = uri or manifest.get("uri")
         if not uri:
             raise StorageError(f"{folder}: nowhere to upload it to; give it a uri")
+        uri = _place(uri, folder, manifest, digest)
         remote = remote_of(uri, _secret(secret))
         if remote.name:
             return send(folder, remote, paths)
@@ -66,7 +85,8 @@ def download(target: Any, folder: str | None = None, *, secret: str | None = Non
     """Downloads a model's folder, or a pipeline's artefact, from its URI.
 
     An artefact's files are compared with its tempo.json, and nothing of it is run. Files that are here
-    already are not fetched again, and a download that was cut goes on where it was.
+    already are not fetched again, and a download that was cut goes on where it was. Where the URI ends
+    with `@sha256:...` the artefact has to have that digest.
 
     Args:
         target: A URI; or a `Model`, a pipeline class, an instance of one, or a pipeline function.
@@ -88,7 +108,26 @@ def download(target: Any, folder: str | None = None, *, secret: str | None = Non
     if not uri:
         raise StorageError(f"{folder}: nowhere to download it from; give it a uri")
     with _told(folder):
-        return fetch(remote_of(uri, _secret(secret)), folder)
+        _, digest = trust.digest_in(uri)
+        return fetch(remote_of(uri, _secret(secret)), folder, digest)
+
+
+def _place(uri: str, folder: str, manifest: dict[str, Any], add: bool) -> str:
+    """The URI that an artefact is uploaded to: with its digest, if that is asked for or in it."""
+    place, named = trust.digest_in(uri)
+    if not add and named is None:
+        return uri
+    if not manifest:
+        raise StorageError(
+            f"{folder} has no {files.MANIFEST}, and so no digest to go into a URI; upload it without one"
+        )
+    own = trust.digest_of(manifest)
+    if not add and named != own:
+        raise StorageError(
+            f"{uri} names the digest of another artefact: {folder} has {own}; upload it to {place}, with "
+            "the option `digest` to have its own added"
+        )
+    return f"{place.rstrip('/')}@{own}"
 
 
 def _ends(target: Any, folder: str | None, uri: str | None) -> tuple[str, str | None]:

@@ -8,8 +8,8 @@ import shutil
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tempo_runtime import artifact, files
-from tempo_runtime.errors import ArtifactError, StorageError
+from tempo_runtime import artifact, files, trust
+from tempo_runtime.errors import ArtifactError, ArtifactMissing, ArtifactUntrusted, StorageError
 from tempo_runtime.files import MANIFEST, NEXT
 from tempo_runtime.storage.remotes import Entry, Remote
 from tempo_runtime.storage.transfer import Transfer, check, expect, parted, parts
@@ -17,12 +17,13 @@ from tempo_runtime.storage.transfer import Transfer, check, expect, parted, part
 _ARRIVING = ".tempo-download"  # in the folder: what has arrived so far
 
 
-def fetch(remote: Remote, folder: str) -> Transfer:
+def fetch(remote: Remote, folder: str, digest: str | None = None) -> Transfer:
     """Makes a folder have the files of a remote, all at once.
 
     Args:
         remote: Where from.
         folder: The folder, which need not be there.
+        digest: That of the artefact that it has to be.
 
     Raises:
         StorageError: If it cannot.
@@ -48,9 +49,15 @@ def fetch(remote: Remote, folder: str) -> Transfer:
     expect(missing, remote.same(missing, stage), remote)
     named: dict[str, str] = {}
     with _whole(remote, stage):
+        if digest is not None and MANIFEST not in there:
+            raise ArtifactMissing(f"its URI names a digest, and it has no {MANIFEST}")
         if MANIFEST in there:
             where = folder if MANIFEST in kept else stage
-            named = artifact.read_manifest(where, to_run=False)["files"]
+            manifest = artifact.read_manifest(where, to_run=False)
+            named = manifest["files"]
+            found = trust.digest_of(manifest)
+            if digest not in (None, found):
+                raise ArtifactUntrusted(f"it has the digest {found}, and not the one in its URI")
             files.finish_interrupted(stage, named)
     final = os.path.join(folder, NEXT)
     os.rename(stage, final)

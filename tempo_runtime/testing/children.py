@@ -113,7 +113,9 @@ class _FakeTransport:
     def __init__(self, alias: str, details: ModelDetails, fake: Any) -> None:
         steps = isinstance(fake, list | tuple) and fake and all(isinstance(s, Step) for s in fake)
         self._details = details
-        self._script = Script(alias, ... if steps else fake, details.signature)
+        self.tagged = details.served_by_us
+        answer = ... if steps else fake
+        self._script = Script(alias, answer, details.signature, tagged=self.tagged)
         if steps:
             self._script.add(fake)
 
@@ -174,6 +176,7 @@ class _RecordingTransport:
         self._alias = alias
         self._child = child
         self._inner = child._transport
+        self.tagged = self._inner.tagged
         self._calls = calls
 
     async def infer(self, request: Request) -> Response:

@@ -13,6 +13,7 @@ import numpy as np
 
 from tempo_runtime import codec
 from tempo_runtime.binding import decode_arguments, encode_results
+from tempo_runtime.context import TAGGED
 from tempo_runtime.errors import TempoError
 from tempo_runtime.signature import Signature, TensorSpec
 from tempo_runtime.tensor import Tensor
@@ -68,6 +69,7 @@ class Script:
             function), a step, or a value. A function may give a step, too.
         signature: What it takes and gives; None for whatever comes.
         columns: Whether it writes `(N,)` as `(N, 1)`, as MLServer's own runtimes do.
+        tagged: Whether whoever asks reads tagged JSON; None where a call's own parameters say so.
     """
 
     def __init__(
@@ -76,8 +78,10 @@ class Script:
         answer: Any = ...,
         signature: Signature | None = None,
         columns: bool = False,
+        tagged: bool | None = None,
     ) -> None:
         self.name = name
+        self._tagged = tagged
         self.answer = answer
         self._signature = signature
         self._columns = columns
@@ -138,7 +142,8 @@ class Script:
             assert isinstance(step, Fail | Raw)
             return step, delivery
         try:
-            return self._response(step.value), delivery
+            tagged = call.parameters.get(TAGGED) is True if self._tagged is None else self._tagged
+            return self._response(step.value, tagged), delivery
         except TempoError as error:
             return Fail(500, f"the fake's answer cannot travel: {error}"), delivery
 
@@ -160,8 +165,9 @@ class Script:
     def _none_left(self) -> Fail:
         return Fail(500, f"the fake {self.name!r} has no answer left; script one, or give it one")
 
-    def _response(self, value: Any) -> Response:
-        tensors, content_type = encode_results(self._signature or _DYNAMIC, value)
+    def _response(self, value: Any, tagged: bool) -> Response:
+        signature = self._signature or _DYNAMIC
+        tensors, content_type = encode_results(signature, value, tagged=tagged)
         if self._columns:
             tensors = [_column(tensor) for tensor in tensors]
         return Response(tensors, {} if content_type is None else {"content_type": content_type})

@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 
 from tempo_runtime.binding import decode_results, encode_arguments
+from tempo_runtime.context import TAGGED
 from tempo_runtime.errors import ServingFailed
 from tempo_runtime.ports import reserved
 from tempo_runtime.serving import repository
@@ -77,7 +78,8 @@ class Server:
         Raises:
             AssertionError: If the status is not 200; the message has the body.
         """
-        body = request_to_json(Request(encode_arguments(None, args, kwargs)))
+        tensors = encode_arguments(None, args, kwargs, tagged=True)
+        body = request_to_json(Request(tensors, parameters={TAGGED: True}))
         answer = self.post(model, body)
         assert answer.status_code == 200, f"{answer.status_code}: {answer.text}"
         response = response_from_json(answer.content)

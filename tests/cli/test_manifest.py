@@ -28,15 +28,18 @@ def written(*arguments: object) -> list[dict[str, Any]]:
 
 
 def test_it_is_what_the_function_writes(artefact: str) -> None:
-    expected = manifest(
-        explainer,
-        SeldonCoreOptions(
-            remote_options={"namespace": "production", "authSecretName": "minio-secret"}
-        ),
+    chosen = SeldonCoreOptions(
+        remote_options={"namespace": "production", "authSecretName": "minio-secret"}
     )
     options = ("--namespace", "production", "--secret", "minio-secret")
-    for target in (artefact, TARGET):
-        assert run("manifest", target, *options)[:2] == (0, expected)
+    for target, model in ((artefact, artefact), (TARGET, explainer)):
+        assert run("manifest", target, *options)[:2] == (0, manifest(model, chosen))
+
+
+def test_an_artefact_is_its_pipeline_but_for_the_digest_that_only_it_has(artefact: str) -> None:
+    unpinned = SeldonCoreOptions(remote_options={"pin_artifact": False})
+    expected = manifest(explainer, unpinned)
+    assert run("manifest", artefact, "--set", "pin_artifact=false")[:2] == (0, expected)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,17 @@ from tests.cli.run import run as command
 from tests.leftovers import left
 from tests.shop import saved_shop
 
+GOOD = """
+from tempo_runtime import model, predictmethod
+
+@model("flowers", local_folder="artifacts/flowers")
+class Flowers:
+    @predictmethod
+    def predict(self, petals: int = 0) -> int:
+        return 2
+"""
+TEMPO = [sys.executable, "-c", "from tempo_runtime.cli import main; main()"]
+
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -100,6 +111,62 @@ def test_in_process_it_serves_the_pipeline_only_and_sigterm_ends_it_in_order(
         assert serving.stop(signal.SIGTERM) == 0
         assert serving.left() == []
         assert list(serving.temporary.iterdir()) == []
+
+
+def test_a_pipeline_of_a_module_that_was_edited_is_served_as_it_is_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "good.py").write_text(GOOD)
+    assert subprocess.run([*TEMPO, "save", "good:Flowers"], capture_output=True).returncode == 0
+    (tmp_path / "good.py").write_text(GOOD.replace("2", "3"))
+    refused = subprocess.run(
+        [*TEMPO, "serve", "good:Flowers", "--port", "0", "--stale", "refuse"], capture_output=True
+    )
+    assert refused.returncode == 1
+    assert b"Error: good.py changed since artifacts/flowers was saved: save" in refused.stderr
+    with Serving(tmp_path, "good:Flowers", "--port", "0") as serving:
+        serving.wait_for("Ctrl-C stops the server")
+        told = "good.py changed since artifacts/flowers was saved; saved it anew"
+        assert told in serving.told()
+        printed = serving.printed()
+        assert json.loads(ask(printed, "curl "))["outputs"][0]["data"] == [3]
+        assert serving.stop(signal.SIGINT) == 130
+
+
+def test_a_model_of_a_module_is_served_from_its_folder(
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(shop.parent)
+    with Serving(tmp_path, "a_shop:prices", "--port", "0", "--json") as serving:
+        serving.wait_for("}\n}")
+        assert json.loads(serving.printed())["models"] == {"prices": {}}
+        assert serving.stop(signal.SIGTERM) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("good:flowrs", "module 'good' has no attribute 'flowrs'; did you mean 'Flowers'?"),
+        ("good:Petals", "module 'good' has no attribute 'Petals'; it has Flowers"),
+        ("god:Flowers", "there is no module 'god' here; did you mean 'good'?"),
+        ("absent", "'absent' is neither a folder nor like shop:Shop"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["serve", "deploy", "save"])
+def test_a_name_that_was_mistyped_is_told_with_the_one_that_was_meant(
+    verb: str, name: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    (tmp_path / "good.py").write_text(GOOD)
+    try:
+        code, _, told = command(verb, name)
+    finally:
+        sys.modules.pop("good", None)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    assert code == 2
+    assert said in told
 
 
 def test_killed_at_once_it_leaves_no_process(shop: Path, tmp_path: Path) -> None:

@@ -167,6 +167,19 @@ class Studio:
         save(found)
         return found
 
+    def saying(self, answer: str) -> tuple[Any, Any]:
+        """A pipeline that gives an answer, and one that calls it; neither is saved."""
+
+        @model("word", local_folder=str(self.folder / "word"))
+        def word() -> str:
+            return answer
+
+        @pipeline("says", models=PipelineModels(word=word), local_folder=str(self.folder / "says"))
+        def says() -> str:
+            return f"says {says.models.word()}"
+
+        return word, says
+
     def counting(self) -> Any:
         """A saved pipeline that yields."""
 

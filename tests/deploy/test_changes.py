@@ -10,7 +10,14 @@ import numpy as np
 import psutil
 import pytest
 
-from tempo_runtime import DockerOptions, LocalOptions, SettingsError, deploy_local
+from tempo_runtime import (
+    ArtifactError,
+    DockerOptions,
+    LocalOptions,
+    SettingsError,
+    deploy_local,
+    save,
+)
 from tempo_runtime.deploy import found
 from tempo_runtime.deploy.deployment import addressed
 from tempo_runtime.deploy.options import HereOptions
@@ -50,6 +57,39 @@ def test_a_model_in_the_process_of_its_pipeline_that_was_trained_again_is_a_chan
         studio.train(10.0)
         assert deploy_local(plus, options).changes == {"plus": "replaced"}
         assert remote.predict(X) == [11.0]
+
+
+def test_an_object_that_is_not_what_was_saved_is_what_is_deployed(
+    studio: Studio, options: LocalOptions
+) -> None:
+    plus = type(studio.plus(1.0))
+    with deploy_local(plus(2.0), options) as remote:
+        assert remote.predict(X) == [4.0]
+        assert deploy_local(plus(2.0), options).changes == {
+            "plus": "unchanged",
+            "line": "unchanged",
+        }
+        assert deploy_local(plus(3.0), options).changes == {"plus": "replaced", "line": "unchanged"}
+        assert remote.predict(X) == [5.0]
+        with pytest.raises(ArtifactError, match=r"changed since .* was saved: save it again"):
+            deploy_local(plus(4.0), options, stale="refuse")
+        assert remote.predict(X) == [5.0]
+        folder = str(studio.folder / "plus")
+        assert deploy_local(folder, options, stale="refuse").changes["plus"] == "unchanged"
+
+
+def test_a_child_in_the_process_of_its_pipeline_that_is_not_what_was_saved_replaces_both(
+    studio: Studio, options: LocalOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEMPO_RUNTIME_MODELS__WORD__TRANSPORT", "in_process")
+    word, says = studio.saying("one")
+    save(word)
+    save(says)
+    with deploy_local(says, options) as remote:
+        assert remote.predict() == "says one"
+        _, says = studio.saying("two")
+        assert deploy_local(says, options).changes == {"says": "replaced"}
+        assert remote.predict() == "says two"
 
 
 def test_a_setting_in_the_environment_is_a_change(

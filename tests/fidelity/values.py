@@ -356,7 +356,7 @@ _add(
     "np.array([1], 'm8[s]')",
 )
 _refused("ndarray", "np.array([1], np.longdouble)", "longdouble|float128|float96")
-_refused("ndarray", "np.array([(1, 0.5)], [('a', 'i4'), ('b', 'f8')])", "a.*b")
+_add("ndarray", "np.array([(1, 0.5)], [('a', 'i4'), ('b', 'f8')])")
 _refused("ndarray", "np.ma.array([1, 2], mask=[True, False])", "[Mm]asked")
 _refused("ndarray", "np.array([object()], object)", "object")
 _refused("ndarray", "[[1], [1, 2]]", "array")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,19 @@ def test_an_artefact_goes_to_a_uri_and_back(s3: S3, uri: str, save: Save, tmp_pa
     code, printed, told = run("download", uri, str(tmp_path / "got"))
     assert (code, printed) == (0, "")
     assert told.splitlines()[-1].startswith(f"✓ {uri} is in {tmp_path / 'got'} (3 files, ")
+    assert answer(tmp_path / "got") == "here"
+
+
+def test_the_digest_goes_into_the_uri_where_that_is_asked_for(
+    s3: S3, uri: str, save: Save, tmp_path: Path
+) -> None:
+    folder = save("here")
+    code, printed, _ = run("upload", folder, uri, "--digest", "--json")
+    assert code == 0
+    named = json.loads(printed)["uri"]
+    assert re.fullmatch(rf"{re.escape(uri)}@sha256:[0-9a-f]{{64}}", named)
+    assert run("upload", folder, uri, "--digest")[2].endswith(f" is at {named} (as it was)\n")
+    assert run("download", named, tmp_path / "got")[0] == 0
     assert answer(tmp_path / "got") == "here"
 
 

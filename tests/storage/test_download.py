@@ -69,6 +69,26 @@ def test_a_damaged_artefact_is_refused_and_the_old_one_stays(s3: S3, uri: str, s
     assert contents(old) == before
 
 
+def test_what_has_not_the_digest_in_its_uri_is_refused_and_the_old_one_stays(
+    s3: S3, uri: str, save: Save, tmp_path: Path
+) -> None:
+    folder = save("one")
+    done = upload(folder, uri=uri, digest=True)
+    download(done.uri, str(tmp_path / "got"))
+    save("two")
+    put(folder, done.uri)
+    with pytest.raises(StorageError, match=r"has the digest .*, and not the one in its URI"):
+        download(done.uri, str(tmp_path / "got"))
+    assert answer(tmp_path / "got") == "one"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/model.joblib").write_bytes(b"model")
+    named = done.uri.replace("/x@", "/other@")
+    put(tmp_path / "other", named)
+    with pytest.raises(StorageError, match=r"its URI names a digest, and it has no tempo\.json"):
+        download(named, str(tmp_path / "got"))
+    assert answer(tmp_path / "got") == "one"
+
+
 def test_nothing_there_is_told_and_leaves_nothing(s3: S3, uri: str, tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"there is nothing at .*correct the uri"):
         download(uri, str(tmp_path / "got"))

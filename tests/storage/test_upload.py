@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import tempo_runtime
-from tempo_runtime import ArtifactDamaged, Model, ModelFramework, StorageError, upload
+from tempo_runtime import (
+    ArtifactDamaged,
+    ArtifactError,
+    Model,
+    ModelFramework,
+    StorageError,
+    upload,
+)
+from tempo_runtime.artifact import inspect
 from tests.artefacts import answer, contents
 from tests.storage.conftest import Save
 from tests.storage.s3 import S3
@@ -128,6 +137,67 @@ def test_a_file_uri_is_a_folder_of_this_machine(tmp_path: Path, save: Save) -> N
     done = upload(folder, uri=uri)
     assert (done.folder, done.uri, done.removed) == (str(folder), uri, ("old",))
     assert contents(tmp_path / "there") == contents(folder)
+    assert upload(folder, uri=uri, digest=True).uri == f"{uri}@{digest_of(folder)}"
+    assert contents(tmp_path / f"there@{digest_of(folder)}") == contents(folder)
+
+
+def digest_of(folder: Path) -> str:
+    return str(inspect(str(folder))["digest"])
+
+
+def test_with_its_digest_in_the_path_what_was_there_before_stays(
+    s3: S3, uri: str, save: Save, tmp_path: Path
+) -> None:
+    folder = save("one")
+    one = upload(folder, uri=uri, digest=True)
+    assert one.uri == f"{uri}@{digest_of(folder)}"
+    save("two")
+    two = upload(folder, uri=f"{uri}/", digest=True)
+    assert two.uri == f"{uri}@{digest_of(folder)}" != one.uri
+    tempo_runtime.download(one.uri, str(tmp_path / "back"))
+    assert answer(tmp_path / "back") == "one"
+    tempo_runtime.download(two.uri, str(tmp_path / "back"))
+    assert answer(tmp_path / "back") == "two"
+
+
+def test_the_same_digest_is_not_uploaded_again(s3: S3, uri: str, save: Save) -> None:
+    folder = save("one")
+    done = upload(folder, uri=uri, digest=True)
+    again = upload(folder, uri=uri, digest=True)
+    assert (again.uri, again.sent, again.removed) == (done.uri, (), ())
+    assert upload(folder, uri=done.uri).sent == ()
+
+
+def test_a_uri_with_the_digest_of_another_artefact_is_refused(s3: S3, uri: str, save: Save) -> None:
+    folder = save("one")
+    done = upload(folder, uri=uri, digest=True)
+    save("two")
+    with pytest.raises(StorageError, match="names the digest of another artefact"):
+        upload(folder, uri=done.uri)
+    assert upload(folder, uri=done.uri, digest=True).uri == f"{uri}@{digest_of(folder)}"
+
+
+def test_a_model_without_a_tempo_json_has_no_digest(uri: str, tmp_path: Path) -> None:
+    (tmp_path / "model.joblib").write_bytes(b"model")
+    with pytest.raises(StorageError, match=r"has no tempo\.json, and so no digest"):
+        upload(str(tmp_path), uri=uri, digest=True)
+
+
+def test_a_pipeline_that_is_not_what_was_saved_is_saved_anew(
+    s3: S3, uri: str, tmp_path: Path
+) -> None:
+    def made(word: str) -> Any:
+        @tempo_runtime.model("word", uri=uri, local_folder=str(tmp_path / "word"))
+        def f() -> str:
+            return word
+
+        return f
+
+    tempo_runtime.save(made("one"))
+    with pytest.raises(ArtifactError, match="changed since"):
+        upload(made("two"), stale="refuse")
+    upload(made("two"))
+    assert answer(s3.folder(uri)) == "two"
 
 
 REFUSED = {

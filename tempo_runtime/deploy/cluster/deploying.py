@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from tempo_runtime import freshness
 from tempo_runtime.deploy.cluster.api import Api
 from tempo_runtime.deploy.cluster.connection import Connection, Deadline, connect
 from tempo_runtime.deploy.cluster.deployment import ClusterDeployment
@@ -54,6 +55,9 @@ def deploy_remote(
     Deployed again, what has changed is replaced, and what it does not call any more is removed. What
     fails or is interrupted leaves what was applied, as kubectl does, and its message names it.
 
+    What is deployed is what was uploaded. So a pipeline that has changed since its artefact was saved is
+    refused, before anything is applied, until it is uploaded again.
+
     Args:
         model: A pipeline (its class, an instance, or its function), a `Model`, or the folder of an
             artefact. Each model that is deployed was uploaded to its `uri`.
@@ -64,13 +68,14 @@ def deploy_remote(
         The deployed model, to be called. It stays when this process ends.
 
     Raises:
-        ArtifactError: If a folder holds no artefact.
+        ArtifactError: If a folder holds no artefact, or a pipeline has changed since it was saved.
         AuthoringError: If `model` is no model, or one has no `uri`.
         DeploymentFailed: If it cannot be deployed, or is not ready in time, with the reason.
         KeyboardInterrupt: If it is interrupted; what was applied is named.
         SettingsError: If settings are wrong.
     """
     options = options or SeldonCoreOptions()
+    freshness.check_uploaded(model)
     objects = documents(model, options)
     check_ingress(options)
     deadline = Deadline(timeout)
@@ -208,6 +213,7 @@ def diff(model: Any, options: RemotePlatform | None = None, *, timeout: float = 
         SettingsError: If settings are wrong.
     """
     options = options or SeldonCoreOptions()
+    freshness.check_uploaded(model)
     objects = documents(model, options)
     with _connected() as connection:
         rollout = Rollout(connection, Deadline(timeout), options, objects)

@@ -18,7 +18,7 @@ from tempo_runtime.errors import DeploymentFailed
 
 # An operator that has said nothing of a change after so many seconds had nothing to do.
 SETTLED = 10.0
-_LOG_LINES = 3
+_LOG_LINES = 100  # MLServer tells why a model does not load, and then each step of its shutdown
 _FORBIDDEN = 403
 
 

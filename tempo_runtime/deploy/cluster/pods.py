@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,11 @@ _PULL_FAILED = _PULLS[1:]
 _CRASHES = 3  # restarts, of which the last two are half a minute apart
 _OUT_OF_MEMORY = "OOMKilled"
 _TEMPLATE = "pod-template-hash"  # label of the pods of a Deployment
+_LAST_LINES = 3
+# What our runtime says of an artefact that is not the one it is to serve (`trust.Demands.check`).
+_OTHER_ARTEFACT = re.compile(
+    r"has the digest (sha256:[0-9a-f]{64}), and \S+ demands (sha256:[0-9a-f]{64})"
+)
 
 
 @dataclass(frozen=True)
@@ -146,8 +152,10 @@ def _container(
     if reason.startswith("Create") or reason == "RunContainerError":
         return Trouble(f"pod {pod}: {reason}: {message}")
     ended = state.get("terminated") or (container.get("lastState") or {}).get("terminated") or {}
-    if not ended or ended.get("exitCode") == 0 or container.get("ready"):
+    if not ended or container.get("ready"):
         return None
+    if kind and ended.get("exitCode") == 0:
+        return None  # a server does not end by itself, but MLServer ends with 0 without its model
     restarts = int(container.get("restartCount") or 0)
     lasting = reason == "CrashLoopBackOff" and restarts >= _CRASHES
     if ended.get("reason") == _OUT_OF_MEMORY:
@@ -158,7 +166,7 @@ def _container(
         )
     log = Log(pod, name, "terminated" not in state)
     text = logs.get(log, "") or ended.get("message") or ""
-    told = " / ".join(text.strip().splitlines())
+    told = _end_of(text)
     hint = "; is its uri right, and auth_secret_name's secret?" if kind else ""
     return Trouble(
         f"pod {pod}: {kind or 'container'} {name} ends with {ended.get('exitCode')}, "
@@ -166,6 +174,25 @@ def _container(
         lasting,
         log,
     )
+
+
+def other_artefact(text: str) -> tuple[str, str] | None:
+    """The digests of the artefact that a pod found, and of the one that it is to serve.
+
+    None where that is not what kept it from being ready.
+
+    Args:
+        text: What the pod, or the platform, says of a model that was not loaded.
+    """
+    found = _OTHER_ARTEFACT.search(text)
+    return (found[1], found[2]) if found else None
+
+
+def _end_of(log: str) -> str:
+    """What the end of a log tells, in a line: why an artefact is not served, or the last of it."""
+    lines = log.strip().splitlines()
+    told = [found[0] for each in lines if (found := _OTHER_ARTEFACT.search(each))]
+    return told[-1] if told else " / ".join(lines[-_LAST_LINES:])
 
 
 def _when(event: Mapping[str, Any]) -> str:

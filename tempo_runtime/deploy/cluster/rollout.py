@@ -19,7 +19,13 @@ from tempo_runtime.deploy.cluster.members import Key, key_of, members
 from tempo_runtime.deploy.cluster.platforms import common, is_ours, platform_of
 from tempo_runtime.deploy.cluster.refusals import Asked, Refused, foreign, line
 from tempo_runtime.deploy.cluster.removal import remove
-from tempo_runtime.deploy.cluster.sharing import at_least, claimed, parts, refuse_change
+from tempo_runtime.deploy.cluster.sharing import (
+    at_least,
+    claimed,
+    keep_pin,
+    parts,
+    refuse_change,
+)
 from tempo_runtime.deploy.manifests import RemotePlatform
 from tempo_runtime.deploy.manifests.seldon import TARGET  # the platform that has an ingress
 from tempo_runtime.errors import DeploymentFailed
@@ -71,7 +77,9 @@ class Rollout:
         """
         self.live = {key_of(document): self._read(document) for document in self.documents}
         self.documents = [
-            at_least(document, self.live[key_of(document)]) for document in self.documents
+            keep_pin(at_least(document, live), live, self._name)
+            for document in self.documents
+            for live in [self.live[key_of(document)]]
         ]
 
     def check(self) -> list[dict[str, Any]]:

@@ -6,10 +6,12 @@ with the rest of an object, where what one deployment does not state would be ta
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from tempo_runtime.deploy.cluster.api import RUNTIME, SERVER
+from tempo_runtime.deploy.manifests import pinning
 from tempo_runtime.deploy.manifests.pods import MANAGER
 from tempo_runtime.errors import DeploymentFailed
 
@@ -52,6 +54,26 @@ def at_least(document: dict[str, Any], live: Mapping[str, Any] | None) -> dict[s
         return document
     most = max(document["spec"]["replicas"], live["spec"].get("replicas") or 0)
     return {**document, "spec": {**document["spec"], "replicas": most}}
+
+
+def keep_pin(document: dict[str, Any], live: Mapping[str, Any] | None, name: str) -> dict[str, Any]:
+    """A child with the digest of its artefact that another pipeline was deployed with.
+
+    Who deploys without that artefact on the machine knows no digest, and takes none from the others.
+
+    Args:
+        document: The object as it is to be.
+        live: The object as it is; None if there is none.
+        name: Name of the model that is deployed.
+    """
+    if live is None or document["kind"] not in pinning.KINDS or pinning.pinned(document):
+        return document
+    shared = parts(live) - {name} and document["metadata"]["name"] != name
+    digest = pinning.pinned(live)
+    if shared and digest and pinning.uri_of(live) == pinning.uri_of(document):
+        document = copy.deepcopy(document)
+        pinning.pin(document, digest, pinning.demanded_by(live))
+    return document
 
 
 def refuse_change(live: Mapping[str, Any], new: Mapping[str, Any], name: str) -> None:

@@ -11,8 +11,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from tempo_runtime.deploy.cluster.pods import Log, Trouble, restarts, rolling, trouble, warned
+from tempo_runtime.deploy.cluster.pods import (
+    Log,
+    Trouble,
+    other_artefact,
+    restarts,
+    rolling,
+    trouble,
+    warned,
+)
 from tempo_runtime.deploy.cluster.refusals import line
+from tempo_runtime.deploy.manifests.pinning import uri_of
 
 State = Literal["ready", "waiting", "failed", "gone"]
 
@@ -87,7 +96,15 @@ def progress(
     ]
     worst = max(troubles, key=lambda each: each.lasting, default=None)
     warning = "" if worst else warned(events, item["metadata"]["name"], others)
-    return _explained(found, worst, warning, shared)
+    found = _explained(found, worst, warning, shared)
+    if digests := other_artefact(found.reason):
+        there, deployed = digests
+        reason = (
+            f"the artefact at {uri_of(item)} has the digest {there}, and {deployed} is deployed: upload "
+            "that one (`tempo-runtime upload FOLDER`), or deploy the one that is there"
+        )
+        return replace(found, reason=reason)
+    return found
 
 
 def stale(

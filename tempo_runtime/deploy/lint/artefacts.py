@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from tempo_runtime.deploy.lint.document import SETTINGS, Document, Run
+from collections.abc import Iterator
+
+from tempo_runtime import trust
+from tempo_runtime.deploy.lint.document import SETTINGS, Document, Place, Run
 from tempo_runtime.deploy.lint.rules import Hits, across, rule
 from tempo_runtime.deploy.lint.views import (
     OURS,
@@ -17,6 +20,7 @@ from tempo_runtime.deploy.lint.views import (
     variable,
 )
 
+_DIGEST = "seldon.io/tempo-artifact-digest"
 # What Core 2's agent keeps of a model-settings.json, and of its parameters.
 _SURVIVE = (
     {"name", "inputs", "outputs", "platform", "versions", "parallel_workers"}
@@ -61,6 +65,45 @@ def tempo_annotation(document: Document) -> Hits:
         yield place, "it is no JSON with model_details"
     elif details.get("name") != document.name:
         yield place, f"it is about {details.get('name')!r:.80}, and this is {document.name!r}"
+
+
+@rule(
+    "artifact-digest",
+    "warning",
+    "SeldonDeployment",
+    "InferenceService",
+    "Model",
+    consequence="Pods refuse the artefact that the object names, or one that changes makes no new pods.",
+    fix="write the manifest again with `tempo-runtime manifest`",
+)
+def artifact_digest(document: Document) -> Hits:
+    """The digest in `seldon.io/tempo-artifact-digest` is the one of its pods, and the one they demand."""
+    digest = document["metadata"]["annotations"][_DIGEST].text
+    if not digest:
+        return
+    for place in _digests_of_pods(document):
+        stated = {each.strip() for each in place.text.split(",")}
+        if place.text and digest not in stated:
+            yield place, f"it is {place.text:.80}, and the object names {digest:.80}"
+
+
+def _digests_of_pods(document: Document) -> Iterator[Place]:
+    """What pods have as an annotation, and what is demanded of them."""
+    if document.kind == "Model":
+        for each in document["spec"]["parameters"]:
+            if each["name"].text in (trust.EXPECTED_DIGEST_SETTING, "artifact_digest"):
+                yield each["value"]
+        return
+    if document.kind == "InferenceService":
+        predictor = document["spec"]["predictor"]
+        yield predictor["annotations"][_DIGEST]
+        yield variable(predictor["model"], trust.EXPECTED_DIGEST)
+        return
+    for predictor in list(predictors(document))[:1]:  # a canary has another artefact
+        for component in predictor["componentSpecs"]:
+            yield component["metadata"]["annotations"][_DIGEST]
+            for container in component["spec"]["containers"]:
+                yield variable(container, trust.EXPECTED_DIGEST)
 
 
 @across(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
+from tempo_runtime import freshness
 from tempo_runtime.deploy.manifests import kserve, seldon, seldon2
 from tempo_runtime.deploy.manifests.options import (
     KServeOptions,
     Seldon2Options,
     SeldonCoreOptions,
 )
+from tempo_runtime.deploy.manifests.pinning import pin_all
 from tempo_runtime.deploy.manifests.spec import specified
 from tempo_runtime.errors import SettingsError
 
@@ -34,10 +37,11 @@ def manifest(model: Any, options: RemotePlatform | None = None) -> str:
         options: The platform, and how; by default Seldon Core v1.
 
     Raises:
-        ArtifactError: If a folder holds no artefact.
+        ArtifactError: If a folder holds no artefact, or a pipeline has changed since it was saved.
         AuthoringError: If `model` is no model, or one has no `uri`.
         SettingsError: If settings are wrong, or the platform cannot deploy one of the models.
     """
+    freshness.check_uploaded(model)
     return to_yaml(documents(model, options or SeldonCoreOptions()))
 
 
@@ -48,12 +52,22 @@ def documents(model: Any, options: RemotePlatform) -> list[dict[str, Any]]:
         raise SettingsError(
             f"a manifest takes SeldonCoreOptions, Seldon2Options or KServeOptions, not {options!r:.80}"
         )
-    models, remote = specified(model), options.remote_options
+    remote = options.remote_options
+    models = specified(model, lambda name: remote.of(name).pin_artifact)
     if unknown := sorted(remote.models.keys() - models.keys()):
         raise SettingsError(
             f"options for {', '.join(unknown)}, which is not deployed; there is {', '.join(models)}"
         )
+    # Stated for all, it is that of the first, which is the pipeline.
+    uris = {
+        next(iter(models)): remote.uri,
+        **{name: own.uri for name, own in remote.models.items()},
+    }
+    for name, uri in uris.items():
+        if uri is not None:
+            models[name] = replace(models[name], uri=uri)
     found: list[dict[str, Any]] = platform.documents(models, remote)
+    pin_all(found, models, remote)
     return found
 
 

@@ -15,8 +15,9 @@ MANAGED_BY = "app.kubernetes.io/managed-by"
 LABELS = {"seldon.io/tempo": "true"}
 DESCRIPTION = "seldon.io/tempo-description"
 MODEL = "seldon.io/tempo-model"
+DIGEST = "seldon.io/tempo-artifact-digest"
 # By these we find what is ours, and what may be replaced or removed.
-KEPT = frozenset({MANAGED_BY, *LABELS, DESCRIPTION, MODEL})
+KEPT = frozenset({MANAGED_BY, *LABELS, DESCRIPTION, MODEL, DIGEST})
 
 
 def written(model: Deployed, target: str, namespace: str) -> dict[str, str]:

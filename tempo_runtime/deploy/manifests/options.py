@@ -88,6 +88,8 @@ class ModelOptions(Options):
     """What one model has, or every model that has none of its own.
 
     Attributes:
+        uri: Where its artefact is, if not at the uri that it was declared with: such as the one with its
+            digest that `upload` gave. Stated for all, it is the pipeline's.
         image: Image of its server; by default the platform's for its framework.
         replicas: How many pods, where no autoscaler chooses.
         min_replicas, max_replicas: Between how many an autoscaler may choose.
@@ -103,9 +105,12 @@ class ModelOptions(Options):
         run_as_user: Number of the user that its container runs as, by default that of Seldon Core's pods
             and of our image; None leaves it to the cluster, as OpenShift wants.
         progress_deadline: Seconds after which a deployment that does not come up has failed.
+        pin_artifact: Whether the manifest names the digest of the artefact on this machine, so that
+            pods are made anew when it changes, and a pipeline's pod refuses to serve another one.
         liveness, readiness: When its server is restarted, or left out.
     """
 
+    uri: str | None = None
     image: str | None = None
     replicas: Count = 1
     min_replicas: Some | None = Field(default=None, alias="minReplicas")
@@ -121,6 +126,7 @@ class ModelOptions(Options):
     spread: bool = False
     run_as_user: User | None = 8888
     progress_deadline: Some = 600
+    pin_artifact: bool = True
     liveness: Probe = Probe(initialDelaySeconds=60)
     readiness: Probe = Probe(
         initialDelaySeconds=5, periodSeconds=5, timeoutSeconds=2, failureThreshold=3

@@ -105,7 +105,7 @@ def _server(models: Mapping[str, Deployed], options: Seldon2Remote) -> dict[str,
     }
 
 
-_SCALE = {"replicas", "min_replicas", "max_replicas"}
+_SCALE = {"replicas", "min_replicas", "max_replicas", "uri"}
 _NEVER = ("target_cpu", "min_available", "progress_deadline", "liveness", "readiness")
 # What our Server has.
 _SERVERS = (
@@ -134,7 +134,7 @@ def _refuse(models: Mapping[str, Deployed], options: Seldon2Remote) -> None:
                 f"{', '.join(stated)}: no Server is written here that would have it; leave it out"
             )
     for name, own in options.models.items():
-        if other := sorted(own.model_fields_set - _SCALE):
+        if other := sorted(own.model_fields_set - _SCALE - {"pin_artifact"}):
             raise SettingsError(
                 f"{name}: {', '.join(other)} cannot be a model's own on Seldon Core 2, where models "
                 "share a Server; set it for all, or deploy a Server and name it with `server`"

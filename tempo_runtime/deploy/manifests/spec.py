@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tempo_runtime import artifact, describing, files
+from tempo_runtime import artifact, describing, files, trust
 from tempo_runtime.details import ModelFramework
-from tempo_runtime.errors import AuthoringError, SettingsError
+from tempo_runtime.errors import ArtifactError, AuthoringError, SettingsError
 from tempo_runtime.layers import parse_json
 from tempo_runtime.models import Pipeline
 from tempo_runtime.serving import repository
@@ -46,6 +46,11 @@ class Deployed:
         signed: Whether its inputs and outputs are known.
         stated: Settings of its children that are in its artefact.
         calls: The children that are deployed with it, by its names for them.
+        folder: Its artefact on this machine, if it is pinned to that.
+        digest: The digest of that artefact; empty if it is not pinned.
+        demanded: The digests of which its pods must find one; empty if they cannot demand any. Those of
+            pipelines inside of the artefact are among them: what a process demands, it demands of all
+            that it loads.
     """
 
     name: str
@@ -58,6 +63,9 @@ class Deployed:
     signed: bool = False
     stated: Mapping[str, Any] = field(default_factory=dict)
     calls: Mapping[str, Called] = field(default_factory=dict)
+    folder: str = ""
+    digest: str = ""
+    demanded: tuple[str, ...] = ()
 
     @property
     def ours(self) -> bool:
@@ -65,7 +73,7 @@ class Deployed:
         return self.platform.value in _OURS
 
 
-def specified(model: Any) -> dict[str, Deployed]:
+def specified(model: Any, pins: Callable[[str], bool] = lambda name: True) -> dict[str, Deployed]:
     """A pipeline and all that is deployed with it, by name, the pipeline first.
 
     A child that the pipeline's settings place at a URL, or in its process, is not deployed. Settings are
@@ -73,13 +81,14 @@ def specified(model: Any) -> dict[str, Deployed]:
 
     Args:
         model: A pipeline, a `Model`, or the folder of an artefact.
+        pins: Whether a model of a name is pinned to its artefact on this machine, if there is one.
 
     Raises:
-        ArtifactError: If a folder holds no artefact.
+        ArtifactError: If a folder holds no artefact, or one cannot be read.
         AuthoringError: If `model` is none, or one has no `uri`.
         SettingsError: If settings are wrong, or two models have one name.
     """
-    found = _Found()
+    found = _Found(pins)
     if isinstance(model, (str, os.PathLike)):
         found.folder(os.path.abspath(model))
     elif hasattr(model, "get_tempo"):
@@ -92,7 +101,8 @@ def specified(model: Any) -> dict[str, Deployed]:
 
 
 class _Found:
-    def __init__(self) -> None:
+    def __init__(self, pins: Callable[[str], bool]) -> None:
+        self._pins = pins
         self.models: dict[str, Deployed] = {}
 
     def model(self, model: Any) -> None:
@@ -150,9 +160,23 @@ class _Found:
         if platform.value in _OURS and _has_manifest(folder):
             self.folder(folder)
         else:
-            self._add(Deployed(description["name"], platform, description["uri"]), "", {})
+            self._add(Deployed(description["name"], platform, description["uri"]), "", {}, folder)
 
-    def _add(self, model: Deployed, folder: str, children: Mapping[str, tuple[str, Any]]) -> None:
+    def _add(
+        self,
+        model: Deployed,
+        folder: str,
+        children: Mapping[str, tuple[str, Any]],
+        content: str | None = None,
+    ) -> None:
+        """Adds a model.
+
+        Args:
+            model: The model.
+            folder: Where its settings are.
+            children: What it calls.
+            content: Where its artefact is, if not in that folder.
+        """
         if not model.uri:
             raise AuthoringError(
                 f"{model.name} has no uri, from which the cluster would download it; give it one, and "
@@ -174,6 +198,8 @@ class _Found:
             transport = _transport(settings, alias)
             if transport is not None:
                 calls[alias] = Called(name, transport)
+        if self._pins(model.name):
+            model = _pinned(model, folder if content is None else content)
         self.models[model.name] = replace(
             model,
             stated=parse_json(extra.get("models")) or {},
@@ -202,10 +228,61 @@ def _written(manifest: Mapping[str, Any], folder: str) -> dict[str, tuple[str, A
     return {
         alias: (
             child["name"],
-            (child, os.path.normpath(os.path.join(folder, child["folder"] or ""))),
+            (child, _beside(folder, child["folder"])),
         )
         for alias, child in manifest["children"].items()
     }
+
+
+def _beside(folder: str, path: str | None) -> str:
+    return os.path.normpath(os.path.join(folder, path)) if path else ""
+
+
+def _pinned(model: Deployed, folder: str) -> Deployed:
+    """A model with the digest of its artefact on this machine, if there is one.
+
+    A pipeline's is that of its tempo.json. Other models have none: theirs is of their files, and only
+    tells when they change.
+
+    Raises:
+        ArtifactError: If it cannot be read.
+    """
+    demanded: tuple[str, ...] = ()
+    if model.ours:
+        if not _has_manifest(folder):
+            return model
+        manifest = artifact.read_manifest(folder, to_run=False)
+        digest = trust.digest_of(manifest)
+        demanded = (digest, *_digests_inside(folder, manifest))
+    else:
+        digest = _digest_of_files(folder)
+    return replace(model, folder=folder, digest=digest, demanded=demanded)
+
+
+def _digests_inside(folder: str, manifest: Mapping[str, Any]) -> list[str]:
+    """The digests of the artefacts that are a part of an artefact."""
+    places = [
+        os.path.join(folder, os.path.dirname(path))
+        for path in manifest["files"]
+        if os.path.basename(path) == files.MANIFEST
+    ]
+    return sorted(
+        trust.digest_of(artifact.read_manifest(place, to_run=False))
+        for place in places
+        if _has_manifest(place)
+    )
+
+
+def _digest_of_files(folder: str) -> str:
+    """A digest of what `upload` would send of a folder; empty without any."""
+    try:
+        found = {path: files.sha256_of(folder, path) for path in sorted(files.walk(folder))}
+    except OSError as error:
+        raise ArtifactError(
+            f"{error.filename or folder} cannot be read: {error.strerror}; correct that, or set "
+            "pin_artifact to false"
+        ) from error
+    return trust.digest_of({"files": found}) if found else ""
 
 
 def _has_manifest(folder: str) -> bool:

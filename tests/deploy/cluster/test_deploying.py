@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 
-from tempo_runtime import DeploymentFailed, deploy_remote
+from tempo_runtime import ArtifactError, DeploymentFailed, deploy_remote, model, save
 from tempo_runtime.deploy.cluster.deploying import (
     diff,
     get_client,
@@ -64,6 +65,24 @@ def test_nothing_is_applied_before_all_was_checked(api: ApiServer) -> None:
     applied = [path for method, path in api.requests if method == "PATCH" and "force" in path]
     assert ["dryRun=All" in path for path in applied] == [True, True, False, False]
     assert ["/line?" in path for path in applied[2:]] == [True, False]
+
+
+def test_what_has_changed_since_it_was_saved_is_refused_before_anything_is_applied(
+    api: ApiServer, tmp_path: Path
+) -> None:
+    def made(word: str) -> Any:
+        @model("word", uri="s3://word", local_folder=str(tmp_path / "word"))
+        def f() -> str:
+            return word
+
+        return f
+
+    save(made("one"))
+    said = r"word changed since .*, and what was uploaded is as old: do upload\(f\) first"
+    for verb in (deploy_remote, diff):
+        with pytest.raises(ArtifactError, match=said):
+            verb(made("two"), options())
+    assert api.requests == []
 
 
 @pytest.mark.usefixtures("served")

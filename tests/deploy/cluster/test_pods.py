@@ -58,6 +58,8 @@ HINT = "; is its uri right, and auth_secret_name's secret?"
         ),
         (pod([ended(1, 2)]), Trouble(CRASH.format(2), False, Log("p", "c", True))),
         (pod([ended(1, 3)]), Trouble(CRASH.format(3), True, Log("p", "c", True))),
+        # As MLServer ends whose model does not load.
+        (pod([ended(0, 3)]), Trouble(CRASH.replace("1", "0").format(3), True, Log("p", "c", True))),
         (pod([ended(137, 1, "OOMKilled")]), Trouble(MEMORY)),
         (pod([ended(137, 5, "OOMKilled")]), Trouble(MEMORY, True)),
         (pod([ended(1, 5, ready=True)]), None),
@@ -106,6 +108,12 @@ def test_the_end_of_a_log_is_told_in_a_line() -> None:
     found = trouble(pod([ended(1, 3)]), {Log("p", "c", True): "a\nb  c\n"})
     assert found is not None
     assert found.reason == CRASH.format(3) + ": a / b c"
+
+
+def test_of_a_long_log_the_last_lines_are_told() -> None:
+    found = trouble(pod([ended(1, 3)]), {Log("p", "c", True): "a\nb\nc\nd\n"})
+    assert found is not None
+    assert found.reason == CRASH.format(3) + ": b / c / d"
 
 
 @pytest.mark.parametrize(

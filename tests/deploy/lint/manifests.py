@@ -51,6 +51,16 @@ stringData: {RCLONE_CONFIG_S3_TYPE: s3}
 data: {RCLONE_CONFIG_S3_PROVIDER: TWluaW8=}
 """
 
+PINNED = """\
+apiVersion: machinelearning.seldon.io/v1
+kind: SeldonDeployment
+metadata: {name: shop, annotations: {seldon.io/tempo-artifact-digest: "sha256:1"}}
+spec:
+  predictors:
+  - componentSpecs:
+    - spec: {containers: [{name: shop, env: [{name: TEMPO_RUNTIME_EXPECTED_DIGEST, value: "sha256:0,sha256:1"}]}]}
+"""
+
 SELDON2 = """\
 apiVersion: mlops.seldon.io/v1alpha1
 kind: Server
@@ -163,6 +173,7 @@ CASES = [
     ("label-value", SELDON, "team: a", "team: a team"),
     ("field-case", SELDON, "modelUri: s3", "modelURI: s3"),
     ("uri-scheme", SELDON, "s3://models/shop", "models/shop"),
+    ("artifact-digest", PINNED, '"sha256:1"}', '"sha256:2"}'),
     ("tempo-annotation", SELDON, '"name": "shop"', '"name": "shed"'),
     ("env-value", SELDON, 'WORKERS, value: "0"', "WORKERS, value: 0"),
     ("env-twice", SELDON, "TEMPO_RUNTIME_MODELS__PRICE__URL", "MLSERVER_PARALLEL_WORKERS"),

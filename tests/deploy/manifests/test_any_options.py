@@ -11,12 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tempo_runtime import KServeOptions, Seldon2Options, SeldonCoreOptions
-from tempo_runtime.deploy.manifests import documents, to_yaml
+from tempo_runtime.deploy.manifests import documents, pinning, to_yaml
 from tests.deploy.manifests import models
 from tests.deploy.manifests.crds import faults, needs_crds
 from tests.deploy.manifests.kustomize import kustomized
 
 ALNUM = "abcxyz019"
+DIGEST = f"sha256:{'0' * 64}"
 # As YAML, a careless writer makes numbers, truth, dates, nothing, or comments of these.
 WORDS = """1e3 0x1F 0o14 012 1_000 .5 1. y No on true null ~ 2001-01-01 12:30:45 inf .nan *a &a !a %a @a
 {} [] ' " --- ... é 😀"""
@@ -182,6 +183,9 @@ def test_any_options_make_objects_that_a_cluster_takes_and_yaml_keeps(
         name, description=data.draw(TEXTS), uri=data.draw(TEXTS.filter(bool))
     )
     found = documents(pipeline, kind(remote_options=data.draw(remote)))
+    for each in found:
+        if each["kind"] in pinning.KINDS and data.draw(st.booleans()):
+            pinning.pin(each, DIGEST, data.draw(st.sampled_from([(), (DIGEST,), (DIGEST, DIGEST)])))
     assert [fault for each in found for fault in faults(each)] == []
     assert list(yaml.safe_load_all(to_yaml(found))) == found
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from tempo_runtime import KServeOptions, Seldon2Options, SeldonCoreOptions, SettingsError
+from tempo_runtime.deploy.lint import lint
 from tempo_runtime.deploy.manifests.options import ModelOptions, Resources
 from tests.deploy.manifests import models
 from tests.deploy.manifests.test_seldon import container, predictor
@@ -43,6 +45,21 @@ def test_what_cannot_be_right_is_told_in_one_line(kind: Any, stated: Any, told: 
         kind(remote_options=stated)
     assert told in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", PLATFORMS)
+def test_another_uri_is_the_pipelines_or_that_of_the_model_that_is_named(kind: Any) -> None:
+    own = f"s3://tempo/explainer@sha256:{'0' * 64}"
+    child = "s3://tempo/classifier-2"
+    stated = {"uri": own, "models": {models.CLASSIFIER: {"uri": child}}}
+    found = models.documents(models.explainer(), kind(remote_options=stated))
+    text = json.dumps(found)
+    assert text.count(own) >= 1
+    assert text.count(child) >= 1
+    assert "s3://tempo/income-explainer" not in text
+    assert lint(models.manifest(models.explainer(), kind(remote_options=stated))) == lint(
+        models.manifest(models.explainer(), kind())
+    )
 
 
 @pytest.mark.parametrize(

@@ -56,9 +56,9 @@ def test_capabilities_are_in_lower_case() -> None:
 
 
 def addresses(model: Any = None, **remote: Any) -> Any:
-    [parameter] = deployed(model, **remote)["Model/income-explainer"]["parameters"]
-    assert parameter["name"] == "models"
-    return json.loads(parameter["value"])
+    parameters = deployed(model, **remote)["Model/income-explainer"]["parameters"]
+    [text] = [each["value"] for each in parameters if each["name"] == "models"]
+    return json.loads(text)
 
 
 def test_a_child_is_called_through_the_mesh_with_a_header() -> None:

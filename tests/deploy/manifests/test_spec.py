@@ -90,7 +90,7 @@ def test_a_served_pipeline_reads_its_addresses_over_its_own_settings() -> None:
 
 def test_an_artefact_gives_what_its_pipeline_gives(tmp_path: Path) -> None:
     path = models.with_settings(tmp_path)
-    by_hand = models.documents(models.explainer())
+    by_hand = models.documents(models.explainer(folder=tmp_path))
     assert models.documents(path) == models.documents(Path(path)) == by_hand
     loaded = load(path)
     try:

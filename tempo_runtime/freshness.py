@@ -1,0 +1,217 @@
+"""Whether an artefact is still what its pipeline would be saved as.
+
+What is deployed is an artefact, and what was tried is an object. Before an object is deployed, it is
+composed as `save` does it and compared with its artefact: the author's modules, code that is saved by
+value, state, what was declared, and the files in its folder. A folder is what it is, and so is an object
+that was loaded from one.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any, Literal, get_args
+
+from tempo_runtime import artifact, describing, files, picklegraph, trust
+from tempo_runtime.artifact import Composed
+from tempo_runtime.errors import (
+    ArtifactDamaged,
+    ArtifactError,
+    ArtifactUntrusted,
+    AuthoringError,
+    SettingsError,
+)
+from tempo_runtime.models import Pipeline
+from tempo_runtime.settings import PipelineSettings
+
+Stale = Literal["save", "refuse"]
+_REQUIREMENTS = ("conda.yaml", "requirements.txt")
+# Of what a Pipeline's state calls by these names.
+_WORDS = {
+    "_details": "its declaration",
+    "declared": "its declaration",
+    "arguments": "the arguments of its constructor",
+}
+logger = logging.getLogger(__name__)
+
+
+def ensure(model: Any, stale: Stale = "save", environ: Mapping[str, str] = os.environ) -> None:
+    """Has a pipeline's artefact, and those of the pipelines it calls, be what they are in memory.
+
+    Where there is no artefact yet, whatever opens it says so.
+
+    Args:
+        model: A pipeline class, an instance of one, a pipeline function, or anything else, which is
+            left as it is.
+        stale: What is done with an artefact whose pipeline has changed since: `save` it anew, or
+            `refuse` it.
+        environ: The environment, which says where children are and what is demanded of an artefact.
+
+    Raises:
+        ArtifactError: If it is refused, with what has changed; or cannot be saved anew.
+        SettingsError: If `stale` is something else.
+    """
+    if stale not in get_args(Stale):
+        raise SettingsError(f"stale is {stale!r}; it is 'save' or 'refuse'")
+    found = _stale(model, environ)
+    if stale == "refuse" and found:
+        every = "; ".join(told for _, told in found)
+        raise ArtifactError(f"{every}: save it again, or name the folder to have it as it is")
+    for composed, told in found:
+        _save(composed, told, environ)
+        logger.warning("%s; saved it anew", told)
+
+
+def check_uploaded(model: Any) -> None:
+    """Refuses a pipeline whose artefact is stale: what was uploaded is stale as well.
+
+    Args:
+        model: As `ensure` takes it.
+
+    Raises:
+        ArtifactError: With what has changed.
+    """
+    if found := _stale(model, {}):
+        every = "; ".join(told for _, told in found)
+        commands = " and ".join(_uploading(composed.pipeline) for composed, _ in found)
+        raise ArtifactError(
+            f"{every}, and what was uploaded is as old: do {commands} first, which saves it anew; or "
+            "name the folder to have it as it is"
+        )
+
+
+def _stale(model: Any, environ: Mapping[str, str]) -> list[tuple[Composed, str]]:
+    """Pipelines whose artefacts are stale, each with what has changed; children first."""
+    found = []
+    for pipeline in _pipelines(model, environ, set()):
+        try:
+            composed = _composed(pipeline)
+        except AuthoringError:
+            if pipeline is model:
+                raise
+            continue  # a class that needs arguments: its artefact is that of an instance
+        reasons = changes(composed)
+        if reasons:
+            folder = min(composed.folder, os.path.relpath(composed.folder), key=len)
+            found.append((composed, f"{', '.join(reasons)} changed since {folder} was saved"))
+    return found
+
+
+def _uploading(pipeline: Pipeline) -> str:
+    """What uploads it."""
+    code = inspect.unwrap(pipeline.target)
+    module, name = code.__module__, code.__qualname__
+    if module == "__main__" or "." in name:
+        return f"upload({name.rpartition('.')[2]})"
+    return f"`tempo-runtime upload {module}:{name}`"
+
+
+def changes(composed: Composed) -> list[str]:
+    """What an artefact has otherwise than it would be saved now, in words; nothing if it is the same."""
+    old = composed.committed
+    reasons = list(_changed_files(composed))
+    declared = describing.declaration(composed.pipeline, dict(composed.children))
+    parts = [f"its {part}" for part in describing.DECLARED if old.get(part) != declared[part]]
+    reasons += parts
+    if old.get("python") != describing.python():
+        reasons.append("Python")
+    if not reasons and _source(composed) == composed.source:
+        return []
+    try:
+        pickle = files.read(composed.folder, artifact.PIPELINE)
+        name = picklegraph.difference(pickle, composed.ours[artifact.PIPELINE])
+    except (OSError, ArtifactDamaged):
+        name = artifact.PIPELINE
+    if name is not None:
+        word = _WORDS.get(name.partition(".")[0], name) or "its state"
+        reasons += [] if parts and word == "its declaration" else [word]
+    return reasons
+
+
+def _pipelines(model: Any, environ: Mapping[str, str], entered: set[str]) -> Iterator[Any]:
+    """Pipelines of this process that are deployed from their folders, children first."""
+    get_tempo = getattr(model, "get_tempo", None)
+    pipeline = get_tempo() if get_tempo is not None else None
+    if not isinstance(pipeline, Pipeline) or pipeline.is_loaded:
+        return
+    folder = pipeline.details.local_folder
+    if not folder or not os.path.isfile(os.path.join(folder, files.MANIFEST)):
+        return
+    if os.path.realpath(folder) in entered:
+        return
+    entered.add(os.path.realpath(folder))
+    settings = PipelineSettings.read(artifact.extra_of(folder), environ)
+    for alias, child in pipeline.declared.items():
+        placed = settings.child(alias)
+        if not placed.uri and (placed.transport == "in_process" or not placed.url):
+            yield from _pipelines(child, environ, entered)
+    yield model
+
+
+def _composed(pipeline: Any) -> Composed:
+    folder = pipeline.get_tempo().details.local_folder
+    try:
+        return artifact.compose(pipeline)
+    except ArtifactError as error:
+        raise ArtifactError(
+            f"{error}. Whether {folder} is still what it would be saved as cannot be told: deploy that "
+            "folder to have it as it is"
+        ) from error
+
+
+def _source(composed: Composed) -> str | None:
+    """The digest of what the artefact in the folder was saved from; None if it cannot be told."""
+    old = composed.committed
+    if "source" in old:
+        return str(old["source"])
+    with suppress(OSError, ArtifactDamaged):  # saved before this was recorded
+        pickle = files.read(composed.folder, artifact.PIPELINE)
+        return describing.source(old, pickle, old["files"])
+    return None
+
+
+def _changed_files(composed: Composed) -> Iterator[str]:
+    """Files that are new, gone or changed; of the code that travels, as their author knows them."""
+    old, folder = composed.committed["files"], composed.folder
+    new = {path: files.sha256(content) for path, content in composed.ours.items()}
+    new |= composed.others
+    for path in sorted({*old, *new}):
+        # Of the pickle the content counts, which is compared apart from this.
+        same = path == artifact.PIPELINE or old.get(path) == new.get(path)
+        if same and (path not in composed.ours or _is_whole(folder, path, old.get(path))):
+            continue
+        place = composed.sources.get(path) or path.removeprefix(f"{artifact.CODE}/")
+        yield min(place, os.path.relpath(place), key=len) if os.path.isabs(place) else place
+
+
+def _is_whole(folder: str, path: str, digest: str | None) -> bool:
+    """Whether a file of the artefact is still the one that was saved."""
+    with suppress(OSError):
+        return files.sha256_of(folder, path) == digest
+    return False
+
+
+def _save(composed: Composed, told: str, environ: Mapping[str, str]) -> None:
+    if trust.is_signed(composed.committed):
+        raise ArtifactError(
+            f"{told}; it is signed, and only its key signs another: save(..., sign=KEY), or deploy the "
+            "folder as it is"
+        )
+    demands = trust.Demands.of_environment(environ)
+    try:
+        artifact.write(composed, _environment(composed), demands=demands)
+    except ArtifactUntrusted as error:
+        raise ArtifactUntrusted(f"{told}, and it is not saved anew: {error}") from error
+
+
+def _environment(composed: Composed) -> str | None:
+    """How the artefact's environment was made; None where there was to be none."""
+    packed = composed.committed.get("environment")
+    if packed and composed.others.keys().isdisjoint(_REQUIREMENTS):
+        return str(packed["maker"])  # asked for by name: nothing in the folder says so
+    # With its requirements it was saved without an environment: so its author wanted it.
+    left_out = not packed and not composed.committed["files"].keys().isdisjoint(_REQUIREMENTS)
+    return None if left_out else "auto"
