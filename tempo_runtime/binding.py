@@ -15,7 +15,7 @@ import numpy as np
 
 from tempo_runtime import codec
 from tempo_runtime.errors import PayloadError, PipelineFailed
-from tempo_runtime.frames import FRAME, decode_frame, encode_frame
+from tempo_runtime.frames import FRAME, DescribedFrame, build, decode_frame, encode_frame, split
 from tempo_runtime.signature import OUTPUT_PREFIX, Kind, Signature, TensorSpec
 from tempo_runtime.tensor import Tensor, refuse_twice, shown
 
@@ -38,7 +38,7 @@ def encode_arguments(
             written as what it is, positional ones named `input-0`, `input-1`, ...
         args: Positional arguments.
         kwargs: Named arguments.
-        tagged: Whether the model reads tagged JSON, as ours do.
+        tagged: Whether the model reads tagged JSON and descriptions of DataFrames, as ours do.
 
     Raises:
         PayloadError: If they do not fit the signature, or cannot travel.
@@ -56,7 +56,8 @@ def encode_arguments(
                 raise _unknown(name, list(specs))
         refuse_twice([*named, *kwargs])
         named |= kwargs
-    tensors: list[Tensor] = []
+    tensors: dict[str, list[Tensor]] = {}
+    frames: dict[str, Any] = {}
     for name, spec in specs.items():
         if name not in named:
             if spec.required:
@@ -66,14 +67,21 @@ def encode_arguments(
         # With a default, None is said: the default may be another value.
         if value is None and spec.nullable and (spec.kind is Kind.FRAME or not spec.has_default):
             continue
+        tensors[name] = []
         if spec.kind is Kind.FRAME or (
             spec.kind is Kind.ANY and codec.kind_of(value) is Kind.FRAME
         ):
-            tensors += encode_frame(value)
+            frames[name] = value
         else:
-            tensors.append(codec.encode(spec, value, tagged=tagged))
-    refuse_twice([tensor.name for tensor in tensors])
-    return tensors
+            tensors[name] = [codec.encode(spec, value, tagged=tagged)]
+    # After the others, whose names are those of arguments; a column may have another.
+    taken = {tensor.name for parts in tensors.values() for tensor in parts}
+    for name, frame in frames.items():
+        tensors[name] = encode_frame(frame, name, taken=taken, described=tagged)
+        taken |= {tensor.name for tensor in tensors[name]}
+    flat = [tensor for parts in tensors.values() for tensor in parts]
+    refuse_twice([tensor.name for tensor in flat])
+    return flat
 
 
 def decode_arguments(
@@ -90,21 +98,27 @@ def decode_arguments(
         PayloadError: If one is missing, unknown, given twice, or of the wrong type.
     """
     specs = signature.named
+    refuse_twice([tensor.name for tensor in tensors])
+    frames, tensors = split(tensors)
     if any(tensor.name not in specs for tensor in tensors):
         tensors = _name_positional(signature, tensors)
-    refuse_twice([tensor.name for tensor in tensors])
     arguments: dict[str, Any] = {}
+    for described in frames:
+        arguments[_argument(signature, described)] = build(described)
+    refuse_twice([*arguments, *(tensor.name for tensor in tensors)])
     columns: list[Tensor] = []
     for tensor in tensors:
         spec = specs.get(tensor.name)
-        if spec is None and signature.frame is not None:
+        if spec is None and signature.frame is not None and not frames:
             columns.append(tensor)
             continue
         if spec is None:
             raise _unknown(tensor.name, list(specs))
         arguments[tensor.name] = codec.decode(spec, tensor)
     frame = signature.frame
-    if frame is not None and (columns or not frame.has_default):
+    if frame is None or frame.name in arguments:
+        pass
+    elif columns or not frame.has_default:
         arguments[frame.name] = decode_frame(columns) if columns or frame.required else None
     for name, spec in specs.items():
         if name in arguments:
@@ -139,8 +153,10 @@ def encode_results(
     """
     if tempo_0_5:
         tensors, content_type = _encode_results(signature, value, codec.spell)
-        return [_as_tempo_0_5_names_it(tensor) for tensor in tensors], content_type
-    return _encode_results(signature, value, partial(codec.encode, tagged=tagged))
+        if content_type != FRAME:  # whose columns have names
+            tensors = [_as_tempo_0_5_names_it(tensor) for tensor in tensors]
+        return tensors, content_type
+    return _encode_results(signature, value, partial(codec.encode, tagged=tagged), tagged)
 
 
 def decode_results(
@@ -164,12 +180,14 @@ def decode_results(
         PayloadError: If an output the signature names is missing or of the wrong type.
     """
     refuse_twice([tensor.name for tensor in tensors])
-    if asked:
+    frames, rest = split(tensors)
+    is_frame = content_type == FRAME or (bool(frames) and not rest)
+    if asked and not frames:
         tensors = [tensor for tensor in tensors if tensor.name in asked] or tensors
     form = "dynamic" if signature is None else signature.form
     if signature is None or form == "dynamic":
-        if content_type == FRAME:
-            return decode_frame(tensors)
+        if is_frame:
+            return decode_frame(tensors, asked)
         values = _untyped(tensors)
         names = list(values)
         if not asked and any(tensor.parameters.get(_NAMED) is True for tensor in tensors):
@@ -186,9 +204,9 @@ def decode_results(
             for tensor in tensors
         }
     if form == "single":
-        any_frame = outputs[0].kind is Kind.ANY and content_type == FRAME
+        any_frame = outputs[0].kind is Kind.ANY and is_frame
         if any_frame or outputs[0].kind is Kind.FRAME:
-            return decode_frame(tensors)
+            return decode_frame(tensors, asked)
         named = {tensor.name: tensor for tensor in tensors}
         # Another server gives its own name to a single output.
         only = named.get(outputs[0].name) or (tensors[0] if len(tensors) == 1 else None)
@@ -236,6 +254,23 @@ def _name_positional(signature: Signature, tensors: list[Tensor]) -> list[Tensor
     ]
 
 
+def _argument(signature: Signature, frame: DescribedFrame) -> str:
+    """The argument that a described DataFrame is."""
+    named = frame.argument or ""
+    position = named.removeprefix(INPUT_PREFIX)
+    if signature.input(named) is None and position != named and position.isdecimal():
+        # As clients call what they have no name for.
+        named = next((spec.name for spec in signature.inputs[int(position) :]), named)
+    spec = signature.input(named) or signature.frame
+    if spec is None:
+        raise _unknown(named, [spec.name for spec in signature.inputs])
+    if spec.kind not in (Kind.FRAME, Kind.ANY):
+        raise PayloadError(
+            f"{spec.name!r} must be {spec.kind.value}, and a DataFrame was given; convert it first"
+        )
+    return spec.name
+
+
 def _unknown(name: str, known: list[str]) -> PayloadError:
     close = difflib.get_close_matches(name, known, n=1)
     meant = f"; did you mean {close[0]!r}?" if close else ""
@@ -250,16 +285,16 @@ def _as_tempo_0_5_names_it(tensor: Tensor) -> Tensor:
 
 
 def _encode_results(
-    signature: Signature, value: Any, encode: _Encode
+    signature: Signature, value: Any, encode: _Encode, tagged: bool = False
 ) -> tuple[list[Tensor], str | None]:
     form, outputs = signature.form, signature.outputs
     if form == "dynamic":
-        return _encode_dynamic(value, encode)
+        return _encode_dynamic(value, encode, tagged)
     if form == "single" and (
         outputs[0].kind is Kind.FRAME
         or (outputs[0].kind is Kind.ANY and codec.kind_of(value) is Kind.FRAME)
     ):
-        return encode_frame(value), FRAME
+        return encode_frame(value, described=tagged), FRAME
     if form == "single":
         return [encode(outputs[0], value)], None
     if form == "mapping":
@@ -291,9 +326,9 @@ def _encode_results(
     return [encode(spec, value[spec.name]) for spec in outputs if spec.name in value], None
 
 
-def _encode_dynamic(value: Any, encode: _Encode) -> tuple[list[Tensor], str | None]:
+def _encode_dynamic(value: Any, encode: _Encode, tagged: bool) -> tuple[list[Tensor], str | None]:
     if codec.kind_of(value) is Kind.FRAME:
-        return encode_frame(value), FRAME
+        return encode_frame(value, described=tagged), FRAME
     if type(value) is tuple and len(value) > 1:
         named = {f"{OUTPUT_PREFIX}{i}": part for i, part in enumerate(value)}
     elif _is_mapping(value):

@@ -22,6 +22,7 @@ from tempo_runtime.wire import Request, request_from_json
 # Kinds that a text is a value of without the quotation marks of JSON.
 _TEXTS = (Kind.STRING, Kind.BYTES, Kind.DATETIME, Kind.ANY)
 _TABLES = (Kind.ARRAY, Kind.FRAME)
+_LISTS_OF_TEXT = (Kind.STRINGS, Kind.BYTES_LIST, Kind.DATETIMES)
 _UNNAMED = "input-0"
 _WORDS = ("NaN", "Infinity", "-Infinity")
 
@@ -85,6 +86,7 @@ def read(
     args: Sequence[str] = (),
     to: str | None = None,
     header: bool | None = None,
+    dtypes: Mapping[str, str] | None = None,
 ) -> Arguments | Request:
     """Reads what a call is given.
 
@@ -95,6 +97,7 @@ def read(
         args: `NAME=JSON` or `NAME=@FILE` each.
         to: Name of the argument that a table, or bare JSON, is; None for the only one it can be.
         header: That of `tables.read`.
+        dtypes: That of `tables.read`, of a DataFrame's columns.
 
     Returns:
         The arguments; the request itself, where the JSON is one.
@@ -102,10 +105,11 @@ def read(
     Raises:
         PayloadError: If something cannot be read, or is no argument.
     """
-    values = dict(_named(signature, text, header) for text in args)
+    told = dtypes or {}
+    values = dict(_named(signature, text, header, told) for text in args)
     if file is not None and not file.lower().endswith(".json"):
         name = to or _one_with_rows(signature, file, set(values))
-        return _with(signature, values, {name: _fit(_spec(signature, name), _file(file, header))})
+        return _with(signature, values, {name: _file(_spec(signature, name), file, header, told)})
     source = file or "standard input"
     if file is not None:
         body = _bytes(file)
@@ -120,7 +124,7 @@ def read(
         return request_from_json(body)
     if to is not None or not isinstance(content, dict):
         content = {to or _one_with_rows(signature, source, set(values)): content}
-    given = {name: _value(_spec(signature, name), part) for name, part in content.items()}
+    given = {name: _value(_spec(signature, name), part, told) for name, part in content.items()}
     return _with(signature, values, given)
 
 
@@ -168,7 +172,9 @@ def _spec(signature: Signature | None, name: str) -> TensorSpec | None:
     return None if signature is None else signature.input(name) or codec.spec_of(name)
 
 
-def _named(signature: Signature | None, text: str, header: bool | None) -> tuple[str, Any]:
+def _named(
+    signature: Signature | None, text: str, header: bool | None, dtypes: Mapping[str, str]
+) -> tuple[str, Any]:
     name, equals, given = text.partition("=")
     if not equals or not name:
         raise PayloadError(f"--arg {text!r:.80} is no NAME=JSON, and no NAME=@FILE")
@@ -176,8 +182,8 @@ def _named(signature: Signature | None, text: str, header: bool | None) -> tuple
     if given.startswith("@"):
         path = given[1:]
         if path.lower().endswith(".json"):
-            return name, _value(spec, _json(_bytes(path), path))
-        return name, _fit(spec, _file(path, header))
+            return name, _value(spec, _json(_bytes(path), path), dtypes)
+        return name, _file(spec, path, header, dtypes)
     texts = spec is None or spec.kind in _TEXTS
     try:
         value = _json(given.encode(), f"--arg {name}")
@@ -187,7 +193,7 @@ def _named(signature: Signature | None, text: str, header: bool | None) -> tuple
         value = given
     if spec is not None and spec.kind is Kind.STRING and not isinstance(value, str):
         value = given  # what looks like a number may be a text
-    return name, _value(spec, value)
+    return name, _value(spec, value, dtypes)
 
 
 def _json(content: bytes, source: str) -> Any:
@@ -205,12 +211,34 @@ def _bytes(path: str) -> bytes:
         raise PayloadError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _file(path: str, header: bool | None) -> Any:
+def _file(
+    spec: TensorSpec | None, path: str, header: bool | None, dtypes: Mapping[str, str]
+) -> Any:
+    """What a file of a table holds, as the argument's kind, which decides what its cells are."""
     if os.path.splitext(path)[1].lower() not in tables.ENDINGS:
         raise PayloadError(
             f"{path} is of no kind that can be read: .json, {', '.join(tables.ENDINGS)}"
         )
-    return tables.read(path, header)
+    kind = Kind.ANY if spec is None else spec.kind
+    element = spec.dtype.kind if spec is not None and spec.dtype is not None else ""
+    text = kind in _LISTS_OF_TEXT or (kind is Kind.ARRAY and element in ("U", "O"))
+    numbers = kind is Kind.ARRAY and element in ("b", "i", "u", "f")
+    if dtypes and kind not in (Kind.FRAME, Kind.ANY):
+        raise PayloadError(
+            f"{path} is not a DataFrame here, so its columns have no dtypes; leave them out"
+        )
+
+    def table(as_text: bool) -> Any:
+        found = tables.read(path, header, as_text=as_text, as_numbers=numbers, dtypes=dtypes)
+        return found if dtypes and spec is None else _fit(spec, found)
+
+    if kind is not Kind.JSON:
+        return table(text)
+    try:
+        return table(False)
+    except PayloadError:
+        # An annotation within may be of text, where cells look like numbers.
+        return table(True)
 
 
 def _is_request(content: Any) -> bool:
@@ -244,7 +272,7 @@ def _fit(spec: TensorSpec | None, table: Any) -> Any:
     return _value(spec, array.tolist())
 
 
-def _value(spec: TensorSpec | None, value: Any) -> Any:
+def _value(spec: TensorSpec | None, value: Any, dtypes: Mapping[str, str] | None = None) -> Any:
     """What JSON says, as the argument's kind; lists of numbers are arrays where nothing is known."""
     kind = Kind.ARRAY if spec is None and isinstance(value, list) else spec and spec.kind
     if kind is Kind.ARRAY:
@@ -252,7 +280,7 @@ def _value(spec: TensorSpec | None, value: Any) -> Any:
         if array is not None:
             return array if spec is None else _cast(spec, array)
     if kind is Kind.FRAME and isinstance(value, list | dict):
-        return _frame(value)
+        return tables.typed(_frame(value), dtypes or {})
     return value if spec is None else codec.parameter(spec, value)
 
 

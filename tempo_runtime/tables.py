@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import os
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib import import_module
 from typing import Any
@@ -22,12 +24,47 @@ _NUMBER = re.compile(  # an empty cell is a number that is missing
 _TRUTH = {"True": True, "False": False, "true": True, "false": False}
 
 
-def read(path: str, header: bool | None = None) -> Any:
+# What a column of a DataFrame may be told to be, by the names that pandas has for it.
+DTYPES: dict[str, str] = {
+    "str": "object",
+    "int": "int64",
+    "float": "float64",
+    "datetime": "datetime64[ns]",
+    **{name: name for name in ("bool", "category", "string", "boolean", "Int64", "Float64")},
+    **{name: name for name in ("int8", "int16", "int32", "int64", "float32", "float64")},
+    **{name: name for name in ("uint8", "uint16", "uint32", "uint64")},
+}
+# Text that only a number is written as: a leading zero or plus is that of a code, and "Nan" is a name.
+_PLAIN_INTEGER = re.compile(r"\s*-?(0|[1-9][0-9]*)\s*")
+_PLAIN_NUMBER = re.compile(
+    r"\s*(-?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?|nan|NaN|-?(inf|Infinity))?\s*"
+)
+_CELL = re.compile(r'(?:"((?:[^"]|"")*)"([^,\r\n]*)|([^,\r\n]*))(,|\r\n|\n|\r|\Z)')
+
+
+class _Quoted(str):
+    """A cell that was in quotation marks, so it is text."""
+
+
+def read(
+    path: str,
+    header: bool | None = None,
+    *,
+    as_text: bool = False,
+    as_numbers: bool = False,
+    dtypes: Mapping[str, str] | None = None,
+) -> Any:
     """Reads a table.
+
+    In a CSV, a cell in quotation marks is text, and a column is numbers or truth values only where all of
+    its cells are written as such: 02134, +49 and Nan are text.
 
     Args:
         path: File that ends with .csv, .npy or .parquet.
         header: Whether the first line of a CSV is names. None: it is, unless it is numbers only.
+        as_text: Whether each cell of a CSV is the text that it is.
+        as_numbers: Whether cells of a CSV are numbers wherever they can be read as such.
+        dtypes: Columns, and the one of `DTYPES` that each is.
 
     Returns:
         An array from .npy, otherwise a DataFrame.
@@ -41,16 +78,88 @@ def read(path: str, header: bool | None = None) -> Any:
             return np.load(path, allow_pickle=False)
         if ending == ".parquet":
             parquet(path)
-            return pandas.read_parquet(path)
-        texts = pandas.read_csv(
-            path, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig"
-        )
+            return typed(pandas.read_parquet(path), dtypes or {})
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            content = file.read()
+        texts = _quoted(content) if '"' in content else _unquoted(content)
     except (OSError, ValueError, EOFError, ImportError) as error:
         raise PayloadError(f"{path} cannot be read: {error}") from error
     if _has_header(path, list(texts.iloc[0]), header):
-        names = [name.strip() for name in texts.iloc[0]]
+        names = [str(name).strip() for name in texts.iloc[0]]
         texts = texts.iloc[1:].reset_index(drop=True).set_axis(names, axis=1)
-    return texts.apply(_typed) if len(texts) else texts
+    told = dict(dtypes or {})
+    for name in told:
+        _check_told(name, told[name], texts)
+    columns = [
+        _told(column, told[str(name)])
+        if str(name) in told
+        else _texts(column)
+        if as_text or not len(texts)
+        else _typed(column, lenient=as_numbers)
+        for name, column in texts.items()
+    ]
+    found = pandas.concat(columns, axis=1) if columns else texts
+    return found.set_axis(texts.columns, axis=1)
+
+
+def typed(table: Any, dtypes: Mapping[str, str]) -> Any:
+    """A DataFrame whose columns are of the dtypes that were asked for.
+
+    Raises:
+        PayloadError: If there is no such column or dtype, or values of a column are not of it.
+    """
+    found = table.copy() if dtypes else table
+    for name, dtype in dtypes.items():
+        _check_told(name, dtype, table)
+        try:
+            if dtype == "str":
+                found[name] = table[name].astype(str).where(table[name].notna(), None)
+            else:
+                found[name] = table[name].astype(DTYPES[dtype])
+        except (ValueError, TypeError, OverflowError) as error:
+            raise PayloadError(f"column {name!r} is not {dtype}: {error}") from error
+    return found
+
+
+def _check_told(name: str, dtype: str, table: pandas.DataFrame) -> None:
+    known = [str(column) for column in table.columns]
+    if known.count(name) != 1:
+        raise PayloadError(f"there is no one column {name!r}; the table has {', '.join(known)}")
+    if dtype not in DTYPES:
+        raise PayloadError(
+            f"column {name!r}: there is no dtype {dtype!r}; it is {', '.join(DTYPES)}"
+        )
+
+
+def _unquoted(content: str) -> Any:
+    return pandas.read_csv(io.StringIO(content), header=None, dtype=str, keep_default_na=False)
+
+
+def _quoted(content: str) -> Any:
+    """The cells of a CSV; those in quotation marks are marked."""
+    rows: list[list[str]] = [[]]
+    position = 0
+    while position < len(content):
+        match = _CELL.match(content, position)
+        if match is None or (match[3] is not None and match[3].startswith('"')):
+            raise ValueError(f"line {len(rows)}: a quotation mark is not closed")
+        quoted, rest, plain, end = match.groups()
+        rows[-1].append(plain if quoted is None else _Quoted(quoted.replace('""', '"') + rest))
+        position = match.end()
+        if end != ",":
+            rows.append([])
+        elif position == len(content):
+            rows[-1].append("")
+    rows = [row for row in rows if row and (len(row) > 1 or row[0] or type(row[0]) is _Quoted)]
+    widths = {len(row) for row in rows}
+    if len(widths) > 1:
+        wrong = next(i for i, row in enumerate(rows) if len(row) != len(rows[0]))
+        raise ValueError(
+            f"line {wrong + 1} has {len(rows[wrong])} cells, and the first has {len(rows[0])}"
+        )
+    if not rows:
+        raise ValueError("it is empty")
+    return pandas.DataFrame(rows, dtype=object)
 
 
 def dump(path: str, table: pandas.DataFrame) -> bytes:
@@ -60,10 +169,18 @@ def dump(path: str, table: pandas.DataFrame) -> bytes:
         PayloadError: If it cannot be written so.
     """
     if not path.lower().endswith(".parquet"):
-        return str(table.to_csv(index=False)).encode()
+        misread = any(
+            column.dtype == object
+            and len(column)
+            and _typed(column.map(lambda cell: "" if pandas.isna(cell) else str(cell))).dtype
+            != object
+            for column in (table.iloc[:, position] for position in range(table.shape[1]))
+        )
+        quoting: Any = csv.QUOTE_NONNUMERIC if misread else csv.QUOTE_MINIMAL
+        return str(table.to_csv(index=False, quoting=quoting)).encode()
     parquet(path)
     try:
-        return bytes(table.to_parquet(index=False))
+        return bytes(table.to_parquet())
     except (ValueError, TypeError, ImportError) as error:
         raise PayloadError(f"{path} cannot be written: {error}") from error
 
@@ -128,15 +245,60 @@ def _has_header(path: str, first: list[str], header: bool | None) -> bool:
     return False
 
 
-def _typed(texts: pandas.Series[str]) -> pandas.Series[Any]:
-    """A column as the numbers or truth values that all its texts are, and else as text."""
+def _texts(cells: pandas.Series[str]) -> pandas.Series[Any]:
+    return cells.map(str).astype(object)
+
+
+def _typed(cells: pandas.Series[str], *, lenient: bool = False) -> pandas.Series[Any]:
+    """A column as the numbers or truth values that all its cells are, and else as text."""
+    # An empty cell says nothing, in quotation marks or without.
+    quoted = any(type(cell) is _Quoted and cell for cell in cells)
+    texts = _texts(cells)
+    if quoted and not lenient:
+        return texts
     if texts.isin(list(_TRUTH)).all():
         return texts.map(_TRUTH).astype(bool)
-    if texts.str.fullmatch(_INTEGER).all():
+    integer, number = (_INTEGER, _NUMBER) if lenient else (_PLAIN_INTEGER, _PLAIN_NUMBER)
+    integers = texts.str.fullmatch(integer)
+    if integers.all():
         numbers = [int(text) for text in texts]
         for dtype in (np.int64, np.uint64):
             with suppress(OverflowError):
                 return pandas.Series(np.array(numbers, dtype), name=texts.name)
-    if texts.str.fullmatch(_NUMBER).all():
-        return texts.str.strip().replace("", "nan").astype(np.float64)
-    return texts
+    if not texts.str.fullmatch(number).all():
+        return texts
+    floats = texts.str.strip().replace("", "nan").astype(np.float64)
+    if not lenient and any(
+        int(text) != found for text, found in zip(texts[integers], floats[integers])
+    ):
+        return texts  # digits would be lost
+    return floats
+
+
+def _told(cells: Any, dtype: str) -> Any:
+    """A column as the dtype that it was said to be."""
+    texts: Any = _texts(cells)
+    if dtype == "str":
+        return texts
+    known: Any = DTYPES[dtype]
+    present = texts.where(texts != "", None)
+    try:
+        if dtype in ("bool", "boolean"):
+            wrong = present[~present.isin([*_TRUTH, *([None] if dtype == "boolean" else [])])]
+            if len(wrong):
+                raise ValueError(f"{wrong.iloc[0]!r} is neither true nor false")
+            return present.map(_TRUTH).astype(known)
+        if dtype in ("category", "string"):
+            return present.astype(known)
+        if dtype == "datetime":
+            return pandas.to_datetime(present, format="ISO8601").astype(known)
+        if "int" in dtype.lower():
+            whole = [None if dtype == "Int64" and not text else int(text) for text in texts]
+            limits = np.iinfo(known.lower())
+            over = [n for n in whole if n is not None and not limits.min <= n <= limits.max]
+            if over:
+                raise ValueError(f"{over[0]} is out of its range")
+            return pandas.Series(whole, dtype=known, name=texts.name)
+        return texts.str.strip().replace("", "nan").astype(np.float64).astype(known)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise PayloadError(f"column {str(texts.name)!r} is not {dtype}: {error}") from error

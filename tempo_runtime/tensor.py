@@ -35,7 +35,11 @@ BYTES = "BYTES"
 
 # JSON has no word for these; the names are those of Python's json and of JavaScript.
 _WORDS = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}
-_PACKED = {"f": "d", "i": "q", "u": "q"}
+_PACKED: dict[str, tuple[str, Any]] = {
+    "f": ("d", np.float64),
+    "i": ("q", np.int64),
+    "u": ("q", np.int64),
+}
 _EMPTY_ROWS = 2**20
 _DEEPEST = 32  # dimensions that numpy's arrays can have in each of its versions
 
@@ -276,11 +280,12 @@ def _packed(data: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any] | None:
 
     Python's arrays are made in two thirds of the time of numpy's, and take numbers only.
     """
-    code = _PACKED.get(dtype.kind)
+    code, own = _PACKED.get(dtype.kind, (None, None))
     if code is None or not isinstance(data, list) or not data or isinstance(data[0], bool):
         return None
     try:
-        return np.frombuffer(array(code, data), code)
+        # Not numpy's own dtype of the code, which has another type of scalar.
+        return np.frombuffer(array(code, data), own)
     except (TypeError, OverflowError):
         return None
 

@@ -63,7 +63,7 @@ class Response:
 def request_to_json(request: Request) -> bytes:
     """The body of `POST /v2/models/NAME/infer`."""
     memo = request.memo
-    body: dict[str, Any] = {"inputs": [_to_json(tensor, memo) for tensor in request.tensors]}
+    body: dict[str, Any] = {"inputs": [tensor_to_json(tensor, memo) for tensor in request.tensors]}
     if request.outputs:
         body["outputs"] = [{"name": name} for name in request.outputs]
     if request.parameters:
@@ -92,7 +92,7 @@ def response_to_json(response: Response, model: str) -> bytes:
     """The body of an answer, as a V2 server writes it."""
     body: dict[str, Any] = {
         "model_name": model,
-        "outputs": [_to_json(tensor) for tensor in response.tensors],
+        "outputs": [tensor_to_json(tensor) for tensor in response.tensors],
     }
     if response.parameters:
         body["parameters"] = response.parameters
@@ -127,18 +127,22 @@ def load_object(body: bytes) -> dict[str, Any]:
     return content
 
 
+def tensor_from_json(item: Any) -> Tensor:
+    """Reads one tensor of a V2 body.
+
+    Raises:
+        PayloadError: If it is none.
+    """
+    name, shape = _field(item, "name", str), _field(item, "shape", list)
+    if not all(type(length) is int for length in shape):
+        raise PayloadError(f"tensor {name!r} says shape {shown(shape)}; it is a list of integers")
+    datatype = _field(item, "datatype", str)
+    parameters = _field(item, "parameters", dict, {})
+    return Tensor(name, datatype, shape, _field(item, "data", object), parameters)
+
+
 def _tensors(content: dict[str, Any], key: str) -> list[Tensor]:
-    tensors = []
-    for item in _field(content, key, list):
-        name, shape = _field(item, "name", str), _field(item, "shape", list)
-        if not all(type(length) is int for length in shape):
-            raise PayloadError(
-                f"tensor {name!r} says shape {shown(shape)}; it is a list of integers"
-            )
-        datatype = _field(item, "datatype", str)
-        parameters = _field(item, "parameters", dict, {})
-        tensors.append(Tensor(name, datatype, shape, _field(item, "data", object), parameters))
-    return tensors
+    return [tensor_from_json(item) for item in _field(content, key, list)]
 
 
 def _field(holder: Any, key: str, kind: type, default: Any = ...) -> Any:
@@ -153,7 +157,8 @@ def _field(holder: Any, key: str, kind: type, default: Any = ...) -> Any:
     return value
 
 
-def _to_json(tensor: Tensor, memo: Memo | None = None) -> dict[str, Any]:
+def tensor_to_json(tensor: Tensor, memo: Memo | None = None) -> dict[str, Any]:
+    """A tensor as an object that orjson writes, with numpy's arrays in it."""
     data = tensor.data
     if isinstance(data, np.ndarray):
         data = json_numbers(data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any, Optional
 
@@ -15,9 +16,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from mlserver import types
 from mlserver.codecs.json import encode_to_json_bytes
+from mlserver.grpc import dataplane_pb2 as pb
+from mlserver.grpc.converters import ModelInferRequestConverter, ModelInferResponseConverter
 from pydantic import BaseModel, Field
 
-from tempo_runtime import wire
+from tempo_runtime import proto, wire
 from tempo_runtime.tensor import DATATYPES, Tensor
 
 
@@ -136,6 +139,86 @@ def frames(draw: st.DrawFn) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
+_pieces = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4)
+_anything = st.recursive(
+    _pieces | st.binary(max_size=3) | st.dates() | st.decimals() | st.uuids() | st.just(pd.NA),
+    lambda parts: st.lists(parts, max_size=2) | st.tuples(parts) | st.dictionaries(_pieces, parts),
+    max_leaves=4,
+)
+_stamps = st.none() | st.datetimes(dt.datetime(1900, 1, 1), dt.datetime(2200, 1, 1))
+_zones = st.sampled_from(["UTC", "Europe/Berlin", "Asia/Kathmandu"])
+
+
+def _arrays(rows: int) -> st.SearchStrategy[Any]:
+    """Columns of so many rows, of each dtype that pandas has."""
+
+    def listed(elements: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
+        return st.lists(elements, min_size=rows, max_size=rows)
+
+    whole = st.integers(-128, 127) | st.none()
+    units = st.sampled_from(["s", "ms", "us", "ns"])
+    counts = hnp.arrays(np.int64, rows, elements=st.integers(-(2**53), 2**53))
+    return st.one_of(
+        NUMBER_DTYPES.flatmap(lambda dtype: hnp.arrays(dtype, rows)),
+        hnp.arrays(np.complex128, rows),
+        listed(_anything).map(_objects),
+        listed(st.text(max_size=4)).map(_objects),
+        st.tuples(counts, units).map(lambda drawn: drawn[0].view(f"M8[{drawn[1]}]")),
+        st.tuples(counts, units).map(lambda drawn: drawn[0].view(f"m8[{drawn[1]}]")),
+        st.tuples(listed(_stamps), _zones).map(
+            lambda drawn: pd.DatetimeIndex(drawn[0], tz="UTC").tz_convert(drawn[1]).array
+        ),
+        st.tuples(listed(whole), st.sampled_from(["Int8", "Int64", "Float32", "Float64"])).map(
+            lambda drawn: pd.array(*drawn)
+        ),
+        listed(st.booleans() | st.none()).map(lambda values: pd.array(values, "boolean")),
+        listed(st.text(max_size=3) | st.none()).map(lambda values: pd.array(values, "string")),
+        st.tuples(listed(st.text(max_size=2) | st.none()), st.booleans()).map(
+            lambda drawn: pd.Categorical(drawn[0], ordered=drawn[1])
+        ),
+        listed(whole).map(pd.Categorical),
+        listed(_stamps).map(lambda values: pd.PeriodIndex(values, freq="M").array),
+        listed(st.integers(0, 5)).map(
+            lambda starts: pd.arrays.IntervalArray.from_arrays(starts, [at + 1 for at in starts])
+        ),
+    )
+
+
+def _objects(values: list[Any]) -> np.ndarray[Any, Any]:
+    array = np.empty(len(values), object)
+    for position, value in enumerate(values):
+        array[position] = value
+    return array
+
+
+_labels = st.none() | st.integers(-5, 5) | st.text(max_size=3) | st.tuples(st.text(max_size=2))
+
+
+@st.composite
+def whole_frames(draw: st.DrawFn) -> pd.DataFrame:
+    """DataFrames of any dtypes, labels and index."""
+    rows = draw(st.integers(0, 4))
+    labels = draw(st.lists(_labels, max_size=3))
+    columns = {
+        position: pd.Series(array, dtype=array.dtype)
+        for position, array in enumerate(draw(st.tuples(*[_arrays(rows) for _ in labels])))
+    }
+    index = pd.RangeIndex(rows) if draw(st.booleans()) else _index(draw(_arrays(rows)))
+    if index.dtype != object and draw(st.integers(0, 4)) == 0:  # levels have a hash
+        index = pd.MultiIndex.from_arrays([pd.RangeIndex(rows), index], names=[None, 5])
+    elif draw(st.booleans()):
+        index = index.rename(draw(_labels))
+    frame = pd.DataFrame(columns, index=pd.RangeIndex(rows)).set_axis(index)
+    frame.columns = pd.Index(labels, dtype=object, tupleize_cols=False)
+    return frame
+
+
+def _index(array: Any) -> Any:
+    # pandas has no index of half floats.
+    array = array.astype("f4") if array.dtype == np.float16 else array
+    return pd.Index(array, dtype=array.dtype, tupleize_cols=False)
+
+
 # -- ways ------------------------------------------------------------------------------------------
 
 
@@ -173,6 +256,25 @@ def mlserver_rest(tensors: list[Tensor]) -> list[Tensor]:
     return [wire.from_mlserver(tensor) for tensor in read.inputs]
 
 
+def grpc_request(tensors: list[Tensor]) -> list[Tensor]:
+    """As MLServer's gRPC server reads our request."""
+    sent = proto.request_to_proto(wire.Request(tensors), "m", None).SerializeToString()
+    with warnings.catch_warnings():
+        # MLServer calls pydantic as its version 1 was called.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        read = ModelInferRequestConverter.to_types(pb.ModelInferRequest.FromString(sent))
+    return [wire.from_mlserver(tensor) for tensor in read.inputs]
+
+
+def grpc_response(tensors: list[Tensor]) -> list[Tensor]:
+    """As MLServer writes our answer over gRPC, and as we read it."""
+    answer = types.InferenceResponse(
+        model_name="m", outputs=[wire.to_mlserver_output(tensor, json=False) for tensor in tensors]
+    )
+    sent = ModelInferResponseConverter.from_types(answer, use_raw=True).SerializeToString()
+    return proto.response_from_proto(pb.ModelInferResponse.FromString(sent)).tensors
+
+
 WAYS: list[Callable[[list[Tensor]], list[Tensor]]] = [
     in_memory,
     json_request,
@@ -180,6 +282,8 @@ WAYS: list[Callable[[list[Tensor]], list[Tensor]]] = [
     mlserver_response,
     mlserver_request,
     mlserver_rest,
+    grpc_request,
+    grpc_response,
 ]
 
 

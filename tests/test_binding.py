@@ -15,6 +15,7 @@ from tempo_runtime.binding import decode_arguments, encode_arguments
 from tempo_runtime.errors import PayloadError
 from tempo_runtime.signature import Signature, TensorSpec
 from tempo_runtime.tensor import Tensor
+from tests.fidelity.frames import same as same_frame
 from tests.strategies import WAYS, Point, frames, same
 
 ROWS = np.array([[1.0, 2.0], [3.0, 4.0]])
@@ -44,7 +45,9 @@ EXPLAIN = Signature.of(explain)
 
 def call(function: Callable[..., Any], way: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
     signature = Signature.of(function)
-    return decode_arguments(signature, way(encode_arguments(signature, args, kwargs)), {})
+    return decode_arguments(
+        signature, way(encode_arguments(signature, args, kwargs, tagged=True)), {}
+    )
 
 
 @ways
@@ -105,11 +108,88 @@ def test_parameter_is_read_as_the_argument(hint: Any, value: Any, expected: Any)
 @settings(deadline=None, max_examples=25)
 @given(frame=frames())
 def test_frame_arrives_as_it_was(way: Any, frame: pd.DataFrame) -> None:
-    if "k" in frame.columns:
-        return
     got = call(of_frame, way, frame, 3)
     assert same(got["frame"], frame)
     assert got["k"] == 3
+
+
+CLASHES = pd.DataFrame(
+    [[70, 50, 1, 2, 3]], columns=["amount", "k", "frame", "input-0", "k"], index=["one"]
+)
+
+
+@ways
+@pytest.mark.parametrize("kwargs", [{}, {"k": 5}], ids=str)
+def test_a_column_named_as_an_argument_stays_a_column(way: Any, kwargs: Any) -> None:
+    got = call(of_frame, way, CLASHES, **kwargs)
+    same_frame(got.pop("frame"), CLASHES)
+    assert got == kwargs
+
+
+@ways
+def test_a_column_named_as_an_argument_stays_one_where_no_signature_is_known(way: Any) -> None:
+    tensors = way(encode_arguments(None, (CLASHES, 7), {}, tagged=True))
+    got = decode_arguments(Signature.of(of_frame), tensors, {})
+    same_frame(got.pop("frame"), CLASHES)
+    assert got == {"k": 7}
+
+
+def test_a_column_named_as_a_parameter_of_the_request_stays_a_column() -> None:
+    signature = Signature.of(of_frame)
+    got = decode_arguments(
+        signature, encode_arguments(signature, (CLASHES,), {}, tagged=True), {"k": 9}
+    )
+    same_frame(got["frame"], CLASHES)
+    assert got["k"] == 9
+
+
+def test_of_a_foreign_client_a_tensor_named_as_an_argument_is_the_argument() -> None:
+    tensors = [Tensor("amount", "INT64", [1], [70]), Tensor("k", "INT64", [1], [50])]
+    got = decode_arguments(Signature.of(of_frame), tensors, {})
+    assert (got["frame"].to_dict("list"), got["k"]) == ({"amount": [70]}, 50)
+
+
+def of_anything(one: Any, two: Any = None) -> str: ...
+
+
+@ways
+def test_frames_arrive_in_arguments_of_any_type(way: Any) -> None:
+    got = call(of_anything, way, CLASHES, FRAME)
+    same_frame(got["one"], CLASHES)
+    same_frame(got["two"], FRAME)
+
+
+def test_a_frame_for_an_argument_of_another_type_is_refused() -> None:
+    tensors = encode_arguments(None, (FRAME,), {}, tagged=True)
+    with pytest.raises(PayloadError, match="'payload' must be array, and a DataFrame was given"):
+        decode_arguments(EXPLAIN, tensors, {})
+
+
+def test_a_server_of_others_gets_the_columns_alone() -> None:
+    frame = FRAME.set_axis(["x", "y"])
+    tensors = encode_arguments(None, (frame,), {})
+    assert [(tensor.name, tensor.parameters) for tensor in tensors] == [
+        ("age", {"content_type": "np"}),
+        ("job", {"content_type": "str"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("frame", "match"),
+    [
+        (pd.DataFrame({"a": [(1, 2)]}), "column 'a' of dtype object cannot travel: the server"),
+        (pd.DataFrame({"a": [pd.Timedelta(1)]}), "column 'a' of dtype timedelta64.*the server"),
+        (pd.DataFrame({"a": [1j]}), "column 'a' of dtype complex128 cannot travel: the server"),
+        (pd.DataFrame({"a": pd.cut([1, 2], 2)}), "column 'a' of dtype category cannot travel"),
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), "'a' is given twice"),
+        (pd.DataFrame([[1, 2]], columns=["1", 1]), "'1' is given twice"),
+        (pd.DataFrame([[1]], columns=["k"]), "'k' is given twice"),
+        (pd.DataFrame(index=[1]), "the DataFrame has no columns"),
+    ],
+)
+def test_a_server_of_others_is_not_sent_what_it_cannot_read(frame: Any, match: str) -> None:
+    with pytest.raises(PayloadError, match=match):
+        encode_arguments(Signature.of(of_frame), (frame, 3), {})
 
 
 def test_optional_argument_that_is_left_out_is_none() -> None:
@@ -124,7 +204,7 @@ def test_optional_frame_may_be_left_out() -> None:
 
 
 def test_frame_of_an_unknown_signature_is_sent_by_column() -> None:
-    tensors = encode_arguments(None, (FRAME,), {})
+    tensors = encode_arguments(None, (FRAME,), {}, tagged=True)
     assert same(decode_arguments(Signature.of(of_frame), tensors, {})["frame"], FRAME)
 
 

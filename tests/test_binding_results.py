@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import collections
+import json
 from typing import Any, NamedTuple, Optional
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
+from dateutil.tz import tzlocal
 from hypothesis import given, settings
 from typing_extensions import NotRequired, TypedDict
 
@@ -16,7 +18,9 @@ from tempo_runtime.binding import decode_results, encode_results
 from tempo_runtime.errors import PayloadError
 from tempo_runtime.signature import Signature
 from tempo_runtime.tensor import BYTES, Tensor
-from tests.strategies import WAYS, Point, frames, same
+from tests.fidelity.frames import cases
+from tests.fidelity.frames import same as same_frame
+from tests.strategies import WAYS, Point, frames, same, whole_frames
 
 ROWS = np.array([[1.0, 2.0], [3.0, 4.0]])
 FRAME = pd.DataFrame({"age": [1, 2], "job": ["a", "b"]})
@@ -43,9 +47,23 @@ class Report(TypedDict):
 Bare = collections.namedtuple("Bare", "first second")
 
 
+class Table(pd.DataFrame):
+    """A DataFrame that is more than one."""
+
+
+def _with_attrs(attrs: dict[str, Any]) -> pd.DataFrame:
+    frame = FRAME.copy()
+    frame.attrs = attrs
+    return frame
+
+
+CASES = cases()
+HOLIDAYS = pd.offsets.CustomBusinessDay(holidays=["2020-01-02"])
+
+
 def answer(hint: Any, way: Any, value: Any) -> Any:
     signature = result_of(hint)
-    tensors, content_type = encode_results(signature, value)
+    tensors, content_type = encode_results(signature, value, tagged=True)
     return decode_results(signature, way(tensors), content_type)
 
 
@@ -149,23 +167,55 @@ def test_column_comes_back_as_it_was(column: pd.Series[Any]) -> None:
         assert same(answer(pd.DataFrame, way, frame), frame)
 
 
-def test_columns_of_pandas_own_types_come_back_as_their_values() -> None:
-    frame = pd.DataFrame(
-        {
-            "n": pd.array([1, None], "Int64"),
-            "s": pd.array(["a", "b"], "string"),
-            "c": pd.Categorical(["a", "b"]),
-            "o": pd.Series([np.int64(1), "a"], dtype=object),
-        }
-    )
+@ways
+@pytest.mark.parametrize("name", CASES)
+def test_a_frame_of_each_kind_comes_back_whole(way: Any, name: str) -> None:
+    same_frame(answer(pd.DataFrame, way, CASES[name]), CASES[name])
+
+
+@ways
+@settings(deadline=None, max_examples=25)
+@given(frame=whole_frames())
+def test_any_frame_comes_back_whole(way: Any, frame: pd.DataFrame) -> None:
+    same_frame(answer(Any, way, frame), frame)
+
+
+def test_what_comes_back_is_a_copy_that_can_be_written_to() -> None:
+    frame = pd.DataFrame({"n": [1.0, 2.0], "s": pd.array([1, 2], "Int64"), "o": [[1], [2]]})
+    before = frame.copy(deep=True)
     read = answer(pd.DataFrame, WAYS[0], frame)
-    assert read.to_dict("list") == {"n": [1, None], "s": ["a", "b"], "c": ["a", "b"], "o": [1, "a"]}
+    read.iloc[0, 0] = 5.0
+    read["s"].array[0] = 7
+    read["o"][0].append(3)
+    read.loc[0, "n"] = 6.0
+    same_frame(frame, before)
+    assert frame["o"][0] == [1]
 
 
-def test_local_times_come_back_as_the_same_instants() -> None:
-    column = pd.Series(pd.to_datetime(["2020-01-01", "2020-07-01"]).tz_localize("Europe/Berlin"))
-    read = answer(pd.DataFrame, WAYS[0], pd.DataFrame({"x": column}))["x"]
-    assert (read == column).all()
+def test_columns_that_were_asked_for_are_taken_of_a_whole_frame() -> None:
+    frame = pd.DataFrame({"a": [1], "b": pd.Categorical(["x"]), 3: [2]}, index=["one"])
+    tensors, content_type = encode_results(result_of(pd.DataFrame), frame, tagged=True)
+    read = decode_results(None, tensors, content_type, asked=["3", "b"])
+    same_frame(read, frame[["b", 3]])
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pd.Series(["S", "L", None], dtype=pd.CategoricalDtype(["S", "M", "L"], ordered=True)),
+        pd.Series([1, None], dtype="Int64"),
+        pd.Series(["a", None], dtype="string"),
+        pd.Series(pd.to_datetime(["2020-01-01", "2020-07-01"]).tz_localize("Europe/Berlin")),
+        pd.Series(pd.array([0, 1], pd.SparseDtype(int))),
+    ],
+    ids=lambda column: str(column.dtype),
+)
+def test_other_servers_read_the_data_of_a_column(column: pd.Series[Any]) -> None:
+    tensors, _ = encode_results(result_of(pd.DataFrame), pd.DataFrame({"x": column}), tagged=True)
+    del tensors[0].parameters["pandas"]
+    read = decode_results(None, tensors, "pd")["x"]
+    held = column.dt.tz_convert("UTC") if isinstance(column.dtype, pd.DatetimeTZDtype) else column
+    assert read.tolist() == [None if pd.isna(value) else value for value in held]
 
 
 @pytest.mark.parametrize(
@@ -182,17 +232,47 @@ def test_local_times_come_back_as_the_same_instants() -> None:
         (pd.DataFrame, {"a": [1]}, "a DataFrame is expected, and a dict was given"),
         (Any, (FRAME, 1), "'output-0' is a DataFrame"),
         (Any, {"a": ROWS, "b": object()}, "'b': b is of type object"),
-        (pd.DataFrame, pd.DataFrame([[1, 2]], columns=["a", "a"]), "'a' is given twice"),
-        (pd.DataFrame, pd.DataFrame([[1, 2]], columns=["1", 1]), "'1' is given twice"),
-        (pd.DataFrame, pd.DataFrame({"a": [object()]}), "column 'a' cannot travel"),
-        (pd.DataFrame, pd.DataFrame({"a": [pd.Timedelta(1)]}), "column 'a' cannot travel"),
-        (pd.DataFrame, pd.DataFrame({"a": [1j]}), "column 'a' cannot travel"),
+        (
+            pd.DataFrame,
+            pd.DataFrame({"a": ["x", object()]}),
+            "column 'a' of dtype object cannot travel: element 1 is of type object",
+        ),
+        (
+            pd.DataFrame,
+            pd.DataFrame({"a": np.array([1], np.longdouble)}),
+            "column 'a' of dtype float128 cannot travel",
+        ),
         (pd.DataFrame, pd.DataFrame({"a": ["\ud800"]}), "'a' is text that UTF-8 cannot write"),
+        (pd.DataFrame, pd.DataFrame({"\ud800": [1]}), "labels of the DataFrame cannot be written"),
+        (pd.DataFrame, Table({"a": [1]}), r"a Table is given.*pass pandas.DataFrame"),
+        (pd.DataFrame, pd.DataFrame({"a": [1]}, index=[object()]), "the index.*type object"),
+        (
+            pd.DataFrame,
+            pd.DataFrame([[1]], columns=[object()]),
+            "the index of columns.*type object",
+        ),
+        (
+            pd.DataFrame,
+            pd.DataFrame({"a": [1]}, index=pd.Index([1], name=(1, object))),
+            "name of the index",
+        ),
+        (pd.DataFrame, _with_attrs({"a": object()}), "attrs of the DataFrame"),
+        (
+            pd.DataFrame,
+            pd.DataFrame({"a": [1]}, index=pd.date_range("2020", periods=1, freq=HOLIDAYS)),
+            "the index has the frequency .*set its freq to None",
+        ),
+        (
+            pd.DataFrame,
+            pd.DataFrame({"a": pd.to_datetime(["2020"]).tz_localize(tzlocal())}),
+            "column 'a' of dtype datetime64.*time zone is not one of zoneinfo",
+        ),
+        (pd.DataFrame, pd.DataFrame(index=range(2**20 + 1)), "1048577 rows without a column"),
     ],
 )
 def test_wrong_result_is_not_sent(hint: Any, value: Any, match: str) -> None:
     with pytest.raises(PayloadError, match=match):
-        encode_results(result_of(hint), value)
+        encode_results(result_of(hint), value, tagged=True)
 
 
 A = Tensor("a", "FP64", [1, 1], [1.0])
@@ -294,6 +374,61 @@ def test_a_client_of_tempo_05_is_given_what_it_reads(value: Any, text: str | Non
         assert same(tensor.numbers(), np.arange(2))
     else:
         assert (tensor.shape, bytes(tensor.data).decode()) == ([len(text)], text)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"pandas": "{"}, "does not describe a DataFrame"),
+        ({"pandas": 5}, "does not describe a DataFrame"),
+        ({"pandas": "[]"}, "does not describe a DataFrame"),
+        ({"columns": None}, "does not describe a DataFrame"),
+        ({"columns": {"a": 1}}, "does not describe a DataFrame"),
+        ({"index_columns": []}, "does not describe a DataFrame"),
+        ({"index_columns": [{"kind": "range"}]}, "the index is not what its pandas metadata says"),
+        ({"index_columns": [5]}, "the index is not what its pandas metadata says"),
+        (
+            {"index_columns": [{"kind": "range", "start": 0, "stop": 10**30, "step": 1}]},
+            "the index is not what its pandas metadata says",
+        ),
+        (
+            {"index_columns": [{"kind": "range", "start": 0, "stop": 7, "step": 1}]},
+            "column 'age' has 2 rows, and the index 7",
+        ),
+        ({"column_indexes": [{"kind": "range", "start": 0, "stop": 9, "step": 1}]}, "and 9 labels"),
+        ({"column_indexes": [{}]}, "the column labels is not what its pandas metadata says"),
+        ({"attributes": "{"}, "attributes are not usable"),
+        ({"attributes": "5"}, "attributes are not usable"),
+        ({"pandas_type": "os.system"}, "column 'age': .*not a type that is known here"),
+        ({"pandas_type": ["int64"]}, "column 'age': .*not a type that is known here"),
+        ({"numpy_type": "int32"}, "column 'age' is not what its pandas metadata says"),
+        ({"numpy_type": "os.system"}, "column 'age' is not what its pandas metadata says"),
+        ({"pandas_type": "datetime"}, "column 'age' is not what its pandas metadata says"),
+        ({"pandas_type": "categorical"}, "column 'age' is not what its pandas metadata says"),
+        ({"pandas_type": "period", "numpy_type": "M; x"}, "the frequency 'M; x'"),
+        ({"pandas_type": "sparse"}, "column 'age' is not what its pandas metadata says"),
+        ({"field_name": "agee"}, "column 'agee' is missing"),
+        ({"field_name": "job"}, "column 'job' is missing"),
+        ({"field_name": 5}, "does not describe a DataFrame"),
+    ],
+    ids=str,
+)
+def test_a_wrong_description_is_refused_by_name(change: dict[str, Any], match: str) -> None:
+    tensors, content_type = encode_results(result_of(pd.DataFrame), FRAME, tagged=True)
+    description = json.loads(tensors[0].parameters["pandas"])
+    whole = change.keys() <= description.keys() | {"attributes"}
+    (description if whole else description["columns"][0]).update(change)
+    tensors[0].parameters = {"pandas": json.dumps(description), **change}
+    with pytest.raises(PayloadError, match=match):
+        decode_results(None, tensors, content_type)
+
+
+def test_a_column_that_no_description_names_is_refused() -> None:
+    tensors, content_type = encode_results(result_of(pd.DataFrame), FRAME, tagged=True)
+    with pytest.raises(
+        PayloadError, match="'a' is not one of the columns that the pandas metadata"
+    ):
+        decode_results(None, [*tensors, A], content_type)
 
 
 @pytest.mark.parametrize("content_type", ["datetime", "pd_json", "base64"])

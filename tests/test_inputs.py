@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -281,3 +282,118 @@ def test_metadata_says_what_an_array_is(dtype: Any, shape: list[int]) -> None:
     tensor = {"name": "x", "datatype": datatype, "shape": dimensions, "parameters": parameters}
     found = spec_described(tensor)
     assert (found.dtype, found.shape) == (spec.dtype, spec.shape)
+
+
+CODES = "zip,n\n02134,1\n10115,2\n"
+
+
+@pytest.mark.parametrize(
+    "lines", ["02134\n10115\n", "Nan\nInf\n", "True\nNA\n", "2134\n7\n", "nan\ninf\n", '"1"\n2\n']
+)
+@pytest.mark.parametrize(
+    "hint",
+    [list[str], list[str] | None, npt.NDArray[np.str_], npt.NDArray[np.object_], tuple[str, ...]],
+)
+def test_cells_for_an_argument_of_text_stay_text(tmp_path: Path, hint: Any, lines: str) -> None:
+    signature = Signature((TensorSpec.of("x", hint),))
+    found = read(signature, file=written(tmp_path, "rows.csv", "name\n" + lines))["x"]
+    expected = lines.replace('"', "").split()
+    assert np.asarray(found).ravel().tolist() == expected
+
+
+def test_an_empty_cell_for_a_list_of_text_is_empty_text(tmp_path: Path) -> None:
+    signature = Signature((TensorSpec.of("x", list[str]),))
+    assert read(signature, file=written(tmp_path, "rows.csv", 'name\na\n""\n')) == {"x": ["a", ""]}
+
+
+@pytest.mark.parametrize("hint", [npt.NDArray[np.int64], npt.NDArray[np.float64]])
+def test_cells_for_an_argument_of_numbers_are_numbers(tmp_path: Path, hint: Any) -> None:
+    signature = Signature((TensorSpec.of("x", hint),))
+    found = read(signature, file=written(tmp_path, "rows.csv", 'n\n02134\n"7"\n+5\n'))["x"]
+    assert found.ravel().tolist() == [2134, 7, 5]
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ("02134\n10115\n", ["02134", "10115"]),
+        ('"1"\n"2"\n', ["1", "2"]),
+        ('1\n"2"\n', ["1", "2"]),
+        ("Nan\nInf\nTrue\n", ["Nan", "Inf", "True"]),
+        ("Nan\nInf\n", ["Nan", "Inf"]),
+        ("+4930\n1\n", ["+4930", "1"]),
+        ("123456789012345678901\n1\n", ["123456789012345678901", "1"]),
+        ("9007199254740993\n0.5\n", ["9007199254740993", "0.5"]),
+        ("NA\nDE\n", ["NA", "DE"]),
+        ('"a ""b"", c\nd"\ne\n', ['a "b", c\nd', "e"]),
+        ("1\n-2\n", [1, -2]),
+        ("1.5\n1e3\n", [1.5, 1000.0]),
+        ('"true"\ntrue\n', ["true", "true"]),
+        ("true\nFalse\n", [True, False]),
+    ],
+)
+def test_a_column_of_a_dataframe_is_numbers_only_where_nothing_is_lost(
+    tmp_path: Path, lines: str, expected: list[Any]
+) -> None:
+    signature = Signature((TensorSpec.of("x", pd.DataFrame),))
+    found = read(signature, file=written(tmp_path, "rows.csv", "c\n" + lines))["x"]
+    assert found["c"].tolist() == expected
+
+
+def test_text_that_looks_like_numbers_comes_back_from_csv(tmp_path: Path) -> None:
+    frame = pd.DataFrame(
+        {"zip": ["2134", "7"], "n": [1, 2], "x": [0.5, np.nan], "yes": [True, False]}
+    )
+    outputs.write(str(tmp_path / "rows.csv"), frame)
+    pd.testing.assert_frame_equal(tables.read(str(tmp_path / "rows.csv")), frame)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [
+        ("str", ["02134", "10115"]),
+        ("int", [2134, 10115]),
+        ("float64", [2134.0, 10115.0]),
+        ("Int64", [2134, 10115]),
+        ("category", ["02134", "10115"]),
+    ],
+)
+def test_a_column_is_of_the_dtype_that_was_said(
+    tmp_path: Path, dtype: str, expected: list[Any]
+) -> None:
+    signature = Signature((TensorSpec.of("x", pd.DataFrame),))
+    path = written(tmp_path, "rows.csv", CODES)
+    found = inputs.read(signature, file=path, dtypes={"zip": dtype})
+    assert isinstance(found, Arguments)
+    assert found.values["x"]["zip"].tolist() == expected
+    assert found.values["x"]["n"].tolist() == [1, 2]
+
+
+def test_rows_in_json_are_of_the_dtype_that_was_said() -> None:
+    signature = Signature((TensorSpec.of("x", pd.DataFrame),))
+    found = inputs.read(signature, body=b'[{"n": 1}, {"n": 2}]', dtypes={"n": "str"})
+    assert isinstance(found, Arguments)
+    assert found.values["x"]["n"].tolist() == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("dtypes", "match"),
+    [
+        ({"zap": "str"}, "no one column 'zap'; the table has zip, n"),
+        ({"zip": "text"}, "there is no dtype 'text'; it is str, int"),
+        ({"zip": "bool"}, "column 'zip' is not bool: '02134' is neither true nor false"),
+        ({"zip": "int8"}, "column 'zip' is not int8: 2134 is out of its range"),
+    ],
+)
+def test_a_dtype_that_a_column_does_not_have_is_refused(
+    tmp_path: Path, dtypes: dict[str, str], match: str
+) -> None:
+    signature = Signature((TensorSpec.of("x", pd.DataFrame),))
+    with pytest.raises(PayloadError, match=match):
+        inputs.read(signature, file=written(tmp_path, "rows.csv", CODES), dtypes=dtypes)
+
+
+@pytest.mark.parametrize("lines", ['a,b\n"1,2\n', 'a,b\n"1"\n'])
+def test_a_csv_that_is_no_table_is_refused(tmp_path: Path, lines: str) -> None:
+    with pytest.raises(PayloadError, match="cannot be read: line"):
+        tables.read(written(tmp_path, "rows.csv", lines))

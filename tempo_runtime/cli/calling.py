@@ -67,6 +67,13 @@ _OPTIONS = (
         help="Whether the first line of a CSV is names. By default it is, if it is not all numbers.",
     ),
     click.option(
+        "--dtype",
+        "dtypes",
+        multiple=True,
+        metavar="COLUMN=TYPE",
+        help="What a column of a DataFrame is: str, int, float, bool, datetime, category, ...",
+    ),
+    click.option(
         "-H", "--http-header", "headers", multiple=True, metavar="NAME:VALUE", help="For a URL."
     ),
     click.option(
@@ -92,6 +99,7 @@ def called(
     args: Sequence[str],
     input_name: str | None,
     header: bool | None,
+    dtypes: Sequence[str] = (),
     headers: Sequence[str],
     timeout: float | None,
     seed: int | None = None,
@@ -103,6 +111,7 @@ def called(
     from tempo_runtime import inputs, targets
 
     pairs = dict(_pair(text) for text in headers)
+    told = dict(_column(text) for text in dtypes)
     with (
         contextlib.redirect_stdout(sys.stderr),
         _without_tracebacks(),
@@ -118,6 +127,7 @@ def called(
             args=args,
             to=input_name,
             header=header,
+            dtypes=told,
         )
         yield opened, given
 
@@ -132,6 +142,13 @@ def _without_tracebacks() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(before)
+
+
+def _column(text: str) -> tuple[str, str]:
+    name, equals, dtype = text.rpartition("=")
+    if not equals or not name:
+        raise PayloadError(f"--dtype {text!r:.80} is not COLUMN=TYPE")
+    return name, dtype
 
 
 def _pair(text: str) -> tuple[str, str]:
