@@ -199,7 +199,7 @@ def _child(obj: Any, way: Sequence[Any]) -> Any:
         if children is obj:
             return Reference, (), {"_holder": holder, "_alias": None}
         for alias in children or ():
-            if getattr(children, alias) is obj:
+            if getattr(children, alias) == obj:  # in whichever request it was looked up
                 return Reference, (), {"_holder": holder, "_alias": alias}
     raise TypeError("it is a model of another pipeline, which only that one can call")
 

@@ -24,7 +24,7 @@ from tempo_runtime.wire import (
 )
 
 _HEADERS = {"content-type": "application/json", "accept-encoding": "identity"}
-_EXCERPT = 300
+_EXCERPT = 1000  # letters: a pipeline's error holds those of the children it calls
 
 
 class HttpEndpoint:

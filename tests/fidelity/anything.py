@@ -25,7 +25,7 @@ _zones = st.sampled_from(
     ]
 )
 _moments = st.datetimes(timezones=_zones, allow_imaginary=False)
-_decimals = st.decimals(allow_nan=False)
+_decimals = st.decimals(allow_nan=False, allow_infinity=False)
 _scalars = st.one_of(
     st.none(),
     st.booleans(),
