@@ -13,6 +13,7 @@ from types import MemberDescriptorType
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
+_NO_ATTRIBUTES = ("__dict__", "__weakref__")
 # Where pydantic keeps attributes that are not fields.
 _PYDANTIC = ("__pydantic_private__", "__pydantic_extra__")
 
@@ -22,7 +23,7 @@ def attributes(instance: Any) -> dict[str, Any]:
     found: dict[str, Any] = dict(getattr(instance, "__dict__", None) or {})
     for base in type(instance).__mro__:
         for name, slot in vars(base).items():
-            if isinstance(slot, MemberDescriptorType):
+            if isinstance(slot, MemberDescriptorType) and name not in _NO_ATTRIBUTES:
                 with suppress(AttributeError):  # one that was never set
                     found[name] = slot.__get__(instance)
     for name in _PYDANTIC:

@@ -40,7 +40,7 @@ from tempo_runtime.codec.documents import (
     refuse_deep,
     validate,
 )
-from tempo_runtime.codec.elements import ELEMENT_TYPE, bytes_tensor, read_texts
+from tempo_runtime.codec.elements import ELEMENT_TYPE, SCALAR, bytes_tensor, read_texts
 from tempo_runtime.codec.spelled import is_literal, read_spelled
 from tempo_runtime.codec.spelled import spell as spell_literal
 from tempo_runtime.codec.text import (
@@ -76,10 +76,6 @@ __all__ = [
 ]
 
 _NULL = b"null"
-# Tensor parameter: whether the one element is a number, and no array: of Python where the shape is [1],
-# of numpy where there is none.
-_SCALAR = "scalar"
-_NUMBERS = (Kind.BOOL, Kind.INT, Kind.FLOAT)
 
 
 @dataclass(frozen=True)
@@ -233,10 +229,7 @@ def _encode_any(spec: TensorSpec, value: Any, tagged: bool = False) -> Tensor:
     kind = kind_of(value)
     if tagged and isinstance(value, np.generic):
         return _encode_scalar(spec, value)
-    tensor = CODECS[kind].encode(spec_of(spec.name, kind), value, tagged)
-    if tagged and kind in _NUMBERS and tensor.datatype != BYTES:
-        tensor.parameters[_SCALAR] = True
-    return tensor
+    return CODECS[kind].encode(spec_of(spec.name, kind), value, tagged)
 
 
 def _encode_scalar(spec: TensorSpec, value: np.generic) -> Tensor:
@@ -244,14 +237,14 @@ def _encode_scalar(spec: TensorSpec, value: np.generic) -> Tensor:
     if np.dtype(value.dtype.str).type is not type(value) or value.dtype.kind not in "biuf":
         return encode_tagged(spec, value)
     tensor = CODECS[Kind.ARRAY].encode(spec_of(spec.name, Kind.ARRAY), value, True)
-    tensor.parameters[_SCALAR] = True
+    tensor.parameters[SCALAR] = True
     return tensor
 
 
 def _decode_any(spec: TensorSpec, tensor: Tensor) -> Any:
     kind = kind_in(tensor)
     value = CODECS[kind].decode(spec_of(spec.name, kind), tensor)
-    if kind is not Kind.ARRAY or tensor.parameters.get(_SCALAR) is not True or value.size != 1:
+    if kind is not Kind.ARRAY or tensor.parameters.get(SCALAR) is not True or value.size != 1:
         return value
     return value.item() if value.ndim else value[()]
 

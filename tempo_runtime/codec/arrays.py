@@ -10,6 +10,7 @@ import numpy as np
 from tempo_runtime.codec.documents import encode_json, encode_tagged, load_json, validate
 from tempo_runtime.codec.elements import (
     ELEMENT_TYPE,
+    SCALAR,
     bytes_tensor,
     only_element,
     read_blobs,
@@ -200,7 +201,10 @@ def encode_number(spec: TensorSpec, value: Any, tagged: bool = False) -> Tensor:
             return encode_json(spec, value, tagged)
         dtype = np.uint64
     array = np.array([value], dtype)
-    return Tensor(spec.name, datatype_of(array.dtype), [1], array, {"content_type": "np"})
+    parameters: dict[str, Any] = {"content_type": "np"}
+    if tagged:  # for an end of ours that does not know the annotation
+        parameters[SCALAR] = True
+    return Tensor(spec.name, datatype_of(array.dtype), [1], array, parameters)
 
 
 def decode_number(spec: TensorSpec, tensor: Tensor) -> Any:

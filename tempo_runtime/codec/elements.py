@@ -11,6 +11,9 @@ from tempo_runtime.signature import TensorSpec
 from tempo_runtime.tensor import BYTES, Tensor, shown
 
 ELEMENT_TYPE = "dtype"  # tensor parameter: the numpy element type, where V2's BYTES hides it
+# Tensor parameter: whether the one element is a number, and not an array: one of Python's where the shape
+# is [1], one of numpy's where it is [].
+SCALAR = "scalar"
 
 
 def bytes_tensor(
