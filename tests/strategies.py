@@ -139,9 +139,13 @@ def frames(draw: st.DrawFn) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-_pieces = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4)
+# Without NaN: pandas' comparison finds that a tuple with one is another than itself, and its `isna` fails
+# for a signalling one of decimal's.
+_floats = st.floats(allow_nan=False)
+_pieces = st.none() | st.booleans() | st.integers() | _floats | st.text(max_size=4)
+_decimals = st.decimals(allow_nan=False)
 _anything = st.recursive(
-    _pieces | st.binary(max_size=3) | st.dates() | st.decimals() | st.uuids() | st.just(pd.NA),
+    _pieces | st.binary(max_size=3) | st.dates() | _decimals | st.uuids() | st.just(pd.NA),
     lambda parts: st.lists(parts, max_size=2) | st.tuples(parts) | st.dictionaries(_pieces, parts),
     max_leaves=4,
 )
