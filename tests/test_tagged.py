@@ -235,7 +235,7 @@ def counted() -> Any:
         (int, "x is of type type"),
         (print, "x is of type builtin_function_or_method"),
     ],
-    ids=str,
+    ids=lambda part: part if isinstance(part, str) else type(part).__name__,
 )
 def test_what_would_lose_its_type_is_refused_with_its_path(value: Any, says: str) -> None:
     with pytest.raises(PayloadError, match=says):
@@ -331,7 +331,7 @@ def test_tagged_json_nested_without_end_is_refused() -> None:
         (collections.deque([1]), collections.deque([1], 5)),
         (object(), object()),
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__,
 )
 def test_values_that_differ_are_told_apart(left: Any, right: Any) -> None:
     assert difference(left, right) is not None
