@@ -96,7 +96,9 @@ class Service:
 def local_children(pipeline: Pipeline) -> Children:
     """The children of a pipeline that is called without a server."""
     names = [pipeline.details.name]
-    connector = Connector(PipelineSettings.read(), background(), "", names, pipeline.callers)
+    folder = pipeline.details.local_folder if pipeline.is_loaded else None
+    settings = PipelineSettings.read(pipeline.extra)
+    connector = Connector(settings, background(), folder or "", names, pipeline.callers)
     return connector.connect(pipeline)
 
 

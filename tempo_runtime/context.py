@@ -110,9 +110,6 @@ _held: ContextVar[Mapping[int, Any]] = ContextVar("tempo_held", default={})  # n
 @contextmanager
 def holding(shared: Any, own: Any) -> Iterator[None]:
     """For the block, an object stands for one that all requests share."""
-    if own is shared:
-        yield
-        return
     token = _held.set({**_held.get(), id(shared): own})
     try:
         yield
