@@ -210,7 +210,7 @@ class Pipeline(Model):
 
             # They are there for every request, so nothing of the one that runs now gets into them.
             shared._children = Context().run(local_children, shared)
-        return shared._children
+        return shared._children.here()
 
     @property
     def callers(self) -> Callers:
