@@ -244,7 +244,7 @@ def drawn(tmp_path: Path, **extra: Any) -> str:
     rows = np.array([[0.0], [1.0]])
     (tmp_path / "model").mkdir(exist_ok=True)
     joblib.dump(LogisticRegression().fit(rows, [0, 1]), tmp_path / "model" / "model.joblib")
-    forest = Model("forest", ModelFramework.SKLearn, local_folder=str(tmp_path / "model"))
+    forest = Model("forest", platform=ModelFramework.SKLearn, local_folder=str(tmp_path / "model"))
 
     @pipeline("drawn", local_folder=str(tmp_path / "drawn"), models=PipelineModels(forest=forest))
     class Drawn:
