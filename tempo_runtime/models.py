@@ -415,9 +415,9 @@ class Pipeline(Model):
             return super().__call__(*args, **kwargs)
         from tempo_runtime import context, direct
 
+        self.load_once(None)
         if context.is_request():
             return self.target(*args, **kwargs)
-        self.load_once(None)
         return direct.call(self, None, args, kwargs)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
