@@ -47,6 +47,7 @@ from tempo_runtime.errors import (
     ArtifactMissing,
 )
 from tempo_runtime.files import MANIFEST
+from tempo_runtime.settings import check_children
 
 PIPELINE = "pipeline.dill"
 MODEL_SETTINGS = "model-settings.json"
@@ -248,6 +249,9 @@ def write(
 def load(folder: str, *, verify: str | None = None) -> Any:
     """Loads a pipeline, to be called in this process.
 
+    What `parameters.extra` of its model-settings.json says holds for its calls, as it would in a
+    server; the environment wins.
+
     Args:
         folder: Its artefact.
         verify: File of the Ed25519 public key, in PEM, that it must be signed for.
@@ -259,8 +263,11 @@ def load(folder: str, *, verify: str | None = None) -> Any:
         ArtifactError: If there is none, if a file is not the one that was saved, or if this Python
             cannot read it.
         ArtifactUntrusted: If it is not signed so, or not what the environment demands.
+        SettingsError: If those settings name a child that it does not have.
     """
-    pipeline, _ = open_folder(folder, verify)
+    pipeline, extra = open_folder(folder, verify)
+    check_children(extra, [alias for alias, _ in pipeline.declared.items()])
+    pipeline.extra = extra
     return pipeline.build(None, os.path.abspath(folder))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 from tempo_runtime import artifact, context, importing
 from tempo_runtime.authoring import Model, Pipeline
@@ -12,7 +13,7 @@ from tempo_runtime.children.child import Child, Children
 from tempo_runtime.children.connect import endpoints, limits
 from tempo_runtime.children.in_process import PipelineTransport, RuntimeTransport
 from tempo_runtime.children.remote import RemoteTransport
-from tempo_runtime.context import Callers
+from tempo_runtime.context import ANYONE, Callers
 from tempo_runtime.errors import SettingsError
 from tempo_runtime.metrics import ChildMetrics
 from tempo_runtime.portal import Portal, background
@@ -51,7 +52,10 @@ class Service:
         self._settings = settings
         self._pipeline = pipeline
         names = [*inside, pipeline.details.name]
-        callers = callers or Callers(served=True, timeout=settings.timeout)
+        self._serving = ExitStack()
+        if callers is None:
+            callers = Callers(served=True, timeout=settings.timeout)
+            self._serving.enter_context(ANYONE.serving())
         self._children = Connector(settings, portal, folder, names, callers)
         try:
             self.runner = importing.run(pipeline.code, self._start, portal, folder)
@@ -68,6 +72,7 @@ class Service:
 
     def release(self) -> None:
         """Forgets the code that the pipeline's artefact, and those of its children, brought."""
+        self._serving.close()
         self._children.release()
         self._pipeline.release()
 
@@ -96,13 +101,16 @@ class Service:
 def local_children(pipeline: Pipeline) -> Children:
     """The children of a pipeline that is called without a server."""
     names = [pipeline.details.name]
-    connector = Connector(PipelineSettings.read(), background(), "", names, pipeline.callers)
+    folder = pipeline.details.local_folder if pipeline.is_loaded else None
+    settings = PipelineSettings.read(pipeline.extra)
+    connector = Connector(settings, background(), folder or "", names, pipeline.callers)
     return connector.connect(pipeline)
 
 
 def local_model(model: Model) -> Child:
     """A model that is called without a server."""
-    return Connector(PipelineSettings(), background()).child(model.details.name, model)
+    connector = Connector(PipelineSettings(), background(), callers=ANYONE)
+    return connector.child(model.details.name, model)
 
 
 class Connector:

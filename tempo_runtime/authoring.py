@@ -244,10 +244,10 @@ class _Direct(_Method):
     def __call__(self, instance: Any, *args: Any, **kwargs: Any) -> Any:
         from tempo_runtime import context, direct
 
-        if context.is_request():  # the author's code calls its own predict method
-            return self.function(instance, *args, **kwargs)
         pipeline: Pipeline = instance.get_tempo()
         pipeline.load_once(instance)
+        if context.is_request():  # the author's code calls its own predict method, or another's
+            return self.function(instance, *args, **kwargs)
         return direct.call(pipeline, instance, args, kwargs)
 
 

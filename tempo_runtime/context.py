@@ -1,8 +1,8 @@
 """What belongs to the request being served: its deadline, seed, and the headers that travel on.
 
 A context variable, so that each request has its own in coroutines, and in threads that are given a copy
-of the context. In other threads of the author's own, a child knows the request it was looked up in
-(`children/child`), or refuses the call.
+of the context. In other threads of the author's own, a child knows the request in which it, or
+`self.models`, was looked up (`children/child`), or refuses the call.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from threading import Lock, current_thread
+from threading import Lock, current_thread, main_thread
 from typing import Any
 
 from tempo_runtime.allowance import Allowance
@@ -110,9 +110,6 @@ _held: ContextVar[Mapping[int, Any]] = ContextVar("tempo_held", default={})  # n
 @contextmanager
 def holding(shared: Any, own: Any) -> Iterator[None]:
     """For the block, an object stands for one that all requests share."""
-    if own is shared:
-        yield
-        return
     token = _held.set({**_held.get(), id(shared): own})
     try:
         yield
@@ -157,10 +154,11 @@ class Callers:
         """Counts a call of the pipeline without a server, for the block.
 
         Raises:
-            PipelineFailed: If it is served: the call is part of a request that this thread does not know.
+            PipelineFailed: If it, or another in this process, is served: the call is part of a request
+                that this thread does not know.
         """
-        if self.served and not _loading.get():
-            raise PipelineFailed(_lost(f"pipeline {pipeline!r}", "start the function"))
+        if (self.served or ANYONE.serves_here()) and not _loading.get():
+            raise PipelineFailed(_lost(f"pipeline {pipeline!r}", _START))
         with self._lock:
             self._calls += 1
         try:
@@ -178,20 +176,64 @@ class Callers:
         Raises:
             PipelineFailed: If the call may be part of a request that this thread does not know.
         """
-        if not _loading.get() and (self.served or self._calls):
-            remedy = (
-                "look the child up in the request's own thread and give it to the other one "
-                "(`child = self.models.NAME; pool.map(child, parts)`), or start the function"
-            )
-            raise PipelineFailed(_lost(f"child {child!r}", remedy))
+        if not _loading.get() and self._may_be_lost():
+            raise PipelineFailed(_lost(f"child {child!r}", self._remedy()))
         return serving(self.timeout, {}).request
+
+    def _may_be_lost(self) -> bool:
+        return bool(self.served or self._calls)
+
+    def _remedy(self) -> str:
+        return (
+            "look its models up in the request's own thread and use them in the other one "
+            "(`models = self.models; pool.map(lambda part: models.NAME(part), parts)`, or "
+            f"`pool.map(self.models.NAME, parts)`), or {_START}"
+        )
+
+
+class _Anyone(Callers):
+    """Decides likewise for models and pipelines that are not among the children of what is served.
+
+    Any pipeline that this process serves may have started the thread, but for the main thread, in which
+    a test may serve one and call another.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._services = 0
+
+    @contextmanager
+    def serving(self) -> Iterator[None]:
+        """Counts a pipeline that is being served, for the block."""
+        with self._lock:
+            self._services += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._services -= 1
+
+    def serves_here(self) -> bool:
+        """Whether this thread may belong to a pipeline that is being served."""
+        return self._services > 0 and current_thread() is not main_thread()
+
+    def _may_be_lost(self) -> bool:
+        return self.serves_here()
+
+    def _remedy(self) -> str:
+        return (
+            f"make it one of the pipeline's `models` and use it as `self.models.NAME`, or {_START}"
+        )
+
+
+ANYONE = _Anyone()
+_START = "start the function there with `contextvars.copy_context().run`"
 
 
 def _lost(what: str, remedy: str) -> str:
     return (
         f"{what} was called in thread {current_thread().name!r}, which belongs to no request, so the "
-        f"request's time, limits and trace would be lost; {remedy} there with "
-        "`contextvars.copy_context().run`"
+        f"request's time, limits and trace would be lost; {remedy}"
     )
 
 

@@ -11,7 +11,6 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from contextlib import contextmanager
 from contextvars import Context, copy_context
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tempo_runtime import context
@@ -29,8 +28,9 @@ _END = object()
 def call(pipeline: Pipeline, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Calls the predict method of an instance, or a pipeline function (`instance` is None).
 
-    The settings of a request hold where the environment states them (`TEMPO_RUNTIME_MAX_CALLS` and
-    the like); its time, too, is looked at by each call to a child. Without that there is no limit.
+    The settings of a request hold where the environment (`TEMPO_RUNTIME_MAX_CALLS` and the like), or
+    the artefact that it was loaded from, states them; its time, too, is looked at by each call to a
+    child. Without that there is no limit.
 
     Returns:
         Its result; for a coroutine function something to await, for a generator an iterator.
@@ -60,7 +60,7 @@ def _result(pipeline: Pipeline, value: Any) -> Any:
 @contextmanager
 def _request(pipeline: Pipeline, instance: Any) -> Iterator[Callable[..., Any]]:
     """Gives what one call calls, in a context of its own."""
-    settings = _settings()
+    settings = _settings(pipeline)
     requests = pipeline.requests(instance, seed=settings.seed, fast=settings.fast_explainers)
     limits = Allowance(settings.max_calls, settings.max_rows, settings.best_so_far)
     callers = pipeline.callers
@@ -73,14 +73,15 @@ def _request(pipeline: Pipeline, instance: Any) -> Iterator[Callable[..., Any]]:
         yield predict
 
 
-def _settings() -> PipelineSettings:
-    variables = {name: each for name, each in os.environ.items() if name.startswith(ENV_PREFIX)}
-    return _read(tuple(variables.items()))
-
-
-@lru_cache(maxsize=8)
-def _read(variables: tuple[tuple[str, str], ...]) -> PipelineSettings:
-    return PipelineSettings.read(environ=dict(variables))
+def _settings(pipeline: Pipeline) -> PipelineSettings:
+    # The values of all variables would cost several times what the rest of the call does.
+    names = [name for name in os.environ if name.startswith(ENV_PREFIX)]
+    variables = tuple((name, os.environ[name]) for name in names)
+    known = pipeline.direct_settings
+    if known is None or known[0] != variables:
+        found = PipelineSettings.read(pipeline.extra, dict(variables))
+        known = pipeline.direct_settings = variables, found
+    return known[1]
 
 
 async def _await(pipeline: Pipeline, instance: Any, arguments: dict[str, Any]) -> Any:

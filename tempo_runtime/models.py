@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tempo_runtime.context import Callers
     from tempo_runtime.explain.isolation import Requests
     from tempo_runtime.importing import Modules
+    from tempo_runtime.settings import PipelineSettings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -160,8 +161,13 @@ class Pipeline(Model):
         target: The class or function.
         predict_name: Name of a class's predict method; None for a function.
         load_name: Name of a class's load method, if it has one.
+        extra: Its settings in the artefact that it was loaded from: `parameters.extra` of its
+            model-settings.json. A server reads them there, and a call without a server here.
+        direct_settings: The environment's variables that such a call saw last, and its settings.
     """
 
+    extra: Mapping[str, Any] = MappingProxyType({})
+    direct_settings: tuple[tuple[tuple[str, str], ...], PipelineSettings] | None = None
     # Of what b385a99 saved instead of the instance itself.
     arguments: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
     saved: Any = None  # the instance that an artefact holds
@@ -204,7 +210,7 @@ class Pipeline(Model):
 
             # They are there for every request, so nothing of the one that runs now gets into them.
             shared._children = Context().run(local_children, shared)
-        return shared._children
+        return shared._children.here()
 
     @property
     def callers(self) -> Callers:
@@ -409,9 +415,9 @@ class Pipeline(Model):
             return super().__call__(*args, **kwargs)
         from tempo_runtime import context, direct
 
+        self.load_once(None)
         if context.is_request():
             return self.target(*args, **kwargs)
-        self.load_once(None)
         return direct.call(self, None, args, kwargs)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
@@ -434,7 +440,8 @@ class Pipeline(Model):
             "_loaded": False,
             "_release": None,
         }
-        for name in ("saved", "built", "_instance", "_changed", "_callers"):
+        here = ("saved", "built", "_instance", "_changed", "_callers", "extra", "direct_settings")
+        for name in here:
             state.pop(name, None)
         if self.predict_name is not None:
             # The class holds this object: dill cannot write a class that leads back to itself.

@@ -103,7 +103,8 @@ class TempoPipelineRuntime(MLModel):
         check_children(extra, list(manifest["children"]))
         unpacked.settle(folder, manifest, parameters.environment_tarball if parameters else None)
         demands = trust.Demands.of_settings(extra)
-        pipeline, _ = artifact.open_folder(folder, demands=demands)
+        with context.loading():  # its modules may call models while they are imported
+            pipeline, _ = artifact.open_folder(folder, demands=demands)
         self._pipeline_settings = settings
         return Service(pipeline, settings, portal, folder)
 

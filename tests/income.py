@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 
 from tempo_runtime.testing import Server
@@ -90,13 +91,19 @@ def add_model(folder: Path, like: str, uri: Path, name: str = "", **extra: Any) 
 
 def explain(server: Server, row: np.ndarray, threshold: float, **parameters: Any) -> dict[str, Any]:
     """The explanation of one row, over HTTP."""
+    return dict(json.loads(answered(server.http, row, threshold, **parameters))["data"])
+
+
+def answered(http: httpx.Client, row: np.ndarray, threshold: float, **parameters: Any) -> str:
+    """The text that a server answers with."""
     body = {
         "inputs": [payload(row)],
         "parameters": {"parameters": {"threshold": threshold}, **parameters},
     }
-    answer = server.post("income-explainer", body)
+    answer = http.post("/v2/models/income-explainer/infer", json=body)
     assert answer.status_code == 200, answer.text
-    return dict(json.loads(answer.json()["outputs"][0]["data"][0])["data"])
+    text: str = answer.json()["outputs"][0]["data"][0]
+    return text
 
 
 def payload(row: np.ndarray) -> dict[str, Any]:

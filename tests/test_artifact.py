@@ -14,16 +14,25 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import joblib
+import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 import tempo_runtime
 from tempo_runtime import (
     ArtifactError,
     AuthoringError,
+    BudgetExceeded,
     Model,
+    ModelFramework,
+    PipelineModels,
+    SettingsError,
     artifact,
     pipeline,
+    predictmethod,
 )
+from tempo_runtime.testing import serve
 from tests.owned import listing, own_module  # noqa: F401 - a fixture
 
 
@@ -225,3 +234,68 @@ def test_saving_to_a_folder_without_the_right_to_leaves_it(own: Any) -> None:
         assert listing(folder) == before
     finally:
         folder.chmod(0o700)
+
+
+# -- settings in model-settings.json ---------------------------------------------------------------
+
+
+def drawn(tmp_path: Path, **extra: Any) -> str:
+    """The folder of a saved pipeline that draws a number and asks a classifier, with settings."""
+    rows = np.array([[0.0], [1.0]])
+    (tmp_path / "model").mkdir(exist_ok=True)
+    joblib.dump(LogisticRegression().fit(rows, [0, 1]), tmp_path / "model" / "model.joblib")
+    forest = Model("forest", platform=ModelFramework.SKLearn, local_folder=str(tmp_path / "model"))
+
+    @pipeline("drawn", local_folder=str(tmp_path / "drawn"), models=PipelineModels(forest=forest))
+    class Drawn:
+        @predictmethod
+        def predict(self, rows: np.ndarray, calls: int = 1) -> np.ndarray:
+            asked = [self.models.forest(rows) for _ in range(calls)]
+            return np.append(asked[-1].ravel(), np.random.rand())
+
+    folder = tempo_runtime.save(Drawn)
+    path = Path(folder, "model-settings.json")
+    settings = json.loads(path.read_text())
+    settings["parameters"]["extra"] = extra
+    path.write_text(json.dumps(settings))
+    return folder
+
+
+ROWS = np.array([[0.0], [1.0]])
+
+
+def test_what_is_loaded_answers_with_its_settings_as_it_does_when_served(tmp_path: Path) -> None:
+    folder = drawn(tmp_path, seed=7, models={"forest": {"output": "predict_proba"}})
+    answer = tempo_runtime.load(folder).predict(ROWS)
+    assert answer.shape == (5,)
+    assert answer[-1] == np.random.RandomState(7).rand()
+    with serve(folder) as server:
+        assert server.infer("drawn", rows=ROWS).tolist() == answer.tolist()
+
+
+def test_a_limit_in_its_settings_holds_for_what_is_loaded(tmp_path: Path) -> None:
+    loaded = tempo_runtime.load(drawn(tmp_path, max_calls="1"))
+    assert loaded.predict(ROWS).shape == (3,)
+    with pytest.raises(BudgetExceeded, match="more than its 1 calls to children"):
+        loaded.predict(ROWS, calls=2)
+
+
+def test_the_environment_wins_over_its_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = tempo_runtime.load(drawn(tmp_path, seed=7))
+    for seed in (8, 9):
+        monkeypatch.setenv("TEMPO_RUNTIME_SEED", str(seed))
+        assert loaded.predict(ROWS)[-1] == np.random.RandomState(seed).rand()
+
+
+def test_a_child_that_its_settings_name_and_it_lacks_is_refused(tmp_path: Path) -> None:
+    folder = drawn(tmp_path, models={"forrest": {"output": "predict_proba"}})
+    with pytest.raises(SettingsError, match="does not have: forrest; it has forest"):
+        tempo_runtime.load(folder)
+
+
+def test_its_settings_are_not_saved_with_what_was_loaded(tmp_path: Path) -> None:
+    loaded = tempo_runtime.load(drawn(tmp_path, seed=7))
+    again = tempo_runtime.load(tempo_runtime.save(loaded, str(tmp_path / "again")))
+    assert again.get_tempo().extra == {}

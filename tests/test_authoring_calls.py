@@ -290,3 +290,37 @@ def test_a_sync_call_on_the_portals_own_loop_says_to_await(async_over_line: Any)
 
     with pytest.raises(PipelineFailed, match="without await in an async predict method"):
         background().run(around(ROWS))
+
+
+@pytest.mark.parametrize("kind", ["class", "function"])
+def test_a_pipeline_that_another_calls_is_loaded_first(kind: str) -> None:
+    if kind == "class":
+
+        @model("adder")
+        class Adder:
+            @loadmethod
+            def load(self) -> None:
+                self.plus = 1.0
+
+            @predictmethod
+            def predict(self, payload: np.ndarray) -> np.ndarray:
+                return payload + self.plus
+
+        call = Adder().predict
+    else:
+
+        @model("adder")
+        def adder(payload: np.ndarray) -> np.ndarray:
+            return payload + adder.context.plus
+
+        @adder.loadmethod
+        def load() -> None:
+            adder.context.plus = 1.0
+
+        call = adder
+
+    @pipeline("caller")
+    def caller(payload: np.ndarray) -> np.ndarray:
+        return call(payload)
+
+    np.testing.assert_array_equal(caller(ROWS), ROWS + 1)

@@ -5,20 +5,25 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from multiprocessing.pool import ThreadPool
 from typing import Any
 
+import httpx
+import joblib
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from joblib import Parallel, delayed
+from sklearn.dummy import DummyRegressor
 
-from tempo_runtime import PipelineModels, model, pipeline, predictmethod
+from tempo_runtime import PipelineModels, pipeline, predictmethod, save
+from tempo_runtime.authoring import describe
+from tempo_runtime.binding import encode_arguments
 from tempo_runtime.context import current, is_request, serving
 from tempo_runtime.errors import BudgetExceeded, DeadlineExceeded, PipelineFailed
+from tempo_runtime.testing import FakeModel, Hang, Server, serve
+from tempo_runtime.wire import Request, request_to_json
+from tests import threads
 
 budgets = st.none() | st.floats(1, 1e6)
 
@@ -93,44 +98,25 @@ def test_seed_belongs_to_one_request() -> None:
 # -- threads of the author's own -------------------------------------------------------------------
 
 
-@model("part")
-def part(rows: np.ndarray) -> np.ndarray:
-    return rows * 2
-
-
 ROWS = np.arange(4.0)
-POOL = ThreadPoolExecutor(2)  # its threads outlive every request
-
-
-def in_pool(call: Any, parts: Any) -> list[Any]:
-    with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(call, parts))
-
-
-def in_kept_pool(call: Any, parts: Any) -> list[Any]:
-    return list(POOL.map(call, parts))
-
-
-def in_thread_pool(call: Any, parts: Any) -> list[Any]:
-    with ThreadPool(2) as pool:
-        return pool.map(call, parts)
-
-
-def in_joblib(call: Any, parts: Any) -> list[Any]:
-    found: list[Any] = Parallel(2, backend="threading")(delayed(call)(each) for each in parts)
-    return found
-
-
-WAYS = pytest.mark.parametrize("way", [in_pool, in_kept_pool, in_thread_pool, in_joblib])
+WAYS = pytest.mark.parametrize("way", threads.WAYS)
 
 
 def split(way: Any, lookup: str) -> Any:
-    @pipeline("split", models=PipelineModels(part=part))
+    """A call without a server, in the ways of `threads`, or in another."""
+
+    @pipeline("split", models=PipelineModels(part=threads.part))
     class Split:
         @predictmethod
         def predict(self, rows: np.ndarray) -> np.ndarray:
-            call = self.models.part if lookup == "early" else lambda each: self.models.part(each)
-            return np.concatenate(way(call, np.array_split(rows, 2)))
+            models = self.models
+            lookups = {
+                "early": self.models.part,
+                "models": lambda each: models.part(each),
+                "late": lambda each: self.models.part(each),
+            }
+            asked = threads.WAYS.get(way, way)
+            return np.concatenate(asked(lookups[lookup], np.array_split(rows, 2)))
 
     return Split()
 
@@ -138,6 +124,11 @@ def split(way: Any, lookup: str) -> Any:
 @WAYS
 def test_a_child_looked_up_in_the_request_is_called_in_any_thread(way: Any) -> None:
     assert split(way, "early").predict(ROWS).tolist() == (ROWS * 2).tolist()
+
+
+@WAYS
+def test_so_is_one_of_models_that_were(way: Any) -> None:
+    assert split(way, "models").predict(ROWS).tolist() == (ROWS * 2).tolist()
 
 
 @WAYS
@@ -164,7 +155,112 @@ def test_a_child_kept_from_a_request_that_has_its_answer_is_refused() -> None:
 
     split(keep, "early").predict(ROWS)
     with pytest.raises(PipelineFailed, match="the request it was looked up in has its answer"):
-        in_pool(kept[0], [ROWS])
+        threads.in_pool(kept[0], [ROWS])
+
+
+# -- the same, served ------------------------------------------------------------------------------
+
+
+TRACE = {"x-request-id": "r-1", "traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
+SYNC = [("split", way) for way in (*threads.WAYS, "in_own_pool")]
+ASYNC = [("split-async", way) for way in ("to_thread", "run_in_executor", "asyncio.run")]
+SERVED = pytest.mark.parametrize(("name", "way"), SYNC + ASYNC)
+
+
+@pytest.fixture(scope="module")
+def child() -> Iterator[FakeModel]:
+    with FakeModel("part", lambda rows: rows * 2) as fake:
+        yield fake
+
+
+@pytest.fixture(scope="module")
+def server(child: FakeModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    root = tmp_path_factory.mktemp("threads")
+    (root / "forest").mkdir()
+    joblib.dump(DummyRegressor(constant=1).fit(ROWS[:, None], ROWS), root / "forest/model.joblib")
+    for target in (threads.Split, threads.split_async, threads.Leaver):
+        save(target, str(root / "models" / describe(target).details.name))
+    env = {
+        "TEMPO_RUNTIME_MODELS__PART__URL": child.url,
+        "TEMPO_RUNTIME_TIMEOUT": "20",
+        "TEMPO_TEST_FOREST": str(root / "forest"),
+    }
+    with serve(root / "models", env=env) as server:
+        yield server
+
+
+def ask(server: Server, name: str, /, **arguments: Any) -> httpx.Response:
+    limits = {key: arguments.pop(key) for key in list(arguments) if key.startswith("tempo_")}
+    request = Request(encode_arguments(None, (), {"rows": ROWS, **arguments}), parameters=limits)
+    headers = {"content-type": "application/json", **TRACE}
+    url = f"/v2/models/{name}/infer"
+    return server.http.post(url, content=request_to_json(request), headers=headers)
+
+
+@SERVED
+def test_calls_in_any_thread_of_a_request_carry_its_trace(
+    name: str, way: str, server: Server, child: FakeModel
+) -> None:
+    child.clear()
+    answer = ask(server, name, way=way)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["outputs"][0]["data"] == (ROWS * 2).tolist()
+    assert len(child.calls) == 2
+    for call in child.calls:
+        assert TRACE.items() <= dict(call.headers).items()
+
+
+@SERVED
+def test_calls_in_any_thread_of_a_request_are_counted(
+    name: str, way: str, server: Server, child: FakeModel
+) -> None:
+    child.clear()
+    answer = ask(server, name, way=way, tempo_max_calls=1)
+    assert answer.status_code == BudgetExceeded.status
+    assert "more than its 1 calls to children" in answer.text
+    assert len(child.calls) <= 1
+
+
+@SERVED
+def test_a_child_that_hangs_in_a_thread_costs_its_request_only(
+    name: str, way: str, server: Server, child: FakeModel
+) -> None:
+    child.clear()
+    child.script(Hang() * 2)
+    try:
+        assert ask(server, name, way=way, tempo_timeout="0.5").status_code == 504
+    finally:
+        child.clear()
+    assert ask(server, name, way=way).status_code == 200
+
+
+@pytest.mark.parametrize("lookup", ["late", "function", "forest"])
+def test_what_is_looked_up_in_a_thread_of_no_request_is_refused_with_the_remedy(
+    lookup: str, server: Server, child: FakeModel
+) -> None:
+    child.clear()
+    answer = ask(server, "split", way="in_pool", lookup=lookup)
+    assert answer.status_code == 500
+    assert "which belongs to no request" in answer.text
+    assert "contextvars.copy_context().run" in answer.text
+    assert child.calls == []
+
+
+def test_models_that_were_looked_up_in_the_request_give_its_children(
+    server: Server, child: FakeModel
+) -> None:
+    child.clear()
+    assert ask(server, "split", way="in_pool", lookup="models").status_code == 200
+    assert [call.headers["x-request-id"] for call in child.calls] == ["r-1", "r-1"]
+
+
+def test_a_thread_that_goes_on_after_the_answer_is_refused(server: Server) -> None:
+    assert ask(server, "leaver").json()["outputs"][0]["data"] == ["left"]
+    [told] = ask(server, "leaver").json()["outputs"][0]["data"]
+    assert "the request it was looked up in has its answer" in told
+
+
+# -- streams ---------------------------------------------------------------------------------------
 
 
 def test_what_a_caller_does_between_two_items_is_not_part_of_the_call() -> None:

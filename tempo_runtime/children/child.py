@@ -193,16 +193,27 @@ class Child:
 class Children:
     """The children of a pipeline, by the names it calls them by."""
 
+    _looked_up_in: RequestContext | None = None
+
     def __init__(self, children: dict[str, Child], callers: Callers | None = None) -> None:
         self._children = children
         self._callers = callers or Callers()
+
+    def here(self) -> Children:
+        """The same children; within a request, in whichever thread, as those of that request."""
+        if not context.is_request():
+            return self
+        own = Children(self._children, self._callers)
+        own._looked_up_in = context.current()
+        return own
 
     def __getattr__(self, alias: str) -> Child:
         if alias.startswith("_") or alias not in self._children:
             known = ", ".join(vars(self).get("_children", {})) or "none"
             raise AttributeError(f"the pipeline has no model {alias!r}; it has {known}")
         child = self._children[alias]
-        return child.looked_up_in(context.current()) if context.is_request() else child
+        request = context.current() if context.is_request() else self._looked_up_in
+        return child if request is None else child.looked_up_in(request)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._children)

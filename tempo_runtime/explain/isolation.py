@@ -7,6 +7,7 @@ their samplers, so one object is right for one call at a time.
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -19,6 +20,8 @@ from tempo_runtime.explain.fast_classes import is_fast, of_fast_class
 from tempo_runtime.explain.guarded import of_guarded_class
 from tempo_runtime.instances import attributes
 from tempo_runtime.models import pipelines
+
+_SHORT = 64  # elements of a list or dict that may be looked at in each request
 
 
 class Requests:
@@ -49,28 +52,66 @@ class Requests:
         self._is_function = is_function
         self._seed = seed
         self._fast = fast
+        self._known = _Known(instance)
+        # What requests call that have nothing to change.
+        self._shared = predict if is_function else partial(predict, instance)
 
     @property
     def explains(self) -> bool:
         """Whether it works with an explainer."""
-        return bool(explainers(self._instance))
+        return bool(self._known.explainers())
 
     @contextmanager
     def request(self) -> Iterator[Callable[..., Any]]:
         """Gives what the current request calls."""
-        held = explainers(self._instance)
+        held = self._known.explainers()
         seed = context.current().seed
         if seed is None:
             seed = self._seed
         if seed is None and held:
             seed = _declared(held)
         with randomness.stream(seed):
-            own = _fresh(self._instance, held, self._fast) if held else self._instance
+            if not held:
+                yield self._shared
+                return
+            own = _fresh(self._instance, held, self._fast)
             if not self._is_function:
                 yield partial(self._predict, own)
             else:
                 with context.holding(self._instance, own):
                     yield self._predict
+
+
+class _Known:
+    """The explainers of one instance, found at the start of each request.
+
+    Its author may set one at any time. A process without alibi has none, and long lists, such as a
+    vocabulary, are gone through once.
+
+    Args:
+        instance: What a predict method is called on.
+    """
+
+    def __init__(self, instance: Any) -> None:
+        self._instance = instance
+        self._long: dict[str, tuple[Any, int, bool]] = {}
+
+    def explainers(self) -> dict[str, Any]:
+        """As the function of that name finds them."""
+        if "alibi" not in sys.modules:
+            return {}
+        held = attributes(self._instance)
+        return {name: value for name, value in held.items() if self._has_one(name, value)}
+
+    def _has_one(self, name: str, value: Any) -> bool:
+        length = len(value) if isinstance(value, (dict, list, tuple)) else 0
+        if length <= _SHORT:
+            return bool(_each(value))
+        seen, seen_length, found = self._long.get(name, (None, 0, False))
+        if seen is not value or seen_length != length:
+            found = bool(_each(value))
+            self._long[name] = value, length, found
+        return found
 
 
 def explainers(instance: Any) -> dict[str, Any]:

@@ -6,8 +6,13 @@ those functions draw from a generator that belongs to the request, and give what
 after `np.random.seed(seed)` if nothing else ran. So does `np.random.mtrand._rand`, which scikit-learn
 and scipy take where `random_state=None`. Outside, they are what they were.
 
-Not reached: code that took a function, or the generator, out of numpy.random before the first stream
-was opened (`from numpy.random import choice`; the distributions of `scipy.stats`, as it is imported).
+Each request that has a seed, its own or an explainer's, has a stream, in a server and in a call without
+one. A generator that an instance or an explainer holds is copied for each request (`copies`).
+
+Not reached: Python's `random`, which has one generator for all; what is drawn in threads that do not have
+the request's context; code that took a function, or the generator, out of numpy.random before the first
+stream was opened (`from numpy.random import choice`; the distributions of `scipy.stats`, as it is
+imported).
 """
 
 from __future__ import annotations

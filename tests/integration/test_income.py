@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import random
 import re
 import runpy
 import subprocess
 import sys
 import warnings
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any, Literal
 
+import httpx
 import numpy as np
 import pytest
 
 import tempo_runtime as tempo
+from tempo_runtime import LocalOptions, deploy_local
 from tempo_runtime.testing import Server, serve
+from tests.cli.test_serve import Serving
+from tests.deploy.conftest import alone
 from tests.income import (
     CENSUS,
     EXAMPLE,
     ROOT,
+    ROWS,
     SEED,
     THRESHOLDS,
     UNTRACED,
     Income,
+    answered,
     essence,
     explain,
 )
@@ -173,3 +184,110 @@ def test_metadata_is_the_signature(income_server: Server) -> None:
     assert [tensor["name"] for tensor in metadata["inputs"]] == ["payload", "parameters"]
     assert metadata["inputs"][1]["parameters"]["content_type"] == "json"
     assert metadata["outputs"][0]["datatype"] == "BYTES"
+
+
+# -- one answer on every route ---------------------------------------------------------------------
+
+
+Asked = tuple[int, float]  # a row and a threshold
+Explained = Callable[[Asked], str]
+ALL: list[Asked] = [(row, threshold) for row in range(len(ROWS)) for threshold in THRESHOLDS]
+SOME = ALL[2:10]
+
+
+def shuffled(asked: list[Asked], seed: int) -> list[Asked]:
+    return random.Random(seed).sample(asked, len(asked))
+
+
+@pytest.fixture(scope="module")
+def servers(
+    income: Income, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Future[Explained]]]:
+    """How to ask the deployments and servers that only these tests need; they start side by side."""
+
+    def over_http(url: str) -> Explained:
+        http = stack.enter_context(httpx.Client(base_url=url, timeout=120, trust_env=False))
+        return lambda asked: answered(http, income.rows[asked[0]], asked[1])
+
+    def deployed(workers: int, transport: Literal["http", "grpc"]) -> Explained:
+        env = {**UNTRACED, "MLSERVER_PARALLEL_WORKERS": str(workers)}
+        options = LocalOptions(name=f"income-{workers}", transport=transport, env=env)
+        remote = stack.enter_context(deploy_local(income.explainer, options))
+        return lambda asked: remote.predict(**arguments(income, asked))  # type: ignore[no-any-return]
+
+    def served(workers: int) -> Explained:
+        folder = tmp_path_factory.mktemp("serve")
+        options = ["--port", "0", "--json", "--workers", str(workers)]
+        serving = stack.enter_context(Serving(folder, str(income.explainer), *options))
+        serving.wait_for("}\n}")
+        return over_http(json.loads(serving.printed())["url"])
+
+    with ExitStack() as stack:
+        stack.enter_context(alone(tmp_path_factory.mktemp("state")))
+        stack.enter_context(pytest.MonkeyPatch.context()).setenv(*next(iter(UNTRACED.items())))
+        threads = stack.enter_context(ThreadPoolExecutor(2))
+        yield {
+            "deploy_local": threads.submit(deployed, 0, "http"),
+            "deploy_local, two workers, gRPC": threads.submit(deployed, 2, "grpc"),
+            "serve": threads.submit(served, 0),
+            "serve, two workers": threads.submit(served, 2),
+        }
+
+
+def arguments(income: Income, asked: Asked) -> dict[str, Any]:
+    row, threshold = asked
+    return {"payload": income.rows[row : row + 1], "parameters": {"threshold": threshold}}
+
+
+@pytest.fixture(scope="module")
+def in_the_notebook(
+    servers: dict[str, Future[Explained]], income: Income
+) -> Iterator[dict[Asked, str]]:
+    """What the pipeline explains where it was written, never saved nor loaded."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("INCOME_ARTIFACTS", str(income.folder))
+        patch.syspath_prepend(str(EXAMPLE))
+        module = importlib.import_module("src.tempo")
+        explainer = module.create_explainer(module.create_adult_model())()
+        yield {each: explainer.explain(**arguments(income, each)) for each in shuffled(ALL, seed=1)}
+        for name in [name for name in sys.modules if name.partition(".")[0] == "src"]:
+            del sys.modules[name]
+
+
+def test_loaded_it_explains_as_in_the_notebook_in_any_order(
+    in_the_notebook: dict[Asked, str], income: Income
+) -> None:
+    explainer = tempo.load(str(income.explainer))
+    for each in shuffled(ALL, seed=2):
+        assert explainer.explain(**arguments(income, each)) == in_the_notebook[each]
+
+
+def test_under_mlserver_with_two_workers_it_explains_as_in_the_notebook(
+    in_the_notebook: dict[Asked, str], income_workers: Server, income: Income
+) -> None:
+    asked = shuffled(ALL, seed=3)
+    with ThreadPoolExecutor(4) as pool:
+        found = pool.map(
+            lambda each: answered(income_workers.http, income.rows[each[0]], each[1]), asked
+        )
+        assert dict(zip(asked, found, strict=True)) == in_the_notebook
+
+
+def test_under_mlserver_in_one_process_it_explains_as_in_the_notebook(
+    in_the_notebook: dict[Asked, str], income_server: Server, income: Income
+) -> None:
+    for row, threshold in shuffled(SOME, seed=4):
+        found = answered(income_server.http, income.rows[row], threshold)
+        assert found == in_the_notebook[row, threshold]
+
+
+@pytest.mark.parametrize(
+    "route",
+    ["deploy_local", "deploy_local, two workers, gRPC", "serve", "serve, two workers"],
+)
+def test_however_it_is_served_it_explains_as_in_the_notebook(
+    route: str, servers: dict[str, Future[Explained]], in_the_notebook: dict[Asked, str]
+) -> None:
+    ask = servers[route].result()
+    for each in shuffled(SOME, seed=5):
+        assert ask(each) == in_the_notebook[each]
