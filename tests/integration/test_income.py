@@ -193,6 +193,9 @@ Asked = tuple[int, float]  # a row and a threshold
 Explained = Callable[[Asked], str]
 ALL: list[Asked] = [(row, threshold) for row in range(len(ROWS)) for threshold in THRESHOLDS]
 SOME = ALL[2:10]
+PATIENT = pytest.mark.timeout(
+    600
+)  # the first of them starts four servers, and explains it all once
 
 
 def shuffled(asked: list[Asked], seed: int) -> list[Asked]:
@@ -254,6 +257,7 @@ def in_the_notebook(
             del sys.modules[name]
 
 
+@PATIENT
 def test_loaded_it_explains_as_in_the_notebook_in_any_order(
     in_the_notebook: dict[Asked, str], income: Income
 ) -> None:
@@ -262,6 +266,7 @@ def test_loaded_it_explains_as_in_the_notebook_in_any_order(
         assert explainer.explain(**arguments(income, each)) == in_the_notebook[each]
 
 
+@PATIENT
 def test_under_mlserver_with_two_workers_it_explains_as_in_the_notebook(
     in_the_notebook: dict[Asked, str], income_workers: Server, income: Income
 ) -> None:
@@ -273,6 +278,7 @@ def test_under_mlserver_with_two_workers_it_explains_as_in_the_notebook(
         assert dict(zip(asked, found, strict=True)) == in_the_notebook
 
 
+@PATIENT
 def test_under_mlserver_in_one_process_it_explains_as_in_the_notebook(
     in_the_notebook: dict[Asked, str], income_server: Server, income: Income
 ) -> None:
@@ -281,6 +287,7 @@ def test_under_mlserver_in_one_process_it_explains_as_in_the_notebook(
         assert found == in_the_notebook[row, threshold]
 
 
+@PATIENT
 @pytest.mark.parametrize(
     "route",
     ["deploy_local", "deploy_local, two workers, gRPC", "serve", "serve, two workers"],
