@@ -24,6 +24,7 @@ from tempo_runtime import (
     predictmethod,
 )
 from tempo_runtime.assembly import Service
+from tempo_runtime.explain import isolation  # noqa: F401 - the first service would import it
 from tempo_runtime.portal import Portal
 from tempo_runtime.settings import PipelineSettings
 from tests.owned import own_module  # noqa: F401 - a fixture
@@ -50,6 +51,7 @@ async def test_a_closed_service_leaves_no_module_behind(own: Any, name: str, val
         assert (set(sys.modules), sys.meta_path) == (modules, finders)
         del service
         gc.collect()
+        gc.collect()  # what is known of an instance goes with it, and frees its class for the next
         assert held() is None
 
 
