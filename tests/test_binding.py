@@ -161,7 +161,7 @@ def test_frames_arrive_in_arguments_of_any_type(way: Any) -> None:
 
 def test_a_frame_for_an_argument_of_another_type_is_refused() -> None:
     tensors = encode_arguments(None, (FRAME,), {}, tagged=True)
-    with pytest.raises(PayloadError, match="'payload' must be array, and a DataFrame was given"):
+    with pytest.raises(PayloadError, match="'payload' must be array, but a DataFrame was given"):
         decode_arguments(EXPLAIN, tensors, {})
 
 

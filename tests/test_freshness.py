@@ -235,7 +235,9 @@ def test_a_signed_artefact_is_refused_with_how_to_sign(
     tempo_runtime.save(imported("own.good").Flowers, sign=private)
     good = edited(tree, "own/limits.py", "5", "6")
     before = contents(root / "own/flowers")
-    with pytest.raises(ArtifactError, match=r"it is signed, .*: save\(\.\.\., sign=KEY\)"):
+    with pytest.raises(
+        ArtifactError, match=r"the artefact is signed, .*: save\(\.\.\., sign=KEY\)"
+    ):
         ensure(good.Flowers)
     assert contents(root / "own/flowers") == before
 
