@@ -165,6 +165,13 @@ def test_a_frame_for_an_argument_of_another_type_is_refused() -> None:
         decode_arguments(EXPLAIN, tensors, {})
 
 
+def test_a_value_that_is_no_dataframe_is_refused_with_the_name_of_its_argument() -> None:
+    def join(left: int, right: pd.DataFrame) -> None: ...
+
+    with pytest.raises(PayloadError, match="'right': a DataFrame is expected, but a list was"):
+        encode_arguments(Signature.of(join), (1, [1]), {}, tagged=True)
+
+
 def test_a_server_of_others_gets_the_columns_alone() -> None:
     frame = FRAME.set_axis(["x", "y"])
     tensors = encode_arguments(None, (frame,), {})

@@ -395,7 +395,10 @@ def test_a_client_of_tempo_05_is_given_what_it_reads(value: Any, text: str | Non
             {"index_columns": [{"kind": "range", "start": 0, "stop": 7, "step": 1}]},
             "column 'age' has 2 rows, and the index 7",
         ),
-        ({"column_indexes": [{"kind": "range", "start": 0, "stop": 9, "step": 1}]}, "and 9 labels"),
+        (
+            {"column_indexes": [{"kind": "range", "start": 0, "stop": 9, "step": 1}]},
+            "but 9 column labels",
+        ),
         ({"column_indexes": [{}]}, "the column labels is not what its pandas metadata says"),
         ({"attributes": "{"}, "attributes are not usable"),
         ({"attributes": "5"}, "attributes are not usable"),
