@@ -73,8 +73,8 @@ def save(
 
     Args:
         target: A pipeline class, an instance of one, or a pipeline function. An instance is saved as
-            it is, but for what its load method made: that runs again where it is loaded. Of a class,
-            an instance is made where it is loaded.
+            it is, without what its load method made, because that runs again where it is loaded. A
+            class is saved as a class; loading it makes an instance.
         folder: Where to; by default the pipeline's `local_folder`.
         environment: The Python environment that is packed into it. `"conda"`: what conda.yaml in
             the folder describes. `"venv"`: what requirements.txt there asks for, or, where there is
@@ -97,7 +97,7 @@ def save(
 
 @dataclass(frozen=True)
 class Composed:
-    """What `save` would write of a pipeline, but for its environment.
+    """What `save` would write for a pipeline, without the environment.
 
     Attributes:
         pipeline: The pipeline.
@@ -108,7 +108,7 @@ class Composed:
         modules: Names of all modules that it imports.
         children: The models it calls, as tempo.json has them.
         others: Path -> digest, of the files in the folder that `save` did not write.
-        left: Files of the artefact that is there which are no part of this one.
+        left: Files of the existing artefact that do not belong to this one.
         warnings: What may be missing where it runs.
     """
 
@@ -211,7 +211,7 @@ def write(
     os.makedirs(folder, exist_ok=True)
     prefix = f"{CODE}/"
     code = {p.removeprefix(prefix): len(ours[p]) for p in sorted(ours) if p.startswith(prefix)}
-    logger.info("%s: %s", pipeline.details.name, describing.code(code))
+    logger.info("%s: your code: %s", pipeline.details.name, describing.code(code))
     for warning in composed.warnings:
         logger.warning("pipeline %r: %s", pipeline.details.name, warning)
     packages, children = describing.packages(composed.modules), dict(composed.children)
@@ -323,7 +323,7 @@ def open_folder(
 
 
 def code_sizes(folder: str, manifest: dict[str, Any]) -> dict[str, int]:
-    """The files of the author's code in an artefact, by their path in `code`, and their sizes."""
+    """Return the path in `code` and the size of each file of the author's code in an artefact."""
     paths = [path for path in manifest["files"] if path.startswith(f"{CODE}/")]
     return {
         path.removeprefix(f"{CODE}/"): os.path.getsize(os.path.join(folder, path)) for path in paths
@@ -331,7 +331,7 @@ def code_sizes(folder: str, manifest: dict[str, Any]) -> dict[str, int]:
 
 
 def code_of(folder: str) -> importing.Modules:
-    """The modules that an artefact brings, for a model beside it that is unpickled with them.
+    """Return an artefact's modules, for unpickling a model that uses them.
 
     Raises:
         ArtifactError: As `load` does.
@@ -467,7 +467,7 @@ def _placed(
 
 
 def _pickles(places: list[str]) -> dict[str, set[tuple[str, str]]]:
-    """What the files look up that are unpickled in the artefact's folder and its models'."""
+    """Return the names that pickles in the artefact's folder and its models' folders look up."""
     found = {}
     for place in places:
         if place != places[0] and os.path.isfile(os.path.join(place, MANIFEST)):

@@ -125,7 +125,7 @@ def collect(
 
 
 def imported(module: str, names: Iterable[str], level: int, package: str) -> Iterator[str]:
-    """What `from {level dots}{module} import {names}` may import."""
+    """List the modules that `from {level dots}{module} import {names}` may import."""
     with suppress(ImportError):  # beyond the top: it fails here as well
         base = resolve_name("." * level + module, package)
         yield base
@@ -186,15 +186,15 @@ class _Collector:
         for module, name in sorted(looked_up):
             if module == "__main__":
                 self._code.warnings.append(
-                    f"{path} holds {name} of __main__, which is not there when the artefact runs; move "
-                    f"{name} into a module, and write the file again"
+                    f"{path} refers to {name} in __main__, which does not exist where the artefact runs; "
+                    f"move {name} into a module and write the file again"
                 )
             elif (own := self._find(module)) is not None:
                 if module.partition(".")[0] in sys.stdlib_module_names:
                     raise ArtifactError(
-                        f"{path} holds {name} of your module {module!r} ({own.path}), and whoever reads "
-                        "it elsewhere finds the standard library's module of that name; rename yours, "
-                        "and write the file again"
+                        f"{path} refers to {name} in your module {module!r} ({own.path}), but elsewhere "
+                        "that name imports the standard library's module; rename yours and write the "
+                        "file again"
                     )
                 self._follow([module])
                 self._code.unpickled.setdefault(path, set()).add(module)
@@ -216,13 +216,13 @@ class _Collector:
             self._follow(named)
         if not found:
             self._code.warnings += [
-                f"{place} imports a module by a name that only a run can tell; if it is one of yours, "
-                "import it in that file, so that it travels"
+                f"{place} imports a module whose name is only known at run time; if the module is yours, "
+                "also write a plain import of it in that file, so that it travels"
                 for place in places
             ]
 
     def _named(self, text: str) -> Iterator[str]:
-        """The author's module that a text names: `plugins.csv`, `plugins.csv:Reader`."""
+        """Return the author's module that a text names, such as `plugins.csv` or `plugins.csv:Reader`."""
         name = text.partition(":")[0]
         while name and _NAME.fullmatch(name):
             if self._find(name) is not None:
@@ -231,7 +231,7 @@ class _Collector:
             name = name.rpartition(".")[0]
 
     def _members(self, package: str) -> Iterator[str]:
-        """All modules of a package of the author's, at any depth."""
+        """List all modules of an author's package, at any depth."""
         spec = self._spec(package)
         for folder in _locations(spec):
             if ownership.is_installed(folder):
@@ -244,7 +244,7 @@ class _Collector:
                         yield from self._members(name)
 
     def _find(self, name: str) -> Own | None:
-        """A module that no package brought, and so no environment will have."""
+        """Find a module that belongs to no installed package, so that no environment will have it."""
         if name in self._own:
             return self._own[name]
         imported_here = spec_of(name)
@@ -267,8 +267,8 @@ class _Collector:
             "an extension module" if path.endswith(tuple(EXTENSION_SUFFIXES)) else "bytecode only"
         )
         told = (
-            f"its module {name!r} is {kind} ({path}), and only sources travel; build a wheel of it, and "
-            "install that here and where the artefact runs"
+            f"its module {name!r} is {kind} ({path}), but only source files travel; build a wheel of it, "
+            "and install that here and where the artefact runs"
         )
         if is_used:
             raise ArtifactError(told)
@@ -276,7 +276,7 @@ class _Collector:
             self._code.warnings.append(told)
 
     def _spec(self, name: str) -> ModuleSpec | None:
-        """Where a module would be imported from; `find_spec` would import its package."""
+        """Find a module's spec without importing its package, as `find_spec` would."""
         if name not in self._specs:
             self._specs[name] = self._look_up(name)
         return self._specs[name]
@@ -309,7 +309,7 @@ class _Collector:
                 self._take_named(self._own[name], text, line)
 
     def _outermost_package(self, name: str) -> str | None:
-        """The outermost package with an `__init__.py` that a module is in."""
+        """Return the outermost package with an `__init__.py` that contains a module."""
         parts = name.split(".")
         packages = (".".join(parts[:end]) for end in range(1, len(parts) + 1))
         return next((p for p in packages if p in self._own and self._own[p].package), None)
@@ -382,7 +382,7 @@ class _Collector:
             yield from (os.path.join(parent, n) for n in sorted(names) if not n.startswith("."))
 
     def _is_apart(self, folder: str) -> bool:
-        """Whether a folder inside a package is something of its own, and none of its data."""
+        """Tell whether a folder inside a package is separate from it, rather than its data."""
         inside = os.path.join(os.path.realpath(folder), "")
         if any(os.path.join(each, "").startswith(inside) for each in self._folders):
             return True
@@ -455,7 +455,7 @@ class _Collector:
         return self._is_file(text) and not ownership.is_installed(text)
 
     def _is_here(self, text: str) -> bool:
-        """Whether a text that is opened is a file of the working folder."""
+        """Tell whether a text that is opened names a file in the working folder."""
         return 0 < len(text) < 200 and not os.path.isabs(text) and self._is_file(text)
 
     def _is_file(self, text: str) -> bool:
@@ -579,7 +579,7 @@ class _Scan(ast.NodeVisitor):
             self.unknown.append(f"{self._own.path}:{line}")
 
     def _text(self, node: ast.expr) -> tuple[str, bool]:
-        """What is known of a text from its start on, and whether that is all of it."""
+        """Return the known beginning of a text, and whether that is the whole text."""
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             return node.value, True
         if isinstance(node, ast.Name):
@@ -616,7 +616,7 @@ def _name_of(node: ast.expr) -> str:
 
 
 def _model_folders(module: Any) -> set[str]:
-    """Folders of the models and pipelines that a module declares: their artefacts are not its data."""
+    """List the folders of models that a module declares: their artefacts are not its data."""
     found = set()
     for value in list(vars(module or object).values()):
         if isinstance(value, type) and "get_tempo" in vars(value) and not issubclass(value, Model):

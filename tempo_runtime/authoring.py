@@ -197,7 +197,7 @@ class _Accessor:
         return own
 
     def _of_class(self, owner: type) -> Pipeline:
-        """The Pipeline of the decorated class, or that of a class derived from it."""
+        """Return the Pipeline of the decorated class or of a class derived from it."""
         made: Pipeline = self.made
         if vars(owner).get("get_tempo") is self:
             return made
@@ -252,7 +252,7 @@ class _Direct(_Method):
 
 
 def _nothing(instance: Any) -> None:
-    """What a class does at the end of an instance, where it says nothing."""
+    """Do nothing: the `__del__` of a class that has none."""
 
 
 def _models(instance: Any) -> Children:

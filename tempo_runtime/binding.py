@@ -77,7 +77,10 @@ def encode_arguments(
     # After the others, whose names are those of arguments; a column may have another.
     taken = {tensor.name for parts in tensors.values() for tensor in parts}
     for name, frame in frames.items():
-        tensors[name] = encode_frame(frame, name, taken=taken, described=tagged)
+        try:
+            tensors[name] = encode_frame(frame, name, taken=taken, described=tagged)
+        except PayloadError as error:
+            raise PayloadError(f"{name!r}: {error}") from error
         taken |= {tensor.name for tensor in tensors[name]}
     flat = [tensor for parts in tensors.values() for tensor in parts]
     refuse_twice([tensor.name for tensor in flat])
@@ -255,7 +258,7 @@ def _name_positional(signature: Signature, tensors: list[Tensor]) -> list[Tensor
 
 
 def _argument(signature: Signature, frame: DescribedFrame) -> str:
-    """The argument that a described DataFrame is."""
+    """Return the name of the argument that a described DataFrame is for."""
     named = frame.argument or ""
     position = named.removeprefix(INPUT_PREFIX)
     if signature.input(named) is None and position != named and position.isdecimal():
@@ -266,7 +269,7 @@ def _argument(signature: Signature, frame: DescribedFrame) -> str:
         raise _unknown(named, [spec.name for spec in signature.inputs])
     if spec.kind not in (Kind.FRAME, Kind.ANY):
         raise PayloadError(
-            f"{spec.name!r} must be {spec.kind.value}, and a DataFrame was given; convert it first"
+            f"{spec.name!r} must be {spec.kind.value}, but a DataFrame was given; convert it first"
         )
     return spec.name
 
@@ -303,8 +306,8 @@ def _encode_results(
         odd = next((name for name in value if type(name) is not str), None)
         if odd is not None:
             raise PayloadError(
-                f"the result has the key {shown(odd)} of type {type(odd).__name__}, and its keys are "
-                "names of tensors; use text"
+                f"the result has the key {shown(odd)} of type {type(odd).__name__}, but its keys become "
+                "the names of tensors; use text"
             )
         return [encode(replace(outputs[0], name=name), part) for name, part in value.items()], None
     names = [spec.name for spec in outputs]
@@ -343,7 +346,7 @@ def _encode_dynamic(value: Any, encode: _Encode, tagged: bool) -> tuple[list[Ten
 
 
 def _is_mapping(value: Any) -> bool:
-    """Whether a value is a dict of arrays and more, each of which is an output."""
+    """Tell whether a value is a dict whose values are outputs of their own."""
     return (
         type(value) is dict
         and any(type(part) is np.ndarray for part in value.values())
@@ -355,7 +358,7 @@ def _is_mapping(value: Any) -> bool:
 
 
 def handed_over(tensors: list[Tensor]) -> list[Tensor]:
-    """The tensors for another end in this process, which may change what it is given."""
+    """Copy tensors for a receiver in this process, which may change them."""
     return [
         replace(tensor, data=tensor.data.copy()) if isinstance(tensor.data, np.ndarray) else tensor
         for tensor in tensors
@@ -365,7 +368,7 @@ def handed_over(tensors: list[Tensor]) -> list[Tensor]:
 def bound_arguments(
     signature: Signature, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> dict[str, Any]:
-    """The arguments of a predict method, as a request with them would bring them.
+    """Convert arguments as a request would, for a predict method.
 
     Raises:
         PayloadError: If they do not fit the signature, or cannot travel.
@@ -375,7 +378,7 @@ def bound_arguments(
 
 
 def bound_result(signature: Signature, name: str, value: Any) -> Any:
-    """The result of the predict method of the pipeline of that name, as a client would get it.
+    """Convert a predict method's result to what a client would get.
 
     Raises:
         PipelineFailed: If it is not what the signature says, or cannot travel.
@@ -388,5 +391,5 @@ def bound_result(signature: Signature, name: str, value: Any) -> Any:
 
 
 def undeclared(name: str, error: PayloadError) -> PipelineFailed:
-    """The error of a pipeline whose result cannot be answered."""
-    return PipelineFailed(f"pipeline {name!r} returned what it does not declare: {error}")
+    """Make the error of a pipeline whose result cannot be sent."""
+    return PipelineFailed(f"pipeline {name!r} returned a result that is refused: {error}")

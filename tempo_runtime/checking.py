@@ -217,7 +217,7 @@ class _OnlyInstalled:
             return spec
         if not ownership.is_installed(origin):
             raise ModuleNotFoundError(
-                f"No module named {name!r} (it is in {origin}, which is yours and did not travel)",
+                f"No module named {name!r} (it is your own code, in {origin}, and did not travel)",
                 name=name,
             )
         return spec

@@ -48,7 +48,7 @@ _DEEPEST = 3  # a category's values may be intervals, whose ends may be instants
 def encode_column(
     name: str, values: Any, what: str, *, described: bool = True
 ) -> tuple[Tensor, Description]:
-    """A column as a tensor of shape [N, 1], and its description.
+    """Encode a column as a tensor of shape [N, 1] and a description.
 
     Args:
         name: Name of the tensor.
@@ -72,17 +72,17 @@ def encode_column(
         if not type(dtype).__module__.startswith("pandas."):
             writer = None
     if writer is None:
-        raise _refused(what, dtype, "it is not a dtype that every machine has, or not pandas' own")
+        raise _refused(what, dtype, "pandas does not have it, or not on every machine")
     tensor, description = writer(name, values, what)
     if not described and not _reads_alone(tensor, description):
-        raise _refused(what, dtype, "the server that is called is not known to read such a column")
+        raise _refused(what, dtype, "the server that is called may not read such a column")
     return tensor, description
 
 
 def decode_column(
     tensor: Tensor, description: Description, what: str, depth: int = _DEEPEST
 ) -> Any:
-    """The array that `encode_column` was given.
+    """Decode the array that `encode_column` was given.
 
     Raises:
         PayloadError: If the tensor is not what its description says.
@@ -92,7 +92,7 @@ def decode_column(
     if reader is None or not isinstance(numpy_type, str) or not depth:
         raise PayloadError(
             f"{what}: its pandas metadata says {shown(pandas_type)} ({shown(numpy_type)}), which is "
-            "not a type that is known here"
+            "not a known type"
         )
     metadata = description.get("metadata")
     try:
@@ -104,7 +104,7 @@ def decode_column(
             raise ValueError(f"{len(found)} values for shape {tensor.shape}")
     except ImportError as error:
         raise PayloadError(
-            f"{what} is {numpy_type}, which takes a package that is not here: {error}"
+            f"{what} is {numpy_type}, which needs a package that is not installed here: {error}"
         ) from error
     except Exception as error:
         raise PayloadError(
@@ -114,7 +114,7 @@ def decode_column(
 
 
 def read_alone(tensor: Tensor) -> Any:
-    """A column of which nothing is known but its tensor, as other clients and servers send it.
+    """Decode a column without a description, as other clients and servers send it.
 
     Raises:
         PayloadError: If it is not what its content type says.
@@ -139,7 +139,7 @@ def read_alone(tensor: Tensor) -> Any:
 
 
 def encode_index(index: Any, what: str) -> list[Description]:
-    """An index as descriptions: pandas' own of a RangeIndex, or a level each with its values.
+    """Describe an index: a RangeIndex as pandas does, any other level by level with its values.
 
     Raises:
         PayloadError: If it cannot travel.
@@ -148,8 +148,8 @@ def encode_index(index: Any, what: str) -> list[Description]:
 
     if not type(index).__module__.startswith("pandas."):
         raise PayloadError(
-            f"{what} is a {type(index).__name__}, of which only pandas' part would arrive; make it a "
-            "pandas.Index"
+            f"{what} is a {type(index).__name__}, but only pandas' part of it would arrive; make it "
+            "a pandas.Index"
         )
     if isinstance(index, pandas.MultiIndex):
         levels = []
@@ -162,7 +162,7 @@ def encode_index(index: Any, what: str) -> list[Description]:
 
 
 def decode_index(levels: Any, what: str, depth: int = _DEEPEST) -> Any:
-    """The index that `encode_index` was given.
+    """Decode the index that `encode_index` was given.
 
     Raises:
         PayloadError: If the descriptions are not those of an index.
@@ -186,12 +186,12 @@ def decode_index(levels: Any, what: str, depth: int = _DEEPEST) -> Any:
 
 
 def encode_object(value: Any, what: str) -> str:
-    """Any value that has a tagged form, as JSON text."""
+    """Encode a value that has a tagged form as JSON text."""
     return json.dumps(to_json(value, what))
 
 
 def decode_object(text: Any) -> Any:
-    """The value that `encode_object` was given."""
+    """Decode the value that `encode_object` was given."""
     return from_json(json.loads(text))
 
 
@@ -249,7 +249,7 @@ def _frequency(index: Any, freq: Any, what: str) -> str:
 
 
 def _name(label: Any, what: str) -> Description:
-    """The name of an index, or of a level; one that is not text as JSON beside it."""
+    """Return the name of an index or level, with JSON beside it if it is not text."""
     if label is None or type(label) is str:
         return {"name": label}
     return {"name": str(label), "label": encode_object(label, f"the name of {what}")}
@@ -287,7 +287,7 @@ def _texts(name: str, texts: list[str], what: str, content_type: str = "str") ->
 
 
 def _with_gaps(name: str, values: list[Any]) -> Tensor:
-    """Numbers or text, as JSON where there are gaps among them: each gap is null."""
+    """Write numbers or text, as JSON with nulls if there are gaps."""
     return _bytes(name, [json.dumps(value).encode() for value in values], _JSON)
 
 
@@ -309,7 +309,7 @@ def _write_local_instants(name: str, values: Any, what: str) -> tuple[Tensor, De
 
 
 def _iso(array: np.ndarray[Any, Any]) -> list[str]:
-    """ISO 8601, with as many digits of a second as the finest of them has."""
+    """Write ISO 8601 with as many fractional digits as the most precise value needs."""
     own, _ = np.datetime_data(array.dtype)
     unit: Any = own
     for coarser in _UNITS[: _UNITS.index(own)]:
@@ -321,7 +321,7 @@ def _iso(array: np.ndarray[Any, Any]) -> list[str]:
 
 
 def _write_zone(zone: Any, what: str, dtype: Any) -> dict[str, Any]:
-    """A time zone as pandas says it for Arrow, and of which library it is."""
+    """Write a time zone as pandas does for Arrow, and the library it comes from."""
     library = type(zone).__module__.partition(".")[0]
     if type(zone) is ZoneInfo and zone.key is not None:
         return {"timezone": zone.key, "zone": "zoneinfo"}
@@ -453,7 +453,7 @@ def _write_categories(name: str, values: Any, what: str) -> tuple[Tensor, Descri
 
 
 def _serialized(index: Any) -> Any:
-    """An index whose values are written out, also if they are a range."""
+    """Write out the values of an index, even if they are a range."""
     import pandas
 
     if isinstance(index, pandas.RangeIndex):
@@ -544,7 +544,7 @@ _ARROW_PLAIN = ("null", "string", "large_string", "binary", "large_binary", "dat
 
 
 def _write_arrow_type(kind: Any) -> str | None:
-    """The name of a type of Arrow, if it is one of those that are read again."""
+    """Return the name of an Arrow type, if that name can be read back."""
     text = str(kind).replace("date32[day]", "date32").replace("date64[ms]", "date64")
     if text in _ARROW_PLAIN or text in _ARROW_NUMBERS or _ARROW_DECIMAL.fullmatch(text):
         return text
@@ -577,7 +577,7 @@ def _read_arrow_type(text: str, zone: str | None) -> Any:
 
 
 def _reads_alone(tensor: Tensor, description: Description) -> bool:
-    """Whether the data of a tensor says what the column holds, without its description."""
+    """Tell whether a column can be read from its tensor alone, without the description."""
     kind, metadata = description["pandas_type"], description["metadata"] or {}
     if kind in ("timedelta", "complex", "period", "interval") or metadata.get("codes"):
         return False
@@ -606,7 +606,7 @@ def _objects(values: list[Any]) -> np.ndarray[Any, Any]:
 
 
 def _elements(tensor: Tensor) -> list[Any]:
-    """What the elements of text, JSON or base64 say, and those of numbers."""
+    """Read the elements of a tensor of numbers, text, JSON or base64."""
     if tensor.datatype != BYTES:
         found: list[Any] = tensor.numbers().reshape(-1).tolist()
         return found
@@ -636,7 +636,7 @@ def _read_nullable(tensor: Tensor, numpy_type: str) -> Any:
 
 
 def _filled(tensor: Tensor, dtype: np.dtype[Any]) -> tuple[Any, Any]:
-    """Numbers with 0 for each gap, and where the gaps are."""
+    """Replace gaps by 0, and return the numbers and a mask of the gaps."""
     if tensor.datatype != BYTES:
         # A copy: the array that is made of it keeps it.
         data = tensor.numbers().reshape(-1)
@@ -727,7 +727,7 @@ def _read_texts(tensor: Tensor, numpy_type: str, metadata: Description, depth: i
         dtype = pandas.StringDtype(storage)
         values = [pandas.NA if text is None else text for text in _elements(tensor)]
     if not all(type(text) is str or text is dtype.na_value for text in values):
-        raise ValueError("it holds what is not text")
+        raise ValueError("it holds values that are not text")
     return pandas.array(_objects(values), dtype)
 
 

@@ -90,7 +90,7 @@ def current() -> RequestContext:
 
 
 def is_request() -> bool:
-    """Whether a request is being served, or a pipeline is called without a server."""
+    """Tell whether a request is being served, or a pipeline is being called without a server."""
     return _current.get() is not _NO_REQUEST
 
 
@@ -109,7 +109,7 @@ _held: ContextVar[Mapping[int, Any]] = ContextVar("tempo_held", default={})  # n
 
 @contextmanager
 def holding(shared: Any, own: Any) -> Iterator[None]:
-    """For the block, an object stands for one that all requests share."""
+    """Let an object stand for one that all requests share, for the block."""
     token = _held.set({**_held.get(), id(shared): own})
     try:
         yield
@@ -118,7 +118,7 @@ def holding(shared: Any, own: Any) -> Iterator[None]:
 
 
 def own(shared: Any) -> Any:
-    """What stands for a shared object in the current request; else the object itself."""
+    """Return the current request's stand-in for a shared object, or the object itself."""
     return _held.get().get(id(shared), shared)
 
 
@@ -140,7 +140,7 @@ class Callers:
 
     Attributes:
         served: Whether the pipeline is being served, and so is called by requests only.
-        timeout: Seconds such a call may take; None for any time.
+        timeout: Seconds that such a call may take; None for no limit.
     """
 
     def __init__(self, *, served: bool = False, timeout: float | None = None) -> None:
@@ -168,7 +168,7 @@ class Callers:
                 self._calls -= 1
 
     def context(self, child: str) -> RequestContext:
-        """The context of a call to a child that belongs to no request.
+        """Return the context of a call to a child that belongs to no request.
 
         While the pipeline is loaded, each call has the time that a request would have. In a notebook
         a child may be called by hand, while the pipeline itself does not run.

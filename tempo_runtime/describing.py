@@ -65,12 +65,12 @@ def manifest(
 
 
 def python() -> str:
-    """This Python, as far as an artefact depends on it."""
+    """Return the version of this Python, as far as an artefact depends on it."""
     return ".".join(map(str, sys.version_info[:2]))
 
 
 def declaration(pipeline: Pipeline, calls: dict[str, Any]) -> dict[str, Any]:
-    """What of tempo.json its author declared."""
+    """Return the part of tempo.json that the author declared."""
     details = pipeline.details
     signature = {**metadata(pipeline.signature), "streams": pipeline.signature.streams}
     described = (details.name, details.description, details.uri, signature, calls)
@@ -78,7 +78,7 @@ def declaration(pipeline: Pipeline, calls: dict[str, Any]) -> dict[str, Any]:
 
 
 def source(declared: Mapping[str, Any], pickle: bytes, code: Mapping[str, str]) -> str:
-    """The digest of what an artefact is made from; the same in each process for the same source.
+    """Compute the digest of an artefact's source, which is the same in every process.
 
     Args:
         declared: Its `declaration`, as tempo.json has it.
@@ -131,7 +131,7 @@ def model_settings(pipeline: Pipeline, settings: dict[str, Any], packed: bool) -
 
 
 def with_code(settings: Mapping[str, Any], folder: str) -> dict[str, Any]:
-    """A model-settings.json for a model that is unpickled with the code of an artefact.
+    """Make the model-settings.json of a model that is unpickled with an artefact's code.
 
     Args:
         settings: What MLServer would read.
@@ -144,16 +144,16 @@ def with_code(settings: Mapping[str, Any], folder: str) -> dict[str, Any]:
 
 
 def code(found: Mapping[str, int]) -> str:
-    """The files of the author's code, in a line for people.
+    """Describe the files of the author's code in a line for people.
 
     Args:
         found: Their paths and sizes.
     """
     if not found:
-        return "no files of your code"
+        return "no files"
     listed = ", ".join(list(found)[:_LISTED]) + (", ..." if len(found) > _LISTED else "")
     count = f"{len(found)} file{'s' * (len(found) > 1)}"
-    return f"{count}, {sum(found.values()):,} bytes of your code: {listed}"
+    return f"{count}, {sum(found.values()):,} bytes: {listed}"
 
 
 def packages(modules: set[str]) -> dict[str, str]:

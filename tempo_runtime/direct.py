@@ -1,7 +1,8 @@
 """A call without a server: in a notebook, a script or a test.
 
-It is what a request would be: the predict method gets what it would get from one, in a context of its
-own, and the caller gets what a client would. But errors of the author's own code stay what they are.
+It behaves as a request does: the predict method gets the arguments that a request would bring, in a
+context of its own, and the caller gets the result that a client would. Exceptions that the author's own
+code raises are passed on unchanged.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ def encode_frame(
     taken: Collection[str] = (),
     described: bool = True,
 ) -> list[Tensor]:
-    """The tensors of a DataFrame, one a column.
+    """Encode a DataFrame as tensors, one for each column.
 
     Args:
         frame: The DataFrame.
@@ -92,15 +92,15 @@ def encode_frame(
     if not described:
         if not tensors:
             raise PayloadError(
-                "the DataFrame has no columns, and the server that is called reads nothing else of "
-                "it; give it one"
+                "the DataFrame has no columns, and the server that is called reads only columns; "
+                "add one"
             )
         refuse_twice(names)
         return tensors
     if not tensors:
         if len(frame) > MOST_BARE_ROWS:
             raise PayloadError(
-                f"the DataFrame has {len(frame)} rows without a column; give it one, or fewer rows"
+                f"the DataFrame has {len(frame)} rows but no columns; add a column, or drop the rows"
             )
         [name] = _distinct([argument or f"{OUTPUT_PREFIX}0"], taken)
         tensors = [Tensor(name, BYTES, [0], [], {"content_type": "str"})]
@@ -110,7 +110,7 @@ def encode_frame(
 
 
 def decode_frame(tensors: list[Tensor], asked: Collection[str] = ()) -> Any:
-    """The DataFrame whose columns the tensors are.
+    """Decode the DataFrame whose columns the tensors are.
 
     Args:
         tensors: All of the tensors.
@@ -135,7 +135,7 @@ def decode_frame(tensors: list[Tensor], asked: Collection[str] = ()) -> Any:
 
 
 def split(tensors: Sequence[Tensor]) -> tuple[list[DescribedFrame], list[Tensor]]:
-    """The DataFrames among tensors that came with their description, and the other tensors.
+    """Split tensors into DataFrames that came with a description, and the rest.
 
     Raises:
         PayloadError: If a description is none, or a tensor that it names is missing.
@@ -164,7 +164,7 @@ def split(tensors: Sequence[Tensor]) -> tuple[list[DescribedFrame], list[Tensor]
 
 
 def build(frame: DescribedFrame) -> Any:
-    """The DataFrame that the tensors and their description are.
+    """Build a DataFrame from its tensors and description.
 
     Raises:
         PayloadError: If the tensors are not what the description says.
@@ -192,7 +192,7 @@ def build(frame: DescribedFrame) -> Any:
     else:
         labels = decode_index(labels, "the column labels")
     if len(labels) != len(columns):
-        raise PayloadError(f"there are {len(columns)} columns, and {len(labels)} labels of columns")
+        raise PayloadError(f"there are {len(columns)} columns, but {len(labels)} column labels")
     # Of an array of objects pandas would make dates where all are dates; of a Series it does not.
     kept: dict[int, Any] = {
         position: pandas.Series(array, index, object, copy=False)
@@ -228,14 +228,14 @@ def _refuse_others(frame: Any) -> None:
         for base in type(frame).__mro__
     ):
         raise PayloadError(
-            f"a {name} is given, of which only a plain DataFrame would arrive; pass "
-            "pandas.DataFrame(...) of it, and what it has besides as values"
+            f"a {name} was given, but only a plain DataFrame would arrive; pass pandas.DataFrame(...) of "
+            "it, and whatever else it holds as separate values"
         )
-    raise PayloadError(f"a DataFrame is expected, and a {name} was given")
+    raise PayloadError(f"a DataFrame is expected, but a {name} was given")
 
 
 def _distinct(names: list[str], taken: Collection[str]) -> list[str]:
-    """The names, each with a number where it was given before."""
+    """Make names distinct: add a number to each that is taken."""
     if len(set(names)) == len(names) and not any(name in taken for name in names):
         return names
     used, known = set(taken), {*names, *taken}
@@ -282,7 +282,7 @@ def _labels(labels: Any) -> list[dict[str, Any]]:
 
 
 def _parsed(first: Tensor) -> dict[str, Any]:
-    """A description, as far as it must be right for the tensors to be found."""
+    """Parse a description, and check what is needed to find the tensors."""
     try:
         description = orjson.loads(first.parameters[PANDAS])
         columns = description["columns"]
@@ -306,7 +306,7 @@ def _parsed(first: Tensor) -> dict[str, Any]:
 
 
 def _of_columns(tensors: list[Tensor]) -> Any:
-    """The DataFrame of columns of which nothing more is known."""
+    """Build a DataFrame from columns without a description."""
     import pandas
 
     columns = {tensor.name: pandas.Series(read_alone(tensor)) for tensor in tensors}

@@ -1,9 +1,9 @@
 """Whether an artefact is still what its pipeline would be saved as.
 
-What is deployed is an artefact, and what was tried is an object. Before an object is deployed, it is
-composed as `save` does it and compared with its artefact: the author's modules, code that is saved by
-value, state, what was declared, and the files in its folder. A folder is what it is, and so is an object
-that was loaded from one.
+Servers run an artefact, but the author tried an object. Before an object is deployed, it is composed as
+`save` does and compared with its artefact: the author's modules, code that is saved by value, state, the
+declaration, and the files in its folder. A folder, or an object that was loaded from one, is used as it
+is.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ Stale = Literal["save", "refuse"]
 _REQUIREMENTS = ("conda.yaml", "requirements.txt")
 # Of what a Pipeline's state calls by these names.
 _WORDS = {
-    "_details": "its declaration",
-    "declared": "its declaration",
-    "arguments": "the arguments of its constructor",
+    "_details": "the declaration",
+    "declared": "the declaration",
+    "arguments": "the constructor's arguments",
 }
 logger = logging.getLogger(__name__)
 
 
 def ensure(model: Any, stale: Stale = "save", environ: Mapping[str, str] = os.environ) -> None:
-    """Has a pipeline's artefact, and those of the pipelines it calls, be what they are in memory.
+    """Bring a pipeline's artefact, and those of the pipelines it calls, up to date with memory.
 
     Where there is no artefact yet, whatever opens it says so.
 
     Args:
         model: A pipeline class, an instance of one, a pipeline function, or anything else, which is
             left as it is.
-        stale: What is done with an artefact whose pipeline has changed since: `save` it anew, or
+        stale: What to do with an artefact whose pipeline has changed since: `save` it anew, or
             `refuse` it.
         environ: The environment, which says where children are and what is demanded of an artefact.
 
@@ -55,11 +55,11 @@ def ensure(model: Any, stale: Stale = "save", environ: Mapping[str, str] = os.en
         SettingsError: If `stale` is something else.
     """
     if stale not in get_args(Stale):
-        raise SettingsError(f"stale is {stale!r}; it is 'save' or 'refuse'")
+        raise SettingsError(f"stale is {stale!r}; it must be 'save' or 'refuse'")
     found = _stale(model, environ)
     if stale == "refuse" and found:
         every = "; ".join(told for _, told in found)
-        raise ArtifactError(f"{every}: save it again, or name the folder to have it as it is")
+        raise ArtifactError(f"{every}: save it again, or give the folder to use it as it is")
     for composed, told in found:
         _save(composed, told, environ)
         logger.warning("%s; saved it anew", told)
@@ -78,13 +78,13 @@ def check_uploaded(model: Any) -> None:
         every = "; ".join(told for _, told in found)
         commands = " and ".join(_uploading(composed.pipeline) for composed, _ in found)
         raise ArtifactError(
-            f"{every}, and what was uploaded is as old: do {commands} first, which saves it anew; or "
-            "name the folder to have it as it is"
+            f"{every}, so the uploaded artefact is out of date: do {commands} first, which saves it "
+            "anew, or give the folder to use it as it is"
         )
 
 
 def _stale(model: Any, environ: Mapping[str, str]) -> list[tuple[Composed, str]]:
-    """Pipelines whose artefacts are stale, each with what has changed; children first."""
+    """List the pipelines whose artefacts are stale, each with the changes; children first."""
     found = []
     for pipeline in _pipelines(model, environ, set()):
         try:
@@ -101,7 +101,7 @@ def _stale(model: Any, environ: Mapping[str, str]) -> list[tuple[Composed, str]]
 
 
 def _uploading(pipeline: Pipeline) -> str:
-    """What uploads it."""
+    """Return the command or the call that uploads a pipeline."""
     code = inspect.unwrap(pipeline.target)
     module, name = code.__module__, code.__qualname__
     if module == "__main__" or "." in name:
@@ -110,11 +110,11 @@ def _uploading(pipeline: Pipeline) -> str:
 
 
 def changes(composed: Composed) -> list[str]:
-    """What an artefact has otherwise than it would be saved now, in words; nothing if it is the same."""
+    """List in words how an artefact differs from what would be saved now; empty if it does not."""
     old = composed.committed
     reasons = list(_changed_files(composed))
     declared = describing.declaration(composed.pipeline, dict(composed.children))
-    parts = [f"its {part}" for part in describing.DECLARED if old.get(part) != declared[part]]
+    parts = [f"the {part}" for part in describing.DECLARED if old.get(part) != declared[part]]
     reasons += parts
     if old.get("python") != describing.python():
         reasons.append("Python")
@@ -126,13 +126,13 @@ def changes(composed: Composed) -> list[str]:
     except (OSError, ArtifactDamaged):
         name = artifact.PIPELINE
     if name is not None:
-        word = _WORDS.get(name.partition(".")[0], name) or "its state"
-        reasons += [] if parts and word == "its declaration" else [word]
+        word = _WORDS.get(name.partition(".")[0], name) or "the instance's state"
+        reasons += [] if parts and word == "the declaration" else [word]
     return reasons
 
 
 def _pipelines(model: Any, environ: Mapping[str, str], entered: set[str]) -> Iterator[Any]:
-    """Pipelines of this process that are deployed from their folders, children first."""
+    """Yield this process's pipelines that are deployed from their folders, children first."""
     get_tempo = getattr(model, "get_tempo", None)
     pipeline = get_tempo() if get_tempo is not None else None
     if not isinstance(pipeline, Pipeline) or pipeline.is_loaded:
@@ -157,13 +157,13 @@ def _composed(pipeline: Any) -> Composed:
         return artifact.compose(pipeline)
     except ArtifactError as error:
         raise ArtifactError(
-            f"{error}. Whether {folder} is still what it would be saved as cannot be told: deploy that "
-            "folder to have it as it is"
+            f"{error}. So it cannot be compared with {folder}: deploy that folder to use the "
+            "artefact as it is"
         ) from error
 
 
 def _source(composed: Composed) -> str | None:
-    """The digest of what the artefact in the folder was saved from; None if it cannot be told."""
+    """Return the digest of the source that an artefact was saved from; None if unknown."""
     old = composed.committed
     if "source" in old:
         return str(old["source"])
@@ -174,7 +174,7 @@ def _source(composed: Composed) -> str | None:
 
 
 def _changed_files(composed: Composed) -> Iterator[str]:
-    """Files that are new, gone or changed; of the code that travels, as their author knows them."""
+    """Yield files that are new, gone or changed; files of code by their path on this machine."""
     old, folder = composed.committed["files"], composed.folder
     new = {path: files.sha256(content) for path, content in composed.ours.items()}
     new |= composed.others
@@ -188,7 +188,7 @@ def _changed_files(composed: Composed) -> Iterator[str]:
 
 
 def _is_whole(folder: str, path: str, digest: str | None) -> bool:
-    """Whether a file of the artefact is still the one that was saved."""
+    """Tell whether a file of the artefact is still the one that was saved."""
     with suppress(OSError):
         return files.sha256_of(folder, path) == digest
     return False
@@ -197,24 +197,25 @@ def _is_whole(folder: str, path: str, digest: str | None) -> bool:
 def _save(composed: Composed, told: str, environ: Mapping[str, str]) -> None:
     if trust.is_signed(composed.committed):
         raise ArtifactError(
-            f"{told}; it is signed, and only its key signs another: save(..., sign=KEY), or deploy the "
-            "folder as it is"
+            f"{told}; the artefact is signed, and saving it anew needs the key: save(..., sign=KEY), or "
+            "deploy the folder as it is"
         )
     if _would_lose_state(composed):
         name = composed.pipeline.details.name
         raise ArtifactError(
-            f"{told}: an instance was saved there, and its state would be lost, for {name!r} is given "
-            "without one; give the instance, or the folder to have it as it is, or save it over that"
+            f"{told}: an instance was saved there, and its state would be lost, because the class of "
+            f"{name!r} was given; give the instance, give the folder to use it as it is, or save the "
+            "class over it"
         )
     demands = trust.Demands.of_environment(environ)
     try:
         artifact.write(composed, _environment(composed), demands=demands)
     except ArtifactUntrusted as error:
-        raise ArtifactUntrusted(f"{told}, and it is not saved anew: {error}") from error
+        raise ArtifactUntrusted(f"{told}, but it is not saved anew: {error}") from error
 
 
 def _would_lose_state(composed: Composed) -> bool:
-    """Whether an instance is in the artefact, and what is to be saved is its class."""
+    """Tell whether the artefact holds an instance, but a class is about to be saved."""
     try:
         old = files.read(composed.folder, artifact.PIPELINE)
         new = composed.ours[artifact.PIPELINE]
@@ -227,7 +228,7 @@ def _would_lose_state(composed: Composed) -> bool:
 
 
 def _environment(composed: Composed) -> str | None:
-    """How the artefact's environment was made; None where there was to be none."""
+    """Return how the artefact's environment was made; None if it should have none."""
     packed = composed.committed.get("environment")
     if packed and composed.others.keys().isdisjoint(_REQUIREMENTS):
         return str(packed["maker"])  # asked for by name: nothing in the folder says so

@@ -1,8 +1,8 @@
 """Whether the author's modules in memory are those on the disk.
 
-`save` takes a module's file, and what was tried is the module as it was imported. Python does not
-keep the source that it read, so each module of the author's is noted when a model is declared: that is
-while it, or what imports it, is imported. A module that was not noted, or was reloaded since, is
+`save` takes a module's file, but the author tried the module as it was imported. Python does not keep
+the source that it read, so the author's modules are noted when a model is declared, which is while that
+module, or one that imports it, is imported. A module that was not noted, or was reloaded since, is
 compared by its functions.
 """
 
@@ -69,7 +69,7 @@ def _has_changed(path: str, file: str) -> bool:
 
 
 def _spec(module: Any) -> ModuleSpec | None:
-    """The spec of a module that comes from a file and that no package brought."""
+    """Return the spec of a module that comes from a file and belongs to no installed package."""
     spec = getattr(module, "__dict__", {}).get("__spec__")  # a lazy module is left alone
     origin = getattr(spec, "origin", None)
     if not isinstance(spec, ModuleSpec) or not isinstance(origin, str):
@@ -86,7 +86,7 @@ def _digest(file: str) -> str:
 
 
 def _has_code_of(module: Any, origin: str) -> bool:
-    """Whether compiling a file gives all functions that its module has."""
+    """Tell whether compiling a file gives all functions that its module has."""
     with open(origin, "rb") as opened:
         source = opened.read()
     try:
@@ -105,7 +105,7 @@ def _within(code: CodeType) -> Iterator[CodeType]:
 
 
 def _plain(code: CodeType) -> tuple[Any, ...]:
-    """What a function does, without its lines and its file."""
+    """Return a function's code without its line numbers and file."""
     constants = tuple(
         _plain(each) if isinstance(each, CodeType) else (type(each), repr(_sorted(each)))
         for each in code.co_consts
@@ -118,7 +118,7 @@ def _sorted(value: Any) -> Any:
 
 
 def _functions(module: ModuleType, origin: str) -> Iterator[FunctionType]:
-    """Functions of a module and of its classes, whatever decorates them, that are in its file."""
+    """Yield the functions of a module and its classes that are written in its file."""
     found, seen = list(vars(module).values()), set[int]()
     while found:
         value = found.pop()

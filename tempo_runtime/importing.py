@@ -74,14 +74,14 @@ def run(modules: Modules | None, function: Callable[..., T], *args: Any) -> T:
 
 
 def spec_of(name: str) -> ModuleSpec | None:
-    """The spec of a module that was imported here; None for one that only stands in for artefacts'."""
+    """Return the spec of a module that was imported here; None for a stand-in."""
     module = sys.modules.get(name)
     spec: ModuleSpec | None = getattr(module, "__spec__", None)
     return None if isinstance(getattr(spec, "loader", None), _StandIns) else spec
 
 
 def _calling() -> Modules | None:
-    """The modules of the artefact whose code is the nearest caller."""
+    """Return the modules of the artefact whose code is the nearest caller."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code is not run.__code__:
         owner = getattr(frame.f_builtins.get("__import__"), "__self__", None)
@@ -132,7 +132,7 @@ class Modules:
             _unshare(name)
 
     def brings(self, name: str) -> bool:
-        """Whether the artefact has a module of that name."""
+        """Tell whether the artefact has a module of that name."""
         return name in self._names
 
     def place(self, name: str) -> str:
@@ -146,7 +146,7 @@ class Modules:
         return name
 
     def content(self, path: str) -> bytes:
-        """A file of the artefact's code, as it was when its digest was checked.
+        """Return a file of the artefact's code, as it was when its digest was checked.
 
         Raises:
             FileNotFoundError: If the artefact has none there.
@@ -160,7 +160,7 @@ class Modules:
         raise FileNotFoundError(2, "the artefact has no such file", path)
 
     def files(self, package: str) -> zipfile.Path:
-        """The artefact's files in the folder of a package, for `importlib.resources`."""
+        """Return the artefact's files in the folder of a package, for `importlib.resources`."""
         if package not in self._archives:
             base = package.partition(".")[2].replace(".", "/") + "/"
             with zipfile.ZipFile(buffer := io.BytesIO(), "w") as archive:
@@ -341,7 +341,7 @@ class _StandIns(Loader):
 
 
 def _imported_here(name: str, stand_in: ModuleType) -> ModuleType:
-    """The module that an import finds where no artefact's code runs."""
+    """Return the module that an import finds outside of artefacts' code."""
     found = sys.modules.pop(name, stand_in)
     if found is stand_in:
         try:
@@ -349,7 +349,7 @@ def _imported_here(name: str, stand_in: ModuleType) -> ModuleType:
         except ImportError:
             sys.modules[name] = stand_in
             raise AttributeError(
-                f"module {name!r} is part of an artefact, and its code is not running"
+                f"module {name!r} is part of an artefact, and no code of that artefact is running"
             ) from None
     sys.modules[name] = found
     _share(name)
@@ -380,6 +380,6 @@ def _unshare(name: str) -> None:
 
 
 def _parts(path: str) -> list[str]:
-    """The parts of a module's name, from its path."""
+    """Split a module's path into the parts of its name."""
     parts = path.removesuffix(".py").split("/")
     return parts[:-1] if parts[-1] == "__init__" else parts

@@ -68,7 +68,7 @@ class Arguments:
             yield rows, self.only(rows.start, rows.stop)
 
     def request(self, *, tagged: bool = False) -> Request:
-        """The request of one call with all of it; `tagged` is that of its target.
+        """Make the request of one call with all arguments; `tagged` as in `encode_arguments`.
 
         Raises:
             PayloadError: If it does not fit the signature.
@@ -214,7 +214,7 @@ def _bytes(path: str) -> bytes:
 def _file(
     spec: TensorSpec | None, path: str, header: bool | None, dtypes: Mapping[str, str]
 ) -> Any:
-    """What a file of a table holds, as the argument's kind, which decides what its cells are."""
+    """Read the table in a file; the kind of the argument decides the types of its cells."""
     if os.path.splitext(path)[1].lower() not in tables.ENDINGS:
         raise PayloadError(
             f"{path} is of no kind that can be read: .json, {', '.join(tables.ENDINGS)}"
@@ -225,7 +225,7 @@ def _file(
     numbers = kind is Kind.ARRAY and element in ("b", "i", "u", "f")
     if dtypes and kind not in (Kind.FRAME, Kind.ANY):
         raise PayloadError(
-            f"{path} is not a DataFrame here, so its columns have no dtypes; leave them out"
+            f"{path} is not read as a DataFrame, so its columns have no dtypes; leave out --dtype"
         )
 
     def table(as_text: bool) -> Any:

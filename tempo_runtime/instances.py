@@ -1,7 +1,7 @@
-"""An author's objects: what they hold, and what we know of them, kept beside them.
+"""Attributes of an author's objects, and what this package knows of an object, kept beside it.
 
-Nothing of ours is written on an instance. Its attributes are the author's, all of them, whether it has
-a `__dict__`, `__slots__`, or is a pydantic model.
+This package writes nothing on an instance. All its attributes are the author's, whether it has a
+`__dict__`, `__slots__`, or is a pydantic model.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _PYDANTIC = ("__pydantic_private__", "__pydantic_extra__")
 
 
 def attributes(instance: Any) -> dict[str, Any]:
-    """What an object holds, by name: of its `__dict__`, its slots, a pydantic model's private ones."""
+    """Return an object's attributes: of `__dict__`, slots, and a pydantic model's private ones."""
     found: dict[str, Any] = dict(getattr(instance, "__dict__", None) or {})
     for base in type(instance).__mro__:
         for name, slot in vars(base).items():
@@ -42,7 +42,7 @@ class Beside(Generic[T]):
         self._known: dict[int, tuple[Callable[[], Any] | None, T]] = {}
 
     def get(self, instance: Any) -> T | None:
-        """What is known of it, if anything."""
+        """Return what is known of an object, if anything."""
         reference, known = self._known.get(id(instance), (None, None))
         return known if reference is None or reference() is instance else None
 
@@ -58,7 +58,7 @@ class Beside(Generic[T]):
 
 
 def weak(instance: Any, ended: Callable[[Any], Any] | None = None) -> Callable[[], Any] | None:
-    """A weak reference; None where its class allows none."""
+    """Return a weak reference, or None if the class allows none."""
     try:
         return weakref.ref(instance, ended)
     except TypeError:

@@ -33,8 +33,8 @@ def by_name(call: str, positions: int, *names: str) -> Callable[[Callable[P, R]]
                 values = ", ".join(f"{value!r:.60}" for value in extra)
                 options = ", ".join(f"{name}=..." for name in names)
                 raise TypeError(
-                    f"{call}() takes the name alone by position, and was given {values} as well; "
-                    f"say what each is: {call}(NAME, {options})"
+                    f"{call}() takes only the name by position, but was given {values} as well; "
+                    f"name each argument: {call}(NAME, {options})"
                 )
             return function(*args, **kwargs)
 
@@ -44,6 +44,6 @@ def by_name(call: str, positions: int, *names: str) -> Callable[[Callable[P, R]]
 
 
 def _in_artefact(scope: dict[str, object]) -> bool:
-    """Whether code is of a module that an artefact brought."""
+    """Tell whether code belongs to a module that an artefact brought."""
     importing = sys.modules.get("tempo_runtime.importing")
     return importing is not None and str(scope.get("__name__")).startswith(importing.PREFIX)

@@ -232,7 +232,7 @@ class Pipeline(Model):
         return found
 
     def requests(self, instance: Any, *, seed: int | None, fast: bool) -> Requests:
-        """What the requests of a served pipeline, and calls of one that is not, run on.
+        """Return the `Requests` that requests and direct calls run on.
 
         Args:
             instance: What the predict method is called on; not used where it is a function.
@@ -260,7 +260,7 @@ class Pipeline(Model):
         return function if instance is None else functools.partial(function, instance)
 
     def load_of(self, instance: Any) -> Callable[[], Any] | None:
-        """The load method, bound, for a server that runs it; None where there is none, or it has run."""
+        """Return the bound load method; None if there is none, or it has run."""
         own = self._own(instance)
         load = own._loading(instance)
         own._loaded = True
@@ -307,7 +307,7 @@ class Pipeline(Model):
         self._changed = {name: pair for name, pair in pairs.items() if pair[0] is not pair[1]}
 
     def without_loaded(self, state: dict[str, Any]) -> dict[str, Any]:
-        """A state without what the load method made of it, for that runs again where it is loaded.
+        """Remove what the load method made from a state: it runs again wherever that is loaded.
 
         An attribute that was set once more since is the author's, and stays.
         """
@@ -336,7 +336,7 @@ class Pipeline(Model):
         return own
 
     def held(self, found: Any) -> Pipeline:
-        """This Pipeline, and with it the instance that it was found at, if it was one."""
+        """Return this Pipeline; if it was looked up on an instance, a copy that holds that instance."""
         if not isinstance(found, self.target if isinstance(self.target, type) else ()):
             return self
         own = self.copy()
@@ -354,13 +354,13 @@ class Pipeline(Model):
             return None
         if (found := self._instance()) is None:
             raise AuthoringError(
-                f"{self.details.name}: the instance of {self.target.__name__} that this is the Pipeline "
-                "of is gone; give the instance, not what its get_tempo() gives"
+                f"{self.details.name}: the instance of {self.target.__name__} that this Pipeline belongs "
+                "to is gone; give the instance itself, not the result of its get_tempo()"
             )
         return found
 
     def build(self, children: Children | None, local_folder: str) -> Any:
-        """The object a server calls: the instance that was saved, a new one, or the function.
+        """Return the object that a server calls: the saved instance, a new one, or the function.
 
         Args:
             children: Its children, connected as the deployment says; None for in this process.

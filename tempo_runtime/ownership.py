@@ -23,7 +23,7 @@ _PACKAGES = ("site-packages", "dist-packages")
 
 
 def is_installed(path: str) -> bool:
-    """Whether a file is the standard library's or an installed package's, and not the author's.
+    """Tell whether a file belongs to the standard library or an installed package.
 
     Args:
         path: The file, or a member of a zip file that is imported from (`lib.whl/package/module.py`).
@@ -33,7 +33,7 @@ def is_installed(path: str) -> bool:
 
 
 def holds_packages(folder: str) -> bool:
-    """Whether an installer has put packages into a folder, or a wheel, of `sys.path`."""
+    """Tell whether an entry of `sys.path` holds packages that an installer put there."""
     folder = os.path.abspath(folder)
     return not _folders_of(folder).isdisjoint(_PACKAGES) or bool(_recorded(folder, _stamp(folder)))
 
@@ -69,7 +69,7 @@ def _stamp(folder: str) -> int:
 
 @functools.lru_cache(maxsize=4096)
 def _recorded(folder: str, stamp: int) -> frozenset[str]:
-    """Files below a folder that installers recorded there; `stamp` tells when it changed."""
+    """List the files below a folder that installers recorded; `stamp` changes with the folder."""
     if os.path.isfile(folder):
         return frozenset(_in_archive(folder))
     try:
@@ -85,7 +85,7 @@ def _recorded(folder: str, stamp: int) -> frozenset[str]:
 
 
 def _record(metadata: str) -> Iterator[str]:
-    """Files of one distribution, from the folder that its metadata is beside."""
+    """List the files of one distribution, relative to the folder that its metadata is in."""
     try:
         if metadata.endswith(".dist-info"):
             with open(os.path.join(metadata, "RECORD"), encoding="utf-8", newline="") as file:
@@ -100,7 +100,7 @@ def _record(metadata: str) -> Iterator[str]:
 
 
 def _in_archive(path: str) -> Iterator[str]:
-    """Files of a wheel or an egg; none of a zip file of the author's own."""
+    """List the files of a wheel or an egg; nothing for the author's own zip file."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()

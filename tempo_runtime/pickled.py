@@ -49,7 +49,7 @@ def imports(data: bytes) -> list[str]:
 
 
 def references(data: bytes) -> set[tuple[str, str]]:
-    """The same as pairs of a module and a name."""
+    """Return the same as pairs of a module and a name."""
     return set(_pairs(data))
 
 
@@ -82,7 +82,7 @@ def _pairs(data: bytes) -> Iterator[tuple[str, str]]:
 
 
 def looked_up(path: str) -> set[tuple[str, str]]:
-    """What unpickling a file looks up, as (module, name), without running any of it.
+    """List the (module, name) pairs that unpickling a file would look up, without running it.
 
     Args:
         path: A pickle, or what joblib or numpy wrote, compressed or not; any other file names nothing.

@@ -59,7 +59,7 @@ class _Node:
 
 
 def digest(data: bytes) -> str:
-    """The digest of what a pickle holds.
+    """Compute the digest of a pickle's contents.
 
     Raises:
         ArtifactDamaged: If it is no pickle.
@@ -68,7 +68,7 @@ def digest(data: bytes) -> str:
 
 
 def difference(old: bytes, new: bytes) -> str | None:
-    """Names what two pickles hold differently, such as `Shop.predict` or `LIMIT`.
+    """Name the first difference between two pickles, such as `Shop.predict` or `LIMIT`.
 
     Returns:
         The first such name; an empty text if there is none for it; None if they hold the same.
@@ -83,7 +83,7 @@ def difference(old: bytes, new: bytes) -> str | None:
 
 
 def parts(data: bytes) -> int:
-    """How many objects a pickled tuple holds; 1 of anything else.
+    """Count the objects in a pickled tuple; 1 for anything else.
 
     Raises:
         ArtifactDamaged: If it is no pickle.
@@ -244,7 +244,7 @@ def _write(value: Any, to: Callable[[bytes], object], seen: dict[int, int], know
 
 
 def _constant(node: _Node, known: _Known) -> bytes | None:
-    """The digest of a node that can never change, so that an equal one is as good; else None."""
+    """Return the digest of a node that can never change, so that an equal one will do; else None."""
     if id(node) in known:
         return known[id(node)]
     known[id(node)] = None  # one that leads to itself
@@ -281,7 +281,7 @@ class _Comparison:
         self._entered: set[tuple[int, int]] = set()
 
     def differing(self, old: Any, new: Any) -> list[str] | None:
-        """The names that lead to the first difference; None where there is none."""
+        """Return the names that lead to the first difference; None if there is none."""
         if (id(old), id(new)) in self._entered:
             return None
         if _digest(old, self._known) == _digest(new, self._known):
@@ -303,7 +303,7 @@ class _Comparison:
         return name
 
     def _functions(self, old: _Node, new: _Node) -> list[str]:
-        """A function's name, or what it takes from outside, by the name that it has there."""
+        """Return the names that lead to the difference: an outside variable, or the function."""
         before, after = old.parts[1].parts, new.parts[1].parts
         if self.differing(before[0], after[0]) is None:
             outside = self.differing(before[1], after[1])

@@ -265,7 +265,7 @@ class Runner:
 
 
 def _context() -> AbstractContextManager[object]:
-    """A request's context, where whoever runs the pipeline has given it none."""
+    """Enter a request's context, if the caller has entered none."""
     return nullcontext() if context.is_request() else context.serving(None, {})
 
 

@@ -35,15 +35,15 @@ _LOCKS = (type(threading.Lock()), type(threading.RLock()))
 _STANDARD = ("stdin", "stdout", "stderr", "__stdin__", "__stdout__", "__stderr__")
 _NEVER: tuple[tuple[Any, str], ...] = (
     (threading.Thread, "a thread runs in this process only"),
-    (concurrent.futures.Executor, "its threads or processes are this process's"),
-    (concurrent.futures.Future, "its result comes in this process only"),
+    (concurrent.futures.Executor, "its threads or processes belong to this process"),
+    (concurrent.futures.Future, "its result arrives in this process only"),
     (subprocess.Popen, "its process is on this machine only"),
     (tempfile.TemporaryDirectory, "its folder is on this machine only"),
 )
 
 
 def contents(pipeline: Pipeline) -> tuple[Any, ...]:
-    """What the pickle holds: the pipeline, its class, and the instance or what a function's has.
+    """Return what is pickled: the pipeline, its class, and the instance or a function's context.
 
     A class is beside its Pipeline, which it holds itself.
 
@@ -82,26 +82,26 @@ def _check_constructor(pipeline: Pipeline) -> None:
         name = kind.__name__
         raise AuthoringError(
             f"{pipeline.details.name}: the class {name} cannot be saved, because {reason}; save an "
-            f"instance of it, as in save({name}(...)): it is loaded as it is"
+            f"instance instead, as in save({name}(...)), which is loaded as it was"
         )
 
 
 def refusal(obj: Any) -> str | None:
-    """Why an object would be another one elsewhere, though it can be pickled; None where it is not."""
+    """Say why an object would not be the same elsewhere, though it can be pickled; else None."""
     if isinstance(obj, _OPEN) and not any(obj is getattr(sys, name) for name in _STANDARD):
-        return "an open file is of this process only"
+        return "an open file belongs to this process"
     for kind, reason in _NEVER:
         if isinstance(obj, kind):
             return reason
     if isinstance(obj, _LOCKS) and not repr(obj).startswith("<unlocked"):
-        return "it is held, and would be for ever"
+        return "it is held, and would stay locked for ever"
     if type(obj).__name__ == "PyCapsule":
         return "it is an address in this process"
     return None
 
 
 def reduced(obj: Any, way: Sequence[Any]) -> Any:
-    """How an object is written, as `reducer_override` says it.
+    """Reduce an object, as `reducer_override` does.
 
     Args:
         obj: The object.
@@ -138,7 +138,7 @@ def _found_by_name(obj: Any) -> bool:
 
 
 def _reduced(obj: Any, own: Pipeline) -> Any:
-    """As it would pickle itself, without what its load method made."""
+    """Reduce an instance as it would by itself, without what its load method made."""
     reduce = copyreg.dispatch_table.get(type(obj))
     made = reduce(obj) if reduce is not None else obj.__reduce_ex__(4)
     if isinstance(made, str) or len(made) < 3:
@@ -190,7 +190,7 @@ class Reference:
 
 
 def _child(obj: Any, way: Sequence[Any]) -> Any:
-    """A child, by the pipeline that calls it: how to reach it is known where that is served."""
+    """Reduce a child to its name in the pipeline that calls it."""
     for holder in reversed((*way[0], *way) if isinstance(way[0], tuple) else way):
         own = holder if isinstance(holder, Pipeline) else pipelines.get(holder)
         if own is None or (own is holder and own.predict_name is not None):
@@ -229,7 +229,7 @@ def unpicklable(way: Sequence[Any], error: Exception) -> str:
 
 
 def _where(way: Sequence[Any]) -> tuple[str, bool]:
-    """The way to something as its author would write it, and whether that is all of the way."""
+    """Return the path to an object as its author would write it, and whether it is complete."""
     start, path = min(1, len(way) - 1), ""
     for number, found in enumerate(way):
         if pipelines.get(found) is not None:
@@ -248,7 +248,7 @@ def _where(way: Sequence[Any]) -> tuple[str, bool]:
 
 
 def _steps(holder: Any, way: Sequence[Any]) -> tuple[list[str], bool]:
-    """The steps from an object to the last of those on the way, and whether they lead there."""
+    """Return the steps from an object to the last one on the stack, and whether they reach it."""
     steps: list[str] = []
     skipped: list[Any] = []  # what is written between: a state, the arguments of a constructor
     for found in way:
@@ -271,7 +271,7 @@ def _name(found: Any) -> str:
 
 
 def _step(holder: Any, found: Any) -> str | None:
-    """How an object is reached from the one that holds it."""
+    """Return the step from an object to one that it holds, such as `.name` or `[2]`."""
     for step, value in _held(holder):
         if value is found:
             return step
@@ -303,7 +303,7 @@ def _content(cell: CellType) -> Any:
 
 
 def _kind_of(obj: Any) -> str:
-    """The name of an object's class."""
+    """Return the name of an object's class."""
     kind = type(obj)
     return (
         kind.__qualname__

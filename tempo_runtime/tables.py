@@ -103,7 +103,7 @@ def read(
 
 
 def typed(table: Any, dtypes: Mapping[str, str]) -> Any:
-    """A DataFrame whose columns are of the dtypes that were asked for.
+    """Convert the columns of a DataFrame to the dtypes that were asked for.
 
     Raises:
         PayloadError: If there is no such column or dtype, or values of a column are not of it.
@@ -124,10 +124,11 @@ def typed(table: Any, dtypes: Mapping[str, str]) -> Any:
 def _check_told(name: str, dtype: str, table: pandas.DataFrame) -> None:
     known = [str(column) for column in table.columns]
     if known.count(name) != 1:
-        raise PayloadError(f"there is no one column {name!r}; the table has {', '.join(known)}")
+        many = "more than one column is named" if name in known else "there is no column"
+        raise PayloadError(f"{many} {name!r}; the table has {', '.join(known)}")
     if dtype not in DTYPES:
         raise PayloadError(
-            f"column {name!r}: there is no dtype {dtype!r}; it is {', '.join(DTYPES)}"
+            f"column {name!r}: {dtype!r} is not a dtype; use one of {', '.join(DTYPES)}"
         )
 
 
@@ -136,7 +137,7 @@ def _unquoted(content: str) -> Any:
 
 
 def _quoted(content: str) -> Any:
-    """The cells of a CSV; those in quotation marks are marked."""
+    """Read the cells of a CSV, and mark those in quotation marks."""
     rows: list[list[str]] = [[]]
     position = 0
     while position < len(content):
@@ -250,7 +251,7 @@ def _texts(cells: pandas.Series[str]) -> pandas.Series[Any]:
 
 
 def _typed(cells: pandas.Series[str], *, lenient: bool = False) -> pandas.Series[Any]:
-    """A column as the numbers or truth values that all its cells are, and else as text."""
+    """Convert a column to numbers or booleans if all cells allow it, else to text."""
     # An empty cell says nothing, in quotation marks or without.
     quoted = any(type(cell) is _Quoted and cell for cell in cells)
     texts = _texts(cells)
@@ -276,7 +277,7 @@ def _typed(cells: pandas.Series[str], *, lenient: bool = False) -> pandas.Series
 
 
 def _told(cells: Any, dtype: str) -> Any:
-    """A column as the dtype that it was said to be."""
+    """Convert a column to the dtype that `--dtype` gives it."""
     texts: Any = _texts(cells)
     if dtype == "str":
         return texts

@@ -59,7 +59,7 @@ class Demands:
 
     @classmethod
     def of_settings(cls, extra: Mapping[str, Any]) -> Demands:
-        """The digests that `expected_digest` of `parameters.extra` demands of one model's artefact.
+        """Return the digests in `expected_digest` of `parameters.extra`, for one model's artefact.
 
         On Seldon Core 2 models share a server and its environment, and `parameters.extra` is what a
         deployment can say of one of them. It is demanded beside what the environment demands, never
@@ -87,9 +87,9 @@ class Demands:
         found = digest_of(manifest)
         if self.digests and found not in self.digests:
             raise ArtifactUntrusted(
-                f"{folder} has the digest {found}, and {self.source} demands "
+                f"{folder} has the digest {found}, but {self.source} demands "
                 f"{' or '.join(self.digests)}; deploy that artefact (`tempo-runtime upload FOLDER` puts "
-                f"it{_to(manifest)}), or demand this one if you trust it"
+                f"it{_to(manifest)}), or demand this digest if you trust it"
             )
         if self.keys and not any(_signed_by(key, manifest) for key in self.keys):
             signed = (
@@ -109,13 +109,13 @@ def digest_of(manifest: Mapping[str, Any]) -> str:
 
 
 def digest_in(uri: str) -> tuple[str, str | None]:
-    """A URI without the digest that it ends with, and that digest: of `s3://b/x@sha256:...`."""
+    """Split `s3://b/x@sha256:...` into the URI and the digest at its end."""
     found = _IN_URI.fullmatch(uri)
     return (found[1], found[2]) if found else (uri, None)
 
 
 def is_signed(manifest: Mapping[str, Any]) -> bool:
-    """Whether a tempo.json has a signature, whoever's it is."""
+    """Tell whether a tempo.json has a signature, by any key."""
     return bool(manifest.get(_SIGNATURE))
 
 
@@ -197,7 +197,7 @@ def _content(path: str) -> bytes:
 
 
 def parse_digests(text: str, source: str) -> tuple[str, ...]:
-    """The digests of a list with commas.
+    """Parse a comma-separated list of digests.
 
     Args:
         text: The list.

@@ -158,7 +158,7 @@ def _field(holder: Any, key: str, kind: type, default: Any = ...) -> Any:
 
 
 def tensor_to_json(tensor: Tensor, memo: Memo | None = None) -> dict[str, Any]:
-    """A tensor as an object that orjson writes, with numpy's arrays in it."""
+    """Convert a tensor to an object that orjson writes, with numpy's arrays in it."""
     data = tensor.data
     if isinstance(data, np.ndarray):
         data = json_numbers(data)

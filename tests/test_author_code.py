@@ -310,7 +310,7 @@ def test_a_module_whose_name_nobody_sees_is_warned_of_with_its_place(
     )
     root = tree({"own/main.py": main})
     saved(imported("own.main").P, root)
-    assert f"{root}/own/main.py:4 imports a module by a name that only a run can tell" in warned(
+    assert f"{root}/own/main.py:4 imports a module whose name is only known at run time" in warned(
         caplog
     )
 
@@ -513,7 +513,7 @@ def test_a_pickle_that_names_a_module_of_the_standard_librarys_name_is_refused(
     monkeypatch.delitem(sys.modules, "statistics", raising=False)
     write_steps(tmp_path / "artefact", "statistics")
     with pytest.raises(
-        ArtifactError, match=r"holds Step of your module 'statistics'.*rename yours"
+        ArtifactError, match=r"refers to Step in your module 'statistics'.*rename yours"
     ):
         saved(imported("main_of_mine").P, root)
 
@@ -530,7 +530,7 @@ def test_a_pickle_that_names_a_class_of_a_script_is_warned_of(tmp_path: Path) ->
     )
     command = [sys.executable, "script.py"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert "artefact/step.pkl holds Step of __main__" in done.stderr
+    assert "artefact/step.pkl refers to Step in __main__" in done.stderr
 
 
 def test_looking_at_a_pickle_runs_nothing_of_it(tmp_path: Path) -> None:
@@ -563,7 +563,7 @@ def test_save_and_inspect_tell_what_went_into_the_code(
         "own/main.py": size,
         "own/words.txt": 8,
     }
-    told = f"p: 3 files, {size + 8} bytes of your code: own/__init__.py, own/main.py, own/words.txt"
+    told = f"p: your code: 3 files, {size + 8} bytes: own/__init__.py, own/main.py, own/words.txt"
     assert told in caplog.text
 
 

@@ -134,7 +134,7 @@ def test_a_missing_child_folder_says_what_to_set(tmp_path: Any) -> None:
 def test_what_follows_the_name_is_given_by_name(make: Any, name: str) -> None:
     with pytest.raises(TypeError) as error:
         make("forest", "s3://forest", "forest")
-    assert f"{name}() takes the name alone by position" in str(error.value)
-    assert "'s3://forest', 'forest' as well; say what each is" in str(error.value)
+    assert f"{name}() takes only the name by position" in str(error.value)
+    assert "'s3://forest', 'forest' as well; name each argument" in str(error.value)
     parameters = list(inspect.signature(make).parameters.values())
     assert {parameter.kind for parameter in parameters[1:]} == {inspect.Parameter.KEYWORD_ONLY}

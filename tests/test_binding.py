@@ -161,8 +161,15 @@ def test_frames_arrive_in_arguments_of_any_type(way: Any) -> None:
 
 def test_a_frame_for_an_argument_of_another_type_is_refused() -> None:
     tensors = encode_arguments(None, (FRAME,), {}, tagged=True)
-    with pytest.raises(PayloadError, match="'payload' must be array, and a DataFrame was given"):
+    with pytest.raises(PayloadError, match="'payload' must be array, but a DataFrame was given"):
         decode_arguments(EXPLAIN, tensors, {})
+
+
+def test_a_value_that_is_no_dataframe_is_refused_with_the_name_of_its_argument() -> None:
+    def join(left: int, right: pd.DataFrame) -> None: ...
+
+    with pytest.raises(PayloadError, match="'right': a DataFrame is expected, but a list was"):
+        encode_arguments(Signature.of(join), (1, [1]), {}, tagged=True)
 
 
 def test_a_server_of_others_gets_the_columns_alone() -> None:

@@ -308,7 +308,7 @@ def test_what_only_we_read_is_not_written_to_others(hint: Any, value: Any, match
         (np.ndarray, np.recarray(1, [("a", "f8")]), "'x' is of type numpy.recarray"),
         (Any, np.ma.masked_array([1], [True]), "'x' is of type numpy.MaskedArray"),
         (np.ndarray, np.array([1], np.longdouble), "'x': x has numpy's dtype float128"),
-        (np.ndarray, {"a": 1}, "'x' is no array, and of type dict"),
+        (np.ndarray, {"a": 1}, "'x' is of type dict, which is not an array"),
         (datetime, pd.Timestamp(1), "'x' is 1970.*nanoseconds"),
     ],
     ids=str,

@@ -191,7 +191,9 @@ class TestResults:
             return value
 
         give.__annotations__ = {"return": hint}
-        with pytest.raises(PipelineFailed, match=f"pipeline 'give' returned what it .*: {match}"):
+        with pytest.raises(
+            PipelineFailed, match=f"pipeline 'give' returned a result that .*: {match}"
+        ):
             model("give")(give)()
 
     def test_of_streams_are_each_what_their_annotation_says(self) -> None:

@@ -158,9 +158,9 @@ def test_a_child_that_is_at_a_url_is_left_as_it_is(root: Path, tree: Tree) -> No
 @pytest.mark.parametrize(
     ("old", "new", "part"),
     [
-        ('"flowers",\n', '"flowers",\n    uri="s3://flowers",\n', "its uri"),
-        ("value: int) -> int", "value: int) -> float", "its signature"),
-        ("petals=petals", "leaves=petals", "its children"),
+        ('"flowers",\n', '"flowers",\n    uri="s3://flowers",\n', "the uri"),
+        ("value: int) -> int", "value: int) -> float", "the signature"),
+        ("petals=petals", "leaves=petals", "the children"),
     ],
 )  # fmt: skip
 def test_what_is_declared_counts(root: Path, tree: Tree, old: str, new: str, part: str) -> None:
@@ -235,7 +235,9 @@ def test_a_signed_artefact_is_refused_with_how_to_sign(
     tempo_runtime.save(imported("own.good").Flowers, sign=private)
     good = edited(tree, "own/limits.py", "5", "6")
     before = contents(root / "own/flowers")
-    with pytest.raises(ArtifactError, match=r"it is signed, .*: save\(\.\.\., sign=KEY\)"):
+    with pytest.raises(
+        ArtifactError, match=r"the artefact is signed, .*: save\(\.\.\., sign=KEY\)"
+    ):
         ensure(good.Flowers)
     assert contents(root / "own/flowers") == before
 

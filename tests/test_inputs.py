@@ -379,8 +379,8 @@ def test_rows_in_json_are_of_the_dtype_that_was_said() -> None:
 @pytest.mark.parametrize(
     ("dtypes", "match"),
     [
-        ({"zap": "str"}, "no one column 'zap'; the table has zip, n"),
-        ({"zip": "text"}, "there is no dtype 'text'; it is str, int"),
+        ({"zap": "str"}, "there is no column 'zap'; the table has zip, n"),
+        ({"zip": "text"}, "'text' is not a dtype; use one of str, int"),
         ({"zip": "bool"}, "column 'zip' is not bool: '02134' is neither true nor false"),
         ({"zip": "int8"}, "column 'zip' is not int8: 2134 is out of its range"),
     ],

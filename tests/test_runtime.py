@@ -311,7 +311,7 @@ def test_value_that_needs_tags_is_refused_by_name_to_whoever_does_not_read_them(
     answer = posted(server, '{"t": {"$tuple": [1, 2]}}', {"content_type": "json", "tagged": True})
     assert answer.status_code == 500
     assert (
-        "returned what it does not declare: 'output-0': output-0['t'] is of type tuple, which plain"
+        "returned a result that is refused: 'output-0': output-0['t'] is of type tuple, which plain"
         in answer.text
     )
 

@@ -199,7 +199,7 @@ def test_another_artefact_than_demanded_is_told_with_both_digests_and_the_remedy
     assert str(refused.value) == (
         f"/mnt/models has the digest {digest_of({'uri': 's3://tempo/shop'})}, and "
         f"TEMPO_RUNTIME_EXPECTED_DIGEST demands {wrong}; deploy that artefact (`tempo-runtime upload "
-        "FOLDER` puts it at s3://tempo/shop), or demand this one if you trust it"
+        "FOLDER` puts it at s3://tempo/shop), or demand this digest if you trust it"
     )
 
 

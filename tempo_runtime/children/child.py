@@ -112,14 +112,14 @@ class Child:
             return self._portal.submit(self._answer(self._request(args, kwargs)))
 
     def looked_up_in(self, request: RequestContext) -> Child:
-        """The same child, whose calls in threads that know of no request belong to this one."""
+        """Return the same child, bound to this request for calls in threads without one."""
         own = object.__new__(type(self))
         vars(own).update(vars(self))
         own._looked_up_in = request
         return own
 
     def __eq__(self, other: object) -> bool:
-        """Whether it is the same child, in whichever request it was looked up."""
+        """Compare children, regardless of the request that they were looked up in."""
         return isinstance(other, Child) and self._metrics is other._metrics
 
     def __hash__(self) -> int:
@@ -137,14 +137,14 @@ class Child:
             return self._decode(self._transport.infer_blocking(request))
 
     def _request_elsewhere(self) -> RequestContext:
-        """The request that a call belongs to, in a thread that knows of none."""
+        """Return the request that a call belongs to, in a thread without one."""
         request = self._looked_up_in
         if request is None:
             return self._callers.context(self.details.name)
         request.remaining()
         if request.allowance.ended:
             raise PipelineFailed(
-                f"child {self.details.name!r} was called in thread {current_thread().name!r}, and the "
+                f"child {self.details.name!r} was called in thread {current_thread().name!r}, but the "
                 "request it was looked up in has its answer; wait for the thread before the predict "
                 "method returns, and look the child up in each request (`self.models.NAME`)"
             )

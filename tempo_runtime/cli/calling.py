@@ -71,7 +71,7 @@ _OPTIONS = (
         "dtypes",
         multiple=True,
         metavar="COLUMN=TYPE",
-        help="What a column of a DataFrame is: str, int, float, bool, datetime, category, ...",
+        help="Type of a column of a DataFrame: str, int, float, bool, datetime, category, ...",
     ),
     click.option(
         "-H", "--http-header", "headers", multiple=True, metavar="NAME:VALUE", help="For a URL."

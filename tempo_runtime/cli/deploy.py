@@ -70,8 +70,8 @@ def deploy(
     r"""Deploys a pipeline and the models it calls on this machine, each on a server of its own.
 
     It stays until `undeploy`. Deployed again under its name, what has changed is replaced, without a
-    request that fails, and the rest goes on. ARTEFACT is deployed as it is; NAME of MODULE is saved anew
-    where it has changed since its artefact was saved.
+    request that fails, and the rest goes on. ARTEFACT is deployed as it is. MODULE:NAME is saved anew if
+    it has changed since its artefact was saved.
 
     \b
     Examples:

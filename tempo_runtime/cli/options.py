@@ -45,18 +45,18 @@ def complete_targets(
 
 
 def stale_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """`--stale`, of commands that take a pipeline by its name."""
+    """Add `--stale` to a command that takes a pipeline as MODULE:NAME."""
     return click.option(
         "--stale",
         type=click.Choice(["save", "refuse"]),
         default="save",
         show_default=True,
-        help="What to do where MODULE:NAME has changed since its artefact was saved.",
+        help="What to do if MODULE:NAME has changed since its artefact was saved.",
     )(command)
 
 
 def folder_or_object(text: str) -> Any:
-    """The folder of an ARTEFACT, or what a MODULE:NAME is."""
+    """Return the folder of an ARTEFACT, or the object that MODULE:NAME names."""
     return text if os.path.isdir(text) else imported(text)
 
 
@@ -123,7 +123,7 @@ def _meant(name: str, known: list[str]) -> str:
 
 
 def _modules_here() -> list[str]:
-    """Modules and packages in the current folder."""
+    """List modules and packages in the current folder."""
     with os.scandir() as there:
         found = [each.name for each in there if each.name.endswith(".py") or each.is_dir()]
     return [name.removesuffix(".py") for name in found]

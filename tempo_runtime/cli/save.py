@@ -51,6 +51,6 @@ def save(name: str, folder: str | None, environment: str, sign: str | None, as_j
         f", with its environment ({packed['maker']}, Python {packed['python']})" if packed else ""
     )
     click.echo(f"Saved {manifest['name']} in {saved}: {size(total)}{with_}")
-    click.echo(f"It has {describing.code(code)}")
+    click.echo(f"Your code in it: {describing.code(code)}")
     click.echo(f"Serve it:    tempo-runtime serve {saved}")
     click.echo(f"Look at it:  tempo-runtime inspect {saved}")

@@ -66,8 +66,7 @@ def serve(
 ) -> None:
     r"""Serves each ARTEFACT, and the models it calls, with MLServer, until Ctrl-C.
 
-    ARTEFACT is served as it is; NAME of MODULE is saved anew where it has changed since its artefact was
-    saved.
+    ARTEFACT is served as it is. MODULE:NAME is saved anew if it has changed since its artefact was saved.
 
     A child is a model of the same server, which its pipeline calls over HTTP, unless the settings say
     where else it is. Once all are ready it prints what to call, and then the server's log.

@@ -40,8 +40,8 @@ def upload(
     r"""Uploads a model's folder, or a pipeline's artefact, to its URI or another.
 
     Files that are there already are not sent again, and an upload that was cut goes on where it was.
-    Until it is done, the URI has what it had. FOLDER is uploaded as it is; NAME of MODULE is saved anew
-    where it has changed since its artefact was saved.
+    Until it is done, the URI has what it had. FOLDER is uploaded as it is. MODULE:NAME is saved anew if
+    it has changed since its artefact was saved.
 
     \b
     Examples:

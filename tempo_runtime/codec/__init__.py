@@ -182,7 +182,7 @@ def describe(spec: TensorSpec) -> tuple[str, list[int], dict[str, Any]]:
 
 
 def _literal(spec: TensorSpec, value: Any) -> Any:
-    """A value, or what JSON says of it where no literal of Python says all."""
+    """Write a value as a Python literal, or as JSON if a literal cannot hold all of it."""
     said = lossy_json(replace(spec, kind=Kind.JSON), value)
     # JSON has no tuples, and no keys but texts.
     if is_literal(value) and lossy_json(TensorSpec(spec.name, Kind.JSON), value) == said:
@@ -191,7 +191,7 @@ def _literal(spec: TensorSpec, value: Any) -> Any:
 
 
 def _plain(kind: Kind, tensor: Tensor) -> Any:
-    """What a tensor holds in types that a Python literal can say."""
+    """Return a tensor's value in types that a Python literal can hold."""
     if tensor.content_type == "datetime":
         texts = read_texts(tensor)
         return texts[0] if kind is Kind.DATETIME else texts
@@ -219,7 +219,7 @@ def _accept(spec: TensorSpec, value: Any) -> Any:
 
 
 def _held(spec: TensorSpec, value: Any) -> Any:
-    """What tagged JSON held, as the spec's type."""
+    """Convert a value from tagged JSON to the spec's type."""
     if spec.kind is Kind.ANY:
         return value
     return as_array(spec, value) if spec.kind is Kind.ARRAY else _accept(spec, value)
@@ -233,7 +233,7 @@ def _encode_any(spec: TensorSpec, value: Any, tagged: bool = False) -> Tensor:
 
 
 def _encode_scalar(spec: TensorSpec, value: np.generic) -> Tensor:
-    """A number of numpy's own type: an array without dimensions, that says so."""
+    """Encode a numpy number as an array without dimensions, marked as a scalar."""
     if np.dtype(value.dtype.str).type is not type(value) or value.dtype.kind not in "biuf":
         return encode_tagged(spec, value)
     tensor = CODECS[Kind.ARRAY].encode(spec_of(spec.name, Kind.ARRAY), value, True)

@@ -31,7 +31,7 @@ _WHOLE = (np.ndarray, np.memmap)  # of which nothing is lost in a plain array
 
 
 def encode_array(spec: TensorSpec, value: Any, tagged: bool = False) -> Tensor:
-    """An array as a tensor of its own datatype and shape; tagged JSON where V2 has none for it."""
+    """Encode an array with its own datatype and shape, or as tagged JSON if V2 has no such datatype."""
     array = as_array(spec, value)
     try:
         datatype = datatype_of(array.dtype)
@@ -78,7 +78,7 @@ def decode_array(spec: TensorSpec, tensor: Tensor) -> np.ndarray[Any, Any]:
 
 
 def _element_type(array: np.ndarray[Any, Any], flat: list[Any], tagged: bool) -> dict[str, Any]:
-    """What a tensor of BYTES does not say of the dtype: objects, bytes, room for longer texts."""
+    """Return what BYTES leaves out of a dtype: objects, bytes, room for longer texts."""
     kind = array.dtype.kind
     if kind == "O":
         return {ELEMENT_TYPE: kind}
@@ -90,7 +90,7 @@ def _element_type(array: np.ndarray[Any, Any], flat: list[Any], tagged: bool) ->
 
 
 def _in_order(array: np.ndarray[Any, Any], said: Any) -> np.ndarray[Any, Any]:
-    """The array in the order of bytes that its sender had it in."""
+    """Return the array in its sender's byte order."""
     if not isinstance(said, str):
         return array
     swapped = array.dtype.newbyteorder("S")
@@ -101,8 +101,8 @@ def as_array(spec: TensorSpec, value: Any) -> np.ndarray[Any, Any]:
     """A value as an array, in the annotated dtype and shape."""
     if isinstance(value, np.ndarray) and type(value) not in _WHOLE:
         raise PayloadError(
-            f"{spec.name!r} is of type {kind_name(type(value))}, of which only a plain array would "
-            "arrive; pass that (numpy.asarray(x), or .filled() of a masked array)"
+            f"{spec.name!r} is of type {kind_name(type(value))}, but only a plain array would "
+            "arrive; convert it (numpy.asarray(x), or x.filled() if it is masked)"
         )
     try:
         array = np.asarray(value)
@@ -111,8 +111,8 @@ def as_array(spec: TensorSpec, value: Any) -> np.ndarray[Any, Any]:
     fitted = _fit(spec, array)
     if not array.ndim and array.dtype.kind == "O" and array is not value:
         raise PayloadError(
-            f"{spec.name!r} is no array, and of type {kind_name(type(value))}; pass numbers, texts or "
-            "lists of them"
+            f"{spec.name!r} is of type {kind_name(type(value))}, which is not an array; pass numbers, "
+            "texts or lists of them"
         )
     return fitted
 
@@ -129,7 +129,7 @@ def argument_as_array(spec: TensorSpec, value: Any) -> np.ndarray[Any, Any]:
 def _of_one_length(
     spec: TensorSpec, array: np.ndarray[Any, Any], kind: Any, room: int = 0
 ) -> np.ndarray[Any, Any]:
-    """Texts or bytes as numpy has them, each as long as the longest, or as there is to be room for."""
+    """Make a numpy array of texts or bytes, as wide as the longest or as the given width."""
     if array.dtype.kind == "O":
         texts = array.ravel().tolist()
         room = max(room, *map(len, texts), 1) if room else 0

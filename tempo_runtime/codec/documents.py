@@ -30,14 +30,15 @@ if TYPE_CHECKING:
 TAGGED = "tagged"  # tensor parameter: whether its JSON has tags
 _NATIVE = frozenset((Any, object, dict, list, str, int, float, bool, type(None)))
 _ELSEWHERE = (
-    "plain JSON does not have, and the other end is not known to read tagged JSON; annotate the argument "
-    "or result with its type, such as dict[str, tuple[int, int]], or pass lists, numbers and text keys"
+    "plain JSON does not have, and the other end has not said that it reads tagged JSON; annotate the "
+    "argument or result with its type, such as dict[str, tuple[int, int]], pass lists, numbers and text "
+    "keys, or, for a result, have the client send the parameter tempo_tagged"
 )
-_LOST = "; make its type one that is read again as it was written, or pass what it is made of"
+_LOST = "; change its type so that it is read back as it was written, or pass its parts"
 
 
 def encode_json(spec: TensorSpec, value: Any, tagged: bool = False) -> Tensor:
-    """A value as one element of JSON, with tags if need be and if the other end reads them."""
+    """Encode a value as one element of JSON, with tags if needed and if the other end reads them."""
     try:
         if spec.kind is not Kind.JSON:  # a number that no other datatype holds
             return _native_tensor(spec, value, tagged)
@@ -45,7 +46,7 @@ def encode_json(spec: TensorSpec, value: Any, tagged: bool = False) -> Tensor:
             return _native_tensor(spec, _native(spec, value), tagged)
         return _typed(spec, value, _checked(spec, value), tagged)
     except RecursionError as error:
-        raise PayloadError(f"{spec.name!r} is nested over {tags.DEEPEST} deep") from error
+        raise PayloadError(f"{spec.name!r} is nested over {tags.DEEPEST} levels deep") from error
 
 
 def decode_json(spec: TensorSpec, tensor: Tensor) -> Any:
@@ -58,12 +59,12 @@ def decode_json(spec: TensorSpec, tensor: Tensor) -> Any:
 
 
 def has_tags(tensor: Tensor) -> bool:
-    """Whether a tensor is JSON with tags."""
+    """Tell whether a tensor is JSON with tags."""
     return tensor.parameters.get(TAGGED) is True and tensor.content_type == "json"
 
 
 def read_tagged(spec: TensorSpec, tensor: Tensor) -> Any:
-    """The value that a tensor of JSON with tags holds, whatever the spec says."""
+    """Read the value in a tensor of JSON with tags, regardless of the spec's type."""
     element = only_element(spec, tensor, tensor.elements())
     try:
         return tags.from_json(json.loads(element))
@@ -74,7 +75,7 @@ def read_tagged(spec: TensorSpec, tensor: Tensor) -> Any:
 
 
 def encode_tagged(spec: TensorSpec, value: Any) -> Tensor:
-    """A value of any kind as one element of JSON with tags."""
+    """Encode a value of any kind as one element of JSON with tags."""
     try:
         tensor = _plain_tensor(spec, tags.to_json(value, spec.name))
     except PayloadError as error:
@@ -84,7 +85,7 @@ def encode_tagged(spec: TensorSpec, value: Any) -> Tensor:
 
 
 def lossy_json(spec: TensorSpec, value: Any) -> str:
-    """A value in plain JSON, whatever gets lost: a tuple is a list, a key a text."""
+    """Write plain JSON even if something gets lost: a tuple becomes a list, a key becomes text."""
     checked = _checked(spec, without_numpy(value, spec.name))
     [text] = _plain_tensor(spec, _dumped(spec, checked)).data
     return str(text, "utf-8")
@@ -109,7 +110,7 @@ def refuse_deep(spec: TensorSpec, value: Any, levels: int = tags.DEEPEST) -> Non
     if not isinstance(parts, list | tuple):
         return
     if not levels:
-        raise PayloadError(f"{spec.name!r} is nested over {tags.DEEPEST} deep")
+        raise PayloadError(f"{spec.name!r} is nested over {tags.DEEPEST} levels deep")
     for part in parts:
         if isinstance(part, list | dict | tuple):
             refuse_deep(spec, part, levels - 1)
@@ -133,7 +134,7 @@ def validate(spec: TensorSpec, value: Any) -> Any:
 
 
 def _native_tensor(spec: TensorSpec, native: Any, tagged: bool) -> Tensor:
-    """A value whose own type is all the type it has."""
+    """Encode a value that has no type other than its own."""
     if tags.is_plain(native):
         try:
             return _plain_tensor(spec, native)
@@ -161,7 +162,7 @@ def _plain_tensor(spec: TensorSpec, value: Any) -> Tensor:
 
 
 def _typed(spec: TensorSpec, value: Any, checked: Any, tagged: bool) -> Tensor:
-    """A value whose type is more than JSON's, in the first form that is read again as it is."""
+    """Encode a value of a type that JSON lacks, in the first form that is read back unchanged."""
     faults = []
     for write, reads in _forms(spec, value, checked):
         if reads and not tagged:
@@ -177,7 +178,7 @@ def _typed(spec: TensorSpec, value: Any, checked: Any, tagged: bool) -> Tensor:
             return tensor
         faults.append(_gap(spec, gap))
     if not tagged and _needs_tags(spec, value, checked):
-        raise PayloadError(f"{faults[0].removesuffix(_LOST)}: it is more than {_ELSEWHERE}")
+        raise PayloadError(f"{faults[0].removesuffix(_LOST)}: it needs what {_ELSEWHERE}")
     raise PayloadError(faults[1] if tagged else faults[0])
 
 
@@ -204,7 +205,7 @@ def _needs_tags(spec: TensorSpec, value: Any, checked: Any) -> bool:
 
 
 def read_back(spec: TensorSpec, tensor: Tensor) -> Any:
-    """What a tensor of JSON is read as."""
+    """Read a tensor of JSON, with or without tags."""
     if has_tags(tensor):
         return validate(spec, read_tagged(spec, tensor))
     return decode_json(spec, tensor)
@@ -229,7 +230,7 @@ def _dumped(spec: TensorSpec, value: Any) -> Any:
 
 
 def _parts(spec: TensorSpec, value: Any, *, by_alias: bool) -> Any:
-    """What a value is made of, in Python's own types."""
+    """Take a value apart into Python's own types."""
     try:
         parts = _adapter(spec.hint).dump_python(
             value, by_alias=by_alias, round_trip=True, warnings=False
@@ -240,7 +241,7 @@ def _parts(spec: TensorSpec, value: Any, *, by_alias: bool) -> Any:
 
 
 def _standard(value: Any) -> Any:
-    """What an author's type was taken apart into, as standard types: members of enums as their values."""
+    """Convert the parts of an author's type to standard types; enum members become their values."""
     kind = type(value)
     if kind is dict:
         return {_standard(key): _standard(part) for key, part in value.items()}
@@ -263,7 +264,7 @@ def _standard(value: Any) -> Any:
 
 
 def _native(spec: TensorSpec, value: Any) -> Any:
-    """A value as the spec's type, where that is one of `_is_native`; parts without a type stay."""
+    """Convert a value to the spec's native type; parts without a type stay as they are."""
     try:
         return validate(spec, value)
     except PayloadError:
@@ -274,7 +275,7 @@ def _native(spec: TensorSpec, value: Any) -> Any:
 
 
 def _checked(spec: TensorSpec, value: Any) -> Any:
-    """A value as the spec's type, numpy's numbers and arrays as Python's where the type wants those."""
+    """Convert a value to the spec's type, and numpy's values to Python's if the type needs that."""
     plain = without_numpy(value, spec.name)
     if plain is value:
         try:
@@ -295,7 +296,7 @@ def _checked(spec: TensorSpec, value: Any) -> Any:
 
 
 def _rebuilt(spec: TensorSpec, value: Any) -> Any:
-    """A value of its author's classes as one of the same classes that an artefact brought.
+    """Rebuild a value of the author's classes with the artefact's copies of those classes.
 
     Raises:
         PayloadError: If it is none; what `validate` says, or how it would differ.
@@ -313,7 +314,7 @@ def _rebuilt(spec: TensorSpec, value: Any) -> Any:
 
 
 def _is_open(hint: Any) -> bool:
-    """Whether a type takes anything."""
+    """Tell whether a type accepts any value."""
     return hint is Any or hint is object
 
 
@@ -331,7 +332,7 @@ def _cached_native(hint: Any) -> bool:
 
 
 def _is_native(hint: Any) -> bool:
-    """Whether values of a type that plain JSON can say are read from it as they were.
+    """Tell whether plain JSON gives values of a type back unchanged.
 
     Of others, such as `date | str`, the type says what a text of JSON is.
     """
@@ -368,7 +369,7 @@ def _adapter(hint: Any) -> TypeAdapter[Any]:
 
 
 def without_numpy(value: Any, name: str) -> Any:
-    """Python's own numbers and lists for numpy's in containers; the value itself if there are none."""
+    """Replace numpy's values in containers with Python's; return the value itself if there are none."""
     if isinstance(value, np.ndarray | np.generic):
         return _python(value, name)
     kind = type(value)
@@ -384,7 +385,7 @@ def without_numpy(value: Any, name: str) -> Any:
 
 
 def _python(value: np.ndarray[Any, Any] | np.generic, name: str) -> Any:
-    """A list, or a number, of Python's own types; moments of nanoseconds would be integers."""
+    """Convert to Python's own list or number; nanosecond datetimes would become integers."""
     if value.dtype.kind in "mM":
         rounded = value.astype(f"{value.dtype.kind}8[us]")
         if not bool(np.all((rounded == value) | np.isnat(value))):

@@ -26,7 +26,7 @@ class _How:
     classes: bool
 
     def is_kind(self, left: type, right: type) -> bool:
-        """Whether two types are one."""
+        """Tell whether two types count as one."""
         if left is right or self.classes or left.__qualname__ != right.__qualname__:
             return left is right
         # A module of an artefact is imported under a name that ends with its own.
@@ -37,7 +37,7 @@ class _How:
 def difference(
     left: Any, right: Any, path: str = "value", *, exact: bool = True, classes: bool = True
 ) -> Difference | None:
-    """Where two values differ first; None if they are the same.
+    """Find the first difference between two values; None if they are the same.
 
     NaN is NaN here, 0.0 is not -0.0, and 1 is neither 1.0 nor True. The order of dicts counts.
 
@@ -81,7 +81,7 @@ def _differences(left: Any, right: Any, path: str, how: _How) -> Iterator[Differ
 
 
 def _as_json(left: Any, right: Any) -> tuple[Any, Any]:
-    """Two values of different types, as whoever knows only JSON tells them apart."""
+    """Compare two values of different types by their form in JSON."""
     if isinstance(left, np.ndarray | np.generic):
         return left.tolist(), right
     if type(left) in (str, int, float, bool):
@@ -99,7 +99,7 @@ def _is_leaf(left: Any, right: Any, path: str, how: _How) -> bool:
 
 
 def _parts(left: Any, right: Any, path: str, how: _How) -> Iterator[Difference]:
-    """Of arrays of objects, pydantic models and dataclasses."""
+    """Yield the differences between the parts of arrays, pydantic models and dataclasses."""
     if isinstance(left, np.ndarray):
         if left.dtype != right.dtype or left.shape != right.shape:
             yield path, left, right

@@ -1,4 +1,4 @@
-"""Values that JSON lacks, as JSON that says what they are: `(1, 2)` is `{"$tuple": [1, 2]}`.
+"""Values that JSON lacks, as JSON tagged with their types: `(1, 2)` is `{"$tuple": [1, 2]}`.
 
 An object whose only key begins with `$` stands for a value of one of the standard types below, and a
 dict with such a key, or with keys that are not text, is written as pairs: `{"$dict": [[1, "a"]]}`.
@@ -56,7 +56,7 @@ _Read = Callable[[Any], Any]
 
 
 def to_json(value: Any, name: str = "value") -> Any:
-    """A value as JSON, with tags for what JSON lacks.
+    """Convert a value to JSON, with tags for types that JSON lacks.
 
     Example:
         >>> to_json({"t": (1, 2)})
@@ -73,7 +73,7 @@ def to_json(value: Any, name: str = "value") -> Any:
 
 
 def from_json(content: Any) -> Any:
-    """The value that `to_json` wrote.
+    """Read the value that `to_json` wrote.
 
     Raises:
         PayloadError: If a tag is unknown, or does not hold what belongs to it.
@@ -82,7 +82,7 @@ def from_json(content: Any) -> Any:
 
 
 def is_plain(value: Any, levels: int = DEEPEST) -> bool:
-    """Whether JSON without tags says all of a value: the types of its parts, too."""
+    """Tell whether JSON without tags holds all of a value, including the types of its parts."""
     kind = type(value)
     if kind in ATOMS:
         return True
@@ -101,7 +101,7 @@ def is_plain(value: Any, levels: int = DEEPEST) -> bool:
 
 
 def unplain(value: Any, path: str) -> str | None:
-    """What JSON without tags cannot say of a value, with the path to it; None if it says all."""
+    """Find what JSON without tags cannot hold, with the path to it; None if it can hold all."""
     kind = type(value)
     if kind in ATOMS:
         return None
@@ -120,7 +120,7 @@ def unplain(value: Any, path: str) -> str | None:
 
 
 def is_standard(value: Any) -> bool:
-    """Whether a value, its parts aside, is of a type that JSON or a tag has."""
+    """Tell whether JSON or a tag has a value's type, leaving its parts aside."""
     kind = type(value)
     if kind in _CONTAINERS or kind in _TAG_OF:
         return True
@@ -131,7 +131,7 @@ def is_standard(value: Any) -> bool:
 
 
 def kind_name(kind: type) -> str:
-    """The name of a type as people write it."""
+    """Return the name of a type as people write it."""
     package = kind.__module__.partition(".")[0]
     return f"{package}.{kind.__name__}" if package in ("numpy", "pandas") else kind.__qualname__
 
@@ -150,7 +150,7 @@ def _write(value: Any, path: str, levels: int) -> Any:
     if kind in ATOMS:
         return value
     if not levels:
-        raise PayloadError(f"{path} is nested over {DEEPEST} deep")
+        raise PayloadError(f"{path} is nested over {DEEPEST} levels deep")
     if kind is list:
         return _all(value, path, levels)
     if kind is dict:
@@ -173,7 +173,7 @@ def _write(value: Any, path: str, levels: int) -> Any:
 
 
 def _library_tag(value: Any, path: str) -> str:
-    """The tag of numpy's and pandas' values."""
+    """Return the tag of a numpy or pandas value."""
     kind = type(value)
     if kind is np.ndarray:
         return "$ndarray"
@@ -198,7 +198,7 @@ def _all(values: Iterable[Any], path: str, levels: int) -> list[Any]:
 
 
 def _elements(values: Iterable[Any], path: str, levels: int) -> list[Any]:
-    """Of a set, which has no positions."""
+    """Convert the elements of a set, which have no positions."""
     return [_write(part, f"{shown(part)} in {path}", levels - 1) for part in values]
 
 
@@ -224,7 +224,7 @@ def _write_base64(value: bytes | bytearray, path: str, levels: int) -> str:
 
 
 def _write_zone(zone: dt.tzinfo | None, path: str) -> Any:
-    """Nothing, a name of the time zone database, or an offset in microseconds and its name."""
+    """Write a time zone as nothing, a name, or an offset in microseconds and its name."""
     if zone is None:
         return None
     if type(zone) is ZoneInfo and zone.key is not None:
@@ -241,7 +241,7 @@ def _write_zone(zone: dt.tzinfo | None, path: str) -> Any:
 
 
 def _pytz(zone: Any) -> str | None:
-    """The name of a time zone of pytz, which pandas uses."""
+    """Return the name of a pytz time zone, which pandas uses."""
     return getattr(zone, "zone", None) if type(zone).__module__.startswith("pytz") else None
 
 
@@ -266,8 +266,8 @@ def _write_array(value: np.ndarray[Any, Any], path: str, levels: int) -> Any:
         parts = value.ravel().tolist()
         if any(isinstance(part, np.ndarray) and not part.ndim for part in parts):
             raise PayloadError(
-                f"{path} holds an array without dimensions, which numpy would make its element; "
-                "store the element"
+                f"{path} holds an array without dimensions, which numpy would replace with its "
+                "element; store the element"
             )
         return ["|O", shape, _all(parts, path, levels)]
     raw = base64.b64encode(np.ascontiguousarray(value).tobytes()).decode()
@@ -275,7 +275,7 @@ def _write_array(value: np.ndarray[Any, Any], path: str, levels: int) -> Any:
 
 
 def _write_dtype(dtype: np.dtype[Any], path: str) -> Any:
-    """A dtype as numpy writes it, or a list of the fields of a structured one."""
+    """Write a dtype as numpy does, or a structured one as a list of fields."""
     if dtype.names is not None:
         fields = []
         for name in dtype.names:
@@ -284,8 +284,8 @@ def _write_dtype(dtype: np.dtype[Any], path: str) -> Any:
             fields.append([name, _write_dtype(part, path), shape])
         if dtype.type is not np.void or _read_dtype(fields) != dtype:
             raise PayloadError(
-                f"{path} has the dtype {dtype}, which is more than names and types of fields that "
-                "follow each other; pack it (numpy.lib.recfunctions.repack_fields)"
+                f"{path} has the dtype {dtype}, whose fields have gaps, titles or offsets of their own; "
+                "pack it (numpy.lib.recfunctions.repack_fields)"
             )
         return fields
     if not _DTYPE.fullmatch(dtype.str) or dtype.metadata:
@@ -301,8 +301,8 @@ def _write_scalar(value: np.generic, path: str, levels: int) -> Any:
     kept = _read_scalar([dtype, raw])
     if type(kept) is not type(value) or (isinstance(value, str | bytes) and kept != value):
         raise PayloadError(
-            f"{path} is of type {kind_name(type(value))}, and {shown(value)} is not read again as "
-            "that; convert it to Python's own type"
+            f"{path} is of type {kind_name(type(value))}, but {shown(value)} would not be read back "
+            "as that; convert it to Python's own type"
         )
     return [dtype, raw]
 
@@ -329,7 +329,7 @@ def _write_timestamp(value: Any, path: str, levels: int) -> Any:
 
 def _read(content: Any, levels: int) -> Any:
     if not levels:
-        raise PayloadError(f"tagged JSON is nested over {4 * DEEPEST} deep")
+        raise PayloadError(f"tagged JSON is nested over {4 * DEEPEST} levels deep")
     if type(content) is list:
         return [part if type(part) in ATOMS else _read(part, levels - 1) for part in content]
     if type(content) is not dict:
@@ -342,7 +342,7 @@ def _read(content: Any, levels: int) -> Any:
         }
     if len(content) != 1 or tag not in _TAGS:
         raise PayloadError(
-            f"tagged JSON holds {shown(content)}, and knows no tag {shown(tag)}; it knows "
+            f"tagged JSON holds {shown(content)}, but {shown(tag)} is not a tag; the tags are "
             f"{', '.join(_TAGS)}, each the only key of its object"
         )
     held = _read(content[tag], levels - 1)
@@ -352,7 +352,7 @@ def _read(content: Any, levels: int) -> Any:
         raise
     except Exception as error:
         raise PayloadError(
-            f"tagged JSON says {shown(content)}, which is not what belongs to {tag}: {error}"
+            f"tagged JSON holds {shown(content)}, which is not a valid {tag}: {error}"
         ) from error
 
 
@@ -424,7 +424,7 @@ def _check_elements(array: np.ndarray[Any, Any]) -> None:
     if array.dtype.kind == "U" and array.size and array.dtype.itemsize:
         letters = flat.view(np.dtype("u4").newbyteorder(array.dtype.byteorder))
         if letters.max() > _LAST_LETTER:
-            raise ValueError("a letter that Unicode does not have")
+            raise ValueError("a character that Unicode does not have")
 
 
 def _read_scalar(content: Any) -> Any:

@@ -77,7 +77,7 @@ def decode_blobs(spec: TensorSpec, tensor: Tensor) -> Any:
 
 
 def encode_datetime(spec: TensorSpec, value: Any, tagged: bool = False) -> Tensor:
-    """A datetime as ISO 8601; tagged, where that does not say all of it, such as its time zone."""
+    """Encode a datetime as ISO 8601, or tagged if that would lose something, such as its zone."""
     moment = _settled(spec, validate(spec, value))
     tensor = bytes_tensor(spec, [moment.isoformat().encode()], [1], "datetime")
     return tensor if not tagged or _says(spec, tensor, moment) else encode_tagged(spec, moment)
@@ -89,7 +89,7 @@ def decode_datetime(spec: TensorSpec, tensor: Tensor) -> Any:
 
 
 def encode_datetimes(spec: TensorSpec, value: Any, tagged: bool = False) -> Tensor:
-    """A list of datetimes, an element of ISO 8601 each; tagged as one."""
+    """Encode a list of datetimes as ISO 8601 elements, or tagged as a whole."""
     moments = [_settled(spec, moment) for moment in validate(spec, without_numpy(value, spec.name))]
     texts = [moment.isoformat().encode() for moment in moments]
     tensor = bytes_tensor(spec, texts, [len(texts), 1], "datetime")
@@ -102,13 +102,15 @@ def decode_datetimes(spec: TensorSpec, tensor: Tensor) -> Any:
 
 
 def _settled(spec: TensorSpec, moment: dt.datetime) -> dt.datetime:
-    """A datetime of Python's own type, with a time zone of Python's for pydantic's."""
+    """Convert to Python's own datetime, and pydantic's time zone to Python's."""
     if type(moment) is not dt.datetime:
         if moment != moment:
-            raise PayloadError(f"{spec.name!r} is {moment}, which is no moment; pass None instead")
+            raise PayloadError(
+                f"{spec.name!r} is {moment}, which is not a point in time; pass None instead"
+            )
         if getattr(moment, "nanosecond", 0):  # of pandas
             raise PayloadError(
-                f"{spec.name!r} is {moment}, and a datetime has no nanoseconds; round it (.floor('us'))"
+                f"{spec.name!r} is {moment}, but a datetime has no nanoseconds; round it (.floor('us'))"
             )
         naive = dt.datetime.combine(moment.date(), moment.time())
         moment = naive.replace(tzinfo=moment.tzinfo, fold=moment.fold)
@@ -119,7 +121,7 @@ def _settled(spec: TensorSpec, moment: dt.datetime) -> dt.datetime:
 
 
 def _says(spec: TensorSpec, tensor: Tensor, value: Any) -> bool:
-    """Whether ISO 8601 says all of a datetime, or of a list of them."""
+    """Tell whether ISO 8601 holds all of a datetime, or of a list of them."""
     decode = decode_datetimes if isinstance(value, list) else decode_datetime
     try:
         return difference(value, decode(spec, tensor)) is None

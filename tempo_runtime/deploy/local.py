@@ -46,8 +46,8 @@ def deploy_local(
             folder of an artefact.
         options: `LocalOptions` for processes, which is the default; `DockerOptions` for containers;
             `SeldonCoreOptions` for containers as Seldon Core v1 would run them.
-        stale: What is done where a pipeline, or one that it calls, has changed since its artefact was
-            saved: `save` it anew, or `refuse`. A folder is deployed as it is.
+        stale: What to do if a pipeline, or one that it calls, has changed since its artefact was saved:
+            `save` it anew, or `refuse`. A folder is deployed as it is.
 
     Returns:
         The deployed model, to be called.

@@ -32,7 +32,7 @@ def of_class(kind: Any, instance: Any) -> Any:
 
 
 def shallow(instance: Any) -> Any:
-    """Another object that has all that an instance has.
+    """Copy an instance, sharing everything that it holds.
 
     Not `copy.copy`, which leaves out what `__getstate__` does: that is about what can be saved.
     """
@@ -46,7 +46,7 @@ def shallow(instance: Any) -> Any:
 
 
 def own_generator(value: Any) -> Any:
-    """A generator of random numbers in the state that this one has; anything else as it is.
+    """Copy a generator of random numbers in its present state; return anything else as it is.
 
     numpy's shared one stands for the request's own.
     """

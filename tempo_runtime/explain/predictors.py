@@ -1,7 +1,7 @@
-"""Whether all parts of an explainer ask one and the same predictor.
+"""Check that all parts of an explainer call the same predictor.
 
-Some of alibi's explainers hold theirs twice, and their attribute `predictor` is one place of the two. Who
-sets that one alone gets explanations of the old model, and nothing shows it.
+Some of alibi's explainers hold their predictor twice, and their attribute `predictor` is one of the two.
+Setting it alone goes on explaining the old model, without any sign of that.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _MAIN, _TREES = "predictor", "trees"
 
 
 def places(explainer: Any) -> dict[str, Any]:
-    """The predictors that an explainer has, by where they stand."""
+    """Return an explainer's predictors by the attribute that holds them."""
     return {_MAIN: _main(explainer), **dict(_places(explainer))}
 
 
@@ -50,8 +50,8 @@ def refuse_two(explainer: Any, given: dict[str, Any]) -> None:
             else f"set `explainer.{place}`"
         )
         raise PipelineFailed(
-            f"{name} has two predictors that differ: `predictor` is {_named(main)}, and `{place}`, "
-            f"which it asks, is {_named(second)}; it would explain that model. Instead of setting "
+            f"{name} has two predictors that differ: `predictor` is {_named(main)}, but `{place}`, "
+            f"the one it calls, is {_named(second)}, so it would explain that model. Instead of setting "
             f"`predictor`, {remedy}"
         )
 
@@ -79,13 +79,13 @@ def _main(explainer: Any) -> Any:
 
 
 def _plain(predictor: Any) -> bool:
-    """Whether it is a model, or a method of one, and not a function that may do anything."""
+    """Tell whether it is a model or a model's method, rather than an arbitrary function."""
     found = _underneath(predictor)
     return not isinstance(found, (FunctionType, partial))
 
 
 def _underneath(predictor: Any) -> Any:
-    """What a predictor asks, without what alibi, or this package, puts around it."""
+    """Return the model inside the wrappers that alibi or this package put around it."""
     while is_of(predictor, ("alibi", "tempo_runtime")) and "predictor" in attributes(predictor):
         predictor = predictor.predictor
     return predictor
@@ -106,7 +106,7 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _parts(function: FunctionType) -> tuple[Any, ...]:
-    """What a function is made of, but for its name and where it was written."""
+    """Return what a function consists of, without its name and place."""
     code = function.__code__
     cells = tuple(cell.cell_contents for cell in function.__closure__ or ())
     written = (code.co_code, code.co_consts, code.co_names, code.co_freevars)

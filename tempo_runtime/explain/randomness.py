@@ -64,7 +64,7 @@ def own() -> np.random.RandomState | None:
 
 
 def own_of(generator: np.random.RandomState) -> np.random.RandomState:
-    """A copy of a generator in its present state; of the shared one, the generator of the stream."""
+    """Copy a generator in its present state; for numpy's shared one, return the stream's."""
     if generator is _shared or isinstance(generator, _Switch):
         return _current.get() or generator
     return copy.deepcopy(generator)

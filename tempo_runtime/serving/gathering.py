@@ -103,7 +103,7 @@ def gather_model(
 
 
 def details_of(model: Any) -> ModelDetails:
-    """What a pipeline or a model of this process is declared as.
+    """Return the declaration of a pipeline or model of this process.
 
     Raises:
         AuthoringError: If it is neither.

@@ -113,7 +113,7 @@ def download(target: Any, folder: str | None = None, *, secret: str | None = Non
 
 
 def _place(uri: str, folder: str, manifest: dict[str, Any], add: bool) -> str:
-    """The URI that an artefact is uploaded to: with its digest, if that is asked for or in it."""
+    """Return the URI to upload an artefact to, with its digest if the URI or `digest` asks for it."""
     place, named = trust.digest_in(uri)
     if not add and named is None:
         return uri
@@ -125,7 +125,7 @@ def _place(uri: str, folder: str, manifest: dict[str, Any], add: bool) -> str:
     if not add and named != own:
         raise StorageError(
             f"{uri} names the digest of another artefact: {folder} has {own}; upload it to {place}, with "
-            "the option `digest` to have its own added"
+            "the option `digest`, which adds its own"
         )
     return f"{place.rstrip('/')}@{own}"
 

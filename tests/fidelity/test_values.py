@@ -16,7 +16,7 @@ from tests.fidelity.routes import Route, all_routes, expected
 from tests.fidelity.values import VALUES
 
 pytestmark = pytest.mark.timeout(300)
-_DECLARES = "returned what it does not declare: "
+_DECLARES = "returned a result that is refused: "
 
 
 @pytest.fixture(scope="module")

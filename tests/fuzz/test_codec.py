@@ -289,10 +289,10 @@ def test_texts_of_much_the_same_length_are_an_array_however_large() -> None:
 @pytest.mark.parametrize("make", [some.nested, some.nested_objects])
 def test_what_is_nested_too_deep_to_be_written_again_is_refused(make: Any, levels: int) -> None:
     spec = TensorSpec("x")
-    with pytest.raises(PayloadError, match="'x' is nested over 100 deep"):
+    with pytest.raises(PayloadError, match="'x' is nested over 100 levels deep"):
         codec.parameter(spec, make(levels))
     if make is some.nested_objects:
-        with pytest.raises(PayloadError, match="'x' is nested over 100 deep"):
+        with pytest.raises(PayloadError, match="'x' is nested over 100 levels deep"):
             codec.decode(spec, tensor(BYTES, [make(levels)], content_type="json"))
 
 

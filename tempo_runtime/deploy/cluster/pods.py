@@ -177,7 +177,7 @@ def _container(
 
 
 def other_artefact(text: str) -> tuple[str, str] | None:
-    """The digests of the artefact that a pod found, and of the one that it is to serve.
+    """Return the digests of the artefact that a pod found and of the one that it should serve.
 
     None where that is not what kept it from being ready.
 
@@ -189,7 +189,7 @@ def other_artefact(text: str) -> tuple[str, str] | None:
 
 
 def _end_of(log: str) -> str:
-    """What the end of a log tells, in a line: why an artefact is not served, or the last of it."""
+    """Summarise the end of a log in a line: why an artefact is not served, or the last line."""
     lines = log.strip().splitlines()
     told = [found[0] for each in lines if (found := _OTHER_ARTEFACT.search(each))]
     return told[-1] if told else " / ".join(lines[-_LAST_LINES:])

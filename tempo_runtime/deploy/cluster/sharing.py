@@ -57,7 +57,7 @@ def at_least(document: dict[str, Any], live: Mapping[str, Any] | None) -> dict[s
 
 
 def keep_pin(document: dict[str, Any], live: Mapping[str, Any] | None, name: str) -> dict[str, Any]:
-    """A child with the digest of its artefact that another pipeline was deployed with.
+    """Keep the digest that another pipeline deployed a shared child with.
 
     Who deploys without that artefact on the machine knows no digest, and takes none from the others.
 

@@ -100,8 +100,8 @@ def progress(
     if digests := other_artefact(found.reason):
         there, deployed = digests
         reason = (
-            f"the artefact at {uri_of(item)} has the digest {there}, and {deployed} is deployed: upload "
-            "that one (`tempo-runtime upload FOLDER`), or deploy the one that is there"
+            f"the artefact at {uri_of(item)} has the digest {there}, but {deployed} is deployed: upload "
+            "that one (`tempo-runtime upload FOLDER`), or deploy the one that is at the URI"
         )
         return replace(found, reason=reason)
     return found

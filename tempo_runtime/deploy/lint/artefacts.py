@@ -73,7 +73,7 @@ def tempo_annotation(document: Document) -> Hits:
     "SeldonDeployment",
     "InferenceService",
     "Model",
-    consequence="Pods refuse the artefact that the object names, or one that changes makes no new pods.",
+    consequence="Pods refuse the artefact that the object names, or a changed one starts no new pods.",
     fix="write the manifest again with `tempo-runtime manifest`",
 )
 def artifact_digest(document: Document) -> Hits:
@@ -84,11 +84,11 @@ def artifact_digest(document: Document) -> Hits:
     for place in _digests_of_pods(document):
         stated = {each.strip() for each in place.text.split(",")}
         if place.text and digest not in stated:
-            yield place, f"it is {place.text:.80}, and the object names {digest:.80}"
+            yield place, f"it is {place.text:.80}, but the object names {digest:.80}"
 
 
 def _digests_of_pods(document: Document) -> Iterator[Place]:
-    """What pods have as an annotation, and what is demanded of them."""
+    """Return the places where pods have the digest: annotations and demands."""
     if document.kind == "Model":
         for each in document["spec"]["parameters"]:
             if each["name"].text in (trust.EXPECTED_DIGEST_SETTING, "artifact_digest"):

@@ -63,12 +63,12 @@ def pin(document: dict[str, Any], digest: str, demanded: Sequence[str]) -> None:
 
 
 def pinned(document: Mapping[str, Any]) -> str:
-    """The digest that an object names; empty if it names none."""
+    """Return the digest that an object names; empty if it names none."""
     return str((document["metadata"].get("annotations") or {}).get(DIGEST, ""))
 
 
 def demanded_by(document: Mapping[str, Any]) -> list[str]:
-    """The digests of which an object's pods must find one; empty if they demand none."""
+    """Return the digests of which an object's pods must find one; empty if any will do."""
     kind, spec = document["kind"], document.get("spec")
     if kind == "Model":
         found = _value(_at(spec, "parameters"), EXPECTED_DIGEST_SETTING)
@@ -81,7 +81,7 @@ def demanded_by(document: Mapping[str, Any]) -> list[str]:
 
 
 def uri_of(document: Mapping[str, Any]) -> str:
-    """Where an object's artefact is downloaded from; empty if it does not say."""
+    """Return the URI that an object's artefact is downloaded from; empty if it has none."""
     kind, spec = document["kind"], document.get("spec")
     if kind == "Model":
         found = _at(spec, "storageUri")
@@ -97,7 +97,7 @@ def _refuse_other_place(model: Deployed) -> None:
     _, named = digest_in(model.uri)
     if named and named != model.digest:
         raise SettingsError(
-            f"{model.name}: its uri {model.uri} names a digest, and the artefact in {model.folder} "
+            f"{model.name}: its uri {model.uri} names a digest, but the artefact in {model.folder} "
             f"has the digest {model.digest}; download the one at the uri and deploy that folder, or "
             "upload this one and deploy its uri"
         )
@@ -109,10 +109,10 @@ def _refuse_other_demand(model: Deployed, options: RemoteOptions) -> None:
     stated = parse_digests(text, f"{model.name}: env.{EXPECTED_DIGEST}")
     if stated and model.digest not in stated:
         raise SettingsError(
-            f"{model.name}: env.{EXPECTED_DIGEST} demands {' or '.join(stated)}, and the artefact in "
+            f"{model.name}: env.{EXPECTED_DIGEST} demands {' or '.join(stated)}, but the artefact in "
             f"{model.folder} has the digest {model.digest}, so its pods would not start; deploy the "
-            "artefact that is demanded, correct the variable, or set pin_artifact to false if it is "
-            f"another that is at {model.uri}"
+            "artefact that is demanded, correct the variable, or set pin_artifact to false if another "
+            f"one is at {model.uri}"
         )
 
 
@@ -156,7 +156,7 @@ def _add(container: dict[str, Any], name: str, value: str) -> None:
 
 
 def _at(item: Any, *path: str | int) -> Any:
-    """What is at a path of an object that others may have edited; None if nothing is."""
+    """Return the value at a path of an object that others may have edited; None if there is none."""
     for part in path:
         try:
             item = item[part]
@@ -166,5 +166,5 @@ def _at(item: Any, *path: str | int) -> Any:
 
 
 def _value(named: Any, name: str) -> str:
-    """The value of a name in a list of names and values."""
+    """Return the value of a name in a list of names and values."""
     return next((str(each.get("value", "")) for each in named or [] if each["name"] == name), "")

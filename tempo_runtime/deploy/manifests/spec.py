@@ -239,7 +239,7 @@ def _beside(folder: str, path: str | None) -> str:
 
 
 def _pinned(model: Deployed, folder: str) -> Deployed:
-    """A model with the digest of its artefact on this machine, if there is one.
+    """Add the digest of a model's artefact on this machine, if there is one.
 
     A pipeline's is that of its tempo.json. Other models have none: theirs is of their files, and only
     tells when they change.
@@ -260,7 +260,7 @@ def _pinned(model: Deployed, folder: str) -> Deployed:
 
 
 def _digests_inside(folder: str, manifest: Mapping[str, Any]) -> list[str]:
-    """The digests of the artefacts that are a part of an artefact."""
+    """Return the digests of the artefacts inside an artefact."""
     places = [
         os.path.join(folder, os.path.dirname(path))
         for path in manifest["files"]
@@ -274,7 +274,7 @@ def _digests_inside(folder: str, manifest: Mapping[str, Any]) -> list[str]:
 
 
 def _digest_of_files(folder: str) -> str:
-    """A digest of what `upload` would send of a folder; empty without any."""
+    """Return a digest of the files that `upload` would send; empty if there are none."""
     try:
         found = {path: files.sha256_of(folder, path) for path in sorted(files.walk(folder))}
     except OSError as error:

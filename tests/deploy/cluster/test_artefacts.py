@@ -118,8 +118,8 @@ def test_a_pod_whose_bucket_holds_another_artefact_says_so_in_a_line(
         deploy(artefact, CHOSEN[platform])
     text = str(failed.value)
     assert text.startswith(
-        f"plus has failed: the artefact at {URI} has the digest {there}, and {deployed} is deployed: "
-        "upload that one (`tempo-runtime upload FOLDER`), or deploy the one that is there"
+        f"plus has failed: the artefact at {URI} has the digest {there}, but {deployed} is deployed: "
+        "upload that one (`tempo-runtime upload FOLDER`), or deploy the one that is at the URI"
     )
     assert "\n" not in text
     # The pod of before goes on.

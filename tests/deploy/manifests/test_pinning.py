@@ -184,7 +184,7 @@ def test_a_key_is_demanded_beside_the_digest(explainer: str) -> None:
 
 @pytest.mark.parametrize("platform", PLATFORMS)
 def test_a_demand_that_the_artefact_cannot_meet_is_refused(platform: str, explainer: str) -> None:
-    with pytest.raises(SettingsError, match=rf"demands {OTHER}, and the artefact in .*would not"):
+    with pytest.raises(SettingsError, match=rf"demands {OTHER}, but the artefact in .*would not"):
         described(explainer, platform, env={EXPECTED_DIGEST: OTHER})
 
 
@@ -207,7 +207,7 @@ def test_a_uri_that_names_another_digest_is_refused(explainer: str) -> None:
         "income-explainer", platform=ModelFramework.TempoPipeline, local_folder=explainer, uri=uri
     )
     with pytest.raises(
-        SettingsError, match=rf"@{OTHER} names a digest, and the artefact in .* has the"
+        SettingsError, match=rf"@{OTHER} names a digest, but the artefact in .* has the"
     ):
         described(named)
 
