@@ -17,7 +17,7 @@ from tempo_runtime import codec
 from tempo_runtime.errors import PayloadError, PipelineFailed
 from tempo_runtime.frames import FRAME, DescribedFrame, build, decode_frame, encode_frame, split
 from tempo_runtime.signature import OUTPUT_PREFIX, Kind, Signature, TensorSpec
-from tempo_runtime.tensor import Tensor, refuse_twice, shown
+from tempo_runtime.tensor import Tensor, refuse_twice, refuse_unwritable, shown
 
 INPUT_PREFIX = "input-"
 _NAMED = "named"  # tensor parameter: whether it is an entry of a dict, where its name does not tell
@@ -65,10 +65,12 @@ def encode_arguments(
             continue
         value = named[name]
         # With a default, None is said: the default may be another value.
-        if value is None and spec.nullable and (spec.kind is Kind.FRAME or not spec.has_default):
+        if value is None and spec.nullable and not (spec.has_default and tagged):
             continue
         tensors[name] = []
-        if spec.kind is Kind.FRAME or (
+        if value is None and spec.nullable:
+            tensors[name] = [codec.encode(spec, None)]
+        elif spec.kind is Kind.FRAME or (
             spec.kind is Kind.ANY and codec.kind_of(value) is Kind.FRAME
         ):
             frames[name] = value
@@ -84,6 +86,7 @@ def encode_arguments(
         taken |= {tensor.name for tensor in tensors[name]}
     flat = [tensor for parts in tensors.values() for tensor in parts]
     refuse_twice([tensor.name for tensor in flat])
+    refuse_unwritable(tensor.name for tensor in flat)
     return flat
 
 
@@ -121,6 +124,8 @@ def decode_arguments(
     frame = signature.frame
     if frame is None or frame.name in arguments:
         pass
+    elif len(columns) == 1 and columns[0].name == frame.name and codec.is_null(columns[0]):
+        arguments[frame.name] = None
     elif columns or not frame.has_default:
         arguments[frame.name] = decode_frame(columns) if columns or frame.required else None
     for name, spec in specs.items():
@@ -154,12 +159,12 @@ def encode_results(
     Raises:
         PayloadError: If the value is not what the signature says.
     """
-    if tempo_0_5:
-        tensors, content_type = _encode_results(signature, value, codec.spell)
-        if content_type != FRAME:  # whose columns have names
-            tensors = [_as_tempo_0_5_names_it(tensor) for tensor in tensors]
-        return tensors, content_type
-    return _encode_results(signature, value, partial(codec.encode, tagged=tagged), tagged)
+    encode = codec.spell if tempo_0_5 else partial(codec.encode, tagged=tagged)
+    tensors, content_type = _encode_results(signature, value, encode, tagged and not tempo_0_5)
+    refuse_unwritable(tensor.name for tensor in tensors)
+    if tempo_0_5 and content_type != FRAME:  # whose columns have names
+        tensors = [_as_tempo_0_5_names_it(tensor) for tensor in tensors]
+    return tensors, content_type
 
 
 def decode_results(
@@ -197,7 +202,7 @@ def decode_results(
             return values
         if len(names) == 1:
             return values[names[0]]
-        if names == [f"{OUTPUT_PREFIX}{i}" for i in range(len(names))]:
+        if names and names == [f"{OUTPUT_PREFIX}{i}" for i in range(len(names))]:
             return tuple(values.values())
         return values
     outputs = signature.outputs
@@ -207,6 +212,8 @@ def decode_results(
             for tensor in tensors
         }
     if form == "single":
+        if len(tensors) == 1 and outputs[0].nullable and codec.is_null(tensors[0]):
+            return None
         any_frame = outputs[0].kind is Kind.ANY and is_frame
         if any_frame or outputs[0].kind is Kind.FRAME:
             return decode_frame(tensors, asked)
@@ -293,6 +300,8 @@ def _encode_results(
     form, outputs = signature.form, signature.outputs
     if form == "dynamic":
         return _encode_dynamic(value, encode, tagged)
+    if form == "single" and value is None and outputs[0].nullable:
+        return [encode(outputs[0], None)], None
     if form == "single" and (
         outputs[0].kind is Kind.FRAME
         or (outputs[0].kind is Kind.ANY and codec.kind_of(value) is Kind.FRAME)
@@ -309,7 +318,8 @@ def _encode_results(
                 f"the result has the key {shown(odd)} of type {type(odd).__name__}, but its keys become "
                 "the names of tensors; use text"
             )
-        return [encode(replace(outputs[0], name=name), part) for name, part in value.items()], None
+        tensors = [encode(replace(outputs[0], name=name), part) for name, part in value.items()]
+        return _named(tensors), None
     names = [spec.name for spec in outputs]
     if isinstance(value, tuple | list) and len(value) == len(outputs):
         value = dict(zip(names, value))
@@ -326,7 +336,8 @@ def _encode_results(
         raise PayloadError(
             f"the result lacks {', '.join(missing)}; it must have {', '.join(names)}"
         )
-    return [encode(spec, value[spec.name]) for spec in outputs if spec.name in value], None
+    tensors = [encode(spec, value[spec.name]) for spec in outputs if spec.name in value]
+    return _named(tensors) if form == "named" else tensors, None
 
 
 def _encode_dynamic(value: Any, encode: _Encode, tagged: bool) -> tuple[list[Tensor], str | None]:
@@ -335,14 +346,18 @@ def _encode_dynamic(value: Any, encode: _Encode, tagged: bool) -> tuple[list[Ten
     if type(value) is tuple and len(value) > 1:
         named = {f"{OUTPUT_PREFIX}{i}": part for i, part in enumerate(value)}
     elif _is_mapping(value):
-        tensors = [encode(codec.spec_of(name), part) for name, part in value.items()]
-        unnamed = [f"{OUTPUT_PREFIX}{i}" for i in range(len(tensors))]
-        if len(tensors) == 1 or list(value) == unnamed:
-            tensors[0].parameters[_NAMED] = True
-        return tensors, None
+        return _named([encode(codec.spec_of(name), part) for name, part in value.items()]), None
     else:
         named = {f"{OUTPUT_PREFIX}0": value}
     return [encode(codec.spec_of(name), part) for name, part in named.items()], None
+
+
+def _named(tensors: list[Tensor]) -> list[Tensor]:
+    """Outputs that have names, and say so where their names and number do not."""
+    names = [tensor.name for tensor in tensors]
+    if len(names) == 1 or (names and names == [f"{OUTPUT_PREFIX}{i}" for i in range(len(names))]):
+        tensors[0].parameters[_NAMED] = True
+    return tensors
 
 
 def _is_mapping(value: Any) -> bool:

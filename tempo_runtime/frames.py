@@ -8,7 +8,7 @@ the form that pandas documents for Arrow and Parquet files. Other V2 servers rea
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -239,10 +239,12 @@ def _distinct(names: list[str], taken: Collection[str]) -> list[str]:
     if len(set(names)) == len(names) and not any(name in taken for name in names):
         return names
     used, known = set(taken), {*names, *taken}
+    numbers: dict[str, Iterator[int]] = {}
     distinct = []
     for name in names:
         if name in used:
-            numbered = (f"{name}.{number}" for number in itertools.count(1))
+            count = numbers.setdefault(name, itertools.count(1))
+            numbered = (f"{name}.{number}" for number in count)
             name = next(other for other in numbered if other not in known)
             known.add(name)
         used.add(name)

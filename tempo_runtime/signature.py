@@ -6,7 +6,7 @@ import collections.abc
 import inspect
 import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
@@ -102,8 +102,16 @@ class TensorSpec:
         Raises:
             AuthoringError: If values of that type cannot travel.
         """
+        said = hint
         hint, nullable = _without_none(_unaliased(hint))
         hint = _unaliased(hint)
+        if any(isinstance(part, str | typing.ForwardRef) for part in _within(hint)):
+            hint = said  # an alias that names itself, which nothing else resolves
+        if any(map(_is_read_once, _within(hint))):
+            raise AuthoringError(
+                f"{name}: values of type {hint!r} can be read only once, and would be empty or unchecked "
+                "afterwards; annotate it as a list or a Sequence"
+            )
         spec = cls(name=name, hint=hint, has_default=has_default, nullable=nullable)
         bare = get_args(hint)[0] if get_origin(hint) is typing.Annotated else hint
         if bare is np.ndarray or get_origin(bare) is np.ndarray:
@@ -113,6 +121,8 @@ class TensorSpec:
             return replace(spec, kind=Kind.ARRAY, dtype=dtype, shape=shape)
         if _is_frame(bare):
             return replace(spec, kind=Kind.FRAME)
+        if bare is object:
+            return spec
         try:
             kind = KINDS.get(bare, Kind.JSON)
         except TypeError:  # an unhashable annotation
@@ -227,7 +237,8 @@ class Signature:
 
 
 def _outputs(hint: Any) -> tuple[OutputForm, Any, tuple[TensorSpec, ...]]:
-    if hint is Any or hint is inspect.Parameter.empty:
+    said, hint = hint, _unaliased(hint)
+    if hint is Any or hint is object or hint is inspect.Parameter.empty:
         return "dynamic", None, ()
     if typing_extensions.is_typeddict(hint) or (inspect.isclass(hint) and hasattr(hint, "_fields")):
         return "named", hint, _fields(hint)
@@ -239,7 +250,7 @@ def _outputs(hint: Any) -> tuple[OutputForm, Any, tuple[TensorSpec, ...]]:
         value = TensorSpec.of(f"{OUTPUT_PREFIX}0", args[1])
         if value.kind is Kind.ARRAY:
             return "mapping", None, (value,)
-    return "single", None, (TensorSpec.of(f"{OUTPUT_PREFIX}0", hint),)
+    return "single", None, (TensorSpec.of(f"{OUTPUT_PREFIX}0", said),)
 
 
 def _fields(container: Any) -> tuple[TensorSpec, ...]:
@@ -308,11 +319,29 @@ def _without_none(hint: Any) -> tuple[Any, bool]:
 
 
 def _unaliased(hint: Any) -> Any:
-    """What a `type` alias stands for, as `NDArray` is one from numpy 2.4 on."""
+    """What an alias stands for: of `type` (as `NDArray` is from numpy 2.4 on), NewType or TypeVar."""
+    if isinstance(hint, typing.TypeVar):
+        if hint.__constraints__:
+            return Union[hint.__constraints__]  # noqa: UP007 - known at run time only
+        return Any if hint.__bound__ is None else _unaliased(hint.__bound__)
+    if isinstance(hint, typing.NewType):
+        return _unaliased(hint.__supertype__)
     alias = get_origin(hint) if hasattr(get_origin(hint), "__value__") else hint
     if not hasattr(alias, "__value__"):
         return hint
     return _unaliased(alias.__value__ if alias is hint else alias.__value__[get_args(hint)])
+
+
+def _within(hint: Any) -> Iterator[Any]:
+    """A type and all that it is made of, as far as its annotation says."""
+    yield hint
+    for part in get_args(hint):
+        yield from _within(part)
+
+
+def _is_read_once(hint: Any) -> bool:
+    """Whether pydantic would give an iterator of what it was given."""
+    return hint is collections.abc.Iterable or get_origin(hint) is collections.abc.Iterable
 
 
 def _array_type(hint: Any) -> tuple[np.dtype[Any] | None, tuple[int, ...] | None]:

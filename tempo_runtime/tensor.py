@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -211,6 +212,19 @@ def refuse_twice(names: list[str]) -> None:
     if len(set(names)) != len(names):
         [(name, _)] = Counter(names).most_common(1)
         raise PayloadError(f"tensor {name!r} is given twice; send it once")
+
+
+def refuse_unwritable(names: Iterable[str]) -> None:
+    """Refuses names of tensors that no transport can write."""
+    for name in names:
+        if name.isascii():
+            continue
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise PayloadError(
+                f"{name!r} is a name of a tensor that UTF-8 cannot write: {error}; use another"
+            ) from error
 
 
 def datatype_of(dtype: np.dtype[Any]) -> str:

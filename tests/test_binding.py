@@ -207,7 +207,7 @@ def test_optional_argument_that_is_left_out_is_none() -> None:
 def test_optional_frame_may_be_left_out() -> None:
     assert call(of_optional_frame, WAYS[0], None)["frame"] is None
     assert call(of_default_frame, WAYS[0], 2) == {"k": 2}
-    assert call(of_default_frame, WAYS[0], 2, None) == {"k": 2}
+    assert call(of_default_frame, WAYS[0], 2, None) == {"k": 2, "frame": None}
 
 
 def test_frame_of_an_unknown_signature_is_sent_by_column() -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from tempo_runtime.codec.arrays import (
 )
 from tempo_runtime.codec.described import spec_described
 from tempo_runtime.codec.documents import (
+    changed,
     decode_json,
     encode_json,
     encode_tagged,
@@ -39,8 +40,10 @@ from tempo_runtime.codec.documents import (
     read_tagged,
     refuse_deep,
     validate,
+    without_numpy,
 )
 from tempo_runtime.codec.elements import ELEMENT_TYPE, SCALAR, bytes_tensor, read_texts
+from tempo_runtime.codec.sameness import difference
 from tempo_runtime.codec.spelled import is_literal, read_spelled
 from tempo_runtime.codec.spelled import spell as spell_literal
 from tempo_runtime.codec.text import (
@@ -56,6 +59,7 @@ from tempo_runtime.codec.text import (
     encode_datetimes,
     encode_text,
     encode_texts,
+    settled,
 )
 from tempo_runtime.codec.untyped import kind_in, kind_of, spec_of
 from tempo_runtime.errors import PayloadError
@@ -68,6 +72,7 @@ __all__ = [
     "decode",
     "describe",
     "encode",
+    "is_null",
     "kind_of",
     "parameter",
     "spec_described",
@@ -110,6 +115,8 @@ def encode(spec: TensorSpec, value: Any, *, tagged: bool = False) -> Tensor:
     """
     if value is None and (spec.nullable or spec.kind is Kind.ANY):
         return bytes_tensor(spec, [_NULL], [1], "json")
+    if spec.kind in _CHECKED_TWICE and get_origin(spec.hint) is Annotated:
+        return _encode_annotated(spec, value, tagged)
     return CODECS[spec.kind].encode(spec, value, tagged)
 
 
@@ -123,12 +130,20 @@ def decode(spec: TensorSpec, tensor: Tensor) -> Any:
         elements = tensor.elements()
         if is_repr(elements) or (not elements and _is_empty_text(spec, tensor)):
             return _accept(spec, read_spelled(spec, tensor, elements))
-        nulls = ([_NULL], [_NULL.decode()], [None])
-        if spec.nullable and tensor.content_type == "json" and elements in nulls:
+        if spec.nullable and is_null(tensor):
             return None
         if has_tags(tensor):
             return _held(spec, read_tagged(spec, tensor))
+    if spec.kind is Kind.JSON and _is_typed(tensor):
+        return _accept(spec, _decode_any(spec, tensor))
     return CODECS[spec.kind].decode(spec, tensor)
+
+
+def is_null(tensor: Tensor) -> bool:
+    """Whether a tensor is how `encode` writes None."""
+    if tensor.datatype != BYTES or tensor.content_type != "json":
+        return False
+    return tensor.elements() in ([_NULL], [_NULL.decode()], [None])
 
 
 def spell(spec: TensorSpec, value: Any) -> Tensor:
@@ -201,6 +216,34 @@ def _plain(kind: Kind, tensor: Tensor) -> Any:
     return held
 
 
+def _encode_annotated(spec: TensorSpec, value: Any, tagged: bool) -> Tensor:
+    """A value whose annotation may have a validator, which runs again where the value is read.
+
+    It is sent as it was given, or as the validator made it, whichever is then what it was made here.
+    """
+    bare = replace(spec, hint=get_args(spec.hint)[0])
+    checked = validate(spec, without_numpy(value, spec.name))
+    faults: list[Exception] = []
+    for sent in (checked, value):
+        try:
+            tensor = CODECS[spec.kind].encode(bare, sent, tagged)
+            gap = difference(checked, decode(spec, tensor), spec.name)
+            plain = decode(bare, CODECS[spec.kind].encode(bare, checked, tagged))
+            if gap is None or difference(plain, decode(spec, tensor)) is None:
+                return tensor
+            faults.append(changed(spec, gap))
+        except PayloadError as error:
+            faults.append(error)
+    raise faults[-1]
+
+
+def _is_typed(tensor: Tensor) -> bool:
+    """Whether a tensor says what it holds better than JSON would: its sender knew no annotation."""
+    return tensor.parameters.get(SCALAR) is True or (
+        tensor.datatype == BYTES and tensor.content_type in ("datetime", "base64")
+    )
+
+
 def _is_empty_text(spec: TensorSpec, tensor: Tensor) -> bool:
     """Whether no elements are how tempo 0.5 spells a text without letters."""
     return spec.kind is Kind.STRING and not tensor.parameters
@@ -222,7 +265,12 @@ def _held(spec: TensorSpec, value: Any) -> Any:
     """Convert a value from tagged JSON to the spec's type."""
     if spec.kind is Kind.ANY:
         return value
-    return as_array(spec, value) if spec.kind is Kind.ARRAY else _accept(spec, value)
+    if spec.kind is Kind.ARRAY:
+        return as_array(spec, value)
+    value = _accept(spec, value)
+    if spec.kind in (Kind.DATETIME, Kind.DATETIMES):
+        return settled(spec, value)
+    return value
 
 
 def _encode_any(spec: TensorSpec, value: Any, tagged: bool = False) -> Tensor:
@@ -256,6 +304,16 @@ def _no_frame(spec: TensorSpec, *_: Any) -> Any:
     )
 
 
+# Kinds whose values are checked where they are sent and where they are read.
+_CHECKED_TWICE = (
+    Kind.BOOL,
+    Kind.INT,
+    Kind.FLOAT,
+    Kind.STRING,
+    Kind.STRINGS,
+    Kind.DATETIME,
+    Kind.DATETIMES,
+)
 # Kinds whose values a JSON text can say, and a plain text cannot.
 _AS_JSON = (Kind.JSON, Kind.STRINGS, Kind.BYTES_LIST, Kind.DATETIMES)
 CODECS: dict[Kind, Codec] = {

@@ -43,4 +43,5 @@ def spec_described(tensor: dict[str, Any]) -> TensorSpec:
         dtype=dtype,
         shape=tuple(shape) if shape and limits else None,
         has_default=bool(parameters.get("optional")),
+        nullable=bool(parameters.get("optional")),
     )

@@ -34,6 +34,8 @@ _ELSEWHERE = (
     "argument or result with its type, such as dict[str, tuple[int, int]], pass lists, numbers and text "
     "keys, or, for a result, have the client send the parameter tempo_tagged"
 )
+# What a check may end in besides its own error, as that of pandas' NaT as a date does.
+_UNCHECKED = (TypeError, ArithmeticError)
 _LOST = "; change its type so that it is read back as it was written, or pass its parts"
 
 
@@ -52,7 +54,13 @@ def encode_json(spec: TensorSpec, value: Any, tagged: bool = False) -> Tensor:
 def decode_json(spec: TensorSpec, tensor: Tensor) -> Any:
     """The value a tensor holds as JSON, or as the numbers or texts of a list."""
     if tensor.datatype != BYTES:
-        return validate(spec, tensor.numbers().tolist())
+        numbers = tensor.numbers().tolist()
+        try:
+            return validate(spec, numbers)
+        except PayloadError:
+            if tensor.shape != [1]:
+                raise
+        return validate(spec, numbers[0])  # as most clients send a single one
     if tensor.content_type == "str":
         return validate(spec, read_texts(tensor) if tensor.shape != [1] else read_texts(tensor)[0])
     return load_json(spec, only_element(spec, tensor, tensor.elements()))
@@ -102,6 +110,8 @@ def load_json(spec: TensorSpec, element: Any) -> Any:
         return _adapter(spec.hint).validate_json(element)
     except ValidationError as error:
         raise _invalid(spec, error) from error
+    except _UNCHECKED as error:
+        raise _unchecked(spec, element, error) from error
 
 
 def refuse_deep(spec: TensorSpec, value: Any, levels: int = tags.DEEPEST) -> None:
@@ -128,6 +138,8 @@ def validate(spec: TensorSpec, value: Any) -> Any:
         return _adapter(spec.hint).validate_python(value)
     except ValidationError as error:
         raise _invalid(spec, error) from error
+    except _UNCHECKED as error:
+        raise _unchecked(spec, value, error) from error
 
 
 # -- writing ---------------------------------------------------------------------------------------
@@ -148,7 +160,7 @@ def _native_tensor(spec: TensorSpec, native: Any, tagged: bool) -> Tensor:
     if not tags.is_plain(numbers):
         encode_tagged(spec, numbers)  # raises for what no other end could read, either
         fault = tags.unplain(numbers, spec.name)
-        raise PayloadError(f"{spec.name!r}: {fault}, which {_ELSEWHERE}")
+        raise PayloadError(f"{spec.name!r}: {fault}, {_ELSEWHERE}")
     return _plain_tensor(spec, numbers)
 
 
@@ -163,6 +175,9 @@ def _plain_tensor(spec: TensorSpec, value: Any) -> Tensor:
 
 def _typed(spec: TensorSpec, value: Any, checked: Any, tagged: bool) -> Tensor:
     """Encode a value of a type that JSON lacks, in the first form that is read back unchanged."""
+    whole = _whole(spec, checked) if tagged else None
+    if whole is not None:
+        return whole
     faults = []
     for write, reads in _forms(spec, value, checked):
         if reads and not tagged:
@@ -176,10 +191,22 @@ def _typed(spec: TensorSpec, value: Any, checked: Any, tagged: bool) -> Tensor:
         gap = difference(checked, found, spec.name, exact=tagged)
         if gap is None:
             return tensor
-        faults.append(_gap(spec, gap))
+        faults.append(str(changed(spec, gap)))
     if not tagged and _needs_tags(spec, value, checked):
         raise PayloadError(f"{faults[0].removesuffix(_LOST)}: it needs what {_ELSEWHERE}")
     raise PayloadError(faults[1] if tagged else faults[0])
+
+
+def _whole(spec: TensorSpec, value: Any) -> Tensor | None:
+    """A value of standard types in the form that says all of it to a reader without its annotation."""
+    if tags.is_plain(value):
+        return None
+    try:
+        tensor = encode_tagged(spec, value)
+        found = read_back(spec, tensor)
+    except PayloadError:
+        return None
+    return tensor if difference(value, found, spec.name) is None else None
 
 
 def _forms(
@@ -209,6 +236,11 @@ def read_back(spec: TensorSpec, tensor: Tensor) -> Any:
     if has_tags(tensor):
         return validate(spec, read_tagged(spec, tensor))
     return decode_json(spec, tensor)
+
+
+def changed(spec: TensorSpec, gap: Difference) -> PayloadError:
+    """The error of a value that would arrive as another."""
+    return PayloadError(_gap(spec, gap))
 
 
 def _gap(spec: TensorSpec, gap: Difference) -> str:
@@ -309,7 +341,7 @@ def _rebuilt(spec: TensorSpec, value: Any) -> Any:
         gap = difference(value, found, spec.name, classes=False)
         if gap is None:
             return found
-        raise PayloadError(_gap(spec, gap))
+        raise changed(spec, gap)
     return validate(spec, value)
 
 
@@ -344,6 +376,13 @@ def _is_native(hint: Any) -> bool:
 
 def _named(spec: TensorSpec, error: PayloadError) -> PayloadError:
     return PayloadError(f"{spec.name!r}: {error}")
+
+
+def _unchecked(spec: TensorSpec, value: Any, error: Exception) -> PayloadError:
+    return PayloadError(
+        f"{spec.name!r}: {shown(value)} cannot be checked, which ended in {type(error).__name__}: "
+        f"{error}; pass another value"
+    )
 
 
 def _invalid(spec: TensorSpec, error: Any) -> PayloadError:

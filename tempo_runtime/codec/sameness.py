@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 MISSING = object()  # in the place of a value that is not there
+_COMPARABLE = frozenset((str, int, bool, bytes, type(None)))
 Difference = tuple[str, Any, Any]  # a path, and the two values there
 
 
@@ -122,6 +123,12 @@ def _attributes(left: Any, right: Any, path: str, how: _How) -> Iterator[Differe
     )
 
 
+def _alike(left: list[Any] | tuple[Any, ...], right: list[Any] | tuple[Any, ...]) -> bool:
+    """Whether two are the same by a quick look, of numbers and texts whose `==` says all but the type."""
+    kinds = list(map(type, left))
+    return _COMPARABLE.issuperset(kinds) and kinds == list(map(type, right)) and [*left] == [*right]
+
+
 def _fields(
     left: dict[str, Any], right: dict[str, Any], path: str, how: _How
 ) -> Iterator[Difference]:
@@ -133,6 +140,8 @@ def _fields(
 def _in_order(
     left: Iterable[Any], right: Iterable[Any], path: str, how: _How
 ) -> Iterator[Difference]:
+    if isinstance(left, list | tuple) and isinstance(right, list | tuple) and _alike(left, right):
+        return
     for i, (ours, theirs) in enumerate(zip_longest(left, right, fillvalue=MISSING)):
         if ours is MISSING or theirs is MISSING:
             yield path, left, right
@@ -145,6 +154,8 @@ def _dicts(
 ) -> Iterator[Difference]:
     if len(left) != len(right):
         yield path, left, right
+        return
+    if _alike(list(left), list(right)) and _alike(list(left.values()), list(right.values())):
         return
     for (key, ours), (other, theirs) in zip(left.items(), right.items()):
         yield from _differences(key, other, f"a key of {path}", how)

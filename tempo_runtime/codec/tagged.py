@@ -14,7 +14,7 @@ import re
 import sys
 import uuid
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from decimal import Decimal
 from fractions import Fraction
 from math import prod
@@ -193,16 +193,22 @@ def _library_tag(value: Any, path: str) -> str:
     )
 
 
-def _all(values: Iterable[Any], path: str, levels: int) -> list[Any]:
+def _all(values: Collection[Any], path: str, levels: int) -> list[Any]:
+    if levels > 1 and _is_short(values):
+        return list(values)
     return [_write(part, f"{path}[{i}]", levels - 1) for i, part in enumerate(values)]
 
 
-def _elements(values: Iterable[Any], path: str, levels: int) -> list[Any]:
+def _elements(values: Collection[Any], path: str, levels: int) -> list[Any]:
     """Convert the elements of a set, which have no positions."""
+    if levels > 1 and _is_short(values):
+        return list(values)
     return [_write(part, f"{shown(part)} in {path}", levels - 1) for part in values]
 
 
 def _pairs(value: dict[Any, Any], path: str, levels: int) -> list[Any]:
+    if levels > 1 and _is_short(value) and _is_short(value.values()):
+        return [[key, part] for key, part in value.items()]
     return [
         [
             _write(key, f"key {shown(key)} of {path}", levels - 1),
@@ -210,6 +216,16 @@ def _pairs(value: dict[Any, Any], path: str, levels: int) -> list[Any]:
         ]
         for key, part in value.items()
     ]
+
+
+def _is_short(values: Collection[Any]) -> bool:
+    """Whether values are nothing but numbers of 64 bits and ASCII, of which each is written as it is."""
+    kinds = set(map(type, values))
+    if kinds == {int}:
+        return bool(-(2**63) <= min(values) <= max(values) < 2**63)
+    if kinds == {str}:
+        return all(map(str.isascii, values))
+    return kinds <= {float, bool, type(None)}
 
 
 def _check_utf8(text: str, path: str) -> None:

@@ -78,19 +78,19 @@ def decode_blobs(spec: TensorSpec, tensor: Tensor) -> Any:
 
 def encode_datetime(spec: TensorSpec, value: Any, tagged: bool = False) -> Tensor:
     """Encode a datetime as ISO 8601, or tagged if that would lose something, such as its zone."""
-    moment = _settled(spec, validate(spec, value))
+    moment = settled(spec, validate(spec, value))
     tensor = bytes_tensor(spec, [moment.isoformat().encode()], [1], "datetime")
     return tensor if not tagged or _says(spec, tensor, moment) else encode_tagged(spec, moment)
 
 
 def decode_datetime(spec: TensorSpec, tensor: Tensor) -> Any:
     """The datetime a tensor holds as text."""
-    return _settled(spec, validate(spec, only_element(spec, tensor, read_texts(tensor))))
+    return settled(spec, validate(spec, only_element(spec, tensor, read_texts(tensor))))
 
 
 def encode_datetimes(spec: TensorSpec, value: Any, tagged: bool = False) -> Tensor:
     """Encode a list of datetimes as ISO 8601 elements, or tagged as a whole."""
-    moments = [_settled(spec, moment) for moment in validate(spec, without_numpy(value, spec.name))]
+    moments = settled(spec, validate(spec, without_numpy(value, spec.name)))
     texts = [moment.isoformat().encode() for moment in moments]
     tensor = bytes_tensor(spec, texts, [len(texts), 1], "datetime")
     return tensor if not tagged or _says(spec, tensor, moments) else encode_tagged(spec, moments)
@@ -98,7 +98,14 @@ def encode_datetimes(spec: TensorSpec, value: Any, tagged: bool = False) -> Tens
 
 def decode_datetimes(spec: TensorSpec, tensor: Tensor) -> Any:
     """The list of datetimes a tensor holds as text."""
-    return [_settled(spec, moment) for moment in validate(spec, read_texts(tensor))]
+    return settled(spec, validate(spec, read_texts(tensor)))
+
+
+def settled(spec: TensorSpec, value: Any) -> Any:
+    """A datetime, or a list of them, of Python's own type, with Python's time zone for pydantic's."""
+    if isinstance(value, list):
+        return [_settled(spec, moment) for moment in value]
+    return _settled(spec, value)
 
 
 def _settled(spec: TensorSpec, moment: dt.datetime) -> dt.datetime:
