@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -167,3 +168,25 @@ tempo_runtime.save(f, "artefact")
     root = tree({"script.py": script})
     subprocess.run([sys.executable, str(root / "script.py")], cwd=tmp_path, check=True)
     assert json.loads(fresh(ANSWER, tmp_path / "artefact", 1, 41, cwd=tmp_path)) == [2, 42]
+
+
+def test_a_relative_import_in_a_function_that_python_m_runs_is_refused(
+    tree: Callable[..., Path], tmp_path: Path
+) -> None:
+    script = """
+import tempo_runtime
+
+@tempo_runtime.model("p")
+def f(value: int) -> int:
+    from .plus import plus
+    return plus(value)
+
+assert f(1) == 2
+tempo_runtime.save(f, "artefact")
+"""
+    root = tree({**PLUS, "own/script.py": script})
+    command = [sys.executable, "-m", "own.script"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    assert done.returncode == 1
+    error = done.stderr.splitlines()[-1]
+    assert re.search(r"script\.py:\d+\) is in __main__, .* imports plus from \.plus; write", error)
