@@ -36,6 +36,9 @@ _CHANGERS |= {"reverse", "setdefault", "sort", "update"}
 _CONSTANT = (ast.Constant, ast.Tuple, ast.List, ast.Dict, ast.Set, ast.BinOp, ast.UnaryOp)
 _CONSTANTS = (type(None), bool, int, float, complex, str, bytes, tuple, list, dict, set)
 _DYNAMIC = ("exec", "globals", "locals")  # a module that uses them may give itself any name
+_AUTORELOAD = (
+    "IPython.extensions.autoreload"  # replaces functions where they are, and imports nothing
+)
 _PLAIN = (type, abc.ABCMeta)  # metaclasses that leave attributes as they are
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _noted: dict[str, tuple[ModuleSpec, str]] = {}
@@ -86,7 +89,7 @@ def _has_changed(path: str, file: str) -> bool:
     if spec is None or not os.path.samefile(str(spec.origin), file):
         return False
     spec_then, digest = _noted.get(name, (None, ""))
-    if spec_then is spec:
+    if spec_then is spec and (digest == _digest(file) or _AUTORELOAD not in sys.modules):
         return digest != _digest(file)
     # Another loader, as pytest's, may have imported other code than compiling the file gives.
     return type(spec.loader) is SourceFileLoader and not _has_code_of(module, str(spec.origin))

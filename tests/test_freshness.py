@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+import types
 import unittest.mock
 from collections.abc import Callable
 from pathlib import Path
@@ -280,6 +281,32 @@ def test_once_it_is_reloaded_it_is_saved(root: Path) -> None:
     good = importlib.reload(good)
     ensure(good.Flowers)
     assert (root / "own/flowers/code/own/limits.py").read_text() == "LIMIT = 6\n"
+
+
+@pytest.mark.parametrize("is_replaced", [True, False])
+def test_what_autoreload_put_into_a_module_is_what_its_file_says(
+    tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_replaced: bool
+) -> None:
+    text = "def add(value):\n    return value + 1\n"
+    folder = tree({"own/__init__.py": "", "own/plus.py": text})
+    plus = imported("own.plus")
+
+    @model("adds", local_folder=str(tmp_path / "adds"))
+    def adds(value: int) -> int:
+        return plus.add(value)
+
+    name = "IPython.extensions.autoreload"
+    monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    (folder / "own/plus.py").write_text(text.replace("1", "2"))
+    if is_replaced:
+        scope: dict[str, Any] = {}
+        exec(compile(text.replace("1", "2"), plus.__file__, "exec"), scope)
+        plus.add.__code__ = scope["add"].__code__
+        tempo_runtime.save(adds)
+        assert tempo_runtime.load(str(tmp_path / "adds"))(1) == 3
+    else:
+        with pytest.raises(ArtifactError, match=r"own/plus\.py changed on disk"):
+            tempo_runtime.save(adds)
 
 
 CONFIG = """
