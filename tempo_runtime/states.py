@@ -153,7 +153,7 @@ def _namedtuple(kind: Any) -> Any:
     """How a NamedTuple is written: dill would make another of its fields only, without its methods."""
     if dill._dill._locate_function(kind):
         return kind.__qualname__
-    plain = {*vars(namedtuple(kind.__name__, kind._fields)), *_OF_NAMEDTUPLES}  # type: ignore[misc]
+    plain = {*vars(namedtuple(kind.__name__, kind._fields)), *_OF_NAMEDTUPLES}
     added = sorted(
         name
         for name, value in vars(kind).items()
