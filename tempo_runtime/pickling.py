@@ -111,6 +111,8 @@ def _save_function(pickler: _Pickler, function: FunctionType, **options: Any) ->
     if not dill._dill._locate_function(function, pickler):
         package = function.__globals__.get("__package__") or ""
         codes = list(_codes(function.__code__))
+        if function.__module__ == "__main__":
+            _refuse_relative_imports(codes)
         pickler.functions += codes
         pickler.imported |= {name for code in codes for name in _imports_of_code(code, package)}
         for module in _submodules(function, {name for code in codes for name in code.co_names}):
@@ -143,10 +145,28 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 
 def _imports_of_code(code: CodeType, package: str) -> Iterator[str]:
     """Modules that a function imports when it runs; its globals are found by dill."""
+    for name, names, level in _import_statements(code):
+        yield from author_code.imported(name, names, level, package)
+
+
+def _refuse_relative_imports(codes: list[CodeType]) -> None:
+    """Refuses what `python -m` runs and an artefact cannot: it has no package for its `__main__`."""
+    for code in codes:
+        for name, names, level in _import_statements(code):
+            if level:
+                raise ArtifactError(
+                    f"{code.co_name} ({code.co_filename}:{code.co_firstlineno}) is in __main__, which is "
+                    f"in no package when the artefact runs, and imports {', '.join(names)} from "
+                    f"{'.' * level}{name}; write the package's name in place of the dots"
+                )
+
+
+def _import_statements(code: CodeType) -> Iterator[tuple[str, tuple[str, ...], int]]:
+    """The module, the names taken from it, and the dots before it, of each import of a function."""
     steps = [step for step in dis.get_instructions(code) if step.opname != "EXTENDED_ARG"]
     for level, names, step in zip(steps, steps[1:], steps[2:]):
         if step.opname == "IMPORT_NAME":
-            yield from author_code.imported(step.argval, names.argval or (), level.argval, package)
+            yield step.argval, names.argval or (), level.argval
 
 
 def _submodules(function: FunctionType, names: set[str]) -> Iterator[ModuleType]:

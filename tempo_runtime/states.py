@@ -12,15 +12,18 @@ import functools
 import inspect
 import io
 import os
+import pickle
 import subprocess
 import sys
 import tempfile
 import threading
+from collections import namedtuple
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from types import CellType, FunctionType, MethodType
 from typing import Any, TypeVar
 
+import dill
 import numpy as np
 
 from tempo_runtime.authoring import describe
@@ -30,6 +33,16 @@ from tempo_runtime.models import Pipeline, pipelines
 
 _CHILDREN = "tempo_runtime.children.child"
 _OPEN = (io.FileIO, io.BufferedReader, io.BufferedWriter, io.BufferedRandom, io.TextIOWrapper)
+_OF_NAMEDTUPLES = (  # what typing adds to a NamedTuple
+    "__annotate__",
+    "__annotate_func__",
+    "__annotations__",
+    "__annotations_cache__",
+    "__firstlineno__",
+    "__orig_bases__",
+    "__slotnames__",
+    "__static_attributes__",
+)
 _SKIPPED = 8  # objects between an attribute and what is found in it
 _LOCKS = (type(threading.Lock()), type(threading.RLock()))
 _STANDARD = ("stdin", "stdout", "stderr", "__stdin__", "__stdout__", "__stderr__")
@@ -113,7 +126,11 @@ def reduced(obj: Any, way: Sequence[Any]) -> Any:
         return getattr, (os, "environ")
     if isinstance(obj, type):
         copyreg._slotnames(obj)  # type: ignore[attr-defined]  # or the first pickle of it adds them
-        return NotImplemented
+        return (
+            _namedtuple(obj)
+            if obj.__bases__ == (tuple,) and hasattr(obj, "_fields")
+            else NotImplemented
+        )
     if isinstance(obj, TypeVar) and not _found_by_name(obj):
         bounds = {"bound": obj.__bound__} if obj.__bound__ is not None else {}
         variance = {"covariant": obj.__covariant__, "contravariant": obj.__contravariant__}
@@ -130,6 +147,22 @@ def reduced(obj: Any, way: Sequence[Any]) -> Any:
         return (describe, (obj.instance,)) if obj._instance is not None else NotImplemented
     own = pipelines.get(obj)
     return NotImplemented if own is None or not own._changed else _reduced(obj, own)
+
+
+def _namedtuple(kind: Any) -> Any:
+    """How a NamedTuple is written: dill would make another of its fields only, without its methods."""
+    if dill._dill._locate_function(kind):
+        return kind.__qualname__
+    plain = {*vars(namedtuple(kind.__name__, kind._fields)), *_OF_NAMEDTUPLES}
+    added = sorted(
+        name
+        for name, value in vars(kind).items()
+        if name not in plain
+        or (isinstance(value, FunctionType) and value.__module__ == kind.__module__)
+    )
+    if added:
+        raise pickle.PicklingError(f"{', '.join(added)} would be lost")
+    return NotImplemented
 
 
 def _found_by_name(obj: Any) -> bool:

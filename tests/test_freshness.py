@@ -10,6 +10,8 @@ import os
 import re
 import subprocess
 import sys
+import types
+import unittest.mock
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -281,6 +283,129 @@ def test_once_it_is_reloaded_it_is_saved(root: Path) -> None:
     good = importlib.reload(good)
     ensure(good.Flowers)
     assert (root / "own/flowers/code/own/limits.py").read_text() == "LIMIT = 6\n"
+
+
+@pytest.mark.parametrize("is_replaced", [True, False])
+def test_what_autoreload_put_into_a_module_is_what_its_file_says(
+    tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_replaced: bool
+) -> None:
+    text = "def add(value):\n    return value + 1\n"
+    folder = tree({"own/__init__.py": "", "own/plus.py": text})
+    plus = imported("own.plus")
+
+    @model("adds", local_folder=str(tmp_path / "adds"))
+    def adds(value: int) -> int:
+        return plus.add(value)
+
+    name = "IPython.extensions.autoreload"
+    monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    (folder / "own/plus.py").write_text(text.replace("1", "2"))
+    if is_replaced:
+        scope: dict[str, Any] = {}
+        exec(compile(text.replace("1", "2"), plus.__file__, "exec"), scope)
+        plus.add.__code__ = scope["add"].__code__
+        tempo_runtime.save(adds)
+        assert tempo_runtime.load(str(tmp_path / "adds"))(1) == 3
+    else:
+        with pytest.raises(ArtifactError, match=r"own/plus\.py changed on disk"):
+            tempo_runtime.save(adds)
+
+
+CONFIG = """
+from __future__ import annotations
+import enum
+from dataclasses import dataclass
+from functools import cached_property
+from types import SimpleNamespace
+
+LIMIT = 2 * 5
+TABLE = {"a": 1}
+FROM_ENVIRONMENT = int("3")
+calls = 0
+cache = {}
+
+@dataclass(slots=True)
+class Point:
+    x: int = 3
+
+@dataclass
+class Options:
+    factor: int = 2
+    names: list[str] | None = None
+
+class Color(enum.Enum):
+    RED = 1
+
+class Plain:
+    unit = 1
+
+    @cached_property
+    def twice(self):
+        return 2 * self.unit
+
+    def other(self):
+        return self.unit
+
+options = Options(factor=3)
+space = SimpleNamespace(limit=4)
+plain = Plain()
+
+def count(value):
+    global calls
+    calls += 1
+    cache[value] = calls
+    return plain.twice + Point().x
+
+def add(value):
+    return value + LIMIT + TABLE["a"]
+"""
+
+
+def configured(tree: Tree) -> tuple[Any, Any]:
+    tree({"own/__init__.py": "", "own/config.py": CONFIG})
+    config = imported("own.config")
+
+    @model("configured")
+    def predict(value: int) -> int:
+        return config.add(value)
+
+    return config, predict
+
+
+@pytest.mark.parametrize(
+    ("statement", "name"),
+    [
+        ("config.LIMIT = 3", "LIMIT"),
+        ("config.LIMIT = None", "LIMIT"),
+        ("config.TABLE['a'] = 2", "TABLE"),
+        ("config.TABLE['b'] = 2", "TABLE"),
+        ("config.Plain.unit = 5", "Plain.unit"),
+        ("config.Plain.other = lambda self: 7", "Plain.other"),
+        ("config.add = lambda value: 7", "add"),
+        ("config.add = unittest.mock.Mock()", "add"),
+        ("config.options.factor = 7", "options.factor"),
+        ("config.space.limit = 7", "space.limit"),
+        ("config.space.more = 7", "space.more"),
+        ("config.plain.unit = 7", "plain.unit"),
+    ],
+)
+def test_what_was_set_on_a_module_since_it_was_imported_is_refused_by_name(
+    tree: Tree, tmp_path: Path, statement: str, name: str
+) -> None:
+    config, predict = configured(tree)
+    tempo_runtime.save(predict, str(tmp_path / "configured"))
+    exec(statement, {"config": config, "unittest": unittest})
+    said = rf"own\.config\.{re.escape(name)} was set in this process, and what travels is the file"
+    with pytest.raises(ArtifactError, match=said):
+        tempo_runtime.save(predict, str(tmp_path / "configured"))
+
+
+def test_what_a_module_changes_itself_is_not_refused(tree: Tree, tmp_path: Path) -> None:
+    config, predict = configured(tree)
+    config.count(3)
+    tempo_runtime.save(predict, str(tmp_path / "configured"))
+    importlib.reload(config)
+    tempo_runtime.save(predict, str(tmp_path / "configured"))
 
 
 def test_a_module_without_a_model_is_compared_by_its_functions(tree: Tree, tmp_path: Path) -> None:

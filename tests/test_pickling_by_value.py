@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -113,27 +114,79 @@ def test_a_class_and_a_function_of_a_script_load_without_it(
         assert json.loads(fresh(ANSWER, folder, 1, 41, cwd=tmp_path)) == [2, 42]
 
 
-def test_an_enum_of_a_script_is_refused_by_name(tree: Callable[..., Path], tmp_path: Path) -> None:
-    root = tree(
-        {
-            "script.py": """
-                import enum
-                import tempo_runtime
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("class Kind(enum.Enum):\n    value = 1", "it needs Kind of __main__"),
+        (
+            "class Kind(typing.NamedTuple):\n    value: int = 1\n    def half(self): return 1",
+            "the class Kind can only be imported, not carried (half would be lost)",
+        ),
+    ],
+)
+def test_a_class_of_a_script_that_cannot_be_carried_is_refused_by_name(
+    tree: Callable[..., Path], tmp_path: Path, kind: str, said: str
+) -> None:
+    script = f"""
+import enum
+import typing
+import tempo_runtime
 
-                class Kind(enum.Enum):
-                    ONE = 1
+{kind}
 
-                @tempo_runtime.model("p")
-                def f(value: int) -> int:
-                    return value + Kind.ONE.value
+@tempo_runtime.model("p")
+def f(value: int) -> int:
+    return Kind is None
 
-                tempo_runtime.save(f, "artefact")
-            """
-        }
-    )
+tempo_runtime.save(f, "artefact")
+"""
+    root = tree({"script.py": script})
     command = [sys.executable, str(root / "script.py")]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 1
     error = done.stderr.splitlines()[-1]
-    assert "pipeline 'p' cannot be saved: it needs Kind of __main__" in error
+    assert f"pipeline 'p' cannot be saved: {said}" in error
     assert "move it into a module" in error
+
+
+def test_a_namedtuple_of_a_script_is_carried(tree: Callable[..., Path], tmp_path: Path) -> None:
+    script = """
+import typing
+import tempo_runtime
+
+class Pair(typing.NamedTuple):
+    one: int
+    other: int = 1
+
+@tempo_runtime.model("p")
+def f(value: int) -> int:
+    return sum(Pair(value))
+
+tempo_runtime.save(f, "artefact")
+tempo_runtime.save(f, "artefact")
+"""
+    root = tree({"script.py": script})
+    subprocess.run([sys.executable, str(root / "script.py")], cwd=tmp_path, check=True)
+    assert json.loads(fresh(ANSWER, tmp_path / "artefact", 1, 41, cwd=tmp_path)) == [2, 42]
+
+
+def test_a_relative_import_in_a_function_that_python_m_runs_is_refused(
+    tree: Callable[..., Path], tmp_path: Path
+) -> None:
+    script = """
+import tempo_runtime
+
+@tempo_runtime.model("p")
+def f(value: int) -> int:
+    from .plus import plus
+    return plus(value)
+
+assert f(1) == 2
+tempo_runtime.save(f, "artefact")
+"""
+    root = tree({**PLUS, "own/script.py": script})
+    command = [sys.executable, "-m", "own.script"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    assert done.returncode == 1
+    error = done.stderr.splitlines()[-1]
+    assert re.search(r"script\.py:\d+\) is in __main__, .* imports plus from \.plus; write", error)

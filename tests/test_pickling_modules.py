@@ -116,6 +116,36 @@ CASES: dict[str, dict[str, str]] = {
                     return super().add(value)
         """,
     },
+    "namedtuple-with-methods": {
+        "own/pair.py": """
+            from typing import NamedTuple
+
+            class Pair(NamedTuple):
+                plus: int
+                def add(self, value):
+                    return value + self.plus
+
+            class Outer:
+                class Pair(Pair):
+                    pass
+        """,
+        "own/main.py": """
+            from own.pair import Outer, Pair
+            from tempo_runtime import pipeline
+
+            def made():
+                pair, inner = Pair(1), Outer.Pair(0)
+
+                @pipeline("p")
+                def P(value: int) -> int:
+                    assert isinstance(pair, Pair)
+                    return inner.add(pair.add(value))
+
+                return P
+
+            P = made()
+        """,
+    },
     "function-with-context": {
         "own/main.py": """
             from tempo_runtime import pipeline

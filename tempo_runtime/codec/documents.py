@@ -160,7 +160,7 @@ def _native_tensor(spec: TensorSpec, native: Any, tagged: bool) -> Tensor:
     if not tags.is_plain(numbers):
         encode_tagged(spec, numbers)  # raises for what no other end could read, either
         fault = tags.unplain(numbers, spec.name)
-        raise PayloadError(f"{spec.name!r}: {fault}, {_ELSEWHERE}")
+        raise PayloadError(f"{spec.name!r}: {fault}, which {_ELSEWHERE}")
     return _plain_tensor(spec, numbers)
 
 
