@@ -195,7 +195,7 @@ def test_children_are_where_the_environment_says(
 
 
 def test_what_a_pipeline_prints_is_no_result(artefacts: Path) -> None:
-    assert run("predict", artefacts / "chatty", "--arg", "x=1") == (0, "[2]\n", "working\n")
+    assert run("predict", artefacts / "chatty", "--arg", "x=1") == (0, "2\n", "working\n")
 
 
 @pytest.mark.parametrize(
