@@ -227,7 +227,7 @@ def counted() -> Any:
         ([np.longdouble(1)], r"x\[0\] has numpy's dtype float128"),
         (np.array([Size.SMALL], object), r"x\[0\] is of type Size"),
         (np.zeros(2, [("a", "O")]), r"x has numpy's dtype object"),
-        ([np.str_("a\0")], r"x\[0\] is of type numpy.str_, and .* would not be read back"),
+        ([np.str_("a\0")], r"x\[0\] is of type numpy.str_, but .* would not be read back"),
         (["\ud800"], r"x\[0\] is text that UTF-8 cannot write"),
         ({"\ud800": 1}, r"key '\\ud800' of x is text that UTF-8 cannot write"),
         ([counted()], r"x\[0\] is of type OrderedDict with attributes of its own \(unit\)"),

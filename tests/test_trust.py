@@ -197,7 +197,7 @@ def test_another_artefact_than_demanded_is_told_with_both_digests_and_the_remedy
     with pytest.raises(ArtifactUntrusted) as refused:
         Demands((wrong,)).check("/mnt/models", {"uri": "s3://tempo/shop"})
     assert str(refused.value) == (
-        f"/mnt/models has the digest {digest_of({'uri': 's3://tempo/shop'})}, and "
+        f"/mnt/models has the digest {digest_of({'uri': 's3://tempo/shop'})}, but "
         f"TEMPO_RUNTIME_EXPECTED_DIGEST demands {wrong}; deploy that artefact (`tempo-runtime upload "
         "FOLDER` puts it at s3://tempo/shop), or demand this digest if you trust it"
     )
