@@ -109,9 +109,13 @@ class Studio:
         @model("alone", local_folder=str(self.folder / "alone"))
         class Alone:
             def __init__(self, answer: str, home: int) -> None:
-                if os.getpid() != home != 0:
-                    raise ValueError("the moon is in the wrong place")
                 self.answer = answer
+                self.home = home
+
+            @loadmethod
+            def load(self) -> None:
+                if os.getpid() != self.home != 0:
+                    raise ValueError("the moon is in the wrong place")
 
             @predictmethod
             def predict(self, seconds: float = 0.0) -> str:
