@@ -229,10 +229,10 @@ def _child(obj: Any, way: Sequence[Any]) -> Any:
         if own is None or (own is holder and own.predict_name is not None):
             continue
         children = (own._origin or own)._children
-        if children is obj:
+        if children == obj:  # in whichever request they were looked up
             return Reference, (), {"_holder": holder, "_alias": None}
         for alias in children or ():
-            if getattr(children, alias) == obj:  # in whichever request it was looked up
+            if getattr(children, alias) == obj:
                 return Reference, (), {"_holder": holder, "_alias": alias}
     raise TypeError("it is a model of another pipeline, which only that one can call")
 

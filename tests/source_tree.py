@@ -41,6 +41,9 @@ def source_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cal
 
     def write(files: dict[str, str]) -> Path:
         forget()
+        for name in {name.partition("/")[0].removesuffix(".py") for name in files}:
+            if name in sys.stdlib_module_names:  # which a test before may have imported
+                monkeypatch.delitem(sys.modules, name, raising=False)
         for name, text in files.items():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_text(dedent(text))

@@ -150,5 +150,7 @@ def test_an_iterable_is_refused_where_it_is_declared() -> None:
 
 
 def test_a_sender_is_told_in_english_what_json_lacks() -> None:
-    with pytest.raises(PayloadError, match=r"and is \(1, 2\), which plain JSON does not have"):
+    with pytest.raises(
+        PayloadError, match=r"and is \(1, 2\): it needs what plain JSON does not have"
+    ):
         encode_arguments(taking(tuple[Any, ...] | str), ((1, (1, 2)),), {})

@@ -215,6 +215,13 @@ class Children:
         request = context.current() if context.is_request() else self._looked_up_in
         return child if request is None else child.looked_up_in(request)
 
+    def __eq__(self, other: object) -> bool:
+        """Whether they are the same children, in whichever request they were looked up."""
+        return isinstance(other, Children) and self._children is other._children
+
+    def __hash__(self) -> int:
+        return id(self._children)
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._children)
 

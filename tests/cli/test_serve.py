@@ -90,7 +90,7 @@ def test_its_curl_line_reaches_the_pipeline_and_its_children_and_ctrl_c_leaves_n
         assert "prices: prices over HTTP" in printed
         assert "tax: tax over HTTP" in printed
         assert json.loads(ask(printed, "curl "))["outputs"][0]["data"] == [pytest.approx(9.0)]
-        assert json.loads(ask(printed, "tempo-runtime predict ")) == [pytest.approx(9.0)]
+        assert json.loads(ask(printed, "tempo-runtime predict ")) == pytest.approx(9.0)
         assert serving.stop(signal.SIGINT) == 130
         assert serving.left() == []
         assert list(serving.temporary.iterdir()) == []

@@ -132,7 +132,7 @@ def test_a_sampler_that_would_explain_the_old_model_is_refused(explainer: Any) -
     own = isolated(explainer)
     own.predictor = other
     with pytest.raises(
-        PipelineFailed, match=r"`predictor` is `other`, and `samplers.0..predictor`"
+        PipelineFailed, match=r"`predictor` is `other`, but `samplers.0..predictor`"
     ):
         own.explain(ROW)
 

@@ -18,7 +18,7 @@ _TEMPLATE = "pod-template-hash"  # label of the pods of a Deployment
 _LAST_LINES = 3
 # What our runtime says of an artefact that is not the one it is to serve (`trust.Demands.check`).
 _OTHER_ARTEFACT = re.compile(
-    r"has the digest (sha256:[0-9a-f]{64}), and \S+ demands (sha256:[0-9a-f]{64})"
+    r"has the digest (sha256:[0-9a-f]{64}), but \S+ demands (sha256:[0-9a-f]{64})"
 )
 
 
