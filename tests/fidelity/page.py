@@ -20,8 +20,9 @@ value **arrives** (the same value, of the same type), **becomes** what its annot
 
 Between two ends of this package, values that JSON lacks travel in a tagged form (see the
 [guide](guide.md#types)). Another client, or a child that another server serves, gets plain V2 tensors;
-what those cannot say is refused by name. A caller of ours that does not know the annotation of a result gets
-standard types as they are, and enums, models, dataclasses and NamedTuples as the JSON that they are written in.
+what those cannot say is refused by name. A caller of ours that does not know the annotation of a result
+gets standard types as they are, and enums, models, dataclasses and NamedTuples as the JSON that they are
+written in.
 
 {count} values of {hints} annotations.
 """
