@@ -289,7 +289,7 @@ class _Collector:
             if not path:
                 return None
         for finder in sys.meta_path:
-            with suppress(Exception):  # a finder of a library's own, or a name that is none
+            with suppress(Exception):  # a finder of a library's own, or an invalid name
                 spec = finder.find_spec(name, path)
                 if spec is not None:
                     return spec

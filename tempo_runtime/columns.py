@@ -41,7 +41,7 @@ _FREQUENCY = re.compile(r"[-+0-9A-Za-z]{1,32}")
 _ZONE = re.compile(r"[-+\w]{1,32}(/[-+\w]{1,32}){0,3}", re.ASCII)
 MOST_BARE_ROWS = (
     2**20
-)  # of a range beside which there are no values, so that its length costs nothing
+)  # rows of a range without columns: no values come with it to bound its length
 _DEEPEST = 3  # a category's values may be intervals, whose ends may be instants
 
 

@@ -60,7 +60,7 @@ def _result(pipeline: Pipeline, value: Any) -> Any:
 
 @contextmanager
 def _request(pipeline: Pipeline, instance: Any) -> Iterator[Callable[..., Any]]:
-    """Gives what one call calls, in a context of its own."""
+    """Open the request of one direct call and yield the predict method to call in it."""
     settings = _settings(pipeline)
     requests = pipeline.requests(instance, seed=settings.seed, fast=settings.fast_explainers)
     limits = Allowance(settings.max_calls, settings.max_rows, settings.best_so_far)

@@ -261,7 +261,7 @@ def _labels() -> dict[str, pd.DataFrame]:
         "several levels": pd.MultiIndex.from_tuples([("a", "x"), ("a", "y"), ("b", 1)]),
         "named levels": pd.MultiIndex.from_product([["a"], [1, 2, 3]], names=["one", None]),
         "a name": pd.Index(["a", "b", "c"], name="kind"),
-        "a name that is no text": pd.Index(["a", "b", "c"], name=("kind", 1)),
+        "a name that is not a string": pd.Index(["a", "b", "c"], name=("kind", 1)),
         "empty text": ["", " ", "\0"],
         "text that looks like arguments": ["input-0", "frame", "parameters"],
         "no ASCII": ["é", "☃", "\U0001d4b3"],
@@ -303,7 +303,7 @@ def _indexes() -> dict[str, pd.DataFrame]:
         ),
         "levels that are not used": pd.MultiIndex.from_product([list("abc"), range(4)])[4:8],
         "one level": pd.MultiIndex.from_arrays([list("abab")]),
-        "a name that is no text": pd.Index(range(1, 9, 2), name=7),
+        "a name that is not a string": pd.Index(range(1, 9, 2), name=7),
     }
     found = {
         f"index: {name}": pd.DataFrame({"x": np.arange(N) / 2, "s": list("abcd")}, index=index)
