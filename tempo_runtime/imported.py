@@ -32,13 +32,12 @@ _OURS = "tempo_runtime"
 # Methods that change what they are called on.
 _CHANGERS = {"add", "append", "clear", "discard", "extend", "insert", "pop", "popitem", "remove"}
 _CHANGERS |= {"reverse", "setdefault", "sort", "update"}
-# What an expression may be made of that is worked out anew.
+# The parts of an expression that `_value_of` evaluates.
 _CONSTANT = (ast.Constant, ast.Tuple, ast.List, ast.Dict, ast.Set, ast.BinOp, ast.UnaryOp)
 _CONSTANTS = (type(None), bool, int, float, complex, str, bytes, tuple, list, dict, set)
 _DYNAMIC = ("exec", "globals", "locals")  # a module that uses them may give itself any name
-_AUTORELOAD = (
-    "IPython.extensions.autoreload"  # replaces functions where they are, and imports nothing
-)
+# Replaces functions in place, without importing their module again.
+_AUTORELOAD = "IPython.extensions.autoreload"
 _PLAIN = (type, abc.ABCMeta)  # metaclasses that leave attributes as they are
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _noted: dict[str, tuple[ModuleSpec, str]] = {}
