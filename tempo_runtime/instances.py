@@ -19,15 +19,21 @@ _PYDANTIC = ("__pydantic_private__", "__pydantic_extra__")
 
 
 def attributes(instance: Any) -> dict[str, Any]:
-    """Return an object's attributes: of `__dict__`, slots, and a pydantic model's private ones."""
+    """Return an object's attributes by name, a pydantic model's private and extra ones among them."""
+    found = stored(instance)
+    for name in _PYDANTIC:
+        found |= found.pop(name, None) or {}
+    return found
+
+
+def stored(instance: Any) -> dict[str, Any]:
+    """Return what an object holds in its `__dict__` and its slots, by name."""
     found: dict[str, Any] = dict(getattr(instance, "__dict__", None) or {})
     for base in type(instance).__mro__:
         for name, slot in vars(base).items():
             if isinstance(slot, MemberDescriptorType) and name not in _NO_ATTRIBUTES:
                 with suppress(AttributeError):  # one that was never set
                     found[name] = slot.__get__(instance)
-    for name in _PYDANTIC:
-        found |= found.pop(name, None) or {}
     return found
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tempo_runtime.explain import randomness
+from tempo_runtime.instances import stored
 
 _DEPTH = 4  # pipeline -> explainer -> samplers -> sampler
 _PACKAGES = ("alibi", "shap")
@@ -40,7 +41,7 @@ def shallow(instance: Any) -> Any:
         made = object.__new__(type(instance))
     except TypeError:  # a class derived from one of Python's own, such as dict
         return copy.copy(instance)
-    for name, value in attributes(instance).items():
+    for name, value in stored(instance).items():
         object.__setattr__(made, name, value)
     return made
 
@@ -62,7 +63,7 @@ def _copy(value: Any, depth: int, done: dict[int, Any]) -> Any:
         return done[id(value)]
     if depth and is_of(value, _PACKAGES):
         own = done[id(value)] = copy.copy(value)
-        for name, held in attributes(value).items():
+        for name, held in stored(value).items():
             vars(own)[name] = _copy(held, depth - 1, done)
         return own
     if depth and type(value) is list:
@@ -79,16 +80,3 @@ def _copy(value: Any, depth: int, done: dict[int, Any]) -> Any:
 def is_of(value: Any, packages: tuple[str, ...]) -> bool:
     """Whether it is of a class of one of these packages, or one derived from such a class."""
     return any(kind.__module__.partition(".")[0] in packages for kind in type(value).__mro__)
-
-
-def attributes(value: Any) -> dict[str, Any]:
-    """What an object holds, by name."""
-    found = dict(getattr(value, "__dict__", {}))
-    for kind in type(value).__mro__:
-        slots = vars(kind).get("__slots__", ())
-        for name in (slots,) if isinstance(slots, str) else slots:
-            if name.startswith("__") and not name.endswith("__"):
-                name = f"_{kind.__name__.lstrip('_')}{name}"
-            if name not in ("__dict__", "__weakref__") and hasattr(value, name):
-                found.setdefault(name, getattr(value, name))
-    return found

@@ -12,7 +12,8 @@ from types import FunctionType, MethodType
 from typing import Any
 
 from tempo_runtime.errors import PipelineFailed
-from tempo_runtime.explain.copies import attributes, is_of
+from tempo_runtime.explain.copies import is_of
+from tempo_runtime.instances import stored
 
 _MAIN, _TREES = "predictor", "trees"
 
@@ -57,14 +58,14 @@ def refuse_two(explainer: Any, given: dict[str, Any]) -> None:
 
 
 def _places(explainer: Any) -> Iterator[tuple[str, Any]]:
-    held = attributes(explainer)
+    held = stored(explainer)
     if "_predictor" in held or "predictor" in held:
         for number, sampler in enumerate(held.get("samplers") or ()):
             if hasattr(sampler, "predictor"):
                 yield f"samplers[{number}].predictor", sampler.predictor
         shaps = getattr(held.get("_explainer"), "model", None)
         for name in ("f", _TREES):  # of KernelShap's, and of TreeShap's
-            if is_of(shaps, ("shap",)) and name in attributes(shaps):
+            if is_of(shaps, ("shap",)) and name in stored(shaps):
                 yield f"_explainer.model.{name}", getattr(shaps, name)
         if "pd_explainer" in held:
             yield "pd_explainer.predictor", held["pd_explainer"].predictor
@@ -74,7 +75,7 @@ def _places(explainer: Any) -> Iterator[tuple[str, Any]]:
 
 def _main(explainer: Any) -> Any:
     # AnchorTabular's property gives the predictor of encoded columns; this is what its samplers ask.
-    held = attributes(explainer)
+    held = stored(explainer)
     return held["_predictor"] if "_predictor" in held else held.get("predictor")
 
 
@@ -86,7 +87,7 @@ def _plain(predictor: Any) -> bool:
 
 def _underneath(predictor: Any) -> Any:
     """Return the model inside the wrappers that alibi or this package put around it."""
-    while is_of(predictor, ("alibi", "tempo_runtime")) and "predictor" in attributes(predictor):
+    while is_of(predictor, ("alibi", "tempo_runtime")) and "predictor" in stored(predictor):
         predictor = predictor.predictor
     return predictor
 
