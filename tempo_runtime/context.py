@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from threading import Lock, current_thread, main_thread
+from types import MappingProxyType
 from typing import Any
 
 from tempo_runtime.allowance import Allowance
@@ -104,7 +105,8 @@ def entered(request: RequestContext) -> Iterator[None]:
         _current.reset(token)
 
 
-_held: ContextVar[Mapping[int, Any]] = ContextVar("tempo_held", default={})  # noqa: B039
+_NOTHING: Mapping[int, Any] = MappingProxyType({})
+_held: ContextVar[Mapping[int, Any]] = ContextVar("tempo_held", default=_NOTHING)
 
 
 @contextmanager

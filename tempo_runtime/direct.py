@@ -97,7 +97,7 @@ def _stream(pipeline: Pipeline, instance: Any, arguments: dict[str, Any]) -> Ite
     # the call: each step runs in a context that belongs to it.
     own = copy_context()
 
-    def iterate() -> Iterator[Any]:
+    def iterate() -> Generator[Any, None, None]:
         with _request(pipeline, instance) as predict:
             yield from predict(**arguments)
 
@@ -106,7 +106,7 @@ def _stream(pipeline: Pipeline, instance: Any, arguments: dict[str, Any]) -> Ite
         while (item := own.run(next, items, _END)) is not _END:
             yield _result(pipeline, item)
     finally:
-        own.run(items.close)  # type: ignore[attr-defined]
+        own.run(items.close)
 
 
 async def _stream_async(
@@ -132,7 +132,7 @@ async def _stream_async(
 
 
 class _InContext:
-    """Awaits something, each step of it in a context that is not the task's."""
+    """Await something, and run each of its steps in a context other than the task's."""
 
     def __init__(self, own: Context, awaitable: Awaitable[T]) -> None:
         self._own = own
@@ -140,14 +140,14 @@ class _InContext:
 
     def __await__(self) -> Generator[Any, Any, Any]:
         run, steps = self._own.run, self._awaitable.__await__()
-        advance: Callable[[], Any] = lambda: next(steps)  # noqa: E731
+        # `await` drives a coroutine by these methods, too.
+        step, argument = steps.send, None
         while True:
             try:
-                waited_for = run(advance)
+                waited_for = run(step, argument)
             except StopIteration as end:
                 return end.value
             try:
-                sent = yield waited_for
-                advance = lambda: steps.send(sent)  # noqa: E731, B023
+                step, argument = steps.send, (yield waited_for)
             except BaseException as error:
-                advance = lambda error=error: steps.throw(error)  # type: ignore[misc]  # noqa: E731
+                step, argument = steps.throw, error
