@@ -34,6 +34,7 @@ from tempo_runtime import (
     imported,
     importing,
     pickled,
+    picklegraph,
     pickling,
     states,
     trust,
@@ -55,6 +56,7 @@ EXAMPLE = "example.json"
 CODE = "code"  # folder of the author's code
 # Describing the others; edited by people and rewritten by platforms; recorded at any time.
 _UNCHECKED = (MANIFEST, MODEL_SETTINGS, EXAMPLE)
+_PARTS_OF_A_CLASS = 2  # its Pipeline and itself; an instance has a third
 _loading = itertools.count()
 logger = logging.getLogger(__name__)
 
@@ -129,6 +131,22 @@ class Composed:
         code = {path: files.sha256(content) for path, content in self.ours.items()}
         declared = describing.declaration(self.pipeline, dict(self.children))
         return describing.source(declared, self.ours[PIPELINE], code)
+
+    @property
+    def loses_state(self) -> bool:
+        """Whether the artefact that is there holds an instance, and this is its class."""
+        new = self.ours[PIPELINE]
+        try:
+            held = picklegraph.parts(new)
+            if held > _PARTS_OF_A_CLASS:
+                return False
+            old = files.read(self.folder, PIPELINE)
+            if picklegraph.parts(old) != held:
+                return picklegraph.parts(old) > held
+            given = self.pipeline.arguments != ((), {})
+            return not given and (picklegraph.difference(old, new) or "").startswith("arguments")
+        except (OSError, ArtifactDamaged):
+            return False
 
 
 def compose(target: Any, folder: str | None = None) -> Composed:
@@ -214,6 +232,13 @@ def write(
     logger.info("%s: your code: %s", pipeline.details.name, describing.code(code))
     for warning in composed.warnings:
         logger.warning("pipeline %r: %s", pipeline.details.name, warning)
+    if composed.loses_state:
+        logger.warning(
+            "pipeline %r: %s holds an instance, and saving its class over it drops the instance's state; "
+            "save the instance to keep it",
+            pipeline.details.name,
+            folder,
+        )
     packages, children = describing.packages(composed.modules), dict(composed.children)
     packed = prepare(folder, environment, packages, children)
     if packed is not None:

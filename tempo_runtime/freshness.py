@@ -200,7 +200,7 @@ def _save(composed: Composed, told: str, environ: Mapping[str, str]) -> None:
             f"{told}; the artefact is signed, and saving it anew needs the key: save(..., sign=KEY), or "
             "deploy the folder as it is"
         )
-    if _would_lose_state(composed):
+    if composed.loses_state:
         name = composed.pipeline.details.name
         raise ArtifactError(
             f"{told}: an instance was saved there, and its state would be lost, because the class of "
@@ -212,19 +212,6 @@ def _save(composed: Composed, told: str, environ: Mapping[str, str]) -> None:
         artifact.write(composed, _environment(composed), demands=demands)
     except ArtifactUntrusted as error:
         raise ArtifactUntrusted(f"{told}, but it is not saved anew: {error}") from error
-
-
-def _would_lose_state(composed: Composed) -> bool:
-    """Tell whether the artefact holds an instance, but a class is about to be saved."""
-    try:
-        old = files.read(composed.folder, artifact.PIPELINE)
-        new = composed.ours[artifact.PIPELINE]
-        if picklegraph.parts(old) != picklegraph.parts(new):
-            return picklegraph.parts(old) > picklegraph.parts(new)
-        given = composed.pipeline.arguments != ((), {})
-        return not given and (picklegraph.difference(old, new) or "").startswith("arguments")
-    except (OSError, ArtifactDamaged):
-        return False
 
 
 def _environment(composed: Composed) -> str | None:

@@ -139,6 +139,18 @@ def test_the_state_of_an_instance_is_not_lost_for_its_class(root: Path) -> None:
     ensure(good.Flowers)
 
 
+def test_saving_a_class_over_an_instance_warns_that_its_state_is_dropped(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    good = imported("own.good")
+    tempo_runtime.save(good.Flowers(more=2))
+    tempo_runtime.save(good.Flowers(more=3))
+    assert "drops" not in caplog.text
+    tempo_runtime.save(good.Flowers)
+    tempo_runtime.save(good.Flowers)
+    assert caplog.text.count("saving its class over it drops the instance's state") == 1
+
+
 def test_a_child_that_is_an_object_of_this_process_is_saved_anew(
     root: Path, tree: Tree, caplog: pytest.LogCaptureFixture
 ) -> None:
