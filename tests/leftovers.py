@@ -1,7 +1,8 @@
-"""Processes that something a test started has left behind."""
+"""What something a test started has left behind: processes, and models that are still served."""
 
 from __future__ import annotations
 
+import httpx
 import psutil
 
 
@@ -16,3 +17,12 @@ def left(variable: str, value: str) -> list[psutil.Process]:
         except (psutil.Error, OSError):  # it has ended since, or is another user's
             continue
     return found
+
+
+def serves(model: str) -> bool:
+    """Whether a model answers at its URL; the port may be that of another test's server by now."""
+    try:
+        answer = httpx.get(model)
+    except httpx.TransportError:
+        return False
+    return answer.status_code == 200 and answer.json().get("name") == model.split("/")[5]

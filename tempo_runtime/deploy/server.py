@@ -61,8 +61,9 @@ class Server:
     @property
     def alive(self) -> bool:
         """Whether its process runs."""
+        # Asked once: between two questions it may end, and then it has no status yet.
         if child := _children.get(self.record.process.pid):
-            child.poll()
+            return child.poll() is None
         return self.record.process.alive
 
     @property

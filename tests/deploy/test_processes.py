@@ -6,6 +6,9 @@ import asyncio
 import errno
 import os
 import socket
+import subprocess
+import sys
+import time
 import weakref
 from pathlib import Path
 
@@ -23,10 +26,11 @@ from tempo_runtime import (
     SettingsError,
     deploy_local,
 )
-from tempo_runtime.deploy import found
+from tempo_runtime.deploy import found, server
+from tempo_runtime.deploy.records import Process, ServerRecord
 from tests.deploy.conftest import MARK
 from tests.deploy.studio import Studio
-from tests.leftovers import left
+from tests.leftovers import left, serves
 
 X = np.array([[1.0], [2.0]])
 
@@ -112,14 +116,14 @@ def test_a_stream_gives_each_value(studio: Studio, options: LocalOptions, transp
 def test_an_undeployed_model_says_so(studio: Studio, options: LocalOptions) -> None:
     remote = deploy_local(studio.alone(), options)
     url = remote.endpoint
+    assert serves(url)
     remote.undeploy()
     remote.undeploy()
     assert remote.status() == []
     assert remote.logs() == ""
     with pytest.raises(DeploymentFailed, match="alone was undeployed; deploy it again"):
         remote.predict()
-    with pytest.raises(httpx.ConnectError):
-        httpx.get(url)
+    assert not serves(url)
 
 
 def test_an_exception_in_the_block_ends_all(studio: Studio, options: LocalOptions) -> None:
@@ -164,6 +168,25 @@ def test_a_detached_deployment_is_not_its_deployers(studio: Studio, options: Loc
 def test_a_model_that_fails_says_why(studio: Studio, options: LocalOptions) -> None:
     with pytest.raises(DeploymentFailed, match=r"alone failed: .*the moon is in the wrong place"):
         deploy_local(studio.alone(fails=True), options)
+
+
+def test_a_server_that_ends_between_two_questions_is_told_by_its_status(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    code = "raise SystemExit('the moon is in the wrong place')"
+    log = tmp_path / server.LOG
+    with log.open("wb") as written:
+        child = subprocess.Popen([sys.executable, "-c", code], stderr=written)
+    process = Process.of(child.pid)
+    child.wait()
+    seen = iter([None, child.returncode])
+    monkeypatch.setattr(child, "poll", lambda: next(seen))
+    monkeypatch.setitem(server._children, child.pid, child)
+    record = ServerRecord("late", process, str(tmp_path), "127.0.0.1", 1, 2, 3, fingerprint="")
+    starting = server.Starting(record, 4)
+    starting.check(time.monotonic() + 60)
+    with pytest.raises(DeploymentFailed, match="late failed: the moon is in the wrong place"):
+        starting.check(time.monotonic() + 60)
 
 
 def test_a_server_that_is_killed_while_it_loads_says_by_what(
