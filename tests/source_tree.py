@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 import pytest
 
 import tempo_runtime
+from tests import forked
 
 ANSWER = """
 import json, sys, tempo_runtime
@@ -27,10 +26,8 @@ assert not plain, plain
 
 def fresh(code: str, *arguments: Any, cwd: Path) -> str:
     """Runs code in a process that knows nothing of this one; gives its last line."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    command = [sys.executable, "-W", "error", "-c", code, *map(str, arguments)]
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    done = forked.run(code, *arguments, cwd=cwd)
+    assert done.status == 0, done.stderr
     return done.stdout.splitlines()[-1]
 
 

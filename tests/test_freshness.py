@@ -499,6 +499,15 @@ def test_code_by_value_is_the_same_in_another_process_at_other_lines_in_another_
     assert manifest(folder)["source"] == source
 
 
+@pytest.fixture(scope="module")
+def valued(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The artifact of the script as it is."""
+    folder = tmp_path_factory.mktemp("valued")
+    (folder / "one.py").write_text(BY_VALUE)
+    assert run(folder / "one.py", folder / "valued", 5, "save", seed="1") == ""
+    return folder / "valued"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "name"),
     [
@@ -513,13 +522,11 @@ def test_code_by_value_is_the_same_in_another_process_at_other_lines_in_another_
     ],
 )
 def test_what_has_changed_of_code_by_value_is_named(
-    tmp_path: Path, old: str, new: str, name: str
+    valued: Path, tmp_path: Path, old: str, new: str, name: str
 ) -> None:
-    script, folder = tmp_path / "one.py", tmp_path / "valued"
-    script.write_text(BY_VALUE)
-    assert run(script, folder, 5, "save", seed="1") == ""
+    script = tmp_path / "one.py"
     script.write_text(BY_VALUE.replace(old, new))
-    last = run(script, folder, 5, seed="2").splitlines()[-1]
+    last = run(script, valued, 5, seed="2").splitlines()[-1]
     assert "changed since" in last, last
     assert re.search(rf"ArtifactError: ({name})[ ,.]", last), last
 

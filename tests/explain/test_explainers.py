@@ -32,6 +32,8 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning",
     "ignore::FutureWarning",
     "ignore::RuntimeWarning",
+    # scikit-learn takes the process's filters, which another thread's `catch_warnings` may have emptied.
+    "ignore:.sklearn.utils.parallel.delayed. should be used:UserWarning",
 )
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
