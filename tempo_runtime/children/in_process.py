@@ -57,6 +57,7 @@ class RuntimeTransport:
             pipeline's thread, and is not ended.
         fast: Whether a scikit-learn model is computed in less time.
         code: What the pipeline's artefact brings that the model is unpickled with.
+        copy: What keeps the folder, if it is a private copy.
 
     Raises:
         SettingsError: If nothing says which runtime it is, or it cannot be fast.
@@ -71,8 +72,10 @@ class RuntimeTransport:
         timeout: float | None = None,
         fast: bool = False,
         code: importing.Modules | None = None,
+        copy: object = None,
     ) -> None:
         self.tagged = False
+        self._copy = copy
         self._name = details.name
         self._place = Place(details.name, folder)
         self._timeout = timeout
