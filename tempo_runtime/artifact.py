@@ -140,7 +140,7 @@ class Composed:
             ArtifactError: If a file of a child cannot be read.
         """
         for alias, model in self.pipeline.declared.items():
-            place = model.details.local_folder
+            place = model.details.home
             if not place or not os.path.exists(place):
                 continue
             if os.path.isfile(os.path.join(place, MANIFEST)):
@@ -184,7 +184,7 @@ def compose(target: Any, folder: str | None = None) -> Composed:
         AuthoringError, ArtifactError: As `save` does.
     """
     pipeline = describe(target).held(target)
-    folder = folder or pipeline.details.local_folder
+    folder = folder or pipeline.details.home
     if not folder:
         raise ArtifactError(
             f"{pipeline.details.name}: nowhere to save; give it a local_folder, or save a folder"
@@ -196,7 +196,7 @@ def compose(target: Any, folder: str | None = None) -> Composed:
     if os.path.isdir(folder):
         files.finish_interrupted(folder, committed["files"])
     try:
-        folders = {alias: model.details.local_folder for alias, model in pipeline.declared.items()}
+        folders = {alias: model.details.home for alias, model in pipeline.declared.items()}
         places = [folder, *filter(None, folders.values())]
         data, code = pickling.dump(states.contents(pipeline), places, _pickles(places))
         imported.check({path: file for path, file in code.paths.items() if os.path.isfile(file)})
@@ -373,9 +373,9 @@ def verify_folder(
     named, copy = manifest["files"], None
     if demands:
         verification.refuse_unnamed(folder, manifest)
-        verification.refuse_unsigned_settings(
-            folder, PipelineSettings.read(extra_of(folder), {}).models
-        )
+        if demands.is_external:
+            stated = PipelineSettings.read(extra_of(folder), {}).models
+            verification.refuse_unsigned_settings(folder, stated)
         copy = verification.copy_named(folder, named)
     elif os.path.isdir(os.path.join(folder, files.NEXT)):
         # An interrupted save: the valid file may be there, and the one in its place another.
@@ -450,8 +450,12 @@ def _modules(opened: Opened) -> importing.Modules:
     return modules
 
 
-def inspect(folder: str) -> dict[str, Any]:
+def inspect(folder: str, demands: trust.Demands | None = None) -> dict[str, Any]:
     """What tempo.json says of an artefact, its files checked and nothing of it run.
+
+    Args:
+        folder: The artefact.
+        demands: What it and its children that are here must show; None for nothing.
 
     Returns:
         tempo.json, and beside it `digest`; `bytes`, the size of all files; `code`, the files of the
@@ -459,18 +463,40 @@ def inspect(folder: str) -> dict[str, Any]:
 
     Raises:
         ArtifactError: If it is no artefact, or a file is not the one that was saved.
+        ArtifactUntrusted: If it, or a child, does not show what is demanded.
     """
-    manifest = read_manifest(folder)
-    contents = dict(files.verified(folder, manifest["files"], _is_ours))
-    size = sum(os.path.getsize(os.path.join(folder, path)) for path in manifest["files"])
-    names = pickled.imports(contents.get(PIPELINE, b""))
+    opened = verify_folder(folder, demands or trust.Demands())
+    verify_children(opened)
+    manifest = opened.description
+    size = sum(os.path.getsize(os.path.join(opened.folder, path)) for path in manifest["files"])
     found = {
         "digest": trust.digest_of(manifest),
         "bytes": size,
-        "code": code_sizes(folder, manifest),
-        "imports": names,
+        "code": code_sizes(opened.folder, manifest),
+        "imports": pickled.imports(opened.contents[PIPELINE]),
     }
     return {**manifest, **found}
+
+
+def verify_children(opened: Opened, entered: frozenset[str] = frozenset()) -> None:
+    """Check the children of an artifact, and theirs, that are on this machine.
+
+    Args:
+        opened: The artifact. Nothing is checked if nothing was demanded of it.
+        entered: Folders that were checked already.
+
+    Raises:
+        ArtifactError: As `verify_folder` does.
+    """
+    for child in opened.description["children"].values() if opened.demands else ():
+        place = os.path.normpath(os.path.join(opened.origin, child.get("folder") or ""))
+        if not child.get("folder") or not os.path.exists(place) or place in entered:
+            continue
+        demands = demands_of_child(opened, child)
+        if os.path.isfile(os.path.join(place, MANIFEST)):
+            verify_children(verify_folder(place, demands, to_run=False), entered | {place})
+        else:
+            verification.copy_model(place, demands)
 
 
 def is_other_model(folder: str) -> bool:

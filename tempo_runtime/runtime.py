@@ -101,7 +101,7 @@ class TempoPipelineRuntime(MLModel):
         settings = PipelineSettings.read(extra)
         demands = trust.Demands.of_environment().and_(trust.Demands.of_settings(extra))
         opened = artifact.verify_folder(folder, demands)
-        if demands:
+        if demands.is_external:
             stated = PipelineSettings.read(extra, {}).models
             verification.refuse_unsigned_settings(folder, stated)
         check_children(extra, list(opened.description["children"]))

@@ -31,6 +31,7 @@ _IN_URI = re.compile(r"(.*[^/@])/*@(sha256:[0-9a-f]{64})/*", re.DOTALL)
 _SIGNATURE = "signed"  # `signature` is the pipeline's: what it takes and gives
 CHILD_DIGEST = "digest"  # in a child's entry of tempo.json
 EXPECTED_DIGEST_SETTING = "expected_digest"  # in parameters.extra
+_IN_SETTINGS = f"parameters.extra.{EXPECTED_DIGEST_SETTING}"
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,14 @@ class Demands:
     def __bool__(self) -> bool:
         """Tell whether anything is demanded."""
         return bool(self.digests or self.keys) or any(self.also)
+
+    @property
+    def is_external(self) -> bool:
+        """Whether something beside the artifact's own settings demands it."""
+        own = self.source == _IN_SETTINGS
+        return (bool(self.digests or self.keys) and not own) or any(
+            d.is_external for d in self.also
+        )
 
     def and_(self, *others: Demands) -> Demands:
         """Return these demands together with others."""
@@ -102,8 +111,8 @@ class Demands:
         Raises:
             SettingsError: If a digest is not written as one.
         """
-        source = f"parameters.extra.{EXPECTED_DIGEST_SETTING}"
-        return cls(parse_digests(str(extra.get(EXPECTED_DIGEST_SETTING) or ""), source), (), source)
+        text = str(extra.get(EXPECTED_DIGEST_SETTING) or "")
+        return cls(parse_digests(text, _IN_SETTINGS), (), _IN_SETTINGS)
 
     def check(self, folder: str, manifest: Mapping[str, Any]) -> None:
         """Raises what an artefact does not show.

@@ -27,6 +27,8 @@ _PREFIX = "tempo-verified-"
 _LOCK = ".lock"
 _IMPORTABLE = (".py", ".pyc", ".pyd", ".so", ".pth")
 _CONFIGURING = ("settings.json",)
+CODE_SETTINGS = ("implementation", "uri")
+"""Settings of a child that choose what code runs."""
 _copies: weakref.WeakValueDictionary[str, PrivateCopy] = weakref.WeakValueDictionary()
 
 
@@ -156,14 +158,37 @@ def refuse_unsigned_settings(folder: str, models: Mapping[str, Any]) -> None:
         ArtifactUntrusted: With the first such setting.
     """
     for alias, settings in models.items():
-        for name in ("implementation", "uri"):
+        for name in CODE_SETTINGS:
             if getattr(settings, name) is not None:
-                variable = f"TEMPO_RUNTIME_MODELS__{alias.upper()}__{name.upper()}"
+                variable = variable_of(alias, name)
                 raise ArtifactUntrusted(
                     f"{folder}: model-settings.json sets `{name}` of the child {alias!r}, which decides "
                     "what code runs, and no signature covers that file; set the environment variable "
                     f"{variable} instead"
                 )
+
+
+def variable_of(alias: str, setting: str) -> str:
+    """Return the environment variable of a child's setting."""
+    return f"TEMPO_RUNTIME_MODELS__{alias.upper()}__{setting.upper()}"
+
+
+def refuse_outside(uri: str, folder: str, name: str) -> None:
+    """Refuse a model whose settings name files outside the folder that was checked.
+
+    Args:
+        uri: Where its files are, by its settings.
+        folder: The private copy of its folder.
+        name: Its name, for messages.
+
+    Raises:
+        ArtifactUntrusted: If they are outside.
+    """
+    if os.path.commonpath([folder, os.path.abspath(uri)]) != folder:
+        raise ArtifactUntrusted(
+            f"{name}: its model-settings.json says that its files are in {uri}, which no digest covers; "
+            "move them into its folder"
+        )
 
 
 def _remove(root: str, lock: int, process: int) -> None:

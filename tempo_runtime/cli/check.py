@@ -62,6 +62,7 @@ def check(
         console.print(f"[green]✓[/] {what}{took}")
 
     opened = artifact.verify_folder(artefact)
+    artifact.verify_children(opened)
     manifest = opened.description
     done("every file is the one that was saved")
     settings = os.path.join(artefact, artifact.MODEL_SETTINGS)
