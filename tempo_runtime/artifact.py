@@ -22,7 +22,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -38,6 +38,7 @@ from tempo_runtime import (
     pickling,
     states,
     trust,
+    verification,
 )
 from tempo_runtime.authoring import Pipeline, PipelineModels, describe
 from tempo_runtime.environment import LOCK, TARBALL, prepare
@@ -48,7 +49,7 @@ from tempo_runtime.errors import (
     ArtifactMissing,
 )
 from tempo_runtime.files import MANIFEST
-from tempo_runtime.settings import check_children
+from tempo_runtime.settings import PipelineSettings, check_children
 
 PIPELINE = "pipeline.dill"
 MODEL_SETTINGS = "model-settings.json"
@@ -132,6 +133,29 @@ class Composed:
         declared = describing.declaration(self.pipeline, dict(self.children))
         return describing.source(declared, self.ours[PIPELINE], code)
 
+    def child_digests(self) -> Iterator[tuple[str, str]]:
+        """Yield the alias and the digest of each child that has files on this machine.
+
+        Raises:
+            ArtifactError: If a file of a child cannot be read.
+        """
+        for alias, model in self.pipeline.declared.items():
+            place = model.details.home
+            if not place or not os.path.exists(place):
+                continue
+            if os.path.isfile(os.path.join(place, MANIFEST)):
+                yield alias, trust.digest_of(read_manifest(place, to_run=False))
+                continue
+            try:
+                digest = verification.digest_of_model(place)
+            except OSError as error:
+                raise ArtifactError(
+                    f"pipeline {self.pipeline.details.name!r} cannot be saved: {error.filename} of its "
+                    f"child {alias!r} cannot be read: {error.strerror}"
+                ) from error
+            if digest is not None:
+                yield alias, digest
+
     @property
     def loses_state(self) -> bool:
         """Whether the artefact that is there holds an instance, and this is its class."""
@@ -160,7 +184,7 @@ def compose(target: Any, folder: str | None = None) -> Composed:
         AuthoringError, ArtifactError: As `save` does.
     """
     pipeline = describe(target).held(target)
-    folder = folder or pipeline.details.local_folder
+    folder = folder or pipeline.details.home
     if not folder:
         raise ArtifactError(
             f"{pipeline.details.name}: nowhere to save; give it a local_folder, or save a folder"
@@ -172,7 +196,7 @@ def compose(target: Any, folder: str | None = None) -> Composed:
     if os.path.isdir(folder):
         files.finish_interrupted(folder, committed["files"])
     try:
-        folders = {alias: model.details.local_folder for alias, model in pipeline.declared.items()}
+        folders = {alias: model.details.home for alias, model in pipeline.declared.items()}
         places = [folder, *filter(None, folders.values())]
         data, code = pickling.dump(states.contents(pipeline), places, _pickles(places))
         imported.check({path: file for path, file in code.paths.items() if os.path.isfile(file)})
@@ -252,6 +276,8 @@ def write(
     if packed is not None and digests.get(TARBALL) != packed.digest:
         copied[TARBALL] = packed.tarball
         digests[TARBALL] = packed.digest
+    for alias, digest in composed.child_digests():
+        children[alias] = {**children[alias], trust.CHILD_DIGEST: digest}
     manifest = describing.manifest(pipeline, packages, children, dict(sorted(digests.items())))
     manifest["source"] = composed.source
     if packed is not None:
@@ -290,42 +316,89 @@ def load(folder: str, *, verify: str | None = None) -> Any:
         ArtifactUntrusted: If it is not signed so, or not what the environment demands.
         SettingsError: If those settings name a child that it does not have.
     """
-    pipeline, extra = open_folder(folder, verify)
+    demands = trust.Demands.of_environment()
+    if verify is not None:
+        demands = demands.and_(trust.Demands(keys=(verify,)))
+    opened = verify_folder(folder, demands)
+    pipeline, extra = unpickle(opened)
     check_children(extra, [alias for alias, _ in pipeline.declared.items()])
     pipeline.extra = extra
-    return pipeline.build(None, os.path.abspath(folder))
+    return pipeline.build(None, opened.folder)
 
 
-def open_folder(
-    folder: str, verify: str | None = None, demands: trust.Demands | None = None
-) -> tuple[Pipeline, dict[str, Any]]:
-    """Verifies an artefact and reads it, without building the pipeline.
+@dataclass(frozen=True)
+class Opened:
+    """An artifact whose files were checked.
+
+    Attributes:
+        folder: Where its files are to be read: its own folder, or a private copy of it.
+        origin: Its own folder, where relative paths of children start.
+        description: Its tempo.json.
+        demands: What it has shown.
+        contents: Path -> content, of the pickle and the author's code.
+        copy: What keeps the private copy, if there is one.
+    """
+
+    folder: str
+    origin: str
+    description: dict[str, Any]
+    demands: trust.Demands
+    contents: Mapping[str, bytes]
+    copy: verification.PrivateCopy | None = None
+
+
+def verify_folder(
+    folder: str, demands: trust.Demands | None = None, *, to_run: bool = True
+) -> Opened:
+    """Check an artifact before anything of it is used. Nothing of it is run.
 
     Args:
         folder: Its folder, or a file in it.
-        verify: See `load`.
-        demands: What it must show, beside what the environment demands.
+        demands: What it must show; None for what the environment demands.
+        to_run: Whether this Python is to run it; one that only carries it may be any.
+
+    Raises:
+        ArtifactMissing, ArtifactDamaged, ArtifactIncompatible: As `read_manifest` does; and if a file is
+            not the one that was saved.
+        ArtifactUntrusted: If it does not show what is demanded, or, where something is demanded, if a
+            file or a setting that its description does not name could run or configure a server.
+    """
+    if os.path.isfile(folder):
+        folder = os.path.dirname(folder)
+    folder = os.path.abspath(folder)
+    if demands is None:
+        demands = trust.Demands.of_environment()
+    manifest = read_manifest(folder, to_run=to_run)
+    demands.check(folder, manifest)
+    named, copy = manifest["files"], None
+    if demands:
+        verification.refuse_unnamed(folder, manifest)
+        if demands.is_external:
+            stated = PipelineSettings.read(extra_of(folder), {}).models
+            verification.refuse_unsigned_settings(folder, stated)
+        copy = verification.copy_named(folder, named)
+    elif os.path.isdir(os.path.join(folder, files.NEXT)):
+        # An interrupted save: the valid file may be there, and the one in its place another.
+        copy = verification.copy_named(folder, named)
+    place = folder if copy is None else copy.folder
+    contents = dict(files.verified(place, named, _is_ours))
+    if PIPELINE not in contents:
+        raise ArtifactDamaged(f"{folder}: {MANIFEST} names no {PIPELINE}; save the pipeline again")
+    return Opened(place, folder, manifest, demands, contents, copy)
+
+
+def unpickle(opened: Opened) -> tuple[Pipeline, dict[str, Any]]:
+    """Read the pipeline of an artifact that was checked, without building it.
 
     Returns:
         The pipeline, and `parameters.extra` of its model-settings.json.
 
     Raises:
-        ArtifactError: As `load` does.
+        ArtifactError: If this Python cannot read it.
     """
-    if os.path.isfile(folder):
-        folder = os.path.dirname(folder)
-    folder = os.path.abspath(folder)
-    manifest = read_manifest(folder)
-    trust.Demands.of_environment().check(folder, manifest)
-    if verify is not None:
-        trust.Demands(keys=(verify,)).check(folder, manifest)
-    if demands is not None:
-        demands.check(folder, manifest)
-    contents = dict(files.verified(folder, manifest["files"], _is_ours))
-    if PIPELINE not in contents:
-        raise ArtifactDamaged(f"{folder}: {MANIFEST} names no {PIPELINE}; save the pipeline again")
+    folder, manifest, contents = opened.origin, opened.description, opened.contents
     _warn_of_versions(manifest)
-    modules = _modules(folder, contents)
+    modules = _modules(opened)
     try:
         pipeline, target, *given = importing.load(contents[PIPELINE], modules)
         if not isinstance(pipeline, Pipeline):
@@ -342,7 +415,7 @@ def open_folder(
     else:
         pipeline._loaded = False
         vars(vars(pipeline)["context"]).update(given[0] if given else {})
-    pipeline.declared = _placed(pipeline.declared, manifest["children"], folder, modules)
+    pipeline.declared = _placed(pipeline.declared, opened, modules)
     pipeline.code, pipeline._release = modules, modules.forget
     return pipeline, extra_of(folder)
 
@@ -361,24 +434,28 @@ def code_of(folder: str) -> importing.Modules:
     Raises:
         ArtifactError: As `load` does.
     """
-    folder = os.path.abspath(folder)
-    manifest = read_manifest(folder)
-    trust.Demands.of_environment().check(folder, manifest)
-    return _modules(folder, dict(files.verified(folder, manifest["files"], _is_ours)))
+    return _modules(verify_folder(folder))
 
 
-def _modules(folder: str, contents: dict[str, bytes]) -> importing.Modules:
+def _modules(opened: Opened) -> importing.Modules:
     prefix = f"{CODE}/"
     sources = {
         path.removeprefix(prefix): content
-        for path, content in contents.items()
+        for path, content in opened.contents.items()
         if path.startswith(prefix)
     }
-    return importing.Modules(str(next(_loading)), os.path.join(folder, CODE), sources)
+    place = os.path.join(opened.folder, CODE)
+    modules = importing.Modules(str(next(_loading)), place, sources)
+    modules.copy = opened.copy
+    return modules
 
 
-def inspect(folder: str) -> dict[str, Any]:
+def inspect(folder: str, demands: trust.Demands | None = None) -> dict[str, Any]:
     """What tempo.json says of an artefact, its files checked and nothing of it run.
+
+    Args:
+        folder: The artefact.
+        demands: What it and its children that are here must show; None for nothing.
 
     Returns:
         tempo.json, and beside it `digest`; `bytes`, the size of all files; `code`, the files of the
@@ -386,33 +463,40 @@ def inspect(folder: str) -> dict[str, Any]:
 
     Raises:
         ArtifactError: If it is no artefact, or a file is not the one that was saved.
+        ArtifactUntrusted: If it, or a child, does not show what is demanded.
     """
-    manifest = read_manifest(folder)
-    contents = dict(files.verified(folder, manifest["files"], _is_ours))
-    size = sum(os.path.getsize(os.path.join(folder, path)) for path in manifest["files"])
-    names = pickled.imports(contents.get(PIPELINE, b""))
+    opened = verify_folder(folder, demands or trust.Demands())
+    verify_children(opened)
+    manifest = opened.description
+    size = sum(os.path.getsize(os.path.join(opened.folder, path)) for path in manifest["files"])
     found = {
         "digest": trust.digest_of(manifest),
         "bytes": size,
-        "code": code_sizes(folder, manifest),
-        "imports": names,
+        "code": code_sizes(opened.folder, manifest),
+        "imports": pickled.imports(opened.contents[PIPELINE]),
     }
     return {**manifest, **found}
 
 
-def checked(folder: str, *, to_run: bool = True) -> dict[str, Any]:
-    """An artefact's tempo.json, where its files are those it names and it is what is demanded.
+def verify_children(opened: Opened, entered: frozenset[str] = frozenset()) -> None:
+    """Check the children of an artifact, and theirs, that are on this machine.
 
-    For what is about to run something of it by other means than `load`: its packed environment.
+    Args:
+        opened: The artifact. Nothing is checked if nothing was demanded of it.
+        entered: Folders that were checked already.
 
     Raises:
-        ArtifactError: As `load` does.
+        ArtifactError: As `verify_folder` does.
     """
-    manifest = read_manifest(folder, to_run=to_run)
-    trust.Demands.of_environment().check(folder, manifest)
-    for _ in files.verified(folder, manifest["files"], lambda path: False):
-        pass
-    return manifest
+    for child in opened.description["children"].values() if opened.demands else ():
+        place = os.path.normpath(os.path.join(opened.origin, child.get("folder") or ""))
+        if not child.get("folder") or not os.path.exists(place) or place in entered:
+            continue
+        demands = demands_of_child(opened, child)
+        if os.path.isfile(os.path.join(place, MANIFEST)):
+            verify_children(verify_folder(place, demands, to_run=False), entered | {place})
+        else:
+            verification.copy_model(place, demands)
 
 
 def is_other_model(folder: str) -> bool:
@@ -476,19 +560,47 @@ def extra_of(folder: str) -> dict[str, Any]:
 # -- what is written -------------------------------------------------------------------------------
 
 
-def _placed(
-    declared: PipelineModels, children: dict[str, Any], folder: str, modules: importing.Modules
-) -> PipelineModels:
+def _placed(declared: PipelineModels, opened: Opened, modules: importing.Modules) -> PipelineModels:
     """The models a pipeline calls, where tempo.json says they are."""
     placed = {}
     for alias, model in declared.items():
-        path = children.get(alias, {}).get("folder")
+        child = opened.description["children"].get(alias, {})
+        path = child.get("folder")
         placed[alias] = model.reference(
-            os.path.normpath(os.path.join(folder, path)) if path else None
+            os.path.normpath(os.path.join(opened.origin, path)) if path else None
         )
-        if children.get(alias, {}).get("modules"):
+        placed[alias].demands = demands_of_child(opened, child)
+        if child.get("modules"):
             placed[alias].code = modules
     return PipelineModels(**placed)
+
+
+def demands_of_child(opened: Opened, child: Mapping[str, Any]) -> trust.Demands:
+    """Return what a child of an artifact must show.
+
+    Its digest is in the artifact's tempo.json, or follows from the files there if the child lies in the
+    artifact's folder. If neither is so, the child must show what the artifact has shown.
+
+    Args:
+        opened: The artifact.
+        child: The child's entry in its tempo.json.
+    """
+    path = os.path.normpath(child.get("folder") or "..")
+    prefix = os.path.join(path, "")
+    if not child.get(trust.CHILD_DIGEST) and opened.demands:
+        named = opened.description["files"]
+        inside = {
+            each.removeprefix(prefix): digest
+            for each, digest in named.items()
+            if each.startswith(prefix)
+        }
+        if path in named:
+            inside = {os.path.basename(path): named[path]}
+        digest = trust.digest_of_files(inside) if inside else None
+        if MANIFEST in inside:
+            digest = trust.digest_of(read_manifest(os.path.join(opened.folder, path), to_run=False))
+        child = {**child, trust.CHILD_DIGEST: digest}
+    return opened.demands.of_child(opened.origin, child)
 
 
 def _pickles(places: list[str]) -> dict[str, set[tuple[str, str]]]:

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from tempo_runtime import artifact, context, importing
+from tempo_runtime import artifact, context, importing, verification
 from tempo_runtime.authoring import Model, Pipeline
 from tempo_runtime.children.base import Transport
 from tempo_runtime.children.child import Child, Children
@@ -186,22 +186,25 @@ class Connector:
 
     def _from_folder(self, alias: str, model: Model, settings: ChildSettings) -> Transport:
         details = model.details
-        folder = child_folder(
-            self._folder, alias, details.name, settings.uri or details.local_folder
-        )
+        origin = verification.origin_of(self._folder)
+        folder = child_folder(origin, alias, details.name, settings.uri or details.local_folder)
+        demands = model.demands
         if details.served_by_us and not (
             settings.implementation or artifact.is_other_model(folder)
         ):
             _refuse_fast(alias, settings, "it is a pipeline")
-            pipeline, extra = artifact.open_folder(folder)
-            return self._pipeline(pipeline, folder, PipelineSettings.read(extra))
+            opened = artifact.verify_folder(folder, demands)
+            pipeline, extra = artifact.unpickle(opened)
+            return self._pipeline(pipeline, opened.folder, PipelineSettings.read(extra))
+        copy = verification.copy_model(folder, demands) if demands else None
         return RuntimeTransport(
             details,
-            folder,
+            folder if copy is None else copy.place,
             settings.implementation,
             timeout=settings.timeout,
             fast=settings.fast,
             code=model.code,
+            copy=copy,
         )
 
     def _pipeline(self, pipeline: Pipeline, folder: str, settings: PipelineSettings) -> Transport:

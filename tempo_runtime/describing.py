@@ -33,9 +33,7 @@ def children(pipeline: Pipeline, folder: str) -> dict[str, Any]:
             "name": details.name,
             "platform": details.platform.value,
             "uri": details.uri,
-            "folder": os.path.relpath(details.local_folder, folder)
-            if details.local_folder
-            else None,
+            "folder": os.path.relpath(details.home, folder) if details.home else None,
         }
     return described
 

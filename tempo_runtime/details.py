@@ -59,6 +59,15 @@ class ModelDetails:
         """Whether it is a pipeline, or a custom model made as one."""
         return self.platform in (ModelFramework.TempoPipeline, ModelFramework.Custom)
 
+    @property
+    def home(self) -> str | None:
+        """The folder that it was saved in; `local_folder` may be a private copy made by loading it."""
+        if self.local_folder is None:
+            return None
+        from tempo_runtime.verification import origin_of
+
+        return origin_of(self.local_folder)
+
 
 def check_name(name: str) -> None:
     """Refuses a name that cannot be deployed.

@@ -8,9 +8,11 @@ It is so wherever the folder is: on a disk, or in an object store.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
+import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from tempo_runtime.errors import ArtifactDamaged
@@ -106,6 +108,78 @@ def verified(
             raise ArtifactDamaged(_damage(folder, path, found, digest))
         if ours(path):
             yield path, content
+
+
+def copy_verified(folder: str, digests: Mapping[str, str], target: str) -> None:
+    """Copies files, and checks each copy while it is made.
+
+    Args:
+        folder: The folder.
+        digests: Path -> digest, as the manifest has them.
+        target: An empty folder.
+
+    Raises:
+        ArtifactDamaged: If one is missing, or is not the one that the manifest says.
+    """
+    for path, digest in digests.items():
+        place = os.path.join(target, path)
+        os.makedirs(os.path.dirname(place), exist_ok=True)
+        found = ""
+        for source in (path, f"{NEXT}/{path}"):
+            try:
+                found = _copy_hashed(os.path.join(folder, source), place) or found
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            if found == digest:
+                break
+        else:
+            raise ArtifactDamaged(_damage(folder, path, found, digest))
+
+
+def copy_all(place: str, target: str) -> dict[str, str]:
+    """Copies a folder's files, or a single file; hidden ones and bytecode are left out.
+
+    Args:
+        place: The folder or file.
+        target: An empty folder.
+
+    Returns:
+        Path -> digest, of what was copied.
+
+    Raises:
+        OSError: If one cannot be read.
+    """
+    digests = {}
+    for path, source in _sources(place):
+        copied = os.path.join(target, path)
+        os.makedirs(os.path.dirname(copied), exist_ok=True)
+        digests[path] = _copy_hashed(source, copied)
+    return digests
+
+
+def digests(place: str) -> dict[str, str]:
+    """Path -> digest, of a folder's files, or of a single file; as `copy_all` gives them."""
+    return {path: sha256_of("", source) for path, source in _sources(place)}
+
+
+def _sources(place: str) -> list[tuple[str, str]]:
+    if os.path.isfile(place):
+        return [(os.path.basename(place), place)]
+    return [(path, os.path.join(place, path)) for path in sorted(walk(place))]
+
+
+def _copy_hashed(source: str, place: str) -> str:
+    """Copies a regular file, and gives the digest of what was copied."""
+    digest = hashlib.sha256()
+    # Opening a pipe would wait for its writer.
+    with open(os.open(source, os.O_RDONLY | os.O_NONBLOCK), "rb") as read:
+        if not stat.S_ISREG(os.fstat(read.fileno()).st_mode):
+            raise FileNotFoundError(errno.ENOENT, "not a regular file", source)
+        with open(place, "wb") as written:
+            while block := read.read(1 << 20):
+                digest.update(block)
+                written.write(block)
+    return digest.hexdigest()
 
 
 def _damage(folder: str, path: str, found: str, digest: str) -> str:

@@ -114,8 +114,10 @@ def changes(composed: Composed) -> list[str]:
     old = composed.committed
     reasons = list(_changed_files(composed))
     declared = describing.declaration(composed.pipeline, dict(composed.children))
-    parts = [f"the {part}" for part in describing.DECLARED if old.get(part) != declared[part]]
+    parts = [f"the {part}" for part in describing.DECLARED if _part(old, part) != declared[part]]
     reasons += parts
+    if trust.is_signed(old):  # what it calls is signed with it
+        reasons += _changed_children(composed)
     if old.get("python") != describing.python():
         reasons.append("Python")
     if not reasons and _source(composed) == composed.source:
@@ -185,6 +187,24 @@ def _changed_files(composed: Composed) -> Iterator[str]:
             continue
         place = composed.sources.get(path) or path.removeprefix(f"{artifact.CODE}/")
         yield min(place, os.path.relpath(place), key=len) if os.path.isabs(place) else place
+
+
+def _part(description: Mapping[str, Any], part: str) -> Any:
+    """Return a part of what the author declared; the digests of children are not declared."""
+    value = description.get(part)
+    if part != "children" or not isinstance(value, dict):
+        return value
+    return {
+        alias: {name: each for name, each in child.items() if name != trust.CHILD_DIGEST}
+        for alias, child in value.items()
+    }
+
+
+def _changed_children(composed: Composed) -> Iterator[str]:
+    """Yield the children whose files are not those that the artifact was saved with."""
+    for alias, digest in composed.child_digests():
+        if composed.committed["children"].get(alias, {}).get(trust.CHILD_DIGEST) != digest:
+            yield f"the child {alias!r}"
 
 
 def _is_whole(folder: str, path: str, digest: str | None) -> bool:

@@ -101,6 +101,9 @@ class Modules:
             these are ever executed.
     """
 
+    copy: object = None
+    """What keeps the folder, if it is a private copy."""
+
     def __init__(self, name: str, folder: str, sources: Mapping[str, bytes]) -> None:
         self._prefix = f"{PREFIX}{name}"
         self._folder = folder

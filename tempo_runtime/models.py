@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tempo_runtime.explain.isolation import Requests
     from tempo_runtime.importing import Modules
     from tempo_runtime.settings import PipelineSettings
+    from tempo_runtime.trust import Demands
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -58,6 +59,8 @@ class Model:
 
     # What the artefact brought that it was read from, where its files need that to be unpickled.
     code: Modules | None = None
+    # What its files must show, where the artifact that calls it had to show something.
+    demands: Demands | None = None
 
     @by_name("Model", 2, "platform", "local_folder", "uri", "inputs", "outputs", "description")
     def __init__(
@@ -106,7 +109,11 @@ class Model:
         return self._local(*args, **kwargs)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in vars(self).items() if key not in ("_local", "code")}
+        return {
+            key: value
+            for key, value in vars(self).items()
+            if key not in ("_local", "code", "demands")
+        }
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._details.name!r} ({self._details.platform.value})>"

@@ -19,7 +19,7 @@ from mlserver.types import (
 )
 from mlserver.utils import get_model_uri
 
-from tempo_runtime import artifact, context, describing, trust
+from tempo_runtime import artifact, context, describing, trust, verification
 from tempo_runtime.allowance import BEST_SO_FAR, MAX_CALLS, MAX_ROWS, Allowance
 from tempo_runtime.answers import as_mlserver_error, over_http
 from tempo_runtime.assembly import Service
@@ -99,14 +99,18 @@ class TempoPipelineRuntime(MLModel):
         parameters = self.settings.parameters
         extra = (parameters.extra if parameters else None) or {}
         settings = PipelineSettings.read(extra)
-        manifest = artifact.read_manifest(folder)
-        check_children(extra, list(manifest["children"]))
-        unpacked.settle(folder, manifest, parameters.environment_tarball if parameters else None)
-        demands = trust.Demands.of_settings(extra)
+        demands = trust.Demands.of_environment().and_(trust.Demands.of_settings(extra))
+        opened = artifact.verify_folder(folder, demands)
+        if demands.is_external:
+            stated = PipelineSettings.read(extra, {}).models
+            verification.refuse_unsigned_settings(folder, stated)
+        check_children(extra, list(opened.description["children"]))
+        tarball = parameters.environment_tarball if parameters else None
+        unpacked.settle(opened.folder, opened.description, tarball)
         with context.loading():  # its modules may call models while they are imported
-            pipeline, _ = artifact.open_folder(folder, demands=demands)
+            pipeline, _ = artifact.unpickle(opened)
         self._pipeline_settings = settings
-        return Service(pipeline, settings, portal, folder)
+        return Service(pipeline, settings, portal, opened.folder)
 
     async def _folder(self) -> str:
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -103,8 +102,8 @@ class Local:
     """An artefact in this process, its children reached as its settings and the environment say."""
 
     def __init__(self, folder: str, timeout: float | None, seed: int | None) -> None:
-        folder = os.path.abspath(folder)
-        pipeline, extra = artifact.open_folder(folder)
+        opened = artifact.verify_folder(folder)
+        pipeline, extra = artifact.unpickle(opened)
         settings = PipelineSettings.read(extra)
         self.name = pipeline.details.name
         self.tagged = True
@@ -112,7 +111,7 @@ class Local:
         self._settings = settings
         self._timeout = timeout or settings.timeout
         self._seed = seed
-        self._service = Service(pipeline, settings, background(), folder)
+        self._service = Service(pipeline, settings, background(), opened.folder)
         self._transport = PipelineTransport(self._service.runner)
 
     def answers(self, requests: Iterable[Request], at_once: int = 1) -> Iterator[Response]:

@@ -13,10 +13,11 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tempo_runtime.errors import ArtifactError, ArtifactUntrusted, SettingsError
+from tempo_runtime.files import MANIFEST
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import (
@@ -28,7 +29,9 @@ EXPECTED_DIGEST = "TEMPO_RUNTIME_EXPECTED_DIGEST"
 VERIFY_KEY = "TEMPO_RUNTIME_VERIFY_KEY"
 _IN_URI = re.compile(r"(.*[^/@])/*@(sha256:[0-9a-f]{64})/*", re.DOTALL)
 _SIGNATURE = "signed"  # `signature` is the pipeline's: what it takes and gives
+CHILD_DIGEST = "digest"  # in a child's entry of tempo.json
 EXPECTED_DIGEST_SETTING = "expected_digest"  # in parameters.extra
+_IN_SETTINGS = f"parameters.extra.{EXPECTED_DIGEST_SETTING}"
 
 
 @dataclass(frozen=True)
@@ -39,11 +42,44 @@ class Demands:
         digests: One of these is its digest; empty for any.
         keys: Files of public keys, one of which signed it; empty for anyone's, or none.
         source: Where the digests are demanded, for messages.
+        also: Further demands, which it must meet as well.
     """
 
     digests: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
     source: str = EXPECTED_DIGEST
+    also: tuple[Demands, ...] = ()
+
+    def __bool__(self) -> bool:
+        """Tell whether anything is demanded."""
+        return bool(self.digests or self.keys) or any(self.also)
+
+    @property
+    def is_external(self) -> bool:
+        """Whether something beside the artifact's own settings demands it."""
+        own = self.source == _IN_SETTINGS
+        return (bool(self.digests or self.keys) and not own) or any(
+            d.is_external for d in self.also
+        )
+
+    def and_(self, *others: Demands) -> Demands:
+        """Return these demands together with others."""
+        return replace(self, also=(*self.also, *filter(None, others)))
+
+    def of_child(self, folder: str, child: Mapping[str, Any]) -> Demands:
+        """Return what a child of an artifact must show.
+
+        An artifact that has shown what is demanded names the digests of its children. A child without a
+        digest there must show the same as the artifact.
+
+        Args:
+            folder: The artifact, for messages.
+            child: The child's entry in the artifact's tempo.json.
+        """
+        digest = child.get(CHILD_DIGEST)
+        if not self or not digest:
+            return self
+        return Demands((str(digest),), (), f"{folder}/{MANIFEST}")
 
     @classmethod
     def of_environment(cls, environ: Mapping[str, str] = os.environ) -> Demands:
@@ -52,8 +88,12 @@ class Demands:
         Not of model-settings.json, which travels with the artefact.
 
         Raises:
-            SettingsError: If a digest is not written as one.
+            SettingsError: If a digest is not written as one, or a variable is set and empty: a secret
+                that was not filled in must not turn the check off.
         """
+        for variable in (EXPECTED_DIGEST, VERIFY_KEY):
+            if variable in environ and not _parts(environ[variable]):
+                raise SettingsError(f"{variable} is set and empty; give it a value, or unset it")
         digests = parse_digests(environ.get(EXPECTED_DIGEST, ""), EXPECTED_DIGEST)
         return cls(digests, _parts(environ.get(VERIFY_KEY, "")))
 
@@ -71,8 +111,8 @@ class Demands:
         Raises:
             SettingsError: If a digest is not written as one.
         """
-        source = f"parameters.extra.{EXPECTED_DIGEST_SETTING}"
-        return cls(parse_digests(str(extra.get(EXPECTED_DIGEST_SETTING) or ""), source), (), source)
+        text = str(extra.get(EXPECTED_DIGEST_SETTING) or "")
+        return cls(parse_digests(text, _IN_SETTINGS), (), _IN_SETTINGS)
 
     def check(self, folder: str, manifest: Mapping[str, Any]) -> None:
         """Raises what an artefact does not show.
@@ -84,13 +124,7 @@ class Demands:
         Raises:
             ArtifactUntrusted: If it is not one of those demanded.
         """
-        found = digest_of(manifest)
-        if self.digests and found not in self.digests:
-            raise ArtifactUntrusted(
-                f"{folder} has the digest {found}, but {self.source} demands "
-                f"{' or '.join(self.digests)}; deploy that artefact (`tempo-runtime upload FOLDER` puts "
-                f"it{_to(manifest)}), or demand this digest if you trust it"
-            )
+        self.check_digest(folder, digest_of(manifest), _to(manifest))
         if self.keys and not any(_signed_by(key, manifest) for key in self.keys):
             signed = (
                 "is signed by another key than" if manifest.get(_SIGNATURE) else "is not signed by"
@@ -98,6 +132,47 @@ class Demands:
             raise ArtifactUntrusted(
                 f"{folder} {signed} {' or '.join(self.keys)}; save it with `sign` and that private key"
             )
+        for demands in self.also:
+            demands.check(folder, manifest)
+
+    def check_files(self, folder: str, digest: str) -> None:
+        """Raise what a model that is not a pipeline does not show; it can show a digest only.
+
+        Args:
+            folder: Where it is, for messages.
+            digest: The digest of its files, as `digest_of_files` computes it.
+
+        Raises:
+            ArtifactUntrusted: If its digest is not demanded.
+        """
+        if self.keys:
+            raise ArtifactUntrusted(
+                f"{folder} has no {MANIFEST} and so no signature, but {VERIFY_KEY} or `verify` demands "
+                "one; save the pipeline that calls it again, which records the digest of each child that "
+                "has a folder"
+            )
+        self.check_digest(folder, digest)
+        for demands in self.also:
+            demands.check_files(folder, digest)
+
+    def check_digest(self, folder: str, digest: str, place: str = " into a store") -> None:
+        """Raise ArtifactUntrusted if a digest is none of those demanded."""
+        if self.digests and digest not in self.digests:
+            raise ArtifactUntrusted(
+                f"{folder} has the digest {digest}, but {self.source} demands "
+                f"{' or '.join(self.digests)}; {self._remedy(place)}"
+            )
+
+    def _remedy(self, place: str) -> str:
+        if self.source.endswith(MANIFEST):
+            return (
+                "use the child that the pipeline was saved with, or save the pipeline again if you trust "
+                "this one"
+            )
+        return (
+            f"deploy that artefact (`tempo-runtime upload FOLDER` puts it{place}), or demand this digest "
+            "if you trust it"
+        )
 
 
 def digest_of(manifest: Mapping[str, Any]) -> str:
@@ -106,6 +181,15 @@ def digest_of(manifest: Mapping[str, Any]) -> str:
     model-settings.json, which people and platforms edit, is not part of it; nor is the signature.
     """
     return f"sha256:{hashlib.sha256(_signed_part(manifest)).hexdigest()}"
+
+
+def digest_of_files(digests: Mapping[str, str]) -> str:
+    """Return the digest of a model that has no tempo.json.
+
+    Args:
+        digests: Path of each of its files -> its SHA-256.
+    """
+    return digest_of({"files": dict(digests)})
 
 
 def digest_in(uri: str) -> tuple[str, str | None]:

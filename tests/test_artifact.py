@@ -124,7 +124,9 @@ def test_load_takes_a_relative_folder_and_a_file_in_it(
     tempo_runtime.save(own.Inner(by=3))
     monkeypatch.chdir(tmp_path)
     assert tempo_runtime.load("inner").predict(1) == 3
-    assert artifact.open_folder("inner/pipeline.dill")[0].details.name == "inner"
+    assert (
+        artifact.unpickle(artifact.verify_folder("inner/pipeline.dill"))[0].details.name == "inner"
+    )
 
 
 def test_an_instance_knows_the_folder_it_was_loaded_from(own: Any, tmp_path: Path) -> None:
@@ -166,7 +168,7 @@ def test_model_settings_keep_what_their_owner_added(own: Any) -> None:
     path.write_text(json.dumps(settings))
     tempo_runtime.save(own.Inner)
     assert json.loads(path.read_text()) == settings
-    assert artifact.open_folder(folder)[1] == {"timeout": 5}
+    assert artifact.unpickle(artifact.verify_folder(folder))[1] == {"timeout": 5}
 
 
 def test_model_settings_that_are_not_json_are_refused_and_nothing_is_changed(own: Any) -> None:
@@ -183,7 +185,7 @@ def test_model_settings_that_are_not_json_are_refused_and_nothing_is_changed(own
 def test_an_artefact_loads_whatever_its_model_settings_hold(own: Any, text: str) -> None:
     folder = tempo_runtime.save(own.Inner)
     Path(folder, "model-settings.json").write_text(text)
-    assert artifact.open_folder(folder)[1] == {}
+    assert artifact.unpickle(artifact.verify_folder(folder))[1] == {}
 
 
 # -- saving and loading again ----------------------------------------------------------------------

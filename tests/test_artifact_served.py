@@ -33,7 +33,7 @@ from tests.owned import own_module  # noqa: F401 - a fixture
 def served(folder: str) -> Service:
     import asyncio
 
-    opened, _ = artifact.open_folder(folder)
+    opened, _ = artifact.unpickle(artifact.verify_folder(folder))
     return Service(opened, PipelineSettings(), Portal(asyncio.get_running_loop()), folder)
 
 

@@ -31,6 +31,7 @@ from tempo_runtime.errors import (
 from tempo_runtime.runner import Runner
 from tempo_runtime.tensor import BYTES, Tensor
 from tempo_runtime.timing import Elapsed, within
+from tempo_runtime.verification import PrivateCopy, refuse_outside
 from tempo_runtime.wire import (
     Request,
     Response,
@@ -57,6 +58,7 @@ class RuntimeTransport:
             pipeline's thread, and is not ended.
         fast: Whether a scikit-learn model is computed in less time.
         code: What the pipeline's artefact brings that the model is unpickled with.
+        copy: The private copy that the folder is, if it is one.
 
     Raises:
         SettingsError: If nothing says which runtime it is, or it cannot be fast.
@@ -71,12 +73,17 @@ class RuntimeTransport:
         timeout: float | None = None,
         fast: bool = False,
         code: importing.Modules | None = None,
+        copy: PrivateCopy | None = None,
     ) -> None:
         self.tagged = False
+        self._copy = copy
         self._name = details.name
         self._place = Place(details.name, folder)
         self._timeout = timeout
-        self._shared: sharing.Shared | None = _load(details, folder, implementation, fast, code)
+        inside = None if copy is None else copy.folder
+        self._shared: sharing.Shared | None = _load(
+            details, folder, implementation, fast, code, inside
+        )
         self._runtime = self._shared.runtime
 
     async def infer(self, request: Request) -> Response:
@@ -167,12 +174,15 @@ def _load(
     implementation: str | None,
     fast: bool,
     code: importing.Modules | None,
+    inside: str | None = None,
 ) -> sharing.Shared:
     told = f"child {details.name!r} cannot be loaded in this process from {folder}"
     try:
         settings = _model_settings(details, folder, implementation)
     except (OSError, ValueError) as error:
         raise SettingsError(f"{told}: its {_SETTINGS} is wrong: {_reason(error)}") from error
+    if inside is not None:
+        refuse_outside(str(settings.parameters.uri), inside, details.name)
     sklearn = frameworks.IMPLEMENTATIONS[ModelFramework.SKLearn]
     if fast and settings.implementation_ != sklearn:
         raise SettingsError(

@@ -61,7 +61,9 @@ def check(
         took = f"  [dim]{seconds:.1f} s[/]" if seconds is not None else ""
         console.print(f"[green]✓[/] {what}{took}")
 
-    manifest = artifact.checked(artefact)
+    opened = artifact.verify_folder(artefact)
+    artifact.verify_children(opened)
+    manifest = opened.description
     done("every file is the one that was saved")
     settings = os.path.join(artefact, artifact.MODEL_SETTINGS)
     if os.path.isfile(settings):
@@ -71,7 +73,7 @@ def check(
         checking.record(artefact, _request(manifest, input_, args), timeout)
         done("recorded an example in this environment")
     example = checking.example(artefact)
-    with checking.its_python(artefact) as python:
+    with checking.its_python(opened.folder) as python:
         if python != sys.executable:
             done("unpacked its environment")
         found = checking.ask(python, artefact, example[0] if example else None, timeout)

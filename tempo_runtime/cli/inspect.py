@@ -22,9 +22,8 @@ def inspect(artefact: str, as_json: bool, verify: str | None) -> None:
     """
     from tempo_runtime import artifact, describing, trust
 
-    manifest = artifact.inspect(artefact)
-    if verify is not None:
-        trust.Demands(keys=(verify,)).check(artefact, artifact.read_manifest(artefact))
+    demands = None if verify is None else trust.Demands(keys=(verify,))
+    manifest = artifact.inspect(artefact, demands)
     if as_json:
         echo_json(manifest)
         return
@@ -36,7 +35,7 @@ def inspect(artefact: str, as_json: bool, verify: str | None) -> None:
         "takes": _tensors(manifest["signature"]["inputs"]),
         "gives": _tensors(manifest["signature"]["outputs"]),
         "calls": "\n".join(
-            f"{alias}: {child['name']} ({child['platform']})"
+            f"{alias}: {child['name']} ({child['platform']})  [dim]{child.get('digest') or ''}[/]"
             for alias, child in manifest["children"].items()
         ),
         "saved with": f"tempo_runtime {manifest['tempo_runtime']}, Python {manifest['python']}",

@@ -65,7 +65,8 @@ def bake(
         DeploymentFailed: If no engine answers, the base is missing, or the image cannot be built.
     """
     folder = os.path.abspath(folder)
-    manifest = artifact.checked(folder, to_run=False)
+    opened = artifact.verify_folder(folder, to_run=False)
+    manifest = opened.description
     digest = files.sha256_of(folder, files.MANIFEST)
     name = name or f"{manifest['name']}:{digest[:12]}"
     found = {

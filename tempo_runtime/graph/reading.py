@@ -54,7 +54,7 @@ class _Child:
     @classmethod
     def declared(cls, model: Model) -> _Child:
         details = model.details
-        folder = os.path.abspath(details.local_folder) if details.local_folder else None
+        folder = os.path.abspath(details.home) if details.home else None
         pipeline = model if isinstance(model, Pipeline) else None
         return cls(details.name, details.platform.value, folder, pipeline)
 

@@ -167,7 +167,7 @@ class _Gathering:
             )
         if model.packed:
             # MLServer runs the environment's Python, which then runs what checks the artefact.
-            manifest = artifact.checked(uri, to_run=False)
+            manifest = artifact.verify_folder(uri, to_run=False).description
             if self._here:
                 _refuse_missing_interpreter(name, manifest)
         else:

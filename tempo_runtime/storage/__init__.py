@@ -138,7 +138,7 @@ def _ends(target: Any, folder: str | None, uri: str | None) -> tuple[str, str | 
     if get_tempo is None:
         raise StorageError(f"{target!r:.80} is neither a Model, nor a pipeline, nor a folder")
     details = get_tempo().details
-    folder = folder or details.local_folder
+    folder = folder or details.home
     if not folder:
         raise StorageError(f"{details.name}: it has no folder; give it a local_folder, or name one")
     return folder, uri or details.uri

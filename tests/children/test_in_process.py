@@ -455,7 +455,7 @@ def _level(depth: int, child: Any) -> Any:
 
 
 def _served(folder: Path, **arguments: Any) -> Any:
-    opened, extra = artifact.open_folder(str(folder))
+    opened, extra = artifact.unpickle(artifact.verify_folder(str(folder)))
     service = Service(opened, PipelineSettings.read(extra, {}), background(), str(folder))
     try:
         return service.runner.run_blocking(arguments)

@@ -12,13 +12,16 @@ pkg/controller/v1beta1/inferenceservice/components/predictor.go of KServe.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from tempo_runtime.deploy.manifests.annotation import DIGEST
 from tempo_runtime.deploy.manifests.options import RemoteOptions
 from tempo_runtime.deploy.manifests.spec import Deployed
 from tempo_runtime.errors import SettingsError
+from tempo_runtime.layers import parse_json
 from tempo_runtime.trust import EXPECTED_DIGEST, EXPECTED_DIGEST_SETTING, digest_in, parse_digests
+from tempo_runtime.verification import CODE_SETTINGS, variable_of
 
 # Where `upload` puts an artefact whose place is named after its digest.
 # For models that are not pipelines. Nothing reads it; that it changes is what counts.
@@ -45,10 +48,15 @@ def pin_all(
     for document in documents:
         named = models.get(document["metadata"]["name"])
         if named is not None and named.digest and document["kind"] in KINDS:
-            pin(document, named.digest, named.demanded)
+            pin(document, named.digest, named.demanded, _settings_of_code(named))
 
 
-def pin(document: dict[str, Any], digest: str, demanded: Sequence[str]) -> None:
+def pin(
+    document: dict[str, Any],
+    digest: str,
+    demanded: Sequence[str],
+    settings: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Writes the digest of a model's artefact into its object.
 
     A variable of the user's own stays; `pin_all` has seen that it agrees.
@@ -57,9 +65,11 @@ def pin(document: dict[str, Any], digest: str, demanded: Sequence[str]) -> None:
         document: A SeldonDeployment, Model or InferenceService, as it is written here.
         digest: The digest of the model's artefact.
         demanded: The digests of which its pods must find one; empty to demand none.
+        settings: Variables for settings in its model-settings.json that pods with a demand read from the
+            environment only.
     """
     document["metadata"].setdefault("annotations", {})[DIGEST] = digest
-    KINDS[document["kind"]](document["spec"], digest, ",".join(demanded))
+    KINDS[document["kind"]](document["spec"], digest, ",".join(demanded), settings)
 
 
 def pinned(document: Mapping[str, Any]) -> str:
@@ -92,6 +102,17 @@ def uri_of(document: Mapping[str, Any]) -> str:
     return str(found or "")
 
 
+def _settings_of_code(model: Deployed) -> dict[str, str]:
+    """Return the variables for settings of children that choose code; see `verification`."""
+    found = {}
+    for alias, stated in model.stated.items():
+        child = parse_json(stated)
+        for name in CODE_SETTINGS:
+            if isinstance(child, dict) and child.get(name) is not None:
+                found[variable_of(alias, name)] = str(child[name])
+    return found
+
+
 def _refuse_other_place(model: Deployed) -> None:
     """Refuses a uri that names the digest of another artefact than the one on this machine."""
     _, named = digest_in(model.uri)
@@ -116,25 +137,25 @@ def _refuse_other_demand(model: Deployed, options: RemoteOptions) -> None:
         )
 
 
-def _seldon(spec: dict[str, Any], digest: str, demanded: str) -> None:
+def _seldon(spec: dict[str, Any], digest: str, demanded: str, settings: Mapping[str, str]) -> None:
     # Not the other predictor's, a canary's, which has another artefact.
     predictor = spec["predictors"][0]
     [component] = predictor["componentSpecs"]
     # The predictor's own annotations would go to its Service as well.
     predictor["componentSpecs"] = [{"metadata": {"annotations": {DIGEST: digest}}, **component}]
     container = component["spec"]["containers"][0]
-    _demand(container, demanded)
+    _demand(container, demanded, settings)
     if not demanded:
         # Up to 1.15 the operator compares what pods are made of without their annotations.
         _add(container, _INERT_VARIABLE, digest)
 
 
-def _kserve(spec: dict[str, Any], digest: str, demanded: str) -> None:
+def _kserve(spec: dict[str, Any], digest: str, demanded: str, settings: Mapping[str, str]) -> None:
     spec["predictor"] = {"annotations": {DIGEST: digest}, **spec["predictor"]}
-    _demand(spec["predictor"]["model"], demanded)
+    _demand(spec["predictor"]["model"], demanded, settings)
 
 
-def _seldon2(spec: dict[str, Any], digest: str, demanded: str) -> None:
+def _seldon2(spec: dict[str, Any], digest: str, demanded: str, _: Mapping[str, str]) -> None:
     setting = (EXPECTED_DIGEST_SETTING, digest) if demanded else (_INERT_SETTING, digest)
     spec.setdefault("parameters", []).append(dict(zip(("name", "value"), setting, strict=True)))
 
@@ -143,9 +164,11 @@ KINDS = {"SeldonDeployment": _seldon, "InferenceService": _kserve, "Model": _sel
 """The kinds of objects that are models."""
 
 
-def _demand(container: dict[str, Any], demanded: str) -> None:
+def _demand(container: dict[str, Any], demanded: str, settings: Mapping[str, str]) -> None:
     if demanded:
         _add(container, EXPECTED_DIGEST, demanded)
+        for name, value in settings.items():
+            _add(container, name, value)
 
 
 def _add(container: dict[str, Any], name: str, value: str) -> None:

@@ -108,7 +108,7 @@ class _Found:
     def model(self, model: Any) -> None:
         """Adds a model as it was written."""
         details = model.details
-        folder = details.local_folder or ""
+        folder = details.home or ""
         # A reference to a pipeline has no code: what it calls is in its artefact.
         places: dict[str, tuple[str, Any]] = {}
         if details.served_by_us and _has_manifest(folder):

@@ -18,7 +18,7 @@ def check(folder: str) -> None:
     A folder without a tempo.json is another kind of model: it passes, unless something is demanded.
     """
     if Demands.of_environment() != Demands() or os.path.exists(os.path.join(folder, MANIFEST)):
-        manifest = artifact.checked(folder, to_run=False)
+        manifest = artifact.verify_folder(folder, to_run=False).description
         if TARBALL not in manifest["files"]:
             raise SettingsError(
                 f"{folder} has an {TARBALL} that its {MANIFEST} does not name; remove it, or save anew"

@@ -1,0 +1,211 @@
+"""Use only the bytes of an artifact that were checked.
+
+Where something is demanded of an artifact (`trust.Demands`), nothing is opened in its folder after the
+check: whoever can write there could replace a file in between. The files that its description names are
+copied into a folder of this process while their digests are computed, and everything is read from that
+copy. Files that the description does not name are not copied, and are refused if they could be imported
+or configure a server.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tempo_runtime import files
+from tempo_runtime.errors import ArtifactMissing, ArtifactUntrusted
+from tempo_runtime.trust import Demands, digest_of_files
+
+_PREFIX = "tempo-verified-"
+_LOCK = ".lock"
+_IMPORTABLE = (".py", ".pyc", ".pyd", ".so", ".pth")
+_CONFIGURING = ("settings.json",)
+CODE_SETTINGS = ("implementation", "uri")
+"""Settings of a child that choose what code runs."""
+_copies: weakref.WeakValueDictionary[str, PrivateCopy] = weakref.WeakValueDictionary()
+
+
+class PrivateCopy:
+    """Files that were checked while they were copied into a folder that only this user can open.
+
+    The folder is removed when the object is no longer referenced, or when the process ends. A process
+    that was killed leaves its copies; the next one removes them.
+
+    Args:
+        origin: The folder, or the single file, that they were copied from.
+
+    Attributes:
+        folder: Where they are.
+        place: What stands for the origin there: the same folder, or the single file in it.
+        origin: See above.
+    """
+
+    def __init__(self, origin: str) -> None:
+        self.origin = origin
+        _remove_abandoned()
+        made = tempfile.mkdtemp(prefix=f".{_PREFIX}")
+        # Held while the process lives, however it ends; before another process can look for it.
+        lock = os.open(os.path.join(made, _LOCK), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        root = os.path.join(os.path.dirname(made), os.path.basename(made)[1:])
+        os.rename(made, root)
+        self.folder = os.path.join(root, "files")
+        os.mkdir(self.folder)
+        is_file = os.path.isfile(origin)
+        self.place = os.path.join(self.folder, os.path.basename(origin)) if is_file else self.folder
+        _copies[self.folder] = self
+        self.remove = weakref.finalize(self, _remove, root, lock, os.getpid())
+
+
+def origin_of(folder: str) -> str:
+    """Return the folder that a private copy was made of; any other folder is returned as it is."""
+    copy = _copies.get(folder)
+    return copy.origin if copy is not None else folder
+
+
+def copy_named(folder: str, digests: Mapping[str, str]) -> PrivateCopy:
+    """Copy the files that a description names, and check each copy.
+
+    Args:
+        folder: The artifact.
+        digests: Path -> SHA-256, as its description has them.
+
+    Raises:
+        ArtifactDamaged: If a file is missing, or is not the one that was saved.
+    """
+    copy = PrivateCopy(folder)
+    files.copy_verified(folder, digests, copy.folder)
+    return copy
+
+
+def copy_model(place: str, demands: Demands) -> PrivateCopy:
+    """Copy a model that is not a pipeline, and check the copy.
+
+    Args:
+        place: Its folder, or its only file.
+        demands: What it must show.
+
+    Raises:
+        ArtifactMissing: If it cannot be read.
+        ArtifactUntrusted: If it does not show what is demanded.
+    """
+    copy = PrivateCopy(place)
+    try:
+        digests = files.copy_all(place, copy.folder)
+    except OSError as error:
+        raise ArtifactMissing(
+            f"{error.filename or place} cannot be read: {error.strerror}"
+        ) from error
+    demands.check_files(place, digest_of_files(digests))
+    return copy
+
+
+def digest_of_model(place: str) -> str | None:
+    """Return the digest of a model that is not a pipeline; None if there are no files.
+
+    Args:
+        place: Its folder, or its only file.
+
+    Raises:
+        OSError: If a file cannot be read.
+    """
+    digests = files.digests(place)
+    return digest_of_files(digests) if digests else None
+
+
+def refuse_unnamed(folder: str, description: Mapping[str, Any]) -> None:
+    """Refuse files that could be imported, or configure a server, and that the description does not name.
+
+    Folders of children are left out: what is in them is checked when the child is opened.
+
+    Args:
+        folder: The artifact.
+        description: Its tempo.json.
+
+    Raises:
+        ArtifactUntrusted: With the path of the first.
+    """
+    children = [
+        os.path.normpath(entry.get("folder") or "..") for entry in description["children"].values()
+    ]
+    for path in sorted(files.walk(folder)):
+        if path in description["files"] or any(
+            Path(path).is_relative_to(child) for child in children
+        ):
+            continue
+        if path.endswith(_IMPORTABLE) or os.path.basename(path) in _CONFIGURING:
+            raise ArtifactUntrusted(
+                f"{os.path.join(folder, path)} could run or configure a server, and {files.MANIFEST} "
+                "does not name it; remove it, or save the pipeline again if it belongs to it"
+            )
+
+
+def refuse_unsigned_settings(folder: str, models: Mapping[str, Any]) -> None:
+    """Refuse settings of model-settings.json that choose code, because no signature covers that file.
+
+    Args:
+        folder: The artifact, for messages.
+        models: Settings of its children, by alias, from `parameters.extra.models`.
+
+    Raises:
+        ArtifactUntrusted: With the first such setting.
+    """
+    for alias, settings in models.items():
+        for name in CODE_SETTINGS:
+            if getattr(settings, name) is not None:
+                variable = variable_of(alias, name)
+                raise ArtifactUntrusted(
+                    f"{folder}: model-settings.json sets `{name}` of the child {alias!r}, which decides "
+                    "what code runs, and no signature covers that file; set the environment variable "
+                    f"{variable} instead"
+                )
+
+
+def variable_of(alias: str, setting: str) -> str:
+    """Return the environment variable of a child's setting."""
+    return f"TEMPO_RUNTIME_MODELS__{alias.upper()}__{setting.upper()}"
+
+
+def refuse_outside(uri: str, folder: str, name: str) -> None:
+    """Refuse a model whose settings name files outside the folder that was checked.
+
+    Args:
+        uri: Where its files are, by its settings.
+        folder: The private copy of its folder.
+        name: Its name, for messages.
+
+    Raises:
+        ArtifactUntrusted: If they are outside.
+    """
+    if os.path.commonpath([folder, os.path.abspath(uri)]) != folder:
+        raise ArtifactUntrusted(
+            f"{name}: its model-settings.json says that its files are in {uri}, which no digest covers; "
+            "move them into its folder"
+        )
+
+
+def _remove(root: str, lock: int, process: int) -> None:
+    if process == os.getpid():  # a fork inherits the object, and the files are not its own
+        shutil.rmtree(root, ignore_errors=True)
+        os.close(lock)
+
+
+def _remove_abandoned() -> None:
+    """Remove the copies of processes of this user that were killed."""
+    for root in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            if root.is_symlink() or root.stat().st_uid != os.getuid():
+                continue
+            lock = os.open(root / _LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(root, ignore_errors=True)
+            finally:
+                os.close(lock)
