@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from tempo_runtime.errors import DeploymentFailed, SettingsError
@@ -44,11 +44,13 @@ class Address:
         model: Name it is served under.
         url: Base URL of its server over HTTP.
         grpc: URL of its server over gRPC.
+        headers: Headers that each call over HTTP needs, which may be secret.
     """
 
     model: str
     url: str
     grpc: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 class Deployment(ABC):

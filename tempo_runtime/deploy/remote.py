@@ -63,12 +63,21 @@ class RemoteModel:
 
     @property
     def endpoint(self) -> str:
-        """URL of the model, to be called by anybody on this machine.
+        """URL of the model. Calls of it need the headers in `headers`.
 
         Raises:
             DeploymentFailed: If it was undeployed.
         """
         return self.deployment.endpoint
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers that every call of `endpoint` needs; a secret, and usually none.
+
+        Raises:
+            DeploymentFailed: If it was undeployed.
+        """
+        return dict(self.deployment.main().headers)
 
     def predict(self, *args: Any, **kwargs: Any) -> Any:
         """Calls the model.
@@ -145,9 +154,9 @@ class RemoteModel:
         main = self.deployment.main()
         url = main.grpc if self.deployment.transport == "grpc" else main.url
         connection = self._connection
-        if connection is None or connection.url != url:
+        if connection is None or connection.where != (url, main.headers):
             # The other is closed with the last call that is made by it.
-            connection = self._connection = _Connection(self.details, url)
+            connection = self._connection = _Connection(self.details, url, main.headers)
         return connection
 
 
@@ -179,11 +188,11 @@ class _Awaited:
 class _Connection:
     """A client of a deployed model."""
 
-    def __init__(self, details: ModelDetails, url: str) -> None:
-        self.url = url
+    def __init__(self, details: ModelDetails, url: str, headers: Mapping[str, str]) -> None:
+        self.where = (url, headers)
         self._details = details
         self._portal = background()
-        own = ChildSettings.model_validate({"url": url})
+        own = ChildSettings.model_validate({"url": url, "headers": dict(headers)})
         alone = {"models": {"remote": own}, "base_url": None, "transport": None}
         settings = PipelineSettings.read().model_copy(update=alone).child("remote")
         [self._endpoint] = endpoints(settings, details.name, self._portal)

@@ -86,7 +86,7 @@ class Connection:
             method: Its method.
             path: Path under the base URL.
             query: Its query.
-            body: Bytes, or an object that becomes JSON.
+            body: Bytes, a file that is read as it is sent, or an object that becomes JSON.
             headers: Its headers, beside those that say who is asking.
             read: Seconds that the server may be silent.
             connect: Seconds to connect.
@@ -98,7 +98,8 @@ class Connection:
 
         url = f"{self.host}{path}" + (f"?{urlencode(query)}" if query else "")
         who = self._credentials()
-        content = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        as_it_is = body is None or isinstance(body, bytes) or hasattr(body, "read")
+        content = body if as_it_is else json.dumps(body).encode()
         try:
             return self._pool.request(
                 method,

@@ -102,7 +102,7 @@ class ClusterDeployment(Deployment):
             return Address(self.name, url.rstrip("/"), where.grpc)
         if self._relay is None:
             self._relay = Relay(self._connection, service(self.name, self._options))
-        return Address(self.name, self._relay.url, where.grpc)
+        return Address(self.name, self._relay.url, where.grpc, self._relay.headers)
 
     def models(self) -> list[ModelStatus]:
         """See `Deployment.models`."""

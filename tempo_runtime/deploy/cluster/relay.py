@@ -2,41 +2,90 @@
 
 `GET /api/v1/namespaces/NS/services/SVC:PORT/proxy/` needs no tunnel: calls find the pods that are
 ready, as calls in the cluster do, and go on when pods are replaced. It takes the right to `get` and
-`create` on `services/proxy`. What listens is on loopback, and passes on calls of models only.
+`create` on `services/proxy`.
+
+Calls are made with the credentials of whoever deployed, and a port of loopback is open to every user of
+the machine and to every page in a browser. So each call needs a token, in a header that only this
+process knows, and reaches the paths of one model only.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hmac
 import json
+import re
+import secrets
 import threading
 import weakref
+from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import MappingProxyType
 from typing import Any, ClassVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from tempo_runtime.deploy.addresses import Endpoint
 from tempo_runtime.deploy.cluster.connection import Connection, Unreachable
 from tempo_runtime.ports import HOST
 
-_OWN = ("connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "host")
-_PASSED = "/v2/"
+# A page of another site cannot send it without asking first, which is never granted.
+TOKEN = "x-tempo-relay-token"  # noqa: S105 - the name of a header
+_PATH = r"/v2/models/{name}(?:/versions/\w[\w.-]*)?"
+_READS = "(?:/ready)?"
+_CALLS = "/(?:infer|generate)(?:_stream)?"
+# Anything else may be read by the API server (`Impersonate-User`), or by a proxy on the way.
+_PASSED = frozenset(
+    (
+        "accept",
+        "accept-encoding",
+        "baggage",
+        "content-type",
+        "traceparent",
+        "tracestate",
+        "user-agent",
+    )
+)
+_PASSED_PREFIXES = ("x-b3-", "x-request-id")
+_HOP_BY_HOP = (
+    "connection",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+)
+# What would let a page read an answer, or leave something in a browser.
+_NOT_RETURNED = ("access-control-", "set-cookie")
+_BROWSER = ("origin", "sec-fetch-")
 # No explanation takes so long without a word; who asked may have left, which nobody tells.
 _SILENT = 600.0
+_IDLE = 60.0
 
 
 class Relay:
-    """A port that leads to a Service, until it is closed or forgotten.
+    """A port that leads to one model of a Service, until it is closed or forgotten.
 
     Args:
         connection: Where the cluster is.
-        endpoint: Where the Service is for whoever is in the cluster.
+        endpoint: Where the Service is for callers in the cluster.
+
+    Attributes:
+        url: Base URL of the port.
+        headers: Headers that every call needs. They are a secret.
     """
 
     def __init__(self, connection: Connection, endpoint: Endpoint) -> None:
-        handler = type("_Bound", (_Handler,), {"api": connection, "prefix": _proxied(endpoint)})
-        server = _Server((HOST, 0), handler)
+        token = secrets.token_urlsafe(32)
+        path = _PATH.format(name=re.escape(endpoint.model))
+        bound = {
+            "api": connection,
+            "prefix": _proxied(endpoint),
+            "token": token.encode(),
+            "paths": {"GET": re.compile(path + _READS), "POST": re.compile(path + _CALLS)},
+        }
+        server = _Server((HOST, 0), type("_Bound", (_Handler,), bound))
         self.url = f"http://{HOST}:{server.server_port}"
+        self.headers: Mapping[str, str] = MappingProxyType({TOKEN: token})
         thread = threading.Thread(
             target=server.serve_forever, args=(0.1,), name="tempo-relay", daemon=True
         )
@@ -56,8 +105,11 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     api: ClassVar[Connection]
     prefix: ClassVar[str]
+    token: ClassVar[bytes]
+    paths: ClassVar[Mapping[str, re.Pattern[str]]]
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
+    timeout = _IDLE
 
     def do_GET(self) -> None:
         self._pass_on()
@@ -68,59 +120,69 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         """Nothing: what is called is nobody's business."""
 
+    def handle_expect_100(self) -> bool:
+        """Nothing yet: whether a body is wanted is decided with the request."""
+        return True
+
     def _pass_on(self) -> None:
         import urllib3
 
-        try:
-            body = self._body()
-        except ValueError:
-            self.close_connection = True  # where the next request would begin is not known
-            self._answer(400, "the length of the body is none")
+        # Decided by the headers alone: the body of a refused request is never read.
+        if refusal := self._refusal():
+            self.close_connection = True
+            self._answer(*refusal)
             return
-        # A page in a browser must not reach the cluster by a name that leads here.
-        local = self.headers.get("host", "").partition(":")[0] in (HOST, "localhost")
-        passed = self.path.startswith(_PASSED) and ".." not in unquote(self.path)
-        if not (local and passed):
-            self._answer(403, "only calls of models are passed on")
-            return
-        headers = {
-            name: value
-            for name, value in self.headers.items()
-            if name.lower() not in (*_OWN, "content-length", "authorization")
-        }
+        if self.headers.get("expect", "").lower() == "100-continue":
+            self.send_response_only(100)
+            self.end_headers()
+        body = _Body(self.rfile, int(self.headers.get("content-length") or 0))
+        headers = {name: value for name, value in self.headers.items() if _is_passed(name.lower())}
+        if body.left:
+            headers["content-length"] = str(body.left)
+        self.connection.settimeout(_SILENT)
         try:
             response = self.api.open(
                 self.command,
                 self.prefix + self.path,
-                body=body or None,
+                body=body if body.left else None,
                 headers=headers,
                 read=_SILENT,
             )
         except Unreachable as error:
+            self.close_connection |= body.left > 0
             self._answer(502, str(error))
             return
+        # The next request would begin in the middle of this one.
+        self.close_connection |= body.left > 0
         try:
             self._stream(response)
         except (OSError, urllib3.exceptions.HTTPError):
             self.close_connection = True
         finally:
             response.close()
+        self.connection.settimeout(_IDLE)
 
-    def _body(self) -> bytes:
-        if "transfer-encoding" not in self.headers:
-            return self.rfile.read(_size(self.headers.get("content-length") or "0", 10))
-        content = b""
-        while size := _size(self.rfile.readline().split(b";")[0], 16):
-            content += self.rfile.read(size)
-            self.rfile.readline()
-        while self.rfile.readline().strip():
-            pass
-        return content
+    def _refusal(self) -> tuple[int, str] | None:
+        """Return the status and text of a request that is not passed on; None if it is."""
+        given = self.headers.get(TOKEN, "").encode(errors="replace")
+        if not hmac.compare_digest(given, self.token):
+            return 403, f"the header {TOKEN} is missing or wrong; RemoteModel.headers has it"
+        local = self.headers.get("host", "").partition(":")[0] in (HOST, "localhost")
+        if not local or any(name.lower().startswith(_BROWSER) for name in self.headers):
+            return 403, "web pages cannot use this port"
+        if not self.paths[self.command].fullmatch(self.path):
+            return 403, f"{self.command} {self.path:.200} is not a call of the deployed model"
+        if "transfer-encoding" in self.headers:
+            return 411, "a call needs a Content-Length, without Transfer-Encoding"
+        lengths = self.headers.get_all("content-length") or ["0"]
+        if len(lengths) > 1 or not re.fullmatch("[0-9]{1,18}", lengths[0]):
+            return 400, "invalid Content-Length"
+        return None
 
     def _stream(self, response: Any) -> None:
         self.send_response(response.status)
         for name, value in response.headers.items():
-            if name.lower() not in _OWN:
+            if name.lower() not in _HOP_BY_HOP and not name.lower().startswith(_NOT_RETURNED):
                 self.send_header(name, value)
         chunked = "content-length" not in response.headers
         if chunked:
@@ -143,23 +205,39 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
 
+class _Body:
+    """The body of a request, read as it is sent on.
+
+    Args:
+        file: Where it is read from.
+        length: Its length in bytes.
+
+    Attributes:
+        left: Bytes that have not been read.
+    """
+
+    def __init__(self, file: Any, length: int) -> None:
+        self._file = file
+        self.left = length
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next bytes, at most so many; all that are left for a negative size."""
+        content: bytes = self._file.read(self.left if size < 0 else min(size, self.left))
+        if self.left and not content:
+            raise ConnectionError("the caller left before it had sent its body")
+        self.left -= len(content)
+        return content
+
+
+def _is_passed(header: str) -> bool:
+    return header in _PASSED or header.startswith(_PASSED_PREFIXES)
+
+
 def _proxied(endpoint: Endpoint) -> str:
     """Path of a Service in the API: that of `http://SVC.NS.svc.cluster.local:PORT`."""
     where = urlsplit(endpoint.url)
     service, namespace = (where.hostname or "").split(".")[:2]
     return f"/api/v1/namespaces/{namespace}/services/{service}:{where.port or 80}/proxy"
-
-
-def _size(text: str | bytes, base: int) -> int:
-    """A length.
-
-    Raises:
-        ValueError: If it is none.
-    """
-    size = int(text, base)
-    if size < 0:
-        raise ValueError(size)
-    return size
 
 
 def _close(server: _Server, thread: threading.Thread) -> None:

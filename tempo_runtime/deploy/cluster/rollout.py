@@ -229,7 +229,7 @@ def ask(deployment: ClusterDeployment, deadline: Deadline) -> None:
     main = deployment.main()
     url = f"{main.url}/v2/models/{main.model}/ready"
     delay = _FIRST_DELAY
-    with httpx.Client(trust_env=False) as client:
+    with httpx.Client(trust_env=False, headers=dict(main.headers)) as client:
         while True:
             try:
                 wait = max(0.1, min(10.0, deadline.left))
