@@ -1,6 +1,7 @@
 """The Python environment that an artefact is served in, packed into it.
 
 needs       what is asked for, from conda.yaml, requirements.txt or the pipeline's imports
+requirements  files of requirements: names, and where packages come from
 venv, conda resolve, lock, make and pack it
 cache       what was packed before, by its lock
 unpacked    what there is to do where it is used
@@ -9,6 +10,7 @@ unpacked    what there is to do where it is used
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import sys
 from collections.abc import Mapping
@@ -16,13 +18,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from tempo_runtime import __version__, files, wheel
-from tempo_runtime.environment import cache, conda, venv
+from tempo_runtime.environment import cache, conda, requirements, venv
 from tempo_runtime.environment.cache import TARBALL
 from tempo_runtime.environment.needs import OURS, Needs, children_packages, of_folder, python
 from tempo_runtime.environment.unpacked import LOCK
 from tempo_runtime.errors import EnvironmentFailed
+from tempo_runtime.urls import redacted, written_out
 
 __all__ = ["LOCK", "TARBALL", "Packed", "prepare"]
+
+logger = logging.getLogger(__name__)
 
 CHOICES = ("auto", "conda", "venv")
 _FORMAT = "1"  # of what is packed from a lock: another one is another key of the cache
@@ -73,6 +78,12 @@ def prepare(
     needs = of_folder(folder, wanted, {**packages, **children_packages(children)}, __version__)
     if needs is None:
         return None
+    if written_out(needs.text):
+        logger.warning(
+            "%s contains a password or a token, and is part of the artefact; write ${NAME} in its place, "
+            "and set that variable where you save",
+            needs.source,
+        )
     try:
         with cache.building() as building:
             return _prepare(folder, needs, building)
@@ -118,11 +129,14 @@ def _prepare(folder: str, needs: Needs, building: str) -> Packed:
 
 def _make(needs: Needs, lock: str, ours: str, prefix: str, building: str) -> None:
     if needs.maker == "conda":
-        conda.make_again(lock, ours, prefix, building)
+        conda.make_again(needs, lock, ours, prefix, building)
         return
+    # Only here the lock has credentials: what is packed and written into the artefact has none.
+    asked = requirements.sources(needs.listed, needs.folder)
+    lock = requirements.with_its_credentials(lock, needs.listed, needs.folder)
     locked = os.path.join(building, LOCK)
     with open(locked, "w", encoding="utf-8") as file:
-        file.write(lock)
+        file.write("\n".join([*asked, lock]))
     venv.make(locked, os.path.dirname(ours), prefix)
 
 
@@ -150,4 +164,4 @@ def _read_lock(folder: str, inputs: str) -> str | None:
         lock = files.read(folder, LOCK).decode()
     except (FileNotFoundError, UnicodeDecodeError):
         return None
-    return lock if f"{_INPUTS}{inputs}\n" in lock else None
+    return redacted(lock, "") if f"{_INPUTS}{inputs}\n" in lock else None

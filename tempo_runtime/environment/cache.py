@@ -1,4 +1,7 @@
-"""Packed environments that were made before, each known by its lock."""
+"""Packed environments that were made before, each known by its lock.
+
+They are this user's alone: what is in the cache gets into artefacts, and may come from a private index.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 
-from tempo_runtime import files
+from tempo_runtime import files, private
 
 TARBALL = "environment.tar.gz"
 VARIABLE = "TEMPO_RUNTIME_CACHE"
@@ -44,9 +47,11 @@ def add(key: str, building: str) -> tuple[str, str]:
     """
     digest = files.sha256_of(building, TARBALL)
     entry = os.path.join(building, "entry")
-    os.mkdir(entry)
+    os.mkdir(entry, 0o700)
     os.replace(os.path.join(building, TARBALL), os.path.join(entry, TARBALL))
     files.write(entry, _DIGEST, digest.encode())
+    for name in (TARBALL, _DIGEST):
+        os.chmod(os.path.join(entry, name), 0o600)
     place = os.path.join(root(), key)
     shutil.rmtree(place, ignore_errors=True)
     try:
@@ -64,7 +69,7 @@ def building() -> Iterator[str]:
 
     One that a killed process left is removed too.
     """
-    os.makedirs(root(), exist_ok=True)
+    private.made(root())
     for name in os.listdir(root()):
         if name.startswith(_BUILDING) and not _alive(name):
             shutil.rmtree(os.path.join(root(), name), ignore_errors=True)

@@ -13,11 +13,12 @@ from typing import Any
 
 from packaging.utils import canonicalize_name
 
-from tempo_runtime.environment import tools, venv
+from tempo_runtime.environment import requirements, tools, venv
 from tempo_runtime.environment.cache import TARBALL
 from tempo_runtime.environment.needs import CONDA_YAML, OURS, Needs
 from tempo_runtime.errors import EnvironmentFailed
 from tempo_runtime.progress import shown
+from tempo_runtime.urls import redacted
 
 _PROGRAMS = ("conda", "mamba", "micromamba")
 _EXPLICIT = "@EXPLICIT"
@@ -45,10 +46,11 @@ def make(needs: Needs, wheel: str, prefix: str) -> None:
     venv.install(prefix, [wheel if name.startswith(f"{OURS}==") else name for name in needs.added])
 
 
-def make_again(lock: str, wheel: str, prefix: str, building: str) -> None:
+def make_again(needs: Needs, lock: str, wheel: str, prefix: str, building: str) -> None:
     """Makes the environment that a lock says, without resolving anything.
 
     Args:
+        needs: What it was made from: where its packages come from.
         lock: The lock.
         wheel: This package's wheel.
         prefix: Where to.
@@ -59,6 +61,8 @@ def make_again(lock: str, wheel: str, prefix: str, building: str) -> None:
     """
     explicit, _, pip = lock.partition(f"{_PIP}\n")
     pip = re.sub(rf"^{OURS}==.*$", lambda _: wheel, pip, flags=re.MULTILINE)
+    pip = requirements.with_its_credentials(pip, needs.listed, needs.folder)
+    pip = "\n".join([*requirements.sources(needs.listed, needs.folder), pip])
     # The ending is what tells conda how to read it.
     for name, content in (("explicit.txt", explicit), ("pip.txt", pip)):
         with open(os.path.join(building, name), "w", encoding="utf-8") as file:
@@ -89,9 +93,9 @@ def locked(prefix: str) -> str:
     return "".join([f"{_EXPLICIT}\n", *lines, f"{_PIP}\n", *sorted(_pip_packages(prefix))])
 
 
-def _without_secrets(url: str) -> str:
-    """A package's URL without the password or the token of its channel, which conda knows anyway."""
-    return re.sub(r"(?<=://)[^/@]*@|(?<=/)t/[^/]+/", "", url)
+def _without_secrets(text: str) -> str:
+    """Return a text whose URLs have neither password nor token of a channel; conda knows them anyway."""
+    return re.sub(r"(?<=/)t/[^/\s]+/", "", redacted(text, ""))
 
 
 def python_of(lock: str) -> str | None:
@@ -120,6 +124,7 @@ def pack(prefix: str, building: str, extra: dict[str, bytes]) -> None:
     for name, content in extra.items():
         with open(os.path.join(prefix, name), "wb") as file:
             file.write(content)
+    _remove_secrets(prefix)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what it imports, about itself
@@ -132,6 +137,17 @@ def pack(prefix: str, building: str, extra: dict[str, bytes]) -> None:
         raise EnvironmentFailed(
             f"conda-pack refuses the environment: {tools.in_one_line(str(error))}"
         ) from error
+
+
+def _remove_secrets(prefix: str) -> None:
+    """Remove the tokens of channels from conda's notes of what it did, which are packed too."""
+    for path in glob.glob(os.path.join(glob.escape(prefix), "conda-meta", "*")):
+        if os.path.isfile(path):
+            with open(path, encoding="utf-8", newline="") as file:
+                text = file.read()
+            if (cleaned := _without_secrets(text)) != text:
+                with open(path, "w", encoding="utf-8", newline="") as file:
+                    file.write(cleaned)
 
 
 class _Counted(list[Any]):
@@ -152,7 +168,11 @@ def _pip_packages(prefix: str) -> Iterator[str]:
     for package in importlib.metadata.distributions(path=paths):
         installer = (package.read_text("INSTALLER") or "").strip()
         if installer != "conda":
-            yield f"{canonicalize_name(package.metadata['Name'])}=={package.version}\n"
+            url = json.loads(package.read_text("direct_url.json") or "{}").get("url", "")
+            version = (
+                f" @ {redacted(url, '')}" if url.startswith("http") else f"=={package.version}"
+            )
+            yield f"{canonicalize_name(package.metadata['Name'])}{version}\n"
 
 
 def _program() -> str:

@@ -9,14 +9,15 @@ import os
 import platform
 import re
 import sysconfig
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from tempo_runtime.environment import requirements
 from tempo_runtime.errors import EnvironmentFailed
+from tempo_runtime.urls import redacted
 
 CONDA_YAML = "conda.yaml"
 REQUIREMENTS = "requirements.txt"
@@ -24,7 +25,6 @@ Maker = Literal["conda", "venv"]
 _MLSERVER = "mlserver"
 _DILL = "dill"
 OURS = "tempo-runtime"
-_COMMENT = re.compile(r"(^|\s)#.*$")
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Needs:
         maker: Whether conda makes it, or it is a virtual environment.
         source: Where that is said, for messages.
         text: What is said there.
+        listed: The requirements for pip and uv in it.
         added: Requirements that are added: what serves the artefact, where it is not named.
     """
 
@@ -42,14 +43,21 @@ class Needs:
     source: str
     text: str
     added: tuple[str, ...]
+    listed: str = ""
+
+    @property
+    def folder(self) -> str:
+        """The folder that paths in it are relative to."""
+        return os.path.dirname(self.source)
 
     def digest(self, wheel: str) -> str:
-        """What decides about the result, as one number.
+        """What decides about the result, as one number. Credentials do not: they may be renewed.
 
         Args:
             wheel: SHA-256 of this package's wheel.
         """
-        decisive = [self.maker, self.text, self.added, wheel, python(), sysconfig.get_platform()]
+        text, where = redacted(self.text, ""), sysconfig.get_platform()
+        decisive = [self.maker, text, self.added, wheel, python(), where]
         return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()
 
 
@@ -69,9 +77,9 @@ def of_folder(folder: str, wanted: str, packages: Mapping[str, str], version: st
     Raises:
         EnvironmentFailed: If what is there cannot be read.
     """
-    conda, requirements = (os.path.join(folder, name) for name in (CONDA_YAML, REQUIREMENTS))
+    conda, asked = (os.path.join(folder, name) for name in (CONDA_YAML, REQUIREMENTS))
     if wanted == "auto":
-        described = [path for path in (conda, requirements) if os.path.exists(path)]
+        described = [path for path in (conda, asked) if os.path.exists(path)]
         if len(described) > 1:
             raise EnvironmentFailed(
                 f"{folder} has both {CONDA_YAML} and {REQUIREMENTS}; say which: environment='conda' "
@@ -82,44 +90,17 @@ def of_folder(folder: str, wanted: str, packages: Mapping[str, str], version: st
         wanted = "conda" if described == [conda] else "venv"
     if wanted == "conda":
         text = _read(conda, "environment='conda' makes what it describes")
-        return Needs("conda", conda, text, _added(names_in_conda_yaml(text, conda), version))
-    if os.path.exists(requirements):
-        text = _read(requirements, "")
-        named = names_in_requirements(text, requirements)
-        return Needs("venv", requirements, text, _added(named, version))
+        listed = "\n".join(_dependencies(text, conda)[1])
+        added = _added(names_in_conda_yaml(text, conda), version)
+        return Needs("conda", conda, text, added, listed)
+    if os.path.exists(asked):
+        text = _read(asked, "")
+        return Needs("venv", asked, text, _added(requirements.names(text, asked), version), text)
     lines = [f"{name}=={found}" for name, found in packages.items()]
     named = {canonicalize_name(name) for name in packages}
     return Needs(
         "venv", "what the pipeline imports", "\n".join(lines) + "\n", _added(named, version)
     )
-
-
-def names_in_requirements(text: str, source: str) -> set[str]:
-    """Normalized names of the packages in a requirements.txt, but for those of files it includes.
-
-    Raises:
-        EnvironmentFailed: If a line is none of pip's, or of what cannot travel.
-    """
-    names: set[str] = set()
-    for number, line in enumerate(text.replace("\\\n", " ").splitlines(), 1):
-        stripped = _COMMENT.sub("", line).strip()
-        if stripped.startswith(("-e", "--editable")):
-            raise EnvironmentFailed(
-                f"{source}, line {number}: an editable package stays on this machine; name it without "
-                f"{stripped.split()[0]}"
-            )
-        if not stripped or stripped.startswith("-"):
-            continue
-        try:
-            requirement = Requirement(re.split(r"\s--hash", stripped)[0].strip())
-        except InvalidRequirement as error:
-            if os.sep in stripped.split()[0]:  # a path or a URL: pip knows its name
-                continue
-            raise EnvironmentFailed(
-                f"{source}, line {number}: {stripped!r} is no requirement: {error}".split("\n")[0]
-            ) from error
-        names.add(canonicalize_name(requirement.name))
-    return names
 
 
 def names_in_conda_yaml(text: str, source: str) -> set[str]:
@@ -128,26 +109,28 @@ def names_in_conda_yaml(text: str, source: str) -> set[str]:
     Raises:
         EnvironmentFailed: If it is not one.
     """
+    plain, ours = _dependencies(text, source)
+    names = {re.split(r"[\s=<>!~\[]", entry.rpartition("::")[2].strip())[0] for entry in plain}
+    return {canonicalize_name(name) for name in names} | requirements.names("\n".join(ours), source)
+
+
+def _dependencies(text: str, source: str) -> tuple[list[str], list[str]]:
+    """Return the packages that a conda.yaml names, and the requirements for pip in it."""
     import yaml
 
     try:
-        content = yaml.safe_load(text)
-        dependencies = content["dependencies"]
+        dependencies = yaml.safe_load(text)["dependencies"]
         plain = [entry for entry in dependencies if isinstance(entry, str)]
         ours = [line for entry in dependencies if isinstance(entry, dict) for line in entry["pip"]]
     except yaml.YAMLError as error:
-        raise EnvironmentFailed(
-            f"{source} is not YAML: {' '.join(str(error).split())}; correct it"
-        ) from error
+        why = redacted(" ".join(str(error).split()))
+        raise EnvironmentFailed(f"{source} is not YAML: {why}; correct it") from None
     except (TypeError, KeyError) as error:
         raise EnvironmentFailed(
             f"{source} describes no environment: it needs a list of `dependencies`, in it packages "
             "and perhaps `pip:` with a list of requirements"
         ) from error
-    names = {re.split(r"[\s=<>!~\[]", entry.rpartition("::")[2].strip())[0] for entry in plain}
-    return {canonicalize_name(name) for name in names} | names_in_requirements(
-        "\n".join(map(str, ours)), source
-    )
+    return plain, list(map(str, ours))
 
 
 def python() -> str:
@@ -171,7 +154,7 @@ def children_packages(children: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-def _added(named: set[str], version: str) -> tuple[str, ...]:
+def _added(named: Collection[str], version: str) -> tuple[str, ...]:
     added = [
         f"{name}=={importlib.metadata.version(name)}"
         for name in (_MLSERVER, _DILL)  # what serves it, and what wrote its pickle
@@ -184,10 +167,8 @@ def _added(named: set[str], version: str) -> tuple[str, ...]:
 
 def _read(path: str, why: str) -> str:
     try:
-        with open(path, encoding="utf-8") as file:
-            return file.read()
+        return requirements.read(path)
     except FileNotFoundError as error:
         raise EnvironmentFailed(f"there is no {path}; {why}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise EnvironmentFailed(f"{path} cannot be read: {reason}") from error
+    except OSError as error:
+        raise EnvironmentFailed(f"{path} cannot be read: {error.strerror}") from error

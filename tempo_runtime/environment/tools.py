@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from tempo_runtime.errors import EnvironmentFailed
 from tempo_runtime.progress import shown
+from tempo_runtime.urls import redacted
 
 _SAID = 500  # characters of what a program said
 _DECORATION = re.compile(r"\x1b\[[0-9;]*m|[\u00d7\u2500-\u257f\u25b6]")
@@ -65,6 +66,6 @@ def run(command: Sequence[str], doing: str, failed: str) -> None:
 
 
 def in_one_line(said: str) -> str:
-    """The end of what a program said, without its decoration."""
-    plain = " ".join(_DECORATION.sub(" ", said).split())
+    """The end of what a program said, without its decoration and the credentials in URLs."""
+    plain = redacted(" ".join(_DECORATION.sub(" ", said).split()))
     return plain if len(plain) <= _SAID else f"... {plain[-_SAID:]}"

@@ -16,6 +16,7 @@ from tempo_runtime.environment.gzipped import Writer
 from tempo_runtime.environment.needs import Needs, python
 from tempo_runtime.errors import EnvironmentFailed
 from tempo_runtime.progress import shown
+from tempo_runtime.urls import redacted
 
 _EPOCH = 315532800  # 1980-01-01: the first day that zip files know
 # bin/activate of other shells, with the folder it was made in.
@@ -35,6 +36,8 @@ compileall.compile_dir(
 def resolve(needs: Needs, wheels: str, building: str) -> str:
     """The versions that an environment gets, with their hashes, as pip and uv read them.
 
+    Credentials are left out: a lock is published with its artefact.
+
     Args:
         needs: What is asked for.
         wheels: Folder with this package's wheel.
@@ -48,7 +51,7 @@ def resolve(needs: Needs, wheels: str, building: str) -> str:
     included = f"-r {needs.source}\n" if os.path.isfile(needs.source) else needs.text
     with open(asked, "w", encoding="utf-8") as file:
         file.write(included + "\n".join(needs.added) + "\n")
-    failed = f"what {needs.source} asks for cannot be had together"
+    failed = f"the requirements in {needs.source} cannot be resolved"
     doing = "Resolving the environment"
     if uv := tools.find("uv"):
         found = os.path.join(building, "resolved.txt")
@@ -74,7 +77,7 @@ def make(lock: str, wheels: str, prefix: str) -> None:
     """Makes the virtual environment that a lock says.
 
     Args:
-        lock: File of the lock.
+        lock: File of the lock, with the options that say where packages come from.
         wheels: Folder with this package's wheel.
         prefix: Where to.
 
@@ -177,18 +180,19 @@ def _pip(*options: str) -> list[str]:
 
 
 def _locked(report: dict[str, object]) -> str:
-    """Pip's report, as a requirements file."""
+    """Return pip's report as a requirements file."""
     lines = []
     for package in report["install"]:  # type: ignore[attr-defined]
         metadata, download = package["metadata"], package["download_info"]
         hashes = download.get("archive_info", {}).get("hashes", {})
         if "sha256" not in hashes:
             raise EnvironmentFailed(
-                f"{metadata['name']} comes from {download['url']}, which has no fixed content; build a "
-                "wheel of it, and name that"
+                f"{metadata['name']} comes from {redacted(download['url'])}, which has no fixed content; "
+                "build a wheel of it, and name that"
             )
-        version = f"{metadata['name'].lower()}=={metadata['version']}"
-        lines.append(f"{version} \\\n    --hash=sha256:{hashes['sha256']}\n")
+        name, version = metadata["name"].lower(), f"=={metadata['version']}"
+        source = f" @ {download['url']}" if package.get("is_direct") else version
+        lines.append(f"{name}{source} \\\n    --hash=sha256:{hashes['sha256']}\n")
     return "".join(sorted(lines))
 
 
@@ -196,7 +200,7 @@ def _checked(lock: str, needs: Needs) -> str:
     for entry in lock.replace("\\\n", " ").splitlines():
         if entry.strip() and not entry.startswith(("#", "--")) and "--hash=" not in entry:
             raise EnvironmentFailed(
-                f"{needs.source} asks for {entry.split()[0]}, whose content is not fixed; build a wheel "
-                "of it, and name that"
+                f"{needs.source} asks for {redacted(entry.split()[0])}, whose content is not fixed; "
+                "build a wheel of it, and name that"
             )
-    return lock
+    return redacted(lock, "")

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tempo_runtime.environment import requirements
 from tempo_runtime.environment.needs import (
     Needs,
     children_packages,
     names_in_conda_yaml,
-    names_in_requirements,
     of_folder,
 )
 from tempo_runtime.errors import EnvironmentFailed
@@ -94,23 +94,23 @@ def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
 
 def test_an_editable_package_is_refused_with_its_line() -> None:
     with pytest.raises(EnvironmentFailed, match=r"r\.txt, line 2: an editable package stays"):
-        names_in_requirements("numpy\n-e ./mine\n", "r.txt")
+        requirements.names("numpy\n-e ./mine\n", "r.txt")
 
 
 def test_a_line_that_is_no_requirement_is_told_in_one_line() -> None:
     with pytest.raises(EnvironmentFailed, match=r"r\.txt, line 1: 'num py' is no req") as raised:
-        names_in_requirements("num py\n", "r.txt")
+        requirements.names("num py\n", "r.txt")
     assert "\n" not in str(raised.value)
 
 
 def test_options_paths_and_hashes_are_left_to_pip() -> None:
     text = "--index-url https://x\n-r more.txt\n./wheels/a.whl\nnumpy==1 \\\n    --hash=sha256:00\n"
-    assert names_in_requirements(text, "r.txt") == {"numpy"}
+    assert requirements.names(text, "r.txt") == {"numpy"}
 
 
 @given(st.lists(st.tuples(NAMES, st.sampled_from(["", "==1.2", ">=2,<3", "[extra]", " # why"]))))
 def test_every_name_in_a_requirements_file_is_found(lines: list[tuple[str, str]]) -> None:
-    found = names_in_requirements("\n".join(name + rest for name, rest in lines), "r.txt")
+    found = requirements.names("\n".join(name + rest for name, rest in lines), "r.txt")
     assert found == {name.replace("_", "-").replace(".", "-") for name, _ in lines}
 
 

@@ -1,0 +1,40 @@
+"""Folders that are this user's alone: what lies in them is believed, and may be secret."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+_PRIVATE = 0o700
+
+
+def made(folder: str | os.PathLike[str]) -> str:
+    """Make a folder that only this user can read and write; one that others can read is closed to them.
+
+    Returns:
+        Its path.
+
+    Raises:
+        PermissionError: If it belongs to another user, or is a link.
+        OSError: If it cannot be made.
+    """
+    os.makedirs(folder, _PRIVATE, exist_ok=True)
+    check(folder)
+    if stat.S_IMODE(os.stat(folder).st_mode) & ~_PRIVATE:
+        os.chmod(folder, _PRIVATE)
+    return os.fspath(folder)
+
+
+def check(path: str | os.PathLike[str]) -> None:
+    """Refuse a file or folder of another user, and a link.
+
+    Raises:
+        PermissionError: If it is one.
+        OSError: If it cannot be looked at.
+    """
+    found = os.lstat(path)
+    if stat.S_ISLNK(found.st_mode):
+        raise PermissionError(errno.EPERM, "it is a link", os.fspath(path))
+    if found.st_uid != os.geteuid():
+        raise PermissionError(errno.EPERM, "it belongs to another user", os.fspath(path))

@@ -1,0 +1,42 @@
+"""URLs in texts, and the credentials in them.
+
+Credentials are the user and password before the host, of which a token may be either, and the
+parameters by which clouds and package indexes sign a URL.
+"""
+
+from __future__ import annotations
+
+import re
+
+MASK = "***"
+# A user named `git` is how SSH is spoken to, and no secret.
+_USER = re.compile(r"(?<=://)(?!git@)[^/\s?#\"'<>`]*@")
+_PARAMETER = r"(?<=[?&])([\w.-]*(?:credential|key|passwd|password|secret|signature|token)|sig)="
+_SIGNED = re.compile(_PARAMETER + r"[^&\s#\"'<>`]*", re.IGNORECASE)
+_VARIABLE = re.compile(r"\$\{\w+\}")
+_WRITTEN_OUT = re.compile(
+    rf"://(?!git@)(?:[^/\s@:]+|[^/\s@:]*:[^/\s@]+)@|{_PARAMETER}[^&\s#]", re.IGNORECASE
+)
+_URL = re.compile(r"[A-Za-z][\w+.-]*://[^\s\"'<>`]+")
+
+
+def redacted(text: str, mask: str = MASK) -> str:
+    """Return a text in which no URL has credentials.
+
+    Args:
+        text: Any text.
+        mask: What stands in their place; without it nothing does, and the URLs stay valid.
+    """
+    user, value = (f"{mask}@", rf"\1={mask}") if mask else ("", "")
+    text = _SIGNED.sub(value, _USER.sub(user, text))
+    return text if mask else re.sub(r"(?<=[?&])&+|[?&]+(?=[\s#\"'<>`]|$)", "", text)
+
+
+def with_credentials(text: str) -> list[str]:
+    """Return the URLs of a text that have credentials."""
+    return [url for url in _URL.findall(text) if redacted(url) != url]
+
+
+def written_out(text: str) -> bool:
+    """Tell whether a URL of a text has a credential that is not the value of a variable, `${NAME}`."""
+    return bool(_WRITTEN_OUT.search(_VARIABLE.sub("", text)))
