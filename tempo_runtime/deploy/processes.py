@@ -171,7 +171,10 @@ class ProcessDeployment(LocalDeployment):
             _forget(server)
         if before.there:
             self._record = before
-            before.write()
+            with contextlib.suppress(
+                DeploymentFailed
+            ):  # a full disk, as a rule: that is told already
+                before.write()
 
     def _write(self, before: Record, starting: Mapping[str, Starting]) -> None:
         """Has those be ended that nobody calls yet, if we are."""

@@ -16,6 +16,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from tempo_runtime import private
 from tempo_runtime.details import check_name
 from tempo_runtime.errors import DeploymentFailed
 
@@ -110,12 +111,22 @@ class Record:
     machine: str = field(default_factory=_machine)
 
     def write(self) -> None:
-        """Writes it, at once as a whole."""
+        """Write it, at once as a whole.
+
+        Raises:
+            DeploymentFailed: If it cannot be written; what was written before is still there.
+        """
         text = json.dumps({"format": _FORMAT, **asdict(self)}, indent=2)
         place = Path(self.folder, _RECORD)
         aside = place.with_suffix(".next")
-        aside.write_text(text)
-        aside.replace(place)
+        with _writing():
+            try:
+                aside.write_text(text)
+                aside.replace(place)
+            except BaseException:  # no space, as a rule: what was written is in its way
+                with contextlib.suppress(OSError):
+                    aside.unlink()
+                raise
 
     @property
     def there(self) -> bool:
@@ -160,14 +171,18 @@ def create(name: str, owner: Process, transport: str) -> Record:
         folder = tempfile.mkdtemp(prefix=f"{name}-", dir=_made_home())
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     record = Record(name, folder, owner, now, transport)
-    record.write()
+    try:
+        record.write()
+    except BaseException:
+        record.remove()
+        raise
     return record
 
 
 def _made_home() -> Path:
     root = home()
     for folder in (root.parent, root):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private.made(folder)
     return root
 
 
@@ -177,13 +192,21 @@ def _writing() -> Iterator[None]:
         yield
     except OSError as error:
         raise DeploymentFailed(
-            f"{home()}: {error.strerror}; name a folder that can be written with XDG_STATE_HOME"
+            f"{error.filename or home()}: {error.strerror}; make it usable, or name another folder in "
+            "XDG_STATE_HOME"
         ) from error
 
 
 def found() -> Iterator[Record]:
-    """Every record of this machine, the oldest first."""
+    """Every record of this machine that this user wrote, the oldest first.
+
+    Raises:
+        DeploymentFailed: If the folder of all records belongs to another user, or is a link.
+    """
     records = []
+    with _writing():
+        if home().exists():
+            _made_home()
     for path in home().glob(f"*/{_RECORD}"):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             records.append(read(path.parent))
@@ -195,9 +218,11 @@ def read(folder: str | os.PathLike[str]) -> Record:
     """The record in a folder.
 
     Raises:
-        OSError: If there is none.
+        OSError: If there is none, or another user wrote it.
         ValueError: If it is none of this version's.
     """
+    for path in (folder, Path(folder, _RECORD)):
+        private.check(path)
     content = json.loads(Path(folder, _RECORD).read_text())
     if content.pop("format") != _FORMAT:
         raise ValueError(f"{folder}: written by another version of tempo_runtime")

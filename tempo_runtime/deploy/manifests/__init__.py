@@ -15,6 +15,7 @@ from tempo_runtime.deploy.manifests.options import (
 )
 from tempo_runtime.deploy.manifests.pinning import pin_all
 from tempo_runtime.deploy.manifests.spec import specified
+from tempo_runtime.deploy.secrets import refuse_written
 from tempo_runtime.errors import SettingsError
 
 PLATFORMS = {
@@ -66,6 +67,7 @@ def documents(model: Any, options: RemotePlatform) -> list[dict[str, Any]]:
             models[name] = replace(models[name], uri=uri)
     found: list[dict[str, Any]] = platform.documents(models, remote)
     pin_all(found, models, remote)
+    refuse_written(found)
     return found
 
 
