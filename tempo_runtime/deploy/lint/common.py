@@ -7,51 +7,13 @@ from collections.abc import Iterator
 
 from tempo_runtime.deploy.lint import reading
 from tempo_runtime.deploy.lint.document import APIS, SETTINGS, Document, Place, Run
+from tempo_runtime.deploy.lint.fields import unknown
 from tempo_runtime.deploy.lint.rules import Hits, Rule, across, add, rule
 from tempo_runtime.deploy.lint.views import OURS, components, predictors
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?")
-_FIELDS = [
-    "modelUri",
-    "storageUri",
-    "envSecretRefName",
-    "serviceAccountName",
-    "componentSpecs",
-    "implementation",
-    "predictors",
-    "progressDeadlineSeconds",
-    "replicas",
-    "minReplicas",
-    "maxReplicas",
-    "secretName",
-    "requirements",
-    "extraCapabilities",
-    "capabilities",
-    "serverConfig",
-    "podSpec",
-    "modelFormat",
-    "protocolVersion",
-    "protocolVersions",
-    "supportedModelFormats",
-    "autoSelect",
-    "runtime",
-    "nodeName",
-    "serviceName",
-    "serviceUrl",
-    "routerType",
-    "candidates",
-    "livenessProbe",
-    "readinessProbe",
-    "securityContext",
-    "resources",
-    "storageInitializerImage",
-]
-_KNOWN = {field.lower(): field for field in _FIELDS}
-# What is in these is a user's own.
-_OPEN = {"labels", "matchLabels", "annotations", "nodeSelector"}
-_OPEN |= {"tensorMap", "nodes", "env", "parameters"}
 # Kinds that a Service is made of, whose name begins with a letter (RFC 1035).
 _SERVED = ("SeldonDeployment", "InferenceService", "InferenceGraph")
 _PREDICTOR = 53  # with `-predictor` it is a Service
@@ -235,23 +197,32 @@ def label_value(document: Document) -> Hits:
 def field_case(document: Document) -> Hits:
     """Fields are spelled with their capitals: `modelUri`, not `modelURI`.
 
-    Source: seldon-core operator/config/crd_v1_small: structural schemas, which prune.
+    Source: the platforms' CustomResourceDefinitions: structural schemas, which prune.
     """
-    yield from _misspelled(document["spec"])
+    for field in unknown(document):
+        if field.spelled:
+            yield field.place, str(field)
 
 
-def _misspelled(place: Place) -> Hits:
-    for key, value in place.items():
-        meant = _KNOWN.get(key.lower())
-        if meant not in (None, key):
-            yield value, f"{key!r} is no field; {meant!r} is"
-        if key not in _OPEN:
-            yield from _misspelled(value)
-        elif key == "nodes":
-            for _, node in value.items():
-                yield from _misspelled(node)
-    for item in place:
-        yield from _misspelled(item)
+@rule(
+    "field-unknown",
+    "error",
+    *OURS,
+    "Secret",
+    SETTINGS,
+    consequence="It has no effect: it is dropped, or the object is refused where fields are checked.",
+    fix="correct its name or its indentation, or remove it",
+)
+def field_unknown(document: Document) -> Hits:
+    """A kind has each field that is written, at any depth.
+
+    Source: the platforms' CustomResourceDefinitions; of model-settings.json mlserver/settings.py.
+    """
+    if document.kind == "Secret" and document["sops"]:  # encrypted, with a field of SOPS' own
+        return
+    for field in unknown(document):
+        if not (field.spelled and document.kind in OURS):
+            yield field.place, str(field)
 
 
 @rule(

@@ -1,14 +1,16 @@
-"""Rules of Secrets with the settings of rclone."""
+"""Rules of secrets that are written out, and of Secrets with the settings of rclone."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import re
+from collections.abc import Iterator
 
-from tempo_runtime.deploy.lint.document import Document, Run, apart
+from tempo_runtime.deploy.lint.document import Document, Place, Run, apart
 from tempo_runtime.deploy.lint.rules import Hits, across, rule
-from tempo_runtime.deploy.lint.views import predictors, remote, units
+from tempo_runtime.deploy.lint.views import OURS, predictors, remote, units
+from tempo_runtime.deploy.secrets import holds_secret, looks_secret
 
 # One of a remote, or of rclone itself.
 _VARIABLE = re.compile(r"RCLONE_CONFIG(_[A-Z0-9]+_[A-Z0-9_]+|_DIR|_PASS)?")
@@ -18,6 +20,31 @@ _FREE = ("gs", "pvc", "http", "https", "hf", "")
 
 def _keys(secret: Document) -> set[str]:
     return {key for which in ("data", "stringData") for key, _ in secret[which].items()}
+
+
+@rule(
+    "secret-written",
+    "warning",
+    *OURS,
+    consequence="Who can read the manifest, or the object, can read the secret; it stays in git.",
+    fix="put it into a Secret, and name that where the platform takes one",
+)
+def written_out(document: Document) -> Hits:
+    """No text contains a token, a private key or a URL with a password; of variables see `env-secret`."""
+    for name, place in _texts(document.root, ""):
+        if holds_secret(place.text) or (name and looks_secret(name, place.text)):
+            yield place, "there is a password, a token or a key in it"
+
+
+def _texts(place: Place, name: str) -> Iterator[tuple[str, Place]]:
+    """Yield the texts in a place, but for variables, and the name of a parameter whose value it is."""
+    if place.text:
+        yield name, place
+    for key, inner in place.items():
+        if key != "env":
+            yield from _texts(inner, place["name"].text if key == "value" else "")
+    for item in place:
+        yield from _texts(item, "")
 
 
 @rule(

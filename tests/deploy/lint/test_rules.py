@@ -139,6 +139,101 @@ def test_what_a_manifest_is_refused_for_is_a_warning(name: str) -> None:
     assert "hunter2" not in repr(found)
 
 
+@pytest.mark.parametrize(
+    ("text", "good", "bad"),
+    [
+        (SELDON, "seldon.io/tempo-model: '", "team/note: ghp_hunter2aaaaaaaaaaaaaaaa, x: '"),
+        (SELDON, "s3://models/shop", "https://me:hunter2@models.example/shop"),
+        (SELDON2, "storageUri: s3://", "storageUri: https://hunter2@"),
+        (KSERVE, "storageUri: s3://", "storageUri: https://me:hunter2@"),
+        (
+            SELDON,
+            "livenessProbe:",
+            "args: ['--key=AKIAHUNTER2EXAMPLE00']\n          livenessProbe:",
+        ),
+    ],
+    ids=["annotation", "seldon", "seldon2", "kserve", "argument"],
+)
+def test_a_secret_anywhere_is_a_warning_and_not_told(text: str, good: str, bad: str) -> None:
+    assert good in text
+    found = lint(text.replace(good, bad, 1))
+    assert "secret-written" in {each.rule for each in found}
+    assert "hunter2" not in repr(found).lower()
+
+
+@pytest.mark.parametrize(
+    ("text", "good", "bad", "told"),
+    [
+        (
+            SELDON,
+            "  protocol: v2",
+            "  canary: 10\n  protocol: v2",
+            "'canary' is not a field of spec",
+        ),
+        (
+            SELDON,
+            "graph:\n      name: shop",
+            "grpah:\n      name: shop",
+            "'grpah' is not a field of spec.predictors[0]; did you mean 'graph'?",
+        ),
+        (
+            SELDON,
+            "  protocol: v2\n",
+            "  protocol: v2\n  componentSpecs: []\n",
+            "'componentSpecs' is not a field of spec; it is a field of spec.predictors",
+        ),
+        (
+            SELDON,
+            "    graph:\n      name: shop\n",
+            "    graph:\n      name: shop\n      traffic: 50\n",
+            "'traffic' is not a field of spec.predictors[0].graph; it is a field of "
+            "spec.predictors[0]",
+        ),
+        (
+            SELDON,
+            "periodSeconds: 10",
+            "periodSecond: 10",
+            "'periodSecond' is not a field of spec.predictors[0].componentSpecs[0].spec."
+            "containers[0].livenessProbe; did you mean 'periodSeconds'?",
+        ),
+        (
+            SELDON,
+            "  name: shop\n  names",
+            "  nam: shop\n  names",
+            "'nam' is not a field of metadata",
+        ),
+        (SELDON, "stringData:", "stringdata:", "did you mean 'stringData'?"),
+        (SELDON2, "storageUri:", "storageURL:", "did you mean 'storageUri'?"),
+        (KSERVE, "modelFormat:", "modelFromat:", "did you mean 'modelFormat'?"),
+        ('{"implementation": "a.B"}', "}", ', "paralel_workers": 0}', "mean 'parallel_workers'?"),
+    ],
+)
+def test_a_field_that_a_kind_does_not_have_is_an_error_with_what_was_meant(
+    text: str, good: str, bad: str, told: str
+) -> None:
+    assert good in text
+    changed = text.replace(good, bad, 1)
+    found = [each for each in lint(changed) if each.rule == "field-unknown"]
+    assert [each.severity for each in found] == ["error"]
+    assert told in found[0].message
+    assert found[0].message.split("'")[1] in changed.split("\n")[found[0].line - 1]
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        ("labels: {team: a}", "labels: {anything/at-all: a}"),
+        ("annotations: {seldon", "annotations: {anything/at-all: a, seldon"),
+        ("requests: {cpu: 500m, ", "requests: {cpu: 500m, nvidia.com/gpu: 1, "),
+        ("  protocol: v2", "  protocol: v2\n  $patch: merge"),
+    ],
+)
+def test_what_a_schema_leaves_open_is_free(good: str, bad: str) -> None:
+    assert good in SELDON
+    found = lint(SELDON.replace(good, bad, 1))
+    assert "field-unknown" not in {each.rule for each in found}
+
+
 @pytest.mark.parametrize("name", ["TOKENIZER", "MAX_TOKENS", "TOKEN_FILE", "AWS_ACCESS_KEY_ID"])
 def test_what_only_sounds_like_a_secret_is_none(name: str) -> None:
     assert lint(SELDON.replace("MLSERVER_PARALLEL_WORKERS", name)) == []
