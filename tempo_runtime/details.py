@@ -8,6 +8,7 @@ from enum import Enum
 
 from tempo_runtime.errors import AuthoringError
 from tempo_runtime.signature import Signature
+from tempo_runtime.urls import has_password, redacted
 
 # RFC 1123 label: what a Kubernetes Service, and so each platform we deploy to, accepts as a name.
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
@@ -53,6 +54,11 @@ class ModelDetails:
 
     def __post_init__(self) -> None:
         check_name(self.name)
+        if has_password(self.uri):
+            raise AuthoringError(
+                f"{self.name}: its uri {redacted(self.uri)} contains a password, and a uri is saved and "
+                "shown; leave it out, and keep credentials in rclone's configuration or a Secret"
+            )
 
     @property
     def served_by_us(self) -> bool:

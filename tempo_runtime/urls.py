@@ -17,6 +17,10 @@ _VARIABLE = re.compile(r"\$\{\w+\}")
 _WRITTEN_OUT = re.compile(
     rf"://(?!git@)(?:[^/\s@:]+|[^/\s@:]*:[^/\s@]+)@|{_PARAMETER}[^&\s#]", re.IGNORECASE
 )
+# A password, or a token in its place. Where URLs name users, a user alone is no secret.
+_PASSWORD = re.compile(
+    r"://[^/\s@:?#]*:[^/\s@?#]+@|\b(\w+\+)?https?://[^/\s@?#]*[^/\s@:?#][^/\s@?#]*@", re.IGNORECASE
+)
 _URL = re.compile(r"[A-Za-z][\w+.-]*://[^\s\"'<>`]+")
 
 
@@ -30,6 +34,11 @@ def redacted(text: str, mask: str = MASK) -> str:
     user, value = (f"{mask}@", rf"\1={mask}") if mask else ("", "")
     text = _SIGNED.sub(value, _USER.sub(user, text))
     return text if mask else re.sub(r"(?<=[?&])&+|[?&]+(?=[\s#\"'<>`]|$)", "", text)
+
+
+def has_password(text: str) -> bool:
+    """Tell whether a URL in a text has a password, or a token in its place."""
+    return bool(_PASSWORD.search(text))
 
 
 def with_credentials(text: str) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tempo_runtime.errors import SettingsError
+from tempo_runtime.urls import has_password
 
 _REMEDY = (
     "looks like a secret, and a manifest is read by many; put it in a Secret of the cluster, and name "
@@ -53,10 +54,6 @@ _CREDENTIAL = re.compile(
     r"|eyJ[\w-]{4,}\.[\w-]+|eyJ(hbGci|0eXAi|raWQi)[\w-]*)"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY"
     r"|LS0tLS1CRUdJTiB(QUklW|SU0Eg|FQyBQ|PUEVO|FTkNS|EU0Eg)"  # the same in base64
-)
-# A password, or a token, before the host of a URL. A user alone is none where URLs name users.
-_USERINFO = re.compile(
-    r"://[^/\s@:?#]*:[^/\s@?#]+@|\b(\w+\+)?https?://[^/\s@?#]*[^/\s@:?#][^/\s@?#]*@", re.IGNORECASE
 )
 _BARE_USERINFO = re.compile(r"([a-z]+://)?[^/\s@]*[^/\s@:]@\S+", re.IGNORECASE)
 # A header in JSON or as it is sent, Azure's connection strings and signed URLs.
@@ -135,7 +132,7 @@ def looks_secret(name: str, value: str) -> bool:
 def holds_secret(text: str) -> bool:
     """Whether any text has a credential in it: a token, a private key, or a URL with a password."""
     written = _REFERENCE.sub("", text)
-    return bool(_CREDENTIAL.search(written) or _USERINFO.search(written))
+    return bool(_CREDENTIAL.search(written) or has_password(written))
 
 
 def _secrets(value: Any, path: str) -> Iterator[str]:

@@ -18,8 +18,8 @@ from tempo_runtime import artifact, files, freshness, trust
 from tempo_runtime.errors import ArtifactMissing, StorageError
 from tempo_runtime.freshness import Stale
 from tempo_runtime.storage.fetching import fetch
-from tempo_runtime.storage.remotes import remote_of
-from tempo_runtime.storage.sending import send
+from tempo_runtime.storage.remotes import check_uri, remote_of
+from tempo_runtime.storage.sending import check_links, send
 from tempo_runtime.storage.transfer import Transfer, check
 
 
@@ -59,10 +59,13 @@ def upload(
         ArtifactError: If the artefact is stale, and cannot be saved anew or is not to be.
         StorageError: If it cannot be uploaded. What was at the URI is still whole.
     """
+    if uri is not None:
+        check_uri(uri)
     if folder is None:
         freshness.ensure(target, stale)
     folder, uri = _ends(target, folder, uri)
     with _told(folder):
+        check_links(folder)
         manifest = _manifest(folder)
         if manifest:
             files.finish_interrupted(folder, manifest["files"])
@@ -70,9 +73,10 @@ def upload(
         paths = sorted(files.walk(folder))
         if not paths:
             raise StorageError(f"there is nothing to upload in {folder}; save there first")
-        uri = uri or manifest.get("uri")
+        uri = uri or str(manifest.get("uri") or "")
         if not uri:
             raise StorageError(f"{folder}: nowhere to upload it to; give it a uri")
+        check_uri(uri)
         uri = _place(uri, folder, manifest, digest)
         remote = remote_of(uri, _secret(secret))
         if remote.name:
@@ -103,6 +107,7 @@ def download(target: Any, folder: str | None = None, *, secret: str | None = Non
         uri: str | None = target
     else:
         folder, uri = _ends(target, folder, None)
+    check_uri(uri or "")
     if not folder:
         raise StorageError(f"{uri}: nowhere to download it to; give it a folder")
     if not uri:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import IO, Any
 
 from tempo_runtime.errors import StorageError
+from tempo_runtime.urls import redacted
 
 Progress = Callable[[float], None]
 
@@ -75,7 +76,7 @@ class Failed(Exception):
         if self.code < 0:
             return f"rclone was ended by signal {-self.code}"
         last = self.reports[-1] if self.reports else f"rclone ended with {self.code}"
-        return " ".join(_NOISE.sub("", _PREFIX.sub("", last)).split())
+        return redacted(" ".join(_NOISE.sub("", _PREFIX.sub("", last)).split()))
 
 
 def program() -> str:

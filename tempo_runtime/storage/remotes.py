@@ -17,6 +17,7 @@ from tempo_runtime import files
 from tempo_runtime.errors import StorageError
 from tempo_runtime.storage import rclone
 from tempo_runtime.storage.failures import NOT_FOUND, explained
+from tempo_runtime.urls import has_password, redacted
 
 _URI = re.compile(r"([A-Za-z][\w+.-]*)://([^\x00-\x1f\x7f]*)")
 _TYPES = {"s3": "s3", "gs": "google cloud storage", "az": "azureblob"}
@@ -74,7 +75,7 @@ class Remote:
         return f"{self.name}:{whole}" if self.name else whole
 
     def run(self, *arguments: str, progress: rclone.Progress | None = None) -> bytes:
-        """Runs rclone.
+        """Runs rclone. Links on this machine are what they lead to.
 
         Args:
             arguments: A command, and its arguments.
@@ -83,8 +84,9 @@ class Remote:
         Raises:
             StorageError: With the remedy.
         """
+        links = () if self.name else ("--copy-links",)
         try:
-            return rclone.run(*arguments, environment=self.environment, progress=progress)
+            return rclone.run(*arguments, *links, environment=self.environment, progress=progress)
         except rclone.Failed as failed:
             raise explained(failed, self.uri, self.name, self.path) from failed
 
@@ -200,7 +202,21 @@ def remote_of(uri: str, secret: Mapping[str, str] | None = None) -> Remote:
     return Remote(uri, scheme, path, environment)
 
 
+def check_uri(uri: str) -> None:
+    """Refuse a URI with credentials, which would be shown, saved and given on a command line.
+
+    Raises:
+        StorageError: If it has any.
+    """
+    if has_password(uri):
+        raise StorageError(
+            f"{redacted(uri)} contains a password; leave it out of the uri, and put it in rclone's "
+            "config, in RCLONE_CONFIG_* variables or in the secret"
+        )
+
+
 def _split(uri: str) -> tuple[str, str]:
+    check_uri(uri)
     match = _URI.fullmatch(uri)
     if match is None:
         raise StorageError(f"{uri!r} is no uri; one is like s3://bucket/folder or file:///folder")

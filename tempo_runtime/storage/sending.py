@@ -8,7 +8,8 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tempo_runtime.files import MANIFEST, NEXT
+from tempo_runtime.errors import StorageError
+from tempo_runtime.files import MANIFEST, NEXT, belongs
 from tempo_runtime.storage.remotes import Entry, Remote
 from tempo_runtime.storage.transfer import Transfer, expect, parted, parts
 
@@ -54,6 +55,34 @@ def send(folder: str, remote: Remote, paths: list[str]) -> Transfer:
         there, _ = parted(remote.entries())
         expect(paths, remote.same(there, folder), remote)
     return Transfer(folder, remote.uri, tuple(missing), _size(folder, missing), tuple(removed))
+
+
+def check_links(folder: str) -> None:
+    """Refuse links that lead out of a folder, to folders, or nowhere: only files in it are sent.
+
+    Args:
+        folder: The folder.
+
+    Raises:
+        StorageError: If there is one.
+    """
+    root = os.path.realpath(folder)
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if belongs(name)]
+        for name in (*folders, *filter(belongs, names)):
+            path = os.path.join(place, name)
+            if not os.path.islink(path):
+                continue
+            end = os.path.realpath(path)
+            why = ""
+            if os.path.commonpath((root, end)) != root:
+                why = "which is not in the folder"
+            elif not os.path.isfile(end):
+                why = "which is a folder" if os.path.isdir(end) else "which is not there"
+            if why:
+                raise StorageError(
+                    f"{path} is a link to {end}, {why}; copy that into its place, or remove the link"
+                )
 
 
 def _copy_to(remote: Remote, folder: str, paths: list[str], under: str) -> None:
