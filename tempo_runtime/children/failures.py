@@ -13,7 +13,9 @@ from tempo_runtime.errors import (
     PayloadError,
     TempoError,
 )
+from tempo_runtime.urls import redacted
 
+_TARGET = 300  # characters
 NOT_READY = "is not ready yet"  # MLServer says so while a model loads, as if the request were bad
 
 
@@ -99,6 +101,11 @@ class Place:
     def refused(self, status: str, said: str, kind: Kind = Kind.FINAL) -> Failure:
         """It answers with an error."""
         return self._failed(kind, f"{self} answered {status}: {said}")
+
+    def redirected(self, status: int, target: str) -> Failure:
+        """It answers that it is somewhere else; that is not followed, and the request not sent there."""
+        where = redacted(target)[:_TARGET]
+        return self._failed(Kind.FINAL, f"{self} answered {status} → {where}; correct its URL")
 
     def unusable(self, error: PayloadError) -> Failure:
         """It answers with what is no answer."""

@@ -109,6 +109,8 @@ class HttpEndpoint:
         return content
 
     def _refusal(self, answer: aiohttp.ClientResponse, content: bytes) -> Failure:
+        if 300 <= answer.status < 400 and (target := answer.headers.get("location")):
+            return self.place.redirected(answer.status, target)
         said = _message(content) or answer.reason or ""
         return self.place.by_status(
             answer.status, said, _seconds(answer.headers.get("retry-after"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -108,6 +109,27 @@ def test_an_unusable_answer_becomes_an_error_that_names_the_child(
     assert type(caught.value) is kind
     assert told in str(caught.value)
     assert "child 'iris'" in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+@pytest.mark.parametrize("target", ["https://login.example/?next=infer", "/v2/models/iris/"])
+def test_the_target_of_a_redirect_is_named_and_not_called(
+    fake: FakeModel, connect: Connect, status: int, target: str
+) -> None:
+    fake.script(Raw(b"", status, {"location": target}))
+    with pytest.raises(ChildFailed, match=re.escape(f"answered {status} → {target}; correct")):
+        connect(fake.url)(np.ones(1))
+    assert len(fake.calls) == 1
+
+
+def test_credentials_in_the_target_of_a_redirect_are_not_told(
+    fake: FakeModel, connect: Connect
+) -> None:
+    location = "https://me:hunter2@login.example/?token=hunter2"
+    fake.script(Raw(b"", 307, {"location": location}))
+    with pytest.raises(ChildFailed, match=r"login\.example") as raised:
+        connect(fake.url)(np.ones(1))
+    assert "hunter2" not in str(raised.value)
 
 
 def test_a_child_nobody_serves_is_unavailable_with_its_url(connect: Connect) -> None:
