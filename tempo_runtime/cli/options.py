@@ -13,6 +13,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from tempo_runtime.cli.terminal import console
 from tempo_runtime.errors import AuthoringError, TempoError
 
 artefact_argument = click.argument("artefact", type=click.Path(exists=True, file_okay=False))
@@ -70,9 +71,7 @@ def pair(text: str, option: str) -> tuple[str, str]:
 
 def print_whole(*shown: Any) -> None:
     """Prints for people, with names and addresses whole, for copying, however narrow the window is."""
-    from rich.console import Console
-
-    Console(highlight=False, width=1000).print(*shown)
+    console(width=1000).print(*shown)
 
 
 def echo_json(content: Any) -> None:

@@ -8,6 +8,7 @@ import click
 
 from tempo_runtime.cli.calling import call_options, called
 from tempo_runtime.cli.options import json_option
+from tempo_runtime.cli.terminal import echo
 from tempo_runtime.errors import PayloadError, TempoError
 
 if TYPE_CHECKING:
@@ -83,13 +84,13 @@ def predict(
     if output is not None:
         outputs.write(output, value)
     elif not as_json:
-        click.echo(outputs.text(value))
+        echo(outputs.text(value))
     elif len(responses) == 1:
-        click.echo(response_to_json(responses[0], opened.name))
+        echo(response_to_json(responses[0], opened.name).decode())
     else:
         tensors, content_type = encode_results(Signature(()), value, tagged=True)
         parameters = {"content_type": content_type} if content_type else {}
-        click.echo(response_to_json(Response(tensors, parameters), opened.name))
+        echo(response_to_json(Response(tensors, parameters), opened.name).decode())
 
 
 def _in_batches(target: Target, given: Arguments, size: int, at_once: int) -> list[Response]:

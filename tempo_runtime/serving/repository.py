@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from tempo_runtime import artifact
+from tempo_runtime import artifact, json_files
 from tempo_runtime.errors import ArtifactDamaged, ArtifactMissing, SettingsError
 from tempo_runtime.ports import HOST
 
@@ -56,6 +56,11 @@ class Served:
     calls: dict[str, str] = field(default_factory=dict)
     siblings: dict[str, Sibling] = field(default_factory=dict)
     inside: list[str] = field(default_factory=list)
+
+    @property
+    def place(self) -> str:
+        """Its artefact, or the folder or file that it is in."""
+        return str(parameters_of(self.settings).get("uri") or self.folder)
 
     @property
     def packed(self) -> bool:
@@ -215,10 +220,6 @@ def read(path: str) -> dict[str, Any]:
         ArtifactDamaged: If it is none.
     """
     try:
-        with open(path, encoding="utf-8") as file:
-            settings = json.load(file)
-    except (OSError, ValueError) as error:
-        raise ArtifactDamaged(f"{path} cannot be read: {error}; correct it") from error
-    if not isinstance(settings, dict):
-        raise ArtifactDamaged(f"{path} is not a JSON object; correct it")
-    return settings
+        return json_files.read_object(path)
+    except FileNotFoundError as error:
+        raise ArtifactDamaged(f"{path} cannot be read: {error.strerror}; correct it") from error
