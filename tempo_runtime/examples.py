@@ -1,8 +1,8 @@
 """Example values of annotations, for people to begin with: `list[int]` is `[1]`.
 
 A saved artifact has them in its tempo.json, because annotations are in its pickle only. They are made
-from the JSON schema of an annotation, so they keep to its limits, and to the examples that its author wrote
-into a pydantic model; and they are checked against the annotation itself.
+from the JSON schema of an annotation, so they keep to its limits and to the examples that its author
+wrote into a pydantic model, and are checked against the annotation itself.
 """
 
 from __future__ import annotations

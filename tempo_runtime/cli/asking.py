@@ -71,20 +71,27 @@ def _recorded(
     """Read the example that `tempo-runtime check` recorded, if a line can hold it."""
     from tempo_runtime import checking
     from tempo_runtime.serving.example import Example
-    from tempo_runtime.wire import request_to_json
 
     found = checking.example(folder) if os.path.isdir(folder) else None
     if found is None:
         return None
-    request = found[0]
-    body = json.loads(request_to_json(request))
-    body.pop("id", None)
+    body = _body(found[0])
     if len(json.dumps(body)) > _LONGEST:
         return None
-    return Example(body, _arguments(request, inputs), (), _streams(description))
+    return Example(body, _arguments(found[0], body, inputs), (), _streams(description))
 
 
-def _arguments(request: Request, inputs: Sequence[Mapping[str, Any]]) -> tuple[str, ...] | None:
+def _body(request: Request) -> dict[str, Any]:
+    from tempo_runtime.wire import request_to_json
+
+    body: dict[str, Any] = json.loads(request_to_json(request))
+    body.pop("id", None)
+    return body
+
+
+def _arguments(
+    request: Request, body: Mapping[str, Any], inputs: Sequence[Mapping[str, Any]]
+) -> tuple[str, ...] | None:
     """Write a request's arguments for `predict`; None if it would not make the same request of them."""
     from tempo_runtime import codec, outputs
     from tempo_runtime import inputs as reading
@@ -96,8 +103,7 @@ def _arguments(request: Request, inputs: Sequence[Mapping[str, Any]]) -> tuple[s
         values = decode_arguments(signature, request.tensors, {})
         given = [f"{name}={json.dumps(outputs.plain(value))}" for name, value in values.items()]
         again = reading.read(signature, args=given)
-        same = isinstance(again, reading.Arguments) and again.request(tagged=True)
-        if same and same.tensors == request.tensors:
+        if isinstance(again, reading.Arguments) and _body(again.request(tagged=True)) == body:
             return tuple(word for text in given for word in ("--arg", text))
     return None
 
