@@ -30,10 +30,21 @@ from tempo_runtime.cli.ps import ps
 from tempo_runtime.cli.save import save
 from tempo_runtime.cli.serve import serve
 from tempo_runtime.cli.storage import download, upload
+from tempo_runtime.errors import DeadlineExceeded
 from tempo_runtime.printable import printable
 
 
 class _Group(click.Group):
+    _late = False  # whether a call was left behind when its time was up
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        try:
+            return super().main(*args, **options)
+        except SystemExit as ended:
+            if self._late and not (args or options):  # run as a program
+                terminal.leave(ended.code)
+            raise
+
     def invoke(self, ctx: click.Context) -> Any:
         terminal.escape_warnings()
         try:
@@ -47,6 +58,7 @@ class _Group(click.Group):
             click.echo("Stopped.", err=True)
             sys.exit(130)
         except Exception as error:
+            self._late = isinstance(error, DeadlineExceeded)
             terminal.fail(error)
             sys.exit(1)
 

@@ -9,7 +9,7 @@ import click
 from tempo_runtime.cli.calling import call_options, called
 from tempo_runtime.cli.options import json_option
 from tempo_runtime.cli.terminal import echo
-from tempo_runtime.errors import PayloadError, TempoError
+from tempo_runtime.errors import DeadlineExceeded, PayloadError, TempoError
 
 if TYPE_CHECKING:
     from tempo_runtime.inputs import Arguments
@@ -106,5 +106,6 @@ def _in_batches(target: Target, given: Arguments, size: int, at_once: int) -> li
                 found.append(response)
         except TempoError as error:
             rows, _ = parts[len(found)]
-            raise TempoError(f"rows {rows.start} to {rows.stop - 1}: {error}") from error
+            kind = DeadlineExceeded if isinstance(error, DeadlineExceeded) else TempoError
+            raise kind(f"rows {rows.start} to {rows.stop - 1}: {error}") from error
     return found

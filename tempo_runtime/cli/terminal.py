@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
+import sys
 import traceback
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from tempo_runtime.errors import TempoError
+from tempo_runtime.one_line import DEBUG, one_line
 from tempo_runtime.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-DEBUG = "TEMPO_RUNTIME_DEBUG"
 _LONGEST = 4000  # characters of an error
 
 
@@ -61,24 +62,18 @@ def fail(error: Exception) -> None:
     """
     if os.environ.get(DEBUG, "0") not in ("", "0"):
         traceback.print_exception(error)
-    text = message(error)
+    text = one_line(error)
     if len(text) > _LONGEST:
         text = f"{text[:_LONGEST]}... ({len(text) - _LONGEST:,} more characters)"
     echo("Error: " + text.strip().replace("\n", "\n  "), err=True)
 
 
-def message(error: Exception) -> str:
-    """Say in one line what went wrong: our errors do it themselves."""
-    if isinstance(error, TempoError):
-        return str(error)
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
-    return (
-        f"unexpected {type(error).__name__}: {error}{place}; this is a fault of tempo-runtime: set "
-        f"{DEBUG}=1 to see the traceback, and report it"
-    )
+def leave(status: Any) -> None:
+    """End the process at once, with threads that hang; Python would wait for them."""
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status if isinstance(status, int) else 1)
 
 
 def escape_warnings() -> None:
