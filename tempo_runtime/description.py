@@ -49,11 +49,16 @@ class _Part(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow")
 
 
+class _Parameters(_Part):
+    content_type: _Name
+    optional: bool = False
+
+
 class _Tensor(_Part):
     name: _Text
     datatype: _Name
     shape: list[int]
-    parameters: dict[str, Any] | None = None
+    parameters: _Parameters
 
 
 class _Signature(_Part):

@@ -43,9 +43,11 @@ def lines(
     recorded = _recorded(folder, inputs, description)
     example = recorded or _from_signature(folder, inputs, description, implementation)
     if example is None:
-        takes = "a DataFrame, whose columns are not known" if inputs else "is not known"
+        takes = "an array that is too large for a line" if inputs else "not known"
+        if any((tensor.get("parameters") or {}).get("content_type") == "pd" for tensor in inputs):
+            takes = "a DataFrame, whose columns are not known"
         remedy = f"; `tempo-runtime check {folder} INPUT` records an example" if description else ""
-        yield f"# {name}: what it takes {'is ' if inputs else ''}{takes}{remedy}"
+        yield f"# {name}: what it takes is {takes}{remedy}"
         return
     yield example.curl(url, name)
     if (line := example.predict(target)) is not None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+_LARGEST = 10_000  # values of an input that a line may have
 _TEXTS = {
     "base64": "dGV4dA==",
     "datetime": "2026-01-31T12:00:00",
@@ -74,11 +75,12 @@ def of_inputs(
         streams: Whether the model answers in parts.
 
     Returns:
-        The example; None if an input is a DataFrame, whose columns are not known.
+        The example; None if an input is a DataFrame, whose columns are not known, or is too large for a
+        line.
     """
     known = values or {}
     needed = [_Input(tensor, known, features) for tensor in inputs if not _is_optional(tensor)]
-    if any(each.content_type == "pd" for each in needed):
+    if any(each.content_type == "pd" or each.is_large for each in needed):
         return None
     words = [word for each in needed for word in ("--arg", f"{each.name}={each.argument()}")]
     guessed = tuple(each.name for each in needed if each.is_guess)
@@ -110,6 +112,7 @@ class _Input:
         shape = [1, features] if self._is_open and features else described["shape"]
         self._shape = [max(length, 1) for length in shape]
         self._is_scalar = described["shape"] == [1]
+        self.is_large = prod(self._shape) > _LARGEST
         self._value = values[self.name] if self._is_known else self._element()
         if self._is_known and not self._is_scalar and self.content_type != "json":
             self._shape = [len(self._value), *self._shape[1:]]
