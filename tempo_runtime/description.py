@@ -64,7 +64,7 @@ class _Tensor(_Part):
 class _Signature(_Part):
     inputs: list[_Tensor]
     outputs: list[_Tensor]
-    streams: bool = False
+    streams: bool
 
 
 class _Child(_Part):
