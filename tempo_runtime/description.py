@@ -73,6 +73,7 @@ class _Child(_Part):
     uri: _Place | None = None
     folder: _Place | None = None
     modules: list[_Name] = []
+    digest: _Name | None = None
 
 
 class _Environment(_Part):
