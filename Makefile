@@ -1,6 +1,6 @@
 # make demo    the income example, from training to explanations
 # make serve   keeps the example's server up
-# make test    the whole test suite
+# make test    the whole test suite; PYTEST=tests/test_x.py is a part of it
 # make check   lint, format and types
 # make image   the server image; IMAGE_EXTRAS=explain has alibi in it, BASE=IMAGE what it starts from
 # PYTHON=python3.12 chooses the Python; VENV=.venv where the virtual environment goes
@@ -21,7 +21,7 @@ serve: $(VENV)/.demo
 	$(BIN)/python examples/income/demo.py --keep
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term $(PYTEST)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term $(if $(PYTEST),--cov-fail-under=0 $(PYTEST))
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -28,11 +28,12 @@ from functools import cached_property
 from typing import Any
 
 from tempo_runtime import (
-    __version__,
     describing,
+    description,
     files,
     imported,
     importing,
+    json_files,
     pickled,
     picklegraph,
     pickling,
@@ -517,44 +518,37 @@ def read_manifest(folder: str, *, to_run: bool = True) -> dict[str, Any]:
         ArtifactDamaged: If it is not what `save` writes.
         ArtifactIncompatible: If this version, or this Python, cannot read the artefact.
     """
-    path = os.path.join(folder, MANIFEST)
     try:
-        with open(path, encoding="utf-8") as file:
-            manifest = json.load(file)
-        version = int(manifest["format_version"])
-    except FileNotFoundError as error:
+        manifest = description.read(os.path.join(folder, MANIFEST))
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise ArtifactMissing(
             f"there is no artefact in {folder}: it has no {MANIFEST}; tempo_runtime.save writes one"
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise ArtifactDamaged(f"{path} is not what save writes ({error}); save again") from error
-    if version > describing.FORMAT_VERSION:
-        raise ArtifactIncompatible(
-            f"{folder} was saved by tempo_runtime {manifest.get('tempo_runtime')} in format {version}; "
-            f"this is {__version__}, which reads up to {describing.FORMAT_VERSION}: upgrade tempo_runtime"
-        )
     python = ".".join(map(str, sys.version_info[:2]))
     if to_run and manifest.get("python") != python:
         raise ArtifactIncompatible(
             f"{folder} was saved by Python {manifest.get('python')}, and this is {python}: a pickle "
             "holds bytecode; save it again with this Python, or serve it with that one"
         )
-    parts = [manifest.get(key) for key in ("files", "packages", "children")]
-    if not all(isinstance(part, dict) for part in parts):
-        raise ArtifactDamaged(f"{path} is not what save writes; save again")
-    for file in manifest["files"]:
-        if os.path.isabs(file) or ".." in file.split("/"):
-            raise ArtifactDamaged(f"{path} names {file!r}, outside the artefact; save again")
-    return manifest  # type: ignore[no-any-return]
+    return manifest
 
 
 def extra_of(folder: str) -> dict[str, Any]:
-    """`parameters.extra` of an artefact's model-settings.json; empty where there is none."""
+    """`parameters.extra` of an artefact's model-settings.json; empty where there is none.
+
+    Raises:
+        ArtifactDamaged: If it is damaged.
+    """
+    path = os.path.join(folder, MODEL_SETTINGS)
     try:
-        settings = json.loads(files.read(folder, MODEL_SETTINGS))
-        return (settings.get("parameters") or {}).get("extra") or {}
-    except (FileNotFoundError, ValueError, AttributeError):
+        found = json_files.read_object(path)
+    except FileNotFoundError:
         return {}
+    for name in ("parameters", "extra"):
+        found = found.get(name) or {}
+        if not isinstance(found, dict):
+            raise ArtifactDamaged(f"{path}: `{name}` is not a JSON object; correct it")
+    return found
 
 
 # -- what is written -------------------------------------------------------------------------------
@@ -623,14 +617,9 @@ def _is_in(path: str, place: str) -> bool:
 
 def _settings_of(folder: str) -> dict[str, Any]:
     try:
-        settings: dict[str, Any] = json.loads(files.read(folder, MODEL_SETTINGS))
-        return settings
+        return json_files.read_object(os.path.join(folder, MODEL_SETTINGS), "correct or remove it")
     except FileNotFoundError:
         return {}
-    except ValueError as error:
-        raise ArtifactError(
-            f"{folder}/{MODEL_SETTINGS} is not JSON ({error}); correct or remove it"
-        ) from error
 
 
 def _is_ours(path: str) -> bool:

@@ -56,7 +56,9 @@ class Service:
         if callers is None:
             callers = Callers(served=True, timeout=settings.timeout)
             self._serving.enter_context(ANYONE.serving())
-        self._children = Connector(settings, portal, folder, names, callers)
+        # A pipeline that was not loaded states its children's folders from the working directory.
+        start = folder if pipeline.is_loaded else ""
+        self._children = Connector(settings, portal, start, names, callers)
         try:
             self.runner = importing.run(pipeline.code, self._start, portal, folder)
         except BaseException:

@@ -23,12 +23,14 @@ from typing import Any
 
 import numpy as np
 
-from tempo_runtime import files, ownership, targets
+from tempo_runtime import files, json_files, ownership, targets
 from tempo_runtime.artifact import EXAMPLE
 from tempo_runtime.binding import decode_results
 from tempo_runtime.environment import TARBALL
 from tempo_runtime.environment.unpacked import unpack
 from tempo_runtime.errors import ArtifactDamaged, CheckFailed, TempoError
+from tempo_runtime.one_line import one_line
+from tempo_runtime.printable import shortened
 from tempo_runtime.wire import (
     Request,
     Response,
@@ -85,14 +87,17 @@ def example(folder: str) -> tuple[Request, Response] | None:
         ArtifactDamaged: If it is not what `record` writes.
     """
     try:
-        content = json.loads(files.read(folder, EXAMPLE))
+        content = json_files.read_object(os.path.join(folder, EXAMPLE), "record it again")
         request, response = (json.dumps(content[name]).encode() for name in ("request", "response"))
         return request_from_json(request), response_from_json(response)
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError, TempoError) as error:
+    except ArtifactDamaged:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, TempoError) as error:
         raise ArtifactDamaged(
-            f"{os.path.join(folder, EXAMPLE)} is no recorded example ({error}); record it again"
+            f"{os.path.join(folder, EXAMPLE)} is not a recorded example ({shortened(error, 200)}); "
+            "record it again"
         ) from error
 
 
@@ -242,8 +247,8 @@ def _main(folder: str, told: str, *packages: str) -> None:
                 response = target.infer(request_from_json(body))
                 content["answered"] = time.monotonic() - start
                 content["response"] = json.loads(response_to_json(response, target.name))
-    except TempoError as error:
-        content = {"error": str(error)}
+    except Exception as error:
+        content = {"error": one_line(error)}
     with open(told, "w", encoding="utf-8") as file:
         json.dump(content, file)
 

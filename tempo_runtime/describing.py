@@ -10,12 +10,12 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from tempo_runtime import __version__, codec, picklegraph
+from tempo_runtime import __version__, codec, examples, picklegraph
 from tempo_runtime.authoring import Pipeline
+from tempo_runtime.description import FORMAT_VERSION
 from tempo_runtime.environment import TARBALL
 from tempo_runtime.signature import Signature
 
-FORMAT_VERSION = 1
 DECLARED = ("name", "description", "uri", "signature", "children")
 IMPLEMENTATION = "tempo_runtime.TempoPipelineRuntime"
 WITH_CODE = "tempo_runtime.children.with_code.ModelWithCode"
@@ -57,6 +57,7 @@ def manifest(
         "tempo_runtime": __version__,
         "python": python(),
         **declaration(pipeline, calls),
+        "example": examples.values(pipeline.signature),
         "packages": imported,
         "files": digests,
     }

@@ -14,6 +14,7 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import BinaryIO
 
 from tempo_runtime.errors import ArtifactDamaged
 
@@ -100,7 +101,7 @@ def verified(
                 # What is executed is read once: the bytes that were checked are the ones that run.
                 content = read(folder, place) if ours(path) else b""
                 found = sha256(content) if ours(path) else sha256_of(folder, place)
-            except (FileNotFoundError, NotADirectoryError):
+            except OSError:
                 found = ""
             if found == digest:
                 break
@@ -247,8 +248,17 @@ def _copy(source: str, place: str) -> None:
 
 def read(folder: str, path: str) -> bytes:
     """A file's content."""
-    with open(os.path.join(folder, path), "rb") as file:
+    with _opened(os.path.join(folder, path)) as file:
         return file.read()
+
+
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[BinaryIO]:
+    """Open a regular file; opening a pipe would wait for its writer."""
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise FileNotFoundError(errno.ENOENT, "not a regular file", path)
+        yield file
 
 
 def sha256(content: bytes) -> str:
@@ -264,7 +274,7 @@ def sha256_of(folder: str, path: str) -> str:
 def digest_of(folder: str, path: str, kind: str) -> str:
     """A file's digest of a kind that hashlib has, for what is compared and not trusted."""
     digest = hashlib.new(kind, usedforsecurity=False)
-    with open(os.path.join(folder, path), "rb") as file:
+    with _opened(os.path.join(folder, path)) as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()

@@ -14,6 +14,7 @@ import pickletools
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -87,14 +88,49 @@ def looked_up(path: str) -> set[tuple[str, str]]:
     Args:
         path: A pickle, or what joblib or numpy wrote, compressed or not; any other file names nothing.
     """
-    found: set[tuple[str, str]] = set()
+    return _found_in(path).names
+
+
+def features(folder: str) -> int | None:
+    """Find how many features the scikit-learn model in a folder takes, without running it.
+
+    Args:
+        folder: The folder, or the model's file.
+
+    Returns:
+        The number; None if the model does not say.
+    """
+    paths = [folder]
+    if os.path.isdir(folder):
+        paths = [os.path.join(folder, name) for name in sorted(os.listdir(folder))]
+    for path in paths:
+        if path.endswith(_PICKLES) and (found := _found_in(path).features):
+            return found[0]
+    return None
+
+
+@dataclass
+class _Found:
+    """What is in a file that is not unpickled.
+
+    Attributes:
+        names: The (module, name) pairs that it looks up.
+        features: `n_features_in_` of each estimator, inner ones first.
+    """
+
+    names: set[tuple[str, str]] = field(default_factory=set)
+    features: list[int] = field(default_factory=list)
+
+
+def _found_in(path: str) -> _Found:
+    found = _Found()
     # Whatever else a file is, it is not unpickled here: it may be damaged, or of another kind.
     with contextlib.suppress(Exception), open(path, "rb") as file:
         _read(file, found)
     return found
 
 
-def _read(file: BinaryIO, found: set[tuple[str, str]]) -> None:
+def _read(file: BinaryIO, found: _Found) -> None:
     start = file.read(6)
     file.seek(0)
     for magic, opener in _COMPRESSED.items():
@@ -122,7 +158,7 @@ def _read(file: BinaryIO, found: set[tuple[str, str]]) -> None:
             _Lookups(file, found).load()
         except Exception:  # objects of a kind that empty ones cannot stand for
             file.seek(0)
-            found.update(_pairs(file.read()))
+            found.names.update(_pairs(file.read()))
 
 
 class _Whole:
@@ -136,20 +172,20 @@ class _Whole:
 class _Lookups(pickle.Unpickler):
     """Notes what a pickle looks up, and makes empty objects of it."""
 
-    def __init__(self, file: BinaryIO, found: set[tuple[str, str]]) -> None:
+    def __init__(self, file: BinaryIO, found: _Found) -> None:
         super().__init__(_Whole(file))
         self._file = file
         self._found = found
 
     def find_class(self, module: str, name: str) -> Any:
-        self._found.add((module, name))
+        self._found.names.add((module, name))
         if (module, name) == ("numpy", "dtype"):
             return np.dtype
         if (module, name) == ("dill._dill", "_create_type"):
             return lambda *args: type("Nothing", (_Nothing,), {})
         if name == "NumpyArrayWrapper":
             return type(name, (_Array,), {"lookups": self})
-        return type("Nothing", (_Nothing,), {})
+        return type("Nothing", (_Estimator,), {"found": self._found})
 
     def persistent_load(self, pid: Any) -> Any:
         return _Nothing()
@@ -191,6 +227,17 @@ class _Nothing:
 
     def add(self, item: Any) -> None:
         """Takes an item of a set."""
+
+
+class _Estimator(_Nothing):
+    """Stands for what may be an estimator of scikit-learn."""
+
+    found: _Found
+
+    def __setstate__(self, state: Any) -> None:
+        number = state.get("n_features_in_") if isinstance(state, dict) else None
+        if isinstance(number, int):
+            self.found.features.append(number)
 
 
 class _Array(_Nothing):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
+from tempo_runtime.printable import printable
+
 
 @contextlib.contextmanager
 def shown(
@@ -24,6 +26,7 @@ def shown(
         A function to be called with how much more is done.
     """
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import (
         BarColumn,
         DownloadColumn,
@@ -35,6 +38,7 @@ def shown(
         TransferSpeedColumn,
     )
 
+    text = escape(printable(text))
     console = Console(stderr=True)
     columns: list[ProgressColumn] = [TextColumn("{task.description}"), BarColumn()]
     if size:
@@ -70,7 +74,7 @@ def telling(text: str) -> Iterator[Callable[[str], None] | None]:
         return
 
     def line(news: str) -> Text:
-        return Text(news, no_wrap=True, overflow="ellipsis")
+        return Text(printable(news), no_wrap=True, overflow="ellipsis")
 
     with console.status(line(text)) as status:
         yield lambda news: status.update(line(f"{text}: {news}"))

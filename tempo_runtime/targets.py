@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotInTime
 from contextlib import aclosing, contextmanager
+from contextvars import copy_context
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -29,6 +33,7 @@ from tempo_runtime.timing import Elapsed, within
 from tempo_runtime.wire import Request, Response
 
 Told = Callable[[Progress], None]
+_GRACE = 0.2  # seconds: a pipeline that ends by itself in time says more
 _OURS = "tempo"  # the platform that our pipelines say in their metadata
 _URL = re.compile(
     r"(?P<server>(?:https?|grpcs?)://[^/?#]+(?:/[^?#]*?)??)/(?:v2/models/)?(?P<name>[^/?#]+)"
@@ -111,6 +116,7 @@ class Local:
         self._settings = settings
         self._timeout = timeout or settings.timeout
         self._seed = seed
+        self._abandoned = False
         self._service = Service(pipeline, settings, background(), opened.folder)
         self._transport = PipelineTransport(self._service.runner)
 
@@ -126,13 +132,36 @@ class Local:
             asked.watch = lambda: told(Progress(asked.calls, asked.rows, asked.news))
         with context.serving(self._timeout, {}, self._seed, request.id, limits=asked):
             try:
-                return self._transport.infer_blocking(request)
+                return self._in_time(request)
             except PipelineFailed as error:
                 raise PipelineFailed(str(error).removesuffix(LOGGED)) from error
 
     def close(self) -> None:
         """Unloads it."""
-        background().run(self._service.close())
+        closing = background().submit(self._service.close())
+        if not self._abandoned:
+            closing.result()
+
+    def _in_time(self, request: Request) -> Response:
+        """Call it in a thread, which is left behind when the time is up: nothing ends a thread."""
+        current = context.current()
+        answer: Future[Response] = Future()
+        run = copy_context().run
+
+        def call() -> None:
+            try:
+                answer.set_result(run(self._transport.infer_blocking, request))
+            except BaseException as error:
+                answer.set_exception(error)
+
+        threading.Thread(target=call, name=f"tempo-{self.name}", daemon=True).start()
+        try:
+            return answer.result(self._timeout + _GRACE)
+        except NotInTime:
+            if answer.done():
+                raise  # the pipeline's own
+            self._abandoned = True
+            raise current.exceeded() from None
 
 
 class Remote:

@@ -21,6 +21,7 @@ from sklearn.linear_model import LogisticRegression
 
 import tempo_runtime
 from tempo_runtime import (
+    ArtifactDamaged,
     ArtifactError,
     AuthoringError,
     BudgetExceeded,
@@ -176,16 +177,24 @@ def test_model_settings_that_are_not_json_are_refused_and_nothing_is_changed(own
     (folder / "model-settings.json").write_text("{")
     (folder / "more.txt").write_text("more")
     before = listing(folder)
-    with pytest.raises(ArtifactError, match=r"model-settings.json is not JSON .*correct or remove"):
+    with pytest.raises(ArtifactError, match=r"model-settings.json is damaged .*correct or remove"):
         tempo_runtime.save(own.Inner)
     assert listing(folder) == before
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"parameters": null}', '{"parameters": {"extra": 0}}'])
-def test_an_artefact_loads_whatever_its_model_settings_hold(own: Any, text: str) -> None:
+@pytest.mark.parametrize("text", ["{}", '{"parameters": null}', '{"parameters": {"extra": null}}'])
+def test_an_artefact_loads_with_model_settings_that_say_nothing(own: Any, text: str) -> None:
     folder = tempo_runtime.save(own.Inner)
     Path(folder, "model-settings.json").write_text(text)
     assert artifact.unpickle(artifact.verify_folder(folder))[1] == {}
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"parameters": 1}', '{"parameters": {"extra": "a"}}'])
+def test_an_artefact_does_not_load_with_damaged_model_settings(own: Any, text: str) -> None:
+    folder = tempo_runtime.save(own.Inner)
+    Path(folder, "model-settings.json").write_text(text)
+    with pytest.raises(ArtifactDamaged, match=r"model-settings.json"):
+        tempo_runtime.load(folder)
 
 
 # -- saving and loading again ----------------------------------------------------------------------

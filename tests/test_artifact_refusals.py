@@ -6,6 +6,7 @@ import inspect
 import json
 import os
 import pickle
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -107,15 +108,16 @@ def test_a_folder_without_an_artefact_is_told_how_to_make_one(
 def test_a_description_that_is_none_is_refused(folder: Path, content: bytes) -> None:
     (folder / "tempo.json").write_bytes(content)
     message = refusal(folder, ArtifactDamaged)
-    assert "tempo.json is not what save writes" in message
-    assert "save again" in message
+    assert re.search(
+        r"tempo.json is (damaged|not what save writes) \(.+\); copy .*save again", message
+    )
 
 
 @pytest.mark.parametrize("value", [None, [], "text"])
 @pytest.mark.parametrize("key", ["files", "packages", "children"])
 def test_a_description_that_lacks_a_part_is_refused(folder: Path, key: str, value: Any) -> None:
     change_manifest(folder, lambda manifest: manifest.update({key: value}))
-    assert "tempo.json is not what save writes; save again" in refusal(folder, ArtifactDamaged)
+    assert f"tempo.json is not what save writes ({key}: " in refusal(folder, ArtifactDamaged)
 
 
 def test_a_description_that_names_no_pipeline_is_refused(folder: Path) -> None:
@@ -127,7 +129,7 @@ def test_a_description_that_names_no_pipeline_is_refused(folder: Path) -> None:
 def test_a_description_that_names_a_file_outside_is_refused(folder: Path, path: str) -> None:
     change_manifest(folder, lambda manifest: manifest["files"].update({path: "0" * 64}))
     message = refusal(folder, ArtifactDamaged)
-    assert f"tempo.json names {path!r}, outside the artefact; save again" in message
+    assert f"files.{path}: it is outside the artifact" in message
 
 
 def test_a_save_moves_no_file_from_outside_whatever_the_description_says(folder: Path) -> None:

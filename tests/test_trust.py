@@ -84,7 +84,7 @@ def test_saving_again_without_a_key_leaves_no_signature(artefact: str, keys: Key
         {"files": {}},
         {"signed": "ed25519:AAAA"},
         {"signed": "rsa:AAAA"},
-        {"signed": 7},
+        {"signed": None},
         {"signed": "ed25519:%%%"},
     ],
     ids=str,

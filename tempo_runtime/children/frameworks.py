@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from tempo_runtime.details import ModelFramework
 
 IMPLEMENTATIONS = {
@@ -15,6 +17,51 @@ IMPLEMENTATIONS = {
 }
 # What these two require does not go with MLServer 1.7, and they do without it.
 _WITHOUT_REQUIREMENTS = ("mlserver_alibi_explain", "mlserver_alibi_detect")
+# Files that these look for in a model's folder, by the names that MLServer has for them.
+_FILES = {
+    "mlserver_sklearn.SKLearnModel": ("model.joblib", "model.pickle", "model.pkl"),
+    "mlserver_xgboost.XGBoostModel": ("model.bst", "model.json", "model.ubj"),
+    "mlserver_lightgbm.LightGBMModel": ("model.bst",),
+    "mlserver_mlflow.MLflowRuntime": ("MLmodel",),
+}
+# What a library says that does not tell its users the cause, and what to do.
+_HINTS = {
+    "train and valid dataset categorical_feature do not match": (
+        "the model was trained on a DataFrame with categorical columns, and MLServer's LightGBM runtime "
+        "cannot take them: send an array, with the number of each category in the order of training"
+    ),
+}
+
+
+def missing_file(implementation: str, folder: str) -> str | None:
+    """Say which file a model's folder lacks.
+
+    Args:
+        implementation: The runtime class that serves it.
+        folder: The folder.
+
+    Returns:
+        What is missing, and what to do; None if nothing is, or nothing is known of that runtime.
+    """
+    wanted = _FILES.get(implementation)
+    if wanted is None or not os.path.isdir(folder):
+        return None
+    there = sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    if not set(wanted).isdisjoint(there):
+        return None
+    others = [
+        name
+        for name in there
+        if name != "model-settings.json" and os.path.isfile(os.path.join(folder, name))
+    ]
+    remedy = f"rename {others[0]} if it is the model" if len(others) == 1 else "put the model there"
+    return f"{folder} has no {' or '.join(wanted)}, which {implementation} loads; {remedy}"
+
+
+def hint(error: Exception) -> str:
+    """Return what to do about an exception of a library's that does not say it; empty if unknown."""
+    found = (told for said, told in _HINTS.items() if said in str(error))
+    return next((f"; {told}" for told in found), "")
 
 
 def installing(implementation: str) -> str | None:

@@ -199,7 +199,7 @@ def _load(
     except Exception as error:
         raise ChildUnavailable(
             f"{told} with {settings.implementation_}: {_reason(error)}"
-            + _advice(error, settings.implementation_),
+            + _advice(error, settings.implementation_, folder),
             model=details.name,
         ) from error
 
@@ -258,11 +258,15 @@ def _text(tensor: Tensor) -> Tensor:
 
 def _reason(error: Exception) -> str:
     """What happened, without the C++ frames that XGBoost prints."""
-    return f"{type(error).__name__}: {str(error).partition('Stack trace:')[0].strip()}"
+    said = str(error).partition("Stack trace:")[0].strip()
+    return f"{type(error).__name__}: {said}{frameworks.hint(error)}"
 
 
-def _advice(error: Exception, implementation: str) -> str:
+def _advice(error: Exception, implementation: str, folder: str) -> str:
     module = implementation.partition(".")[0]
     missing = isinstance(error, ModuleNotFoundError) and error.name == module
     command = frameworks.installing(implementation)
-    return f"; {command}" if missing and command else ""
+    if missing and command:
+        return f"; {command}"
+    file = frameworks.missing_file(implementation, folder)
+    return f"; {file}" if file else ""

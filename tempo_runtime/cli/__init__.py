@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from tempo_runtime import __version__
+from tempo_runtime.cli import terminal
 from tempo_runtime.cli.check import check
 from tempo_runtime.cli.completion import completion
 from tempo_runtime.cli.deploy import deploy, undeploy
@@ -29,19 +30,37 @@ from tempo_runtime.cli.ps import ps
 from tempo_runtime.cli.save import save
 from tempo_runtime.cli.serve import serve
 from tempo_runtime.cli.storage import download, upload
-from tempo_runtime.errors import TempoError
+from tempo_runtime.errors import DeadlineExceeded
+from tempo_runtime.printable import printable
 
 
 class _Group(click.Group):
+    _late = False  # whether a call was left behind when its time was up
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        try:
+            return super().main(*args, **options)
+        except SystemExit as ended:
+            if self._late and not (args or options):  # run as a program
+                terminal.leave(ended.code)
+            raise
+
     def invoke(self, ctx: click.Context) -> Any:
+        terminal.escape_warnings()
         try:
             return super().invoke(ctx)
-        except TempoError as error:
-            click.echo(f"Error: {error}", err=True)
-            sys.exit(1)
+        except click.ClickException as error:
+            vars(error)["message"] = printable(error.message)
+            raise
+        except (click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise
         except KeyboardInterrupt:
             click.echo("Stopped.", err=True)
             sys.exit(130)
+        except Exception as error:
+            self._late = isinstance(error, DeadlineExceeded)
+            terminal.fail(error)
+            sys.exit(1)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -50,7 +69,7 @@ def main() -> None:
     """Pipelines of models, from a notebook to production.
 
     Exit codes: 0 done; 1 it failed, and the message says why; 2 the command was not understood;
-    130 stopped by Ctrl-C.
+    130 stopped by Ctrl-C. TEMPO_RUNTIME_DEBUG=1 shows the traceback of an error.
     """
 
 
@@ -76,7 +95,14 @@ COMMANDS = (
     completion,
 )
 
-for command in COMMANDS:
-    # click's mark for lines that stay as they are, which a raw docstring spells out.
+
+def _mark_lines(command: click.Command) -> None:
+    """Put click's mark for lines that stay as they are, which a raw docstring spells out."""
     command.help = (command.help or "").replace("\\b\n", "\b\n")
+    for below in command.commands.values() if isinstance(command, click.Group) else ():
+        _mark_lines(below)
+
+
+for command in COMMANDS:
+    _mark_lines(command)
     main.add_command(command)

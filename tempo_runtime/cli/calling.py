@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tempo_runtime.cli.options import complete_targets
+from tempo_runtime.cli.options import complete_targets, meant_path
 from tempo_runtime.errors import PayloadError
 
 if TYPE_CHECKING:
@@ -25,7 +25,9 @@ def _target(ctx: click.Context, param: click.Parameter, value: str) -> str:
     if "://" in value or (is_folder and ("/" in value or _is_artefact(value))):
         return value
     if "/" in value:
-        raise click.BadParameter(f"there is no folder {value!r}, and it is no URL", ctx, param)
+        raise click.BadParameter(
+            f"there is no folder {value!r}, and it is not a URL{meant_path(value)}", ctx, param
+        )
     from tempo_runtime.deploy import found
     from tempo_runtime.errors import DeploymentFailed
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tempo_runtime.cli.options import artefact_argument, echo_json, json_option
+from tempo_runtime.cli.terminal import console
 
 if TYPE_CHECKING:
     from tempo_runtime.wire import Request
@@ -49,17 +50,15 @@ def check(
         tempo-runtime check artifacts/shop --arg 'orders=[{"price": 3}]'
         tempo-runtime check artifacts/shop
     """
-    from rich.console import Console
-
     from tempo_runtime import artifact, checking
     from tempo_runtime.errors import CheckFailed
     from tempo_runtime.serving import repository
 
-    console = Console(stderr=as_json, highlight=False)
+    shown = console(stderr=as_json)
 
     def done(what: str, seconds: float | None = None) -> None:
         took = f"  [dim]{seconds:.1f} s[/]" if seconds is not None else ""
-        console.print(f"[green]✓[/] {what}{took}")
+        shown.print(f"[green]✓[/] {what}{took}")
 
     opened = artifact.verify_folder(artefact)
     artifact.verify_children(opened)
@@ -87,7 +86,7 @@ def check(
             )
         done("answered its example as it was recorded", found.answered)
     else:
-        console.print("[yellow]-[/] no example is recorded: give INPUT or --arg, and one is")
+        shown.print("[yellow]-[/] no example is recorded: give INPUT or --arg, and one is")
     if as_json:
         content = {"python": found.python, "loaded": found.loaded, "answered": found.answered}
         echo_json({"name": manifest["name"], **content})

@@ -18,6 +18,7 @@ from tempo_runtime.cli.options import (
     print_whole,
     stale_option,
 )
+from tempo_runtime.cli.terminal import echo
 
 if TYPE_CHECKING:
     from tempo_runtime import DockerOptions, LocalOptions, RemoteModel
@@ -118,9 +119,9 @@ def undeploy(names: tuple[str, ...], everything: bool, yes: bool) -> None:
         click.confirm(f"Undeploy {listed}?", abort=True)
     for deployment in chosen:
         deployment.undeploy()
-        click.echo(f"Undeployed {deployment.name}")
+        echo(f"Undeployed {deployment.name}")
     if not chosen:
-        click.echo("Nothing is deployed here")
+        echo("Nothing is deployed here")
 
 
 def _options(
@@ -140,7 +141,7 @@ def _options(
 def _tell(remote: RemoteModel, as_json: bool) -> None:
     from rich.table import Table
 
-    from tempo_runtime.serving import example
+    from tempo_runtime.cli import asking
 
     deployment, models = remote.deployment, remote.status()
     if as_json:
@@ -163,15 +164,18 @@ def _tell(remote: RemoteModel, as_json: bool) -> None:
         table.add_row(f"[bold]{model.name}[/]", remote.changes[model.name], place, model.place)
     print_whole(f"[green]✓[/] {deployment.name} is ready at [bold]{remote.endpoint}[/]\n")
     print_whole(table)
-    inputs = _inputs(remote)
-    if inputs:
-        main = deployment.main()
-        click.echo("\nAsk it, and end it:\n")
-        click.echo(example.curl(main.url, main.model, inputs) + "\n")
-        click.echo(example.predict(deployment.name, inputs))
-        if guessed := ", ".join(example.guessed(inputs)):
-            click.echo(f"    # {guessed}: the values are guessed; put your own there")
-    click.echo(f"tempo-runtime undeploy {deployment.name}")
+    main, details = deployment.main(), remote.details
+    echo("\nCall it, and end it:\n")
+    for line in asking.lines(
+        main.model,
+        details.local_folder or "",
+        _inputs(remote),
+        main.url,
+        deployment.name,
+        details.platform.value,
+    ):
+        echo(line)
+    echo(f"tempo-runtime undeploy {deployment.name}")
 
 
 def _inputs(remote: RemoteModel) -> list[dict[str, Any]]:

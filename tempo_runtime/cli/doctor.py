@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tempo_runtime.cli.options import echo_json, json_option
+from tempo_runtime.cli.terminal import console
 
 if TYPE_CHECKING:
     from tempo_runtime.doctor.findings import Finding
@@ -50,7 +51,6 @@ def doctor(artefact: str | None, as_json: bool) -> None:
 
 
 def _show(findings: list[Finding]) -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
@@ -63,12 +63,12 @@ def _show(findings: list[Finding]) -> None:
         if finding.remedy:
             found += f"\n[dim]→ {escape(finding.remedy)}[/]"
         table.add_row(_MARKS[finding.level], f"[bold]{escape(finding.check)}[/]", found)
-    console = Console(highlight=False)
-    console.print(table)
+    shown = console()
+    shown.print(table)
     problems, warnings = (
         sum(finding.level == level for finding in findings) for level in ("problem", "warning")
     )
-    console.print(f"\n{_count(problems, 'problem')}, {_count(warnings, 'warning')}")
+    shown.print(f"\n{_count(problems, 'problem')}, {_count(warnings, 'warning')}")
 
 
 def _count(number: int, noun: str) -> str:

@@ -9,6 +9,7 @@ import click
 
 from tempo_runtime.cli.calling import call_options, called
 from tempo_runtime.cli.options import echo_json, json_option
+from tempo_runtime.cli.terminal import console
 from tempo_runtime.errors import PayloadError
 
 if TYPE_CHECKING:
@@ -66,15 +67,13 @@ def explain(
     if as_json:
         echo_json(outputs.plain(found))
         return
-    from rich.console import Console
-
     many = [explanations.read(each) for each in found] if isinstance(found, list) else [found]
     anchors = [anchor for each in many if (anchor := explanations.anchor(each)) is not None]
     if anchors and len(anchors) == len(many):
-        Console().print(_anchors(anchors, row or 0))
+        console().print(_anchors(anchors, row or 0))
         return
     for each in many:
-        Console().print(_parts(explanations.summary(each)))
+        console().print(_parts(explanations.summary(each)))
 
 
 def _request(given: Arguments | Request, row: int | None, threshold: float | None) -> Request:

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from tempo_runtime.cli.options import complete_folders, echo_json, imported, json_option
+from tempo_runtime.cli.terminal import console
 from tempo_runtime.errors import StorageError
 
 if TYPE_CHECKING:
     from tempo_runtime.graph.nodes import Node
 
 _FORMATS = {"text": (".txt",), "mermaid": (".mmd", ".mermaid"), "svg": (".svg",)}
+_IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".pdf")
 
 
 @click.command()
@@ -40,13 +42,12 @@ def graph(target: str, format_: str | None, output: str | None, as_json: bool) -
     """
     from dataclasses import asdict
 
+    chosen = _format(format_, output)
     node = _read(target)
     if as_json:
         echo_json(asdict(node))
         return
-    ending = os.path.splitext(output or "")[1].lower()
-    by_ending = [name for name, endings in _FORMATS.items() if ending in endings]
-    text = _drawn(node, format_ or (by_ending or ["text"])[0], colours=output is None)
+    text = _drawn(node, chosen, colours=output is None)
     if output is None:
         click.echo(text, nl=False)
         return
@@ -55,6 +56,23 @@ def graph(target: str, format_: str | None, output: str | None, as_json: bool) -
             file.write(text)
     except OSError as error:
         raise StorageError(f"{output} cannot be written: {error.strerror}") from error
+
+
+def _format(stated: str | None, output: str | None) -> str:
+    """Choose the format; a file never has another format than its name says."""
+    if output is None:
+        return stated or "text"
+    ending = os.path.splitext(output)[1].lower()
+    named = next((name for name, endings in _FORMATS.items() if ending in endings), None)
+    if (named or stated) is None or (named and stated and named != stated) or ending in _IMAGES:
+        known = ", ".join(ending for endings in _FORMATS.values() for ending in endings)
+        raise click.BadParameter(
+            f"{output!r} cannot be written: a graph is a file that ends with {known}"
+            + ("; write an .svg, and convert it" if ending in _IMAGES else "")
+            + (f", and --format is {stated}" if named and stated else ""),
+            param_hint="--output",
+        )
+    return stated or named or "text"
 
 
 def _read(target: str) -> Node:
@@ -74,11 +92,9 @@ def _drawn(node: Node, format_: str, *, colours: bool) -> str:
         from tempo_runtime.graph.svg import svg
 
         return svg(node)
-    from rich.console import Console
-
     from tempo_runtime.graph.tree import tree
 
-    console = Console(no_color=None if colours else True)
-    with console.capture() as capture:
-        console.print(tree(node), soft_wrap=True)
+    shown = console(no_color=None if colours else True, force_terminal=None if colours else False)
+    with shown.capture() as capture:
+        shown.print(tree(node), soft_wrap=True)
     return capture.get()

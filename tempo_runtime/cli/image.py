@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from tempo_runtime.cli.options import artefact_argument, echo_json, json_option, size
+from tempo_runtime.cli.terminal import echo
 
 
 @click.group()
@@ -37,5 +38,5 @@ def build(artefact: str, tag: str | None, base: str | None, as_json: bool) -> No
     if as_json:
         echo_json({"image": baked.name, "id": baked.id, "size": baked.size, "base": baked.base})
         return
-    click.echo(f"Built {baked.name}, {size(baked.size)}, on {baked.base}")
-    click.echo(f"\n    docker run --rm -p 127.0.0.1:8080:8080 {baked.name}")
+    echo(f"Built {baked.name}, {size(baked.size)}, on {baked.base}")
+    echo(f"\n    docker run --rm -p 127.0.0.1:8080:8080 {baked.name}")

@@ -6,6 +6,8 @@ import shlex
 
 import click
 
+from tempo_runtime.cli.terminal import console, echo
+
 
 @click.command()
 @click.argument("name")
@@ -17,12 +19,10 @@ def init(name: str, folder: str | None) -> None:
     Example:
         tempo-runtime init demo && cd demo && make test
     """
-    from rich.console import Console
     from rich.markup import escape
 
     from tempo_runtime import project
 
     written = project.create(name, folder)
-    console = Console(highlight=False)
-    console.print(f"[green]✓[/] {escape(written)} is there, and its README says the rest. Now:\n")
-    click.echo(f"cd {shlex.quote(written)} && make test")
+    console().print(f"[green]✓[/] {escape(written)} is there, and its README says the rest. Now:\n")
+    echo(f"cd {shlex.quote(written)} && make test")

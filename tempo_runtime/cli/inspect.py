@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from tempo_runtime.cli.options import artefact_argument, echo_json, json_option, size
+from tempo_runtime.cli.terminal import console
 
 
 @click.command()
@@ -27,10 +28,11 @@ def inspect(artefact: str, as_json: bool, verify: str | None) -> None:
     if as_json:
         echo_json(manifest)
         return
-    from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=f"{manifest['name']} ({artefact})", show_header=False, title_justify="left")
+    title = escape(f"{manifest['name']} ({artefact})")
+    table = Table(title=title, show_header=False, title_justify="left")
     rows = {
         "takes": _tensors(manifest["signature"]["inputs"]),
         "gives": _tensors(manifest["signature"]["outputs"]),
@@ -41,9 +43,7 @@ def inspect(artefact: str, as_json: bool, verify: str | None) -> None:
         "saved with": f"tempo_runtime {manifest['tempo_runtime']}, Python {manifest['python']}",
         "packages": "\n".join(f"{name} {found}" for name, found in manifest["packages"].items()),
         "environment": _environment(manifest),
-        "files": "\n".join(
-            f"{path}  [dim]{sha[:12]}[/]" for path, sha in manifest["files"].items()
-        ),
+        "files": "\n".join(f"{path}  {sha[:12]}" for path, sha in manifest["files"].items()),
         "your code": describing.code(manifest["code"]) if manifest["code"] else "",
         "its pickle imports": ", ".join(manifest["imports"]),
         "size": size(manifest["bytes"]),
@@ -51,12 +51,12 @@ def inspect(artefact: str, as_json: bool, verify: str | None) -> None:
         "signed": "yes" if manifest.get("signed") else "no",
     }
     for heading, text in rows.items():
-        table.add_row(f"[bold]{heading}[/]", text or "nothing")
-    console = Console()
-    console.print(table)
-    console.print("[green]✓[/] every file is the one that was saved")
+        table.add_row(f"[bold]{heading}[/]", escape(text) or "nothing")
+    shown = console()
+    shown.print(table)
+    shown.print("[green]✓[/] every file is the one that was saved")
     if verify is not None:
-        console.print(f"[green]✓[/] it was signed for {verify}")
+        shown.print(f"[green]✓[/] it was signed for {escape(verify)}")
 
 
 def _environment(manifest: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tempo_runtime.cli.options import echo_json, json_option
+from tempo_runtime.cli.terminal import console, echo
 
 if TYPE_CHECKING:
     from tempo_runtime.deploy.lint import Finding, Rule
@@ -44,14 +45,14 @@ def lint(files: tuple[str, ...], as_json: bool, rules: bool, warnings_as_errors:
     try:
         findings = linting.lint_files(files)
     except IsADirectoryError as error:
-        click.echo(
+        echo(
             f"Error: {error.filename} is a folder; name its files, or have it rendered: "
             f"kustomize build {error.filename} | tempo-runtime lint -",
             err=True,
         )
         sys.exit(2)
     except OSError as error:
-        click.echo(f"Error: {error.filename}: {error.strerror}; name a file of YAML", err=True)
+        echo(f"Error: {error.filename}: {error.strerror}; name a file of YAML", err=True)
         sys.exit(2)
     if as_json:
         echo_json([dataclasses.asdict(finding) for finding in findings])
@@ -62,13 +63,12 @@ def lint(files: tuple[str, ...], as_json: bool, rules: bool, warnings_as_errors:
 
 
 def _show(findings: list[Finding]) -> None:
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console(highlight=False, soft_wrap=True)
+    shown = console(soft_wrap=True)
     for each in findings:
         about = f"  {each.kind} {each.name}".rstrip()
-        console.print(
+        shown.print(
             Text.assemble(
                 (f"{each.file}:{each.line}", "bold"),
                 "  ",
@@ -78,11 +78,11 @@ def _show(findings: list[Finding]) -> None:
             )
         )
         where = f"{each.path}: " if each.path else ""
-        console.print(Text(f"    {where}{each.message}"))
-        console.print(Text(f"    What would happen: {each.consequence}"))
-        console.print(Text(f"    Instead: {each.fix}\n"))
+        shown.print(Text(f"    {where}{each.message}"))
+        shown.print(Text(f"    What would happen: {each.consequence}"))
+        shown.print(Text(f"    Instead: {each.fix}\n"))
     errors = sum(each.severity == "error" for each in findings)
-    console.print(f"{_count(errors, 'error')}, {_count(len(findings) - errors, 'warning')}")
+    shown.print(f"{_count(errors, 'error')}, {_count(len(findings) - errors, 'warning')}")
 
 
 def _list(rules: list[Rule], as_json: bool) -> None:
@@ -90,7 +90,6 @@ def _list(rules: list[Rule], as_json: bool) -> None:
         fields = ("id", "severity", "kinds", "wants", "consequence", "fix", "source")
         echo_json([{field: getattr(rule, field) for field in fields} for rule in rules])
         return
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
@@ -98,7 +97,7 @@ def _list(rules: list[Rule], as_json: bool) -> None:
         table.add_column(heading, overflow="fold")
     for rule in rules:
         table.add_row(rule.id, f"[{_COLOURS[rule.severity]}]{rule.severity}[/]", rule.wants)
-    Console(highlight=False).print(table)
+    console().print(table)
 
 
 def _count(number: int, noun: str) -> str:

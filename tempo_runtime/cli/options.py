@@ -13,9 +13,23 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from tempo_runtime.cli.terminal import console
 from tempo_runtime.errors import AuthoringError, TempoError
 
-artefact_argument = click.argument("artefact", type=click.Path(exists=True, file_okay=False))
+
+class _Folder(click.Path):
+    """A folder that is there; of one that is not, the one that was probably meant is told."""
+
+    def __init__(self) -> None:
+        super().__init__(exists=True, file_okay=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not os.path.exists(value):
+            self.fail(f"there is no folder {value!r}{meant_path(value)}", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+artefact_argument = click.argument("artefact", type=_Folder())
 json_option = click.option("--json", "as_json", is_flag=True, help="For machines.")
 
 
@@ -70,9 +84,7 @@ def pair(text: str, option: str) -> tuple[str, str]:
 
 def print_whole(*shown: Any) -> None:
     """Prints for people, with names and addresses whole, for copying, however narrow the window is."""
-    from rich.console import Console
-
-    Console(highlight=False, width=1000).print(*shown)
+    console(width=1000).print(*shown)
 
 
 def echo_json(content: Any) -> None:
@@ -89,7 +101,9 @@ def imported(name: str) -> Any:
     """What a `MODULE:NAME` of the command line is, as `python -m` would find the module."""
     module, _, attribute = name.partition(":")
     if not module or not attribute:
-        raise click.BadParameter(f"{name!r} is neither a folder nor like shop:Shop")
+        raise click.BadParameter(
+            f"{name!r} is neither a folder nor like shop:Shop{meant_path(name)}"
+        )
     if "" not in sys.path:
         sys.path.insert(0, "")
     try:
@@ -120,6 +134,26 @@ def _meant(name: str, known: list[str]) -> str:
     lower = {each.lower(): each for each in known}
     close = difflib.get_close_matches(name.lower(), lower, n=1)
     return f"; did you mean {lower[close[0]]!r}?" if close else ""
+
+
+def meant_path(path: str) -> str:
+    """Say which path was probably meant by one that is not there.
+
+    Args:
+        path: The path; where it is a module's name or file, how its content is named is said.
+    """
+    module = path.removesuffix(".py")
+    if os.path.isfile(f"{module}.py"):
+        name = module.strip("./").replace(os.sep, ".")
+        return f"; {module}.py is a module: name what is in it, as in {name}:NAME"
+    folder, name = os.path.split(path.rstrip(os.sep))
+    try:
+        with os.scandir(folder or ".") as there:
+            found = [each.name for each in there if each.is_dir()]
+    except OSError:
+        return ""
+    known = [os.path.join(folder, each) for each in found]
+    return _meant(os.path.join(folder, name), known)
 
 
 def _modules_here() -> list[str]:

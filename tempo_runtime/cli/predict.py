@@ -8,7 +8,8 @@ import click
 
 from tempo_runtime.cli.calling import call_options, called
 from tempo_runtime.cli.options import json_option
-from tempo_runtime.errors import PayloadError, TempoError
+from tempo_runtime.cli.terminal import echo
+from tempo_runtime.errors import DeadlineExceeded, PayloadError, TempoError
 
 if TYPE_CHECKING:
     from tempo_runtime.inputs import Arguments
@@ -83,13 +84,13 @@ def predict(
     if output is not None:
         outputs.write(output, value)
     elif not as_json:
-        click.echo(outputs.text(value))
+        echo(outputs.text(value))
     elif len(responses) == 1:
-        click.echo(response_to_json(responses[0], opened.name))
+        echo(response_to_json(responses[0], opened.name).decode())
     else:
         tensors, content_type = encode_results(Signature(()), value, tagged=True)
         parameters = {"content_type": content_type} if content_type else {}
-        click.echo(response_to_json(Response(tensors, parameters), opened.name))
+        echo(response_to_json(Response(tensors, parameters), opened.name).decode())
 
 
 def _in_batches(target: Target, given: Arguments, size: int, at_once: int) -> list[Response]:
@@ -105,5 +106,6 @@ def _in_batches(target: Target, given: Arguments, size: int, at_once: int) -> li
                 found.append(response)
         except TempoError as error:
             rows, _ = parts[len(found)]
-            raise TempoError(f"rows {rows.start} to {rows.stop - 1}: {error}") from error
+            kind = DeadlineExceeded if isinstance(error, DeadlineExceeded) else TempoError
+            raise kind(f"rows {rows.start} to {rows.stop - 1}: {error}") from error
     return found

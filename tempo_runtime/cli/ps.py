@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from tempo_runtime.cli.options import echo_json, json_option, print_whole
+from tempo_runtime.cli.terminal import echo
 
 _COLOURS = {"ready": "green", "not ready": "yellow", "ended": "red"}
 
@@ -32,7 +33,7 @@ def ps(as_json: bool) -> None:
         )
         return
     if not deployments:
-        click.echo("Nothing is deployed here; `tempo-runtime deploy ARTEFACT` deploys a pipeline")
+        echo("Nothing is deployed here; `tempo-runtime deploy ARTEFACT` deploys a pipeline")
         return
     from rich.table import Table
 

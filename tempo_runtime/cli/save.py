@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from tempo_runtime.cli.options import echo_json, imported, json_option, size
+from tempo_runtime.cli.terminal import echo
 
 
 @click.command()
@@ -50,7 +51,7 @@ def save(name: str, folder: str | None, environment: str, sign: str | None, as_j
     with_ = (
         f", with its environment ({packed['maker']}, Python {packed['python']})" if packed else ""
     )
-    click.echo(f"Saved {manifest['name']} in {saved}: {size(total)}{with_}")
-    click.echo(f"Your code in it: {describing.code(code)}")
-    click.echo(f"Serve it:    tempo-runtime serve {saved}")
-    click.echo(f"Look at it:  tempo-runtime inspect {saved}")
+    echo(f"Saved {manifest['name']} in {saved}: {size(total)}{with_}")
+    echo(f"Your code in it: {describing.code(code)}")
+    echo(f"Serve it:    tempo-runtime serve {saved}")
+    echo(f"Look at it:  tempo-runtime inspect {saved}")

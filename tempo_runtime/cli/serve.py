@@ -16,6 +16,7 @@ from tempo_runtime.cli.options import (
     json_option,
     stale_option,
 )
+from tempo_runtime.cli.terminal import console, echo
 
 if TYPE_CHECKING:
     from tempo_runtime.freshness import Stale
@@ -112,11 +113,10 @@ def serve(
 
 
 def _show(up: Running) -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    from tempo_runtime.serving import example
+    from tempo_runtime.cli import asking
 
     server = up.server
     table = Table(box=None, pad_edge=False)
@@ -125,20 +125,22 @@ def _show(up: Running) -> None:
     for model in up.models.values():
         calls = "\n".join(f"{alias}: {child}" for alias, child in model.calls.items())
         place = _short(model.folder) + (", with its environment" if model.packed else "")
-        table.add_row(f"[bold]{model.name}[/]", escape(place), escape(calls))
-    console = Console(highlight=False)
-    console.print(f"[green]✓[/] MLServer is ready at [bold]{server.url}[/]")
-    console.print(f"  gRPC at {server.grpc}, metrics at {server.metrics}\n")
-    console.print(table)
-    first = next(iter(up.models.values()))
-    inputs = first.settings.get("inputs") or []
-    if inputs:
-        console.print("\nAsk it, from another shell:\n")
-        print(example.curl(server.url, first.name, inputs))  # one line, whole: rich would wrap it
-        print(f"\n{example.predict(f'{server.url}/v2/models/{first.name}', inputs)}")
-        if guessed := ", ".join(example.guessed(inputs)):
-            console.print(f"\n[dim]{guessed}: the values are guessed; put your own there[/]")
-    console.print("\n[bold]Ctrl-C stops the server.[/] This is its log:")
+        table.add_row(f"[bold]{escape(model.name)}[/]", escape(place), escape(calls))
+    shown = console()
+    shown.print(f"[green]✓[/] MLServer is ready at [bold]{server.url}[/]")
+    shown.print(f"  gRPC at {server.grpc}, metrics at {server.metrics}\n")
+    shown.print(table)
+    shown.print("\nCall it, from another shell:")
+    for model in up.models.values():
+        echo("")
+        inputs = model.settings.get("inputs") or []
+        target = f"{server.url}/v2/models/{model.name}"
+        implementation = model.settings.get("implementation")
+        for line in asking.lines(
+            model.name, model.place, inputs, server.url, target, implementation
+        ):
+            echo(line)  # whole: rich would wrap it
+    shown.print("\n[bold]Ctrl-C stops the server.[/] This is its log:")
 
 
 def _show_for_machines(up: Running) -> None:

@@ -15,6 +15,7 @@ from tempo_runtime.cli.options import (
     size,
     stale_option,
 )
+from tempo_runtime.cli.terminal import console
 
 if TYPE_CHECKING:
     from tempo_runtime.freshness import Stale
@@ -101,11 +102,10 @@ def _show(done: Transfer, where: str, as_json: bool) -> None:
             }
         )
         return
-    from rich.console import Console
     from rich.text import Text
 
     count = len(done.sent)
     sent = f"{count} file{'' if count == 1 else 's'}, {size(done.size)}" if count else "as it was"
     removed = f"; removed {', '.join(done.removed)}" if done.removed else ""
     line = Text.assemble(("✓", "green"), f" {where} ({sent}{removed})")
-    Console(stderr=True).print(line, soft_wrap=True)
+    console(stderr=True).print(line, soft_wrap=True)

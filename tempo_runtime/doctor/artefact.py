@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tempo_runtime import artifact, describing, files, trust
+from tempo_runtime import artifact, files, trust
 from tempo_runtime.doctor.facts import Facts, normal
 from tempo_runtime.doctor.findings import Finding
 from tempo_runtime.errors import ArtifactIncompatible, TempoError
@@ -20,12 +19,7 @@ def examine(folder: str, facts: Facts) -> list[Finding]:
     Raises:
         ArtifactError: If it is none.
     """
-    try:
-        manifest = artifact.read_manifest(folder)
-    except ArtifactIncompatible:
-        manifest = json.loads(files.read(folder, files.MANIFEST))
-        if manifest["format_version"] > describing.FORMAT_VERSION:
-            raise
+    manifest = artifact.read_manifest(folder, to_run=False)
     settings = repository.read(os.path.join(folder, artifact.MODEL_SETTINGS))
     stated = repository.server_settings(folder).get("parallel_workers")
     return [

@@ -13,13 +13,15 @@ import os
 import subprocess
 import sys
 import tarfile
+import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tempo_runtime import files
-from tempo_runtime.environment import tools
+from tempo_runtime.environment import archive, tools
 from tempo_runtime.environment.cache import TARBALL
 from tempo_runtime.errors import EnvironmentFailed
+from tempo_runtime.printable import shortened
 
 LOCK = "environment.lock"
 _PACKAGES = ("site-packages", "dist-packages")
@@ -39,14 +41,14 @@ def unpack(tarball: str, prefix: str) -> str:
     Raises:
         EnvironmentFailed: If it cannot be unpacked, or there is no Python for it here.
     """
-    # Python's newer patch releases want to be told; absolute links, as to an interpreter, are meant.
-    filtered: Any = {"filter": "tar"} if hasattr(tarfile, "tar_filter") else {}
     try:
-        with tarfile.open(tarball) as tar:
-            tar.extractall(prefix, **filtered)  # noqa: S202 - it is trusted
-    except (OSError, tarfile.TarError, EOFError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise EnvironmentFailed(f"{tarball} cannot be unpacked to {prefix}: {reason}") from error
+        archive.extract(tarball, prefix)
+    except (OSError, ValueError, tarfile.TarError, EOFError, zlib.error, OverflowError) as error:
+        reason = shortened(getattr(error, "strerror", None) or error, 200)
+        raise EnvironmentFailed(
+            f"{tarball} cannot be unpacked to {prefix}: {reason}; copy the artifact again, or save "
+            "it again"
+        ) from error
     fit = os.path.join(prefix, "bin", "conda-unpack")
     if os.path.exists(fit):
         path = os.path.join(prefix, "bin") + os.pathsep + os.environ.get("PATH", os.defpath)

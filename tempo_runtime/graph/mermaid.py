@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from html import escape
 
 from tempo_runtime.graph.nodes import Node
+from tempo_runtime.printable import printable
 
 _FAULTY = "classDef faulty stroke:#cf222e,stroke-dasharray:4"
 _NAMES = str.maketrans({'"': "&quot;", "#": "&num;"})
@@ -32,4 +33,4 @@ def _lines(node: Node, own: str) -> Iterator[str]:
 
 def _escaped(text: str) -> str:
     """A text as the HTML that Mermaid's labels are; by names, as `#` and a number mean more to it."""
-    return escape(" ".join(text.split()), quote=False).translate(_NAMES)
+    return escape(printable(" ".join(text.split())), quote=False).translate(_NAMES)

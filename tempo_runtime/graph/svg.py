@@ -8,6 +8,7 @@ from html import escape
 from itertools import count
 
 from tempo_runtime.graph.nodes import Edge, Node
+from tempo_runtime.printable import printable
 
 _WIDE, _NARROW = 9.0, 6.7  # pixels that a letter takes: of a name, and of what is smaller
 _PADDING, _MARGIN, _BEND, _ROW = 14, 20, 44, 84
@@ -59,7 +60,7 @@ def svg(node: Node) -> str:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{right + _MARGIN:.0f}" height="{bottom:.0f}" '
         f'viewBox="0 0 {right + _MARGIN:.0f} {bottom:.0f}" role="img">',
-        f"<title>{escape(node.name)} and the models it calls</title>",
+        f"<title>{_escaped(node.name)} and the models it calls</title>",
         f"<style>{_STYLE}</style>",
         '<rect class="page" width="100%" height="100%" rx="6"/>',
     ]
@@ -130,7 +131,7 @@ def _box(placed: _Placed, left: float, width: float) -> str:
     round_ = 14 if node.platform == "tempo" else 4
     second = _fault(node) or node.kind
     return (
-        f'<g><title>{escape(node.fault or node.folder or node.name)}</title><rect class="'
+        f'<g><title>{_escaped(node.fault or node.folder or node.name)}</title><rect class="'
         f'{" ".join(kinds)}" x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" height="{_HEIGHT}" '
         f'rx="{round_}"/>'
         + _line("name", left + _PADDING, placed.y - 4, node.name)
@@ -140,4 +141,9 @@ def _box(placed: _Placed, left: float, width: float) -> str:
 
 
 def _line(kind: str, x: float, y: float, text: str) -> str:
-    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}">{escape(text)}</text>'
+    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}">{_escaped(text)}</text>'
+
+
+def _escaped(text: str) -> str:
+    """Write a text as XML, which has no control characters."""
+    return escape(printable(text))

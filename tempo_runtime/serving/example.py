@@ -1,100 +1,161 @@
-"""A request that a model's signature allows, for people to begin with."""
+"""A request that a model takes, as lines for a shell, for people to begin with."""
 
 from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+_LARGEST = 10_000  # values of an input that a line may have
 _TEXTS = {
     "base64": "dGV4dA==",
     "datetime": "2026-01-31T12:00:00",
-    "json": "{}",
 }
 
 
-def request(inputs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """A V2 request with a value for each input that must be there.
+@dataclass(frozen=True)
+class Example:
+    """A call of a model.
+
+    Attributes:
+        request: Its V2 request.
+        arguments: The words that give `predict` the same arguments; None if they cannot.
+        guessed: Names of the inputs whose values are a guess: the signature does not say what is in JSON,
+            or how many columns an array has.
+        streams: Whether the model answers in parts.
+    """
+
+    request: Mapping[str, Any]
+    arguments: tuple[str, ...] | None
+    guessed: tuple[str, ...] = ()
+    streams: bool = False
+
+    def curl(self, url: str, model: str) -> str:
+        """Write a line for a shell that sends the request.
+
+        Args:
+            url: The server.
+            model: Name of the model.
+        """
+        body = shlex.quote(json.dumps(self.request, separators=(",", ":")))
+        curl, verb = ("curl -sN", "infer_stream") if self.streams else ("curl -s", "infer")
+        place = shlex.quote(f"{url}/v2/models/{model}/{verb}")
+        return f"{curl} {place} -H 'content-type: application/json' -d {body}"
+
+    def predict(self, target: str) -> str | None:
+        """Write a line for a shell that makes the same call with values.
+
+        Args:
+            target: What `tempo-runtime predict` is to call.
+
+        Returns:
+            The line; None if values cannot be written in one.
+        """
+        if self.arguments is None:
+            return None
+        return shlex.join(("tempo-runtime", "predict", target, *self.arguments))
+
+
+def of_inputs(
+    inputs: Sequence[Mapping[str, Any]],
+    values: Mapping[str, Any] | None = None,
+    *,
+    features: int | None = None,
+    streams: bool = False,
+) -> Example | None:
+    """Make an example from what a model takes.
 
     Args:
         inputs: V2 metadata tensors, as model-settings.json has them.
+        values: Example values of inputs, in JSON, as an artifact's description has them.
+        features: How many columns an array has whose shape is open.
+        streams: Whether the model answers in parts.
+
+    Returns:
+        The example; None if an input is a DataFrame, whose columns are not known, or is too large for a
+        line.
     """
-    return {"inputs": [_example(tensor) for tensor in _needed(inputs)]}
+    known = values or {}
+    needed = [_Input(tensor, known, features) for tensor in inputs if not _is_optional(tensor)]
+    if any(each.content_type == "pd" or each.is_large for each in needed):
+        return None
+    words = [word for each in needed for word in ("--arg", f"{each.name}={each.argument()}")]
+    guessed = tuple(each.name for each in needed if each.is_guess)
+    return Example({"inputs": [each.tensor() for each in needed]}, tuple(words), guessed, streams)
 
 
-def guessed(inputs: Sequence[dict[str, Any]]) -> list[str]:
-    """Names of inputs whose values in a request are a guess.
+def _is_optional(tensor: Mapping[str, Any]) -> bool:
+    return bool((tensor.get("parameters") or {}).get("optional"))
 
-    A signature does not say what is in JSON, or how many columns there are, and which.
+
+class _Input:
+    """An input of a model, and a value of it.
+
+    Args:
+        described: Its V2 metadata tensor.
+        values: Values that are known, by the names of inputs.
+        features: See `of_inputs`.
     """
-    return [tensor["name"] for tensor in _needed(inputs) if _is_guess(tensor)]
 
+    def __init__(
+        self, described: Mapping[str, Any], values: Mapping[str, Any], features: int | None
+    ) -> None:
+        self.name: str = described["name"]
+        self.content_type: str = (described.get("parameters") or {}).get("content_type") or ""
+        self._datatype: str = described["datatype"]
+        self._is_known = self.name in values
+        # An array of one dimension is also what an annotation without a shape is described as.
+        self._is_open = self.content_type == "np" and described["shape"] == [-1]
+        shape = [1, features] if self._is_open and features else described["shape"]
+        self._shape = [max(length, 1) for length in shape]
+        self._is_scalar = described["shape"] == [1]
+        self.is_large = prod(self._shape) > _LARGEST
+        self._value = values[self.name] if self._is_known else self._element()
+        if self._is_known and not self._is_scalar and self.content_type != "json":
+            self._shape = [len(self._value), *self._shape[1:]]
 
-def curl(url: str, model: str, inputs: Sequence[dict[str, Any]]) -> str:
-    """A line for a shell that sends the request."""
-    body = shlex.quote(json.dumps(request(inputs), separators=(",", ":")))
-    return f"curl -s {url}/v2/models/{model}/infer -H 'content-type: application/json' -d {body}"
+    @property
+    def is_guess(self) -> bool:
+        """Whether the value may not be what the model takes."""
+        return not self._is_known and (self._is_open or self.content_type == "json")
 
+    def tensor(self) -> dict[str, Any]:
+        """Make the tensor of a V2 request."""
+        if self.content_type == "json":
+            data = [json.dumps(self._value)]
+        elif self._is_known:
+            data = [self._value] if self._is_scalar else self._value
+        else:
+            data = [self._value] * prod(self._shape)
+        tensor: dict[str, Any] = {
+            "name": self.name,
+            "shape": [1] if self.content_type == "json" else self._shape,
+            "datatype": self._datatype,
+            "data": data,
+        }
+        # Bytes are read by it where an input may be of any type.
+        if self.content_type and self._datatype == "BYTES":
+            tensor["parameters"] = {"content_type": self.content_type}
+        return tensor
 
-def predict(target: str, inputs: Sequence[dict[str, Any]]) -> str:
-    """A line for a shell that makes the same call of a target with values."""
-    words = ["tempo-runtime", "predict", target]
-    for tensor in _needed(inputs):
-        words += ["--arg", shlex.quote(f"{tensor['name']}={_value(tensor)}")]
-    return " ".join(words)
+    def argument(self) -> str:
+        """Write the value as JSON."""
+        value = self._value
+        if not (self._is_known or self._is_scalar or self.content_type == "json"):
+            # MLServer's lists of texts have a second dimension, which is none of the list's.
+            is_list = self._datatype == "BYTES" and self.content_type != "np"
+            for length in reversed(self._shape[:1] if is_list else self._shape):
+                value = [value] * length
+        return json.dumps(value)
 
-
-def _needed(inputs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [tensor for tensor in inputs if not _parameters(tensor).get("optional")]
-
-
-def _example(tensor: dict[str, Any]) -> dict[str, Any]:
-    shape = [max(length, 1) for length in tensor["shape"]]
-    content_type = _content_type(tensor)
-    example = {
-        "name": tensor["name"],
-        "shape": shape,
-        "datatype": tensor["datatype"],
-        "data": [_element(tensor)] * prod(shape),
-    }
-    # Bytes are read by it where an input may be of any type.
-    if content_type and tensor["datatype"] == "BYTES":
-        example["parameters"] = {"content_type": content_type}
-    return example
-
-
-def _value(tensor: dict[str, Any]) -> str:
-    """The value of a tensor as JSON."""
-    value, shape = _element(tensor), tensor["shape"]
-    if _content_type(tensor) == "json":
-        return str(value)
-    if shape != [1]:
-        # MLServer's lists of texts have a second dimension, which is none of the list's.
-        for length in reversed(shape[:1] if tensor["datatype"] == "BYTES" else shape):
-            value = [value] * max(length, 1)
-    return json.dumps(value)
-
-
-def _element(tensor: dict[str, Any]) -> Any:
-    datatype = tensor["datatype"]
-    if datatype == "BYTES":
-        return _TEXTS.get(_content_type(tensor), "text")
-    if datatype == "BOOL":
-        return True
-    return 1.0 if datatype.startswith("FP") else 1
-
-
-def _is_guess(tensor: dict[str, Any]) -> bool:
-    # An array of one dimension is also what an annotation without a shape is described as.
-    unshaped = _content_type(tensor) == "np" and tensor["shape"] == [-1]
-    return unshaped or _content_type(tensor) in ("json", "pd")
-
-
-def _content_type(tensor: dict[str, Any]) -> str:
-    return _parameters(tensor).get("content_type") or ""
-
-
-def _parameters(tensor: dict[str, Any]) -> dict[str, Any]:
-    return tensor.get("parameters") or {}
+    def _element(self) -> Any:
+        if self.content_type == "json":
+            return {}
+        if self._datatype == "BYTES":
+            return _TEXTS.get(self.content_type, "text")
+        if self._datatype == "BOOL":
+            return True
+        return 1.0 if self._datatype.startswith("FP") else 1

@@ -157,8 +157,11 @@ class _Gathering:
                 f"it again, or remove environment_tarball from its {artifact.MODEL_SETTINGS}"
             )
         if settings.get("implementation") != describing.IMPLEMENTATION:
+            implementation = str(settings.get("implementation"))
             if self._here and not model.packed:
-                _refuse_missing_runtime(name, str(settings.get("implementation")))
+                _refuse_missing_runtime(name, implementation)
+            if missing := frameworks.missing_file(implementation, uri):
+                raise ArtifactMissing(f"{name}: {missing}")
             return
         if urlsplit(uri).scheme:
             raise ArtifactMissing(

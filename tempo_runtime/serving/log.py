@@ -7,6 +7,8 @@ import threading
 from collections import deque
 from typing import IO
 
+from tempo_runtime.printable import printable
+
 _KEPT = 1000  # lines
 _SHOWN = 8
 _EXCEPTION = re.compile(r"(?:[A-Za-z_]\w*\.)*([A-Z]\w*): (.+)")
@@ -38,7 +40,7 @@ class Log(threading.Thread):
             for line in self._stream:
                 self._lines.append(line)
                 if self._to is not None:
-                    self._to.write(line)
+                    self._to.write(printable(line.decode(errors="replace")).encode())
                     self._to.flush()
 
     def pass_on(self, to: IO[bytes]) -> None:
@@ -54,7 +56,7 @@ class Log(threading.Thread):
 def reason(log: str) -> str:
     """What in a server's log says why it ended: which models failed, or else its last lines."""
     log = _INVALID.sub(_on_one_line, log)
-    errors: dict[str, None] = {}
+    errors: dict[str, str] = {}
     inside = False
     for line in log.splitlines():
         if line.endswith(_TRACEBACK):
@@ -63,11 +65,18 @@ def reason(log: str) -> str:
             inside = False
             if matched := _EXCEPTION.fullmatch(line):
                 kind, message = matched.groups()
-                errors[message if kind == _OURS else f"{kind}: {message}"] = None
+                errors[message if kind == _OURS else f"{kind}: {message}"] = message
     if not errors:
         return "\n".join([line for line in log.splitlines() if line.strip()][-_SHOWN:])
+    # An exception that was raised from another often says all that the other says.
+    texts = list(errors)
+    once = [
+        text
+        for number, text in enumerate(texts)
+        if not any(errors[text] in later for later in texts[number + 1 :])
+    ]
     models = ", ".join(dict.fromkeys(_FAILED.findall(log)))
-    return (f"{models}: " if models else "") + "; ".join(errors)
+    return (f"{models}: " if models else "") + "; ".join(once)
 
 
 def _on_one_line(invalid: re.Match[str]) -> str:

@@ -14,13 +14,15 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from tempo_runtime import artifact
+from tempo_runtime import artifact, json_files
 from tempo_runtime.errors import ArtifactDamaged, ArtifactMissing, SettingsError
 from tempo_runtime.ports import HOST
+from tempo_runtime.printable import shortened
 
 SERVER_SETTINGS = "settings.json"
 # Over these is what a settings.json says.
 SERVER_DEFAULTS = {"parallel_workers": 0, "debug": False, "host": HOST}
+_FALSE = ("false", "0", "no", "off", "f", "n")
 _PATHS = ("uri", "environment_tarball", "environment_path")
 
 
@@ -56,6 +58,11 @@ class Served:
     calls: dict[str, str] = field(default_factory=dict)
     siblings: dict[str, Sibling] = field(default_factory=dict)
     inside: list[str] = field(default_factory=list)
+
+    @property
+    def place(self) -> str:
+        """Its artefact, or the folder or file that it is in."""
+        return str(parameters_of(self.settings).get("uri") or self.folder)
 
     @property
     def packed(self) -> bool:
@@ -173,9 +180,49 @@ def code(model: Served) -> list[str]:
 
 
 def server_settings(folder: str | os.PathLike[str] | None) -> dict[str, Any]:
-    """The settings.json of a folder; nothing if it has none."""
+    """Read the settings.json of a folder; nothing if it has none.
+
+    Paths in it are made absolute: a server runs in another folder.
+
+    Raises:
+        ArtifactDamaged: If it is not a JSON object.
+        SettingsError: If a file that it names is not there.
+    """
     path = os.path.join(folder, SERVER_SETTINGS) if folder is not None else ""
-    return read(path) if os.path.isfile(path) else {}
+    if folder is None or not os.path.lexists(path):
+        return {}
+    settings = read(path)
+    named = settings.get("logging_settings")
+    if isinstance(named, str):
+        # `mlserver start` takes it from the working directory.
+        places = [os.path.abspath(os.path.join(start, named)) for start in (folder, "")]
+        there = [place for place in places if os.path.isfile(place)]
+        if not there:
+            raise SettingsError(
+                f"{path}: the file {shortened(named)} of logging_settings is not there; correct it"
+            )
+        settings["logging_settings"] = there[0]
+    return settings
+
+
+def refuse_unloaded(settings: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> None:
+    """Refuse settings with which a server loads no models: whoever starts it waits for them.
+
+    Args:
+        settings: Its settings.json.
+        environ: Its environment.
+
+    Raises:
+        SettingsError: If it would load none.
+    """
+    name = "load_models_at_startup"
+    stated = settings.get(name)
+    where = f"{name} in {SERVER_SETTINGS}"
+    if stated is None:
+        where = f"MLSERVER_{name.upper()}"
+        stated = environ.get(where, "true")
+    if str(stated).lower() in _FALSE:
+        raise SettingsError(f"{where} is {stated}: MLServer would load no model; remove it")
 
 
 def workers(models: Iterable[Served], asked: int | None, stated: Any = None) -> int:
@@ -215,10 +262,6 @@ def read(path: str) -> dict[str, Any]:
         ArtifactDamaged: If it is none.
     """
     try:
-        with open(path, encoding="utf-8") as file:
-            settings = json.load(file)
-    except (OSError, ValueError) as error:
-        raise ArtifactDamaged(f"{path} cannot be read: {error}; correct it") from error
-    if not isinstance(settings, dict):
-        raise ArtifactDamaged(f"{path} is not a JSON object; correct it")
-    return settings
+        return json_files.read_object(path)
+    except FileNotFoundError as error:
+        raise ArtifactDamaged(f"{path} cannot be read: {error.strerror}; correct it") from error

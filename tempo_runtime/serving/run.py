@@ -74,6 +74,7 @@ def running(
         ServingFailed: If the server ends, or a model is not ready in time; with the reason.
     """
     stated = dict(settings or {})
+    repository.refuse_unloaded(stated)
     count = repository.workers(models.values(), workers, stated.get("parallel_workers"))
     # What it listens at is never what an artefact brings.
     own = {"host": host, "parallel_workers": count, **ports.settings()}

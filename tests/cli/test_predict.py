@@ -201,7 +201,7 @@ def test_what_a_pipeline_prints_is_no_result(artefacts: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["no/where"], "there is no folder 'no/where', and it is no URL"),
+        (["no/where"], "there is no folder 'no/where', and it is not a URL"),
         (["http://x/y", "nowhere.csv"], "'nowhere.csv' does not exist"),
         (["http://x/y", "--batch", "0"], "--batch"),
         (["http://x/y", "--json", "-o", "out.json"], "--json is for standard output"),

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tempo_runtime import examples
 from tempo_runtime.binding import decode_arguments
 from tempo_runtime.describing import metadata
 from tempo_runtime.serving import example
@@ -32,14 +33,21 @@ def all_of_them(
     day: datetime,
     days: list[datetime],
     options: dict,
+    labels: list[int],
     left_out: int = 1,
 ) -> None: ...
 
 
+def made(function: Callable[..., None], **options: Any) -> example.Example:
+    signature = Signature.of(function)
+    found = example.of_inputs(metadata(signature)["inputs"], examples.values(signature), **options)
+    assert found is not None
+    return found
+
+
 def test_it_is_what_the_signature_takes() -> None:
     signature = Signature.of(all_of_them)
-    inputs = metadata(signature)["inputs"]
-    request = request_from_json(json.dumps(example.request(inputs)).encode())
+    request = request_from_json(json.dumps(made(all_of_them).request).encode())
     found = decode_arguments(signature, request.tensors, {})
     assert found.pop("row").tolist() == [[1.0, 1.0, 1.0]]
     assert found.pop("flags").tolist() == [True, True]
@@ -54,8 +62,9 @@ def test_it_is_what_the_signature_takes() -> None:
         "day": datetime(2026, 1, 31, 12),
         "days": [datetime(2026, 1, 31, 12)],
         "options": {},
+        "labels": [1],
     }
-    assert example.guessed(inputs) == ["options"]
+    assert made(all_of_them).guessed == ()
 
 
 def array(rows: np.ndarray) -> None: ...
@@ -63,17 +72,32 @@ def frame(rows: pd.DataFrame) -> None: ...
 def anything(rows: Any) -> None: ...
 
 
-@pytest.mark.parametrize("function", [array, frame, anything])
+@pytest.mark.parametrize("function", [array, anything])
 def test_what_a_signature_does_not_say_is_named(function: Callable[..., None]) -> None:
-    assert example.guessed(metadata(Signature.of(function))["inputs"]) == ["rows"]
+    assert made(function).guessed == ("rows",)
+
+
+def test_json_is_a_guess_where_the_artifact_has_no_example_of_it() -> None:
+    found = example.of_inputs(metadata(Signature.of(all_of_them))["inputs"])
+    assert found is not None
+    assert found.guessed == ("options", "labels")
+
+
+def test_a_data_frame_s_columns_are_not_made_up() -> None:
+    assert example.of_inputs(metadata(Signature.of(frame))["inputs"]) is None
+
+
+def test_an_array_of_any_shape_has_the_columns_that_its_model_takes() -> None:
+    [tensor] = made(array, features=3).request["inputs"]
+    assert (tensor["shape"], tensor["data"]) == ([1, 3], [1.0, 1.0, 1.0])
 
 
 def test_the_lines_for_a_shell_are_quoted_and_have_values() -> None:
-    inputs = metadata(Signature.of(all_of_them))["inputs"]
-    words = shlex.split(example.curl("http://here:1", "m", inputs))
+    found = made(all_of_them)
+    words = shlex.split(found.curl("http://here:1", "m"))
     assert words[:3] == ["curl", "-s", "http://here:1/v2/models/m/infer"]
-    assert json.loads(words[-1]) == example.request(inputs)
-    words = shlex.split(example.predict("http://here:1/v2/models/m", inputs))
+    assert json.loads(words[-1]) == found.request
+    words = shlex.split(found.predict("http://here:1/v2/models/m") or "")
     assert words[:3] == ["tempo-runtime", "predict", "http://here:1/v2/models/m"]
     assert words[4::2][:7] == [
         "row=[[1.0, 1.0, 1.0]]",
@@ -84,4 +108,9 @@ def test_the_lines_for_a_shell_are_quoted_and_have_values() -> None:
         'word="text"',
         'words=["text"]',
     ]
-    assert words[-1] == "options={}"
+    assert words[-3:] == ["options={}", "--arg", "labels=[1]"]
+
+
+def test_a_stream_is_asked_for_as_one() -> None:
+    words = shlex.split(made(array, streams=True).curl("http://here:1", "m"))
+    assert words[:3] == ["curl", "-sN", "http://here:1/v2/models/m/infer_stream"]

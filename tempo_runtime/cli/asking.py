@@ -1,0 +1,140 @@
+"""The lines that `serve` and `deploy` print, for calling what they serve."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tempo_runtime.errors import ArtifactMissing, TempoError
+
+if TYPE_CHECKING:
+    from tempo_runtime.serving.example import Example
+    from tempo_runtime.wire import Request
+
+_LONGEST = 4000  # characters of a recorded request that a line may hold
+_COLUMNS = ("sklearn", "mlserver_sklearn.SKLearnModel")
+
+
+def lines(
+    name: str,
+    folder: str,
+    inputs: Sequence[Mapping[str, Any]],
+    url: str,
+    target: str,
+    implementation: str | None = None,
+) -> Iterator[str]:
+    """Write the lines that call a model, and what is to be known about them, as comments.
+
+    Each line can be run as it stands: what the artifact's recorded example was answered, or what its
+    signature takes.
+
+    Args:
+        name: The model's name.
+        folder: Its artifact, or folder.
+        inputs: What it takes, as V2 metadata.
+        url: Its server.
+        target: What `tempo-runtime predict` is to call.
+        implementation: The runtime that serves it, if that is not ours.
+    """
+    description = _description(folder)
+    recorded = _recorded(folder, inputs, description)
+    example = recorded or _from_signature(folder, inputs, description, implementation)
+    if example is None:
+        takes = "an array that is too large for a line" if inputs else "not known"
+        if any((tensor.get("parameters") or {}).get("content_type") == "pd" for tensor in inputs):
+            takes = "a DataFrame, whose columns are not known"
+        remedy = f"; `tempo-runtime check {folder} INPUT` records an example" if description else ""
+        yield f"# {name}: what it takes is {takes}{remedy}"
+        return
+    yield example.curl(url, name)
+    if (line := example.predict(target)) is not None:
+        yield line
+    if recorded is not None:
+        yield f"# {name}: the example that is recorded in its artifact"
+    elif example.guessed:
+        yield f"# {name}: {', '.join(example.guessed)}: the values are guessed; put your own there"
+
+
+def _description(folder: str) -> Mapping[str, Any]:
+    from tempo_runtime import artifact
+
+    try:
+        return artifact.read_manifest(folder, to_run=False)
+    except ArtifactMissing:
+        return {}
+
+
+def _recorded(
+    folder: str, inputs: Sequence[Mapping[str, Any]], description: Mapping[str, Any]
+) -> Example | None:
+    """Read the example that `tempo-runtime check` recorded, if a line can hold it."""
+    from tempo_runtime import checking
+    from tempo_runtime.serving.example import Example
+
+    found = checking.example(folder) if os.path.isdir(folder) else None
+    if found is None:
+        return None
+    body = _body(found[0])
+    if len(json.dumps(body)) > _LONGEST:
+        return None
+    return Example(body, _arguments(found[0], body, inputs), (), _streams(description))
+
+
+def _body(request: Request) -> dict[str, Any]:
+    from tempo_runtime.wire import request_to_json
+
+    body: dict[str, Any] = json.loads(request_to_json(request))
+    body.pop("id", None)
+    return body
+
+
+def _arguments(
+    request: Request, body: Mapping[str, Any], inputs: Sequence[Mapping[str, Any]]
+) -> tuple[str, ...] | None:
+    """Write a request's arguments for `predict`; None if it would not make the same request of them."""
+    from tempo_runtime import codec, outputs
+    from tempo_runtime import inputs as reading
+    from tempo_runtime.binding import decode_arguments
+    from tempo_runtime.signature import Signature
+
+    signature = Signature(tuple(map(codec.spec_described, map(dict, inputs))))
+    with contextlib.suppress(TempoError, ValueError, TypeError):
+        values = decode_arguments(signature, request.tensors, {})
+        given = [f"{name}={json.dumps(outputs.plain(value))}" for name, value in values.items()]
+        again = reading.read(signature, args=given)
+        if isinstance(again, reading.Arguments) and _body(again.request(tagged=True)) == body:
+            return tuple(word for text in given for word in ("--arg", text))
+    return None
+
+
+def _from_signature(
+    folder: str,
+    inputs: Sequence[Mapping[str, Any]],
+    description: Mapping[str, Any],
+    implementation: str | None,
+) -> Example | None:
+    from tempo_runtime import pickled
+    from tempo_runtime.serving import example
+
+    if inputs or description:
+        children = [
+            os.path.normpath(os.path.join(folder, child["folder"]))
+            for child in description.get("children", {}).values()
+            if child.get("folder") and child["platform"] in _COLUMNS
+        ]
+        known = {found for place in children if (found := pickled.features(place))}
+        columns = known.pop() if len(known) == 1 else None
+        values = description.get("example")
+        return example.of_inputs(inputs, values, features=columns, streams=_streams(description))
+    columns = pickled.features(folder) if implementation in _COLUMNS else None
+    if columns is None:
+        return None
+    tensor = {"name": "input-0", "datatype": "FP64", "shape": [-1, columns]}
+    return example.of_inputs([{**tensor, "parameters": {"content_type": "np"}}])
+
+
+def _streams(description: Mapping[str, Any]) -> bool:
+    return bool((description.get("signature") or {}).get("streams"))

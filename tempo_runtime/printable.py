@@ -1,0 +1,29 @@
+"""Text from elsewhere (an artifact, a server, a request) made safe to show in a terminal."""
+
+from __future__ import annotations
+
+import re
+
+# Control characters except tab and newline, the halves of surrogate pairs, and the characters that
+# start a line or reorder text without being seen.
+_UNSAFE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
+
+
+def printable(text: str) -> str:
+    r"""Replace each character that could steer a terminal by its escape sequence `\uXXXX`.
+
+    In JSON text the result means the same, because JSON writes them in the same way.
+
+    Args:
+        text: The text; tabs and newlines in it stay.
+    """
+    return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def shortened(value: object, length: int = 80) -> str:
+    """Return a value's text in one printable line of at most `length` characters."""
+    text = str(value)
+    line = printable(" ".join(text[: 4 * length].split()))
+    return line if len(line) <= length and len(text) <= 4 * length else f"{line[: length - 3]}..."
