@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 DRAIN_TIMEOUT = 10.0
+_LOOPS = ("asyncio", "uvloop", "uvicorn")
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 logger = logging.getLogger(__name__)
 
@@ -39,8 +40,8 @@ class _Deadline:
         seconds = max(self._stated, default=DRAIN_TIMEOUT)
         time.sleep(seconds)
         logger.error(
-            "the server has not ended %g s after it was asked to (`drain_timeout`); it is ended now, and the "
-            "calls that it still works on are given up",
+            "the server has not ended %g s after it was asked to (`drain_timeout`); it is ended now, "
+            "and the calls that it still works on are given up",
             seconds,
         )
         for worker in multiprocessing.active_children():
@@ -94,6 +95,6 @@ class _Handler:
 
 
 def _is_loops(handler: Any) -> bool:
-    """Tell whether a signal's handler is an event loop's, as in a running MLServer."""
+    """Tell whether a signal's handler is an event loop's, or uvicorn's, as in a running MLServer."""
     module = getattr(handler, "__module__", None) or ""
-    return isinstance(handler, _Handler) or module.partition(".")[0] in ("asyncio", "uvloop")
+    return isinstance(handler, _Handler) or module.partition(".")[0] in _LOOPS

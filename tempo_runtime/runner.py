@@ -258,8 +258,8 @@ class Runner:
             if not self._pool.left:
                 raise Overloaded(
                     f"pipeline {self.pipeline.details.name!r} has no thread left: "
-                    f"{self._pool.hung} calls hang after their requests have ended; its server's log says "
-                    "where"
+                    f"{self._pool.hung} calls hang after their requests have ended; its server's log "
+                    "says where"
                 )
             self._count(1)
             try:

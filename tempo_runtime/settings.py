@@ -26,6 +26,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from tempo_runtime import headers as carried
 from tempo_runtime.drain import DRAIN_TIMEOUT
 from tempo_runtime.errors import SettingsError
 from tempo_runtime.layers import from_environment, merge, parse_json
@@ -68,8 +69,22 @@ def _split(value: Any) -> Any:
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
-def _lower(headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
-    return {name.lower(): value for name, value in headers.items()}
+def _check_headers(headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
+    lower = {name.lower(): value for name, value in headers.items()}
+    for name, value in lower.items():
+        why = carried.fault(name, value.get_secret_value())
+        if why is not None:
+            raise ValueError(f"header {name!r} cannot be sent: {why}")
+    return lower
+
+
+def _check_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    lower = tuple(name.lower() for name in names)
+    for name in lower:
+        why = carried.fault(name, "")
+        if why is not None:
+            raise ValueError(f"header {name!r} cannot be sent: {why}")
+    return lower
 
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -77,9 +92,11 @@ Patience = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
 Url = Annotated[str, AfterValidator(_check_url)]
 Urls = Annotated[tuple[Url, ...], BeforeValidator(_split), AfterValidator(_check_urls)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_check_names)]
 # Values may be tokens: they are not printed.
-Headers = Annotated[dict[str, SecretStr], BeforeValidator(parse_json), AfterValidator(_lower)]
+Headers = Annotated[
+    dict[str, SecretStr], BeforeValidator(parse_json), AfterValidator(_check_headers)
+]
 
 
 class TlsSettings(BaseModel):

@@ -146,6 +146,6 @@ class AnswerLimit:
         """
         if self.most is not None and length > self.most:
             raise PayloadError(
-                f"it has {length} bytes or more, and at most {self.most} are read; ask for less at once, or "
-                "raise its setting `max_answer_bytes`"
+                f"it has {length} bytes or more, and at most {self.most} are read; ask for less at "
+                "once, or raise its setting `max_answer_bytes`"
             )

@@ -21,7 +21,7 @@ from tempo_runtime.timing import Elapsed
 from tempo_runtime.wire import Request, Response
 
 _TOO_LARGE = "larger than max"
-_TOO_LONG = re.compile(r"^(?:CLIENT: )?Received message larger than max \((\d+) vs\. (\d+)\)")
+_TOO_LONG = re.compile(r"Received message larger than max \((\d+) vs\. (\d+)\)")
 # The status that gRPC, or MLServer's use of it, has no word for; our own pipelines add it.
 _STATUS = re.compile(r"\(status (\d{3})(?:, retry after ([\d.]+) s)?\)$")
 _NEVER_MADE = ("failed to connect", "dns resolution failed", "no address")

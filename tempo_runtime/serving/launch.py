@@ -140,6 +140,7 @@ class _Server(MLServer):  # type: ignore[misc]  # it has no types
             await asyncio.sleep(_TICK)
         while not self._rest_server._server.started:  # noqa: ASYNC110
             await asyncio.sleep(_TICK)
+        drain.watch()  # again: each server of uvicorn's has put a handler of its own in front
         self._serving = True
 
     def _obey(self) -> None:
