@@ -39,9 +39,8 @@ class _Deadline:
         code = os.read(self._begun, 1)[0]
         seconds = max(self._stated, default=DRAIN_TIMEOUT)
         time.sleep(seconds)
-        logger.error(
-            "the server has not ended %g s after it was asked to (`drain_timeout`); it is ended now, "
-            "and the calls that it still works on are given up",
+        logger.warning(
+            "the server has not ended within %g s of being asked to (`drain_timeout`), and is ended now",
             seconds,
         )
         for worker in multiprocessing.active_children():

@@ -1,7 +1,7 @@
 """What MLServer's main process makes of a pipeline that its parallel workers serve.
 
-MLServer's stand-in passes requests on. It says for ever that the model is ready, and if a stream fails in a
-worker, it leaves the client with a broken connection. Ours asks the workers, and answers with an event.
+MLServer's stand-in passes requests on. It says for ever that the model is ready, and if a stream fails in
+a worker, it leaves the client with a broken connection. Ours asks the workers, and answers with an event.
 """
 
 from __future__ import annotations

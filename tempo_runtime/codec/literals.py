@@ -25,13 +25,20 @@ _ELEMENT = re.compile(rf"\s*({_NUMBER.pattern})\s*,")
 # Complex and hexadecimal numbers, names; up to what ends an element.
 _OTHER = re.compile(r"[^\[\](){},:'\"#\n\\]+")
 _LONGEST = 10_000  # letters of one number or name
+# A `repr` has names for numbers that Python has no literal of.
+_NUMBERS = {
+    "nan": float("nan"),
+    "inf": float("inf"),
+    "nanj": complex(0, float("nan")),
+    "infj": complex(0, float("inf")),
+}
 _NAMES: dict[str, Any] = {
     "None": None,
     "True": True,
     "False": False,
-    "nan": float("nan"),
-    "inf": float("inf"),
+    "Ellipsis": ...,
     "-inf": float("-inf"),
+    **_NUMBERS,
 }
 _CLOSING = {"[": "]", "(": ")", "{": "}"}
 
@@ -165,10 +172,9 @@ def _leaf(word: str) -> Any:
     try:
         return ast.literal_eval(word)
     except ValueError:
-        # A `repr` has names for floats that Python has no literal of, as in `nan+1j`.
         return ast.literal_eval(_Words().visit(ast.parse(word, mode="eval")))
 
 
 class _Words(ast.NodeTransformer):
     def visit_Name(self, node: ast.Name) -> ast.expr:
-        return ast.Constant(_NAMES[node.id]) if node.id in ("nan", "inf") else node
+        return ast.Constant(_NUMBERS[node.id]) if node.id in _NUMBERS else node
