@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 
 from tempo_runtime import model
 
 
-@model("hang")
-def hang(path: str) -> str:
+def _wait(path: str) -> str:
     while path and not os.path.exists(path):
         time.sleep(0.01)
     return "done"
 
 
+@model("hang")
+def hang(path: str) -> str:
+    return _wait(path)
+
+
 @model("block")
 async def block(path: str) -> str:
     """Blocks the event loop."""
-    await asyncio.sleep(0)
-    open(f"{path}.called", "w").close()
-    while not os.path.exists(path):
-        time.sleep(0.01)
-    return "done"
+    open(f"{path}.called", "w").close()  # noqa: ASYNC230
+    return _wait(path)

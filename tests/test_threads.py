@@ -28,7 +28,7 @@ async def hang(threads: Threads, gate: threading.Event, times: int) -> None:
 
 
 async def until(condition: threading.Event) -> None:
-    while not condition.is_set():
+    while not condition.is_set():  # noqa: ASYNC110 - a thread sets it
         await asyncio.sleep(0.005)
 
 

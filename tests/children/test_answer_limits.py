@@ -63,7 +63,9 @@ def test_a_compressed_answer_is_refused_before_it_is_read(
 
 
 class _Compressing(GRPCInferenceServiceServicer):  # type: ignore[misc]
-    def ModelInfer(self, request: object, context: grpc.ServicerContext) -> object:
+    def ModelInfer(  # noqa: N802 - gRPC's name
+        self, request: object, context: grpc.ServicerContext
+    ) -> object:
         context.set_compression(grpc.Compression.Gzip)
         return pb.ModelInferResponse(raw_output_contents=[b" " * 1_000_000])
 
