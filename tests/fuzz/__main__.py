@@ -11,7 +11,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.fuzz.requests import Client, client
+from tests.fuzz.requests import Client, Silence, client
 
 _SETTINGS = settings(
     max_examples=100,
@@ -45,10 +45,9 @@ def main() -> None:
             silences.append(sender.silence())
         faults = sender.faults()
     print(f"{sum(sender.answers.values())} requests: {dict(sender.answers)}")
-    print(
-        f"longest silence of the event loop: {1000 * max(silences):.0f} ms; of each 100 requests:"
-    )
-    print(", ".join(f"{1000 * each:.0f}" for each in silences))
+    for name, each in zip(Silence._fields, zip(*silences)):
+        found = ", ".join(f"{1000 * seconds:.0f}" for seconds in each)
+        print(f"longest silence of the event loop, {name}, ms: {1000 * max(each):.0f} ({found})")
     print(f"faults of ours in the log: {len(faults)}", *faults[:3], sep="\n")
     sys.exit(bool(faults))
 

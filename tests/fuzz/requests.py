@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 from hypothesis import strategies as st
@@ -37,6 +37,10 @@ _AUTHORS = ("frames", "sync-parent", "count-up")
 _NAMES = ["echo", "shapes", "bill", "frames", "count-up", "sync-parent"]
 _INPUTS = ["x", "orders", "price", "frame", "factor", "n", "to"]
 _STATUS = re.compile(r"\(status (\d{3})")
+_CHAINED = re.compile(
+    r"\n(?:The above exception was the direct cause of|During handling of the above exception, another)"
+    r"[^\n]*\n\nTraceback \(most recent call last\):"
+)
 _RAISED = re.compile(r"^([\w.]+(?:Error|Exception|Exit|TurnedAway|Exceeded|Interrupt))(?::|$)")
 
 ids = st.sampled_from(["a", "☃", "a\nb", "\0", "\x1b[31m", "a" * 300, "a" * 100_000]) | st.text(
@@ -139,6 +143,18 @@ def messages(draw: st.DrawFn) -> pb.ModelInferRequest:
     return message
 
 
+class Silence(NamedTuple):
+    """How long an event loop did not go round, in seconds.
+
+    Attributes:
+        waited: By the clock, which includes what other processes and threads took.
+        busy: Of the processor, by the loop's own thread.
+    """
+
+    waited: float
+    busy: float
+
+
 @dataclass
 class Client:
     """Sends them to a server, and says what is wrong with an answer."""
@@ -178,21 +194,22 @@ class Client:
         else:
             self.answers["grpc OK"] += 1
 
-    def silence(self) -> float:
-        """The longest silence of the server's event loop since this was asked last, in seconds."""
-        found: float = self.server.infer("loop-lag")
-        return found
+    def silence(self) -> Silence:
+        """The longest silence of the server's event loop since this was asked last."""
+        return Silence(*self.server.infer("loop-lag"))
 
     def faults(self) -> list[str]:
         """Tracebacks in the server's log that our code has to answer for."""
         found = []
-        for block in self.server.log().split("Traceback (most recent call last):")[1:]:
-            raised = [each for line in block.splitlines() if (each := _RAISED.match(line))]
-            if not raised or "/tempo_runtime/" not in block[: block.index(raised[0][0])]:
-                continue
-            if raised[0][1].startswith(("mlserver.errors.", "tempo_runtime.")):
-                continue  # answered as it should be; MLServer logs those, too
-            if "/code/pipelines.py" not in block:
+        # An exception and those that it was raised for are one.
+        log = _CHAINED.sub("", self.server.log())
+        for block in log.split("Traceback (most recent call last):")[1:]:
+            raised = [each[1] for line in block.splitlines() if (each := _RAISED.match(line))]
+            # MLServer logs also what is answered as it should be.
+            answered = any(
+                name.startswith(("mlserver.errors.", "tempo_runtime.answers.")) for name in raised
+            )
+            if "/tempo_runtime/" in block and "/code/pipelines.py" not in block and not answered:
                 found.append(block)
         return found
 
