@@ -16,6 +16,7 @@ from mlserver.types import (
     InferenceResponse,
     MetadataTensor,
     Parameters,
+    RequestInput,
 )
 from mlserver.utils import get_model_uri
 
@@ -36,7 +37,8 @@ from tempo_runtime.errors import (
 from tempo_runtime.portal import Portal
 from tempo_runtime.runner import Progress, is_enough
 from tempo_runtime.settings import PipelineSettings, check_children
-from tempo_runtime.sizes import LARGE_BYTES, convert, is_large
+from tempo_runtime.signature import Signature
+from tempo_runtime.sizes import LARGE_BYTES, DecodingLimits, convert, is_large
 from tempo_runtime.timing import Elapsed, within
 from tempo_runtime.wire import from_mlserver, mlserver_parameters, to_mlserver_output
 
@@ -188,11 +190,10 @@ class TempoPipelineRuntime(MLModel):
             _refuse_lost(payload)
         decoding = self._pipeline_settings.decoding
         decoding.check_count(len(payload.inputs))
-        tensors = [from_mlserver(tensor) for tensor in payload.inputs]
         small = {name: value for name, value in parameters.items() if name not in _RESERVED}
         signature = service.runner.pipeline.signature
-        large = _is_large(parameters, tensors, small)
-        return await _convert(large, decode_arguments, signature, tensors, small, decoding)
+        large = _is_large(parameters, payload.inputs, small)
+        return await _convert(large, _decoded, signature, payload.inputs, small, decoding)
 
     async def _response(
         self, service: Service, parameters: dict[str, Any], value: Any
@@ -249,6 +250,16 @@ class TempoPipelineRuntime(MLModel):
                 if not over_http(parameters):
                     raise
                 yield stream_error(self.name, str(error), error.status_code)
+
+
+def _decoded(
+    signature: Signature,
+    inputs: list[RequestInput],
+    parameters: dict[str, Any],
+    limits: DecodingLimits,
+) -> dict[str, Any]:
+    tensors = [from_mlserver(tensor) for tensor in inputs]
+    return decode_arguments(signature, tensors, parameters, limits)
 
 
 def _drain_timeout(settings: ModelSettings) -> float | None:

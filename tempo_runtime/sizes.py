@@ -98,10 +98,13 @@ def _count(value: Any, most: int, levels: int) -> int:
     size = getattr(value, "size", None)  # of a DataFrame, an array, a pandas index
     if isinstance(size, int) and type(value).__module__.partition(".")[0] in ("numpy", "pandas"):
         return size
-    attributes = getattr(value, "__dict__", None)  # a pydantic model, a dataclass, a tensor
-    if attributes and not isinstance(value, type):
-        return _count_all(list(attributes.values()), most, levels)
-    return 1
+    if isinstance(value, type):
+        return 1
+    attributes = (
+        getattr(value, "__dict__", None) or {}
+    )  # of a pydantic model, a dataclass, a tensor
+    extra = getattr(value, "__pydantic_extra__", None) or {}
+    return 1 + _count_all([*attributes.values(), *extra.values()], most, levels)
 
 
 def _count_all(parts: Collection[Any], most: int, levels: int) -> int:

@@ -209,7 +209,7 @@ class Client:
             answered = any(
                 name.startswith(("mlserver.errors.", "tempo_runtime.answers.")) for name in raised
             )
-            if "/tempo_runtime/" in block and "/code/pipelines.py" not in block and not answered:
+            if "/tempo_runtime/" in block and "/code/" not in block and not answered:
                 found.append(block)
         return found
 
