@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from mlserver.errors import MLServerError
+from mlserver.types import InferenceResponse, Parameters
 from starlette.exceptions import HTTPException
 
 from tempo_runtime.errors import Overloaded, TempoError
@@ -42,3 +43,12 @@ def as_mlserver_error(error: TempoError, parameters: dict[str, Any] | None = Non
     # gRPC has no word for most statuses, and MLServer calls all of those UNKNOWN.
     wait = f", retry after {error.retry_after:g} s" if isinstance(error, Overloaded) else ""
     return MLServerError(f"{error} (status {error.status}{wait})", error.status)
+
+
+def stream_error(model: str, said: str, status: int) -> InferenceResponse:
+    """An error as the last event of a stream over HTTP.
+
+    The status line is sent by then, and MLServer would close the connection without a word.
+    """
+    parameters = Parameters(error=said, status=status)
+    return InferenceResponse(model_name=model, outputs=[], parameters=parameters)

@@ -66,6 +66,11 @@ class Service:
             self.release()
             raise
 
+    @property
+    def share_left(self) -> float:
+        """The least share of threads that it, or a pipeline among its children, has left."""
+        return min(self.runner.share_left, self._children.share_left)
+
     async def close(self) -> None:
         """Lets running requests finish, within `drain_timeout`, and frees everything."""
         await self.runner.close(self._settings.drain_timeout)
@@ -96,6 +101,7 @@ class Service:
             seed=settings.seed,
             max_concurrency=settings.max_concurrency,
             max_queue=settings.max_queue,
+            spare_threads=settings.spare_threads,
             fast_explainers=settings.fast_explainers,
         )
 
@@ -157,9 +163,15 @@ class Connector:
             squeeze=settings.squeeze,
             awaitable=awaitable,
             callers=self._callers,
+            decoding=self._settings.decoding,
         )
         self._children.append(child)
         return child
+
+    @property
+    def share_left(self) -> float:
+        """See `Service.share_left`."""
+        return min((service.share_left for service in self._nested), default=1.0)
 
     async def close(self) -> None:
         """Closes every connection, and unloads what was loaded."""
@@ -217,7 +229,7 @@ class Connector:
         callers = None if self._callers.served else self._callers
         service = Service(pipeline, settings, self._portal, folder, self._inside, callers)
         self._nested.append(service)
-        return PipelineTransport(service.runner)
+        return PipelineTransport(service.runner, settings.decoding)
 
 
 def _refuse_fast(alias: str, settings: ChildSettings, why: str) -> None:

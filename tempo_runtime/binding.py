@@ -17,10 +17,12 @@ from tempo_runtime import codec
 from tempo_runtime.errors import PayloadError, PipelineFailed
 from tempo_runtime.frames import FRAME, DescribedFrame, build, decode_frame, encode_frame, split
 from tempo_runtime.signature import OUTPUT_PREFIX, Kind, Signature, TensorSpec
+from tempo_runtime.sizes import DecodingLimits
 from tempo_runtime.tensor import Tensor, refuse_twice, refuse_unwritable, shown
 
 INPUT_PREFIX = "input-"
 _NAMED = "named"  # tensor parameter: whether it is an entry of a dict, where its name does not tell
+_LIMITS = DecodingLimits()
 _Encode = Callable[[TensorSpec, Any], Tensor]
 
 
@@ -91,7 +93,10 @@ def encode_arguments(
 
 
 def decode_arguments(
-    signature: Signature, tensors: list[Tensor], parameters: dict[str, Any]
+    signature: Signature,
+    tensors: list[Tensor],
+    parameters: dict[str, Any],
+    limits: DecodingLimits = _LIMITS,
 ) -> dict[str, Any]:
     """The arguments of a predict method, from a request.
 
@@ -99,11 +104,13 @@ def decode_arguments(
         signature: What the predict method takes.
         tensors: The request's inputs.
         parameters: The request's own parameters; small arguments may come in them.
+        limits: How much may be decoded.
 
     Raises:
-        PayloadError: If one is missing, unknown, given twice, or of the wrong type.
+        PayloadError: If one is missing, unknown, given twice, of the wrong type, or too large.
     """
     specs = signature.named
+    limits.check_count(len(tensors))
     refuse_twice([tensor.name for tensor in tensors])
     frames, tensors = split(tensors)
     if any(tensor.name not in specs for tensor in tensors):
@@ -120,7 +127,7 @@ def decode_arguments(
             continue
         if spec is None:
             raise _unknown(tensor.name, list(specs))
-        arguments[tensor.name] = codec.decode(spec, tensor)
+        arguments[tensor.name] = codec.decode(spec, tensor, limits)
     frame = signature.frame
     if frame is None or frame.name in arguments:
         pass
@@ -172,6 +179,7 @@ def decode_results(
     tensors: list[Tensor],
     content_type: str | None = None,
     asked: Sequence[str] = (),
+    limits: DecodingLimits = _LIMITS,
 ) -> Any:
     """The result of a call, from a response.
 
@@ -183,10 +191,12 @@ def decode_results(
         tensors: The response's outputs; those that the signature does not name are left out.
         content_type: The response's content type.
         asked: Names of the outputs that were asked for; a server may answer with more.
+        limits: How much may be decoded.
 
     Raises:
-        PayloadError: If an output the signature names is missing or of the wrong type.
+        PayloadError: If an output the signature names is missing, of the wrong type, or too large.
     """
+    limits.check_count(len(tensors))
     refuse_twice([tensor.name for tensor in tensors])
     frames, rest = split(tensors)
     is_frame = content_type == FRAME or (bool(frames) and not rest)
@@ -196,7 +206,7 @@ def decode_results(
     if signature is None or form == "dynamic":
         if is_frame:
             return decode_frame(tensors, asked)
-        values = _untyped(tensors)
+        values = _untyped(tensors, limits)
         names = list(values)
         if not asked and any(tensor.parameters.get(_NAMED) is True for tensor in tensors):
             return values
@@ -208,7 +218,7 @@ def decode_results(
     outputs = signature.outputs
     if form == "mapping":
         return {
-            tensor.name: codec.decode(replace(outputs[0], name=tensor.name), tensor)
+            tensor.name: codec.decode(replace(outputs[0], name=tensor.name), tensor, limits)
             for tensor in tensors
         }
     if form == "single":
@@ -222,13 +232,13 @@ def decode_results(
         only = named.get(outputs[0].name) or (tensors[0] if len(tensors) == 1 else None)
         if only is None and outputs[0].kind is Kind.JSON and tensors:
             # tempo 0.5 answers a dict with an output for each of its keys.
-            return codec.parameter(outputs[0], _untyped(tensors))
+            return codec.parameter(outputs[0], _untyped(tensors, limits))
         if only is None:
             raise PayloadError(
                 f"one output was expected, and these were given: {list(named)}; name one of them in "
                 "the child's `output` setting"
             )
-        return codec.decode(outputs[0], only)
+        return codec.decode(outputs[0], only, limits)
     named = {tensor.name: tensor for tensor in tensors}
     unnamed = form == "tuple" and not any(spec.name in named for spec in outputs)
     if unnamed and len(tensors) == len(outputs):
@@ -237,7 +247,7 @@ def decode_results(
     values = {}
     for spec in outputs:
         if spec.name in named:
-            values[spec.name] = codec.decode(spec, named[spec.name])
+            values[spec.name] = codec.decode(spec, named[spec.name], limits)
         elif spec.required:
             raise PayloadError(f"output {spec.name!r} is missing (given: {list(named)})")
         elif not spec.has_default:
@@ -245,8 +255,10 @@ def decode_results(
     return tuple(values.values()) if form == "tuple" else signature.container(**values)
 
 
-def _untyped(tensors: list[Tensor]) -> dict[str, Any]:
-    return {tensor.name: codec.decode(codec.spec_of(tensor.name), tensor) for tensor in tensors}
+def _untyped(tensors: list[Tensor], limits: DecodingLimits) -> dict[str, Any]:
+    return {
+        tensor.name: codec.decode(codec.spec_of(tensor.name), tensor, limits) for tensor in tensors
+    }
 
 
 def _name_positional(signature: Signature, tensors: list[Tensor]) -> list[Tensor]:

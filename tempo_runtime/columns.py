@@ -42,6 +42,7 @@ _ZONE = re.compile(r"[-+\w]{1,32}(/[-+\w]{1,32}){0,3}", re.ASCII)
 MOST_BARE_ROWS = (
     2**20
 )  # rows of a range without columns: no values come with it to bound its length
+_MOST_LEVELS = 100  # of an index
 _DEEPEST = 3  # a category's values may be intervals, whose ends may be instants
 
 
@@ -152,6 +153,10 @@ def encode_index(index: Any, what: str) -> list[Description]:
             "a pandas.Index"
         )
     if isinstance(index, pandas.MultiIndex):
+        if index.nlevels > _MOST_LEVELS:
+            raise PayloadError(
+                f"{what} has {index.nlevels} levels, and at most {_MOST_LEVELS} travel"
+            )
         levels = []
         for level, codes, label in zip(index.levels, index.codes, index.names):
             part = _encode_level(level, label, what)
@@ -169,6 +174,8 @@ def decode_index(levels: Any, what: str, depth: int = _DEEPEST) -> Any:
     """
     import pandas
 
+    if len(levels) > _MOST_LEVELS:
+        raise PayloadError(f"{what} has {len(levels)} levels, and at most {_MOST_LEVELS} are read")
     try:
         parts = [_decode_level(level, what, depth) for level in levels]
         if "codes" not in levels[0]:

@@ -16,9 +16,11 @@ from threading import Lock, current_thread, main_thread
 from types import MappingProxyType
 from typing import Any
 
+from tempo_runtime import headers as carried
 from tempo_runtime.allowance import Allowance
-from tempo_runtime.errors import DeadlineExceeded, PipelineFailed
+from tempo_runtime.errors import DeadlineExceeded, PayloadError, PipelineFailed
 from tempo_runtime.memo import Memo
+from tempo_runtime.tensor import shown
 
 TIMEOUT = "tempo_timeout"  # parameters of a request
 SEED = "tempo_seed"
@@ -28,6 +30,7 @@ TAGGED = "tempo_tagged"  # whether the client reads tagged JSON in the answer
 # routing headers (`seldon-model`) would send the child's call back to this pipeline.
 _TRAVELS = frozenset(("x-request-id", "traceparent", "tracestate", "baggage"))
 _TRAVELS_PREFIX = "x-b3-"
+_LONGEST_ID = 256
 
 
 @dataclass(frozen=True)
@@ -252,6 +255,9 @@ class serving:  # noqa: N801 - used as a function is, in `with serving(...)`
         id: Its id.
         forward: Further headers that may travel, in lower case.
         limits: What it may ask of its children.
+
+    Raises:
+        PayloadError: If its id, or a header that may travel, could not be sent to a child.
     """
 
     def __init__(
@@ -263,6 +269,7 @@ class serving:  # noqa: N801 - used as a function is, in `with serving(...)`
         forward: Collection[str] = (),
         limits: Allowance | None = None,
     ) -> None:
+        _check_id(id)
         outer = _current.get()
         deadline = None if budget is None else time.monotonic() + budget
         if outer.deadline is not None and (deadline is None or outer.deadline < deadline):
@@ -270,10 +277,10 @@ class serving:  # noqa: N801 - used as a function is, in `with serving(...)`
         kept = {
             lower: value
             for name, value in headers.items()
-            if (lower := name.lower()) in _TRAVELS
-            or lower.startswith(_TRAVELS_PREFIX)
-            or lower in forward
+            if _travels(lower := name.lower(), forward)
         }
+        if kept:
+            carried.check(kept)
         headers = {**outer.headers, **kept}
         self.request = RequestContext(
             deadline, budget, headers, seed, id, Memo(), limits or Allowance()
@@ -286,3 +293,19 @@ class serving:  # noqa: N801 - used as a function is, in `with serving(...)`
     def __exit__(self, *_: object) -> None:
         self.request.allowance.ended = True
         _current.reset(self._token)
+
+
+def _travels(name: str, forward: Collection[str]) -> bool:
+    if carried.is_binary(name):
+        return False
+    return name in _TRAVELS or name.startswith(_TRAVELS_PREFIX) or name in forward
+
+
+def _check_id(text: str | None) -> None:
+    """Refuses an id that not every transport carries: MLServer also makes headers of the answer of it."""
+    if text is None or (len(text) <= _LONGEST_ID and text.isascii() and text.isprintable()):
+        return
+    raise PayloadError(
+        f"the request's id {shown(text, 60)} cannot be carried on; an id is at most {_LONGEST_ID} "
+        "printable ASCII characters"
+    )

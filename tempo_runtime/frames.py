@@ -193,15 +193,7 @@ def build(frame: DescribedFrame) -> Any:
         labels = decode_index(labels, "the column labels")
     if len(labels) != len(columns):
         raise PayloadError(f"there are {len(columns)} columns, but {len(labels)} column labels")
-    # Of an array of objects pandas would make dates where all are dates; of a Series it does not.
-    kept: dict[int, Any] = {
-        position: pandas.Series(array, index, object, copy=False)
-        if array.dtype == object
-        else array
-        for position, array in enumerate(arrays)
-    }
-    # A dict of columns is copied: what arrives is nobody else's, and can be written to.
-    found = pandas.DataFrame(kept, index=index)
+    found = _frame(dict(enumerate(arrays)), index)
     found.columns = labels
     for array, (position, dtype) in zip(arrays, enumerate(found.dtypes)):
         if dtype != array.dtype:
@@ -311,8 +303,26 @@ def _of_columns(tensors: list[Tensor]) -> Any:
     """Build a DataFrame from columns without a description."""
     import pandas
 
-    columns = {tensor.name: pandas.Series(read_alone(tensor)) for tensor in tensors}
+    columns = {tensor.name: read_alone(tensor) for tensor in tensors}
     lengths = {name: len(values) for name, values in columns.items()}
     if len(set(lengths.values())) > 1:
-        raise PayloadError(f"the columns differ in length: {lengths}; send the same number of rows")
-    return pandas.DataFrame(columns)
+        raise PayloadError(
+            f"the columns differ in length: {shown(lengths, 1000)}; send the same number of rows"
+        )
+    return _frame(columns, pandas.RangeIndex(next(iter(lengths.values()), 0)))
+
+
+def _frame(columns: dict[Any, Any], index: Any) -> Any:
+    """Make a DataFrame of arrays, in which columns of objects stay what they are.
+
+    Of an array of objects pandas would make dates where all are dates; of a Series it does not. A
+    Series for each column would take most of the time. The arrays are copied: what arrives is nobody
+    else's, and can be written to.
+    """
+    import pandas
+
+    kept = {
+        label: pandas.Series(array, index, object, copy=False) if array.dtype == object else array
+        for label, array in columns.items()
+    }
+    return pandas.DataFrame(kept, index=index)

@@ -74,10 +74,15 @@ class PipelineMetrics(_Calls):
         families = _families()
         super().__init__(families.pipelines, pipeline)
         self._waiting = families.waiting.labels(pipeline)
+        self._hung = families.hung.labels(pipeline)
 
     def waiting(self, count: int) -> None:
         """So many requests wait for a thread."""
         self._waiting.set(count)
+
+    def hung(self, count: int) -> None:
+        """So many threads work on for requests that have ended."""
+        self._hung.set(count)
 
 
 class ChildMetrics(_Calls):
@@ -116,6 +121,7 @@ class _Families:
     pipelines: _Family
     children: _Family
     waiting: Gauge
+    hung: Gauge
     rows: Counter
     retries: Counter
     breaker: Gauge
@@ -147,6 +153,12 @@ def _make() -> _Families:
         waiting=Gauge(
             "tempo_pipeline_requests_waiting",
             "Requests that wait for a thread",
+            ["pipeline"],
+            multiprocess_mode="livesum",
+        ),
+        hung=Gauge(
+            "tempo_pipeline_threads_hung",
+            "Threads that work on for requests that have ended",
             ["pipeline"],
             multiprocess_mode="livesum",
         ),

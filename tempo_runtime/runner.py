@@ -8,7 +8,6 @@ import os
 import sys
 import traceback
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from tempo_runtime.authoring import Pipeline
 from tempo_runtime.errors import Overloaded, PipelineFailed, TempoError
 from tempo_runtime.metrics import PipelineMetrics
 from tempo_runtime.portal import Portal
+from tempo_runtime.threads import Threads
 from tempo_runtime.timing import Elapsed, within
 
 T = TypeVar("T")
@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 LOGGED = "; its server's log has the traceback"  # how the error of a pipeline's own code ends
 _END = object()
 _THREADS = 16
+_ENOUGH = 0.25  # of a pipeline's threads; with no more left it says that it is not ready
 _SWITCH = 0.0005  # seconds
 
 
@@ -58,6 +59,8 @@ class Runner:
         max_concurrency: Requests a sync pipeline works on at once; None for 16, and for as many as
             there are processors where it holds an explainer.
         max_queue: Requests beyond those, before one is turned away.
+        spare_threads: Threads that may be started in place of those that hang; None for as many as there
+            are.
         fast_explainers: Whether explainers that have a fast class get it.
     """
 
@@ -70,6 +73,7 @@ class Runner:
         seed: int | None = None,
         max_concurrency: int | None = None,
         max_queue: int = 1000,
+        spare_threads: int | None = None,
         fast_explainers: bool = True,
     ) -> None:
         self.pipeline = pipeline
@@ -88,7 +92,23 @@ class Runner:
         self._threads = max_concurrency or (_processors() if self._explains else _THREADS)
         self._limit = self._threads + max_queue
         self._metrics = PipelineMetrics(pipeline.details.name)
-        self._pool = ThreadPoolExecutor(self._threads, f"tempo-{pipeline.details.name}")
+        self._pool = Threads(
+            f"tempo-{pipeline.details.name}",
+            self._threads,
+            self._threads if spare_threads is None else spare_threads,
+            self._hung_changed,
+        )
+        self._was_ready = True
+
+    @property
+    def share_left(self) -> float:
+        """The share of its threads that can work, from 0 to 1; the others hang."""
+        return self._pool.left / self._pool.count
+
+    @property
+    def ready(self) -> bool:
+        """Whether enough threads are left."""
+        return is_enough(self.share_left)
 
     async def run(self, arguments: dict[str, Any]) -> Any:
         """Answers one request; a stream's answer is its last item.
@@ -165,7 +185,7 @@ class Runner:
             while self._running:
                 self._idle.clear()
                 await self._idle.wait()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool.close()
 
     def _run_sync(self, arguments: dict[str, Any]) -> Any:
         with self._request() as predict:
@@ -201,16 +221,31 @@ class Runner:
         current = context.current()
         seconds = current.remaining()
         run = copy_context().run
-        loop = asyncio.get_running_loop()
-        future = loop.run_in_executor(self._pool, run, function, *arguments)
         try:
-            # A cancel scope would cost more, and a thread cannot be cancelled anyway.
-            await asyncio.wait((future,), timeout=seconds)
-            if future.done():
-                return future.result()
-        finally:
-            future.cancel()  # if it still waits for a thread
-        raise current.exceeded()
+            return await self._pool.run(seconds, run, function, *arguments)
+        except Elapsed:
+            raise current.exceeded() from None
+
+    def _hung_changed(self) -> None:
+        self._metrics.hung(self._pool.hung)
+        ready = self.ready
+        if ready == self._was_ready:
+            return
+        self._was_ready = ready
+        name, hung = self.pipeline.details.name, self._pool.hung
+        if ready:
+            logger.warning("pipeline %r is ready again: %d calls hang", name, hung)
+            return
+        place = self._pool.place()
+        logger.error(
+            "pipeline %r is not ready: %d calls hang after their requests have ended, and %d of its %d "
+            "threads are left%s; give what they wait for a time limit",
+            name,
+            hung,
+            self._pool.left,
+            self._pool.count,
+            f"; one is at {place}" if place else "",
+        )
 
     @contextmanager
     def _admitted(self) -> Iterator[None]:
@@ -219,6 +254,12 @@ class Runner:
                 raise Overloaded(
                     f"pipeline {self.pipeline.details.name!r} has {self._running} requests already; "
                     "send it less at once, or raise `max_concurrency` or `max_queue`"
+                )
+            if not self._pool.left:
+                raise Overloaded(
+                    f"pipeline {self.pipeline.details.name!r} has no thread left: "
+                    f"{self._pool.hung} calls hang after their requests have ended; its server's log "
+                    "says where"
                 )
             self._count(1)
             try:
@@ -262,6 +303,11 @@ class Runner:
             f"pipeline {name!r}: {method or 'its function'} raised {type(error).__name__}: "
             f"{error}{place}{LOGGED}"
         )
+
+
+def is_enough(share: float) -> bool:
+    """Tell whether a pipeline is ready that has this share of its threads left."""
+    return share > _ENOUGH
 
 
 def _context() -> AbstractContextManager[object]:

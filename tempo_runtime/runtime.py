@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
-from mlserver import MLModel
+from mlserver import MLModel, ModelSettings
 from mlserver.errors import MLServerError
 from mlserver.types import (
     InferenceRequest,
     InferenceResponse,
     MetadataTensor,
     Parameters,
+    RequestInput,
 )
 from mlserver.utils import get_model_uri
 
-from tempo_runtime import artifact, context, describing, trust, verification
+from tempo_runtime import artifact, context, describing, drain, parallel, trust, verification
 from tempo_runtime.allowance import BEST_SO_FAR, MAX_CALLS, MAX_ROWS, Allowance
-from tempo_runtime.answers import as_mlserver_error, over_http
+from tempo_runtime.answers import as_mlserver_error, over_http, stream_error
 from tempo_runtime.assembly import Service
 from tempo_runtime.binding import decode_arguments, encode_results, undeclared
 from tempo_runtime.context import SEED, TAGGED, TIMEOUT
@@ -34,11 +35,15 @@ from tempo_runtime.errors import (
     TempoError,
 )
 from tempo_runtime.portal import Portal
-from tempo_runtime.runner import Progress
+from tempo_runtime.runner import Progress, is_enough
 from tempo_runtime.settings import PipelineSettings, check_children
+from tempo_runtime.signature import Signature
+from tempo_runtime.sizes import LARGE_BYTES, DecodingLimits, convert, is_large
+from tempo_runtime.timing import Elapsed, within
 from tempo_runtime.wire import from_mlserver, mlserver_parameters, to_mlserver_output
 
 _RESERVED = ("content_type", "headers", TIMEOUT, SEED, TAGGED, MAX_CALLS, MAX_ROWS, BEST_SO_FAR)
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
@@ -51,8 +56,28 @@ class TempoPipelineRuntime(MLModel):
     `tempo_runtime.errors` gives it.
     """
 
+    _is_loaded = False
     _service: Service | None = None
     _pipeline_settings: PipelineSettings
+
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__(settings)
+        # Also in the main process of a server with workers, where nothing is loaded.
+        parallel.install()
+        drain.watch(_drain_timeout(settings))
+
+    @property
+    def ready(self) -> bool:
+        """Whether it is loaded, and enough of its threads are left."""
+        return self._is_loaded and (self._service is None or is_enough(self._service.share_left))
+
+    @ready.setter
+    def ready(self, loaded: bool) -> None:
+        self._is_loaded = loaded
+
+    async def share_left(self) -> float:
+        """The share of its threads that can work; the main process asks its workers."""
+        return self._service.share_left if self._service is not None else 1.0
 
     async def load(self) -> bool:
         """Loads the artefact and connects its children. Calls none of them."""
@@ -75,8 +100,9 @@ class TempoPipelineRuntime(MLModel):
         try:
             service = self._loaded()
             with self._serving(payload, parameters):
-                arguments = self._arguments(service, payload, parameters)
-                return self._response(service, parameters, await service.runner.run(arguments))
+                arguments = await self._arguments(service, payload, parameters)
+                value = await service.runner.run(arguments)
+                return await self._response(service, parameters, value)
         except TempoError as error:
             raise as_mlserver_error(error, parameters) from error
 
@@ -157,16 +183,24 @@ class TempoPipelineRuntime(MLModel):
             ),
         )
 
-    def _arguments(
+    async def _arguments(
         self, service: Service, payload: InferenceRequest, parameters: dict[str, Any]
     ) -> dict[str, Any]:
         if not over_http(parameters):
             _refuse_lost(payload)
-        tensors = [from_mlserver(tensor) for tensor in payload.inputs]
+        decoding = self._pipeline_settings.decoding
+        decoding.check_count(len(payload.inputs))
         small = {name: value for name, value in parameters.items() if name not in _RESERVED}
-        return decode_arguments(service.runner.pipeline.signature, tensors, small)
+        signature = service.runner.pipeline.signature
+        large = _is_large(parameters, payload.inputs, small)
+        return await _convert(large, _decoded, signature, payload.inputs, small, decoding)
 
-    def _response(
+    async def _response(
+        self, service: Service, parameters: dict[str, Any], value: Any
+    ) -> InferenceResponse:
+        return await _convert(is_large(value), self._encoded, service, parameters, value)
+
+    def _encoded(
         self, service: Service, parameters: dict[str, Any], value: Any
     ) -> InferenceResponse:
         json = over_http(parameters)
@@ -201,22 +235,59 @@ class TempoPipelineRuntime(MLModel):
             try:
                 service = self._loaded()
                 with self._serving(payload, parameters):
-                    arguments = self._arguments(service, payload, parameters)
+                    arguments = await self._arguments(service, payload, parameters)
                     async with aclosing(service.runner.stream(arguments)) as items:
                         async for item in items:
                             if isinstance(item, Progress):
                                 yield self._progress(parameters, item)
                             else:
-                                yield self._response(service, parameters, item)
+                                yield await self._response(service, parameters, item)
             except TempoError as error:
                 if not over_http(parameters):
                     raise as_mlserver_error(error, parameters) from error
-                # The status line is gone, and MLServer would close the connection without a word.
-                yield InferenceResponse(
-                    model_name=self.name,
-                    outputs=[],
-                    parameters=Parameters(error=str(error), status=error.status),
-                )
+                yield stream_error(self.name, str(error), error.status)
+            except MLServerError as error:  # of the author's choice
+                if not over_http(parameters):
+                    raise
+                yield stream_error(self.name, str(error), error.status_code)
+
+
+def _decoded(
+    signature: Signature,
+    inputs: list[RequestInput],
+    parameters: dict[str, Any],
+    limits: DecodingLimits,
+) -> dict[str, Any]:
+    tensors = [from_mlserver(tensor) for tensor in inputs]
+    return decode_arguments(signature, tensors, parameters, limits)
+
+
+def _drain_timeout(settings: ModelSettings) -> float | None:
+    extra = (settings.parameters.extra if settings.parameters else None) or {}
+    try:
+        return PipelineSettings.read(extra).drain_timeout
+    except SettingsError:
+        return None  # which `load` reports
+
+
+def _is_large(parameters: dict[str, Any], *parts: Any) -> bool:
+    """Tell whether a request is large, from its length if it came over HTTP and says so."""
+    headers = parameters.get("headers") or {}
+    length = headers.get("content-length")
+    if isinstance(length, str) and length.isdecimal() and "content-encoding" not in headers:
+        return len(length) > 18 or int(length) > LARGE_BYTES
+    return is_large(*parts)
+
+
+async def _convert(large: bool, function: Callable[..., T], *arguments: Any) -> T:
+    """Run a conversion within the request's time."""
+    if not large:
+        return function(*arguments)
+    current = context.current()
+    try:
+        return await within(current.remaining(), convert(large, function, *arguments))
+    except Elapsed:
+        raise current.exceeded() from None
 
 
 def _refuse_lost(payload: InferenceRequest) -> None:

@@ -26,8 +26,11 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from tempo_runtime import headers as carried
+from tempo_runtime.drain import DRAIN_TIMEOUT
 from tempo_runtime.errors import SettingsError
 from tempo_runtime.layers import from_environment, merge, parse_json
+from tempo_runtime.sizes import MAX_COLUMNS, MAX_LITERAL_BYTES, DecodingLimits
 
 ENV_PREFIX = "TEMPO_RUNTIME_"
 
@@ -66,8 +69,22 @@ def _split(value: Any) -> Any:
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
-def _lower(headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
-    return {name.lower(): value for name, value in headers.items()}
+def _check_headers(headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
+    lower = {name.lower(): value for name, value in headers.items()}
+    for name, value in lower.items():
+        why = carried.fault(name, value.get_secret_value())
+        if why is not None:
+            raise ValueError(f"header {name!r} cannot be sent: {why}")
+    return lower
+
+
+def _check_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    lower = tuple(name.lower() for name in names)
+    for name in lower:
+        why = carried.fault(name, "")
+        if why is not None:
+            raise ValueError(f"header {name!r} cannot be sent: {why}")
+    return lower
 
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -75,9 +92,11 @@ Patience = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
 Url = Annotated[str, AfterValidator(_check_url)]
 Urls = Annotated[tuple[Url, ...], BeforeValidator(_split), AfterValidator(_check_urls)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_check_names)]
 # Values may be tokens: they are not printed.
-Headers = Annotated[dict[str, SecretStr], BeforeValidator(parse_json), AfterValidator(_lower)]
+Headers = Annotated[
+    dict[str, SecretStr], BeforeValidator(parse_json), AfterValidator(_check_headers)
+]
 
 
 class TlsSettings(BaseModel):
@@ -126,6 +145,7 @@ class ChildSettings(BaseModel):
         patience: Seconds a call waits for a child that is down, counted from when it went down.
         retries: Further attempts, where the child may have worked on the first.
         max_concurrency: Calls at once; more wait.
+        max_answer_bytes: How long one answer may be; 0 for no limit. A longer one is not read to its end.
         headers: Headers of each call.
         tls: How an encrypted connection is made.
         proxy: URL of an HTTP proxy.
@@ -148,6 +168,7 @@ class ChildSettings(BaseModel):
     patience: Patience | None = None
     retries: Count | None = None
     max_concurrency: Annotated[int, Field(ge=1)] | None = None
+    max_answer_bytes: Count | None = None
     headers: Headers = {}
     tls: Tls | None = None
     proxy: SecretStr | None = None
@@ -160,8 +181,8 @@ class PipelineSettings(BaseModel):
         base_url: Server of every child that has no URL of its own.
         transport: Transport of every child that names none.
         timeout: Seconds a request may take, unless it asks for less.
-        connect_timeout, read_timeout, patience, retries, tls, proxy: Those of every child that has
-            none of its own.
+        connect_timeout, read_timeout, patience, retries, max_answer_bytes, tls, proxy: Those of every
+            child that has none of its own.
         forward_headers: Further headers of a request that go with each call to a child, such as
             `authorization`.
         seed: Seed of numpy's global generator for each request; by default an explainer's own.
@@ -176,7 +197,13 @@ class PipelineSettings(BaseModel):
             and as many as there are processors where it holds an explainer, which computes.
         max_queue: How many may wait, or, in an async pipeline, be worked on beyond those; the next
             is answered 503.
-        drain_timeout: Seconds to wait for running requests when the model is unloaded.
+        spare_threads: How many threads of a sync pipeline may be started in place of those that hang
+            after their requests have ended; by default as many as it has.
+        drain_timeout: Seconds to wait for running requests when the model is unloaded, and seconds after
+            which a server's process ends that was asked to.
+        max_columns: Tensors in one request, or in one answer of a child; each column of a DataFrame is
+            one.
+        max_literal_bytes: Length of a text or JSON value as clients of tempo 0.5 write it.
         tempo_0_5_clients: Whether to answer as tempo 0.5's clients read: text and JSON as a list of
             byte integers.
         models: How each child is reached, by its name in the pipeline.
@@ -192,6 +219,7 @@ class PipelineSettings(BaseModel):
     read_timeout: Seconds | None = None
     patience: Patience = 10.0
     retries: Count = 2
+    max_answer_bytes: Count = 256 * 2**20
     tls: Tls = TlsSettings()
     proxy: SecretStr | None = None
     forward_headers: Names = ()
@@ -202,7 +230,10 @@ class PipelineSettings(BaseModel):
     best_so_far: bool = False
     max_concurrency: Annotated[int, Field(ge=1)] | None = None
     max_queue: Count = 1000
-    drain_timeout: Annotated[float, Field(ge=0)] = 10.0
+    spare_threads: Count | None = None
+    drain_timeout: Annotated[float, Field(ge=0, allow_inf_nan=False)] = DRAIN_TIMEOUT
+    max_columns: Annotated[int, Field(ge=1)] = MAX_COLUMNS
+    max_literal_bytes: Annotated[int, Field(ge=1)] = MAX_LITERAL_BYTES
     tempo_0_5_clients: bool = False
     models: Annotated[
         dict[str, Annotated[ChildSettings, BeforeValidator(parse_json)]],
@@ -234,6 +265,11 @@ class PipelineSettings(BaseModel):
         except ValueError as error:
             raise SettingsError(f"settings of the pipeline are wrong: {error}") from error
 
+    @property
+    def decoding(self) -> DecodingLimits:
+        """How much may be decoded of a request, or of an answer."""
+        return DecodingLimits(self.max_columns, self.max_literal_bytes)
+
     def stated(self, alias: str) -> ChildSettings:
         """Settings of one child, as they are stated.
 
@@ -262,7 +298,15 @@ class PipelineSettings(BaseModel):
         return found.model_copy(update={"transport": own, "url": urls, **filled})
 
 
-_SHARED = ("connect_timeout", "read_timeout", "patience", "retries", "tls", "proxy")
+_SHARED = (
+    "connect_timeout",
+    "read_timeout",
+    "patience",
+    "retries",
+    "max_answer_bytes",
+    "tls",
+    "proxy",
+)
 
 
 def child_folder(folder: str, alias: str, name: str, path: str | None) -> str:

@@ -118,7 +118,7 @@ class Local:
         self._seed = seed
         self._abandoned = False
         self._service = Service(pipeline, settings, background(), opened.folder)
-        self._transport = PipelineTransport(self._service.runner)
+        self._transport = PipelineTransport(self._service.runner, settings.decoding)
 
     def answers(self, requests: Iterable[Request], at_once: int = 1) -> Iterator[Response]:
         """See `Target.answers`. One after the other: they would compete for the processor."""

@@ -20,6 +20,7 @@ from tempo_runtime.frames import FRAME
 from tempo_runtime.metrics import ChildMetrics
 from tempo_runtime.portal import Portal
 from tempo_runtime.signature import Kind
+from tempo_runtime.sizes import DecodingLimits, convert, is_large
 from tempo_runtime.wire import Request, Response
 
 _MLSERVERS = "np"  # content type of an array that MLServer's codec wrote
@@ -39,6 +40,7 @@ class Child:
         squeeze: Whether an answer of shape `(N, 1)` is `(N,)`; None where MLServer's codec made it so.
         awaitable: Whether calls are awaited.
         callers: Decides about calls from outside of any request.
+        decoding: How much of an answer is decoded.
     """
 
     _looked_up_in: RequestContext | None = None
@@ -54,6 +56,7 @@ class Child:
         squeeze: bool | None = None,
         awaitable: bool = False,
         callers: Callers | None = None,
+        decoding: DecodingLimits | None = None,
     ) -> None:
         self.details = details
         self._transport = transport
@@ -64,6 +67,7 @@ class Child:
         self._squeeze = False if details.served_by_us and squeeze is None else squeeze
         self._awaitable = awaitable
         self._callers = callers or Callers()
+        self._decoding = decoding or DecodingLimits()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Calls the child.
@@ -130,6 +134,8 @@ class Child:
         await self._transport.close()
 
     def _call(self, args: Any, kwargs: Any) -> Any:
+        if self._awaitable and is_large(args, kwargs):
+            return self._encoded_aside(args, kwargs)
         request = self._request(args, kwargs)
         if self._awaitable:
             return self._answer(request)
@@ -164,14 +170,22 @@ class Child:
         parameters = {"content_type": FRAME} if frame else {}
         return Request(tensors, self._outputs, parameters, current.id, current.memo)
 
+    async def _encoded_aside(self, args: Any, kwargs: Any) -> Any:
+        return await self._answer(await convert(True, self._request, args, kwargs))
+
     async def _answer(self, request: Request) -> Any:
         with self._metrics.call():
-            return self._decode(await self._transport.infer(request))
+            response = await self._transport.infer(request)
+            return await convert(is_large(response.tensors), self._decode, response)
 
     def _decode(self, response: Response) -> Any:
         try:
             value = decode_results(
-                self.details.signature, response.tensors, response.content_type, self._outputs
+                self.details.signature,
+                response.tensors,
+                response.content_type,
+                self._outputs,
+                self._decoding,
             )
         except PayloadError as error:
             name, url = self.details.name, response.url

@@ -56,6 +56,7 @@ def _http(settings: ChildSettings, name: str, portal: Portal) -> list[Endpoint]:
             connect_timeout=settings.connect_timeout,
             read_timeout=settings.read_timeout,
             proxy=settings.proxy,
+            max_answer_bytes=settings.max_answer_bytes or None,
         )
         for url in settings.url or (_this_server("http"),)
     ]
@@ -72,6 +73,7 @@ def _grpc(settings: ChildSettings, name: str, portal: Portal) -> list[Endpoint]:
             connect_timeout=settings.connect_timeout,
             tls=settings.tls,
             proxy=settings.proxy,
+            max_answer_bytes=settings.max_answer_bytes or None,
         )
         for url in settings.url or (_this_server("grpc"),)
     ]

@@ -133,3 +133,26 @@ class Place:
 
     def _failed(self, kind: Kind, said: str) -> Failure:
         return Failure(kind, ChildFailed(said, model=self.model, url=self.url))
+
+
+@dataclass(frozen=True)
+class AnswerLimit:
+    """How long an answer may be.
+
+    Attributes:
+        most: Bytes; None for no limit.
+    """
+
+    most: int | None = None
+
+    def check(self, length: int) -> None:
+        """Check the length of an answer, or of as much as was read.
+
+        Raises:
+            PayloadError: If it is too long; the message names the setting.
+        """
+        if self.most is not None and length > self.most:
+            raise PayloadError(
+                f"it has {length} bytes or more, and at most {self.most} are read; ask for less at "
+                "once, or raise its setting `max_answer_bytes`"
+            )

@@ -12,7 +12,7 @@ from mlserver.grpc import dataplane_pb2 as pb
 from mlserver.grpc.dataplane_pb2_grpc import GRPCInferenceServiceStub
 from pydantic import SecretStr
 
-from tempo_runtime.children.failures import NOT_READY, Failure, Kind, Place
+from tempo_runtime.children.failures import NOT_READY, AnswerLimit, Failure, Kind, Place
 from tempo_runtime.children.tls import grpc_files
 from tempo_runtime.errors import PayloadError
 from tempo_runtime.proto import metadata_from_proto, request_to_proto, response_from_proto
@@ -21,6 +21,7 @@ from tempo_runtime.timing import Elapsed
 from tempo_runtime.wire import Request, Response
 
 _TOO_LARGE = "larger than max"
+_TOO_LONG = re.compile(r"Received message larger than max \((\d+) vs\. (\d+)\)")
 # The status that gRPC, or MLServer's use of it, has no word for; our own pipelines add it.
 _STATUS = re.compile(r"\(status (\d{3})(?:, retry after ([\d.]+) s)?\)$")
 _NEVER_MADE = ("failed to connect", "dns resolution failed", "no address")
@@ -28,7 +29,8 @@ _DISTRUSTED = ("ssl_error", "certificate", "tls handshake")
 _OPTIONS = (
     # Tensors are larger than gRPC's 4 MB.
     ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", -1),
+    # Nothing but uncompressed messages is read: a few bytes may become any number.
+    ("grpc.compression_enabled_algorithms_bitset", 1),
     # A server that is gone without a word is noticed between calls, too.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 5_000),
@@ -51,6 +53,7 @@ class GrpcEndpoint:
         connect_timeout: Seconds to wait for a connection.
         tls: How the connection is encrypted, where the URL asks for it.
         proxy: URL of an HTTP proxy.
+        max_answer_bytes: How long an answer, or an item of a stream, may be; None for no limit.
 
     Raises:
         SettingsError: If a file that `tls` names cannot be used.
@@ -65,6 +68,7 @@ class GrpcEndpoint:
         connect_timeout: float | None = None,
         tls: TlsSettings | None = None,
         proxy: SecretStr | None = None,
+        max_answer_bytes: int | None = None,
     ) -> None:
         self.place = Place(model, url)
         self._model = model
@@ -74,6 +78,8 @@ class GrpcEndpoint:
         self._credentials = grpc.ssl_channel_credentials(*files) if files else None
         # Only a proxy that the settings name: not one of the process's environment.
         options: list[tuple[str, Any]] = [*_OPTIONS, ("grpc.enable_http_proxy", int(bool(proxy)))]
+        options.append(("grpc.max_receive_message_length", max_answer_bytes or -1))
+        self._limit = AnswerLimit(max_answer_bytes)
         if proxy:
             options.append(("grpc.http_proxy", proxy.get_secret_value()))
         if connect_timeout:
@@ -160,6 +166,8 @@ class GrpcEndpoint:
                 return self.place.late(said)
             case grpc.StatusCode.CANCELLED | grpc.StatusCode.ABORTED:
                 return self.place.unreachable(f"it gave the call up: {said}", Kind.LOST)
+            case _ if (longer := _TOO_LONG.search(said)) and int(longer[2]) == self._limit.most:
+                return self._too_long(int(longer[1]))
             case _ if _TOO_LARGE in said:
                 return self.place.refused(code.name, f"{said}; raise its `grpc_max_message_length`")
             case grpc.StatusCode.RESOURCE_EXHAUSTED:
@@ -171,6 +179,13 @@ class GrpcEndpoint:
                 return self.place.by_status(int(status[1]), said[: status.start()].rstrip(), wait)
             case _:
                 return self.place.refused(code.name, said)
+
+    def _too_long(self, length: int) -> Failure:
+        try:
+            self._limit.check(length)
+        except PayloadError as error:
+            return self.place.unusable(error)
+        raise AssertionError(length)
 
     def _unreachable(self, said: str) -> Failure:
         lower = said.lower()

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from yarl import URL
 
 from tempo_runtime.children.connections import Connections
-from tempo_runtime.children.failures import Failure, Kind, Place
+from tempo_runtime.children.failures import AnswerLimit, Failure, Kind, Place
 from tempo_runtime.errors import PayloadError
 from tempo_runtime.timing import within
 from tempo_runtime.wire import (
@@ -38,6 +38,7 @@ class HttpEndpoint:
         connect_timeout: Seconds to wait for a connection.
         read_timeout: Seconds to wait for the next byte of an answer.
         proxy: URL of an HTTP proxy.
+        max_answer_bytes: How long an answer, or an item of a stream, may be; None for no limit.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class HttpEndpoint:
         connect_timeout: float | None = None,
         read_timeout: float | None = None,
         proxy: SecretStr | None = None,
+        max_answer_bytes: int | None = None,
     ) -> None:
         base = f"{url}/v2/models/{model}{f'/versions/{version}' if version else ''}"
         self.place = Place(model, f"{base}/infer")  # as it was written, where errors name it
@@ -57,6 +59,7 @@ class HttpEndpoint:
         self._connections = connections
         self._timeout = aiohttp.ClientTimeout(sock_connect=connect_timeout, sock_read=read_timeout)
         self._proxy = proxy.get_secret_value() if proxy else None
+        self._limit = AnswerLimit(max_answer_bytes)
 
     async def call(
         self, request: Request, seconds: float | None, headers: Mapping[str, str], *, fresh: bool
@@ -81,8 +84,9 @@ class HttpEndpoint:
         with self._failures():
             async with self._connections.kept.post(url, data=body, **self._how(headers)) as answer:
                 if answer.status != 200:
-                    raise self._refusal(answer, await answer.read())
-                async for event in _events(answer.content):
+                    raise self._refusal(answer, await self._read(answer))
+                self._refuse_compressed(answer)
+                async for event in _events(answer.content, self._limit):
                     response = response_from_json(event)
                     said = response.parameters
                     if "error" in said:  # our runtime's: the status line is sent by then
@@ -99,11 +103,30 @@ class HttpEndpoint:
             "timeout": self._timeout,
             "proxy": self._proxy,
             "allow_redirects": False,
+            "auto_decompress": False,
         }
+
+    async def _read(self, answer: aiohttp.ClientResponse) -> bytes:
+        self._refuse_compressed(answer)
+        if answer.content_length is not None:  # and it is no longer than it says
+            self._limit.check(answer.content_length)
+            return await answer.read()
+        parts, length = [], 0
+        async for part in answer.content.iter_any():
+            length += len(part)
+            self._limit.check(length)
+            parts.append(part)
+        return b"".join(parts)
+
+    def _refuse_compressed(self, answer: aiohttp.ClientResponse) -> None:
+        """Refuses what was not asked for: a few bytes may become any number."""
+        encoding = answer.headers.get("content-encoding", "identity")
+        if encoding != "identity":
+            raise PayloadError(f"it is compressed ({encoding!r:.40}), and was asked not to be")
 
     async def _content(self, asked: AbstractAsyncContextManager[aiohttp.ClientResponse]) -> bytes:
         async with asked as answer:
-            content = await answer.read()
+            content = await self._read(answer)
         if answer.status != 200:
             raise self._refusal(answer, content)
         return content
@@ -140,14 +163,21 @@ class HttpEndpoint:
                 return self.place.unusable(PayloadError(f"not HTTP ({said})"))
 
 
-async def _events(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+async def _events(content: aiohttp.StreamReader, limit: AnswerLimit) -> AsyncIterator[bytes]:
     """What the server-sent events of a stream say. Lines may be longer than aiohttp reads at once."""
-    rest = b""
+    parts: list[bytes] = []  # of a line
+    length = 0
     async for chunk in content.iter_any():
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
+        *lines, rest = chunk.split(b"\n")
+        for end in lines:
+            line = b"".join([*parts, end])
+            parts, length = [], 0
+            limit.check(len(line))
             if line.startswith(b"data:"):
                 yield line[len(b"data:") :]
+        parts.append(rest)
+        length += len(rest)
+        limit.check(length)
 
 
 def _message(content: bytes) -> str:

@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 from concurrent.futures import TimeoutError as NotInTime
+from contextvars import copy_context
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -29,7 +30,9 @@ from tempo_runtime.errors import (
     TempoError,
 )
 from tempo_runtime.runner import Runner
+from tempo_runtime.sizes import DecodingLimits, convert, is_large
 from tempo_runtime.tensor import BYTES, Tensor
+from tempo_runtime.threads import Threads
 from tempo_runtime.timing import Elapsed, within
 from tempo_runtime.verification import PrivateCopy, refuse_outside
 from tempo_runtime.wire import (
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
     from mlserver.types import InferenceRequest
 
 _SETTINGS = "model-settings.json"
+_THREADS = 8  # for calls of an async pipeline
 
 
 class RuntimeTransport:
@@ -85,13 +89,15 @@ class RuntimeTransport:
             details, folder, implementation, fast, code, inside
         )
         self._runtime = self._shared.runtime
+        self._threads = Threads(f"tempo-{details.name}", _THREADS, _THREADS)
 
     async def infer(self, request: Request) -> Response:
         """See `Transport.infer`."""
         clock = Clock(context.current(), self._timeout)
         try:
             if self._runtime.never_awaits:
-                return await within(clock.left(), asyncio.to_thread(self.infer_blocking, request))
+                run = copy_context().run
+                return await self._threads.run(clock.left(), run, self.infer_blocking, request)
             answer = self._runtime.start(self._infer(_payload(request)))
             return await within(clock.left(), asyncio.wrap_future(answer))
         except Elapsed:
@@ -114,6 +120,7 @@ class RuntimeTransport:
 
     async def close(self) -> None:
         """Unloads the runtime, if no other child uses it."""
+        self._threads.close()
         shared, self._shared = self._shared, None
         if shared is not None:
             await sharing.release(shared)
@@ -136,15 +143,17 @@ class RuntimeTransport:
 class PipelineTransport:
     """Calls another pipeline in this process."""
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: Runner, decoding: DecodingLimits) -> None:
         self.tagged = True
         self._runner = runner
+        self._decoding = decoding
         self._signature = runner.pipeline.signature
 
     async def infer(self, request: Request) -> Response:
         """See `Transport.infer`."""
-        arguments = self._arguments(request)
-        return self._response(await self._runner.run(arguments))
+        large = is_large(request.tensors)
+        value = await self._runner.run(await convert(large, self._arguments, request))
+        return await convert(is_large(value), self._response, value)
 
     def infer_blocking(self, request: Request) -> Response:
         """See `Transport.infer_blocking`."""
@@ -157,7 +166,7 @@ class PipelineTransport:
 
     def _arguments(self, request: Request) -> dict[str, Any]:
         tensors = handed_over(request.tensors)
-        return decode_arguments(self._signature, tensors, request.parameters)
+        return decode_arguments(self._signature, tensors, request.parameters, self._decoding)
 
     def _response(self, value: Any) -> Response:
         try:

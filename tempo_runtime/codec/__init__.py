@@ -64,6 +64,7 @@ from tempo_runtime.codec.text import (
 from tempo_runtime.codec.untyped import kind_in, kind_of, spec_of
 from tempo_runtime.errors import PayloadError
 from tempo_runtime.signature import Kind, TensorSpec
+from tempo_runtime.sizes import DecodingLimits
 from tempo_runtime.tensor import BYTES, Tensor, datatype_of, is_repr
 
 __all__ = [
@@ -81,6 +82,7 @@ __all__ = [
 ]
 
 _NULL = b"null"
+_LIMITS = DecodingLimits()
 
 
 @dataclass(frozen=True)
@@ -120,8 +122,13 @@ def encode(spec: TensorSpec, value: Any, *, tagged: bool = False) -> Tensor:
     return CODECS[spec.kind].encode(spec, value, tagged)
 
 
-def decode(spec: TensorSpec, tensor: Tensor) -> Any:
+def decode(spec: TensorSpec, tensor: Tensor, limits: DecodingLimits = _LIMITS) -> Any:
     """The value a tensor holds.
+
+    Args:
+        spec: What it is.
+        tensor: The tensor.
+        limits: How much of it is decoded.
 
     Raises:
         PayloadError: If it is not of the spec's type.
@@ -129,7 +136,7 @@ def decode(spec: TensorSpec, tensor: Tensor) -> Any:
     if tensor.datatype == BYTES:
         elements = tensor.elements()
         if is_repr(elements) or (not elements and _is_empty_text(spec, tensor)):
-            return _accept(spec, read_spelled(spec, tensor, elements))
+            return _accept(spec, read_spelled(spec, tensor, elements, limits))
         if spec.nullable and is_null(tensor):
             return None
         if has_tags(tensor):

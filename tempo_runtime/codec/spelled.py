@@ -6,17 +6,17 @@ there as here.
 
 from __future__ import annotations
 
-import ast
 from typing import Any
 
+from tempo_runtime.codec.literals import TooDeep, read_literal
 from tempo_runtime.errors import PayloadError
 from tempo_runtime.signature import Kind, TensorSpec
+from tempo_runtime.sizes import DecodingLimits
 from tempo_runtime.tensor import BYTES, Tensor
 
 # A text has no quotes there, so where a text may be meant, what is no literal is one.
 _MAYBE_TEXT = (Kind.ANY, Kind.JSON, Kind.DATETIME)
 _NO_LITERAL = (ValueError, SyntaxError, TypeError, OverflowError, MemoryError, RecursionError)
-_WORDS = {"nan": float("nan"), "inf": float("inf")}
 
 
 def spell(name: str, value: Any) -> Tensor:
@@ -26,11 +26,14 @@ def spell(name: str, value: Any) -> Tensor:
     return Tensor(name, BYTES, [len(spelled)], spelled)
 
 
-def read_spelled(spec: TensorSpec, tensor: Tensor, integers: list[Any]) -> Any:
+def read_spelled(
+    spec: TensorSpec, tensor: Tensor, integers: list[Any], limits: DecodingLimits
+) -> Any:
     """The value that the integers of a tensor spell; it may be of another type than the spec's.
 
     Raises:
-        PayloadError: If they spell no text, or no literal where no text can be meant.
+        PayloadError: If they spell no text, or no literal where no text can be meant, or one that is
+            longer than `limits` allow.
     """
     try:
         text = bytes(integers).decode()
@@ -38,8 +41,11 @@ def read_spelled(spec: TensorSpec, tensor: Tensor, integers: list[Any]) -> Any:
         raise _unreadable(tensor, error) from error
     if spec.kind is Kind.STRING and not (spec.nullable and text == "None"):
         return text
+    limits.check_literal(tensor.name, len(integers))
     try:
-        return _literal(text)
+        return read_literal(text)
+    except TooDeep as error:
+        raise _unreadable(tensor, error) from error
     except _NO_LITERAL as error:
         if spec.kind in _MAYBE_TEXT:
             return text
@@ -49,23 +55,10 @@ def read_spelled(spec: TensorSpec, tensor: Tensor, integers: list[Any]) -> Any:
 def is_literal(value: Any) -> bool:
     """Whether a value's `repr` says all of it."""
     try:
-        ast.literal_eval(repr(value))
+        read_literal(repr(value))
     except _NO_LITERAL:
         return False
     return True
-
-
-def _literal(text: str) -> Any:
-    try:
-        return ast.literal_eval(text)
-    except ValueError:
-        # A `repr` has names for floats that Python has no literal of.
-        return ast.literal_eval(_Words().visit(ast.parse(text.strip(), mode="eval")))
-
-
-class _Words(ast.NodeTransformer):
-    def visit_Name(self, node: ast.Name) -> ast.expr:
-        return ast.Constant(_WORDS[node.id]) if node.id in _WORDS else node
 
 
 def _unreadable(tensor: Tensor, error: Exception) -> PayloadError:

@@ -8,6 +8,7 @@ import weakref
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -194,7 +195,8 @@ class _Connection:
         self._portal = background()
         own = ChildSettings.model_validate({"url": url, "headers": dict(headers)})
         alone = {"models": {"remote": own}, "base_url": None, "transport": None}
-        settings = PipelineSettings.read().model_copy(update=alone).child("remote")
+        shared = PipelineSettings.read()
+        settings = shared.model_copy(update=alone).child("remote")
         [self._endpoint] = endpoints(settings, details.name, self._portal)
         self._endpoint.place = replace(self._endpoint.place, role="model")
         allowed = limits(settings, passes_on=details.served_by_us)
@@ -202,8 +204,9 @@ class _Connection:
         metrics = ChildMetrics("", details.name)
         transport = RemoteTransport([self._endpoint], self._portal, allowed, metrics)
         self._tagged = transport.tagged
-        self.call = Child(details, transport, self._portal, metrics)
-        self.awaited = Child(details, transport, self._portal, metrics, awaitable=True)
+        self._decoding = shared.decoding
+        child = partial(Child, details, transport, self._portal, metrics, decoding=shared.decoding)
+        self.call, self.awaited = child(), child(awaitable=True)
         # Also when its owner forgets it, and when the process ends.
         self.close = weakref.finalize(self, _close, self._portal, transport)
 
@@ -216,7 +219,10 @@ class _Connection:
             async for response in responses:
                 if response.parameters.get("progress") is not True:
                     yield decode_results(
-                        self._details.signature, response.tensors, response.content_type
+                        self._details.signature,
+                        response.tensors,
+                        response.content_type,
+                        limits=self._decoding,
                     )
 
 

@@ -26,6 +26,7 @@ from mlserver.logging import logger
 from mlserver.repository.repository import DEFAULT_MODEL_SETTINGS_FILENAME
 from mlserver.utils import install_uvloop_event_loop
 
+from tempo_runtime import drain
 from tempo_runtime.serving.attached import detach
 from tempo_runtime.serving.control import CONTROL, DETACH, DONE, RETIRE, SERVE, SOCKET
 
@@ -60,6 +61,7 @@ class _Server(MLServer):  # type: ignore[misc]  # it has no types
 
     def __init__(self, settings: Settings, public: socket.socket, private: socket.socket) -> None:
         super().__init__(settings)
+        drain.watch()
         self._public, self._private = public, private
         self._loop = asyncio.get_running_loop()
         self._told_to_serve = asyncio.Event()
@@ -96,6 +98,7 @@ class _Server(MLServer):  # type: ignore[misc]  # it has no types
         await calls
         # MLServer's own way ends workers at once, and calls over gRPC after 5 s.
         await super().stop(sig)
+        drain.begin()  # threads of the author's that hang keep the process from ending
 
     async def _retire(self) -> None:
         """Has the server end; returns when nobody can ask it any more."""
@@ -137,6 +140,7 @@ class _Server(MLServer):  # type: ignore[misc]  # it has no types
             await asyncio.sleep(_TICK)
         while not self._rest_server._server.started:  # noqa: ASYNC110
             await asyncio.sleep(_TICK)
+        drain.watch()  # again: each server of uvicorn's has put a handler of its own in front
         self._serving = True
 
     def _obey(self) -> None:

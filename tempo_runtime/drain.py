@@ -1,0 +1,99 @@
+"""The end of a server's process: within a time, whatever its threads still do.
+
+MLServer waits for the requests that it works on, and Python for the threads. Either may take for ever.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from types import FrameType
+from typing import Any
+
+DRAIN_TIMEOUT = 10.0
+_LOOPS = ("asyncio", "uvloop", "uvicorn")
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+logger = logging.getLogger(__name__)
+
+
+class _Deadline:
+    """Ends this process a while after the first signal that asks it to."""
+
+    def __init__(self) -> None:
+        self._stated: list[float] = []
+        self._begun, self._begin = os.pipe()
+        threading.Thread(target=self._end, name="tempo-drain", daemon=True).start()
+
+    def state(self, seconds: float) -> None:
+        self._stated.append(seconds)
+
+    def begin(self, code: int) -> None:
+        # A signal handler may interrupt whatever holds a lock, so it takes none itself.
+        os.write(self._begin, bytes([code]))
+
+    def _end(self) -> None:
+        code = os.read(self._begun, 1)[0]
+        seconds = max(self._stated, default=DRAIN_TIMEOUT)
+        time.sleep(seconds)
+        logger.warning(
+            "the server has not ended within %g s of being asked to (`drain_timeout`), and is ended now",
+            seconds,
+        )
+        for worker in multiprocessing.active_children():
+            worker.kill()
+        os._exit(code)
+
+
+_deadline: _Deadline | None = None
+
+
+def watch(seconds: float | None = None) -> None:
+    """End this process in time after SIGTERM, SIGINT or SIGQUIT, if it is a server.
+
+    Args:
+        seconds: The longest that its end may take. Of several the longest counts.
+    """
+    global _deadline
+    # MLServer has its parallel workers ignore signals, and ends them itself.
+    if threading.current_thread() is not threading.main_thread() or (
+        multiprocessing.parent_process() is not None
+    ):
+        return
+    handled = {number: signal.getsignal(number) for number in _SIGNALS}
+    if not all(_is_loops(handler) for handler in handled.values()):
+        return
+    if _deadline is None:
+        _deadline = _Deadline()
+    if seconds is not None:
+        _deadline.state(seconds)
+    for number, handler in handled.items():
+        if not isinstance(handler, _Handler):
+            signal.signal(number, _Handler(_deadline, handler))
+
+
+def begin() -> None:
+    """Begin the end now, as a signal does that is being watched for."""
+    if _deadline is not None:
+        _deadline.begin(128 + signal.SIGTERM)
+
+
+class _Handler:
+    """Handles a signal beside an event loop, which learns of it in its own way."""
+
+    def __init__(self, deadline: _Deadline, handler: Any) -> None:
+        self._deadline = deadline
+        self._handler = handler
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self._deadline.begin(128 + number)
+        self._handler(number, frame)
+
+
+def _is_loops(handler: Any) -> bool:
+    """Tell whether a signal's handler is an event loop's, or uvicorn's, as in a running MLServer."""
+    module = getattr(handler, "__module__", None) or ""
+    return isinstance(handler, _Handler) or module.partition(".")[0] in _LOOPS

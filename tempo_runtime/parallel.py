@@ -1,0 +1,102 @@
+"""What MLServer's main process makes of a pipeline that its parallel workers serve.
+
+MLServer's stand-in passes requests on. It says for ever that the model is ready, and if a stream fails in
+a worker, it leaves the client with a broken connection. Ours asks the workers, and answers with an event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from mlserver import MLModel
+from mlserver.errors import MLServerError
+from mlserver.parallel import pool
+from mlserver.parallel.errors import WorkerStop
+from mlserver.parallel.model import ParallelModel
+from mlserver.types import InferenceRequest, InferenceResponse
+
+from tempo_runtime.answers import over_http, stream_error
+from tempo_runtime.runner import is_enough
+from tempo_runtime.wire import mlserver_parameters
+
+SHARE_LEFT = "share_left"  # the method of a pipeline's runtime that its workers are asked
+_AGE = 0.5  # seconds that an answer is believed
+_PATIENCE = 5.0  # seconds; a worker that takes longer is not able to serve
+_CLASS = re.compile(r"[\w.]+\.\w+: ")  # MLServer puts the class in front of a worker's error
+logger = logging.getLogger(__name__)
+
+
+class PipelineInWorkers(ParallelModel):  # type: ignore[misc]  # it has no types
+    """A pipeline that parallel workers serve, in MLServer's main process."""
+
+    _loaded = False
+    _enough = True
+    _asked_at = 0.0
+    _asking: asyncio.Task[None] | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether it is loaded, and its workers together have enough threads left."""
+        if self._loaded:
+            self._ask()
+        return self._loaded and self._enough
+
+    @ready.setter
+    def ready(self, loaded: bool) -> None:
+        self._loaded = loaded
+
+    async def predict_stream(
+        self, payloads: AsyncIterator[InferenceRequest]
+    ) -> AsyncIterator[InferenceResponse]:
+        """Answers with what the workers answer, which is the last item of a stream, or their error."""
+        payload = await anext(payloads)
+        parameters = mlserver_parameters(payload.parameters)
+        try:
+            yield await self.predict(payload)
+        except MLServerError as error:
+            if not over_http(parameters):
+                raise
+            yield stream_error(self.name, _CLASS.sub("", str(error), count=1), error.status_code)
+
+    def _ask(self) -> None:
+        """Ask the workers, unless they were asked just now. The answer counts for the next question."""
+        asking = self._asking is not None and not self._asking.done()
+        if asking or time.monotonic() - self._asked_at < _AGE:
+            return
+        self._asked_at = time.monotonic()
+        self._asking = asyncio.get_running_loop().create_task(self._ask_workers())
+
+    async def _ask_workers(self) -> None:
+        # They take turns, so that this asks each once.
+        workers = range(len(self._dispatcher._workers))
+        answers = await asyncio.gather(*(self._share_left() for _ in workers))
+        shares = [share for share in answers if share is not None]
+        self._enough = not shares or is_enough(sum(shares) / len(shares))
+
+    async def _share_left(self) -> float | None:
+        """Ask the next worker; None if it is being replaced."""
+        try:
+            share: float = await asyncio.wait_for(self._send(SHARE_LEFT), _PATIENCE)
+        except asyncio.TimeoutError:
+            return 0.0
+        except WorkerStop:
+            return None
+        except MLServerError:
+            logger.exception("a worker of model %r does not say what it has left", self.name)
+            return None
+        return share
+
+
+def install() -> None:
+    """Have MLServer use `PipelineInWorkers` for pipelines; other models keep its own."""
+    pool.ParallelModel = _stand_in
+
+
+def _stand_in(model: MLModel, dispatcher: Any) -> ParallelModel:
+    kind = PipelineInWorkers if hasattr(model, SHARE_LEFT) else ParallelModel
+    return kind(model, dispatcher)
