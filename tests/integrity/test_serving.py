@@ -27,6 +27,7 @@ from tempo_runtime import (
     LocalOptions,
     SettingsError,
     deploy_local,
+    files,
     load,
     save,
 )
@@ -39,7 +40,7 @@ from tempo_runtime.ports import free_ports
 from tempo_runtime.serving import gathering, repository
 from tempo_runtime.serving.process import Ports
 from tempo_runtime.serving.run import Running, running
-from tempo_runtime.trust import EXPECTED_DIGEST, VERIFY_KEY
+from tempo_runtime.trust import EXPECTED_DIGEST, VERIFY_KEY, digest_of
 from tempo_runtime.wire import Request, request_to_json
 from tests.cli.run import run
 from tests.deploy.conftest import alone
@@ -334,6 +335,31 @@ def test_a_file_that_is_swapped_while_a_server_loads_it_never_runs(signed: Signe
     assert not signed.attacked
 
 
+def test_a_packed_environment_is_given_to_mlserver_as_it_was_checked(
+    signed: Signed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name_a_tarball(signed)
+    tarball, described = signed.shop / "environment.tar.gz", signed.shop / "tempo.json"
+    content = tarball.read_bytes()
+    named = {**json.loads(described.read_text())["files"], tarball.name: files.sha256(content)}
+    change(described, files=named)
+    monkeypatch.delenv(VERIFY_KEY)
+    monkeypatch.setenv(EXPECTED_DIGEST, digest_of(json.loads(described.read_text())))
+    shop = gathering.gather([str(signed.shop)])["shop"]
+    for folder in ("server", "other"):
+        (signed.shop.parent / folder).mkdir()
+    repository.write(signed.shop.parent / "server", [shop], {})
+    place = signed.shop.parent / "server/shop"
+    settings = json.loads((place / "model-settings.json").read_text())
+    assert settings["parameters"]["environment_tarball"] == str(place / tarball.name)
+    assert (place / tarball.name).read_bytes() == content
+    tarball.write_bytes(b"swapped after the check")
+    with pytest.raises(
+        ArtifactError, match=r"environment\.tar\.gz .* is not the file that was saved"
+    ):
+        repository.write(signed.shop.parent / "other", [shop], {})
+
+
 _STEPS = """
 import os
 from sklearn.base import BaseEstimator
@@ -419,7 +445,7 @@ def image_serve(models: Path, home: Path, **variables: str) -> subprocess.Comple
 
 @pytest.mark.parametrize(
     "attack",
-    [add_a_module("tempo_runtime.py"), name_a_class, name_a_tarball, add_server_settings],
+    [add_a_module("tempo_runtime.py"), name_a_tarball],
     ids=lambda each: each.__name__,
 )
 def test_the_image_refuses_an_attack_before_mlserver_starts(
