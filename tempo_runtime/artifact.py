@@ -324,6 +324,7 @@ def load(folder: str, *, verify: str | None = None) -> Any:
     pipeline, extra = unpickle(opened)
     check_children(extra, [alias for alias, _ in pipeline.declared.items()])
     pipeline.extra = extra
+    pipeline.demands = demands
     return pipeline.build(None, opened.folder)
 
 
@@ -429,13 +430,17 @@ def code_sizes(folder: str, manifest: dict[str, Any]) -> dict[str, int]:
     }
 
 
-def code_of(folder: str) -> importing.Modules:
+def code_of(folder: str, demands: trust.Demands | None = None) -> importing.Modules:
     """Return an artefact's modules, for unpickling a model that uses them.
+
+    Args:
+        folder: The artefact.
+        demands: What it must show; None for what the environment demands.
 
     Raises:
         ArtifactError: As `load` does.
     """
-    return _modules(verify_folder(folder))
+    return _modules(verify_folder(folder, demands))
 
 
 def _modules(opened: Opened) -> importing.Modules:

@@ -129,16 +129,37 @@ def model_settings(pipeline: Pipeline, settings: dict[str, Any], packed: bool) -
     return settings
 
 
-def with_code(settings: Mapping[str, Any], folder: str) -> dict[str, Any]:
+def with_code(
+    settings: Mapping[str, Any], folder: str, digest: str | None = None
+) -> dict[str, Any]:
     """Make the model-settings.json of a model that is unpickled with an artefact's code.
 
     Args:
         settings: What MLServer would read.
         folder: The artefact.
+        digest: Its digest, if it must have that one.
     """
+    return _wrapped(settings, {"artefact": folder, "artifact_digest": digest})
+
+
+def with_copy(settings: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """Make the model-settings.json of a model that is opened in a copy that was checked.
+
+    Args:
+        settings: What MLServer would read, with `expected_digest` in `parameters.extra`; or what
+            `with_code` made of it.
+        place: The folder or file that has this digest.
+    """
+    return _wrapped(settings, {"place": place})
+
+
+def _wrapped(settings: Mapping[str, Any], stated: Mapping[str, Any]) -> dict[str, Any]:
     parameters = settings["parameters"]
-    own = {"artefact": folder, "implementation": settings["implementation"]}
-    parameters = {**parameters, "extra": {**(parameters.get("extra") or {}), CODE: own}}
+    extra = parameters.get("extra") or {}
+    own = {"implementation": settings["implementation"]}
+    if settings["implementation"] == WITH_CODE:
+        own = extra[CODE]
+    parameters = {**parameters, "extra": {**extra, CODE: {**own, **stated}}}
     return {**settings, "implementation": WITH_CODE, "parameters": parameters}
 
 

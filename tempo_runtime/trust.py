@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -190,6 +190,17 @@ def digest_of_files(digests: Mapping[str, str]) -> str:
         digests: Path of each of its files -> its SHA-256.
     """
     return digest_of({"files": dict(digests)})
+
+
+def demanding(digests: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment that demands these digests, and nothing else, of every artifact.
+
+    Args:
+        digests: The digests.
+        environ: The environment.
+    """
+    others = {name: value for name, value in environ.items() if name != VERIFY_KEY}
+    return {**others, EXPECTED_DIGEST: ",".join(dict.fromkeys(digests))}
 
 
 def digest_in(uri: str) -> tuple[str, str | None]:

@@ -1,20 +1,31 @@
-"""A model of a framework, served beside a pipeline whose code it is unpickled with."""
+"""A model of a framework, served with what its own runtime does not know.
+
+That is the code of the pipeline that calls it, with which it is unpickled; and, where something is
+demanded of it, a copy of its files that was checked.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
 
 from mlserver import MLModel, ModelSettings
 from mlserver.types import InferenceRequest, InferenceResponse
 
-from tempo_runtime import artifact, describing, importing
+from tempo_runtime import artifact, describing, importing, trust, verification
 
 
 class ModelWithCode(MLModel):
-    """Serves a model with the runtime of its framework; `describing.with_code` says whose code."""
+    """Serves a model with the runtime of its framework.
+
+    `describing.with_code` says whose code it is unpickled with, `describing.with_copy` which files are
+    checked and copied before it is opened.
+    """
 
     _code: importing.Modules | None = None
+    _copy: verification.PrivateCopy | None = None
     _model: MLModel | None = None
 
     async def load(self) -> bool:
@@ -23,11 +34,23 @@ class ModelWithCode(MLModel):
         assert self.settings.parameters.extra is not None
         extra = dict(self.settings.parameters.extra)
         own = extra.pop(describing.CODE)
-        parameters = self.settings.parameters.model_copy(update={"extra": extra})
         inner: ModelSettings = self.settings.model_copy(
-            update={"implementation_": own["implementation"], "parameters": parameters}
+            update={"implementation_": own["implementation"]}
         )
-        self._code = await asyncio.to_thread(artifact.code_of, own["artefact"])
+        uri = self.settings.parameters.uri
+        if place := own.get("place"):
+            demands = trust.Demands.of_environment().and_(trust.Demands.of_settings(extra))
+            self._copy = await asyncio.to_thread(verification.copy_model, place, demands)
+            uri = _moved(uri, place, self._copy.place)
+            # A class beside the settings is imported from there.
+            inner._source = os.path.join(self._copy.folder, artifact.MODEL_SETTINGS)
+            del extra[trust.EXPECTED_DIGEST_SETTING]
+        changed: dict[str, Any] = {"uri": uri, "extra": extra}
+        inner.parameters = self.settings.parameters.model_copy(update=changed)
+        if folder := own.get("artefact"):
+            digest = own.get("artifact_digest")
+            expected = trust.Demands((digest,)) if digest else None
+            self._code = await asyncio.to_thread(artifact.code_of, folder, expected)
         with importing.running(self._code):
             self._model = inner.implementation(inner)
             loaded: bool = await self._model.load()
@@ -49,10 +72,16 @@ class ModelWithCode(MLModel):
             yield response
 
     async def unload(self) -> bool:
-        """Frees the model, and the code."""
+        """Frees the model, the code and the copy."""
         unloaded = True
         if self._model is not None:
             unloaded = await self._model.unload()
         if self._code is not None:
             self._code.forget()
+        self._copy = None
         return unloaded
+
+
+def _moved(path: str, place: str, new_place: str) -> str:
+    """Return where something inside of a folder, or the folder itself, is in another place."""
+    return os.path.normpath(os.path.join(new_place, os.path.relpath(path, place)))

@@ -79,7 +79,7 @@ def serve(
         tempo-runtime serve shop:Check --stale refuse
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    from tempo_runtime import freshness
+    from tempo_runtime import freshness, trust
     from tempo_runtime.progress import shown
     from tempo_runtime.serving import gathering, repository
     from tempo_runtime.serving.run import choose_ports, running
@@ -92,7 +92,7 @@ def serve(
     first = (
         targets[0] if isinstance(targets[0], str) else targets[0].get_tempo().details.local_folder
     )
-    settings = repository.server_settings(first)
+    settings = repository.server_settings(first, trust.Demands.of_environment())
     with shown("Starting MLServer", total=len(models)) as advance:
         serving = running(
             models,

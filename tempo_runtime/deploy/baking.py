@@ -10,11 +10,12 @@ import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO
 
-from tempo_runtime import __version__, artifact, describing, files
+from tempo_runtime import __version__, artifact, describing, files, json_files
 from tempo_runtime.deploy import engine
-from tempo_runtime.errors import DeploymentFailed
+from tempo_runtime.errors import ArtifactDamaged, DeploymentFailed
+from tempo_runtime.serving import pinning, repository
 
 _EPOCH = 315532800  # 1980-01-01: the same image from the same artefact, whenever it is built
 _FOLDER = "artefact"
@@ -66,8 +67,11 @@ def bake(
     """
     folder = os.path.abspath(folder)
     opened = artifact.verify_folder(folder, to_run=False)
-    manifest = opened.description
-    digest = files.sha256_of(folder, files.MANIFEST)
+    manifest, described = opened.description, files.read(folder, files.MANIFEST)
+    if json.loads(described) != manifest:
+        raise ArtifactDamaged(f"{folder}: its {files.MANIFEST} changed meanwhile; bake it again")
+    settings = _settings(folder, opened)
+    digest = files.sha256(described)
     name = name or f"{manifest['name']}:{digest[:12]}"
     found = {
         "org.opencontainers.image.title": str(manifest["name"]),
@@ -77,7 +81,7 @@ def bake(
         "tempo-runtime.artefact": digest,
         **(labels or {}),
     }
-    with engine.connected() as client, _context(folder, manifest) as context:
+    with engine.connected() as client, _context(opened, described, settings) as context:
         engine.image(client, base)
         from docker.errors import BuildError
 
@@ -97,37 +101,40 @@ def bake(
 
 
 @contextlib.contextmanager
-def _context(folder: str, manifest: Mapping[str, Any]) -> Iterator[IO[bytes]]:
+def _context(opened: artifact.Opened, described: bytes, settings: bytes) -> Iterator[IO[bytes]]:
     """What the engine is sent: the Dockerfile and the artefact, the same bytes for the same artefact."""
+    texts = {files.MANIFEST: described, artifact.MODEL_SETTINGS: settings}
     with tempfile.TemporaryFile(prefix="tempo-image-") as context:
         with tarfile.open(fileobj=context, mode="w", format=tarfile.PAX_FORMAT) as archive:
-            _add_text(archive, "Dockerfile", _DOCKERFILE)
-            paths = {*manifest["files"], files.MANIFEST}
-            if os.path.exists(os.path.join(folder, artifact.MODEL_SETTINGS)):
-                paths.add(artifact.MODEL_SETTINGS)
-            else:
-                _add_text(archive, f"{_FOLDER}/{artifact.MODEL_SETTINGS}", _settings(manifest))
-            for path in sorted(paths):
-                place = os.path.join(folder, path)
-                with open(place, "rb") as content:
+            _add_text(archive, "Dockerfile", _DOCKERFILE.encode())
+            for path in sorted({*opened.description["files"], *texts}):
+                if path in texts:
+                    _add_text(archive, f"{_FOLDER}/{path}", texts[path])
+                    continue
+                with open(os.path.join(opened.folder, path), "rb") as content:
                     _add(archive, f"{_FOLDER}/{path}", content, os.fstat(content.fileno()).st_size)
         context.seek(0)
         yield context
 
 
-def _settings(manifest: Mapping[str, Any]) -> str:
-    """A model-settings.json with what an image that serves by itself cannot do without."""
-    return json.dumps(
-        {
-            "name": manifest["name"],
+def _settings(folder: str, opened: artifact.Opened) -> bytes:
+    """Its model-settings.json, or one with what an image that serves by itself cannot do without."""
+    path = os.path.join(folder, artifact.MODEL_SETTINGS)
+    if not os.path.exists(path):
+        stated = {
+            "name": opened.description["name"],
             "implementation": describing.IMPLEMENTATION,
             "parameters": {"uri": "."},
         }
-    )
+        return json.dumps(stated).encode()
+    content = files.read(folder, artifact.MODEL_SETTINGS)
+    if opened.demands:
+        stated = repository.located(json_files.parse_object(content, path), folder)
+        pinning.refuse_unsigned(stated, folder, opened)
+    return content
 
 
-def _add_text(archive: tarfile.TarFile, name: str, text: str) -> None:
-    content = text.encode()
+def _add_text(archive: tarfile.TarFile, name: str, content: bytes) -> None:
     _add(archive, name, io.BytesIO(content), len(content))
 
 

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from tempo_runtime import trust
 from tempo_runtime.artifact import MODEL_SETTINGS
 from tempo_runtime.deploy import engine
 from tempo_runtime.deploy.container import GRPC, HTTP, Container
@@ -191,10 +192,18 @@ def _configured(
     ports = {HTTP: options.port, GRPC: options.grpc_port} if first else {HTTP: 0, GRPC: 0}
     known = image.attrs["Config"]
     working = known.get("WorkingDir") or _WORKING
+    starts = (known.get("Entrypoint"), known.get("Cmd"), working)
+    if served.digests and starts not in ((None, _COMMAND, _WORKING), ([], _COMMAND, _WORKING)):
+        raise DeploymentFailed(
+            f"{served.name}: its image does not start {_COMMAND[0]}, which checks a model before it "
+            "runs, as is demanded here; name an image made from the server image, or unset "
+            f"{trust.EXPECTED_DIGEST} and {trust.VERIFY_KEY}"
+        )
     written = {"/tmp": _TMPFS}  # noqa: S108 - the container's
     mounts = [{"Target": _inside(home), "Source": home, "Type": "bind", "ReadOnly": True}]
-    if served.packed:
-        # An environment is too large for memory. The engine deletes the volume with the container.
+    if served.packed or served.digests:
+        # An environment, or a copy, is too large for memory. The engine deletes the volume with the
+        # container.
         mounts.append({"Target": working, "Type": "volume"})
     else:
         written[working] = _TMPFS
@@ -229,7 +238,7 @@ def _environment(
     variables = {
         "MLSERVER_MODEL_IMPLEMENTATION": str(served.settings["implementation"]),
         "MLSERVER_MODEL_VERSION": "v1",
-        **options.env,
+        **repository.environment([served], options.env),
         "MLSERVER_MODEL_NAME": served.name,
         "MLSERVER_MODEL_URI": inside,
         "MLSERVER_HTTP_PORT": str(HTTP),

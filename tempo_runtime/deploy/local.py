@@ -8,7 +8,7 @@ import os
 import threading
 from typing import Any
 
-from tempo_runtime import codec, freshness
+from tempo_runtime import codec, freshness, trust
 from tempo_runtime.children import frameworks
 from tempo_runtime.deploy import processes, records
 from tempo_runtime.deploy.deployment import LocalDeployment
@@ -67,7 +67,7 @@ def deploy_local(
     inherited = isinstance(chosen, LocalOptions)
     environ = {**(os.environ if inherited else {}), **chosen.env}
     freshness.ensure(model, stale, environ)
-    models = gathering.gather_model(details, environ, here=inherited)
+    models = gathering.gather_model(details, environ, here=inherited, demands=_demanded(model))
     # Another process may deploy the same name to stay.
     with _lock, records.alone(name) if chosen.detached else contextlib.nullcontext():
         target = _target(chosen)
@@ -94,6 +94,13 @@ def _details(model: Any) -> ModelDetails:
     if isinstance(model, (str, os.PathLike)):
         return _described(os.fspath(model))
     return gathering.details_of(model)
+
+
+def _demanded(model: Any) -> trust.Demands | None:
+    """Return what a pipeline had to show when it was loaded."""
+    get_tempo = getattr(model, "get_tempo", None)
+    demands: trust.Demands | None = get_tempo().demands if get_tempo is not None else None
+    return demands
 
 
 def _described(folder: str) -> ModelDetails:

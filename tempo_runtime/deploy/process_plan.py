@@ -13,6 +13,7 @@ from tempo_runtime.deploy.options import LocalOptions
 from tempo_runtime.deploy.records import Record
 from tempo_runtime.deploy.server import Server, Starting, start
 from tempo_runtime.ports import HOST, called, port_of, reserved
+from tempo_runtime.serving import repository
 from tempo_runtime.serving.repository import Served
 
 _SETTINGS = ("TEMPO_RUNTIME_", "MLSERVER_")
@@ -72,7 +73,10 @@ class Plan:
             for name, host in self._hosts.items()
         }
         environ = {**os.environ, **options.env}
-        self._environs = {name: addressed(environ, each, urls) for name, each in models.items()}
+        self._environs = {
+            name: addressed(repository.environment([each], environ), each, urls)
+            for name, each in models.items()
+        }
         self._fingerprints = {
             name: fingerprint(served, _settings(self._environs[name], options))
             for name, served in models.items()

@@ -9,7 +9,7 @@ from typing import Any
 from tempo_runtime import artifact, files, trust
 from tempo_runtime.doctor.facts import Facts, normal
 from tempo_runtime.doctor.findings import Finding
-from tempo_runtime.errors import ArtifactIncompatible, TempoError
+from tempo_runtime.errors import ArtifactIncompatible, ArtifactUntrusted, TempoError
 from tempo_runtime.serving import gathering, repository
 
 
@@ -22,7 +22,7 @@ def examine(folder: str, facts: Facts) -> list[Finding]:
     manifest = artifact.read_manifest(folder, to_run=False)
     settings = repository.read(os.path.join(folder, artifact.MODEL_SETTINGS))
     stated = repository.server_settings(folder).get("parallel_workers")
-    return [
+    findings = [
         *python(manifest, settings, facts),
         *packages(manifest, settings, facts),
         *workers(settings, facts, stated),
@@ -30,6 +30,7 @@ def examine(folder: str, facts: Facts) -> list[Finding]:
         *_served(folder, facts),
         *_demands(folder, manifest, facts),
     ]
+    return list(dict.fromkeys(findings))  # two checks may see that it is not what is demanded
 
 
 def python(
@@ -108,6 +109,9 @@ def _served(folder: str, facts: Facts) -> Iterator[Finding]:
         models = gathering.gather([folder], environ=facts.environ)
     except ArtifactIncompatible:
         return  # said by `python`
+    except ArtifactUntrusted as error:
+        yield _problem("trust", error)
+        return
     except TempoError as error:
         yield _problem("children", error)
         return
@@ -119,7 +123,7 @@ def _served(folder: str, facts: Facts) -> Iterator[Finding]:
 def _demands(folder: str, manifest: Mapping[str, Any], facts: Facts) -> Iterator[Finding]:
     try:
         demands = trust.Demands.of_environment(facts.environ)
-        demands.check(folder, manifest)
+        demands.check(os.path.abspath(folder), manifest)
     except TempoError as error:
         yield _problem("trust", error)
         return

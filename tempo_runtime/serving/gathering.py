@@ -5,13 +5,14 @@ Nothing of an artefact is run: what it calls is in its tempo.json, and where tha
 
 from __future__ import annotations
 
+import glob
 import importlib.util
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from tempo_runtime import artifact, describing
+from tempo_runtime import artifact, describing, trust, verification
 from tempo_runtime.children import frameworks
 from tempo_runtime.details import ModelDetails, ModelFramework
 from tempo_runtime.errors import (
@@ -22,6 +23,7 @@ from tempo_runtime.errors import (
     SettingsError,
 )
 from tempo_runtime.layers import merge
+from tempo_runtime.serving import pinning
 from tempo_runtime.serving.repository import (
     Served,
     Sibling,
@@ -71,14 +73,17 @@ def gather(
             gathering.declared(details_of(target))
             continue
         for path in settings_files(target):
-            settings = read(path)
             home = os.path.dirname(path)
-            gathering.add(str(settings.get("name") or os.path.basename(home)), settings, home)
+            gathering.in_folder(home, os.path.basename(home))
     return gathering.models
 
 
 def gather_model(
-    details: ModelDetails, environ: Mapping[str, str] = os.environ, *, here: bool = True
+    details: ModelDetails,
+    environ: Mapping[str, str] = os.environ,
+    *,
+    here: bool = True,
+    demands: trust.Demands | None = None,
 ) -> dict[str, Served]:
     """Finds a model in its `local_folder`, and its children, as `gather` does.
 
@@ -86,6 +91,7 @@ def gather_model(
         details: The model.
         environ: The environment, which has settings too.
         here: Whether this Python serves them; it need not be able to where it does not.
+        demands: What the model must show, beside what the environment demands.
 
     Returns:
         The models by name, this one first.
@@ -94,11 +100,35 @@ def gather_model(
         AuthoringError: If it has no folder.
         ArtifactError, EnvironmentFailed, SettingsError: As `gather` does.
     """
-    gathering = _Gathering(in_process=False, environ=environ, here=here)
+    gathering = _Gathering(False, environ, here, demands=demands)
     gathering.declared(details)
     if not here:  # where it is, the server says at once what it cannot read
         for model in gathering.models.values():
             check(model.settings, model.folder, environ)
+    return gathering.models
+
+
+def gather_alone(folder: str, environ: Mapping[str, str] = os.environ) -> dict[str, Served]:
+    """Find the models that `mlserver start FOLDER` would serve, and check each.
+
+    Their children are not followed. A child in a pipeline's own folder must be the one that the pipeline
+    was saved with; any other model must show what the environment demands.
+
+    Args:
+        folder: A model, or a folder of models.
+        environ: The server's environment, which fills what settings leave out.
+
+    Returns:
+        The models by name.
+
+    Raises:
+        ArtifactError, SettingsError: As `gather` does.
+    """
+    gathering = _Gathering(False, environ, here=False, follows=False)
+    pattern = os.path.join(glob.escape(os.path.abspath(folder)), "**", artifact.MODEL_SETTINGS)
+    homes = sorted(map(os.path.dirname, glob.glob(pattern, recursive=True)))
+    for home in homes or [os.path.abspath(environ.get("MLSERVER_MODEL_URI") or folder)]:
+        gathering.in_folder(home, environ.get("MLSERVER_MODEL_NAME") or os.path.basename(home))
     return gathering.models
 
 
@@ -118,30 +148,84 @@ def details_of(model: Any) -> ModelDetails:
 
 
 class _Gathering:
-    """Models as they are found, and the children they lead to."""
+    """Models as they are found, and the children they lead to.
 
-    def __init__(self, in_process: bool, environ: Mapping[str, str], here: bool = True) -> None:
+    Args:
+        in_process: Whether children stay in their pipeline's process.
+        environ: The environment.
+        here: Whether this Python serves them.
+        follows: Whether their children are served as well.
+        demands: What the models that it starts from must show, beside what is demanded by the
+            environment, and by that of this process.
+    """
+
+    def __init__(
+        self,
+        in_process: bool,
+        environ: Mapping[str, str],
+        here: bool = True,
+        follows: bool = True,
+        demands: trust.Demands | None = None,
+    ) -> None:
         self.models: dict[str, Served] = {}
         self._entered: set[tuple[str, str]] = set()
+        self._opened: dict[str, artifact.Opened] = {}
         self._in_process = in_process
         self._environ = environ
+        own = trust.Demands.of_environment({**os.environ, **environ})
+        self._demands = own.and_(demands or trust.Demands())
         self._here = here
+        self._follows = follows
 
     def declared(self, details: ModelDetails) -> None:
         if not details.local_folder:
             raise AuthoringError(
                 f"{details.name!r} has no local_folder, where its artefact would be; give it one"
             )
-        folder = os.path.abspath(details.local_folder)
+        folder = verification.origin_of(os.path.abspath(details.local_folder))
         if not details.served_by_us and not os.path.exists(folder):
             raise ArtifactMissing(
                 f"{details.name}: there is no {folder}; train the model, or download it"
             )
-        self.sibling(details.name, folder, details.platform.value, None)
+        self.sibling(details.name, folder, details.platform.value, None, self._demands)
 
-    def add(self, name: str, settings: Mapping[str, Any], folder: str) -> None:
+    def in_folder(self, home: str, fallback: str) -> None:
+        """Serve the model in a folder; `fallback` is its name where its settings have none."""
+        demands = self._demanded(home)
+        settings, digests = self._read(home, demands)
+        settings = settings or {}
+        self.add(str(settings.get("name") or fallback), settings, home, demands, digests)
+
+    def add(
+        self,
+        name: str,
+        settings: Mapping[str, Any],
+        folder: str,
+        demands: trust.Demands,
+        digests: Mapping[str, str] | None = None,
+    ) -> None:
+        """Serve a model, and what it calls.
+
+        Args:
+            name: Its name.
+            settings: Its model-settings.json.
+            folder: Where that is, or the model's only file.
+            demands: What it must show.
+            digests: Those of its files, where something is demanded and it is not a pipeline.
+        """
         settings = {**located(settings, folder), "name": name}
         parameters, uri = settings["parameters"], settings["parameters"]["uri"]
+        packed = bool(parameters.get("environment_tarball"))
+        ours = settings.get("implementation") == describing.IMPLEMENTATION
+        if urlsplit(uri).scheme and (ours or demands):
+            raise ArtifactMissing(
+                f"{name}: its artefact is in {uri}, and not on this machine; download it, and serve "
+                "that folder"
+            )
+        shown = None
+        if demands:
+            to_run = self._here and not packed
+            shown = self._shown(settings, folder, demands, digests, to_run=to_run)
         if name in self.models:
             other = parameters_of(self.models[name].settings)["uri"]
             if os.path.realpath(other) != os.path.realpath(uri):
@@ -150,12 +234,15 @@ class _Gathering:
                     "rename it"
                 )
             return
-        model = self.models[name] = Served(name, settings, folder)
+        environment = shown.environment if shown is not None else None
+        model = self.models[name] = Served(name, settings, folder, environment=environment)
         if model.packed and not os.path.isfile(parameters["environment_tarball"]):
             raise ArtifactMissing(
                 f"{name}: its environment_tarball {parameters['environment_tarball']} is not there; save "
                 f"it again, or remove environment_tarball from its {artifact.MODEL_SETTINGS}"
             )
+        if shown is not None:
+            model.digests.append(shown.digest)
         if settings.get("implementation") != describing.IMPLEMENTATION:
             implementation = str(settings.get("implementation"))
             if self._here and not model.packed:
@@ -163,23 +250,63 @@ class _Gathering:
             if missing := frameworks.missing_file(implementation, uri):
                 raise ArtifactMissing(f"{name}: {missing}")
             return
-        if urlsplit(uri).scheme:
-            raise ArtifactMissing(
-                f"{name}: its artefact is in {uri}, and not on this machine; download it, and serve "
-                "that folder"
-            )
-        if model.packed:
+        opened = shown.opened if shown is not None else None
+        if opened is not None:
+            manifest = opened.description
+        elif model.packed:
             # MLServer runs the environment's Python, which then runs what checks the artefact.
-            manifest = artifact.verify_folder(uri, to_run=False).description
-            if self._here:
-                _refuse_missing_interpreter(name, manifest)
+            manifest = artifact.verify_folder(uri, demands, to_run=False).description
         else:
             manifest = artifact.read_manifest(uri, to_run=self._here)
+        if model.packed and self._here:
+            _refuse_missing_interpreter(name, manifest)
+        if not self._follows:
+            return
         extra = parameters.get("extra") or {}
         for alias, child in manifest["children"].items():
             extra = self._placed(extra, alias)
-            model.calls[alias] = self._follow(extra, alias, child, uri, model)
+            model.calls[alias] = self._follow(extra, alias, child, uri, model, opened)
         parameters["extra"] = extra
+
+    def _read(
+        self, place: str, demands: trust.Demands
+    ) -> tuple[dict[str, Any] | None, Mapping[str, str] | None]:
+        """Read a model's own settings, and the digests of its files if they were checked by these."""
+        own = os.path.join(place, artifact.MODEL_SETTINGS)
+        settings = read(own) if os.path.isfile(own) else None
+        if demands and not pinning.is_pipeline(place, settings or {}):
+            return pinning.read_model(place, demands)
+        return settings, None
+
+    def _shown(
+        self,
+        settings: dict[str, Any],
+        folder: str,
+        demands: trust.Demands,
+        digests: Mapping[str, str] | None,
+        *,
+        to_run: bool,
+    ) -> pinning.Shown:
+        """Check a model, and choose the class that serves it."""
+        if digests is not None:
+            if not settings.get("implementation"):
+                settings["implementation"] = self._environ.get("MLSERVER_MODEL_IMPLEMENTATION")
+            return pinning.of_model(settings, folder, digests)
+        shown = pinning.of_pipeline(settings, folder, demands, to_run=to_run)
+        settings["implementation"] = describing.IMPLEMENTATION
+        assert shown.opened is not None
+        self._opened[folder] = shown.opened
+        return shown
+
+    def _demanded(self, home: str) -> trust.Demands:
+        """Return what the model in a folder must show; it may be the child of a pipeline found before."""
+        for outer, opened in self._opened.items():
+            for child in opened.description["children"].values():
+                if home != outer and home == os.path.normpath(
+                    os.path.join(opened.origin, child["folder"] or os.curdir)
+                ):
+                    return artifact.demands_of_child(opened, child)
+        return self._demands
 
     def _placed(self, extra: dict[str, Any], alias: str) -> dict[str, Any]:
         """Settings that say where a child is, where they did not."""
@@ -201,21 +328,28 @@ class _Gathering:
         child: dict[str, Any],
         folder: str,
         served: Served,
+        opened: artifact.Opened | None,
     ) -> str:
-        """Serves a child, if it is to be served here; says how it is reached."""
+        """Serves a child, if it is to be served here; says how it is reached.
+
+        `opened` is the artifact that calls it, where something was demanded of that.
+        """
         found = PipelineSettings.read(extra, self._environ).child(alias)
         if found.transport != "in_process" and found.url:
             return f"{child['name']} at {', '.join(found.url)}"
         place = child_folder(folder, alias, child["name"], found.uri or child["folder"])
         if child["platform"] in _OURS and os.path.isfile(place):
             place = os.path.dirname(place)
+        demands = trust.Demands() if opened is None else artifact.demands_of_child(opened, child)
         if found.transport == "in_process":
             served.inside.append(place)
-            self._inside(place, child["platform"], served)
+            self._inside(place, child["platform"], served, demands, opened)
             return f"{child['name']} in its process"
         name = found.model or child["name"]
-        code = folder if child.get("modules") else None
-        self.sibling(name, place, child["platform"], found.implementation, code)
+        self.sibling(name, place, child["platform"], found.implementation, demands)
+        if child.get("modules"):
+            digest = None if opened is None else trust.digest_of(opened.description)
+            self._with_code(self.models[name], folder, digest)
         assert found.transport is not None
         sibling = Sibling(name, found.transport)
         if served.siblings.setdefault(alias, sibling) != sibling:
@@ -225,7 +359,14 @@ class _Gathering:
             )
         return f"{name} over {'gRPC' if found.transport == 'grpc' else 'HTTP'}"
 
-    def _inside(self, folder: str, platform: str, served: Served) -> None:
+    def _inside(
+        self,
+        folder: str,
+        platform: str,
+        served: Served,
+        demands: trust.Demands,
+        parent: artifact.Opened | None,
+    ) -> None:
         """Serves what a pipeline in another's process calls as siblings; its settings are its own."""
         entered = (served.name, folder)
         if platform not in _OURS or artifact.is_other_model(folder) or entered in self._entered:
@@ -233,11 +374,18 @@ class _Gathering:
         self._entered.add(entered)
         settings = read(os.path.join(folder, artifact.MODEL_SETTINGS))
         extra = parameters_of(settings).get("extra") or {}
-        children = artifact.read_manifest(folder, to_run=self._here and not served.packed)[
-            "children"
-        ]
-        for alias, child in children.items():
-            self._follow(extra, alias, child, folder, served)
+        opened, to_run = None, self._here and not served.packed
+        if demands:
+            verification.refuse_unsigned_settings(folder, PipelineSettings.read(extra, {}).models)
+            opened = artifact.verify_folder(folder, demands, to_run=to_run)
+            if parent is not None and demands is parent.demands:
+                # Its parent's description has no digest of it, so the server must be told.
+                served.digests.append(trust.digest_of(opened.description))
+            manifest = opened.description
+        else:
+            manifest = artifact.read_manifest(folder, to_run=to_run)
+        for alias, child in manifest["children"].items():
+            self._follow(extra, alias, child, folder, served, opened)
 
     def sibling(
         self,
@@ -245,16 +393,14 @@ class _Gathering:
         folder: str,
         platform: str,
         implementation: str | None,
-        code: str | None = None,
+        demands: trust.Demands,
     ) -> None:
-        """Serves a model; `code` is the artefact whose code it is unpickled with, if any."""
-        own = os.path.join(folder, artifact.MODEL_SETTINGS)
-        if os.path.isfile(own):
-            settings = read(own)
-        elif platform in _OURS:
+        """Serve a model."""
+        settings, digests = self._read(folder, demands)
+        if settings is None and platform in _OURS:
             artifact.read_manifest(folder, to_run=self._here)  # says what is missing
             settings = {"implementation": describing.IMPLEMENTATION}
-        else:
+        elif settings is None:
             settings = {"implementation": _RUNTIMES.get(platform)}
         if implementation is not None:
             settings["implementation"] = implementation
@@ -265,11 +411,13 @@ class _Gathering:
             )
         if os.path.isfile(folder):
             settings["parameters"] = {**parameters_of(settings), "uri": folder}
-        self.add(name, settings, folder)
-        model = self.models[name]
+        self.add(name, settings, folder, demands, digests)
+
+    def _with_code(self, model: Served, code: str, digest: str | None) -> None:
+        """Unpickle a model with the code of an artefact, which must have that digest."""
         runtime = model.settings["implementation"]
-        if code is not None and runtime not in (describing.IMPLEMENTATION, describing.WITH_CODE):
-            model.settings.update(describing.with_code(model.settings, code))
+        if runtime not in (describing.IMPLEMENTATION, describing.WITH_CODE):
+            model.settings.update(describing.with_code(model.settings, code, digest))
             model.inside.append(code)
 
 

@@ -14,8 +14,13 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from tempo_runtime import artifact, json_files
-from tempo_runtime.errors import ArtifactDamaged, ArtifactMissing, SettingsError
+from tempo_runtime import artifact, describing, files, json_files, trust
+from tempo_runtime.errors import (
+    ArtifactDamaged,
+    ArtifactMissing,
+    ArtifactUntrusted,
+    SettingsError,
+)
 from tempo_runtime.ports import HOST
 from tempo_runtime.printable import shortened
 
@@ -50,6 +55,9 @@ class Served:
         calls: Of a pipeline, how each child is reached, by its name in the pipeline.
         siblings: Of these, the ones that are served beside it; and of the pipelines in its process.
         inside: Where those are on this machine that are in its process, or whose code is.
+        digests: What was found where something is demanded of it: its digest, and those of pipelines
+            in its process that its own description does not pin. Its server must find the same.
+        environment: SHA-256 of its packed environment, where something is demanded.
     """
 
     name: str
@@ -58,6 +66,8 @@ class Served:
     calls: dict[str, str] = field(default_factory=dict)
     siblings: dict[str, Sibling] = field(default_factory=dict)
     inside: list[str] = field(default_factory=list)
+    digests: list[str] = field(default_factory=list)
+    environment: str | None = None
 
     @property
     def place(self) -> str:
@@ -168,29 +178,74 @@ def write(
         if place.parent != Path(root) or place.name != model.name:
             raise ArtifactDamaged(f"{model.folder}: {model.name!r} is no model's name; correct it")
         place.mkdir()
-        (place / artifact.MODEL_SETTINGS).write_text(json.dumps(model.settings))
+        settings = _pinned(model, str(place)) if model.digests else model.settings
+        (place / artifact.MODEL_SETTINGS).write_text(json.dumps(settings))
         # MLServer looks beside a model's settings for the code that they name.
         for path in code(model):
             (place / os.path.basename(path)).symlink_to(path)
 
 
+def _pinned(model: Served, place: str) -> dict[str, Any]:
+    """Return settings with which the server opens only what was checked.
+
+    A pipeline is checked again by its runtime, and any other model by `children.with_code`. MLServer
+    itself unpacks an environment, so it gets a copy that was checked.
+    """
+    settings, parameters = model.settings, dict(parameters_of(model.settings))
+    expected = {trust.EXPECTED_DIGEST_SETTING: ",".join(model.digests)}
+    parameters["extra"] = {**(parameters.get("extra") or {}), **expected}
+    if model.environment is not None:
+        folder, name = os.path.split(parameters["environment_tarball"])
+        files.copy_verified(folder, {name: model.environment}, place)
+        parameters["environment_tarball"] = os.path.join(place, name)
+    settings = {**settings, "parameters": parameters}
+    if settings["implementation"] == describing.IMPLEMENTATION:
+        return settings
+    return describing.with_copy(settings, model.folder)
+
+
 def code(model: Served) -> list[str]:
-    """Code beside a model's settings, which they may name."""
-    return sorted(map(str, Path(model.folder).glob("*.py"))) if os.path.isdir(model.folder) else []
+    """List the code beside a model's settings, which they may name.
+
+    None where something is demanded: then the server imports it from a copy that was checked.
+    """
+    if model.digests or not os.path.isdir(model.folder):
+        return []
+    return sorted(map(str, Path(model.folder).glob("*.py")))
 
 
-def server_settings(folder: str | os.PathLike[str] | None) -> dict[str, Any]:
+def server_settings(
+    folder: str | os.PathLike[str] | None, demands: trust.Demands | None = None
+) -> dict[str, Any]:
     """Read the settings.json of a folder; nothing if it has none.
 
     Paths in it are made absolute: a server runs in another folder.
 
+    Args:
+        folder: The folder.
+        demands: What is demanded of what a server runs.
+
     Raises:
         ArtifactDamaged: If it is not a JSON object.
+        ArtifactUntrusted: If something is demanded, and the folder is not an artifact that shows it and
+            names the file.
         SettingsError: If a file that it names is not there.
     """
     path = os.path.join(folder, SERVER_SETTINGS) if folder is not None else ""
     if folder is None or not os.path.lexists(path):
         return {}
+    if demands:
+        if not os.path.isfile(os.path.join(folder, files.MANIFEST)):
+            raise ArtifactUntrusted(
+                f"{path} configures the server, and no signature or digest covers it; remove it, and set "
+                "MLSERVER_... variables instead"
+            )
+        opened = artifact.verify_folder(os.fspath(folder), demands, to_run=False)
+        settings = read(os.path.join(opened.folder, SERVER_SETTINGS))
+        named = settings.get("logging_settings")
+        if isinstance(named, str):  # the copy that was checked is gone when the server starts
+            settings["logging_settings"] = read(os.path.join(opened.folder, named))
+        return settings
     settings = read(path)
     named = settings.get("logging_settings")
     if isinstance(named, str):
@@ -223,6 +278,20 @@ def refuse_unloaded(settings: Mapping[str, Any], environ: Mapping[str, str] = os
         stated = environ.get(where, "true")
     if str(stated).lower() in _FALSE:
         raise SettingsError(f"{where} is {stated}: MLServer would load no model; remove it")
+
+
+def environment(models: Iterable[Served], environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a server, which demands what was found of each model.
+
+    A child need not show the same as its pipeline, which pins it: so a key is replaced by the digests of
+    what has shown it.
+
+    Args:
+        models: What the server serves.
+        environ: The environment of this process.
+    """
+    digests = [digest for model in models for digest in model.digests]
+    return trust.demanding(digests, environ) if digests else dict(environ)
 
 
 def workers(models: Iterable[Served], asked: int | None, stated: Any = None) -> int:

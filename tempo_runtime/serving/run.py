@@ -87,7 +87,8 @@ def running(
         folder = tempfile.TemporaryDirectory(prefix="tempo-serve-", ignore_cleanup_errors=True)
         root = stack.enter_context(folder)
         repository.write(root, models.values(), {**repository.SERVER_DEFAULTS, **stated, **own})
-        started = LocalServer(root, ports, os.environ, subprocess.PIPE, host)
+        environ = repository.environment(models.values(), os.environ)
+        started = LocalServer(root, ports, environ, subprocess.PIPE, host)
         stack.callback(started.stop)
         assert started.process.stdout is not None
         log = Log(started.process.stdout)

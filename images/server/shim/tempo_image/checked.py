@@ -1,32 +1,65 @@
-"""Refuses a packed environment that its artefact, or who serves it, does not vouch for."""
+"""Checks what the image is about to run, where its environment demands something of it.
+
+`python -m tempo_image.checked TARBALL` refuses a packed environment that its artifact does not vouch
+for. `python -m tempo_image.checked TARBALL MODELS NEW` checks all models as well, and writes into the
+folder NEW: the environment, as `environment.tar.gz`; what MLServer is to serve, `models`; and the digests
+that its environment is to demand, `digests`.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
-from tempo_runtime import artifact
+from tempo_runtime import artifact, files, trust
 from tempo_runtime.environment import TARBALL
 from tempo_runtime.errors import SettingsError, TempoError
 from tempo_runtime.files import MANIFEST
-from tempo_runtime.trust import Demands
+from tempo_runtime.serving import gathering, repository
 
 
-def check(folder: str) -> None:
-    """Compares an artefact with its digests, and with what is demanded of it.
+def check(tarball: str) -> None:
+    """Compare the artifact of a packed environment with its digests, and with what is demanded of it.
 
     A folder without a tempo.json is another kind of model: it passes, unless something is demanded.
     """
-    if Demands.of_environment() != Demands() or os.path.exists(os.path.join(folder, MANIFEST)):
-        manifest = artifact.verify_folder(folder, to_run=False).description
-        if TARBALL not in manifest["files"]:
-            raise SettingsError(
-                f"{folder} has an {TARBALL} that its {MANIFEST} does not name; remove it, or save anew"
-            )
+    folder = os.path.dirname(tarball)
+    if trust.Demands.of_environment() or os.path.exists(os.path.join(folder, MANIFEST)):
+        _environment(artifact.verify_folder(folder, to_run=False))
+
+
+def prepare(tarball: str, models: str, new: str) -> None:
+    """Write what MLServer is to read instead of a folder that others may write to.
+
+    Args:
+        tarball: The packed environment, which need not be there.
+        models: MLServer's folder of models.
+        new: An empty folder.
+    """
+    if os.path.exists(tarball):
+        opened = artifact.verify_folder(os.path.dirname(tarball), to_run=False)
+        files.copy_verified(opened.folder, {TARBALL: _environment(opened)}, new)
+    found = gathering.gather_alone(models)
+    settings = repository.server_settings(models, trust.Demands.of_environment())
+    place = os.path.join(new, "models")
+    os.mkdir(place)
+    repository.write(place, found.values(), settings)
+    environ = repository.environment(found.values(), {})
+    Path(new, "digests").write_text(environ[trust.EXPECTED_DIGEST])
+
+
+def _environment(opened: artifact.Opened) -> str:
+    digest = opened.description["files"].get(TARBALL)
+    if digest is None:
+        raise SettingsError(
+            f"{opened.origin} has an {TARBALL} that its {MANIFEST} does not name; remove it, or save anew"
+        )
+    return str(digest)
 
 
 if __name__ == "__main__":
     try:
-        check(sys.argv[1])
+        check(sys.argv[1]) if len(sys.argv) == 2 else prepare(*sys.argv[1:])
     except TempoError as error:
         sys.exit(f"tempo-serve: {error}")
