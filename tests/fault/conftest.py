@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ WAYS = {
     "front-inside": (Front, "shop", {"transport": "in_process", "uri": "../shop-inside"}),
     "stream": (Stream, "shop", {"transport": "http", "model": "shop-http"}),
 }
+FEW = ("prices", "shop-grpc", "front-mixed")
 
 
 @pytest.fixture(scope="session")
@@ -44,12 +46,36 @@ def nested_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "models"
 
 
-@pytest.fixture(scope="module", params=[0, 2], ids=lambda workers: f"workers={workers}")
-def nested(request: pytest.FixtureRequest, nested_folder: Path) -> Iterator[Server]:
-    """A server of all of them."""
-    with serve(nested_folder, settings={"parallel_workers": request.param}) as server:
-        server.workers = request.param  # type: ignore[attr-defined]
-        yield server
+@pytest.fixture(scope="session")
+def few_nested(nested_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of one way, which each of several processes loads."""
+    root = tmp_path_factory.mktemp("few")
+    for name in FEW:
+        shutil.copytree(nested_folder / name, root / name)
+    return root
+
+
+class Servers:
+    """Servers by their number of workers, each started when it is first asked for."""
+
+    def __init__(self, folders: dict[int, Path], stack: contextlib.ExitStack) -> None:
+        self._folders = folders
+        self._stack = stack
+        self._running: dict[int, Server] = {}
+
+    def __getitem__(self, workers: int) -> Server:
+        if workers not in self._running:
+            settings = {"parallel_workers": workers}
+            server = serve(self._folders[workers], settings=settings, timeout=180)
+            self._running[workers] = self._stack.enter_context(server)
+        return self._running[workers]
+
+
+@pytest.fixture(scope="module")
+def servers(nested_folder: Path, few_nested: Path) -> Iterator[Servers]:
+    """A server of all ways without workers, and one of few with two workers."""
+    with contextlib.ExitStack() as stack:
+        yield Servers({0: nested_folder, 2: few_nested}, stack)
 
 
 def body(how: str, rows: Any = (1.0, 2.0)) -> dict[str, Any]:
