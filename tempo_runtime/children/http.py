@@ -197,7 +197,7 @@ def _read(content: bytes) -> tuple[str, ErrorInfo | None]:
     """Read the body of an error: its text, and what our own servers tell programs."""
     text = content.decode(errors="replace").strip()
     info = None
-    with suppress(orjson.JSONDecodeError):
+    with suppress(orjson.JSONDecodeError, RecursionError):
         body = orjson.loads(content)
         text = _text(body) or text
         info = ErrorInfo.read(body.get(KEY)) if isinstance(body, dict) else None

@@ -81,7 +81,12 @@ ANSWERS: list[tuple[int, bytes, type[TempoError], str]] = [
     (429, b"slow down", ChildUnavailable, "slow down"),
     (500, b"Internal Server Error", ChildFailed, "answered 500: Internal Server Error"),
     (500, b'{"message": {"reason": "no GPU"}}', ChildFailed, "answered 500: no GPU"),
-    (500, b"Traceback (most recent call last):\n  File\nKeyError: 3", ChildFailed, "500: KeyError: 3"),
+    (
+        500,
+        b"Traceback (most recent call last):\n  File\nKeyError: 3",
+        ChildFailed,
+        "500: KeyError: 3",
+    ),
     (502, b"Bad Gateway", ChildFailed, "answered 502: Bad Gateway"),
     (503, b"", ChildUnavailable, "status 503"),
     (504, b'{"error": "late"}', DeadlineExceeded, "late"),
