@@ -140,7 +140,9 @@ class Place:
 
     def late(self, said: str) -> Failure:
         """It ran out of time by its own clock."""
-        return Failure(Kind.FINAL, DeadlineExceeded(f"{self} ran out of time: {said}"))
+        error = DeadlineExceeded(f"{self} ran out of time: {said}")
+        error.path = (self.model,)
+        return Failure(Kind.FINAL, error)
 
     def by_status(self, status: int, said: str, retry_after: float | None = None) -> Failure:
         """It answers with an HTTP status, or an error that names one."""
