@@ -26,7 +26,7 @@ _NAME = 200  # characters of a child's name
 _HEADER = 2000  # bytes, of which servers and proxies allow 8,000 for all headers together
 _DETAILS = 4000  # bytes of a text over gRPC, which is a header there
 _BEGIN = ' {"kind":'
-_TEXT = re.compile(r" (\{.*\}) \(status \d{3}(?:, retry after [\d.e+]+ s)?\)", re.DOTALL)
+_TEXT = re.compile(r" (\{.*\}) \(status \d{3}(?:, retry after [\d.e+-]+ s)?\)", re.DOTALL)
 # MLServer's workers put the name of an error's class before its text.
 _CLASS = re.compile(r"\A(?:[A-Za-z_]\w*\.)+[A-Za-z_]\w*: ")
 _LEFT_OUT = "..."

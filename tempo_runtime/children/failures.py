@@ -23,6 +23,7 @@ _TARGET = 300  # characters
 # Statuses that say: this request is wrong. Others of their hundred are about addresses and credentials,
 # which a pipeline's client does not choose.
 REFUSALS = (400, 413, 422)
+_CHILD = "child"
 NOT_READY = "is not ready yet"  # MLServer says so while a model loads, as if the request were bad
 
 
@@ -64,7 +65,7 @@ class Place:
 
     model: str
     url: str
-    role: str = "child"
+    role: str = _CHILD
 
     def __str__(self) -> str:
         return f"{self.role} {self.model!r} at {self.url}"
@@ -126,7 +127,10 @@ class Place:
         can be tried, so nobody above it tries again, unless it is the server itself that is busy.
         """
         kind = Kind.BUSY if info.status == 503 and not info.path else Kind.FINAL
-        error = described(info, naming(self.role, self.model, said), self.model, self.url)
+        text = naming(self.model, said)
+        if self.role != _CHILD:  # who called it by its URL is told what that answered
+            text = f"{self} answered {info.status}: {said}"
+        error = described(info, text, self.model, self.url)
         return Failure(kind, error, info.retry_after)
 
     def redirected(self, status: int, target: str) -> Failure:
@@ -215,7 +219,7 @@ def described(info: ErrorInfo, text: str, model: str, url: str | None = None) ->
 
 def passed_up(error: Exception, child: str) -> Exception:
     """Return the error of a pipeline in this process as one of the pipeline that calls it."""
-    text = naming("child", child, str(error))
+    text = naming(child, str(error))
     if not isinstance(error, TempoError):
         status = getattr(error, "status_code", None)  # MLServer's, which the child's author chose
         return error if status is None else described(ErrorInfo.chosen(status), text, child)
@@ -225,9 +229,9 @@ def passed_up(error: Exception, child: str) -> Exception:
     return found
 
 
-def naming(role: str, model: str, said: str) -> str:
-    """Name a model in front of what it says, where its own text does not begin so."""
-    own = f"pipeline {model!r}"
+def naming(child: str, said: str) -> str:
+    """Name a child in front of what it says, where its own text does not begin so."""
+    own = f"pipeline {child!r}"
     if said.startswith((f"{own} ", f"{own}: ")):
-        return f"{role} {model!r}{said.removeprefix(own)}"
-    return f"{role} {model!r}: {said}"
+        return f"child {child!r}{said.removeprefix(own)}"
+    return f"child {child!r}: {said}"
