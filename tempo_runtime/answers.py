@@ -1,30 +1,36 @@
-"""How an error leaves through MLServer."""
+"""How an error leaves through MLServer, and what is logged of it.
+
+MLServer writes the text of an error and its status, and has no place for more. So the text ends with
+what the error tells programs (`error_info`). Over HTTP, `install` moves that to where it belongs: to the
+fields of the body and to headers. Over gRPC, it stays in the text.
+"""
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import Any
 
 from mlserver.errors import MLServerError
+from mlserver.rest import errors as rest_errors
+from mlserver.rest.responses import Response
 from mlserver.types import InferenceResponse, Parameters
-from starlette.exceptions import HTTPException
 
-from tempo_runtime.errors import Overloaded, TempoError
+from tempo_runtime.error_info import HEADER, KEY, ErrorInfo, marked, unmarked
+from tempo_runtime.errors import TempoError
+from tempo_runtime.runner import LOGGED
+
+logger = logging.getLogger(__name__)
+# Those that write a traceback of each error that a request is answered with.
+_LOGGERS = ("mlserver.grpc", "mlserver.parallel")
 
 
-class _TurnedAway(HTTPException, MLServerError):
-    """A 503 with `Retry-After`.
+class Answered(MLServerError):
+    """An error of a request, as MLServer answers it."""
 
-    MLServer writes its own errors without headers, FastAPI writes this kind with them, and a worker
-    or gRPC takes it for MLServer's.
-    """
-
-    def __init__(self, error: TempoError, seconds: float) -> None:
-        headers = {"retry-after": str(math.ceil(seconds))}
-        super().__init__(error.status, str(error), headers)
-
-    def __str__(self) -> str:
-        return str(self.detail)
+    def __init__(self, message: str, info: ErrorInfo, parameters: dict[str, Any]) -> None:
+        text = marked(message, info, short=not over_http(parameters))
+        super().__init__(text, info.status)
 
 
 def over_http(parameters: dict[str, Any]) -> bool:
@@ -32,23 +38,95 @@ def over_http(parameters: dict[str, Any]) -> bool:
     return "host" in (parameters.get("headers") or {})
 
 
-def as_mlserver_error(error: TempoError, parameters: dict[str, Any] | None = None) -> MLServerError:
-    """The same error, as MLServer answers it to a request with these parameters."""
-    if parameters is None:
-        return MLServerError(str(error), error.status)
-    if over_http(parameters):
-        if isinstance(error, Overloaded) and error.retry_after:
-            return _TurnedAway(error, error.retry_after)
-        return MLServerError(str(error), error.status)
-    # gRPC has no word for most statuses, and MLServer calls all of those UNKNOWN.
-    wait = f", retry after {error.retry_after:g} s" if isinstance(error, Overloaded) else ""
-    return MLServerError(f"{error} (status {error.status}{wait})", error.status)
+def answered(error: Exception, model: str, parameters: dict[str, Any]) -> Answered:
+    """Log an error of a request once, and return it as MLServer answers it.
+
+    Args:
+        error: What a request failed with.
+        model: The pipeline that answers.
+        parameters: The request's.
+    """
+    info, message = described(error, model)
+    return Answered(message, info, parameters)
 
 
-def stream_error(model: str, said: str, status: int) -> InferenceResponse:
-    """An error as the last event of a stream over HTTP.
+def described(error: Exception, model: str) -> tuple[ErrorInfo, str]:
+    """Log an error of a request once, and return what a client is told of it."""
+    if isinstance(error, TempoError):
+        info, message = ErrorInfo.of(error), str(error)
+        logged = error.logged
+    elif isinstance(error, MLServerError):  # its author chose the status
+        info, message = ErrorInfo.chosen(error.status_code), str(error)
+        logged = False
+    else:
+        # Nothing here expected it, so that only its traceback can tell.
+        logger.error("pipeline %r failed", model, exc_info=error)
+        message = f"pipeline {model!r} failed: {type(error).__name__}: {error}{LOGGED}"
+        info, logged = ErrorInfo.of(TempoError()), True
+    if not logged:
+        logger.warning(
+            "pipeline %r answered %d (%s, fault of the %s): %s",
+            model,
+            info.status,
+            info.kind,
+            info.fault.value,
+            one_line(message),
+        )
+    return info, message
+
+
+def one_line(text: str) -> str:
+    """Write a text so that it can neither break a line of a log nor command a terminal."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
+
+
+def as_mlserver_error(error: TempoError) -> MLServerError:
+    """Return an error of loading as MLServer's: with its text alone, which MLServer logs."""
+    return MLServerError(str(error), error.status)
+
+
+def stream_error(model: str, error: MLServerError) -> InferenceResponse:
+    """Return an error as the last event of a stream over HTTP.
 
     The status line is sent by then, and MLServer would close the connection without a word.
     """
-    parameters = Parameters(error=said, status=status)
-    return InferenceResponse(model_name=model, outputs=[], parameters=parameters)
+    message, info = unmarked(str(error))
+    told = {"error": message, "status": error.status_code}
+    if info is not None:
+        told[KEY] = info.to_json()
+    return InferenceResponse(model_name=model, outputs=[], parameters=Parameters(**told))
+
+
+def install() -> None:
+    """Make MLServer, in this process, write what errors tell programs, and log none a second time.
+
+    MLServer has no setting for either: its handler of errors is fixed before any model is loaded. It
+    looks up the class of its response when it is called.
+    """
+    rest_errors.Response = _ErrorResponse
+    for name in _LOGGERS:
+        found = logging.getLogger(name)
+        if _is_news not in found.filters:
+            found.addFilter(_is_news)
+
+
+class _ErrorResponse(Response):
+    """MLServer's answer of an error, with fields and headers of our own errors."""
+
+    def __init__(self, status_code: int, content: dict[str, Any]) -> None:
+        message, info = unmarked(str(content.get("error")))
+        headers = {}
+        if info is not None:
+            content = {"error": message, KEY: info.to_json()}
+            headers[HEADER] = info.to_header()
+            if info.retry_after is not None:
+                headers["retry-after"] = str(math.ceil(info.retry_after))
+        super().__init__(content, status_code, headers)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Tell whether a record is of an error that our runtime has not logged."""
+    error = record.exc_info[1] if record.exc_info else None
+    return error is None or unmarked(str(error))[1] is None

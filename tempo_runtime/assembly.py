@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 from tempo_runtime import artifact, context, importing, verification
 from tempo_runtime.authoring import Model, Pipeline
@@ -14,10 +14,10 @@ from tempo_runtime.children.connect import endpoints, limits
 from tempo_runtime.children.in_process import PipelineTransport, RuntimeTransport
 from tempo_runtime.children.remote import RemoteTransport
 from tempo_runtime.context import ANYONE, Callers
-from tempo_runtime.errors import SettingsError
+from tempo_runtime.errors import SettingsError, TempoError
 from tempo_runtime.metrics import ChildMetrics
 from tempo_runtime.portal import Portal, background
-from tempo_runtime.runner import Runner
+from tempo_runtime.runner import Runner, failed
 from tempo_runtime.settings import ChildSettings, PipelineSettings, child_folder
 
 
@@ -89,11 +89,13 @@ class Service:
         children = self._children.connect(pipeline) if instance is None else None
         with context.loading():
             if instance is None:
-                instance = pipeline.build(children, folder)
+                with _naming_author(pipeline, "its constructor"):
+                    instance = pipeline.build(children, folder)
             load = pipeline.load_of(instance)
-            loading = load() if load is not None else None
-            if inspect.iscoroutine(loading):
-                portal.run(loading)
+            with _naming_author(pipeline, pipeline.load_name or "its load method"):
+                loading = load() if load is not None else None
+                if inspect.iscoroutine(loading):
+                    portal.run(loading)
         return Runner(
             pipeline,
             instance,
@@ -104,6 +106,17 @@ class Service:
             spare_threads=settings.spare_threads,
             fast_explainers=settings.fast_explainers,
         )
+
+
+@contextmanager
+def _naming_author(pipeline: Pipeline, code: str) -> Iterator[None]:
+    """Make what the author's code raises an error that names its place."""
+    try:
+        yield
+    except TempoError:
+        raise
+    except Exception as error:
+        raise failed(pipeline.details.name, code, error) from error
 
 
 def local_children(pipeline: Pipeline) -> Children:
@@ -229,7 +242,7 @@ class Connector:
         callers = None if self._callers.served else self._callers
         service = Service(pipeline, settings, self._portal, folder, self._inside, callers)
         self._nested.append(service)
-        return PipelineTransport(service.runner, settings.decoding)
+        return PipelineTransport(service.runner, settings.decoding, child=name)
 
 
 def _refuse_fast(alias: str, settings: ChildSettings, why: str) -> None:

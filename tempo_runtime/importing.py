@@ -80,12 +80,22 @@ def spec_of(name: str) -> ModuleSpec | None:
     return None if isinstance(getattr(spec, "loader", None), _StandIns) else spec
 
 
+def brought(frame: FrameType) -> bool:
+    """Tell whether an artifact brought the code that runs in a frame."""
+    return _owner(frame) is not None
+
+
+def _owner(frame: FrameType) -> Modules | None:
+    owner = getattr(frame.f_builtins.get("__import__"), "__self__", None)
+    return owner if isinstance(owner, Modules) else None
+
+
 def _calling() -> Modules | None:
     """Return the modules of the artefact whose code is the nearest caller."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code is not run.__code__:
-        owner = getattr(frame.f_builtins.get("__import__"), "__self__", None)
-        if isinstance(owner, Modules):
+        owner = _owner(frame)
+        if owner is not None:
             return owner
         frame = frame.f_back
     return _running.get()

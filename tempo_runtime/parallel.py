@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -27,7 +26,6 @@ from tempo_runtime.wire import mlserver_parameters
 SHARE_LEFT = "share_left"  # the method of a pipeline's runtime that its workers are asked
 _AGE = 0.5  # seconds that an answer is believed
 _PATIENCE = 5.0  # seconds; a worker that takes longer is not able to serve
-_CLASS = re.compile(r"[\w.]+\.\w+: ")  # MLServer puts the class in front of a worker's error
 logger = logging.getLogger(__name__)
 
 
@@ -61,7 +59,7 @@ class PipelineInWorkers(ParallelModel):  # type: ignore[misc]  # it has no types
         except MLServerError as error:
             if not over_http(parameters):
                 raise
-            yield stream_error(self.name, _CLASS.sub("", str(error), count=1), error.status_code)
+            yield stream_error(self.name, error)
 
     def _ask(self) -> None:
         """Ask the workers, unless they were asked just now. The answer counts for the next question."""

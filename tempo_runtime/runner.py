@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import sys
-import traceback
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext
 from contextvars import copy_context
@@ -17,7 +16,8 @@ import anyio
 
 from tempo_runtime import context
 from tempo_runtime.authoring import Pipeline
-from tempo_runtime.errors import Overloaded, PipelineFailed, TempoError
+from tempo_runtime.blame import author_line
+from tempo_runtime.errors import ArgumentError, Overloaded, PipelineFailed, TempoError
 from tempo_runtime.metrics import PipelineMetrics
 from tempo_runtime.portal import Portal
 from tempo_runtime.threads import Threads
@@ -281,28 +281,56 @@ class Runner:
         try:
             with _context(), self._requests.request() as predict:
                 yield predict
+        except ArgumentError as error:
+            raise self._explained(error) from None
         except TempoError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if _is_mlserver_error(error):
                 raise
             raise self._explained(error) from None
 
-    def _explained(self, error: Exception) -> TempoError:
-        cause = error.__cause__
-        while cause is not None:
-            # alibi, for one, wraps what its predictor raises; the child's own error says more.
-            if isinstance(cause, TempoError):
-                return cause
-            cause = cause.__cause__
+    def _explained(self, error: BaseException) -> TempoError:
+        if (known := _known(error)) is not None:
+            return known
         name, method = self.pipeline.details.name, self.pipeline.predict_name
         logger.error("pipeline %r failed", name, exc_info=error)
-        frames = traceback.extract_tb(error.__traceback__)
-        place = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
-        return PipelineFailed(
-            f"pipeline {name!r}: {method or 'its function'} raised {type(error).__name__}: "
-            f"{error}{place}{LOGGED}"
-        )
+        found = failed(name, method or "its function", error, LOGGED)
+        found.logged = True
+        return found
+
+
+def failed(pipeline: str, code: str, error: BaseException, more: str = "") -> PipelineFailed:
+    """Return the error of a pipeline whose author's code raised, with the line of theirs.
+
+    Args:
+        pipeline: Its name.
+        code: What was called.
+        error: What that raised.
+        more: The end of the text.
+    """
+    line = author_line(error)
+    place = f" at {line}" if line else ""
+    return PipelineFailed(
+        f"pipeline {pipeline!r}: {code} raised {type(error).__name__}: {error}{place}{more}"
+    )
+
+
+def _known(error: BaseException) -> TempoError | None:
+    """Return the error of ours that an exception carries: its own text says less.
+
+    alibi, for one, wraps what its predictor raises, and a task group what its tasks do.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, TempoError) and not isinstance(cause, ArgumentError):
+            return cause
+        parts = getattr(cause, "exceptions", ())
+        if isinstance(parts, tuple) and parts:
+            known = [_known(part) for part in parts if isinstance(part, BaseException)]
+            return known[0] if all(known) else None
+        cause = cause.__cause__
+    return None
 
 
 def is_enough(share: float) -> bool:
@@ -349,7 +377,7 @@ async def _alast(items: Any) -> Any:
     return last
 
 
-def _is_mlserver_error(error: Exception) -> bool:
+def _is_mlserver_error(error: BaseException) -> bool:
     """Whether the author chose a status for the client, as MLServer's own errors do."""
     return any(
         kind.__module__ == "mlserver.errors" and kind.__name__ == "MLServerError"

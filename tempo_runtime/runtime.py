@@ -20,9 +20,18 @@ from mlserver.types import (
 )
 from mlserver.utils import get_model_uri
 
-from tempo_runtime import artifact, context, describing, drain, parallel, trust, verification
+from tempo_runtime import (
+    answers,
+    artifact,
+    context,
+    describing,
+    drain,
+    parallel,
+    trust,
+    verification,
+)
 from tempo_runtime.allowance import BEST_SO_FAR, MAX_CALLS, MAX_ROWS, Allowance
-from tempo_runtime.answers import as_mlserver_error, over_http, stream_error
+from tempo_runtime.answers import answered, as_mlserver_error, over_http, stream_error
 from tempo_runtime.assembly import Service
 from tempo_runtime.binding import decode_arguments, encode_results, undeclared
 from tempo_runtime.context import SEED, TAGGED, TIMEOUT
@@ -63,6 +72,7 @@ class TempoPipelineRuntime(MLModel):
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__(settings)
         # Also in the main process of a server with workers, where nothing is loaded.
+        answers.install()
         parallel.install()
         drain.watch(_drain_timeout(settings))
 
@@ -88,10 +98,13 @@ class TempoPipelineRuntime(MLModel):
             # Unpickling imports libraries and reads models: seconds, off the loop.
             self._service = await asyncio.to_thread(self._assemble, folder, portal)
         except TempoError as error:
+            if isinstance(error, PipelineFailed) and error.__cause__ is not None:
+                logger.error("pipeline %r cannot be loaded", self.name, exc_info=error.__cause__)
+                raise as_mlserver_error(error) from None
             raise as_mlserver_error(error) from error
-        described = describing.metadata(self._service.runner.pipeline.signature)
-        self.inputs = [MetadataTensor(**tensor) for tensor in described["inputs"]]
-        self.outputs = [MetadataTensor(**tensor) for tensor in described["outputs"]]
+        metadata = describing.metadata(self._service.runner.pipeline.signature)
+        self.inputs = [MetadataTensor(**tensor) for tensor in metadata["inputs"]]
+        self.outputs = [MetadataTensor(**tensor) for tensor in metadata["outputs"]]
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
@@ -103,8 +116,8 @@ class TempoPipelineRuntime(MLModel):
                 arguments = await self._arguments(service, payload, parameters)
                 value = await service.runner.run(arguments)
                 return await self._response(service, parameters, value)
-        except TempoError as error:
-            raise as_mlserver_error(error, parameters) from error
+        except Exception as error:
+            raise answered(error, self.name, parameters) from None
 
     async def predict_stream(
         self, payloads: AsyncIterator[InferenceRequest]
@@ -242,14 +255,11 @@ class TempoPipelineRuntime(MLModel):
                                 yield self._progress(parameters, item)
                             else:
                                 yield await self._response(service, parameters, item)
-            except TempoError as error:
+            except Exception as error:
+                failure = answered(error, self.name, parameters)
                 if not over_http(parameters):
-                    raise as_mlserver_error(error, parameters) from error
-                yield stream_error(self.name, str(error), error.status)
-            except MLServerError as error:  # of the author's choice
-                if not over_http(parameters):
-                    raise
-                yield stream_error(self.name, str(error), error.status_code)
+                    raise failure from None
+                yield stream_error(self.name, failure)
 
 
 def _decoded(

@@ -6,7 +6,7 @@ import collections.abc
 import inspect
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
@@ -162,6 +162,21 @@ class Signature:
     def input(self, name: str) -> TensorSpec | None:
         """The argument of that name."""
         return next((spec for spec in self.inputs if spec.name == name), None)
+
+    def takes(self, count: int, names: Collection[str]) -> bool:
+        """Tell whether a call with so many positional arguments, and these named ones, fits it."""
+        if not self.inputs:
+            return True
+        positional = {spec.name for spec in self.inputs[:count]}
+        known = {spec.name for spec in self.inputs}
+        needed = {spec.name for spec in self.inputs if spec.required}
+        given = positional | set(names)
+        return (
+            count <= len(self.inputs)
+            and positional.isdisjoint(names)
+            and needed <= given
+            and given <= known
+        )
 
     @cached_property
     def named(self) -> dict[str, TensorSpec]:

@@ -52,7 +52,7 @@ def test_a_request_beyond_the_queue_is_turned_away_and_told_when_to_come_back(
         gate.release()
         assert [each.result().status_code for each in waiting] == [200, 200, 200]
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
-    assert "raise `max_concurrency` or `max_queue`" in answer.json()["detail"]
+    assert "raise `max_concurrency` or `max_queue`" in answer.json()["error"]
     assert ask(server).status_code == 200
 
 

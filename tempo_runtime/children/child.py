@@ -10,17 +10,18 @@ from typing import Any
 import numpy as np
 
 from tempo_runtime import context
-from tempo_runtime.binding import decode_results, encode_arguments
+from tempo_runtime.binding import INPUT_PREFIX, decode_results, encode_arguments
 from tempo_runtime.children.base import Transport
 from tempo_runtime.codec import kind_of
 from tempo_runtime.context import Callers, RequestContext
 from tempo_runtime.details import ModelDetails
-from tempo_runtime.errors import ChildFailed, PayloadError, PipelineFailed
+from tempo_runtime.errors import ArgumentError, ChildFailed, PayloadError, PipelineFailed
 from tempo_runtime.frames import FRAME
 from tempo_runtime.metrics import ChildMetrics
 from tempo_runtime.portal import Portal
 from tempo_runtime.signature import Kind
 from tempo_runtime.sizes import DecodingLimits, convert, is_large
+from tempo_runtime.tensor import Tensor
 from tempo_runtime.wire import Request, Response
 
 _MLSERVERS = "np"  # content type of an array that MLServer's codec wrote
@@ -80,7 +81,8 @@ class Child:
             Its output: one value, or a dict by name where it has several.
 
         Raises:
-            PayloadError: If a value cannot travel.
+            PayloadError: If a value does not fit, or cannot travel; an `ArgumentError` where only the
+                author's code can have made it.
             ChildError: If it gives no usable answer.
             DeadlineExceeded: If the request's time is spent.
             BudgetExceeded: If its calls or rows are.
@@ -162,9 +164,7 @@ class Child:
         rows = rows_of(args[0] if args else next(iter(kwargs.values()), None))
         current.allowance.spend(rows)
         self._metrics.sent(rows)
-        tensors = encode_arguments(
-            self.details.signature, args, kwargs, tagged=self._transport.tagged
-        )
+        tensors = self._encoded(args, kwargs)
         # Without it, MLServer's runtimes would not know that the columns are one DataFrame.
         frame = len(args) + len(kwargs) == 1 and kind_of(*args, *kwargs.values()) is Kind.FRAME
         parameters = {"content_type": FRAME} if frame else {}
@@ -172,6 +172,34 @@ class Child:
 
     async def _encoded_aside(self, args: Any, kwargs: Any) -> Any:
         return await self._answer(await convert(True, self._request, args, kwargs))
+
+    def _encoded(self, args: Any, kwargs: Any) -> list[Tensor]:
+        try:
+            return encode_arguments(
+                self.details.signature, args, kwargs, tagged=self._transport.tagged
+            )
+        except PayloadError as error:
+            said = str(error)
+            for number in range(len(args)):  # names that only tensors have
+                said = said.replace(f"'{INPUT_PREFIX}{number}'", f"argument {number + 1}")
+            text = f"child {self.details.name!r} could not be sent its arguments: {said}"
+            made = PayloadError if self._may_be_the_clients(args, kwargs) else ArgumentError
+            raise made(text) from None
+
+    def _may_be_the_clients(self, args: Any, kwargs: Any) -> bool:
+        """Tell whether values that do not fit the child may have come with the request.
+
+        Which arguments there are is the author's choice alone. And a value that came in tensors can leave
+        in tensors, whatever the child says that it takes.
+        """
+        signature = self.details.signature
+        if signature is not None and not signature.takes(len(args), kwargs):
+            return False
+        try:
+            encode_arguments(None, args, kwargs, tagged=True)
+        except PayloadError:
+            return False
+        return True
 
     async def _answer(self, request: Request) -> Any:
         with self._metrics.call():

@@ -41,9 +41,11 @@ class Clock:
     def ended(self, place: Place) -> TempoError:
         """The error of a call that was not answered in time."""
         if self.ends_request:
-            return DeadlineExceeded(
+            error = DeadlineExceeded(
                 f"{place} had not answered when the time was up: {self._current.exceeded()}"
             )
+            error.path = (place.model,)
+            return error
         return ChildUnavailable(
             f"{place} gave no answer within {self._timeout:g} s, the child's `timeout`",
             model=place.model,

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from enum import Enum
 
+from tempo_runtime.error_info import ErrorInfo
 from tempo_runtime.errors import (
     ChildFailed,
     ChildNotFound,
+    ChildRefused,
     ChildUnavailable,
     DeadlineExceeded,
+    Fault,
     PayloadError,
     TempoError,
 )
 from tempo_runtime.urls import redacted
 
 _TARGET = 300  # characters
+# Statuses that say: this request is wrong. Others of their hundred are about addresses and credentials,
+# which a pipeline's client does not choose.
+REFUSALS = (400, 413, 422)
+_CHILD = "child"
 NOT_READY = "is not ready yet"  # MLServer says so while a model loads, as if the request were bad
 
 
@@ -57,7 +65,7 @@ class Place:
 
     model: str
     url: str
-    role: str = "child"
+    role: str = _CHILD
 
     def __str__(self) -> str:
         return f"{self.role} {self.model!r} at {self.url}"
@@ -98,9 +106,32 @@ class Place:
             ),
         )
 
-    def refused(self, status: str, said: str, kind: Kind = Kind.FINAL) -> Failure:
-        """It answers with an error."""
-        return self._failed(kind, f"{self} answered {status}: {said}")
+    def refused(
+        self, answered: str, said: str, kind: Kind = Kind.FINAL, status: int | None = None
+    ) -> Failure:
+        """Return the failure of an answer that is an error.
+
+        Args:
+            answered: The status, in the transport's words.
+            said: What the answer says.
+            kind: What it says about the next attempt.
+            status: The HTTP status that it means, if it has one.
+        """
+        text = f"{self} answered {answered}: {said}"
+        return Failure(kind, refusal(text, status, self.model, self.url))
+
+    def passed_up(self, info: ErrorInfo, said: str) -> Failure:
+        """Return the failure of an error that our own server describes.
+
+        It stays what it was: its status, its fault and its text. That server is well and has tried what
+        can be tried, so nobody above it tries again, unless it is the server itself that is busy.
+        """
+        kind = Kind.BUSY if info.status == 503 and not info.path else Kind.FINAL
+        text = naming(self.model, said)
+        if self.role != _CHILD:  # who called it by its URL is told what that answered
+            text = f"{self} answered {info.status}: {said}"
+        error = described(info, text, self.model, self.url)
+        return Failure(kind, error, info.retry_after)
 
     def redirected(self, status: int, target: str) -> Failure:
         """It answers that it is somewhere else; that is not followed, and the request not sent there."""
@@ -113,7 +144,9 @@ class Place:
 
     def late(self, said: str) -> Failure:
         """It ran out of time by its own clock."""
-        return Failure(Kind.FINAL, DeadlineExceeded(f"{self} ran out of time: {said}"))
+        error = DeadlineExceeded(f"{self} ran out of time: {said}")
+        error.path = (self.model,)
+        return Failure(Kind.FINAL, error)
 
     def by_status(self, status: int, said: str, retry_after: float | None = None) -> Failure:
         """It answers with an HTTP status, or an error that names one."""
@@ -125,7 +158,8 @@ class Place:
             return self.not_ready(f"{said} (status {status})", Kind.DOWN)
         if status == 504:
             return self.late(said)
-        return self.refused(str(status), said, Kind.LOST if status == 502 else Kind.FINAL)
+        kind = Kind.LOST if status == 502 else Kind.FINAL
+        return self.refused(str(status), said, kind, status)
 
     def _unavailable(self, kind: Kind, said: str, retry_after: float | None = None) -> Failure:
         error = ChildUnavailable(said, model=self.model, url=self.url)
@@ -156,3 +190,48 @@ class AnswerLimit:
                 f"it has {length} bytes or more, and at most {self.most} are read; ask for less at "
                 "once, or raise its setting `max_answer_bytes`"
             )
+
+
+def refusal(text: str, status: int | None, model: str, url: str | None = None) -> ChildFailed:
+    """Return the error of a child that answers with an error of this status."""
+    if status not in REFUSALS:
+        return ChildFailed(text, model=model, url=url)
+    error = ChildRefused(text, model=model, url=url)
+    error.status = status
+    return error
+
+
+def described(info: ErrorInfo, text: str, model: str, url: str | None = None) -> TempoError:
+    """Return the error of a child pipeline that described it, as its caller's."""
+    error: TempoError
+    if info.status == 504:
+        error = DeadlineExceeded(text)
+    elif info.status == 503:
+        error = ChildUnavailable(text, model=model, url=url)
+    elif info.fault is Fault.CLIENT:
+        error = ChildRefused(text, model=model, url=url)
+    else:
+        error = ChildFailed(text, model=model, url=url)
+    info.give(error)
+    error.path = (model, *info.path)
+    return error
+
+
+def passed_up(error: Exception, child: str) -> Exception:
+    """Return the error of a pipeline in this process as one of the pipeline that calls it."""
+    text = naming(child, str(error))
+    if not isinstance(error, TempoError):
+        status = getattr(error, "status_code", None)  # MLServer's, which the child's author chose
+        return error if status is None else described(ErrorInfo.chosen(status), text, child)
+    found = copy.copy(error)
+    found.args = (text,)
+    found.path = (child, *error.path)
+    return found
+
+
+def naming(child: str, said: str) -> str:
+    """Name a child in front of what it says, where its own text does not begin so."""
+    own = f"pipeline {child!r}"
+    if said.startswith((f"{own} ", f"{own}: ")):
+        return f"child {child!r}{said.removeprefix(own)}"
+    return f"child {child!r}: {said}"

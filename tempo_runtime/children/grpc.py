@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from tempo_runtime.children.failures import NOT_READY, AnswerLimit, Failure, Kind, Place
 from tempo_runtime.children.tls import grpc_files
+from tempo_runtime.error_info import unmarked
 from tempo_runtime.errors import PayloadError
 from tempo_runtime.proto import metadata_from_proto, request_to_proto, response_from_proto
 from tempo_runtime.settings import TlsSettings
@@ -22,8 +23,14 @@ from tempo_runtime.wire import Request, Response
 
 _TOO_LARGE = "larger than max"
 _TOO_LONG = re.compile(r"Received message larger than max \((\d+) vs\. (\d+)\)")
-# The status that gRPC, or MLServer's use of it, has no word for; our own pipelines add it.
+# The status that gRPC, or MLServer's use of it, has no word for; pipelines of earlier versions add it.
 _STATUS = re.compile(r"\(status (\d{3})(?:, retry after ([\d.]+) s)?\)$")
+# What MLServer makes of 400 and 422, and what others say of a request.
+_REFUSALS = {
+    grpc.StatusCode.INVALID_ARGUMENT: 400,
+    grpc.StatusCode.OUT_OF_RANGE: 400,
+    grpc.StatusCode.FAILED_PRECONDITION: 422,
+}
 _NEVER_MADE = ("failed to connect", "dns resolution failed", "no address")
 _DISTRUSTED = ("ssl_error", "certificate", "tls handshake")
 _OPTIONS = (
@@ -156,6 +163,9 @@ class GrpcEndpoint:
 
     def _failure(self, error: grpc.aio.AioRpcError) -> Failure:
         code, said = error.code(), error.details() or ""
+        said, info = unmarked(said)
+        if info is not None:
+            return self.place.passed_up(info, said)
         status = _STATUS.search(said)
         match code:
             case grpc.StatusCode.UNAVAILABLE:
@@ -178,7 +188,7 @@ class GrpcEndpoint:
                 wait = float(status[2]) if status[2] else None
                 return self.place.by_status(int(status[1]), said[: status.start()].rstrip(), wait)
             case _:
-                return self.place.refused(code.name, said)
+                return self.place.refused(code.name, said, status=_REFUSALS.get(code))
 
     def _too_long(self, length: int) -> Failure:
         try:

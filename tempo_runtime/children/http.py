@@ -13,6 +13,7 @@ from yarl import URL
 
 from tempo_runtime.children.connections import Connections
 from tempo_runtime.children.failures import AnswerLimit, Failure, Kind, Place
+from tempo_runtime.error_info import HEADER, KEY, ErrorInfo, unmarked
 from tempo_runtime.errors import PayloadError
 from tempo_runtime.timing import within
 from tempo_runtime.wire import (
@@ -24,7 +25,9 @@ from tempo_runtime.wire import (
 )
 
 _HEADERS = {"content-type": "application/json", "accept-encoding": "identity"}
-_EXCERPT = 1000  # letters: a pipeline's error holds those of the children it calls
+_EXCERPT = 1000  # characters of another server's error
+_TEXTS = ("error", "detail", "message", "msg", "reason")  # where an error's text is, in JSON
+_TRACEBACK = "Traceback (most recent call last):"
 
 
 class HttpEndpoint:
@@ -90,7 +93,7 @@ class HttpEndpoint:
                     response = response_from_json(event)
                     said = response.parameters
                     if "error" in said:  # our runtime's: the status line is sent by then
-                        raise self.place.by_status(int(said.get("status", 500)), f"{said['error']}")
+                        raise self._ended(said)
                     yield response
 
     async def close(self) -> None:
@@ -134,10 +137,20 @@ class HttpEndpoint:
     def _refusal(self, answer: aiohttp.ClientResponse, content: bytes) -> Failure:
         if 300 <= answer.status < 400 and (target := answer.headers.get("location")):
             return self.place.redirected(answer.status, target)
-        said = _message(content) or answer.reason or ""
-        return self.place.by_status(
-            answer.status, said, _seconds(answer.headers.get("retry-after"))
-        )
+        said, info = _read(content)
+        # What stands between may have put a body of its own in the place of our server's.
+        info = info or ErrorInfo.parse(answer.headers.get(HEADER))
+        if info is not None and info.status == answer.status:
+            return self.place.passed_up(info, said)
+        wait = _seconds(answer.headers.get("retry-after"))
+        return self.place.by_status(answer.status, (said or answer.reason or "")[:_EXCERPT], wait)
+
+    def _ended(self, said: Mapping[str, Any]) -> Failure:
+        info, text = ErrorInfo.read(said.get(KEY)), f"{said['error']}"
+        if info is not None:
+            return self.place.passed_up(info, text)
+        status = said.get("status")
+        return self.place.by_status(status if isinstance(status, int) else 500, text[:_EXCERPT])
 
     @contextmanager
     def _failures(self) -> Iterator[None]:
@@ -180,13 +193,30 @@ async def _events(content: aiohttp.StreamReader, limit: AnswerLimit) -> AsyncIte
         limit.check(length)
 
 
-def _message(content: bytes) -> str:
-    """What an error body says, in any of the forms V2 servers give it."""
-    with suppress(orjson.JSONDecodeError):
+def _read(content: bytes) -> tuple[str, ErrorInfo | None]:
+    """Read the body of an error: its text, and what our own servers tell programs."""
+    text = content.decode(errors="replace").strip()
+    info = None
+    with suppress(orjson.JSONDecodeError, RecursionError):
         body = orjson.loads(content)
-        said = (body.get("error") or body.get("detail")) if isinstance(body, dict) else body
-        return f"{said if isinstance(said, str) else body}"[:_EXCERPT]
-    return content.decode(errors="replace").strip()[:_EXCERPT]
+        text = _text(body) or text
+        info = ErrorInfo.read(body.get(KEY)) if isinstance(body, dict) else None
+    if text.startswith(_TRACEBACK):  # of a server in debug mode
+        text = text.splitlines()[-1]
+    if info is None:
+        return unmarked(text)  # a server in whose own process our code does not run
+    return text, info
+
+
+def _text(said: Any) -> str:
+    """Find the text in an error, in any of the forms that V2 servers and FastAPI give it."""
+    if isinstance(said, list):
+        return "; ".join(filter(None, map(_text, said)))
+    if not isinstance(said, dict):
+        return f"{said}" if said is not None else ""
+    found = next((text for key in _TEXTS if (text := _text(said.get(key)))), "")
+    place = said.get("loc")
+    return f"{'.'.join(map(str, place))}: {found}" if found and isinstance(place, list) else found
 
 
 def _seconds(retry_after: str | None) -> float | None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from collections.abc import Iterator
 from concurrent.futures import TimeoutError as NotInTime
+from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -19,11 +21,10 @@ from tempo_runtime import context, importing
 from tempo_runtime.binding import decode_arguments, encode_results, handed_over, undeclared
 from tempo_runtime.children import frameworks, sharing
 from tempo_runtime.children.clock import Clock
-from tempo_runtime.children.failures import Place
+from tempo_runtime.children.failures import Place, passed_up, refusal
 from tempo_runtime.children.sklearn_base import NoFastPath
 from tempo_runtime.details import ModelDetails, ModelFramework
 from tempo_runtime.errors import (
-    ChildFailed,
     ChildUnavailable,
     PayloadError,
     SettingsError,
@@ -135,30 +136,48 @@ class RuntimeTransport:
         except TempoError:
             raise
         except Exception as error:
-            raise ChildFailed(
-                f"child {self._name!r} in this process raised {_reason(error)}", model=self._name
-            ) from error
+            text = f"child {self._name!r} in this process raised {_reason(error)}"
+            # MLServer's own errors have the status that they would be answered with.
+            raise refusal(text, getattr(error, "status_code", None), self._name) from error
 
 
 class PipelineTransport:
-    """Calls another pipeline in this process."""
+    """Calls another pipeline in this process.
 
-    def __init__(self, runner: Runner, decoding: DecodingLimits) -> None:
+    Args:
+        runner: The pipeline.
+        decoding: What its requests may hold.
+        child: Its name, which errors put in front; None for a pipeline that nothing here calls.
+    """
+
+    def __init__(self, runner: Runner, decoding: DecodingLimits, child: str | None = None) -> None:
         self.tagged = True
         self._runner = runner
         self._decoding = decoding
+        self._child = child
         self._signature = runner.pipeline.signature
 
     async def infer(self, request: Request) -> Response:
         """See `Transport.infer`."""
-        large = is_large(request.tensors)
-        value = await self._runner.run(await convert(large, self._arguments, request))
-        return await convert(is_large(value), self._response, value)
+        with self._named():
+            large = is_large(request.tensors)
+            value = await self._runner.run(await convert(large, self._arguments, request))
+            return await convert(is_large(value), self._response, value)
 
     def infer_blocking(self, request: Request) -> Response:
         """See `Transport.infer_blocking`."""
-        arguments = self._arguments(request)
-        return self._response(self._runner.run_blocking(arguments))
+        with self._named():
+            return self._response(self._runner.run_blocking(self._arguments(request)))
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Make the errors of a child those of its caller, which name the child."""
+        try:
+            yield
+        except Exception as error:
+            if self._child is None:
+                raise
+            raise passed_up(error, self._child) from error.__cause__
 
     async def close(self) -> None:
         """Waits for nothing: whoever calls this child is done."""

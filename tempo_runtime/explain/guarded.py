@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tempo_runtime.blame import author_line
 from tempo_runtime.errors import PayloadError, TempoError
 from tempo_runtime.explain import predictors
 from tempo_runtime.explain.batches import explain_each
@@ -61,6 +62,7 @@ class Guarded:
         Raises:
             PayloadError: If alibi refuses what it is given, or would not look at it.
             PipelineFailed: If it would explain another model than its predictor.
+            Exception: Whatever the author's predictor raises.
         """
         predictors.refuse_two(self, self._given)
         name, explain = type(self).__name__, super().explain  # type: ignore[misc]
@@ -72,6 +74,8 @@ class Guarded:
             return explain(*args, **kwargs)
         except Exception as error:
             if isinstance(error.__cause__, TempoError) or not _is_the_callers(error):
+                raise
+            if author_line(error) is not None:  # its predictor's: alibi refused nothing
                 raise
             given = ", ".join(f"{key}={value!r:.40}" for key, value in kwargs.items()) or "none"
             accepted = ", ".join(_options(explain))

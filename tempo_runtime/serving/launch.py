@@ -26,7 +26,7 @@ from mlserver.logging import logger
 from mlserver.repository.repository import DEFAULT_MODEL_SETTINGS_FILENAME
 from mlserver.utils import install_uvloop_event_loop
 
-from tempo_runtime import drain
+from tempo_runtime import answers, drain
 from tempo_runtime.serving.attached import detach
 from tempo_runtime.serving.control import CONTROL, DETACH, DONE, RETIRE, SERVE, SOCKET
 
@@ -180,6 +180,7 @@ def main(public: int, private: int) -> None:
         private: File descriptor of one for whoever deploys.
     """
     install_uvloop_event_loop()
+    answers.install()  # also where only its workers, in an environment of theirs, have our runtime
     try:
         asyncio.run(_run(socket.socket(fileno=public), socket.socket(fileno=private)))
     except _LoadFailed:

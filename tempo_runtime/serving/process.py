@@ -21,6 +21,8 @@ from tempo_runtime.serving import starter
 _MLSERVER = """\
 from tempo_runtime.serving.attached import attach
 attach()
+from tempo_runtime.answers import install
+install()
 from mlserver.cli import main
 main()
 """

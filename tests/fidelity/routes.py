@@ -92,7 +92,7 @@ def all_routes(root: Path) -> Iterator[dict[str, Route]]:
             "two workers over HTTP": calling(children[siblings.url].__getitem__),
             "two workers over gRPC": calling(over_grpc.__getitem__),
             "a nested pipeline in a server": nested(children[in_process.url].__getitem__),
-            "a nested pipeline on two servers": nested(lambda name: _once(siblings.url, name)),
+            "a nested pipeline on two servers": nested(children[siblings.url].__getitem__),
         }
 
 
@@ -122,16 +122,6 @@ def _children(stack: contextlib.ExitStack, url: str) -> dict[str, Call]:
         )
         for target in pipelines.ALL
     }
-
-
-def _once(url: str, name: str) -> Call:
-    """A model that is called by a client of its own, which no call before it was refused."""
-
-    def call(*args: Any) -> Any:
-        with contextlib.ExitStack() as stack:
-            return _children(stack, url)[name](*args)
-
-    return call
 
 
 def expected(row: Row) -> str:

@@ -1,0 +1,175 @@
+"""What an error tells programs: a JSON object that travels beside the error's text.
+
+It is the same object in the body of an HTTP answer, in its header `tempo-error`, in the last event of a
+stream, and at the end of the text, which is all that MLServer's gRPC and its workers pass on. What comes
+from another process is checked: anything unknown makes it the answer of a server that is not ours.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from tempo_runtime.errors import Fault, TempoError
+
+HEADER = "tempo-error"
+KEY = "tempo"
+"""Field of a JSON body, and parameter of a stream's event."""
+
+_DEPTH = 50  # children in a path
+_NAME = 200  # characters of a child's name
+_HEADER = 2000  # bytes, of which servers and proxies allow 8,000 for all headers together
+_DETAILS = 4000  # bytes of a text over gRPC, which is a header there
+_BEGIN = ' {"kind":'
+_TEXT = re.compile(r" (\{.*\}) \(status \d{3}(?:, retry after [\d.e+-]+ s)?\)", re.DOTALL)
+# MLServer's workers put the name of an error's class before its text.
+_CLASS = re.compile(r"\A(?:[A-Za-z_]\w*\.)+[A-Za-z_]\w*: ")
+_LEFT_OUT = "..."
+
+
+@dataclass(frozen=True)
+class ErrorInfo:
+    """What is to be known of an error without reading its text.
+
+    Attributes:
+        kind: Name of its class.
+        status: Its HTTP status.
+        fault: Who has to change something.
+        retryable: Whether the same request can succeed later.
+        retry_after: Seconds to wait before that, if that is known.
+        path: Names of the children it came through, outermost first.
+    """
+
+    kind: str
+    status: int
+    fault: Fault
+    retryable: bool = False
+    retry_after: float | None = None
+    path: tuple[str, ...] = ()
+
+    @staticmethod
+    def of(error: TempoError) -> ErrorInfo:
+        """Describe an error of this process."""
+        return ErrorInfo(
+            error.kind,
+            error.status,
+            error.fault,
+            error.retryable,
+            error.retry_after if error.retryable else None,
+            error.path,
+        )
+
+    @staticmethod
+    def chosen(status: int) -> ErrorInfo:
+        """Describe an error of MLServer's class, whose status the pipeline's author chose."""
+        status = status if 400 <= status < 600 else 500
+        fault = Fault.CLIENT if status < 500 else Fault.PIPELINE
+        return ErrorInfo("MLServerError", status, fault, retryable=status in (429, 503))
+
+    @staticmethod
+    def read(value: Any) -> ErrorInfo | None:
+        """Read a JSON object of another process; None if it is not one of ours."""
+        if not isinstance(value, Mapping):
+            return None
+        kind, status, path = value.get("kind"), value.get("status"), value.get("path", [])
+        retry_after = value.get("retry_after")
+        with suppress(ValueError):
+            fault = Fault(value.get("fault"))
+            if (
+                isinstance(kind, str)
+                and re.fullmatch(r"[A-Za-z_]\w{0,99}", kind, re.ASCII)
+                and type(status) is int
+                and 400 <= status < 600
+                and isinstance(path, list)
+                and all(isinstance(name, str) for name in path)
+                and (retry_after is None or _is_seconds(retry_after))
+            ):
+                retryable = value.get("retryable") is True
+                names = tuple(name[:_NAME] for name in path[:_DEPTH])
+                return ErrorInfo(kind, status, fault, retryable, retry_after, names)
+        return None
+
+    @staticmethod
+    def parse(text: str | None) -> ErrorInfo | None:
+        """Read it as JSON, such as the header's; None if it is not one of ours."""
+        with suppress(ValueError, RecursionError):
+            return ErrorInfo.read(json.loads(text or ""))
+        return None
+
+    def give(self, error: TempoError) -> None:
+        """Put it on an error that stands for the one it describes."""
+        error.kind, error.status, error.fault = self.kind, self.status, self.fault
+        error.retryable, error.retry_after, error.path = (
+            self.retryable,
+            self.retry_after,
+            self.path,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Make the JSON object."""
+        found: dict[str, Any] = {
+            "kind": self.kind,
+            "status": self.status,
+            "fault": self.fault.value,
+            "retryable": self.retryable,
+        }
+        if self.retry_after is not None:
+            found["retry_after"] = self.retry_after
+        return {**found, "path": list(self.path)}
+
+    def to_header(self) -> str:
+        """Write it in ASCII; `...` stands for names that would make it too long."""
+        found = self.to_json()
+        text = _written(found)
+        while len(text) > _HEADER:
+            path = [name for name in found["path"] if name != _LEFT_OUT]
+            found["path"] = [*path[:-1], _LEFT_OUT] if path else []
+            text = _written(found)
+        return text
+
+
+def marked(message: str, info: ErrorInfo, *, short: bool = False) -> str:
+    """Write an error's text with what it tells programs at its end.
+
+    The status comes last, where callers of earlier versions look for it.
+
+    Args:
+        message: The text.
+        info: What it tells.
+        short: Whether to cut a text that is too long for gRPC.
+    """
+    message = message.encode(errors="replace").decode()  # half a surrogate pair cannot be sent
+    if short:
+        message = _shortened(message)
+    wait = f", retry after {info.retry_after:g} s" if info.retry_after is not None else ""
+    return f"{message} {info.to_header()} (status {info.status}{wait})"
+
+
+def unmarked(text: str) -> tuple[str, ErrorInfo | None]:
+    """Split what `marked` wrote; a text of another server has no information, and stays as it is."""
+    start = text.rfind(_BEGIN)
+    found = _TEXT.fullmatch(text, start) if start >= 0 else None
+    info = ErrorInfo.parse(found[1]) if found else None
+    return (_CLASS.sub("", text[:start]), info) if info else (text, None)
+
+
+def _is_seconds(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value) and 0 <= value <= 86_400
+
+
+def _written(found: dict[str, Any]) -> str:
+    return json.dumps(found, separators=(",", ":"))
+
+
+def _shortened(message: str) -> str:
+    """Cut a message in the middle, so that gRPC, which escapes what is not ASCII, can send it."""
+    kept = message
+    while sum(1 if 32 <= byte < 127 else 3 for byte in kept.encode()) > _DETAILS:
+        part = int(len(kept) * 0.45)
+        kept = f"{kept[:part]} {_LEFT_OUT} {kept[-part:]}"
+    return kept
