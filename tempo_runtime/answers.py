@@ -18,6 +18,7 @@ from mlserver.types import InferenceResponse, Parameters
 
 from tempo_runtime.error_info import HEADER, KEY, ErrorInfo, marked, unmarked
 from tempo_runtime.errors import TempoError
+from tempo_runtime.printable import printable
 from tempo_runtime.runner import LOGGED
 
 logger = logging.getLogger(__name__)
@@ -70,16 +71,9 @@ def described(error: Exception, model: str) -> tuple[ErrorInfo, str]:
             info.status,
             info.kind,
             info.fault.value,
-            one_line(message),
+            printable(message).replace("\n", "\\n"),
         )
     return info, message
-
-
-def one_line(text: str) -> str:
-    """Write a text so that it can neither break a line of a log nor command a terminal."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )
 
 
 def as_mlserver_error(error: TempoError) -> MLServerError:
