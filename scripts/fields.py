@@ -1,10 +1,10 @@
-"""fields.py FOLDER: writes tempo_runtime/deploy/lint/fields.json from custom resource definitions.
+"""fields.py FOLDER: write tempo_runtime/deploy/lint/fields.json from custom resource definitions.
 
-FOLDER holds the CustomResourceDefinitions of Seldon Core 1 and 2 and of KServe, one a file, as the
-platforms publish them (`config/crd` of their operators). Only names of fields are taken.
+FOLDER holds the CustomResourceDefinitions of Seldon Core 1 and 2 and of KServe, one in each file, as
+the platforms publish them (`config/crd` of their operators). Only the names of fields are used.
 
-Equal parts, such as the pod spec in each component, are there once: `nodes` are mappings of a field to
-the number of its node, `*` stands for any field, and node 0 is one that is not looked into.
+Equal parts, such as the pod spec in each component, are stored once: `nodes` are mappings of a field to
+the number of its node, `*` stands for any field, and the content of node 0 is not checked.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ SECRET = ("apiVersion", "data", "immutable", "kind", "stringData", "type")
 
 
 class Nodes:
-    """Nodes, each there once."""
+    """Nodes without duplicates."""
 
     def __init__(self) -> None:
         self.all: list[Any] = [None]
         self._numbers: dict[str, int] = {}
 
     def add(self, fields: dict[str, int]) -> int:
-        """The number of a node."""
+        """Return the number of a node, adding the node if it is new."""
         key = json.dumps(fields, sort_keys=True)
         if key not in self._numbers:
             self._numbers[key] = len(self.all)
@@ -43,7 +43,7 @@ class Nodes:
         return self._numbers[key]
 
     def of(self, schema: dict[str, Any]) -> int:
-        """The number of a schema's node."""
+        """Return the number of a schema's node."""
         if schema.get("x-kubernetes-preserve-unknown-fields"):
             return 0
         if isinstance(items := schema.get("items"), dict):
@@ -56,7 +56,7 @@ class Nodes:
 
 
 def main(folder: str) -> None:
-    """Writes the file."""
+    """Write the file."""
     from mlserver.settings import ModelSettings
 
     nodes = Nodes()

@@ -1,8 +1,8 @@
-"""How an error leaves through MLServer, and what is logged of it.
+"""Pass errors out through MLServer, and log them.
 
-MLServer writes the text of an error and its status, and has no place for more. So the text ends with
-what the error tells programs (`error_info`). Over HTTP, `install` moves that to where it belongs: to the
-fields of the body and to headers. Over gRPC, it stays in the text.
+MLServer passes on only an error's text and status. So the text ends with the details for programs
+(`error_info`). Over HTTP, the response class that `install` puts in place moves these details into the
+body's fields and the headers. Over gRPC, they stay in the text.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from tempo_runtime.printable import printable
 from tempo_runtime.runner import LOGGED
 
 logger = logging.getLogger(__name__)
-# Those that write a traceback of each error that a request is answered with.
+# Loggers that write a traceback of each error that a request is answered with.
 _LOGGERS = ("mlserver.grpc", "mlserver.parallel")
 
 
 class Answered(MLServerError):
-    """An error of a request, as MLServer answers it."""
+    """An error of a request, in the form that MLServer answers."""
 
     def __init__(self, message: str, info: ErrorInfo, parameters: dict[str, Any]) -> None:
         text = marked(message, info, short=not over_http(parameters))
@@ -40,27 +40,27 @@ def over_http(parameters: dict[str, Any]) -> bool:
 
 
 def answered(error: Exception, model: str, parameters: dict[str, Any]) -> Answered:
-    """Log an error of a request once, and return it as MLServer answers it.
+    """Log an error of a request once, and return it in the form that MLServer answers.
 
     Args:
-        error: What a request failed with.
+        error: The error that the request failed with.
         model: The pipeline that answers.
-        parameters: The request's.
+        parameters: The request's parameters.
     """
     info, message = described(error, model)
     return Answered(message, info, parameters)
 
 
 def described(error: Exception, model: str) -> tuple[ErrorInfo, str]:
-    """Log an error of a request once, and return what a client is told of it."""
+    """Log an error of a request once, and return its details and its message for the client."""
     if isinstance(error, TempoError):
         info, message = ErrorInfo.of(error), str(error)
         logged = error.logged
-    elif isinstance(error, MLServerError):  # its author chose the status
+    elif isinstance(error, MLServerError):  # the pipeline's author chose the status
         info, message = ErrorInfo.chosen(error.status_code), str(error)
         logged = False
     else:
-        # Nothing here expected it, so that only its traceback can tell.
+        # An unexpected error: only its traceback shows the cause.
         logger.error("pipeline %r failed", model, exc_info=error)
         message = f"pipeline {model!r} failed: {type(error).__name__}: {error}{LOGGED}"
         info, logged = ErrorInfo.of(TempoError()), True
@@ -77,14 +77,14 @@ def described(error: Exception, model: str) -> tuple[ErrorInfo, str]:
 
 
 def as_mlserver_error(error: TempoError) -> MLServerError:
-    """Return an error of loading as MLServer's: with its text alone, which MLServer logs."""
+    """Return an error of loading as an MLServerError with the text alone, which MLServer logs."""
     return MLServerError(str(error), error.status)
 
 
 def stream_error(model: str, error: MLServerError) -> InferenceResponse:
     """Return an error as the last event of a stream over HTTP.
 
-    The status line is sent by then, and MLServer would close the connection without a word.
+    The status line has been sent by then, and MLServer would close the connection without an explanation.
     """
     message, info = unmarked(str(error))
     told = {"error": message, "status": error.status_code}
@@ -94,10 +94,10 @@ def stream_error(model: str, error: MLServerError) -> InferenceResponse:
 
 
 def install() -> None:
-    """Make MLServer, in this process, write what errors tell programs, and log none a second time.
+    """Make MLServer in this process send errors' details to programs, and log each error only once.
 
-    MLServer has no setting for either: its handler of errors is fixed before any model is loaded. It
-    looks up the class of its response when it is called.
+    MLServer has no setting for either: its error handler is fixed before any model is loaded. But the
+    handler looks up the class of its response in each call, so that class can be replaced.
     """
     rest_errors.Response = _ErrorResponse
     for name in _LOGGERS:
@@ -107,7 +107,7 @@ def install() -> None:
 
 
 class _ErrorResponse(Response):
-    """MLServer's answer of an error, with fields and headers of our own errors."""
+    """MLServer's error response, with the fields and headers of our own errors."""
 
     def __init__(self, status_code: int, content: dict[str, Any]) -> None:
         message, info = unmarked(str(content.get("error")))
@@ -121,6 +121,6 @@ class _ErrorResponse(Response):
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Tell whether a record is of an error that our runtime has not logged."""
+    """Tell whether a record is about an error that our runtime has not logged."""
     error = record.exc_info[1] if record.exc_info else None
     return error is None or unmarked(str(error))[1] is None

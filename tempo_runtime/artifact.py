@@ -336,9 +336,9 @@ class Opened:
         folder: Where its files are to be read: its own folder, or a private copy of it.
         origin: Its own folder, where relative paths of children start.
         description: Its tempo.json.
-        demands: What it has shown.
+        demands: The demands that it meets.
         contents: Path -> content, of the pickle and the author's code.
-        copy: What keeps the private copy, if there is one.
+        copy: The object that keeps the private copy, if there is one.
     """
 
     folder: str
@@ -352,18 +352,18 @@ class Opened:
 def verify_folder(
     folder: str, demands: trust.Demands | None = None, *, to_run: bool = True
 ) -> Opened:
-    """Check an artifact before anything of it is used. Nothing of it is run.
+    """Check an artifact before using any of it. None of its code runs.
 
     Args:
         folder: Its folder, or a file in it.
-        demands: What it must show; None for what the environment demands.
-        to_run: Whether this Python is to run it; one that only carries it may be any.
+        demands: The demands on it; None for the environment's.
+        to_run: Whether this Python will run it; a Python that only copies it may be any version.
 
     Raises:
         ArtifactMissing, ArtifactDamaged, ArtifactIncompatible: As `read_manifest` does; and if a file is
             not the one that was saved.
-        ArtifactUntrusted: If it does not show what is demanded, or, where something is demanded, if a
-            file or a setting that its description does not name could run or configure a server.
+        ArtifactUntrusted: If it does not meet the demands, or, if there are any, if a file or a
+            setting that its description does not name could run or configure a server.
     """
     if os.path.isfile(folder):
         folder = os.path.dirname(folder)
@@ -380,7 +380,7 @@ def verify_folder(
             verification.refuse_unsigned_settings(folder, stated)
         copy = verification.copy_named(folder, named)
     elif os.path.isdir(os.path.join(folder, files.NEXT)):
-        # An interrupted save: the valid file may be there, and the one in its place another.
+        # After an interrupted save the valid file may be there, and another file in its place.
         copy = verification.copy_named(folder, named)
     place = folder if copy is None else copy.folder
     contents = dict(files.verified(place, named, _is_ours))
@@ -390,7 +390,7 @@ def verify_folder(
 
 
 def unpickle(opened: Opened) -> tuple[Pipeline, dict[str, Any]]:
-    """Read the pipeline of an artifact that was checked, without building it.
+    """Read the pipeline of a checked artifact, without building it.
 
     Returns:
         The pipeline, and `parameters.extra` of its model-settings.json.
@@ -431,11 +431,11 @@ def code_sizes(folder: str, manifest: dict[str, Any]) -> dict[str, int]:
 
 
 def code_of(folder: str, demands: trust.Demands | None = None) -> importing.Modules:
-    """Return an artefact's modules, for unpickling a model that uses them.
+    """Return an artifact's modules, for unpickling a model that uses them.
 
     Args:
-        folder: The artefact.
-        demands: What it must show; None for what the environment demands.
+        folder: The artifact.
+        demands: The demands on it; None for the environment's.
 
     Raises:
         ArtifactError: As `load` does.
@@ -457,19 +457,19 @@ def _modules(opened: Opened) -> importing.Modules:
 
 
 def inspect(folder: str, demands: trust.Demands | None = None) -> dict[str, Any]:
-    """What tempo.json says of an artefact, its files checked and nothing of it run.
+    """Check an artifact's files and return its tempo.json, without running any of its code.
 
     Args:
-        folder: The artefact.
-        demands: What it and its children that are here must show; None for nothing.
+        folder: The artifact.
+        demands: The demands on it and on its children on this machine; None for none.
 
     Returns:
         tempo.json, and beside it `digest`; `bytes`, the size of all files; `code`, the files of the
         author's code and their sizes; and `imports`, the names that its pickle would look up.
 
     Raises:
-        ArtifactError: If it is no artefact, or a file is not the one that was saved.
-        ArtifactUntrusted: If it, or a child, does not show what is demanded.
+        ArtifactError: If it is not an artifact, or a file is not the one that was saved.
+        ArtifactUntrusted: If it, or a child, does not meet the demands.
     """
     opened = verify_folder(folder, demands or trust.Demands())
     verify_children(opened)
@@ -485,10 +485,10 @@ def inspect(folder: str, demands: trust.Demands | None = None) -> dict[str, Any]
 
 
 def verify_children(opened: Opened, entered: frozenset[str] = frozenset()) -> None:
-    """Check the children of an artifact, and theirs, that are on this machine.
+    """Check an artifact's children on this machine, and their children in turn.
 
     Args:
-        opened: The artifact. Nothing is checked if nothing was demanded of it.
+        opened: The artifact. Without demands on it, nothing is checked.
         entered: Folders that were checked already.
 
     Raises:
@@ -539,7 +539,7 @@ def read_manifest(folder: str, *, to_run: bool = True) -> dict[str, Any]:
 
 
 def extra_of(folder: str) -> dict[str, Any]:
-    """`parameters.extra` of an artefact's model-settings.json; empty where there is none.
+    """Return `parameters.extra` of an artifact's model-settings.json; empty if there is none.
 
     Raises:
         ArtifactDamaged: If it is damaged.
@@ -575,10 +575,10 @@ def _placed(declared: PipelineModels, opened: Opened, modules: importing.Modules
 
 
 def demands_of_child(opened: Opened, child: Mapping[str, Any]) -> trust.Demands:
-    """Return what a child of an artifact must show.
+    """Return the demands on a child of an artifact.
 
-    Its digest is in the artifact's tempo.json, or follows from the files there if the child lies in the
-    artifact's folder. If neither is so, the child must show what the artifact has shown.
+    The child's digest is in the artifact's tempo.json, or follows from the files named there if the child
+    lies in the artifact's folder. Otherwise the child must meet the artifact's own demands.
 
     Args:
         opened: The artifact.

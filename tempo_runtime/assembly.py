@@ -56,7 +56,7 @@ class Service:
         if callers is None:
             callers = Callers(served=True, timeout=settings.timeout)
             self._serving.enter_context(ANYONE.serving())
-        # A pipeline that was not loaded states its children's folders from the working directory.
+        # In a pipeline that was not loaded, children's folders are relative to the working directory.
         start = folder if pipeline.is_loaded else ""
         self._children = Connector(settings, portal, start, names, callers)
         try:
@@ -68,7 +68,7 @@ class Service:
 
     @property
     def share_left(self) -> float:
-        """The least share of threads that it, or a pipeline among its children, has left."""
+        """The smallest share of threads left, among this pipeline and the pipelines it calls."""
         return min(self.runner.share_left, self._children.share_left)
 
     async def close(self) -> None:
@@ -110,7 +110,7 @@ class Service:
 
 @contextmanager
 def _naming_author(pipeline: Pipeline, code: str) -> Iterator[None]:
-    """Make what the author's code raises an error that names its place."""
+    """Turn an exception of the author's code into an error that names its place."""
     try:
         yield
     except TempoError:

@@ -98,16 +98,16 @@ def decode_arguments(
     parameters: dict[str, Any],
     limits: DecodingLimits = _LIMITS,
 ) -> dict[str, Any]:
-    """The arguments of a predict method, from a request.
+    """Decode the arguments of a predict method from a request.
 
     Args:
-        signature: What the predict method takes.
+        signature: The predict method's signature.
         tensors: The request's inputs.
-        parameters: The request's own parameters; small arguments may come in them.
+        parameters: The request's own parameters; they may hold small arguments.
         limits: How much may be decoded.
 
     Raises:
-        PayloadError: If one is missing, unknown, given twice, of the wrong type, or too large.
+        PayloadError: If an argument is missing, unknown, given twice, of the wrong type, or too large.
     """
     specs = signature.named
     limits.check_count(len(tensors))
@@ -181,16 +181,16 @@ def decode_results(
     asked: Sequence[str] = (),
     limits: DecodingLimits = _LIMITS,
 ) -> Any:
-    """The result of a call, from a response.
+    """Decode the result of a call from a response.
 
     Without a signature: one output is its value, several are a dict by name, or a tuple where they
     have no names of their own.
 
     Args:
-        signature: What the model gives; None when that is not known.
-        tensors: The response's outputs; those that the signature does not name are left out.
+        signature: The model's signature; None if it is not known.
+        tensors: The response's outputs; outputs that the signature does not name are left out.
         content_type: The response's content type.
-        asked: Names of the outputs that were asked for; a server may answer with more.
+        asked: Names of the requested outputs; a server may answer with more.
         limits: How much may be decoded.
 
     Raises:

@@ -1,33 +1,33 @@
 """Every error the package raises.
 
     TempoError                      500
-    ├── AuthoringError              500  a pipeline that cannot be right, refused at decoration
-    ├── SettingsError               500  a setting that cannot be right, refused at load
+    ├── AuthoringError              500  an invalid pipeline, refused at decoration
+    ├── SettingsError               500  an invalid setting, refused at load
     ├── ArtifactError               422  an artifact that cannot be loaded or saved
     │   ├── ArtifactMissing         422
     │   ├── ArtifactDamaged         422  truncated, tampered, or not an artifact at all
-    │   ├── ArtifactUntrusted       422  not the artifact, or not the signer, that is demanded
+    │   ├── ArtifactUntrusted       422  not the artifact, or not signed with the key, that is demanded
     │   └── ArtifactIncompatible    422  written by a newer format or another Python
-    ├── EnvironmentFailed           500  a Python environment that cannot be made, or used
-    ├── CheckFailed                 500  an artifact that does not do elsewhere what it does here
-    ├── ServingFailed               500  a server that does not come up
-    ├── DeploymentFailed            500  a deployment that does not come up, or is not there
+    ├── EnvironmentFailed           500  a Python environment that cannot be made or used
+    ├── CheckFailed                 500  an artifact that behaves differently in a fresh process
+    ├── ServingFailed               500  a server that does not start
+    ├── DeploymentFailed            500  a deployment that does not start, or does not exist
     ├── StorageError                500  a folder that cannot be uploaded or downloaded
     ├── PayloadError                422  a request (or a value) that does not fit the signature
-    │   └── ArgumentError           500  the author's code gave a child what cannot be sent to it
+    │   └── ArgumentError           500  the author's code gave a child arguments that cannot be sent
     ├── PipelineFailed              500  the author's code raised
     ├── DeadlineExceeded            504  the request's time is spent
-    ├── BudgetExceeded              422  so are its calls to children, or rows
-    ├── Overloaded                  503  too many requests wait already
-    └── ChildError                  502  a call to a child model did not give an answer
-        ├── ChildUnavailable        503  it could not be reached, or says it is not ready
-        └── ChildFailed             502  it was reached, and its answer cannot be used
-            ├── ChildNotFound       502  its server has no model of that name
-            └── ChildRefused        4xx  it says that the request is wrong (also a PayloadError)
+    ├── BudgetExceeded              422  the request's calls to children, or rows, are spent
+    ├── Overloaded                  503  too many requests are waiting already
+    └── ChildError                  502  a call to a child model gave no usable answer
+        ├── ChildUnavailable        503  the child could not be reached, or is not ready
+        └── ChildFailed             502  the child's answer cannot be used
+            ├── ChildNotFound       502  the child's server has no model of that name
+            └── ChildRefused        4xx  the child says that the request is wrong (also a PayloadError)
 
 `status` is the HTTP status the error becomes when it leaves a server; `retryable` says whether
 the same request may succeed later without any change; `fault` says who has to change something.
-A docstring here is the cause that docs/errors.md gives, and `remedy` what to do about it.
+docs/errors.md is generated from the docstrings here, which state the cause, and from `remedy`.
 """
 
 from __future__ import annotations
@@ -38,22 +38,22 @@ from enum import Enum
 class Fault(str, Enum):
     """Who has to change something before a request can succeed."""
 
-    CLIENT = "client"  # sent what does not fit, or more than is allowed
-    PIPELINE = "pipeline"  # its author's code
-    CHILD = "child"  # a model that the pipeline calls
-    SERVER = "server"  # whoever deploys and runs it
+    CLIENT = "client"  # the sender of the request
+    PIPELINE = "pipeline"  # the author of the pipeline
+    CHILD = "child"  # the operator of a model that the pipeline calls
+    SERVER = "server"  # the operator of the pipeline
 
 
 class TempoError(Exception):
-    """Base of every error of the package; of a request, an error that nothing here expected.
+    """An unexpected error; the base of every error of the package.
 
     Attributes:
-        status: HTTP status the error is answered with.
+        status: HTTP status that a request is answered with.
         retryable: Whether sending the same request again can help.
-        retry_after: Seconds to wait before that; None where nothing is known.
+        retry_after: Seconds to wait before a retry; None if unknown.
         fault: Who has to change something.
-        kind: Name of the class it was raised as, which may have been in another process.
-        path: Names of the children it came through, outermost first; empty where no child is involved.
+        kind: Name of the error's class where it was raised, which may have been in another process.
+        path: Names of the children that the error came through, outermost first; empty without a child.
         logged: Whether this process has logged it, with its traceback.
         remedy: What to do about errors of this class.
     """
@@ -65,7 +65,7 @@ class TempoError(Exception):
     kind: str = "TempoError"
     path: tuple[str, ...] = ()
     logged: bool = False
-    remedy: str = "Read the server's log, which has the traceback, and report it."
+    remedy: str = "Read the traceback in the server's log, and report it."
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -73,83 +73,83 @@ class TempoError(Exception):
 
 
 class AuthoringError(TempoError):
-    """A pipeline, model or signature that cannot be right, refused where it is written."""
+    """A pipeline, model or signature is declared wrongly."""
 
     fault = Fault.PIPELINE
     remedy = "Change the declaration that the message names."
 
 
 class SettingsError(TempoError):
-    """A setting that is unknown, of the wrong type, or in conflict with another."""
+    """A setting is unknown, has the wrong type, or conflicts with another."""
 
     remedy = (
-        "Correct the setting that the message names: in the environment or in model-settings.json."
+        "Correct the setting that the message names, in the environment or in model-settings.json."
     )
 
 
 class ArtifactError(TempoError):
-    """An artifact that cannot be saved or loaded."""
+    """An artifact cannot be saved or loaded."""
 
     remedy = "Do what the message says, and save the artifact again."
     status = 422
 
 
 class ArtifactMissing(ArtifactError):
-    """There is no artifact where one was named."""
+    """There is no artifact at the given place."""
 
     remedy = "Correct the path or `parameters.uri`, or save the artifact there."
 
 
 class ArtifactDamaged(ArtifactError):
-    """A file of the artifact is not the one that was saved."""
+    """A file of the artifact is missing, or differs from the one that was saved."""
 
-    remedy = "Save the artifact again, or copy all of it again."
+    remedy = "Save the artifact again, or copy the whole folder again."
 
 
 class ArtifactUntrusted(ArtifactError):
-    """The artifact is whole, but not one that this process was told to trust."""
+    """The artifact does not have the digest or the signature that this process demands."""
 
-    remedy = "Deploy the artifact that is demanded, or correct the key or digest that demands it."
+    remedy = "Deploy the artifact that is demanded, or correct the digest or key that this process demands."
 
 
 class ArtifactIncompatible(ArtifactError):
-    """The artifact is whole, but this process cannot read it."""
+    """The artifact is intact, but this process cannot read it."""
 
-    remedy = "Upgrade tempo_runtime, or save the artifact with the Python that serves it."
+    remedy = "Upgrade tempo_runtime, or save the artifact with the Python version that serves it."
 
 
 class EnvironmentFailed(TempoError):
-    """A Python environment that cannot be made or packed, or that does not work here."""
+    """A Python environment cannot be made or packed, or does not work here."""
 
     remedy = "Correct the requirements that the message names, and save the artifact again."
 
 
 class CheckFailed(TempoError):
-    """An artifact that cannot be loaded in a fresh process, or answers something else there."""
+    """An artifact cannot be loaded in a fresh process, or gives another answer there."""
 
-    remedy = "Make the artifact bring what the message says is missing, and check it again."
+    remedy = "Correct what the message names, save the artifact again, and check it again."
 
 
 class ServingFailed(TempoError):
-    """A server that cannot start here, or that ended before its models were ready."""
+    """A server cannot start here, or ended before its models were ready."""
 
-    remedy = "Correct what the message quotes from the server's log, and start it again."
+    remedy = "Correct the cause, which the message quotes from the server's log, and start it again."
 
 
 class DeploymentFailed(TempoError):
-    """A deployment that cannot come up or be replaced, or that is not there."""
+    """A deployment cannot start or be replaced, or does not exist."""
 
-    remedy = "Correct what the message says, and deploy again."
+    remedy = "Correct what the message names, and deploy again."
 
 
 class StorageError(TempoError):
-    """An artifact that cannot be uploaded, or downloaded."""
+    """An artifact cannot be uploaded or downloaded."""
 
     remedy = "Check the URI, the credentials and the network, and try again."
 
 
 class PayloadError(TempoError):
-    """Tensors or values that do not fit the signature."""
+    """Tensors or values do not fit the signature."""
 
     fault = Fault.CLIENT
     remedy = "Send what the message asks for; the model's metadata lists its inputs."
@@ -157,11 +157,11 @@ class PayloadError(TempoError):
 
 
 class ArgumentError(PayloadError):
-    """The pipeline's code called a child with arguments it does not have, or a value no tensor holds."""
+    """The pipeline's code called a child with wrong arguments, or with a value that no tensor can hold."""
 
     status = 500
     fault = Fault.PIPELINE
-    remedy = "Correct the call that the message names; what a client sends can always be sent on."
+    remedy = "Correct the call that the message names."
 
 
 class PipelineFailed(TempoError):
@@ -172,7 +172,7 @@ class PipelineFailed(TempoError):
 
 
 class DeadlineExceeded(TempoError):
-    """The time the request was given is spent."""
+    """The request's time is spent."""
 
     remedy = "Give the request more time (`timeout`, `tempo_timeout`), or ask for less."
     status = 504
@@ -180,7 +180,7 @@ class DeadlineExceeded(TempoError):
 
 
 class BudgetExceeded(TempoError):
-    """The request needs more calls to children, or more rows, than it may have."""
+    """The request needs more calls to children, or more rows, than its budget allows."""
 
     fault = Fault.CLIENT
     remedy = "Ask for less, or raise `max_calls` or `max_rows`."
@@ -188,9 +188,9 @@ class BudgetExceeded(TempoError):
 
 
 class Overloaded(TempoError):
-    """So many requests wait already that this one is turned away."""
+    """Too many requests are waiting already, or no thread is left to work on this one."""
 
-    remedy = "Send less at once, or raise `max_concurrency` or `max_queue`, or add servers."
+    remedy = "Send fewer requests at once, raise `max_concurrency` or `max_queue`, or add servers."
     status = 503
     retryable = True
     retry_after = 1.0
@@ -205,7 +205,7 @@ class ChildError(TempoError):
     """
 
     fault = Fault.CHILD
-    remedy = "Look at the child that the message names."
+    remedy = "Look at the log of the child that the message names."
     status = 502
 
     def __init__(self, message: str, *, model: str, url: str | None = None) -> None:
@@ -215,7 +215,7 @@ class ChildError(TempoError):
         self.path = (model,)
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Keyword-only arguments are lost by the default, and errors are copied and pickled.
+        # Errors are copied and pickled, and the default would lose keyword-only arguments.
         return (_rebuild, (type(self), str(self), self.model, self.url), vars(self))
 
 
@@ -231,9 +231,9 @@ class ChildUnavailable(ChildError):
 
 
 class ChildFailed(ChildError):
-    """The child answered, but not with a result that can be used."""
+    """The child answered with an error, or with a result that cannot be used."""
 
-    remedy = "Look at the child's own log; its answer is in the message."
+    remedy = "Read the child's answer in the message, and its log."
 
 
 class ChildNotFound(ChildFailed):
@@ -244,11 +244,11 @@ class ChildNotFound(ChildFailed):
 
 
 class ChildRefused(ChildFailed, PayloadError):
-    """The child says that the request is wrong; its own status is passed on."""
+    """The child says that the request is wrong; the child's status is passed on."""
 
     status = 422
     fault = Fault.CLIENT
-    remedy = "Send what the child's message asks for."
+    remedy = "Send what the child's answer asks for; it is in the message."
 
 
 def _rebuild(kind: type[ChildError], message: str, model: str, url: str | None) -> ChildError:

@@ -33,15 +33,15 @@ class Child:
     In a sync pipeline calling it gives the answer; in an async one, something to await.
 
     Args:
-        details: The model it is.
-        transport: The way to it.
-        portal: Loop for calls that are not waited for.
+        details: The model.
+        transport: The way to reach it.
+        portal: Loop for calls that do not wait for their results.
         metrics: Where calls are counted.
         output: Output to ask for; None for the model's default.
         squeeze: Whether an answer of shape `(N, 1)` is `(N,)`; None where MLServer's codec made it so.
         awaitable: Whether calls are awaited.
         callers: Decides about calls from outside of any request.
-        decoding: How much of an answer is decoded.
+        decoding: Limits on what is decoded of an answer.
     """
 
     _looked_up_in: RequestContext | None = None
@@ -71,7 +71,7 @@ class Child:
         self._decoding = decoding or DecodingLimits()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Calls the child.
+        """Call the child.
 
         Args:
             args: Its inputs, in order.
@@ -81,12 +81,12 @@ class Child:
             Its output: one value, or a dict by name where it has several.
 
         Raises:
-            PayloadError: If a value does not fit, or cannot travel; an `ArgumentError` where only the
-                author's code can have made it.
-            ChildError: If it gives no usable answer.
+            PayloadError: If a value does not fit or cannot be sent; an `ArgumentError` if only the author's
+                code can have made the value.
+            ChildError: If the child gives no usable answer.
             DeadlineExceeded: If the request's time is spent.
-            BudgetExceeded: If its calls or rows are.
-            PipelineFailed: If it is called in a thread that belongs to no request.
+            BudgetExceeded: If the request's calls or rows are spent.
+            PipelineFailed: If it is called in a thread that does not belong to a request.
         """
         if context.is_request():
             return self._call(args, kwargs)
@@ -180,7 +180,7 @@ class Child:
             )
         except PayloadError as error:
             said = str(error)
-            for number in range(len(args)):  # names that only tensors have
+            for number in range(len(args)):  # replace names that only tensors have
                 said = said.replace(f"'{INPUT_PREFIX}{number}'", f"argument {number + 1}")
             text = f"child {self.details.name!r} could not be sent its arguments: {said}"
             made = PayloadError if self._may_be_the_clients(args, kwargs) else ArgumentError
@@ -189,8 +189,8 @@ class Child:
     def _may_be_the_clients(self, args: Any, kwargs: Any) -> bool:
         """Tell whether values that do not fit the child may have come with the request.
 
-        Which arguments there are is the author's choice alone. And a value that came in tensors can leave
-        in tensors, whatever the child says that it takes.
+        Only the author chooses which arguments to pass. A value that arrived in tensors can be sent on in
+        tensors, whatever the child's signature says.
         """
         signature = self.details.signature
         if signature is not None and not signature.takes(len(args), kwargs):

@@ -20,8 +20,8 @@ from tempo_runtime.errors import (
 from tempo_runtime.urls import redacted
 
 _TARGET = 300  # characters
-# Statuses that say: this request is wrong. Others of their hundred are about addresses and credentials,
-# which a pipeline's client does not choose.
+# Statuses that say that the request is wrong. Other 4xx are about addresses and credentials, which a
+# pipeline's client does not choose.
 REFUSALS = (400, 413, 422)
 _CHILD = "child"
 NOT_READY = "is not ready yet"  # MLServer says so while a model loads, as if the request were bad
@@ -87,15 +87,15 @@ class Place:
         )
 
     def not_ready(self, said: str, kind: Kind, retry_after: float | None = None) -> Failure:
-        """It answers that it cannot answer now."""
+        """Return the failure of a server that reports that it is not ready."""
         return self._unavailable(kind, f"{self} is not ready: {said}", retry_after)
 
     def silent(self, limit: str) -> Failure:
-        """It has not answered in time."""
+        """Return the failure of a server that has not answered in time."""
         return self._unavailable(Kind.SILENT, f"{self} gave no answer within {limit}")
 
     def not_found(self, said: str) -> Failure:
-        """Its server has no such model."""
+        """Return the failure of a server that does not have the model."""
         return Failure(
             Kind.FINAL,
             ChildNotFound(
@@ -112,44 +112,44 @@ class Place:
         """Return the failure of an answer that is an error.
 
         Args:
-            answered: The status, in the transport's words.
-            said: What the answer says.
-            kind: What it says about the next attempt.
-            status: The HTTP status that it means, if it has one.
+            answered: The status, as the transport names it.
+            said: The text of the answer.
+            kind: What the failure means for the next attempt.
+            status: The corresponding HTTP status, if there is one.
         """
         text = f"{self} answered {answered}: {said}"
         return Failure(kind, refusal(text, status, self.model, self.url))
 
     def passed_up(self, info: ErrorInfo, said: str) -> Failure:
-        """Return the failure of an error that our own server describes.
+        """Return the failure for an error that one of our own servers describes.
 
-        It stays what it was: its status, its fault and its text. That server is well and has tried what
-        can be tried, so nobody above it tries again, unless it is the server itself that is busy.
+        Its status, fault and text are kept. That server works, and has already retried its own calls, so
+        pipelines above do not retry, unless the server itself is busy.
         """
         kind = Kind.BUSY if info.status == 503 and not info.path else Kind.FINAL
         text = naming(self.model, said)
-        if self.role != _CHILD:  # who called it by its URL is told what that answered
+        if self.role != _CHILD:  # a client that called it by its URL needs the URL and the status
             text = f"{self} answered {info.status}: {said}"
         error = described(info, text, self.model, self.url)
         return Failure(kind, error, info.retry_after)
 
     def redirected(self, status: int, target: str) -> Failure:
-        """It answers that it is somewhere else; that is not followed, and the request not sent there."""
+        """Return the failure of a redirect, which is not followed: the request is not sent elsewhere."""
         where = redacted(target)[:_TARGET]
         return self._failed(Kind.FINAL, f"{self} answered {status} → {where}; correct its URL")
 
     def unusable(self, error: PayloadError) -> Failure:
-        """It answers with what is no answer."""
+        """Return the failure of an answer that cannot be used."""
         return self._failed(Kind.FINAL, f"{self} gave an answer that cannot be used: {error}")
 
     def late(self, said: str) -> Failure:
-        """It ran out of time by its own clock."""
+        """Return the failure of a server that ran out of time by its own clock."""
         error = DeadlineExceeded(f"{self} ran out of time: {said}")
         error.path = (self.model,)
         return Failure(Kind.FINAL, error)
 
     def by_status(self, status: int, said: str, retry_after: float | None = None) -> Failure:
-        """It answers with an HTTP status, or an error that names one."""
+        """Return the failure of an answer with an HTTP status, or with an error that names one."""
         if status == 404:
             return self.not_found(said)
         if status == 429 or (status == 503 and retry_after is not None):
@@ -171,29 +171,29 @@ class Place:
 
 @dataclass(frozen=True)
 class AnswerLimit:
-    """How long an answer may be.
+    """Limit on the length of an answer.
 
     Attributes:
-        most: Bytes; None for no limit.
+        most: Largest number of bytes; None for no limit.
     """
 
     most: int | None = None
 
     def check(self, length: int) -> None:
-        """Check the length of an answer, or of as much as was read.
+        """Check the length of an answer, or of the part that was read.
 
         Raises:
-            PayloadError: If it is too long; the message names the setting.
+            PayloadError: If the answer is too long; the message names the setting.
         """
         if self.most is not None and length > self.most:
             raise PayloadError(
-                f"it has {length} bytes or more, and at most {self.most} are read; ask for less at "
+                f"it has at least {length} bytes, and at most {self.most} are read; ask for less at "
                 "once, or raise its setting `max_answer_bytes`"
             )
 
 
 def refusal(text: str, status: int | None, model: str, url: str | None = None) -> ChildFailed:
-    """Return the error of a child that answers with an error of this status."""
+    """Return the error for a child that answers with this status."""
     if status not in REFUSALS:
         return ChildFailed(text, model=model, url=url)
     error = ChildRefused(text, model=model, url=url)
@@ -202,7 +202,7 @@ def refusal(text: str, status: int | None, model: str, url: str | None = None) -
 
 
 def described(info: ErrorInfo, text: str, model: str, url: str | None = None) -> TempoError:
-    """Return the error of a child pipeline that described it, as its caller's."""
+    """Return a child pipeline's described error as an error of its caller."""
     error: TempoError
     if info.status == 504:
         error = DeadlineExceeded(text)
@@ -218,7 +218,7 @@ def described(info: ErrorInfo, text: str, model: str, url: str | None = None) ->
 
 
 def passed_up(error: Exception, child: str) -> Exception:
-    """Return the error of a pipeline in this process as one of the pipeline that calls it."""
+    """Return the error of a pipeline in this process as an error of its caller."""
     text = naming(child, str(error))
     if not isinstance(error, TempoError):
         status = getattr(error, "status_code", None)  # MLServer's, which the child's author chose
@@ -230,7 +230,7 @@ def passed_up(error: Exception, child: str) -> Exception:
 
 
 def naming(child: str, said: str) -> str:
-    """Name a child in front of what it says, where its own text does not begin so."""
+    """Put a child's name in front of its message, unless the message already begins with it."""
     own = f"pipeline {child!r}"
     if said.startswith((f"{own} ", f"{own}: ")):
         return f"child {child!r}{said.removeprefix(own)}"

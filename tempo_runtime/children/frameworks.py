@@ -17,14 +17,14 @@ IMPLEMENTATIONS = {
 }
 # What these two require does not go with MLServer 1.7, and they do without it.
 _WITHOUT_REQUIREMENTS = ("mlserver_alibi_explain", "mlserver_alibi_detect")
-# Files that these look for in a model's folder, by the names that MLServer has for them.
+# File names that these runtimes look for in a model's folder, as MLServer lists them.
 _FILES = {
     "mlserver_sklearn.SKLearnModel": ("model.joblib", "model.pickle", "model.pkl"),
     "mlserver_xgboost.XGBoostModel": ("model.bst", "model.json", "model.ubj"),
     "mlserver_lightgbm.LightGBMModel": ("model.bst",),
     "mlserver_mlflow.MLflowRuntime": ("MLmodel",),
 }
-# What a library says that does not tell its users the cause, and what to do.
+# Messages of libraries that do not explain the cause, and what to do.
 _HINTS = {
     "train and valid dataset categorical_feature do not match": (
         "the model was trained on a DataFrame with categorical columns, and MLServer's LightGBM runtime "
@@ -34,14 +34,14 @@ _HINTS = {
 
 
 def missing_file(implementation: str, folder: str) -> str | None:
-    """Say which file a model's folder lacks.
+    """Name the file that a model's folder lacks.
 
     Args:
         implementation: The runtime class that serves it.
         folder: The folder.
 
     Returns:
-        What is missing, and what to do; None if nothing is, or nothing is known of that runtime.
+        What is missing and what to do; None if nothing is missing or the runtime is not known.
     """
     wanted = _FILES.get(implementation)
     if wanted is None or not os.path.isdir(folder):
@@ -59,7 +59,7 @@ def missing_file(implementation: str, folder: str) -> str | None:
 
 
 def hint(error: Exception) -> str:
-    """Return what to do about an exception of a library's that does not say it; empty if unknown."""
+    """Return what to do about a library's exception that does not explain it; empty if unknown."""
     found = (told for said, told in _HINTS.items() if said in str(error))
     return next((f"; {told}" for told in found), "")
 

@@ -23,9 +23,9 @@ from tempo_runtime.wire import Request, Response
 
 _TOO_LARGE = "larger than max"
 _TOO_LONG = re.compile(r"Received message larger than max \((\d+) vs\. (\d+)\)")
-# The status that gRPC, or MLServer's use of it, has no word for; pipelines of earlier versions add it.
+# A status that MLServer has no gRPC code for; pipelines of earlier versions add it to the text.
 _STATUS = re.compile(r"\(status (\d{3})(?:, retry after ([\d.]+) s)?\)$")
-# What MLServer makes of 400 and 422, and what others say of a request.
+# Codes for a wrong request: MLServer's for 400 and 422, and those of other servers.
 _REFUSALS = {
     grpc.StatusCode.INVALID_ARGUMENT: 400,
     grpc.StatusCode.OUT_OF_RANGE: 400,
@@ -36,7 +36,7 @@ _DISTRUSTED = ("ssl_error", "certificate", "tls handshake")
 _OPTIONS = (
     # Tensors are larger than gRPC's 4 MB.
     ("grpc.max_send_message_length", -1),
-    # Nothing but uncompressed messages is read: a few bytes may become any number.
+    # Only uncompressed messages are read: a few compressed bytes may expand without limit.
     ("grpc.compression_enabled_algorithms_bitset", 1),
     # A server that is gone without a word is noticed between calls, too.
     ("grpc.keepalive_time_ms", 30_000),
@@ -60,7 +60,7 @@ class GrpcEndpoint:
         connect_timeout: Seconds to wait for a connection.
         tls: How the connection is encrypted, where the URL asks for it.
         proxy: URL of an HTTP proxy.
-        max_answer_bytes: How long an answer, or an item of a stream, may be; None for no limit.
+        max_answer_bytes: Largest size of an answer, or of an item of a stream; None for no limit.
 
     Raises:
         SettingsError: If a file that `tls` names cannot be used.

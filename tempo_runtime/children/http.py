@@ -41,7 +41,7 @@ class HttpEndpoint:
         connect_timeout: Seconds to wait for a connection.
         read_timeout: Seconds to wait for the next byte of an answer.
         proxy: URL of an HTTP proxy.
-        max_answer_bytes: How long an answer, or an item of a stream, may be; None for no limit.
+        max_answer_bytes: Largest size of an answer, or of an item of a stream; None for no limit.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class HttpEndpoint:
 
     async def _read(self, answer: aiohttp.ClientResponse) -> bytes:
         self._refuse_compressed(answer)
-        if answer.content_length is not None:  # and it is no longer than it says
+        if answer.content_length is not None:  # and the body cannot be longer than stated
             self._limit.check(answer.content_length)
             return await answer.read()
         parts, length = [], 0
@@ -122,10 +122,10 @@ class HttpEndpoint:
         return b"".join(parts)
 
     def _refuse_compressed(self, answer: aiohttp.ClientResponse) -> None:
-        """Refuses what was not asked for: a few bytes may become any number."""
+        """Refuse a compressed answer, which was not asked for: a few bytes may expand without limit."""
         encoding = answer.headers.get("content-encoding", "identity")
         if encoding != "identity":
-            raise PayloadError(f"it is compressed ({encoding!r:.40}), and was asked not to be")
+            raise PayloadError(f"it is compressed ({encoding!r:.40}), which was not requested")
 
     async def _content(self, asked: AbstractAsyncContextManager[aiohttp.ClientResponse]) -> bytes:
         async with asked as answer:
@@ -138,7 +138,7 @@ class HttpEndpoint:
         if 300 <= answer.status < 400 and (target := answer.headers.get("location")):
             return self.place.redirected(answer.status, target)
         said, info = _read(content)
-        # What stands between may have put a body of its own in the place of our server's.
+        # A proxy in between may have replaced our server's body by its own.
         info = info or ErrorInfo.parse(answer.headers.get(HEADER))
         if info is not None and info.status == answer.status:
             return self.place.passed_up(info, said)
@@ -194,7 +194,7 @@ async def _events(content: aiohttp.StreamReader, limit: AnswerLimit) -> AsyncIte
 
 
 def _read(content: bytes) -> tuple[str, ErrorInfo | None]:
-    """Read the body of an error: its text, and what our own servers tell programs."""
+    """Read the body of an error: its text, and the details if one of our own servers sent it."""
     text = content.decode(errors="replace").strip()
     info = None
     with suppress(orjson.JSONDecodeError, RecursionError):

@@ -58,12 +58,12 @@ class RuntimeTransport:
     Args:
         details: The child.
         folder: Folder of its artefact.
-        implementation: Its runtime class; None for what its settings say, or its framework's.
+        implementation: Its runtime class; None for the class in its settings, or its framework's.
         timeout: Seconds one call may take. In a sync pipeline a runtime that never awaits has the
             pipeline's thread, and is not ended.
         fast: Whether a scikit-learn model is computed in less time.
-        code: What the pipeline's artefact brings that the model is unpickled with.
-        copy: The private copy that the folder is, if it is one.
+        code: The pipeline's code, with which the model is unpickled.
+        copy: The object that keeps the folder, if it is a private copy.
 
     Raises:
         SettingsError: If nothing says which runtime it is, or it cannot be fast.
@@ -137,7 +137,7 @@ class RuntimeTransport:
             raise
         except Exception as error:
             text = f"child {self._name!r} in this process raised {_reason(error)}"
-            # MLServer's own errors have the status that they would be answered with.
+            # MLServer's own errors carry the status of their answer.
             raise refusal(text, getattr(error, "status_code", None), self._name) from error
 
 
@@ -146,8 +146,8 @@ class PipelineTransport:
 
     Args:
         runner: The pipeline.
-        decoding: What its requests may hold.
-        child: Its name, which errors put in front; None for a pipeline that nothing here calls.
+        decoding: Limits on its requests.
+        child: Its name, which errors begin with; None if no pipeline here calls it.
     """
 
     def __init__(self, runner: Runner, decoding: DecodingLimits, child: str | None = None) -> None:
@@ -171,7 +171,7 @@ class PipelineTransport:
 
     @contextmanager
     def _named(self) -> Iterator[None]:
-        """Make the errors of a child those of its caller, which name the child."""
+        """Turn the errors of a child into errors of its caller, which name the child."""
         try:
             yield
         except Exception as error:

@@ -1,7 +1,7 @@
-"""A model of a framework, served with what its own runtime does not know.
+"""Serve a framework's model with what the framework's own runtime does not know.
 
-That is the code of the pipeline that calls it, with which it is unpickled; and, where something is
-demanded of it, a copy of its files that was checked.
+That is the code of the calling pipeline, with which the model is unpickled, and, if there is a demand,
+a checked copy of the model's files.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from tempo_runtime import artifact, describing, importing, trust, verification
 class ModelWithCode(MLModel):
     """Serves a model with the runtime of its framework.
 
-    `describing.with_code` says whose code it is unpickled with, `describing.with_copy` which files are
-    checked and copied before it is opened.
+    Settings from `describing.with_code` name the code that the model is unpickled with, and settings from
+    `describing.with_copy` the files that are checked and copied before the model is opened.
     """
 
     _code: importing.Modules | None = None
@@ -42,7 +42,7 @@ class ModelWithCode(MLModel):
             demands = trust.Demands.of_environment().and_(trust.Demands.of_settings(extra))
             self._copy = await asyncio.to_thread(verification.copy_model, place, demands)
             uri = _moved(uri, place, self._copy.place)
-            # A class beside the settings is imported from there.
+            # A class that lies beside the settings is imported from there.
             inner._source = os.path.join(self._copy.folder, artifact.MODEL_SETTINGS)
             del extra[trust.EXPECTED_DIGEST_SETTING]
         changed: dict[str, Any] = {"uri": uri, "extra": extra}
@@ -72,7 +72,7 @@ class ModelWithCode(MLModel):
             yield response
 
     async def unload(self) -> bool:
-        """Frees the model, the code and the copy."""
+        """Free the model, the code and the copy."""
         unloaded = True
         if self._model is not None:
             unloaded = await self._model.unload()
@@ -83,5 +83,5 @@ class ModelWithCode(MLModel):
 
 
 def _moved(path: str, place: str, new_place: str) -> str:
-    """Return where something inside of a folder, or the folder itself, is in another place."""
+    """Return the path below `new_place` that corresponds to `path` below `place`."""
     return os.path.normpath(os.path.join(new_place, os.path.relpath(path, place)))

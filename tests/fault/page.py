@@ -20,42 +20,43 @@ _MESSAGE = "child 'shop': child 'prices': row 3 has no price"
 _TEXT = """\
 # Errors
 
-What each error means, whose fault it is and what to do. This page is made from `tempo_runtime/errors.py`;
-`python -m tests.fault.page` writes it anew.
+What each error means, whose fault it is and what to do. `python -m tests.fault.page` generates this page from
+`tempo_runtime/errors.py`.
 
 ## Who has to change something
 
 | fault | who | logged |
 |---|---|---|
-| `client` | whoever sent the request | one line |
+| `client` | the sender of the request | one line |
 | `pipeline` | the author of a pipeline | a traceback where it was raised; one line in pipelines above |
-| `child` | whoever runs the model that a pipeline calls | one line |
-| `server` | whoever deploys and runs the pipeline | one line |
+| `child` | the operator of the model that the pipeline calls | one line |
+| `server` | the operator of the pipeline | one line |
 
-**What the request caused is 4xx at every depth.** A pipeline passes the error of a child pipeline up with
-its status, its fault and its text, and puts the child's name in front. Nobody above tries such a call
-again: the pipeline that called the failing server has tried what can be tried. No breaker opens for it,
-because a server that explains its errors is well. Only a server that is itself busy or not ready is
-called again, by whoever called it.
+**A wrong request is answered 4xx, however deep the child that finds it.** A pipeline passes a child pipeline's
+error up with its status, fault and text, and puts the child's name in front. Pipelines further up do not
+retry such a call, because the pipeline that called the failing server has already retried if that
+could help. The circuit breaker does not open either: a server that can describe its error is working. Only
+if that server itself is busy or not ready does its direct caller try again.
 
-**Who made the values decides** where a pipeline and its child disagree:
+**If a pipeline and its child disagree about a value, its origin decides the status:**
 
-- A child answers 400, 413 or 422: the values came with the request. The pipeline answers the same
-  status (`ChildRefused`). 401, 403 and the like are about addresses and credentials, which no client
-  chooses: 502.
-- The author's code calls a child with an argument that the child does not have, leaves one out, or gives
-  it a value that no request can bring: 500, with the line of the call (`ArgumentError`).
-- A value that a request can bring does not fit what the child takes: 422.
-- The author's code, a load method, or an explainer's predictor raises: 500, with the last line that is
-  the author's and not a library's (`PipelineFailed`).
-- The author raises `PayloadError`, or MLServer's `MLServerError` with a status: that status.
+- A child answers 400, 413 or 422: the values came with the request. The pipeline answers with the same
+  status (`ChildRefused`). 401, 403 and the like are about addresses and credentials, which clients
+  do not choose: 502.
+- The author's code calls a child with an argument that the child does not have, omits one, or passes
+  a value that no request can contain: 500, with the line of the call (`ArgumentError`).
+- A value that a request can contain does not fit the child's signature: 422.
+- The author's code, a load method, or an explainer's predictor raises: 500, with the author's last line
+  of code rather than a library's (`PipelineFailed`).
+- The author raises `PayloadError`: 422. The author raises MLServer's `MLServerError`: its own status.
 
-A server that is not ours says none of this, and is read by its status ([children.md](children.md)).
+Other servers do not describe their errors like this, so only their status counts ([children.md](children.md)).
 
 ## What programs read
 
-Over HTTP, a JSON object stands beside MLServer's `error`, and in a header of ASCII that is never longer
-than 2,000 bytes (`...` stands for names that do not fit). `Retry-After` is sent where a time is known.
+Over HTTP, a JSON object describes the error, in the body beside MLServer's `error`, and in the header
+`tempo-error`. The header is ASCII and never longer than 2,000 bytes (`...` replaces names that do not fit).
+`Retry-After` is sent if the time is known.
 
 ```
 HTTP/1.1 422
@@ -70,24 +71,25 @@ tempo-error: {header}
 | `status` | its HTTP status |
 | `fault` | `client`, `pipeline`, `child` or `server` |
 | `retryable` | whether the same request can succeed later, unchanged |
-| `retry_after` | seconds to wait before that, where they are known |
-| `path` | the children it came through, outermost first |
+| `retry_after` | seconds to wait before a retry, if known |
+| `path` | the children that the error came through, outermost first |
 
-The last event of a stream that fails has `error`, `status` and `tempo` among its parameters. Over gRPC,
-MLServer passes on a code and a text. The text ends with the object and the status:
+If a stream fails, its last event has `error`, `status` and `tempo` among its parameters. Over gRPC,
+MLServer passes on only a code and a text. The text ends with the object and the status:
 
 ```
 {details}
 ```
 
-So does `error` over HTTP in the one case in which our code is not in the process that answers: MLServer's
-parallel workers in an environment of their own (`environment_tarball`). Clients of this package
-(children, `RemoteModel`, `tempo-runtime predict`) read all of these, and give them as attributes of the
-exception: `kind`, `status`, `fault`, `retryable`, `retry_after`, `path`.
+Over HTTP, `error` ends in the same way if the process that answers has not loaded this package. That is MLServer's
+main process if it was started by `mlserver start` and only its parallel workers load the package, because they run
+in an environment of their own (`environment_tarball`). Clients of
+this package (children, `RemoteModel`, `tempo-runtime predict`) read each of these forms, and the exceptions they
+raise have the attributes `kind`, `status`, `fault`, `retryable`, `retry_after` and `path`.
 
 ## Each error
 
-"gRPC" is the code that MLServer gives the status. In italics: errors that no request can meet.
+"gRPC" is the code that MLServer uses for the status. Errors in italics do not occur while a request is answered.
 
 | error | status | gRPC | retry | fault | cause | remedy |
 |---|---|---|---|---|---|---|
@@ -107,7 +109,7 @@ _BEFORE = (
 
 
 def page() -> str:
-    """The text of the page."""
+    """Return the text of the page."""
     body = '{"error": "%s", "tempo": %s}' % (_MESSAGE, _EXAMPLE.to_header())  # noqa: UP031
     return _TEXT.format(
         header=_EXAMPLE.to_header(),
@@ -118,7 +120,7 @@ def page() -> str:
 
 
 def classes(kind: type[TempoError]) -> Iterator[type[TempoError]]:
-    """A class of errors, and those below it that are not listed elsewhere."""
+    """Yield a class of errors, and the classes below it that are not listed elsewhere."""
     yield kind
     for below in kind.__subclasses__():
         if below.__bases__[0] is kind and below.__module__ == kind.__module__:

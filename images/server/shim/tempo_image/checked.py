@@ -1,9 +1,9 @@
-"""Checks what the image is about to run, where its environment demands something of it.
+"""Check what the image is about to run, if the environment demands a signature or a digest.
 
-`python -m tempo_image.checked TARBALL` refuses a packed environment that its artifact does not vouch
-for. `python -m tempo_image.checked TARBALL MODELS NEW` checks all models as well, and writes into the
-folder NEW: the environment, as `environment.tar.gz`; what MLServer is to serve, `models`; and the digests
-that its environment is to demand, `digests`.
+`python -m tempo_image.checked TARBALL` refuses a packed environment that its artifact does not name.
+`python -m tempo_image.checked TARBALL MODELS NEW` also checks all models, and writes into the folder
+NEW: the environment (`environment.tar.gz`), the folder that MLServer shall serve (`models`), and the
+digests that its environment variable shall demand (`digests`).
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from tempo_runtime.serving import gathering, repository
 
 
 def check(tarball: str) -> None:
-    """Compare the artifact of a packed environment with its digests, and with what is demanded of it.
+    """Check the artifact of a packed environment against its digests and the environment's demands.
 
-    A folder without a tempo.json is another kind of model: it passes, unless something is demanded.
+    A folder without a tempo.json is another kind of model: it passes unless there is a demand.
     """
     folder = os.path.dirname(tarball)
     if trust.Demands.of_environment() or os.path.exists(os.path.join(folder, MANIFEST)):
@@ -30,10 +30,10 @@ def check(tarball: str) -> None:
 
 
 def prepare(tarball: str, models: str, new: str) -> None:
-    """Write what MLServer is to read instead of a folder that others may write to.
+    """Write a folder that MLServer can read instead of one that others may write to.
 
     Args:
-        tarball: The packed environment, which need not be there.
+        tarball: The packed environment; it may be absent.
         models: MLServer's folder of models.
         new: An empty folder.
     """
