@@ -246,15 +246,15 @@ class serving:  # noqa: N801 - used as a function is, in `with serving(...)`
     """Makes a request the current one, for the block.
 
     Attributes:
-        request: It.
+        request: The request.
 
     Args:
-        budget: Seconds it may take. Inside another request, what that has left is the limit.
+        budget: Seconds it may take. Inside another request, that request's remaining time is the limit.
         headers: Its headers; those that may travel are kept.
         seed: Seed it asks for.
         id: Its id.
         forward: Further headers that may travel, in lower case.
-        limits: What it may ask of its children.
+        limits: Limits on the calls to its children.
 
     Raises:
         PayloadError: If its id, or a header that may travel, could not be sent to a child.
@@ -302,10 +302,10 @@ def _travels(name: str, forward: Collection[str]) -> bool:
 
 
 def _check_id(text: str | None) -> None:
-    """Refuses an id that not every transport carries: MLServer also makes headers of the answer of it."""
+    """Refuse an id that some transport cannot carry: MLServer also copies it into response headers."""
     if text is None or (len(text) <= _LONGEST_ID and text.isascii() and text.isprintable()):
         return
     raise PayloadError(
-        f"the request's id {shown(text, 60)} cannot be carried on; an id is at most {_LONGEST_ID} "
+        f"the request's id {shown(text, 60)} cannot be sent on; an id has at most {_LONGEST_ID} "
         "printable ASCII characters"
     )

@@ -132,22 +132,22 @@ def model_settings(pipeline: Pipeline, settings: dict[str, Any], packed: bool) -
 def with_code(
     settings: Mapping[str, Any], folder: str, digest: str | None = None
 ) -> dict[str, Any]:
-    """Make the model-settings.json of a model that is unpickled with an artefact's code.
+    """Make the model-settings.json of a model that is unpickled with an artifact's code.
 
     Args:
-        settings: What MLServer would read.
-        folder: The artefact.
-        digest: Its digest, if it must have that one.
+        settings: The settings that MLServer would read.
+        folder: The artifact.
+        digest: The digest that the artifact must have; None for any.
     """
     return _wrapped(settings, {"artefact": folder, "artifact_digest": digest})
 
 
 def with_copy(settings: Mapping[str, Any], place: str) -> dict[str, Any]:
-    """Make the model-settings.json of a model that is opened in a copy that was checked.
+    """Make the model-settings.json of a model that is opened in a checked copy.
 
     Args:
-        settings: What MLServer would read, with `expected_digest` in `parameters.extra`; or what
-            `with_code` made of it.
+        settings: The settings that MLServer would read, with `expected_digest` in `parameters.extra`; or
+            the result of `with_code`.
         place: The folder or file that has this digest.
     """
     return _wrapped(settings, {"place": place})

@@ -1,7 +1,6 @@
-"""An artifact's description: what its tempo.json may hold, checked whole before anything of it is used.
+"""Read an artifact's description, its tempo.json, and check all of it before any is used.
 
-Code that reads a description relies on its types, and a description may come from a damaged disk, or be
-made to do harm.
+Code that reads a description relies on its types, and a description may be damaged or hostile.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ _Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 class _Part(BaseModel):
-    """A part of a description; what a later version adds is kept, and not looked at."""
+    """A part of a description; fields that a later version adds are kept without a check."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
@@ -106,22 +105,22 @@ def read(path: str) -> dict[str, Any]:
         path: Its tempo.json.
 
     Returns:
-        What is in it, as it is: the artifact's digest is of that.
+        Its JSON, unchanged: the artifact's digest is computed from that.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ArtifactDamaged: If it is not what `save` writes.
-        ArtifactIncompatible: If it is of a newer format.
+        ArtifactDamaged: If it is not a file that `save` writes.
+        ArtifactIncompatible: If it has a newer format.
     """
     return _checked(json_files.read_object(path, _REMEDY), path)
 
 
 def parse(content: bytes, source: str) -> dict[str, Any]:
-    """Parse the content of a tempo.json; raises as `read` does.
+    """Parse the content of a tempo.json, with the errors of `read`.
 
     Args:
         content: The content.
-        source: Where it is from, for errors.
+        source: Where the content is from, for errors.
     """
     return _checked(json_files.parse_object(content, source, _REMEDY), source)
 

@@ -56,7 +56,7 @@ class ModelDetails:
         check_name(self.name)
         if has_password(self.uri):
             raise AuthoringError(
-                f"{self.name}: its uri {redacted(self.uri)} contains a password, and a uri is saved and "
+                f"{self.name}: its uri {redacted(self.uri)} contains a password, but uris are saved and "
                 "shown; leave it out, and keep credentials in rclone's configuration or a Secret"
             )
 

@@ -1,6 +1,6 @@
-"""The end of a server's process: within a time, whatever its threads still do.
+"""End a server's process within a time limit, even if its threads are still working.
 
-MLServer waits for the requests that it works on, and Python for the threads. Either may take for ever.
+MLServer waits for running requests, and Python for threads. Either may take forever.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 class _Deadline:
-    """Ends this process a while after the first signal that asks it to."""
+    """Ends this process some time after the first signal that asks for it."""
 
     def __init__(self) -> None:
         self._stated: list[float] = []
@@ -32,7 +32,7 @@ class _Deadline:
         self._stated.append(seconds)
 
     def begin(self, code: int) -> None:
-        # A signal handler may interrupt whatever holds a lock, so it takes none itself.
+        # A signal handler may interrupt code that holds a lock, so it must not take one.
         os.write(self._begin, bytes([code]))
 
     def _end(self) -> None:
@@ -40,7 +40,7 @@ class _Deadline:
         seconds = max(self._stated, default=DRAIN_TIMEOUT)
         time.sleep(seconds)
         logger.warning(
-            "the server has not ended within %g s of being asked to (`drain_timeout`), and is ended now",
+            "the server did not end within %g s of being asked to (`drain_timeout`), and is ended now",
             seconds,
         )
         for worker in multiprocessing.active_children():
@@ -55,7 +55,7 @@ def watch(seconds: float | None = None) -> None:
     """End this process in time after SIGTERM, SIGINT or SIGQUIT, if it is a server.
 
     Args:
-        seconds: The longest that its end may take. Of several the longest counts.
+        seconds: The longest that its end may take. If several models state one, the longest counts.
     """
     global _deadline
     # MLServer has its parallel workers ignore signals, and ends them itself.
@@ -76,13 +76,13 @@ def watch(seconds: float | None = None) -> None:
 
 
 def begin() -> None:
-    """Begin the end now, as a signal does that is being watched for."""
+    """Start the time limit now, as a signal would."""
     if _deadline is not None:
         _deadline.begin(128 + signal.SIGTERM)
 
 
 class _Handler:
-    """Handles a signal beside an event loop, which learns of it in its own way."""
+    """Handles a signal and passes it on to an event loop's own handler."""
 
     def __init__(self, deadline: _Deadline, handler: Any) -> None:
         self._deadline = deadline
@@ -94,6 +94,6 @@ class _Handler:
 
 
 def _is_loops(handler: Any) -> bool:
-    """Tell whether a signal's handler is an event loop's, or uvicorn's, as in a running MLServer."""
+    """Tell whether a signal's handler is an event loop's or uvicorn's, as in a running MLServer."""
     module = getattr(handler, "__module__", None) or ""
     return isinstance(handler, _Handler) or module.partition(".")[0] in _LOOPS

@@ -1,8 +1,8 @@
-"""What an error tells programs: a JSON object that travels beside the error's text.
+"""Describe errors for programs, in a JSON object beside the error's text.
 
-It is the same object in the body of an HTTP answer, in its header `tempo-error`, in the last event of a
-stream, and at the end of the text, which is all that MLServer's gRPC and its workers pass on. What comes
-from another process is checked: anything unknown makes it the answer of a server that is not ours.
+The same object is in the body of an HTTP answer, in its header `tempo-error`, in the last event of a
+stream, and at the end of the text, because MLServer's gRPC and its workers pass on only a text. Objects
+from other processes are checked: with anything unknown, the answer is treated as another server's.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ _LEFT_OUT = "..."
 
 @dataclass(frozen=True)
 class ErrorInfo:
-    """What is to be known of an error without reading its text.
+    """The details of an error that programs can read.
 
     Attributes:
         kind: Name of its class.
         status: Its HTTP status.
         fault: Who has to change something.
         retryable: Whether the same request can succeed later.
-        retry_after: Seconds to wait before that, if that is known.
-        path: Names of the children it came through, outermost first.
+        retry_after: Seconds to wait before a retry, if known.
+        path: Names of the children that the error came through, outermost first.
     """
 
     kind: str
@@ -73,7 +73,7 @@ class ErrorInfo:
 
     @staticmethod
     def read(value: Any) -> ErrorInfo | None:
-        """Read a JSON object of another process; None if it is not one of ours."""
+        """Read it from a JSON object of another process; None if it is not one of ours."""
         if not isinstance(value, Mapping):
             return None
         kind, status, path = value.get("kind"), value.get("status"), value.get("path", [])
@@ -96,13 +96,13 @@ class ErrorInfo:
 
     @staticmethod
     def parse(text: str | None) -> ErrorInfo | None:
-        """Read it as JSON, such as the header's; None if it is not one of ours."""
+        """Read it from JSON text, such as the header; None if it is not one of ours."""
         with suppress(ValueError, RecursionError):
             return ErrorInfo.read(json.loads(text or ""))
         return None
 
     def give(self, error: TempoError) -> None:
-        """Put it on an error that stands for the one it describes."""
+        """Set these attributes on an error that represents the described one."""
         error.kind, error.status, error.fault = self.kind, self.status, self.fault
         error.retryable, error.retry_after, error.path = (
             self.retryable,
@@ -134,13 +134,13 @@ class ErrorInfo:
 
 
 def marked(message: str, info: ErrorInfo, *, short: bool = False) -> str:
-    """Write an error's text with what it tells programs at its end.
+    """Append the details for programs to an error's text.
 
     The status comes last, where callers of earlier versions look for it.
 
     Args:
         message: The text.
-        info: What it tells.
+        info: The details.
         short: Whether to cut a text that is too long for gRPC.
     """
     message = message.encode(errors="replace").decode()  # half a surrogate pair cannot be sent
@@ -151,7 +151,7 @@ def marked(message: str, info: ErrorInfo, *, short: bool = False) -> str:
 
 
 def unmarked(text: str) -> tuple[str, ErrorInfo | None]:
-    """Split what `marked` wrote; a text of another server has no information, and stays as it is."""
+    """Split a text from `marked` into text and details; None for the details of any other text."""
     start = text.rfind(_BEGIN)
     found = _TEXT.fullmatch(text, start) if start >= 0 else None
     info = ErrorInfo.parse(found[1]) if found else None
@@ -167,7 +167,7 @@ def _written(found: dict[str, Any]) -> str:
 
 
 def _shortened(message: str) -> str:
-    """Cut a message in the middle, so that gRPC, which escapes what is not ASCII, can send it."""
+    """Cut a message in the middle, so that gRPC, which escapes non-ASCII text, can send it."""
     kept = message
     while sum(1 if 32 <= byte < 127 else 3 for byte in kept.encode()) > _DETAILS:
         part = int(len(kept) * 0.45)

@@ -107,9 +107,9 @@ class ArtifactDamaged(ArtifactError):
 
 
 class ArtifactUntrusted(ArtifactError):
-    """The artifact does not have the digest or the signature that this process demands."""
+    """The artifact does not have the digest or signature that this process demands."""
 
-    remedy = "Deploy the artifact that is demanded, or correct the digest or key that this process demands."
+    remedy = "Deploy the artifact that is demanded, or correct the demanded digest or key."
 
 
 class ArtifactIncompatible(ArtifactError):
@@ -133,7 +133,9 @@ class CheckFailed(TempoError):
 class ServingFailed(TempoError):
     """A server cannot start here, or ended before its models were ready."""
 
-    remedy = "Correct the cause, which the message quotes from the server's log, and start it again."
+    remedy = (
+        "Correct the cause, which the message quotes from the server's log, and start it again."
+    )
 
 
 class DeploymentFailed(TempoError):
@@ -157,7 +159,7 @@ class PayloadError(TempoError):
 
 
 class ArgumentError(PayloadError):
-    """The pipeline's code called a child with wrong arguments, or with a value that no tensor can hold."""
+    """The pipeline's code called a child with wrong arguments, or a value that no tensor holds."""
 
     status = 500
     fault = Fault.PIPELINE

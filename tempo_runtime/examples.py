@@ -1,8 +1,8 @@
-"""Example values of annotations, for people to begin with: `list[int]` is `[1]`.
+"""Make example values of annotations, for people to start from: `list[int]` becomes `[1]`.
 
-A saved artifact has them in its tempo.json, because annotations are in its pickle only. They are made
-from the JSON schema of an annotation, so they keep to its limits and to the examples that its author
-wrote into a pydantic model, and are checked against the annotation itself.
+A saved artifact has them in its tempo.json, because annotations are only in its pickle. They are made
+from the annotation's JSON schema, so they respect its limits and the examples that its author wrote
+into a pydantic model. Each is checked against the annotation itself.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tempo_runtime import codec
 from tempo_runtime.signature import Kind, Signature, TensorSpec
 
 _DEEPEST = 12
-# Text that a schema with a pattern may take, and names of an object that may have any; tried in turn.
+# Texts to try for a schema with a pattern, and names for an object that may have any.
 _WORDS = ("text", "1", "A", "a1")
 _FORMATS = {
     "date-time": "2026-01-31T12:00:00Z",
@@ -38,10 +38,10 @@ _WITHOUT = (Kind.ARRAY, Kind.FRAME, Kind.ANY)  # their annotations say too littl
 
 
 def values(signature: Signature) -> dict[str, Any]:
-    """Make an example, in JSON, of each required argument whose kind does not say one.
+    """Make a JSON example of each required argument that needs one.
 
     Args:
-        signature: What is called takes.
+        signature: The signature of the method to call.
     """
     found = {}
     for spec in signature.inputs:
@@ -69,8 +69,8 @@ class _Maker:
     """Makes a value of a JSON schema.
 
     Args:
-        definitions: Schemas that others refer to.
-        word: The text where any will do.
+        definitions: Schemas that other schemas refer to.
+        word: The text for a schema that accepts any.
     """
 
     def __init__(self, definitions: Mapping[str, Any], word: str) -> None:
@@ -82,7 +82,7 @@ class _Maker:
         """Make a value.
 
         Raises:
-            ValueError: If the schema is recursive, or of a kind that is not known here.
+            ValueError: If the schema is recursive, or of an unknown kind.
         """
         self._depth += 1
         try:

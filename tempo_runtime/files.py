@@ -93,7 +93,7 @@ def verified(
         ours: Whether a path is of a file to be read.
 
     Raises:
-        ArtifactDamaged: If one is missing, or is not the one that the manifest says.
+        ArtifactDamaged: If a file is missing, or does not have its digest in the manifest.
     """
     for path, digest in files.items():
         for place in (f"{NEXT}/{path}", path):
@@ -112,7 +112,7 @@ def verified(
 
 
 def copy_verified(folder: str, digests: Mapping[str, str], target: str) -> None:
-    """Copies files, and checks each copy while it is made.
+    """Copy files, and check each copy while it is made.
 
     Args:
         folder: The folder.
@@ -120,7 +120,7 @@ def copy_verified(folder: str, digests: Mapping[str, str], target: str) -> None:
         target: An empty folder.
 
     Raises:
-        ArtifactDamaged: If one is missing, or is not the one that the manifest says.
+        ArtifactDamaged: If a file is missing, or does not have its digest in the manifest.
     """
     for path, digest in digests.items():
         place = os.path.join(target, path)
@@ -138,17 +138,17 @@ def copy_verified(folder: str, digests: Mapping[str, str], target: str) -> None:
 
 
 def copy_all(place: str, target: str) -> dict[str, str]:
-    """Copies a folder's files, or a single file; hidden ones and bytecode are left out.
+    """Copy a folder's files, or a single file, without hidden files and bytecode.
 
     Args:
         place: The folder or file.
         target: An empty folder.
 
     Returns:
-        Path -> digest, of what was copied.
+        Path -> digest, of the copied files.
 
     Raises:
-        OSError: If one cannot be read.
+        OSError: If a file cannot be read.
     """
     digests = {}
     for path, source in _sources(place):
@@ -159,7 +159,7 @@ def copy_all(place: str, target: str) -> dict[str, str]:
 
 
 def digests(place: str) -> dict[str, str]:
-    """Path -> digest, of a folder's files, or of a single file; as `copy_all` gives them."""
+    """Return path -> digest of a folder's files, or of a single file, as `copy_all` does."""
     return {path: sha256_of("", source) for path, source in _sources(place)}
 
 
@@ -170,7 +170,7 @@ def _sources(place: str) -> list[tuple[str, str]]:
 
 
 def _copy_hashed(source: str, place: str) -> str:
-    """Copies a regular file, and gives the digest of what was copied."""
+    """Copy a regular file, and return the digest of the copy."""
     digest = hashlib.sha256()
     # Opening a pipe would wait for its writer.
     with open(os.open(source, os.O_RDONLY | os.O_NONBLOCK), "rb") as read:

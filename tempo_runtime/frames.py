@@ -313,11 +313,11 @@ def _of_columns(tensors: list[Tensor]) -> Any:
 
 
 def _frame(columns: dict[Any, Any], index: Any) -> Any:
-    """Make a DataFrame of arrays, in which columns of objects stay what they are.
+    """Make a DataFrame from arrays, without converting columns of objects.
 
-    Of an array of objects pandas would make dates where all are dates; of a Series it does not. A
-    Series for each column would take most of the time. The arrays are copied: what arrives is nobody
-    else's, and can be written to.
+    From an array of objects that all are dates, pandas would make dates; from a Series it does not. But
+    a Series for each column would take most of the time. The arrays are copied, so that the result is
+    not shared and can be written to.
     """
     import pandas
 

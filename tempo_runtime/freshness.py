@@ -116,7 +116,7 @@ def changes(composed: Composed) -> list[str]:
     declared = describing.declaration(composed.pipeline, dict(composed.children))
     parts = [f"the {part}" for part in describing.DECLARED if _part(old, part) != declared[part]]
     reasons += parts
-    if trust.is_signed(old):  # what it calls is signed with it
+    if trust.is_signed(old):  # its signature covers the models that it calls
         reasons += _changed_children(composed)
     if old.get("python") != describing.python():
         reasons.append("Python")
@@ -190,7 +190,7 @@ def _changed_files(composed: Composed) -> Iterator[str]:
 
 
 def _part(description: Mapping[str, Any], part: str) -> Any:
-    """Return a part of what the author declared; the digests of children are not declared."""
+    """Return a part of the author's declaration, without the digests of children."""
     value = description.get(part)
     if part != "children" or not isinstance(value, dict):
         return value
@@ -201,7 +201,7 @@ def _part(description: Mapping[str, Any], part: str) -> Any:
 
 
 def _changed_children(composed: Composed) -> Iterator[str]:
-    """Yield the children whose files are not those that the artifact was saved with."""
+    """Yield the children whose files have changed since the artifact was saved."""
     for alias, digest in composed.child_digests():
         if composed.committed["children"].get(alias, {}).get(trust.CHILD_DIGEST) != digest:
             yield f"the child {alias!r}"

@@ -1,4 +1,4 @@
-"""Which headers every transport to a child can carry: HTTP, and gRPC's metadata, which allows less."""
+"""Check that every transport to a child can carry a header; gRPC allows fewer than HTTP."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from tempo_runtime.tensor import shown
 
 _NAME = re.compile(r"[0-9a-z_.-]+")
 _VALUE = re.compile(r"[ -~]*")
-_MOST = 8192  # characters, of all together; gRPC's servers refuse a call that has more
+_MOST = 8192  # characters in total; gRPC servers refuse a call with more
 
 
 def is_binary(name: str) -> bool:
-    """Tell whether a header is of gRPC's kind that holds bytes, which HTTP does not have."""
+    """Tell whether a header is binary metadata, which only gRPC has."""
     return name.endswith("-bin")
 
 
 def fault(name: str, value: object) -> str | None:
-    """Tell why a header, its name in lower case, cannot be sent to a child; None if it can.
+    """Return why a header, its name in lower case, cannot be sent to a child; None if it can.
 
-    The value is not in the message: it may be a token.
+    The value is not in the message, because it may be a token.
     """
     if not _NAME.fullmatch(name) or is_binary(name):
-        return "its name is not letters, digits, '-', '_' and '.', or ends in '-bin'"
+        return "its name may have only letters, digits, '-', '_' and '.', and may not end in '-bin'"
     if not isinstance(value, str) or not _VALUE.fullmatch(value):
         return "its value is not printable ASCII"
     return None

@@ -112,7 +112,7 @@ class Modules:
     """
 
     copy: object = None
-    """What keeps the folder, if it is a private copy."""
+    """The object that keeps the folder, if it is a private copy."""
 
     def __init__(self, name: str, folder: str, sources: Mapping[str, bytes]) -> None:
         self._prefix = f"{PREFIX}{name}"

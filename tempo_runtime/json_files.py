@@ -1,4 +1,4 @@
-"""Reads JSON files of an artifact, which may be damaged or made to do harm."""
+"""Read JSON files of an artifact, which may be damaged or hostile."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tempo_runtime.errors import ArtifactDamaged
 from tempo_runtime.printable import shortened
 
 MAX_BYTES = 64 * 2**20
-MAX_DEPTH = 64  # nested lists and objects; Python's own limit depends on who calls
+MAX_DEPTH = 64  # nested lists and objects; Python's own limit depends on the caller's stack
 
 
 def read_object(path: str, remedy: str = "correct it") -> dict[str, Any]:
@@ -23,7 +23,7 @@ def read_object(path: str, remedy: str = "correct it") -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ArtifactDamaged: If it is not a file that holds one JSON object.
+        ArtifactDamaged: If it is not a file with one JSON object.
     """
     try:
         content = read_bytes(path)
@@ -42,12 +42,12 @@ def read_bytes(path: str, limit: int = MAX_BYTES) -> bytes:
 
     Args:
         path: The file.
-        limit: How many bytes it may have.
+        limit: Largest size in bytes.
 
     Raises:
         OSError, ValueError: If it cannot be read.
     """
-    # O_NONBLOCK: opening a pipe would wait for somebody who writes.
+    # O_NONBLOCK: opening a pipe would wait for its writer.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     with open(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -61,12 +61,12 @@ def read_bytes(path: str, limit: int = MAX_BYTES) -> bytes:
 def parse_object(content: bytes, source: str, remedy: str = "correct it") -> dict[str, Any]:
     """Parse a JSON object strictly.
 
-    Refused are, beside what is not JSON: names that an object has twice, because readers differ in which
-    they take; nesting that ends in a RecursionError; and text that is not Unicode.
+    Besides invalid JSON, this refuses duplicate names in an object, because readers differ in which they
+    use; nesting so deep that it raises RecursionError; and text that is not Unicode.
 
     Args:
         content: The JSON, in UTF-8.
-        source: Where it is from, for the error.
+        source: Where the content is from, for the error.
         remedy: What to do, for the error.
 
     Raises:
@@ -94,13 +94,13 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:
-            raise ValueError(f"it has {shortened(repr(name))} twice")
+            raise ValueError(f"an object has {shortened(repr(name))} twice")
         found[name] = value
     return found
 
 
 def _check(parsed: Any) -> None:
-    """Refuse what was parsed if it is nested too deeply, or has text that cannot be written again."""
+    """Refuse a parsed value that is nested too deeply, or has text that cannot be encoded."""
     level, depth = [parsed], 0
     while level:
         if depth > MAX_DEPTH:

@@ -81,7 +81,7 @@ class PipelineMetrics(_Calls):
         self._waiting.set(count)
 
     def hung(self, count: int) -> None:
-        """So many threads work on for requests that have ended."""
+        """Set the number of threads that still work for requests that have ended."""
         self._hung.set(count)
 
 
@@ -158,7 +158,7 @@ def _make() -> _Families:
         ),
         hung=Gauge(
             "tempo_pipeline_threads_hung",
-            "Threads that work on for requests that have ended",
+            "Threads that still work for requests that have ended",
             ["pipeline"],
             multiprocess_mode="livesum",
         ),

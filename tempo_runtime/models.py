@@ -59,7 +59,7 @@ class Model:
 
     # What the artefact brought that it was read from, where its files need that to be unpickled.
     code: Modules | None = None
-    # What its files must show, where the artifact that calls it had to show something.
+    # The demands on its files, if there were demands on the artifact that calls it.
     demands: Demands | None = None
 
     @by_name("Model", 2, "platform", "local_folder", "uri", "inputs", "outputs", "description")

@@ -1,4 +1,4 @@
-"""What went wrong, in one line that names whose code it was."""
+"""Describe an error in one line that names the code at fault."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def one_line(error: Exception) -> str:
     """Describe an error for people.
 
     Args:
-        error: One of this package's errors, which say all there is to say; or any other, of which the
-            last line of the author's code is named.
+        error: One of this package's errors, whose text is complete; or any other, for which the line
+            names the last line of the author's code.
     """
     if isinstance(error, TempoError):
         return str(error)

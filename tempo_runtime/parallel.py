@@ -1,7 +1,7 @@
-"""What MLServer's main process makes of a pipeline that its parallel workers serve.
+"""Represent a pipeline that parallel workers serve, in MLServer's main process.
 
-MLServer's stand-in passes requests on. It says for ever that the model is ready, and if a stream fails in
-a worker, it leaves the client with a broken connection. Ours asks the workers, and answers with an event.
+MLServer's stand-in passes requests on. It always says that the model is ready, and if a stream fails in
+a worker, the client's connection breaks. Ours asks the workers, and answers with an event.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from tempo_runtime.answers import over_http, stream_error
 from tempo_runtime.runner import is_enough
 from tempo_runtime.wire import mlserver_parameters
 
-SHARE_LEFT = "share_left"  # the method of a pipeline's runtime that its workers are asked
-_AGE = 0.5  # seconds that an answer is believed
-_PATIENCE = 5.0  # seconds; a worker that takes longer is not able to serve
+SHARE_LEFT = "share_left"  # the method of a pipeline's runtime that the workers run
+_AGE = 0.5  # seconds that an answer counts
+_PATIENCE = 5.0  # seconds; a worker that takes longer cannot serve
 logger = logging.getLogger(__name__)
 
 
@@ -51,7 +51,7 @@ class PipelineInWorkers(ParallelModel):  # type: ignore[misc]  # it has no types
     async def predict_stream(
         self, payloads: AsyncIterator[InferenceRequest]
     ) -> AsyncIterator[InferenceResponse]:
-        """Answers with what the workers answer, which is the last item of a stream, or their error."""
+        """Yield the workers' answer, which is the last item of a stream, or their error."""
         payload = await anext(payloads)
         parameters = mlserver_parameters(payload.parameters)
         try:
@@ -62,7 +62,7 @@ class PipelineInWorkers(ParallelModel):  # type: ignore[misc]  # it has no types
             yield stream_error(self.name, error)
 
     def _ask(self) -> None:
-        """Ask the workers, unless they were asked just now. The answer counts for the next question."""
+        """Ask the workers, unless they were asked just now; the next call gets the answer."""
         asking = self._asking is not None and not self._asking.done()
         if asking or time.monotonic() - self._asked_at < _AGE:
             return
@@ -70,7 +70,7 @@ class PipelineInWorkers(ParallelModel):  # type: ignore[misc]  # it has no types
         self._asking = asyncio.get_running_loop().create_task(self._ask_workers())
 
     async def _ask_workers(self) -> None:
-        # They take turns, so that this asks each once.
+        # Calls go to the workers in turn, so this asks each once.
         workers = range(len(self._dispatcher._workers))
         answers = await asyncio.gather(*(self._share_left() for _ in workers))
         shares = [share for share in answers if share is not None]
@@ -85,13 +85,15 @@ class PipelineInWorkers(ParallelModel):  # type: ignore[misc]  # it has no types
         except WorkerStop:
             return None
         except MLServerError:
-            logger.exception("a worker of model %r does not say what it has left", self.name)
+            logger.exception(
+                "a worker of model %r does not report how many threads it has left", self.name
+            )
             return None
         return share
 
 
 def install() -> None:
-    """Have MLServer use `PipelineInWorkers` for pipelines; other models keep its own."""
+    """Make MLServer use `PipelineInWorkers` for pipelines; other models keep its own class."""
     pool.ParallelModel = _stand_in
 
 

@@ -98,7 +98,7 @@ def features(folder: str) -> int | None:
         folder: The folder, or the model's file.
 
     Returns:
-        The number; None if the model does not say.
+        The number; None if the model does not record it.
     """
     paths = [folder]
     if os.path.isdir(folder):
@@ -111,7 +111,7 @@ def features(folder: str) -> int | None:
 
 @dataclass
 class _Found:
-    """What is in a file that is not unpickled.
+    """The content of a pickle, read without unpickling it.
 
     Attributes:
         names: The (module, name) pairs that it looks up.
@@ -230,7 +230,7 @@ class _Nothing:
 
 
 class _Estimator(_Nothing):
-    """Stands for what may be an estimator of scikit-learn."""
+    """Stands for an object that may be a scikit-learn estimator."""
 
     found: _Found
 

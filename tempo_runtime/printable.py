@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 # Control characters except tab and newline, the halves of surrogate pairs, and the characters that
-# start a line or reorder text without being seen.
+# start a line or reorder text invisibly.
 _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
@@ -14,7 +14,7 @@ _UNSAFE = re.compile(
 def printable(text: str) -> str:
     r"""Replace each character that could steer a terminal by its escape sequence `\uXXXX`.
 
-    In JSON text the result means the same, because JSON writes them in the same way.
+    JSON text keeps its meaning, because JSON has the same escape sequences.
 
     Args:
         text: The text; tabs and newlines in it stay.

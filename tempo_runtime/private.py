@@ -1,4 +1,4 @@
-"""Folders that are this user's alone: what lies in them is believed, and may be secret."""
+"""Make folders that only this user can use: their files are trusted, and may be secret."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _PRIVATE = 0o700
 
 
 def made(folder: str | os.PathLike[str]) -> str:
-    """Make a folder that only this user can read and write; one that others can read is closed to them.
+    """Make a folder that only this user can read and write, or close an existing one to others.
 
     Returns:
         Its path.
@@ -27,11 +27,11 @@ def made(folder: str | os.PathLike[str]) -> str:
 
 
 def check(path: str | os.PathLike[str]) -> None:
-    """Refuse a file or folder of another user, and a link.
+    """Refuse a link, and a file or folder of another user.
 
     Raises:
-        PermissionError: If it is one.
-        OSError: If it cannot be looked at.
+        PermissionError: If it is refused.
+        OSError: If its owner cannot be read.
     """
     found = os.lstat(path)
     if stat.S_ISLNK(found.st_mode):

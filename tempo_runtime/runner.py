@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 LOGGED = "; its server's log has the traceback"  # how the error of a pipeline's own code ends
 _END = object()
 _THREADS = 16
-_ENOUGH = 0.25  # of a pipeline's threads; with no more left it says that it is not ready
+_ENOUGH = 0.25  # share of a pipeline's threads; with this or less left, it is not ready
 _SWITCH = 0.0005  # seconds
 
 
@@ -52,15 +52,15 @@ class Runner:
     """One loaded pipeline, ready to be called by many requests at once.
 
     Args:
-        pipeline: What was loaded.
+        pipeline: The loaded pipeline.
         instance: The object to call.
         portal: The loop that async code runs on.
-        seed: Seed of each request that brings none; None for an explainer's own, if any.
-        max_concurrency: Requests a sync pipeline works on at once; None for 16, and for as many as
-            there are processors where it holds an explainer.
-        max_queue: Requests beyond those, before one is turned away.
-        spare_threads: Threads that may be started in place of those that hang; None for as many as there
-            are.
+        seed: Seed of each request without its own; None for an explainer's own, if any.
+        max_concurrency: Requests a sync pipeline works on at once; None for 16, or for the number of
+            processors if it holds an explainer.
+        max_queue: Further requests that may wait; the next one is refused.
+        spare_threads: Threads that may be started to replace those that hang; None for as many as
+            `max_concurrency`.
         fast_explainers: Whether explainers that have a fast class get it.
     """
 
@@ -234,12 +234,12 @@ class Runner:
         self._was_ready = ready
         name, hung = self.pipeline.details.name, self._pool.hung
         if ready:
-            logger.warning("pipeline %r is ready again: %d calls hang", name, hung)
+            logger.warning("pipeline %r is ready again: %d calls still hang", name, hung)
             return
         place = self._pool.place()
         logger.error(
             "pipeline %r is not ready: %d calls hang after their requests have ended, and %d of its %d "
-            "threads are left%s; give what they wait for a time limit",
+            "threads are left%s; add a time limit to the call that hangs",
             name,
             hung,
             self._pool.left,
@@ -301,12 +301,12 @@ class Runner:
 
 
 def failed(pipeline: str, code: str, error: BaseException, more: str = "") -> PipelineFailed:
-    """Return the error of a pipeline whose author's code raised, with the line of theirs.
+    """Return the error for an exception of the author's code, with their line.
 
     Args:
-        pipeline: Its name.
-        code: What was called.
-        error: What that raised.
+        pipeline: The pipeline's name.
+        code: The function that was called.
+        error: The exception that it raised.
         more: The end of the text.
     """
     line = author_line(error)
@@ -317,9 +317,9 @@ def failed(pipeline: str, code: str, error: BaseException, more: str = "") -> Pi
 
 
 def _known(error: BaseException) -> TempoError | None:
-    """Return the error of ours that an exception carries: its own text says less.
+    """Return our error inside an exception that wraps it, because its text says more.
 
-    alibi, for one, wraps what its predictor raises, and a task group what its tasks do.
+    alibi wraps exceptions of its predictor, for example, and a task group those of its tasks.
     """
     cause: BaseException | None = error
     while cause is not None:
@@ -334,7 +334,7 @@ def _known(error: BaseException) -> TempoError | None:
 
 
 def is_enough(share: float) -> bool:
-    """Tell whether a pipeline is ready that has this share of its threads left."""
+    """Tell whether a pipeline with this share of its threads left is ready."""
     return share > _ENOUGH
 
 

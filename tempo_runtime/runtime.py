@@ -86,7 +86,7 @@ class TempoPipelineRuntime(MLModel):
         self._is_loaded = loaded
 
     async def share_left(self) -> float:
-        """The share of its threads that can work; the main process asks its workers."""
+        """Return the share of its threads that can work; the main process asks its workers."""
         return self._service.share_left if self._service is not None else 1.0
 
     async def load(self) -> bool:
@@ -277,11 +277,11 @@ def _drain_timeout(settings: ModelSettings) -> float | None:
     try:
         return PipelineSettings.read(extra).drain_timeout
     except SettingsError:
-        return None  # which `load` reports
+        return None  # `load` reports the error
 
 
 def _is_large(parameters: dict[str, Any], *parts: Any) -> bool:
-    """Tell whether a request is large, from its length if it came over HTTP and says so."""
+    """Tell whether a request is large, by its Content-Length if it came over HTTP with one."""
     headers = parameters.get("headers") or {}
     length = headers.get("content-length")
     if isinstance(length, str) and length.isdecimal() and "content-encoding" not in headers:

@@ -145,7 +145,7 @@ class ChildSettings(BaseModel):
         patience: Seconds a call waits for a child that is down, counted from when it went down.
         retries: Further attempts, where the child may have worked on the first.
         max_concurrency: Calls at once; more wait.
-        max_answer_bytes: How long one answer may be; 0 for no limit. A longer one is not read to its end.
+        max_answer_bytes: Largest size of one answer; 0 for no limit. A larger one is not read to its end.
         headers: Headers of each call.
         tls: How an encrypted connection is made.
         proxy: URL of an HTTP proxy.
@@ -197,13 +197,13 @@ class PipelineSettings(BaseModel):
             and as many as there are processors where it holds an explainer, which computes.
         max_queue: How many may wait, or, in an async pipeline, be worked on beyond those; the next
             is answered 503.
-        spare_threads: How many threads of a sync pipeline may be started in place of those that hang
-            after their requests have ended; by default as many as it has.
-        drain_timeout: Seconds to wait for running requests when the model is unloaded, and seconds after
-            which a server's process ends that was asked to.
+        spare_threads: How many threads of a sync pipeline may be started to replace those that hang
+            after their requests have ended; by default `max_concurrency`.
+        drain_timeout: Seconds to wait for running requests when the model is unloaded, and the most
+            seconds that a server's process may take to end after SIGTERM.
         max_columns: Tensors in one request, or in one answer of a child; each column of a DataFrame is
             one.
-        max_literal_bytes: Length of a text or JSON value as clients of tempo 0.5 write it.
+        max_literal_bytes: Length of a Python literal, as clients of tempo 0.5 write values.
         tempo_0_5_clients: Whether to answer as tempo 0.5's clients read: text and JSON as a list of
             byte integers.
         models: How each child is reached, by its name in the pipeline.
@@ -267,7 +267,7 @@ class PipelineSettings(BaseModel):
 
     @property
     def decoding(self) -> DecodingLimits:
-        """How much may be decoded of a request, or of an answer."""
+        """Limits on decoding a request or an answer."""
         return DecodingLimits(self.max_columns, self.max_literal_bytes)
 
     def stated(self, alias: str) -> ChildSettings:

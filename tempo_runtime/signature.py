@@ -164,7 +164,7 @@ class Signature:
         return next((spec for spec in self.inputs if spec.name == name), None)
 
     def takes(self, count: int, names: Collection[str]) -> bool:
-        """Tell whether a call with so many positional arguments, and these named ones, fits it."""
+        """Tell whether it accepts this number of positional arguments and these named ones."""
         if not self.inputs:
             return True
         positional = {spec.name for spec in self.inputs[:count]}

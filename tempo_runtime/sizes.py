@@ -1,4 +1,4 @@
-"""How large a call may be, and whether it is large enough to be worked on in a thread."""
+"""Limit the size of calls, and convert large ones in a thread."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tempo_runtime.tensor import shown
 T = TypeVar("T")
 MAX_COLUMNS = 10_000
 MAX_LITERAL_BYTES = 1_000_000
-# Less is converted in a few milliseconds.
+# Smaller calls are converted in a few milliseconds.
 _LARGE = 20_000  # parts
 LARGE_BYTES = 100_000  # of a request over HTTP
 _THREADS = 4
@@ -27,7 +27,7 @@ _DEEPEST = 100
 
 @dataclass(frozen=True)
 class DecodingLimits:
-    """How much may be decoded of what others send.
+    """Limits on decoding requests and answers.
 
     Attributes:
         max_columns: Tensors in one request or answer; each column of a DataFrame is one.
@@ -62,13 +62,13 @@ class DecodingLimits:
 def is_large(*values: Any) -> bool:
     """Tell whether values have so many parts that converting them would hold up an event loop.
 
-    Looks at no more parts than that.
+    This looks at no more parts than needed.
     """
     return _count(values, _LARGE, _DEEPEST) > _LARGE
 
 
 async def convert(large: bool, function: Callable[..., T], *arguments: Any) -> T:
-    """Run a conversion: in a thread if its work is large, otherwise here, which takes less time."""
+    """Run a conversion: in a thread if it is large, otherwise here, which is faster."""
     if not large:
         return function(*arguments)
     run = copy_context().run
@@ -77,9 +77,9 @@ async def convert(large: bool, function: Callable[..., T], *arguments: Any) -> T
 
 @cache
 def _pool() -> ThreadPoolExecutor:
-    """Threads for conversions only.
+    """Return the threads for conversions only.
 
-    A loop's own pool is used by authors as well, whose functions may never return.
+    Authors use a loop's own pool too, and their functions may never return.
     """
     return ThreadPoolExecutor(_THREADS, "tempo-convert")
 

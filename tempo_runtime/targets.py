@@ -33,7 +33,7 @@ from tempo_runtime.timing import Elapsed, within
 from tempo_runtime.wire import Request, Response
 
 Told = Callable[[Progress], None]
-_GRACE = 0.2  # seconds: a pipeline that ends by itself in time says more
+_GRACE = 0.2  # seconds: a pipeline that ends by itself in this time has a better error
 _OURS = "tempo"  # the platform that our pipelines say in their metadata
 _URL = re.compile(
     r"(?P<server>(?:https?|grpcs?)://[^/?#]+(?:/[^?#]*?)??)/(?:v2/models/)?(?P<name>[^/?#]+)"
@@ -143,7 +143,7 @@ class Local:
             closing.result()
 
     def _in_time(self, request: Request) -> Response:
-        """Call it in a thread, which is left behind when the time is up: nothing ends a thread."""
+        """Call it in a thread, which is abandoned when the time is up: a thread cannot be ended."""
         current = context.current()
         answer: Future[Response] = Future()
         run = copy_context().run

@@ -1,7 +1,7 @@
-"""Threads for functions that may hang: one whose caller has given up is counted, and replaced.
+"""Run functions that may hang in threads; a thread whose caller has given up is replaced.
 
-Not `concurrent.futures`' own pool: a hung function keeps one of its threads for good, and the interpreter
-waits for them when it exits.
+The pool of `concurrent.futures` does not do: a hung function keeps its thread for good, and the
+interpreter waits for all threads when it exits.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class Threads:
     """A pool of threads that end with the process.
 
     Args:
-        name: What the threads are called.
+        name: Name of the threads.
         count: How many work at once.
-        spare: How many more may be started in place of those that hang.
+        spare: How many more may be started to replace those that hang.
         changed: Called after the number of hung threads has changed, in the thread that changed it.
     """
 
@@ -64,7 +64,7 @@ class Threads:
 
     @property
     def hung(self) -> int:
-        """How many threads work on something that nobody waits for any more."""
+        """How many threads work for a caller that has given up."""
         return len(self._hung)
 
     @property
@@ -76,7 +76,7 @@ class Threads:
         """Run a function in a thread, and wait for its result.
 
         Raises:
-            Elapsed: If it has not returned after so many seconds; it is left to itself.
+            Elapsed: If it has not returned in this time; it keeps running.
         """
         task = self._start(function, *arguments)
         result: asyncio.Future[T] = asyncio.wrap_future(task.future)
@@ -96,7 +96,7 @@ class Threads:
         return self._start(function, *arguments).future
 
     def close(self) -> None:
-        """Cancel what waits for a thread, and end each thread once its function has returned."""
+        """Cancel waiting tasks, and end each thread once its function has returned."""
         with self._lock:
             self._closed = True
             alive = self._alive
@@ -111,7 +111,7 @@ class Threads:
             self._tasks.put(None)
 
     def place(self) -> str:
-        """Tell where one of the hung functions is, as `FILE:LINE`; nothing if that is not known."""
+        """Return where one of the hung functions is, as `FILE:LINE`; empty if unknown."""
         frames = sys._current_frames()
         for task in list(self._hung):
             frame = frames.get(task.thread or 0)
@@ -133,7 +133,7 @@ class Threads:
         return task
 
     def _grow(self) -> None:
-        """Start a thread if a task waits for one and there may be another. The lock is held."""
+        """Start a thread if a task waits and another thread is allowed. The lock is held."""
         most = self.count + min(len(self._hung), self._spare)
         if self._waiting > self._idle and self._alive < most:
             self._alive += 1
@@ -188,7 +188,7 @@ class Threads:
             task.future.set_result(result)
 
     def _ended(self, task: _Task) -> None:
-        """Note that a task has ended, before whoever waits for it can know."""
+        """Record that a task has ended, before its caller is woken."""
         with self._lock:
             task.thread = None
 

@@ -36,11 +36,11 @@ _IN_SETTINGS = f"parameters.extra.{EXPECTED_DIGEST_SETTING}"
 
 @dataclass(frozen=True)
 class Demands:
-    """What an artefact must show before it is loaded.
+    """The signature or digest that an artifact must have before it is loaded.
 
     Attributes:
-        digests: One of these is its digest; empty for any.
-        keys: Files of public keys, one of which signed it; empty for anyone's, or none.
+        digests: Digests, of which it must have one; empty for any.
+        keys: Files of public keys, one of which must match its signature; empty for any or no signature.
         source: Where the digests are demanded, for messages.
         also: Further demands, which it must meet as well.
     """
@@ -67,10 +67,10 @@ class Demands:
         return replace(self, also=(*self.also, *filter(None, others)))
 
     def of_child(self, folder: str, child: Mapping[str, Any]) -> Demands:
-        """Return what a child of an artifact must show.
+        """Return the demands on a child of an artifact.
 
-        An artifact that has shown what is demanded names the digests of its children. A child without a
-        digest there must show the same as the artifact.
+        An artifact that meets its demands records the digests of its children. A child without a digest
+        there must meet the same demands as the artifact.
 
         Args:
             folder: The artifact, for messages.
@@ -83,17 +83,17 @@ class Demands:
 
     @classmethod
     def of_environment(cls, environ: Mapping[str, str] = os.environ) -> Demands:
-        """Those of `TEMPO_RUNTIME_EXPECTED_DIGEST` and `TEMPO_RUNTIME_VERIFY_KEY`, lists with commas.
+        """Read `TEMPO_RUNTIME_EXPECTED_DIGEST` and `TEMPO_RUNTIME_VERIFY_KEY`, separated by commas.
 
-        Not of model-settings.json, which travels with the artefact.
+        model-settings.json is not read, because it travels with the artifact.
 
         Raises:
-            SettingsError: If a digest is not written as one, or a variable is set and empty: a secret
-                that was not filled in must not turn the check off.
+            SettingsError: If a digest is malformed, or a variable is set but empty: a secret without a
+                value must not turn the check off.
         """
         for variable in (EXPECTED_DIGEST, VERIFY_KEY):
             if variable in environ and not _parts(environ[variable]):
-                raise SettingsError(f"{variable} is set and empty; give it a value, or unset it")
+                raise SettingsError(f"{variable} is set but empty; give it a value, or unset it")
         digests = parse_digests(environ.get(EXPECTED_DIGEST, ""), EXPECTED_DIGEST)
         return cls(digests, _parts(environ.get(VERIFY_KEY, "")))
 
@@ -136,14 +136,14 @@ class Demands:
             demands.check(folder, manifest)
 
     def check_files(self, folder: str, digest: str) -> None:
-        """Raise what a model that is not a pipeline does not show; it can show a digest only.
+        """Refuse a model that is not a pipeline unless it meets the demands; it cannot be signed.
 
         Args:
             folder: Where it is, for messages.
             digest: The digest of its files, as `digest_of_files` computes it.
 
         Raises:
-            ArtifactUntrusted: If its digest is not demanded.
+            ArtifactUntrusted: If its digest is not one of those demanded, or a key is demanded.
         """
         if self.keys:
             raise ArtifactUntrusted(
@@ -156,7 +156,7 @@ class Demands:
             demands.check_files(folder, digest)
 
     def check_digest(self, folder: str, digest: str, place: str = " into a store") -> None:
-        """Raise ArtifactUntrusted if a digest is none of those demanded."""
+        """Raise ArtifactUntrusted if digests are demanded and this is not one of them."""
         if self.digests and digest not in self.digests:
             raise ArtifactUntrusted(
                 f"{folder} has the digest {digest}, but {self.source} demands "

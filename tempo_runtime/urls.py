@@ -1,7 +1,7 @@
-"""URLs in texts, and the credentials in them.
+"""Find and remove credentials in URLs.
 
-Credentials are the user and password before the host, of which a token may be either, and the
-parameters by which clouds and package indexes sign a URL.
+Credentials are the user and password before the host, either of which may be a token, and the
+parameters with which clouds and package indexes sign a URL.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 MASK = "***"
-# A user named `git` is how SSH is spoken to, and no secret.
+# The user `git` is a convention of SSH, not a secret.
 _USER = re.compile(r"(?<=://)(?!git@)[^/\s?#\"'<>`]*@")
 _PARAMETER = r"(?<=[?&])([\w.-]*(?:credential|key|passwd|password|secret|signature|token)|sig)="
 _SIGNED = re.compile(_PARAMETER + r"[^&\s#\"'<>`]*", re.IGNORECASE)
@@ -17,7 +17,7 @@ _VARIABLE = re.compile(r"\$\{\w+\}")
 _WRITTEN_OUT = re.compile(
     rf"://(?!git@)(?:[^/\s@:]+|[^/\s@:]*:[^/\s@]+)@|{_PARAMETER}[^&\s#]", re.IGNORECASE
 )
-# A password, or a token in its place. Where URLs name users, a user alone is no secret.
+# A password, or a token in its place. In URLs that name users, a user alone is not a secret.
 _PASSWORD = re.compile(
     r"://[^/\s@:?#]*:[^/\s@?#]+@|\b(\w+\+)?https?://[^/\s@?#]*[^/\s@:?#][^/\s@?#]*@", re.IGNORECASE
 )
@@ -29,7 +29,7 @@ def redacted(text: str, mask: str = MASK) -> str:
 
     Args:
         text: Any text.
-        mask: What stands in their place; without it nothing does, and the URLs stay valid.
+        mask: Text that replaces them; if empty, they are removed and the URLs stay valid.
     """
     user, value = (f"{mask}@", rf"\1={mask}") if mask else ("", "")
     text = _SIGNED.sub(value, _USER.sub(user, text))

@@ -1,7 +1,7 @@
 """Use only the bytes of an artifact that were checked.
 
-Where something is demanded of an artifact (`trust.Demands`), nothing is opened in its folder after the
-check: whoever can write there could replace a file in between. The files that its description names are
+If there are demands on an artifact (`trust.Demands`), nothing in its folder is opened after the check:
+anybody who can write there could replace a file in between. The files that its description names are
 copied into a folder of this process while their digests are computed, and everything is read from that
 copy. Files that the description does not name are not copied, and are refused if they could be imported
 or configure a server.
@@ -42,8 +42,8 @@ class PrivateCopy:
         origin: The folder, or the single file, that they were copied from.
 
     Attributes:
-        folder: Where they are.
-        place: What stands for the origin there: the same folder, or the single file in it.
+        folder: Where the copies are.
+        place: The path that replaces the origin: the same folder, or the single file in it.
         origin: See above.
     """
 
@@ -51,7 +51,7 @@ class PrivateCopy:
         self.origin = origin
         _remove_abandoned()
         made = tempfile.mkdtemp(prefix=f".{_PREFIX}")
-        # Held while the process lives, however it ends; before another process can look for it.
+        # Locked until the process ends, in whatever way, and before another process can look for it.
         lock = os.open(os.path.join(made, _LOCK), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
         root = os.path.join(os.path.dirname(made), os.path.basename(made)[1:])
@@ -90,11 +90,11 @@ def copy_model(place: str, demands: Demands) -> PrivateCopy:
 
     Args:
         place: Its folder, or its only file.
-        demands: What it must show.
+        demands: The demands on it.
 
     Raises:
         ArtifactMissing: If it cannot be read.
-        ArtifactUntrusted: If it does not show what is demanded.
+        ArtifactUntrusted: If it does not meet them.
     """
     copy = PrivateCopy(place)
     try:
@@ -123,14 +123,14 @@ def digest_of_model(place: str) -> str | None:
 def refuse_unnamed(folder: str, description: Mapping[str, Any]) -> None:
     """Refuse files that could be imported, or configure a server, and that the description does not name.
 
-    Folders of children are left out: what is in them is checked when the child is opened.
+    Folders of children are left out: their files are checked when the child is opened.
 
     Args:
         folder: The artifact.
         description: Its tempo.json.
 
     Raises:
-        ArtifactUntrusted: With the path of the first.
+        ArtifactUntrusted: If there is one; the message has the path of the first.
     """
     children = [
         os.path.normpath(entry.get("folder") or "..") for entry in description["children"].values()
@@ -143,7 +143,7 @@ def refuse_unnamed(folder: str, description: Mapping[str, Any]) -> None:
         if path.endswith(_IMPORTABLE) or os.path.basename(path) in _CONFIGURING:
             raise ArtifactUntrusted(
                 f"{os.path.join(folder, path)} could run or configure a server, and {files.MANIFEST} "
-                "does not name it; remove it, or save the pipeline again if it belongs to it"
+                "does not name it; remove it, or save the pipeline again if the file is part of it"
             )
 
 
@@ -155,15 +155,15 @@ def refuse_unsigned_settings(folder: str, models: Mapping[str, Any]) -> None:
         models: Settings of its children, by alias, from `parameters.extra.models`.
 
     Raises:
-        ArtifactUntrusted: With the first such setting.
+        ArtifactUntrusted: If there is one; the message names the first.
     """
     for alias, settings in models.items():
         for name in CODE_SETTINGS:
             if getattr(settings, name) is not None:
                 variable = variable_of(alias, name)
                 raise ArtifactUntrusted(
-                    f"{folder}: model-settings.json sets `{name}` of the child {alias!r}, which decides "
-                    "what code runs, and no signature covers that file; set the environment variable "
+                    f"{folder}: model-settings.json sets `{name}` of the child {alias!r}, which chooses "
+                    "the code that runs, and no signature covers that file; set the environment variable "
                     f"{variable} instead"
                 )
 

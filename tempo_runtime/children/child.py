@@ -81,8 +81,8 @@ class Child:
             Its output: one value, or a dict by name where it has several.
 
         Raises:
-            PayloadError: If a value does not fit or cannot be sent; an `ArgumentError` if only the author's
-                code can have made the value.
+            PayloadError: If a value does not fit or cannot be sent; an `ArgumentError` if only the
+                author's code can have made the value.
             ChildError: If the child gives no usable answer.
             DeadlineExceeded: If the request's time is spent.
             BudgetExceeded: If the request's calls or rows are spent.

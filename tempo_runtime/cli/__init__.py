@@ -35,7 +35,7 @@ from tempo_runtime.printable import printable
 
 
 class _Group(click.Group):
-    _late = False  # whether a call was left behind when its time was up
+    _late = False  # whether a call that ran out of time was abandoned
 
     def main(self, *args: Any, **options: Any) -> Any:
         try:
@@ -97,7 +97,7 @@ COMMANDS = (
 
 
 def _mark_lines(command: click.Command) -> None:
-    """Put click's mark for lines that stay as they are, which a raw docstring spells out."""
+    """Replace the escape in a raw docstring by click's mark for lines that are not rewrapped."""
     command.help = (command.help or "").replace("\\b\n", "\b\n")
     for below in command.commands.values() if isinstance(command, click.Group) else ():
         _mark_lines(below)

@@ -1,4 +1,4 @@
-"""The lines that `serve` and `deploy` print, for calling what they serve."""
+"""Write the lines that `serve` and `deploy` print for calling the served models."""
 
 from __future__ import annotations
 
@@ -26,36 +26,36 @@ def lines(
     target: str,
     implementation: str | None = None,
 ) -> Iterator[str]:
-    """Write the lines that call a model, and what is to be known about them, as comments.
+    """Write the lines that call a model, with notes about them as comments.
 
-    Each line can be run as it stands: what the artifact's recorded example was answered, or what its
-    signature takes.
+    Each line can be run as it stands. It sends the artifact's recorded example, or one made from its
+    signature.
 
     Args:
         name: The model's name.
-        folder: Its artifact, or folder.
-        inputs: What it takes, as V2 metadata.
+        folder: Its artifact, or its folder.
+        inputs: Its inputs, as V2 metadata.
         url: Its server.
-        target: What `tempo-runtime predict` is to call.
+        target: The target for `tempo-runtime predict`.
         implementation: The runtime that serves it, if that is not ours.
     """
     description = _description(folder)
     recorded = _recorded(folder, inputs, description)
     example = recorded or _from_signature(folder, inputs, description, implementation)
     if example is None:
-        takes = "an array that is too large for a line" if inputs else "not known"
+        takes = "an array that is too large for a line" if inputs else "unknown"
         if any((tensor.get("parameters") or {}).get("content_type") == "pd" for tensor in inputs):
-            takes = "a DataFrame, whose columns are not known"
+            takes = "a DataFrame with unknown columns"
         remedy = f"; `tempo-runtime check {folder} INPUT` records an example" if description else ""
-        yield f"# {name}: what it takes is {takes}{remedy}"
+        yield f"# {name}: no line, because its input is {takes}{remedy}"
         return
     yield example.curl(url, name)
     if (line := example.predict(target)) is not None:
         yield line
     if recorded is not None:
-        yield f"# {name}: the example that is recorded in its artifact"
+        yield f"# {name}: the example recorded in its artifact"
     elif example.guessed:
-        yield f"# {name}: {', '.join(example.guessed)}: the values are guessed; put your own there"
+        yield f"# {name}: {', '.join(example.guessed)}: the values are guessed; replace them"
 
 
 def _description(folder: str) -> Mapping[str, Any]:
@@ -94,7 +94,7 @@ def _body(request: Request) -> dict[str, Any]:
 def _arguments(
     request: Request, body: Mapping[str, Any], inputs: Sequence[Mapping[str, Any]]
 ) -> tuple[str, ...] | None:
-    """Write a request's arguments for `predict`; None if it would not make the same request of them."""
+    """Write a request's arguments for `predict`; None if `predict` would not make the same request."""
     from tempo_runtime import codec, outputs
     from tempo_runtime import inputs as reading
     from tempo_runtime.binding import decode_arguments

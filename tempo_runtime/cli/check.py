@@ -86,7 +86,7 @@ def check(
             )
         done("answered its example as it was recorded", found.answered)
     else:
-        shown.print("[yellow]-[/] no example is recorded: give INPUT or --arg, and one is")
+        shown.print("[yellow]-[/] no example is recorded: give INPUT or --arg to record one")
     if as_json:
         content = {"python": found.python, "loaded": found.loaded, "answered": found.answered}
         echo_json({"name": manifest["name"], **content})

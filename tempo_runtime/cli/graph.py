@@ -59,7 +59,7 @@ def graph(target: str, format_: str | None, output: str | None, as_json: bool) -
 
 
 def _format(stated: str | None, output: str | None) -> str:
-    """Choose the format; a file never has another format than its name says."""
+    """Choose the format, which a file's extension must match."""
     if output is None:
         return stated or "text"
     ending = os.path.splitext(output)[1].lower()
@@ -67,7 +67,7 @@ def _format(stated: str | None, output: str | None) -> str:
     if (named or stated) is None or (named and stated and named != stated) or ending in _IMAGES:
         known = ", ".join(ending for endings in _FORMATS.values() for ending in endings)
         raise click.BadParameter(
-            f"{output!r} cannot be written: a graph is a file that ends with {known}"
+            f"{output!r} cannot be written: the name of a graph's file ends with {known}"
             + ("; write an .svg, and convert it" if ending in _IMAGES else "")
             + (f", and --format is {stated}" if named and stated else ""),
             param_hint="--output",

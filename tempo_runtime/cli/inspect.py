@@ -56,7 +56,7 @@ def inspect(artefact: str, as_json: bool, verify: str | None) -> None:
     shown.print(table)
     shown.print("[green]✓[/] every file is the one that was saved")
     if verify is not None:
-        shown.print(f"[green]✓[/] it was signed for {escape(verify)}")
+        shown.print(f"[green]✓[/] it is signed with the key {escape(verify)}")
 
 
 def _environment(manifest: dict[str, Any]) -> str:

@@ -18,7 +18,7 @@ from tempo_runtime.errors import AuthoringError, TempoError
 
 
 class _Folder(click.Path):
-    """A folder that is there; of one that is not, the one that was probably meant is told."""
+    """A folder that exists; the error for a missing one suggests the one that was probably meant."""
 
     def __init__(self) -> None:
         super().__init__(exists=True, file_okay=False)
@@ -102,7 +102,7 @@ def imported(name: str) -> Any:
     module, _, attribute = name.partition(":")
     if not module or not attribute:
         raise click.BadParameter(
-            f"{name!r} is neither a folder nor like shop:Shop{meant_path(name)}"
+            f"{name!r} is neither a folder nor MODULE:NAME, such as shop:Shop{meant_path(name)}"
         )
     if "" not in sys.path:
         sys.path.insert(0, "")
@@ -137,10 +137,10 @@ def _meant(name: str, known: list[str]) -> str:
 
 
 def meant_path(path: str) -> str:
-    """Say which path was probably meant by one that is not there.
+    """Suggest the path that was probably meant by one that does not exist.
 
     Args:
-        path: The path; where it is a module's name or file, how its content is named is said.
+        path: The path. If it is a module's name or file, the text shows how to name what is in it.
     """
     module = path.removesuffix(".py")
     if os.path.isfile(f"{module}.py"):

@@ -1,4 +1,4 @@
-"""What the command line prints: text from artifacts and servers cannot steer the terminal."""
+"""Print from the command line, so that text from artifacts and servers cannot steer the terminal."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def echo(text: str, *, err: bool = False, nl: bool = True) -> None:
 def console(**options: Any) -> Console:
     """Make a console of rich's that escapes control characters in everything it prints.
 
-    Markup in text from elsewhere is the caller's to escape, with `rich.markup.escape`.
+    The caller must escape markup in text from elsewhere, with `rich.markup.escape`.
 
     Args:
-        options: As rich's `Console` takes them.
+        options: Options of rich's `Console`.
     """
     from rich.console import Console, ConsoleOptions, RenderableType
     from rich.segment import Segment
@@ -55,10 +55,10 @@ def console(**options: Any) -> Console:
 
 
 def fail(error: Exception) -> None:
-    """Print an error in one line, and its traceback if `TEMPO_RUNTIME_DEBUG` asks for that.
+    """Print an error in one line, and its traceback if `TEMPO_RUNTIME_DEBUG` is set.
 
     Args:
-        error: What was raised.
+        error: The error.
     """
     if os.environ.get(DEBUG, "0") not in ("", "0"):
         traceback.print_exception(error)
@@ -69,7 +69,7 @@ def fail(error: Exception) -> None:
 
 
 def leave(status: Any) -> None:
-    """End the process at once, with threads that hang; Python would wait for them."""
+    """End the process at once, even if threads hang; Python would wait for them."""
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -77,7 +77,7 @@ def leave(status: Any) -> None:
 
 
 def escape_warnings() -> None:
-    """Escape control characters in what is logged to a terminal by default."""
+    """Escape control characters in log messages that go to a terminal by default."""
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(_Escaping())
 

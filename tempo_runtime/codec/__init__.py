@@ -123,15 +123,15 @@ def encode(spec: TensorSpec, value: Any, *, tagged: bool = False) -> Tensor:
 
 
 def decode(spec: TensorSpec, tensor: Tensor, limits: DecodingLimits = _LIMITS) -> Any:
-    """The value a tensor holds.
+    """Return the value that a tensor holds.
 
     Args:
-        spec: What it is.
+        spec: The value's spec.
         tensor: The tensor.
-        limits: How much of it is decoded.
+        limits: Limits on what is decoded.
 
     Raises:
-        PayloadError: If it is not of the spec's type.
+        PayloadError: If the value is not of the spec's type.
     """
     if tensor.datatype == BYTES:
         elements = tensor.elements()

@@ -1,7 +1,7 @@
-"""Python literals, read in time and memory that grow with their length and no faster.
+"""Read Python literals in linear time and memory.
 
-`ast.literal_eval` makes a syntax tree first: of 6 MB it takes 1.4 GB, and the interpreter's lock until it
-is done. Here brackets are read one by one, and only what stands between them is given to it.
+`ast.literal_eval` builds a syntax tree first: for 6 MB it takes 1.4 GB, and it holds the interpreter's
+lock until it is done. Here brackets are read one by one, and only the text between them is given to it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ELEMENT = re.compile(rf"\s*({_NUMBER.pattern})\s*,")
 # Complex and hexadecimal numbers, names; up to what ends an element.
 _OTHER = re.compile(r"[^\[\](){},:'\"#\n\\]+")
 _LONGEST = 10_000  # letters of one number or name
-# A `repr` has names for numbers that Python has no literal of.
+# Names that `repr` writes for numbers without a Python literal.
 _NUMBERS = {
     "nan": float("nan"),
     "inf": float("inf"),
@@ -48,7 +48,7 @@ class TooDeep(ValueError):
 
 
 def read_literal(text: str) -> Any:
-    """Read a Python literal, in which `nan` and `inf` are numbers.
+    """Read a Python literal, in which `nan` and `inf` also are numbers.
 
     Example:
         >>> read_literal("{'a': (1, nan)}")
@@ -74,12 +74,12 @@ class _Reader:
         self._at = 0
 
     def next(self) -> str:
-        """Return the next character that is not space, or nothing at the end."""
+        """Return the next character that is not a space; an empty text at the end."""
         self._at = _SPACE.match(self._text, self._at).end()  # type: ignore[union-attr]
         return self._text[self._at : self._at + 1]
 
     def fault(self, expected: str) -> SyntaxError:
-        """Make the error of a text that goes on differently."""
+        """Return the error for a text that does not continue as expected."""
         return SyntaxError(f"{expected} is expected at character {self._at}")
 
     def value(self, levels: int) -> Any:

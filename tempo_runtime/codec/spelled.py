@@ -29,11 +29,11 @@ def spell(name: str, value: Any) -> Tensor:
 def read_spelled(
     spec: TensorSpec, tensor: Tensor, integers: list[Any], limits: DecodingLimits
 ) -> Any:
-    """The value that the integers of a tensor spell; it may be of another type than the spec's.
+    """Return the value that a tensor's integers spell; it may be of another type than the spec's.
 
     Raises:
-        PayloadError: If they spell no text, or no literal where no text can be meant, or one that is
-            longer than `limits` allow.
+        PayloadError: If they do not spell text, or not a literal where only a literal can be meant, or
+            a literal longer than `limits` allow.
     """
     try:
         text = bytes(integers).decode()

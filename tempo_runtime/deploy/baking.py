@@ -69,7 +69,9 @@ def bake(
     opened = artifact.verify_folder(folder, to_run=False)
     manifest, described = opened.description, files.read(folder, files.MANIFEST)
     if json.loads(described) != manifest:
-        raise ArtifactDamaged(f"{folder}: its {files.MANIFEST} changed meanwhile; bake it again")
+        raise ArtifactDamaged(
+            f"{folder}: its {files.MANIFEST} changed while it was read; build it again"
+        )
     settings = _settings(folder, opened)
     digest = files.sha256(described)
     name = name or f"{manifest['name']}:{digest[:12]}"
@@ -118,7 +120,7 @@ def _context(opened: artifact.Opened, described: bytes, settings: bytes) -> Iter
 
 
 def _settings(folder: str, opened: artifact.Opened) -> bytes:
-    """Its model-settings.json, or one with what an image that serves by itself cannot do without."""
+    """Return its model-settings.json, or one with the settings that a self-contained image needs."""
     path = os.path.join(folder, artifact.MODEL_SETTINGS)
     if not os.path.exists(path):
         stated = {

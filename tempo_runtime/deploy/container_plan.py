@@ -196,7 +196,7 @@ def _configured(
     if served.digests and starts not in ((None, _COMMAND, _WORKING), ([], _COMMAND, _WORKING)):
         raise DeploymentFailed(
             f"{served.name}: its image does not start {_COMMAND[0]}, which checks a model before it "
-            "runs, as is demanded here; name an image made from the server image, or unset "
+            "runs, and a check is demanded here; name an image made from the server image, or unset "
             f"{trust.EXPECTED_DIGEST} and {trust.VERIFY_KEY}"
         )
     written = {"/tmp": _TMPFS}  # noqa: S108 - the container's

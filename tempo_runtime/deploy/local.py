@@ -97,7 +97,7 @@ def _details(model: Any) -> ModelDetails:
 
 
 def _demanded(model: Any) -> trust.Demands | None:
-    """Return what a pipeline had to show when it was loaded."""
+    """Return the demands that a pipeline met when it was loaded."""
     get_tempo = getattr(model, "get_tempo", None)
     demands: trust.Demands | None = get_tempo().demands if get_tempo is not None else None
     return demands

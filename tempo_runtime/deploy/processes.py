@@ -173,7 +173,7 @@ class ProcessDeployment(LocalDeployment):
             self._record = before
             with contextlib.suppress(
                 DeploymentFailed
-            ):  # a full disk, as a rule: that is told already
+            ):  # usually a full disk, which has been reported already
                 before.write()
 
     def _write(self, before: Record, starting: Mapping[str, Starting]) -> None:

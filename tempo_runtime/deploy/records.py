@@ -111,10 +111,10 @@ class Record:
     machine: str = field(default_factory=_machine)
 
     def write(self) -> None:
-        """Write it, at once as a whole.
+        """Write the record atomically.
 
         Raises:
-            DeploymentFailed: If it cannot be written; what was written before is still there.
+            DeploymentFailed: If it cannot be written; the previous record is still there.
         """
         text = json.dumps({"format": _FORMAT, **asdict(self)}, indent=2)
         place = Path(self.folder, _RECORD)
@@ -123,7 +123,7 @@ class Record:
             try:
                 aside.write_text(text)
                 aside.replace(place)
-            except BaseException:  # no space, as a rule: what was written is in its way
+            except BaseException:  # usually a full disk: remove the unfinished file
                 with contextlib.suppress(OSError):
                     aside.unlink()
                 raise
@@ -192,13 +192,13 @@ def _writing() -> Iterator[None]:
         yield
     except OSError as error:
         raise DeploymentFailed(
-            f"{error.filename or home()}: {error.strerror}; make it usable, or name another folder in "
-            "XDG_STATE_HOME"
+            f"{error.filename or home()}: {error.strerror}; make it usable, or set "
+            "XDG_STATE_HOME to another folder"
         ) from error
 
 
 def found() -> Iterator[Record]:
-    """Every record of this machine that this user wrote, the oldest first.
+    """Return this user's records on this machine, the oldest first.
 
     Raises:
         DeploymentFailed: If the folder of all records belongs to another user, or is a link.
@@ -215,11 +215,11 @@ def found() -> Iterator[Record]:
 
 
 def read(folder: str | os.PathLike[str]) -> Record:
-    """The record in a folder.
+    """Read the record in a folder.
 
     Raises:
-        OSError: If there is none, or another user wrote it.
-        ValueError: If it is none of this version's.
+        OSError: If there is no record, or another user wrote it.
+        ValueError: If it was not written by this version.
     """
     for path in (folder, Path(folder, _RECORD)):
         private.check(path)

@@ -64,7 +64,7 @@ class RemoteModel:
 
     @property
     def endpoint(self) -> str:
-        """URL of the model. Calls of it need the headers in `headers`.
+        """URL of the model. Calls to it need the headers in `headers`.
 
         Raises:
             DeploymentFailed: If it was undeployed.
@@ -73,7 +73,7 @@ class RemoteModel:
 
     @property
     def headers(self) -> dict[str, str]:
-        """Headers that every call of `endpoint` needs; a secret, and usually none.
+        """Headers that every call to `endpoint` needs: a secret, or empty if none are needed.
 
         Raises:
             DeploymentFailed: If it was undeployed.

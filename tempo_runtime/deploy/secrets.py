@@ -11,8 +11,8 @@ from tempo_runtime.errors import SettingsError
 from tempo_runtime.urls import has_password
 
 _REMEDY = (
-    "looks like a secret, and a manifest is read by many; put it in a Secret of the cluster, and name "
-    "that in env_from, even if it is none"
+    "looks like a secret, and many people can read a manifest; put it in a Secret of the cluster and "
+    "name that in env_from, even if it is not secret"
 )
 
 # -- Names --------------------------------------------------------------------------------------
@@ -23,12 +23,12 @@ _NAME = re.compile(
     r"|(_|DB|PG|SMTP|SQL)(PASS|PWD)(?![A-Z])|^PASS$|(^|_)CREDS(?![A-Z])"  # `BYPASS`, `PWD` are none
     r"|(TOKEN|(^|_)KEY)_?\d*$"  # and so are `TOKEN_LENGTH`, `CACHE_KEY_PREFIX`
 )
-# What is said of a secret, or where it is; and the tokens of language models.
+# Properties of a secret, or the place of one; and the tokens of language models.
 _NO_NAME = re.compile(
     r".*_(FILE|PATH|DIR|NAME|URL|ENABLED|TYPE|ID|REF)|(.*_)?PUBLIC_?KEY"
     r"|(.*_)?(BOS|CLS|END|EOS|MASK|PAD|SEP|SPECIAL|START|STOP|UNK)_TOKEN"
 )
-# The keys of records and of maps, which some clouds' keys are called like.
+# The keys of records and maps, which have names like some clouds' keys.
 _KEY_OF_DATA = re.compile(
     r"(.*_)?(CACHE|DICT|FEATURE|FOREIGN|GROUP|INDEX|JOIN|JSON|LABEL|LOOKUP|MAP|MESSAGE|OBJECT|PARTITION"
     r"|PRIMARY|RANGE|RECORD|ROUTING|ROW|SORT)_KEY"
@@ -38,12 +38,12 @@ _OURS = re.compile(r"TEMPO_RUNTIME_(\w+__)?(VERIFY_KEY|TLS__KEY)")
 _HEADERS = re.compile(r"(.*__)?HEADERS(__.*)?")
 _PROXY = re.compile(r".*PROXY")
 _AUTH = re.compile(r"(.*_)?AUTH")
-# What people choose, and may choose digits for.
+# Values that people choose, possibly with digits.
 _CHOSEN = re.compile(r"(PASS|PASSPHRASE|PASSWD|PASSWORD|PWD|SECRET)_?\d*$")
 
 # -- Values -------------------------------------------------------------------------------------
 
-# Secrets wherever they stand: tokens that say whose they are, and private keys.
+# Secrets in any text: tokens with a known prefix, and private keys.
 _CREDENTIAL = re.compile(
     r"\b(gh[oprsu]_[A-Za-z0-9]{6,}|github_pat_\w{6,}|glpat-[\w-]{8,}|npm_[A-Za-z0-9]{30,}"
     r"|pypi-AgE[\w-]{8,}|dckr_pat_[\w-]{8,}|hf_[A-Za-z0-9]{20,}|hv[bs]\.[\w-]{20,}"
@@ -66,7 +66,7 @@ _STATED = re.compile(
 )
 _FLAG = re.compile(r"true|false|yes|no|on|off", re.IGNORECASE)
 _NUMBER = re.compile(r"[-+]?\d*\.?\d+")
-# The file that a secret is in, or a key that anybody may have.
+# The path of a file with a secret, or a public key.
 _FILE = re.compile(
     r"(file://)?\.{0,2}/[\w./@-]+"
     r"\.(asc|cer|cert|cfg|conf|crt|der|env|gpg|ini|jks|json|jwt|key|p12|pem|pfx|pub|toml|txt|token|ya?ml)"
@@ -77,7 +77,7 @@ _PUBLIC = re.compile(r"(ssh|ecdsa)-[\w-]+ AAAA|-----BEGIN ([A-Z]+ )?(PUBLIC KEY|
 _RANDOM = re.compile(r"(?=.*\d)(?=.*[A-Za-z])[\w+/=-]{20,}")
 # Another variable, which may be of a Secret.
 _REFERENCE = re.compile(r"\$\([^()]*\)")
-# By which gateways find a model, or which say what a body is.
+# Headers by which gateways find a model, or that describe a body.
 _PLAIN_HEADERS = {"accept", "accept-encoding", "content-type", "user-agent", "host"}
 _PLAIN_HEADERS |= {"namespace", "seldon", "seldon-internal-model", "seldon-model"}
 
@@ -97,10 +97,10 @@ def refuse_secrets(variables: dict[str, str]) -> dict[str, str]:
 def refuse_written(documents: Sequence[Mapping[str, Any]]) -> None:
     """Refuse documents with a secret anywhere in them.
 
-    It may come from an option, or from the settings and the description in an artefact.
+    The secret may come from an option, or from the settings and the description in an artifact.
 
     Raises:
-        SettingsError: If there is one, with its place and without its value.
+        SettingsError: If there is one. The message has its place and not its value.
     """
     for document in documents:
         for path in _secrets(document, ""):
@@ -109,7 +109,7 @@ def refuse_written(documents: Sequence[Mapping[str, Any]]) -> None:
 
 
 def looks_secret(name: str, value: str) -> bool:
-    """Whether a variable is a secret, by its name, or by a credential in its value."""
+    """Tell whether a variable is a secret, by its name or by a credential in its value."""
     written = _REFERENCE.sub("", value)
     big = re.sub(r"\W", "_", name.upper())
     if holds_secret(written) or _STATED.search(written):
@@ -130,7 +130,7 @@ def looks_secret(name: str, value: str) -> bool:
 
 
 def holds_secret(text: str) -> bool:
-    """Whether any text has a credential in it: a token, a private key, or a URL with a password."""
+    """Tell whether a text contains a token, a private key, or a URL with a password."""
     written = _REFERENCE.sub("", text)
     return bool(_CREDENTIAL.search(written) or has_password(written))
 
@@ -152,7 +152,7 @@ def _secrets(value: Any, path: str) -> Iterator[str]:
 
 
 def _has_headers(name: str, value: str) -> bool:
-    """Whether a variable has headers of a child, other than those that only say where a call goes."""
+    """Tell whether a variable sets headers of a child, other than those that only route a call."""
     if found := _HEADERS.fullmatch(name):
         if one := found[2]:
             return bool(value) and one[2:].lower().replace("_", "-") not in _PLAIN_HEADERS
@@ -180,7 +180,7 @@ def _are_secret(headers: Any) -> bool:
 
 
 def _parsed(value: Any) -> Any:
-    """Return the object of a JSON text; None if it is none."""
+    """Return the object in a JSON text; None if the text is not a JSON object."""
     if not isinstance(value, str):
         return value
     try:

@@ -61,7 +61,7 @@ class Server:
     @property
     def alive(self) -> bool:
         """Whether its process runs."""
-        # Asked once: between two questions it may end, and then it has no status yet.
+        # Polled once: the process may end between two polls, and then has no status yet.
         if child := _children.get(self.record.process.pid):
             return child.poll() is None
         return self.record.process.alive

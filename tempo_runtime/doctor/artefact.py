@@ -30,7 +30,7 @@ def examine(folder: str, facts: Facts) -> list[Finding]:
         *_served(folder, facts),
         *_demands(folder, manifest, facts),
     ]
-    return list(dict.fromkeys(findings))  # two checks may see that it is not what is demanded
+    return list(dict.fromkeys(findings))  # two checks may find that it does not meet the demands
 
 
 def python(

@@ -1,10 +1,10 @@
 """The Python environment that an artefact is served in, packed into it.
 
-needs       what is asked for, from conda.yaml, requirements.txt or the pipeline's imports
-requirements  files of requirements: names, and where packages come from
-venv, conda resolve, lock, make and pack it
-cache       what was packed before, by its lock
-unpacked    what there is to do where it is used
+needs         the requirements, from conda.yaml, requirements.txt or the pipeline's imports
+requirements  requirements files: names, and where packages come from
+venv, conda   resolve, lock, make and pack it
+cache         environments that were packed before, by lock
+unpacked      using it where the artifact is served
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def prepare(
         return None
     if written_out(needs.text):
         logger.warning(
-            "%s contains a password or a token, and is part of the artefact; write ${NAME} in its place, "
+            "%s contains a password or a token, and is part of the artefact; write ${NAME} instead, "
             "and set that variable where you save",
             needs.source,
         )
@@ -131,7 +131,7 @@ def _make(needs: Needs, lock: str, ours: str, prefix: str, building: str) -> Non
     if needs.maker == "conda":
         conda.make_again(needs, lock, ours, prefix, building)
         return
-    # Only here the lock has credentials: what is packed and written into the artefact has none.
+    # Only this lock has credentials: the packed and saved files have none.
     asked = requirements.sources(needs.listed, needs.folder)
     lock = requirements.with_its_credentials(lock, needs.listed, needs.folder)
     locked = os.path.join(building, LOCK)

@@ -1,4 +1,4 @@
-"""Unpacks an archive that may be made to do harm: nothing is written outside, and not without end."""
+"""Unpack an archive that may be hostile: it cannot write outside its folder, nor fill the disk."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import tarfile
 from collections.abc import Iterator
 from typing import Any
 
-# How much more an environment may be than its archive: packages take three to six times as much.
+# How many times larger than its archive an environment may be: packages are three to six times.
 _RATIO = 50
-_SPARE = 64 * 2**20  # bytes: a small archive of long zeros is no bomb yet
+_SPARE = 64 * 2**20  # bytes that are always allowed: a small archive of zeros does no harm
 _MEMBERS = 1_000_000
 
 
@@ -18,7 +18,7 @@ def extract(archive: str, folder: str) -> None:
 
     Args:
         archive: The file, compressed or not.
-        folder: Where to; made if it is not there.
+        folder: Where to; created if it does not exist.
 
     Raises:
         ValueError: If a member leads out of the folder, is a device or a pipe, or if all members together
@@ -35,7 +35,7 @@ def extract(archive: str, folder: str) -> None:
 
 
 def _checked(tar: tarfile.TarFile, root: str, most: int) -> Iterator[tarfile.TarInfo]:
-    """Yield each member once it is known to do no harm; those before it are in their places by then."""
+    """Yield each member after checking it; the members before it have been written by then."""
     size = 0
     for number, member in enumerate(tar):
         _check(member, root)
@@ -49,14 +49,14 @@ def _check(member: tarfile.TarInfo, root: str) -> None:
     if not (member.isreg() or member.isdir() or member.issym() or member.islnk()):
         raise ValueError(f"{member.name!r} is neither a file nor a folder nor a link")
     place = os.path.join(root, member.name)
-    # Through the links that are there by now. Where the last part is a link, it is replaced.
+    # Follow the links that exist by now. If the last part is a link, it is replaced.
     if not _is_in(os.path.join(os.path.realpath(os.path.dirname(place)), ""), root):
         raise ValueError(f"{member.name!r} leads out of the folder")
     if os.path.isabs(member.name) or ".." in member.name.split("/"):
         raise ValueError(f"{member.name!r} leads out of the folder")
     if member.islnk() and not _is_in(os.path.realpath(os.path.join(root, member.linkname)), root):
         raise ValueError(f"{member.name!r} is a link to a file outside the folder")
-    # An absolute link is meant: an environment without Python has one to the interpreter.
+    # An absolute link is allowed: an environment without Python links to the interpreter.
     if member.issym() and not os.path.isabs(member.linkname):
         target = os.path.join(os.path.dirname(place), member.linkname)
         if not _is_in(os.path.normpath(target), root):

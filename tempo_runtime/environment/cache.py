@@ -1,6 +1,6 @@
-"""Packed environments that were made before, each known by its lock.
+"""Keep packed environments that were made before, by lock.
 
-They are this user's alone: what is in the cache gets into artefacts, and may come from a private index.
+The cache is private to its user: its files go into artifacts, and may come from a private index.
 """
 
 from __future__ import annotations

@@ -47,10 +47,10 @@ def make(needs: Needs, wheel: str, prefix: str) -> None:
 
 
 def make_again(needs: Needs, lock: str, wheel: str, prefix: str, building: str) -> None:
-    """Makes the environment that a lock says, without resolving anything.
+    """Make the environment of a lock, without resolving anything.
 
     Args:
-        needs: What it was made from: where its packages come from.
+        needs: The requirements that the lock was made from, with the sources of packages.
         lock: The lock.
         wheel: This package's wheel.
         prefix: Where to.
@@ -94,7 +94,7 @@ def locked(prefix: str) -> str:
 
 
 def _without_secrets(text: str) -> str:
-    """Return a text whose URLs have neither password nor token of a channel; conda knows them anyway."""
+    """Return a text without the passwords and channel tokens in its URLs; conda knows them anyway."""
     return re.sub(r"(?<=/)t/[^/\s]+/", "", redacted(text, ""))
 
 
@@ -140,7 +140,7 @@ def pack(prefix: str, building: str, extra: dict[str, bytes]) -> None:
 
 
 def _remove_secrets(prefix: str) -> None:
-    """Remove the tokens of channels from conda's notes of what it did, which are packed too."""
+    """Remove channel tokens from conda's history files, which are packed too."""
     for path in glob.glob(os.path.join(glob.escape(prefix), "conda-meta", "*")):
         if os.path.isfile(path):
             with open(path, encoding="utf-8", newline="") as file:

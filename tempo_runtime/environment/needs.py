@@ -29,14 +29,14 @@ OURS = "tempo-runtime"
 
 @dataclass(frozen=True)
 class Needs:
-    """What an environment is made from.
+    """The requirements of an environment.
 
     Attributes:
         maker: Whether conda makes it, or it is a virtual environment.
-        source: Where that is said, for messages.
-        text: What is said there.
+        source: Where the requirements are written, for messages.
+        text: The requirements as they are written there.
         listed: The requirements for pip and uv in it.
-        added: Requirements that are added: what serves the artefact, where it is not named.
+        added: Requirements that are added: the packages that serve the artifact, unless listed.
     """
 
     maker: Maker
@@ -51,7 +51,7 @@ class Needs:
         return os.path.dirname(self.source)
 
     def digest(self, wheel: str) -> str:
-        """What decides about the result, as one number. Credentials do not: they may be renewed.
+        """Return a digest of everything that affects the result, without credentials, which may change.
 
         Args:
             wheel: SHA-256 of this package's wheel.

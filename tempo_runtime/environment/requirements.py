@@ -1,4 +1,4 @@
-"""Files of requirements, as pip and uv read them."""
+"""Read requirements files, as pip and uv do."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tempo_runtime.urls import redacted, with_credentials
 
 _COMMENT = re.compile(r"(^|\s)#.*$")
 _INCLUDED = re.compile(r"(?:-r|--requirement(?=[\s=]))[\s=]*(\S.*)")
-# Where packages come from, and which files of them. What else there is belongs to one requirement, or
-# decides about versions, which a lock has already.
+# Options that choose where packages come from, and in which form. Other options belong to one
+# requirement, or choose versions, which a lock fixes already.
 _SOURCES = re.compile(
     r"-[if]|--((extra-)?index-url|pypi-url|find-links|no-index|trusted-host|(no|only)-binary)(?![\w-])"
 )
 _FIND_LINKS = re.compile(r"(-f\s*|--find-links[\s=]\s*)(\S+)")
-# UTF-32 first: its mark begins with that of UTF-16.
+# UTF-32 first: its mark begins with UTF-16's.
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -32,10 +32,10 @@ _MARKS = (
 
 
 def read(path: str) -> str:
-    """Return the text of a file: UTF-8, or what its byte order mark says, as Windows writes it.
+    """Return the text of a file: UTF-8, or the encoding of its byte order mark, as Windows writes it.
 
     Raises:
-        EnvironmentFailed: If it is no text.
+        EnvironmentFailed: If it is not text.
         OSError: If it cannot be read.
     """
     with open(path, "rb") as file:
@@ -49,20 +49,20 @@ def read(path: str) -> str:
 
 
 def names(text: str, source: str) -> set[str]:
-    """Return the normalized names of the packages, but for those of files that are included.
+    """Return the normalized names of the packages, except those in included files.
 
     Args:
         text: The requirements.
         source: Where they are written, for messages.
 
     Raises:
-        EnvironmentFailed: If a line is not one of pip's, or names what cannot travel.
+        EnvironmentFailed: If pip would not accept a line, or the line names something that cannot travel.
     """
     found: set[str] = set()
     for number, line in _lines(text):
         if line.startswith(("-e", "--editable")):
             raise EnvironmentFailed(
-                f"{source}, line {number}: an editable package stays on this machine; name it without "
+                f"{source}, line {number}: an editable package stays on this machine; list it without "
                 f"{line.split()[0]}"
             )
         if line.startswith("-"):
@@ -72,16 +72,16 @@ def names(text: str, source: str) -> set[str]:
         except InvalidRequirement as error:
             if os.sep in line.split()[0]:  # a path or a URL: pip knows its name
                 continue
-            why = redacted(f"{line!r} is no requirement: {error}").split("\n")[0]
+            why = redacted(f"{line!r} is not a requirement: {error}").split("\n")[0]
             raise EnvironmentFailed(f"{source}, line {number}: {why}") from None
         found.add(canonicalize_name(requirement.name))
     return found
 
 
 def sources(text: str, folder: str) -> list[str]:
-    """Return the lines that say where packages come from, those of included files too.
+    """Return the lines that say where packages come from, also from included files.
 
-    They are needed to install what a lock says. Credentials in them stay as they are written.
+    They are needed to install a lock. Credentials in them are kept.
 
     Args:
         text: The requirements.
@@ -95,7 +95,7 @@ def sources(text: str, folder: str) -> list[str]:
 
 
 def with_its_credentials(lock: str, text: str, folder: str) -> str:
-    """Return a lock whose URLs have the credentials that the requirements have for them.
+    """Return a lock with the credentials that the requirements have for its URLs.
 
     Args:
         lock: A lock, without credentials.
@@ -123,7 +123,7 @@ def _every_line(
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """Yield the lines that say something, joined where they are continued, with their numbers."""
+    """Yield the lines that are not empty, with their numbers; continued lines are joined."""
     begun, whole = 0, ""
     for number, line in enumerate([*text.splitlines(), ""], 1):
         begun = begun or number
@@ -137,7 +137,7 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _with_whole_path(line: str, folder: str) -> str:
-    """Return an option whose folder of packages, if it is one here, is found from anywhere."""
+    """Return an option with its local folder of packages, if it has one, as an absolute path."""
     found = _FIND_LINKS.fullmatch(line)
     path = os.path.join(folder, found[2]) if found else ""
     return f"{found[1]}{os.path.abspath(path)}" if found and os.path.exists(path) else line

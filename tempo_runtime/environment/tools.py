@@ -66,6 +66,6 @@ def run(command: Sequence[str], doing: str, failed: str) -> None:
 
 
 def in_one_line(said: str) -> str:
-    """The end of what a program said, without its decoration and the credentials in URLs."""
+    """Return the end of a program's output, without decoration and without credentials in URLs."""
     plain = redacted(" ".join(_DECORATION.sub(" ", said).split()))
     return plain if len(plain) <= _SAID else f"... {plain[-_SAID:]}"

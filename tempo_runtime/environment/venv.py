@@ -34,17 +34,17 @@ compileall.compile_dir(
 
 
 def resolve(needs: Needs, wheels: str, building: str) -> str:
-    """The versions that an environment gets, with their hashes, as pip and uv read them.
+    """Resolve an environment to versions with their hashes, as pip and uv read them.
 
-    Credentials are left out: a lock is published with its artefact.
+    Credentials are left out: a lock is published with its artifact.
 
     Args:
-        needs: What is asked for.
+        needs: The requirements.
         wheels: Folder with this package's wheel.
         building: Folder for what is made on the way.
 
     Raises:
-        EnvironmentFailed: If nothing satisfies all that is asked for.
+        EnvironmentFailed: If the requirements cannot be satisfied together.
     """
     asked = os.path.join(building, "requirements.in")
     # Options and paths in it are relative to the folder it came from.
@@ -74,7 +74,7 @@ def only(name: str, digest: str, lock: str) -> str:
 
 
 def make(lock: str, wheels: str, prefix: str) -> None:
-    """Makes the virtual environment that a lock says.
+    """Make the virtual environment of a lock.
 
     Args:
         lock: File of the lock, with the options that say where packages come from.
@@ -187,8 +187,8 @@ def _locked(report: dict[str, object]) -> str:
         hashes = download.get("archive_info", {}).get("hashes", {})
         if "sha256" not in hashes:
             raise EnvironmentFailed(
-                f"{metadata['name']} comes from {redacted(download['url'])}, which has no fixed content; "
-                "build a wheel of it, and name that"
+                f"{metadata['name']} comes from {redacted(download['url'])}, whose content is not fixed; "
+                "build a wheel of it, and list that"
             )
         name, version = metadata["name"].lower(), f"=={metadata['version']}"
         source = f" @ {download['url']}" if package.get("is_direct") else version
@@ -201,6 +201,6 @@ def _checked(lock: str, needs: Needs) -> str:
         if entry.strip() and not entry.startswith(("#", "--")) and "--hash=" not in entry:
             raise EnvironmentFailed(
                 f"{needs.source} asks for {redacted(entry.split()[0])}, whose content is not fixed; "
-                "build a wheel of it, and name that"
+                "build a wheel of it, and list that"
             )
     return redacted(lock, "")

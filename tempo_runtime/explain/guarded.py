@@ -60,7 +60,7 @@ class Guarded:
         """Explains; alibi's tabular anchors take one row, and here they take any number.
 
         Raises:
-            PayloadError: If alibi refuses what it is given, or would not look at it.
+            PayloadError: If alibi refuses an argument, or would ignore it.
             PipelineFailed: If it would explain another model than its predictor.
             Exception: Whatever the author's predictor raises.
         """
@@ -75,7 +75,7 @@ class Guarded:
         except Exception as error:
             if isinstance(error.__cause__, TempoError) or not _is_the_callers(error):
                 raise
-            if author_line(error) is not None:  # its predictor's: alibi refused nothing
+            if author_line(error) is not None:  # the predictor raised it, not alibi
                 raise
             given = ", ".join(f"{key}={value!r:.40}" for key, value in kwargs.items()) or "none"
             accepted = ", ".join(_options(explain))

@@ -145,5 +145,5 @@ def _line(kind: str, x: float, y: float, text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Write a text as XML, which has no control characters."""
+    """Escape a text for XML, which cannot contain control characters."""
     return escape(printable(text))

@@ -1,4 +1,4 @@
-"""A request that a model takes, as lines for a shell, for people to begin with."""
+"""Write a request for a model as shell lines, for people to start from."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-_LARGEST = 10_000  # values of an input that a line may have
+_LARGEST = 10_000  # most values of an input in a line
 _TEXTS = {
     "base64": "dGV4dA==",
     "datetime": "2026-01-31T12:00:00",
@@ -22,9 +22,9 @@ class Example:
 
     Attributes:
         request: Its V2 request.
-        arguments: The words that give `predict` the same arguments; None if they cannot.
-        guessed: Names of the inputs whose values are a guess: the signature does not say what is in JSON,
-            or how many columns an array has.
+        arguments: The words that give `predict` the same arguments; None if words cannot.
+        guessed: Names of the inputs whose values are a guess: the signature does not describe a JSON
+            value, or the number of columns of an array.
         streams: Whether the model answers in parts.
     """
 
@@ -49,10 +49,10 @@ class Example:
         """Write a line for a shell that makes the same call with values.
 
         Args:
-            target: What `tempo-runtime predict` is to call.
+            target: The target for `tempo-runtime predict`.
 
         Returns:
-            The line; None if values cannot be written in one.
+            The line; None if the values cannot be written in a line.
         """
         if self.arguments is None:
             return None
@@ -66,16 +66,16 @@ def of_inputs(
     features: int | None = None,
     streams: bool = False,
 ) -> Example | None:
-    """Make an example from what a model takes.
+    """Make an example from a model's inputs.
 
     Args:
         inputs: V2 metadata tensors, as model-settings.json has them.
         values: Example values of inputs, in JSON, as an artifact's description has them.
-        features: How many columns an array has whose shape is open.
+        features: Number of columns of an array whose shape is open.
         streams: Whether the model answers in parts.
 
     Returns:
-        The example; None if an input is a DataFrame, whose columns are not known, or is too large for a
+        The example; None if an input is a DataFrame, whose columns are unknown, or is too large for a
         line.
     """
     known = values or {}
@@ -92,11 +92,11 @@ def _is_optional(tensor: Mapping[str, Any]) -> bool:
 
 
 class _Input:
-    """An input of a model, and a value of it.
+    """An input of a model, and a value for it.
 
     Args:
         described: Its V2 metadata tensor.
-        values: Values that are known, by the names of inputs.
+        values: Known values, by the names of inputs.
         features: See `of_inputs`.
     """
 
@@ -107,7 +107,7 @@ class _Input:
         self.content_type: str = (described.get("parameters") or {}).get("content_type") or ""
         self._datatype: str = described["datatype"]
         self._is_known = self.name in values
-        # An array of one dimension is also what an annotation without a shape is described as.
+        # An annotation without a shape is also described as an array of one dimension.
         self._is_open = self.content_type == "np" and described["shape"] == [-1]
         shape = [1, features] if self._is_open and features else described["shape"]
         self._shape = [max(length, 1) for length in shape]
@@ -119,7 +119,7 @@ class _Input:
 
     @property
     def is_guess(self) -> bool:
-        """Whether the value may not be what the model takes."""
+        """Whether the value may not fit the model."""
         return not self._is_known and (self._is_open or self.content_type == "json")
 
     def tensor(self) -> dict[str, Any]:
@@ -136,7 +136,7 @@ class _Input:
             "datatype": self._datatype,
             "data": data,
         }
-        # Bytes are read by it where an input may be of any type.
+        # For an input of any type, this says how to read the bytes.
         if self.content_type and self._datatype == "BYTES":
             tensor["parameters"] = {"content_type": self.content_type}
         return tensor
@@ -145,7 +145,7 @@ class _Input:
         """Write the value as JSON."""
         value = self._value
         if not (self._is_known or self._is_scalar or self.content_type == "json"):
-            # MLServer's lists of texts have a second dimension, which is none of the list's.
+            # MLServer's lists of texts have a second dimension, which the list itself does not have.
             is_list = self._datatype == "BYTES" and self.content_type != "np"
             for length in reversed(self._shape[:1] if is_list else self._shape):
                 value = [value] * length

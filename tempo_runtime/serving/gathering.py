@@ -85,13 +85,13 @@ def gather_model(
     here: bool = True,
     demands: trust.Demands | None = None,
 ) -> dict[str, Served]:
-    """Finds a model in its `local_folder`, and its children, as `gather` does.
+    """Find a model in its `local_folder`, and its children, as `gather` does.
 
     Args:
         details: The model.
         environ: The environment, which has settings too.
-        here: Whether this Python serves them; it need not be able to where it does not.
-        demands: What the model must show, beside what the environment demands.
+        here: Whether this Python serves them; otherwise it need not be able to.
+        demands: The demands on the model, beside the environment's.
 
     Returns:
         The models by name, this one first.
@@ -111,12 +111,12 @@ def gather_model(
 def gather_alone(folder: str, environ: Mapping[str, str] = os.environ) -> dict[str, Served]:
     """Find the models that `mlserver start FOLDER` would serve, and check each.
 
-    Their children are not followed. A child in a pipeline's own folder must be the one that the pipeline
-    was saved with; any other model must show what the environment demands.
+    Their children are not gathered. A child in a pipeline's own folder must be the one that
+    the pipeline was saved with; any other model must meet the environment's demands.
 
     Args:
         folder: A model, or a folder of models.
-        environ: The server's environment, which fills what settings leave out.
+        environ: The server's environment, for values that settings leave out.
 
     Returns:
         The models by name.
@@ -148,15 +148,15 @@ def details_of(model: Any) -> ModelDetails:
 
 
 class _Gathering:
-    """Models as they are found, and the children they lead to.
+    """Collects models, and the children they call.
 
     Args:
         in_process: Whether children stay in their pipeline's process.
         environ: The environment.
         here: Whether this Python serves them.
         follows: Whether their children are served as well.
-        demands: What the models that it starts from must show, beside what is demanded by the
-            environment, and by that of this process.
+        demands: The demands on the models that it starts from, beside those of `environ` and of this
+            process's environment.
     """
 
     def __init__(
@@ -204,14 +204,14 @@ class _Gathering:
         demands: trust.Demands,
         digests: Mapping[str, str] | None = None,
     ) -> None:
-        """Serve a model, and what it calls.
+        """Serve a model, and the models it calls.
 
         Args:
             name: Its name.
             settings: Its model-settings.json.
             folder: Where that is, or the model's only file.
-            demands: What it must show.
-            digests: Those of its files, where something is demanded and it is not a pipeline.
+            demands: The demands on it.
+            digests: The digests of its files, if there are demands and it is not a pipeline.
         """
         settings = {**located(settings, folder), "name": name}
         parameters, uri = settings["parameters"], settings["parameters"]["uri"]
@@ -219,7 +219,7 @@ class _Gathering:
         ours = settings.get("implementation") == describing.IMPLEMENTATION
         if urlsplit(uri).scheme and (ours or demands):
             raise ArtifactMissing(
-                f"{name}: its artefact is in {uri}, and not on this machine; download it, and serve "
+                f"{name}: its artifact is in {uri}, not on this machine; download it, and serve "
                 "that folder"
             )
         shown = None
@@ -271,7 +271,7 @@ class _Gathering:
     def _read(
         self, place: str, demands: trust.Demands
     ) -> tuple[dict[str, Any] | None, Mapping[str, str] | None]:
-        """Read a model's own settings, and the digests of its files if they were checked by these."""
+        """Read a model's own settings, and the digests of its files if those were checked."""
         own = os.path.join(place, artifact.MODEL_SETTINGS)
         settings = read(own) if os.path.isfile(own) else None
         if demands and not pinning.is_pipeline(place, settings or {}):
@@ -299,7 +299,7 @@ class _Gathering:
         return shown
 
     def _demanded(self, home: str) -> trust.Demands:
-        """Return what the model in a folder must show; it may be the child of a pipeline found before."""
+        """Return the demands on the model in a folder; it may be a child of a pipeline found before."""
         for outer, opened in self._opened.items():
             for child in opened.description["children"].values():
                 if home != outer and home == os.path.normpath(
@@ -330,9 +330,9 @@ class _Gathering:
         served: Served,
         opened: artifact.Opened | None,
     ) -> str:
-        """Serves a child, if it is to be served here; says how it is reached.
+        """Serve a child if it belongs on this server, and return how it is reached.
 
-        `opened` is the artifact that calls it, where something was demanded of that.
+        `opened` is the artifact that calls it, if there were demands on that.
         """
         found = PipelineSettings.read(extra, self._environ).child(alias)
         if found.transport != "in_process" and found.url:
@@ -414,7 +414,7 @@ class _Gathering:
         self.add(name, settings, folder, demands, digests)
 
     def _with_code(self, model: Served, code: str, digest: str | None) -> None:
-        """Unpickle a model with the code of an artefact, which must have that digest."""
+        """Unpickle a model with the code of an artifact, which must have that digest."""
         runtime = model.settings["implementation"]
         if runtime not in (describing.IMPLEMENTATION, describing.WITH_CODE):
             model.settings.update(describing.with_code(model.settings, code, digest))

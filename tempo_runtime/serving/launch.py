@@ -98,7 +98,7 @@ class _Server(MLServer):  # type: ignore[misc]  # it has no types
         await calls
         # MLServer's own way ends workers at once, and calls over gRPC after 5 s.
         await super().stop(sig)
-        drain.begin()  # threads of the author's that hang keep the process from ending
+        drain.begin()  # the author's threads may hang and keep the process from ending
 
     async def _retire(self) -> None:
         """Has the server end; returns when nobody can ask it any more."""
@@ -140,7 +140,7 @@ class _Server(MLServer):  # type: ignore[misc]  # it has no types
             await asyncio.sleep(_TICK)
         while not self._rest_server._server.started:  # noqa: ASYNC110
             await asyncio.sleep(_TICK)
-        drain.watch()  # again: each server of uvicorn's has put a handler of its own in front
+        drain.watch()  # again: each uvicorn server has put its own handler in front
         self._serving = True
 
     def _obey(self) -> None:
@@ -180,7 +180,7 @@ def main(public: int, private: int) -> None:
         private: File descriptor of one for whoever deploys.
     """
     install_uvloop_event_loop()
-    answers.install()  # also where only its workers, in an environment of theirs, have our runtime
+    answers.install()  # also if only its workers, in an environment of their own, load our runtime
     try:
         asyncio.run(_run(socket.socket(fileno=public), socket.socket(fileno=private)))
     except _LoadFailed:

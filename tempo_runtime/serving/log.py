@@ -68,7 +68,7 @@ def reason(log: str) -> str:
                 errors[message if kind == _OURS else f"{kind}: {message}"] = message
     if not errors:
         return "\n".join([line for line in log.splitlines() if line.strip()][-_SHOWN:])
-    # An exception that was raised from another often says all that the other says.
+    # An exception raised from another often repeats the other's text.
     texts = list(errors)
     once = [
         text

@@ -1,7 +1,7 @@
-"""What a server is given of a model of which something is demanded.
+"""Prepare a model with demands on it for a server.
 
-Its files are checked here, before a server is started, and again by the server, which opens a copy that
-was checked. So nothing here is kept but digests, and settings that lead to nothing else.
+Its files are checked here, before a server is started, and again by the server, which opens a checked
+copy. So only the digests are kept here, and settings that lead to no other files.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _REMEDY = "no signature or digest covers it; remove it"
 
 @dataclass(frozen=True)
 class Shown:
-    """What a model has shown.
+    """The digests of a model that met its demands.
 
     Attributes:
         digest: Its digest.
@@ -35,7 +35,7 @@ class Shown:
 
 
 def is_pipeline(place: str, settings: Mapping[str, Any]) -> bool:
-    """Tell whether a model is to show what is demanded by its tempo.json.
+    """Tell whether a model's tempo.json must meet the demands.
 
     Args:
         place: Its folder, or its only file.
@@ -54,13 +54,13 @@ def read_model(
 
     Args:
         place: Its folder, or its only file.
-        demands: What it must show.
+        demands: The demands on it.
 
     Returns:
         Its model-settings.json, or None, and path -> SHA-256 of its files.
 
     Raises:
-        ArtifactError: If its files cannot be read, or do not show what is demanded.
+        ArtifactError: If its files cannot be read, or do not meet the demands.
     """
     copy = verification.copy_model(place, demands)
     digests = files.digests(copy.place)
@@ -73,7 +73,7 @@ def read_model(
 
 
 def of_model(settings: Mapping[str, Any], place: str, digests: Mapping[str, str]) -> Shown:
-    """Refuse settings that lead out of the files of a model that were checked.
+    """Refuse settings that lead out of a model's checked files.
 
     Args:
         settings: Its model-settings.json, with absolute paths.
@@ -93,8 +93,8 @@ def of_model(settings: Mapping[str, Any], place: str, digests: Mapping[str, str]
     uri = parameters_of(settings)["uri"]
     if os.path.relpath(uri, place).split(os.sep)[0] == os.pardir:
         raise ArtifactUntrusted(
-            f"{own} sets parameters.uri to {uri}, outside of {place}, and what is demanded of the model "
-            "covers that folder only; move the files there"
+            f"{own} sets parameters.uri to {uri}, outside of {place}, but the demanded digest "
+            "covers only that folder; move the files there"
         )
     return Shown(trust.digest_of_files(digests), _environment(settings, place, own, digests))
 
@@ -107,11 +107,11 @@ def of_pipeline(
     Args:
         settings: Its model-settings.json, with absolute paths.
         folder: Where that file is.
-        demands: What the artifact must show.
-        to_run: Whether this Python is to run it.
+        demands: The demands on the artifact.
+        to_run: Whether this Python will run it.
 
     Raises:
-        ArtifactError: If the artifact does not show it.
+        ArtifactError: If the artifact does not meet the demands.
         ArtifactUntrusted: If there are such settings.
         SettingsError: If a digest in them is not written as one.
     """

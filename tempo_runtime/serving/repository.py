@@ -54,10 +54,10 @@ class Served:
         folder: Folder that its settings are from, and code that they name.
         calls: Of a pipeline, how each child is reached, by its name in the pipeline.
         siblings: Of these, the ones that are served beside it; and of the pipelines in its process.
-        inside: Where those are on this machine that are in its process, or whose code is.
-        digests: What was found where something is demanded of it: its digest, and those of pipelines
-            in its process that its own description does not pin. Its server must find the same.
-        environment: SHA-256 of its packed environment, where something is demanded.
+        inside: Folders on this machine of the children in its process, or whose code is in it.
+        digests: If there are demands on it: its digest, and those of pipelines in its process that its
+            own description does not pin. Its server must find the same.
+        environment: SHA-256 of its packed environment, if there are demands on it.
     """
 
     name: str
@@ -186,10 +186,10 @@ def write(
 
 
 def _pinned(model: Served, place: str) -> dict[str, Any]:
-    """Return settings with which the server opens only what was checked.
+    """Return settings with which the server opens only checked files.
 
-    A pipeline is checked again by its runtime, and any other model by `children.with_code`. MLServer
-    itself unpacks an environment, so it gets a copy that was checked.
+    A pipeline's runtime checks it again, and `children.with_code` any other model. MLServer itself
+    unpacks an environment, so it gets a checked copy.
     """
     settings, parameters = model.settings, dict(parameters_of(model.settings))
     expected = {trust.EXPECTED_DIGEST_SETTING: ",".join(model.digests)}
@@ -207,7 +207,7 @@ def _pinned(model: Served, place: str) -> dict[str, Any]:
 def code(model: Served) -> list[str]:
     """List the code beside a model's settings, which they may name.
 
-    None where something is demanded: then the server imports it from a copy that was checked.
+    Empty if there are demands: then the server imports the code from a checked copy.
     """
     if model.digests or not os.path.isdir(model.folder):
         return []
@@ -223,13 +223,13 @@ def server_settings(
 
     Args:
         folder: The folder.
-        demands: What is demanded of what a server runs.
+        demands: The demands on everything that the server runs.
 
     Raises:
         ArtifactDamaged: If it is not a JSON object.
-        ArtifactUntrusted: If something is demanded, and the folder is not an artifact that shows it and
+        ArtifactUntrusted: If there are demands, and the folder is not an artifact that meets them and
             names the file.
-        SettingsError: If a file that it names is not there.
+        SettingsError: If a file that it names does not exist.
     """
     path = os.path.join(folder, SERVER_SETTINGS) if folder is not None else ""
     if folder is None or not os.path.lexists(path):
@@ -243,32 +243,32 @@ def server_settings(
         opened = artifact.verify_folder(os.fspath(folder), demands, to_run=False)
         settings = read(os.path.join(opened.folder, SERVER_SETTINGS))
         named = settings.get("logging_settings")
-        if isinstance(named, str):  # the copy that was checked is gone when the server starts
+        if isinstance(named, str):  # the checked copy is gone when the server starts
             settings["logging_settings"] = read(os.path.join(opened.folder, named))
         return settings
     settings = read(path)
     named = settings.get("logging_settings")
     if isinstance(named, str):
-        # `mlserver start` takes it from the working directory.
+        # `mlserver start` looks it up in the working directory.
         places = [os.path.abspath(os.path.join(start, named)) for start in (folder, "")]
         there = [place for place in places if os.path.isfile(place)]
         if not there:
             raise SettingsError(
-                f"{path}: the file {shortened(named)} of logging_settings is not there; correct it"
+                f"{path}: the file {shortened(named)} in logging_settings does not exist; correct it"
             )
         settings["logging_settings"] = there[0]
     return settings
 
 
 def refuse_unloaded(settings: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> None:
-    """Refuse settings with which a server loads no models: whoever starts it waits for them.
+    """Refuse settings with which a server loads no models, because its starter waits for them.
 
     Args:
         settings: Its settings.json.
         environ: Its environment.
 
     Raises:
-        SettingsError: If it would load none.
+        SettingsError: If it would not load any.
     """
     name = "load_models_at_startup"
     stated = settings.get(name)
@@ -281,10 +281,10 @@ def refuse_unloaded(settings: Mapping[str, Any], environ: Mapping[str, str] = os
 
 
 def environment(models: Iterable[Served], environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a server, which demands what was found of each model.
+    """Return the environment of a server, which demands the digests that were found.
 
-    A child need not show the same as its pipeline, which pins it: so a key is replaced by the digests of
-    what has shown it.
+    A child need not be signed like the pipeline that pins it, so demanded keys are replaced by the
+    digests of the models that met the demands.
 
     Args:
         models: What the server serves.

@@ -75,11 +75,11 @@ class Remote:
         return f"{self.name}:{whole}" if self.name else whole
 
     def run(self, *arguments: str, progress: rclone.Progress | None = None) -> bytes:
-        """Runs rclone. Links on this machine are what they lead to.
+        """Run rclone. Links on this machine are followed.
 
         Args:
             arguments: A command, and its arguments.
-            progress: Called with how many more bytes are there.
+            progress: Called with the number of further bytes transferred.
 
         Raises:
             StorageError: With the remedy.
@@ -203,7 +203,7 @@ def remote_of(uri: str, secret: Mapping[str, str] | None = None) -> Remote:
 
 
 def check_uri(uri: str) -> None:
-    """Refuse a URI with credentials, which would be shown, saved and given on a command line.
+    """Refuse a URI with credentials: it would be shown, saved and passed on a command line.
 
     Raises:
         StorageError: If it has any.

@@ -78,10 +78,10 @@ def check_links(folder: str) -> None:
             if os.path.commonpath((root, end)) != root:
                 why = "which is not in the folder"
             elif not os.path.isfile(end):
-                why = "which is a folder" if os.path.isdir(end) else "which is not there"
+                why = "which is a folder" if os.path.isdir(end) else "which does not exist"
             if why:
                 raise StorageError(
-                    f"{path} is a link to {end}, {why}; copy that into its place, or remove the link"
+                    f"{path} is a link to {end}, {why}; replace the link by a copy, or remove it"
                 )
 
 

@@ -207,7 +207,7 @@ def test_several_of_one_name_are_told_apart_by_their_ids(state: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        (["deploy", "nowhere"], "'nowhere' is neither a folder nor like shop:Shop"),
+        (["deploy", "nowhere"], "'nowhere' is neither a folder nor MODULE:NAME, such as shop:Shop"),
         (["deploy", "x:y", "--image", "a"], "--image is for --docker"),
         (["deploy", "x:y", "--docker", "--image", "a", "--image", "b"], "there is no module 'x'"),
         (["deploy", "x:y", "--env", "TOKEN"], "--env takes KEY=VALUE"),

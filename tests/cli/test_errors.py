@@ -94,7 +94,9 @@ def test_a_graph_is_never_written_under_the_name_of_another_format(
         assert (tmp_path / name).read_text().startswith("<svg")
         return
     assert code == 2
-    assert "a graph is a file that ends with .txt, .mmd, .mermaid, .svg" in " ".join(told.split())
+    assert "the name of a graph's file ends with .txt, .mmd, .mermaid, .svg" in " ".join(
+        told.split()
+    )
     assert not (tmp_path / name).exists()
 
 

@@ -63,7 +63,7 @@ def test_a_pipeline_of_a_module_is_drawn() -> None:
 @pytest.mark.parametrize(
     ("target", "expected", "told"),
     [
-        ("nowhere", 2, "'nowhere' is neither a folder nor like shop:Shop"),
+        ("nowhere", 2, "'nowhere' is neither a folder nor MODULE:NAME, such as shop:Shop"),
         ("no_such_module:X", 2, "there is no module 'no_such_module'"),
         ("tests.pipelines:nothing", 2, "has no attribute 'nothing'"),
         ("tests.pipelines:Order", 1, "is not a pipeline"),

@@ -80,7 +80,7 @@ def test_it_goes_to_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected", "told"),
     [
-        (("nowhere",), 2, "'nowhere' is neither a folder nor like shop:Shop"),
+        (("nowhere",), 2, "'nowhere' is neither a folder nor MODULE:NAME, such as shop:Shop"),
         ((TARGET, "--set", "replicas"), 2, "--set takes KEY=VALUE"),
         ((TARGET, "--set", "models={"), 2, "models: its value is no JSON"),
         ((TARGET, "--diff", "-o", "x.yaml"), 2, "leave one of --diff and --output out"),

@@ -104,7 +104,7 @@ def test_a_model_of_a_module_is_served_from_its_folder(
         ("good:flowrs", "module 'good' has no attribute 'flowrs'; did you mean 'Flowers'?"),
         ("good:Petals", "module 'good' has no attribute 'Petals'; it has Flowers"),
         ("god:Flowers", "there is no module 'god' here; did you mean 'good'?"),
-        ("absent", "'absent' is neither a folder nor like shop:Shop"),
+        ("absent", "'absent' is neither a folder nor MODULE:NAME, such as shop:Shop"),
     ],
 )
 @pytest.mark.parametrize("verb", ["serve", "deploy", "save"])

@@ -20,8 +20,8 @@ _MESSAGE = "child 'shop': child 'prices': row 3 has no price"
 _TEXT = """\
 # Errors
 
-What each error means, whose fault it is and what to do. `python -m tests.fault.page` generates this page from
-`tempo_runtime/errors.py`.
+What each error means, whose fault it is and what to do. `python -m tests.fault.page` generates this
+page from `tempo_runtime/errors.py`.
 
 ## Who has to change something
 
@@ -32,11 +32,11 @@ What each error means, whose fault it is and what to do. `python -m tests.fault.
 | `child` | the operator of the model that the pipeline calls | one line |
 | `server` | the operator of the pipeline | one line |
 
-**A wrong request is answered 4xx, however deep the child that finds it.** A pipeline passes a child pipeline's
-error up with its status, fault and text, and puts the child's name in front. Pipelines further up do not
-retry such a call, because the pipeline that called the failing server has already retried if that
-could help. The circuit breaker does not open either: a server that can describe its error is working. Only
-if that server itself is busy or not ready does its direct caller try again.
+**A wrong request is answered 4xx, however deep the child that finds it.** A pipeline passes a child
+pipeline's error up with its status, fault and text, and puts the child's name in front. Pipelines
+further up do not retry such a call, because the pipeline that called the failing server has already
+retried if that could help. The circuit breaker does not open either: a server that can describe its
+error is working. Only if that server itself is busy or not ready does its direct caller try again.
 
 **If a pipeline and its child disagree about a value, its origin decides the status:**
 
@@ -50,13 +50,14 @@ if that server itself is busy or not ready does its direct caller try again.
   of code rather than a library's (`PipelineFailed`).
 - The author raises `PayloadError`: 422. The author raises MLServer's `MLServerError`: its own status.
 
-Other servers do not describe their errors like this, so only their status counts ([children.md](children.md)).
+Other servers do not describe their errors like this, so only their status counts
+([children.md](children.md)).
 
 ## What programs read
 
 Over HTTP, a JSON object describes the error, in the body beside MLServer's `error`, and in the header
-`tempo-error`. The header is ASCII and never longer than 2,000 bytes (`...` replaces names that do not fit).
-`Retry-After` is sent if the time is known.
+`tempo-error`. The header is ASCII and never longer than 2,000 bytes (`...` replaces names that do not
+fit). `Retry-After` is sent if the time is known.
 
 ```
 HTTP/1.1 422
@@ -81,15 +82,16 @@ MLServer passes on only a code and a text. The text ends with the object and the
 {details}
 ```
 
-Over HTTP, `error` ends in the same way if the process that answers has not loaded this package. That is MLServer's
-main process if it was started by `mlserver start` and only its parallel workers load the package, because they run
-in an environment of their own (`environment_tarball`). Clients of
-this package (children, `RemoteModel`, `tempo-runtime predict`) read each of these forms, and the exceptions they
-raise have the attributes `kind`, `status`, `fault`, `retryable`, `retry_after` and `path`.
+Over HTTP, `error` ends in the same way if the process that answers has not loaded this package. That is
+MLServer's main process if it was started by `mlserver start` and only its parallel workers load the
+package, because they run in an environment of their own (`environment_tarball`). Clients of this
+package (children, `RemoteModel`, `tempo-runtime predict`) read each of these forms, and the exceptions
+they raise have the attributes `kind`, `status`, `fault`, `retryable`, `retry_after` and `path`.
 
 ## Each error
 
-"gRPC" is the code that MLServer uses for the status. Errors in italics do not occur while a request is answered.
+"gRPC" is the code that MLServer uses for the status. Errors in italics do not occur while a request
+is answered.
 
 | error | status | gRPC | retry | fault | cause | remedy |
 |---|---|---|---|---|---|---|

@@ -337,7 +337,7 @@ def test_a_setting_that_chooses_code_names_the_variable_to_set_instead(
 
 def test_a_variable_that_is_set_and_empty_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in (EXPECTED_DIGEST, VERIFY_KEY):
-        with pytest.raises(SettingsError, match=f"{variable} is set and empty"):
+        with pytest.raises(SettingsError, match=f"{variable} is set but empty"):
             Demands.of_environment({variable: " , "})
 
 

@@ -80,14 +80,14 @@ class Connection:
         read: float = _READ,
         connect: float = _CONNECT,
     ) -> Any:
-        """Sends a request, and gives the response of which only the headers are read.
+        """Send a request, and return the response after reading only its headers.
 
         Args:
             method: Its method.
             path: Path under the base URL.
             query: Its query.
             body: Bytes, a file that is read as it is sent, or an object that becomes JSON.
-            headers: Its headers, beside those that say who is asking.
+            headers: Its headers, beside those with credentials.
             read: Seconds that the server may be silent.
             connect: Seconds to connect.
 

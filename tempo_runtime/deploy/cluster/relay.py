@@ -1,12 +1,12 @@
 """A port of this machine that leads to a Service of the cluster, through its API.
 
 `GET /api/v1/namespaces/NS/services/SVC:PORT/proxy/` needs no tunnel: calls find the pods that are
-ready, as calls in the cluster do, and go on when pods are replaced. It takes the right to `get` and
-`create` on `services/proxy`.
+ready, as calls in the cluster do, and keep working when pods are replaced. This requires the right to
+`get` and `create` on `services/proxy`.
 
-Calls are made with the credentials of whoever deployed, and a port of loopback is open to every user of
-the machine and to every page in a browser. So each call needs a token, in a header that only this
-process knows, and reaches the paths of one model only.
+Calls are made with the deploying user's credentials, and a port on loopback is open to every user of
+the machine and to every page in a browser. So each call needs a header with a token that only this
+process knows, and can reach only the paths of one model.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tempo_runtime.deploy.addresses import Endpoint
 from tempo_runtime.deploy.cluster.connection import Connection, Unreachable
 from tempo_runtime.ports import HOST
 
-# A page of another site cannot send it without asking first, which is never granted.
+# A page of another site must ask before it sends this header, and is always refused.
 TOKEN = "x-tempo-relay-token"  # noqa: S105 - the name of a header
 _PATH = r"/v2/models/{name}(?:/versions/\w[\w.-]*)?"
 _READS = "(?:/ready)?"
@@ -54,7 +54,7 @@ _HOP_BY_HOP = (
     "transfer-encoding",
     "upgrade",
 )
-# What would let a page read an answer, or leave something in a browser.
+# Headers that would let a page read an answer, or store something in a browser.
 _NOT_RETURNED = ("access-control-", "set-cookie")
 _BROWSER = ("origin", "sec-fetch-")
 # No explanation takes so long without a word; who asked may have left, which nobody tells.
@@ -63,7 +63,7 @@ _IDLE = 60.0
 
 
 class Relay:
-    """A port that leads to one model of a Service, until it is closed or forgotten.
+    """A port that leads to one model of a Service, until it is closed or no longer referenced.
 
     Args:
         connection: Where the cluster is.
@@ -121,7 +121,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Nothing: what is called is nobody's business."""
 
     def handle_expect_100(self) -> bool:
-        """Nothing yet: whether a body is wanted is decided with the request."""
+        """Do nothing: whether the body is wanted is decided with the request."""
         return True
 
     def _pass_on(self) -> None:
@@ -152,7 +152,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection |= body.left > 0
             self._answer(502, str(error))
             return
-        # The next request would begin in the middle of this one.
+        # Otherwise the next request would begin in the middle of this one.
         self.close_connection |= body.left > 0
         try:
             self._stream(response)
@@ -163,7 +163,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.connection.settimeout(_IDLE)
 
     def _refusal(self) -> tuple[int, str] | None:
-        """Return the status and text of a request that is not passed on; None if it is."""
+        """Return the status and text for a request to refuse; None for one to pass on."""
         given = self.headers.get(TOKEN, "").encode(errors="replace")
         if not hmac.compare_digest(given, self.token):
             return 403, f"the header {TOKEN} is missing or wrong; RemoteModel.headers has it"
@@ -206,7 +206,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class _Body:
-    """The body of a request, read as it is sent on.
+    """The body of a request, read while it is sent on.
 
     Args:
         file: Where it is read from.
@@ -224,7 +224,7 @@ class _Body:
         """Return the next bytes, at most so many; all that are left for a negative size."""
         content: bytes = self._file.read(self.left if size < 0 else min(size, self.left))
         if self.left and not content:
-            raise ConnectionError("the caller left before it had sent its body")
+            raise ConnectionError("the caller disconnected before sending its whole body")
         self.left -= len(content)
         return content
 

@@ -210,11 +210,11 @@ def field_case(document: Document) -> Hits:
     *OURS,
     "Secret",
     SETTINGS,
-    consequence="It has no effect: it is dropped, or the object is refused where fields are checked.",
+    consequence="The API server drops the field, or refuses the object if it checks fields.",
     fix="correct its name or its indentation, or remove it",
 )
 def field_unknown(document: Document) -> Hits:
-    """A kind has each field that is written, at any depth.
+    """Every field of a document exists in its kind, at any depth.
 
     Source: the platforms' CustomResourceDefinitions; of model-settings.json mlserver/settings.py.
     """

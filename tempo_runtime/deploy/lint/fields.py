@@ -1,7 +1,7 @@
-"""The fields that each kind has, at any depth, and those in a document that its kind has not.
+"""Find fields in a document, at any depth, that its kind does not have.
 
-`fields.json` is made from the schemas of the platforms by `scripts/fields.py`. What a schema leaves open
-(labels, annotations, parameters) is not looked into.
+`scripts/fields.py` makes `fields.json` from the platforms' schemas. Places that a schema leaves open
+(labels, annotations, parameters) are not checked.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tempo_runtime.deploy.lint.document import Document, Place, written
 _FILE = "fields.json"
 _ANY = "*"
 _CLOSE = 0.75
-_DEPTH = 4  # of what is searched for the place of a field that is at another
+_DEPTH = 4  # how deep to search for the place where a misplaced field belongs
 
 
 @dataclass(frozen=True)
@@ -28,23 +28,23 @@ class Node:
     """The fields of one place.
 
     Attributes:
-        fields: Field -> what is in it; None where that is not looked into.
+        fields: Field -> what is in it; None where that is not checked.
     """
 
     fields: Mapping[str, Node | None]
 
     def get(self, name: str) -> Node | None:
-        """What is in a field."""
+        """Return what is in a field."""
         return self.fields.get(name, self.fields.get(_ANY))
 
     def has(self, name: str) -> bool:
-        """Whether there is such a field; `$patch` and the like are kustomize's."""
+        """Tell whether there is such a field; `$patch` and the like are kustomize's."""
         return name in self.fields or _ANY in self.fields or name.startswith("$")
 
 
 @dataclass(frozen=True)
 class Unknown:
-    """A field that is not one.
+    """A field that its place does not have.
 
     Attributes:
         place: Where it is.
@@ -61,7 +61,7 @@ class Unknown:
 
     @property
     def spelled(self) -> str | None:
-        """The field of that place that has the same letters, in other capitals."""
+        """The field of that place that differs only in capitals."""
         _, node = self.parents[-1]
         return next((each for each in node.fields if each.lower() == self.name.lower()), None)
 
@@ -77,7 +77,7 @@ class Unknown:
         return next(iter(difflib.get_close_matches(self.name, node.fields, 1, _CLOSE)), None)
 
     def _elsewhere(self) -> str | None:
-        """The place that has the field, of which the nearest is likely where it was meant to be."""
+        """Return the nearest place that has the field, where it was probably meant to be."""
         for path, node in reversed(self.parents[:-1]):
             if self.name in node.fields:
                 return written(path) or "the document"
@@ -88,7 +88,7 @@ class Unknown:
 
 
 def unknown(document: Document) -> Iterator[Unknown]:
-    """Fields that the kind of a document does not have, but for what is in them."""
+    """Yield the fields that the kind of a document does not have, without looking inside them."""
     node = _kinds().get(document.kind)
     if node is not None:
         yield from _unknown(document.root, node, [])
@@ -108,7 +108,7 @@ def _unknown(
 
 
 def _found_below(node: Node, name: str) -> tuple[str, ...] | None:
-    """The path from a node to the nearest below it that has a field."""
+    """Return the path from a node to the nearest node below it that has a field."""
     waiting: deque[tuple[tuple[str, ...], Node]] = deque([((), node)])
     while waiting:
         path, node = waiting.popleft()

@@ -1,4 +1,4 @@
-"""Rules of secrets that are written out, and of Secrets with the settings of rclone."""
+"""Rules about secrets in plain text, and about Secrets with rclone's settings."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ def _keys(secret: Document) -> set[str]:
     "secret-written",
     "warning",
     *OURS,
-    consequence="Who can read the manifest, or the object, can read the secret; it stays in git.",
-    fix="put it into a Secret, and name that where the platform takes one",
+    consequence="Anybody who can read the manifest, or the object, can read the secret; it stays in git.",
+    fix="put it into a Secret, and refer to that where the platform accepts one",
 )
 def written_out(document: Document) -> Hits:
-    """No text contains a token, a private key or a URL with a password; of variables see `env-secret`."""
+    """No text contains a token, a private key or a URL with a password; for variables see `env-secret`."""
     for name, place in _texts(document.root, ""):
         if holds_secret(place.text) or (name and looks_secret(name, place.text)):
-            yield place, "there is a password, a token or a key in it"
+            yield place, "it contains a password, a token or a key"
 
 
 def _texts(place: Place, name: str) -> Iterator[tuple[str, Place]]:
-    """Yield the texts in a place, but for variables, and the name of a parameter whose value it is."""
+    """Yield the texts in a place, except variables, each with its parameter's name if it has one."""
     if place.text:
         yield name, place
     for key, inner in place.items():

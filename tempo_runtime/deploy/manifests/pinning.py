@@ -57,16 +57,16 @@ def pin(
     demanded: Sequence[str],
     settings: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """Writes the digest of a model's artefact into its object.
+    """Write the digest of a model's artifact into its object.
 
-    A variable of the user's own stays; `pin_all` has seen that it agrees.
+    The user's own variable stays; `pin_all` has checked that it agrees.
 
     Args:
-        document: A SeldonDeployment, Model or InferenceService, as it is written here.
-        digest: The digest of the model's artefact.
-        demanded: The digests of which its pods must find one; empty to demand none.
-        settings: Variables for settings in its model-settings.json that pods with a demand read from the
-            environment only.
+        document: A SeldonDeployment, Model or InferenceService, as generated here.
+        digest: The digest of the model's artifact.
+        demanded: The digests of which its artifact must have one in its pods; empty for no demand.
+        settings: Variables for settings in its model-settings.json that pods with a demand accept only
+            from the environment.
     """
     document["metadata"].setdefault("annotations", {})[DIGEST] = digest
     KINDS[document["kind"]](document["spec"], digest, ",".join(demanded), settings)
