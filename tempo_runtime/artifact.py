@@ -306,7 +306,7 @@ def load(folder: str, *, verify: str | None = None) -> Any:
 
     Args:
         folder: Its artefact.
-        verify: File of the Ed25519 public key, in PEM, that it must be signed for.
+        verify: File of the Ed25519 public key, in PEM, that must match its signature.
 
     Returns:
         An instance of the pipeline class, or the pipeline function.
