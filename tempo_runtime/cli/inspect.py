@@ -13,7 +13,9 @@ from tempo_runtime.cli.terminal import console
 @click.command()
 @artefact_argument
 @json_option
-@click.option("--verify", metavar="KEY", help="File of the public key that must match its signature.")
+@click.option(
+    "--verify", metavar="KEY", help="File of the public key that must match its signature."
+)
 def inspect(artefact: str, as_json: bool, verify: str | None) -> None:
     r"""Shows what is in an ARTEFACT, and checks its files, without running any of it.
 

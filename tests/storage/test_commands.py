@@ -90,7 +90,7 @@ def test_what_cannot_be_uploaded_is_one_line_and_exits_with_1(s3: S3, save: Save
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["download", "no-uri", "got"], "'no-uri' is neither a folder nor MODULE:NAME, such as shop:Shop"),
+        (["download", "no-uri", "got"], "'no-uri' is neither a folder nor MODULE:NAME"),
         (["upload", "absent_module:x"], "there is no module 'absent_module' here"),
         (["upload", "json:absent"], "module 'json' has no attribute 'absent'"),
     ],

@@ -30,7 +30,7 @@ def _keys(secret: Document) -> set[str]:
     fix="put it into a Secret, and refer to that where the platform accepts one",
 )
 def written_out(document: Document) -> Hits:
-    """No text contains a token, a private key or a URL with a password; for variables see `env-secret`."""
+    """No text contains a token, private key or URL with a password; for variables see `env-secret`."""
     for name, place in _texts(document.root, ""):
         if holds_secret(place.text) or (name and looks_secret(name, place.text)):
             yield place, "it contains a password, a token or a key"

@@ -53,7 +53,7 @@ def _environment(opened: artifact.Opened) -> str:
     digest = opened.description["files"].get(TARBALL)
     if digest is None:
         raise SettingsError(
-            f"{opened.origin} has an {TARBALL} that its {MANIFEST} does not name; remove it, or save again"
+            f"{opened.origin} has an {TARBALL} that its {MANIFEST} does not name; remove it or save again"
         )
     return str(digest)
 
