@@ -39,7 +39,7 @@ def test_text_that_a_client_chose_cannot_break_a_line_of_the_log(
     [record] = caplog.records
     assert record.getMessage() == (
         "pipeline 'shop' answered 422 (PayloadError, fault of the client): "
-        "no\\nERROR all is lost\\x1b[31m käse"
+        "no\\nERROR all is lost\\u001b[31m käse"
     )
 
 

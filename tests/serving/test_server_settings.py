@@ -41,7 +41,7 @@ def test_a_relative_logging_configuration_is_found_from_the_working_directory(
 def test_a_logging_configuration_that_is_not_there_is_named(tmp_path: Path) -> None:
     folder = written(tmp_path, {"logging_settings": "other.ini"})
     with pytest.raises(
-        SettingsError, match=r"settings.json: the file other.ini of logging_settings"
+        SettingsError, match=r"settings.json: the file other.ini in logging_settings"
     ):
         repository.server_settings(folder)
 
