@@ -338,7 +338,8 @@ class Opened:
         description: Its tempo.json.
         demands: The demands that it meets.
         contents: Path -> content, of the pickle and the author's code.
-        copy: The object that keeps the private copy, if there is one.
+        copy: What keeps the private copy, if there is one.
+        extra: `parameters.extra` of its model-settings.json, if that was checked as well.
     """
 
     folder: str
@@ -347,6 +348,7 @@ class Opened:
     demands: trust.Demands
     contents: Mapping[str, bytes]
     copy: verification.PrivateCopy | None = None
+    extra: dict[str, Any] | None = None
 
 
 def verify_folder(
@@ -372,11 +374,12 @@ def verify_folder(
         demands = trust.Demands.of_environment()
     manifest = read_manifest(folder, to_run=to_run)
     demands.check(folder, manifest)
-    named, copy = manifest["files"], None
+    named, copy, extra = manifest["files"], None, None
     if demands:
         verification.refuse_unnamed(folder, manifest)
         if demands.is_external:
-            stated = PipelineSettings.read(extra_of(folder), {}).models
+            extra = extra_of(folder)
+            stated = PipelineSettings.read(extra, {}).models
             verification.refuse_unsigned_settings(folder, stated)
         copy = verification.copy_named(folder, named)
     elif os.path.isdir(os.path.join(folder, files.NEXT)):
@@ -386,7 +389,7 @@ def verify_folder(
     contents = dict(files.verified(place, named, _is_ours))
     if PIPELINE not in contents:
         raise ArtifactDamaged(f"{folder}: {MANIFEST} names no {PIPELINE}; save the pipeline again")
-    return Opened(place, folder, manifest, demands, contents, copy)
+    return Opened(place, folder, manifest, demands, contents, copy, extra)
 
 
 def unpickle(opened: Opened) -> tuple[Pipeline, dict[str, Any]]:
@@ -419,7 +422,8 @@ def unpickle(opened: Opened) -> tuple[Pipeline, dict[str, Any]]:
         vars(vars(pipeline)["context"]).update(given[0] if given else {})
     pipeline.declared = _placed(pipeline.declared, opened, modules)
     pipeline.code, pipeline._release = modules, modules.forget
-    return pipeline, extra_of(folder)
+    # What was checked is not read again: the file may be another by now.
+    return pipeline, extra_of(folder) if opened.extra is None else opened.extra
 
 
 def code_sizes(folder: str, manifest: dict[str, Any]) -> dict[str, int]:

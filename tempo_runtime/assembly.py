@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
-from tempo_runtime import artifact, context, importing, verification
+from tempo_runtime import artifact, context, importing, trust, verification
 from tempo_runtime.authoring import Model, Pipeline
 from tempo_runtime.children.base import Transport
 from tempo_runtime.children.child import Child, Children
@@ -215,7 +215,7 @@ class Connector:
         details = model.details
         origin = verification.origin_of(self._folder)
         folder = child_folder(origin, alias, details.name, settings.uri or details.local_folder)
-        demands = model.demands
+        demands = trust.Demands.of_environment() if model.demands is None else model.demands
         if details.served_by_us and not (
             settings.implementation or artifact.is_other_model(folder)
         ):

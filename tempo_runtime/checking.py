@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from tempo_runtime import files, json_files, ownership, targets
+from tempo_runtime import files, json_files, ownership, targets, trust
 from tempo_runtime.artifact import EXAMPLE
 from tempo_runtime.binding import decode_results
 from tempo_runtime.environment import TARBALL
@@ -127,7 +127,8 @@ def ask(python: str, folder: str, request: Request | None, timeout: float) -> Ou
     Raises:
         CheckFailed: If it cannot be loaded, gives no answer, or not in time.
     """
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(_OF_PYTHON)}
+    environ = trust.elsewhere(os.environ)
+    environ = {name: value for name, value in environ.items() if not name.startswith(_OF_PYTHON)}
     with tempfile.TemporaryDirectory(prefix="tempo-check-") as place:
         told = os.path.join(place, "told")
         command = [python, "-I", "-m", "tempo_runtime.checking", os.path.abspath(folder), told]

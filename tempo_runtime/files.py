@@ -120,7 +120,8 @@ def copy_verified(folder: str, digests: Mapping[str, str], target: str) -> None:
         target: An empty folder.
 
     Raises:
-        ArtifactDamaged: If a file is missing, or does not have its digest in the manifest.
+        ArtifactDamaged: If one is missing, or is not the one that the manifest says.
+        OSError: If they cannot be written.
     """
     for path, digest in digests.items():
         place = os.path.join(target, path)
@@ -128,9 +129,10 @@ def copy_verified(folder: str, digests: Mapping[str, str], target: str) -> None:
         found = ""
         for source in (path, f"{NEXT}/{path}"):
             try:
-                found = _copy_hashed(os.path.join(folder, source), place) or found
-            except (FileNotFoundError, NotADirectoryError):
+                opened = _open(os.path.join(folder, source))
+            except OSError:
                 continue
+            found = _copy_hashed(opened, place)
             if found == digest:
                 break
         else:
@@ -154,7 +156,7 @@ def copy_all(place: str, target: str) -> dict[str, str]:
     for path, source in _sources(place):
         copied = os.path.join(target, path)
         os.makedirs(os.path.dirname(copied), exist_ok=True)
-        digests[path] = _copy_hashed(source, copied)
+        digests[path] = _copy_hashed(_open(source), copied)
     return digests
 
 
@@ -169,24 +171,24 @@ def _sources(place: str) -> list[tuple[str, str]]:
     return [(path, os.path.join(place, path)) for path in sorted(walk(place))]
 
 
-def _copy_hashed(source: str, place: str) -> str:
-    """Copy a regular file, and return the digest of the copy."""
+def _copy_hashed(source: BinaryIO, place: str) -> str:
+    """Copy a file that was opened, and return the digest of what was copied."""
     digest = hashlib.sha256()
-    # Opening a pipe would wait for its writer.
-    with open(os.open(source, os.O_RDONLY | os.O_NONBLOCK), "rb") as read:
-        if not stat.S_ISREG(os.fstat(read.fileno()).st_mode):
-            raise FileNotFoundError(errno.ENOENT, "not a regular file", source)
-        with open(place, "wb") as written:
-            while block := read.read(1 << 20):
-                digest.update(block)
-                written.write(block)
+    with source, open(place, "wb") as written:
+        while block := source.read(1 << 20):
+            digest.update(block)
+            written.write(block)
     return digest.hexdigest()
 
 
 def _damage(folder: str, path: str, found: str, digest: str) -> str:
-    if not found:
-        return f"{folder}: {path} is missing; copy the whole folder, or save the pipeline again"
-    size = os.path.getsize(os.path.join(folder, path))
+    try:
+        with _open(os.path.join(folder, path)) as file:
+            size = os.fstat(file.fileno()).st_size
+    except OSError as error:
+        gone = isinstance(error, FileNotFoundError | NotADirectoryError)
+        reason = "is missing" if gone else f"cannot be read: {error.strerror}"
+        return f"{folder}: {path} {reason}; copy the whole folder, or save the pipeline again"
     return (
         f"{folder}: {path} ({size} bytes) is not the file that was saved: its SHA-256 is "
         f"{found[:12]}..., and {MANIFEST} says {digest[:12]}...; copy the whole folder again, "
@@ -248,17 +250,17 @@ def _copy(source: str, place: str) -> None:
 
 def read(folder: str, path: str) -> bytes:
     """A file's content."""
-    with _opened(os.path.join(folder, path)) as file:
+    with _open(os.path.join(folder, path)) as file:
         return file.read()
 
 
-@contextlib.contextmanager
-def _opened(path: str) -> Iterator[BinaryIO]:
+def _open(path: str) -> BinaryIO:
     """Open a regular file; opening a pipe would wait for its writer."""
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise FileNotFoundError(errno.ENOENT, "not a regular file", path)
-        yield file
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise FileNotFoundError(errno.ENOENT, "not a regular file", path)
+    return open(descriptor, "rb")
 
 
 def sha256(content: bytes) -> str:
@@ -274,7 +276,7 @@ def sha256_of(folder: str, path: str) -> str:
 def digest_of(folder: str, path: str, kind: str) -> str:
     """A file's digest of a kind that hashlib has, for what is compared and not trusted."""
     digest = hashlib.new(kind, usedforsecurity=False)
-    with _opened(os.path.join(folder, path)) as file:
+    with _open(os.path.join(folder, path)) as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()

@@ -227,9 +227,19 @@ def _save(composed: Composed, told: str, environ: Mapping[str, str]) -> None:
             f"{name!r} was given; give the instance, give the folder to use it as it is, or save the "
             "class over it"
         )
-    demands = trust.Demands.of_environment(environ)
+    demands = trust.Demands.of_environment({**os.environ, **environ})
+    environment = _environment(composed)
+    if demands:
+        # Installing packages runs code of whoever can write requirements into the folder.
+        if composed.committed.get("environment") or _has_requirements(composed):
+            raise ArtifactUntrusted(
+                f"{told}, but it is not saved anew: that would install the packages that files in its "
+                "folder ask for, before anything can show what is demanded; save it again, or deploy "
+                "the folder as it is"
+            )
+        environment = None
     try:
-        artifact.write(composed, _environment(composed), demands=demands)
+        artifact.write(composed, environment, demands=demands)
     except ArtifactUntrusted as error:
         raise ArtifactUntrusted(f"{told}, but it is not saved anew: {error}") from error
 
@@ -237,8 +247,12 @@ def _save(composed: Composed, told: str, environ: Mapping[str, str]) -> None:
 def _environment(composed: Composed) -> str | None:
     """Return how the artefact's environment was made; None if it should have none."""
     packed = composed.committed.get("environment")
-    if packed and composed.others.keys().isdisjoint(_REQUIREMENTS):
+    if packed and not _has_requirements(composed):
         return str(packed["maker"])  # asked for by name: nothing in the folder says so
     # With its requirements it was saved without an environment: so its author wanted it.
     left_out = not packed and not composed.committed["files"].keys().isdisjoint(_REQUIREMENTS)
     return None if left_out else "auto"
+
+
+def _has_requirements(composed: Composed) -> bool:
+    return not composed.others.keys().isdisjoint(_REQUIREMENTS)

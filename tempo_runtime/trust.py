@@ -203,6 +203,16 @@ def demanding(digests: Iterable[str], environ: Mapping[str, str]) -> dict[str, s
     return {**others, EXPECTED_DIGEST: ",".join(dict.fromkeys(digests))}
 
 
+def elsewhere(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment that demands the same in another working directory.
+
+    Args:
+        environ: The environment.
+    """
+    keys = {VERIFY_KEY: ",".join(map(os.path.abspath, _parts(environ.get(VERIFY_KEY, ""))))}
+    return {**environ, **(keys if VERIFY_KEY in environ else {})}
+
+
 def digest_in(uri: str) -> tuple[str, str | None]:
     """Split `s3://b/x@sha256:...` into the URI and the digest at its end."""
     found = _IN_URI.fullmatch(uri)

@@ -15,16 +15,18 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from tempo_runtime import files
-from tempo_runtime.errors import ArtifactMissing, ArtifactUntrusted
+from tempo_runtime.errors import ArtifactError, ArtifactMissing, ArtifactUntrusted
 from tempo_runtime.trust import Demands, digest_of_files
 
 _PREFIX = "tempo-verified-"
 _LOCK = ".lock"
+_VARIABLES = ("TMPDIR", "TEMP", "TMP")
+_USUAL = ("/tmp", "/var/tmp", "/usr/tmp")  # noqa: S108 - those that Python tries
 _IMPORTABLE = (".py", ".pyc", ".pyd", ".so", ".pth")
 _CONFIGURING = ("settings.json",)
 CODE_SETTINGS = ("implementation", "uri")
@@ -41,6 +43,9 @@ class PrivateCopy:
     Args:
         origin: The folder, or the single file, that they were copied from.
 
+    Raises:
+        ArtifactError: If there is no folder to copy them to.
+
     Attributes:
         folder: Where the copies are.
         place: The path that replaces the origin: the same folder, or the single file in it.
@@ -49,15 +54,19 @@ class PrivateCopy:
 
     def __init__(self, origin: str) -> None:
         self.origin = origin
-        _remove_abandoned()
-        made = tempfile.mkdtemp(prefix=f".{_PREFIX}")
-        # Locked until the process ends, in whatever way, and before another process can look for it.
-        lock = os.open(os.path.join(made, _LOCK), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        root = os.path.join(os.path.dirname(made), os.path.basename(made)[1:])
-        os.rename(made, root)
-        self.folder = os.path.join(root, "files")
-        os.mkdir(self.folder)
+        temporary = _temporary(origin)
+        _remove_abandoned(temporary)
+        try:
+            made = tempfile.mkdtemp(prefix=f".{_PREFIX}", dir=temporary)
+            # Held while the process lives, however it ends; before another process can look for it.
+            lock = os.open(os.path.join(made, _LOCK), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            root = os.path.join(temporary, os.path.basename(made)[1:])
+            os.rename(made, root)
+            self.folder = os.path.join(root, "files")
+            os.mkdir(self.folder)
+        except OSError as error:
+            raise _cannot_copy(origin, temporary, error) from error
         is_file = os.path.isfile(origin)
         self.place = os.path.join(self.folder, os.path.basename(origin)) if is_file else self.folder
         _copies[self.folder] = self
@@ -79,9 +88,13 @@ def copy_named(folder: str, digests: Mapping[str, str]) -> PrivateCopy:
 
     Raises:
         ArtifactDamaged: If a file is missing, or is not the one that was saved.
+        ArtifactError: If there is no room for the copies.
     """
     copy = PrivateCopy(folder)
-    files.copy_verified(folder, digests, copy.folder)
+    try:
+        files.copy_verified(folder, digests, copy.folder)
+    except OSError as error:
+        raise _cannot_copy(folder, tempfile.gettempdir(), error) from error
     return copy
 
 
@@ -94,15 +107,17 @@ def copy_model(place: str, demands: Demands) -> PrivateCopy:
 
     Raises:
         ArtifactMissing: If it cannot be read.
-        ArtifactUntrusted: If it does not meet them.
+        ArtifactError: If there is no room for the copy.
+        ArtifactUntrusted: If it does not show what is demanded.
     """
     copy = PrivateCopy(place)
     try:
         digests = files.copy_all(place, copy.folder)
     except OSError as error:
-        raise ArtifactMissing(
-            f"{error.filename or place} cannot be read: {error.strerror}"
-        ) from error
+        # Of what is written there is no name, or one in the copy.
+        if not str(error.filename or "").startswith(place):
+            raise _cannot_copy(place, tempfile.gettempdir(), error) from error
+        raise ArtifactMissing(f"{error.filename} cannot be read: {error.strerror}") from error
     demands.check_files(place, digest_of_files(digests))
     return copy
 
@@ -132,19 +147,36 @@ def refuse_unnamed(folder: str, description: Mapping[str, Any]) -> None:
     Raises:
         ArtifactUntrusted: If there is one; the message has the path of the first.
     """
-    children = [
+    children = {
         os.path.normpath(entry.get("folder") or "..") for entry in description["children"].values()
-    ]
-    for path in sorted(files.walk(folder)):
-        if path in description["files"] or any(
-            Path(path).is_relative_to(child) for child in children
-        ):
+    }
+    for path in _reachable(folder, children):
+        if path in description["files"]:
             continue
         if path.endswith(_IMPORTABLE) or os.path.basename(path) in _CONFIGURING:
             raise ArtifactUntrusted(
                 f"{os.path.join(folder, path)} could run or configure a server, and {files.MANIFEST} "
                 "does not name it; remove it, or save the pipeline again if the file is part of it"
             )
+
+
+def _reachable(folder: str, left_out: Collection[str]) -> Iterator[str]:
+    """Yield the files that an import would find in a folder, also through links to other folders."""
+    entered = set()
+    for root, folders, names in os.walk(folder, followlinks=True):
+        inside = os.path.relpath(root, folder)
+        entered.add(os.path.realpath(root))
+        paths = {name: os.path.normpath(os.path.join(inside, name)) for name in (*folders, *names)}
+        folders[:] = sorted(
+            name
+            for name in folders
+            if files.belongs(name)
+            and paths[name] not in left_out
+            and os.path.realpath(os.path.join(root, name)) not in entered
+        )
+        for name in sorted(filter(files.belongs, names)):
+            if paths[name] not in left_out:
+                yield paths[name]
 
 
 def refuse_unsigned_settings(folder: str, models: Mapping[str, Any]) -> None:
@@ -191,15 +223,43 @@ def refuse_outside(uri: str, folder: str, name: str) -> None:
         )
 
 
+def _temporary(origin: str) -> str:
+    """Return the folder for private copies, which nobody may write to who can write to the original."""
+    remedy = "set TMPDIR to a folder that only you can write to"
+    try:
+        found = tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise ArtifactError(
+            f"there is no folder to copy {origin} to, which is checked while it is copied; {remedy}"
+        ) from error
+    # Python's last resort, whatever that folder is.
+    known = {*_USUAL, *(os.path.abspath(os.environ.get(name) or os.sep) for name in _VARIABLES)}
+    is_last_resort = found == os.getcwd() and found not in known
+    place = os.path.join(os.path.realpath(found), "")
+    if is_last_resort or place.startswith(os.path.join(os.path.realpath(origin), "")):
+        raise ArtifactError(
+            f"{origin} would be copied to {found} to be checked, where others may change the copy; "
+            f"{remedy}"
+        )
+    return found
+
+
+def _cannot_copy(origin: str, temporary: str, error: OSError) -> ArtifactError:
+    return ArtifactError(
+        f"{origin} cannot be copied to {temporary}, as it must be to be checked: {error.strerror}; make "
+        "room there, or set TMPDIR to another folder"
+    )
+
+
 def _remove(root: str, lock: int, process: int) -> None:
     if process == os.getpid():  # a fork inherits the object, and the files are not its own
         shutil.rmtree(root, ignore_errors=True)
         os.close(lock)
 
 
-def _remove_abandoned() -> None:
+def _remove_abandoned(temporary: str) -> None:
     """Remove the copies of processes of this user that were killed."""
-    for root in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+    for root in Path(temporary).glob(f"{_PREFIX}*"):
         with contextlib.suppress(OSError):
             if root.is_symlink() or root.stat().st_uid != os.getuid():
                 continue

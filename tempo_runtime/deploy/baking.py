@@ -14,7 +14,7 @@ from typing import IO
 
 from tempo_runtime import __version__, artifact, describing, files, json_files
 from tempo_runtime.deploy import engine
-from tempo_runtime.errors import ArtifactDamaged, DeploymentFailed
+from tempo_runtime.errors import ArtifactDamaged, ArtifactUntrusted, DeploymentFailed
 from tempo_runtime.serving import pinning, repository
 
 _EPOCH = 315532800  # 1980-01-01: the same image from the same artefact, whenever it is built
@@ -133,6 +133,12 @@ def _settings(folder: str, opened: artifact.Opened) -> bytes:
     if opened.demands:
         stated = repository.located(json_files.parse_object(content, path), folder)
         pinning.refuse_unsigned(stated, folder, opened)
+        uri = repository.parameters_of(stated)["uri"]
+        if uri != folder:  # the image would serve another artifact, or none
+            raise ArtifactUntrusted(
+                f"{path} sets parameters.uri to {uri}, which is not the artifact that is built into the "
+                "image; set it to '.'"
+            )
     return content
 
 

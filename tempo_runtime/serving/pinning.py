@@ -16,6 +16,8 @@ from tempo_runtime.errors import ArtifactDamaged, ArtifactUntrusted, SettingsErr
 from tempo_runtime.serving.repository import parameters_of, read
 from tempo_runtime.settings import PipelineSettings
 
+# MLServer reads it by either name.
+_IMPLEMENTATION = ("implementation", "MLSERVER_MODEL_IMPLEMENTATION")
 _REMEDY = "no signature or digest covers it; remove it"
 
 
@@ -139,9 +141,9 @@ def refuse_unsigned(
         ArtifactUntrusted: If there are such settings.
     """
     own = os.path.join(folder, artifact.MODEL_SETTINGS)
-    implementation = settings.get("implementation")
-    if implementation not in (None, describing.IMPLEMENTATION):
-        raise ArtifactUntrusted(f"{own} sets implementation to {implementation!r}, and {_REMEDY}")
+    for name in _IMPLEMENTATION:
+        if settings.get(name) not in (None, describing.IMPLEMENTATION):
+            raise ArtifactUntrusted(f"{own} sets {name} to {settings[name]!r}, and {_REMEDY}")
     extra = parameters_of(settings).get("extra") or {}
     verification.refuse_unsigned_settings(folder, PipelineSettings.read(extra, {}).models)
     return _environment(settings, opened.origin, own, opened.description["files"])

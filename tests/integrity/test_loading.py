@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,9 +15,21 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from tempo_runtime import ArtifactError, ArtifactUntrusted, SettingsError, load
+from tempo_runtime import (
+    ArtifactError,
+    ArtifactUntrusted,
+    Model,
+    ModelFramework,
+    SettingsError,
+    freshness,
+    load,
+    pipeline,
+    save,
+    verification,
+)
 from tempo_runtime.artifact import inspect
 from tempo_runtime.cli import main
+from tempo_runtime.errors import ArtifactDamaged
 from tempo_runtime.trust import EXPECTED_DIGEST, VERIFY_KEY, Demands
 from tests.integrity.signed import (
     ANSWER,
@@ -369,3 +382,130 @@ def test_a_pipeline_that_was_verified_knows_the_folder_that_it_was_saved_in(sign
     details = load(str(signed.shop), verify=signed.public).get_tempo().details
     assert details.home == str(signed.shop)
     assert details.local_folder != str(signed.shop)
+
+
+def test_a_package_behind_a_link_is_refused(signed: Signed, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/__init__.py").write_text(hostile_module(signed.marker))
+    (tmp_path / "elsewhere/again").symlink_to(tmp_path / "elsewhere")
+    (signed.shop / "cryptography").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ArtifactUntrusted, match=r"shop/cryptography/__init__\.py could run"):
+        answer(signed, verify=signed.public)
+
+
+def test_settings_that_change_after_the_check_are_not_read_again(
+    signed: Signed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy_named = verification.copy_named
+
+    def copy_and_change(folder: str, digests: Any) -> Any:
+        copied = copy_named(folder, digests)
+        name_an_implementation_in_the_settings(signed)
+        return copied
+
+    monkeypatch.setattr(verification, "copy_named", copy_and_change)
+    loaded = load(str(signed.shop), verify=signed.public)
+    assert "models" not in loaded.get_tempo().extra
+    loaded.get_tempo().release()
+
+
+def test_a_declared_model_that_is_called_must_show_what_the_environment_demands(
+    signed: Signed, demand: dict[str, str]
+) -> None:
+    if demand:
+        pytest.skip("of `load` only")
+    swap_the_model_of_a_child(signed)
+    tax = Model("tax", platform=ModelFramework.SKLearn, local_folder=str(signed.tax))
+    with pytest.raises(ArtifactUntrusted):
+        tax(ROW)
+    assert not signed.attacked
+
+
+def test_packages_that_a_changed_folder_asks_for_are_not_installed(
+    signed: Signed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @pipeline("plain", local_folder=str(tmp_path / "plain"))
+    def plain(value: float) -> float:
+        return value
+
+    save(plain)
+    digest = inspect(str(tmp_path / "plain"))["digest"]
+    hostile = tmp_path / "hostile"
+    hostile.mkdir()
+    (hostile / "setup.py").write_text(hostile_module(signed.marker))
+    (tmp_path / "plain/requirements.txt").write_text(f"hostile @ file://{hostile}\n")
+    monkeypatch.setenv(EXPECTED_DIGEST, digest)
+    with pytest.raises(ArtifactUntrusted, match="would install the packages"):
+        freshness.ensure(plain, environ={})
+    assert not signed.attacked
+
+
+def _a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def _a_link_to_itself(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(path)
+
+
+def _a_socket(path: Path) -> None:
+    path.unlink()
+    with pytest.MonkeyPatch.context() as patch, socket.socket(socket.AF_UNIX) as listening:
+        patch.chdir(path.parent)  # the length of its path is limited
+        listening.bind(path.name)
+
+
+def _another_in_the_place_of_an_interrupted_save(path: Path) -> None:
+    path.unlink()
+    (path.parent / ".tempo-next").mkdir()
+    (path.parent / ".tempo-next" / path.name).write_text("other")
+
+
+@pytest.mark.parametrize("demanded", [True, False], ids=["demanded", "not_demanded"])
+@pytest.mark.parametrize(
+    "replace",
+    [_a_folder, _a_link_to_itself, _a_socket, _another_in_the_place_of_an_interrupted_save],
+    ids=lambda each: each.__name__,
+)
+def test_what_is_no_file_is_named_in_one_line(
+    replace: Callable[[Path], None], demanded: bool, signed: Signed
+) -> None:
+    replace(signed.shop / "bonus.txt")
+    with pytest.raises(ArtifactDamaged, match=r"shop: bonus\.txt (is missing|cannot be read: )"):
+        answer(signed, **({"verify": signed.public} if demanded else {}))
+
+
+def test_copies_are_not_made_in_the_folder_that_they_are_of(
+    signed: Signed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(signed.shop))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    with pytest.raises(ArtifactError, match="others may change the copy; set TMPDIR"):
+        answer(signed, verify=signed.public)
+
+
+def test_copies_are_not_made_in_the_working_directory_for_want_of_a_temporary_folder(
+    signed: Signed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(signed.shop.parent)
+    monkeypatch.setattr("tempfile.tempdir", str(signed.shop.parent))
+    with pytest.raises(ArtifactError, match="others may change the copy; set TMPDIR"):
+        answer(signed, verify=signed.public)
+
+
+def test_no_room_for_copies_is_told_with_the_remedy(
+    signed: Signed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(signed.shop.parent / "missing"))
+    with pytest.raises(ArtifactError, match=r"cannot be copied to .*: No such file.*set TMPDIR"):
+        answer(signed, verify=signed.public)
+
+
+def test_check_finds_a_key_that_is_given_from_the_working_directory(
+    signed: Signed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VERIFY_KEY, os.path.relpath(signed.public))
+    result = CliRunner().invoke(main, ["check", str(signed.shop)])
+    assert result.exit_code == 0, result.output

@@ -77,6 +77,10 @@ def signed(original: Signed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     return copied(original, tmp_path)
 
 
+def digest_of_file(path: Path) -> str:
+    return files.sha256(path.read_bytes())
+
+
 def change(path: Path, **settings: Any) -> None:
     found = json.loads(path.read_text()) if path.exists() else {}
     path.write_text(json.dumps({**found, **settings}))
@@ -99,6 +103,19 @@ def name_a_class(signed: Signed) -> None:
     (signed.shop / "evil.bin").write_bytes(hostile_pickle(signed.marker))
     parameters = {"uri": "evil.bin"}
     change(signed.shop / "model-settings.json", implementation=SKLEARN, parameters=parameters)
+
+
+def name_a_class_by_its_variable(signed: Signed) -> None:
+    """MLServer reads the implementation by this name as well."""
+    path = signed.shop / "model-settings.json"
+    settings = json.loads(path.read_text())
+    settings["MLSERVER_MODEL_IMPLEMENTATION"] = SKLEARN
+    del settings["implementation"]
+    path.write_text(json.dumps(settings))
+
+
+def name_another_artifact(signed: Signed) -> None:
+    change(signed.shop / "model-settings.json", parameters={"uri": "../prices"})
 
 
 def name_a_class_beside_a_child(signed: Signed) -> None:
@@ -341,7 +358,7 @@ def test_a_packed_environment_is_given_to_mlserver_as_it_was_checked(
     name_a_tarball(signed)
     tarball, described = signed.shop / "environment.tar.gz", signed.shop / "tempo.json"
     content = tarball.read_bytes()
-    named = {**json.loads(described.read_text())["files"], tarball.name: files.sha256(content)}
+    named = {**json.loads(described.read_text())["files"], tarball.name: digest_of_file(tarball)}
     change(described, files=named)
     monkeypatch.delenv(VERIFY_KEY)
     monkeypatch.setenv(EXPECTED_DIGEST, digest_of(json.loads(described.read_text())))
@@ -439,6 +456,7 @@ def image_serve(models: Path, home: Path, **variables: str) -> subprocess.Comple
         env=environment,
         capture_output=True,
         text=True,
+        errors="replace",
         check=False,
     )
 
@@ -489,12 +507,50 @@ def test_the_image_serves_a_model_that_is_not_a_pipeline_from_a_copy(
     assert f"{signed.tax} has the digest" in done.stderr
 
 
+def test_the_image_unpacks_the_environment_that_was_checked_also_where_models_arrive_later(
+    signed: Signed, tmp_path: Path
+) -> None:
+    """The environment in the folder of models is swapped once it was checked."""
+    name_a_tarball(signed)
+    tarball, described = signed.shop / "environment.tar.gz", signed.shop / "tempo.json"
+    good, hostile = tmp_path / "good.sh", tmp_path / "hostile.sh"
+    good.write_text("echo activated\n")
+    hostile.write_text(f": >{signed.marker}\n")
+    for each in (hostile, good):
+        with tarfile.open(tarball if each is good else tmp_path / "hostile.tar.gz", "w:gz") as tar:
+            tar.add(each, "bin/activate")
+    named = {**json.loads(described.read_text())["files"], tarball.name: digest_of_file(tarball)}
+    change(described, files=named)
+    (tmp_path / "programs").mkdir()
+    swapping = tmp_path / "programs/mktemp"
+    swapping.write_text(
+        f'#!/bin/sh\ncase "$*" in *environment*) cp {tmp_path}/hostile.tar.gz {tarball};; esac\n'
+        'exec /usr/bin/mktemp "$@"\n'
+    )
+    swapping.chmod(0o755)
+    variables = {
+        EXPECTED_DIGEST: digest_of(json.loads(described.read_text())),
+        "MLSERVER_LOAD_MODELS_AT_STARTUP": "false",
+    }
+    done = image_serve(signed.shop, tmp_path, **variables)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("activated\n")
+    assert not signed.attacked
+
+
 # -- an image of one artifact -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "attack",
-    [add_a_module("tempo_runtime.py"), name_a_class, name_a_tarball, swap_the_pickle],
+    [
+        add_a_module("tempo_runtime.py"),
+        name_a_class,
+        name_a_class_by_its_variable,
+        name_another_artifact,
+        name_a_tarball,
+        swap_the_pickle,
+    ],
     ids=lambda each: each.__name__,
 )
 def test_an_attack_is_not_built_into_an_image(attack: Attack, signed: Signed) -> None:

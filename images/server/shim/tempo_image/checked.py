@@ -1,9 +1,9 @@
 """Check what the image is about to run, if the environment demands a signature or a digest.
 
-`python -m tempo_image.checked TARBALL` refuses a packed environment that its artifact does not name.
-`python -m tempo_image.checked TARBALL MODELS NEW` also checks all models, and writes into the folder
-NEW: the environment (`environment.tar.gz`), the folder that MLServer shall serve (`models`), and the
-digests that its environment variable shall demand (`digests`).
+`python -m tempo_image.checked TARBALL` refuses a packed environment that its artifact does not vouch
+for. `python -m tempo_image.checked TARBALL NEW` writes it into the folder NEW as well, as it was checked:
+`environment.tar.gz`. `python -m tempo_image.checked TARBALL NEW MODELS` checks all models too, and writes
+what MLServer is to serve, `models`, and the digests that its environment is to demand, `digests`.
 """
 
 from __future__ import annotations
@@ -29,17 +29,27 @@ def check(tarball: str) -> None:
         _environment(artifact.verify_folder(folder, to_run=False))
 
 
-def prepare(tarball: str, models: str, new: str) -> None:
-    """Write a folder that MLServer can read instead of one that others may write to.
+def copy(tarball: str, new: str) -> None:
+    """Write a packed environment as it was checked: what others may write to may change at any time.
 
     Args:
-        tarball: The packed environment; it may be absent.
-        models: MLServer's folder of models.
+        tarball: The packed environment, which need not be there.
         new: An empty folder.
     """
     if os.path.exists(tarball):
         opened = artifact.verify_folder(os.path.dirname(tarball), to_run=False)
         files.copy_verified(opened.folder, {TARBALL: _environment(opened)}, new)
+
+
+def prepare(tarball: str, new: str, models: str) -> None:
+    """Write what MLServer is to read instead of a folder that others may write to.
+
+    Args:
+        tarball: The packed environment, which need not be there.
+        new: An empty folder.
+        models: MLServer's folder of models.
+    """
+    copy(tarball, new)
     found = gathering.gather_alone(models)
     settings = repository.server_settings(models, trust.Demands.of_environment())
     place = os.path.join(new, "models")
@@ -60,6 +70,6 @@ def _environment(opened: artifact.Opened) -> str:
 
 if __name__ == "__main__":
     try:
-        check(sys.argv[1]) if len(sys.argv) == 2 else prepare(*sys.argv[1:])
+        {2: check, 3: copy, 4: prepare}[len(sys.argv)](*sys.argv[1:])  # type: ignore[operator]
     except TempoError as error:
         sys.exit(f"tempo-serve: {error}")
