@@ -21,6 +21,7 @@ from typing import Any
 
 from tempo_runtime import files
 from tempo_runtime.errors import ArtifactError, ArtifactMissing, ArtifactUntrusted
+from tempo_runtime.printable import shortened
 from tempo_runtime.trust import Demands, digest_of_files
 
 _PREFIX = "tempo-verified-"
@@ -155,8 +156,9 @@ def refuse_unnamed(folder: str, description: Mapping[str, Any]) -> None:
             continue
         if path.endswith(_IMPORTABLE) or os.path.basename(path) in _CONFIGURING:
             raise ArtifactUntrusted(
-                f"{os.path.join(folder, path)} could run or configure a server, and {files.MANIFEST} "
-                "does not name it; remove it, or save the pipeline again if the file is part of it"
+                f"{shortened(os.path.join(folder, path), 300)} could run or configure a server, and "
+                f"{files.MANIFEST} does not name it; remove it, or save the pipeline again if it belongs "
+                "to it"
             )
 
 

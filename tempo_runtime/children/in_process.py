@@ -125,6 +125,7 @@ class RuntimeTransport:
         shared, self._shared = self._shared, None
         if shared is not None:
             await sharing.release(shared)
+        self._copy = None
 
     async def _infer(self, payload: InferenceRequest) -> Response:
         try:

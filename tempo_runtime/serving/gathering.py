@@ -72,9 +72,7 @@ def gather(
         if not isinstance(target, (str, os.PathLike)):
             gathering.declared(details_of(target))
             continue
-        for path in settings_files(target):
-            home = os.path.dirname(path)
-            gathering.in_folder(home, os.path.basename(home))
+        gathering.in_folders(map(os.path.dirname, settings_files(target)))
     return gathering.models
 
 
@@ -127,8 +125,9 @@ def gather_alone(folder: str, environ: Mapping[str, str] = os.environ) -> dict[s
     gathering = _Gathering(False, environ, here=False, follows=False)
     pattern = os.path.join(glob.escape(os.path.abspath(folder)), "**", artifact.MODEL_SETTINGS)
     homes = sorted(map(os.path.dirname, glob.glob(pattern, recursive=True)))
-    for home in homes or [os.path.abspath(environ.get("MLSERVER_MODEL_URI") or folder)]:
-        gathering.in_folder(home, environ.get("MLSERVER_MODEL_NAME") or os.path.basename(home))
+    if not homes:
+        homes = [os.path.abspath(environ.get("MLSERVER_MODEL_URI") or folder)]
+    gathering.in_folders(homes, environ.get("MLSERVER_MODEL_NAME"))
     return gathering.models
 
 
@@ -189,8 +188,13 @@ class _Gathering:
             )
         self.sibling(details.name, folder, details.platform.value, None, self._demands)
 
-    def in_folder(self, home: str, fallback: str) -> None:
-        """Serve the model in a folder; `fallback` is its name where its settings have none."""
+    def in_folders(self, homes: Iterable[str], name: str | None = None) -> None:
+        """Serve the models in folders; `name` is that of one whose settings have none."""
+        # A pipeline says what its children must show, so it comes before them.
+        for home in _callers_first(homes) if self._demands else homes:
+            self._in_folder(home, name or os.path.basename(home))
+
+    def _in_folder(self, home: str, fallback: str) -> None:
         demands = self._demanded(home)
         settings, digests = self._read(home, demands)
         settings = settings or {}
@@ -419,6 +423,26 @@ class _Gathering:
         if runtime not in (describing.IMPLEMENTATION, describing.WITH_CODE):
             model.settings.update(describing.with_code(model.settings, code, digest))
             model.inside.append(code)
+
+
+def _callers_first(homes: Iterable[str]) -> list[str]:
+    """Order folders of models so that each pipeline comes before its children."""
+    ordered, left = [], {home: _children_of(home) for home in homes}
+    while left:
+        called = {child for home, children in left.items() for child in children - {home}}
+        for home in [each for each in left if each not in called] or list(left):
+            ordered.append(home)
+            del left[home]
+    return ordered
+
+
+def _children_of(home: str) -> set[str]:
+    try:
+        children = artifact.read_manifest(home, to_run=False)["children"].values()
+    except ArtifactError:  # which is told when it is served
+        return set()
+    folders = (child.get("folder") or os.curdir for child in children)
+    return {os.path.normpath(os.path.join(home, folder)) for folder in folders}
 
 
 def _refuse_missing_runtime(name: str, implementation: str) -> None:

@@ -175,9 +175,16 @@ def write(
     Path(root, SERVER_SETTINGS).write_text(json.dumps(server))
     for model in models:
         place = Path(root, model.name)
-        if place.parent != Path(root) or place.name != model.name:
-            raise ArtifactDamaged(f"{model.folder}: {model.name!r} is no model's name; correct it")
-        place.mkdir()
+        inside = place.parent == Path(root) and place.name == model.name
+        try:
+            if not inside:
+                raise ValueError("it is no name of a folder")
+            place.mkdir()
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise ArtifactDamaged(
+                f"{model.folder}: {shortened(model.name)!r} is no model's name ({reason}); correct it"
+            ) from error
         settings = _pinned(model, str(place)) if model.digests else model.settings
         (place / artifact.MODEL_SETTINGS).write_text(json.dumps(settings))
         # MLServer looks beside a model's settings for the code that they name.

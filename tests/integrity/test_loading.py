@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -21,6 +22,7 @@ from tempo_runtime import (
     Model,
     ModelFramework,
     SettingsError,
+    artifact,
     freshness,
     load,
     pipeline,
@@ -28,8 +30,11 @@ from tempo_runtime import (
     verification,
 )
 from tempo_runtime.artifact import inspect
+from tempo_runtime.assembly import Service
 from tempo_runtime.cli import main
 from tempo_runtime.errors import ArtifactDamaged
+from tempo_runtime.portal import background
+from tempo_runtime.settings import PipelineSettings
 from tempo_runtime.trust import EXPECTED_DIGEST, VERIFY_KEY, Demands
 from tests.integrity.signed import (
     ANSWER,
@@ -354,7 +359,7 @@ def test_a_variable_that_is_set_and_empty_is_refused(monkeypatch: pytest.MonkeyP
             Demands.of_environment({variable: " , "})
 
 
-def test_private_copies_are_gone_once_a_pipeline_is_released(
+def test_private_copies_can_be_opened_by_this_user_only(
     signed: Signed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     place = tmp_path / "temporary"
@@ -509,3 +514,28 @@ def test_check_finds_a_key_that_is_given_from_the_working_directory(
     monkeypatch.setenv(VERIFY_KEY, os.path.relpath(signed.public))
     result = CliRunner().invoke(main, ["check", str(signed.shop)])
     assert result.exit_code == 0, result.output
+
+
+def test_private_copies_are_removed_when_a_server_unloads_their_pipeline(
+    signed: Signed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    place = tmp_path / "temporary"
+    place.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(place))
+    pipeline_, extra = artifact.unpickle(
+        artifact.verify_folder(str(signed.shop), Demands(keys=(signed.public,)))
+    )
+    portal = background()
+    service = Service(pipeline_, PipelineSettings.read(extra), portal, str(signed.shop))
+    assert len(list(place.iterdir())) == 3
+    portal.run(service.close())
+    gc.collect()
+    assert list(place.iterdir()) == []
+
+
+def test_a_file_is_named_in_one_line_whatever_its_name(signed: Signed) -> None:
+    (signed.shop / "a\n\x1b[2Jb.py").touch()
+    with pytest.raises(ArtifactUntrusted) as refused:
+        answer(signed, verify=signed.public)
+    assert "shop/a \\u001b[2Jb.py could run" in str(refused.value)
+    assert str(refused.value).isprintable()

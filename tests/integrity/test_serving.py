@@ -241,6 +241,26 @@ def test_a_model_that_is_not_a_pipeline_is_served_where_its_digest_is_demanded(
         gathering.gather([str(signed.tax)])
 
 
+def test_a_child_is_pinned_by_its_pipeline_also_where_its_folder_comes_first(
+    signed: Signed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the three only the pipeline has the digest that is demanded, and its folder is the last."""
+    monkeypatch.delenv(VERIFY_KEY)
+    monkeypatch.setenv(EXPECTED_DIGEST, inspect(str(signed.shop))["digest"])
+    signed.shop.rename(signed.shop.with_name("z-shop"))
+    assert set(gathering.gather([str(signed.shop.parent)])) == {"shop", "prices", "tax"}
+
+
+@pytest.mark.parametrize("name", ["settings.json", "../shop", "x" * 300])
+def test_a_name_that_no_folder_can_have_is_refused_in_one_line(name: str, signed: Signed) -> None:
+    change(signed.shop / "model-settings.json", name=name)
+    models = gathering.gather([str(signed.shop)])
+    place = signed.shop.parent / "server"
+    place.mkdir()
+    with pytest.raises(ArtifactError, match=r"shop: '.*' is no model's name \(.*\); correct it"):
+        repository.write(place, models.values(), {})
+
+
 # -- what is served answers as it does without a demand ----------------------------------------------
 
 
