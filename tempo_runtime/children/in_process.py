@@ -83,11 +83,10 @@ class RuntimeTransport:
         self.tagged = False
         self._copy = copy
         self._name = details.name
-        self._place = Place(details.name, folder)
+        self._place = Place(details.name, folder if copy is None else copy.origin)
         self._timeout = timeout
-        inside = None if copy is None else copy.folder
         self._shared: sharing.Shared | None = _load(
-            details, folder, implementation, fast, code, inside
+            details, folder, implementation, fast, code, copy
         )
         self._runtime = self._shared.runtime
         self._threads = Threads(f"tempo-{details.name}", _THREADS, _THREADS)
@@ -203,15 +202,16 @@ def _load(
     implementation: str | None,
     fast: bool,
     code: importing.Modules | None,
-    inside: str | None = None,
+    copy: PrivateCopy | None = None,
 ) -> sharing.Shared:
-    told = f"child {details.name!r} cannot be loaded in this process from {folder}"
+    origin = folder if copy is None else copy.origin
+    told = f"child {details.name!r} cannot be loaded in this process from {origin}"
     try:
         settings = _model_settings(details, folder, implementation)
     except (OSError, ValueError) as error:
         raise SettingsError(f"{told}: its {_SETTINGS} is wrong: {_reason(error)}") from error
-    if inside is not None:
-        refuse_outside(str(settings.parameters.uri), inside, details.name)
+    if copy is not None:
+        refuse_outside(str(settings.parameters.uri), copy.folder, details.name)
     sklearn = frameworks.IMPLEMENTATIONS[ModelFramework.SKLearn]
     if fast and settings.implementation_ != sklearn:
         raise SettingsError(
@@ -223,12 +223,12 @@ def _load(
         return importing.run(code, sharing.acquire, settings, folder, fast, owner)
     except NoFastPath as error:
         raise SettingsError(
-            f"child {details.name!r} in {folder} cannot be fast: {error}; remove its setting `fast`"
+            f"child {details.name!r} in {origin} cannot be fast: {error}; remove its setting `fast`"
         ) from error
     except Exception as error:
+        said = _reason(error) + _advice(error, settings.implementation_, folder)
         raise ChildUnavailable(
-            f"{told} with {settings.implementation_}: {_reason(error)}"
-            + _advice(error, settings.implementation_, folder),
+            f"{told} with {settings.implementation_}: {said.replace(folder, origin)}",
             model=details.name,
         ) from error
 

@@ -23,16 +23,18 @@ from tempo_runtime import (
     ModelFramework,
     SettingsError,
     artifact,
+    files,
     freshness,
     load,
     pipeline,
     save,
+    trust,
     verification,
 )
 from tempo_runtime.artifact import inspect
 from tempo_runtime.assembly import Service
 from tempo_runtime.cli import main
-from tempo_runtime.errors import ArtifactDamaged
+from tempo_runtime.errors import ArtifactDamaged, ChildUnavailable
 from tempo_runtime.portal import background
 from tempo_runtime.settings import PipelineSettings
 from tempo_runtime.trust import EXPECTED_DIGEST, VERIFY_KEY, Demands
@@ -539,3 +541,13 @@ def test_a_file_is_named_in_one_line_whatever_its_name(signed: Signed) -> None:
         answer(signed, verify=signed.public)
     assert "shop/a \\u001b[2Jb.py could run" in str(refused.value)
     assert str(refused.value).isprintable()
+
+
+def test_a_child_that_cannot_be_loaded_is_named_by_its_own_folder(signed: Signed) -> None:
+    (signed.tax / "model.joblib").rename(signed.tax / "model.bin")
+    digest = trust.digest_of_files(files.digests(str(signed.tax)))
+    tax = Model("tax", platform=ModelFramework.SKLearn, local_folder=str(signed.tax))
+    tax.demands = Demands((digest,))
+    with pytest.raises(ChildUnavailable, match=f"from {signed.tax} with") as failed:
+        tax(ROW)
+    assert "tempo-verified-" not in str(failed.value)
