@@ -587,7 +587,7 @@ def test_it_is_saved_anew_with_an_environment_if_it_had_one(
         (folder / requirements).write_text("numpy\n")
     tempo_runtime.save(imported("own.good").Flowers, environment=None)
     if packed:
-        old = manifest(folder) | {"environment": {"maker": packed}}
+        old = manifest(folder) | {"environment": {"maker": packed, "python": "3.11"}}
         (folder / "tempo.json").write_text(json.dumps(old))
     seen: list[Any] = []
 
