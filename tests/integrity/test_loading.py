@@ -513,7 +513,8 @@ def test_no_room_for_copies_is_told_with_the_remedy(
 def test_check_finds_a_key_that_is_given_from_the_working_directory(
     signed: Signed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(VERIFY_KEY, os.path.relpath(signed.public))
+    monkeypatch.chdir(os.path.dirname(signed.public))
+    monkeypatch.setenv(VERIFY_KEY, os.path.basename(signed.public))
     result = CliRunner().invoke(main, ["check", str(signed.shop)])
     assert result.exit_code == 0, result.output
 
