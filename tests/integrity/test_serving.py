@@ -271,11 +271,12 @@ def serving(original: Signed, tmp_path_factory: pytest.TempPathFactory) -> Itera
     (signed.prices / ".tempo-next").mkdir()
     shutil.copy(signed.prices / "pipeline.dill", signed.prices / ".tempo-next")
     (signed.prices / "pipeline.dill").write_bytes(hostile_pickle(signed.marker))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(VERIFY_KEY, signed.public)
-        models = gathering.gather([str(signed.shop)])
-        with running(models, Ports(*free_ports(3)), timeout=120) as up:
-            yield up
+    with contextlib.ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:  # and not for other tests of this file
+            patch.setenv(VERIFY_KEY, signed.public)
+            models = gathering.gather([str(signed.shop)])
+            up = stack.enter_context(running(models, Ports(*free_ports(3)), timeout=120))
+        yield up
     assert not signed.attacked
 
 
