@@ -338,7 +338,7 @@ class Opened:
         description: Its tempo.json.
         demands: The demands that it meets.
         contents: Path -> content, of the pickle and the author's code.
-        copy: What keeps the private copy, if there is one.
+        copy: The object that keeps the private copy, if there is one.
         extra: `parameters.extra` of its model-settings.json, if that was checked as well.
     """
 

@@ -120,8 +120,8 @@ def copy_verified(folder: str, digests: Mapping[str, str], target: str) -> None:
         target: An empty folder.
 
     Raises:
-        ArtifactDamaged: If one is missing, or is not the one that the manifest says.
-        OSError: If they cannot be written.
+        ArtifactDamaged: If a file is missing, or does not have its digest in the manifest.
+        OSError: If the copies cannot be written.
     """
     for path, digest in digests.items():
         place = os.path.join(target, path)
@@ -172,7 +172,7 @@ def _sources(place: str) -> list[tuple[str, str]]:
 
 
 def _copy_hashed(source: BinaryIO, place: str) -> str:
-    """Copy a file that was opened, and return the digest of what was copied."""
+    """Copy an open file, and return the digest of the copy."""
     digest = hashlib.sha256()
     with source, open(place, "wb") as written:
         while block := source.read(1 << 20):

@@ -230,12 +230,11 @@ def _save(composed: Composed, told: str, environ: Mapping[str, str]) -> None:
     demands = trust.Demands.of_environment({**os.environ, **environ})
     environment = _environment(composed)
     if demands:
-        # Installing packages runs code of whoever can write requirements into the folder.
+        # Anybody who can write to the folder can add requirements, and installing packages runs code.
         if composed.committed.get("environment") or _has_requirements(composed):
             raise ArtifactUntrusted(
-                f"{told}, but it is not saved anew: that would install the packages that files in its "
-                "folder ask for, before anything can show what is demanded; save it again, or deploy "
-                "the folder as it is"
+                f"{told}, but it is not saved again: that would install packages that files in its folder "
+                "name, before anything is checked; save it yourself, or deploy the folder as it is"
             )
         environment = None
     try:

@@ -143,7 +143,7 @@ class Modules:
             del sys.modules[name]
         for name in self._names:
             _unshare(name)
-        self.copy = None  # classes of the artefact's may live longer than they are used
+        self.copy = None  # the artifact's classes may live longer than the pipeline is loaded
 
     def brings(self, name: str) -> bool:
         """Tell whether the artefact has a module of that name."""

@@ -59,7 +59,7 @@ class PrivateCopy:
         _remove_abandoned(temporary)
         try:
             made = tempfile.mkdtemp(prefix=f".{_PREFIX}", dir=temporary)
-            # Held while the process lives, however it ends; before another process can look for it.
+            # Locked until the process ends, in whatever way, and before another process can look for it.
             lock = os.open(os.path.join(made, _LOCK), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
             fcntl.flock(lock, fcntl.LOCK_EX)
             root = os.path.join(temporary, os.path.basename(made)[1:])
@@ -109,7 +109,7 @@ def copy_model(place: str, demands: Demands) -> PrivateCopy:
     Raises:
         ArtifactMissing: If it cannot be read.
         ArtifactError: If there is no room for the copy.
-        ArtifactUntrusted: If it does not show what is demanded.
+        ArtifactUntrusted: If it does not meet them.
     """
     copy = PrivateCopy(place)
     try:

@@ -190,7 +190,7 @@ class _Gathering:
 
     def in_folders(self, homes: Iterable[str], name: str | None = None) -> None:
         """Serve the models in folders; `name` is that of one whose settings have none."""
-        # A pipeline says what its children must show, so it comes before them.
+        # A pipeline has the digests of its children, so it comes before them.
         for home in _callers_first(homes) if self._demands else homes:
             self._in_folder(home, name or os.path.basename(home))
 

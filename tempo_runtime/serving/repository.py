@@ -178,7 +178,7 @@ def write(
         inside = place.parent == Path(root) and place.name == model.name
         try:
             if not inside:
-                raise ValueError("it is no name of a folder")
+                raise ValueError("a folder cannot have that name")
             place.mkdir()
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error

@@ -1,9 +1,9 @@
 """Check what the image is about to run, if the environment demands a signature or a digest.
 
-`python -m tempo_image.checked TARBALL` refuses a packed environment that its artifact does not vouch
-for. `python -m tempo_image.checked TARBALL NEW` writes it into the folder NEW as well, as it was checked:
-`environment.tar.gz`. `python -m tempo_image.checked TARBALL NEW MODELS` checks all models too, and writes
-what MLServer is to serve, `models`, and the digests that its environment is to demand, `digests`.
+`python -m tempo_image.checked TARBALL` refuses a packed environment that its artifact does not name.
+`python -m tempo_image.checked TARBALL NEW` also copies it into the folder NEW, as `environment.tar.gz`.
+`python -m tempo_image.checked TARBALL NEW MODELS` also checks all models, and writes the folder that
+MLServer shall serve (`models`), and the digests that its environment variable shall demand (`digests`).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def copy(tarball: str, new: str) -> None:
     """Write a packed environment as it was checked: what others may write to may change at any time.
 
     Args:
-        tarball: The packed environment, which need not be there.
+        tarball: The packed environment; it may be absent.
         new: An empty folder.
     """
     if os.path.exists(tarball):
@@ -42,10 +42,10 @@ def copy(tarball: str, new: str) -> None:
 
 
 def prepare(tarball: str, new: str, models: str) -> None:
-    """Write what MLServer is to read instead of a folder that others may write to.
+    """Write a folder that MLServer can read instead of one that others may write to.
 
     Args:
-        tarball: The packed environment, which need not be there.
+        tarball: The packed environment; it may be absent.
         new: An empty folder.
         models: MLServer's folder of models.
     """
