@@ -233,8 +233,8 @@ def _save(composed: Composed, told: str, environ: Mapping[str, str]) -> None:
         # Anybody who can write to the folder can add requirements, and installing packages runs code.
         if composed.committed.get("environment") or _has_requirements(composed):
             raise ArtifactUntrusted(
-                f"{told}, but it is not saved again: that would install packages that files in its folder "
-                "name, before anything is checked; save it yourself, or deploy the folder as it is"
+                f"{told}, but it is not saved again: that would install packages that files in its "
+                "folder name, before anything is checked; save it yourself, or deploy the folder as it is"
             )
         environment = None
     try:
