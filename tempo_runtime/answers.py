@@ -16,6 +16,7 @@ from mlserver.rest import errors as rest_errors
 from mlserver.rest.responses import Response
 from mlserver.types import InferenceResponse, Parameters
 
+from tempo_runtime.blame import named
 from tempo_runtime.error_info import HEADER, KEY, ErrorInfo, marked, unmarked
 from tempo_runtime.errors import TempoError
 from tempo_runtime.printable import printable
@@ -62,7 +63,7 @@ def described(error: Exception, model: str) -> tuple[ErrorInfo, str]:
     else:
         # An unexpected error: only its traceback shows the cause.
         logger.error("pipeline %r failed", model, exc_info=error)
-        message = f"pipeline {model!r} failed: {type(error).__name__}: {error}{LOGGED}"
+        message = f"pipeline {model!r} failed: {named(error)}{LOGGED}"
         info, logged = ErrorInfo.of(TempoError()), True
     if not logged:
         logger.warning(

@@ -68,7 +68,7 @@ class Service:
 
     @property
     def share_left(self) -> float:
-        """The smallest share of threads left, among this pipeline and the pipelines it calls."""
+        """The smallest share of threads left, among this pipeline and its children in this process."""
         return min(self.runner.share_left, self._children.share_left)
 
     async def close(self) -> None:
@@ -155,6 +155,7 @@ class Connector:
         self._callers = callers or Callers()
         self._children: list[Child] = []
         self._nested: list[Service] = []
+        self._models: list[RuntimeTransport] = []  # in this process; other than pipelines
 
     def connect(self, pipeline: Pipeline) -> Children:
         """Connects every child; one in this process is loaded here."""
@@ -184,7 +185,9 @@ class Connector:
     @property
     def share_left(self) -> float:
         """See `Service.share_left`."""
-        return min((service.share_left for service in self._nested), default=1.0)
+        shares = [service.share_left for service in self._nested]
+        shares += [model.share_left for model in self._models]
+        return min(shares, default=1.0)
 
     async def close(self) -> None:
         """Closes every connection, and unloads what was loaded."""
@@ -224,7 +227,7 @@ class Connector:
             pipeline, extra = artifact.unpickle(opened)
             return self._pipeline(pipeline, opened.folder, PipelineSettings.read(extra))
         copy = verification.copy_model(folder, demands) if demands else None
-        return RuntimeTransport(
+        transport = RuntimeTransport(
             details,
             folder if copy is None else copy.place,
             settings.implementation,
@@ -233,6 +236,8 @@ class Connector:
             code=model.code,
             copy=copy,
         )
+        self._models.append(transport)
+        return transport
 
     def _pipeline(self, pipeline: Pipeline, folder: str, settings: PipelineSettings) -> Transport:
         name = pipeline.details.name

@@ -1,4 +1,4 @@
-"""Find the place in the author's own code that an exception came from.
+"""Find the place in the author's own code that an exception came from, and name the exception.
 
 The last frame is often a library's: pandas' if a column is missing, alibi's if a predictor raises. The
 author needs the last line of their own code.
@@ -34,6 +34,11 @@ def author_line(error: BaseException) -> str | None:
         if lines and lines[-1][1]:  # the author's code itself raised it
             break
     return found
+
+
+def named(error: BaseException) -> str:
+    """Return an exception's class, and its text if it has any."""
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

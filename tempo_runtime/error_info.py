@@ -169,6 +169,8 @@ def _written(found: dict[str, Any]) -> str:
 def _shortened(message: str) -> str:
     """Cut a message in the middle, so that gRPC, which escapes non-ASCII text, can send it."""
     kept = message
+    if len(kept) > _DETAILS:  # which no cut below makes longer; counting many bytes takes long
+        kept = f"{kept[: _DETAILS // 2]} {_LEFT_OUT} {kept[-_DETAILS // 2 :]}"
     while sum(1 if 32 <= byte < 127 else 3 for byte in kept.encode()) > _DETAILS:
         part = int(len(kept) * 0.45)
         kept = f"{kept[:part]} {_LEFT_OUT} {kept[-part:]}"

@@ -19,6 +19,7 @@
     ├── DeadlineExceeded            504  the request's time is spent
     ├── BudgetExceeded              422  the request's calls to children, or rows, are spent
     ├── Overloaded                  503  too many requests are waiting already
+    ├── NotReady                    503  the pipeline is not loaded, or is being unloaded
     └── ChildError                  502  a call to a child model gave no usable answer
         ├── ChildUnavailable        503  the child could not be reached, or is not ready
         └── ChildFailed             502  the child's answer cannot be used
@@ -193,6 +194,15 @@ class Overloaded(TempoError):
     """Too many requests are waiting already, or no thread is left to work on this one."""
 
     remedy = "Send fewer requests at once, raise `max_concurrency` or `max_queue`, or add servers."
+    status = 503
+    retryable = True
+    retry_after = 1.0
+
+
+class NotReady(TempoError):
+    """The pipeline is not loaded yet, or is being unloaded."""
+
+    remedy = "Send the request again later; if it still fails, the server's log says why."
     status = 503
     retryable = True
     retry_after = 1.0

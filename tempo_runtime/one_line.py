@@ -23,10 +23,10 @@ def one_line(error: Exception) -> str:
     from tempo_runtime import blame
 
     if (line := blame.author_line(error)) is not None:
-        return f"{type(error).__name__}: {error} at {line}"
+        return f"{blame.named(error)} at {line}"
     frames = traceback.extract_tb(error.__traceback__)
     place = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
     return (
-        f"unexpected {type(error).__name__}: {error}{place}; this is a fault of tempo-runtime: set "
+        f"unexpected {blame.named(error)}{place}; this is a fault of tempo-runtime: set "
         f"{DEBUG}=1 to see the traceback, and report it"
     )

@@ -1,4 +1,4 @@
-"""Represent a pipeline that parallel workers serve, in MLServer's main process.
+"""Represent a pipeline that parallel workers serve, in MLServer's main process, and end the workers.
 
 MLServer's stand-in passes requests on. It always says that the model is ready, and if a stream fails in
 a worker, the client's connection breaks. Ours asks the workers, and answers with an event.
@@ -93,10 +93,33 @@ class PipelineInWorkers(ParallelModel):  # type: ignore[misc]  # it has no types
 
 
 def install() -> None:
-    """Make MLServer use `PipelineInWorkers` for pipelines; other models keep its own class."""
+    """Make MLServer use `PipelineInWorkers` for pipelines, and end all workers at the same time.
+
+    Other models keep MLServer's own class.
+    """
     pool.ParallelModel = _stand_in
+    pool.InferencePool._close_workers = _close_workers
 
 
 def _stand_in(model: MLModel, dispatcher: Any) -> ParallelModel:
     kind = PipelineInWorkers if hasattr(model, SHARE_LEFT) else ParallelModel
     return kind(model, dispatcher)
+
+
+async def _close_workers(workers: pool.InferencePool) -> None:
+    """End all workers of a pool in the time that one may take.
+
+    MLServer ends one after the other, which may take longer than the server's `drain_timeout`.
+    """
+    ending = list(workers._workers.values())
+    workers._workers.clear()  # a second signal finds nothing to do
+    for worker in ending:
+        await worker.stop()
+    end = time.monotonic() + workers._settings.parallel_workers_timeout
+    for worker in ending:
+        # Blocks the loop, as MLServer does: a loop that runs takes each end for a crash.
+        worker.join(max(0.0, end - time.monotonic()))
+        if worker.exitcode is None:
+            worker.kill()
+    told = [callback(worker) for worker in ending for callback in workers._on_worker_stop]
+    await asyncio.gather(*told)

@@ -9,6 +9,8 @@ import re
 _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
+# Colours and weights, but not 8, which hides text.
+_COLOUR = re.compile("(\x1b\\[(?!(?:[0-9]+;)*0*8[;m])[0-9;]*m)")
 
 
 def printable(text: str) -> str:
@@ -20,6 +22,12 @@ def printable(text: str) -> str:
         text: The text; tabs and newlines in it stay.
     """
     return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def printable_log(text: str) -> str:
+    """Do the same to text of a log, in which colours stay: some loggers always write them."""
+    parts = _COLOUR.split(text)
+    return "".join(part if number % 2 else printable(part) for number, part in enumerate(parts))
 
 
 def shortened(value: object, length: int = 80) -> str:

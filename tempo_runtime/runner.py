@@ -16,11 +16,11 @@ import anyio
 
 from tempo_runtime import context
 from tempo_runtime.authoring import Pipeline
-from tempo_runtime.blame import author_line
-from tempo_runtime.errors import ArgumentError, Overloaded, PipelineFailed, TempoError
+from tempo_runtime.blame import author_line, named
+from tempo_runtime.errors import ArgumentError, NotReady, Overloaded, PipelineFailed, TempoError
 from tempo_runtime.metrics import PipelineMetrics
 from tempo_runtime.portal import Portal
-from tempo_runtime.threads import Threads
+from tempo_runtime.threads import Closed, Threads
 from tempo_runtime.timing import Elapsed, within
 
 T = TypeVar("T")
@@ -105,16 +105,12 @@ class Runner:
         """The share of its threads that can work, from 0 to 1; the others hang."""
         return self._pool.left / self._pool.count
 
-    @property
-    def ready(self) -> bool:
-        """Whether enough threads are left."""
-        return is_enough(self.share_left)
-
     async def run(self, arguments: dict[str, Any]) -> Any:
         """Answers one request; a stream's answer is its last item.
 
         Raises:
             Overloaded: If too many requests are here already.
+            NotReady: If the pipeline was unloaded before a thread was free.
             DeadlineExceeded: If the time is up; a sync pipeline stops at its next child call.
             TempoError: Whatever the pipeline, or a child, failed with.
         """
@@ -225,27 +221,13 @@ class Runner:
             return await self._pool.run(seconds, run, function, *arguments)
         except Elapsed:
             raise current.exceeded() from None
+        except Closed:
+            raise not_loaded(self.pipeline.details.name) from None
 
     def _hung_changed(self) -> None:
         self._metrics.hung(self._pool.hung)
-        ready = self.ready
-        if ready == self._was_ready:
-            return
-        self._was_ready = ready
-        name, hung = self.pipeline.details.name, self._pool.hung
-        if ready:
-            logger.warning("pipeline %r is ready again: %d calls still hang", name, hung)
-            return
-        place = self._pool.place()
-        logger.error(
-            "pipeline %r is not ready: %d calls hang after their requests have ended, and %d of its %d "
-            "threads are left%s; add a time limit to the call that hangs",
-            name,
-            hung,
-            self._pool.left,
-            self._pool.count,
-            f"; one is at {place}" if place else "",
-        )
+        what = f"pipeline {self.pipeline.details.name!r}"
+        self._was_ready = tell_readiness(what, self._pool, self._was_ready)
 
     @contextmanager
     def _admitted(self) -> Iterator[None]:
@@ -285,8 +267,8 @@ class Runner:
             raise self._explained(error) from None
         except TempoError:
             raise
-        except (Exception, SystemExit) as error:
-            if _is_mlserver_error(error):
+        except (Exception, SystemExit, asyncio.CancelledError) as error:
+            if _is_mlserver_error(error) or _cancels_the_request(error):
                 raise
             raise self._explained(error) from None
 
@@ -311,8 +293,13 @@ def failed(pipeline: str, code: str, error: BaseException, more: str = "") -> Pi
     """
     line = author_line(error)
     place = f" at {line}" if line else ""
-    return PipelineFailed(
-        f"pipeline {pipeline!r}: {code} raised {type(error).__name__}: {error}{place}{more}"
+    return PipelineFailed(f"pipeline {pipeline!r}: {code} raised {named(error)}{place}{more}")
+
+
+def not_loaded(pipeline: str) -> NotReady:
+    """Return the error of a request that came before a pipeline was loaded, or while it is unloaded."""
+    return NotReady(
+        f"pipeline {pipeline!r} is not loaded, or is being unloaded; send the request again later"
     )
 
 
@@ -336,6 +323,34 @@ def _known(error: BaseException) -> TempoError | None:
 def is_enough(share: float) -> bool:
     """Tell whether a pipeline with this share of its threads left is ready."""
     return share > _ENOUGH
+
+
+def tell_readiness(what: str, pool: Threads, was_ready: bool) -> bool:
+    """Log when too many threads of a pool hang, and when enough of them are back.
+
+    Args:
+        what: Whose threads they are.
+        pool: They.
+        was_ready: What this returned the last time.
+
+    Returns:
+        Whether enough threads are left.
+    """
+    ready = is_enough(pool.left / pool.count)
+    if ready and not was_ready:
+        logger.warning("%s is ready again: %d calls still hang", what, pool.hung)
+    elif was_ready and not ready:
+        place = pool.place()
+        logger.error(
+            "%s is not ready: %d calls hang after their requests have ended, and %d of its %d threads "
+            "are left%s; add a time limit to the call that hangs",
+            what,
+            pool.hung,
+            pool.left,
+            pool.count,
+            f"; one is at {place}" if place else "",
+        )
+    return ready
 
 
 def _context() -> AbstractContextManager[object]:
@@ -375,6 +390,18 @@ async def _alast(items: Any) -> Any:
     async for last in items:  # noqa: B007
         pass
     return last
+
+
+def _cancels_the_request(error: BaseException) -> bool:
+    """Tell whether it ends the request itself, rather than a task of the author's that was awaited."""
+    if not isinstance(error, asyncio.CancelledError):
+        return False
+    try:
+        task: Any = asyncio.current_task()
+    except RuntimeError:  # a thread, which nobody can cancel
+        return False
+    # Only Python 3.11 and later know.
+    return task is None or not hasattr(task, "cancelling") or task.cancelling() > 0
 
 
 def _is_mlserver_error(error: BaseException) -> bool:

@@ -44,8 +44,8 @@ from tempo_runtime.errors import (
     TempoError,
 )
 from tempo_runtime.portal import Portal
-from tempo_runtime.runner import Progress, is_enough
-from tempo_runtime.settings import PipelineSettings, check_children
+from tempo_runtime.runner import Progress, is_enough, not_loaded
+from tempo_runtime.settings import PipelineSettings, check_children, drain_timeout
 from tempo_runtime.signature import Signature
 from tempo_runtime.sizes import LARGE_BYTES, DecodingLimits, convert, is_large
 from tempo_runtime.timing import Elapsed, within
@@ -74,7 +74,7 @@ class TempoPipelineRuntime(MLModel):
         # Also in the main process of a server with workers, where nothing is loaded.
         answers.install()
         parallel.install()
-        drain.watch(_drain_timeout(settings))
+        drain.watch(drain_timeout(settings.parameters.extra if settings.parameters else None))
 
     @property
     def ready(self) -> bool:
@@ -175,7 +175,7 @@ class TempoPipelineRuntime(MLModel):
 
     def _loaded(self) -> Service:
         if self._service is None:
-            raise PipelineFailed(f"pipeline {self.name!r} is not loaded")
+            raise not_loaded(self.name)
         return self._service
 
     def _serving(self, payload: InferenceRequest, parameters: dict[str, Any]) -> context.serving:
@@ -270,14 +270,6 @@ def _decoded(
 ) -> dict[str, Any]:
     tensors = [from_mlserver(tensor) for tensor in inputs]
     return decode_arguments(signature, tensors, parameters, limits)
-
-
-def _drain_timeout(settings: ModelSettings) -> float | None:
-    extra = (settings.parameters.extra if settings.parameters else None) or {}
-    try:
-        return PipelineSettings.read(extra).drain_timeout
-    except SettingsError:
-        return None  # `load` reports the error
 
 
 def _is_large(parameters: dict[str, Any], *parts: Any) -> bool:

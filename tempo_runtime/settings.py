@@ -332,6 +332,19 @@ def child_folder(folder: str, alias: str, name: str, path: str | None) -> str:
     return found
 
 
+def drain_timeout(
+    extra: Mapping[str, Any] | None, environ: Mapping[str, str] = os.environ
+) -> float | None:
+    """Return a pipeline's `drain_timeout`; None if its settings are wrong, which its loading reports.
+
+    The arguments are those of `PipelineSettings.read`.
+    """
+    try:
+        return PipelineSettings.read(extra, environ).drain_timeout
+    except SettingsError:
+        return None
+
+
 def check_children(extra: Mapping[str, Any], aliases: list[str]) -> None:
     """Refuses settings in model-settings.json for a child that the pipeline does not have.
 

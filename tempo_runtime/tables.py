@@ -83,7 +83,8 @@ def read(
             content = file.read()
         texts = _quoted(content) if '"' in content else _unquoted(content)
     except (OSError, ValueError, EOFError, ImportError) as error:
-        raise PayloadError(f"{path} cannot be read: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise PayloadError(f"{path} cannot be read: {reason}") from error
     if _has_header(path, list(texts.iloc[0]), header):
         names = [str(name).strip() for name in texts.iloc[0]]
         texts = texts.iloc[1:].reset_index(drop=True).set_axis(names, axis=1)

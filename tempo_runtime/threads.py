@@ -23,6 +23,10 @@ _LIBRARIES = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "purelib",
 _OURS = __file__.removesuffix("threads.py")
 
 
+class Closed(Exception):
+    """The pool was closed before the function could begin."""
+
+
 class _Task:
     __slots__ = ("future", "given_up", "thread", "work")
 
@@ -77,12 +81,15 @@ class Threads:
 
         Raises:
             Elapsed: If it has not returned in this time; it keeps running.
+            Closed: If the pool is closed before the function begins.
         """
         task = self._start(function, *arguments)
         result: asyncio.Future[T] = asyncio.wrap_future(task.future)
         try:
             # A cancel scope would cost more, and a thread cannot be cancelled anyway.
             await asyncio.wait((result,), timeout=seconds)
+            if task.future.cancelled():
+                raise Closed
             if result.done():
                 return result.result()
         finally:
@@ -92,8 +99,13 @@ class Threads:
         raise Elapsed
 
     def submit(self, function: Callable[..., T], *arguments: Any) -> Future[T]:
-        """Run a function in a thread, without waiting for it."""
-        return self._start(function, *arguments).future
+        """Run a function in a thread, without waiting for it; after `close`, in a thread of its own."""
+        try:
+            return self._start(function, *arguments).future
+        except Closed:
+            task = _Task(lambda: function(*arguments))
+            threading.Thread(target=self._do, args=(task,), daemon=True).start()
+            return task.future
 
     def close(self) -> None:
         """Cancel waiting tasks, and end each thread once its function has returned."""
@@ -126,7 +138,7 @@ class Threads:
         task = _Task(lambda: function(*arguments))
         with self._lock:
             if self._closed:
-                raise RuntimeError("no function can be started after close()")
+                raise Closed
             self._waiting += 1
             self._grow()
         self._tasks.put(task)

@@ -32,6 +32,7 @@ NAMES = [
     "LocalOptions",
     "Model",
     "ModelFramework",
+    "NotReady",
     "Overloaded",
     "PayloadError",
     "PipelineFailed",

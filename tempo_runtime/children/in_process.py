@@ -30,7 +30,7 @@ from tempo_runtime.errors import (
     SettingsError,
     TempoError,
 )
-from tempo_runtime.runner import Runner
+from tempo_runtime.runner import Runner, tell_readiness
 from tempo_runtime.sizes import DecodingLimits, convert, is_large
 from tempo_runtime.tensor import BYTES, Tensor
 from tempo_runtime.threads import Threads
@@ -89,7 +89,13 @@ class RuntimeTransport:
             details, folder, implementation, fast, code, copy
         )
         self._runtime = self._shared.runtime
-        self._threads = Threads(f"tempo-{details.name}", _THREADS, _THREADS)
+        self._threads = Threads(f"tempo-{details.name}", _THREADS, _THREADS, self._hung_changed)
+        self._was_ready = True
+
+    @property
+    def share_left(self) -> float:
+        """The share of its threads that can work, from 0 to 1; the others hang."""
+        return self._threads.left / self._threads.count
 
     async def infer(self, request: Request) -> Response:
         """See `Transport.infer`."""
@@ -125,6 +131,10 @@ class RuntimeTransport:
         if shared is not None:
             await sharing.release(shared)
         self._copy = None
+
+    def _hung_changed(self) -> None:
+        what = f"child {self._name!r} in this process"
+        self._was_ready = tell_readiness(what, self._threads, self._was_ready)
 
     async def _infer(self, payload: InferenceRequest) -> Response:
         try:

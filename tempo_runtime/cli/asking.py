@@ -61,6 +61,10 @@ def lines(
 def _description(folder: str) -> Mapping[str, Any]:
     from tempo_runtime import artifact
 
+    if not os.path.isdir(
+        folder
+    ):  # a model's file, as other servers' models are named, or a remote URI
+        return {}
     try:
         return artifact.read_manifest(folder, to_run=False)
     except ArtifactMissing:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tempo_runtime.cli.options import complete_deployments
-from tempo_runtime.cli.terminal import echo
+from tempo_runtime.printable import printable_log
 
 if TYPE_CHECKING:
     from tempo_runtime.deploy.deployment import Deployment
@@ -105,5 +105,5 @@ def _show(
             printed if lines is None else printed[len(printed) - min(lines, len(printed)) :]
         ):
             prefix = f"{name:<{width}} | " if len(logs) > 1 else ""
-            echo(prefix + line, err=to_stderr)
+            click.echo(prefix + printable_log(line), err=to_stderr)
     return seen

@@ -110,15 +110,19 @@ def imported(name: str) -> Any:
         found = importlib.import_module(module)
     except ModuleNotFoundError as error:
         meant = _meant(module, _modules_here()) if error.name == module else ""
-        raise click.BadParameter(
-            f"{name}: there is no module {error.name!r} here{meant}"
-        ) from error
+        line = _author_line(error)
+        where = f", which {line} imports" if line else f" here{meant}"
+        raise click.BadParameter(f"{name}: there is no module {error.name!r}{where}") from error
     except TempoError:
         raise
-    except Exception as error:
-        raise AuthoringError(
-            f"{name} cannot be imported: {type(error).__name__}: {error}"
-        ) from error
+    except (Exception, SystemExit) as error:
+        from tempo_runtime.blame import named
+
+        line = _author_line(error)
+        place = f" at {line}" if line else ""
+        if isinstance(error, SystemExit):
+            place += '; call what ends the program under `if __name__ == "__main__":`'
+        raise AuthoringError(f"{name} cannot be imported: {named(error)}{place}") from error
     try:
         return getattr(found, attribute)
     except AttributeError:
@@ -128,6 +132,12 @@ def imported(name: str) -> Any:
         raise click.BadParameter(
             f"{name}: module {module!r} has no attribute {attribute!r}{meant}"
         ) from None
+
+
+def _author_line(error: BaseException) -> str | None:
+    from tempo_runtime.blame import author_line
+
+    return author_line(error)
 
 
 def _meant(name: str, known: list[str]) -> str:

@@ -61,7 +61,8 @@ class Guarded:
 
         Raises:
             PayloadError: If alibi refuses an argument, or would ignore it.
-            PipelineFailed: If it would explain another model than its predictor.
+            PipelineFailed: If it would explain another model than its predictor, or one with another
+                number of outputs.
             Exception: Whatever the author's predictor raises.
         """
         predictors.refuse_two(self, self._given)
@@ -77,6 +78,7 @@ class Guarded:
                 raise
             if author_line(error) is not None:  # the predictor raised it, not alibi
                 raise
+            predictors.refuse_other_outputs(self, error)
             given = ", ".join(f"{key}={value!r:.40}" for key, value in kwargs.items()) or "none"
             accepted = ", ".join(_options(explain))
             raise PayloadError(

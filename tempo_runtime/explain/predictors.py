@@ -6,6 +6,7 @@ Setting it alone goes on explaining the old model, without any sign of that.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from types import FunctionType, MethodType
@@ -15,6 +16,8 @@ from tempo_runtime.errors import PipelineFailed
 from tempo_runtime.explain.copies import is_of
 from tempo_runtime.instances import stored
 
+# What numpy says where shap puts a predictor's answer into its own array.
+_RESHAPED = re.compile(r"cannot reshape array of size (\d+) into shape \((\d+),(\d+)\)")
 _MAIN, _TREES = "predictor", "trees"
 
 
@@ -55,6 +58,28 @@ def refuse_two(explainer: Any, given: dict[str, Any]) -> None:
             f"the one it calls, is {_named(second)}, so it would explain that model. Instead of setting "
             f"`predictor`, {remedy}"
         )
+
+
+def refuse_other_outputs(explainer: Any, error: Exception) -> None:
+    """Tell why KernelShap failed, if its predictor gives another number of outputs than it was made with.
+
+    Args:
+        explainer: One of alibi's.
+        error: What it raised, which names shapes only.
+
+    Raises:
+        PipelineFailed: With both numbers, and the setting that a child may lack.
+    """
+    made = getattr(stored(explainer).get("_explainer"), "D", None)  # shap's name for the number
+    shapes = _RESHAPED.search(str(error))
+    if shapes is None or made is None or int(shapes[3]) != made:
+        return
+    name, given = type(explainer).__name__, int(shapes[1]) / int(shapes[2])
+    raise PipelineFailed(
+        f"{name} was made with a predictor of {made} outputs for each row, and the one it calls gives "
+        f"{given:g}; if that is a child, correct its setting `output`: `predict_proba` asks for the "
+        "probabilities, and `predict` for the labels"
+    ) from error
 
 
 def _places(explainer: Any) -> Iterator[tuple[str, Any]]:

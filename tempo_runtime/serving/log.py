@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from typing import IO
 
-from tempo_runtime.printable import printable
+from tempo_runtime.printable import printable_log
 
 _KEPT = 1000  # lines
 _SHOWN = 8
@@ -40,7 +40,7 @@ class Log(threading.Thread):
             for line in self._stream:
                 self._lines.append(line)
                 if self._to is not None:
-                    self._to.write(printable(line.decode(errors="replace")).encode())
+                    self._to.write(printable_log(line.decode(errors="replace")).encode())
                     self._to.flush()
 
     def pass_on(self, to: IO[bytes]) -> None:

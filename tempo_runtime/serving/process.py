@@ -27,7 +27,6 @@ from mlserver.cli import main
 main()
 """
 _POLL = 0.05
-_GRACE = 15.0
 
 
 class Ports(NamedTuple):
@@ -51,6 +50,7 @@ class LocalServer:
         environment: Its environment variables.
         output: Where what it prints goes to: a file, or `subprocess.PIPE`.
         host: What it listens at.
+        grace: Seconds that it may take to end after it was asked to.
 
     Attributes:
         url: Base URL over HTTP.
@@ -66,6 +66,8 @@ class LocalServer:
         environment: Mapping[str, str],
         output: int | IO[bytes],
         host: str = HOST,
+        *,
+        grace: float = 15.0,
     ) -> None:
         place = called(host)
         self.url = f"http://{place}:{ports.http}"
@@ -81,6 +83,7 @@ class LocalServer:
             stdout=output,
             stderr=subprocess.STDOUT,
         )
+        self._grace = grace
         self._ended = False
 
     def ready(self, models: Iterable[str], timeout: float) -> Iterator[str]:
@@ -108,7 +111,7 @@ class LocalServer:
         try:
             self.process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(_GRACE)
+                self.process.wait(self._grace)
         finally:
             self.kill()
 

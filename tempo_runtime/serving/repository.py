@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from tempo_runtime import artifact, describing, files, json_files, trust
+from tempo_runtime.drain import DRAIN_TIMEOUT
 from tempo_runtime.errors import (
     ArtifactDamaged,
     ArtifactMissing,
@@ -23,11 +24,13 @@ from tempo_runtime.errors import (
 )
 from tempo_runtime.ports import HOST
 from tempo_runtime.printable import shortened
+from tempo_runtime.settings import drain_timeout
 
 SERVER_SETTINGS = "settings.json"
 # Over these is what a settings.json says.
 SERVER_DEFAULTS = {"parallel_workers": 0, "debug": False, "host": HOST}
 _FALSE = ("false", "0", "no", "off", "f", "n")
+_BEYOND_DRAIN = 5.0  # seconds in which a server that is past its drain_timeout is gone
 _PATHS = ("uri", "environment_tarball", "environment_path")
 
 
@@ -324,6 +327,21 @@ def workers(models: Iterable[Served], asked: int | None, stated: Any = None) -> 
             "it without one; have one worker at least, or remove environment_tarball"
         )
     return wanted
+
+
+def seconds_to_end(models: Iterable[Served], environ: Mapping[str, str]) -> float:
+    """Return how long a server may take to end: its `drain_timeout`, and some time beyond that.
+
+    Args:
+        models: What it serves.
+        environ: Its environment.
+    """
+    stated = [
+        drain_timeout(parameters_of(model.settings).get("extra"), environ) for model in models
+    ]
+    return _BEYOND_DRAIN + max(
+        (found for found in stated if found is not None), default=DRAIN_TIMEOUT
+    )
 
 
 def parameters_of(settings: Mapping[str, Any]) -> dict[str, Any]:

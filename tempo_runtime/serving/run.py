@@ -88,7 +88,8 @@ def running(
         root = stack.enter_context(folder)
         repository.write(root, models.values(), {**repository.SERVER_DEFAULTS, **stated, **own})
         environ = repository.environment(models.values(), os.environ)
-        started = LocalServer(root, ports, environ, subprocess.PIPE, host)
+        grace = repository.seconds_to_end(models.values(), environ)
+        started = LocalServer(root, ports, environ, subprocess.PIPE, host, grace=grace)
         stack.callback(started.stop)
         assert started.process.stdout is not None
         log = Log(started.process.stdout)

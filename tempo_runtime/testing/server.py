@@ -39,9 +39,15 @@ class Server:
     http: httpx.Client
 
     def __init__(
-        self, folder: Path, ports: Ports, models: list[str], environment: Mapping[str, str]
+        self,
+        folder: Path,
+        ports: Ports,
+        models: list[str],
+        environment: Mapping[str, str],
+        grace: float,
     ) -> None:
         self.models = models
+        self._grace = grace
         self._folder = folder
         self._ports = ports
         self._log = folder / "server.log"
@@ -125,7 +131,9 @@ class Server:
 
     def _start(self) -> None:
         with open(self._log, "ab") as output:
-            self._server = LocalServer(self._folder, self._ports, self._environment, output)
+            self._server = LocalServer(
+                self._folder, self._ports, self._environment, output, grace=self._grace
+            )
         limits = httpx.Limits(keepalive_expiry=2)  # below the 5 s after which the server closes
         self.http = httpx.Client(base_url=self.url, timeout=120, trust_env=False, limits=limits)
 
@@ -158,7 +166,9 @@ def serve(
         models = [_served(path) for each in folders for path in repository.settings_files(each)]
         repository.write(root, models, server)
         names = [model.name for model in models]
-        running = Server(root, ports, names, {**os.environ, **(env or {})})
+        environment = {**os.environ, **(env or {})}
+        grace = repository.seconds_to_end(models, environment)
+        running = Server(root, ports, names, environment, grace)
         stack.callback(running.stop)
         running.wait_ready(timeout)
         yield running

@@ -461,3 +461,36 @@ def _served(folder: Path, **arguments: Any) -> Any:
         return service.runner.run_blocking(arguments)
     finally:
         background().run(service.close())
+
+
+def test_a_model_whose_calls_hang_makes_its_async_pipeline_not_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "mean"
+    folder.mkdir()
+    joblib.dump(DummyRegressor().fit(ROWS, [1.0, 2.0, 3.0]), folder / "model.joblib")
+    mean = Model("mean", platform=ModelFramework.SKLearn, local_folder=str(folder))
+    save(_level(2, mean), str(tmp_path / "parent"))
+    opened, _ = artifact.unpickle(artifact.verify_folder(str(tmp_path / "parent")))
+    service = Service(opened, PipelineSettings(), background(), str(tmp_path / "parent"))
+    gate = threading.Event()
+    monkeypatch.setattr(RuntimeTransport, "infer_blocking", lambda *_: gate.wait(60))
+
+    async def called_in_vain() -> None:
+        with context.serving(0.05, {}):
+            await service.runner.run({"x": ROWS})
+
+    async def all_called() -> list[Any]:
+        calls = [called_in_vain() for _ in range(16)]
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    try:
+        assert service.share_left == 1.0
+        # Those that found no thread in time begin with the next, in place of the ones that hang.
+        for _ in range(2):
+            assert {type(each) for each in background().run(all_called())} == {DeadlineExceeded}
+        assert service.share_left == 0.0
+        assert "child 'mean' in this process is not ready: " in caplog.text
+    finally:
+        gate.set()
+        background().run(service.close())

@@ -17,6 +17,7 @@ import pytest
 from sklearn.linear_model import LinearRegression
 
 from tempo_runtime import Model, ModelFramework, PipelineModels, checking, model, pipeline, save
+from tempo_runtime.cli import asking
 from tempo_runtime.wire import Request
 from tests.cli.run import Serving, run
 
@@ -105,6 +106,7 @@ MODEL = """
 def {name}({arguments}) -> str:
     return "ok"
 """
+SKLEARN = "mlserver_sklearn.SKLearnModel"
 STREAM = """
 @model("stream")
 def stream(x: int) -> Iterator[str]:
@@ -221,3 +223,9 @@ def test_what_is_guessed_or_not_known_is_said(printed: list[str]) -> None:
     assert "a DataFrame with unknown columns; `tempo-runtime check " in unknown
     assert "# check: rows: the values are guessed; replace them" in printed
     assert "# containers: " not in "".join(printed)
+
+
+def test_a_model_whose_uri_is_its_file_has_lines_too(folders: list[Path]) -> None:
+    file = folders[0].parent / "forest/model.joblib"
+    lines = asking.lines("forest", str(file), [], "http://h:1", "forest", SKLEARN)
+    assert next(lines).startswith("curl -s http://h:1/v2/models/forest/infer ")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -59,6 +60,17 @@ def test_what_is_deployed_again_unchanged_goes_on(plus: Path) -> None:
     assert printed.count("unchanged") == 2
     assert "curl -s http://127.0.0.1:" in printed
     assert "tempo-runtime undeploy plus" in printed
+
+
+def test_the_printed_lines_call_what_is_deployed(plus: Path) -> None:
+    lines = run("deploy", plus)[1].splitlines()
+    (curl,) = [line for line in lines if line.startswith("curl ")]
+    words = [*shlex.split(curl), "-w", "%{http_code}"]
+    answered = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    assert answered.endswith("200"), answered
+    (predict,) = [line for line in lines if line.startswith("tempo-runtime predict ")]
+    code, _, told = run(*shlex.split(predict)[1:])
+    assert (code, told) == (0, "")
 
 
 def test_ps_shows_each_model(plus: Path) -> None:

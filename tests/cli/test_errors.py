@@ -200,3 +200,24 @@ def test_results_of_a_server_are_escaped_as_json(tmp_path: Path) -> None:
         assert code == 0, told
         assert not re.search("[\x80-\x9f\u202e]", printed)
         assert json.loads(printed)
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("import json\nx = undefined", "NameError: name 'undefined' is not defined at {file}:2"),
+        ("import absent", "there is no module 'absent', which {file}:1 imports"),
+        ("import sys\nsys.exit(3)", "SystemExit: 3 at {file}:2; call what ends the program under"),
+    ],
+    ids=["name", "module", "exit"],
+)
+def test_module_that_cannot_be_imported_is_told_with_the_line(
+    source: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"broken_{len(source)}"
+    file = tmp_path / f"{name}.py"
+    file.write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    code, _, said = run("graph", f"{name}:X")
+    assert code in (1, 2)
+    assert told.format(file=file) in " ".join(said.split())

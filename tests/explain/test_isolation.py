@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -200,6 +201,27 @@ def test_shaps_part_of_kernel_shap_is_looked_at() -> None:
     own.predictor = lambda rows: rows[:, 1]
     with pytest.raises(PipelineFailed, match=r"_explainer\.model\.f"):
         own.explain(rows[:1], silent=True)
+
+
+@pytest.mark.parametrize(("made", "called"), [(3, 1), (1, 3)])
+def test_kernel_shap_called_with_another_output_than_it_was_made_with_names_the_setting(
+    made: int, called: int
+) -> None:
+    pytest.importorskip("shap", reason="shap is not installed")
+    from alibi.explainers import KernelShap
+
+    def predictor(outputs: int) -> Callable[[np.ndarray], np.ndarray]:
+        return lambda rows: np.repeat(rows[:, :1], outputs, axis=1)
+
+    rows = np.random.RandomState(0).rand(20, 2)
+    own = isolated(KernelShap(predictor(made)).fit(rows))
+    own.predictor = own._explainer.model.f = predictor(called)
+    with pytest.raises(PipelineFailed) as told:
+        own.explain(rows[:2], silent=True)
+    assert f"predictor of {made} outputs for each row, and the one it calls gives {called};" in str(
+        told.value
+    )
+    assert "correct its setting `output`: `predict_proba`" in str(told.value)
 
 
 def test_the_trees_of_tree_shap_are_looked_at() -> None:

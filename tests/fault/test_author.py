@@ -21,7 +21,8 @@ from tempo_runtime.errors import (
     PipelineFailed,
     TempoError,
 )
-from tempo_runtime.portal import background
+from tempo_runtime.portal import Portal, background
+from tempo_runtime.runner import Runner
 from tempo_runtime.settings import PipelineSettings
 from tempo_runtime.testing import FakeModel, Raw, ServerFailed, serve
 from tests.children.connect import Connect, connect
@@ -177,3 +178,34 @@ def test_exit_in_a_predict_method_ends_its_request_alone() -> None:
 
     with pytest.raises(TempoError, match="its function raised SystemExit: 3"):
         called(exits, x=3)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="tasks do not know who cancels them")
+def test_task_of_the_authors_that_was_cancelled_is_an_error_of_theirs() -> None:
+    @model("cancels")
+    async def cancels() -> int:
+        task = asyncio.ensure_future(asyncio.sleep(60))
+        task.cancel()
+        await task
+        return 1
+
+    with pytest.raises(PipelineFailed, match=r"raised CancelledError at .*test_author\.py:\d+;"):
+        called(cancels)
+
+
+async def test_request_that_is_cancelled_is_no_error_of_the_authors() -> None:
+    begun = asyncio.Event()
+
+    @model("waits")
+    async def waits() -> int:
+        begun.set()
+        await asyncio.sleep(60)
+        return 1
+
+    pipeline = describe(waits)
+    portal = Portal(asyncio.get_running_loop())
+    request = asyncio.ensure_future(Runner(pipeline, pipeline.build(None, ""), portal).run({}))
+    await begun.wait()
+    request.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await request

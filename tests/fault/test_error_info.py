@@ -6,7 +6,7 @@ import pickle
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tempo_runtime import errors
@@ -73,6 +73,7 @@ def test_header_is_short_ascii_whatever_the_path(info: ErrorInfo, path: list[str
     assert read.kind == info.kind
 
 
+@settings(deadline=None)
 @given(st.text(min_size=5000))
 def test_text_over_grpc_fits_into_a_header(message: str) -> None:
     text = marked(message, ErrorInfo("PayloadError", 422, Fault.CLIENT), short=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from tempo_runtime.printable import printable_log
 from tempo_runtime.serving.log import Log, reason
 
 FAILED = """\
@@ -66,3 +67,11 @@ def test_lines_are_kept_and_passed_on_once_that_is_asked_for(tmp_path: Path) -> 
         output.close()
         assert log.text() == "first\nsecond\n"
     assert (tmp_path / "passed").read_text() == "first\nsecond\n"
+
+
+def test_colours_of_a_log_are_passed_on_and_nothing_else_that_steers_a_terminal() -> None:
+    colours = "\x1b[32mINFO\x1b[0m \x1b[1;38;5;208mready\x1b[m"
+    assert printable_log(colours) == colours
+    hostile = "\x1b[2J\x1b]0;owned\x07\x1b[8mhidden \x1b[1;8mtoo\x1b[08;1m"
+    assert "\x1b" not in printable_log(hostile)
+    assert printable_log("käse\t1\n") == "käse\t1\n"

@@ -11,7 +11,7 @@ import pytest
 from tempo_runtime import SettingsError
 from tempo_runtime.errors import ServingFailed
 from tempo_runtime.ports import free_ports
-from tempo_runtime.serving import process
+from tempo_runtime.serving import process, repository
 from tempo_runtime.serving.log import Log
 from tempo_runtime.serving.process import LocalServer, Ports
 from tempo_runtime.serving.repository import Served
@@ -33,6 +33,24 @@ def test_settings_that_mlserver_cannot_read_are_told_before_a_server_is_started(
         running(models, Ports(*free_ports(3)), timeout=1),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    ("extra", "variable", "seconds"),
+    [
+        (None, None, 15.0),
+        ({"drain_timeout": 60}, None, 65.0),
+        ({"drain_timeout": 60}, "90", 95.0),
+        ({"drain_timeout": 1}, None, 6.0),
+        ({"drain_timeout": "soon"}, None, 15.0),
+    ],
+)
+def test_a_server_has_its_drain_timeout_to_end(
+    extra: dict[str, object] | None, variable: str | None, seconds: float
+) -> None:
+    models = [Served("m", {"parameters": {"extra": extra}}, "/m")]
+    environ = {} if variable is None else {"TEMPO_RUNTIME_DRAIN_TIMEOUT": variable}
+    assert repository.seconds_to_end(models, environ) == seconds
 
 
 def test_a_server_that_ends_before_its_workers_takes_them_along(
