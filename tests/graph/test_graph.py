@@ -119,7 +119,7 @@ def test_a_damaged_child_is_shown(tmp_path: Path) -> None:
     chain(tmp_path, "top", inner=chain(tmp_path, "inner"))
     (tmp_path / "inner" / "tempo.json").write_text("{")
     [line] = lines(of_folder(str(tmp_path / "top"), {}))
-    assert "is not what save writes" in line
+    assert "is damaged" in line
 
 
 def test_pipelines_that_call_each_other_are_shown(tmp_path: Path) -> None:

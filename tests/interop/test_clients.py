@@ -235,7 +235,8 @@ def test_curl_is_streamed_to(server: Server, tmp_path: Path) -> None:
 def test_curl_is_told_what_is_wrong(server: Server) -> None:
     request = '{"inputs": [{"name": "y", "datatype": "FP64", "shape": [1], "data": [3]}]}'
     found = curl(*JSON, "--data", request, f"{server.url}/v2/models/echo/infer")
-    assert (found[0], json.loads(found[1])) == (422, {"error": BAD_INPUT})
+    body = json.loads(found[1])
+    assert (found[0], body["error"], body["tempo"]["fault"]) == (422, BAD_INPUT, "client")
 
 
 # -- JSON by hand ----------------------------------------------------------------------------------

@@ -66,10 +66,13 @@ def api(kubeconfig: Path) -> Iterator[ApiServer]:
     """A cluster's API, and no thread of ours left when the test has ended."""
     server = ApiServer()
     kubeconfig.write_text(CONFIG.format(host=HOST, port=server.port, token=TOKEN))
+    before = set(threading.enumerate())
     yield server
-    left = [each.name for each in threading.enumerate() if each.name == "tempo-watch"]
+    watching = [each for each in threading.enumerate() if each.name == "tempo-watch"]
+    for each in set(watching) - before:
+        each.join(30)  # it was hung up on, and ends once it has noticed
     server.stop()
-    assert not left
+    assert not [each for each in set(watching) - before if each.is_alive()]
 
 
 @pytest.fixture
