@@ -238,6 +238,6 @@ def test_a_pipeline_that_fails_is_one_line(studio: Studio, state: Path) -> None:
     code, printed, told = run("deploy", studio.folder / "alone", "--name", "bad")
     assert (code, printed) == (1, "")
     assert told.splitlines()[-1].startswith(
-        "Error: alone failed: pipeline 'alone': load raised ValueError: the moon is in the wrong place at "
+        "Error: alone failed: pipeline 'alone': load raised ValueError: the moon is in the wrong place"
     )
     assert [each.name for each in found.deployments() if each.name == "bad"] == []
