@@ -58,7 +58,9 @@ def test_what_ran_goes_on_where_the_new_one_fails_and_answers_what_it_was_asked(
         port = probe.getsockname()[1]
     with deploy_local(studio.alone("first"), options) as remote:
         before = places(remote)
-        with pytest.raises(DeploymentFailed, match=r"wrong place at .*; what ran before still does"):
+        with pytest.raises(
+            DeploymentFailed, match=r"wrong place at .*; what ran before still does"
+        ):
             deploy_local(studio.alone(fails=True), options)
         assert places(remote) == before
         answers = []
