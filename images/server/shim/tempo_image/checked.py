@@ -1,15 +1,18 @@
 """Check what the image is about to run, if the environment demands a signature or a digest.
 
-`python -m tempo_image.checked TARBALL` refuses a packed environment that its artifact does not name.
-`python -m tempo_image.checked TARBALL NEW` also copies it into the folder NEW, as `environment.tar.gz`.
-`python -m tempo_image.checked TARBALL NEW MODELS` also checks all models, and writes the folder that
-MLServer shall serve (`models`), and the digests that its environment variable shall demand (`digests`).
+`python -m tempo_image.checked COMMAND`, where COMMAND is one of these:
+
+    check TARBALL               refuses a packed environment that its artifact does not name
+    copy TARBALL NEW            also copies it into the folder NEW, as `environment.tar.gz`
+    prepare TARBALL NEW MODELS  also checks all models, and writes the folder that MLServer shall serve
+                                (`models`), and the digests that its environment shall demand (`digests`)
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from tempo_runtime import artifact, files, trust
@@ -68,8 +71,10 @@ def _environment(opened: artifact.Opened) -> str:
     return str(digest)
 
 
+COMMANDS: dict[str, Callable[..., None]] = {"check": check, "copy": copy, "prepare": prepare}
+
 if __name__ == "__main__":
     try:
-        {2: check, 3: copy, 4: prepare}[len(sys.argv)](*sys.argv[1:])  # type: ignore[operator]
+        COMMANDS[sys.argv[1]](*sys.argv[2:])
     except TempoError as error:
         sys.exit(f"tempo-serve: {error}")
