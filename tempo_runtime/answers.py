@@ -11,6 +11,7 @@ import logging
 import math
 from typing import Any
 
+from fastapi import Request
 from mlserver.errors import MLServerError
 from mlserver.rest import errors as rest_errors
 from mlserver.rest.responses import Response
@@ -101,10 +102,17 @@ def install() -> None:
     handler looks up the class of its response in each call, so that class can be replaced.
     """
     rest_errors.Response = _ErrorResponse
+    # Read when the server is made, so it counts only for servers that this package starts.
+    rest_errors._EXCEPTION_HANDLERS[Exception] = _answer_unexpected
     for name in _LOGGERS:
         found = logging.getLogger(name)
         if _is_news not in found.filters:
             found.addFilter(_is_news)
+
+
+async def _answer_unexpected(_: Request, error: Exception) -> Response:
+    """Answer an exception of another model's runtime; FastAPI says "Internal Server Error" only."""
+    return Response({"error": f"{type(error).__name__}: {error}"}, 500)
 
 
 class _ErrorResponse(Response):

@@ -24,6 +24,7 @@ _TARGET = 300  # characters
 # pipeline's client does not choose.
 REFUSALS = (400, 413, 422)
 _CHILD = "child"
+_NO_REASON = "Internal Server Error"  # what frameworks answer for any exception
 NOT_READY = "is not ready yet"  # MLServer says so while a model loads, as if the request were bad
 
 
@@ -159,6 +160,8 @@ class Place:
         if status == 504:
             return self.late(said)
         kind = Kind.LOST if status == 502 else Kind.FINAL
+        if said in ("", _NO_REASON):
+            said = f"{_NO_REASON}; its server's log has the reason"
         return self.refused(str(status), said, kind, status)
 
     def _unavailable(self, kind: Kind, said: str, retry_after: float | None = None) -> Failure:

@@ -79,7 +79,7 @@ ANSWERS: list[tuple[int, bytes, type[TempoError], str]] = [
     (413, b"too large", ChildRefused, "answered 413: too large"),
     (401, b"who are you", ChildFailed, "answered 401: who are you"),
     (429, b"slow down", ChildUnavailable, "slow down"),
-    (500, b"Internal Server Error", ChildFailed, "answered 500: Internal Server Error"),
+    (500, b"Internal Server Error", ChildFailed, "Server Error; its server's log has the reason"),
     (500, b'{"message": {"reason": "no GPU"}}', ChildFailed, "answered 500: no GPU"),
     (
         500,

@@ -195,3 +195,10 @@ def test_a_server_that_takes_no_large_messages_is_told_apart(folder: Path) -> No
         with pytest.raises(ChildFailed, match="raise its `grpc_max_message_length`"):
             echo(np.zeros((100_000, 11)))
         background().run(connector.close())
+
+
+def test_the_error_of_a_scikit_learn_model_names_the_reason(
+    connect: Callable[..., Children],
+) -> None:
+    with pytest.raises(ChildFailed, match="X has 2 features"):
+        connect().iris(np.ones((1, 2)))
