@@ -99,7 +99,7 @@ class Threads:
         raise Elapsed
 
     def submit(self, function: Callable[..., T], *arguments: Any) -> Future[T]:
-        """Run a function in a thread, without waiting for it; after `close`, in a thread of its own."""
+        """Start a function in a thread of the pool; if the pool is closed, in a new thread."""
         try:
             return self._start(function, *arguments).future
         except Closed:

@@ -115,7 +115,7 @@ def copy_model(place: str, demands: Demands) -> PrivateCopy:
     try:
         digests = files.copy_all(place, copy.folder)
     except OSError as error:
-        # Of what is written there is no name, or one in the copy.
+        # If writing failed, the error names a file of the copy, or none.
         if not str(error.filename or "").startswith(place):
             raise _cannot_copy(place, tempfile.gettempdir(), error) from error
         raise ArtifactMissing(f"{error.filename} cannot be read: {error.strerror}") from error
@@ -232,7 +232,7 @@ def _temporary(origin: str) -> str:
         found = tempfile.gettempdir()
     except FileNotFoundError as error:
         raise ArtifactError(
-            f"there is no folder to copy {origin} to, which is checked while it is copied; {remedy}"
+            f"{origin} must be copied to be checked, but no temporary folder can be written to; {remedy}"
         ) from error
     # Python's last resort, whatever that folder is.
     known = {*_USUAL, *(os.path.abspath(os.environ.get(name) or os.sep) for name in _VARIABLES)}

@@ -439,7 +439,7 @@ def _callers_first(homes: Iterable[str]) -> list[str]:
 def _children_of(home: str) -> set[str]:
     try:
         children = artifact.read_manifest(home, to_run=False)["children"].values()
-    except ArtifactError:  # which is told when it is served
+    except ArtifactError:  # serving it reports the error
         return set()
     folders = (child.get("folder") or os.curdir for child in children)
     return {os.path.normpath(os.path.join(home, folder)) for folder in folders}

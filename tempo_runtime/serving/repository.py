@@ -186,7 +186,8 @@ def write(
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise ArtifactDamaged(
-                f"{model.folder}: {shortened(model.name)!r} is no model's name ({reason}); correct it"
+                f"{model.folder}: {shortened(model.name)!r} is not a valid model name ({reason}); "
+                "correct it"
             ) from error
         settings = _pinned(model, str(place)) if model.digests else model.settings
         (place / artifact.MODEL_SETTINGS).write_text(json.dumps(settings))

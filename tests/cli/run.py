@@ -23,7 +23,7 @@ def run(*arguments: object, stdin: str | None = None) -> tuple[int, str, str]:
 
 
 class Serving:
-    """`tempo-runtime serve`, in a process of its own, with a folder for what is temporary."""
+    """Run `tempo-runtime serve` in a process, with its own temporary folder."""
 
     def __init__(self, folder: Path, *arguments: str) -> None:
         self.temporary = folder / "temporary"

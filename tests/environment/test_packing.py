@@ -31,7 +31,7 @@ SMALL = Needs("venv", "what the test asks for", f"{PACKAGE}\n", ())
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch, own_cache: Path) -> None:
-    """Environments have what is asked for, and not what would serve it."""
+    """Pack only the packages that are asked for, without those that serve an artifact."""
     monkeypatch.setattr(needs, "_added", lambda *_: ())
 
 

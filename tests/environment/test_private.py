@@ -30,7 +30,7 @@ def served() -> Iterator[Index]:
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch, own_cache: Path) -> Path:
-    """Environments have what is asked for, and not what would serve it."""
+    """Pack only the packages that are asked for, without those that serve an artifact."""
     monkeypatch.setattr(needs, "_added", lambda *_: ())
     monkeypatch.setenv(VARIABLE, PASSWORD)
     return own_cache

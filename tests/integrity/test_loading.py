@@ -1,4 +1,4 @@
-"""Where a key or a digest is demanded, whoever can write the folders gets no code run by loading them."""
+"""With a demanded key or digest, write access to a folder is not enough to run code from it."""
 
 from __future__ import annotations
 

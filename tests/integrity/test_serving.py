@@ -1,4 +1,4 @@
-"""Where a key or a digest is demanded, whoever can write the folders gets no code run by serving them."""
+"""With a demanded key or digest, write access to a folder is not enough to run code from it."""
 
 from __future__ import annotations
 
@@ -257,7 +257,9 @@ def test_a_name_that_no_folder_can_have_is_refused_in_one_line(name: str, signed
     models = gathering.gather([str(signed.shop)])
     place = signed.shop.parent / "server"
     place.mkdir()
-    with pytest.raises(ArtifactError, match=r"shop: '.*' is no model's name \(.*\); correct it"):
+    with pytest.raises(
+        ArtifactError, match=r"shop: '.*' is not a valid model name \(.*\); correct it"
+    ):
         repository.write(place, models.values(), {})
 
 
