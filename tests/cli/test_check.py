@@ -75,7 +75,7 @@ def test_an_example_that_is_none_is_told(artefact: Path) -> None:
     (artefact / "example.json").write_text("{}")
     code, _, told = run("check", artefact)
     assert code == 1
-    assert "example.json is no recorded example" in told
+    assert "example.json is not a recorded example" in told
 
 
 def test_a_process_that_takes_too_long_is_ended(artefact: Path) -> None:

@@ -255,7 +255,7 @@ def test_what_is_written_is_what_mlserver_reads_with_the_code_that_models_name(
 
 def test_a_name_that_leads_out_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "root").mkdir()
-    with pytest.raises(ArtifactDamaged, match="no model's name"):
+    with pytest.raises(ArtifactDamaged, match="not a valid model name"):
         write(tmp_path / "root", [Served("../m", {}, str(tmp_path))], {})
     assert [path.name for path in tmp_path.iterdir()] == ["root"]
 
