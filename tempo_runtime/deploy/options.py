@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import difflib
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
@@ -23,10 +25,53 @@ class Options(BaseModel):
             super().__init__(**values)
         except ValidationError as error:
             faults = "; ".join(
-                f"{'.'.join(map(str, fault['loc']))}: {fault['msg'].removeprefix('Value error, ')}"
+                f"{'.'.join(map(str, fault['loc']))}: {message(type(self), fault)}"
                 for fault in error.errors(include_url=False, include_input=False)
             )
             raise SettingsError(f"{type(self).__name__}: {faults}") from error
+
+    # Pydantic's mark of an `__init__` that it need not call for options inside of others: the error
+    # of those then has the whole path.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+
+
+def message(kind: type[BaseModel], fault: Any) -> str:
+    """Describe a fault of options; for an unknown name, suggest the one that was probably meant.
+
+    Args:
+        kind: The options.
+        fault: One of the errors that pydantic lists.
+    """
+    if fault["type"] != "extra_forbidden":
+        return str(fault["msg"].removeprefix("Value error, "))
+    *path, name = fault["loc"]
+    known = {each.lower(): each for each in names(_inside(kind, path))}
+    close = difflib.get_close_matches(str(name).lower(), known, n=1)
+    return "there is no such option" + (f"; did you mean {known[close[0]]!r}?" if close else "")
+
+
+def names(kind: type[BaseModel] | None) -> dict[str, str]:
+    """List the names that options may be given by, each with its name in Python."""
+    fields = kind.model_fields if kind is not None else {}
+    own = {name: name for name in fields}
+    return own | {field.alias: name for name, field in fields.items() if field.alias}
+
+
+def _inside(kind: type[BaseModel], path: list[Any]) -> type[BaseModel] | None:
+    """Return the options at a path in others; None if others than options are there."""
+    current: type[BaseModel] | None = kind
+    for part in path:
+        if current is not None and (name := names(current).get(part)):
+            current = next(_options_in(current.model_fields[name].annotation), None)
+    return current
+
+
+def _options_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the options that an annotation such as `dict[str, ModelOptions] | None` contains."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for each in get_args(annotation):
+        yield from _options_in(each)
 
 
 class HereOptions(Options):

@@ -271,7 +271,7 @@ def test_options_of_no_target_here_are_refused(studio: Studio) -> None:
 
 
 def test_an_unknown_option_is_refused() -> None:
-    with pytest.raises(SettingsError, match="LocalOptions: prot: Extra inputs"):
+    with pytest.raises(SettingsError, match="LocalOptions: prot: there is no such option"):
         LocalOptions(prot=1)
 
 

@@ -23,14 +23,21 @@ def _free(values: dict[str, str]) -> dict[str, str]:
     return values
 
 
+def _number(value: Any) -> Any:
+    """Refuse a boolean: YAML takes `no` and `off` for false, and false would be 0."""
+    if isinstance(value, bool):
+        raise ValueError(f"Input should be a number, not {str(value).lower()}")
+    return value
+
+
 _QUANTITY = r"^(\d+(\.\d*)?|\.\d+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?$"
 _NAME = r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?"
 _PREFIX = r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?"
 
-Count = Annotated[int, Field(ge=0)]
-Some = Annotated[int, Field(ge=1)]
-User = Annotated[int, Field(ge=1, le=2**31 - 1)]  # 0 is root
-Percent = Annotated[int, Field(ge=1, le=100)]
+Count = Annotated[int, BeforeValidator(_number), Field(ge=0)]
+Some = Annotated[int, BeforeValidator(_number), Field(ge=1)]
+User = Annotated[int, BeforeValidator(_number), Field(ge=1, le=2**31 - 1)]  # 0 is root
+Percent = Annotated[int, BeforeValidator(_number), Field(ge=1, le=100)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
 Key = Annotated[str, Field(pattern=rf"^({_PREFIX}/)?{_NAME}$")]
 Labels = dict[Key, Annotated[str, Field(pattern=rf"^({_NAME})?$", max_length=63)]]

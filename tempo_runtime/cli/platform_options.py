@@ -1,0 +1,121 @@
+"""Options of the commands for Kubernetes: the platform and its options, on the command line and in a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tempo_runtime.cli.options import pair
+
+if TYPE_CHECKING:
+    from tempo_runtime.deploy.manifests import RemotePlatform
+
+_PLATFORMS = ("seldon", "seldon2", "kserve")
+# The options that have a flag of their own, by their names for --set.
+_FLAGS = {
+    "namespace": "--namespace",
+    "auth_secret_name": "--secret",
+    "authSecretName": "--secret",
+    "image": "--image",
+}
+_FILE = click.Path(exists=True, dir_okay=False)
+
+
+def where_options(*, short: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add the options that say where models are deployed.
+
+    Args:
+        short: Whether `-f` is short for `--options`; `logs` has it for `--follow`, as kubectl has.
+    """
+    options = (
+        click.option(
+            "--platform",
+            type=click.Choice(_PLATFORMS),
+            help="Seldon Core v1, Seldon Core 2, or KServe.  [default: seldon]",
+        ),
+        click.option("-n", "--namespace", metavar="NAME", help="The namespace.  [default: default]"),
+        click.option(
+            *(("-f", "--options") if short else ("--options",)),
+            "file",
+            metavar="FILE",
+            type=_FILE,
+            help="YAML file with `platform` and its options; the command line takes precedence.",
+        ),
+    )
+    return lambda command: _added(command, options)
+
+
+def all_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say where and how models are deployed."""
+    options = (
+        click.option(
+            "--secret",
+            metavar="NAME",
+            help="Secret with rclone's settings, for downloads of artefacts.",
+        ),
+        click.option("--image", metavar="IMAGE", help="Image of each server."),
+        click.option(
+            "--set",
+            "more",
+            metavar="KEY=VALUE",
+            multiple=True,
+            help="Any other option of the platform; VALUE is JSON, or text.",
+        ),
+    )
+    return where_options()(_added(command, options))
+
+
+def platform_options(given: Mapping[str, Any]) -> RemotePlatform:
+    """Make the platform's options of a command's parameters.
+
+    Args:
+        given: The values of the options that this module added.
+
+    Raises:
+        SettingsError: If they are wrong.
+    """
+    from tempo_runtime.deploy.manifests import options_file
+
+    flags = {
+        "namespace": given["namespace"],
+        "auth_secret_name": given.get("secret"),
+        "image": given.get("image"),
+    }
+    stated = {name: value for name, value in flags.items() if value is not None}
+    more = dict(map(_setting, given.get("more", ())))
+    flagged = {_FLAGS[name] for name in stated}
+    for key in more:
+        if _FLAGS.get(key) in flagged:
+            raise click.UsageError(f"{_FLAGS[key]} and --set {key} are both given; leave one out")
+    file = options_file.read(given["file"]) if given["file"] is not None else None
+    return options_file.options_of(
+        given["platform"],
+        {**stated, **more},
+        file,
+        lambda name: _FLAGS[name] if name in stated else f"--set {name}",
+    )
+
+
+def where_words(given: Mapping[str, Any]) -> list[str]:
+    """List the words that lead another command to the same place."""
+    flags = {"--platform": given["platform"], "-n": given["namespace"], "--options": given["file"]}
+    return [word for flag, value in flags.items() if value is not None for word in (flag, value)]
+
+
+def _added(command: Callable[..., Any], options: tuple[Any, ...]) -> Callable[..., Any]:
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    key, value = pair(text, "--set")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        if value[:1] in ("{", "["):
+            raise click.BadParameter(f"{key}: its value is no JSON", param_hint="--set") from None
+        return key, value
