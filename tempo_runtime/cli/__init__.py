@@ -22,6 +22,7 @@ from tempo_runtime.cli.graph import graph
 from tempo_runtime.cli.image import image
 from tempo_runtime.cli.init import init
 from tempo_runtime.cli.inspect import inspect
+from tempo_runtime.cli.kubernetes import kubernetes
 from tempo_runtime.cli.lint import lint
 from tempo_runtime.cli.logs import logs
 from tempo_runtime.cli.manifest import manifest
@@ -54,8 +55,9 @@ class _Group(click.Group):
             raise
         except (click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
-        except KeyboardInterrupt:
-            click.echo("Stopped.", err=True)
+        except KeyboardInterrupt as stopped:
+            left = str(stopped)  # what an interrupted deployment has applied
+            terminal.echo(f"Stopped; {left}" if left else "Stopped.", err=True)
             sys.exit(130)
         except Exception as error:
             self._late = isinstance(error, DeadlineExceeded)
@@ -68,8 +70,9 @@ class _Group(click.Group):
 def main() -> None:
     """Pipelines of models, from a notebook to production.
 
-    Exit codes: 0 done; 1 it failed, and the message says why; 2 the command was not understood;
-    130 stopped by Ctrl-C. TEMPO_RUNTIME_DEBUG=1 shows the traceback of an error.
+    Exit codes: 0 done; 1 it failed, and the message says why; 2 the command was not understood; 3 not
+    all is ready, or something would change (`kubernetes status` and `diff`); 130 stopped by Ctrl-C.
+    TEMPO_RUNTIME_DEBUG=1 shows the traceback of an error.
     """
 
 
@@ -87,6 +90,7 @@ COMMANDS = (
     ps,
     logs,
     image,
+    kubernetes,
     manifest,
     lint,
     upload,

@@ -39,6 +39,32 @@ def lines(
         target: The target for `tempo-runtime predict`.
         implementation: The runtime that serves it, if that is not ours.
     """
+    example, note = example_of(name, folder, inputs, implementation)
+    if example is not None:
+        yield example.curl(url, name)
+        if (line := example.predict(target)) is not None:
+            yield line
+    if note:
+        yield note
+
+
+def example_of(
+    name: str,
+    folder: str,
+    inputs: Sequence[Mapping[str, Any]],
+    implementation: str | None = None,
+) -> tuple[Example | None, str]:
+    """Find the artifact's recorded example, or make one from the signature.
+
+    Args:
+        name: The model's name.
+        folder: Its artifact, or its folder.
+        inputs: Its inputs, as V2 metadata.
+        implementation: The runtime that serves it, if that is not ours.
+
+    Returns:
+        The example, if there is one, and a comment about it; empty if there is nothing to say.
+    """
     description = _description(folder)
     recorded = _recorded(folder, inputs, description)
     example = recorded or _from_signature(folder, inputs, description, implementation)
@@ -47,15 +73,13 @@ def lines(
         if any((tensor.get("parameters") or {}).get("content_type") == "pd" for tensor in inputs):
             takes = "a DataFrame with unknown columns"
         remedy = f"; `tempo-runtime check {folder} INPUT` records an example" if description else ""
-        yield f"# {name}: no line, because its input is {takes}{remedy}"
-        return
-    yield example.curl(url, name)
-    if (line := example.predict(target)) is not None:
-        yield line
+        return None, f"# {name}: no line, because its input is {takes}{remedy}"
     if recorded is not None:
-        yield f"# {name}: the example recorded in its artifact"
-    elif example.guessed:
-        yield f"# {name}: {', '.join(example.guessed)}: the values are guessed; replace them"
+        return example, f"# {name}: the example recorded in its artifact"
+    if example.guessed:
+        guessed = ", ".join(example.guessed)
+        return example, f"# {name}: {guessed}: the values are guessed; replace them"
+    return example, ""
 
 
 def _description(folder: str) -> Mapping[str, Any]:

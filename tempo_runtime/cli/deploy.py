@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tempo_runtime.cli.kubernetes.deploy import deploy as on_cluster
 from tempo_runtime.cli.options import (
     complete_deployments,
     complete_folders,
@@ -25,10 +26,54 @@ if TYPE_CHECKING:
     from tempo_runtime.freshness import Stale
 
 _PORT = click.IntRange(0, 65535)
+_CLUSTER = "kubernetes"
 
 
-@click.command()
+class _Deploy(click.Command):
+    """Becomes `tempo-runtime kubernetes deploy` where `--to kubernetes` is given."""
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        """Parse the arguments as the command that is meant."""
+        left = _without_cluster(args)
+        try:
+            if left is None:
+                return super().make_context(info_name, args, parent, **extra)
+            return on_cluster.make_context(info_name, left, parent, **extra)
+        except click.NoSuchOption as error:
+            other, to = (on_cluster, _CLUSTER) if left is None else (self, "here")
+            if any(error.option_name in each.opts for each in other.params):
+                raise click.UsageError(f"{error.option_name} is for --to {to}", error.ctx) from None
+            raise
+
+
+def _without_cluster(args: list[str]) -> list[str] | None:
+    """Take `--to kubernetes` out of arguments; None if it is not there."""
+    for place, word in enumerate(args):
+        if word == "--":
+            return None
+        if word == f"--to={_CLUSTER}":
+            return [*args[:place], *args[place + 1 :]]
+        if word == "--to" and args[place + 1 : place + 2] == [_CLUSTER]:
+            return [*args[:place], *args[place + 2 :]]
+    return None
+
+
+@click.command(cls=_Deploy)
 @click.argument("artefact", metavar="ARTEFACT|MODULE:NAME", shell_complete=complete_folders)
+@click.option(
+    "--to",
+    type=click.Choice(["here", _CLUSTER]),
+    default="here",
+    show_default=True,
+    expose_value=False,
+    help="Where; the options of `--to kubernetes` are those of `tempo-runtime kubernetes deploy`.",
+)
 @click.option("--name", help="Name of the deployment.  [default: the pipeline's]")
 @click.option("--docker", is_flag=True, help="As containers, and not as processes.")
 @click.option(
@@ -79,6 +124,7 @@ def deploy(
         tempo-runtime deploy artifacts/check
         tempo-runtime deploy shop:Check --docker --image tempo-runtime-server:0.1.0-explain
         tempo-runtime deploy artifacts/check --name trial --port 9000 --foreground
+        tempo-runtime deploy artifacts/check --to kubernetes --namespace production
     """
     if images and not docker:
         raise click.UsageError("--image is for --docker")

@@ -1,4 +1,4 @@
-"""Options of the commands for Kubernetes: the platform and its options, on the command line and in a file."""
+"""Options of the commands for Kubernetes, on the command line and in a file."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ def where_options(*, short: bool = True) -> Callable[[Callable[..., Any]], Calla
             type=click.Choice(_PLATFORMS),
             help="Seldon Core v1, Seldon Core 2, or KServe.  [default: seldon]",
         ),
-        click.option("-n", "--namespace", metavar="NAME", help="The namespace.  [default: default]"),
+        click.option(
+            "-n", "--namespace", metavar="NAME", help="The namespace.  [default: default]"
+        ),
         click.option(
             *(("-f", "--options") if short else ("--options",)),
             "file",

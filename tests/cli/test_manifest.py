@@ -100,7 +100,11 @@ def test_it_goes_to_a_file(tmp_path: Path) -> None:
             "--namespace and --set namespace are both",
         ),
         ((TARGET, "--platform", "nomad"), 2, "'nomad' is not one of"),
-        ((TARGET, "--set", "replica=2"), 1, "--set replica: there is no such option; did you mean 'replicas'?"),
+        (
+            (TARGET, "--set", "replica=2"),
+            1,
+            "--set replica: there is no such option; did you mean 'replicas'?",
+        ),
         ((TARGET, "--platform", "kserve", "--secret", "s"), 1, "set service_account_name"),
         (("tests.pipelines:SyncParent",), 1, "sync-parent has no uri"),
         (("tests.pipelines:Order",), 1, "is neither a pipeline, nor a Model"),

@@ -98,7 +98,9 @@ def test_an_editable_package_is_refused_with_its_line() -> None:
 
 
 def test_a_line_that_is_no_requirement_is_told_in_one_line() -> None:
-    with pytest.raises(EnvironmentFailed, match=r"r\.txt, line 1: 'num py' is not a requirement") as raised:
+    with pytest.raises(
+        EnvironmentFailed, match=r"r\.txt, line 1: 'num py' is not a requirement"
+    ) as raised:
         requirements.names("num py\n", "r.txt")
     assert "\n" not in str(raised.value)
 

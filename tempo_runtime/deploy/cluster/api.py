@@ -199,15 +199,40 @@ class Api:
         patient(response, _SILENT)
         return response
 
-    def log(self, namespace: str, pod: str, container: str, *, lines: int, ended: bool) -> str:
-        """The end of what a container has printed, or the one before it that ended.
+    def log(
+        self,
+        namespace: str,
+        pod: str,
+        container: str,
+        *,
+        lines: int | None = None,
+        ended: bool = False,
+        since: str | None = None,
+        timestamps: bool = False,
+    ) -> str:
+        """What a container has printed, or the one before it that ended.
+
+        Args:
+            namespace: Namespace of the pod.
+            pod: Its name.
+            container: Name of the container.
+            lines: How many of the last lines; all that are kept without it.
+            ended: Whether of the one before.
+            since: The second from which on, in RFC 3339.
+            timestamps: Whether each line begins with its time.
 
         Raises:
             DeploymentFailed: If it is refused.
         """
-        query: dict[str, Any] = {"container": container, "tailLines": lines}
+        query: dict[str, Any] = {"container": container}
+        if lines is not None:
+            query["tailLines"] = lines
         if ended:
             query["previous"] = "true"
+        if since is not None:
+            query["sinceTime"] = since
+        if timestamps:
+            query["timestamps"] = "true"
         logs = Resource("", "v1", "pods/log", "Pod")
         asked = Asked("get", logs, namespace, pod)
         content = self._bytes(_Request(asked, query=query, suffix="/log"))

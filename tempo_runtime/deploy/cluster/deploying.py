@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from tempo_runtime import freshness
@@ -13,7 +14,8 @@ from tempo_runtime.deploy.cluster.api import Api
 from tempo_runtime.deploy.cluster.connection import Connection, Deadline, connect
 from tempo_runtime.deploy.cluster.deployment import ClusterDeployment
 from tempo_runtime.deploy.cluster.following import Following
-from tempo_runtime.deploy.cluster.members import Key, key_of, models, progress_of
+from tempo_runtime.deploy.cluster.logs import LINES, Logs
+from tempo_runtime.deploy.cluster.members import Key, key_of, listed, models, progress_of
 from tempo_runtime.deploy.cluster.platforms import (
     OURS,
     check_ingress,
@@ -25,9 +27,11 @@ from tempo_runtime.deploy.cluster.platforms import (
 from tempo_runtime.deploy.cluster.refusals import Asked, absent, foreign
 from tempo_runtime.deploy.cluster.removal import remove
 from tempo_runtime.deploy.cluster.rollout import Rollout
+from tempo_runtime.deploy.cluster.sharing import parts
 from tempo_runtime.deploy.cluster.status import Progress
 from tempo_runtime.deploy.manifests import RemotePlatform, documents, to_yaml
 from tempo_runtime.deploy.manifests.options import SeldonCoreOptions
+from tempo_runtime.deploy.manifests.pinning import pinned
 from tempo_runtime.deploy.remote import RemoteModel
 from tempo_runtime.details import ModelDetails
 from tempo_runtime.errors import DeploymentFailed
@@ -161,20 +165,148 @@ def wait(model: Any, options: RemotePlatform | None = None, *, timeout: float = 
             following.until_ready(names, tell)
 
 
-def list_models(options: RemotePlatform | None = None) -> list[ModelDetails]:
-    """The models that were deployed by us in the namespace, by name.
+def logs(
+    model: Any,
+    options: RemotePlatform | None = None,
+    *,
+    lines: int | None = LINES,
+    previous: bool = False,
+) -> dict[str, dict[str, str]]:
+    """Read what the pods of a model, and of those that were deployed with it, have printed.
+
+    Args:
+        model: The model, or its name.
+        options: Those it was deployed with.
+        lines: How many of the last lines of each pod; all that are kept if None.
+        previous: Whether of the container before, which has ended.
+
+    Returns:
+        The text by the name of a model, and then by the name of a pod. A pod of Seldon Core 2 serves
+        several models, and has the same text for each.
+
+    Raises:
+        DeploymentFailed: If they may not be read, or the model is not there.
+    """
+    found: dict[str, dict[str, str]] = {}
+    with reading_logs(model, options) as reading:
+        for pod in reading.read(lines, previous=previous):
+            for name in pod.models:
+                found.setdefault(name, {})[pod.pod] = pod.text
+    return found
+
+
+@contextmanager
+def reading_logs(
+    model: Any,
+    options: RemotePlatform | None = None,
+    *,
+    child: str | None = None,
+    pod: str | None = None,
+) -> Iterator[Logs]:
+    """Connect to the logs of a model and of those that were deployed with it.
+
+    Args:
+        model: The model, or its name.
+        options: Those it was deployed with.
+        child: One of these models, if only its pods count.
+        pod: Name of a pod, or the end of it, if only that one counts.
+
+    Raises:
+        DeploymentFailed: If the model is not there.
+    """
+    options = options or SeldonCoreOptions()
+    name, platform, space = _name(model), platform_of(options), common(options).namespace
+    with _connected() as connection:
+        _names(Api(connection, Deadline(_ASKED)), name, options)
+        yield Logs(connection, platform, space, name, model=child, pod=pod)
+
+
+def list_models(
+    options: RemotePlatform | None = None, *, timeout: float = _ASKED
+) -> list[ModelDetails]:
+    """List the models that were deployed by us in the namespace, by name.
 
     Args:
         options: The platform and the namespace; by default Seldon Core v1, and `default`.
+        timeout: Seconds for it.
 
     Raises:
         DeploymentFailed: If they may not be listed.
     """
     options = options or SeldonCoreOptions()
     with _connected() as connection:
-        api = Api(connection, Deadline(_ASKED))
+        api = Api(connection, Deadline(timeout))
         items, _ = api.list(platform_of(options).model, common(options).namespace, OURS)
     return sorted(map(details_of, items), key=lambda each: each.name)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A model in a namespace.
+
+    Attributes:
+        details: The model.
+        digest: Digest of the artifact that it was deployed with; empty if that is not known.
+        progress: How it gets on.
+        pipelines: The other models that it was deployed with.
+    """
+
+    details: ModelDetails
+    digest: str
+    progress: Progress
+    pipelines: tuple[str, ...]
+
+
+def overview(options: RemotePlatform) -> list[Listed]:
+    """List the models as `list_models` does, with what the cluster knows of each.
+
+    Args:
+        options: The platform and the namespace.
+
+    Raises:
+        DeploymentFailed: If they may not be listed.
+    """
+    platform, space = platform_of(options), common(options).namespace
+    with _connected() as connection:
+        api = Api(connection, Deadline(_ASKED))
+        items, _ = api.list(platform.model, space, OURS)
+        by_name = {item["metadata"]["name"]: item for item in items}
+        found = progress_of(api, platform, space, sorted(by_name))
+    return [
+        Listed(
+            details_of(by_name[name]),
+            pinned(by_name[name]),
+            progress,
+            tuple(sorted(parts(by_name[name]) - {name})),
+        )
+        for name, progress in found.items()
+    ]
+
+
+def deployed_names(options: RemotePlatform, among: Sequence[str] = ()) -> list[str]:
+    """List the names that something in the namespace was deployed with, so that `undeploy` takes them.
+
+    An interrupted deployment may have left a Server, or a child, and not the model of its name.
+
+    Args:
+        options: The platform and the namespace.
+        among: Names that must all be among them.
+
+    Raises:
+        DeploymentFailed: If one of those is not, or they may not be listed.
+    """
+    platform, space = platform_of(options), common(options).namespace
+    with _connected() as connection:
+        api = Api(connection, Deadline(_ASKED))
+        items, _ = api.list(platform.model, space, OURS)
+        known = {item["metadata"]["name"] for item in items}
+        for resource in platform.others:
+            items += listed(api, resource, space, OURS)
+        known.update(*map(parts, items))
+        for name in among:
+            if name not in known:
+                _found(api, name, options)
+    return sorted(known)
 
 
 def get_client(name: str, options: RemotePlatform | None = None) -> RemoteModel:
@@ -248,7 +380,7 @@ def _names(api: Api, name: str, options: RemotePlatform) -> list[str]:
     platform, space = platform_of(options), common(options).namespace
     found = models(api, platform, space, name)
     if name not in found:
-        raise absent(Asked("get", platform.model, space, name))
+        raise _absent(api, Asked("get", platform.model, space, name))
     return list(found)
 
 
@@ -256,10 +388,15 @@ def _found(api: Api, name: str, options: RemotePlatform) -> dict[str, Any]:
     asked = Asked("get", platform_of(options).model, common(options).namespace, name)
     item = api.get(asked.resource, asked.namespace, name)
     if item is None:
-        raise absent(asked)
+        raise _absent(api, asked)
     if not is_ours(item):
         raise foreign(asked, item)
     return item
+
+
+def _absent(api: Api, asked: Asked) -> DeploymentFailed:
+    items = listed(api, asked.resource, asked.namespace, OURS)
+    return absent(asked, [item["metadata"]["name"] for item in items])
 
 
 def _name(model: Any) -> str:

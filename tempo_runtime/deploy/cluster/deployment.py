@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tempo_runtime.deploy.cluster.api import PODS, Api
+from tempo_runtime.deploy.cluster.api import Api
 from tempo_runtime.deploy.cluster.connection import Connection, Deadline
+from tempo_runtime.deploy.cluster.logs import Logs
 from tempo_runtime.deploy.cluster.members import models, progress_of
 from tempo_runtime.deploy.cluster.platforms import common, endpoint, platform_of, service
-from tempo_runtime.deploy.cluster.refusals import Refused
 from tempo_runtime.deploy.cluster.relay import Relay
 from tempo_runtime.deploy.cluster.removal import remove
 from tempo_runtime.deploy.deployment import GRACE, Address, Deployment, ModelStatus
@@ -19,7 +19,6 @@ from tempo_runtime.errors import DeploymentFailed
 
 _ASKED = 30.0
 _REMOVED = 300.0
-_LINES = 1000
 _STATES = {"ready": "ready", "gone": "ended"}
 
 
@@ -119,17 +118,16 @@ class ClusterDeployment(Deployment):
         return statuses
 
     def logs(self, model: str | None = None) -> dict[str, str]:
-        """See `Deployment.logs`; the last thousand lines of each container that is not the platform's."""
+        """See `Deployment.logs`; the last thousand lines of each pod, one pod after the other."""
         if not self._up:
             return {}
-        api = self._api()
-        pods, _ = api.list(PODS, self._namespace, {"labelSelector": self._platform.pods})
-        found = {}
-        for name, item in self._models(api).items():
-            if model in (None, name):
-                own = [pod for pod in pods if self._platform.of(pod, item)]
-                found[name] = "".join(self._log(api, pod, name) for pod in own)
-        return found
+        names = [name for name in self._models(self._api()) if model in (None, name)]
+        if not names:
+            return {}
+        pods = Logs(
+            self._connection, self._platform, self._namespace, self.name, model=model
+        ).read()
+        return {name: "".join(each.text for each in pods if name in each.models) for name in names}
 
     def undeploy(self, grace: float = GRACE) -> None:
         """Deletes it, and waits until it is gone. Nothing happens the second time.
@@ -159,16 +157,3 @@ class ClusterDeployment(Deployment):
 
     def _models(self, api: Api) -> dict[str, dict[str, Any]]:
         return models(api, self._platform, self._namespace, self.name)
-
-    def _log(self, api: Api, pod: Mapping[str, Any], model: str) -> str:
-        names = [each["name"] for each in pod["spec"]["containers"]]
-        # Seldon Core calls it as the model, KServe and Seldon Core 2 as follows.
-        known = [name for name in (model, "kserve-container", "mlserver") if name in names]
-        name = pod["metadata"]["name"]
-        text = ""
-        try:
-            text = api.log(self._namespace, name, (known or names)[0], lines=_LINES, ended=False)
-        except Refused as refused:
-            if refused.code not in (400, 404):  # of one that has not started, or is gone
-                raise
-        return text

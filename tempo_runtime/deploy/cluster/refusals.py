@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from tempo_runtime.deploy.manifests.pods import MANAGER
 from tempo_runtime.errors import DeploymentFailed
 
 _LONGEST = 400
+_MOST_NAMES = 20
 _OPERATORS = {
     "machinelearning.seldon.io": "Seldon Core v1 (its Helm chart seldon-core-operator)",
     "mlops.seldon.io": "Seldon Core 2 (its Helm charts seldon-core-v2-crds and seldon-core-v2-setup)",
@@ -111,11 +113,22 @@ def foreign(asked: Asked, found: Mapping[str, Any]) -> DeploymentFailed:
     )
 
 
-def absent(asked: Asked) -> DeploymentFailed:
-    """The error of what is not there."""
-    return DeploymentFailed(
-        f"there is no {asked} in {asked.namespace}; deploy it first, or correct its name or namespace"
-    )
+def absent(asked: Asked, there: Collection[str] = ()) -> DeploymentFailed:
+    """Make the error of what is not there.
+
+    Args:
+        asked: What was asked for.
+        there: Names of what is there instead, one of which was probably meant.
+    """
+    close = difflib.get_close_matches(asked.name, there, n=1)
+    remedy = "deploy it first, or correct its name or namespace"
+    if close:
+        remedy = f"did you mean {close[0]!r}?"
+    elif there:
+        names = sorted(there)
+        more = ", ..." if len(names) > _MOST_NAMES else ""
+        remedy = f"there are: {', '.join(names[:_MOST_NAMES])}{more}"
+    return DeploymentFailed(f"there is no {asked} in {asked.namespace}; {remedy}")
 
 
 def line(text: str | bytes) -> str:

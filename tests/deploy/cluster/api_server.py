@@ -62,6 +62,7 @@ class ApiServer:
         self.kinds = set(KINDS)
         self.faults: list[Fault] = []
         self.logs: dict[tuple[str, str], str] = {}
+        self.ended_logs: dict[tuple[str, str], str] = {}  # of the containers before
         self.services: dict[str, str] = {}
         self.requests: list[tuple[str, str]] = []
         self.operator: Callable[[Object], object] = lambda item: None

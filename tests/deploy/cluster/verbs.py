@@ -27,7 +27,7 @@ class Verbs:
         if plural not in self._api.kinds or group != prefix:
             return 404, "404 page not found\n"
         if more[1:] == ["log"]:
-            return 200, self._api.logs.get((more[0], query["container"]), "")
+            return self._log(more[0], query)
         with self._api.changed:
             if not more:
                 return self._list(plural, namespace, query)
@@ -43,6 +43,41 @@ class Verbs:
                 if value != item["metadata"][key]:
                     return 409, failure(409, f"Precondition failed: {key}: {value}", name=name)
             return self._delete(plural, item)
+
+    def _log(self, pod: str, query: dict[str, str]) -> Answer:
+        """What a container has printed: pkg/kubelet/kubelet_pods.go and kuberuntime/logs/logs.go."""
+        key = (pod, query["container"])
+        if ("pods", pod) not in self._api.objects:
+            return _absent("pods", pod)
+        status = self._api.objects["pods", pod].get("status") or {}
+        containers = [
+            *status.get("initContainerStatuses", []),
+            *status.get("containerStatuses", []),
+        ]
+        container = next((each for each in containers if each["name"] == key[1]), {})
+        ended = "terminated" in container.get("lastState", {})
+        waiting = container.get("state", {}).get("waiting")
+        what = f'container "{key[1]}" in pod "{pod}"'
+        before = self._api.ended_logs.get(key, "")
+        if query.get("previous") and container and not ended:
+            return 400, failure(400, f"previous terminated {what} not found")
+        if waiting and not ended:
+            return 400, failure(400, f"{what} is waiting to start: {waiting['reason']}")
+        text = self._api.logs.get(key, "")
+        lines = text.splitlines(keepends=True)
+        # Each line has a time of its own, and those of a container follow those of the one before.
+        stamped = [
+            (f"2026-01-01T00:{second // 60:02}:{second % 60:02}.500000000Z", line)
+            for second, line in enumerate([*before.splitlines(keepends=True), *lines])
+        ]
+        first = len(before.splitlines())
+        stamped = stamped[:first] if query.get("previous") and before else stamped[first:]
+        if since := query.get("sinceTime"):
+            stamped = [each for each in stamped if f"{each[0][:19]}Z" >= since]
+        if "tailLines" in query:
+            stamped = stamped[len(stamped) - min(len(stamped), int(query["tailLines"])) :]
+        stamps = query.get("timestamps") == "true"
+        return 200, "".join(f"{when} {line}" if stamps else line for when, line in stamped)
 
     def _list(self, plural: str, namespace: str, query: dict[str, str]) -> Answer:
         items = [

@@ -1,0 +1,63 @@
+"""What the commands for a cluster share."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from tempo_runtime.cli.platform_options import platform_options
+
+if TYPE_CHECKING:
+    from tempo_runtime.deploy.manifests import RemotePlatform
+
+NOT_SO = 3
+"""Exit code of a question that was answered: not all models are ready, or something would change."""
+
+_COMPLETING = 2.0  # seconds that the cluster may take to list names for a shell
+_WORDS = {"waiting": "is not ready", "failed": "has failed", "gone": "was deleted"}
+
+
+def complete_models(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Complete the names of models that are deployed, if the cluster says them in time."""
+    names: list[str] = []
+    with contextlib.suppress(Exception):
+        from tempo_runtime.kubernetes import list_models
+
+        options = platform_options(ctx.params)
+        names = [each.name for each in list_models(options, timeout=_COMPLETING)]
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+name_argument = click.argument("name", shell_complete=complete_models)
+
+
+def timeout_option(help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:  # noqa: A002
+    """Add `--timeout` to a command."""
+    return click.option(
+        "--timeout",
+        type=click.FloatRange(0, min_open=True),
+        default=600,
+        show_default=True,
+        metavar="SECONDS",
+        help=help,
+    )
+
+
+def url_of(name: str, options: RemotePlatform) -> str:
+    """Return the URL of a model inside of the cluster, or at the ingress if one is named."""
+    from tempo_runtime.deploy.cluster.platforms import endpoint
+
+    where = endpoint(name, options)
+    return f"{where.url}{where.path}"
+
+
+def sentence(name: str, state: str, reason: str) -> str:
+    """Say how a model gets on that is not ready, in the words of errors."""
+    said = f"{name} {_WORDS[state]}"
+    return f"{said}: {reason}" if reason else said

@@ -1,0 +1,64 @@
+"""`tempo-runtime kubernetes undeploy`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from tempo_runtime.cli.kubernetes.common import complete_models, timeout_option
+from tempo_runtime.cli.platform_options import platform_options, where_options
+from tempo_runtime.cli.terminal import echo
+
+
+@click.command()
+@click.argument("names", metavar="NAME...", nargs=-1, shell_complete=complete_models)
+@click.option("--all", "everything", is_flag=True, help="All that we deployed in the namespace.")
+@click.option("-y", "--yes", is_flag=True, help="With --all: do not ask.")
+@where_options()
+@timeout_option("How long it may take until they are gone.")
+def undeploy(
+    names: tuple[str, ...], everything: bool, yes: bool, timeout: float, **given: Any
+) -> None:
+    r"""Deletes deployments, and waits until they are gone.
+
+    The models that were deployed with a pipeline are deleted with it. What another pipeline was
+    deployed with as well stays.
+
+    \b
+    Examples:
+        tempo-runtime kubernetes undeploy income-check -n production
+        tempo-runtime kubernetes undeploy --all -n trial
+    """
+    if bool(names) == everything:
+        raise click.UsageError("name models, or give --all")
+    if everything and not (yes or sys.stdin.isatty()):
+        raise click.UsageError("--all asks before it deletes; give --yes where nobody answers")
+    from tempo_runtime import kubernetes
+    from tempo_runtime.deploy.cluster.deploying import deployed_names, overview
+    from tempo_runtime.errors import DeploymentFailed
+
+    options = platform_options(given)
+    space = options.remote_options.namespace
+    chosen = deployed_names(options, among=names)
+    if not everything:
+        chosen = list(dict.fromkeys(names))
+    elif not chosen:
+        echo(f"Nothing is deployed in {space}")
+    elif not yes:
+        click.confirm(f"Undeploy {', '.join(chosen)} in {space}?", abort=True)
+    for name in chosen:
+        deleted = kubernetes.undeploy(name, options, timeout=timeout)
+        if deleted:
+            echo(f"Undeployed {', '.join(deleted)}")
+    if everything:
+        return
+    kept = {each.details.name: each.pipelines for each in overview(options)}
+    stay = [
+        f"{name} was deployed with {' and '.join(kept[name])} as well, and stays"
+        for name in chosen
+        if kept.get(name)
+    ]
+    if stay:
+        raise DeploymentFailed(f"{'; '.join(stay)} until that is undeployed")
