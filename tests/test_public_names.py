@@ -110,6 +110,30 @@ def test_importing_the_package_imports_nothing_heavy(line: str) -> None:
     assert run(f"import sys; {line}; print(set({HEAVY}) & set(sys.modules))") == "set()"
 
 
+def test_the_names_for_kubernetes_are_these_and_importing_them_imports_nothing_heavy() -> None:
+    from tempo_runtime import kubernetes
+
+    names = [
+        "deploy_remote",
+        "diff",
+        "get_client",
+        "list_models",
+        "logs",
+        "status",
+        "undeploy",
+        "wait",
+    ]
+    assert kubernetes.__all__ == names == dir(kubernetes)
+    assert all(callable(getattr(kubernetes, name)) for name in names)
+    assert kubernetes.deploy_remote is tempo_runtime.deploy_remote
+    with pytest.raises(
+        AttributeError, match=r"'tempo_runtime\.kubernetes' has no attribute 'deploy'"
+    ):
+        _ = kubernetes.deploy
+    heavy = "import sys; import tempo_runtime.kubernetes; "
+    assert run(f"{heavy}print(set({HEAVY}) & set(sys.modules))") == "set()"
+
+
 def test_a_reload_keeps_the_class_that_mlserver_looks_up() -> None:
     before = tempo_runtime.TempoPipelineRuntime
     assert importlib.reload(tempo_runtime) is tempo_runtime

@@ -48,6 +48,12 @@ def test_bash_completes_options() -> None:
     assert tab("predict", "--ba") == ["--batch"]
 
 
+def test_bash_completes_the_options_of_the_place_that_is_deployed_to() -> None:
+    assert tab("kubernetes", "un") == ["undeploy"]
+    assert tab("deploy", "x", "--to", "kubernetes", "--na") == ["--namespace"]
+    assert tab("deploy", "x", "--doc") == ["--docker"]
+
+
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
 def test_other_shells_have_a_script(shell: str) -> None:
     code, printed, _ = run("completion", shell)
@@ -60,12 +66,13 @@ def test_other_shells_have_a_script(shell: str) -> None:
     [
         (["--help"], {}),
         (["predict", "--help"], {}),
+        (["kubernetes", "--help"], {}),
         (
             [],
             {"_TEMPO_RUNTIME_COMPLETE": "bash_complete", "COMP_WORDS": "x pre", "COMP_CWORD": "1"},
         ),
     ],
-    ids=["help", "help of a command", "completion"],
+    ids=["help", "help of a command", "help of a group", "completion"],
 )
 def test_help_and_completion_import_nothing_heavy(
     arguments: list[str], variables: dict[str, str]
@@ -83,5 +90,5 @@ def test_help_and_completion_import_nothing_heavy(
         text=True,
         check=True,
     )
-    assert "predict" in done.stdout
+    assert "predict" in done.stdout or "undeploy" in done.stdout
     assert done.stderr.splitlines()[-1] == "[]"

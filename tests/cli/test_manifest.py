@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tempo_runtime import SeldonCoreOptions, manifest, save
+from tempo_runtime import KServeOptions, SeldonCoreOptions, manifest, save
 from tests.cli.run import run
 from tests.deploy.manifests import models
 
@@ -66,6 +66,21 @@ def test_other_options_are_set_as_json_or_text() -> None:
     assert predictor["componentSpecs"][0]["spec"]["containers"][0]["image"] == "tempo:1"
     [predictor] = classifier["spec"]["predictors"]
     assert predictor["componentSpecs"][0]["spec"]["containers"][0]["image"] == "own:2"
+
+
+def test_options_of_a_file_are_those_of_python_and_the_command_line_takes_precedence(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "production.yaml"
+    file.write_text("platform: kserve\nnamespace: production\nimage: tempo:1\n")
+    chosen = KServeOptions(remote_options={"namespace": "trial", "image": "tempo:1"})
+    expected = manifest(explainer, chosen)
+    assert run("manifest", TARGET, "-f", file, "-n", "trial")[:2] == (0, expected)
+    code, printed, told = run("manifest", TARGET, "-f", file, "--platform", "seldon", "-o", file)
+    assert (code, printed) == (0, "")
+    code, _, told = run("manifest", TARGET, "-f", file)
+    assert code == 1
+    assert told.startswith(f"Error: {file} must be one YAML document")
 
 
 def test_it_goes_to_a_file(tmp_path: Path) -> None:

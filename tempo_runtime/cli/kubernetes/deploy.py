@@ -120,13 +120,18 @@ def _calling(remote: RemoteModel, options: RemotePlatform, folder: str) -> Itera
     stated = f"remote_options={place}" if place else ""
     yield f"options = {kind}({stated})"
     yield f"model = get_client({remote.deployment.name!r}, options)"
-    if arguments is not None:
+    if arguments is None:
+        yield "# then model.predict(...) with its arguments"
+    elif example is not None and example.streams:
+        yield f"for part in model.stream({arguments}):"
+        yield "    print(part)"
+    else:
         yield f"print(model.predict({arguments}))"
 
 
 def _arguments(example: Example | None) -> str | None:
     """Write the arguments of an example in Python; None if they cannot be written."""
-    if example is None or example.arguments is None or example.streams:
+    if example is None or example.arguments is None:
         return None
     words = []
     for text in example.arguments[1::2]:

@@ -55,10 +55,9 @@ def undeploy(
     if everything:
         return
     kept = {each.details.name: each.pipelines for each in overview(options)}
-    stay = [
-        f"{name} was deployed with {' and '.join(kept[name])} as well, and stays"
-        for name in chosen
-        if kept.get(name)
-    ]
-    if stay:
-        raise DeploymentFailed(f"{'; '.join(stay)} until that is undeployed")
+    for name in chosen:
+        if others := " and ".join(kept.get(name, ())):
+            raise DeploymentFailed(
+                f"{name} stays, because it was deployed with {others} as well; to remove it, undeploy "
+                f"{others}"
+            )
