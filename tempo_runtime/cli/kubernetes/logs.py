@@ -12,7 +12,7 @@ from tempo_runtime.cli.terminal import echo
 from tempo_runtime.printable import printable_log
 
 if TYPE_CHECKING:
-    from tempo_runtime.deploy.cluster.logs import PodLog
+    from tempo_runtime.deploy.cluster.pod_logs import PodLog
 
 _LINES = 1000
 

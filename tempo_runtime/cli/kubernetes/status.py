@@ -110,7 +110,7 @@ def list_(as_json: bool, **given: Any) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from tempo_runtime.deploy.cluster.deploying import overview
+    from tempo_runtime.deploy.cluster.listing import overview
     from tempo_runtime.deploy.cluster.platforms import platform_of
 
     options = platform_options(given)

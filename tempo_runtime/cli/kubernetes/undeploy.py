@@ -36,7 +36,7 @@ def undeploy(
     if everything and not (yes or sys.stdin.isatty()):
         raise click.UsageError("--all asks before it deletes; give --yes where nobody answers")
     from tempo_runtime import kubernetes
-    from tempo_runtime.deploy.cluster.deploying import deployed_names, overview
+    from tempo_runtime.deploy.cluster.listing import deployed_names, overview
     from tempo_runtime.errors import DeploymentFailed
 
     options = platform_options(given)

@@ -198,6 +198,16 @@ def connect() -> Connection:
 
 
 @contextmanager
+def connected() -> Iterator[Connection]:
+    """Connect as `connect` does, until the block ends."""
+    connection = connect()
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+@contextmanager
 def bounded(response: Any, seconds: float) -> Iterator[None]:
     """Hangs up on a response whose body is not there in time.
 

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from tempo_runtime import freshness
 from tempo_runtime.deploy.cluster.api import Api
-from tempo_runtime.deploy.cluster.connection import Connection, Deadline, connect
+from tempo_runtime.deploy.cluster.connection import Deadline, connect, connected
 from tempo_runtime.deploy.cluster.deployment import ClusterDeployment
 from tempo_runtime.deploy.cluster.following import Following
-from tempo_runtime.deploy.cluster.logs import LINES, Logs
-from tempo_runtime.deploy.cluster.members import Key, key_of, listed, models, progress_of
+from tempo_runtime.deploy.cluster.members import (
+    Key,
+    key_of,
+    listed,
+    models,
+    progress_of,
+)
 from tempo_runtime.deploy.cluster.platforms import (
     OURS,
     check_ingress,
@@ -24,14 +28,13 @@ from tempo_runtime.deploy.cluster.platforms import (
     is_ours,
     platform_of,
 )
+from tempo_runtime.deploy.cluster.pod_logs import LINES, PodLogs
 from tempo_runtime.deploy.cluster.refusals import Asked, absent, foreign
 from tempo_runtime.deploy.cluster.removal import remove
 from tempo_runtime.deploy.cluster.rollout import Rollout
-from tempo_runtime.deploy.cluster.sharing import parts
 from tempo_runtime.deploy.cluster.status import Progress
 from tempo_runtime.deploy.manifests import RemotePlatform, documents, to_yaml
 from tempo_runtime.deploy.manifests.options import SeldonCoreOptions
-from tempo_runtime.deploy.manifests.pinning import pinned
 from tempo_runtime.deploy.remote import RemoteModel
 from tempo_runtime.details import ModelDetails
 from tempo_runtime.errors import DeploymentFailed
@@ -123,7 +126,7 @@ def undeploy(
     """
     options = options or SeldonCoreOptions()
     name, deadline = _name(model), Deadline(timeout)
-    with _connected() as connection, telling(f"Undeploying {name}"):
+    with connected() as connection, telling(f"Undeploying {name}"):
         space = common(options).namespace
         return remove(connection, deadline, platform_of(options), space, name)
 
@@ -140,7 +143,7 @@ def status(model: Any, options: RemotePlatform | None = None) -> dict[str, Progr
     """
     options = options or SeldonCoreOptions()
     name, platform, space = _name(model), platform_of(options), common(options).namespace
-    with _connected() as connection:
+    with connected() as connection:
         api = Api(connection, Deadline(_ASKED))
         return progress_of(api, platform, space, _names(api, name, options))
 
@@ -159,7 +162,7 @@ def wait(model: Any, options: RemotePlatform | None = None, *, timeout: float = 
     options = options or SeldonCoreOptions()
     name, deadline = _name(model), Deadline(timeout)
     platform, space = platform_of(options), common(options).namespace
-    with _connected() as connection, telling(f"Waiting for {name}") as tell:
+    with connected() as connection, telling(f"Waiting for {name}") as tell:
         names = _names(Api(connection, deadline), name, options)
         with Following(connection, deadline, platform, space) as following:
             following.until_ready(names, tell)
@@ -202,7 +205,7 @@ def reading_logs(
     *,
     child: str | None = None,
     pod: str | None = None,
-) -> Iterator[Logs]:
+) -> Iterator[PodLogs]:
     """Connect to the logs of a model and of those that were deployed with it.
 
     Args:
@@ -216,9 +219,9 @@ def reading_logs(
     """
     options = options or SeldonCoreOptions()
     name, platform, space = _name(model), platform_of(options), common(options).namespace
-    with _connected() as connection:
+    with connected() as connection:
         _names(Api(connection, Deadline(_ASKED)), name, options)
-        yield Logs(connection, platform, space, name, model=child, pod=pod)
+        yield PodLogs(connection, platform, space, name, model=child, pod=pod)
 
 
 def list_models(
@@ -234,79 +237,10 @@ def list_models(
         DeploymentFailed: If they may not be listed.
     """
     options = options or SeldonCoreOptions()
-    with _connected() as connection:
+    with connected() as connection:
         api = Api(connection, Deadline(timeout))
         items, _ = api.list(platform_of(options).model, common(options).namespace, OURS)
     return sorted(map(details_of, items), key=lambda each: each.name)
-
-
-@dataclass(frozen=True)
-class Listed:
-    """A model in a namespace.
-
-    Attributes:
-        details: The model.
-        digest: Digest of the artifact that it was deployed with; empty if that is not known.
-        progress: How it gets on.
-        pipelines: The other models that it was deployed with.
-    """
-
-    details: ModelDetails
-    digest: str
-    progress: Progress
-    pipelines: tuple[str, ...]
-
-
-def overview(options: RemotePlatform) -> list[Listed]:
-    """List the models as `list_models` does, with what the cluster knows of each.
-
-    Args:
-        options: The platform and the namespace.
-
-    Raises:
-        DeploymentFailed: If they may not be listed.
-    """
-    platform, space = platform_of(options), common(options).namespace
-    with _connected() as connection:
-        api = Api(connection, Deadline(_ASKED))
-        items, _ = api.list(platform.model, space, OURS)
-        by_name = {item["metadata"]["name"]: item for item in items}
-        found = progress_of(api, platform, space, sorted(by_name))
-    return [
-        Listed(
-            details_of(by_name[name]),
-            pinned(by_name[name]),
-            progress,
-            tuple(sorted(parts(by_name[name]) - {name})),
-        )
-        for name, progress in found.items()
-    ]
-
-
-def deployed_names(options: RemotePlatform, among: Sequence[str] = ()) -> list[str]:
-    """List the names that something in the namespace was deployed with, so that `undeploy` takes them.
-
-    An interrupted deployment may have left a Server, or a child, and not the model of its name.
-
-    Args:
-        options: The platform and the namespace.
-        among: Names that must all be among them.
-
-    Raises:
-        DeploymentFailed: If one of those is not, or they may not be listed.
-    """
-    platform, space = platform_of(options), common(options).namespace
-    with _connected() as connection:
-        api = Api(connection, Deadline(_ASKED))
-        items, _ = api.list(platform.model, space, OURS)
-        known = {item["metadata"]["name"] for item in items}
-        for resource in platform.others:
-            items += listed(api, resource, space, OURS)
-        known.update(*map(parts, items))
-        for name in among:
-            if name not in known:
-                _found(api, name, options)
-    return sorted(known)
 
 
 def get_client(name: str, options: RemotePlatform | None = None) -> RemoteModel:
@@ -347,7 +281,7 @@ def diff(model: Any, options: RemotePlatform | None = None, *, timeout: float = 
     options = options or SeldonCoreOptions()
     freshness.check_uploaded(model)
     objects = documents(model, options)
-    with _connected() as connection:
+    with connected() as connection:
         rollout = Rollout(connection, Deadline(timeout), options, objects)
         rollout.look()
         found: list[str] = []
@@ -365,15 +299,6 @@ def _compared(key: Key, old: str, new: str) -> Iterator[str]:
     name = "/".join(key)
     before, after = old.splitlines(keepends=True), new.splitlines(keepends=True)
     return difflib.unified_diff(before, after, f"live/{name}", f"new/{name}")
-
-
-@contextmanager
-def _connected() -> Iterator[Connection]:
-    connection = connect()
-    try:
-        yield connection
-    finally:
-        connection.close()
 
 
 def _names(api: Api, name: str, options: RemotePlatform) -> list[str]:

@@ -7,9 +7,9 @@ from typing import Any
 
 from tempo_runtime.deploy.cluster.api import Api
 from tempo_runtime.deploy.cluster.connection import Connection, Deadline
-from tempo_runtime.deploy.cluster.logs import Logs
 from tempo_runtime.deploy.cluster.members import models, progress_of
 from tempo_runtime.deploy.cluster.platforms import common, endpoint, platform_of, service
+from tempo_runtime.deploy.cluster.pod_logs import PodLogs
 from tempo_runtime.deploy.cluster.relay import Relay
 from tempo_runtime.deploy.cluster.removal import remove
 from tempo_runtime.deploy.deployment import GRACE, Address, Deployment, ModelStatus
@@ -124,7 +124,7 @@ class ClusterDeployment(Deployment):
         names = [name for name in self._models(self._api()) if model in (None, name)]
         if not names:
             return {}
-        pods = Logs(
+        pods = PodLogs(
             self._connection, self._platform, self._namespace, self.name, model=model
         ).read()
         return {name: "".join(each.text for each in pods if name in each.models) for name in names}

@@ -56,7 +56,7 @@ class _Pod:
     restarts: int
 
 
-class Logs:
+class PodLogs:
     """The logs of a model's pods, and of those of the models that were deployed with it.
 
     Args:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from tempo_runtime import DeploymentFailed, Seldon2Options
-from tempo_runtime.deploy.cluster import logs as cluster_logs
+from tempo_runtime.deploy.cluster import pod_logs
 from tempo_runtime.deploy.cluster.deploying import get_client, reading_logs
-from tempo_runtime.deploy.cluster.logs import PodLog
+from tempo_runtime.deploy.cluster.pod_logs import PodLog
 from tempo_runtime.kubernetes import logs
 from tests.deploy.cluster.api_server import ApiServer, Object, failure
 from tests.deploy.cluster.conftest import options
@@ -47,7 +47,7 @@ def deployed(api: ApiServer) -> Iterator[ApiServer]:
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster_logs, "_EVERY", 0)
+    monkeypatch.setattr(pod_logs, "_EVERY", 0)
 
 
 def test_each_pod_of_the_pipeline_and_its_children_is_apart_and_whole(deployed: ApiServer) -> None:

@@ -1,0 +1,89 @@
+"""What is deployed in a namespace."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tempo_runtime.deploy.cluster.api import Api
+from tempo_runtime.deploy.cluster.connection import Deadline, connected
+from tempo_runtime.deploy.cluster.members import key_of, listed, members, progress_of
+from tempo_runtime.deploy.cluster.platforms import OURS, common, details_of, platform_of
+from tempo_runtime.deploy.cluster.refusals import Asked, absent
+from tempo_runtime.deploy.cluster.sharing import parts
+from tempo_runtime.deploy.cluster.status import Progress
+from tempo_runtime.deploy.manifests import RemotePlatform
+from tempo_runtime.deploy.manifests.pinning import pinned
+from tempo_runtime.details import ModelDetails
+
+_ASKED = 30.0
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A model in a namespace.
+
+    Attributes:
+        details: The model.
+        digest: Digest of the artifact that it was deployed with; empty if that is not known.
+        progress: How it gets on.
+        pipelines: The other models that it was deployed with.
+    """
+
+    details: ModelDetails
+    digest: str
+    progress: Progress
+    pipelines: tuple[str, ...]
+
+
+def overview(options: RemotePlatform) -> list[Listed]:
+    """List the models as `list_models` does, with what the cluster knows of each.
+
+    Args:
+        options: The platform and the namespace.
+
+    Raises:
+        DeploymentFailed: If they may not be listed.
+    """
+    platform, space = platform_of(options), common(options).namespace
+    with connected() as connection:
+        api = Api(connection, Deadline(_ASKED))
+        items, _ = api.list(platform.model, space, OURS)
+        by_name = {item["metadata"]["name"]: item for item in items}
+        found = progress_of(api, platform, space, sorted(by_name))
+    return [
+        Listed(
+            details_of(by_name[name]),
+            pinned(by_name[name]),
+            progress,
+            tuple(sorted(parts(by_name[name]) - {name})),
+        )
+        for name, progress in found.items()
+    ]
+
+
+def deployed_names(options: RemotePlatform, among: Sequence[str] = ()) -> list[str]:
+    """List the names that something in the namespace was deployed with, so that `undeploy` takes them.
+
+    An interrupted deployment may have left a Server, or a child, and not the model of its name.
+
+    Args:
+        options: The platform and the namespace.
+        among: Names that must all be among them.
+
+    Raises:
+        DeploymentFailed: If one of those is not, or they may not be listed.
+    """
+    platform, space = platform_of(options), common(options).namespace
+    with connected() as connection:
+        api = Api(connection, Deadline(_ASKED))
+        items, _ = api.list(platform.model, space, OURS)
+        known = {item["metadata"]["name"] for item in items}
+        others = [
+            item for resource in platform.others for item in listed(api, resource, space, OURS)
+        ]
+        known.update(*map(parts, items), *(parts(item) or {key_of(item)[1]} for item in others))
+        for name in among:
+            if name not in known and not members(api, platform, space, name):
+                raise absent(Asked("get", platform.model, space, name), known)
+    return sorted(known)
