@@ -56,7 +56,7 @@ def all_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--secret",
             metavar="NAME",
-            help="Secret with rclone's settings, for downloads of artefacts.",
+            help="Secret with rclone's settings, for downloads of artifacts.",
         ),
         click.option("--image", metavar="IMAGE", help="Image of each server."),
         click.option(

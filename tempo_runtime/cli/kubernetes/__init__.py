@@ -15,9 +15,8 @@ from tempo_runtime.cli.kubernetes.undeploy import undeploy
 def kubernetes() -> None:
     """Deploys pipelines on a cluster, and shows how they get on.
 
-    The cluster is that of the current context: of the kubeconfig that KUBECONFIG names, or of
-    ~/.kube/config. Where a command is told something other than the default platform or namespace,
-    tell it to the others as well.
+    The cluster is that of the current context in the kubeconfig: the file that KUBECONFIG names, or
+    ~/.kube/config. Give each command the platform and the namespace that `deploy` was given.
     """
 
 

@@ -39,11 +39,11 @@ _PLACE = ("namespace", "ingress", "engine", "gateway", "knative", "headless")
 @timeout_option("How long it may take until all models are ready.")
 @json_option
 def deploy(target: str, timeout: float, as_json: bool, **given: Any) -> None:
-    r"""Deploys a pipeline, and waits until it is ready.
+    r"""Deploys a pipeline and waits until it is ready.
 
-    The models it calls are deployed with it. What is deployed is what was uploaded: MODULE:NAME is
-    refused if it has changed since. Deployed again under its name, what has changed is replaced. What
-    fails, or is stopped, leaves what was applied.
+    The models it calls are deployed with it. The cluster downloads the uploaded artifact, so MODULE:NAME
+    is refused if it has changed since. Deploying again applies the changes. If it fails or you stop it,
+    the objects applied so far stay, and the message names them.
 
     \b
     Examples:

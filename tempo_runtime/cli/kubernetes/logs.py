@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from tempo_runtime.cli.kubernetes.common import name_argument
-from tempo_runtime.cli.platform_options import platform_options, where_options
+from tempo_runtime.cli.platform_options import platform_options, where_options, where_words
 from tempo_runtime.cli.terminal import echo
 from tempo_runtime.printable import printable_log
 
@@ -19,8 +20,8 @@ _LINES = 1000
 
 @click.command()
 @name_argument
-@click.option("--model", metavar="MODEL", help="Only of this model's pods.")
-@click.option("--pod", metavar="POD", help="Only of this pod; the end of its name will do.")
+@click.option("--model", metavar="MODEL", help="Only the pods of this model.")
+@click.option("--pod", metavar="POD", help="Only this pod; the end of its name is enough.")
 @click.option(
     "--lines",
     "--tail",
@@ -30,9 +31,9 @@ _LINES = 1000
     metavar="N",
     help="Only the last lines of each pod.",
 )
-@click.option("-f", "--follow", "following", is_flag=True, help="Go on with what comes.")
+@click.option("-f", "--follow", "following", is_flag=True, help="Go on with new lines.")
 @click.option(
-    "-p", "--previous", is_flag=True, help="Of the servers that ended before those that run now."
+    "-p", "--previous", is_flag=True, help="Show the servers that ended before the running ones."
 )
 @where_options(short=False)
 def logs(
@@ -46,9 +47,9 @@ def logs(
 ) -> None:
     r"""Shows what the pods of a deployment have printed.
 
-    They are those of a pipeline and of the models it calls. Each line begins with the model and the
-    end of the pod's name. The platform's own containers are left out. That a pod has ended, or has not
-    started, goes to standard error.
+    It shows the pods of a pipeline and of the models it calls, without the platform's own containers.
+    Each line begins with the model and the end of the pod's name. Notes about pods that have not
+    started or have ended go to standard error.
 
     \b
     Examples:
@@ -59,7 +60,7 @@ def logs(
     from tempo_runtime.deploy.cluster.deploying import reading_logs
 
     if following and previous:
-        raise click.UsageError("a server that has ended prints nothing; leave out one of -f and -p")
+        raise click.UsageError("--previous shows servers that have ended; leave it or --follow out")
     with reading_logs(name, platform_options(given), child=model, pod=pod) as reading:
         printer = _Printer()
         if following:
@@ -71,7 +72,8 @@ def logs(
         for each in found:
             printer.show(each)
         if not found:
-            echo(f"{name} has no pods; `tempo-runtime kubernetes status {name}` says why", err=True)
+            words = ["tempo-runtime", "kubernetes", "status", name, *where_words(given)]
+            echo(f"{name} has no pods; `{shlex.join(words)}` says why", err=True)
 
 
 class _Printer:

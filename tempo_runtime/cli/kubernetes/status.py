@@ -27,7 +27,7 @@ _DIGEST = len("sha256:") + 12  # characters of a digest that a table shows
 @json_option
 @click.pass_context
 def status(ctx: click.Context, /, name: str, as_json: bool, **given: Any) -> None:
-    r"""Shows whether a deployment is ready, and why not.
+    r"""Shows whether a deployment is ready, and why it is not.
 
     NAME is the pipeline's, or that of a model it calls. The states are ready, waiting, failed and
     gone. The exit code is 0 if all are ready, and 3 if not.
@@ -98,9 +98,9 @@ def wait(name: str, timeout: float, **given: Any) -> None:
 @where_options()
 @json_option
 def list_(as_json: bool, **given: Any) -> None:
-    r"""Lists the models that are deployed.
+    r"""Lists the models that tempo-runtime deployed.
 
-    They are those that tempo-runtime deployed in one namespace, by one platform.
+    It lists one namespace and one platform.
 
     \b
     Examples:

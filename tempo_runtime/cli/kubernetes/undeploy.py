@@ -14,17 +14,19 @@ from tempo_runtime.cli.terminal import echo
 
 @click.command()
 @click.argument("names", metavar="NAME...", nargs=-1, shell_complete=complete_models)
-@click.option("--all", "everything", is_flag=True, help="All that we deployed in the namespace.")
-@click.option("-y", "--yes", is_flag=True, help="With --all: do not ask.")
+@click.option(
+    "--all", "everything", is_flag=True, help="Everything that was deployed in the namespace."
+)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask before --all.")
 @where_options()
 @timeout_option("How long it may take until they are gone.")
 def undeploy(
     names: tuple[str, ...], everything: bool, yes: bool, timeout: float, **given: Any
 ) -> None:
-    r"""Deletes deployments, and waits until they are gone.
+    r"""Deletes deployments and waits until they are gone.
 
-    The models that were deployed with a pipeline are deleted with it. What another pipeline was
-    deployed with as well stays.
+    The models that were deployed with a pipeline are deleted too, unless another pipeline was deployed
+    with them.
 
     \b
     Examples:
@@ -34,7 +36,7 @@ def undeploy(
     if bool(names) == everything:
         raise click.UsageError("name models, or give --all")
     if everything and not (yes or sys.stdin.isatty()):
-        raise click.UsageError("--all asks before it deletes; give --yes where nobody answers")
+        raise click.UsageError("--all asks first, and standard input is no terminal; add --yes")
     from tempo_runtime import kubernetes
     from tempo_runtime.deploy.cluster.listing import deployed_names, overview
     from tempo_runtime.errors import DeploymentFailed

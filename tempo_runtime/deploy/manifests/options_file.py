@@ -190,7 +190,7 @@ def _elsewhere(kind: type[BaseModel], name: str) -> str:
     if not having:
         return ""
     own = next(platform for platform, each in PLATFORMS.items() if each is kind)
-    return f" for {own}, but for {' and '.join(having)}"
+    return f" for {own}; it is one of {' and '.join(having)}"
 
 
 def _dotted(path: list[Any]) -> str:

@@ -264,12 +264,12 @@ def test_logs_begin_with_the_model_and_the_pod(api: ApiServer) -> None:
     assert command("logs", "plus", *HERE, "--pod", "bc") == (0, "plus/bc | three\n", "")
     assert command("logs", "plus", *HERE, "--model", "line") == (0, "", said)
     code, _, told = command("logs", "plus", *HERE, "-f", "-p")
-    assert (code, "leave out one of -f and -p" in told) == (2, True)
+    assert (code, "leave it or --follow out" in told) == (2, True)
 
 
 def test_a_deployment_without_pods_says_where_the_reason_is(api: ApiServer) -> None:
     deployed(api, STATES[1])
-    told = "plus has no pods; `tempo-runtime kubernetes status plus` says why\n"
+    told = "plus has no pods; `tempo-runtime kubernetes status plus -n production` says why\n"
     assert command("logs", "plus", *HERE) == (0, "", told)
 
 
@@ -310,7 +310,7 @@ def test_undeploy_of_all_asks_and_leaves_what_is_not_ours(api: ApiServer) -> Non
     deployed(api, STATES[0], STATES[0])
     api.put("seldondeployments", {"metadata": {"name": "foreign"}})
     code, _, told = command("undeploy", "--all", *HERE)
-    assert (code, "give --yes where nobody answers" in told) == (2, True)
+    assert (code, "standard input is no terminal; add --yes" in told) == (2, True)
     assert command("undeploy", *HERE)[0] == 2
     code, printed, told = command("undeploy", "--all", "-y", *HERE)
     assert (code, told) == (0, "")

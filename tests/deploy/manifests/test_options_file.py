@@ -83,7 +83,7 @@ def test_the_command_line_chooses_another_platform(file: Path) -> None:
             "\nmodels:\n  prices:\n    replica: 2",
             "4: models.prices.replica: there is no such option; did you mean 'replicas'?",
         ),
-        ("knative: true", "1: knative: there is no such option for seldon, but for kserve"),
+        ("knative: true", "1: knative: there is no such option for seldon; it is one of kserve"),
         ("replicas: no", "1: replicas: Input should be a number, not false"),
         (
             "namespace: no",
