@@ -103,7 +103,9 @@ def platform_options(given: Mapping[str, Any]) -> RemotePlatform:
 
 def where_words(given: Mapping[str, Any]) -> list[str]:
     """List the words that lead another command to the same place."""
-    flags = {"--platform": given["platform"], "-n": given["namespace"], "--options": given["file"]}
+    more = dict(map(_setting, given.get("more", ())))
+    namespace = more.get("namespace", given["namespace"])
+    flags = {"--platform": given["platform"], "-n": namespace, "--options": given["file"]}
     return [word for flag, value in flags.items() if value is not None for word in (flag, value)]
 
 

@@ -53,4 +53,5 @@ def one(name: str) -> LocalDeployment:
     raise DeploymentFailed(
         f"there is no deployment {name!r}; "
         + (f"there are: {there}" if there else "none is here: `tempo-runtime deploy` makes one")
+        + "; for those on a cluster use `tempo-runtime kubernetes`"
     )

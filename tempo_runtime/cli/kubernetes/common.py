@@ -49,12 +49,22 @@ def timeout_option(help: str) -> Callable[[Callable[..., Any]], Callable[..., An
     )
 
 
-def url_of(name: str, options: RemotePlatform) -> str:
-    """Return the URL of a model inside of the cluster, or at the ingress if one is named."""
+def address_of(name: str, options: RemotePlatform) -> tuple[str, dict[str, str]]:
+    """Return where a model is called from inside of the cluster, or through a named ingress.
+
+    Args:
+        name: The model.
+        options: Those it was deployed with.
+
+    Returns:
+        Its URL, and the headers by which a gateway finds it.
+    """
     from tempo_runtime.deploy.cluster.platforms import endpoint
 
     where = endpoint(name, options)
-    return f"{where.url}{where.path}"
+    # Through Seldon Core's ingress the URL's path finds it, and the headers are for gRPC.
+    by_path = getattr(options.remote_options, "ingress", None) is not None
+    return f"{where.url}{where.path}", {} if by_path else dict(where.headers)
 
 
 def sentence(name: str, state: str, reason: str) -> str:

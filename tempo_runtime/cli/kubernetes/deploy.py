@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from tempo_runtime.cli.kubernetes.common import timeout_option, url_of
+from tempo_runtime.cli.kubernetes.common import address_of, timeout_option
 from tempo_runtime.cli.options import (
     complete_folders,
     echo_json,
@@ -64,13 +64,15 @@ def deploy(target: str, timeout: float, as_json: bool, **given: Any) -> None:
 
 def _tell_machines(remote: RemoteModel, options: RemotePlatform) -> None:
     deployment = remote.deployment
+    url, headers = address_of(deployment.name, options)
     echo_json(
         {
             "name": deployment.name,
             "id": deployment.id,
             "platform": deployment.target,
             "namespace": options.remote_options.namespace,
-            "endpoint": url_of(deployment.name, options),
+            "endpoint": url,
+            "headers": headers,
             "models": [vars(model) for model in remote.status()],
         }
     )
@@ -83,8 +85,9 @@ def _tell_people(
     from rich.table import Table
 
     name = remote.deployment.name
-    url = escape(url_of(name, options))
-    print_whole(f"[green]✓[/] {escape(name)} is ready at [bold]{url}[/]\n")
+    url, headers = address_of(name, options)
+    needs = "".join(f", with the header {key}: {value}" for key, value in headers.items())
+    print_whole(f"[green]✓[/] {escape(name)} is ready at [bold]{escape(url)}[/]{escape(needs)}\n")
     table = Table(box=None, pad_edge=False)
     for heading in ("model", "state", "at"):
         table.add_column(heading)
@@ -120,11 +123,10 @@ def _calling(remote: RemoteModel, options: RemotePlatform, folder: str) -> Itera
     stated = f"remote_options={place}" if place else ""
     yield f"options = {kind}({stated})"
     yield f"model = get_client({remote.deployment.name!r}, options)"
-    if arguments is None:
-        yield "# then model.predict(...) with its arguments"
-    elif example is not None and example.streams:
-        yield f"for part in model.stream({arguments}):"
-        yield "    print(part)"
+    if signature is not None and signature.streams:
+        yield "# call model.stream(...) with its arguments"
+    elif arguments is None:
+        yield "# call model.predict(...) with its arguments"
     else:
         yield f"print(model.predict({arguments}))"
 

@@ -8,10 +8,10 @@ import click
 
 from tempo_runtime.cli.kubernetes.common import (
     NOT_SO,
+    address_of,
     name_argument,
     sentence,
     timeout_option,
-    url_of,
 )
 from tempo_runtime.cli.options import echo_json, json_option, print_whole
 from tempo_runtime.cli.platform_options import platform_options, where_options
@@ -44,6 +44,8 @@ def status(ctx: click.Context, /, name: str, as_json: bool, **given: Any) -> Non
 
     options = platform_options(given)
     found = kubernetes.status(name, options)
+    unready = {model: each for model, each in found.items() if each.state != "ready"}
+    places = {model: address_of(model, options) for model in found}
     if as_json:
         echo_json(
             [
@@ -51,7 +53,8 @@ def status(ctx: click.Context, /, name: str, as_json: bool, **given: Any) -> Non
                     "name": model,
                     "state": each.state,
                     "reason": each.reason,
-                    "url": url_of(model, options),
+                    "url": places[model][0],
+                    "headers": places[model][1],
                 }
                 for model, each in found.items()
             ]
@@ -62,16 +65,14 @@ def status(ctx: click.Context, /, name: str, as_json: bool, **given: Any) -> Non
             table.add_column(heading)
         for model, each in found.items():
             table.add_row(
-                f"[bold]{escape(model)}[/]", _coloured(each.state), escape(url_of(model, options))
+                f"[bold]{escape(model)}[/]",
+                _coloured(each.state),
+                escape(places[model][0]),
             )
         print_whole(table)
-        reasons = [
-            sentence(model, each.state, each.reason)
-            for model, each in found.items()
-            if each.state != "ready"
-        ]
-        echo("".join(f"\n{reason}" for reason in reasons), nl=bool(reasons))
-    if any(each.state != "ready" for each in found.values()):
+        for number, (model, each) in enumerate(unready.items()):
+            echo(("" if number else "\n") + sentence(model, each.state, each.reason))
+    if unready:
         ctx.exit(NOT_SO)
 
 

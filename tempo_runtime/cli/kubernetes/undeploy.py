@@ -38,27 +38,24 @@ def undeploy(
     if everything and not (yes or sys.stdin.isatty()):
         raise click.UsageError("--all asks first, and standard input is no terminal; add --yes")
     from tempo_runtime import kubernetes
-    from tempo_runtime.deploy.cluster.listing import deployed_names, overview
+    from tempo_runtime.deploy.cluster.listing import deployed_names
     from tempo_runtime.errors import DeploymentFailed
 
     options = platform_options(given)
     space = options.remote_options.namespace
-    chosen = deployed_names(options, among=names)
-    if not everything:
-        chosen = list(dict.fromkeys(names))
-    elif not chosen:
+    known = deployed_names(options, among=names)
+    chosen = list(known) if everything else list(dict.fromkeys(names))
+    if everything and not chosen:
         echo(f"Nothing is deployed in {space}")
-    elif not yes:
+    elif everything and not yes:
         click.confirm(f"Undeploy {', '.join(chosen)} in {space}?", abort=True)
     for name in chosen:
         deleted = kubernetes.undeploy(name, options, timeout=timeout)
         if deleted:
             echo(f"Undeployed {', '.join(deleted)}")
-    if everything:
-        return
-    kept = {each.details.name: each.pipelines for each in overview(options)}
+    kept = {} if everything else deployed_names(options)
     for name in chosen:
-        if others := " and ".join(kept.get(name, ())):
+        if others := " and ".join(sorted(kept.get(name, ()))):
             raise DeploymentFailed(
                 f"{name} stays, because it was deployed with {others} as well; to remove it, undeploy "
                 f"{others}"

@@ -62,7 +62,7 @@ def overview(options: RemotePlatform) -> list[Listed]:
     ]
 
 
-def deployed_names(options: RemotePlatform, among: Sequence[str] = ()) -> list[str]:
+def deployed_names(options: RemotePlatform, among: Sequence[str] = ()) -> dict[str, set[str]]:
     """List the names that something in the namespace was deployed with, so that `undeploy` takes them.
 
     An interrupted deployment may have left a Server, or a child, and not the model of its name.
@@ -71,6 +71,9 @@ def deployed_names(options: RemotePlatform, among: Sequence[str] = ()) -> list[s
         options: The platform and the namespace.
         among: Names that must all be among them.
 
+    Returns:
+        By each name, the names of the other models that the model of this name was deployed with.
+
     Raises:
         DeploymentFailed: If one of those is not, or they may not be listed.
     """
@@ -78,12 +81,13 @@ def deployed_names(options: RemotePlatform, among: Sequence[str] = ()) -> list[s
     with connected() as connection:
         api = Api(connection, Deadline(_ASKED))
         items, _ = api.list(platform.model, space, OURS)
-        known = {item["metadata"]["name"] for item in items}
-        others = [
-            item for resource in platform.others for item in listed(api, resource, space, OURS)
-        ]
-        known.update(*map(parts, items), *(parts(item) or {key_of(item)[1]} for item in others))
+        known = {(name := key_of(item)[1]): parts(item) - {name} for item in items}
+        for resource in platform.others:
+            items += listed(api, resource, space, OURS)
+        for item in items:
+            for name in parts(item) or {key_of(item)[1]}:
+                known.setdefault(name, set())
         for name in among:
             if name not in known and not members(api, platform, space, name):
                 raise absent(Asked("get", platform.model, space, name), known)
-    return sorted(known)
+    return dict(sorted(known.items()))

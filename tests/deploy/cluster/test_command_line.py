@@ -60,6 +60,7 @@ def test_a_pipeline_is_deployed_and_told_to_a_machine(
         "platform": "seldon",
         "namespace": "production",
         "endpoint": f"{AT.format('plus')}/v2/models/plus",
+        "headers": {},
     }
     keys = ("name", "state", "url")
     assert [tuple(model[key] for key in keys) for model in models] == [
@@ -164,7 +165,7 @@ def test_status_shows_each_model_and_why_it_is_not_ready(
     assert (code, said) == (expected, "")
     found = json.loads(printed)
     assert [each["name"] for each in found] == ["plus", "line"]
-    assert set(found[0]) == {"name", "state", "reason", "url"}
+    assert set(found[0]) == {"name", "state", "reason", "url", "headers"}
 
 
 def test_a_file_of_options_leads_each_command_to_its_platform(
@@ -185,6 +186,15 @@ def test_a_file_of_options_leads_each_command_to_its_platform(
     assert (code, told[:40]) == (1, "Error: there is no SeldonDeployment plus")
     assert command("undeploy", "plus", "-f", file)[0] == 0
     assert ("inferenceservices", "plus") not in api.objects
+
+
+def test_a_model_behind_the_mesh_is_shown_with_the_header_that_finds_it(api: ApiServer) -> None:
+    put(api, "plus", "models")
+    code, printed, _ = command("status", "plus", *HERE, "--platform", "seldon2", "--json")
+    [found] = json.loads(printed)
+    assert code == 3
+    assert found["url"] == "http://seldon-mesh.production.svc.cluster.local/v2/models/plus"
+    assert found["headers"] == {"seldon-model": "plus"}
 
 
 @pytest.mark.parametrize("words", [("status",), ("wait",), ("logs",), ("undeploy",)])
@@ -354,3 +364,12 @@ def test_names_are_not_completed_without_a_cluster(kubeconfig: Path) -> None:
 
     context = status.make_context("status", [], resilient_parsing=True)
     assert complete_models(context, status.params[0], "pl") == []
+
+
+@pytest.mark.usefixtures("operator", "served")
+@pytest.mark.parametrize("words", [("-n", "production"), ("--set", "namespace=production")])
+def test_the_printed_lines_lead_to_the_namespace_however_it_was_given(
+    api: ApiServer, words: tuple[str, ...]
+) -> None:
+    printed = command("deploy", TARGET, *words)[1]
+    assert "\ntempo-runtime kubernetes status plus -n production\n" in printed
