@@ -6,6 +6,7 @@ containers are left out: what downloads an artifact, Seldon's engine and agent, 
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -23,6 +24,9 @@ _ASKED = 30.0  # seconds that one look at the pods may take
 _EVERY = 1.0  # seconds between two looks
 # Seldon Core v1 calls the container as the model, KServe and Seldon Core 2 as follows.
 _CONTAINERS = ("kserve-container", "mlserver")
+# As the kubelet writes times: pkg/kubelet/kuberuntime/logs/logs.go of kubernetes/kubernetes.
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}(Z|[+-]\d\d:\d\d)")
+_FRACTION = re.compile(r"\.\d+")
 # What has not started has no log, and what is gone has none any more.
 _NO_LOG = (400, 404)
 
@@ -188,13 +192,15 @@ class PodLogs:
         Returns:
             The whole lines, and the time of the last one.
         """
-        second = f"{since[:19]}{_zone(since)}" if since else None
+        second = _FRACTION.sub("", since) if since else None
         text = self._text(api, pod, lines=lines, ended=ended, since=second, timestamps=True)
         new, last = [], since
-        for line in text.splitlines(keepends=True):
+        # Only at newlines: a progress bar has carriage returns. The last part is not a whole line.
+        for line in text.split("\n")[:-1]:
             when, _, rest = line.partition(" ")
-            if when > since and line.endswith("\n"):
-                new.append(rest)
+            # Without a time it is the kubelet's own word, as of a log that is not kept any more.
+            if when > since and _TIME.fullmatch(when):
+                new.append(f"{rest}\n")
                 last = when
         return "".join(new), last
 
@@ -247,8 +253,3 @@ def _note(status: Mapping[str, Any]) -> str:
     if "terminated" in state or waiting:
         return told + (f", and is started again ({waiting})" if waiting else "")
     return f"{told}, and was started again; restarts: {restarts}"
-
-
-def _zone(when: str) -> str:
-    """Return the zone of a time in RFC 3339, such as `Z` or `+02:00`."""
-    return when[19:].lstrip(".0123456789")

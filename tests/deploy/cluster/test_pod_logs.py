@@ -189,6 +189,19 @@ def test_what_comes_is_followed_until_it_is_undeployed(deployed: ApiServer) -> N
         assert next(following, None) is None
 
 
+def test_carriage_returns_and_words_of_the_kubelet_do_not_end_following(
+    deployed: ApiServer,
+) -> None:
+    name = put_pod(deployed, "plus", "a", "10%\r20%\r\x85done\n")
+    deployed.fault("GET", "/log", 200, "unable to retrieve container logs for containerd://1\n")
+    with reading_logs("plus", options()) as reading:
+        following = reading.follow()
+        assert next(following).text == "10%\r20%\r\x85done\n"
+        deployed.fault("GET", "/log", 200, "unable to retrieve container logs for containerd://1\n")
+        deployed.logs[name, "plus"] += "more\n"
+        assert next(following).text == "more\n"
+
+
 def test_nothing_of_before_is_shown_if_no_line_is_asked_for(deployed: ApiServer) -> None:
     name = put_pod(deployed, "plus", "a", "one\ntwo\n")
 

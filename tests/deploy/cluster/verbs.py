@@ -64,11 +64,12 @@ class Verbs:
         if waiting and not ended:
             return 400, failure(400, f"{what} is waiting to start: {waiting['reason']}")
         text = self._api.logs.get(key, "")
-        lines = text.splitlines(keepends=True)
+        lines = [f"{line}\n" for line in text.split("\n")]
+        lines[-1] = lines[-1][:-1]  # not a whole line
         # Each line has a time of its own, and those of a container follow those of the one before.
         stamped = [
             (f"2026-01-01T00:{second // 60:02}:{second % 60:02}.500000000Z", line)
-            for second, line in enumerate([*before.splitlines(keepends=True), *lines])
+            for second, line in enumerate([*before.splitlines(keepends=True), *filter(None, lines)])
         ]
         first = len(before.splitlines())
         stamped = stamped[:first] if query.get("previous") and before else stamped[first:]
