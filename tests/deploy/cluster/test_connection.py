@@ -94,8 +94,8 @@ def test_who_is_asked_for_as_nobody_is_to_log_in(api: ApiServer) -> None:
 
 def test_watches_that_are_not_answered_end_with_the_deadline(api: ApiServer) -> None:
     api.fault("WATCH", "", -1, times=9)
+    # `api` waits for the end of their threads, and fails the test without it.
     assert re.search(r"(after|within) 2 seconds", refused(2))
-    assert not [each for each in threading.enumerate() if each.name == "tempo-watch"]
 
 
 @pytest.mark.parametrize("part", ["/seldondeployments/plus", "/v2/models/plus"])
