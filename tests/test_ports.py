@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tempo_runtime.errors import ServingFailed
-from tempo_runtime.ports import HOST, called, free_ports, holder, refused, reserved
+from tempo_runtime.ports import HOST, called, holder, refused, reserved
 from tempo_runtime.serving.run import choose_ports
 
 _AS_NOBODY = """
@@ -47,9 +47,9 @@ def test_a_host_is_called_as_a_url_has_it(listened_at: str, in_a_url: str) -> No
 
 
 def test_a_port_that_is_free_is_not_refused() -> None:
-    (port,) = free_ports(1)
-    assert refused(HOST, port) is None
-    assert holder(HOST, port) is None
+    with reserved() as port:  # so that nobody takes it before it is asked about
+        assert refused(HOST, port) is None
+        assert holder(HOST, port) is None
 
 
 def test_a_port_that_is_taken_is_refused_on_every_host() -> None:
@@ -85,8 +85,11 @@ def test_a_port_is_had_at_the_addresses_that_are_listened_at(
     if dual and not socket.has_dualstack_ipv6():
         pytest.skip("this machine has no IPv6")
     family = socket.AF_INET6 if dual else socket.AF_INET
-    with socket.create_server((listened_at, 0), family=family, dualstack_ipv6=dual) as server:
-        assert (holder(asked, server.getsockname()[1]) is not None) is kept
+    with (
+        reserved("0.0.0.0") as port,  # others have it at no other address
+        socket.create_server((listened_at, port), family=family, dualstack_ipv6=dual),
+    ):
+        assert (holder(asked, port) is not None) is kept
 
 
 @pytest.mark.skipif(not _only_root_has(80), reason="anybody may listen on port 80 here")
@@ -109,8 +112,8 @@ def test_a_reserved_port_is_had_by_a_server_and_by_no_client() -> None:
 
 
 def test_ports_that_nobody_asked_for_are_free_ones_where_the_usual_are_taken() -> None:
-    http, metrics = free_ports(2)
-    chosen = choose_ports(HOST, http, 0, metrics)
+    with reserved() as http, reserved() as metrics:
+        chosen = choose_ports(HOST, http, 0, metrics)
     assert (chosen.http, chosen.metrics) == (http, metrics)
     assert chosen.grpc not in (0, http, metrics)
     assert len(set(choose_ports(HOST, 0))) == 3

@@ -17,7 +17,8 @@ from tempo_runtime.errors import (
     DeadlineExceeded,
     TempoError,
 )
-from tempo_runtime.testing import Fail, FakeModel, Hang, Raw, Server, free_ports, serve
+from tempo_runtime.ports import reserved
+from tempo_runtime.testing import Fail, FakeModel, Hang, Raw, Server, serve
 from tests import pipelines
 from tests.children.connect import Connect, connect
 
@@ -46,8 +47,10 @@ def test_a_model_its_server_does_not_have_is_not_found(server: Server, connect: 
 
 
 def test_a_server_nobody_runs_is_unavailable_with_its_url(connect: Connect) -> None:
-    [port] = free_ports(1)
-    with pytest.raises(ChildUnavailable, match=f"cannot be reached at grpc://127.0.0.1:{port}"):
+    with (
+        reserved() as port,
+        pytest.raises(ChildUnavailable, match=f"cannot be reached at grpc://127.0.0.1:{port}"),
+    ):
         connect(f"grpc://127.0.0.1:{port}")(1)
 
 

@@ -22,7 +22,8 @@ from tempo_runtime.errors import (
     DeadlineExceeded,
     TempoError,
 )
-from tempo_runtime.testing import Cut, Fail, FakeModel, Hang, NotHttp, Raw, Stall, free_ports
+from tempo_runtime.ports import reserved
+from tempo_runtime.testing import Cut, Fail, FakeModel, Hang, NotHttp, Raw, Stall
 from tests.children.connect import Connect, connect
 
 __all__ = ["connect"]
@@ -143,8 +144,10 @@ def test_credentials_in_the_target_of_a_redirect_are_not_told(
 
 
 def test_a_child_nobody_serves_is_unavailable_with_its_url(connect: Connect) -> None:
-    [port] = free_ports(1)
-    with pytest.raises(ChildUnavailable, match=f"cannot be reached at http://127.0.0.1:{port}/"):
+    with (
+        reserved() as port,
+        pytest.raises(ChildUnavailable, match=f"cannot be reached at http://127.0.0.1:{port}/"),
+    ):
         connect(f"http://127.0.0.1:{port}")(np.ones(1))
 
 

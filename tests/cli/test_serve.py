@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tempo_runtime.ports import free_ports
+from tempo_runtime.ports import reserved
 from tests.cli.run import Serving
 from tests.cli.run import run as command
 from tests.shop import saved_shop
@@ -156,8 +156,8 @@ def test_a_port_that_is_taken_is_told_with_who_has_it(shop: Path) -> None:
 
 
 def test_two_ports_cannot_be_one(shop: Path) -> None:
-    port = str(free_ports(1)[0])
-    code, told = run(str(shop), "--port", port, "--grpc-port", port)
+    with reserved() as port:
+        code, told = run(str(shop), "--port", str(port), "--grpc-port", str(port))
     assert code == 1
     assert f"port {port} of 127.0.0.1 is to be two of the server's ports" in told
 

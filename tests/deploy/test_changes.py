@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 
 import numpy as np
 import psutil
@@ -21,6 +20,7 @@ from tempo_runtime import (
 from tempo_runtime.deploy import found
 from tempo_runtime.deploy.deployment import addressed
 from tempo_runtime.deploy.options import HereOptions
+from tempo_runtime.ports import reserved
 from tempo_runtime.serving.repository import Served
 from tempo_runtime.testing import FakeModel
 from tests.deploy.conftest import MARK, eventually
@@ -39,12 +39,6 @@ try:
 except TempoError as error:
     print(error)
 """
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def test_a_model_in_the_process_of_its_pipeline_that_was_trained_again_is_a_change(
@@ -108,9 +102,12 @@ def test_a_setting_in_the_environment_is_a_change(
 def test_a_port_that_it_has_can_be_asked_for_again_beside_another_for_grpc(
     studio: Studio, options: LocalOptions
 ) -> None:
-    port, grpc_port = free_port(), free_port()
     alone = studio.alone()
-    with deploy_local(alone, options.model_copy(update={"port": port})) as remote:
+    with (
+        reserved() as port,
+        reserved() as grpc_port,
+        deploy_local(alone, options.model_copy(update={"port": port})) as remote,
+    ):
         before = places(remote)
         both = options.model_copy(update={"port": port, "grpc_port": grpc_port})
         again = deploy_local(alone, both)
@@ -122,10 +119,11 @@ def test_a_port_that_it_has_can_be_asked_for_again_beside_another_for_grpc(
 def test_a_host_with_a_name_is_the_same_the_second_time(
     studio: Studio, options: LocalOptions
 ) -> None:
-    chosen = options.model_copy(update={"host": "localhost", "port": free_port()})
-    with deploy_local(studio.alone(), chosen) as remote:
-        assert deploy_local(studio.alone(), chosen).changes == {"alone": "unchanged"}
-        assert remote.predict() == "first"
+    with reserved() as port:
+        chosen = options.model_copy(update={"host": "localhost", "port": port})
+        with deploy_local(studio.alone(), chosen) as remote:
+            assert deploy_local(studio.alone(), chosen).changes == {"alone": "unchanged"}
+            assert remote.predict() == "first"
 
 
 def test_a_host_of_ipv6_is_refused() -> None:

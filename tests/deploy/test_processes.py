@@ -28,6 +28,7 @@ from tempo_runtime import (
 )
 from tempo_runtime.deploy import found, server
 from tempo_runtime.deploy.records import Process, ServerRecord
+from tempo_runtime.ports import reserved
 from tests.deploy.conftest import MARK
 from tests.deploy.studio import Studio
 from tests.leftovers import left, serves
@@ -240,9 +241,10 @@ def test_a_host_of_another_machine_is_refused(studio: Studio, options: LocalOpti
 
 
 def test_an_asked_port_is_used(studio: Studio, options: LocalOptions) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    with deploy_local(studio.alone(), options.model_copy(update={"port": port})) as remote:
+    with (
+        reserved() as port,
+        deploy_local(studio.alone(), options.model_copy(update={"port": port})) as remote,
+    ):
         assert remote.endpoint == f"http://127.0.0.1:{port}/v2/models/alone"
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tempo_runtime import StorageError, download, upload
-from tempo_runtime.ports import HOST, free_ports
+from tempo_runtime.ports import HOST, reserved
 from tempo_runtime.storage import rclone
 from tests.artefacts import answer, contents
 from tests.storage.answering import answering
@@ -117,9 +117,9 @@ def test_a_bucket_that_is_not_there(s3: S3, save: Save) -> None:
 def test_a_server_that_is_not_there(
     s3: S3, uri: str, save: Save, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (port,) = free_ports(1)
-    monkeypatch.setenv("RCLONE_CONFIG_S3_ENDPOINT", f"http://{HOST}:{port}")
-    told = refusal(save("new"), uri)
+    with reserved() as port:
+        monkeypatch.setenv("RCLONE_CONFIG_S3_ENDPOINT", f"http://{HOST}:{port}")
+        told = refusal(save("new"), uri)
     assert (
         f"the server cannot be reached (dial tcp {HOST}:{port}: connect: connection refused" in told
     )

@@ -10,7 +10,7 @@ import pytest
 
 from tempo_runtime import AuthoringError, DeploymentFailed, SettingsError, deploy_remote
 from tempo_runtime.deploy.cluster.deploying import get_client, list_models, status, undeploy, wait
-from tempo_runtime.ports import HOST, free_ports, port_of
+from tempo_runtime.ports import HOST, port_of, reserved
 from tempo_runtime.testing import FakeModel
 from tests.deploy.cluster.api_server import TOKEN, ApiServer, failure
 from tests.deploy.cluster.applying import apply
@@ -56,9 +56,9 @@ def test_a_pod_uses_its_service_account(kubeconfig: Path, monkeypatch: pytest.Mo
 
 
 def test_a_cluster_that_is_not_there_is_named(kubeconfig: Path) -> None:
-    [port] = free_ports(1)
-    kubeconfig.write_text(CONFIG.format(host=HOST, port=port, token=TOKEN))
-    assert f"the cluster at http://{HOST}:{port} cannot be reached; is it up" in refused(600)
+    with reserved() as port:
+        kubeconfig.write_text(CONFIG.format(host=HOST, port=port, token=TOKEN))
+        assert f"the cluster at http://{HOST}:{port} cannot be reached; is it up" in refused(600)
 
 
 def test_a_cluster_that_does_not_answer_is_given_up_at_the_deadline(kubeconfig: Path) -> None:
