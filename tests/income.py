@@ -19,9 +19,6 @@ EXAMPLE = ROOT / "examples" / "income"
 CENSUS = Path(os.environ.get("TEMPO_ADULT_DATA", ROOT.parent / "shared" / "data" / "adult.data"))
 THRESHOLDS = (0.90, 0.95, 0.99)
 SEED = 1  # the one the explainer was made with
-# Coverage does not follow the example's processes, which would take 40 % more of the processor:
-# the tests of tempo_runtime itself reach the same lines.
-UNTRACED = {"COVERAGE_PROCESS_CONFIG": ""}
 # Test rows of both classes. Their anchors take 9 to 49 calls to find; some rows' take 300.
 ROWS = [0, 1, 2, 3, 4, 7, 9, 11, 12, 13, 15, 17, 18, 20, 21, 91, 181, 247, 314, 351]
 

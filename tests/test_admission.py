@@ -14,6 +14,8 @@ from tempo_runtime import save
 from tempo_runtime.testing import Answer, FakeModel, Hang, Server, serve
 from tests import pipelines
 
+pytestmark = pytest.mark.traced
+
 
 @pytest.fixture
 def fake() -> Iterator[FakeModel]:

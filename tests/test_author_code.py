@@ -20,6 +20,8 @@ from tempo_runtime import ArtifactError, artifact, author_code
 from tests.source_tree import ANSWER, PLUS, fresh, imported, importing, saved
 from tests.source_tree import source_tree as source_tree  # a fixture
 
+pytestmark = pytest.mark.traced
+
 WORDS = {"own/__init__.py": "", "own/words.txt": "one two\n"}
 ONE = "def plus(value):\n    return value + 1\n"
 REACHED: dict[str, dict[str, str]] = {

@@ -25,6 +25,8 @@ from tempo_runtime.testing import FakeModel, Hang, Server, serve
 from tempo_runtime.wire import Request, request_to_json
 from tests import threads
 
+pytestmark = pytest.mark.traced
+
 budgets = st.none() | st.floats(1, 1e6)
 
 

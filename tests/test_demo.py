@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.income import EXAMPLE, UNTRACED
+from tests.income import EXAMPLE
 from tests.leftovers import left
 
 MARK = "TEMPO_DEMO_TEST"
@@ -38,7 +38,6 @@ class Demo:
         self.output = folder / "output"
         environment = {
             **os.environ,
-            **UNTRACED,
             "COLUMNS": "100",
             "PYTHONUNBUFFERED": "1",
             MARK: self.mark,

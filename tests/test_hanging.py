@@ -15,6 +15,8 @@ from tempo_runtime import save
 from tempo_runtime.testing import Server, serve
 from tests import hanging
 
+pytestmark = pytest.mark.traced
+
 LIMITS = {
     "TEMPO_RUNTIME_TIMEOUT": "0.5",
     "TEMPO_RUNTIME_MAX_CONCURRENCY": "2",

@@ -18,6 +18,8 @@ from tempo_runtime.authoring import describe
 from tempo_runtime.testing import FakeModel, Server, serve
 from tests import pipelines
 
+pytestmark = pytest.mark.traced
+
 TENSOR = {"name": "x", "datatype": "FP64", "shape": [1], "data": [1.0]}
 TEXT = {"name": "kind", "datatype": "BYTES", "shape": [1], "data": ["value"]}
 

@@ -22,6 +22,8 @@ from tempo_runtime.testing import Server, ServerFailed, serve
 from tempo_runtime.wire import Request, request_to_json, response_from_json
 from tests import pipelines
 
+pytestmark = pytest.mark.traced
+
 
 @pytest.fixture(scope="module")
 def artefacts(tmp_path_factory: pytest.TempPathFactory) -> Path:

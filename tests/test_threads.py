@@ -13,6 +13,8 @@ import pytest
 from tempo_runtime.threads import Threads
 from tempo_runtime.timing import Elapsed
 
+pytestmark = pytest.mark.traced
+
 
 @pytest.fixture
 def gate() -> Iterator[threading.Event]:

@@ -18,6 +18,8 @@ from tests.cli.run import Serving
 from tests.cli.run import run as command
 from tests.shop import saved_shop
 
+pytestmark = pytest.mark.traced
+
 GOOD = """
 from tempo_runtime import model, predictmethod
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-
-from tests.income import UNTRACED
 
 # SIGINT is ignored where tests run in the background.
 _SIGNALS = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
@@ -22,7 +19,6 @@ def starting(script: str) -> Iterator[Callable[..., subprocess.Popen[str]]]:
         def start(*arguments: str) -> subprocess.Popen[str]:
             process = subprocess.Popen(
                 [sys.executable, "-c", _SIGNALS + script, *arguments],
-                env={**os.environ, **UNTRACED},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

@@ -17,7 +17,7 @@ from tempo_runtime.deploy import found
 from tests.deploy.conftest import eventually
 from tests.deploy.studio import ASKED, Studio
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.traced]
 
 
 @pytest.fixture

@@ -10,14 +10,14 @@ import pytest
 
 from tempo_runtime import LocalOptions, RemoteModel, deploy_local
 from tests.deploy.conftest import alone
-from tests.income import THRESHOLDS, UNTRACED, Income, essence
+from tests.income import THRESHOLDS, Income, essence
 
 
 @pytest.fixture(scope="module")
 def remote_model(income: Income, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RemoteModel]:
     state: Path
     with alone(tmp_path_factory.mktemp("state")) as state:
-        with deploy_local(income.explainer, LocalOptions(env=UNTRACED)) as remote:
+        with deploy_local(income.explainer, LocalOptions()) as remote:
             yield remote
         assert not list(state.iterdir())
 

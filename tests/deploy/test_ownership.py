@@ -20,6 +20,8 @@ from tests.deploy.deployer import starting
 from tests.deploy.studio import Studio
 from tests.leftovers import left
 
+pytestmark = pytest.mark.traced
+
 _FORKING = """
 import os, sys
 from tempo_runtime import LocalOptions, deploy_local

@@ -33,6 +33,8 @@ from tests.deploy.conftest import MARK
 from tests.deploy.studio import Studio
 from tests.leftovers import left, serves
 
+pytestmark = pytest.mark.traced
+
 X = np.array([[1.0], [2.0]])
 
 

@@ -19,7 +19,6 @@ from tempo_runtime.environment.relocation import scripts
 from tempo_runtime.environment.unpacked import unpack
 from tempo_runtime.errors import EnvironmentFailed
 from tempo_runtime.testing import ServerFailed, serve
-from tests.income import UNTRACED
 from tests.packed import PACKAGE, Project
 
 pytestmark = pytest.mark.slow
@@ -53,7 +52,7 @@ def unpacked(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.fixture(scope="module")
 def answer(project: Project) -> dict[str, Any]:
     """What a parallel worker of a server answers that lacks the packages."""
-    with serve(project.artefact, settings={"parallel_workers": 1}, env=UNTRACED) as server:
+    with serve(project.artefact, settings={"parallel_workers": 1}) as server:
         return dict(server.infer("painter", "tempo"))
 
 
@@ -73,7 +72,6 @@ def test_activated_before_start_it_is_served_without_workers(
     done = subprocess.run(
         ["bash", "-c", _LIKE_THE_IMAGE, "bash", str(project.artefact), _ASK],
         cwd=tmp_path,
-        env=os.environ | UNTRACED,
         capture_output=True,
         text=True,
         check=False,
@@ -87,7 +85,7 @@ def test_activated_before_start_it_is_served_without_workers(
 def test_without_workers_the_server_says_why_it_is_refused(project: Project) -> None:
     with (
         pytest.raises(ServerFailed, match="MLServer ignores environment_tarball without parallel"),
-        serve(project.artefact, settings={"parallel_workers": 0}, env=UNTRACED),
+        serve(project.artefact, settings={"parallel_workers": 0}),
     ):
         pass
 

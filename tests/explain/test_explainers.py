@@ -25,7 +25,6 @@ from tempo_runtime.explain.isolation import declared_seed, isolated, per_request
 from tempo_runtime.explain.randomness import stream
 from tempo_runtime.testing import Server, serve
 from tempo_runtime.wire import Request, request_to_json
-from tests.income import UNTRACED
 
 pytestmark = pytest.mark.filterwarnings(
     # of alibi, shap and what they use, about themselves
@@ -202,7 +201,7 @@ def server(example: Example, tmp_path_factory: pytest.TempPathFactory) -> Iterat
                 child["transport"] = "in_process"
             (folder / case.module).mkdir()
             (folder / case.module / saved.name).write_text(json.dumps(settings))
-    environment = {**UNTRACED, "TEMPO_RUNTIME_MAX_CONCURRENCY": str(AT_ONCE)}
+    environment = {"TEMPO_RUNTIME_MAX_CONCURRENCY": str(AT_ONCE)}
     with serve(example.folder, folder, env=environment) as running:
         yield running
 

@@ -24,6 +24,8 @@ from tempo_runtime.testing import Server, serve
 from tempo_runtime.wire import Request, request_to_json
 from tests.explain import rules
 
+pytestmark = pytest.mark.traced
+
 SEED = 1
 ROWS = np.random.RandomState(0).rand(400, 5)
 ROW = ROWS[2]

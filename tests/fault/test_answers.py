@@ -24,6 +24,8 @@ from tempo_runtime.testing import Server
 from tests.fault import nested as pipelines
 from tests.fault.conftest import Servers, body
 
+pytestmark = pytest.mark.traced
+
 # A pipeline -> the children through which an error of the innermost comes.
 PATHS: dict[str, list[str]] = {
     "prices": [],

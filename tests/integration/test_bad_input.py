@@ -14,7 +14,7 @@ import pytest
 from tempo_runtime import save
 from tempo_runtime.testing import Server, ServerFailed, serve
 from tests import pipelines
-from tests.income import UNTRACED, Income, add_model, explain, payload
+from tests.income import Income, add_model, explain, payload
 
 
 def tensor(**changes: Any) -> dict[str, Any]:
@@ -136,7 +136,7 @@ def troubled(
     for name, child in CHILDREN.items():
         extra = {"models": {"sklearn": child}}
         add_model(models, "income-explainer", income.explainer, name, **extra)
-    with serve(models, env=UNTRACED) as server:
+    with serve(models) as server:
         yield copy, server
 
 

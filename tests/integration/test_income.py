@@ -33,7 +33,6 @@ from tests.income import (
     ROWS,
     SEED,
     THRESHOLDS,
-    UNTRACED,
     Income,
     answered,
     essence,
@@ -136,7 +135,7 @@ def test_a_served_explanation_is_the_one_alibi_gives(income_server: Server, inco
 def test_the_artefact_folder_served_by_itself_with_its_model_in_process_explains_the_same(
     income: Income,
 ) -> None:
-    with serve(income.explainer, env=UNTRACED) as server:
+    with serve(income.explainer) as server:
         for row in range(4):
             served = explain(server, income.rows[row], 0.95)
             assert essence(served) == essence(income.alone(row))
@@ -213,7 +212,7 @@ def servers(
         return lambda asked: answered(http, income.rows[asked[0]], asked[1])
 
     def deployed(workers: int, transport: Literal["http", "grpc"]) -> Explained:
-        env = {**UNTRACED, "MLSERVER_PARALLEL_WORKERS": str(workers)}
+        env = {"MLSERVER_PARALLEL_WORKERS": str(workers)}
         options = LocalOptions(name=f"income-{workers}", transport=transport, env=env)
         remote = stack.enter_context(deploy_local(income.explainer, options))
         return lambda asked: remote.predict(**arguments(income, asked))  # type: ignore[no-any-return]
@@ -227,7 +226,6 @@ def servers(
 
     with ExitStack() as stack:
         stack.enter_context(alone(tmp_path_factory.mktemp("state")))
-        stack.enter_context(pytest.MonkeyPatch.context()).setenv(*next(iter(UNTRACED.items())))
         threads = stack.enter_context(ThreadPoolExecutor(2))
         yield {
             "deploy_local": threads.submit(deployed, 0, "http"),

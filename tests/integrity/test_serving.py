@@ -52,6 +52,8 @@ from tests.integrity.signed import (
     make_signed,
 )
 
+pytestmark = pytest.mark.traced
+
 ROOT = Path(__file__).parents[2]
 ROW = np.array([[1.0, 2.0]])
 SKLEARN = "mlserver_sklearn.SKLearnModel"

@@ -7,7 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tempo_runtime.serving.log import reason
+
+pytestmark = pytest.mark.traced
 
 _LAUNCH = """
 import socket

@@ -17,6 +17,8 @@ from tempo_runtime.serving.process import LocalServer, Ports
 from tempo_runtime.serving.repository import Served
 from tempo_runtime.serving.run import Running, running
 
+pytestmark = pytest.mark.traced
+
 # Ends, and leaves a process behind that has its output and would say more.
 _LEAVING = """
 import subprocess
