@@ -7,6 +7,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ with warnings.catch_warnings():  # of what MLServer imports, about itself
 from tempo_runtime.testing import Server, serve
 from tests import packed
 from tests.income import CENSUS, EXAMPLE, ROWS, Income, repository
+from tests.once import made_once
 
 _TRAIN = """
 import sys
@@ -45,10 +47,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     os.environ[_FOLLOWING] = how if item.get_closest_marker("traced") else ""
 
 
-@pytest.fixture(scope="session")
-def income(tmp_path_factory: pytest.TempPathFactory) -> Income:
-    """The income example, trained and saved as its `make demo` does it."""
-    folder = tmp_path_factory.mktemp("income")
+def _train(folder: Path) -> None:
     environment = {**os.environ, "INCOME_ARTIFACTS": str(folder)}
     if CENSUS.is_file():
         environment["TEMPO_ADULT_DATA"] = str(CENSUS)
@@ -61,10 +60,17 @@ def income(tmp_path_factory: pytest.TempPathFactory) -> Income:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    (folder / "printed").write_text(done.stdout)
+
+
+@pytest.fixture(scope="session")
+def income(tmp_path_factory: pytest.TempPathFactory) -> Income:
+    """The income example, trained and saved as its `make demo` does it."""
+    folder = made_once(tmp_path_factory, "income", _train)
     with warnings.catch_warnings():  # of alibi and what it imports, about themselves
         warnings.simplefilter("ignore")
         import alibi.explainers  # noqa: F401
-    return Income(folder, np.load(folder / "rows.npy"), done.stdout)
+    return Income(folder, np.load(folder / "rows.npy"), (folder / "printed").read_text())
 
 
 @pytest.fixture(scope="session")
@@ -97,4 +103,4 @@ def each_income_server(request: pytest.FixtureRequest) -> Server:
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> packed.Project:
     """An artefact with its environment, whose packages this one lacks."""
-    return packed.make_project(tmp_path_factory.mktemp("painter"), tmp_path_factory.mktemp("cache"))
+    return packed.Project(made_once(tmp_path_factory, "painter", packed.make_project))

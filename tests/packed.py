@@ -44,7 +44,6 @@ class Project:
     """A pipeline's source, and the Python it is saved with, which has what the pipeline imports."""
 
     folder: Path
-    cache: Path
 
     @property
     def artefact(self) -> Path:
@@ -54,7 +53,11 @@ class Project:
         done = subprocess.run(
             [sys.executable, "painter.py", str(self.artefact)],
             cwd=self.folder,
-            env={**os.environ, **_packages(self.folder), cache.VARIABLE: str(self.cache)},
+            env={
+                **os.environ,
+                **_packages(self.folder),
+                cache.VARIABLE: str(self.folder / "cache"),
+            },
             capture_output=True,
             text=True,
             check=False,
@@ -63,9 +66,9 @@ class Project:
         return done.stderr
 
 
-def make_project(folder: Path, cached: Path) -> Project:
+def make_project(folder: Path) -> None:
     """Saves it with what its requirements.txt asks for, packed."""
-    made = Project(folder, cached)
+    made = Project(folder)
     (folder / "painter.py").write_text(PIPELINE)
     # Its author has the package; what serves it has not.
     where = ["--target", _packages(folder)["PYTHONPATH"], PACKAGE]
@@ -73,7 +76,6 @@ def make_project(folder: Path, cached: Path) -> Project:
     made.artefact.mkdir()
     (made.artefact / "requirements.txt").write_text(f"{PACKAGE}  # draws words\n")
     made.save()
-    return made
 
 
 def _packages(folder: Path) -> dict[str, str]:
