@@ -36,6 +36,39 @@ _FOLLOWING = "COVERAGE_PROCESS_CONFIG"
 _FOLLOWED = pytest.StashKey[str]()
 
 
+# Begun last, one of these would keep one worker busy long after the others have ended.
+_LONG = (
+    "integration/test_income.py",
+    "containers/deploy/test_deployment.py",
+    "fidelity/test_values.py",
+    "fault/test_soak.py",
+    "containers/deploy/test_replacing.py",
+    "integration/faults/test_many_restarts.py",
+    "deploy/test_rolling.py",
+    "containers/deploy/test_endings.py",
+    "deploy/test_processes.py",
+    "cli/test_init.py",
+    "containers/deploy/test_refusals.py",
+    "cli/test_serve.py",
+    "explain/test_served.py",
+    "containers/test_server_image.py",
+    "deploy/test_changes.py",
+    "children/test_parity.py",
+    "integration/test_bad_input.py",
+    "cli/test_check.py",
+    "environment/test_served.py",
+    "children/test_sklearn_fast.py",
+    "explain/test_explainers.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have the files that take longest begin first."""
+    tests = Path(__file__).parent
+    place = {tests / name: number for number, name in enumerate(_LONG)}
+    items.sort(key=lambda item: place.get(item.path, len(_LONG)))
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Have coverage follow the processes of tests that are marked `traced`, and of no others.
