@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -67,6 +68,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     tests = Path(__file__).parent
     place = {tests / name: number for number, name in enumerate(_LONG)}
     items.sort(key=lambda item: place.get(item.path, len(_LONG)))
+
+
+def pytest_collection_finish() -> None:
+    """Have no search for garbage look at the ten thousand tests and all they have imported."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)
