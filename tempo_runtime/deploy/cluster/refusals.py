@@ -17,8 +17,10 @@ _MOST_NAMES = 20
 _OPERATORS = {
     "machinelearning.seldon.io": "Seldon Core v1 (its Helm chart seldon-core-operator)",
     "mlops.seldon.io": "Seldon Core 2 (its Helm charts seldon-core-v2-crds and seldon-core-v2-setup)",
-    "serving.kserve.io": "KServe (its Helm charts kserve-crd and kserve)",
+    "serving.kserve.io": "KServe (its Helm charts kserve-crd and kserve-resources)",
 }
+# Of KServe's webhook: a version that has other names for what is written by default.
+_OTHER_VERSION = ("is not a supported autoscaler class type", "deploymentMode cannot be changed")
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,11 @@ def line(text: str | bytes) -> str:
 def _told(asked: Asked, code: int, status: Mapping[str, Any], message: str) -> str:
     space, rule = asked.namespace, asked.resource.rule
     details = status.get("details") or {}
+    if any(sign in message for sign in _OTHER_VERSION):
+        return (
+            f"{asked} is refused: {message}; if the cluster's KServe is older than 0.16, set kserve_version "
+            "to its version; to change knative, undeploy the model first"
+        )
     if "denied the request" in message:
         return f"{asked} is refused: {message}; correct the options, or what the webhook demands"
     if "failed calling webhook" in message:

@@ -1,4 +1,12 @@
-"""KServe: an InferenceService for each model, and a ServingRuntime for pipelines."""
+"""KServe: an InferenceService for each model, and a ServingRuntime for pipelines.
+
+KServe's webhook reads an InferenceService into Go's types and stores what these say. So what is written here is
+written in that form, and a GitOps tool that compares the manifest with the cluster sees no difference. From
+pkg/apis/serving/v1beta1/inference_service_defaults.go (DefaultInferenceService) and pkg/constants/constants.go
+of KServe: `deploymentMode` is `Standard` or `Knative` from 0.16.0 on, and from 0.17.0 on the webhook rewrites
+`RawDeployment` and `Serverless` to these; the autoscaler class `none` is known from 0.15.1 on, and earlier
+webhooks refuse it.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +16,7 @@ from typing import Any
 from tempo_runtime.deploy.addresses import KSERVE_GRPC, KSERVE_HTTP, Endpoint, kserve
 from tempo_runtime.deploy.manifests import annotation, pods
 from tempo_runtime.deploy.manifests.options import KServeRemote, ModelOptions
+from tempo_runtime.deploy.manifests.quantities import canonical
 from tempo_runtime.deploy.manifests.spec import Deployed
 from tempo_runtime.details import ModelFramework
 from tempo_runtime.errors import SettingsError
@@ -21,6 +30,10 @@ _PORTS = [
     {"name": "http1", "containerPort": KSERVE_HTTP, "protocol": "TCP"},
     {"name": "h2c", "containerPort": KSERVE_GRPC, "protocol": "TCP"},
 ]
+_MODE = "serving.kserve.io/deploymentMode"
+_AUTOSCALER = "serving.kserve.io/autoscalerClass"
+_MODES_RENAMED = (0, 16, 0)
+_AUTOSCALER_CAN_BE_NONE = (0, 15, 1)
 _LONGEST = 53  # with `-predictor` it is a Service, which has 63
 # config/runtimes/kserve-mlserver.yaml
 _MLSERVER = "kserve-mlserver"
@@ -100,16 +113,48 @@ def _service(
         # Which refuses that of a pod, unless its flag kubernetes.podspec-securitycontext is set.
         pods.secure_container(pod, served)
     predictor |= pod
+    _write_as_stored(predictor)
     annotations = {
         **annotation.written(model, TARGET, options.namespace),
-        "serving.kserve.io/deploymentMode": "Serverless" if options.knative else "RawDeployment",
+        _MODE: _mode(options),
     }
+    if own.max_replicas is None and not options.knative and _is_from(options, _AUTOSCALER_CAN_BE_NONE):
+        # Else KServe makes an HPA also of two equal bounds, and its Deployment begins with one pod.
+        annotations[_AUTOSCALER] = "none"
     return {
         "apiVersion": "serving.kserve.io/v1beta1",
         "kind": "InferenceService",
         "metadata": pods.metadata(model.name, options, annotation.LABELS, annotations),
         "spec": {"predictor": predictor},
     }
+
+
+def _mode(options: KServeRemote) -> str:
+    if _is_from(options, _MODES_RENAMED):
+        return "Knative" if options.knative else "Standard"
+    return "Serverless" if options.knative else "RawDeployment"
+
+
+def _is_from(options: KServeRemote, version: tuple[int, ...]) -> bool:
+    """Whether the cluster's KServe is of this version or a later one."""
+    stated = options.kserve_version
+    if stated is None:
+        return True
+    number = stated.removeprefix("v").partition("-")[0]
+    return tuple(map(int, number.split("."))) >= version
+
+
+def _write_as_stored(predictor: dict[str, Any]) -> None:
+    """Leave out what Go leaves out of JSON, and write quantities as it does."""
+    served = predictor["model"]
+    for kind, quantities in served.get("resources", {}).items():
+        served["resources"][kind] = {name: canonical(each) for name, each in quantities.items()}
+    for item in (*served.get("env", []), *predictor.get("tolerations", [])):
+        if item.get("value") == "":
+            del item["value"]
+    for probe in (served["livenessProbe"], served["readinessProbe"]):
+        if not probe["initialDelaySeconds"]:
+            del probe["initialDelaySeconds"]
 
 
 def _runtime(options: KServeRemote) -> dict[str, Any]:

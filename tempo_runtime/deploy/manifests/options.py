@@ -17,6 +17,13 @@ def _text(value: Any) -> Any:
     return str(value) if type(value) in (int, float) else value
 
 
+def _version(value: Any) -> Any:
+    """Refuse a number: 0.20 is read as 0.2, which is another version."""
+    if isinstance(value, float):
+        raise ValueError("write all three parts of the version, such as 0.15.2")
+    return value
+
+
 def _free(values: dict[str, str]) -> dict[str, str]:
     if kept := sorted(KEPT.intersection(values)):
         raise ValueError(f"{', '.join(kept)} says what is ours, and is written here; leave it out")
@@ -42,6 +49,7 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_leng
 Key = Annotated[str, Field(pattern=rf"^({_PREFIX}/)?{_NAME}$")]
 Labels = dict[Key, Annotated[str, Field(pattern=rf"^({_NAME})?$", max_length=63)]]
 Quantity = Annotated[str, BeforeValidator(_text), Field(pattern=_QUANTITY)]
+Version = Annotated[str, BeforeValidator(_version), Field(pattern=r"^v?\d+\.\d+\.\d+(-\w+)?$")]
 Variable = Annotated[str, Field(pattern=r"^[-._a-zA-Z][-._a-zA-Z0-9]*$")]
 Variables = Annotated[dict[Variable, str], AfterValidator(refuse_secrets)]
 
@@ -251,12 +259,15 @@ class KServeRemote(RemoteOptions):
         headless: Whether Services have no address of their own, and so no port 80, as Open Data Hub's.
         runtime: A ServingRuntime of the cluster for pipelines; by default one of our own is written.
         timeout: Seconds that a request may take.
+        kserve_version: Version of the cluster's KServe, such as `0.15.2`; by default 0.16.0 or later. Earlier
+            ones have other names for how a service is deployed.
     """
 
     knative: bool = False
     headless: bool = False
     runtime: Name | None = None
     timeout: Some = 120
+    kserve_version: Version | None = None
 
 
 class SeldonCoreOptions(Options):

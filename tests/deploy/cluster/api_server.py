@@ -53,6 +53,10 @@ class Fault:
     times: int = 1
 
 
+class Denied(Exception):
+    """A webhook's reason to refuse an object."""
+
+
 class ApiServer:
     """The API. Its attributes are what a test arranges, and looks at."""
 
@@ -66,6 +70,8 @@ class ApiServer:
         self.services: dict[str, str] = {}
         self.requests: list[tuple[str, str]] = []
         self.operator: Callable[[Object], object] = lambda item: None
+        # The webhooks: the object to be stored, of the one that is applied and the one that is there.
+        self.admit: Callable[[Object, Object | None], Object] = lambda item, live: item
         self.deleting: Callable[[Object], object] = lambda item: None
         self.held = False  # whether what is deleted stays until `release`
         self.changed = threading.Condition(threading.RLock())

@@ -6,7 +6,7 @@ import copy
 import json
 from typing import Any
 
-from tests.deploy.cluster.api_server import KINDS, ApiServer, Object, failure, selected
+from tests.deploy.cluster.api_server import KINDS, ApiServer, Denied, Object, failure, selected
 from tests.deploy.cluster.applying import Conflict, apply
 
 Answer = tuple[int, Any]
@@ -101,7 +101,9 @@ class Verbs:
         if uid and (live is None or uid != live["metadata"]["uid"]):
             return 409, failure(409, f"Precondition failed: UID in precondition: {uid}")
         try:
-            item = apply(live, document, query["fieldManager"])
+            item = self._api.admit(apply(live, document, query["fieldManager"]), live)
+        except Denied as denied:
+            return 403, failure(403, f'admission webhook "w" denied the request: {denied}')
         except Conflict as conflict:
             causes = [
                 {

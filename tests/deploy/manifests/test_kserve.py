@@ -101,10 +101,63 @@ def test_knative_has_no_port_for_grpc(by_grpc: str) -> None:
     assert [each["containerPort"] for each in container["ports"]] == [8080]
 
 
-@pytest.mark.parametrize(("knative", "mode"), [(False, "RawDeployment"), (True, "Serverless")])
-def test_how_it_is_deployed_is_stated(knative: bool, mode: str) -> None:
-    found = deployed(knative=knative)["InferenceService/income-explainer"]["metadata"]
-    assert found["annotations"]["serving.kserve.io/deploymentMode"] == mode
+@pytest.mark.parametrize(
+    ("version", "modes", "autoscaler"),
+    [
+        (None, ("Standard", "Knative"), "none"),
+        ("v0.16.0-rc1", ("Standard", "Knative"), "none"),
+        ("0.15.2", ("RawDeployment", "Serverless"), "none"),
+        ("0.15.0", ("RawDeployment", "Serverless"), None),
+    ],
+)
+def test_the_annotations_are_those_that_the_version_knows(
+    version: str | None, modes: tuple[str, str], autoscaler: str | None
+) -> None:
+    for knative, mode in zip((False, True), modes, strict=True):
+        made = deployed(knative=knative, kserve_version=version)
+        annotations = made["InferenceService/income-explainer"]["metadata"]["annotations"]
+        assert annotations["serving.kserve.io/deploymentMode"] == mode
+        expected = None if knative else autoscaler
+        assert annotations.get("serving.kserve.io/autoscalerClass") == expected
+
+
+@pytest.mark.parametrize("version", [0.2, "0.15", "latest"])
+def test_a_version_is_stated_in_full(version: Any) -> None:
+    with pytest.raises(SettingsError, match="kserve_version: "):
+        deployed(kserve_version=version)
+
+
+@pytest.mark.parametrize(
+    ("stated", "stored"),
+    [
+        ("0.5", "500m"),
+        (".5", "500m"),
+        ("1000m", "1"),
+        ("1024Mi", "1Gi"),
+        ("1.5Gi", "1536Mi"),
+        ("0.1Ki", "102400m"),
+        ("1500M", "1500M"),
+        ("1e3", "1e3"),
+        ("1.5e3", "1500"),
+        (0.25, "250m"),
+        (1000, "1k"),
+        ("0m", "0"),
+    ],
+)
+def test_quantities_are_written_as_kubernetes_stores_them(stated: Any, stored: str) -> None:
+    found = predictor(resources={"requests": {"memory": stated}})
+    assert found["model"]["resources"]["requests"]["memory"] == stored
+
+
+def test_what_go_leaves_out_of_json_is_left_out() -> None:
+    found = predictor(
+        env={"EMPTY": ""},
+        tolerations=[{"key": "gpu", "value": ""}],
+        liveness={"initialDelaySeconds": 0},
+    )
+    assert {"name": "EMPTY"} in found["model"]["env"]
+    assert found["tolerations"] == [{"key": "gpu"}]
+    assert "initialDelaySeconds" not in found["model"]["livenessProbe"]
 
 
 def test_a_model_is_downloaded_and_asked_whether_it_is_ready() -> None:
@@ -122,6 +175,11 @@ def test_a_number_of_pods_is_both_bounds() -> None:
     found = predictor(replicas=3)
     assert (found["minReplicas"], found["maxReplicas"]) == (3, 3)
     assert "scaleMetric" not in found
+
+
+def test_with_bounds_the_autoscaler_is_kserve_s_own_choice() -> None:
+    made = deployed(maxReplicas=5)["InferenceService/income-explainer"]["metadata"]
+    assert "serving.kserve.io/autoscalerClass" not in made["annotations"]
 
 
 def test_bounds_are_an_autoscaler_s() -> None:

@@ -1,0 +1,46 @@
+"""Quantities of resources in the form that Kubernetes stores.
+
+A webhook that reads an object into Go's types writes its quantities back in canonical form, so a manifest with
+another spelling of the same quantity differs from what is stored for ever. The form is defined in
+pkg/api/resource/quantity.go of kubernetes/apimachinery: no fraction, and the largest suffix that allows it.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from math import ceil
+
+_PARTS = re.compile(r"([\d.]+)(?:([KMGTPE]i)|([numkMGTPE])|[eE]([+-]?\d+))?")
+_BINARY = ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei")
+_DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
+_SMALLEST = Fraction(1, 10**9)
+
+
+def canonical(quantity: str) -> str:
+    """Return a quantity in canonical form, such as `500m` for `0.5` and `1Gi` for `1024Mi`.
+
+    Args:
+        quantity: A quantity as the options accept it.
+    """
+    match = _PARTS.fullmatch(quantity)
+    if match is None:
+        return quantity
+    number, binary, decimal, exponent = match.groups()
+    value = Fraction(f"0{number}0" if "." in number else number)
+    if binary:
+        value *= 1024 ** _BINARY.index(binary)
+    else:
+        value *= Fraction(10) ** (int(exponent) if exponent else _DECIMAL[decimal or ""])
+    value = ceil(value / _SMALLEST) * _SMALLEST
+    if not value:
+        return "0"
+    if binary and value >= 1024 and value.denominator == 1:
+        power = max(p for p in range(len(_BINARY)) if value % 1024**p == 0)
+        return f"{value // 1024**power}{_BINARY[power]}"
+    powers = {power: suffix for suffix, power in _DECIMAL.items()}
+    limit = 60 if exponent else 18
+    power = max(p for p in range(-9, limit + 1, 3) if (value / Fraction(10) ** p).denominator == 1)
+    if exponent:
+        powers = {power: f"e{power}" if power else ""}
+    return f"{int(value / Fraction(10) ** power)}{powers[power]}"

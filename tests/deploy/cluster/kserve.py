@@ -1,0 +1,107 @@
+"""What KServe does with an InferenceService: its webhooks, its controller, and the autoscaler that it makes.
+
+Read in KServe's sources: pkg/apis/serving/v1beta1/inference_service_defaults.go (DefaultInferenceService) and
+inference_service_validation.go (validateInferenceServiceAutoscaler, validateDeploymentMode), and
+pkg/controller/v1beta1/inferenceservice/reconcilers/deployment/deployment_reconciler.go (createRawDefaultDeployment)
+and .../hpa/hpa_reconciler.go (shouldCreateHPA).
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from tests.deploy.cluster.api_server import ApiServer, Denied, Object
+
+NEWEST = (0, 20, 0)
+MODE = "serving.kserve.io/deploymentMode"
+AUTOSCALER = "serving.kserve.io/autoscalerClass"
+_RENAMED = {"RawDeployment": "Standard", "Serverless": "Knative"}
+# As Go's resource.Quantity writes these.
+_QUANTITIES = {"0.5": "500m", "1000m": "1", "1024Mi": "1Gi"}
+
+
+class KServe:
+    """KServe of a version, whose default is to deploy without Knative.
+
+    Args:
+        api: The API.
+        version: The version.
+
+    Attributes:
+        replicas: Pods that the Deployment of each service asks for.
+        autoscaled: Services that have an autoscaler.
+    """
+
+    def __init__(self, api: ApiServer, version: tuple[int, int, int] = NEWEST) -> None:
+        self.replicas: dict[str, int] = {}
+        self.autoscaled: set[str] = set()
+        self._api = api
+        self._version = version
+        api.admit = self._admit
+        api.operator = self._reconcile
+
+    def _admit(self, item: Object, live: Object | None) -> Object:
+        """Change and check an object as the webhooks do."""
+        if item["kind"] != "InferenceService":
+            return item
+        item = copy.deepcopy(item)
+        annotations = item["metadata"].setdefault("annotations", {})
+        if self._version >= (0, 17, 0) and annotations.get(MODE) in _RENAMED:
+            annotations[MODE] = _RENAMED[annotations[MODE]]
+        item["spec"]["predictor"] = _through_go(item["spec"]["predictor"])
+        classes = ["hpa", "external", *(["none"] if self._version >= (0, 15, 1) else [])]
+        if (chosen := annotations.get(AUTOSCALER, "hpa")) not in classes:
+            raise Denied(f"[{chosen}] is not a supported autoscaler class type")
+        before = ((live or {}).get("status") or {}).get("deploymentMode")
+        if before and annotations.get(MODE, before) != before:
+            change = f"from '{before}' to '{annotations[MODE]}'"
+            raise Denied(f"update rejected: deploymentMode cannot be changed {change}")
+        return item
+
+    def _reconcile(self, item: Object) -> None:
+        """Make the pods that a service's Deployment asks for, and say that it is ready."""
+        if item["kind"] != "InferenceService":
+            return
+        metadata, predictor = item["metadata"], item["spec"]["predictor"]
+        name, annotations = metadata["name"], metadata["annotations"]
+        if annotations.get(AUTOSCALER) == "none":
+            self.autoscaled.discard(name)
+            self.replicas[name] = predictor["minReplicas"]
+        else:
+            self.autoscaled.add(name)
+            self.replicas.setdefault(name, 1)  # until the autoscaler asks for more
+        labels = {"serving.kserve.io/inferenceservice": name, "pod-template-hash": "1"}
+        for number in range(self.replicas[name]):
+            ready = [{"name": "kserve-container", "ready": True}]
+            self._api.pod(f"{name}-predictor-1-{number}", labels, containerStatuses=ready)
+        self._api.state(
+            "inferenceservices",
+            name,
+            conditions=[{"type": "Ready", "status": "True"}],
+            observedGeneration=metadata["generation"],
+            **({"deploymentMode": self._mode(annotations)} if self._version >= (0, 15, 1) else {}),
+        )
+
+    def _mode(self, annotations: dict[str, str]) -> str:
+        mode = annotations.get(MODE, "")
+        known = {"RawDeployment", "Serverless"}
+        if self._version >= (0, 16, 0):
+            mode, known = _RENAMED.get(mode, mode), {"Standard", "Knative"}
+        return mode if mode in known else "RawDeployment"
+
+
+def _through_go(value: Any, path: tuple[str, ...] = ()) -> Any:
+    """Return a predictor as it is after Go has read it into its types and written it again."""
+    if isinstance(value, list):
+        return [_through_go(each, path) for each in value]
+    if path[-2:-1] in (("requests",), ("limits",)):
+        return _QUANTITIES.get(value, value)
+    if not isinstance(value, dict):
+        return value
+    empty = {"value": "", "initialDelaySeconds": 0}
+    kept = {key: each for key, each in value.items() if empty.get(key, value) != each}
+    found = {key: _through_go(each, (*path, key)) for key, each in kept.items()}
+    if path == ("model",):
+        found = {"name": "", "resources": {}, **found}  # which have no omitempty
+    return found

@@ -1,0 +1,115 @@
+"""deploy_remote on KServe, of which several versions treat the same object differently."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tempo_runtime import DeploymentFailed, KServeOptions, deploy_remote
+from tempo_runtime.deploy.cluster.deploying import diff
+from tempo_runtime.deploy.manifests import documents
+from tempo_runtime.testing import FakeModel
+from tests.deploy.cluster.api_server import ApiServer, Object
+from tests.deploy.cluster.conftest import plus
+from tests.deploy.cluster.kserve import AUTOSCALER, MODE, NEWEST, KServe
+
+NAMES = {"plus", "line"}
+EVERY_FIELD: dict[str, Any] = {
+    "replicas": 2,
+    "resources": {"requests": {"cpu": "0.5", "memory": "1024Mi"}, "limits": {"cpu": "1000m"}},
+    "env": {"EMPTY": "", "FULL": "1"},
+    "tolerations": [{"key": "gpu", "value": "", "operator": "Equal"}],
+    "liveness": {"initialDelaySeconds": 0},
+    "spread": True,
+    "serviceAccountName": "s3",
+}
+
+
+@pytest.fixture(autouse=True)
+def _served(api: ApiServer) -> Iterator[None]:
+    """The pipeline's server, behind its Service."""
+    with FakeModel("plus") as fake:
+        api.services["plus-predictor:80"] = fake.url
+        yield
+
+
+def options(**remote: Any) -> KServeOptions:
+    return KServeOptions(remote_options={"namespace": "production", **remote})
+
+
+def deploy(chosen: KServeOptions) -> None:
+    deploy_remote(plus(), chosen, timeout=30).deployment.close()
+
+
+@pytest.mark.parametrize("remote", [EVERY_FIELD, {"maxReplicas": 3}], ids=["fixed", "autoscaled"])
+def test_kserve_stores_what_is_in_the_manifest(api: ApiServer, remote: dict[str, Any]) -> None:
+    KServe(api)
+    chosen = options(**remote)
+    deploy(chosen)
+    for document in documents(plus(), chosen):
+        plurals = {"InferenceService": "inferenceservices", "ServingRuntime": "servingruntimes"}
+        stored = api.objects[plurals[document["kind"]], document["metadata"]["name"]]
+        assert different(document["spec"], stored["spec"]) == []
+        assert different(document["metadata"], stored["metadata"]) == []
+    assert diff(plus(), chosen) == ""
+
+
+def different(wanted: Any, stored: Any, path: str = "") -> list[str]:
+    """Return the paths at which a GitOps tool sees a difference; keys that the cluster adds are none."""
+    if isinstance(wanted, dict) and isinstance(stored, dict):
+        found = (different(each, stored.get(key), f"{path}.{key}") for key, each in wanted.items())
+        return [each for paths in found for each in paths]
+    return [] if wanted == stored else [path]
+
+
+def test_replicas_are_pods_without_an_autoscaler(api: ApiServer) -> None:
+    kserve = KServe(api)
+    deploy(options(replicas=3))
+    assert kserve.replicas == dict.fromkeys(NAMES, 3)
+    assert not kserve.autoscaled
+    deploy(options(replicas=2))
+    assert kserve.replicas == dict.fromkeys(NAMES, 2)
+
+
+def test_an_autoscaler_is_made_where_one_is_asked_for(api: ApiServer) -> None:
+    kserve = KServe(api)
+    deploy(options(maxReplicas=3))
+    assert kserve.autoscaled == NAMES
+
+
+@pytest.mark.parametrize("version", [(0, 15, 0), (0, 15, 2), NEWEST], ids=str)
+def test_a_version_that_is_stated_takes_the_objects_twice(
+    api: ApiServer, version: tuple[int, int, int]
+) -> None:
+    kserve = KServe(api, version)
+    chosen = options(kserve_version=".".join(map(str, version)))
+    deploy(chosen)
+    deploy(chosen)
+    assert kserve.autoscaled == (NAMES if version < (0, 15, 1) else set())
+    assert diff(plus(), chosen) == ""
+
+
+def test_an_older_version_is_told_with_the_option_for_it(api: ApiServer) -> None:
+    KServe(api, (0, 15, 0))
+    with pytest.raises(DeploymentFailed, match="not a supported autoscaler.*set kserve_version"):
+        deploy(options())
+    assert not api.objects
+
+
+def test_a_service_of_another_mode_is_told_with_the_options_for_it(api: ApiServer) -> None:
+    KServe(api, (0, 15, 2))
+    deploy(options(kserve_version="0.15.2"))
+    with pytest.raises(DeploymentFailed, match="deploymentMode cannot.*set kserve_version.*knative"):
+        deploy(options())
+
+
+def test_a_service_that_was_deployed_with_an_autoscaler_loses_it(api: ApiServer) -> None:
+    kserve = KServe(api)
+    deploy(options(replicas=2, kserve_version="0.15.0"))
+    before: Object = api.objects["inferenceservices", "plus"]["metadata"]["annotations"]
+    assert kserve.autoscaled == NAMES
+    assert (before[MODE], AUTOSCALER in before) == ("Standard", False)
+    deploy(options(replicas=2))
+    assert not kserve.autoscaled
