@@ -86,7 +86,8 @@ def _kserve_ports(document: Document, component: str, run: Run) -> tuple[int, ..
     return (80, KSERVE_HTTP, KSERVE_GRPC, *filter(None, stated))
 
 
-def _urls(settings: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def child_urls(settings: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield each URL of a child in a pipeline's settings, after the setting that names it."""
     models = settings.get("models")
     found = [("base_url", settings.get("base_url"))]
     for alias, child in models.items() if isinstance(models, dict) else ():
@@ -114,7 +115,7 @@ def child_url(document: Document, run: Run) -> Hits:
     """
     services = list(_services(run))
     for place, settings in pipeline_settings(document):
-        for what, url in _urls(settings):
+        for what, url in child_urls(settings):
             told = _fault(url, document.namespace, services)
             if told:
                 yield place, f"{what}: {told}"

@@ -26,9 +26,10 @@ APIS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "ClusterServingRuntime": ("serving.kserve.io", ("v1alpha1",)),
     "InferenceGraph": ("serving.kserve.io", ("v1alpha1",)),
     "Secret": ("", ("v1",)),
+    "ConfigMap": ("", ("v1",)),  # which no rule judges: it may be KServe's configuration
 }
 # Kinds whose names other projects use too: of another group, they are not ours to judge.
-_SHARED = ("Model", "Server", "Pipeline", "Experiment", "Secret")
+_SHARED = ("Model", "Server", "Pipeline", "Experiment", "Secret", "ConfigMap")
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import re
+
+from tempo_runtime.deploy.lint.addresses import child_urls
 from tempo_runtime.deploy.lint.document import Document, Run
 from tempo_runtime.deploy.lint.rules import Hits, across, rule
 from tempo_runtime.deploy.lint.runtimes import MLSERVER_FORMATS, formats, reached, runtime_of
-from tempo_runtime.deploy.lint.views import RUNTIMES, components, is_ours, variable, variables
+from tempo_runtime.deploy.lint.views import (
+    RUNTIMES,
+    components,
+    is_ours,
+    pipeline_settings,
+    variable,
+    variables,
+)
 
 ISVC = "InferenceService"
 _GONE = ("alibi", "aix")
+_CONFIG = "inferenceservice-config"
+_AT_PORT_80 = re.compile(r"https?://[^/:]+-predictor(\.[^/:]*)?(:80)?(/.*)?")
 
 
 @across(
@@ -261,3 +275,30 @@ def storage(document: Document, run: Run) -> Hits:
     stated = model["storageUri"] or model["storage"]
     if found is not None and found.by_mlserver and not stated:
         yield model["storageUri"], "it has no storageUri"
+
+
+@across(
+    "kserve-headless",
+    "error",
+    ISVC,
+    consequence="Calls of that child fail: a Service without an address has only the ports of its pods.",
+    fix="write the manifest with the option `headless` (--set headless=true), or name port 8080",
+)
+def headless(document: Document, run: Run) -> Hits:
+    """Where KServe's config in these files sets serviceClusterIPNone, no child is called at port 80.
+
+    Source: pkg/controller/v1beta1/inferenceservice/reconcilers/service/service_reconciler.go.
+    """
+    configs = [each["data"]["service"].text for each in run.named(_CONFIG, "ConfigMap")]
+    if not any(map(_has_no_address, configs)):
+        return
+    for place, settings in pipeline_settings(document):
+        for what, url in child_urls(settings):
+            if _AT_PORT_80.fullmatch(url):
+                yield place, f"{what} is called at {url!r:.80}"
+
+
+def _has_no_address(service: str) -> bool:
+    with contextlib.suppress(ValueError, AttributeError):
+        return json.loads(service).get("serviceClusterIPNone") is True
+    return False

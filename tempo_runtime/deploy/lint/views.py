@@ -11,7 +11,7 @@ from typing import Any
 from tempo_runtime.deploy.lint.document import APIS, SETTINGS, Document, Place
 from tempo_runtime.layers import from_environment, merge, parse_json
 
-OURS = tuple(kind for kind in APIS if kind != "Secret")
+OURS = tuple(kind for kind in APIS if kind not in ("Secret", "ConfigMap"))
 RUNTIMES = ("ServingRuntime", "ClusterServingRuntime")
 WITH_PODS = ("SeldonDeployment", "Server", "InferenceService", *RUNTIMES)
 OUR_PREFIX = "TEMPO_RUNTIME_"

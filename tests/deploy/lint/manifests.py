@@ -160,6 +160,15 @@ spec:
       steps: [{serviceName: shop}]
 """
 
+HEADLESS = f"""\
+{KSERVE.replace("{name: MLSERVER_MODEL_NAME, value: shop}", '{name: TEMPO_RUNTIME_MODELS__A__URL, value: "http://price-predictor:8080"}')}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {{name: inferenceservice-config, namespace: kserve}}
+data: {{service: '{{"serviceClusterIPNone": true}}'}}
+"""
+
 # Rule, the manifest, what in it becomes what; the rule then speaks of a line with the third's text.
 CASES = [
     ("yaml", SELDON, "labels: {team: a}", "labels: {team: a"),
@@ -250,6 +259,7 @@ CASES = [
     ("kserve-model-name", KSERVE, "value: shop", "value: shed"),
     ("kserve-timeout", KSERVE, "timeout: 120", "timeout: 30"),
     ("kserve-storage", KSERVE, "      storageUri: s3://models/shop\n", ""),
+    ("kserve-headless", HEADLESS, "price-predictor:8080", "price-predictor:80"),
     ("kserve-knative-flag", KSERVE, "  predictor:\n", "  predictor:\n    nodeSelector: {gpu: a100}\n"),
     ("kserve-graph-nodes", KSERVE, "nodeName: more", "nodeName: less"),
     ("kserve-graph-steps", KSERVE, "serviceName: shop, weight", "serviceName: shop, nodeName: more, weight"),

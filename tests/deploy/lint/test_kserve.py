@@ -49,6 +49,27 @@ def test_ports_of_the_service_and_of_the_pods_behind_it_are_right(port: str) -> 
     assert calling(f"http://price-predictor{port}") == []
 
 
+CONFIG = """\
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: inferenceservice-config}
+data: {service: 'SERVICE'}
+---
+"""
+
+
+@pytest.mark.parametrize("url", ["http://price-predictor", "http://price-predictor.default.svc:80/"])
+def test_a_headless_service_is_not_called_at_port_80(url: str) -> None:
+    headless = CONFIG.replace("SERVICE", '{"serviceClusterIPNone": true}') + SERVICE
+    assert calling(url, headless) == ["kserve-headless"]
+    assert calling("http://price-predictor:8080", headless) == []
+
+
+@pytest.mark.parametrize("service", ['{"serviceClusterIPNone": false}', "{}", "[]", "no JSON"])
+def test_a_service_with_an_address_is_called_at_port_80(service: str) -> None:
+    assert calling("http://price-predictor", CONFIG.replace("SERVICE", service) + SERVICE) == []
+
+
 def test_a_port_of_grpc_is_right() -> None:
     assert calling("grpc://price-predictor:9000") == []
 
