@@ -35,6 +35,7 @@ from tempo_runtime.deploy.cluster.rollout import Rollout
 from tempo_runtime.deploy.cluster.status import Progress
 from tempo_runtime.deploy.manifests import RemotePlatform, documents, to_yaml
 from tempo_runtime.deploy.manifests.options import SeldonCoreOptions
+from tempo_runtime.deploy.manifests.pinning import pinned
 from tempo_runtime.deploy.remote import RemoteModel
 from tempo_runtime.details import ModelDetails
 from tempo_runtime.errors import DeploymentFailed
@@ -289,6 +290,11 @@ def diff(model: Any, options: RemotePlatform | None = None, *, timeout: float = 
             kind, name = key_of(item)
             live = rollout.live[kind, name]
             old = to_yaml([_stated(live)]) if live else ""
+            if live and (before := pinned(live)) != (after := pinned(item)):
+                found.append(
+                    f"# {kind}/{name} is loaded anew: its artifact is {after or 'any'}, and was "
+                    f"{before or 'any'}\n"
+                )
             found.extend(_compared((kind, name), old, to_yaml([_stated(item)])))
         for item in rollout.superfluous():
             found.extend(_compared(key_of(item), to_yaml([_stated(item)]), ""))

@@ -45,6 +45,7 @@ def kubelet(api: ApiServer) -> Iterator[Kubelet]:
         for name, served in (("plus", plus_served), ("other", other_served)):
             api.services |= {f"{name}-default:9000": served.url}
             api.services |= {f"{name}-predictor:80": served.url}
+        api.services["seldon-mesh:80"] = plus_served.url
         yield Kubelet(api)
 
 
@@ -94,6 +95,18 @@ def test_an_artefact_uploaded_anew_under_its_uri_makes_new_pods(
     deploy(artefact, CHOSEN[platform])
     assert kubelet.made == ["plus", "plus"]
     assert len([name for kind, name in api.objects if kind == "pods"]) == 1
+
+
+@pytest.mark.parametrize(
+    "chosen", [*CHOSEN.values(), Seldon2Options(remote_options={**SPACE, "server": "own"})]
+)
+def test_diff_says_in_words_that_another_artefact_will_be_served(
+    chosen: Any, kubelet: Kubelet, artefact: Artefact
+) -> None:
+    deploy(artefact, chosen)
+    before, after = inspect(str(artefact.folder))["digest"], artefact.save("2")
+    told = diff(str(artefact.folder), chosen).splitlines()[0]
+    assert told.endswith(f"/plus is loaded anew: its artifact is {after}, and was {before}")
 
 
 @pytest.mark.parametrize("platform", CHOSEN)
