@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -32,11 +33,29 @@ secret_option = click.option(
 @click.argument("what", metavar="FOLDER|MODULE:NAME", shell_complete=complete_folders)
 @click.argument("uri", required=False)
 @click.option("--digest", is_flag=True, help="Add the artefact's digest to the URI.")
+@click.option(
+    "--prune",
+    type=click.IntRange(min=1),
+    metavar="KEEP",
+    help="Remove the oldest uploads with a digest, and keep that many.",
+)
+@click.option(
+    "--keep", multiple=True, metavar="URI", help="An upload that --prune does not remove."
+)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask before --prune removes anything.")
 @secret_option
 @stale_option
 @json_option
 def upload(
-    what: str, uri: str | None, digest: bool, secret: str | None, stale: Stale, as_json: bool
+    what: str,
+    uri: str | None,
+    digest: bool,
+    prune: int | None,
+    keep: tuple[str, ...],
+    yes: bool,
+    secret: str | None,
+    stale: Stale,
+    as_json: bool,
 ) -> None:
     r"""Uploads a model's folder, or a pipeline's artefact, to its URI or another.
 
@@ -48,6 +67,7 @@ def upload(
     Examples:
         tempo-runtime upload artifacts/check                       # to the uri it was saved with
         tempo-runtime upload artifacts/check --digest              # to that uri@sha256:...
+        tempo-runtime upload artifacts/check --digest --prune 5    # and keeps the 5 newest of these
         tempo-runtime upload artifacts/check s3://models/check
         tempo-runtime upload shop:Shop --secret production/minio-secret
 
@@ -59,7 +79,18 @@ def upload(
     """
     from tempo_runtime import storage
 
+    if prune is None and (keep or yes):
+        raise click.UsageError("--keep and --yes are for --prune; give it, or leave them out")
+    if prune is not None:
+        storage.check_prune(uri, digest, prune, keep)
     done = storage.upload(_target(what), uri=uri, secret=secret, digest=digest, stale=stale)
+    if prune is not None:
+        old = storage.superseded(done.uri, prune, keep=keep, secret=secret)
+        if old and not yes:
+            named = "".join(f"  {each}\n" for each in old)
+            click.confirm(f"{done.uri} is uploaded. Remove these?\n{named}", abort=True, err=True)
+        storage.remove(old, secret=secret)
+        done = replace(done, pruned=tuple(old))
     _show(done, f"{done.folder} is at {done.uri}", as_json)
 
 
@@ -99,6 +130,7 @@ def _show(done: Transfer, where: str, as_json: bool) -> None:
                 "sent": done.sent,
                 "bytes": done.size,
                 "removed": done.removed,
+                "pruned": done.pruned,
             }
         )
         return
@@ -109,3 +141,5 @@ def _show(done: Transfer, where: str, as_json: bool) -> None:
     removed = f"; removed {', '.join(done.removed)}" if done.removed else ""
     line = Text.assemble(("✓", "green"), f" {where} ({sent}{removed})")
     console(stderr=True).print(line, soft_wrap=True)
+    for uri in done.pruned:
+        console(stderr=True).print(Text(f"  removed {uri}"), soft_wrap=True)

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from tempo_runtime import artifact, files, freshness, trust
 from tempo_runtime.errors import ArtifactMissing, StorageError
 from tempo_runtime.freshness import Stale
+from tempo_runtime.storage import pruning
 from tempo_runtime.storage.fetching import fetch
 from tempo_runtime.storage.remotes import check_uri, remote_of
 from tempo_runtime.storage.sending import check_links, send
@@ -31,6 +32,8 @@ def upload(
     secret: str | None = None,
     digest: bool = False,
     stale: Stale = "save",
+    prune: int | None = None,
+    keep: Collection[str] = (),
 ) -> Transfer:
     """Uploads a model's folder, or a pipeline's artefact, to its URI.
 
@@ -42,6 +45,9 @@ def upload(
 
         upload(Check, digest=True).uri  # s3://models/check@sha256:5ac6...
 
+    Such uploads stay until `prune` removes the oldest. One whose digest a model names that is deployed on the
+    cluster of the current context stays as well.
+
     Args:
         target: A `Model`; a pipeline class, an instance of one, or a pipeline function; or a folder.
         folder: Its folder; by default the target's `local_folder`.
@@ -50,6 +56,8 @@ def upload(
         digest: Whether the artefact's digest is added to the URI, as `URI@sha256:...`.
         stale: What is done where a pipeline has changed since its artefact was saved: `save` it anew, or
             `refuse`. A folder is uploaded as it is.
+        prune: How many uploads of the artifact stay, this one among them; by default all.
+        keep: URIs, or digests, of others that stay.
 
     Returns:
         What was done.
@@ -57,8 +65,15 @@ def upload(
     Raises:
         ArtifactDamaged: If a file is not the one that was saved.
         ArtifactError: If the artefact is stale, and cannot be saved anew or is not to be.
-        StorageError: If it cannot be uploaded. What was at the URI is still whole.
+        StorageError: If it cannot be uploaded. What was at the URI is still whole. Also if earlier uploads
+            cannot be removed; then this one is there.
     """
+    if prune is not None:
+        check_prune(uri, digest, prune, keep)
+        done = upload(target, folder, uri=uri, secret=secret, digest=digest, stale=stale)
+        old = superseded(done.uri, prune, keep=keep, secret=secret)
+        remove(old, secret=secret)
+        return replace(done, pruned=tuple(old))
     if uri is not None:
         check_uri(uri)
     if folder is None:
@@ -83,6 +98,75 @@ def upload(
             return send(folder, remote, paths)
         done = fetch(remote_of(f"file://{os.path.abspath(folder)}"), remote.path)
         return replace(done, folder=folder, uri=uri)
+
+
+def superseded(
+    uri: str, newest: int, *, keep: Collection[str] = (), secret: str | None = None
+) -> list[str]:
+    """Return the earlier uploads of an artifact that `upload` would remove, the oldest first.
+
+    Args:
+        uri: Where the artifact is, ending with its digest. It stays.
+        newest: How many uploads stay, with this one.
+        keep: URIs, or digests, of others that stay, besides those that are deployed.
+        secret: As for `upload`.
+
+    Raises:
+        StorageError: If its URI does not end with a digest, or the storage or the cluster cannot be read.
+    """
+    from tempo_runtime.storage.cluster import deployed_digests
+
+    kept = check_prune(uri, True, newest, keep)
+    remote = remote_of(uri, _secret(secret))
+    old = pruning.superseded(remote, newest, kept)
+    if not old:
+        return []
+    deployed = deployed_digests()
+    return [each for each in old if trust.digest_in(each)[1] not in deployed]
+
+
+def remove(uris: Sequence[str], *, secret: str | None = None) -> None:
+    """Remove artifacts that `superseded` returned.
+
+    Args:
+        uris: Their URIs.
+        secret: As for `upload`.
+
+    Raises:
+        StorageError: If one cannot be removed; those before it are.
+    """
+    settings = _secret(secret) if uris else {}
+    for uri in uris:
+        pruning.remove(remote_of(uri, settings))
+
+
+def check_prune(uri: str | None, digest: bool, newest: int, keep: Collection[str]) -> set[str]:
+    """Refuse, before an upload, to prune what cannot be pruned.
+
+    Args:
+        uri: As for `upload`.
+        digest: As for `upload`.
+        newest: How many uploads stay.
+        keep: URIs, or digests, of others that stay.
+
+    Returns:
+        The digests that `keep` names.
+
+    Raises:
+        SettingsError: If one of `keep` names no digest.
+        StorageError: If the upload's URI contains no digest, or no upload would stay.
+    """
+    if not digest and trust.digest_in(uri or "")[1] is None:
+        raise StorageError(
+            "prune is for uploads whose URI contains their digest; upload with the option `digest`"
+        )
+    if newest < 1:
+        raise StorageError(f"prune is {newest}, but this upload stays; give 1 or more")
+    kept = set()
+    for uri in keep:
+        _, digest = trust.digest_in(uri)
+        kept |= {digest} if digest else set(trust.parse_digests(uri, "keep"))
+    return kept
 
 
 def download(target: Any, folder: str | None = None, *, secret: str | None = None) -> Transfer:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import json
 import os
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,10 +14,21 @@ from tempo_runtime.errors import StorageError
 
 _TIMEOUT = 5.0
 _PREFIX = "RCLONE_CONFIG_"
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+# What models are deployed as: group, version, plural.
+_MODELS = (
+    ("machinelearning.seldon.io", "v1", "seldondeployments"),
+    ("mlops.seldon.io", "v1alpha1", "models"),
+    ("serving.kserve.io", "v1beta1", "inferenceservices"),
+)
 
 
 class NoCluster(StorageError):
     """None is configured here, or the one that is does not answer."""
+
+
+class NotConfigured(NoCluster):
+    """No cluster is configured here."""
 
 
 def secret_settings(secret: str) -> dict[str, str]:
@@ -67,6 +80,44 @@ def load_balancer(namespace: str, service: str) -> str | None:
     return f"{address}:{services[0].spec.ports[0].port}"
 
 
+def deployed_digests() -> set[str]:
+    """Return each digest that a model deployed on the current context's cluster names.
+
+    All namespaces are read, or the context's own where only that may be read; none without a cluster.
+
+    Raises:
+        StorageError: If there is a cluster, and it does not answer or refuses.
+    """
+    doing = (
+        "the artifacts that are deployed cannot be read, so none is removed (KUBECONFIG=/dev/null asks no "
+        "cluster)"
+    )
+    found: set[str] = set()
+    try:
+        with _cluster(doing) as (core, namespace):
+            for model in _MODELS:
+                found |= set(_DIGEST.findall(json.dumps(_list(core.api_client, model, namespace))))
+    except NotConfigured:
+        return set()
+    return found
+
+
+def _list(connection: Any, model: tuple[str, str, str], namespace: str) -> Any:
+    from kubernetes import client
+
+    api = client.CustomObjectsApi(connection)
+    group, version, plural = model
+    try:
+        return api.list_cluster_custom_object(*model, _request_timeout=_TIMEOUT)
+    except client.ApiException as error:
+        if error.status == 404:  # not installed
+            return []
+        if error.status != 403:
+            raise
+        where = (group, version, namespace, plural)
+        return api.list_namespaced_custom_object(*where, _request_timeout=_TIMEOUT)
+
+
 @contextlib.contextmanager
 def _cluster(doing: str) -> Iterator[tuple[Any, str]]:
     """The API of the current context's cluster, and the context's namespace."""
@@ -83,7 +134,7 @@ def _cluster(doing: str) -> Iterator[tuple[Any, str]]:
     except client.ApiException as error:
         raise StorageError(f"{doing}: {_told(error.status, error.reason)}") from error
     except config.ConfigException as error:
-        raise NoCluster(
+        raise NotConfigured(
             f"{doing}: no cluster is configured here ({error}); set KUBECONFIG"
         ) from error
     except yaml.YAMLError as error:
@@ -101,7 +152,7 @@ def _kubernetes(doing: str) -> Any:
         import yaml
         from kubernetes import client, config
     except ModuleNotFoundError as error:
-        raise NoCluster(
+        raise NotConfigured(
             f"{doing} without the package kubernetes: pip install 'tempo_runtime[k8s]'"
         ) from error
     return client, config, urllib3, yaml

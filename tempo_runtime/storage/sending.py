@@ -26,7 +26,7 @@ def send(folder: str, remote: Remote, paths: list[str]) -> Transfer:
         StorageError: If it cannot.
     """
     there, beside = parted(remote.entries(first=True))
-    old = _manifest(remote) if MANIFEST in there else {}
+    old = manifest_at(remote) if MANIFEST in there else {}
     if old and beside:
         _finish_interrupted(remote, old, beside, folder)
         there, beside = parted(remote.entries())
@@ -85,6 +85,22 @@ def check_links(folder: str) -> None:
                 )
 
 
+def manifest_at(remote: Remote) -> dict[str, Any]:
+    """Return the tempo.json that is there; empty if there is none, or if it is not one.
+
+    Args:
+        remote: Where an artifact may be.
+
+    Raises:
+        StorageError: If it cannot be read.
+    """
+    try:
+        manifest = json.loads(remote.run("cat", remote.at(MANIFEST)))
+    except ValueError:
+        return {}
+    return manifest if isinstance(manifest, dict) and parts(manifest) else {}
+
+
 def _copy_to(remote: Remote, folder: str, paths: list[str], under: str) -> None:
     from tempo_runtime.progress import shown
 
@@ -98,15 +114,6 @@ def _copy_to(remote: Remote, folder: str, paths: list[str], under: str) -> None:
             os.symlink(os.path.abspath(os.path.join(folder, path)), link)
         what = ("copy", "--copy-links", "--ignore-times", tree, remote.at())
         remote.run(*what, progress=more)
-
-
-def _manifest(remote: Remote) -> dict[str, Any]:
-    """The tempo.json that is there, if it is one."""
-    try:
-        manifest = json.loads(remote.run("cat", remote.at(MANIFEST)))
-    except ValueError:
-        return {}
-    return manifest if isinstance(manifest, dict) and parts(manifest) else {}
 
 
 def _finish_interrupted(

@@ -22,6 +22,7 @@ class Transfer:
         sent: Files that were transferred; those that were there already were not.
         size: Their bytes.
         removed: Files that are no longer part of the artefact.
+        pruned: URIs of earlier uploads that were removed.
     """
 
     folder: str
@@ -29,6 +30,7 @@ class Transfer:
     sent: tuple[str, ...]
     size: int
     removed: tuple[str, ...]
+    pruned: tuple[str, ...] = ()
 
 
 def parts(manifest: Mapping[str, Any]) -> set[str]:

@@ -59,7 +59,8 @@ def test_for_machines_it_is_what_was_done(s3: S3, uri: str, save: Save) -> None:
     done = json.loads(printed)
     assert done.pop("bytes") > 0
     sent = ["pipeline.dill", "tempo.json"]
-    assert done == {"folder": str(folder), "uri": uri, "sent": sent, "removed": ["gone"]}
+    named = {"folder": str(folder), "uri": uri}
+    assert done == {**named, "sent": sent, "removed": ["gone"], "pruned": []}
 
 
 def test_a_name_in_a_module_is_what_it_says(

@@ -118,7 +118,11 @@ def _service(
         **annotation.written(model, TARGET, options.namespace),
         _MODE: _mode(options),
     }
-    if own.max_replicas is None and not options.knative and _is_from(options, _AUTOSCALER_CAN_BE_NONE):
+    if (
+        own.max_replicas is None
+        and not options.knative
+        and _is_from(options, _AUTOSCALER_CAN_BE_NONE)
+    ):
         # Else KServe makes an HPA also of two equal bounds, and its Deployment begins with one pod.
         annotations[_AUTOSCALER] = "none"
     return {

@@ -101,7 +101,9 @@ def test_an_older_version_is_told_with_the_option_for_it(api: ApiServer) -> None
 def test_a_service_of_another_mode_is_told_with_the_options_for_it(api: ApiServer) -> None:
     KServe(api, (0, 15, 2))
     deploy(options(kserve_version="0.15.2"))
-    with pytest.raises(DeploymentFailed, match="deploymentMode cannot.*set kserve_version.*knative"):
+    with pytest.raises(
+        DeploymentFailed, match="deploymentMode cannot.*set kserve_version.*knative"
+    ):
         deploy(options())
 
 

@@ -58,7 +58,9 @@ data: {service: 'SERVICE'}
 """
 
 
-@pytest.mark.parametrize("url", ["http://price-predictor", "http://price-predictor.default.svc:80/"])
+@pytest.mark.parametrize(
+    "url", ["http://price-predictor", "http://price-predictor.default.svc:80/"]
+)
 def test_a_headless_service_is_not_called_at_port_80(url: str) -> None:
     headless = CONFIG.replace("SERVICE", '{"serviceClusterIPNone": true}') + SERVICE
     assert calling(url, headless) == ["kserve-headless"]

@@ -1,0 +1,90 @@
+"""Removing superseded artifacts from storage.
+
+Artifacts whose paths contain their digests stay beside each other until somebody removes them. Only what
+`upload` put there is removed: the files that an artifact's own tempo.json lists, and tempo.json after them, so
+that a removal that was cut can be done again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Collection
+from dataclasses import replace
+
+from tempo_runtime import trust
+from tempo_runtime.errors import StorageError
+from tempo_runtime.files import MANIFEST, NEXT
+from tempo_runtime.storage.remotes import Remote
+from tempo_runtime.storage.sending import manifest_at
+from tempo_runtime.storage.transfer import parted, parts
+
+
+def superseded(remote: Remote, newest: int, kept: Collection[str]) -> list[str]:
+    """Return the URIs of an artifact's earlier uploads that may be removed, the oldest first.
+
+    Args:
+        remote: The artifact that was uploaded last, at a URI that ends with its digest. It stays.
+        newest: How many uploads stay, with this one.
+        kept: Digests of others that stay.
+
+    Raises:
+        StorageError: If the storage cannot be listed.
+    """
+    uri, own = trust.digest_in(remote.uri)
+    parent, name = _split(remote)
+    beside = {}
+    for found in _folders(parent):
+        place, digest = trust.digest_in(found)
+        if digest and digest != own and place == name:
+            beside[f"{found}/{MANIFEST}"] = digest
+    if not beside:
+        return []
+    printed = parent.on(
+        "lsjson", beside, parent.at(), "--recursive", "--files-only", "--no-mimetype"
+    )
+    uploads = sorted(json.loads(printed), key=lambda entry: str(entry["ModTime"]))
+    older = [beside[entry["Path"]] for entry in uploads[: max(0, len(uploads) - (newest - 1))]]
+    return [f"{uri}@{digest}" for digest in older if digest not in kept]
+
+
+def remove(remote: Remote) -> None:
+    """Remove an artifact, and its folder if nothing else is in it.
+
+    Args:
+        remote: The artifact, at a URI that ends with its digest.
+
+    Raises:
+        StorageError: If it cannot be removed, or is not the artifact that its URI names.
+    """
+    manifest = manifest_at(remote)
+    _, digest = trust.digest_in(remote.uri)
+    if not manifest or trust.digest_of(manifest) != digest:
+        raise StorageError(
+            f"{remote.uri} is not the artifact that its digest names, so nothing of it was removed; look at it, "
+            "and remove it by hand"
+        )
+    there, beside = parted(remote.entries())
+    files = sorted(parts(manifest) & there.keys() - {MANIFEST})
+    if files or beside:
+        remote.on("delete", [*files, *(f"{NEXT}/{path}" for path in beside)], remote.at())
+    remote.run("deletefile", remote.at(MANIFEST))
+    with contextlib.suppress(StorageError):  # an object store has no folders
+        remote.run("rmdirs", remote.at())
+
+
+def _split(remote: Remote) -> tuple[Remote, str]:
+    """Return the folder in which an artifact is, and its name there without the digest."""
+    path, digest = trust.digest_in(remote.path)
+    parent, slash, name = path.rpartition("/")
+    if not (slash and digest):
+        raise StorageError(
+            f"{remote.uri}: only artifacts whose path contains their digest can be pruned; upload with the "
+            "option `digest`"
+        )
+    return replace(remote, path=parent), name
+
+
+def _folders(remote: Remote) -> list[str]:
+    what = ("lsjson", remote.at(), "--dirs-only", "--no-modtime", "--no-mimetype")
+    return [str(entry["Path"]) for entry in json.loads(remote.run(*what))]
