@@ -45,8 +45,8 @@ def upload(
 
         upload(Check, digest=True).uri  # s3://models/check@sha256:5ac6...
 
-    Such uploads stay until `prune` removes the oldest. One whose digest a model names that is deployed on the
-    cluster of the current context stays as well.
+    Such uploads stay until `prune` removes the oldest. One that is deployed on the cluster of the current
+    context stays as well.
 
     Args:
         target: A `Model`; a pipeline class, an instance of one, or a pipeline function; or a folder.
@@ -65,8 +65,8 @@ def upload(
     Raises:
         ArtifactDamaged: If a file is not the one that was saved.
         ArtifactError: If the artefact is stale, and cannot be saved anew or is not to be.
-        StorageError: If it cannot be uploaded. What was at the URI is still whole. Also if earlier uploads
-            cannot be removed; then this one is there.
+        StorageError: If it cannot be uploaded. What was at the URI is still whole. Also if earlier
+            uploads cannot be removed, in which case this one is there.
     """
     if prune is not None:
         check_prune(uri, digest, prune, keep)
@@ -162,10 +162,10 @@ def check_prune(uri: str | None, digest: bool, newest: int, keep: Collection[str
         )
     if newest < 1:
         raise StorageError(f"prune is {newest}, but this upload stays; give 1 or more")
-    kept = set()
-    for uri in keep:
-        _, digest = trust.digest_in(uri)
-        kept |= {digest} if digest else set(trust.parse_digests(uri, "keep"))
+    kept: set[str] = set()
+    for each in keep:
+        _, named = trust.digest_in(each)
+        kept |= {named} if named else set(trust.parse_digests(each, "keep"))
     return kept
 
 

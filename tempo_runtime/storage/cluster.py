@@ -89,8 +89,8 @@ def deployed_digests() -> set[str]:
         StorageError: If there is a cluster, and it does not answer or refuses.
     """
     doing = (
-        "the artifacts that are deployed cannot be read, so none is removed (KUBECONFIG=/dev/null asks no "
-        "cluster)"
+        "the artifacts that are deployed cannot be read, so none is removed (KUBECONFIG=/dev/null asks "
+        "no cluster)"
     )
     found: set[str] = set()
     try:

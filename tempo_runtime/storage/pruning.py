@@ -1,8 +1,8 @@
 """Removing superseded artifacts from storage.
 
 Artifacts whose paths contain their digests stay beside each other until somebody removes them. Only what
-`upload` put there is removed: the files that an artifact's own tempo.json lists, and tempo.json after them, so
-that a removal that was cut can be done again.
+`upload` put there is removed: the files that an artifact's own tempo.json lists, and tempo.json after them,
+so that a removal that was interrupted can be done again.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ def remove(remote: Remote) -> None:
     _, digest = trust.digest_in(remote.uri)
     if not manifest or trust.digest_of(manifest) != digest:
         raise StorageError(
-            f"{remote.uri} is not the artifact that its digest names, so nothing of it was removed; look at it, "
-            "and remove it by hand"
+            f"{remote.uri} is not the artifact that its digest names, so nothing of it was removed; look "
+            "at it, and remove it by hand"
         )
     there, beside = parted(remote.entries())
     files = sorted(parts(manifest) & there.keys() - {MANIFEST})
@@ -79,8 +79,8 @@ def _split(remote: Remote) -> tuple[Remote, str]:
     parent, slash, name = path.rpartition("/")
     if not (slash and digest):
         raise StorageError(
-            f"{remote.uri}: only artifacts whose path contains their digest can be pruned; upload with the "
-            "option `digest`"
+            f"{remote.uri}: only artifacts whose path contains their digest can be pruned; upload with "
+            "the option `digest`"
         )
     return replace(remote, path=parent), name
 

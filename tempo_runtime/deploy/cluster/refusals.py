@@ -146,8 +146,8 @@ def _told(asked: Asked, code: int, status: Mapping[str, Any], message: str) -> s
     details = status.get("details") or {}
     if any(sign in message for sign in _OTHER_VERSION):
         return (
-            f"{asked} is refused: {message}; if the cluster's KServe is older than 0.16, set kserve_version "
-            "to its version; to change knative, undeploy the model first"
+            f"{asked} is refused: {message}; if the cluster's KServe is older than 0.16, set "
+            "kserve_version to its version; to change knative, undeploy the model first"
         )
     if "denied the request" in message:
         return f"{asked} is refused: {message}; correct the options, or what the webhook demands"

@@ -1,11 +1,11 @@
 """KServe: an InferenceService for each model, and a ServingRuntime for pipelines.
 
-KServe's webhook reads an InferenceService into Go's types and stores what these say. So what is written here is
-written in that form, and a GitOps tool that compares the manifest with the cluster sees no difference. From
-pkg/apis/serving/v1beta1/inference_service_defaults.go (DefaultInferenceService) and pkg/constants/constants.go
-of KServe: `deploymentMode` is `Standard` or `Knative` from 0.16.0 on, and from 0.17.0 on the webhook rewrites
-`RawDeployment` and `Serverless` to these; the autoscaler class `none` is known from 0.15.1 on, and earlier
-webhooks refuse it.
+KServe's webhook reads an InferenceService into Go's types and stores what these say. So objects are
+written in that form, and a GitOps tool that compares the manifest with the cluster sees no difference.
+From pkg/apis/serving/v1beta1/inference_service_defaults.go (DefaultInferenceService) and
+pkg/constants/constants.go of KServe: `deploymentMode` is `Standard` or `Knative` from 0.16.0 on, and from
+0.17.0 on the webhook rewrites `RawDeployment` and `Serverless` to these. The autoscaler class `none` is
+known from 0.15.1 on, and earlier webhooks refuse it.
 """
 
 from __future__ import annotations

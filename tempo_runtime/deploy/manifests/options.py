@@ -259,8 +259,8 @@ class KServeRemote(RemoteOptions):
         headless: Whether Services have no address of their own, and so no port 80, as Open Data Hub's.
         runtime: A ServingRuntime of the cluster for pipelines; by default one of our own is written.
         timeout: Seconds that a request may take.
-        kserve_version: Version of the cluster's KServe, such as `0.15.2`; by default 0.16.0 or later. Earlier
-            ones have other names for how a service is deployed.
+        kserve_version: Version of the cluster's KServe, such as `0.15.2`; by default 0.16.0 or later.
+            Earlier ones have other names for how a service is deployed.
     """
 
     knative: bool = False

@@ -1,8 +1,9 @@
 """Quantities of resources in the form that Kubernetes stores.
 
-A webhook that reads an object into Go's types writes its quantities back in canonical form, so a manifest with
-another spelling of the same quantity differs from what is stored for ever. The form is defined in
-pkg/api/resource/quantity.go of kubernetes/apimachinery: no fraction, and the largest suffix that allows it.
+A webhook that reads an object into Go's types writes its quantities back in canonical form, so a manifest
+with another spelling of the same quantity always differs from what is stored. The form is defined in
+pkg/api/resource/quantity.go of kubernetes/apimachinery: no fraction, and the largest suffix that allows
+this.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""What KServe does with an InferenceService: its webhooks, its controller, and the autoscaler that it makes.
+"""What KServe does with an InferenceService: its webhooks, its controller, and its autoscaler.
 
-Read in KServe's sources: pkg/apis/serving/v1beta1/inference_service_defaults.go (DefaultInferenceService) and
-inference_service_validation.go (validateInferenceServiceAutoscaler, validateDeploymentMode), and
-pkg/controller/v1beta1/inferenceservice/reconcilers/deployment/deployment_reconciler.go (createRawDefaultDeployment)
-and .../hpa/hpa_reconciler.go (shouldCreateHPA).
+Read in KServe's sources: pkg/apis/serving/v1beta1/inference_service_defaults.go (DefaultInferenceService)
+and inference_service_validation.go (validateInferenceServiceAutoscaler, validateDeploymentMode); in
+pkg/controller/v1beta1/inferenceservice/reconcilers/ the files deployment/deployment_reconciler.go
+(createRawDefaultDeployment) and hpa/hpa_reconciler.go (shouldCreateHPA).
 """
 
 from __future__ import annotations

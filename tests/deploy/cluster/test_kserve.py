@@ -93,7 +93,7 @@ def test_a_version_that_is_stated_takes_the_objects_twice(
 
 def test_an_older_version_is_told_with_the_option_for_it(api: ApiServer) -> None:
     KServe(api, (0, 15, 0))
-    with pytest.raises(DeploymentFailed, match="not a supported autoscaler.*set kserve_version"):
+    with pytest.raises(DeploymentFailed, match=r"not a supported autoscaler.*set kserve_version"):
         deploy(options())
     assert not api.objects
 
@@ -102,7 +102,7 @@ def test_a_service_of_another_mode_is_told_with_the_options_for_it(api: ApiServe
     KServe(api, (0, 15, 2))
     deploy(options(kserve_version="0.15.2"))
     with pytest.raises(
-        DeploymentFailed, match="deploymentMode cannot.*set kserve_version.*knative"
+        DeploymentFailed, match=r"deploymentMode cannot.*set kserve_version.*knative"
     ):
         deploy(options())
 
