@@ -1,7 +1,7 @@
 """Removing superseded artifacts from storage.
 
 Artifacts whose paths contain their digests stay beside each other until somebody removes them. Only what
-`upload` put there is removed: the files that an artifact's own tempo.json lists, and tempo.json after them,
+`upload` put there is removed: the files that an artifact's own tempo.json lists, then tempo.json itself,
 so that a removal that was interrupted can be done again.
 """
 

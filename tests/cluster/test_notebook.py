@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import json
 import os
@@ -66,29 +65,29 @@ def options_of(space: Space) -> Any:
     return space.options(**({"image": IMAGE} if space.platform == "seldon2" else OWN))
 
 
-async def explained(remote: RemoteModel, income: Income) -> Any:
+def explained(remote: RemoteModel, income: Income) -> Any:
     asked = {"payload": income.rows[0:1], "parameters": {"threshold": 0.95}}
-    return json.loads(await remote.aio.predict(**asked))["data"]
+    return json.loads(remote.predict(**asked))["data"]
 
 
-async def test_option_1_deploys_from_python(space: Space, explainer: Any, trained: Income) -> None:
-    remote = await asyncio.to_thread(deploy_remote, explainer, options_of(space))
-    found = await explained(remote, trained)
+def test_option_1_deploys_from_python(space: Space, explainer: Any, trained: Income) -> None:
+    remote = deploy_remote(explainer, options_of(space))
+    found = explained(remote, trained)
     assert essence(found) == essence(trained.alone(0, 0.95))
-    await asyncio.to_thread(remote.undeploy)
+    remote.undeploy()
 
 
 @pytest.mark.parametrize("platform", ["seldon"], indirect=True)
-async def test_option_2_deploys_what_kustomize_makes_of_the_manifest(
+def test_option_2_deploys_what_kustomize_makes_of_the_manifest(
     space: Space, explainer: Any, trained: Income, tmp_path: Path
 ) -> None:
     options = options_of(space)
     folder = shutil.copytree(ROOT / "k8s", tmp_path / "k8s")
     (folder / "tempo.yaml").write_text(manifest(explainer, options=options))
-    text = await space.kubectl("kustomize", str(folder))
-    await space.kubectl("apply", "-f", "-", text=text)
-    await asyncio.to_thread(wait, "income-explainer", options)
-    remote = await asyncio.to_thread(get_client, "income-explainer", options)
-    found = await explained(remote, trained)
+    text = space.kubectl("kustomize", str(folder))
+    space.kubectl("apply", "-f", "-", text=text)
+    wait("income-explainer", options)
+    remote = get_client("income-explainer", options)
+    found = explained(remote, trained)
     assert essence(found) == essence(trained.alone(0, 0.95))
-    await space.kubectl("delete", "-f", "-", text=text)
+    space.kubectl("delete", "-f", "-", text=text)

@@ -14,6 +14,7 @@ from tempo_runtime.testing import FakeModel
 from tests.deploy.cluster.api_server import ApiServer, Object
 from tests.deploy.cluster.conftest import plus
 from tests.deploy.cluster.kserve import AUTOSCALER, MODE, NEWEST, KServe
+from tests.deploy.drift import different
 
 NAMES = {"plus", "line"}
 EVERY_FIELD: dict[str, Any] = {
@@ -54,14 +55,6 @@ def test_kserve_stores_what_is_in_the_manifest(api: ApiServer, remote: dict[str,
         assert different(document["spec"], stored["spec"]) == []
         assert different(document["metadata"], stored["metadata"]) == []
     assert diff(plus(), chosen) == ""
-
-
-def different(wanted: Any, stored: Any, path: str = "") -> list[str]:
-    """Return the paths at which a GitOps tool sees a difference; keys that the cluster adds are none."""
-    if isinstance(wanted, dict) and isinstance(stored, dict):
-        found = (different(each, stored.get(key), f"{path}.{key}") for key, each in wanted.items())
-        return [each for paths in found for each in paths]
-    return [] if wanted == stored else [path]
 
 
 def test_replicas_are_pods_without_an_autoscaler(api: ApiServer) -> None:

@@ -1,0 +1,19 @@
+"""What a GitOps tool sees that differs between a manifest and a cluster."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def different(wanted: Any, stored: Any, path: str = "") -> list[str]:
+    """Return the paths of a manifest whose values differ; keys that the cluster adds are none.
+
+    Args:
+        wanted: An object of a manifest.
+        stored: The object of the cluster.
+        path: Where in the object they are.
+    """
+    if isinstance(wanted, dict) and isinstance(stored, dict):
+        found = (different(each, stored.get(key), f"{path}.{key}") for key, each in wanted.items())
+        return [each for paths in found for each in paths]
+    return [] if wanted == stored else [path]
