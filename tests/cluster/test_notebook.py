@@ -24,6 +24,13 @@ from tempo_runtime.deploy.cluster.deploying import get_client, wait
 from tests.cluster.conftest import Space
 from tests.income import EXAMPLE, ROOT, Income, essence
 
+# Of Seldon Core 2, for models of scikit-learn.
+MLSERVER = {
+    "apiVersion": "mlops.seldon.io/v1alpha1",
+    "kind": "Server",
+    "metadata": {"name": "mlserver"},
+    "spec": {"serverConfig": "mlserver"},
+}
 # The server image with alibi in it: make image IMAGE_EXTRAS=explain
 IMAGE = os.environ.get("TEMPO_CLUSTER_EXPLAIN_IMAGE")
 OWN = {"models": {"income-explainer": {"image": IMAGE}}}
@@ -57,6 +64,8 @@ def explainer(space: Space, trained: Income, monkeypatch: pytest.MonkeyPatch) ->
     save(found, str(trained.explainer), environment=None)
     upload(sklearn_model)
     upload(found)
+    if space.platform == "seldon2":
+        space.kubectl("apply", "-f", "-", text=json.dumps(MLSERVER))
     return found
 
 

@@ -108,6 +108,7 @@ def script(tmp_path: Path) -> Callable[..., tuple[int, str]]:
 
     def run(**environ: str) -> tuple[int, str]:
         command = [str(K8S / "kind" / "test.sh")]
+        log.write_text("")
         code = subprocess.run(command, env={**common, **environ}, check=False).returncode
         return code, log.read_text()
 
@@ -125,7 +126,38 @@ def test_a_cluster_that_was_made_is_deleted(script: Callable[..., tuple[int, str
     code, called = script(CLUSTERS="tempo-runtime-other")
     assert code == 0
     assert called.count("kind delete cluster --name tempo-runtime") == 1
-    assert "kind delete" not in script(KEEP="1")[1].removeprefix(called)
+    assert "kind delete" not in script(KEEP="1")[1]
+
+
+CHARTS = {
+    "seldon": ["base", "istiod", "gateway", "seldon-core-operator"],
+    "kserve": [
+        "cert-manager",
+        "oci://ghcr.io/kserve/charts/kserve-crd",
+        "oci://ghcr.io/kserve/charts/kserve-resources",
+        "oci://ghcr.io/kserve/charts/kserve-runtime-configs",
+    ],
+    "seldon2": ["seldon-core-v2-crds", "seldon-core-v2-setup"],
+}
+
+
+@pytest.mark.parametrize("platforms", ["", "kserve", "seldon2", "seldon kserve seldon2"])
+def test_the_platforms_that_are_asked_for_are_installed_in_pinned_versions(
+    script: Callable[..., tuple[int, str]], platforms: str
+) -> None:
+    code, called = script(PLATFORMS=platforms)
+    installed = [line.split() for line in called.splitlines() if line.startswith("helm upgrade")]
+    wanted = platforms.split() or ["seldon"]
+    assert [words[4] for words in installed] == [each for one in wanted for each in CHARTS[one]]
+    assert all(words[5] == "--version" for words in installed)
+    assert ("service/istio-ingressgateway" in called) == ("seldon" in wanted)
+    assert (code, called.count("-m pytest -q tests/cluster")) == (0, 1)
+
+
+def test_a_platform_that_is_not_known_is_refused_before_a_cluster_is_made(
+    script: Callable[..., tuple[int, str]],
+) -> None:
+    assert script(PLATFORMS="seldon knative") == (1, "")
 
 
 @pytest.mark.parametrize(
