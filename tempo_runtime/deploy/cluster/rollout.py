@@ -15,6 +15,7 @@ from tempo_runtime.deploy.cluster.api import Api, resource_of
 from tempo_runtime.deploy.cluster.connection import Connection, Deadline
 from tempo_runtime.deploy.cluster.deployment import ClusterDeployment
 from tempo_runtime.deploy.cluster.following import Following, until_gone
+from tempo_runtime.deploy.cluster.headless import refuse_headless
 from tempo_runtime.deploy.cluster.members import Key, key_of, members
 from tempo_runtime.deploy.cluster.platforms import common, is_ours, platform_of
 from tempo_runtime.deploy.cluster.refusals import Asked, Refused, foreign, line
@@ -138,6 +139,7 @@ class Rollout:
                 if item["kind"] == kind:
                     following.applied(item)
             following.until_ready(names, tell)
+        refuse_headless(self._api, self._options, [name for name in names if name != self._name])
         main = self._api.get(platform.model, self._namespace, self._name)
         if main is None:
             raise DeploymentFailed(f"{self._name} was deleted while it was deployed")

@@ -28,6 +28,7 @@ KINDS = {
     "servingruntimes": ("serving.kserve.io/v1alpha1", "ServingRuntime"),
     "poddisruptionbudgets": ("policy/v1", "PodDisruptionBudget"),
     "pods": ("v1", "Pod"),
+    "services": ("v1", "Service"),
     "events": ("v1", "Event"),
 }
 

@@ -29,11 +29,13 @@ class KServe:
         version: The version.
 
     Attributes:
+        address: What its Services have as clusterIP.
         replicas: Pods that the Deployment of each service asks for.
         autoscaled: Services that have an autoscaler.
     """
 
     def __init__(self, api: ApiServer, version: tuple[int, int, int] = NEWEST) -> None:
+        self.address = "10.0.0.1"
         self.replicas: dict[str, int] = {}
         self.autoscaled: set[str] = set()
         self._api = api
@@ -71,6 +73,10 @@ class KServe:
         else:
             self.autoscaled.add(name)
             self.replicas.setdefault(name, 1)  # until the autoscaler asks for more
+        self._api.put(
+            "services",
+            {"metadata": {"name": f"{name}-predictor"}, "spec": {"clusterIP": self.address}},
+        )
         labels = {"serving.kserve.io/inferenceservice": name, "pod-template-hash": "1"}
         for number in range(self.replicas[name]):
             ready = [{"name": "kserve-container", "ready": True}]

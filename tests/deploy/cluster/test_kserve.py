@@ -11,7 +11,7 @@ from tempo_runtime import DeploymentFailed, KServeOptions, deploy_remote
 from tempo_runtime.deploy.cluster.deploying import diff
 from tempo_runtime.deploy.manifests import documents
 from tempo_runtime.testing import FakeModel
-from tests.deploy.cluster.api_server import ApiServer, Object
+from tests.deploy.cluster.api_server import ApiServer, Object, failure
 from tests.deploy.cluster.conftest import plus
 from tests.deploy.cluster.kserve import AUTOSCALER, MODE, NEWEST, KServe
 from tests.deploy.drift import different
@@ -64,6 +64,19 @@ def test_replicas_are_pods_without_an_autoscaler(api: ApiServer) -> None:
     assert not kserve.autoscaled
     deploy(options(replicas=2))
     assert kserve.replicas == dict.fromkeys(NAMES, 2)
+
+
+def test_children_whose_services_have_no_address_are_told_with_the_option(api: ApiServer) -> None:
+    KServe(api).address = "None"
+    with pytest.raises(DeploymentFailed, match=r"line cannot be called.*set headless to true"):
+        deploy(options())
+    deploy(options(headless=True))
+
+
+def test_without_the_right_to_read_services_it_is_deployed_all_the_same(api: ApiServer) -> None:
+    KServe(api).address = "None"
+    api.fault("GET", "services/line-predictor", 403, failure(403, "services is forbidden"), times=9)
+    deploy(options())
 
 
 def test_an_autoscaler_is_made_where_one_is_asked_for(api: ApiServer) -> None:
