@@ -128,6 +128,7 @@ def namespace(platform: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             scheduler = "statefulset/seldon-scheduler"
             found.kubectl("wait", "--for=create", scheduler, "--timeout=5m")
             found.kubectl("rollout", "status", scheduler, "--timeout=10m")
+            found.kubectl("wait", "--for=create", "service/seldon-mesh", "--timeout=5m")
         yield found
     finally:
         _delete_all(found, [*_DEPLOYED[platform], *_PREPARED[platform]])

@@ -175,7 +175,7 @@ def pods(space: Space, phase: str = "") -> set[str]:
 
 def left(space: Space) -> set[str]:
     """All that a deployment may leave behind."""
-    return space.names(*space.deployed, "pods", "services", "persistentvolumeclaims")
+    return space.names(*space.deployed, "services", "persistentvolumeclaims") | pods(space)
 
 
 class Calling:
