@@ -40,12 +40,11 @@ def superseded(remote: Remote, newest: int, kept: Collection[str]) -> list[str]:
             beside[f"{found}/{MANIFEST}"] = digest
     if not beside:
         return []
-    printed = parent.on(
-        "lsjson", beside, parent.at(), "--recursive", "--files-only", "--no-mimetype"
-    )
-    uploads = sorted(json.loads(printed), key=lambda entry: str(entry["ModTime"]))
-    older = [beside[entry["Path"]] for entry in uploads[: max(0, len(uploads) - (newest - 1))]]
-    return [f"{uri}@{digest}" for digest in older if digest not in kept]
+    listed = ("--recursive", "--files-only", "--format=tp", "--time-format=unixnano")
+    lines = parent.on("lsf", beside, parent.at(), *listed).decode().splitlines()
+    dated = [(int(time), path) for time, _, path in (line.partition(";") for line in lines)]
+    older = sorted(dated)[: max(0, len(dated) - (newest - 1))]
+    return [f"{uri}@{beside[path]}" for _, path in older if beside[path] not in kept]
 
 
 def remove(remote: Remote) -> None:
