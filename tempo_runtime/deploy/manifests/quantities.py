@@ -12,7 +12,7 @@ import re
 from fractions import Fraction
 from math import ceil
 
-_PARTS = re.compile(r"([\d.]+)(?:([KMGTPE]i)|([numkMGTPE])|[eE]([+-]?\d+))?")
+_PARTS = re.compile(r"(\d*)\.?(\d*)(?:([KMGTPE]i)|([numkMGTPE])|[eE]([+-]?\d+))?")
 _BINARY = ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei")
 _DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _SMALLEST = Fraction(1, 10**9)
@@ -27,12 +27,19 @@ def canonical(quantity: str) -> str:
     match = _PARTS.fullmatch(quantity)
     if match is None:
         return quantity
-    number, binary, decimal, exponent = match.groups()
-    value = Fraction(f"0{number}0" if "." in number else number)
+    whole, fraction, binary, decimal, exponent = match.groups()
+    digits = (whole + fraction).lstrip("0") or "0"
+    value = Fraction(int(digits), 10 ** len(fraction))
     if binary:
+        # What needs no other suffix is kept as it was spelled, as in Go.
+        if not fraction and int(digits) % 8:
+            return quantity
         value *= 1024 ** _BINARY.index(binary)
     else:
-        value *= Fraction(10) ** (int(exponent) if exponent else _DECIMAL[decimal or ""])
+        scale = int(exponent) if exponent else _DECIMAL[decimal or ""]
+        if (scale - len(fraction)) % 3 == 0 and whole.strip("0") and not digits.endswith("000"):
+            return quantity
+        value *= Fraction(10) ** scale
     value = ceil(value / _SMALLEST) * _SMALLEST
     if not value:
         return "0"

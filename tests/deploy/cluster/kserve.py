@@ -51,6 +51,9 @@ class KServe:
         annotations = item["metadata"].setdefault("annotations", {})
         if self._version >= (0, 17, 0) and annotations.get(MODE) in _RENAMED:
             annotations[MODE] = _RENAMED[annotations[MODE]]
+        if self._version >= (0, 17, 0):
+            name = item["spec"]["predictor"]["model"]["modelFormat"]["name"]
+            annotations.setdefault("modelFormat", name)
         item["spec"]["predictor"] = _through_go(item["spec"]["predictor"])
         classes = ["hpa", "external", *(["none"] if self._version >= (0, 15, 1) else [])]
         if (chosen := annotations.get(AUTOSCALER, "hpa")) not in classes:
