@@ -27,6 +27,7 @@ class ModelStatus:
         url: Base URL of its server over HTTP.
         grpc: URL of its server over gRPC.
         place: What it runs as: `process 4711`, or `container NAME`.
+        reason: On a cluster why it is not ready, as `status` and errors say it; otherwise empty.
     """
 
     name: str
@@ -34,6 +35,7 @@ class ModelStatus:
     url: str
     grpc: str
     place: str
+    reason: str = ""
 
 
 @dataclass(frozen=True)

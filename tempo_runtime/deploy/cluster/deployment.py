@@ -114,7 +114,7 @@ class ClusterDeployment(Deployment):
             where = endpoint(name, self._options)
             state = _STATES.get(each.state, "not ready")
             place = f"{self._platform.model.kind} {name} in {self._namespace}"
-            statuses.append(ModelStatus(name, state, where.url, where.grpc, place))
+            statuses.append(ModelStatus(name, state, where.url, where.grpc, place, each.reason))
         return statuses
 
     def logs(self, model: str | None = None) -> dict[str, str]:

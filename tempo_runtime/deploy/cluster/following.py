@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from tempo_runtime.deploy.cluster.api import EVENTS, PODS, Api
 from tempo_runtime.deploy.cluster.connection import Connection, Deadline, Unreachable
+from tempo_runtime.deploy.cluster.events import is_about, said, subject
+from tempo_runtime.deploy.cluster.logs import Logs
 from tempo_runtime.deploy.cluster.platforms import OURS, WARNINGS, Platform
-from tempo_runtime.deploy.cluster.pods import Log, replica_set, restarts, subject, warned
+from tempo_runtime.deploy.cluster.pods import Log, replica_set, restarts
 from tempo_runtime.deploy.cluster.refusals import Asked, Refused
-from tempo_runtime.deploy.cluster.status import Old, Progress, progress, stale
+from tempo_runtime.deploy.cluster.status import Old, Progress, invalid, progress, stale
 from tempo_runtime.deploy.cluster.watching import Watch, Watching
 from tempo_runtime.errors import DeploymentFailed
 
 # An operator that has said nothing of a change after so many seconds had nothing to do.
 SETTLED = 10.0
-_LOG_LINES = 100  # MLServer tells why a model does not load, and then each step of its shutdown
 _FORBIDDEN = 403
 
 
@@ -39,6 +40,7 @@ class Following:
         self._platform = platform
         self._namespace = namespace
         self._watching = Watching(connection, deadline, namespace)
+        self._logs = Logs(connection, namespace)
         self._before: dict[str, dict[str, Any]] = {}
         self._applied: dict[str, tuple[dict[str, Any], float]] = {}
         self._seen: set[str] = set()
@@ -66,12 +68,15 @@ class Following:
         """Takes note of an object that has just been applied."""
         self._applied[item["metadata"]["name"]] = (item, time.monotonic() + SETTLED)
 
-    def progress(self, name: str, logs: Mapping[Log, str] | None = None) -> Progress:
+    def progress(self, name: str) -> Progress:
         """How a model gets on.
 
         Raises:
             DeploymentFailed: If the cluster went away.
         """
+        return self._logs.explain(lambda logs: self._progress(name, logs))
+
+    def _progress(self, name: str, logs: Mapping[Log, str]) -> Progress:
         item = self._item(name)
         if item is None and name in self._applied and name not in self._seen:
             return Progress("waiting")
@@ -96,9 +101,12 @@ class Following:
         if item is not None and self._pending(name, item, renewed):
             return Progress("waiting", "the operator has not taken up the change yet")
         if found.state == "ready" and changed and not renewed:
-            held = [event for event in events if self._holds(event)]
-            if why := warned(held, name, others):
-                return Progress("waiting", why)
+            held = [each for each in events if self._holds(each) and is_about(each, name, others)]
+            if held:
+                return Progress("waiting", said(held[-1]))
+        # KServe refuses what asks for a runtime that it has not seen yet.
+        if found.state == "failed" and item is not None and invalid(item) and self._settling(name):
+            return replace(found, state="waiting")
         return found
 
     def until_ready(self, names: Sequence[str], tell: Callable[[str], object] | None) -> None:
@@ -135,16 +143,6 @@ class Following:
 
     def _why(self, name: str, what: str) -> str:
         found = self.progress(name)
-        if found.log is not None:
-            text = ""
-            log = found.log
-            # Another second for it, also where the deadline has passed.
-            api = Api(self._api.connection, Deadline(1.0))
-            with contextlib.suppress(DeploymentFailed):
-                text = api.log(
-                    self._namespace, log.pod, log.container, lines=_LOG_LINES, ended=log.ended
-                )
-            found = self.progress(name, {log: text})
         what = {"failed": "has failed", "gone": "was deleted"}.get(what, what)
         return f"{name} {what}: {found.reason}" if found.reason else f"{name} {what}"
 
@@ -156,10 +154,11 @@ class Following:
             return applied[0]
         return item
 
+    def _settling(self, name: str) -> bool:
+        return name in self._applied and time.monotonic() <= self._applied[name][1]
+
     def _pending(self, name: str, item: Mapping[str, Any], renewed: bool) -> bool:
-        if name not in self._applied or time.monotonic() > self._applied[name][1]:
-            return False
-        return stale(item, self._before.get(name), renewed=renewed)
+        return self._settling(name) and stale(item, self._before.get(name), renewed=renewed)
 
     def _holds(self, event: Mapping[str, Any]) -> bool:
         """Whether an event says that the first pod of a new version cannot be made, as by a quota."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from tempo_runtime.deploy.cluster.api import EVENTS, PODS, Api
+from tempo_runtime.deploy.cluster.logs import Logs
 from tempo_runtime.deploy.cluster.platforms import OURS, WARNINGS, Platform, is_ours
+from tempo_runtime.deploy.cluster.pods import Log
 from tempo_runtime.deploy.cluster.refusals import Asked, Refused, Resource, foreign
 from tempo_runtime.deploy.cluster.sharing import part_of
 from tempo_runtime.deploy.cluster.status import Progress, progress
@@ -71,12 +74,14 @@ def progress_of(
     by_name = {item["metadata"]["name"]: item for item in items}
     pods = listed(api, PODS, namespace, {"labelSelector": platform.pods})
     events = listed(api, EVENTS, namespace, WARNINGS)
-    found = {}
-    for name in names:
+    logs = Logs(api.connection, namespace)
+
+    def progress_by(name: str, read: Mapping[Log, str]) -> Progress:
         item = by_name.get(name)
         own = [pod for pod in pods if item is not None and platform.of(pod, item)]
-        found[name] = progress(item, own, events, others=by_name)
-    return found
+        return progress(item, own, events, read, others=by_name)
+
+    return {name: logs.explain(partial(progress_by, name)) for name in names}
 
 
 def listed(

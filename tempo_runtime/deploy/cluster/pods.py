@@ -7,15 +7,22 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tempo_runtime.deploy.cluster import remedies
 from tempo_runtime.deploy.cluster.refusals import line
+from tempo_runtime.serving.log import TRACEBACK, reason
 
 # What waiting does not heal.
 _PULLS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
 _PULL_FAILED = _PULLS[1:]
-_CRASHES = 3  # restarts, of which the last two are half a minute apart
 _OUT_OF_MEMORY = "OOMKilled"
+_CRASH_LOOP = "CrashLoopBackOff"
+_NEVER_RAN = ("StartError", "ContainerCannotRun")
+# How often a container ends until only a change is thought to help. Kubernetes starts it again at once
+# after the first end, and 10 seconds after the second.
+_ENDS = 2
 _TEMPLATE = "pod-template-hash"  # label of the pods of a Deployment
 _LAST_LINES = 3
+_LONGEST = 400
 # What our runtime says of an artefact that is not the one it is to serve (`trust.Demands.check`).
 _OTHER_ARTEFACT = re.compile(
     r"has the digest (sha256:[0-9a-f]{64}), but \S+ demands (sha256:[0-9a-f]{64})"
@@ -30,11 +37,15 @@ class Log:
         pod: Name of the pod.
         container: Name of its container.
         ended: Whether it is the one before, which has ended.
+        restarts: How often the container had been started again.
+        running: Whether it goes on.
     """
 
     pod: str
     container: str
     ended: bool
+    restarts: int = 0
+    running: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,7 +53,7 @@ class Trouble:
     """Why a pod is not ready.
 
     Attributes:
-        reason: In a sentence.
+        reason: In a sentence; empty if nothing is known before the log is read.
         lasting: Whether only a change can help.
         log: The log that tells more, if one does.
     """
@@ -52,12 +63,15 @@ class Trouble:
     log: Log | None = None
 
 
-def trouble(pod: Mapping[str, Any], logs: Mapping[Log, str] | None = None) -> Trouble | None:
+def trouble(
+    pod: Mapping[str, Any], logs: Mapping[Log, str] | None = None, keys: str = "auth_secret_name"
+) -> Trouble | None:
     """What keeps a pod from being ready; None if nothing is known to.
 
     Args:
         pod: The pod.
         logs: The logs that were read.
+        keys: The option that names the Secrets that artifacts are downloaded with.
     """
     name = pod["metadata"]["name"]
     status = pod.get("status") or {}
@@ -66,12 +80,10 @@ def trouble(pod: Mapping[str, Any], logs: Mapping[Log, str] | None = None) -> Tr
     for condition in status.get("conditions") or []:
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             message = line(condition.get("message") or condition.get("reason") or "")
-            return Trouble(
-                f"pod {name} finds no node ({message}); ask for less with resources, or add nodes"
-            )
+            return Trouble(f"pod {name} finds no node ({message}); {remedies.of_no_node(message)}")
     for kind, key in (("init container", "initContainerStatuses"), ("", "containerStatuses")):
         for container in status.get(key) or []:
-            found = _container(name, kind, container, logs or {})
+            found = _container(name, kind, container, logs or {}, keys)
             if found is not None:
                 return found
     if status.get("phase") == "Failed":
@@ -108,72 +120,67 @@ def rolling(pods: Iterable[Mapping[str, Any]]) -> bool:
     return len(versions) > len({deployment for deployment, _ in versions})
 
 
-def warned(events: Iterable[Mapping[str, Any]], name: str, others: Iterable[str] = ()) -> str:
-    """The last warning about a model, or what was made of it; empty without any.
-
-    Args:
-        events: Events of its namespace.
-        name: Its name.
-        others: Names of other models, of which one may go on where this one ends.
-    """
-    longer = [each for each in others if each.startswith(f"{name}-")]
-    found = ""
-    for event in sorted(events, key=_when):
-        about = subject(event)
-        quiet = event.get("type") != "Warning" or event.get("reason") in ("Unhealthy", "BackOff")
-        if not quiet and _of(about, name) and not any(_of(about, each) for each in longer):
-            message = line(event.get("message") or "")
-            found = f"{event.get('reason')}: {message}" + _remedy(message)
-    return found
-
-
-def subject(event: Mapping[str, Any]) -> str:
-    """Name of the object that an event is about."""
-    return str((event.get("involvedObject") or {}).get("name", ""))
-
-
-def _of(about: str, name: str) -> bool:
-    return about == name or about.startswith(f"{name}-")
+def ready(pods: Iterable[Mapping[str, Any]]) -> int:
+    """Return how many pods are ready."""
+    conditions = [(pod.get("status") or {}).get("conditions") or [] for pod in pods]
+    return sum(
+        any(each.get("type") == "Ready" and each.get("status") == "True" for each in found)
+        for found in conditions
+    )
 
 
 def _container(
-    pod: str, kind: str, container: Mapping[str, Any], logs: Mapping[Log, str]
+    pod: str, kind: str, container: Mapping[str, Any], logs: Mapping[Log, str], keys: str
 ) -> Trouble | None:
     name = container.get("name", "")
     state = container.get("state") or {}
     waiting = state.get("waiting") or {}
-    reason, message = waiting.get("reason") or "", line(waiting.get("message") or "")
-    if reason in _PULLS:
+    why, message = waiting.get("reason") or "", line(waiting.get("message") or "")
+    if why in _PULLS:
         return Trouble(
-            f"pod {pod}: image {container.get('image')} cannot be pulled ({reason}: {message}); correct "
-            "image, or name image_pull_secrets",
-            reason in _PULL_FAILED,
+            f"pod {pod}: image {container.get('image')} cannot be pulled ({why}: {message}); "
+            + remedies.of_image(bool(kind)),
+            why in _PULL_FAILED,
         )
-    if reason.startswith("Create") or reason == "RunContainerError":
-        return Trouble(f"pod {pod}: {reason}: {message}")
+    if why.startswith("Create") or why == "RunContainerError":
+        remedy = remedies.of_container(message, keys if kind else "env_from")
+        return Trouble("; ".join(filter(None, [f"pod {pod}: {why}: {message}", remedy])))
     ended = state.get("terminated") or (container.get("lastState") or {}).get("terminated") or {}
-    if not ended or container.get("ready"):
+    if container.get("ready"):
         return None
+    if not ended:
+        return None if kind or "running" not in state else _unready(pod, name, logs)
     if kind and ended.get("exitCode") == 0:
         return None  # a server does not end by itself, but MLServer ends with 0 without its model
     restarts = int(container.get("restartCount") or 0)
-    lasting = reason == "CrashLoopBackOff" and restarts >= _CRASHES
+    running = not (why == _CRASH_LOOP or "terminated" in state)  # so that it may come up now
+    lasting = not running and restarts + 1 >= _ENDS
     if ended.get("reason") == _OUT_OF_MEMORY:
         return Trouble(
             f"pod {pod}: {kind or 'container'} {name} was killed for the memory it took "
             f"({_OUT_OF_MEMORY}); raise memory in the limits of resources",
             lasting,
         )
-    log = Log(pod, name, "terminated" not in state)
-    text = logs.get(log, "") or ended.get("message") or ""
-    told = _end_of(text)
-    hint = "; is its uri right, and auth_secret_name's secret?" if kind else ""
-    return Trouble(
+    log = Log(pod, name, "terminated" not in state, restarts)
+    told = summary(logs.get(log) or ended.get("message") or "")
+    if ended.get("reason") in _NEVER_RAN:
+        remedy = remedies.of_container(told, keys)
+    else:
+        remedy = f"is its uri right, and are the keys of {keys}?" if kind else ""
+    parts = [
         f"pod {pod}: {kind or 'container'} {name} ends with {ended.get('exitCode')}, "
-        f"{restarts} restarts" + (f": {line(told)}" if told else "") + hint,
-        lasting,
-        log,
-    )
+        f"{restarts} restarts" + (f": {told}" if told else ""),
+        remedy,
+    ]
+    return Trouble("; ".join(filter(None, parts)), lasting, log)
+
+
+def _unready(pod: str, name: str, logs: Mapping[Log, str]) -> Trouble:
+    """Return why a server that runs is not ready: MLServer stays up without a model it cannot read."""
+    log = Log(pod, name, ended=False, running=True)
+    text = logs.get(log, "")
+    told = summary(text) if TRACEBACK in text else ""
+    return Trouble(told and f"pod {pod}: container {name} runs without its model: {told}", log=log)
 
 
 def other_artefact(text: str) -> tuple[str, str] | None:
@@ -188,18 +195,8 @@ def other_artefact(text: str) -> tuple[str, str] | None:
     return (found[1], found[2]) if found else None
 
 
-def _end_of(log: str) -> str:
-    """Summarise the end of a log in a line: why an artefact is not served, or the last line."""
-    lines = log.strip().splitlines()
-    told = [found[0] for each in lines if (found := _OTHER_ARTEFACT.search(each))]
-    return told[-1] if told else " / ".join(lines[-_LAST_LINES:])
-
-
-def _when(event: Mapping[str, Any]) -> str:
-    return str(event.get("lastTimestamp") or event.get("eventTime") or "")
-
-
-def _remedy(message: str) -> str:
-    if "exceeded quota" in message:
-        return "; ask for less with resources or replicas, or have the quota raised"
-    return ""
+def summary(log: str) -> str:
+    """Summarize a log in a line: why an artifact is not served, the last exception, or the last lines."""
+    if told := [found[0] for each in log.splitlines() if (found := _OTHER_ARTEFACT.search(each))]:
+        return told[-1]
+    return line(" / ".join(reason(log, _LONGEST).splitlines()[-_LAST_LINES:]))

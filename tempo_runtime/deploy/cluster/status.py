@@ -11,16 +11,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from tempo_runtime.deploy.cluster.events import warned
 from tempo_runtime.deploy.cluster.pods import (
     Log,
     Trouble,
     other_artefact,
+    ready,
     restarts,
     rolling,
+    summary,
     trouble,
-    warned,
 )
 from tempo_runtime.deploy.cluster.refusals import line
+from tempo_runtime.deploy.manifests import kserve
 from tempo_runtime.deploy.manifests.pinning import uri_of
 
 State = Literal["ready", "waiting", "failed", "gone"]
@@ -81,6 +84,8 @@ def progress(
     found = _KINDS[item["kind"]](item)
     if found.state == "ready" and rolling(pods):
         found = Progress("waiting", "the pods from before serve until the new ones are ready")
+    if found.state == "ready" and pods and ready(pods) < (least := _replicas(item)):
+        found = Progress("waiting", f"{ready(pods)} of {least} pods are ready")
     if found.state == "ready":
         return found
     unchanged = old.item is not None and old.item.get("status") == item.get("status")
@@ -92,11 +97,14 @@ def progress(
         replace(each, lasting=each.lasting and not shared and not _untried(pod, old.pods))
         for pod in pods
         if shared or old.item is not None or pod["metadata"].get("uid") not in old.pods
-        if (each := trouble(pod, logs)) is not None
+        if (each := trouble(pod, logs, _KEYS[item["kind"]])) is not None
     ]
-    worst = max(troubles, key=lambda each: each.lasting, default=None)
-    warning = "" if worst else warned(events, item["metadata"]["name"], others)
+    told = [each for each in troubles if each.reason]
+    worst = max(told, key=lambda each: each.lasting, default=None)
+    warning = "" if worst else warned(events, item["metadata"]["name"], others, pods or None)
     found = _explained(found, worst, warning, shared)
+    if worst is None and not shared:
+        found = replace(found, log=next((each.log for each in troubles), None))
     if digests := other_artefact(found.reason):
         there, deployed = digests
         reason = (
@@ -184,16 +192,42 @@ def _kserve(item: Mapping[str, Any]) -> Progress:
     ready = _condition(status, "Ready")
     model = status.get("modelStatus") or {}
     failure = model.get("lastFailureInfo") or {}
-    parts = [failure.get("reason"), failure.get("message")]
+    parts = [failure.get("reason"), summary(failure.get("message") or "")]
     why = line(": ".join(filter(None, parts)))
     if ready.get("status") == "True":
         return Progress("ready")
-    if _blocked(item) or model.get("transitionStatus") == "InvalidSpec":
+    if invalid(item):
+        return Progress("failed", f"{why or _INVALID}; {_of_runtime(item)}")
+    if _blocked(item):
         return Progress("failed", why or str(model["transitionStatus"]))
     reason = why or _unmet(status) or line(ready.get("message") or ready.get("reason") or "")
     return Progress(
         "waiting", reason or "KServe has not looked at it yet; does its controller run?"
     )
+
+
+def invalid(item: Mapping[str, Any]) -> bool:
+    """Return whether KServe refuses the spec, as it does until it has seen the ServingRuntime."""
+    model = (item.get("status") or {}).get("modelStatus") or {}
+    return bool(model.get("transitionStatus") == _INVALID)
+
+
+def _of_runtime(item: Mapping[str, Any]) -> str:
+    """Return which runtime a model asks for, and what helps."""
+    name = item["spec"]["predictor"]["model"].get("runtime")
+    if name == kserve.MLSERVER:
+        return f"install ClusterServingRuntime {name}, which comes with KServe"
+    return f"correct ServingRuntime {name}, or name another with runtime"
+
+
+def _replicas(item: Mapping[str, Any]) -> int:
+    """Return how many pods must be ready.
+
+    KServe is ready with one pod, and makes the others later. The other platforms wait for all.
+    """
+    if item["kind"] != "InferenceService":
+        return 0
+    return int(item["spec"]["predictor"].get("minReplicas") or 1)
 
 
 def _blocked(item: Mapping[str, Any]) -> bool:
@@ -203,6 +237,13 @@ def _blocked(item: Mapping[str, Any]) -> bool:
 
 
 _SELDON2_STATES = ("ModelFailed", "ModelProgressing", "ScheduleFailed")
+_INVALID = "InvalidSpec"
+# The option that names the Secrets that artifacts are downloaded with.
+_KEYS = {
+    "SeldonDeployment": "auth_secret_name",
+    "Model": "auth_secret_name",
+    "InferenceService": "service_account_name",
+}
 _KINDS = {"SeldonDeployment": _seldon, "Model": _seldon2, "InferenceService": _kserve}
 
 
@@ -211,10 +252,11 @@ def _condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
 
 
 def _unmet(status: Mapping[str, Any]) -> str:
-    """The conditions that do not hold."""
+    """The conditions that do not hold, of those that must (knative.dev/pkg's apis/condition_types.go)."""
     unmet = []
     for condition in status.get("conditions") or []:
-        if condition.get("status") != "True" and condition.get("type") != "Ready":
+        counts = condition.get("type") != "Ready" and condition.get("severity") != "Info"
+        if condition.get("status") != "True" and counts:
             told = condition.get("message") or condition.get("reason")
             unmet.append(f"{condition.get('type')}" + (f" ({told})" if told else ""))
     return line("not yet: " + ", ".join(unmet)) if unmet else ""

@@ -36,7 +36,7 @@ _MODES_RENAMED = (0, 16, 0)
 _AUTOSCALER_CAN_BE_NONE = (0, 15, 1)
 _LONGEST = 53  # with `-predictor` it is a Service, which has 63
 # config/runtimes/kserve-mlserver.yaml
-_MLSERVER = "kserve-mlserver"
+MLSERVER = "kserve-mlserver"
 _FORMATS = {
     ModelFramework.SKLearn: "sklearn",
     ModelFramework.XGBoost: "xgboost",
@@ -90,7 +90,7 @@ def _service(
         served["ports"] = _PORTS  # the Service of a runtime that names none has HTTP's only
     served |= {
         "modelFormat": {"name": _format(model)},
-        "runtime": (options.runtime or RUNTIME) if model.ours else _MLSERVER,
+        "runtime": (options.runtime or RUNTIME) if model.ours else MLSERVER,
         "protocolVersion": "v2",
         "storageUri": model.uri,
         "livenessProbe": {**pods.probe(own.liveness), **_asks("/v2/health/live")},

@@ -30,6 +30,7 @@ KINDS = {
     "pods": ("v1", "Pod"),
     "services": ("v1", "Service"),
     "events": ("v1", "Event"),
+    "services": ("v1", "Service"),
 }
 
 
@@ -151,8 +152,18 @@ class ApiServer:
             spec = {"containers": [{"name": "model"}]}
             self.put("pods", {"metadata": metadata, "spec": spec, "status": status})
 
-    def warn(self, about: str, reason: str, message: str) -> None:
-        """Makes an event."""
+    def warn(
+        self, about: str, reason: str, message: str, kind: str = "ReplicaSet", lasted: int = 10
+    ) -> None:
+        """Make an event.
+
+        Args:
+            about: Name of the object that it is about.
+            reason: What is wrong, in a word.
+            message: Likewise, in a sentence.
+            kind: Kind of the object.
+            lasted: Seconds since it happened first.
+        """
         self.put(
             "events",
             {
@@ -160,7 +171,9 @@ class ApiServer:
                 "type": "Warning",
                 "reason": reason,
                 "message": message,
-                "involvedObject": {"name": about},
+                "involvedObject": {"name": about, "kind": kind},
+                "firstTimestamp": "2026-01-01T00:00:00Z",
+                "lastTimestamp": f"2026-01-01T00:00:{lasted:02}Z",
             },
         )
 

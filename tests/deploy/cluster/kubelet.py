@@ -75,10 +75,11 @@ class Kubelet:
             self._api.logs[pod, name] = LOG.format(why=why)
             ended = {"terminated": {"exitCode": 0, "reason": "Completed"}}
             waiting = {"waiting": {"reason": "CrashLoopBackOff"}}
-            told = {"name": name, "state": waiting, "lastState": ended, "restartCount": 3}
+            told = {"name": name, "state": waiting, "lastState": ended, "restartCount": 1}
             self._api.pod(pod, labels, containerStatuses=[told])
             return
-        self._api.pod(pod, labels, containerStatuses=[{"name": name, "ready": True}])
+        running = {"name": name, "ready": True, "state": {"running": {}}}
+        self._api.pod(pod, labels, containerStatuses=[running], conditions=READY)
         for kind, old in list(self._api.objects):
             if kind == "pods" and old.startswith(f"{name}-") and old != pod:
                 self._api.drop("pods", old)

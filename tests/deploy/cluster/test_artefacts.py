@@ -20,7 +20,7 @@ from tempo_runtime import (
     save,
 )
 from tempo_runtime.artifact import inspect
-from tempo_runtime.deploy.cluster import following
+from tempo_runtime.deploy.cluster import logs
 from tempo_runtime.deploy.cluster.deploying import diff
 from tempo_runtime.deploy.cluster.pods import other_artefact
 from tempo_runtime.deploy.manifests import documents
@@ -146,7 +146,7 @@ def test_what_a_real_server_logs_of_another_artefact_is_understood(artefact: Art
     [container] = made["spec"]["predictors"][0]["componentSpecs"][0]["spec"]["containers"]
     with pytest.raises(ServerFailed) as failed, serve(artefact.bucket, env=variables(container)):
         pass
-    log = "\n".join(str(failed.value).splitlines()[-following._LOG_LINES :])
+    log = "\n".join(str(failed.value).splitlines()[-logs.LINES :])
     assert other_artefact(log) == (there, deployed)
 
 

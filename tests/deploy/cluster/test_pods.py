@@ -1,4 +1,4 @@
-"""What is wrong with pods, whether they are replaced, and which warnings are about a model."""
+"""What is wrong with pods, with the option that helps, and whether they are replaced."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tempo_runtime.deploy.cluster.pods import Log, Trouble, rolling, trouble, warned
+from tempo_runtime.deploy.cluster.pods import Log, Trouble, ready, rolling, trouble
 from tests.deploy.cluster.api_server import Object
 
 
@@ -31,7 +31,23 @@ def ended(code: int, restarts: int, reason: str = "Error", **more: Any) -> Objec
     return waiting("CrashLoopBackOff", lastState=last, restartCount=restarts, **more)
 
 
-UNSCHEDULED = {"type": "PodScheduled", "status": "False"}
+def crashed(restarts: int) -> Log:
+    return Log("p", "c", ended=True, restarts=restarts)
+
+
+def unscheduled(message: str) -> Object:
+    condition = {"type": "PodScheduled", "status": "False", "message": message}
+    return pod([], conditions=[condition])
+
+
+def reason(
+    given: Object, logs: dict[Log, str] | None = None, keys: str = "auth_secret_name"
+) -> str:
+    found = trouble(given, logs, keys)
+    assert found is not None
+    return found.reason
+
+
 PULL = "pod p: image i:1 cannot be pulled ({}: m); correct image, or name image_pull_secrets"
 CRASH = "pod p: container c ends with 1, {} restarts"
 MEMORY = (
@@ -39,7 +55,7 @@ MEMORY = (
     "resources"
 )
 INIT = "pod p: init container c ends with 1, {} restarts"
-HINT = "; is its uri right, and auth_secret_name's secret?"
+HINT = "; is its uri right, and are the keys of auth_secret_name?"
 
 
 @pytest.mark.parametrize(
@@ -52,39 +68,45 @@ HINT = "; is its uri right, and auth_secret_name's secret?"
         (pod([waiting("ErrImagePull")]), Trouble(PULL.format("ErrImagePull"))),
         (pod([waiting("ImagePullBackOff")]), Trouble(PULL.format("ImagePullBackOff"), True)),
         (pod([waiting("InvalidImageName")]), Trouble(PULL.format("InvalidImageName"), True)),
+        (pod([waiting("CreateContainerError", "")]), Trouble("pod p: CreateContainerError: ")),
         (
-            pod([waiting("CreateContainerConfigError", 'secret "s" not found')]),
-            Trouble('pod p: CreateContainerConfigError: secret "s" not found'),
+            pod([{"name": "c", "state": {"terminated": {"exitCode": 1}}}]),
+            Trouble(CRASH.format(0), False, Log("p", "c", ended=False)),
         ),
-        (pod([ended(1, 2)]), Trouble(CRASH.format(2), False, Log("p", "c", True))),
-        (pod([ended(1, 3)]), Trouble(CRASH.format(3), True, Log("p", "c", True))),
-        # As MLServer ends whose model does not load.
-        (pod([ended(0, 3)]), Trouble(CRASH.replace("1", "0").format(3), True, Log("p", "c", True))),
-        (pod([ended(137, 1, "OOMKilled")]), Trouble(MEMORY)),
-        (pod([ended(137, 5, "OOMKilled")]), Trouble(MEMORY, True)),
+        # It runs for the third time, and may come up.
+        (
+            pod([{**ended(1, 2), "state": {"running": {}}}]),
+            Trouble(CRASH.format(2), False, crashed(2)),
+        ),
+        (pod([ended(1, 1)]), Trouble(CRASH.format(1), True, crashed(1))),
+        # As MLServer ends whose model does not load, in an image from before it ended with 1.
+        (pod([ended(0, 1)]), Trouble(CRASH.replace("1", "0").format(1), True, crashed(1))),
+        (
+            pod([{"name": "c", "state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}]),
+            Trouble(MEMORY),
+        ),
+        (pod([ended(137, 1, "OOMKilled")]), Trouble(MEMORY, True)),
+        (
+            pod([{"name": "c", "ready": False, "state": {"running": {}}}]),
+            Trouble("", log=Log("p", "c", ended=False, running=True)),
+        ),
         (pod([ended(1, 5, ready=True)]), None),
         (
-            pod([], initContainerStatuses=[ended(1, 3)]),
-            Trouble(INIT.format(3) + HINT, True, Log("p", "c", True)),
+            pod([], initContainerStatuses=[ended(1, 1)]),
+            Trouble(INIT.format(1) + HINT, True, crashed(1)),
         ),
         (
             pod(
                 [waiting("PodInitializing")],
                 initContainerStatuses=[{"name": "c", "state": {"terminated": {"exitCode": 1}}}],
             ),
-            Trouble(INIT.format(0) + HINT, False, Log("p", "c", False)),
+            Trouble(INIT.format(0) + HINT, False, Log("p", "c", ended=False)),
         ),
         (
             pod(
                 [], initContainerStatuses=[{"name": "c", "state": {"terminated": {"exitCode": 0}}}]
             ),
             None,
-        ),
-        (
-            pod([], conditions=[{**UNSCHEDULED, "message": "0/3 nodes\nhave it"}]),
-            Trouble(
-                "pod p finds no node (0/3 nodes have it); ask for less with resources, or add nodes"
-            ),
         ),
         (
             pod([], phase="Failed", reason="Evicted", message="disk"),
@@ -104,16 +126,114 @@ def test_what_is_wrong_with_a_pod(given: Object, found: Trouble | None) -> None:
     assert trouble(given) == found
 
 
-def test_the_end_of_a_log_is_told_in_a_line() -> None:
-    found = trouble(pod([ended(1, 3)]), {Log("p", "c", True): "a\nb  c\n"})
-    assert found is not None
-    assert found.reason == CRASH.format(3) + ": a / b c"
+@pytest.mark.parametrize(
+    ("message", "remedy"),
+    [
+        (
+            "0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector.",
+            "correct node_selector, or add nodes",
+        ),
+        (
+            "0/2 nodes are available: 2 node(s) had untolerated taint {gpu: yes}.",
+            "name the taint in tolerations, or add nodes",
+        ),
+        (
+            "0/2 nodes are available: 1 Insufficient memory, 1 node(s) had untolerated taint "
+            "{node-role.kubernetes.io/control-plane: }.",
+            "ask for less with resources, or add nodes",
+        ),
+        (
+            'persistentvolumeclaim "models" not found',
+            "see that the volume claim of its uri is there and bound, or add nodes",
+        ),
+        ("0/1 nodes are available: 1 node(s) were unschedulable.", "see that nodes are up, or add"),
+    ],
+)
+def test_the_option_that_keeps_a_pod_from_every_node_is_named(message: str, remedy: str) -> None:
+    assert reason(unscheduled(message)).startswith(f"pod p finds no node ({message}); {remedy}")
 
 
-def test_of_a_long_log_the_last_lines_are_told() -> None:
-    found = trouble(pod([ended(1, 3)]), {Log("p", "c", True): "a\nb\nc\nd\n"})
-    assert found is not None
-    assert found.reason == CRASH.format(3) + ": b / c / d"
+@pytest.mark.parametrize(
+    ("kind", "keys", "option"),
+    [
+        ("containerStatuses", "auth_secret_name", "env_from"),
+        ("initContainerStatuses", "auth_secret_name", "auth_secret_name"),
+        ("initContainerStatuses", "service_account_name", "service_account_name"),
+    ],
+)
+@pytest.mark.parametrize(
+    "message", ['secret "s" not found', "couldn't find key K in Secret production/s"]
+)
+def test_a_missing_secret_is_waited_for_and_its_option_named(
+    message: str, kind: str, keys: str, option: str
+) -> None:
+    given = pod([], **{kind: [waiting("CreateContainerConfigError", message)]})
+    assert trouble(given, keys=keys) == Trouble(
+        f"pod p: CreateContainerConfigError: {message}; create it, or correct {option}; it is waited for"
+    )
+
+
+def test_an_image_that_runs_as_root_names_run_as_user() -> None:
+    message = "container has runAsNonRoot and image will run as root"
+    given = pod([waiting("CreateContainerConfigError", message)])
+    assert reason(given).endswith(
+        f"{message}; set run_as_user to a number other than 0, or correct image"
+    )
+
+
+def test_an_image_without_the_servers_program_names_image() -> None:
+    message = 'exec: "tempo-serve": executable file not found in $PATH'
+    given = pod([ended(128, 1, "StartError")])
+    given["status"]["containerStatuses"][0]["lastState"]["terminated"]["message"] = message
+    assert reason(given).endswith(
+        f"{message}; correct image: it has no such program for this machine"
+    )
+
+
+def test_the_image_of_an_init_container_is_the_platforms() -> None:
+    given = pod([], initContainerStatuses=[waiting("ImagePullBackOff")])
+    assert reason(given).endswith("the platform's own image: correct the platform's configuration")
+
+
+TRACEBACK = """Traceback (most recent call last):
+  File "/mnt/models/code/shop.py", line 8, in load
+    self.rate = rates["south"]
+KeyError: 'south'
+INFO:     Shutting down
+INFO:     Waiting for application shutdown.
+INFO:     Application shutdown complete.
+INFO:     Finished server process [1]
+"""
+
+
+def test_the_last_exception_of_a_log_is_told_with_the_authors_line() -> None:
+    told = reason(pod([ended(1, 1)]), {crashed(1): TRACEBACK})
+    assert told == CRASH.format(1) + ": KeyError: 'south' at /mnt/models/code/shop.py:8"
+
+
+def test_without_an_exception_the_last_lines_of_a_log_are_told() -> None:
+    told = reason(pod([ended(1, 1)]), {crashed(1): "a\nb\nc  c\nd\nINFO: shutting down\n"})
+    assert told == CRASH.format(1) + ": b / c c / d"
+
+
+def test_of_many_errors_the_last_one_is_told() -> None:
+    log = "Traceback (most recent call last):\nValueError: {}\n"
+    told = reason(pod([ended(1, 1)]), {crashed(1): log.format("x" * 500) + log.format("the cause")})
+    assert told == CRASH.format(1) + ": ValueError: the cause"
+
+
+def test_a_server_that_runs_without_its_model_is_told_by_its_log() -> None:
+    given = pod([{"name": "c", "ready": False, "state": {"running": {}}}])
+    log = Log("p", "c", ended=False, running=True)
+    assert reason(given, {log: TRACEBACK}) == (
+        "pod p: container c runs without its model: KeyError: 'south' at /mnt/models/code/shop.py:8"
+    )
+    assert reason(given, {log: "INFO: loading\n"}) == ""
+
+
+def test_ready_pods_are_counted() -> None:
+    condition = {"type": "Ready", "status": "True"}
+    assert ready([pod([]), pod([], conditions=[condition]), {"metadata": {"name": "p"}}]) == 1
 
 
 @pytest.mark.parametrize(
@@ -131,31 +251,3 @@ def test_of_a_long_log_the_last_lines_are_told() -> None:
 )
 def test_versions_of_a_deployment_are_told_apart(pods: list[Object], expected: bool) -> None:
     assert rolling(pods) is expected
-
-
-def event(name: str, reason: str, when: str, kind: str = "Warning") -> Object:
-    about = {"name": name}
-    said = {"reason": reason, "message": "m", "type": kind}
-    return {"involvedObject": about, "lastTimestamp": when, **said}
-
-
-def test_the_last_warning_about_a_model_is_told() -> None:
-    events = [
-        event("plus-default-0-x", "FailedMount", "2026-01-01T00:00:02Z"),
-        event("plus", "InternalError", "2026-01-01T00:00:01Z"),
-        event("plus", "Unhealthy", "2026-01-01T00:00:03Z"),
-        event("plus", "Updated", "2026-01-01T00:00:03Z", "Normal"),
-        event("plusses", "FailedCreate", "2026-01-01T00:00:04Z"),
-    ]
-    assert warned(events, "plus") == "FailedMount: m"
-    assert warned([], "plus") == ""
-
-
-def test_a_warning_about_a_model_with_a_longer_name_is_not_told() -> None:
-    events = [
-        event("shop-default-0-x", "FailedMount", "2026-01-01T00:00:01Z"),
-        event("shop-prices-default-0-x", "FailedCreate", "2026-01-01T00:00:02Z"),
-    ]
-    names = ["shop", "shop-prices"]
-    assert warned(events, "shop", names) == "FailedMount: m"
-    assert warned(events, "shop-prices", names) == "FailedCreate: m"

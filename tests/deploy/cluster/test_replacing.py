@@ -26,7 +26,13 @@ def deploy(uri: str, timeout: float = 30) -> None:
 
 def pod(api: ApiServer, template: str, *containers: Object, name: str = "x") -> None:
     labels = {"serving.kserve.io/inferenceservice": "plus", "pod-template-hash": template}
-    api.pod(f"plus-predictor-{template}-{name}", labels, containerStatuses=list(containers))
+    conditions = [] if containers else READY
+    api.pod(
+        f"plus-predictor-{template}-{name}",
+        labels,
+        containerStatuses=list(containers),
+        conditions=conditions,
+    )
 
 
 def ready(api: ApiServer, generation: int) -> None:

@@ -8,11 +8,14 @@ import pytest
 
 from tempo_runtime.deploy.cluster.status import Progress, progress, stale
 from tests.deploy.cluster.api_server import Object
-from tests.deploy.cluster.test_pods import CRASH, PULL, ended, event, made, pod, waiting
+from tests.deploy.cluster.test_events import event
+from tests.deploy.cluster.test_pods import CRASH, PULL, ended, made, pod, waiting
 
 
-def item(kind: str, status: Object | None = None, **metadata: Any) -> Object:
-    return {"kind": kind, "metadata": {"name": "plus", **metadata}, "status": status}
+def item(kind: str, status: Object | None = None, replicas: int = 1, **metadata: Any) -> Object:
+    predictor = {"model": {"runtime": "tempo-runtime"}, "minReplicas": replicas}
+    spec = {"predictor": predictor} if kind == "InferenceService" else {}
+    return {"kind": kind, "metadata": {"name": "plus", **metadata}, "spec": spec, "status": status}
 
 
 def condition(kind: str, status: str, **more: Any) -> Object:
@@ -123,7 +126,22 @@ def test_seldon_core_2(conditions: list[Object], state: str, reason: str) -> Non
             "failed",
             "ModelLoadFailed: no such bucket",
         ),
-        ({"modelStatus": {"transitionStatus": "InvalidSpec"}}, "failed", "InvalidSpec"),
+        (
+            {
+                "conditions": [
+                    condition("PredictorReady", "Unknown"),
+                    condition("Stopped", "False", severity="Info"),
+                    condition("PredictorRouteReady", "Unknown", severity="Info"),
+                ]
+            },
+            "waiting",
+            "not yet: PredictorReady",
+        ),
+        (
+            {"modelStatus": {"transitionStatus": "InvalidSpec"}},
+            "failed",
+            "InvalidSpec; correct ServingRuntime tempo-runtime, or name another with runtime",
+        ),
         (
             {
                 "modelStatus": {
@@ -168,6 +186,7 @@ def test_a_failure_is_told_with_what_the_pod_says() -> None:
 )
 def test_a_model_is_not_ready_while_it_is_replaced(ready: Object) -> None:
     old, new = made("plus-a"), made("plus-b")
+    new["status"]["conditions"] = [condition("Ready", "True")]
     assert progress(ready, [new]).state == "ready"
     found = progress(ready, [old, new])
     assert found == Progress("waiting", "the pods from before serve until the new ones are ready")
@@ -191,8 +210,8 @@ BLOCKED = item(
     [
         ([], "failed", "ModelLoadFailed: timed out"),
         ([pod([])], "waiting", "ModelLoadFailed: timed out"),
-        ([pod([ended(1, 1)])], "waiting", CRASH.format(1)),
-        ([pod([ended(1, 3)])], "failed", CRASH.format(3)),
+        ([pod([ended(1, 0)])], "waiting", CRASH.format(0)),
+        ([pod([ended(1, 1)])], "failed", CRASH.format(1)),
     ],
 )
 def test_kserves_first_failure_to_load_is_not_the_last(
@@ -211,8 +230,42 @@ def test_a_pod_that_models_share_is_told_of_and_fails_none() -> None:
 
 def test_a_warning_is_told_with_what_is_waited_for() -> None:
     creating = item("SeldonDeployment", {"state": "Creating"})
-    events = [event("plus-default-0-x", "FailedMount", "2026-01-01T00:00:02Z")]
+    events = [event("plus-default-0-x", "FailedMount", 0, 9)]
     assert progress(creating, events=events).reason == "it is being made; FailedMount: m"
+
+
+@pytest.mark.parametrize("replicas", [1, 3])
+def test_an_inference_service_is_ready_once_all_its_pods_are(replicas: int) -> None:
+    """KServe says so with one of three."""
+    given = item("InferenceService", {"conditions": [condition("Ready", "True")]}, replicas)
+    up = pod([], conditions=[condition("Ready", "True")])
+    pods = [up] + [pod([]) for _ in range(replicas - 1)]
+    expected = Progress("ready") if replicas == 1 else Progress("waiting", "1 of 3 pods are ready")
+    assert progress(given, pods) == expected
+    assert progress(given, [up] * replicas) == Progress("ready")
+    assert progress(given).state == "ready"  # without the right to see pods
+
+
+def test_of_a_long_error_that_kserve_passes_on_the_last_exception_is_told() -> None:
+    """Its message is the end of the storage initializer's log (terminationMessagePolicy)."""
+    message = "INFO downloading " * 40 + (
+        "\nTraceback (most recent call last):\n"
+        "RuntimeError: Failed to fetch model. No model found in models/plus.\n"
+    )
+    failure = {"reason": "ModelLoadFailed", "message": message}
+    model = {"transitionStatus": "InProgress", "lastFailureInfo": failure}
+    assert progress(item("InferenceService", {"modelStatus": model})).reason == (
+        "ModelLoadFailed: RuntimeError: Failed to fetch model. No model found in models/plus."
+    )
+
+
+def test_the_log_of_a_server_that_is_not_ready_is_asked_for() -> None:
+    creating = item("SeldonDeployment", {"state": "Creating"})
+    running = {"name": "c", "ready": False, "state": {"running": {}}}
+    found = progress(creating, [pod([running])])
+    assert found.reason == "it is being made"
+    assert found.log is not None
+    assert found.log.running
 
 
 OLD = item("SeldonDeployment", {"state": "Available"}, uid="1", generation=1)

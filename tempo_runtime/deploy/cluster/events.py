@@ -1,0 +1,136 @@
+"""Which warnings of a namespace say why a model is not ready: pure functions of its events.
+
+Most warnings pass by themselves: an operator tries a write again that another one came before, the
+kubelet mounts a volume at the second try. Kubernetes counts what repeats in one event
+(client-go/tools/record/events_cache.go), so that what lasts can be told from the events alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from tempo_runtime.deploy.cluster import remedies
+from tempo_runtime.deploy.cluster.refusals import line
+
+Event = Mapping[str, Any]
+Subject = tuple[str, str, str]  # reason, kind and name of the object
+
+_LASTING = (
+    5.0  # seconds between the first and the last: a mount of the first seconds is over by then
+)
+# The pods say the same themselves, or it never keeps a model from being ready.
+_QUIET = ("Unhealthy", "BackOff", "FailedScheduling", "FailedToUpdateEndpoint")
+_QUIET_KINDS = ("HorizontalPodAutoscaler", "PodDisruptionBudget", "Endpoints", "EndpointSlice")
+_CONFLICT = "the object has been modified"
+
+
+def warned(
+    events: Iterable[Event],
+    name: str,
+    others: Iterable[str] = (),
+    pods: Iterable[Mapping[str, Any]] | None = None,
+) -> str:
+    """Return the last warning that lasts about a model or what was made of it; empty without any.
+
+    Args:
+        events: Events of its namespace.
+        name: Its name.
+        others: Names of other models, which may begin with this one's.
+        pods: The pods that it has. None if they cannot be seen.
+    """
+    others = list(others)
+    seen = None if pods is None else {each["metadata"]["name"]: each for each in pods}
+    told: dict[Subject, list[Event]] = {}
+    for event in sorted(events, key=_last):
+        if _worth_telling(event) and is_about(event, name, others):
+            kind = str((event.get("involvedObject") or {}).get("kind", ""))
+            key = (str(event.get("reason")), kind, subject(event))
+            told.setdefault(key, []).append(event)
+    lasting = [each[-1] for each in told.values() if _lasts(each) and not _is_over(each[-1], seen)]
+    return said(max(lasting, key=_last)) if lasting else ""
+
+
+def said(event: Event) -> str:
+    """Return an event in a line, with what helps."""
+    message = line(event.get("message") or "")
+    remedy = remedies.of_event(message)
+    return f"{event.get('reason')}: {message}" + (f"; {remedy}" if remedy else "")
+
+
+def subject(event: Event) -> str:
+    """Return the name of the object that an event is about."""
+    return str((event.get("involvedObject") or {}).get("name", ""))
+
+
+def is_about(event: Event, name: str, others: Iterable[str]) -> bool:
+    """Return whether an event is about a model or what was made of it.
+
+    Args:
+        event: The event.
+        name: Name of the model.
+        others: Names of other models, which may begin with this one's.
+    """
+    about = subject(event)
+    longer = [each for each in others if each.startswith(f"{name}-")]
+    return _of(about, name) and not any(_of(about, each) for each in longer)
+
+
+def _worth_telling(event: Event) -> bool:
+    kind = (event.get("involvedObject") or {}).get("kind")
+    quiet = event.get("reason") in _QUIET or kind in _QUIET_KINDS
+    return event.get("type") == "Warning" and not quiet and _CONFLICT not in _message(event)
+
+
+def _of(about: str, name: str) -> bool:
+    return about == name or about.startswith(f"{name}-")
+
+
+def _lasts(events: list[Event]) -> bool:
+    """Return whether an object was warned of again after some seconds."""
+    first = min((when for event in events if (when := _time(_first(event)))), default=None)
+    last = max((when for event in events if (when := _time(_last(event)))), default=None)
+    return first is not None and last is not None and (last - first).total_seconds() >= _LASTING
+
+
+def _is_over(event: Event, pods: Mapping[str, Mapping[str, Any]] | None) -> bool:
+    """Return whether pods have been made, or got further, since an event."""
+    if pods is None:
+        return False
+    if event.get("reason") == "FailedCreate":
+        made = [_time(str(each["metadata"].get("creationTimestamp"))) for each in pods.values()]
+        last = _time(_last(event))
+        return last is not None and any(when > last for when in made if when is not None)
+    if (event.get("involvedObject") or {}).get("kind") != "Pod":
+        return False
+    status = (pods.get(subject(event)) or {}).get("status")
+    if status is None:
+        return True
+    containers = [
+        *(status.get("initContainerStatuses") or []),
+        *(status.get("containerStatuses") or []),
+    ]
+    return any({"running", "terminated"} & set(each.get("state") or {}) for each in containers)
+
+
+def _message(event: Event) -> str:
+    return str(event.get("message") or "")
+
+
+def _first(event: Event) -> str:
+    return str(event.get("firstTimestamp") or event.get("eventTime") or "")
+
+
+def _last(event: Event) -> str:
+    series = event.get("series") or {}
+    return str(
+        series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime") or ""
+    )
+
+
+def _time(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        return None
