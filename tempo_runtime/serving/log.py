@@ -19,6 +19,9 @@ _INSTALLED = re.compile(r"/(?:site-packages|python3\.\d+|tempo_runtime|bin)/")
 _ENDINGS = frozenset(("CancelledError", "KeyboardInterrupt", "SystemExit"))
 # rclone's levels and those of Python's loggers, and what rclone ended with.
 _ERROR_LINE = re.compile(r"\b(?:ERROR|CRITICAL|FATAL)\b|\bFailed to ")
+_BEFORE_ERROR = re.compile(
+    r"^(?:.*?\b(?:ERROR|CRITICAL|FATAL|NOTICE)\b(?: *: *| - | *\[[^\]]*\] *)?|[\d/:., -]+)"
+)
 _INFO_LINE = re.compile(r"\b(?:INFO|DEBUG)\b")
 # pydantic's lines of a field and of its fault, and one that names a page.
 _INVALID = re.compile(r"(validation errors? for .+)((?:\n\S+\n  \S.*(?:\n    .+)?)+)")
@@ -75,7 +78,7 @@ def reason(log: str, longest: int | None = None) -> str:
     lines = [line for line in log.splitlines() if line.strip()]
     errors = _exceptions(lines)
     if not errors:
-        told = [line for line in lines if _ERROR_LINE.search(line)][-1:]
+        told = [_BEFORE_ERROR.sub("", line) for line in lines if _ERROR_LINE.search(line)][-1:]
         told = told or [line for line in lines if not _INFO_LINE.search(line)][-_SHOWN:]
         return "\n".join(told or lines[-_SHOWN:])
     # An exception raised from another often repeats the other's text.
