@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 from tempo_runtime.printable import printable_log
 from tempo_runtime.serving.log import Log, reason
 
@@ -56,6 +58,59 @@ def test_without_an_error_it_is_the_last_lines() -> None:
     log = "".join(f"line {number}\n\n" for number in range(20))
     assert reason(log).splitlines() == [f"line {number}" for number in range(12, 20)]
     assert reason("") == ""
+
+
+LOGS = Path(__file__).parents[1] / "data/logs"
+BROKEN = "plus: IndexError: pop from empty list"
+CUSTOM = "plus: KeyError: 'south' at /mnt/models/plain.py:6"
+TOLD = {
+    "mlserver-1.3.5-constructor": CUSTOM,
+    "mlserver-1.3.5-invalid": (
+        "ValidationError: 1 validation error for ModelSettings: max_batch_size: value is not a valid "
+        "integer (type=type_error.integer)"
+    ),
+    "mlserver-1.3.5-pickle": BROKEN,
+    "mlserver-1.6.1-constructor": CUSTOM,
+    "mlserver-1.6.1-package": (
+        "ModuleNotFoundError: No module named 'pandas_of_another_name' at /mnt/models/plain.py:1"
+    ),
+    "mlserver-1.6.1-pickle": BROKEN,
+    "mlserver-1.7.1-constructor": CUSTOM,
+    "pipeline-constructor": (
+        "plus: pipeline 'plus': its constructor raised ValueError: no rate for south at "
+        "/mnt/models/code/shop.py:19"
+    ),
+    "pipeline-load-method": (
+        "plus: pipeline 'plus': load raised KeyError: 'south' at /mnt/models/code/shop.py:8"
+    ),
+    "kserve-storage-key": "Storage initialization failed: S3 error [403]: Forbidden",
+    "kserve-storage-none": (
+        "Storage initialization failed: Failed to fetch model. No model found in plus."
+    ),
+    "rclone-nofolder": "Failed to copy: directory not found",
+    "rclone-noremote": (
+        'Failed to create file system for "s3:models/plus": didn\'t find section in config file ("s3")'
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_of_real_logs_it_is_the_error_and_the_authors_line(name: str) -> None:
+    """Logs of MLServer, of rclone 1.75 and of KServe's storage initializer 0.20."""
+    assert reason((LOGS / f"{name}.log").read_text()) == TOLD[name]
+
+
+def test_an_exception_without_a_text_is_told() -> None:
+    assert reason("Traceback (most recent call last):\n  ...\nAssertionError\n") == "AssertionError"
+
+
+def test_what_a_stopped_server_leaves_is_not_the_reason() -> None:
+    ended = "ERROR:    Traceback (most recent call last):\nasyncio.exceptions.CancelledError\n"
+    assert reason(INVALID + ended) == reason(INVALID)
+
+
+def test_of_errors_that_are_too_long_together_it_is_the_last_one() -> None:
+    assert reason(FAILED, longest=40) == "nothing says where child 'a' is"
 
 
 def test_lines_are_kept_and_passed_on_once_that_is_asked_for(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ def handler(api: ApiServer) -> type[BaseHTTPRequestHandler]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # else each answer waits for an acknowledgement
 
         def setup(self) -> None:
             super().setup()

@@ -1,8 +1,8 @@
 """What keeps a model from being ready, as each platform shows it, and what is told of it.
 
-`python -m tests.deploy.cluster.causes` prints a list of platform, cause, seconds, and what is told. The seconds
-are those of Kubernetes: what happens at which second is from measurements on a real cluster, and is played
-faster.
+`python -m tests.deploy.cluster.causes` prints a list of platform, cause, seconds, and what is told. The
+seconds are those of Kubernetes: what happens at which second was measured on a real cluster, and is
+played faster.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import pytest
 
 from tempo_runtime import DeploymentFailed, KServeOptions, SeldonCoreOptions, deploy_remote
 from tempo_runtime.deploy.cluster import deploying, following, logs
+from tempo_runtime.deploy.cluster.connection import Deadline
 from tempo_runtime.deploy.manifests import RemotePlatform
 from tempo_runtime.ports import HOST
 from tempo_runtime.testing import FakeModel
@@ -29,7 +30,7 @@ from tests.deploy.cluster.conftest import CONFIG, plus
 
 LOGS = Path(__file__).parents[2] / "data/logs"
 SPACE = {"namespace": "production"}
-LONGEST = 30  # seconds of Kubernetes that a waiting deployment is followed
+TIMEOUT = 60
 CONFLICT = 'Operation cannot be fulfilled on "plus": the object has been modified; please apply'
 READY = [{"type": "Ready", "status": "True"}]
 
@@ -291,8 +292,8 @@ def stays_up(stage: Stage) -> list[Step]:
 
 
 PYTHON = (
-    "tempo-serve: the Python of environment.tar.gz (/usr/bin/python3.12) does not start in this image: No "
-    "such file or directory; pack the environment with the minor version of the image's Python\n"
+    "tempo-serve: the Python of environment.tar.gz (/usr/bin/python3.12) does not start in this image: "
+    "No such file or directory; pack the environment with the minor version of the image's Python\n"
 )
 COMMON = [
     loading(
@@ -482,6 +483,16 @@ STAGES: dict[str, tuple[type[Stage], list[Cause]]] = {
 }
 
 
+class Ending(Deadline):
+    """A deadline that passes when it is told to: what is waited for is told by then."""
+
+    passed = False
+
+    @property
+    def left(self) -> float:
+        return 0.0 if self.passed else super().left
+
+
 @dataclass(frozen=True)
 class Told:
     """What was told of a cause.
@@ -512,12 +523,20 @@ def play(cause: Cause, stage: Stage, pace: float, patch: pytest.MonkeyPatch) -> 
     """
     patch.setattr(following, "SETTLED", following.SETTLED * pace)
     patch.setattr(logs, "_AGAIN", logs._AGAIN * pace)
-    lines: list[tuple[float, str]] = []
+    deadlines: list[Ending] = []
+
+    def deadline(seconds: float) -> Ending:
+        deadlines.append(Ending(seconds))
+        return deadlines[-1]
 
     @contextlib.contextmanager
     def telling(_: str) -> Iterator[Callable[[str], None]]:
-        yield lambda text: lines.append((time.monotonic(), text))
+        def tell(text: str) -> None:
+            deadlines[-1].passed |= cause.waited and cause.told in text
 
+        yield tell
+
+    patch.setattr(deploying, "Deadline", deadline)
     patch.setattr(deploying, "telling", telling)
     begun = [0.0]
     threads: list[threading.Thread] = []
@@ -537,17 +556,15 @@ def play(cause: Cause, stage: Stage, pace: float, patch: pytest.MonkeyPatch) -> 
 
     stage.api.operator = operator
     options = stage.options(**cause.options())
-    timeout = LONGEST * pace + (0.5 if cause.waited else 20)
-    error = _raised(lambda: deploy_remote(plus(child=None), options, timeout=timeout))
-    ended = time.monotonic()
+    error = _raised(lambda: deploy_remote(plus(child=None), options, timeout=TIMEOUT))
+    seconds = (time.monotonic() - begun[0]) / pace
     threads[0].join()
-    when = next((at for at, text in lines if cause.told in text), ended)
     return Told(
-        ((when if cause.waited else ended) - begun[0]) / pace,
+        seconds,
         error,
         deploying.status("plus", options)["plus"].reason,
         _model(options),
-        _raised(lambda: deploying.wait("plus", options, timeout=0.3)),
+        _raised(lambda: deploying.wait("plus", options, timeout=TIMEOUT)),
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tempo_runtime import (
     save,
 )
 from tempo_runtime.deploy.cluster import connection as connections
+from tempo_runtime.deploy.cluster import deploying, following
 from tempo_runtime.deploy.cluster.deploying import get_client, list_models, status, undeploy
 from tempo_runtime.deploy.cluster.deployment import ClusterDeployment
 from tempo_runtime.deploy.cluster.platforms import platform_of
@@ -195,3 +197,32 @@ def test_a_service_of_kserve_that_calls_would_not_find_names_headless(
         deploy_remote(plus(child=None), chosen, timeout=30)
     right = KServeOptions(remote_options={**SPACE, "headless": not headless})
     deploy_remote(plus(child=None), right, timeout=30).deployment.close()
+
+
+def test_a_runtime_that_kserve_sees_a_moment_later_is_waited_for(
+    api: ApiServer, fake: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "SETTLED", 60)
+    failure = {
+        "reason": "RuntimeNotRecognized",
+        "message": "Waiting for runtime to become available",
+    }
+    refused = {"transitionStatus": "InvalidSpec", "lastFailureInfo": failure}
+
+    @contextlib.contextmanager
+    def telling(_: str) -> Iterator[Callable[[str], None]]:
+        def tell(text: str) -> None:
+            if "RuntimeNotRecognized" in text:
+                api.state("inferenceservices", "plus", conditions=READY)
+
+        yield tell
+
+    def refuse(item: Object) -> None:
+        if item["kind"] == "InferenceService":
+            api.state("inferenceservices", item["metadata"]["name"], modelStatus=refused)
+
+    monkeypatch.setattr(deploying, "telling", telling)
+    api.operator = refuse
+    api.services["plus-predictor:80"] = fake.url
+    chosen = KServeOptions(remote_options=SPACE)
+    deploy_remote(plus(child=None), chosen, timeout=60).deployment.close()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import signal
 import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from tempo_runtime import deploy_remote
+from tempo_runtime.deploy.cluster import deploying
 from tempo_runtime.testing import FakeModel
 from tests.deploy.cluster.api_server import ApiServer, Object, failure
 from tests.deploy.cluster.conftest import options, plus
@@ -95,6 +98,36 @@ def test_a_crash_is_told_with_the_end_of_its_log(api: ApiServer) -> None:
     api.logs["plus-1", "init"] = "copying\nno such bucket\n"
     text = refused(30)
     assert "pod plus-1: init container init ends with 1, 3 restarts: copying / no such buck" in text
+
+
+def test_a_first_crash_is_told_with_its_log_while_it_is_waited_for(
+    api: ApiServer, served: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[str] = []
+    told = "container plus ends with 1, 0 restarts: KeyError: 'south' at /mnt/models/shop.py:8"
+
+    @contextlib.contextmanager
+    def telling(_: str) -> Iterator[Callable[[str], None]]:
+        def tell(text: str) -> None:
+            lines.append(text)
+            if told in text:  # and this time it comes up
+                api.state("seldondeployments", "plus", state="Available")
+
+        yield tell
+
+    def crash(item: Object) -> None:
+        api.state("seldondeployments", "plus", state="Creating")
+        container = {"name": "plus", "restartCount": 0, "state": {"terminated": CRASHED}}
+        api.pod("plus-1", {"seldon-deployment-id": "plus"}, containerStatuses=[container])
+
+    monkeypatch.setattr(deploying, "telling", telling)
+    api.operator = crash
+    api.logs["plus-1", "plus"] = (
+        'Traceback (most recent call last):\n  File "/mnt/models/shop.py", line 8, in load\n'
+        "KeyError: 'south'\nINFO:     Shutting down\n"
+    )
+    deploy_remote(plus(child=None), options(), timeout=60)
+    assert any(told in line for line in lines)
 
 
 def test_pods_of_what_was_before_do_not_fail_what_replaces_them(
