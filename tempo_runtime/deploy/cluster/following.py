@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -21,6 +22,7 @@ from tempo_runtime.errors import DeploymentFailed
 # An operator that has said nothing of a change after so many seconds had nothing to do.
 SETTLED = 10.0
 _FORBIDDEN = 403
+_logger = logging.getLogger(__name__)
 
 
 class Following:
@@ -114,11 +116,12 @@ class Following:
 
         Args:
             names: Their names.
-            tell: Called with what is waited for.
+            tell: Called with what is waited for. Without it, what is wrong is logged.
 
         Raises:
             DeploymentFailed: If one fails or goes away, or the deadline passes, with the reason.
         """
+        logged: set[str] = set()
         while True:
             found = {name: self.progress(name) for name in names}
             for name, each in found.items():
@@ -127,12 +130,15 @@ class Following:
             waiting = [name for name, each in found.items() if each.state != "ready"]
             if not waiting:
                 return
-            name = max(waiting, key=lambda each: bool(found[each].reason))
+            name = max(waiting, key=lambda each: (found[each].blocked, bool(found[each].reason)))
             if tell is not None:
                 ready = len(names) - len(waiting)
                 tell(
                     f"{ready} of {len(names)} are ready; {name}: {found[name].reason or 'waiting'}"
                 )
+            elif found[name].blocked and found[name].reason not in logged:
+                logged.add(found[name].reason)
+                _logger.warning("%s is not ready: %s", name, found[name].reason)
             deadline = self._api.deadline
             if not deadline.left:
                 after = f"is not ready after {deadline.seconds:g} seconds"

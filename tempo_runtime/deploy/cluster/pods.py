@@ -167,11 +167,8 @@ def _container(
         remedy = remedies.of_container(told, keys)
     else:
         remedy = f"is its uri right, and are the keys of {keys}?" if kind else ""
-    parts = [
-        f"pod {pod}: {kind or 'container'} {name} ends with {ended.get('exitCode')}, "
-        f"{restarts} restarts" + (f": {told}" if told else ""),
-        remedy,
-    ]
+    what = f"{kind or 'container'} {name} ended with {ended.get('exitCode')} (restarts: {restarts})"
+    parts = [": ".join(filter(None, [f"pod {pod}: {what}", told])), remedy]
     return Trouble("; ".join(filter(None, parts)), lasting, log)
 
 

@@ -37,11 +37,13 @@ class Progress:
         state: `ready`; `waiting`, and so it may still become ready; `failed`; or `gone`.
         reason: What it waits for, or why it failed.
         log: The log that would tell more, if one does.
+        blocked: Whether something is wrong that may be put right while it waits.
     """
 
     state: State
     reason: str = ""
     log: Log | None = None
+    blocked: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -150,10 +152,10 @@ def _untried(pod: Mapping[str, Any], known: Mapping[str, int]) -> bool:
 def _explained(found: Progress, worst: Trouble | None, warning: str, shared: bool) -> Progress:
     if worst is None:
         parts = [found.reason, warning]
-        return Progress(found.state, "; ".join(filter(None, parts)))
+        return Progress(found.state, "; ".join(filter(None, parts)), blocked=bool(warning))
     state: State = "failed" if worst.lasting else found.state
     said = found.reason if found.state == "failed" or shared else ""
-    return Progress(state, "; ".join(filter(None, [said, worst.reason])), worst.log)
+    return Progress(state, "; ".join(filter(None, [said, worst.reason])), worst.log, blocked=True)
 
 
 def _seldon(item: Mapping[str, Any]) -> Progress:

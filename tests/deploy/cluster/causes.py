@@ -598,9 +598,9 @@ def main(pace: float = 0.1) -> None:
                 with pytest.MonkeyPatch.context() as patch:
                     told = play(cause, stage, pace, patch)
                 api.stop()
-                said = told.error.partition("; applied, and left there")[0]
-                how = "waits: " if cause.waited else ""
-                print(f"| {name} | {cause.name} | {told.seconds:.0f} s | {how}{said} |", flush=True)
+                failed = told.error.partition("; applied, and left there")[0]
+                said = f"waits: {told.status}" if cause.waited else failed
+                print(f"| {name} | {cause.name} | {told.seconds:.0f} s | {said} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -49,12 +49,12 @@ def reason(
 
 
 PULL = "pod p: image i:1 cannot be pulled ({}: m); correct image, or name image_pull_secrets"
-CRASH = "pod p: container c ends with 1, {} restarts"
+CRASH = "pod p: container c ended with 1 (restarts: {})"
 MEMORY = (
     "pod p: container c was killed for the memory it took (OOMKilled); raise memory in the limits of "
     "resources"
 )
-INIT = "pod p: init container c ends with 1, {} restarts"
+INIT = "pod p: init container c ended with 1 (restarts: {})"
 HINT = "; is its uri right, and are the keys of auth_secret_name?"
 
 
@@ -80,7 +80,10 @@ HINT = "; is its uri right, and are the keys of auth_secret_name?"
         ),
         (pod([ended(1, 1)]), Trouble(CRASH.format(1), True, crashed(1))),
         # As MLServer ends whose model does not load, in an image from before it ended with 1.
-        (pod([ended(0, 1)]), Trouble(CRASH.replace("1", "0").format(1), True, crashed(1))),
+        (
+            pod([ended(0, 1)]),
+            Trouble(CRASH.replace("with 1", "with 0").format(1), True, crashed(1)),
+        ),
         (
             pod([{"name": "c", "state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}]),
             Trouble(MEMORY),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import signal
 import threading
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from tempo_runtime import deploy_remote
-from tempo_runtime.deploy.cluster import deploying
+from tempo_runtime.deploy.cluster import deploying, following
 from tempo_runtime.testing import FakeModel
 from tests.deploy.cluster.api_server import ApiServer, Object, failure
 from tests.deploy.cluster.conftest import options, plus
@@ -97,14 +98,16 @@ def test_a_crash_is_told_with_the_end_of_its_log(api: ApiServer) -> None:
     api.operator = crash
     api.logs["plus-1", "init"] = "copying\nno such bucket\n"
     text = refused(30)
-    assert "pod plus-1: init container init ends with 1, 3 restarts: copying / no such buck" in text
+    assert (
+        "pod plus-1: init container init ended with 1 (restarts: 3): copying / no such buck" in text
+    )
 
 
 def test_a_first_crash_is_told_with_its_log_while_it_is_waited_for(
     api: ApiServer, served: FakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines: list[str] = []
-    told = "container plus ends with 1, 0 restarts: KeyError: 'south' at /mnt/models/shop.py:8"
+    told = "container plus ended with 1 (restarts: 0): KeyError: 'south' at /mnt/models/shop.py:8"
 
     @contextlib.contextmanager
     def telling(_: str) -> Iterator[Callable[[str], None]]:
@@ -128,6 +131,39 @@ def test_a_first_crash_is_told_with_its_log_while_it_is_waited_for(
     )
     deploy_remote(plus(child=None), options(), timeout=60)
     assert any(told in line for line in lines)
+
+
+def test_what_is_wrong_is_logged_once_where_nobody_watches(
+    api: ApiServer, served: FakeModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Mend(logging.Handler):
+        """Make the Secret once it was told of, after more news of the pod."""
+
+        def emit(self, record: logging.LogRecord) -> None:
+            pod()
+            api.state("seldondeployments", "plus", state="Available")
+
+    def pod() -> None:
+        waiting = {"reason": "CreateContainerConfigError", "message": 'secret "s" not found'}
+        container = {"name": "plus", "state": {"waiting": waiting}}
+        api.pod("plus-1", {"seldon-deployment-id": "plus"}, containerStatuses=[container])
+
+    def begin(item: Object) -> None:
+        api.state("seldondeployments", "plus", state="Creating")
+        pod()
+
+    api.operator = begin
+    mend = Mend()
+    logging.getLogger(following.__name__).addHandler(mend)
+    try:
+        deploy_remote(plus(child=None), options(), timeout=60)
+    finally:
+        logging.getLogger(following.__name__).removeHandler(mend)
+    [message] = caplog.messages
+    assert message == (
+        'plus is not ready: pod plus-1: CreateContainerConfigError: secret "s" not found; create it, or '
+        "correct env_from; it is waited for"
+    )
 
 
 def test_pods_of_what_was_before_do_not_fail_what_replaces_them(
@@ -192,7 +228,7 @@ def test_a_pod_that_failed_before_and_fails_again_is_told(
     api.state("seldondeployments", "plus", state="Creating")
     thread = threading.Thread(target=again)
     thread.start()
-    assert "plus has failed: pod plus-1: container c ends with 1, 4 restarts" in refused(30)
+    assert "plus has failed: pod plus-1: container c ended with 1 (restarts: 4)" in refused(30)
     thread.join()
 
 
