@@ -53,14 +53,14 @@ class Following:
             # Without the right to see them less is told, and nothing else is different.
             self._pods = self._allowed(PODS, {"labelSelector": self._platform.pods})
             self._events = self._allowed(EVENTS, WARNINGS)
+            self._before = {item["metadata"]["name"]: item for item in self._models.items()}
+            pods = self._items(self._pods)
+            self._old_pods = {pod["metadata"]["uid"]: restarts(pod) for pod in pods}
+            self._old_sets = set(map(replica_set, pods)) - {""}
+            self._old_events = {_version(event) for event in self._items(self._events)}
         except BaseException:
             self._watching.__exit__(None, None, None)
             raise
-        self._before = {item["metadata"]["name"]: item for item in self._models.items()}
-        pods = self._items(self._pods)
-        self._old_pods = {pod["metadata"]["uid"]: restarts(pod) for pod in pods}
-        self._old_sets = set(map(replica_set, pods)) - {""}
-        self._old_events = {_version(event) for event in self._items(self._events)}
         return self
 
     def __exit__(self, *error: Any) -> None:

@@ -20,6 +20,8 @@ _NEVER_RAN = ("StartError", "ContainerCannotRun")
 # How often a container ends until only a change is thought to help. Kubernetes starts it again at once
 # after the first end, and 10 seconds after the second.
 _ENDS = 2
+# Containers beside the server: of Seldon Core's engine, of Knative, and of service meshes.
+_SIDECARS = ("seldon-container-engine", "queue-proxy", "istio-proxy", "linkerd-proxy")
 _TEMPLATE = "pod-template-hash"  # label of the pods of a Deployment
 _LAST_LINES = 3
 _LONGEST = 400
@@ -81,15 +83,17 @@ def trouble(
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             message = line(condition.get("message") or condition.get("reason") or "")
             return Trouble(f"pod {name} finds no node ({message}); {remedies.of_no_node(message)}")
+    unread = None
     for kind, key in (("init container", "initContainerStatuses"), ("", "containerStatuses")):
         for container in status.get(key) or []:
             found = _container(name, kind, container, logs or {}, keys)
-            if found is not None:
+            if found is not None and found.reason:
                 return found
+            unread = unread or found
     if status.get("phase") == "Failed":
         message = status.get("message") or status.get("reason") or "no reason is given"
         return Trouble(f"pod {name} has failed: {line(message)}")
-    return None
+    return unread
 
 
 def restarts(pod: Mapping[str, Any]) -> int:
@@ -149,7 +153,8 @@ def _container(
     if container.get("ready"):
         return None
     if not ended:
-        return None if kind or "running" not in state else _unready(pod, name, logs)
+        own = "running" in state and not kind and name not in _SIDECARS
+        return _unready(pod, name, logs) if own else None
     if kind and ended.get("exitCode") == 0:
         return None  # a server does not end by itself, but MLServer ends with 0 without its model
     restarts = int(container.get("restartCount") or 0)

@@ -173,9 +173,11 @@ def test_a_file_of_options_leads_each_command_to_its_platform(
 ) -> None:
     file = tmp_path / "production.yaml"
     file.write_text("platform: kserve\nnamespace: production\n")
-    put(api, "plus", "inferenceservices")
-    api.state("inferenceservices", "plus", conditions=[{"type": "Ready", "status": "True"}])
-    api.pod("plus-predictor-7d-a", {"serving.kserve.io/inferenceservice": "plus"})
+    put(api, "plus", "inferenceservices", predictor={"minReplicas": 1})
+    ready = [{"type": "Ready", "status": "True"}]
+    api.state("inferenceservices", "plus", conditions=ready)
+    labels = {"serving.kserve.io/inferenceservice": "plus"}
+    api.pod("plus-predictor-7d-a", labels, conditions=ready)
     api.logs["plus-predictor-7d-a", "model"] = "one\n"
     at = "http://plus-predictor.production.svc.cluster.local/v2/models/plus"
     assert at in command("status", "plus", "-f", file)[1]

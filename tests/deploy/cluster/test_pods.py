@@ -234,6 +234,12 @@ def test_a_server_that_runs_without_its_model_is_told_by_its_log() -> None:
     assert reason(given, {log: "INFO: loading\n"}) == ""
 
 
+def test_the_log_that_is_read_is_not_that_of_a_container_beside_the_server() -> None:
+    running = {"ready": False, "state": {"running": {}}}
+    found = trouble(pod([{"name": "istio-proxy", **running}, {"name": "model", **running}]))
+    assert found == Trouble("", log=Log("p", "model", ended=False, running=True))
+
+
 def test_ready_pods_are_counted() -> None:
     condition = {"type": "Ready", "status": "True"}
     assert ready([pod([]), pod([], conditions=[condition]), {"metadata": {"name": "p"}}]) == 1
