@@ -246,6 +246,14 @@ def test_an_inference_service_is_ready_once_all_its_pods_are(replicas: int) -> N
     assert progress(given).state == "ready"  # without the right to see pods
 
 
+def test_the_runtime_of_another_framework_is_kserves_own() -> None:
+    given = item("InferenceService", {"modelStatus": {"transitionStatus": "InvalidSpec"}})
+    given["spec"]["predictor"]["model"]["runtime"] = "kserve-mlserver"
+    assert progress(given).reason == (
+        "InvalidSpec; install ClusterServingRuntime kserve-mlserver, which comes with KServe"
+    )
+
+
 def test_of_a_long_error_that_kserve_passes_on_the_last_exception_is_told() -> None:
     """Its message is the end of the storage initializer's log (terminationMessagePolicy)."""
     message = "INFO downloading " * 40 + (
