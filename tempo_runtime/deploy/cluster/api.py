@@ -28,7 +28,6 @@ RUNTIME = Resource("serving.kserve.io", "v1alpha1", "servingruntimes", "ServingR
 BUDGET = Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
 PODS = Resource("", "v1", "pods", "Pod")
 EVENTS = Resource("", "v1", "events", "Event")
-SERVICES = Resource("", "v1", "services", "Service")
 _KNOWN = {each.kind: each for each in (SELDON, MODEL, SERVER, SERVICE, RUNTIME, BUDGET)}
 _AGAIN = (429, 503, 504)
 _FIRST_DELAY, _LONGEST_DELAY = 0.2, 5.0

@@ -10,15 +10,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
-from urllib.parse import urlsplit
 
-from tempo_runtime.deploy.cluster.api import SERVICES, Api, resource_of
+from tempo_runtime.deploy.cluster.api import Api, resource_of
 from tempo_runtime.deploy.cluster.connection import Connection, Deadline
 from tempo_runtime.deploy.cluster.deployment import ClusterDeployment
 from tempo_runtime.deploy.cluster.following import Following, until_gone
 from tempo_runtime.deploy.cluster.headless import refuse_headless
 from tempo_runtime.deploy.cluster.members import Key, key_of, members
-from tempo_runtime.deploy.cluster.platforms import common, is_ours, platform_of, service
+from tempo_runtime.deploy.cluster.platforms import common, is_ours, platform_of
 from tempo_runtime.deploy.cluster.refusals import Asked, Refused, foreign, line
 from tempo_runtime.deploy.cluster.removal import remove
 from tempo_runtime.deploy.cluster.sharing import (
@@ -29,7 +28,6 @@ from tempo_runtime.deploy.cluster.sharing import (
     refuse_change,
 )
 from tempo_runtime.deploy.manifests import RemotePlatform
-from tempo_runtime.deploy.manifests.options import KServeOptions
 from tempo_runtime.deploy.manifests.seldon import TARGET  # the platform that has an ingress
 from tempo_runtime.errors import DeploymentFailed
 
@@ -145,7 +143,6 @@ class Rollout:
         main = self._api.get(platform.model, self._namespace, self._name)
         if main is None:
             raise DeploymentFailed(f"{self._name} was deleted while it was deployed")
-        self._refuse_other_service()
         deployment = ClusterDeployment(self._connection, self._options, main)
         if tell is not None:
             tell("asking it whether it is ready")
@@ -157,32 +154,6 @@ class Rollout:
             deployment.close()
             raise
         return deployment
-
-    def _refuse_other_service(self) -> None:
-        """Refuse a Service of KServe that has an address where `headless` says it has none, or reverse.
-
-        Calls through the cluster's API find its port all the same, and those in the cluster do not.
-
-        Raises:
-            DeploymentFailed: If that is so.
-        """
-        if not isinstance(self._options, KServeOptions) or self._options.remote_options.knative:
-            return
-        host = urlsplit(service(self._name, self._options).url).hostname or ""
-        name = host.partition(".")[0]
-        try:
-            found = self._api.get(SERVICES, self._namespace, name)
-        except Refused:
-            return  # without the right to see it
-        if found is None:
-            return
-        headless = (found.get("spec") or {}).get("clusterIP") == "None"
-        if headless != self._options.remote_options.headless:
-            has, change = ("no address", "set") if headless else ("an address", "leave out")
-            raise DeploymentFailed(
-                f"Service {name} has {has} of its own, so that calls in the cluster find no port: "
-                f"{change} headless, and deploy again"
-            )
 
     def left(self) -> str:
         """What was applied, or may have been, and what becomes of it; empty if nothing was."""

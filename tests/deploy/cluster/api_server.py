@@ -30,7 +30,6 @@ KINDS = {
     "pods": ("v1", "Pod"),
     "services": ("v1", "Service"),
     "events": ("v1", "Event"),
-    "services": ("v1", "Service"),
 }
 
 

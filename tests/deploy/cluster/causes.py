@@ -19,14 +19,14 @@ from typing import Any
 
 import pytest
 
-from tempo_runtime import DeploymentFailed, KServeOptions, SeldonCoreOptions, deploy_remote
+from tempo_runtime import DeploymentFailed, KServeOptions, Model, SeldonCoreOptions, deploy_remote
 from tempo_runtime.deploy.cluster import deploying, following, logs
 from tempo_runtime.deploy.cluster.connection import Deadline
 from tempo_runtime.deploy.manifests import RemotePlatform
 from tempo_runtime.ports import HOST
 from tempo_runtime.testing import FakeModel
 from tests.deploy.cluster.api_server import TOKEN, ApiServer, Object
-from tests.deploy.cluster.conftest import CONFIG, plus
+from tests.deploy.cluster.conftest import CONFIG, LINE, plus
 
 LOGS = Path(__file__).parents[2] / "data/logs"
 SPACE = {"namespace": "production"}
@@ -212,6 +212,7 @@ class Cause:
         told: What must be a part of what is told.
         waited: Whether it is waited for, as it may be put right; otherwise the deployment has failed.
         options: Of the deployment.
+        child: What the model calls.
     """
 
     name: str
@@ -219,6 +220,7 @@ class Cause:
     told: str
     waited: bool = False
     options: Callable[[], dict[str, Any]] = dict
+    child: Model | None = None
 
 
 def unscheduled(name: str, message: str, told: str) -> Cause:
@@ -436,13 +438,12 @@ def one_of_three(stage: KServe) -> list[Step]:
 
 
 def headless(stage: KServe) -> list[Step]:
-    def up() -> None:
+    def child() -> None:
         spec = {"clusterIP": "None"}
-        stage.api.put("services", {"metadata": {"name": stage.deployment}, "spec": spec})
-        [step] = one_of_three(stage)
-        step[1]()
+        stage.api.put("services", {"metadata": {"name": "line-predictor"}, "spec": spec})
+        stage.api.state(stage.plural, "line", conditions=READY)
 
-    return [(12, up)]
+    return [(11, child), *one_of_three(stage)]
 
 
 KSERVE = [
@@ -475,7 +476,7 @@ KSERVE = [
         waited=True,
         options=lambda: {"replicas": 3},
     ),
-    Cause("Service without an address", headless, "set headless, and deploy again"),
+    Cause("Service without an address", headless, "set headless to true", child=LINE),
 ]
 STAGES: dict[str, tuple[type[Stage], list[Cause]]] = {
     "seldon": (Seldon, COMMON + SELDON),
@@ -556,7 +557,7 @@ def play(cause: Cause, stage: Stage, pace: float, patch: pytest.MonkeyPatch) -> 
 
     stage.api.operator = operator
     options = stage.options(**cause.options())
-    error = _raised(lambda: deploy_remote(plus(child=None), options, timeout=TIMEOUT))
+    error = _raised(lambda: deploy_remote(plus(child=cause.child), options, timeout=TIMEOUT))
     seconds = (time.monotonic() - begun[0]) / pace
     threads[0].join()
     return Told(
@@ -571,8 +572,7 @@ def play(cause: Cause, stage: Stage, pace: float, patch: pytest.MonkeyPatch) -> 
 def _model(options: RemotePlatform) -> str:
     remote = deploying.get_client("plus", options)
     with contextlib.closing(remote.deployment):
-        [found] = remote.deployment.models()
-        return found.reason
+        return remote.deployment.models()[0].reason
 
 
 def _raised(act: Callable[[], object]) -> str:

@@ -171,34 +171,6 @@ def test_values_are_streamed_from_a_real_server(
             each.undeploy()
 
 
-@pytest.mark.parametrize(
-    ("headless", "address", "told"),
-    [
-        (False, "None", "Service plus-predictor has no address of its own"),
-        (True, "10.0.0.7", "Service plus-predictor has an address of its own"),
-    ],
-)
-def test_a_service_of_kserve_that_calls_would_not_find_names_headless(
-    api: ApiServer, fake: FakeModel, headless: bool, address: str, told: str
-) -> None:
-    def ready(item: Object) -> None:
-        if item["kind"] == "InferenceService":
-            api.put(
-                "services",
-                {"metadata": {"name": "plus-predictor"}, "spec": {"clusterIP": address}},
-            )
-            api.state("inferenceservices", item["metadata"]["name"], conditions=READY)
-
-    api.operator = ready
-    api.services["plus-predictor:80"] = fake.url
-    chosen = KServeOptions(remote_options={**SPACE, "headless": headless})
-    change = "leave out" if headless else "set"
-    with pytest.raises(DeploymentFailed, match=f"{told}.*: {change} headless, and deploy again"):
-        deploy_remote(plus(child=None), chosen, timeout=30)
-    right = KServeOptions(remote_options={**SPACE, "headless": not headless})
-    deploy_remote(plus(child=None), right, timeout=30).deployment.close()
-
-
 def test_a_runtime_that_kserve_sees_a_moment_later_is_waited_for(
     api: ApiServer, fake: FakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
