@@ -81,9 +81,15 @@ class KServe:
             {"metadata": {"name": f"{name}-predictor"}, "spec": {"clusterIP": self.address}},
         )
         labels = {"serving.kserve.io/inferenceservice": name, "pod-template-hash": "1"}
+
+        def pod(number: int) -> None:
+            up = [{"name": "kserve-container", "ready": True}]
+            ready = [{"type": "Ready", "status": "True"}]
+            pod = f"{name}-predictor-1-{number}"
+            self._api.pod(pod, labels, containerStatuses=up, conditions=ready)
+
         for number in range(self.replicas[name]):
-            ready = [{"name": "kserve-container", "ready": True}]
-            self._api.pod(f"{name}-predictor-1-{number}", labels, containerStatuses=ready)
+            pod(number)
         self._api.state(
             "inferenceservices",
             name,
@@ -91,6 +97,8 @@ class KServe:
             observedGeneration=metadata["generation"],
             **({"deploymentMode": self._mode(annotations)} if self._version >= (0, 15, 1) else {}),
         )
+        for number in range(self.replicas[name], predictor.get("minReplicas") or 1):
+            pod(number)  # the autoscaler's first
 
     def _mode(self, annotations: dict[str, str]) -> str:
         mode = annotations.get(MODE, "")
