@@ -99,7 +99,7 @@ def progress(
     # A Server's pods serve the models of others as well, and are not replaced with a model. One that is
     # in trouble is not the end while another may serve it.
     shared = item["kind"] == "Model"
-    alone = not shared or server.holds or all(trouble(pod, logs) for pod in pods)
+    alone = not shared or server.holds or all(_in_trouble(pod, logs) for pod in pods)
     troubles = [
         replace(each, lasting=each.lasting and alone and not _untried(pod, old.pods))
         for pod in pods
@@ -170,6 +170,11 @@ def tried_again(document: dict[str, Any], live: Mapping[str, Any] | None) -> dic
         if stated != failed
         else document
     )
+
+
+def _in_trouble(pod: Mapping[str, Any], logs: Mapping[Log, str] | None) -> bool:
+    found = trouble(pod, logs)
+    return found is not None and bool(found.reason)
 
 
 def _untried(pod: Mapping[str, Any], known: Mapping[str, int]) -> bool:
