@@ -107,7 +107,7 @@ CAUSES = {
             **_waiting("ImagePullBackOff", "ErrImagePull: not found"),
         },
     ),
-    "crash": Cause("", ("container mlserver ends with 1",), container=_crashed("Error", 1)),
+    "crash": Cause("", ("container mlserver end", " with 1"), container=_crashed("Error", 1)),
     "memory": Cause("", ("OOMKilled", "raise memory"), container=_crashed("OOMKilled", 137)),
     "variables": Cause(
         "",
