@@ -57,7 +57,7 @@ async def test_a_closed_service_leaves_no_module_behind(own: Any, name: str, val
         await service.close()
         assert (set(sys.modules), sys.meta_path) == (modules, finders)
         del service
-        assert eventually(partial(forgotten, held), 30)  # a thread of its own ends meanwhile
+        assert eventually(partial(forgotten, held), 30)  # on a busy machine it takes some moments
 
 
 async def test_a_service_that_fails_to_start_leaves_no_module_behind(

@@ -27,6 +27,7 @@ class ModelStatus:
         url: Base URL of its server over HTTP.
         grpc: URL of its server over gRPC.
         place: What it runs as: `process 4711`, or `container NAME`.
+        headers: Headers that each call needs, by which a gateway finds it; they are no secret.
         reason: On a cluster why it is not ready, as `status` and errors say it; otherwise empty.
     """
 
@@ -35,6 +36,7 @@ class ModelStatus:
     url: str
     grpc: str
     place: str
+    headers: Mapping[str, str] = field(default_factory=dict)
     reason: str = ""
 
 
@@ -46,7 +48,7 @@ class Address:
         model: Name it is served under.
         url: Base URL of its server over HTTP.
         grpc: URL of its server over gRPC.
-        headers: Headers that each call over HTTP needs, which may be secret.
+        headers: Headers that each call needs, which may be secret.
     """
 
     model: str

@@ -90,6 +90,7 @@ class ProcessDeployment(LocalDeployment):
     def undeploy(self, grace: float = GRACE) -> None:
         """See `Deployment.undeploy`."""
         record = self._current()
+        record.announce_removal()
         deadline = time.monotonic() + grace
         # The others once nobody is left who may be calling them.
         for group in ((*record.servers[:1], *record.leaving), record.servers[1:]):
@@ -110,6 +111,7 @@ class ProcessDeployment(LocalDeployment):
     ) -> list[str]:
         """See `LocalDeployment.replace`."""
         before = self._current()
+        before.withdraw_removal()
         deadline = time.monotonic() + options.timeout
         with contextlib.ExitStack() as stack:
             plan = Plan(before, models, options, stack)

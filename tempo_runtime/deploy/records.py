@@ -21,6 +21,7 @@ from tempo_runtime.details import check_name
 from tempo_runtime.errors import DeploymentFailed
 
 _RECORD = "deployment.json"
+_UNDEPLOYING = "undeploying"
 _FORMAT = 1
 
 
@@ -130,8 +131,18 @@ class Record:
 
     @property
     def there(self) -> bool:
-        """Whether it is still written down."""
-        return Path(self.folder, _RECORD).exists()
+        """Whether the record still exists, and nobody has begun to undeploy it."""
+        marked = Path(self.folder, _UNDEPLOYING).exists()
+        return not marked and Path(self.folder, _RECORD).exists()
+
+    def announce_removal(self) -> None:
+        """Let whoever deploys at the same time know why its servers are about to end."""
+        with contextlib.suppress(OSError):  # a full disk; the folder may be gone already
+            Path(self.folder, _UNDEPLOYING).touch()
+
+    def withdraw_removal(self) -> None:
+        """Forget an earlier `undeploy` that did not get to the end."""
+        Path(self.folder, _UNDEPLOYING).unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Deletes its folder."""

@@ -32,7 +32,10 @@ class NotConfigured(NoCluster):
 
 
 def secret_settings(secret: str) -> dict[str, str]:
-    """The `RCLONE_CONFIG_*` of a secret, as Seldon's storage initializer gets them.
+    """Return rclone's settings in a Secret, as variables.
+
+    The Secret has the form of Seldon Core v1, `RCLONE_CONFIG_*`, or that of Seldon Core 2: one key with
+    rclone's name, type and parameters.
 
     Args:
         secret: `NAME`, in the namespace of the current context, or `NAMESPACE/NAME`.
@@ -44,17 +47,33 @@ def secret_settings(secret: str) -> dict[str, str]:
     with _cluster(f"the secret {secret!r} cannot be read") as (api, current):
         namespace = from_context or current
         found = api.read_namespaced_secret(name, namespace, _request_timeout=_TIMEOUT)
-    settings = {
-        key: base64.b64decode(value).decode()
-        for key, value in (found.data or {}).items()
-        if key.startswith(_PREFIX)
-    }
+    data = {key: base64.b64decode(value).decode() for key, value in (found.data or {}).items()}
+    settings = {key: value for key, value in data.items() if key.startswith(_PREFIX)}
+    if not settings and len(data) == 1:
+        settings = _remote(next(iter(data.values())))
     if not settings:
         raise StorageError(
             f"the secret {name!r} in the namespace {namespace!r} has no {_PREFIX}... ; it needs "
-            f"{_PREFIX}S3_TYPE and the like, as Seldon's storage initializer does"
+            f"{_PREFIX}S3_TYPE and the like, as Seldon's storage initializer does, or one key with "
+            "rclone's name, type and parameters, as Seldon Core 2"
         )
     return settings
+
+
+def _remote(text: str) -> dict[str, str]:
+    """Return a remote in the form of Seldon Core 2 as variables; empty for any other text."""
+    import yaml
+
+    try:
+        found = yaml.safe_load(text)  # JSON as well
+        stated = {"type": found["type"], **found["parameters"]}
+        prefix = f"{_PREFIX}{found['name']}_"
+    except (yaml.YAMLError, KeyError, TypeError):
+        return {}  # it is not told, as it may hold a key
+    return {
+        f"{prefix}{option}".upper(): str(value).lower() if isinstance(value, bool) else str(value)
+        for option, value in stated.items()
+    }
 
 
 def load_balancer(namespace: str, service: str) -> str | None:

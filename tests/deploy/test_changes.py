@@ -20,6 +20,7 @@ from tempo_runtime import (
 from tempo_runtime.deploy import found
 from tempo_runtime.deploy.deployment import addressed
 from tempo_runtime.deploy.options import HereOptions
+from tempo_runtime.deploy.records import Record
 from tempo_runtime.ports import reserved
 from tempo_runtime.serving.repository import Served
 from tempo_runtime.testing import FakeModel
@@ -183,6 +184,27 @@ def test_undeployed_while_it_starts_it_says_so_to_who_deploys(
         for each in found.named("alone"):
             each.undeploy()
         assert process.communicate()[0] == "alone was undeployed meanwhile\n"
+
+
+def test_a_deployment_whose_servers_end_before_its_record_is_removed_says_that_it_was_undeployed(
+    studio: Studio, options: LocalOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    studio.alone("first")
+    chosen = options.model_copy(update={"detached": True})
+    with starting(_DEPLOYER) as start:
+        process = start(str(studio.folder / "alone"), chosen.model_dump_json())
+        assert eventually(lambda: len(left(MARK, options.env[MARK])) == 1, 60)
+        told: list[str] = []
+        remove = Record.remove
+
+        def remove_once_told(record: Record) -> None:
+            told.append(process.communicate()[0])
+            remove(record)
+
+        monkeypatch.setattr(Record, "remove", remove_once_told)
+        for each in found.named("alone"):
+            each.undeploy()
+    assert told == ["alone was undeployed meanwhile\n"]
 
 
 def test_one_that_is_to_stay_is_still_known_with_its_log_when_its_server_has_died(

@@ -38,6 +38,24 @@ def test_the_secret_of_the_example_holds_no_keys() -> None:
         assert (value == "REPLACE-ME") == ("KEY" in name)
 
 
+def test_the_secret_for_seldon_core_2_has_one_key_with_a_remote_and_no_keys_of_it() -> None:
+    """As scheduler/pkg/agent/rclone/rclone.go (RcloneConfigCreate) takes it: parameters are text."""
+    [secret] = objects("rbac/secret-seldon2.yaml")
+    [text] = secret["stringData"].values()
+    remote = yaml.safe_load(text)
+    assert (remote["name"], remote["type"]) == ("s3", "s3")
+    for name, value in remote["parameters"].items():
+        assert isinstance(value, str)
+        assert (value == "REPLACE-ME") == ("key" in name)
+
+
+def test_the_secret_for_kserve_is_its_service_account_s_and_holds_no_keys() -> None:
+    secret, account = objects("rbac/secret-kserve.yaml")
+    assert account["secrets"] == [{"name": secret["metadata"]["name"]}]
+    assert set(secret["stringData"].values()) == {"REPLACE-ME"}
+    assert "serving.kserve.io/s3-endpoint" in secret["metadata"]["annotations"]
+
+
 def test_the_role_lets_read_what_tempo_0_5_reads_and_no_more() -> None:
     account, role, binding = objects("rbac/tempo-pipeline.yaml")
     assert account["metadata"]["name"] == "tempo-pipeline"
@@ -49,7 +67,7 @@ def test_the_role_lets_read_what_tempo_0_5_reads_and_no_more() -> None:
 
 
 def test_rbac_goes_to_the_namespace_that_it_is_applied_to() -> None:
-    for path in ("rbac/secret.yaml", "rbac/tempo-pipeline.yaml"):
+    for path in (K8S / "rbac").glob("*.yaml"):
         assert all("namespace" not in each["metadata"] for each in objects(path))
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+import json
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tempo_runtime import StorageError, download, upload
 from tests.artefacts import answer, contents
+from tests.deploy.manifests.crds import ROOT
 from tests.storage.cluster import CONFIG, Cluster
 from tests.storage.conftest import Save
 from tests.storage.s3 import KEYS, S3
@@ -46,6 +49,29 @@ def test_what_a_secret_says_is_used_for_this_transfer_only(
     download(uri, str(tmp_path / "got"), secret=named)
     assert contents(tmp_path / "got") == contents(folder)
     assert not any(KEYS[1].encode() in each for each in contents(server.folder(uri)).values())
+
+
+def test_a_secret_in_the_form_of_seldon_core_2_is_read_as_well(
+    cluster: Cluster, server: S3, save: Save, tmp_path: Path
+) -> None:
+    [example] = yaml.safe_load_all((ROOT / "k8s/rbac/secret-seldon2.yaml").read_text())
+    remote = yaml.safe_load(example["stringData"]["s3"])
+    keys = dict(zip(("access_key_id", "secret_access_key"), KEYS, strict=True))
+    remote["parameters"] |= {"endpoint": server.endpoint, "env_auth": False, **keys}
+    for text in (yaml.safe_dump(remote), json.dumps(remote)):
+        cluster.answers[SECRET] = secret(s3=text)
+        upload(save("here"), uri="s3://tempo/core2", secret="minio-secret")
+    assert answer(server.folder("s3://tempo/core2")) == "here"
+
+
+@pytest.mark.parametrize("text", ["hush", "name: s3", "[", "type: s3\nparameters: 1\nname: s3"])
+def test_one_key_that_is_no_remote_of_rclone_is_refused_and_not_told(
+    cluster: Cluster, save: Save, text: str
+) -> None:
+    cluster.answers[SECRET] = secret(s3=text)
+    with pytest.raises(StorageError, match="or one key with rclone's name, type and") as refused:
+        upload(save("here"), uri="s3://tempo/x", secret="minio-secret")
+    assert "hush" not in str(refused.value)
 
 
 def test_a_refused_key_of_a_secret_is_not_told(known: Cluster, save: Save) -> None:

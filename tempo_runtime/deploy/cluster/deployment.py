@@ -94,11 +94,11 @@ class ClusterDeployment(Deployment):
             raise DeploymentFailed(f"{self.name} was undeployed; deploy it again")
         where = endpoint(self.name, self._options)
         if self.ingress or self._connection.inside:
-            return Address(self.name, where.url, where.grpc)
+            return Address(self.name, where.url, where.grpc, where.headers)
         if isinstance(self._options, KServeOptions) and self._options.remote_options.knative:
             # Its Service is the name of Knative's gateway, which the API passes nothing on to.
             url = str((self._main.get("status") or {}).get("url") or where.url)
-            return Address(self.name, url.rstrip("/"), where.grpc)
+            return Address(self.name, url.rstrip("/"), where.grpc, where.headers)
         if self._relay is None:
             self._relay = Relay(self._connection, service(self.name, self._options))
         return Address(self.name, self._relay.url, where.grpc, self._relay.headers)
@@ -114,7 +114,10 @@ class ClusterDeployment(Deployment):
             where = endpoint(name, self._options)
             state = _STATES.get(each.state, "not ready")
             place = f"{self._platform.model.kind} {name} in {self._namespace}"
-            statuses.append(ModelStatus(name, state, where.url, where.grpc, place, each.reason))
+            headers = dict(where.headers)
+            statuses.append(
+                ModelStatus(name, state, where.url, where.grpc, place, headers, each.reason)
+            )
         return statuses
 
     def logs(self, model: str | None = None) -> dict[str, str]:

@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tempo_runtime.deploy.cluster.api import EVENTS, PODS, Api
+from tempo_runtime.deploy.cluster.api import EVENTS, PODS, SERVER, Api
 from tempo_runtime.deploy.cluster.connection import Connection, Deadline, Unreachable
 from tempo_runtime.deploy.cluster.events import is_about, said, subject
 from tempo_runtime.deploy.cluster.logs import Logs
-from tempo_runtime.deploy.cluster.platforms import OURS, WARNINGS, Platform
+from tempo_runtime.deploy.cluster.platforms import OURS, WARNINGS, Platform, server_of
 from tempo_runtime.deploy.cluster.pods import Log, replica_set, restarts
 from tempo_runtime.deploy.cluster.refusals import Asked, Refused
+from tempo_runtime.deploy.cluster.servers import Wait, replaced, wait_of
 from tempo_runtime.deploy.cluster.status import Old, Progress, invalid, progress, stale
 from tempo_runtime.deploy.cluster.watching import Watch, Watching
 from tempo_runtime.errors import DeploymentFailed
@@ -45,6 +46,7 @@ class Following:
         self._logs = Logs(connection, namespace)
         self._before: dict[str, dict[str, Any]] = {}
         self._applied: dict[str, tuple[dict[str, Any], float]] = {}
+        self._applied_servers: dict[str, tuple[dict[str, Any], float]] = {}
         self._seen: set[str] = set()
 
     def __enter__(self) -> Following:
@@ -53,10 +55,13 @@ class Following:
             # Without the right to see them less is told, and nothing else is different.
             self._pods = self._allowed(PODS, {"labelSelector": self._platform.pods})
             self._events = self._allowed(EVENTS, WARNINGS)
+            self._servers = self._allowed(SERVER, OURS) if self._platform.shared else None
             self._before = {item["metadata"]["name"]: item for item in self._models.items()}
             pods = self._items(self._pods)
             self._old_pods = {pod["metadata"]["uid"]: restarts(pod) for pod in pods}
             self._old_sets = set(map(replica_set, pods)) - {""}
+            servers = self._items(self._servers)
+            self._old_servers = {each["metadata"]["name"]: each for each in servers}
             self._old_events = {_version(event) for event in self._items(self._events)}
         except BaseException:
             self._watching.__exit__(None, None, None)
@@ -68,7 +73,10 @@ class Following:
 
     def applied(self, item: dict[str, Any]) -> None:
         """Takes note of an object that has just been applied."""
-        self._applied[item["metadata"]["name"]] = (item, time.monotonic() + SETTLED)
+        if item["kind"] == SERVER.kind:
+            self._applied_servers[item["metadata"]["name"]] = item, time.monotonic() + SETTLED
+        elif item["kind"] == self._platform.model.kind:
+            self._applied[item["metadata"]["name"]] = (item, time.monotonic() + SETTLED)
 
     def progress(self, name: str) -> Progress:
         """How a model gets on.
@@ -98,7 +106,8 @@ class Following:
             events = [event for event in events if _version(event) not in self._old_events]
             old = Old(self._old_pods, None if changed else before)
         others = [each["metadata"]["name"] for each in self._items(self._models)]
-        found = progress(item, pods, events, logs, old, others)
+        server = self._server(item, pods) if item is not None and self._servers else None
+        found = progress(item, pods, events, logs, old, others, server)
         renewed = not self._old_sets.issuperset(filter(None, map(replica_set, pods)))
         if item is not None and self._pending(name, item, renewed):
             return Progress("waiting", "the operator has not taken up the change yet")
@@ -143,7 +152,8 @@ class Following:
             if not deadline.left:
                 after = f"is not ready after {deadline.seconds:g} seconds"
                 raise DeploymentFailed(self._why(name, after))
-            settling = [end for _, end in self._applied.values() if end > time.monotonic()]
+            noted = [*self._applied.values(), *self._applied_servers.values()]
+            settling = [end for _, end in noted if end > time.monotonic()]
             soon = min((end - time.monotonic() for end in settling), default=deadline.left)
             self._watching.wait(soon + 0.01)
 
@@ -151,6 +161,20 @@ class Following:
         found = self.progress(name)
         what = {"failed": "has failed", "gone": "was deleted"}.get(what, what)
         return f"{name} {what}: {found.reason}" if found.reason else f"{name} {what}"
+
+    def _server(self, item: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> Wait:
+        """Return what the Server of a model waits for."""
+        name = server_of(item)
+        servers = self._items(self._servers)
+        server = next((each for each in servers if each["metadata"]["name"] == name), None)
+        if name not in self._applied_servers:
+            return wait_of(server, pods)
+        applied, end = self._applied_servers[name]
+        before = self._old_servers.get(name)
+        taken_up = any(pod["metadata"]["uid"] not in self._old_pods for pod in pods)
+        goes = replaced(before, applied) and (taken_up or time.monotonic() < end)
+        changed = goes or _generation(before) != _generation(applied)
+        return wait_of(server, pods, self._old_pods if goes else (), counted=changed)
 
     def _item(self, name: str) -> dict[str, Any] | None:
         items = self._items(self._models)

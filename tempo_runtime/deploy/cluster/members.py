@@ -6,12 +6,20 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from tempo_runtime.deploy.cluster.api import EVENTS, PODS, Api
+from tempo_runtime.deploy.cluster.api import EVENTS, MODEL, PODS, SERVER, Api
 from tempo_runtime.deploy.cluster.logs import Logs
-from tempo_runtime.deploy.cluster.platforms import OURS, WARNINGS, Platform, is_ours
+from tempo_runtime.deploy.cluster.platforms import (
+    OURS,
+    WARNINGS,
+    Platform,
+    is_ours,
+    needs,
+    server_of,
+)
 from tempo_runtime.deploy.cluster.pods import Log
 from tempo_runtime.deploy.cluster.refusals import Asked, Refused, Resource, foreign
-from tempo_runtime.deploy.cluster.sharing import part_of
+from tempo_runtime.deploy.cluster.servers import wait_of
+from tempo_runtime.deploy.cluster.sharing import part_of, parts
 from tempo_runtime.deploy.cluster.status import Progress, progress
 
 Key = tuple[str, str]
@@ -42,9 +50,31 @@ def members(api: Api, platform: Platform, namespace: str, name: str) -> list[dic
     selector = {"labelSelector": part_of(name)}
     items, _ = api.list(platform.model, namespace, selector)
     for resource in platform.others:
-        items += listed(api, resource, namespace, selector)
+        if resource is SERVER:
+            items += _servers(api, namespace, [*found.values(), *items])
+        else:
+            items += listed(api, resource, namespace, selector)
     found |= {key_of(item): item for item in items if is_ours(item)}
     return list(found.values())
+
+
+def sharers(api: Api, item: Mapping[str, Any]) -> set[str]:
+    """Return the names of the models that an object is deployed with.
+
+    A Server of Seldon Core 2 is deployed with those whose Models need it; a Model that nobody deployed
+    with another is its own.
+
+    Raises:
+        DeploymentFailed: If the Models may not be listed.
+    """
+    if item["kind"] != SERVER.kind:
+        return parts(item)
+    metadata = item["metadata"]
+    found = parts(item) & {metadata["name"]}  # the others are labels of earlier versions
+    for model in api.list(MODEL, metadata["namespace"], {})[0]:
+        if needs(model, metadata["name"]):
+            found |= parts(model) or {model["metadata"]["name"]}
+    return found
 
 
 def models(api: Api, platform: Platform, namespace: str, name: str) -> dict[str, dict[str, Any]]:
@@ -74,14 +104,27 @@ def progress_of(
     by_name = {item["metadata"]["name"]: item for item in items}
     pods = listed(api, PODS, namespace, {"labelSelector": platform.pods})
     events = listed(api, EVENTS, namespace, WARNINGS)
+    servers = listed(api, SERVER, namespace, OURS) if platform.shared else []
+    by_server = {item["metadata"]["name"]: item for item in servers}
     logs = Logs(api.connection, namespace)
 
     def progress_by(name: str, read: Mapping[Log, str]) -> Progress:
         item = by_name.get(name)
         own = [pod for pod in pods if item is not None and platform.of(pod, item)]
-        return progress(item, own, events, read, others=by_name)
+        server = None if item is None else wait_of(by_server.get(server_of(item)), own)
+        return progress(item, own, events, read, others=by_name, server=server)
 
     return {name: logs.explain(partial(progress_by, name)) for name in names}
+
+
+def _servers(api: Api, namespace: str, models: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the Servers of ours that some Models need, and those that no Model needs any more."""
+    return [
+        server
+        for server in listed(api, SERVER, namespace, OURS)
+        if any(needs(model, server["metadata"]["name"]) for model in models)
+        or not sharers(api, server)
+    ]
 
 
 def listed(

@@ -31,7 +31,6 @@ from tempo_runtime.errors import DeploymentFailed, SettingsError
 
 WARNINGS = {"fieldSelector": "type=Warning"}
 OURS = {"labelSelector": f"{MANAGED_BY}={MANAGER}"}
-_MLSERVER = "mlserver"  # the Server that Seldon Core 2 is installed with
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,9 @@ class Platform:
     def of(self, pod: Mapping[str, Any], item: Mapping[str, Any]) -> bool:
         """Whether a pod serves the model of an object."""
         value = (pod["metadata"].get("labels") or {}).get(self.pods)
-        return bool(value == (_server(item) if self.shared else item["metadata"]["name"]))
+        return bool(
+            value and value == (server_of(item) if self.shared else item["metadata"]["name"])
+        )
 
 
 _SELDON = Platform(seldon.TARGET, SELDON, (), "seldon-deployment-id")
@@ -133,8 +134,17 @@ def is_ours(item: Mapping[str, Any]) -> bool:
     return bool((item["metadata"].get("labels") or {}).get(MANAGED_BY) == MANAGER)
 
 
-def _server(model: Mapping[str, Any]) -> str:
-    """The Server of Seldon Core 2 that a Model names, or that the scheduler would find for it."""
+def needs(model: Mapping[str, Any], server: str) -> bool:
+    """Return whether a Model of Seldon Core 2 cannot be loaded without a Server, or is loaded on it."""
+    return server in (server_of(model), (model.get("spec") or {}).get("server"))
+
+
+def server_of(model: Mapping[str, Any]) -> str:
+    """Return the name of the Server of Seldon Core 2 that has a Model; empty if none is known to.
+
+    From 2.9 on the scheduler names it in `status.selector` (operator/scheduler/model.go).
+    """
     spec = model.get("spec") or {}
-    ours = seldon2.SERVER in (spec.get("requirements") or [])
-    return str(spec.get("server") or (seldon2.SERVER if ours else _MLSERVER))
+    selector = str((model.get("status") or {}).get("selector") or "")
+    ours = seldon2.SERVER if seldon2.SERVER in (spec.get("requirements") or []) else ""
+    return selector.removeprefix("server=") or str(spec.get("server") or ours)

@@ -4,6 +4,9 @@
 ready, as calls in the cluster do, and keep working when pods are replaced. This requires the right to
 `get` and `create` on `services/proxy`.
 
+The relay itself adds the headers by which a gateway finds the model, and passes on none that a caller
+sends in their place.
+
 Calls are made with the deploying user's credentials, and a port on loopback is open to every user of
 the machine and to every page in a browser. So each call needs a header with a token that only this
 process knows, and can reach only the paths of one model.
@@ -81,6 +84,7 @@ class Relay:
             "api": connection,
             "prefix": _proxied(endpoint),
             "token": token.encode(),
+            "added": MappingProxyType(dict(endpoint.headers)),
             "paths": {"GET": re.compile(path + _READS), "POST": re.compile(path + _CALLS)},
         }
         server = _Server((HOST, 0), type("_Bound", (_Handler,), bound))
@@ -106,6 +110,7 @@ class _Handler(BaseHTTPRequestHandler):
     api: ClassVar[Connection]
     prefix: ClassVar[str]
     token: ClassVar[bytes]
+    added: ClassVar[Mapping[str, str]]
     paths: ClassVar[Mapping[str, re.Pattern[str]]]
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -137,6 +142,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.end_headers()
         body = _Body(self.rfile, int(self.headers.get("content-length") or 0))
         headers = {name: value for name, value in self.headers.items() if _is_passed(name.lower())}
+        headers |= self.added
         if body.left:
             headers["content-length"] = str(body.left)
         self.connection.settimeout(_SILENT)

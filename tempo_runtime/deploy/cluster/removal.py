@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
-from tempo_runtime.deploy.cluster.api import Api, resource_of
+from tempo_runtime.deploy.cluster.api import SERVER, Api, resource_of
 from tempo_runtime.deploy.cluster.connection import Connection, Deadline
 from tempo_runtime.deploy.cluster.following import until_gone
-from tempo_runtime.deploy.cluster.members import Key, key_of, members
+from tempo_runtime.deploy.cluster.members import Key, key_of, members, sharers
 from tempo_runtime.deploy.cluster.platforms import Platform
 from tempo_runtime.deploy.cluster.refusals import Asked, Refused
 from tempo_runtime.deploy.cluster.sharing import part_of, parts
+from tempo_runtime.errors import DeploymentFailed
 
 _CHANGED = 409
 _DELAY = 0.1
@@ -26,9 +27,11 @@ def remove(
     name: str,
     keep: Collection[Key] = (),
 ) -> list[str]:
-    """Deletes what was deployed with a model, and waits until it is gone.
+    """Delete what was deployed with a model, and wait until it is gone.
 
-    What was deployed with another model as well stays, as that one's.
+    What was deployed with another model as well stays, as that one's. Models are deleted before what
+    they run on: the agent of a Seldon Core 2 Server that still has some holds its pods for two minutes,
+    and the finalizers of the Models wait for the agent.
 
     Args:
         connection: Where the cluster is.
@@ -45,15 +48,39 @@ def remove(
         DeploymentFailed: If something may not be deleted, or is still there at the deadline.
     """
     api = Api(connection, deadline)
-    deleted: dict[str, Asked] = {}
-    for item in members(api, platform, namespace, name):
-        if key_of(item) not in keep:
+    found = [item for item in members(api, platform, namespace, name) if key_of(item) not in keep]
+    first = [item for item in found if item["kind"] == platform.model.kind]
+    then = [item for item in found if item["kind"] != platform.model.kind]
+    deleted = []
+    for items, rest in ((first, then), (then, [])):
+        going: dict[str, Asked] = {}
+        for item in items:
             asked = Asked("delete", resource_of(item), namespace, item["metadata"]["name"])
             if _release(api, asked, item, name):
-                deleted[item["metadata"]["uid"]] = asked
-    if deleted:
-        until_gone(connection, deadline, namespace, deleted)
-    return [str(asked) for asked in deleted.values()]
+                going[item["metadata"]["uid"]] = asked
+        deleted += [str(asked) for asked in going.values()]
+        if going:
+            _wait(connection, deadline, namespace, going, rest)
+    return deleted
+
+
+def _wait(
+    connection: Connection,
+    deadline: Deadline,
+    namespace: str,
+    going: Mapping[str, Asked],
+    rest: Collection[dict[str, Any]],
+) -> None:
+    """Wait until objects are gone; the error names the rest, which is not deleted before."""
+    try:
+        until_gone(connection, deadline, namespace, going)
+    except DeploymentFailed as error:
+        if not rest:
+            raise
+        later = ", ".join(" ".join(key_of(item)) for item in rest)
+        raise DeploymentFailed(
+            f"{error}; then undeploy again: {later} can only be deleted after that"
+        ) from error
 
 
 def _release(api: Api, asked: Asked, item: dict[str, Any], name: str) -> bool:
@@ -65,7 +92,10 @@ def _release(api: Api, asked: Asked, item: dict[str, Any], name: str) -> bool:
     uid = item["metadata"]["uid"]
     current: dict[str, Any] | None = item
     while current is not None and current["metadata"]["uid"] == uid:
-        if parts(current) - {name}:
+        if current["kind"] == SERVER.kind:
+            if sharers(api, current) - {name}:
+                return False
+        elif parts(current) - {name}:
             current = api.relabel(replace(asked, verb="patch"), {part_of(name): None})
             if current is None or parts(current):
                 return False

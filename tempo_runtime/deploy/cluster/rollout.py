@@ -11,12 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tempo_runtime.deploy.cluster.api import Api, resource_of
+from tempo_runtime.children.failures import NOT_READY
+from tempo_runtime.deploy.cluster.api import SERVER, Api, resource_of
 from tempo_runtime.deploy.cluster.connection import Connection, Deadline
 from tempo_runtime.deploy.cluster.deployment import ClusterDeployment
 from tempo_runtime.deploy.cluster.following import Following, until_gone
 from tempo_runtime.deploy.cluster.headless import refuse_headless
-from tempo_runtime.deploy.cluster.members import Key, key_of, members
+from tempo_runtime.deploy.cluster.members import Key, key_of, members, sharers
 from tempo_runtime.deploy.cluster.platforms import common, is_ours, platform_of
 from tempo_runtime.deploy.cluster.refusals import Asked, Refused, foreign, line
 from tempo_runtime.deploy.cluster.removal import remove
@@ -24,10 +25,10 @@ from tempo_runtime.deploy.cluster.sharing import (
     at_least,
     claimed,
     keep_pin,
-    parts,
     refuse_change,
 )
-from tempo_runtime.deploy.manifests import RemotePlatform
+from tempo_runtime.deploy.cluster.status import tried_again
+from tempo_runtime.deploy.manifests import RemotePlatform, seldon2
 from tempo_runtime.deploy.manifests.seldon import TARGET  # the platform that has an ingress
 from tempo_runtime.errors import DeploymentFailed
 
@@ -78,7 +79,7 @@ class Rollout:
         """
         self.live = {key_of(document): self._read(document) for document in self.documents}
         self.documents = [
-            keep_pin(at_least(document, live), live, self._name)
+            tried_again(keep_pin(at_least(document, live), live, self._name), live)
             for document in self.documents
             for live in [self.live[key_of(document)]]
         ]
@@ -93,16 +94,14 @@ class Rollout:
             DeploymentFailed: If it refuses one, or one would change under another pipeline.
         """
         found = []
-        for document in self.documents:
+        for index, document in enumerate(self.documents):
             try:
-                item = self._api.apply(document, dry_run=True)
+                item = self._dry_run(document)
             except Refused as refused:
-                if _NO_DRY_RUN not in str(refused):
+                if (older := seldon2.for_older(document, str(refused))) is None:
                     raise
-                item = document
-            else:
-                if (live := self.live[key_of(document)]) is not None:
-                    refuse_change(live, item, self._name)
+                self.documents[index] = older
+                item = self._dry_run(older)
             found.append(item)
         return found
 
@@ -114,9 +113,7 @@ class Rollout:
         """
         wanted = set(map(key_of, self.documents))
         found = members(self._api, platform_of(self._options), self._namespace, self._name)
-        return [
-            item for item in found if key_of(item) not in wanted and not parts(item) - {self._name}
-        ]
+        return [item for item in found if key_of(item) not in wanted and not self._sharers(item)]
 
     def run(self, tell: Tell | None) -> ClusterDeployment:
         """Applies it, and waits until its models are ready and can be called.
@@ -136,8 +133,12 @@ class Rollout:
         with Following(self._connection, self._deadline, platform, self._namespace) as following:
             for document in reversed(self.documents):  # what is called, before what calls it
                 item = self._apply(document)
-                if item["kind"] == kind:
-                    following.applied(item)
+                following.applied(item)
+            for document in self.documents:
+                if document["kind"] == SERVER.kind:
+                    # Whoever undeployed another pipeline before these Models were there may have
+                    # taken their Server for one that nobody needs.
+                    self._apply(document)
             following.until_ready(names, tell)
         refuse_headless(self._api, self._options, [name for name in names if name != self._name])
         main = self._api.get(platform.model, self._namespace, self._name)
@@ -184,6 +185,23 @@ class Rollout:
             return None
         return item
 
+    def _dry_run(self, document: dict[str, Any]) -> dict[str, Any]:
+        """Return an object as it would be, or as it was given where no webhook can tell."""
+        try:
+            item = self._api.apply(document, dry_run=True)
+        except Refused as refused:
+            if _NO_DRY_RUN not in str(refused):
+                raise
+            return document
+        live = self.live[key_of(document)]
+        if live is not None and document["metadata"]["name"] != self._name:
+            refuse_change(live, item, self._sharers(live))
+        return item
+
+    def _sharers(self, live: dict[str, Any]) -> set[str]:
+        """Return the names of the other models that an object is deployed with."""
+        return sharers(self._api, live) - {self._name}
+
     def _apply(self, document: dict[str, Any]) -> dict[str, Any]:
         """Applies an object, to the one that is there now, and labels it as a part of this."""
         asked = self._asked(document)
@@ -201,7 +219,8 @@ class Rollout:
         except Refused:
             self._applying = ""
             raise
-        self.applied.append(self._applying)
+        if self._applying not in self.applied:
+            self.applied.append(self._applying)
         self._applying = ""
         self._claim(asked, item)
         return item
@@ -219,9 +238,9 @@ class Rollout:
 
 
 def ask(deployment: ClusterDeployment, deadline: Deadline) -> None:
-    """Asks a model whether it is ready, as those ask that call it, until it is.
+    """Ask a model whether it is ready, in the way that callers reach it, until it is.
 
-    An ingress follows its models with a delay, so that all but a refusal is asked again.
+    An ingress and a mesh follow their models with a delay, so that all but a refusal is asked again.
 
     Raises:
         DeploymentFailed: If it is not by the deadline, or may not be asked.
@@ -237,9 +256,12 @@ def ask(deployment: ClusterDeployment, deadline: Deadline) -> None:
                 wait = max(0.1, min(10.0, deadline.left))
                 with client.stream("GET", url, timeout=wait) as answer:
                     code = answer.status_code
-                    if code == 200:
+                    said = line(_begun(answer, deadline))
+                    if code == 200 or (
+                        deployment.target == seldon2.TARGET and _by_agent(code, said)
+                    ):
                         return
-                    why = f"{code} {line(_begun(answer, deadline))}"
+                    why = f"{code} {said}"
                 if code in (401, 403):
                     raise DeploymentFailed(
                         f"{main.model} is ready on the cluster, and cannot be called from here: {why}; "
@@ -255,6 +277,17 @@ def ask(deployment: ClusterDeployment, deadline: Deadline) -> None:
                 )
             time.sleep(delay)
             delay = min(2 * delay, _LONGEST_DELAY)
+
+
+def _by_agent(code: int, said: str) -> bool:
+    """Return whether an answer to "ready" is from the agent of Seldon Core 2 beside a model's server.
+
+    From 2.10 on the agent knows no other calls over HTTP than `infer`, and answers 400 with a text
+    (scheduler/pkg/translator/utils.go, GetPathTermination). By then the model's condition has said that
+    it is loaded, and what was missing is the mesh's route: without one it answers 404, and 503 without
+    a server. MLServer answers 400 without a text for a model that is not ready.
+    """
+    return code == 400 and bool(said) and NOT_READY not in said
 
 
 def _allowing(deployment: ClusterDeployment, url: str) -> str:

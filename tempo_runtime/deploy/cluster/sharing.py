@@ -2,6 +2,10 @@
 
 Labels say it, one for each model that an object is deployed with. They are set by themselves and not
 with the rest of an object, where what one deployment does not state would be taken from the others.
+
+A Server of Seldon Core 2 has none of them: its labels are also those of its pods, which a new label
+would replace (operator/controllers/reconcilers/server/statefulset_reconciler.go, toStatefulSet). It
+belongs to the pipelines whose Models need it; see `members.sharers`.
 """
 
 from __future__ import annotations
@@ -10,13 +14,24 @@ import copy
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from tempo_runtime.deploy.cluster.api import RUNTIME, SERVER
+from tempo_runtime.deploy.cluster.api import MODEL, RUNTIME, SERVER
 from tempo_runtime.deploy.manifests import pinning
 from tempo_runtime.deploy.manifests.pods import MANAGER
 from tempo_runtime.errors import DeploymentFailed
 
 _PART = "deployment.tempo-runtime"
 _OPTION = {SERVER.kind: "server", RUNTIME.kind: "runtime"}
+# What no option decides: there are never fewer replicas than there were, the rest is written the same for
+# all, and a Model that failed is only tried again.
+_FREE = {
+    SERVER.kind: (
+        "spec.replicas",
+        "spec.capabilities",
+        "spec.extraCapabilities",
+        "spec.statefulSetPersistentVolumeClaimRetentionPolicy",
+    ),
+    MODEL.kind: ("spec.dedicated",),
+}
 _MANY = 5
 
 
@@ -44,7 +59,9 @@ def claimed(item: Mapping[str, Any], name: str) -> dict[str, str]:
     there = parts(item)
     managers = [each.get("manager") for each in item["metadata"].get("managedFields") or []]
     by_us = there or MANAGER in managers  # an interrupt may have come before the labels
-    names = {name} if by_us else {name, item["metadata"]["name"]}
+    names = set() if by_us else {item["metadata"]["name"]}
+    if item["kind"] != SERVER.kind:
+        names.add(name)
     return {part_of(each): "" for each in sorted(names - there)}
 
 
@@ -76,25 +93,26 @@ def keep_pin(document: dict[str, Any], live: Mapping[str, Any] | None, name: str
     return document
 
 
-def refuse_change(live: Mapping[str, Any], new: Mapping[str, Any], name: str) -> None:
-    """Refuses to change under others what they were deployed with.
+def refuse_change(live: Mapping[str, Any], new: Mapping[str, Any], sharers: set[str]) -> None:
+    """Refuse to change under others what they were deployed with.
 
     Args:
         live: The object as it is.
         new: As it would be.
-        name: Name of the model that is deployed.
+        sharers: Names of the other models that it is deployed with.
 
     Raises:
         DeploymentFailed: If others have it, and would have another.
     """
     kind, own = live["kind"], live["metadata"]["name"]
-    others = sorted(parts(live) - {name})
-    if not others or own == name:
-        return
-    fields = sorted(_changed(live.get("spec") or {}, new.get("spec") or {}, "spec"))
-    if kind == SERVER.kind and fields == ["spec.replicas"]:
-        return  # there are never less than there were
-    if fields:
+    changed = [*_changed(live.get("spec") or {}, new.get("spec") or {}, "spec")]
+    if kind == SERVER.kind:  # its pods have them too, and would be replaced
+        for part in ("labels", "annotations"):
+            old, now = (item["metadata"].get(part) or {} for item in (live, new))
+            changed += _changed(old, now, f"metadata.{part}")
+    fields = sorted(field for field in changed if not field.startswith(_FREE.get(kind, ())))
+    others = sorted(sharers)
+    if fields and others:
         told = ", ".join(fields[:_MANY]) + (", ..." if len(fields) > _MANY else "")
         remedy = (
             f"name another with the option {_OPTION[kind]}"

@@ -7,11 +7,13 @@ pkg/apis/serving/v1beta1 of kserve/kserve.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from tempo_runtime.deploy.cluster.events import warned
+from tempo_runtime.deploy.cluster.platforms import server_of
 from tempo_runtime.deploy.cluster.pods import (
     Log,
     Trouble,
@@ -23,7 +25,8 @@ from tempo_runtime.deploy.cluster.pods import (
     trouble,
 )
 from tempo_runtime.deploy.cluster.refusals import line
-from tempo_runtime.deploy.manifests import kserve
+from tempo_runtime.deploy.cluster.servers import Wait
+from tempo_runtime.deploy.manifests import kserve, seldon2
 from tempo_runtime.deploy.manifests.pinning import uri_of
 
 State = Literal["ready", "waiting", "failed", "gone"]
@@ -69,6 +72,7 @@ def progress(
     logs: Mapping[Log, str] | None = None,
     old: Old | None = None,
     others: Iterable[str] = (),
+    server: Wait | None = None,
 ) -> Progress:
     """How a model gets on.
 
@@ -79,6 +83,7 @@ def progress(
         logs: The logs that were read.
         old: What is from before, and may be over.
         others: Names of the other models of the namespace.
+        server: What the Server of a Model waits for.
     """
     old, pods = old or Old(), list(pods)
     if item is None or item["metadata"].get("deletionTimestamp"):
@@ -86,6 +91,10 @@ def progress(
     found = _KINDS[item["kind"]](item)
     if found.state == "ready" and rolling(pods):
         found = Progress("waiting", "the pods from before serve until the new ones are ready")
+    server = server or Wait()
+    if server.holds or (server.reason and found.state == "waiting"):
+        # Also after a failure to load, as on a pod that drains: each pod that connects tries again.
+        found = Progress("waiting", "; ".join(filter(None, [found.reason, server.reason])))
     if found.state == "ready" and pods and ready(pods) < (least := _replicas(item)):
         found = Progress("waiting", f"{ready(pods)} of {least} pods are ready")
     if found.state == "ready":
@@ -93,17 +102,22 @@ def progress(
     unchanged = old.item is not None and old.item.get("status") == item.get("status")
     if found.state == "failed" and (unchanged or (pods and _blocked(item))):
         found = replace(found, state="waiting")
-    # A Server's pods serve the models of others as well, and are not replaced with a model.
+    # A Server's pods serve the models of others as well, and are not replaced with a model. One that is
+    # in trouble is not the end while another may serve it.
     shared = item["kind"] == "Model"
+    alone = not shared or server.holds or all(_in_trouble(pod, logs) for pod in pods)
     troubles = [
-        replace(each, lasting=each.lasting and not shared and not _untried(pod, old.pods))
+        replace(each, lasting=each.lasting and alone and not _untried(pod, old.pods))
         for pod in pods
         if shared or old.item is not None or pod["metadata"].get("uid") not in old.pods
         if (each := trouble(pod, logs, _KEYS[item["kind"]])) is not None
     ]
     told = [each for each in troubles if each.reason]
     worst = max(told, key=lambda each: each.lasting, default=None)
-    warning = "" if worst else warned(events, item["metadata"]["name"], others, pods or None)
+    about = [item["metadata"]["name"], *([server_of(item)] if shared else [])]
+    seen = pods or None
+    warnings = [] if worst else [warned(events, each, others, seen) for each in about if each]
+    warning = "; ".join(filter(None, warnings))
     found = _explained(found, worst, warning, shared)
     if worst is None and not shared:
         found = replace(found, log=next((each.log for each in troubles), None))
@@ -144,6 +158,35 @@ def stale(
     return item.get("status") == before.get("status")
 
 
+def tried_again(document: dict[str, Any], live: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return an object as it is applied so that a Model which failed to load is loaded again.
+
+    Seldon Core 2 does so by itself only when a Server's pod connects. Its operator passes on a Model
+    whenever the spec is another, and its scheduler then loads it where it had failed (UpdateModel and
+    updateLoadedModelsImpl in scheduler/pkg/store/memory.go). `dedicated` means nothing to either
+    (AsSchedulerModel in operator/apis/mlops/v1alpha1/model_types.go), and false is what it is when it is
+    left out, so stating that, or not, changes nothing else. A Model that did not fail keeps it as it is.
+
+    Args:
+        document: The object.
+        live: The object as it is; None if there is none.
+    """
+    if live is None or document["kind"] != "Model":
+        return document
+    stated = "dedicated" in (live.get("spec") or {})
+    failed = _seldon2(live).state == "failed"
+    return (
+        {**document, "spec": {**document["spec"], "dedicated": False}}
+        if stated != failed
+        else document
+    )
+
+
+def _in_trouble(pod: Mapping[str, Any], logs: Mapping[Log, str] | None) -> bool:
+    found = trouble(pod, logs)
+    return found is not None and bool(found.reason)
+
+
 def _untried(pod: Mapping[str, Any], known: Mapping[str, int]) -> bool:
     """Whether a pod was not tried again since it was known."""
     return known.get(str(pod["metadata"].get("uid"))) == restarts(pod)
@@ -175,18 +218,36 @@ def _seldon(item: Mapping[str, Any]) -> Progress:
 
 
 def _seldon2(item: Mapping[str, Any]) -> Progress:
-    status = item.get("status") or {}
+    status, spec = item.get("status") or {}, item.get("spec") or {}
+    needed = spec.get("requirements") or []
     ready, model = _condition(status, "Ready"), _condition(status, "ModelReady")
-    if ready.get("status") == "True":
+    if (model or ready).get("status") == "True":
         return Progress("ready")
     told = next((each for each in (model, ready) if each.get("reason") or each.get("message")), {})
     state, why = told.get("reason"), told.get("message")
     if why in _SELDON2_STATES:  # newer versions have them the other way round
         state, why = why, state
     reason = line(": ".join(filter(None, [state, why])))
-    if state == "ModelFailed":
+    if remedy := next((each for part, each in _SELDON2_REMEDIES if re.search(part, reason)), ""):
+        reason += "; " + remedy.format(secret=spec.get("secretName") or "")
+    elif _UNSCHEDULED in reason and spec.get("server"):
+        reason += f"; see that Server {spec['server']} is there and ready, or correct server"
+    elif _UNSCHEDULED in reason and seldon2.SERVER not in needed:
+        reason += (
+            f"; it needs a Server that has {', '.join(needed)}, such as that of the Helm chart "
+            f"seldon-core-v2-servers; the one for pipelines, {seldon2.SERVER}, does not have it"
+        )
+    if state == "ModelFailed" or (
+        why is None and state not in _SELDON2_STATES and _is_final(reason)
+    ):
         return Progress("failed", reason)
-    return Progress("waiting", reason or "Seldon Core 2 has not looked at it yet")
+    unseen = "Seldon Core 2 has not looked at it yet; does its operator run?"
+    return Progress("waiting", reason or unseen)
+
+
+def _is_final(reason: str) -> bool:
+    """Return whether a reason without a state, as up to 2.4, is that of a model that failed to load."""
+    return bool(reason) and not re.match("Failed to schedule|rpc error: code = Unavailable", reason)
 
 
 def _kserve(item: Mapping[str, Any]) -> Progress:
@@ -238,7 +299,55 @@ def _blocked(item: Mapping[str, Any]) -> bool:
     return bool(model.get("transitionStatus") == "BlockedByFailedLoad")
 
 
-_SELDON2_STATES = ("ModelFailed", "ModelProgressing", "ScheduleFailed")
+# Of a Model, as apis/mlops/scheduler/scheduler.proto has them.
+_SELDON2_STATES = (
+    "ModelAvailable",
+    "ModelFailed",
+    "ModelProgressing",
+    "ModelScaledDown",
+    "ModelStateUnknown",
+    "ModelTerminateFailed",
+    "ModelTerminated",
+    "ModelTerminating",
+    "ScheduleFailed",
+)
+# What helps, by what scheduler and agent say (scheduler/pkg/scheduler/scheduler.go, and below
+# scheduler/pkg/agent: k8s/secrets.go, rclone/rclone.go, repository/model_repository.go).
+_FORM = "one key, with rclone's name, type and parameters, as in k8s/rbac/secret-seldon2.yaml"
+_SELDON2_REMEDIES = (
+    (
+        "Secret does not have 1 key",
+        f"auth_secret_name: the Secret {{secret}} must have the form of Seldon Core 2: {_FORM}",
+    ),
+    (
+        'secrets "[^"]*" not found',
+        "create the Secret in the namespace of the Model, or correct auth_secret_name",
+    ),
+    (
+        'secrets "[^"]*" is forbidden',
+        "give the service account of the Server the right to read the Secret of auth_secret_name",
+    ),
+    (
+        "does not match secret|Failed to unmarshall config|RcloneConfigCreate",
+        "auth_secret_name: the name in the Secret {secret} must be the scheme of the uri, and its form "
+        f"that of Seldon Core 2: {_FORM}",
+    ),
+    (
+        "failed to sync/copy|Failed rclone request|Failed to download from",
+        "see that it was uploaded to its uri, and that the Secret of auth_secret_name opens that; the "
+        "log of the container rclone in the Server's pods says more",
+    ),
+    (
+        "no such host|connection refused",
+        "see that the namespace has a SeldonRuntime, and that its scheduler is up",
+    ),
+    (
+        "enough suitable replicas",
+        "its Server needs as many ready pods as the model has replicas, each with room for its memory; "
+        "ask for fewer replicas or less memory",
+    ),
+)
+_UNSCHEDULED = "no matching servers are available"
 _INVALID = "InvalidSpec"
 # The option that names the Secrets that artifacts are downloaded with.
 _KEYS = {

@@ -83,7 +83,7 @@ def _capabilities(server: Document) -> set[str]:
     "warning",
     "Model",
     consequence="Unless the cluster has a server for it already, it never becomes ready.",
-    fix="add what it requires to extraCapabilities of a Server",
+    fix="add what it requires to the capabilities of a Server",
 )
 def requirement(document: Document, run: Run) -> Hits:
     """All that a Model requires is what one server can do.
@@ -118,18 +118,21 @@ def server(document: Document, run: Run) -> Hits:
     "seldon2-capabilities",
     "warning",
     "Server",
-    consequence="They replace the server's own: Models that require sklearn, say, no longer fit.",
-    fix="extraCapabilities, which are added to them",
+    consequence="Models of MLServer's own frameworks are loaded on it, and fail where its image lacks "
+    "theirs.",
+    fix="capabilities, which take the place of MLServer's own (from Seldon Core 2.6 on)",
 )
 def capabilities(document: Document) -> Hits:
-    """A Server adds capabilities, and does not replace them.
+    """A Server with an image of its own has capabilities of its own.
 
-    Source: operator/config/serverconfigs/mlserver.yaml.
+    Source: operator/controllers/reconcilers/server/server_reconciler.go (updateCapabilities).
     """
-    stated = {each.text for each in document["spec"]["capabilities"]}
-    lost = sorted(_MLSERVER - stated)
-    if stated and lost and document["spec"]["serverConfig"].text != "triton":
-        yield document["spec"]["capabilities"], f"it no longer has {', '.join(lost)}"
+    spec = document["spec"]
+    if spec["capabilities"] or not spec["extraCapabilities"]:
+        return
+    for container in spec["podSpec"]["containers"]:
+        if container["name"].text == "mlserver" and container["image"].text:
+            yield spec["extraCapabilities"], "beside them it has MLServer's own, with another image"
 
 
 @rule(

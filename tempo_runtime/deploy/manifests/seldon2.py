@@ -1,8 +1,13 @@
-"""Seldon Core 2: a Model for each model, and a Server that can run pipelines."""
+"""Seldon Core 2: a Model for each model, and a Server that runs pipelines and nothing else.
+
+Facts are from operator/apis/mlops/v1alpha1 and operator/controllers/reconcilers/server of
+SeldonIO/seldon-core.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +22,10 @@ TARGET = "seldon2"
 _API = "mlops.seldon.io/v1alpha1"
 _CONTAINER = "mlserver"  # the one of serverConfig `mlserver` that podSpec is merged with
 SERVER = "tempo-runtime"  # our Server, and what it is capable of
+_CAPABILITIES = "capabilities"
+_CLAIMS = "statefulSetPersistentVolumeClaimRetentionPolicy"
+# How the API names a field that its schema lacks: as kubectl's check, and as a server-side apply.
+_UNKNOWN = re.compile(r"unknown field \"spec\.(\w+)\"|\.spec\.(\w+): field not declared in schema")
 
 
 def endpoints(models: Mapping[str, Deployed], options: Seldon2Remote) -> dict[str, Endpoint]:
@@ -98,11 +107,37 @@ def _server(models: Mapping[str, Deployed], options: Seldon2Remote) -> dict[str,
         "metadata": pods.metadata(SERVER, options),
         "spec": {
             "serverConfig": "mlserver",
-            "extraCapabilities": [SERVER],
+            # In place of MLServer's own: our image lacks most of its frameworks.
+            _CAPABILITIES: [SERVER],
             "replicas": most,
+            # A volume only caches artefacts, and otherwise stays when its Server is deleted.
+            _CLAIMS: {"whenDeleted": "Delete"},
             "podSpec": {"containers": [container], **pod},
         },
     }
+
+
+def for_older(document: dict[str, Any], refusal: str) -> dict[str, Any] | None:
+    """Return a Server without what the schema of an older Seldon Core 2 lacks.
+
+    `capabilities` came with 2.6.0; before, a Server can only have more than MLServer's own. What
+    becomes of its volumes can be stated from 2.8.5 on.
+
+    Args:
+        document: The object that was refused.
+        refusal: What the API says, in which it names each field.
+
+    Returns:
+        The object for that version; None if it has none of those fields.
+    """
+    unknown = {name for found in _UNKNOWN.findall(refusal) for name in found}
+    spec = document["spec"]
+    if document["kind"] != "Server" or not unknown & {_CAPABILITIES, _CLAIMS} & spec.keys():
+        return None
+    kept = {name: value for name, value in spec.items() if name not in unknown}
+    if _CAPABILITIES in unknown and _CAPABILITIES in spec:
+        kept["extraCapabilities"] = spec[_CAPABILITIES]
+    return {**document, "spec": kept}
 
 
 _SCALE = {"replicas", "min_replicas", "max_replicas", "uri"}

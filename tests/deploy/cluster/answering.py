@@ -108,7 +108,15 @@ def handler(api: ApiServer) -> type[BaseHTTPRequestHandler]:
             if service not in api.services:
                 self._send(503, failure(503, "no endpoints available for service"))
                 return
-            headers = {"content-type": self.headers.get("content-type") or "application/json"}
+            own = ("authorization", "connection", "content-length", "host", "transfer-encoding")
+            headers = {
+                "content-type": "application/json",
+                **{
+                    key.lower(): each
+                    for key, each in self.headers.items()
+                    if key.lower() not in own
+                },
+            }
             url = api.services[service] + rest
             with (
                 httpx.Client(trust_env=False, timeout=30) as client,

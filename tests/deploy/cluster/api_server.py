@@ -30,6 +30,7 @@ KINDS = {
     "pods": ("v1", "Pod"),
     "services": ("v1", "Service"),
     "events": ("v1", "Event"),
+    "persistentvolumeclaims": ("v1", "PersistentVolumeClaim"),
 }
 
 
@@ -75,6 +76,11 @@ class ApiServer:
         self.admit: Callable[[Object, Object | None], Object] = lambda item, live: item
         self.deleting: Callable[[Object], object] = lambda item: None
         self.held = False  # whether what is deleted stays until `release`
+        # By kind, of objects that stay until they are dropped: what holds them.
+        self.finalizers: dict[str, list[str]] = {}
+        # Told of an object whose labels were changed by themselves.
+        self.relabelled: Callable[[Object], object] = lambda item: None
+        self.unknown: set[str] = set()  # fields that no schema here has, as `spec.NAME`
         self.changed = threading.Condition(threading.RLock())
         self._history: list[tuple[int, str, str, Object]] = []
         self._version = 100

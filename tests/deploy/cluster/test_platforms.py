@@ -1,4 +1,4 @@
-"""deploy_remote on Seldon Core 2 and KServe, in a pod, and of a model that a real MLServer serves."""
+"""deploy_remote on KServe, in a pod, and of a model that a real MLServer serves."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import pytest
 from tempo_runtime import (
     DeploymentFailed,
     KServeOptions,
-    Seldon2Options,
     deploy_remote,
     model,
     save,
@@ -22,7 +21,6 @@ from tempo_runtime.deploy.cluster import connection as connections
 from tempo_runtime.deploy.cluster import deploying, following
 from tempo_runtime.deploy.cluster.deploying import get_client, list_models, status, undeploy
 from tempo_runtime.deploy.cluster.deployment import ClusterDeployment
-from tempo_runtime.deploy.cluster.platforms import platform_of
 from tempo_runtime.testing import FakeModel, serve
 from tests.deploy.cluster.api_server import ApiServer, Object
 from tests.deploy.cluster.conftest import options, plus
@@ -31,14 +29,6 @@ X = np.array([1.0, 2.0])
 READY = [{"type": "Ready", "status": "True"}]
 SPACE = {"namespace": "production"}
 PLATFORMS = [
-    pytest.param(
-        Seldon2Options(remote_options=SPACE),
-        "seldon-mesh:80",
-        "models",
-        "servers",
-        "seldon2",
-        id="seldon2",
-    ),
     pytest.param(
         KServeOptions(remote_options=SPACE),
         "plus-predictor:80",
@@ -75,7 +65,7 @@ def test_a_platform(
     target: str,
 ) -> None:
     def ready(item: Object) -> None:
-        if item["kind"] in ("Model", "InferenceService"):
+        if item["kind"] == "InferenceService":
             api.state(plural, item["metadata"]["name"], conditions=READY)
 
     api.operator = ready
@@ -86,10 +76,7 @@ def test_a_platform(
     np.testing.assert_array_equal(remote.predict(X), [2.0, 3.0])
     assert {each.state for each in status("plus", chosen).values()} == {"ready"}
     with FakeModel("other") as another:
-        # On Seldon Core 2 the mesh tells models apart, which a fake does not.
         api.services["other-predictor:80"] = another.url
-        if target == "seldon2":
-            api.services[service] = another.url
         deploy_remote(other, chosen, timeout=30)
     assert (shared, "tempo-runtime") in api.objects
     remote.undeploy()
@@ -106,26 +93,8 @@ def test_a_platform_that_is_not_installed(
     api: ApiServer, chosen: Any, service: str, plural: str, shared: str, target: str
 ) -> None:
     api.kinds -= {plural, shared}
-    with pytest.raises(DeploymentFailed, match=r"install (Seldon Core 2|KServe) "):
+    with pytest.raises(DeploymentFailed, match=r"install KServe "):
         deploy_remote(plus(), chosen, timeout=10)
-
-
-@pytest.mark.parametrize(
-    ("spec", "server"),
-    [
-        ({"server": "mine"}, "mine"),
-        ({"requirements": ["tempo-runtime"]}, "tempo-runtime"),
-        ({"requirements": ["sklearn"]}, "mlserver"),
-    ],
-)
-def test_a_model_of_seldon_core_2_has_the_pods_of_its_server(spec: Object, server: str) -> None:
-    platform = platform_of(Seldon2Options(remote_options=SPACE))
-    found = {
-        name
-        for name in ("mine", "tempo-runtime", "mlserver")
-        if platform.of({"metadata": {"labels": {"seldon-server-name": name}}}, {"spec": spec})
-    }
-    assert found == {server}
 
 
 def test_knative_is_called_at_the_address_that_it_tells(api: ApiServer, fake: FakeModel) -> None:

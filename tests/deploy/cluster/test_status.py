@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tempo_runtime.deploy.cluster.servers import Wait
 from tempo_runtime.deploy.cluster.status import Progress, progress, stale
 from tests.deploy.cluster.api_server import Object
 from tests.deploy.cluster.test_events import event
@@ -65,7 +66,11 @@ def test_seldon_core_1(status: Object | None, state: str, reason: str) -> None:
 @pytest.mark.parametrize(
     ("conditions", "state", "reason"),
     [
-        ([], "waiting", "Seldon Core 2 has not looked at it yet"),
+        (
+            [],
+            "waiting",
+            "Seldon Core 2 has not looked at it yet; does its operator run?",
+        ),
         ([condition("Ready", "True"), condition("ModelReady", "True")], "ready", ""),
         (
             [
@@ -90,7 +95,13 @@ def test_seldon_core_1(status: Object | None, state: str, reason: str) -> None:
             "waiting",
             "ScheduleFailed: no server",
         ),
-        ([condition("ModelReady", "False", reason="no artefact")], "waiting", "no artefact"),
+        # Up to 2.4 without a state.
+        ([condition("ModelReady", "False", reason="no artefact")], "failed", "no artefact"),
+        (
+            [condition("ModelReady", "False", reason="Failed to schedule model as ...")],
+            "waiting",
+            "Failed to schedule model as ...",
+        ),
         ([condition("Ready", "False", reason="ModelProgressing")], "waiting", "ModelProgressing"),
     ],
 )
@@ -221,11 +232,44 @@ def test_kserves_first_failure_to_load_is_not_the_last(
     assert (found.state, found.reason) == (state, reason)
 
 
-def test_a_pod_that_models_share_is_told_of_and_fails_none() -> None:
-    conditions = [condition("ModelReady", "False", message="ScheduleFailed", reason="no server")]
-    found = progress(item("Model", {"conditions": conditions}), [pod([ended(1, 5)])])
+def test_a_model_that_failed_on_a_pod_that_is_replaced_is_waited_for() -> None:
+    why = condition("ModelReady", "False", message="ModelFailed", reason="server is draining")
+    failed = item("Model", {"conditions": [why]})
+    assert progress(failed).state == "failed"
+    found = progress(failed, server=Wait("Server s: its pods are replaced one by one", holds=True))
     assert found.state == "waiting"
-    assert found.reason == f"ScheduleFailed: no server; {CRASH.format(5)}"
+    assert (
+        found.reason
+        == "ModelFailed: server is draining; Server s: its pods are replaced one by one"
+    )
+
+
+UNSCHEDULED = item(
+    "Model",
+    {
+        "conditions": [
+            condition("ModelReady", "False", message="ScheduleFailed", reason="no server")
+        ]
+    },
+)
+
+
+@pytest.mark.parametrize(
+    ("pods", "holds", "state"),
+    [
+        ([pod([ended(1, 5)])], False, "failed"),
+        ([pod([ended(1, 5)]), pod([])], False, "waiting"),
+        ([pod([ended(1, 5)]), pod([])], True, "failed"),
+    ],
+    ids=["all", "one-of-two", "one-of-two-that-are-replaced"],
+)
+def test_pods_that_models_share_fail_a_model_when_none_is_left(
+    pods: list[Object], holds: bool, state: str
+) -> None:
+    found = progress(UNSCHEDULED, pods, server=Wait("Server s: 0 of 2 pods are ready", holds))
+    assert found.state == state
+    said = ["ScheduleFailed: no server", "Server s: 0 of 2 pods are ready", CRASH.format(5)]
+    assert found.reason == "; ".join(said)
 
 
 def test_a_warning_is_told_with_what_is_waited_for() -> None:

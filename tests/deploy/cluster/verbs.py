@@ -96,6 +96,10 @@ class Verbs:
             return 404, failure(404, text, name=namespace, kind="namespaces")
         if "force" not in query:
             return self._merge(plural, name, document)
+        unknown = [field for field in self._api.unknown if field.split(".")[1] in document["spec"]]
+        if unknown:
+            told = " ".join(f".{field}: field not declared in schema" for field in sorted(unknown))
+            return 500, failure(500, f"failed to create typed patch object: errors: {told}")
         live = self._api.objects.get((plural, name))
         uid = document["metadata"].get("uid")
         if uid and (live is None or uid != live["metadata"]["uid"]):
@@ -128,15 +132,18 @@ class Verbs:
         item = copy.deepcopy(self._api.objects[plural, name])
         labels = {**item["metadata"].get("labels", {}), **patch["metadata"]["labels"]}
         item["metadata"]["labels"] = {key: each for key, each in labels.items() if each is not None}
-        return 200, self._api.put(plural, item)
+        item = self._api.put(plural, item)
+        self._api.relabelled(copy.deepcopy(item))
+        return 200, item
 
     def _delete(self, plural: str, item: Object) -> Answer:
         item = copy.deepcopy(item)
         item["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
-        item["metadata"]["finalizers"] = ["foregroundDeletion"]
+        finalizers = self._api.finalizers.get(plural)
+        item["metadata"]["finalizers"] = ["foregroundDeletion", *(finalizers or [])]
         self._api.put(plural, item)
         self._api.deleting(item)
-        if not self._api.held:
+        if not self._api.held and finalizers is None:
             self._api.drop(plural, item["metadata"]["name"])
         return 200, item
 

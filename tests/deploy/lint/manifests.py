@@ -67,7 +67,7 @@ kind: Server
 metadata: {name: tempo, namespace: mesh}
 spec:
   serverConfig: mlserver
-  extraCapabilities: [tempo]
+  capabilities: [tempo]
   podSpec:
     containers:
     - name: mlserver
@@ -238,7 +238,7 @@ CASES = [
     ("seldon2-explainer-llm", SELDON2, "  server: tempo", "  explainer: {}\n  llm: {}"),
     ("seldon2-requirement", SELDON2, "requirements: [tempo]", "requirements: [tempo, r]"),
     ("seldon2-server", SELDON2, "server: tempo", "server: temp"),
-    ("seldon2-capabilities", SELDON2, "extraCapabilities", "capabilities"),
+    ("seldon2-capabilities", SELDON2, "capabilities", "extraCapabilities"),
     ("seldon2-server-container", SELDON2, "- name: mlserver", "- name: server"),
     ("seldon2-server-env", SELDON2, "TEMPO_RUNTIME_BASE_URL", "MLSERVER_HTTP_PORT"),
     ("seldon2-child-version", SELDON2, '"model": "price"', '"model": "price_1"'),

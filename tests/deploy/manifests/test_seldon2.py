@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tempo_runtime import ModelFramework, Seldon2Options, SettingsError, save
+from tempo_runtime.deploy.manifests.seldon2 import for_older
 from tests.deploy.manifests import models
 
 
@@ -35,8 +36,43 @@ def test_a_pipeline_runs_on_a_server_that_can_run_it() -> None:
     found = deployed()
     assert list(found) == ["Model/income-explainer", "Model/income-sklearn", "Server/tempo-runtime"]
     assert found["Model/income-explainer"]["requirements"] == ["tempo-runtime"]
-    assert found["Server/tempo-runtime"]["extraCapabilities"] == ["tempo-runtime"]
+    assert found["Server/tempo-runtime"]["capabilities"] == ["tempo-runtime"]
+    assert "extraCapabilities" not in found["Server/tempo-runtime"]
     assert found["Model/income-sklearn"]["requirements"] == ["sklearn"]
+
+
+def test_the_volumes_of_the_server_go_with_it() -> None:
+    policy = server()["statefulSetPersistentVolumeClaimRetentionPolicy"]
+    assert policy == {"whenDeleted": "Delete"}
+
+
+CLAIMS = "statefulSetPersistentVolumeClaimRetentionPolicy"
+
+
+@pytest.mark.parametrize(
+    ("refusal", "left"),
+    [
+        (f'strict decoding error: unknown field "spec.{CLAIMS}"', {"capabilities"}),
+        (f".spec.{CLAIMS}: field not declared in schema", {"capabilities"}),
+        (
+            f'unknown field "spec.capabilities", unknown field "spec.{CLAIMS}"',
+            {"extraCapabilities"},
+        ),
+        ('unknown field "spec.podSpec.capabilities"', None),
+        ("spec.capabilities: Invalid value", None),
+    ],
+)
+def test_an_older_version_gets_a_server_without_what_it_does_not_know(
+    refusal: str, left: set[str] | None
+) -> None:
+    [document] = [
+        each
+        for each in models.documents(models.explainer(), Seldon2Options())
+        if each["kind"] == "Server"
+    ]
+    found = for_older(document, refusal)
+    optional = {"capabilities", "extraCapabilities", CLAIMS}
+    assert (None if found is None else optional & found["spec"].keys()) == left
 
 
 def test_a_server_of_the_cluster_is_named() -> None:
