@@ -1,8 +1,9 @@
 """What keeps a model from being ready, as each platform shows it, and what is told of it.
 
 `python -m tests.deploy.cluster.causes` prints a list of platform, cause, seconds, and what is told. The
-seconds are those of Kubernetes: what happens at which second was measured on a real cluster, and is
-played faster.
+seconds are those of Kubernetes: what happens at which second is an estimate, from figures of a real
+cluster and the kubelet's back-off, and is played faster. Those of Seldon Core 2 are of the run: there an
+agent tells at once that a model does not load.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from tempo_runtime.deploy.cluster.connection import Deadline
 from tempo_runtime.deploy.manifests import RemotePlatform
 from tempo_runtime.ports import HOST
 from tempo_runtime.testing import FakeModel
+from tests.deploy.cluster import core2_causes
 from tests.deploy.cluster.api_server import TOKEN, ApiServer, Object
 from tests.deploy.cluster.conftest import CONFIG, LINE, plus
 
@@ -601,6 +603,14 @@ def main(pace: float = 0.1) -> None:
                 failed = told.error.partition("; applied, and left there")[0]
                 said = f"waits: {told.status}" if cause.waited else failed
                 print(f"| {name} | {cause.name} | {told.seconds:.0f} s | {said} |", flush=True)
+        for title, each in core2_causes.CAUSES.items():
+            api = ApiServer()
+            config = CONFIG.format(host=HOST, port=api.port, token=TOKEN)
+            Path(os.environ["KUBECONFIG"]).write_text(config)
+            seconds, said = core2_causes.tell(api, each)
+            api.stop()
+            waits = "" if each.final else "waits: "
+            print(f"| seldon2 | {title} | {seconds:.1f} s | {waits}{said} |", flush=True)
 
 
 if __name__ == "__main__":

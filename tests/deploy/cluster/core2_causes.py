@@ -5,9 +5,20 @@ The texts are those of scheduler/pkg/scheduler/scheduler.go, scheduler/pkg/agent
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+import pytest
+
+from tempo_runtime import DeploymentFailed, Seldon2Options, deploy_remote
+from tempo_runtime.deploy.cluster import deploying
+from tests.deploy.cluster.api_server import ApiServer
+from tests.deploy.cluster.conftest import plus
+from tests.deploy.cluster.core2 import Core2
+
+SERVER = "tempo-runtime"
 
 _RPC = "rpc error: code = Internal desc = "
 DIGEST = (
@@ -135,3 +146,29 @@ CAUSES = {
         final=False,
     ),
 }
+
+
+def arrange(core: Core2, cause: Cause) -> None:
+    """Have a cause keep the model `plus` from being ready."""
+    if cause.why:
+        core.broken["plus"] = cause.why
+        core.retries = not cause.final
+    if cause.container is not None:
+        core.stuck[SERVER] = {"containerStatuses": [{"name": "mlserver", **cause.container}]}
+    elif cause.pod:
+        core.stuck[SERVER] = dict(cause.pod)
+
+
+def tell(api: ApiServer, cause: Cause) -> tuple[float, str]:
+    """Deploy with a cause; return the seconds until it is told, and what `status` says then."""
+    core = Core2(api)
+    core.install()
+    arrange(core, cause)
+    options = Seldon2Options(remote_options={"namespace": "production", **cause.options})
+    begun = time.monotonic()
+    with pytest.raises(DeploymentFailed):
+        deploy_remote(plus(child=None), options, timeout=20 if cause.final else 1)
+    seconds = time.monotonic() - begun
+    said = deploying.status("plus", options)["plus"].reason
+    core.close()
+    return seconds, said

@@ -20,10 +20,9 @@ from tempo_runtime.testing import FakeModel
 from tests.deploy.cluster.api_server import ApiServer, Object
 from tests.deploy.cluster.conftest import options, plus
 from tests.deploy.cluster.core2 import UNKNOWN_CALL, Core2
-from tests.deploy.cluster.core2_causes import CAUSES, Cause
+from tests.deploy.cluster.core2_causes import CAUSES, SERVER, Cause, arrange
 
 X = np.array([1.0, 2.0])
-SERVER = "tempo-runtime"
 OTHER = plus("s3://models/other", "other")
 
 
@@ -291,13 +290,7 @@ def test_a_shared_child_that_failed_is_tried_again_with_another_pipeline(core: C
 
 @pytest.mark.parametrize("cause", CAUSES.values(), ids=CAUSES)
 def test_a_cause_is_told(core: Core2, cause: Cause) -> None:
-    if cause.why:
-        core.broken["plus"] = cause.why
-        core.retries = not cause.final
-    if cause.container is not None:
-        core.stuck[SERVER] = {"containerStatuses": [{"name": "mlserver", **cause.container}]}
-    elif cause.pod:
-        core.stuck[SERVER] = dict(cause.pod)
+    arrange(core, cause)
     text = refused(plus(child=None), timeout=20 if cause.final else 1, **cause.options)
     assert text.startswith("plus has failed: " if cause.final else "plus is not ready after 1 sec")
     said = status("plus", chosen(**cause.options))["plus"].reason
