@@ -147,7 +147,7 @@ def _told(asked: Asked, code: int, status: Mapping[str, Any], message: str) -> s
     if any(sign in message for sign in _OTHER_VERSION):
         return (
             f"{asked} is refused: {message}; if the cluster's KServe is older than 0.16, set "
-            "kserve_version to its version; to change knative, undeploy the model first"
+            "kserve_version to its version; to change its mode, undeploy the model first"
         )
     if "denied the request" in message:
         return f"{asked} is refused: {message}; correct the options, or what the webhook demands"

@@ -88,6 +88,8 @@ def progress(
     old, pods = old or Old(), list(pods)
     if item is None or item["metadata"].get("deletionTimestamp"):
         return GONE
+    if why := other_mode(item):
+        return Progress("failed", why)  # for good: it is changed by deleting the object only
     found = _KINDS[item["kind"]](item)
     if found.state == "ready" and rolling(pods):
         found = Progress("waiting", "the pods from before serve until the new ones are ready")
@@ -266,6 +268,28 @@ def _kserve(item: Mapping[str, Any]) -> Progress:
     reason = why or _unmet(status) or line(ready.get("message") or ready.get("reason") or "")
     return Progress(
         "waiting", reason or "KServe has not looked at it yet; does its controller run?"
+    )
+
+
+def other_mode(item: Mapping[str, Any]) -> str:
+    """Return why KServe deploys a service in another mode than its object asks for; empty if it does not.
+
+    Up to 0.15.2 KServe does not know the names `Standard` and `Knative`, and takes the mode of its
+    configuration instead, in which a service has other addresses. From 0.15.1 on it says which it took
+    (GetDeploymentMode in pkg/controller/v1beta1/inferenceservice/utils/utils.go), and keeps to that.
+
+    Args:
+        item: The object.
+    """
+    asked = (item["metadata"].get("annotations") or {}).get(kserve.MODE)
+    taken = (item.get("status") or {}).get("deploymentMode")
+    if item["kind"] != "InferenceService" or not (asked and taken):
+        return ""
+    if kserve.MODES.get(asked, asked) == kserve.MODES.get(taken, taken):
+        return ""
+    return (
+        f"KServe deploys it as {taken}, and not as {asked}, which versions before 0.16 do not know: "
+        "undeploy, set kserve_version to the cluster's version, and deploy again"
     )
 
 

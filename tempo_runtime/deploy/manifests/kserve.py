@@ -30,7 +30,8 @@ _PORTS = [
     {"name": "http1", "containerPort": KSERVE_HTTP, "protocol": "TCP"},
     {"name": "h2c", "containerPort": KSERVE_GRPC, "protocol": "TCP"},
 ]
-_MODE = "serving.kserve.io/deploymentMode"
+MODE = "serving.kserve.io/deploymentMode"
+MODES = {"RawDeployment": "Standard", "Serverless": "Knative"}  # the names of 0.16 by those before
 _AUTOSCALER = "serving.kserve.io/autoscalerClass"
 _MODES_RENAMED = (0, 16, 0)
 _AUTOSCALER_CAN_BE_NONE = (0, 15, 1)
@@ -116,7 +117,7 @@ def _service(
     _write_as_stored(predictor)
     annotations = {
         **annotation.written(model, TARGET, options.namespace),
-        _MODE: _mode(options),
+        MODE: _mode(options),
     }
     if (
         own.max_replicas is None

@@ -22,7 +22,7 @@ _QUANTITIES = {"0.5": "500m", "1000m": "1", "1024Mi": "1Gi"}
 
 
 class KServe:
-    """KServe of a version, whose default is to deploy without Knative.
+    """KServe of a version, which deploys without Knative by default.
 
     Args:
         api: The API.
@@ -32,12 +32,14 @@ class KServe:
         address: What its Services have as clusterIP.
         replicas: Pods that the Deployment of each service asks for.
         autoscaled: Services that have an autoscaler.
+        default_mode: The mode of its configuration.
     """
 
     def __init__(self, api: ApiServer, version: tuple[int, int, int] = NEWEST) -> None:
         self.address = "10.0.0.1"
         self.replicas: dict[str, int] = {}
         self.autoscaled: set[str] = set()
+        self.default_mode = "RawDeployment"
         self._api = api
         self._version = version
         api.admit = self._admit
@@ -105,7 +107,7 @@ class KServe:
         known = {"RawDeployment", "Serverless"}
         if self._version >= (0, 16, 0):
             mode, known = _RENAMED.get(mode, mode), {"Standard", "Knative"}
-        return mode if mode in known else "RawDeployment"
+        return mode if mode in known else self.default_mode
 
 
 def _through_go(value: Any, path: tuple[str, ...] = ()) -> Any:

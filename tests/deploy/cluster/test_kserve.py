@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tempo_runtime import DeploymentFailed, KServeOptions, deploy_remote
-from tempo_runtime.deploy.cluster.deploying import diff
+from tempo_runtime.deploy.cluster.deploying import diff, status, undeploy
+from tempo_runtime.deploy.cluster.status import other_mode
 from tempo_runtime.deploy.manifests import documents
 from tempo_runtime.testing import FakeModel
 from tests.deploy.cluster.api_server import ApiServer, Object, failure
@@ -108,9 +109,49 @@ def test_a_service_of_another_mode_is_told_with_the_options_for_it(api: ApiServe
     KServe(api, (0, 15, 2))
     deploy(options(kserve_version="0.15.2"))
     with pytest.raises(
-        DeploymentFailed, match=r"deploymentMode cannot.*set kserve_version.*knative"
+        DeploymentFailed, match=r"deploymentMode cannot.*set kserve_version.*to change its mode"
     ):
         deploy(options())
+
+
+def test_a_service_that_kserve_deploys_in_another_mode_fails_with_the_option_for_it(
+    api: ApiServer,
+) -> None:
+    KServe(api, (0, 15, 2)).default_mode = "Serverless"
+    told = r"has failed: KServe deploys it as Serverless, and not as Standard.*set kserve_version"
+    with pytest.raises(DeploymentFailed, match=told):
+        deploy(options())
+    assert status("line", options())["line"].state == "failed"
+    stated = options(kserve_version="0.15.2")
+    with pytest.raises(DeploymentFailed, match=r"to change its mode, undeploy the model first"):
+        deploy(stated)
+    undeploy("plus", stated)
+    deploy(stated)
+
+
+@pytest.mark.parametrize(
+    ("asked", "taken", "told"),
+    [
+        ("Standard", "Standard", False),
+        ("Standard", "RawDeployment", False),
+        ("RawDeployment", "Standard", False),
+        ("Serverless", "Knative", False),
+        ("Knative", "RawDeployment", True),
+        ("RawDeployment", "Serverless", True),
+        ("Standard", "ModelMesh", True),
+        ("Standard", None, False),
+        (None, "Knative", False),
+    ],
+)
+def test_a_mode_is_told_from_another_by_either_name(
+    asked: str | None, taken: str | None, told: bool
+) -> None:
+    item = {
+        "kind": "InferenceService",
+        "metadata": {"name": "plus", "annotations": {MODE: asked} if asked else None},
+        "status": {"deploymentMode": taken} if taken else None,
+    }
+    assert bool(other_mode(item)) is told
 
 
 def test_a_service_that_was_deployed_with_an_autoscaler_loses_it(api: ApiServer) -> None:
