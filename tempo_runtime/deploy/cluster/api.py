@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -17,7 +17,7 @@ from tempo_runtime.deploy.cluster.connection import (
     bounded,
     patient,
 )
-from tempo_runtime.deploy.cluster.refusals import Absent, Asked, Resource, refusal
+from tempo_runtime.deploy.cluster.refusals import Absent, Asked, Refused, Resource, refusal
 from tempo_runtime.deploy.manifests.pods import MANAGER
 
 SELDON = Resource("machinelearning.seldon.io", "v1", "seldondeployments", "SeldonDeployment")
@@ -112,12 +112,15 @@ class Api:
         except Absent:
             return None
 
-    def apply(self, document: Mapping[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
-        """Applies an object server-side, and takes no field from another manager.
+    def apply(
+        self, document: Mapping[str, Any], *, dry_run: bool = False, over: Collection[str] = ()
+    ) -> dict[str, Any]:
+        """Apply an object server-side, and take no field from another manager.
 
         Args:
             document: All that we say of it.
             dry_run: Whether it is only checked.
+            over: Fields that are taken from other managers all the same.
 
         Returns:
             The object as it is then.
@@ -131,7 +134,12 @@ class Api:
         if dry_run:
             query["dryRun"] = "All"
         kind = "application/apply-patch+yaml"  # of which JSON is a part
-        return self._object(_Request(asked, "PATCH", query, document, kind))
+        try:
+            return self._object(_Request(asked, "PATCH", query, document, kind))
+        except Refused as refused:
+            if not refused.conflicts or not refused.conflicts.issubset(over):
+                raise
+        return self._object(_Request(asked, "PATCH", {**query, "force": "true"}, document, kind))
 
     def relabel(self, asked: Asked, labels: Mapping[str, str | None]) -> dict[str, Any] | None:
         """Changes labels of an object; None takes one away.

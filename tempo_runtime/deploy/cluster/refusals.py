@@ -75,11 +75,13 @@ class Refused(DeploymentFailed):
 
     Attributes:
         code: Its HTTP status.
+        conflicts: Fields that other managers have, such as `spec.replicas`, where that is why.
     """
 
-    def __init__(self, message: str, code: int) -> None:
+    def __init__(self, message: str, code: int, conflicts: Collection[str] = ()) -> None:
         super().__init__(message)
         self.code = code
+        self.conflicts = frozenset(conflicts)
 
 
 class Absent(Refused):
@@ -98,7 +100,7 @@ def refusal(asked: Asked, code: int, body: bytes) -> Refused:
     details = status.get("details") or {}
     absent = code == 404 and details.get("name") and details.get("kind") != "namespaces"
     return (Absent if absent else Refused)(
-        _told(asked, code, status, line(status.get("message") or body)), code
+        _told(asked, code, status, line(status.get("message") or body)), code, _conflicts(details)
     )
 
 
@@ -183,8 +185,9 @@ def _told(asked: Asked, code: int, status: Mapping[str, Any], message: str) -> s
     if code == 404:
         return str(absent(asked))
     if code == 409 and (conflicts := _conflicts(details)):
+        whose = ", ".join(f"{field} belongs to {manager}" for field, manager in conflicts.items())
         return (
-            f"{asked}: {conflicts}, and is not overwritten; change it there, or have that manager give "
+            f"{asked}: {line(whose)}, and is not overwritten; change it there, or have that manager give "
             "it up"
         )
     if code == 409 and "Precondition failed" in message:
@@ -194,14 +197,14 @@ def _told(asked: Asked, code: int, status: Mapping[str, Any], message: str) -> s
     return f"{asked}: the cluster answers {code}: {message}; try again"
 
 
-def _conflicts(details: Mapping[str, Any]) -> str:
-    """Which field is whose."""
-    told = []
+def _conflicts(details: Mapping[str, Any]) -> dict[str, str]:
+    """Return the managers of the fields that an apply may not change, by field."""
+    found = {}
     for cause in details.get("causes") or []:
         if cause.get("reason") == "FieldManagerConflict":
             manager = str(cause.get("message", "")).partition('"')[2].partition('"')[0]
-            told.append(f"{str(cause.get('field')).lstrip('.')} belongs to {manager or 'another'}")
-    return line(", ".join(told))
+            found[str(cause.get("field")).lstrip(".")] = manager or "another"
+    return found
 
 
 def _status(body: bytes) -> dict[str, Any]:

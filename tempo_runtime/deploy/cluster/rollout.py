@@ -22,6 +22,7 @@ from tempo_runtime.deploy.cluster.platforms import common, is_ours, platform_of
 from tempo_runtime.deploy.cluster.refusals import Asked, Refused, foreign, line
 from tempo_runtime.deploy.cluster.removal import remove
 from tempo_runtime.deploy.cluster.sharing import (
+    TAKEN,
     at_least,
     claimed,
     keep_pin,
@@ -188,7 +189,7 @@ class Rollout:
     def _dry_run(self, document: dict[str, Any]) -> dict[str, Any]:
         """Return an object as it would be, or as it was given where no webhook can tell."""
         try:
-            item = self._api.apply(document, dry_run=True)
+            item = self._api.apply(document, dry_run=True, over=TAKEN.get(document["kind"], ()))
         except Refused as refused:
             if _NO_DRY_RUN not in str(refused):
                 raise
@@ -215,7 +216,7 @@ class Rollout:
             document = {**document, "metadata": metadata}
         self._applying = str(asked)  # an interrupt or a lost answer leaves it open
         try:
-            item = self._api.apply(document)
+            item = self._api.apply(document, over=TAKEN.get(document["kind"], ()))
         except Refused:
             self._applying = ""
             raise

@@ -32,6 +32,12 @@ _FREE = {
     ),
     MODEL.kind: ("spec.dedicated",),
 }
+# From 2.9 on the scheduler takes from a Server the replicas that have no model, and its operator owns the
+# field then (shouldScaleDown in scheduler/pkg/server/utils.go, scaleServerReplicas in
+# operator/scheduler/server.go). For a new Model it adds none (serverScaleUp in
+# scheduler/pkg/scheduler/scheduler.go), so they are asked for here, where they are only ever raised.
+TAKEN = {SERVER.kind: ("spec.replicas",)}
+"""Fields by kind that are taken from other managers."""
 _MANY = 5
 
 

@@ -54,6 +54,8 @@ def apply(
     ]
     if conflicts and not force:
         raise Conflict(conflicts)
+    for name, paths in others:
+        owned[name] = {path for path in paths if path not in new or now.get(path) == new[path]}
     for path in owned.get(manager, set()) - set(new):
         if not any(path in paths for _, paths in others):
             _drop(merged, path)

@@ -10,6 +10,7 @@ over (scheduler/pkg/agent/server.go).
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import threading
@@ -47,6 +48,7 @@ class Core2:
         stuck: Statuses of the containers of pods that never become ready, by Server.
         retries: Whether the operator tries again what is broken, as where it finds no scheduler.
         quota: Name of a quota that forbids pods.
+        autoscales: Whether replicas of a Server without a model are taken away, as by default from 2.9.
         lag: Seconds from when a model is loaded until the mesh routes to it.
         loads: The model of each attempt to load one, in order.
         loaded: The Server that each model is loaded on.
@@ -60,6 +62,7 @@ class Core2:
         self.stuck: dict[str, Object] = {}
         self.retries = False
         self.quota = ""
+        self.autoscales = version >= (2, 9)
         self.lag = _DELAY
         self.loads: list[str] = []
         self.loaded: dict[str, str] = {}
@@ -152,7 +155,15 @@ class Core2:
         self._rolling.discard(name)
         if server is None or server["metadata"].get("deletionTimestamp"):
             return
-        for index in reversed(range(server["spec"].get("replicas", 1))):
+        wanted = server["spec"].get("replicas", 1)
+        for kind, pod in list(self._api.objects):
+            if (
+                kind == "pods"
+                and pod.startswith(f"{name}-")
+                and int(pod.rpartition("-")[2]) >= wanted
+            ):
+                self._api.drop(kind, pod)
+        for index in reversed(range(wanted)):
             pod = f"{name}-{index}"
             known = self._api.objects.get(("pods", pod))
             if known is None:
@@ -301,6 +312,31 @@ class Core2:
         self._states.pop(name, None)
         self._specs.pop(name, None)
         self._api.drop("models", name)
+        if server is not None and self.autoscales:
+            self._scale_down(server["metadata"]["name"])
+
+    def _scale_down(self, name: str) -> None:
+        """Leave a Server no more replicas than its models have, as a patch of the operator.
+
+        See shouldScaleDown in scheduler/pkg/server/utils.go, and scaleServerReplicas in
+        operator/scheduler/server.go.
+        """
+        server = copy.deepcopy(self._api.objects["servers", name])
+        specs = [
+            self._api.objects["models", each]["spec"]
+            for each, on in self.loaded.items()
+            if on == name
+        ]
+        most = max([1, *(spec.get("replicas") or spec.get("minReplicas", 1) for spec in specs)])
+        if server["spec"].get("replicas", 1) > most:
+            server["spec"]["replicas"] = most
+            server["metadata"]["generation"] += 1
+            replicas = ["spec", "replicas"]
+            managers = server["metadata"].get("managedFields", [])
+            for manager in managers:
+                manager["fields"] = [each for each in manager["fields"] if each != replicas]
+            managers.append({"manager": "manager", "fields": [replicas]})
+            self._applied(self._api.put("servers", server))
 
     def _drained(self, name: str) -> None:
         if name in self.loaded.values():

@@ -211,6 +211,19 @@ def test_a_server_of_an_earlier_version_of_this_package_is_brought_up_to_date(
     assert api.objects["servers", SERVER]["spec"]["capabilities"] == [SERVER]
 
 
+def test_replicas_that_the_scheduler_took_from_a_server_are_asked_for_again(
+    api: ApiServer, core: Core2
+) -> None:
+    deploy_remote(OTHER, chosen(models={"line": {"replicas": 1}}), timeout=20)
+    more = chosen(replicas=2, models={"line": {"replicas": 1}})
+    deploy_remote(plus(), more, timeout=20).undeploy()
+    assert api.objects["servers", SERVER]["spec"]["replicas"] == 1
+    assert "replicas: 2" in diff(plus(), more)
+    remote = deploy_remote(plus(), more, timeout=20)
+    np.testing.assert_array_equal(remote.predict(X), [2.0, 3.0])
+    assert diff(plus(), more) == ""
+
+
 # Removal
 
 

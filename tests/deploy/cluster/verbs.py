@@ -105,7 +105,9 @@ class Verbs:
         if uid and (live is None or uid != live["metadata"]["uid"]):
             return 409, failure(409, f"Precondition failed: UID in precondition: {uid}")
         try:
-            item = self._api.admit(apply(live, document, query["fieldManager"]), live)
+            force = query["force"] == "true"
+            applied = apply(live, document, query["fieldManager"], force)
+            item = self._api.admit(applied, live)
         except Denied as denied:
             return 403, failure(403, f'admission webhook "w" denied the request: {denied}')
         except Conflict as conflict:
