@@ -342,11 +342,12 @@ class Core2:
         if name in self.loaded.values():
             return
         server = self._api.objects["servers", name]
-        pods = [pod for kind, pod in self._api.objects if kind == "pods" and pod.startswith(name)]
-        for pod in pods:
-            self._api.drop("pods", pod)
-            if (server["spec"].get(_CLAIMS) or {}).get("whenDeleted") == "Delete":
-                self._api.drop("persistentvolumeclaims", f"mlserver-models-{pod}")
+        kept = (server["spec"].get(_CLAIMS) or {}).get("whenDeleted") != "Delete"
+        for kind, each in list(self._api.objects):
+            # A claim is owned by the StatefulSet, also when its pod was one too many.
+            claim = kind == "persistentvolumeclaims" and each.startswith(f"mlserver-models-{name}-")
+            if (claim and not kept) or (kind == "pods" and each.startswith(f"{name}-")):
+                self._api.drop(kind, each)
         self._api.drop("servers", name)
 
 
