@@ -24,6 +24,9 @@ _LASTING = (
 _QUIET = ("Unhealthy", "BackOff", "FailedScheduling", "FailedToUpdateEndpoint")
 _QUIET_KINDS = ("HorizontalPodAutoscaler", "PodDisruptionBudget", "Endpoints", "EndpointSlice")
 _CONFLICT = "the object has been modified"
+# KServe says so once, and looks at the service again only when that has changed (TerminalError in
+# pkg/controller/v1beta1/inferenceservice/controller.go).
+REJECTED = "ServerlessModeRejected"
 
 
 def warned(
@@ -88,7 +91,9 @@ def _of(about: str, name: str) -> bool:
 
 
 def _lasts(events: list[Event]) -> bool:
-    """Return whether an object was warned of again after some seconds."""
+    """Return whether an object was warned of again after some seconds, or for good."""
+    if events[-1].get("reason") == REJECTED:
+        return True
     first = min((when for event in events if (when := _time(_first(event)))), default=None)
     last = max((when for event in events if (when := _time(_last(event)))), default=None)
     return first is not None and last is not None and (last - first).total_seconds() >= _LASTING

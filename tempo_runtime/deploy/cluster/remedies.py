@@ -17,6 +17,7 @@ _MISSING = re.compile(r"(?:secret|configmap) \"?[^\s\"]+\"? not found|couldn't f
 _ROOT = re.compile(r"runAsNonRoot|non-numeric user")
 _NO_PROGRAM = re.compile(r"executable file not found|no such file or directory|exec format error")
 _ACCOUNT = re.compile(r"serviceaccount \"[^\"]*\" not found")
+_NO_KNATIVE = re.compile(r"not possible to use \w+ deployment mode")
 _LIMITS = re.compile(r"must specify (?:limits|requests)|(?:maximum|minimum) \w+ usage per ")
 
 
@@ -68,6 +69,11 @@ def of_container(message: str, option: str) -> str:
 
 def of_event(message: str) -> str:
     """Return what helps against a warning; empty if that is not known."""
+    if _NO_KNATIVE.search(message):
+        return (
+            "install Knative Serving, or set knative to false; if the cluster's KServe is older than "
+            "0.16, set kserve_version to its version; then undeploy, and deploy again"
+        )
     if "exceeded quota" in message:
         return "ask for less with resources or replicas, or have the quota raised"
     if _ACCOUNT.search(message):

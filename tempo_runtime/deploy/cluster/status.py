@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from tempo_runtime.deploy.cluster.events import warned
+from tempo_runtime.deploy.cluster.events import REJECTED, warned
 from tempo_runtime.deploy.cluster.platforms import server_of
 from tempo_runtime.deploy.cluster.pods import (
     Log,
@@ -196,6 +196,8 @@ def _untried(pod: Mapping[str, Any], known: Mapping[str, int]) -> bool:
 
 def _explained(found: Progress, worst: Trouble | None, warning: str, shared: bool) -> Progress:
     if worst is None:
+        if warning.startswith(REJECTED):
+            return Progress("failed", warning)
         parts = [found.reason, warning]
         return Progress(found.state, "; ".join(filter(None, parts)), blocked=bool(warning))
     state: State = "failed" if worst.lasting else found.state

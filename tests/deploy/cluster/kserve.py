@@ -33,6 +33,7 @@ class KServe:
         replicas: Pods that the Deployment of each service asks for.
         autoscaled: Services that have an autoscaler.
         default_mode: The mode of its configuration.
+        has_knative: Whether Knative is installed.
     """
 
     def __init__(self, api: ApiServer, version: tuple[int, int, int] = NEWEST) -> None:
@@ -40,6 +41,7 @@ class KServe:
         self.replicas: dict[str, int] = {}
         self.autoscaled: set[str] = set()
         self.default_mode = "RawDeployment"
+        self.has_knative = True
         self._api = api
         self._version = version
         api.admit = self._admit
@@ -72,6 +74,12 @@ class KServe:
             return
         metadata, predictor = item["metadata"], item["spec"]["predictor"]
         name, annotations = metadata["name"], metadata["annotations"]
+        mode = self._mode(annotations)
+        if mode in ("Serverless", "Knative") and not self.has_knative:
+            why = f"It is not possible to use {mode} deployment mode when Knative Services are not"
+            kind = "InferenceService"
+            self._api.warn(name, "ServerlessModeRejected", f"{why} available", kind, lasted=0)
+            return
         if annotations.get(AUTOSCALER) == "none":
             self.autoscaled.discard(name)
             self.replicas[name] = predictor["minReplicas"]
@@ -97,7 +105,7 @@ class KServe:
             name,
             conditions=[{"type": "Ready", "status": "True"}],
             observedGeneration=metadata["generation"],
-            **({"deploymentMode": self._mode(annotations)} if self._version >= (0, 15, 1) else {}),
+            **({"deploymentMode": mode} if self._version >= (0, 15, 1) else {}),
         )
         for number in range(self.replicas[name], predictor.get("minReplicas") or 1):
             pod(number)  # the autoscaler's first

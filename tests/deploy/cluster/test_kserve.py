@@ -130,6 +130,21 @@ def test_a_service_that_kserve_deploys_in_another_mode_fails_with_the_option_for
 
 
 @pytest.mark.parametrize(
+    ("version", "remote"), [((0, 15, 2), {}), (NEWEST, {"knative": True})], ids=str
+)
+def test_without_knative_a_service_for_it_fails_at_once_with_the_options(
+    api: ApiServer, version: tuple[int, int, int], remote: dict[str, Any]
+) -> None:
+    kserve = KServe(api, version)
+    kserve.default_mode, kserve.has_knative = "Serverless", False
+    told = (
+        "(line|plus) has failed: ServerlessModeRejected: .*set knative to false.*set kserve_version"
+    )
+    with pytest.raises(DeploymentFailed, match=told):
+        deploy(options(**remote))
+
+
+@pytest.mark.parametrize(
     ("asked", "taken", "told"),
     [
         ("Standard", "Standard", False),
