@@ -6,9 +6,12 @@ A Server becomes a StatefulSet, and its status does not say which generation it 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from tempo_runtime.deploy.cluster.refusals import line
 
 _REVISION = ("controller-revision-hash", "pod-template-hash")  # of a StatefulSet, of a Deployment
 # What the operator does not write into the pods.
@@ -22,6 +25,11 @@ _NOT_OF_PODS = frozenset(
         "statefulSetPersistentVolumeClaimRetentionPolicy",
     )
 )
+
+
+# What the condition of a Server says without an error (GetConditions in
+# operator/controllers/reconcilers/server), and errors after which the operator tries again.
+_NO_ERROR = re.compile("desired replicas$|the object has been modified")
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,8 @@ def wait_of(
     if server is None:
         return Wait()
     every = _unready(server, pods, old, counted=True)
+    if every and (error := _error(server)):
+        every = f"{every} ({error})"
     return Wait(every, bool(_unready(server, pods, old, counted=counted)))
 
 
@@ -87,6 +97,15 @@ def _of_pods(server: Mapping[str, Any]) -> list[Any]:
     metadata, spec = server["metadata"], server["spec"]
     made = {key: spec[key] for key in spec if key not in _NOT_OF_PODS}
     return [made, metadata.get("labels") or {}, metadata.get("annotations") or {}]
+
+
+def _error(server: Mapping[str, Any]) -> str:
+    """Return why the operator cannot make what a Server asks for; empty if it can."""
+    for condition in (server.get("status") or {}).get("conditions") or []:
+        said = str(condition.get("message") or condition.get("reason") or "")
+        if condition.get("status") == "False" and not _NO_ERROR.search(said):
+            return line(said)
+    return ""
 
 
 def _is_ready(item: Mapping[str, Any]) -> bool:

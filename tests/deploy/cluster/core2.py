@@ -48,6 +48,7 @@ class Core2:
         stuck: Statuses of the containers of pods that never become ready, by Server.
         retries: Whether the operator tries again what is broken, as where it finds no scheduler.
         quota: Name of a quota that forbids pods.
+        unmade: Why the operator cannot make what a Server asks for.
         autoscales: Whether replicas of a Server without a model are taken away, as by default from 2.9.
         lag: Seconds from when a model is loaded until the mesh routes to it.
         loads: The model of each attempt to load one, in order.
@@ -62,6 +63,7 @@ class Core2:
         self.stuck: dict[str, Object] = {}
         self.retries = False
         self.quota = ""
+        self.unmade = ""
         self.autoscales = version >= (2, 9)
         self.lag = _DELAY
         self.loads: list[str] = []
@@ -140,6 +142,10 @@ class Core2:
         """Make a Server's StatefulSet what the Server says; its status is the one from before."""
         server = self._api.objects.get(("servers", name))
         if server is None or name in self._rolling:
+            return
+        if self.unmade:
+            told = {"type": "Ready", "status": "False", "reason": self.unmade}
+            self._api.state("servers", name, conditions=[told])
             return
         spec, metadata = server["spec"], server["metadata"]
         own = {key: spec.get(key) for key in ("podSpec", "capabilities", "extraCapabilities")}

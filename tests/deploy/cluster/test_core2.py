@@ -320,6 +320,13 @@ def test_pods_that_cannot_be_made_are_told(core: Core2, api: ApiServer) -> None:
     assert "FailedCreate: create Pod tempo-runtime-0 failed: exceeded quota: small; ask for" in text
 
 
+def test_why_the_operator_cannot_make_a_server_is_told(core: Core2) -> None:
+    core.unmade = 'failed to get ServerConfig: ServerConfig.mlops.seldon.io "mlserver" not found'
+    text = refused(plus(child=None), timeout=1)
+    assert f"Server tempo-runtime has no pods yet ({core.unmade})" in text
+    assert core.unmade in status("plus", chosen())["plus"].reason
+
+
 def test_models_of_other_frameworks_need_a_server_for_them(core: Core2, api: ApiServer) -> None:
     for kind, name in list(api.objects):
         api.drop(kind, name)
