@@ -14,6 +14,7 @@ from typing import Any
 from tempo_runtime.deploy.addresses import Endpoint, seldon2
 from tempo_runtime.deploy.manifests import annotation, pods
 from tempo_runtime.deploy.manifests.options import ModelOptions, Seldon2Remote
+from tempo_runtime.deploy.manifests.quantities import canonical
 from tempo_runtime.deploy.manifests.spec import Deployed
 from tempo_runtime.errors import SettingsError
 from tempo_runtime.layers import merge, parse_json
@@ -63,7 +64,9 @@ def _model(
     else:
         spec["requirements"] = [SERVER if model.ours else model.platform.value.lower()]
     if options.memory is not None:
-        spec["memory"] = options.memory
+        # As the operator writes it when it adds its finalizer: it would own another spelling, and a
+        # changed one be refused (handleFinalizer in operator/controllers/mlops/model_controller.go).
+        spec["memory"] = canonical(options.memory)
     spec |= _scaled(own)
     if model.calls:
         # It takes the place of parameters.extra.models in model-settings.json, as a whole.

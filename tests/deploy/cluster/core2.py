@@ -32,6 +32,7 @@ _MLSERVER = {"mlserver", "alibi-explain", "lightgbm", "python", "sklearn", "xgbo
 _CLAIMS = "statefulSetPersistentVolumeClaimRetentionPolicy"
 # The fields of a Server by the version that brought them.
 _SINCE = {"capabilities": (2, 6), _CLAIMS: (2, 9)}
+_QUANTITIES = {"1024Mi": "1Gi"}  # as Go's resource.Quantity writes these
 _DELAY = 0.02
 
 
@@ -128,6 +129,8 @@ class Core2:
         elif item["kind"] == "Model":
             generation, spec = item["metadata"]["generation"], item["spec"]
             known = self._specs.get(name)
+            if known is None:
+                self._add_finalizer(name)
             if known is None or known[0] != generation:
                 self._specs[name] = generation, spec
                 inert = {"dedicated", "preloaded", "schemaUri"}
@@ -135,6 +138,17 @@ class Core2:
                 before = known and {key: each for key, each in known[1].items() if key not in inert}
                 if passed != before or self._states.get(name) != "ModelAvailable":
                     self._later(self._schedule, name)
+
+    def _add_finalizer(self, name: str) -> None:
+        """Write a Model as handleFinalizer in controllers/mlops/model_controller.go does: all of it."""
+        with self._api.changed:
+            model = copy.deepcopy(self._api.objects["models", name])
+            memory = model["spec"].get("memory")
+            if memory in _QUANTITIES:
+                model["spec"]["memory"] = _QUANTITIES[memory]
+                _take(model, "memory")
+                model["metadata"]["generation"] += 1
+            self._api.put("models", model)
 
     # Servers
 
@@ -337,11 +351,7 @@ class Core2:
         if server["spec"].get("replicas", 1) > most:
             server["spec"]["replicas"] = most
             server["metadata"]["generation"] += 1
-            replicas = ["spec", "replicas"]
-            managers = server["metadata"].get("managedFields", [])
-            for manager in managers:
-                manager["fields"] = [each for each in manager["fields"] if each != replicas]
-            managers.append({"manager": "manager", "fields": [replicas]})
+            _take(server, "replicas")
             self._applied(self._api.put("servers", server))
 
     def _drained(self, name: str) -> None:
@@ -355,6 +365,15 @@ class Core2:
             if (claim and not kept) or (kind == "pods" and each.startswith(f"{name}-")):
                 self._api.drop(kind, each)
         self._api.drop("servers", name)
+
+
+def _take(item: Object, field: str) -> None:
+    """Have the operator own a field of a spec, as after it has changed it."""
+    path = ["spec", field]
+    managers = item["metadata"].get("managedFields", [])
+    for manager in managers:
+        manager["fields"] = [each for each in manager["fields"] if each != path]
+    managers.append({"manager": "manager", "fields": [path]})
 
 
 def _capabilities(spec: Object) -> set[str]:

@@ -224,6 +224,14 @@ def test_replicas_that_the_scheduler_took_from_a_server_are_asked_for_again(
     assert diff(plus(), more) == ""
 
 
+def test_memory_is_written_as_the_operator_stores_it(core: Core2) -> None:
+    much = chosen(memory="1024Mi")
+    for _ in range(2):
+        deploy_remote(plus(child=None), much, timeout=20)
+    assert diff(plus(child=None), much) == ""
+    deploy_remote(plus(child=None), chosen(memory="2Gi"), timeout=20)
+
+
 # Removal
 
 

@@ -142,7 +142,7 @@ def test_the_secret_is_for_each_download() -> None:
 
 def test_memory_is_the_model_s() -> None:
     assert explainer(memory="1Gi")["memory"] == "1Gi"
-    assert explainer(memory=1000)["memory"] == "1000"
+    assert explainer(memory=1000)["memory"] == "1k"  # as Go writes it
     assert "memory" not in explainer()
 
 
