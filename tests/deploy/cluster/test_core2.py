@@ -224,6 +224,17 @@ def test_replicas_that_the_scheduler_took_from_a_server_are_asked_for_again(
     assert diff(plus(), more) == ""
 
 
+def test_only_the_replicas_of_a_server_are_taken_from_others(api: ApiServer, core: Core2) -> None:
+    deploy_remote(plus(child=None), chosen(), timeout=20)
+    server = api.objects["servers", SERVER]
+    server["spec"] |= {"replicas": 0, "serverConfig": "mine"}
+    fields = [["spec", "replicas"], ["spec", "serverConfig"]]
+    server["metadata"]["managedFields"] = [{"manager": "kubectl", "fields": fields}]
+    text = refused(plus(child=None))
+    assert "spec.serverConfig belongs to kubectl" in text
+    assert server["spec"]["replicas"] == 0
+
+
 def test_memory_is_written_as_the_operator_stores_it(core: Core2) -> None:
     much = chosen(memory="1024Mi")
     for _ in range(2):
