@@ -210,6 +210,7 @@ class Rollout:
         # First, so that who undeploys another pipeline meanwhile leaves it.
         if live is not None and not self._claim(asked, live):
             live = self._read(document)
+        document = at_least(document, live)
         if live is not None:
             # One that took its place since then is refused.
             metadata = {**document["metadata"], "uid": live["metadata"]["uid"]}

@@ -101,6 +101,15 @@ class Core2:
             self.loaded.pop(name, None)
             self._routes.discard(name)
 
+    def scale(self, name: str, replicas: int) -> None:
+        """Give a Server so many replicas, as the operator does for the scheduler."""
+        with self._api.changed:
+            server = copy.deepcopy(self._api.objects["servers", name])
+            server["spec"]["replicas"] = replicas
+            server["metadata"]["generation"] += 1
+            _take(server, "replicas")
+            self._applied(self._api.put("servers", server))
+
     def close(self) -> None:
         """End the mesh, and do nothing any more."""
         self._ended = True
@@ -341,18 +350,14 @@ class Core2:
         See shouldScaleDown in scheduler/pkg/server/utils.go, and scaleServerReplicas in
         operator/scheduler/server.go.
         """
-        server = copy.deepcopy(self._api.objects["servers", name])
         specs = [
             self._api.objects["models", each]["spec"]
             for each, on in self.loaded.items()
             if on == name
         ]
         most = max([1, *(spec.get("replicas") or spec.get("minReplicas", 1) for spec in specs)])
-        if server["spec"].get("replicas", 1) > most:
-            server["spec"]["replicas"] = most
-            server["metadata"]["generation"] += 1
-            _take(server, "replicas")
-            self._applied(self._api.put("servers", server))
+        if self._api.objects["servers", name]["spec"].get("replicas", 1) > most:
+            self.scale(name, most)
 
     def _drained(self, name: str) -> None:
         if name in self.loaded.values():

@@ -224,6 +224,19 @@ def test_replicas_that_the_scheduler_took_from_a_server_are_asked_for_again(
     assert diff(plus(), more) == ""
 
 
+def test_replicas_that_a_server_is_given_meanwhile_stay(api: ApiServer, core: Core2) -> None:
+    deploy_remote(OTHER, chosen(), timeout=20)
+
+    def admit(item: Object, live: Object | None) -> Object:
+        if item["metadata"]["name"] == "plus" and live is None:
+            core.scale(SERVER, 2)
+        return item
+
+    api.admit = admit
+    deploy_remote(plus(), chosen(), timeout=20)
+    assert api.objects["servers", SERVER]["spec"]["replicas"] == 2
+
+
 def test_only_the_replicas_of_a_server_are_taken_from_others(api: ApiServer, core: Core2) -> None:
     deploy_remote(plus(child=None), chosen(), timeout=20)
     server = api.objects["servers", SERVER]
