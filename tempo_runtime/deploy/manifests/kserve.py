@@ -243,7 +243,7 @@ def _refuse(models: Mapping[str, Deployed], options: KServeRemote) -> None:
             )
         if options.of(name).replicas == 0:
             raise SettingsError(
-                f"{name}: KServe takes no replicas for no limit; leave it out, or 1"
+                f"{name}: replicas is 0, which KServe takes for no limit; give 1 or more"
             )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
@@ -37,7 +38,18 @@ def _number(value: Any) -> Any:
     return value
 
 
-_QUANTITY = r"^(\d+(\.\d*)?|\.\d+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?$"
+def _like(pattern: str, words: str) -> AfterValidator:
+    """Refuse text that is not of a pattern, and say in words what it is to be."""
+
+    def check(text: str) -> str:
+        if re.fullmatch(pattern, text) is None:
+            raise ValueError(words)
+        return text
+
+    return AfterValidator(check)
+
+
+_QUANTITY = r"(\d+(\.\d*)?|\.\d+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?"
 _NAME = r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?"
 _PREFIX = r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?"
 
@@ -45,13 +57,48 @@ Count = Annotated[int, BeforeValidator(_number), Field(ge=0)]
 Some = Annotated[int, BeforeValidator(_number), Field(ge=1)]
 User = Annotated[int, BeforeValidator(_number), Field(ge=1, le=2**31 - 1)]  # 0 is root
 Percent = Annotated[int, BeforeValidator(_number), Field(ge=1, le=100)]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
-Key = Annotated[str, Field(pattern=rf"^({_PREFIX}/)?{_NAME}$")]
-Labels = dict[Key, Annotated[str, Field(pattern=rf"^({_NAME})?$", max_length=63)]]
-Quantity = Annotated[str, BeforeValidator(_text), Field(pattern=_QUANTITY)]
-Version = Annotated[str, BeforeValidator(_version), Field(pattern=r"^v?\d+\.\d+\.\d+(-\w+)?$")]
-Variable = Annotated[str, Field(pattern=r"^[-._a-zA-Z][-._a-zA-Z0-9]*$")]
+Name = Annotated[
+    str,
+    Field(max_length=63),
+    _like(
+        r"[a-z0-9]([-a-z0-9]*[a-z0-9])?",
+        "use lowercase letters and digits, with `-` only between them",
+    ),
+]
+Key = Annotated[
+    str,
+    _like(
+        rf"({_PREFIX}/)?{_NAME}", "use letters, digits, `-`, `_` and `.`, as in example.com/team"
+    ),
+]
+Text = Annotated[str, Field(min_length=1)]
+Labels = dict[
+    Key,
+    Annotated[
+        str,
+        Field(max_length=63),
+        _like(f"({_NAME})?", "use letters, digits, `-`, `_` and `.` only"),
+    ],
+]
+Quantity = Annotated[
+    str, BeforeValidator(_text), _like(_QUANTITY, "write a quantity such as 500m, 0.5 or 2Gi")
+]
+Version = Annotated[
+    str,
+    BeforeValidator(_version),
+    _like(r"v?\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?", "write a version such as 0.15.2"),
+]
+Variable = Annotated[
+    str,
+    _like(
+        r"[-._a-zA-Z][-._a-zA-Z0-9]*",
+        "use letters, digits, `-`, `_` and `.` only, and do not begin with a digit",
+    ),
+]
 Variables = Annotated[dict[Variable, str], AfterValidator(refuse_secrets)]
+Address = Annotated[
+    str, _like(r"https?://[^/\s]+/?", "write scheme and host, as in https://example.com:8443")
+]
 
 
 class Resources(Options):
@@ -125,8 +172,8 @@ class ModelOptions(Options):
         liveness, readiness: When its server is restarted, or left out.
     """
 
-    uri: str | None = None
-    image: str | None = None
+    uri: Text | None = None
+    image: Text | None = None
     replicas: Count = 1
     min_replicas: Some | None = Field(default=None, alias="minReplicas")
     max_replicas: Some | None = Field(default=None, alias="maxReplicas")
@@ -215,10 +262,10 @@ class Canary(Options):
         image: Image of its server, if not that of the first.
     """
 
-    uri: str
+    uri: Text
     traffic: Percent | None = None
     shadow: bool = False
-    image: str | None = None
+    image: Text | None = None
 
 
 class SeldonRemote(RemoteOptions):
@@ -234,7 +281,7 @@ class SeldonRemote(RemoteOptions):
     protocol: Literal["kfserving", "v2"] = "kfserving"
     engine: bool = Field(default=False, alias="add_svc_orchestrator")
     canary: Canary | None = None
-    ingress: Annotated[str, Field(pattern=r"^https?://[^/\s]+/?$")] | None = None
+    ingress: Address | None = None
 
 
 class Seldon2Remote(RemoteOptions):

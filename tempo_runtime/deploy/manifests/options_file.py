@@ -27,8 +27,8 @@ PLATFORMS: dict[str, Any] = {
 }
 DEFAULT = "seldon"
 _PLATFORM, _REMOTE = "platform", "remote_options"
-# What pydantic calls the types that YAML has other words for.
-_YAML_TYPES = {
+# What pydantic calls types that YAML and JSON have other words for.
+_TYPES = {
     "tuple_type": "Input should be a list",
     "dict_type": "Input should be keys with values",
     "model_type": "Input should be keys with values",
@@ -166,15 +166,15 @@ def _told(
 ) -> str:
     """Describe a fault with its place, and without its value, which may be secret."""
     text = message(kind, fault)
-    path = list(fault["loc"][1:])
+    path = [each for each in fault["loc"][1:] if each != "[key]"]
     if fault["type"] == "extra_forbidden" and len(path) == 1:
         text += _elsewhere(kind, path[0])
     if not path:  # of several options that do not go together
         return f"{file.path}: {text}" if file.path else text
+    text = _TYPES.get(fault["type"], text)
     if on_command_line(path[0]):
         inner = f": {_dotted(path[1:])}" if path[1:] else ""
         return f"{shown(path[0])}{inner}: {text}"
-    text = _YAML_TYPES.get(fault["type"], text)
     if fault["type"] == "string_type" and isinstance(fault["input"], (bool, int, float)):
         text += "; put it in quotation marks"
     return f"{file.place(path)}: {text}"

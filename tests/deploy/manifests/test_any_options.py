@@ -107,7 +107,7 @@ def _of_models(one: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 CANARY = st.fixed_dictionaries(
-    {"uri": TEXTS},
+    {"uri": TEXTS.filter(bool)},
     optional={"traffic": st.integers(1, 100), "shadow": st.booleans(), "image": IMAGES},
 )
 PLATFORMS: dict[str, tuple[Any, st.SearchStrategy[dict[str, Any]], st.SearchStrategy[str]]] = {

@@ -255,7 +255,7 @@ def test_pods_that_a_drained_node_leaves_are_a_budget() -> None:
     [
         (None, {"authSecretName": "s"}, "auth_secret_name: .* set service_account_name"),
         (None, {"progress_deadline": 1}, "progress_deadline: KServe has no such option"),
-        (None, {"replicas": 0}, "income-explainer: KServe takes no replicas for no limit"),
+        (None, {"replicas": 0}, "income-explainer: replicas is 0, which KServe takes for no limit"),
         (None, {"knative": True, "target_cpu": 1}, "target_cpu: Knative scales by requests"),
         (None, {"knative": True, "min_available": 1}, "min_available: Knative"),
         (

@@ -24,7 +24,10 @@ PLATFORMS = [SeldonCoreOptions, Seldon2Options, KServeOptions]
             {"name_space": "n"},
             "remote_options.name_space: there is no such option; did you mean 'namespace'?",
         ),
-        ({"namespace": "No Name"}, "remote_options.namespace: String should match pattern"),
+        (
+            {"namespace": "No Name"},
+            "remote_options.namespace: use lowercase letters and digits",
+        ),
         ({"replicas": -1}, "remote_options.replicas: Input should be greater than or equal to 0"),
         (
             {"run_as_user": 0},

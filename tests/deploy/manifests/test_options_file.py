@@ -93,6 +93,8 @@ def test_the_command_line_chooses_another_platform(file: Path) -> None:
         ("env: {PORT: 8080}", "1: env.PORT: Input should be a valid string; put it in quotation"),
         ("env_from: one", "1: env_from: Input should be a list"),
         ("resources: [1]", "1: resources: Input should be keys with values"),
+        ("env: {3: a}", "1: env.3: use letters, digits"),
+        ("resources: {limits: {cpu: lots}}", "1: resources.limits.cpu: write a quantity such as"),
         ("replicas: 1.5", "1: replicas: Input should be a valid integer"),
         ("platform: nomad", "1: platform: choose one of seldon, seldon2, kserve"),
         ("platform: [seldon]", "1: platform: choose one of seldon, seldon2, kserve"),
