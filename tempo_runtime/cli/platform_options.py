@@ -44,6 +44,8 @@ def where_options(*, short: bool = True) -> Callable[[Callable[..., Any]], Calla
             "file",
             metavar="FILE",
             type=_FILE,
+            multiple=True,
+            callback=_one_file,
             help="YAML file with `platform` and its options; the command line takes precedence.",
         ),
     )
@@ -109,6 +111,13 @@ def where_words(given: Mapping[str, Any]) -> list[str]:
     return [word for flag, value in flags.items() if value is not None for word in (flag, value)]
 
 
+def _one_file(ctx: click.Context, param: click.Parameter, files: tuple[str, ...]) -> str | None:
+    """Refuse a second file, as kubectl and helm take several and click would ignore the first."""
+    if len(files) > 1:
+        raise click.UsageError(f"{param.opts[-1]} names one file; put all options into it", ctx)
+    return files[0] if files else None
+
+
 def _added(command: Callable[..., Any], options: tuple[Any, ...]) -> Callable[..., Any]:
     for option in reversed(options):
         command = option(command)
@@ -117,9 +126,17 @@ def _added(command: Callable[..., Any], options: tuple[Any, ...]) -> Callable[..
 
 def _setting(text: str) -> tuple[str, Any]:
     key, value = pair(text, "--set")
+    outer, *inner = key.split(".")
+    if inner:
+        nested = "".join(f'{{"{each}": ' for each in inner) + "..." + "}" * len(inner)
+        told = f"{key}: nested values are JSON, as in --set '{outer}={nested}'"
+        raise click.BadParameter(told, param_hint="--set")
+    if key == "platform":
+        raise click.UsageError("--set platform: the platform has an option of its own, --platform")
     try:
         return key, json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         if value[:1] in ("{", "["):
-            raise click.BadParameter(f"{key}: its value is no JSON", param_hint="--set") from None
+            told = f"{key}: its value is not valid JSON"
+            raise click.BadParameter(told, param_hint="--set") from None
         return key, value

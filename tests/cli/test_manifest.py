@@ -97,7 +97,18 @@ def test_it_goes_to_a_file(tmp_path: Path) -> None:
     [
         (("nowhere",), 2, "'nowhere' is neither a folder nor MODULE:NAME, such as shop:Shop"),
         ((TARGET, "--set", "replicas"), 2, "--set takes KEY=VALUE"),
-        ((TARGET, "--set", "models={"), 2, "models: its value is no JSON"),
+        ((TARGET, "--set", "models={"), 2, "models: its value is not valid JSON"),
+        ((TARGET, "--set", f"a={'[' * 100_000}"), 2, "a: its value is not valid JSON"),
+        (
+            (TARGET, "--set", "models.prices.replicas=2"),
+            2,
+            """nested values are JSON, as in --set 'models={"prices": {"replicas": ...}}'""",
+        ),
+        ((TARGET, "--set", "platform=kserve"), 2, "has an option of its own, --platform"),
+        ((TARGET, "--set", "env_from=one"), 1, "--set env_from: Input should be a list"),
+        ((TARGET, "--set", "labels=[]"), 1, "--set labels: Input should be keys with values"),
+        ((TARGET, "--image", ""), 1, "--image: String should have at least 1 character"),
+        ((TARGET, "--set", "uri="), 1, "--set uri: String should have at least 1 character"),
         ((TARGET, "--diff", "-o", "x.yaml"), 2, "leave one of --diff and --output out"),
         (
             (TARGET, "--secret", "a", "--set", "authSecretName=b"),
