@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tempo_runtime.cli.options import complete_targets, meant_path
+from tempo_runtime.cli.options import Seconds, complete_targets, meant_path
 from tempo_runtime.errors import PayloadError
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ _OPTIONS = (
     ),
     click.option(
         "--timeout",
-        type=click.FloatRange(min=0, min_open=True),
+        type=Seconds(),
         help="Seconds that a call may take. [default: the setting `timeout`, 60]",
     ),
 )

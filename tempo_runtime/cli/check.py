@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tempo_runtime.cli.options import artefact_argument, echo_json, json_option
+from tempo_runtime.cli.options import Seconds, artefact_argument, echo_json, json_option
 from tempo_runtime.cli.terminal import console
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(0, min_open=True),
+    type=Seconds(),
     default=300,
     show_default=True,
     metavar="SECONDS",

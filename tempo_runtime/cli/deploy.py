@@ -10,6 +10,7 @@ import click
 
 from tempo_runtime.cli.kubernetes.deploy import deploy as on_cluster
 from tempo_runtime.cli.options import (
+    Seconds,
     complete_deployments,
     complete_folders,
     echo_json,
@@ -40,28 +41,33 @@ class _Deploy(click.Command):
         **extra: Any,
     ) -> click.Context:
         """Parse the arguments as the command that is meant."""
-        left = _without_cluster(args)
+        place, left = _place(args)
         try:
-            if left is None:
+            if place != _CLUSTER:
                 return super().make_context(info_name, args, parent, **extra)
             return on_cluster.make_context(info_name, left, parent, **extra)
         except click.NoSuchOption as error:
-            other, to = (on_cluster, _CLUSTER) if left is None else (self, "here")
+            other, to = (self, "here") if place == _CLUSTER else (on_cluster, _CLUSTER)
             if any(error.option_name in each.opts for each in other.params):
                 raise click.UsageError(f"{error.option_name} is for --to {to}", error.ctx) from None
             raise
 
 
-def _without_cluster(args: list[str]) -> list[str] | None:
-    """Take `--to kubernetes` out of arguments; None if it is not there."""
-    for place, word in enumerate(args):
+def _place(args: list[str]) -> tuple[str | None, list[str]]:
+    """Split arguments into the last value of `--to`, if there is one, and the other arguments."""
+    place: str | None = None
+    left: list[str] = []
+    words = iter(args)
+    for word in words:
         if word == "--":
-            return None
-        if word == f"--to={_CLUSTER}":
-            return [*args[:place], *args[place + 1 :]]
-        if word == "--to" and args[place + 1 : place + 2] == [_CLUSTER]:
-            return [*args[:place], *args[place + 2 :]]
-    return None
+            return place, [*left, word, *words]
+        if word == "--to":
+            place = next(words, None)
+        elif word.startswith("--to="):
+            place = word.removeprefix("--to=")
+        else:
+            left.append(word)
+    return place, left
 
 
 @click.command(cls=_Deploy)
@@ -92,7 +98,7 @@ def _without_cluster(args: list[str]) -> list[str] | None:
 @click.option("--env", "variables", multiple=True, metavar="KEY=VALUE", help="For each server.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(0, min_open=True),
+    type=Seconds(),
     default=300,
     show_default=True,
     metavar="SECONDS",
@@ -154,8 +160,10 @@ def undeploy(names: tuple[str, ...], everything: bool, yes: bool) -> None:
         tempo-runtime undeploy income-check
         tempo-runtime undeploy --all
     """
-    if bool(names) == everything:
+    if not (names or everything):
         raise click.UsageError("name deployments, or give --all")
+    if names and everything:
+        raise click.UsageError("--all takes no names; leave one out")
     from tempo_runtime.deploy import found
 
     named = found.deployments() if everything else map(found.one, names)

@@ -16,6 +16,8 @@ from click.shell_completion import CompletionItem
 from tempo_runtime.cli.terminal import console
 from tempo_runtime.errors import AuthoringError, TempoError
 
+_YEAR = 365 * 24 * 3600
+
 
 class _Folder(click.Path):
     """A folder that exists; the error for a missing one suggests the one that was probably meant."""
@@ -30,6 +32,24 @@ class _Folder(click.Path):
 
 
 artefact_argument = click.argument("artefact", type=_Folder())
+
+
+class Seconds(click.FloatRange):
+    """Seconds that an operation may take: a number above 0, up to a year."""
+
+    def __init__(self) -> None:
+        super().__init__(0, min_open=True)
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Convert the text of a command line."""
+        found = float(super().convert(value, param, ctx))
+        if not found <= _YEAR:  # also for nan, which every range takes
+            self.fail(f"{value!r}: give seconds, a year ({_YEAR}) at most", param, ctx)
+        return found
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="For machines.")
 
 

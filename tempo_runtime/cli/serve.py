@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tempo_runtime.cli.options import (
+    Seconds,
     complete_folders,
     echo_json,
     folder_or_object,
@@ -43,7 +44,7 @@ _PORT = click.IntRange(0, 65535)
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(0, min_open=True),
+    type=Seconds(),
     default=300,
     show_default=True,
     metavar="SECONDS",

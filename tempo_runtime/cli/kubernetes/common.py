@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
+from tempo_runtime.cli.options import Seconds
 from tempo_runtime.cli.platform_options import platform_options
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def timeout_option(help: str) -> Callable[[Callable[..., Any]], Callable[..., An
     """Add `--timeout` to a command."""
     return click.option(
         "--timeout",
-        type=click.FloatRange(0, min_open=True),
+        type=Seconds(),
         default=600,
         show_default=True,
         metavar="SECONDS",
@@ -65,6 +66,14 @@ def address_of(name: str, options: RemotePlatform) -> tuple[str, dict[str, str]]
     # Through Seldon Core's ingress the URL's path finds it, and the headers are for gRPC.
     by_path = getattr(options.remote_options, "ingress", None) is not None
     return f"{where.url}{where.path}", {} if by_path else dict(where.headers)
+
+
+def nothing(options: RemotePlatform) -> str:
+    """Say that nothing is deployed where the options lead."""
+    from tempo_runtime.deploy.cluster.platforms import platform_of
+
+    space, platform = options.remote_options.namespace, platform_of(options).target
+    return f"Nothing is deployed in {space} (platform {platform})"
 
 
 def sentence(name: str, state: str, reason: str) -> str:

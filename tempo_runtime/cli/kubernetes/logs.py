@@ -71,6 +71,8 @@ def logs(
         printer.make_room(found)
         for each in found:
             printer.show(each)
+        if found and previous and not any(each.text for each in found):
+            echo(f"no server of {name} has ended before the running ones", err=True)
         if not found:
             words = ["tempo-runtime", "kubernetes", "status", name, *where_words(given)]
             echo(f"{name} has no pods; `{shlex.join(words)}` says why", err=True)

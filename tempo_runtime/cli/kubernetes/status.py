@@ -10,6 +10,7 @@ from tempo_runtime.cli.kubernetes.common import (
     NOT_SO,
     address_of,
     name_argument,
+    nothing,
     sentence,
     timeout_option,
 )
@@ -112,7 +113,6 @@ def list_(as_json: bool, **given: Any) -> None:
     from rich.table import Table
 
     from tempo_runtime.deploy.cluster.listing import overview
-    from tempo_runtime.deploy.cluster.platforms import platform_of
 
     options = platform_options(given)
     found = overview(options)
@@ -133,8 +133,7 @@ def list_(as_json: bool, **given: Any) -> None:
         )
         return
     if not found:
-        space, platform = options.remote_options.namespace, platform_of(options).target
-        echo(f"Nothing is deployed in {space} (platform {platform})")
+        echo(nothing(options))
         return
     table = Table(box=None, pad_edge=False)
     for heading in ("model", "state", "framework", "digest", "with", "uri"):

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tempo_runtime.cli.kubernetes.common import complete_models, timeout_option
+from tempo_runtime.cli.kubernetes.common import complete_models, nothing, timeout_option
 from tempo_runtime.cli.platform_options import platform_options, where_options
 from tempo_runtime.cli.terminal import echo
 
@@ -33,8 +33,10 @@ def undeploy(
         tempo-runtime kubernetes undeploy income-check -n production
         tempo-runtime kubernetes undeploy --all -n trial
     """
-    if bool(names) == everything:
+    if not (names or everything):
         raise click.UsageError("name models, or give --all")
+    if names and everything:
+        raise click.UsageError("--all takes no names; leave one out")
     if everything and not (yes or sys.stdin.isatty()):
         raise click.UsageError("--all asks first, and standard input is no terminal; add --yes")
     from tempo_runtime import kubernetes
@@ -46,7 +48,7 @@ def undeploy(
     known = deployed_names(options, among=names)
     chosen = list(known) if everything else list(dict.fromkeys(names))
     if everything and not chosen:
-        echo(f"Nothing is deployed in {space}")
+        echo(nothing(options))
     elif everything and not yes:
         click.confirm(f"Undeploy {', '.join(chosen)} in {space}?", abort=True)
     for name in chosen:

@@ -34,6 +34,7 @@ _FIRST_DELAY, _LONGEST_DELAY = 0.2, 5.0
 # The API ends a watch by itself, and long before a connection that says nothing is given up.
 _WATCHED, _SILENT = 50, 70.0
 _READ, _BEGUN = 30.0, 10.0
+_MOST_LINES = 2**31 - 1  # the API answers 400 to more than an int64, as to a pod without a log
 
 
 def resource_of(document: Mapping[str, Any]) -> Resource:
@@ -234,7 +235,7 @@ class Api:
         """
         query: dict[str, Any] = {"container": container}
         if lines is not None:
-            query["tailLines"] = lines
+            query["tailLines"] = min(lines, _MOST_LINES)
         if ended:
             query["previous"] = "true"
         if since is not None:

@@ -24,6 +24,7 @@ from tempo_runtime.errors import DeploymentFailed
 _HOME_CONFIG = "~/.kube/config"
 _CONNECT = 10.0
 _READ = 30.0
+_LONGEST = 365 * 24 * 3600.0  # threads cannot wait for ever by a number
 _HEADER = re.compile(r"[\x20-\x7e]+")
 _USER = re.compile(r"^([^/@]*//)?[^/]*@")
 
@@ -37,7 +38,7 @@ class Deadline:
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self._end = time.monotonic() + seconds
+        self._end = time.monotonic() + min(seconds, _LONGEST)
 
     @property
     def left(self) -> float:

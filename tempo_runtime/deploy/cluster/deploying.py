@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -29,7 +28,7 @@ from tempo_runtime.deploy.cluster.platforms import (
     platform_of,
 )
 from tempo_runtime.deploy.cluster.pod_logs import LINES, PodLogs
-from tempo_runtime.deploy.cluster.refusals import Asked, absent, foreign
+from tempo_runtime.deploy.cluster.refusals import Asked, absent, check_name, foreign
 from tempo_runtime.deploy.cluster.removal import remove
 from tempo_runtime.deploy.cluster.rollout import Rollout
 from tempo_runtime.deploy.cluster.status import Progress
@@ -43,7 +42,6 @@ from tempo_runtime.progress import telling
 
 _TIMEOUT = 600.0
 _ASKED = 30.0
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?")
 _THEIRS = (
     "creationTimestamp",
     "deletionTimestamp",
@@ -332,8 +330,7 @@ def _absent(api: Api, asked: Asked) -> DeploymentFailed:
 
 def _name(model: Any) -> str:
     if isinstance(model, str):
-        if not _NAME.fullmatch(model):
-            raise DeploymentFailed(f"{model!r} is no name of a model; correct it")
+        check_name(model)
         return model
     details = model.details if isinstance(model, RemoteModel) else model.get_tempo().details
     return str(details.name)

@@ -9,7 +9,7 @@ from tempo_runtime.deploy.cluster.api import Api
 from tempo_runtime.deploy.cluster.connection import Deadline, connected
 from tempo_runtime.deploy.cluster.members import key_of, listed, members, progress_of
 from tempo_runtime.deploy.cluster.platforms import OURS, common, details_of, platform_of
-from tempo_runtime.deploy.cluster.refusals import Asked, absent
+from tempo_runtime.deploy.cluster.refusals import Asked, absent, check_name
 from tempo_runtime.deploy.cluster.sharing import parts
 from tempo_runtime.deploy.cluster.status import Progress
 from tempo_runtime.deploy.manifests import RemotePlatform
@@ -78,6 +78,8 @@ def deployed_names(options: RemotePlatform, among: Sequence[str] = ()) -> dict[s
         DeploymentFailed: If one of those is not, or they may not be listed.
     """
     platform, space = platform_of(options), common(options).namespace
+    for name in among:
+        check_name(name)
     with connected() as connection:
         api = Api(connection, Deadline(_ASKED))
         items, _ = api.list(platform.model, space, OURS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from tempo_runtime.errors import DeploymentFailed
 
 _LONGEST = 400
 _MOST_NAMES = 20
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?")
 _OPERATORS = {
     "machinelearning.seldon.io": "Seldon Core v1 (its Helm chart seldon-core-operator)",
     "mlops.seldon.io": "Seldon Core 2 (its Helm charts seldon-core-v2-crds and seldon-core-v2-setup)",
@@ -117,6 +119,18 @@ def foreign(asked: Asked, found: Mapping[str, Any]) -> DeploymentFailed:
     )
 
 
+def check_name(name: str) -> None:
+    """Refuse text that cannot be the name of a model, before it gets into the path of a request.
+
+    Raises:
+        DeploymentFailed: If it cannot.
+    """
+    if not _NAME.fullmatch(name):
+        raise DeploymentFailed(
+            f"{name!r} is not a valid model name; use lowercase letters, digits, `-` and `.` only"
+        )
+
+
 def absent(asked: Asked, there: Collection[str] = ()) -> DeploymentFailed:
     """Make the error of what is not there.
 
@@ -125,7 +139,7 @@ def absent(asked: Asked, there: Collection[str] = ()) -> DeploymentFailed:
         there: Names of what is there instead, one of which was probably meant.
     """
     close = difflib.get_close_matches(asked.name, there, n=1)
-    remedy = "deploy it first, or correct its name or namespace"
+    remedy = "deploy it first, or correct its name, the namespace or the platform"
     if close:
         remedy = f"did you mean {close[0]!r}?"
     elif there:

@@ -130,6 +130,9 @@ def test_ctrl_c_names_what_was_applied(api: ApiServer) -> None:
         (("--platform", "kserve"), "--platform is for --to kubernetes"),
         (("--to", "kubernetes", "--dcker"), "--dcker"),
         (("--to", "moon"), "'moon' is not one of 'here', 'kubernetes'"),
+        (("--to", "here", "--to=kubernetes", "--docker"), "--docker is for --to here"),
+        (("--to", "kubernetes", "--to", "here", "-n", "x"), "-n is for --to kubernetes"),
+        (("--to", "kubernetes", "--", "--docker"), "unexpected extra argument (--docker)"),
     ],
 )
 def test_options_of_the_other_place_are_refused_by_name(words: Any, told: str) -> None:
@@ -328,7 +331,9 @@ def test_undeploy_of_all_asks_and_leaves_what_is_not_ours(api: ApiServer) -> Non
     assert (code, told) == (0, "")
     assert printed == "Undeployed SeldonDeployment plus, SeldonDeployment line\n"
     assert there(api) == {"foreign"}
-    assert command("undeploy", "--all", "-y", *HERE)[1] == "Nothing is deployed in production\n"
+    assert command("undeploy", "--all", "-y", *HERE)[1] == (
+        "Nothing is deployed in production (platform seldon)\n"
+    )
     code, _, told = command("undeploy", "foreign", *HERE)
     assert (code, "is somebody else's" in told) == (1, True)
 
@@ -375,3 +380,38 @@ def test_the_printed_lines_lead_to_the_namespace_however_it_was_given(
 ) -> None:
     printed = command("deploy", TARGET, *words)[1]
     assert "\ntempo-runtime kubernetes status plus -n production\n" in printed
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "1e300"])
+def test_a_timeout_that_no_thread_can_wait_for_is_refused(api: ApiServer, seconds: str) -> None:
+    deployed(api, STATES[1])
+    code, printed, told = command("wait", "plus", *HERE, "--timeout", seconds)
+    assert (code, printed) == (2, "")
+    assert "give seconds, a year (31536000) at most" in told
+
+
+@pytest.mark.parametrize("name", ["", "../plus", "Plus"])
+def test_undeploy_asks_for_no_name_that_is_not_valid(api: ApiServer, name: str) -> None:
+    code, _, told = command("undeploy", name, *HERE)
+    assert (code, f"{name!r} is not a valid model name" in told) == (1, True)
+    assert not api.requests
+
+
+def test_undeploy_takes_names_or_all_of_them() -> None:
+    code, _, told = command("undeploy", "plus", "--all")
+    assert (code, "--all takes no names; leave one out" in told) == (2, True)
+
+
+def test_a_second_file_of_options_is_refused_and_not_ignored(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    first.touch()
+    second.touch()
+    code, _, told = command("list", "-f", first, "-f", second)
+    assert (code, "--options names one file; put all options into it" in told) == (2, True)
+
+
+def test_logs_of_servers_before_say_that_there_were_none(api: ApiServer) -> None:
+    deployed(api, STATES[0])
+    put_pod(api, "plus", "a", "one\n")
+    told = "no server of plus has ended before the running ones\n"
+    assert command("logs", "plus", *HERE, "--previous") == (0, "", told)

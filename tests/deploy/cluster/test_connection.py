@@ -147,7 +147,7 @@ def test_logs_that_may_not_be_read_are_told(
 @pytest.mark.parametrize("name", ["", "plus?x", "../plus", "Plus"])
 def test_what_is_no_name_is_not_asked_for(api: ApiServer, name: str) -> None:
     for act in (get_client, undeploy):
-        with pytest.raises(DeploymentFailed, match="is no name of a model"):
+        with pytest.raises(DeploymentFailed, match="is not a valid model name"):
             act(name, options())
     assert not api.requests
 
@@ -163,3 +163,7 @@ def test_an_ingress_that_is_no_url_is_refused_before_anything_is_applied(api: Ap
     with pytest.raises(SettingsError, match="ingress 'http://a:b' is no URL"):
         deploy_remote(plus(), options(ingress="http://a:b"), timeout=5)
     assert not api.requests
+
+
+def test_a_deadline_for_ever_is_one_that_a_thread_can_wait_for() -> None:
+    assert 0 < Deadline(float("inf")).left <= threading.TIMEOUT_MAX

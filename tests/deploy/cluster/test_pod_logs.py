@@ -167,6 +167,11 @@ def test_pods_whose_names_end_alike_have_their_whole_names(deployed: ApiServer) 
         assert reading.read()[0].label == whole
 
 
+def test_more_lines_than_the_api_can_count_are_all_lines(deployed: ApiServer) -> None:
+    name = put_pod(deployed, "plus", "a", "one\n")
+    assert logs("plus", options(), lines=10**20)["plus"][name] == "one\n"
+
+
 def test_without_the_right_to_read_them_the_rule_is_named(deployed: ApiServer) -> None:
     put_pod(deployed, "plus", "a")
     deployed.fault("GET", "/log", 403, failure(403, "pods/log is forbidden"))

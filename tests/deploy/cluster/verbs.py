@@ -63,6 +63,8 @@ class Verbs:
             return 400, failure(400, f"previous terminated {what} not found")
         if waiting and not ended:
             return 400, failure(400, f"{what} is waiting to start: {waiting['reason']}")
+        if int(query.get("tailLines", 0)) >= 2**63:
+            return 400, failure(400, 'strconv.ParseInt: parsing "...": value out of range')
         text = self._api.logs.get(key, "")
         lines = [f"{line}\n" for line in text.split("\n")]
         lines[-1] = lines[-1][:-1]  # not a whole line
