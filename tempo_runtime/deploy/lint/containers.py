@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from tempo_runtime.deploy.lint.common import QUOTED
-from tempo_runtime.deploy.lint.document import Document, Place
-from tempo_runtime.deploy.lint.rules import Hits, rule
+from tempo_runtime.deploy.lint.document import Document, Place, Run
+from tempo_runtime.deploy.lint.rules import Hits, across, rule
 from tempo_runtime.deploy.lint.views import (
     WITH_PODS,
     all_containers,
@@ -165,21 +165,31 @@ def resources_exceed(document: Document) -> Hits:
                 yield value, f"{key}: {value.value} is requested, and {limit} is the limit"
 
 
-@rule(
+@across(
     "resources-missing",
     "warning",
     *WITH_PODS,
     consequence="It may take all of its node, and is the first to be ended when memory is short.",
     fix="state resources.requests, and limits of memory",
 )
-def resources_missing(document: Document) -> Hits:
+def resources_missing(document: Document, run: Run) -> Hits:
     """A container says what it needs."""
+    if document.kind == "ServingRuntime" and _stated_by_services(document, run):
+        return
     for container in containers(document):
         # KServe's `model` is merged into a container of its runtime, which may say it.
         apart = isinstance(container.path[-1], int)
         stated = container["resources"]["requests"] or container["resources"]["limits"]
         if apart and not stated:
             yield container["resources"], f"{_called(container)} states no resources"
+
+
+def _stated_by_services(runtime: Document, run: Run) -> bool:
+    """Whether each service of a runtime states resources, which KServe merges over the runtime's."""
+    models = [service["spec"]["predictor"]["model"] for service in run.of("InferenceService")]
+    own = [model for model in models if model["runtime"].text == runtime.name]
+    stated = [model["resources"]["requests"] or model["resources"]["limits"] for model in own]
+    return bool(own) and all(stated)
 
 
 @rule(

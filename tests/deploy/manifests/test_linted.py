@@ -56,3 +56,10 @@ def test_a_user_that_is_left_to_the_cluster_is_no_finding(kind: Any) -> None:
         for remote in ({}, {"run_as_user": None})
     )
     assert plain == without
+
+
+@pytest.mark.parametrize("kind", [SeldonCoreOptions, Seldon2Options, KServeOptions])
+def test_resources_that_the_options_state_are_missing_nowhere(kind: Any) -> None:
+    options = kind(remote_options={"resources": {"requests": {"cpu": 1}}})
+    rules = {each.rule for each in lint(manifest(models.explainer(), options))}
+    assert "resources-missing" not in rules
