@@ -30,6 +30,12 @@ def printable_log(text: str) -> str:
     return "".join(part if number % 2 else printable(part) for number, part in enumerate(parts))
 
 
+def without_colors(text: str) -> str:
+    """Return text of a log without colors, and with what else could steer a terminal made visible."""
+    plain = _COLOUR.sub("", text)
+    return "\n".join(map(printable, plain.splitlines()))
+
+
 def shortened(value: object, length: int = 80) -> str:
     """Return a value's text in one printable line of at most `length` characters."""
     text = str(value)

@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from collections import deque
-from typing import IO
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import IO, Literal
 
-from tempo_runtime.printable import printable_log
+from tempo_runtime.printable import printable_log, without_colors
+from tempo_runtime.urls import redacted
 
 _KEPT = 1000  # lines
 _SHOWN = 8
-# The line after a traceback. Some classes are lowercase (`zlib.error`), some have no text (`KeyError`).
-_EXCEPTION = re.compile(r"(?:[A-Za-z_]\w*\.)*([A-Za-z_]\w*)(?:: (.+))?")
+# The line after a traceback. Some classes are lowercase (`zlib.error`) or of a function (`f.<locals>.C`),
+# some have no text (`KeyError`), and that of some begins in the next line.
+_EXCEPTION = re.compile(r"(?:(?:[A-Za-z_]\w*|<locals>)\.)*([A-Za-z_]\w*)(?::(?: (.*))?)?")
+# What follows an exception and is not a line of its text.
+_OTHER = re.compile(
+    r"\d{4}-|\[|\{|[A-Z]{4,}\b|\+-|/\S+:\d+: \w*Warning: |tempo-serve: "
+    r"|Traceback \(|The above exception was |During handling of "
+)
+_MOST_LINES = 5  # of the text of an exception
 _FRAME = re.compile(r'  File "(/[^"]+)", line (\d+)')
 _INSTALLED = re.compile(r"/(?:site-packages|python3\.\d+|tempo_runtime|bin)/")
-# Servers that are stopped leave these, whatever has stopped them.
-_ENDINGS = frozenset(("CancelledError", "KeyboardInterrupt", "SystemExit"))
+# What Python prints before the lines of an exception in a group.
+_IN_GROUP = re.compile(r"^ +\| ?|^ +(?=\+[-+]+)", re.MULTILINE)
+_GROUP = "Exception Group Traceback"
+_MEMBER = re.compile(r"\+[-+]+ \d+ -+$")
+# What Python's faulthandler prints. The frames after it begin with the last one.
+_FATAL = re.compile(r"Fatal Python error: (.+)")
+# Servers that are stopped leave these, whatever has stopped them. SystemExit may also be the author's.
+_ENDINGS = frozenset(("CancelledError", "KeyboardInterrupt"))
+_EXIT = "SystemExit"
+# MLServer's first step when it ends, and a worker's failure to unload what it has not loaded.
+_SHUTDOWN = re.compile(r"^INFO: +Shutting down|Waiting for gRPC server shutdown", re.MULTILINE)
+_UNLOADING = "model update of type 'Unload'"
+_OF_WORKER = "WorkerError"
 # rclone's levels and those of Python's loggers, and what rclone ended with.
 _ERROR_LINE = re.compile(r"\b(?:ERROR|CRITICAL|FATAL)\b|\bFailed to ")
 _BEFORE_ERROR = re.compile(
@@ -29,6 +51,30 @@ _FAULT = re.compile(r"\n(\S+)\n  (\S.*)")
 _FAILED = re.compile(r"Couldn't load model '([^']+)'")
 _OURS = "MLServerError"  # what a pipeline's errors leave as
 TRACEBACK = "Traceback (most recent call last):"
+
+
+@dataclass
+class _Raised:
+    """An exception that a log tells of.
+
+    Attributes:
+        kind: Its class.
+        place: ` at FILE:LINE` of the author's code; empty if none is known.
+        lines: The lines of its text.
+    """
+
+    kind: str
+    place: str
+    lines: list[str]
+
+    @property
+    def text(self) -> str:
+        return " ".join(filter(None, self.lines))
+
+    def __str__(self) -> str:
+        if self.kind == _OURS and self.text:
+            return self.text  # an error of this package names the author's line itself
+        return ": ".join(filter(None, (self.kind, self.text))) + self.place
 
 
 class Log(threading.Thread):
@@ -74,9 +120,13 @@ def reason(log: str, longest: int | None = None) -> str:
     Returns:
         The models that failed, and the exceptions; without exceptions the last error, or the last lines.
     """
-    log = _INVALID.sub(_on_one_line, log)
-    lines = [line for line in log.splitlines() if line.strip()]
-    errors = _exceptions(lines)
+    log = redacted(without_colors(log))
+    if _GROUP in log:
+        log = _IN_GROUP.sub("", log)
+    log = _INVALID.sub(_on_one_line, "\n".join(_lines(log)))
+    lines = log.splitlines()
+    before = _SHUTDOWN.split(log)[0].splitlines()
+    errors = _exceptions(before) or _exceptions(lines)
     if not errors:
         told = [_BEFORE_ERROR.sub("", line) for line in lines if _ERROR_LINE.search(line)][-1:]
         told = told or [line for line in lines if not _INFO_LINE.search(line)][-_SHOWN:]
@@ -93,26 +143,56 @@ def reason(log: str, longest: int | None = None) -> str:
     return told_all if longest is None or len(told_all) <= longest else once[-1]
 
 
-def _exceptions(lines: list[str]) -> dict[str, str]:
+def _lines(log: str) -> Iterator[str]:
+    """Yield the lines of a log, also those in the JSON that some loggers write."""
+    for line in log.splitlines():
+        if line.startswith("{") and TRACEBACK in line:
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                entry = {}
+            for value in entry.values():
+                if TRACEBACK in str(value):
+                    yield from str(value).splitlines()
+        elif line.strip():
+            yield line
+
+
+def _exceptions(lines: Iterable[str]) -> dict[str, str]:
     """Return the exceptions of a log in their order: with class and place, and the text alone."""
-    errors: dict[str, str] = {}
-    inside, place = False, ""
+    found: list[_Raised] = []
+    reading: Literal["", "frames", "text", "fatal", "current"] = ""
+    place, before = "", ""
     for line in lines:
-        if line.endswith(TRACEBACK):
-            inside, place = True, ""
-        elif inside and (frame := _FRAME.match(line)):
+        if line.endswith(TRACEBACK) or _MEMBER.match(line):
+            reading, place = "" if _UNLOADING in before else "frames", ""
+        elif fatal := _FATAL.match(line):
+            reading = "fatal"
+            found.append(_Raised(fatal[1], "", []))
+        elif reading == "fatal" and line.startswith("Current thread"):
+            reading = "current"
+        elif reading in ("frames", "current") and (frame := _FRAME.match(line)):
             if not _INSTALLED.search(frame[1]):
                 place = f" at {frame[1]}:{frame[2]}"
-        elif inside and not line[0].isspace():
-            inside = False
-            matched = _EXCEPTION.fullmatch(line)
-            if matched and matched[1] not in _ENDINGS:
-                kind, message = matched.groups()
-                # An error of this package names the author's line itself.
-                ours = kind == _OURS and message
-                text = message if ours else (f"{kind}: {message}" if message else kind) + place
-                errors[text] = message or kind
-    return errors
+                if reading == "current":
+                    reading, found[-1].place = "", place
+        elif reading == "frames" and not line[0].isspace():
+            raised = _EXCEPTION.fullmatch(line)
+            # What a worker raised was printed by it, with its place.
+            is_cause = (
+                raised and raised[1] not in _ENDINGS and not (found and raised[1] == _OF_WORKER)
+            )
+            if raised and is_cause and (place or raised[1] != _EXIT):
+                found.append(_Raised(raised[1], place, [raised[2] or ""]))
+                reading = "text"
+            else:
+                reading = ""
+        elif reading == "text" and len(found[-1].lines) < _MOST_LINES and not _OTHER.match(line):
+            found[-1].lines.append(line.strip())
+        elif reading == "text":
+            reading = ""
+        before = line
+    return {str(each): each.text or each.kind for each in found}
 
 
 def _on_one_line(invalid: re.Match[str]) -> str:

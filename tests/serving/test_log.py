@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -83,6 +84,17 @@ TOLD = {
     "pipeline-load-method": (
         "plus: pipeline 'plus': load raised KeyError: 'south' at /mnt/models/code/shop.py:8"
     ),
+    "mlserver-1.7.1-group": (
+        "plus: ExceptionGroup: two rates are missing (2 sub-exceptions) at /mnt/models/plain.py:4; "
+        "ValueError: no rate for south; KeyError: 'east'"
+    ),
+    "mlserver-1.7.1-tasks": (
+        "plus: ExceptionGroup: unhandled errors in a TaskGroup (1 sub-exception) at "
+        "/mnt/models/plain.py:7; ValueError: no rate for south at /mnt/models/plain.py:6"
+    ),
+    "mlserver-1.7.1-workers": "plus: RuntimeError: no rate for south at /mnt/models/helper.py:4",
+    "mlserver-1.7.1-exit": "SystemExit: no rate for south at /mnt/models/plain.py:4",
+    "mlserver-1.7.1-fault": "Segmentation fault at /mnt/models/plain.py:4",
     "kserve-storage-key": "Storage initialization failed: S3 error [403]: Forbidden",
     "kserve-storage-none": (
         "Storage initialization failed: Failed to fetch model. No model found in plus."
@@ -102,6 +114,49 @@ def test_of_real_logs_it_is_the_error_and_the_authors_line(name: str) -> None:
 
 def test_an_exception_without_a_text_is_told() -> None:
     assert reason("Traceback (most recent call last):\n  ...\nAssertionError\n") == "AssertionError"
+
+
+def raised(text: str) -> str:
+    frame = 'File "/mnt/models/code/shop.py", line 8, in load'
+    return f"Traceback (most recent call last):\n  {frame}\n{text}\n"
+
+
+PLACE = " at /mnt/models/code/shop.py:8"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("ValueError: ", "ValueError"),
+        ("shop.load.<locals>.Missing: south", "Missing: south"),
+        ("ImportError: \nBert needs torch\n", "ImportError: Bert needs torch"),
+        (
+            'RuntimeError: Error(s) in loading state_dict for Net:\n\tMissing key(s): "a"\nINFO: x',
+            'RuntimeError: Error(s) in loading state_dict for Net: Missing key(s): "a"',
+        ),
+        (
+            "ValueError: \x1b[31mno rate\x1b[0m for \x1b]0;south",
+            "ValueError: no rate for \\u001b]0;south",
+        ),
+        (
+            "OSError: no postgresql://me:hunter2@db/rates?token=abc",
+            "OSError: no postgresql://***@db/rates?token=***",
+        ),
+    ],
+)
+def test_an_exceptions_text_is_told_whole_and_without_secrets(text: str, told: str) -> None:
+    assert reason(raised(text)) == told + PLACE
+
+
+def test_an_exception_of_the_shutdown_is_not_the_reason() -> None:
+    shutdown = "INFO:     Shutting down\n" + raised("RuntimeError: the loop is closed")
+    assert reason(raised("KeyError: 'south'") + shutdown) == "KeyError: 'south'" + PLACE
+    assert reason(shutdown) == "RuntimeError: the loop is closed" + PLACE
+
+
+def test_an_exception_in_a_log_of_json_is_told() -> None:
+    entry = {"level": "ERROR", "exc_info": raised("KeyError: 'south'").rstrip(), "at": "12:00"}
+    assert reason(f"{{}}\n{json.dumps(entry)}\n") == "KeyError: 'south'" + PLACE
 
 
 def test_what_a_stopped_server_leaves_is_not_the_reason() -> None:

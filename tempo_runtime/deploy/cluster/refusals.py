@@ -12,6 +12,7 @@ from typing import Any
 from tempo_runtime.deploy.manifests.annotation import MANAGED_BY
 from tempo_runtime.deploy.manifests.pods import MANAGER
 from tempo_runtime.errors import DeploymentFailed
+from tempo_runtime.urls import redacted
 
 _LONGEST = 400
 _MOST_NAMES = 20
@@ -150,11 +151,15 @@ def absent(asked: Asked, there: Collection[str] = ()) -> DeploymentFailed:
 
 
 def line(text: str | bytes) -> str:
-    """Text in one line that is not too long."""
+    """Text in one line that is not too long, in which no URL has credentials.
+
+    Its end is kept: the cause, and the line of the author's code, are often there.
+    """
     if isinstance(text, bytes):
         text = text.decode(errors="replace")
-    text = " ".join(text.split())
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+    text = redacted(" ".join(text.split()))
+    half = _LONGEST // 2
+    return text if len(text) <= _LONGEST else f"{text[: half - 5]} ... {text[-half:]}"
 
 
 def _told(asked: Asked, code: int, status: Mapping[str, Any], message: str) -> str:

@@ -225,6 +225,13 @@ def test_of_many_errors_the_last_one_is_told() -> None:
     assert told == CRASH.format(1) + ": ValueError: the cause"
 
 
+def test_of_an_exception_that_is_too_long_the_authors_line_is_told() -> None:
+    log = TRACEBACK.replace("'south'", "x" * 10_000)
+    told = reason(pod([ended(1, 1)]), {crashed(1): log})
+    assert told.startswith(CRASH.format(1) + ": KeyError: xxx")
+    assert told.endswith("xxx at /mnt/models/code/shop.py:8")
+
+
 def test_a_server_that_runs_without_its_model_is_told_by_its_log() -> None:
     given = pod([{"name": "c", "ready": False, "state": {"running": {}}}])
     log = Log("p", "c", ended=False, running=True)
