@@ -39,7 +39,10 @@ class Image:
         }
 
     def mlserver(self, text: str) -> None:
-        program = self._programs / "mlserver"
+        self.program("mlserver", text)
+
+    def program(self, name: str, text: str) -> None:
+        program = self._programs / name
         program.write_text(f"#!/bin/bash\n{text}")
         program.chmod(0o755)
 
@@ -82,8 +85,7 @@ def test_a_server_that_ends_by_itself_has_failed(image: Image, status: int, expe
     image.mlserver(f"echo no rate for south; exit {status}")
     assert image.run() == (
         expected,
-        "no rate for south\n"
-        f"tempo-serve: the server ended by itself, with status {status}; why is above\n",
+        f"no rate for south\ntempo-serve: the server ended by itself, with status {status}\n",
     )
 
 
@@ -134,6 +136,53 @@ def test_an_environment_whose_python_does_not_start_is_told(image: Image) -> Non
         "this image: No such file or directory; pack the environment with the minor version of the "
         "image's Python, or with a Python of its own (conda.yaml)\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (
+            b"<html>",
+            "cannot be unpacked (gzip: stdin: not in gzip format); save and upload the artifact",
+        ),
+        (None, "has no bin/activate; pack the environment with"),
+    ],
+)
+def test_an_environment_that_cannot_be_used_is_told(
+    image: Image, content: bytes | None, told: str
+) -> None:
+    image.mlserver("echo started")
+    packed(image, os.path.realpath(sys.executable))
+    tarball = image.models / "environment.tar.gz"
+    if content is None:
+        with tarfile.open(tarball, "w:gz"):
+            pass
+    else:
+        tarball.write_bytes(content)
+    status, text = image.run()
+    assert status == 1
+    assert text.startswith(f"tempo-serve: environment.tar.gz {told}"), text
+    assert text.count("\n") == 1
+
+
+def test_it_ends_at_once_while_the_environment_is_unpacked(image: Image) -> None:
+    image.mlserver("echo started")
+    (image.models / "environment.tar.gz").write_bytes(b"")
+    image.program("tar", "echo unpacking; exec sleep 100")
+    with image.start() as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "unpacking\n"
+        process.send_signal(signal.SIGTERM)
+        text, _ = process.communicate(timeout=60)
+    assert (process.returncode, text) == (0, "")
+
+
+def test_a_library_that_crashes_leaves_the_line_of_the_code(image: Image) -> None:
+    image.mlserver("exec python -c 'import ctypes; ctypes.string_at(0)'")
+    status, text = image.run()
+    assert status == 128 + signal.SIGSEGV
+    assert "Fatal Python error: Segmentation fault" in text
+    assert 'File "<string>", line 1 in <module>' in text
 
 
 def test_an_environment_whose_python_starts_is_used(image: Image) -> None:
