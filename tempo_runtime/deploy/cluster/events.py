@@ -27,6 +27,10 @@ _CONFLICT = "the object has been modified"
 # KServe says so once, and looks at the service again only when that has changed (TerminalError in
 # pkg/controller/v1beta1/inferenceservice/controller.go).
 REJECTED = "ServerlessModeRejected"
+# What a platform gives the name of a model or of a Server, and no suffix.
+_NAMESAKES = ("SeldonDeployment", "Model", "InferenceService", "Server", "StatefulSet", "")
+# The kubelet's, before it ends a container (pkg/kubelet/prober/prober.go).
+_LIVENESS = "Liveness probe failed"
 
 
 def warned(
@@ -34,6 +38,7 @@ def warned(
     name: str,
     others: Iterable[str] = (),
     pods: Iterable[Mapping[str, Any]] | None = None,
+    parts: Iterable[str] = ("",),
 ) -> str:
     """Return the last warning that lasts about a model or what was made of it; empty without any.
 
@@ -42,12 +47,13 @@ def warned(
         name: Its name.
         others: Names of other models, which may begin with this one's.
         pods: The pods that it has. None if they cannot be seen.
+        parts: As of `is_about`.
     """
-    others = list(others)
+    others, parts = list(others), list(parts)
     seen = None if pods is None else {each["metadata"]["name"]: each for each in pods}
     told: dict[Subject, list[Event]] = {}
     for event in sorted(events, key=_last):
-        if _worth_telling(event) and is_about(event, name, others):
+        if _worth_telling(event) and is_about(event, name, others, parts):
             kind = str((event.get("involvedObject") or {}).get("kind", ""))
             key = (str(event.get("reason")), kind, subject(event))
             told.setdefault(key, []).append(event)
@@ -67,27 +73,49 @@ def subject(event: Event) -> str:
     return str((event.get("involvedObject") or {}).get("name", ""))
 
 
-def is_about(event: Event, name: str, others: Iterable[str]) -> bool:
+def is_about(event: Event, name: str, others: Iterable[str], parts: Iterable[str] = ("",)) -> bool:
     """Return whether an event is about a model or what was made of it.
 
     Args:
         event: The event.
         name: Name of the model.
         others: Names of other models, which may begin with this one's.
+        parts: How the names go on after `NAME-` that the platform gives to what it makes of it.
     """
     about = subject(event)
-    longer = [each for each in others if each.startswith(f"{name}-")]
-    return _of(about, name) and not any(_of(about, each) for each in longer)
+    if about == name:
+        return (event.get("involvedObject") or {}).get("kind", "") in _NAMESAKES
+    longer = (each for each in others if each.startswith(f"{name}-"))
+    return any(about.startswith(f"{name}-{part}") for part in parts) and not any(
+        about == each or about.startswith(f"{each}-") for each in longer
+    )
+
+
+def parts_of(item: Mapping[str, Any]) -> list[str]:
+    """Return how the names go on that a platform gives to what it makes of a model.
+
+    They are those of GetDeploymentName in seldondeployment_types.go of Seldon Core v1, and of
+    PredictorServiceName in pkg/constants/constants.go of KServe. A Server's are its own with any suffix.
+    """
+    if item["kind"] == "SeldonDeployment":
+        predictors = (item.get("spec") or {}).get("predictors") or []
+        return [f"{each['name']}-" for each in predictors]
+    return ["predictor"] if item["kind"] == "InferenceService" else [""]
+
+
+def killed(events: Iterable[Event]) -> dict[str, str]:
+    """Return the pods whose liveness probe failed, with what it says."""
+    return {
+        subject(event): line(_message(event))
+        for event in sorted(events, key=_last)
+        if event.get("reason") == "Unhealthy" and _message(event).startswith(_LIVENESS)
+    }
 
 
 def _worth_telling(event: Event) -> bool:
     kind = (event.get("involvedObject") or {}).get("kind")
     quiet = event.get("reason") in _QUIET or kind in _QUIET_KINDS
     return event.get("type") == "Warning" and not quiet and _CONFLICT not in _message(event)
-
-
-def _of(about: str, name: str) -> bool:
-    return about == name or about.startswith(f"{name}-")
 
 
 def _lasts(events: list[Event]) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from tempo_runtime.deploy.cluster.api import EVENTS, PODS, SERVER, Api
 from tempo_runtime.deploy.cluster.connection import Connection, Deadline, Unreachable
-from tempo_runtime.deploy.cluster.events import is_about, said, subject
+from tempo_runtime.deploy.cluster.events import is_about, parts_of, said, subject
 from tempo_runtime.deploy.cluster.logs import Logs
 from tempo_runtime.deploy.cluster.platforms import OURS, WARNINGS, Platform, server_of
 from tempo_runtime.deploy.cluster.pods import Log, replica_set, restarts
@@ -111,8 +111,9 @@ class Following:
         renewed = not self._old_sets.issuperset(filter(None, map(replica_set, pods)))
         if item is not None and self._pending(name, item, renewed):
             return Progress("waiting", "the operator has not taken up the change yet")
-        if found.state == "ready" and changed and not renewed:
-            held = [each for each in events if self._holds(each) and is_about(each, name, others)]
+        if item is not None and found.state == "ready" and changed and not renewed:
+            about = (name, others, parts_of(item))
+            held = [each for each in events if self._holds(each) and is_about(each, *about)]
             if held:
                 return Progress("waiting", said(held[-1]))
         # KServe refuses what asks for a runtime that it has not seen yet.

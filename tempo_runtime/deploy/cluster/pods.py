@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,12 +17,13 @@ _PULLS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNever
 _PULL_FAILED = _PULLS[1:]
 _OUT_OF_MEMORY = "OOMKilled"
 _CRASH_LOOP = "CrashLoopBackOff"
+_KILLED = (0, 128 + signal.SIGTERM, 128 + signal.SIGKILL)  # 0 where the server heeds the signal
 _NEVER_RAN = ("StartError", "ContainerCannotRun")
 # How often a container ends until only a change is thought to help. Kubernetes starts it again at once
 # after the first end, and 10 seconds after the second.
 _ENDS = 2
-# Containers beside the server: of Seldon Core's engine, of Knative, and of service meshes.
-_SIDECARS = ("seldon-container-engine", "queue-proxy", "istio-proxy", "linkerd-proxy")
+# Containers beside the server: Seldon Core's engine, Knative's, those of service meshes, KServe's agent.
+_SIDECARS = ("seldon-container-engine", "queue-proxy", "istio-proxy", "linkerd-proxy", "agent")
 _TEMPLATE = "pod-template-hash"  # label of the pods of a Deployment
 _LAST_LINES = 3
 _LONGEST = 400
@@ -66,7 +68,10 @@ class Trouble:
 
 
 def trouble(
-    pod: Mapping[str, Any], logs: Mapping[Log, str] | None = None, keys: str = "auth_secret_name"
+    pod: Mapping[str, Any],
+    logs: Mapping[Log, str] | None = None,
+    keys: str = "auth_secret_name",
+    unhealthy: Mapping[str, str] | None = None,
 ) -> Trouble | None:
     """What keeps a pod from being ready; None if nothing is known to.
 
@@ -74,8 +79,10 @@ def trouble(
         pod: The pod.
         logs: The logs that were read.
         keys: The option that names the Secrets that artifacts are downloaded with.
+        unhealthy: The pods whose liveness probe failed, with what it says.
     """
     name = pod["metadata"]["name"]
+    probe = (unhealthy or {}).get(name, "")
     status = pod.get("status") or {}
     if pod["metadata"].get("deletionTimestamp"):
         return None  # on its way out, it is of no matter any more
@@ -86,7 +93,7 @@ def trouble(
     unread = None
     for kind, key in (("init container", "initContainerStatuses"), ("", "containerStatuses")):
         for container in status.get(key) or []:
-            found = _container(name, kind, container, logs or {}, keys)
+            found = _container(name, kind, container, logs or {}, keys, probe)
             if found is not None and found.reason:
                 return found
             unread = unread or found
@@ -134,7 +141,12 @@ def ready(pods: Iterable[Mapping[str, Any]]) -> int:
 
 
 def _container(
-    pod: str, kind: str, container: Mapping[str, Any], logs: Mapping[Log, str], keys: str
+    pod: str,
+    kind: str,
+    container: Mapping[str, Any],
+    logs: Mapping[Log, str],
+    keys: str,
+    probe: str,
 ) -> Trouble | None:
     name = container.get("name", "")
     state = container.get("state") or {}
@@ -164,6 +176,11 @@ def _container(
         return Trouble(
             f"pod {pod}: {kind or 'container'} {name} was killed for the memory it took "
             f"({_OUT_OF_MEMORY}); raise memory in the limits of resources",
+            lasting,
+        )
+    if probe and not kind and ended.get("exitCode") in _KILLED:
+        return Trouble(
+            f"pod {pod}: container {name} was killed ({probe}); give it more time with liveness",
             lasting,
         )
     log = Log(pod, name, "terminated" not in state, restarts)

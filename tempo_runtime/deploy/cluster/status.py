@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from tempo_runtime.deploy.cluster.events import REJECTED, warned
+from tempo_runtime.deploy.cluster.events import REJECTED, killed, parts_of, warned
 from tempo_runtime.deploy.cluster.platforms import server_of
 from tempo_runtime.deploy.cluster.pods import (
     Log,
@@ -85,7 +85,7 @@ def progress(
         others: Names of the other models of the namespace.
         server: What the Server of a Model waits for.
     """
-    old, pods = old or Old(), list(pods)
+    old, pods, events = old or Old(), list(pods), list(events)
     if item is None or item["metadata"].get("deletionTimestamp"):
         return GONE
     if why := other_mode(item):
@@ -108,17 +108,20 @@ def progress(
     # in trouble is not the end while another may serve it.
     shared = item["kind"] == "Model"
     alone = not shared or server.holds or all(_in_trouble(pod, logs) for pod in pods)
+    unhealthy = killed(events)
     troubles = [
         replace(each, lasting=each.lasting and alone and not _untried(pod, old.pods))
         for pod in pods
         if shared or old.item is not None or pod["metadata"].get("uid") not in old.pods
-        if (each := trouble(pod, logs, _KEYS[item["kind"]])) is not None
+        if (each := trouble(pod, logs, _KEYS[item["kind"]], unhealthy)) is not None
     ]
     told = [each for each in troubles if each.reason]
     worst = max(told, key=lambda each: each.lasting, default=None)
     about = [item["metadata"]["name"], *([server_of(item)] if shared else [])]
-    seen = pods or None
-    warnings = [] if worst else [warned(events, each, others, seen) for each in about if each]
+    seen, parts = pods or None, parts_of(item)
+    warnings = (
+        [] if worst else [warned(events, each, others, seen, parts) for each in about if each]
+    )
     warning = "; ".join(filter(None, warnings))
     found = _explained(found, worst, warning, shared)
     if worst is None and not shared:
@@ -260,7 +263,7 @@ def _kserve(item: Mapping[str, Any]) -> Progress:
     model = status.get("modelStatus") or {}
     failure = model.get("lastFailureInfo") or {}
     parts = [failure.get("reason"), summary(failure.get("message") or "")]
-    why = line(": ".join(filter(None, parts)))
+    why = ": ".join(filter(None, parts))
     if ready.get("status") == "True":
         return Progress("ready")
     if invalid(item):

@@ -272,6 +272,14 @@ def killed(stage: Stage) -> list[Step]:
     return stage.crash("", 137, reason="OOMKilled")
 
 
+def unhealthy(stage: Stage) -> list[Step]:
+    def warn() -> None:
+        probe = "Liveness probe failed: HTTP probe failed with statuscode: 503"
+        stage.warn("Unhealthy", probe, last=4)
+
+    return [(4, warn), *stage.crash("INFO:     Shutting down", 0)]
+
+
 def no_program(stage: Stage) -> list[Step]:
     message = 'failed to create containerd task: exec: "mlserver": executable file not found'
     return stage.crash("", 128, reason="StartError", message=message)
@@ -346,6 +354,7 @@ COMMON = [
     ),
     Cause("image without the server", no_program, "executable file not found; correct image"),
     Cause("memory", killed, "was killed for the memory it took (OOMKilled); raise memory"),
+    Cause("liveness probe", unhealthy, "statuscode: 503); give it more time with liveness"),
     unmade(
         "missing Secret of env_from",
         'secret "keys" not found',

@@ -210,7 +210,7 @@ class Core2:
     def _start(self, name: str, pod: str) -> None:
         if self.quota:
             why = f"create Pod {pod} failed: exceeded quota: {self.quota}"
-            self._api.warn(name, "FailedCreate", why)
+            self._api.warn(name, "FailedCreate", why, "StatefulSet")
             return
         server = self._api.objects["servers", name]
         self.started.append(pod)

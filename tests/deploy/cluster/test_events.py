@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tempo_runtime.deploy.cluster.events import warned
+from tempo_runtime.deploy.cluster.events import killed, parts_of, warned
 from tests.deploy.cluster.api_server import Object
 
 POD = "plus-default-0-x"
@@ -47,6 +47,38 @@ def test_a_warning_about_a_model_with_a_longer_name_is_not_told() -> None:
     names = ["shop", "shop-prices"]
     assert warned(events, "shop", names) == "FailedMount: m"
     assert warned(events, "shop-prices", names) == "FailedCreate: m"
+
+
+SELDON = {"kind": "SeldonDeployment", "spec": {"predictors": [{"name": "default"}]}}
+
+
+@pytest.mark.parametrize(
+    ("item", "name", "kind", "told"),
+    [
+        (SELDON, "plus-default-0-plus-7d4", "ReplicaSet", True),
+        (SELDON, "plus-web-7d4", "ReplicaSet", False),
+        (SELDON, "plus-nightly", "CronJob", False),
+        (SELDON, "plus", "SeldonDeployment", True),
+        (SELDON, "plus", "Ingress", False),
+        ({"kind": "InferenceService"}, "plus-predictor-7d4", "ReplicaSet", True),
+        ({"kind": "InferenceService"}, "plus-predictor-00001-deployment", "Deployment", True),
+        ({"kind": "InferenceService"}, "plus-web", "Service", False),
+        ({"kind": "Model"}, "plus-0", "Pod", True),  # where `plus` is a Server
+    ],
+)
+def test_a_warning_about_an_object_that_only_begins_with_the_name_is_not_told(
+    item: Object, name: str, kind: str, told: bool
+) -> None:
+    events = [event(name, "FailedCreate", 0, 10, kind)]
+    assert bool(warned(events, "plus", parts=parts_of(item))) is told
+
+
+def test_the_pods_whose_liveness_probe_failed_are_known() -> None:
+    events = [
+        event(POD, "Unhealthy", 0, 9, message="Liveness probe failed: timeout"),
+        event("plus-y", "Unhealthy", 0, 9, message="Readiness probe failed: 503"),
+    ]
+    assert killed(events) == {POD: "Liveness probe failed: timeout"}
 
 
 def test_a_warning_that_has_not_been_repeated_for_some_seconds_is_not_told() -> None:

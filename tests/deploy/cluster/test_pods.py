@@ -176,6 +176,17 @@ def test_a_missing_secret_is_waited_for_and_its_option_named(
     )
 
 
+@pytest.mark.parametrize("code", [0, 137, 143])
+def test_a_container_that_its_liveness_probe_killed_names_liveness(code: int) -> None:
+    found = trouble(pod([ended(code, 1)]), unhealthy={"p": "Liveness probe failed: timeout"})
+    assert found == Trouble(
+        "pod p: container c was killed (Liveness probe failed: timeout); give it more time with liveness",
+        lasting=True,
+    )
+    other = trouble(pod([ended(1, 1)]), unhealthy={"p": "Liveness probe failed: refused"})
+    assert other == Trouble(CRASH.format(1), True, crashed(1))
+
+
 def test_an_image_that_runs_as_root_names_run_as_user() -> None:
     message = "container has runAsNonRoot and image will run as root"
     given = pod([waiting("CreateContainerConfigError", message)])
@@ -243,7 +254,8 @@ def test_a_server_that_runs_without_its_model_is_told_by_its_log() -> None:
 
 def test_the_log_that_is_read_is_not_that_of_a_container_beside_the_server() -> None:
     running = {"ready": False, "state": {"running": {}}}
-    found = trouble(pod([{"name": "istio-proxy", **running}, {"name": "model", **running}]))
+    sidecars = ({"name": name, **running} for name in ("agent", "istio-proxy"))
+    found = trouble(pod([*sidecars, {"name": "model", **running}]))
     assert found == Trouble("", log=Log("p", "model", ended=False, running=True))
 
 

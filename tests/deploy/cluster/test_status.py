@@ -15,7 +15,9 @@ from tests.deploy.cluster.test_pods import CRASH, PULL, ended, made, pod, waitin
 
 def item(kind: str, status: Object | None = None, replicas: int = 1, **metadata: Any) -> Object:
     predictor = {"model": {"runtime": "tempo-runtime"}, "minReplicas": replicas}
-    spec = {"predictor": predictor} if kind == "InferenceService" else {}
+    spec: Object = {"predictor": predictor} if kind == "InferenceService" else {}
+    if kind == "SeldonDeployment":
+        spec = {"predictors": [{"name": "default"}]}
     return {"kind": kind, "metadata": {"name": "plus", **metadata}, "spec": spec, "status": status}
 
 
