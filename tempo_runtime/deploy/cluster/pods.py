@@ -184,7 +184,7 @@ def _container(
             lasting,
         )
     log = Log(pod, name, "terminated" not in state, restarts)
-    told = summary(logs.get(log) or ended.get("message") or "")
+    told = summary(_text(log, logs) or ended.get("message") or "")
     if ended.get("reason") in _NEVER_RAN:
         remedy = remedies.of_container(told, keys)
     else:
@@ -192,6 +192,14 @@ def _container(
     what = f"{kind or 'container'} {name} ended with {ended.get('exitCode')} (restarts: {restarts})"
     parts = [": ".join(filter(None, [f"pod {pod}: {what}", told])), remedy]
     return Trouble("; ".join(filter(None, parts)), lasting, log)
+
+
+def _text(log: Log, logs: Mapping[Log, str]) -> str:
+    """Return a log, or that of an earlier end of the container where the log cannot be read."""
+    ends = [each for each in logs if (each.pod, each.container) == (log.pod, log.container)]
+    ends = [each for each in ends if each.restarts < log.restarts and not each.running]
+    earlier = max(ends, key=lambda each: each.restarts, default=log)
+    return logs.get(log) or logs.get(earlier, "")
 
 
 def _unready(pod: str, name: str, logs: Mapping[Log, str]) -> Trouble:

@@ -225,6 +225,12 @@ def test_the_last_exception_of_a_log_is_told_with_the_authors_line() -> None:
     assert told == CRASH.format(1) + ": KeyError: 'south' at /mnt/models/code/shop.py:8"
 
 
+def test_where_a_log_cannot_be_read_that_of_the_end_before_is_told() -> None:
+    first = Log("p", "c", ended=False)
+    told = reason(pod([ended(1, 1)]), {first: TRACEBACK, Log("q", "c", ended=False): "other"})
+    assert told == CRASH.format(1) + ": KeyError: 'south' at /mnt/models/code/shop.py:8"
+
+
 def test_without_an_exception_the_last_lines_of_a_log_are_told() -> None:
     told = reason(pod([ended(1, 1)]), {crashed(1): "a\nb\nc  c\nd\nINFO: shutting down\n"})
     assert told == CRASH.format(1) + ": b / c c / d"

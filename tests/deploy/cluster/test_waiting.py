@@ -103,6 +103,22 @@ def test_a_crash_is_told_with_the_end_of_its_log(api: ApiServer) -> None:
     )
 
 
+def test_a_log_that_may_not_be_read_names_the_right(api: ApiServer) -> None:
+    def crash(item: Object) -> None:
+        api.state("seldondeployments", item["metadata"]["name"], state="Creating")
+        waiting = {"waiting": {"reason": "CrashLoopBackOff"}}
+        container = {"name": "plus", "restartCount": 1, "state": waiting}
+        container["lastState"] = {"terminated": CRASHED}
+        api.pod("plus-1", {"seldon-deployment-id": "plus"}, containerStatuses=[container])
+
+    api.operator = crash
+    api.fault("GET", "/log?", 403, failure(403, "pods is forbidden"), times=100)
+    assert (
+        "container plus ended with 1 (restarts: 1); its log would tell more, but you may not get "
+        "pods/log in the namespace production (403); a Role as in k8s/rbac grants it"
+    ) in refused(30)
+
+
 def test_a_first_crash_is_told_with_its_log_while_it_is_waited_for(
     api: ApiServer, served: FakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
