@@ -44,7 +44,7 @@ _ERROR_LINE = re.compile(r"\b(?:ERROR|CRITICAL|FATAL)\b|\bFailed to ")
 _BEFORE_ERROR = re.compile(
     r"^(?:.*?\b(?:ERROR|CRITICAL|FATAL|NOTICE)\b(?: *: *| - | *\[[^\]]*\] *)?|[\d/:., -]+)"
 )
-_INFO_LINE = re.compile(r"\b(?:INFO|DEBUG)\b")
+_NO_REASON = re.compile(r"\b(?:INFO|DEBUG|WARNING)\b")
 # pydantic's lines of a field and of its fault, and one that names a page.
 _INVALID = re.compile(r"(validation errors? for .+)((?:\n\S+\n  \S.*(?:\n    .+)?)+)")
 _FAULT = re.compile(r"\n(\S+)\n  (\S.*)")
@@ -129,7 +129,7 @@ def reason(log: str, longest: int | None = None) -> str:
     errors = _exceptions(before) or _exceptions(lines)
     if not errors:
         told = [_BEFORE_ERROR.sub("", line) for line in lines if _ERROR_LINE.search(line)][-1:]
-        told = told or [line for line in lines if not _INFO_LINE.search(line)][-_SHOWN:]
+        told = told or [line for line in lines if not _NO_REASON.search(line)][-_SHOWN:]
         return "\n".join(told or lines[-_SHOWN:])
     # An exception raised from another often repeats the other's text.
     texts = list(errors)

@@ -61,6 +61,12 @@ def test_without_an_error_it_is_the_last_lines() -> None:
     assert reason("") == ""
 
 
+def test_a_warning_is_not_the_reason_if_there_is_another_line() -> None:
+    warning = "2026-11-30 20:45:20,778 [mlserver] WARNING - Model name 'plus' is different\n"
+    assert reason(f"{warning}killed\n") == "killed"
+    assert reason(warning) == warning.strip()
+
+
 LOGS = Path(__file__).parents[1] / "data/logs"
 BROKEN = "plus: IndexError: pop from empty list"
 CUSTOM = "plus: KeyError: 'south' at /mnt/models/plain.py:6"
