@@ -143,7 +143,9 @@ def test_a_model_that_does_not_load_is_told_and_exits_with_1(shop: Path, tmp_pat
     )
     with Serving(tmp_path, str(tmp_path / "broken"), "--port", "0") as serving:
         assert serving.process.wait() == 1
-        assert "Error: the server ended: broken: RuntimeError: no such thing\n" in serving.told()
+        told = serving.told()
+        assert "Error: the server ended: broken: RuntimeError: no such thing at " in told
+        assert "/broken/broken_code.py:5\n" in told
         assert serving.left() == []
         assert list(serving.temporary.iterdir()) == []
 
