@@ -16,7 +16,14 @@ from tempo_runtime.deploy.cluster.platforms import OURS, WARNINGS, Platform, ser
 from tempo_runtime.deploy.cluster.pods import Log, replica_set, restarts
 from tempo_runtime.deploy.cluster.refusals import Asked, Refused
 from tempo_runtime.deploy.cluster.servers import Wait, replaced, wait_of
-from tempo_runtime.deploy.cluster.status import Old, Progress, invalid, progress, stale
+from tempo_runtime.deploy.cluster.status import (
+    Old,
+    Progress,
+    invalid,
+    progress,
+    stale,
+    without_pods,
+)
 from tempo_runtime.deploy.cluster.watching import Watch, Watching
 from tempo_runtime.errors import DeploymentFailed
 
@@ -84,7 +91,8 @@ class Following:
         Raises:
             DeploymentFailed: If the cluster went away.
         """
-        return self._logs.explain(lambda logs: self._progress(name, logs))
+        found = self._logs.explain(lambda logs: self._progress(name, logs))
+        return found if self._pods is not None else without_pods(found, self._namespace)
 
     def _progress(self, name: str, logs: Mapping[Log, str]) -> Progress:
         item = self._item(name)
@@ -213,6 +221,8 @@ class Following:
             # They may be listed, and not watched.
             if watch is self._models or refused.code != _FORBIDDEN:
                 raise
+            if watch is self._pods:
+                self._pods = None
             return []
 
 

@@ -20,7 +20,7 @@ from tempo_runtime.deploy.cluster.pods import Log
 from tempo_runtime.deploy.cluster.refusals import Asked, Refused, Resource, foreign
 from tempo_runtime.deploy.cluster.servers import wait_of
 from tempo_runtime.deploy.cluster.sharing import part_of, parts
-from tempo_runtime.deploy.cluster.status import Progress, progress
+from tempo_runtime.deploy.cluster.status import Progress, progress, without_pods
 
 Key = tuple[str, str]
 """Kind and name of an object."""
@@ -102,7 +102,7 @@ def progress_of(
     """
     items, _ = api.list(platform.model, namespace, OURS)
     by_name = {item["metadata"]["name"]: item for item in items}
-    pods = listed(api, PODS, namespace, {"labelSelector": platform.pods})
+    pods = _seen(api, PODS, namespace, {"labelSelector": platform.pods})
     events = listed(api, EVENTS, namespace, WARNINGS)
     servers = listed(api, SERVER, namespace, OURS) if platform.shared else []
     by_server = {item["metadata"]["name"]: item for item in servers}
@@ -110,9 +110,10 @@ def progress_of(
 
     def progress_by(name: str, read: Mapping[Log, str]) -> Progress:
         item = by_name.get(name)
-        own = [pod for pod in pods if item is not None and platform.of(pod, item)]
+        own = [pod for pod in pods or () if item is not None and platform.of(pod, item)]
         server = None if item is None else wait_of(by_server.get(server_of(item)), own)
-        return progress(item, own, events, read, others=by_name, server=server)
+        found = progress(item, own, events, read, others=by_name, server=server)
+        return without_pods(found, namespace) if pods is None else found
 
     return {name: logs.explain(partial(progress_by, name)) for name in names}
 
@@ -131,9 +132,16 @@ def listed(
     api: Api, resource: Resource, namespace: str, selector: Mapping[str, str]
 ) -> list[dict[str, Any]]:
     """Objects that tell more; none without the right to see them, or without their kind."""
+    return _seen(api, resource, namespace, selector) or []
+
+
+def _seen(
+    api: Api, resource: Resource, namespace: str, selector: Mapping[str, str]
+) -> list[dict[str, Any]] | None:
+    """Return the same; None without the right to see them, or without their kind."""
     try:
         return api.list(resource, namespace, selector)[0]
     except Refused as refused:
         if refused.code not in (403, 404):
             raise
-        return []
+        return None

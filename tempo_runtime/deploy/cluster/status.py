@@ -136,6 +136,17 @@ def progress(
     return found
 
 
+def without_pods(found: Progress, namespace: str) -> Progress:
+    """Add to what a model waits for that its pods, which would tell more, may not be seen."""
+    if found.state in ("ready", "gone"):
+        return found
+    unseen = (
+        "its pods may not be listed, and would tell more; get the right to list and watch pods in "
+        f"{namespace}, as in k8s/rbac"
+    )
+    return replace(found, reason="; ".join(filter(None, [found.reason, unseen])))
+
+
 def stale(
     item: Mapping[str, Any], before: Mapping[str, Any] | None, *, renewed: bool = False
 ) -> bool:

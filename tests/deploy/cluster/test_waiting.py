@@ -266,6 +266,20 @@ def test_without_the_right_to_see_pods_it_is_deployed_all_the_same(
     deploy_remote(plus(), options(), timeout=30)
 
 
+@pytest.mark.parametrize("method", ["GET", "WATCH"])
+def test_without_the_right_to_see_pods_a_model_that_is_not_ready_is_told_with_that_right(
+    api: ApiServer, method: str
+) -> None:
+    api.fault(method, "/pods", 403, failure(403, "no"), times=100)
+    api.operator = lambda item: api.state(
+        "seldondeployments", item["metadata"]["name"], state="Creating"
+    )
+    unseen = "it is being made; its pods may not be listed, and would tell more; get the right to"
+    assert unseen in refused(1)
+    if method == "GET":
+        assert unseen in deploying.status("plus", options())["plus"].reason
+
+
 def test_what_is_deleted_meanwhile_is_told(api: ApiServer) -> None:
     def deleted(item: Object) -> None:
         if item["metadata"]["name"] == "plus":
