@@ -224,7 +224,7 @@ def test_several_of_one_name_are_told_apart_by_their_ids(state: Path) -> None:
         (["deploy", "x:y", "--docker", "--image", "a", "--image", "b"], "there is no module 'x'"),
         (["deploy", "x:y", "--env", "TOKEN"], "--env takes KEY=VALUE"),
         (["undeploy"], "name deployments, or give --all"),
-        (["undeploy", "x", "--all"], "name deployments, or give --all"),
+        (["undeploy", "x", "--all"], "--all takes no names; leave one out"),
     ],
 )
 def test_a_command_that_cannot_be_right_is_told(command: list[str], said: str) -> None:
