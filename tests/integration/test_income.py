@@ -154,7 +154,10 @@ def test_a_request_may_bring_its_own_seed(income_server: Server, income: Income)
         assert essence(served) == essence(income.alone(1, seed=seed))
 
 
-@pytest.mark.parametrize(("clients", "threshold"), [(8, 0.95)])
+@pytest.mark.parametrize(
+    ("clients", "threshold"),
+    [(1, 0.90), (4, 0.90), (8, 0.95)],
+)
 def test_clients_at_once_each_get_the_explanation_of_their_own_row(
     clients: int, threshold: float, each_income_server: Server, income: Income
 ) -> None:
