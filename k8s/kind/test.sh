@@ -1,8 +1,8 @@
 #!/bin/sh
 # test.sh [PYTEST ARGUMENTS]: a kind cluster with MinIO and the platforms asked for, our image in it, and
 # tests/cluster against it. PLATFORMS are the platforms, by default "seldon" (Seldon Core v1, with Istio); also
-# "kserve" and "seldon2" (Seldon Core 2, without Kafka). IMAGE is another image than this version's. KEEP=1
-# leaves the cluster up. Needs docker, kind, kubectl and helm.
+# "kserve" and "seldon2" (Seldon Core 2, without Kafka). IMAGE replaces
+# this version's image. KEEP=1 leaves the cluster up. Needs docker, kind, kubectl and helm.
 set -eu
 cd "$(dirname "$0")/../.."
 

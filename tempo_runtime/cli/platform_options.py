@@ -104,7 +104,7 @@ def platform_options(given: Mapping[str, Any]) -> RemotePlatform:
 
 
 def where_words(given: Mapping[str, Any]) -> list[str]:
-    """List the words that lead another command to the same place."""
+    """List the options that point another command at the same deployment."""
     more = dict(map(_setting, given.get("more", ())))
     namespace = more.get("namespace", given["namespace"])
     flags = {"--platform": given["platform"], "-n": namespace, "--options": given["file"]}
@@ -112,7 +112,7 @@ def where_words(given: Mapping[str, Any]) -> list[str]:
 
 
 def _one_file(ctx: click.Context, param: click.Parameter, files: tuple[str, ...]) -> str | None:
-    """Refuse a second file, as kubectl and helm take several and click would ignore the first."""
+    """Refuse a second file: kubectl and helm take several, and click would ignore the first."""
     if len(files) > 1:
         raise click.UsageError(f"{param.opts[-1]} names one file; put all options into it", ctx)
     return files[0] if files else None
@@ -132,7 +132,7 @@ def _setting(text: str) -> tuple[str, Any]:
         told = f"{key}: nested values are JSON, as in --set '{outer}={nested}'"
         raise click.BadParameter(told, param_hint="--set")
     if key == "platform":
-        raise click.UsageError("--set platform: the platform has an option of its own, --platform")
+        raise click.UsageError("--set platform: use --platform instead")
     try:
         return key, json.loads(value)
     except (ValueError, RecursionError):

@@ -136,7 +136,7 @@ class Record:
         return not marked and Path(self.folder, _RECORD).exists()
 
     def announce_removal(self) -> None:
-        """Let whoever deploys at the same time know why its servers are about to end."""
+        """Record that `undeploy` has begun, for a deployment that starts servers meanwhile."""
         with contextlib.suppress(OSError):  # a full disk; the folder may be gone already
             Path(self.folder, _UNDEPLOYING).touch()
 

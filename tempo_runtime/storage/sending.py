@@ -86,7 +86,7 @@ def check_links(folder: str) -> None:
 
 
 def manifest_at(remote: Remote) -> dict[str, Any]:
-    """Return the tempo.json that is there; empty if there is none, or if it is not one.
+    """Return the tempo.json at a remote; empty if there is no valid one.
 
     Args:
         remote: Where an artifact may be.

@@ -104,7 +104,7 @@ def test_it_goes_to_a_file(tmp_path: Path) -> None:
             2,
             """nested values are JSON, as in --set 'models={"prices": {"replicas": ...}}'""",
         ),
-        ((TARGET, "--set", "platform=kserve"), 2, "has an option of its own, --platform"),
+        ((TARGET, "--set", "platform=kserve"), 2, "--set platform: use --platform instead"),
         ((TARGET, "--set", "env_from=one"), 1, "--set env_from: Input should be a list"),
         ((TARGET, "--set", "labels=[]"), 1, "--set labels: Input should be keys with values"),
         ((TARGET, "--image", ""), 1, "--image: String should have at least 1 character"),

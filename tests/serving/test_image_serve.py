@@ -134,7 +134,7 @@ def test_an_environment_whose_python_does_not_start_is_told(image: Image) -> Non
     assert text == (
         "tempo-serve: the Python of environment.tar.gz (/usr/local/bin/python3.99) does not start in "
         "this image: No such file or directory; pack the environment with the minor version of the "
-        "image's Python, or with a Python of its own (conda.yaml)\n"
+        "image's Python, or with conda.yaml, which packs a Python too\n"
     )
 
 

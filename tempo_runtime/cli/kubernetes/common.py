@@ -15,8 +15,8 @@ from tempo_runtime.cli.platform_options import platform_options
 if TYPE_CHECKING:
     from tempo_runtime.deploy.manifests import RemotePlatform
 
-NOT_SO = 3
-"""Exit code of a question that was answered: not all models are ready, or something would change."""
+EXIT_NO = 3
+"""Exit code if the answer is no: not all models are ready, or something would change."""
 
 _COMPLETING = 2.0  # seconds that the cluster may take to list names for a shell
 _WORDS = {"waiting": "is not ready", "failed": "has failed", "gone": "was deleted"}
@@ -38,7 +38,7 @@ def complete_models(
 name_argument = click.argument("name", shell_complete=complete_models)
 
 
-def timeout_option(help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:  # noqa: A002
+def timeout_option(description: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Add `--timeout` to a command."""
     return click.option(
         "--timeout",
@@ -46,12 +46,12 @@ def timeout_option(help: str) -> Callable[[Callable[..., Any]], Callable[..., An
         default=600,
         show_default=True,
         metavar="SECONDS",
-        help=help,
+        help=description,
     )
 
 
 def address_of(name: str, options: RemotePlatform) -> tuple[str, dict[str, str]]:
-    """Return where a model is called from inside of the cluster, or through a named ingress.
+    """Return where a model is called from inside the cluster, or through a named ingress.
 
     Args:
         name: The model.
@@ -69,7 +69,7 @@ def address_of(name: str, options: RemotePlatform) -> tuple[str, dict[str, str]]
 
 
 def nothing(options: RemotePlatform) -> str:
-    """Say that nothing is deployed where the options lead."""
+    """Say that nothing is deployed in the namespace of the options."""
     from tempo_runtime.deploy.cluster.platforms import platform_of
 
     space, platform = options.remote_options.namespace, platform_of(options).target
@@ -77,6 +77,6 @@ def nothing(options: RemotePlatform) -> str:
 
 
 def sentence(name: str, state: str, reason: str) -> str:
-    """Say how a model gets on that is not ready, in the words of errors."""
+    """Say why a model is not ready, in the words of errors."""
     said = f"{name} {_WORDS[state]}"
     return f"{said}: {reason}" if reason else said

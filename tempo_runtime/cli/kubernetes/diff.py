@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from tempo_runtime.cli.kubernetes.common import NOT_SO
+from tempo_runtime.cli.kubernetes.common import EXIT_NO
 from tempo_runtime.cli.options import complete_folders, folder_or_object
 from tempo_runtime.cli.platform_options import all_options, platform_options
 from tempo_runtime.cli.terminal import echo
@@ -31,4 +31,4 @@ def diff(ctx: click.Context, /, target: str, **given: Any) -> None:
     found = kubernetes.diff(folder_or_object(target), options)
     echo(found, nl=False)
     if found:
-        ctx.exit(NOT_SO)
+        ctx.exit(EXIT_NO)

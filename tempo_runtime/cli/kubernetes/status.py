@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from tempo_runtime.cli.kubernetes.common import (
-    NOT_SO,
+    EXIT_NO,
     address_of,
     name_argument,
     nothing,
@@ -74,7 +74,7 @@ def status(ctx: click.Context, /, name: str, as_json: bool, **given: Any) -> Non
         for number, (model, each) in enumerate(unready.items()):
             echo(("" if number else "\n") + sentence(model, each.state, each.reason))
     if unready:
-        ctx.exit(NOT_SO)
+        ctx.exit(EXIT_NO)
 
 
 @click.command()

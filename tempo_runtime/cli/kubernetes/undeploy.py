@@ -38,7 +38,7 @@ def undeploy(
     if names and everything:
         raise click.UsageError("--all takes no names; leave one out")
     if everything and not (yes or sys.stdin.isatty()):
-        raise click.UsageError("--all asks first, and standard input is no terminal; add --yes")
+        raise click.UsageError("--all asks first, but standard input is not a terminal; add --yes")
     from tempo_runtime import kubernetes
     from tempo_runtime.deploy.cluster.listing import deployed_names
     from tempo_runtime.errors import DeploymentFailed

@@ -24,6 +24,8 @@ from tempo_runtime.errors import DeploymentFailed
 _HOME_CONFIG = "~/.kube/config"
 _CONNECT = 10.0
 _READ = 30.0
+QUERY_SECONDS = 30.0
+"""Seconds that a question to the cluster may take."""
 _LONGEST = 365 * 24 * 3600.0  # threads cannot wait for ever by a number
 _HEADER = re.compile(r"[\x20-\x7e]+")
 _USER = re.compile(r"^([^/@]*//)?[^/]*@")

@@ -9,7 +9,7 @@ from typing import Any
 
 from tempo_runtime import freshness
 from tempo_runtime.deploy.cluster.api import Api
-from tempo_runtime.deploy.cluster.connection import Deadline, connect, connected
+from tempo_runtime.deploy.cluster.connection import QUERY_SECONDS, Deadline, connect, connected
 from tempo_runtime.deploy.cluster.deployment import ClusterDeployment
 from tempo_runtime.deploy.cluster.following import Following
 from tempo_runtime.deploy.cluster.members import (
@@ -41,7 +41,6 @@ from tempo_runtime.errors import DeploymentFailed
 from tempo_runtime.progress import telling
 
 _TIMEOUT = 600.0
-_ASKED = 30.0
 _THEIRS = (
     "creationTimestamp",
     "deletionTimestamp",
@@ -143,7 +142,7 @@ def status(model: Any, options: RemotePlatform | None = None) -> dict[str, Progr
     options = options or SeldonCoreOptions()
     name, platform, space = _name(model), platform_of(options), common(options).namespace
     with connected() as connection:
-        api = Api(connection, Deadline(_ASKED))
+        api = Api(connection, Deadline(QUERY_SECONDS))
         return progress_of(api, platform, space, _names(api, name, options))
 
 
@@ -219,12 +218,12 @@ def reading_logs(
     options = options or SeldonCoreOptions()
     name, platform, space = _name(model), platform_of(options), common(options).namespace
     with connected() as connection:
-        _names(Api(connection, Deadline(_ASKED)), name, options)
+        _names(Api(connection, Deadline(QUERY_SECONDS)), name, options)
         yield PodLogs(connection, platform, space, name, model=child, pod=pod)
 
 
 def list_models(
-    options: RemotePlatform | None = None, *, timeout: float = _ASKED
+    options: RemotePlatform | None = None, *, timeout: float = QUERY_SECONDS
 ) -> list[ModelDetails]:
     """List the models that were deployed by us in the namespace, by name.
 
@@ -256,7 +255,7 @@ def get_client(name: str, options: RemotePlatform | None = None) -> RemoteModel:
     check_ingress(options)
     connection = connect()
     try:
-        item = _found(Api(connection, Deadline(_ASKED)), name, options)
+        item = _found(Api(connection, Deadline(QUERY_SECONDS)), name, options)
         return RemoteModel(details_of(item), ClusterDeployment(connection, options, item))
     except BaseException:
         connection.close()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tempo_runtime.deploy.cluster.api import Api
-from tempo_runtime.deploy.cluster.connection import Connection, Deadline
+from tempo_runtime.deploy.cluster.connection import QUERY_SECONDS, Connection, Deadline
 from tempo_runtime.deploy.cluster.members import models, progress_of
 from tempo_runtime.deploy.cluster.platforms import common, endpoint, platform_of, service
 from tempo_runtime.deploy.cluster.pod_logs import PodLogs
@@ -17,7 +17,6 @@ from tempo_runtime.deploy.manifests import RemotePlatform
 from tempo_runtime.deploy.manifests.options import KServeOptions, SeldonCoreOptions
 from tempo_runtime.errors import DeploymentFailed
 
-_ASKED = 30.0
 _REMOVED = 300.0
 _STATES = {"ready": "ready", "gone": "ended"}
 
@@ -156,7 +155,7 @@ class ClusterDeployment(Deployment):
         self._connection.close()
 
     def _api(self) -> Api:
-        return Api(self._connection, Deadline(_ASKED))
+        return Api(self._connection, Deadline(QUERY_SECONDS))
 
     def _models(self, api: Api) -> dict[str, dict[str, Any]]:
         return models(api, self._platform, self._namespace, self.name)

@@ -17,9 +17,8 @@ from tempo_runtime.deploy.cluster.refusals import line
 Event = Mapping[str, Any]
 Subject = tuple[str, str, str]  # reason, kind and name of the object
 
-_LASTING = (
-    5.0  # seconds between the first and the last: a mount of the first seconds is over by then
-)
+# Seconds between the first and the last: a failed mount of the first seconds is over by then.
+_LASTING = 5.0
 # The pods say the same themselves, or it never keeps a model from being ready.
 _QUIET = ("Unhealthy", "BackOff", "FailedScheduling", "FailedToUpdateEndpoint")
 _QUIET_KINDS = ("HorizontalPodAutoscaler", "PodDisruptionBudget", "Endpoints", "EndpointSlice")

@@ -29,7 +29,6 @@ from tempo_runtime.errors import DeploymentFailed
 
 # An operator that has said nothing of a change after so many seconds had nothing to do.
 SETTLED = 10.0
-_FORBIDDEN = 403
 _logger = logging.getLogger(__name__)
 
 
@@ -208,7 +207,7 @@ class Following:
         try:
             return self._watching.watch(*what)
         except Refused as refused:
-            if refused.code != _FORBIDDEN:
+            if not refused.forbidden:
                 raise
             return None
 
@@ -219,7 +218,7 @@ class Following:
             return _followed(watch, self._api)
         except Refused as refused:
             # They may be listed, and not watched.
-            if watch is self._models or refused.code != _FORBIDDEN:
+            if watch is self._models or not refused.forbidden:
                 raise
             if watch is self._pods:
                 self._pods = None

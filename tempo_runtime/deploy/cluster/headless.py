@@ -12,7 +12,6 @@ from tempo_runtime.deploy.manifests.options import KServeOptions
 from tempo_runtime.errors import DeploymentFailed
 
 _SERVICE = Resource("", "v1", "services", "Service")
-_FORBIDDEN = 403
 
 
 def refuse_headless(api: Api, options: RemotePlatform, children: Iterable[str]) -> None:
@@ -20,7 +19,7 @@ def refuse_headless(api: Api, options: RemotePlatform, children: Iterable[str]) 
 
     KServe makes Services without an address where its ConfigMap sets serviceClusterIPNone
     (pkg/controller/v1beta1/inferenceservice/reconcilers/service/service_reconciler.go), and only the
-    Service itself shows it. Whoever may not read Services is told nothing.
+    Service itself shows it. Without the right to read Services nothing is checked.
 
     Args:
         api: The cluster's API.
@@ -39,7 +38,7 @@ def refuse_headless(api: Api, options: RemotePlatform, children: Iterable[str]) 
         try:
             service = api.get(_SERVICE, remote.namespace, f"{name}-predictor")
         except Refused as refused:
-            if refused.code != _FORBIDDEN:
+            if not refused.forbidden:
                 raise
             return
         if service is not None and service["spec"].get("clusterIP") == "None":

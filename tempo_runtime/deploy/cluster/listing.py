@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tempo_runtime.deploy.cluster.api import Api
-from tempo_runtime.deploy.cluster.connection import Deadline, connected
+from tempo_runtime.deploy.cluster.connection import QUERY_SECONDS, Deadline, connected
 from tempo_runtime.deploy.cluster.members import key_of, listed, members, progress_of
 from tempo_runtime.deploy.cluster.platforms import OURS, common, details_of, platform_of
 from tempo_runtime.deploy.cluster.refusals import Asked, absent, check_name
@@ -15,8 +15,6 @@ from tempo_runtime.deploy.cluster.status import Progress
 from tempo_runtime.deploy.manifests import RemotePlatform
 from tempo_runtime.deploy.manifests.pinning import pinned
 from tempo_runtime.details import ModelDetails
-
-_ASKED = 30.0
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ def overview(options: RemotePlatform) -> list[Listed]:
     """
     platform, space = platform_of(options), common(options).namespace
     with connected() as connection:
-        api = Api(connection, Deadline(_ASKED))
+        api = Api(connection, Deadline(QUERY_SECONDS))
         items, _ = api.list(platform.model, space, OURS)
         by_name = {item["metadata"]["name"]: item for item in items}
         found = progress_of(api, platform, space, sorted(by_name))
@@ -81,7 +79,7 @@ def deployed_names(options: RemotePlatform, among: Sequence[str] = ()) -> dict[s
     for name in among:
         check_name(name)
     with connected() as connection:
-        api = Api(connection, Deadline(_ASKED))
+        api = Api(connection, Deadline(QUERY_SECONDS))
         items, _ = api.list(platform.model, space, OURS)
         known = {(name := key_of(item)[1]): parts(item) - {name} for item in items}
         for resource in platform.others:

@@ -14,11 +14,9 @@ from tempo_runtime.deploy.cluster.status import Progress
 from tempo_runtime.errors import DeploymentFailed
 
 LINES = 200  # MLServer tells why a model does not load, and then each step of its shutdown
-_FORBIDDEN = 403
 _SECONDS = 2.0  # for one log, also where the deadline of an operation has passed
-_AGAIN = (
-    3.0  # seconds until the log of a container that runs, or that could not be read, is read again
-)
+# Seconds until the log of a container that runs, or that could not be read, is read again.
+_AGAIN = 3.0
 
 
 class Logs:
@@ -58,7 +56,7 @@ class Logs:
                 self._namespace, log.pod, log.container, lines=LINES, ended=log.ended
             )
         except Refused as refused:
-            if refused.code == _FORBIDDEN:
+            if refused.forbidden:
                 self._refused[log] = str(refused)
         except DeploymentFailed:
             pass  # then less is told

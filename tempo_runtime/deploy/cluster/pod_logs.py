@@ -13,14 +13,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tempo_runtime.deploy.cluster.api import PODS, Api
-from tempo_runtime.deploy.cluster.connection import Connection, Deadline
+from tempo_runtime.deploy.cluster.connection import QUERY_SECONDS, Connection, Deadline
 from tempo_runtime.deploy.cluster.members import models
 from tempo_runtime.deploy.cluster.platforms import Platform
 from tempo_runtime.deploy.cluster.refusals import Refused
 from tempo_runtime.errors import DeploymentFailed
 
 LINES = 1000
-_ASKED = 30.0  # seconds that one look at the pods may take
 _EVERY = 1.0  # seconds between two looks
 # Seldon Core v1 calls the container as the model, KServe and Seldon Core 2 as follows.
 _CONTAINERS = ("kserve-container", "mlserver")
@@ -99,7 +98,7 @@ class PodLogs:
         Raises:
             DeploymentFailed: If they may not be read, or the named model or pod is not there.
         """
-        api = Api(self._connection, Deadline(_ASKED))
+        api = Api(self._connection, Deadline(QUERY_SECONDS))
         found = self._named_pods(api)
         return [
             replace(each.log, text=self._text(api, each, lines=lines, ended=previous))
@@ -121,7 +120,7 @@ class PodLogs:
         seen: dict[str, tuple[_Pod, str]] = {}
         first = True
         while True:
-            api = Api(self._connection, Deadline(_ASKED))
+            api = Api(self._connection, Deadline(QUERY_SECONDS))
             pods = self._named_pods(api) if first else self._pods(api)
             for pod in pods:
                 before, since = seen.get(pod.uid, (None, ""))

@@ -124,20 +124,21 @@ def rolling(pods: Iterable[Mapping[str, Any]]) -> bool:
     """Whether pods of what a Deployment was before are there beside those of what it is now."""
     versions = set()
     for pod in pods:
-        over = (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded")
-        over = over or bool(pod["metadata"].get("deletionTimestamp"))
-        if not over and (made := replica_set(pod)):
+        if not is_over(pod) and (made := replica_set(pod)):
             versions.add((made.removesuffix(pod["metadata"]["labels"][_TEMPLATE]), made))
     return len(versions) > len({deployment for deployment, _ in versions})
 
 
-def ready(pods: Iterable[Mapping[str, Any]]) -> int:
-    """Return how many pods are ready."""
-    conditions = [(pod.get("status") or {}).get("conditions") or [] for pod in pods]
-    return sum(
-        any(each.get("type") == "Ready" and each.get("status") == "True" for each in found)
-        for found in conditions
-    )
+def is_ready(item: Mapping[str, Any]) -> bool:
+    """Return whether a pod, or another object with conditions, is ready."""
+    conditions = (item.get("status") or {}).get("conditions") or []
+    return any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions)
+
+
+def is_over(pod: Mapping[str, Any]) -> bool:
+    """Return whether a pod has ended, or is ending."""
+    ended = (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded")
+    return ended or bool(pod["metadata"].get("deletionTimestamp"))
 
 
 def _container(

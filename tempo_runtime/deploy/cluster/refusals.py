@@ -86,6 +86,11 @@ class Refused(DeploymentFailed):
         self.code = code
         self.conflicts = frozenset(conflicts)
 
+    @property
+    def forbidden(self) -> bool:
+        """Whether a right is missing."""
+        return self.code == 403
+
 
 class Absent(Refused):
     """The object is not there."""

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tempo_runtime.deploy.cluster.pods import is_over, is_ready
 from tempo_runtime.deploy.cluster.refusals import line
 
 _REVISION = ("controller-revision-hash", "pod-template-hash")  # of a StatefulSet, of a Deployment
@@ -25,8 +26,6 @@ _NOT_OF_PODS = frozenset(
         "statefulSetPersistentVolumeClaimRetentionPolicy",
     )
 )
-
-
 # What the condition of a Server says without an error (GetConditions in
 # operator/controllers/reconcilers/server), and errors after which the operator tries again.
 _NO_ERROR = re.compile("desired replicas$|the object has been modified")
@@ -76,15 +75,15 @@ def _unready(
     counted: bool,
 ) -> str:
     name = f"Server {server['metadata']['name']}"
-    there = [pod for pod in pods if not _is_over(pod)]
+    there = [pod for pod in pods if not is_over(pod)]
     if len(set(map(_revision, there))) > 1:
         return f"{name}: its pods are replaced one by one"
     if not counted:
         return ""
     if not pods:
-        return "" if _is_ready(server) else f"{name} has no pods yet"
+        return "" if is_ready(server) else f"{name} has no pods yet"
     wanted = int(server["spec"].get("replicas", 1))
-    ready = sum(_is_ready(pod) and pod["metadata"].get("uid") not in old for pod in there)
+    ready = sum(is_ready(pod) and pod["metadata"].get("uid") not in old for pod in there)
     return "" if ready >= wanted else f"{name}: {ready} of {wanted} pods are ready"
 
 
@@ -106,17 +105,6 @@ def _error(server: Mapping[str, Any]) -> str:
         if condition.get("status") == "False" and not _NO_ERROR.search(said):
             return line(said)
     return ""
-
-
-def _is_ready(item: Mapping[str, Any]) -> bool:
-    conditions = (item.get("status") or {}).get("conditions") or []
-    return any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions)
-
-
-def _is_over(pod: Mapping[str, Any]) -> bool:
-    """Return whether a pod has ended, or is ending."""
-    ended = (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded")
-    return ended or bool(pod["metadata"].get("deletionTimestamp"))
 
 
 def _revision(pod: Mapping[str, Any]) -> str:

@@ -17,8 +17,8 @@ from tempo_runtime.deploy.cluster.platforms import server_of
 from tempo_runtime.deploy.cluster.pods import (
     Log,
     Trouble,
+    is_ready,
     other_artefact,
-    ready,
     restarts,
     rolling,
     summary,
@@ -97,8 +97,9 @@ def progress(
     if server.holds or (server.reason and found.state == "waiting"):
         # Also after a failure to load, as on a pod that drains: each pod that connects tries again.
         found = Progress("waiting", "; ".join(filter(None, [found.reason, server.reason])))
-    if found.state == "ready" and pods and ready(pods) < (least := _replicas(item)):
-        found = Progress("waiting", f"{ready(pods)} of {least} pods are ready")
+    ready, least = sum(map(is_ready, pods)), _replicas(item)
+    if found.state == "ready" and pods and ready < least:
+        found = Progress("waiting", f"{ready} of {least} pods are ready")
     if found.state == "ready":
         return found
     unchanged = old.item is not None and old.item.get("status") == item.get("status")

@@ -118,12 +118,11 @@ def server(document: Document, run: Run) -> Hits:
     "seldon2-capabilities",
     "warning",
     "Server",
-    consequence="Models of MLServer's own frameworks are loaded on it, and fail where its image lacks "
-    "theirs.",
+    consequence="Models of any MLServer framework are placed on it, and fail if its image lacks it.",
     fix="capabilities, which take the place of MLServer's own (from Seldon Core 2.6 on)",
 )
 def capabilities(document: Document) -> Hits:
-    """A Server with an image of its own has capabilities of its own.
+    """A Server with a custom image states `capabilities`, not only `extraCapabilities`.
 
     Source: operator/controllers/reconcilers/server/server_reconciler.go (updateCapabilities).
     """

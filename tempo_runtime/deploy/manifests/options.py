@@ -19,7 +19,7 @@ def _text(value: Any) -> Any:
 
 
 def _version(value: Any) -> Any:
-    """Refuse a number: 0.20 is read as 0.2, which is another version."""
+    """Refuse a number, because YAML and JSON read 0.20 as 0.2."""
     if isinstance(value, float):
         raise ValueError("write all three parts of the version, such as 0.15.2")
     return value

@@ -102,7 +102,7 @@ def read(path: str) -> OptionsFile:
         )
     if _REMOTE in content:
         raise SettingsError(
-            f"{path}: {_REMOTE}: there is no such option; put what is under it beside {_PLATFORM}"
+            f"{path}: {_REMOTE} is not needed in this file; move its keys up, next to {_PLATFORM}"
         )
     lines = documents[0].lines
     platform = content.pop(_PLATFORM, None)

@@ -13,6 +13,7 @@ import os
 import tempfile
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +48,7 @@ def log(name: str) -> str:
     return (LOGS / f"{name}.log").read_text()
 
 
-class Stage:
+class Stage(ABC):
     """A platform, its controllers and a node, for the one model that is deployed.
 
     Args:
@@ -67,8 +68,9 @@ class Stage:
         self.set = f"{self.deployment}-7d4b9"
         self.pod_name = f"{self.set}-x2x4z"
 
+    @abstractmethod
     def options(self, **remote: Any) -> RemotePlatform:
-        raise NotImplementedError
+        """Return options of the platform."""
 
     def applied(self) -> None:
         """Have the platform begin, with what passes by itself."""
@@ -81,12 +83,15 @@ class Stage:
         kind = "HorizontalPodAutoscaler"
         self.warn("FailedGetResourceMetric", metrics, kind=kind, about=self.deployment, last=25)
 
+    @abstractmethod
     def creating(self) -> None:
-        raise NotImplementedError
+        """Have the platform say that it makes the model."""
 
+    @abstractmethod
     def ready(self) -> None:
-        raise NotImplementedError
+        """Have the platform say that the model is ready."""
 
+    @abstractmethod
     def failed_to_load(self, message: str) -> None:
         """Have the platform notice that a container has ended, if it does."""
 
@@ -167,6 +172,9 @@ class Seldon(Stage):
 
     def ready(self) -> None:
         self.api.state(self.plural, "plus", state="Available")
+
+    def failed_to_load(self, message: str) -> None:
+        pass  # its operator looks at Deployments only
 
 
 class KServe(Stage):

@@ -325,7 +325,7 @@ def test_undeploy_of_all_asks_and_leaves_what_is_not_ours(api: ApiServer) -> Non
     deployed(api, STATES[0], STATES[0])
     api.put("seldondeployments", {"metadata": {"name": "foreign"}})
     code, _, told = command("undeploy", "--all", *HERE)
-    assert (code, "standard input is no terminal; add --yes" in told) == (2, True)
+    assert (code, "standard input is not a terminal; add --yes" in told) == (2, True)
     assert command("undeploy", *HERE)[0] == 2
     code, printed, told = command("undeploy", "--all", "-y", *HERE)
     assert (code, told) == (0, "")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tempo_runtime.deploy.cluster.pods import Log, Trouble, ready, rolling, trouble
+from tempo_runtime.deploy.cluster.pods import Log, Trouble, is_ready, rolling, trouble
 from tests.deploy.cluster.api_server import Object
 
 
@@ -267,7 +267,10 @@ def test_the_log_that_is_read_is_not_that_of_a_container_beside_the_server() -> 
 
 def test_ready_pods_are_counted() -> None:
     condition = {"type": "Ready", "status": "True"}
-    assert ready([pod([]), pod([], conditions=[condition]), {"metadata": {"name": "p"}}]) == 1
+    assert (
+        sum(map(is_ready, [pod([]), pod([], conditions=[condition]), {"metadata": {"name": "p"}}]))
+        == 1
+    )
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def test_the_command_line_chooses_another_platform(file: Path) -> None:
         ("a: 1\n---\nb: 2", " must be one YAML document of keys with values"),
         ("namespace: [", "1: while parsing"),
         ("a: &a [*a]", "1: an alias in it refers to what it is in"),
-        ("remote_options:\n  namespace: a", " remote_options: there is no such option; put what"),
+        ("remote_options:\n  namespace: a", " remote_options is not needed in this file; move its"),
         ("apiVersion: v1\nkind: Secret", " is a manifest (Secret) and not a file of options"),
         ("env: {HF_TOKEN: abc}", "1: env: "),
     ],
