@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -181,14 +182,15 @@ def _told(
 
 
 def _elsewhere(kind: type[BaseModel], name: str) -> str:
-    """Name the platforms that have an option which this one lacks."""
+    """Say where a name belongs that the platform's options lack; empty if that is not known."""
     having = [
         platform
         for platform, other in PLATFORMS.items()
         if other is not kind and name in names(other.model_fields[_REMOTE].annotation)
     ]
     if not having:
-        return ""
+        meant = difflib.get_close_matches(name, [_PLATFORM])
+        return f"; did you mean {_PLATFORM!r}?" if meant else ""
     own = next(platform for platform, each in PLATFORMS.items() if each is kind)
     return f" for {own}; it is one of {' and '.join(having)}"
 

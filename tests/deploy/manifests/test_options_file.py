@@ -96,6 +96,7 @@ def test_the_command_line_chooses_another_platform(file: Path) -> None:
         ("env: {3: a}", "1: env.3: use letters, digits"),
         ("resources: {limits: {cpu: lots}}", "1: resources.limits.cpu: write a quantity such as"),
         ("replicas: 1.5", "1: replicas: Input should be a valid integer"),
+        ("platfrom: kserve", "1: platfrom: there is no such option; did you mean 'platform'?"),
         ("platform: nomad", "1: platform: choose one of seldon, seldon2, kserve"),
         ("platform: [seldon]", "1: platform: choose one of seldon, seldon2, kserve"),
         ("namespace: a\nnamespace: b", "2: key 'namespace' is there twice; correct it"),
