@@ -23,7 +23,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tempo_runtime.explain.isolation import isolated
+from tempo_runtime.execution.explain.isolation import isolated
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 REPEATS, ROUNDS = 2000, 5

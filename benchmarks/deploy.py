@@ -24,7 +24,7 @@ import income
 from rich.console import Console
 from rich.table import Table
 
-from tempo_runtime.ports import HOST, free_ports
+from tempo_runtime._util.ports import HOST, free_ports
 
 TARGET = 1.5  # times `mlserver start`
 ASKED = {"threshold": 0.9}

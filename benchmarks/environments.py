@@ -27,8 +27,8 @@ from pathlib import Path
 import numpy as np
 
 from tempo_runtime import pipeline, predictmethod, save
-from tempo_runtime.environment import cache, venv
-from tempo_runtime.environment.unpacked import unpack
+from tempo_runtime.artifact.environment import cache, venv
+from tempo_runtime.artifact.environment.unpacking import unpack
 
 QUICK = ["scikit-learn", "mlserver-sklearn"]
 WHOLE = ["alibi==0.9.6", *QUICK]
@@ -74,8 +74,9 @@ def packing(folder: Path, packages: list[str]) -> None:
     import conda_pack
     import venv_pack
 
-    from tempo_runtime import __version__, wheel
-    from tempo_runtime.environment.needs import Needs
+    from tempo_runtime import __version__
+    from tempo_runtime.artifact.environment import wheel
+    from tempo_runtime.artifact.environment.sources import Needs
 
     wheels = folder / "wheels"
     wheel.build(str(wheels))

@@ -1,4 +1,4 @@
-"""fields.py FOLDER: write tempo_runtime/deploy/lint/fields.json from custom resource definitions.
+"""fields.py FOLDER: write tempo_runtime/lint/fields.json from custom resource definitions.
 
 FOLDER holds the CustomResourceDefinitions of Seldon Core 1 and 2 and of KServe, one in each file, as
 the platforms publish them (`config/crd` of their operators). Only the names of fields are used.
@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-TARGET = Path(__file__).parents[1] / "tempo_runtime/deploy/lint/fields.json"
+TARGET = Path(__file__).parents[1] / "tempo_runtime/lint/fields.json"
 # Of Kubernetes itself: ObjectMeta, and a Secret.
 OWNER = ("apiVersion", "blockOwnerDeletion", "controller", "kind", "name", "uid")
 METADATA = (

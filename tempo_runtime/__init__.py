@@ -10,8 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tempo_runtime.artifact import load, save
-    from tempo_runtime.authoring import (
+    from tempo_runtime.artifact.store import load, save
+    from tempo_runtime.authoring.decorators import (
         Model,
         ModelFramework,
         PipelineModels,
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
         pipeline,
         predictmethod,
     )
-    from tempo_runtime.deploy.cluster.deploying import deploy_remote
-    from tempo_runtime.deploy.local import deploy_local
-    from tempo_runtime.deploy.manifests import manifest
-    from tempo_runtime.deploy.manifests.options import (
+    from tempo_runtime.deploy.client import RemoteModel
+    from tempo_runtime.deploy.kubernetes.deploy import deploy_remote
+    from tempo_runtime.deploy.kubernetes.manifests import manifest
+    from tempo_runtime.deploy.kubernetes.manifests.options import (
         KServeOptions,
         Seldon2Options,
         SeldonCoreOptions,
     )
+    from tempo_runtime.deploy.local.deploy import deploy_local
     from tempo_runtime.deploy.options import DockerOptions, LocalOptions
-    from tempo_runtime.deploy.remote import RemoteModel
     from tempo_runtime.errors import (
         ArtifactDamaged,
         ArtifactError,
@@ -55,13 +55,13 @@ if TYPE_CHECKING:
         StorageError,
         TempoError,
     )
-    from tempo_runtime.runtime import TempoPipelineRuntime
+    from tempo_runtime.runtime.pipeline_runtime import TempoPipelineRuntime
     from tempo_runtime.storage import download, upload
     from tempo_runtime.storage.minio import create_minio_rclone
 
 _HOMES = {
-    "artifact": ("load", "save"),
-    "authoring": (
+    "artifact.store": ("load", "save"),
+    "authoring.decorators": (
         "Model",
         "ModelFramework",
         "PipelineModels",
@@ -70,12 +70,12 @@ _HOMES = {
         "pipeline",
         "predictmethod",
     ),
-    "deploy.cluster.deploying": ("deploy_remote",),
-    "deploy.local": ("deploy_local",),
-    "deploy.manifests": ("manifest",),
-    "deploy.manifests.options": ("KServeOptions", "Seldon2Options", "SeldonCoreOptions"),
+    "deploy.kubernetes.deploy": ("deploy_remote",),
+    "deploy.local.deploy": ("deploy_local",),
+    "deploy.kubernetes.manifests": ("manifest",),
+    "deploy.kubernetes.manifests.options": ("KServeOptions", "Seldon2Options", "SeldonCoreOptions"),
     "deploy.options": ("DockerOptions", "LocalOptions"),
-    "deploy.remote": ("RemoteModel",),
+    "deploy.client": ("RemoteModel",),
     "errors": (
         "ArtifactDamaged",
         "ArtifactError",
@@ -101,7 +101,7 @@ _HOMES = {
         "StorageError",
         "TempoError",
     ),
-    "runtime": ("TempoPipelineRuntime",),
+    "runtime.pipeline_runtime": ("TempoPipelineRuntime",),
     "storage": ("download", "upload"),
     "storage.minio": ("create_minio_rclone",),
 }

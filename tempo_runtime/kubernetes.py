@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tempo_runtime.deploy.cluster.deploying import (
+    from tempo_runtime.deploy.kubernetes.deploy import (
         deploy_remote,
         diff,
         get_client,
@@ -38,9 +38,9 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from tempo_runtime.deploy.cluster import deploying
+    from tempo_runtime.deploy.kubernetes import deploy
 
-    return getattr(deploying, name)
+    return getattr(deploy, name)
 
 
 def __dir__() -> list[str]:

@@ -26,11 +26,11 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from tempo_runtime import headers as carried
-from tempo_runtime.drain import DRAIN_TIMEOUT
+from tempo_runtime._util.layers import from_environment, merge, parse_json
 from tempo_runtime.errors import SettingsError
-from tempo_runtime.layers import from_environment, merge, parse_json
-from tempo_runtime.sizes import MAX_COLUMNS, MAX_LITERAL_BYTES, DecodingLimits
+from tempo_runtime.protocol import headers as carried
+from tempo_runtime.protocol.sizes import MAX_COLUMNS, MAX_LITERAL_BYTES, DecodingLimits
+from tempo_runtime.runtime.drain import DRAIN_TIMEOUT
 
 ENV_PREFIX = "TEMPO_RUNTIME_"
 

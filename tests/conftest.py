@@ -18,9 +18,9 @@ with warnings.catch_warnings():  # of what MLServer imports, about itself
     import mlserver  # noqa: F401
 
 from tempo_runtime.testing import Server, serve
-from tests import packed
-from tests.income import CENSUS, EXAMPLE, ROWS, Income, repository
-from tests.once import made_once
+from tests.helpers import packed_environment
+from tests.helpers.income import CENSUS, EXAMPLE, ROWS, Income, repository
+from tests.helpers.made_once import made_once
 
 _TRAIN = """
 import sys
@@ -141,6 +141,8 @@ def each_income_server(request: pytest.FixtureRequest) -> Server:
 
 
 @pytest.fixture(scope="session")
-def project(tmp_path_factory: pytest.TempPathFactory) -> packed.Project:
+def project(tmp_path_factory: pytest.TempPathFactory) -> packed_environment.Project:
     """An artefact with its environment, whose packages this one lacks."""
-    return packed.Project(made_once(tmp_path_factory, "painter", packed.make_project))
+    return packed_environment.Project(
+        made_once(tmp_path_factory, "painter", packed_environment.make_project)
+    )

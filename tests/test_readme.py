@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from tempo_runtime.testing import Server, serve
-from tests.income import ROOT, Income
+from tests.helpers.income import ROOT, Income
 
 README = (ROOT / "README.md").read_text()
 

@@ -12,27 +12,27 @@ from typing import Any
 import click
 
 from tempo_runtime import __version__
+from tempo_runtime._util.printable import printable
 from tempo_runtime.cli import terminal
-from tempo_runtime.cli.check import check
-from tempo_runtime.cli.completion import completion
-from tempo_runtime.cli.deploy import deploy, undeploy
-from tempo_runtime.cli.doctor import doctor
-from tempo_runtime.cli.explain import explain
-from tempo_runtime.cli.graph import graph
-from tempo_runtime.cli.image import image
-from tempo_runtime.cli.init import init
-from tempo_runtime.cli.inspect import inspect
-from tempo_runtime.cli.kubernetes import kubernetes
-from tempo_runtime.cli.lint import lint
-from tempo_runtime.cli.logs import logs
-from tempo_runtime.cli.manifest import manifest
-from tempo_runtime.cli.predict import predict
-from tempo_runtime.cli.ps import ps
-from tempo_runtime.cli.save import save
-from tempo_runtime.cli.serve import serve
-from tempo_runtime.cli.storage import download, upload
+from tempo_runtime.cli.commands.check import check
+from tempo_runtime.cli.commands.completion import completion
+from tempo_runtime.cli.commands.deploy import deploy, undeploy
+from tempo_runtime.cli.commands.doctor import doctor
+from tempo_runtime.cli.commands.explain import explain
+from tempo_runtime.cli.commands.graph import graph
+from tempo_runtime.cli.commands.image import image
+from tempo_runtime.cli.commands.init import init
+from tempo_runtime.cli.commands.inspect import inspect
+from tempo_runtime.cli.commands.kubernetes import kubernetes
+from tempo_runtime.cli.commands.lint import lint
+from tempo_runtime.cli.commands.logs import logs
+from tempo_runtime.cli.commands.manifest import manifest
+from tempo_runtime.cli.commands.predict import predict
+from tempo_runtime.cli.commands.ps import ps
+from tempo_runtime.cli.commands.save import save
+from tempo_runtime.cli.commands.serve import serve
+from tempo_runtime.cli.commands.storage import download, upload
 from tempo_runtime.errors import DeadlineExceeded
-from tempo_runtime.printable import printable
 
 
 class _Group(click.Group):

@@ -64,7 +64,7 @@ def complete_deployments(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Has the shell complete the names of deployments."""
-    from tempo_runtime.deploy import found
+    from tempo_runtime.deploy.local import find as found
 
     names = sorted({each.name for each in found.deployments()})
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]
@@ -136,7 +136,7 @@ def imported(name: str) -> Any:
     except TempoError:
         raise
     except (Exception, SystemExit) as error:
-        from tempo_runtime.blame import named
+        from tempo_runtime.execution.blame import named
 
         line = _author_line(error)
         place = f" at {line}" if line else ""
@@ -155,7 +155,7 @@ def imported(name: str) -> Any:
 
 
 def _author_line(error: BaseException) -> str | None:
-    from tempo_runtime.blame import author_line
+    from tempo_runtime.execution.blame import author_line
 
     return author_line(error)
 

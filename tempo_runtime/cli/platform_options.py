@@ -11,7 +11,7 @@ import click
 from tempo_runtime.cli.options import pair
 
 if TYPE_CHECKING:
-    from tempo_runtime.deploy.manifests import RemotePlatform
+    from tempo_runtime.deploy.kubernetes.manifests import RemotePlatform
 
 _PLATFORMS = ("seldon", "seldon2", "kserve")
 # The options that have a flag of their own, by their names for --set.
@@ -81,7 +81,7 @@ def platform_options(given: Mapping[str, Any]) -> RemotePlatform:
     Raises:
         SettingsError: If they are wrong.
     """
-    from tempo_runtime.deploy.manifests import options_file
+    from tempo_runtime.deploy.kubernetes.manifests import options_file
 
     flags = {
         "namespace": given["namespace"],

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tempo_runtime.one_line import DEBUG, one_line
-from tempo_runtime.printable import printable
+from tempo_runtime._util.printable import printable
+from tempo_runtime.execution.error_line import DEBUG, one_line
 
 if TYPE_CHECKING:
     from rich.console import Console

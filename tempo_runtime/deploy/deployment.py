@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from tempo_runtime._util.layers import merge
+from tempo_runtime._util.ports import refused
 from tempo_runtime.errors import DeploymentFailed, SettingsError
-from tempo_runtime.layers import merge
-from tempo_runtime.ports import refused
-from tempo_runtime.serving.repository import Served
+from tempo_runtime.servers.repository import Served
 
 _MODELS = "TEMPO_RUNTIME_MODELS"
 GRACE = 15.0

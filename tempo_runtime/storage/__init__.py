@@ -14,9 +14,10 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tempo_runtime import artifact, files, freshness, trust
+from tempo_runtime._util import atomic_files
+from tempo_runtime.artifact import freshness, store, trust
+from tempo_runtime.artifact.freshness import Stale
 from tempo_runtime.errors import ArtifactMissing, StorageError
-from tempo_runtime.freshness import Stale
 from tempo_runtime.storage import pruning
 from tempo_runtime.storage.fetching import fetch
 from tempo_runtime.storage.remotes import check_uri, remote_of
@@ -83,9 +84,9 @@ def upload(
         check_links(folder)
         manifest = _manifest(folder)
         if manifest:
-            files.finish_interrupted(folder, manifest["files"])
+            atomic_files.finish_interrupted(folder, manifest["files"])
             check(folder, manifest["files"])
-        paths = sorted(files.walk(folder))
+        paths = sorted(atomic_files.walk(folder))
         if not paths:
             raise StorageError(f"there is nothing to upload in {folder}; save there first")
         uri = uri or str(manifest.get("uri") or "")
@@ -114,7 +115,7 @@ def superseded(
     Raises:
         StorageError: If its URI does not end with a digest, or the storage or the cluster cannot be read.
     """
-    from tempo_runtime.storage.cluster import deployed_digests
+    from tempo_runtime.storage.kubernetes_secrets import deployed_digests
 
     kept = check_prune(uri, True, newest, keep)
     remote = remote_of(uri, _secret(secret))
@@ -208,7 +209,7 @@ def _place(uri: str, folder: str, manifest: dict[str, Any], add: bool) -> str:
         return uri
     if not manifest:
         raise StorageError(
-            f"{folder} has no {files.MANIFEST}, and so no digest to go into a URI; upload it without one"
+            f"{folder} has no {atomic_files.MANIFEST}, and so no digest to go into a URI; upload it without one"
         )
     own = trust.digest_of(manifest)
     if not add and named != own:
@@ -236,7 +237,7 @@ def _ends(target: Any, folder: str | None, uri: str | None) -> tuple[str, str | 
 def _manifest(folder: str) -> dict[str, Any]:
     """A folder's tempo.json; empty where there is none."""
     try:
-        return artifact.read_manifest(folder, to_run=False)
+        return store.read_manifest(folder, to_run=False)
     except ArtifactMissing:
         return {}
 
@@ -244,7 +245,7 @@ def _manifest(folder: str) -> dict[str, Any]:
 def _secret(secret: str | None) -> dict[str, str]:
     if secret is None:
         return {}
-    from tempo_runtime.storage.cluster import secret_settings
+    from tempo_runtime.storage.kubernetes_secrets import secret_settings
 
     return secret_settings(secret)
 

@@ -8,9 +8,10 @@ import shutil
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tempo_runtime import artifact, files, trust
+from tempo_runtime._util import atomic_files
+from tempo_runtime._util.atomic_files import MANIFEST, NEXT
+from tempo_runtime.artifact import store, trust
 from tempo_runtime.errors import ArtifactError, ArtifactMissing, ArtifactUntrusted, StorageError
-from tempo_runtime.files import MANIFEST, NEXT
 from tempo_runtime.storage.remotes import Entry, Remote
 from tempo_runtime.storage.transfer import Transfer, check, expect, parted, parts
 
@@ -36,8 +37,8 @@ def fetch(remote: Remote, folder: str, digest: str | None = None) -> Transfer:
         )
     old: dict[str, Any] = {}
     with contextlib.suppress(ArtifactError):  # one that is damaged is replaced as well
-        old = artifact.read_manifest(folder, to_run=False)
-    files.finish_interrupted(folder, old.get("files", {}))
+        old = store.read_manifest(folder, to_run=False)
+    atomic_files.finish_interrupted(folder, old.get("files", {}))
     stage = os.path.join(folder, _ARRIVING)
     kept = remote.same(there, folder)
     wanted = {path: entry for path, entry in there.items() if path not in kept}
@@ -53,25 +54,25 @@ def fetch(remote: Remote, folder: str, digest: str | None = None) -> Transfer:
             raise ArtifactMissing(f"its URI names a digest, and it has no {MANIFEST}")
         if MANIFEST in there:
             where = folder if MANIFEST in kept else stage
-            manifest = artifact.read_manifest(where, to_run=False)
+            manifest = store.read_manifest(where, to_run=False)
             named = manifest["files"]
             found = trust.digest_of(manifest)
             if digest not in (None, found):
                 raise ArtifactUntrusted(f"it has the digest {found}, and not the one in its URI")
-            files.finish_interrupted(stage, named)
+            atomic_files.finish_interrupted(stage, named)
     final = os.path.join(folder, NEXT)
     os.rename(stage, final)
     with _whole(remote, final):
         check(folder, named)
     new = {*there, *named}
-    removed = sorted(parts(old) & set(files.walk(folder)) - new)
-    files.adopt(folder, new & set(files.walk(final)), removed)
+    removed = sorted(parts(old) & set(atomic_files.walk(folder)) - new)
+    atomic_files.adopt(folder, new & set(atomic_files.walk(final)), removed)
     size = sum(entry.size for entry in missing.values())
     return Transfer(folder, remote.uri, tuple(missing), size, tuple(removed))
 
 
 def _copy_from(remote: Remote, folder: str, missing: Mapping[str, Entry]) -> None:
-    from tempo_runtime.progress import shown
+    from tempo_runtime._util.progress import shown
 
     stage = os.path.join(folder, _ARRIVING)
     size = sum(entry.size for entry in missing.values())

@@ -7,7 +7,7 @@ import os
 from urllib.parse import urlsplit
 
 from tempo_runtime.errors import StorageError
-from tempo_runtime.storage import cluster, remotes
+from tempo_runtime.storage import kubernetes_secrets, remotes
 
 # gs too: what is declared in Google's storage can be tried without it.
 _REMOTES = ("s3", "gs")
@@ -72,8 +72,8 @@ def create_minio_rclone(
 def _found() -> str:
     """The endpoint in the current cluster, if there is one; else on this machine."""
     try:
-        return cluster.load_balancer(_NAMESPACE, _SERVICE) or _LOCAL
-    except cluster.NoCluster:
+        return kubernetes_secrets.load_balancer(_NAMESPACE, _SERVICE) or _LOCAL
+    except kubernetes_secrets.NoCluster:
         return _LOCAL
 
 

@@ -12,9 +12,9 @@ import json
 from collections.abc import Collection
 from dataclasses import replace
 
-from tempo_runtime import trust
+from tempo_runtime._util.atomic_files import MANIFEST, NEXT
+from tempo_runtime.artifact import trust
 from tempo_runtime.errors import StorageError
-from tempo_runtime.files import MANIFEST, NEXT
 from tempo_runtime.storage.remotes import Remote
 from tempo_runtime.storage.sending import manifest_at
 from tempo_runtime.storage.transfer import parted, parts

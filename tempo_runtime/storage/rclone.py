@@ -16,8 +16,8 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import IO, Any
 
+from tempo_runtime._util.credentials import redacted
 from tempo_runtime.errors import StorageError
-from tempo_runtime.urls import redacted
 
 Progress = Callable[[float], None]
 

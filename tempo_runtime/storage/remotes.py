@@ -13,11 +13,11 @@ import tempfile
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from tempo_runtime import files
+from tempo_runtime._util import atomic_files
+from tempo_runtime._util.credentials import has_password, redacted
 from tempo_runtime.errors import StorageError
 from tempo_runtime.storage import rclone
 from tempo_runtime.storage.failures import NOT_FOUND, explained
-from tempo_runtime.urls import has_password, redacted
 
 _URI = re.compile(r"([A-Za-z][\w+.-]*)://([^\x00-\x1f\x7f]*)")
 _TYPES = {"s3": "s3", "gs": "google cloud storage", "az": "azureblob"}
@@ -146,11 +146,11 @@ class Remote:
             kind = next((kind for kind in _KINDS if entry.hashes.get(kind)), None)
             if kind is None:
                 unknown[under + path] = path
-            elif files.digest_of(folder, path, kind) == entry.hashes[kind]:
+            elif atomic_files.digest_of(folder, path, kind) == entry.hashes[kind]:
                 found.add(path)
         # A remote that keeps no digests is read instead.
         for there, digest in self.read_digests(unknown, "sha1").items():
-            if files.digest_of(folder, unknown[there], "sha1") == digest:
+            if atomic_files.digest_of(folder, unknown[there], "sha1") == digest:
                 found.add(unknown[there])
         return found
 

@@ -8,8 +8,8 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tempo_runtime._util.atomic_files import MANIFEST, NEXT, belongs
 from tempo_runtime.errors import StorageError
-from tempo_runtime.files import MANIFEST, NEXT, belongs
 from tempo_runtime.storage.remotes import Entry, Remote
 from tempo_runtime.storage.transfer import Transfer, expect, parted, parts
 
@@ -102,7 +102,7 @@ def manifest_at(remote: Remote) -> dict[str, Any]:
 
 
 def _copy_to(remote: Remote, folder: str, paths: list[str], under: str) -> None:
-    from tempo_runtime.progress import shown
+    from tempo_runtime._util.progress import shown
 
     with (
         tempfile.TemporaryDirectory() as tree,

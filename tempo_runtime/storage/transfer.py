@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tempo_runtime import artifact, files
+from tempo_runtime._util import atomic_files
+from tempo_runtime._util.atomic_files import MANIFEST, NEXT
+from tempo_runtime.artifact import store
 from tempo_runtime.errors import StorageError
-from tempo_runtime.files import MANIFEST, NEXT
 from tempo_runtime.storage.remotes import Entry, Remote
 
 
@@ -38,12 +39,12 @@ def parts(manifest: Mapping[str, Any]) -> set[str]:
     named = manifest.get("files")
     if not isinstance(named, dict):
         return set()
-    return {*named, artifact.MODEL_SETTINGS, artifact.EXAMPLE, MANIFEST}
+    return {*named, store.MODEL_SETTINGS, store.EXAMPLE, MANIFEST}
 
 
 def check(folder: str, named: Mapping[str, str]) -> None:
     """Compares all files with the digests that tempo.json has."""
-    for _ in files.verified(folder, named, lambda path: False):
+    for _ in atomic_files.verified(folder, named, lambda path: False):
         pass
 
 
@@ -56,7 +57,9 @@ def parted(entries: Mapping[str, Entry]) -> tuple[dict[str, Entry], dict[str, En
         if path.startswith(prefix)
     }
     parts = entries, beside
-    there, beside = ({p: entry for p, entry in part.items() if files.belongs(p)} for part in parts)
+    there, beside = (
+        {p: entry for p, entry in part.items() if atomic_files.belongs(p)} for part in parts
+    )
     return there, beside
 
 

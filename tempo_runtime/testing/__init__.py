@@ -6,7 +6,7 @@ with serve("artifacts/explainer") as server:
 
 from __future__ import annotations
 
-from tempo_runtime.ports import free_ports
+from tempo_runtime._util.ports import free_ports
 from tempo_runtime.testing.children import ChildCall, fake_children, record_calls
 from tempo_runtime.testing.fakes import FakeModel
 from tempo_runtime.testing.script import Call

@@ -10,13 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from tempo_runtime import context
-from tempo_runtime.assembly import Connector
-from tempo_runtime.authoring import Pipeline, describe
-from tempo_runtime.children.base import Transport
-from tempo_runtime.children.child import Child, Children
-from tempo_runtime.context import RequestContext
-from tempo_runtime.details import ModelDetails
+from tempo_runtime.authoring.decorators import Pipeline, describe
+from tempo_runtime.authoring.details import ModelDetails
+from tempo_runtime.clients.child import Child, Children
+from tempo_runtime.clients.transport import Transport
 from tempo_runtime.errors import (
     ChildFailed,
     ChildNotFound,
@@ -25,11 +22,8 @@ from tempo_runtime.errors import (
     PayloadError,
     TempoError,
 )
-from tempo_runtime.portal import background
-from tempo_runtime.settings import PipelineSettings
-from tempo_runtime.testing.script import Call, Script, values_of
-from tempo_runtime.testing.steps import Fail, Raw, Step
-from tempo_runtime.wire import (
+from tempo_runtime.execution.loading import Connector
+from tempo_runtime.protocol.messages import (
     Request,
     Response,
     request_from_json,
@@ -37,6 +31,12 @@ from tempo_runtime.wire import (
     response_from_json,
     response_to_json,
 )
+from tempo_runtime.request import context
+from tempo_runtime.request.context import RequestContext
+from tempo_runtime.request.portal import background
+from tempo_runtime.settings import PipelineSettings
+from tempo_runtime.testing.script import Call, Script, values_of
+from tempo_runtime.testing.steps import Fail, Raw, Step
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from tempo_runtime.ports import HOST, reserved
+from tempo_runtime._util.ports import HOST, reserved
 from tempo_runtime.testing.over_http import HttpSide
 from tempo_runtime.testing.script import Call, Script
 from tempo_runtime.testing.steps import Step

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import grpc
 from mlserver.grpc import dataplane_pb2 as pb
 
+from tempo_runtime._util.ports import HOST
 from tempo_runtime.errors import PayloadError
-from tempo_runtime.ports import HOST
-from tempo_runtime.proto import request_to_proto, response_from_proto
+from tempo_runtime.protocol.grpc_messages import request_to_proto, response_from_proto
+from tempo_runtime.protocol.messages import Request, Response
 from tempo_runtime.testing.script import Call, Script
 from tempo_runtime.testing.steps import Fail, Raw
-from tempo_runtime.wire import Request, Response
 
 if TYPE_CHECKING:
     from tempo_runtime.testing.fakes import FakeModel

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from tempo_runtime.errors import PayloadError
+from tempo_runtime.protocol.messages import Response, request_from_json, response_to_json
 from tempo_runtime.testing.script import Call, Script
 from tempo_runtime.testing.steps import Cut, Fail, Raw
-from tempo_runtime.wire import Response, request_from_json, response_to_json
 
 if TYPE_CHECKING:
     from tempo_runtime.testing.fakes import FakeModel

@@ -72,7 +72,7 @@ def fake_model() -> Iterator[MakeFakeModel]:
 def _folder(target: Any, root: Path) -> str:
     if isinstance(target, str | os.PathLike):
         return os.fspath(target)
-    from tempo_runtime.artifact import save
-    from tempo_runtime.authoring import describe
+    from tempo_runtime.artifact.store import save
+    from tempo_runtime.authoring.decorators import describe
 
     return save(target, str(root / describe(target).details.name))

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from tempo_runtime import codec
-from tempo_runtime.binding import decode_arguments, encode_results
-from tempo_runtime.context import TAGGED
 from tempo_runtime.errors import TempoError
-from tempo_runtime.signature import Signature, TensorSpec
-from tempo_runtime.tensor import Tensor
+from tempo_runtime.protocol import codec
+from tempo_runtime.protocol.binding import decode_arguments, encode_results
+from tempo_runtime.protocol.messages import Request, Response
+from tempo_runtime.protocol.signature import Signature, TensorSpec
+from tempo_runtime.protocol.tensor import Tensor
+from tempo_runtime.request.context import TAGGED
 from tempo_runtime.testing.steps import Answer, Delivery, Fail, Raw, Reply, Step, Way
-from tempo_runtime.wire import Request, Response
 
 _DYNAMIC = Signature(())  # any values, as what they are
 

@@ -13,13 +13,13 @@ from typing import Any
 
 import httpx
 
-from tempo_runtime.binding import decode_results, encode_arguments
-from tempo_runtime.context import TAGGED
+from tempo_runtime._util.ports import reserved
 from tempo_runtime.errors import ServingFailed
-from tempo_runtime.ports import reserved
-from tempo_runtime.serving import repository
-from tempo_runtime.serving.process import LocalServer, Ports
-from tempo_runtime.wire import Request, request_to_json, response_from_json
+from tempo_runtime.protocol.binding import decode_results, encode_arguments
+from tempo_runtime.protocol.messages import Request, request_to_json, response_from_json
+from tempo_runtime.request.context import TAGGED
+from tempo_runtime.servers import repository
+from tempo_runtime.servers.process import LocalServer, Ports
 
 
 class ServerFailed(AssertionError):

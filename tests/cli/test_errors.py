@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 from tempo_runtime import PipelineModels, model, pipeline, predictmethod, save
-from tests import pipelines
-from tests.cli.run import run
+from tests.helpers import pipelines
+from tests.helpers.command_line import run
 
 TEMPO = [sys.executable, "-c", "from tempo_runtime.cli import main; main()"]
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tempo_runtime import KServeOptions, Seldon2Options, SeldonCoreOptions, create_minio_rclone
-from tempo_runtime.deploy.manifests import RemotePlatform
+from tempo_runtime.deploy.kubernetes.manifests import RemotePlatform
 
 # Through the API where none is named.
 INGRESS = os.environ.get("TEMPO_CLUSTER_INGRESS") or None

@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from tempo_runtime import save, upload
-from tests.cli.run import run
 from tests.cluster.conftest import Space
 from tests.cluster.models import double, parent
+from tests.helpers.command_line import run
 
 pytestmark = [pytest.mark.timeout(1200), pytest.mark.slow]
 

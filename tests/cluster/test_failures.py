@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tempo_runtime import DeploymentFailed, deploy_remote, save, upload
-from tempo_runtime.deploy.cluster.deploying import status, undeploy, wait
+from tempo_runtime.deploy.kubernetes.deploy import status, undeploy, wait
 from tests.cluster.conftest import Space
 from tests.cluster.models import times, without_a_package, without_words
 

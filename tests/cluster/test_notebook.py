@@ -20,9 +20,9 @@ from tempo_runtime import (
     save,
     upload,
 )
-from tempo_runtime.deploy.cluster.deploying import get_client, wait
+from tempo_runtime.deploy.kubernetes.deploy import get_client, wait
 from tests.cluster.conftest import Space
-from tests.income import EXAMPLE, ROOT, Income, essence
+from tests.helpers.income import EXAMPLE, ROOT, Income, essence
 
 # Of Seldon Core 2, for models of scikit-learn.
 MLSERVER = {

@@ -12,10 +12,10 @@ import pytest
 import yaml
 
 from tempo_runtime import DeploymentFailed, RemoteModel, deploy_remote, manifest, save, upload
-from tempo_runtime.deploy.cluster.deploying import diff, get_client, list_models, status
+from tempo_runtime.deploy.kubernetes.deploy import diff, get_client, list_models, status
 from tests.cluster.conftest import Space
 from tests.cluster.models import double, parent, times
-from tests.deploy.drift import different
+from tests.deploy.kubernetes.drift import different
 
 NAMES = {"cluster-parent", "cluster-double"}
 X = np.array([1.0, 2.0])

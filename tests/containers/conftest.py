@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tempo_runtime import DeploymentFailed, __version__
-from tempo_runtime.deploy.engine import connected
-from tests.shop import saved_shop
+from tempo_runtime.deploy.local.engine import connected
+from tests.helpers.nested_pipeline import saved_shop
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,8 @@ from typing import Any
 
 import httpx
 
-from tempo_runtime.binding import decode_results, encode_arguments
-from tempo_runtime.wire import Request, request_to_json, response_from_json
+from tempo_runtime.protocol.binding import decode_results, encode_arguments
+from tempo_runtime.protocol.messages import Request, request_to_json, response_from_json
 
 PATIENCE = 90  # seconds until a server of two busy processors must be ready
 HTTP, GRPC = 9000, 9500

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from tempo_runtime import ArtifactDamaged, DeploymentFailed
-from tempo_runtime.deploy.baking import Baked, bake
-from tests.cli.run import run
+from tempo_runtime.deploy.local.image_build import Baked, bake
 from tests.containers.running import CONFINED, Served, created, served
+from tests.helpers.command_line import run
 
 
 @pytest.fixture(scope="module")

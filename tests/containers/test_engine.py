@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.income import ROOT
-from tests.leftovers import left
+from tests.helpers.income import ROOT
+from tests.helpers.remaining import left
 
 SCRIPT = ROOT / "scripts" / "engine.sh"
 # A second engine shares the first one's name server and bridges, and disturbs its containers.

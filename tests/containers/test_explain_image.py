@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.containers.running import served
-from tests.income import Income, payload
+from tests.helpers.income import Income, payload
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,7 @@ import pytest
 
 from tempo_runtime import __version__
 from tests.containers.running import CONFINED, Served, created, readable, served
-from tests.packed import Project
+from tests.helpers.packed_environment import Project
 
 pytestmark = pytest.mark.slow
 SBOM = "/usr/share/sbom/tempo-runtime.cdx.json"

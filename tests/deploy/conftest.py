@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from tempo_runtime import LocalOptions
-from tempo_runtime.deploy import engine
-from tests.deploy.studio import Studio
-from tests.leftovers import left
+from tempo_runtime.deploy.local import engine
+from tests.deploy.local.redeployed import Studio
+from tests.helpers.remaining import left
 
 MARK = "TEMPO_TEST_DEPLOYMENT"
 

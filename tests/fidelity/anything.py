@@ -11,8 +11,8 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tests import strategies
 from tests.fidelity import kinds
+from tests.helpers import value_strategies
 
 _zones = st.sampled_from(
     [
@@ -29,7 +29,7 @@ _decimals = st.decimals(allow_nan=False, allow_infinity=False)
 _scalars = st.one_of(
     st.none(),
     st.booleans(),
-    strategies.integers,
+    value_strategies.integers,
     st.floats(),
     st.text(max_size=4),
     st.binary(max_size=4),
@@ -41,13 +41,17 @@ _scalars = st.one_of(
     _decimals,
     st.fractions(),
     st.uuids(),
-    strategies.numbers,
+    value_strategies.numbers,
     hnp.from_dtype(np.dtype("f4")),
     hnp.from_dtype(np.dtype("i2")),
 )
 # What a set holds, and a dict's keys are: of 1, 1.0 and True only one can be among them.
 _keys = st.one_of(
-    st.none(), strategies.integers, st.text(max_size=4), st.dates(), st.tuples(st.text(max_size=2))
+    st.none(),
+    value_strategies.integers,
+    st.text(max_size=4),
+    st.dates(),
+    st.tuples(st.text(max_size=2)),
 )
 untyped = st.recursive(
     _scalars,
@@ -73,7 +77,7 @@ TYPED: dict[str, st.SearchStrategy[Any]] = {
     "tuple": st.lists(untyped, max_size=3).map(tuple),
     "set": st.sets(_keys, max_size=3),
     "dict[str, Any]": st.dictionaries(st.text(max_size=3), untyped, max_size=3),
-    "int": strategies.integers,
+    "int": value_strategies.integers,
     "float": st.floats(),
     "str": st.text(max_size=6),
     "bytes": st.binary(max_size=6),
@@ -81,8 +85,10 @@ TYPED: dict[str, st.SearchStrategy[Any]] = {
     "list[datetime]": st.lists(_moments, max_size=3),
     "Decimal": _decimals,
     "date | str": st.dates() | st.text(max_size=6) | st.dates().map(str),
-    "bool | int | str": st.booleans() | strategies.integers | st.text("01truefals", max_size=5),
-    "int | float": strategies.integers | st.floats(),
+    "bool | int | str": st.booleans()
+    | value_strategies.integers
+    | st.text("01truefals", max_size=5),
+    "int | float": value_strategies.integers | st.floats(),
     "Decimal | float": _decimals | st.floats(),
     "dict[tuple[int, int], str]": st.dictionaries(
         st.tuples(st.integers(), st.integers()), st.text(max_size=3), max_size=3
@@ -98,12 +104,12 @@ TYPED: dict[str, st.SearchStrategy[Any]] = {
         point=st.none() | _points,
     ),
     "ndarray": st.one_of(
-        strategies.arrays,
-        hnp.arrays(hnp.byte_string_dtypes(max_len=3), strategies.SHAPES),
-        hnp.arrays(hnp.complex_number_dtypes(), strategies.SHAPES),
-        hnp.arrays(hnp.datetime64_dtypes(), strategies.SHAPES),
-        hnp.arrays(hnp.integer_dtypes() | hnp.floating_dtypes(), strategies.SHAPES),
+        value_strategies.arrays,
+        hnp.arrays(hnp.byte_string_dtypes(max_len=3), value_strategies.SHAPES),
+        hnp.arrays(hnp.complex_number_dtypes(), value_strategies.SHAPES),
+        hnp.arrays(hnp.datetime64_dtypes(), value_strategies.SHAPES),
+        hnp.arrays(hnp.integer_dtypes() | hnp.floating_dtypes(), value_strategies.SHAPES),
     ),
-    "DataFrame": strategies.frames(),
+    "DataFrame": value_strategies.frames(),
 }
 any_value = st.sampled_from(list(TYPED)).flatmap(lambda hint: st.tuples(st.just(hint), TYPED[hint]))

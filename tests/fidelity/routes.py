@@ -10,9 +10,9 @@ from typing import Any
 
 import tempo_runtime
 from tempo_runtime import LocalOptions, deploy_local
-from tempo_runtime.assembly import Connector
-from tempo_runtime.authoring import describe
-from tempo_runtime.portal import background
+from tempo_runtime.authoring.decorators import describe
+from tempo_runtime.execution.loading import Connector
+from tempo_runtime.request.portal import background
 from tempo_runtime.settings import PipelineSettings
 from tempo_runtime.testing import serve
 from tests.fidelity import pipelines

@@ -7,8 +7,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from tempo_runtime.tensor import BYTES, DATATYPES, is_repr
-from tests.strategies import json_values
+from tempo_runtime.protocol.tensor import BYTES, DATATYPES, is_repr
+from tests.helpers.value_strategies import json_values
 
 DATATYPES_OF_V2 = [*DATATYPES, BYTES]
 DEEP = 3000  # levels; Python's stack has fewer

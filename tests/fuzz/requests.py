@@ -17,11 +17,11 @@ from mlserver.grpc import dataplane_pb2 as pb
 from mlserver.grpc.dataplane_pb2_grpc import GRPCInferenceServiceStub
 
 from tempo_runtime import save
-from tempo_runtime.authoring import describe
+from tempo_runtime.authoring.decorators import describe
 from tempo_runtime.testing import FakeModel, Server, serve
-from tests import pipelines
 from tests.fuzz import anything as some
 from tests.fuzz.lag import LoopLag
+from tests.helpers import pipelines
 
 TARGETS = (
     pipelines.echo,
@@ -207,7 +207,8 @@ class Client:
             raised = [each[1] for line in block.splitlines() if (each := _RAISED.match(line))]
             # MLServer logs also what is answered as it should be.
             answered = any(
-                name.startswith(("mlserver.errors.", "tempo_runtime.answers.")) for name in raised
+                name.startswith(("mlserver.errors.", "tempo_runtime.runtime.error_mapping."))
+                for name in raised
             )
             if "/tempo_runtime/" in block and "/code/" not in block and not answered:
                 found.append(block)

@@ -16,12 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tempo_runtime
-from tempo_runtime import ArtifactDamaged, TempoError, artifact, checking, save
-from tempo_runtime.serving import gathering, repository
-from tests import pipelines
-from tests.cli.run import run
+from tempo_runtime import ArtifactDamaged, TempoError, save
+from tempo_runtime.artifact import store
+from tempo_runtime.cli.calling import checking
+from tempo_runtime.servers import model_set, repository
 from tests.fuzz import anything as some
 from tests.fuzz.amounts import examples
+from tests.helpers import pipelines
+from tests.helpers.command_line import run
 
 FILES = ("tempo.json", "model-settings.json", "settings.json", "example.json")
 LONGEST = 1500  # characters of an error
@@ -74,9 +76,9 @@ def damaged(whole: Path, name: str, content: bytes) -> Iterator[Path]:
 def read_all(folder: Path) -> list[str]:
     """What reads an artifact, and runs none of it, raises; anything but our errors is let through."""
     readers: list[Any] = [
-        lambda: artifact.inspect(str(folder)),
+        lambda: store.inspect(str(folder)),
         lambda: tempo_runtime.load(str(folder)).get_tempo().release(),
-        lambda: gathering.gather([str(folder)], environ={}),
+        lambda: model_set.gather([str(folder)], environ={}),
         lambda: repository.server_settings(folder),
         lambda: checking.example(str(folder)),
     ]
@@ -230,4 +232,4 @@ def test_another_value_at_any_place_is_read_or_refused(
 @examples(20)
 def test_any_bytes_are_refused(content: bytes, whole: Path) -> None:
     with damaged(whole, "tempo.json", content) as folder, pytest.raises(ArtifactDamaged):
-        artifact.read_manifest(str(folder))
+        store.read_manifest(str(folder))

@@ -16,16 +16,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mlserver.grpc import dataplane_pb2 as pb
 
-from tempo_runtime import codec, proto, wire
-from tempo_runtime.authoring import describe
-from tempo_runtime.binding import decode_arguments, decode_results
+from tempo_runtime.authoring.decorators import describe
 from tempo_runtime.errors import PayloadError
-from tempo_runtime.signature import Signature, TensorSpec
-from tempo_runtime.tensor import BYTES, DATATYPES, Tensor
-from tests import pipelines
+from tempo_runtime.protocol import codec, grpc_messages
+from tempo_runtime.protocol import messages as wire
+from tempo_runtime.protocol.binding import decode_arguments, decode_results
+from tempo_runtime.protocol.signature import Signature, TensorSpec
+from tempo_runtime.protocol.tensor import BYTES, DATATYPES, Tensor
 from tests.fuzz import anything as some
 from tests.fuzz.amounts import examples
-from tests.strategies import TYPED, Point, Shape, same
+from tests.helpers import pipelines
+from tests.helpers.value_strategies import TYPED, Point, Shape, same
 
 
 class Pair(NamedTuple):
@@ -178,7 +179,7 @@ def messages(draw: st.DrawFn) -> pb.ModelInferResponse:
 @given(message=messages(), name=st.sampled_from(list(SIGNATURES)))
 def test_a_message_is_read_or_refused(message: pb.ModelInferResponse, name: str) -> None:
     with refusing():
-        response = proto.response_from_proto(message)
+        response = grpc_messages.response_from_proto(message)
         for signature in (SIGNATURES[name], None):
             with refusing():
                 decode_results(signature, response.tensors)
@@ -190,7 +191,7 @@ def test_bytes_that_are_a_message_are_read_or_refused(blob: bytes) -> None:
     message = pb.ModelInferResponse()
     with contextlib.suppress(DecodeError), refusing():
         message.ParseFromString(blob)
-        decode_results(None, proto.response_from_proto(message).tensors)
+        decode_results(None, grpc_messages.response_from_proto(message).tensors)
 
 
 # -- found, and kept -------------------------------------------------------------------------------

@@ -17,11 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tempo_runtime import save
-from tempo_runtime.authoring import describe
+from tempo_runtime.authoring.decorators import describe
 from tempo_runtime.testing import FakeModel, Server, serve
-from tests import pipelines
 from tests.fuzz import anything as some
 from tests.fuzz.amounts import examples
+from tests.helpers import pipelines
 
 TARGETS = (
     pipelines.double,

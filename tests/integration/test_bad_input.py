@@ -13,8 +13,8 @@ import pytest
 
 from tempo_runtime import save
 from tempo_runtime.testing import Server, ServerFailed, serve
-from tests import pipelines
-from tests.income import Income, add_model, explain, payload
+from tests.helpers import pipelines
+from tests.helpers.income import Income, add_model, explain, payload
 
 
 def tensor(**changes: Any) -> dict[str, Any]:

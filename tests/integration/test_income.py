@@ -24,9 +24,9 @@ import pytest
 import tempo_runtime as tempo
 from tempo_runtime import LocalOptions, deploy_local
 from tempo_runtime.testing import Server, serve
-from tests.cli.test_serve import Serving
+from tests.cli.commands.test_serve import Serving
 from tests.deploy.conftest import alone
-from tests.income import (
+from tests.helpers.income import (
     CENSUS,
     EXAMPLE,
     ROOT,

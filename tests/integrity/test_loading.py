@@ -22,22 +22,19 @@ from tempo_runtime import (
     Model,
     ModelFramework,
     SettingsError,
-    artifact,
-    files,
-    freshness,
     load,
     pipeline,
     save,
-    trust,
-    verification,
 )
-from tempo_runtime.artifact import inspect
-from tempo_runtime.assembly import Service
+from tempo_runtime._util import atomic_files
+from tempo_runtime.artifact import freshness, store, trust, verification
+from tempo_runtime.artifact.store import inspect
+from tempo_runtime.artifact.trust import EXPECTED_DIGEST, VERIFY_KEY, Demands
 from tempo_runtime.cli import main
 from tempo_runtime.errors import ArtifactDamaged, ChildUnavailable
-from tempo_runtime.portal import background
+from tempo_runtime.execution.loading import Service
+from tempo_runtime.request.portal import background
 from tempo_runtime.settings import PipelineSettings
-from tempo_runtime.trust import EXPECTED_DIGEST, VERIFY_KEY, Demands
 from tests.integrity.signed import (
     ANSWER,
     Signed,
@@ -198,12 +195,12 @@ def _shadow(folder: Path, path: str) -> None:
 
 def _describe_anew(folder: Path) -> None:
     """Write the digests of the files as they are now into the description."""
-    from tempo_runtime import files
+    from tempo_runtime._util import atomic_files
 
     path = folder / "tempo.json"
     description = json.loads(path.read_text())
     description["files"] = {
-        name: files.sha256_of(str(folder), name) for name in description["files"]
+        name: atomic_files.sha256_of(str(folder), name) for name in description["files"]
     }
     path.write_text(json.dumps(description))
 
@@ -525,8 +522,8 @@ def test_private_copies_are_removed_when_a_server_unloads_their_pipeline(
     place = tmp_path / "temporary"
     place.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(place))
-    pipeline_, extra = artifact.unpickle(
-        artifact.verify_folder(str(signed.shop), Demands(keys=(signed.public,)))
+    pipeline_, extra = store.unpickle(
+        store.verify_folder(str(signed.shop), Demands(keys=(signed.public,)))
     )
     portal = background()
     service = Service(pipeline_, PipelineSettings.read(extra), portal, str(signed.shop))
@@ -546,7 +543,7 @@ def test_a_file_is_named_in_one_line_whatever_its_name(signed: Signed) -> None:
 
 def test_a_child_that_cannot_be_loaded_is_named_by_its_own_folder(signed: Signed) -> None:
     (signed.tax / "model.joblib").rename(signed.tax / "model.bin")
-    digest = trust.digest_of_files(files.digests(str(signed.tax)))
+    digest = trust.digest_of_files(atomic_files.digests(str(signed.tax)))
     tax = Model("tax", platform=ModelFramework.SKLearn, local_folder=str(signed.tax))
     tax.demands = Demands((digest,))
     with pytest.raises(ChildUnavailable, match=f"from {signed.tax} with") as failed:

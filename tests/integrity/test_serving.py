@@ -22,28 +22,21 @@ import pytest
 from mlserver import ModelSettings
 from mlserver.errors import MLServerError
 
-from tempo_runtime import (
-    ArtifactError,
-    LocalOptions,
-    SettingsError,
-    deploy_local,
-    files,
-    load,
-    save,
-)
-from tempo_runtime.artifact import inspect
-from tempo_runtime.binding import encode_arguments
-from tempo_runtime.deploy import engine
-from tempo_runtime.deploy.baking import bake
+from tempo_runtime import ArtifactError, LocalOptions, SettingsError, deploy_local, load, save
+from tempo_runtime._util import atomic_files
+from tempo_runtime._util.ports import free_ports
+from tempo_runtime.artifact.store import inspect
+from tempo_runtime.artifact.trust import EXPECTED_DIGEST, VERIFY_KEY, digest_of
+from tempo_runtime.deploy.local import engine
+from tempo_runtime.deploy.local.image_build import bake
 from tempo_runtime.errors import TempoError
-from tempo_runtime.ports import free_ports
-from tempo_runtime.serving import gathering, repository
-from tempo_runtime.serving.process import Ports
-from tempo_runtime.serving.run import Running, running
-from tempo_runtime.trust import EXPECTED_DIGEST, VERIFY_KEY, digest_of
-from tempo_runtime.wire import Request, request_to_json
-from tests.cli.run import run
+from tempo_runtime.protocol.binding import encode_arguments
+from tempo_runtime.protocol.messages import Request, request_to_json
+from tempo_runtime.servers import model_set, repository
+from tempo_runtime.servers.process import Ports
+from tempo_runtime.servers.run import Running, running
 from tests.deploy.conftest import alone
+from tests.helpers.command_line import run
 from tests.integrity.signed import (
     ANSWER,
     Signed,
@@ -80,7 +73,7 @@ def signed(original: Signed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def digest_of_file(path: Path) -> str:
-    return files.sha256(path.read_bytes())
+    return atomic_files.sha256(path.read_bytes())
 
 
 def change(path: Path, **settings: Any) -> None:
@@ -186,7 +179,7 @@ ATTACKS: list[Attack] = [
 
 
 def by_serve(folder: Path) -> None:
-    with running(gathering.gather([str(folder)]), Ports(*free_ports(3)), timeout=60):
+    with running(model_set.gather([str(folder)]), Ports(*free_ports(3)), timeout=60):
         pass
 
 
@@ -234,13 +227,13 @@ def test_a_model_that_is_not_a_pipeline_is_served_where_its_digest_is_demanded(
     monkeypatch.delenv(VERIFY_KEY)
     monkeypatch.setenv(EXPECTED_DIGEST, f"sha256:{'0' * 64}")
     with pytest.raises(ArtifactError, match=r"tax has the digest (sha256:\w+), but") as refused:
-        gathering.gather([str(signed.tax)])
+        model_set.gather([str(signed.tax)])
     digest = str(refused.value).split()[4].rstrip(",")
     monkeypatch.setenv(EXPECTED_DIGEST, digest)
-    assert gathering.gather([str(signed.tax)])["tax"].digests == [digest]
+    assert model_set.gather([str(signed.tax)])["tax"].digests == [digest]
     (signed.tax / "hostile.py").write_text(hostile_module(signed.marker))
     with pytest.raises(ArtifactError, match="has the digest"):
-        gathering.gather([str(signed.tax)])
+        model_set.gather([str(signed.tax)])
 
 
 def test_a_child_is_pinned_by_its_pipeline_also_where_its_folder_comes_first(
@@ -250,13 +243,13 @@ def test_a_child_is_pinned_by_its_pipeline_also_where_its_folder_comes_first(
     monkeypatch.delenv(VERIFY_KEY)
     monkeypatch.setenv(EXPECTED_DIGEST, inspect(str(signed.shop))["digest"])
     signed.shop.rename(signed.shop.with_name("z-shop"))
-    assert set(gathering.gather([str(signed.shop.parent)])) == {"shop", "prices", "tax"}
+    assert set(model_set.gather([str(signed.shop.parent)])) == {"shop", "prices", "tax"}
 
 
 @pytest.mark.parametrize("name", ["settings.json", "../shop", "x" * 300])
 def test_a_name_that_no_folder_can_have_is_refused_in_one_line(name: str, signed: Signed) -> None:
     change(signed.shop / "model-settings.json", name=name)
-    models = gathering.gather([str(signed.shop)])
+    models = model_set.gather([str(signed.shop)])
     place = signed.shop.parent / "server"
     place.mkdir()
     with pytest.raises(
@@ -278,7 +271,7 @@ def serving(original: Signed, tmp_path_factory: pytest.TempPathFactory) -> Itera
     with contextlib.ExitStack() as stack:
         with pytest.MonkeyPatch.context() as patch:  # and not for other tests of this file
             patch.setenv(VERIFY_KEY, signed.public)
-            models = gathering.gather([str(signed.shop)])
+            models = model_set.gather([str(signed.shop)])
             up = stack.enter_context(running(models, Ports(*free_ports(3)), timeout=120))
         yield up
     assert not signed.attacked
@@ -337,7 +330,7 @@ def test_a_pipeline_that_was_loaded_with_a_key_is_deployed_with_it(
 
 
 def test_a_file_that_is_swapped_while_a_server_loads_it_never_runs(signed: Signed) -> None:
-    served = gathering.gather([str(signed.shop)])
+    served = model_set.gather([str(signed.shop)])
     written = signed.shop.parent / "server"
     written.mkdir()
     repository.write(written, served.values(), {})
@@ -387,7 +380,7 @@ def test_a_packed_environment_is_given_to_mlserver_as_it_was_checked(
     change(described, files=named)
     monkeypatch.delenv(VERIFY_KEY)
     monkeypatch.setenv(EXPECTED_DIGEST, digest_of(json.loads(described.read_text())))
-    shop = gathering.gather([str(signed.shop)])["shop"]
+    shop = model_set.gather([str(signed.shop)])["shop"]
     for folder in ("server", "other"):
         (signed.shop.parent / folder).mkdir()
     repository.write(signed.shop.parent / "server", [shop], {})
@@ -436,7 +429,7 @@ def test_a_model_is_unpickled_with_the_code_that_was_checked_and_no_other(
     (tmp_path / "server").mkdir()
     with monkeypatch.context() as demanding:
         demanding.setenv(VERIFY_KEY, original.public)
-        served = gathering.gather([str(tmp_path / "shop")])
+        served = model_set.gather([str(tmp_path / "shop")])
     repository.write(tmp_path / "server", served.values(), {})
 
     async def loads() -> bool:
@@ -529,7 +522,7 @@ def test_the_image_serves_a_model_that_is_not_a_pipeline_from_a_copy(
     }
     done = image_serve(signed.tax, tmp_path, **variables)
     assert done.returncode == 0, done.stderr
-    assert "tempo_runtime.children.with_code.ModelWithCode" in done.stdout
+    assert "tempo_runtime.execution.with_code.ModelWithCode" in done.stdout
     swap_the_model_of_a_child(signed)
     done = image_serve(signed.tax, tmp_path, **variables)
     assert done.returncode != 0

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from tempo_runtime import Model, ModelFramework, save
-from tempo_runtime.assembly import Connector
-from tempo_runtime.children.child import Child
-from tempo_runtime.portal import background
+from tempo_runtime.clients.child import Child
+from tempo_runtime.execution.loading import Connector
+from tempo_runtime.request.portal import background
 from tempo_runtime.settings import PipelineSettings
 from tempo_runtime.testing import Server, serve
-from tests import pipelines
+from tests.helpers import pipelines
 from tests.interop import models
 
 SERVED = (

@@ -15,8 +15,8 @@ import tritonclient.http as triton_http
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from tempo_runtime.testing import Server
+from tests.helpers.value_strategies import same
 from tests.interop.foreign import run
-from tests.strategies import same
 
 ARRAYS: dict[str, Any] = {
     "float64": np.array([[1.5, 2.0], [3.0, 4.0]]),

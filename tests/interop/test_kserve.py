@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tempo_runtime.testing import Server
+from tests.helpers.value_strategies import same
 from tests.interop.foreign import python_with, run
-from tests.strategies import same
 
 ARRAYS: dict[str, Any] = {
     "float64": np.array([[1.5, 2.0], [3.0, 4.0]]),

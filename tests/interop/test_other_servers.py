@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from mlserver.grpc import dataplane_pb2 as pb
 
-from tempo_runtime.children.child import Child
+from tempo_runtime.clients.child import Child
 from tempo_runtime.errors import ChildFailed
 from tempo_runtime.testing import FakeModel, Raw
-from tests.strategies import same
+from tests.helpers.value_strategies import same
 
 Connect = Callable[..., Child]
 

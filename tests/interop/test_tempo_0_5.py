@@ -20,13 +20,13 @@ from mlserver import types
 from mlserver.codecs.json import encode_to_json_bytes
 from pydantic import BaseModel
 
-from tempo_runtime.binding import decode_arguments, encode_results
-from tempo_runtime.children.child import Child
-from tempo_runtime.signature import Signature, TensorSpec
+from tempo_runtime.clients.child import Child
+from tempo_runtime.protocol.binding import decode_arguments, encode_results
+from tempo_runtime.protocol.messages import request_from_json, to_mlserver_output
+from tempo_runtime.protocol.signature import Signature, TensorSpec
 from tempo_runtime.testing import FakeModel, Raw, Server, free_ports
-from tempo_runtime.wire import request_from_json, to_mlserver_output
+from tests.helpers.value_strategies import same
 from tests.interop.foreign import CLIENTS, python_with, run
-from tests.strategies import same
 
 ROWS = np.array([[1.0, 2.0], [3.0, 4.0]])
 ROWS_AND_TEXT = {"output0": ROWS, "output1": "a"}

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
-from tempo_runtime.ports import HOST
+from tempo_runtime._util.ports import HOST
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tempo_runtime.ports import HOST
+from tempo_runtime._util.ports import HOST
 from tests.storage.answering import answering
 
 CONFIG = """

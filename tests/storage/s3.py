@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tempo_runtime.ports import HOST, free_ports
+from tempo_runtime._util.ports import HOST, free_ports
 from tempo_runtime.storage import rclone
 
 KEYS = ("TEMPOACCESSKEY", "tempo-secret-key-0815")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.artefacts import answer
-from tests.cli.run import run
+from tests.helpers.artifacts import answer
+from tests.helpers.command_line import run
 from tests.storage.conftest import Save
 from tests.storage.s3 import S3
 

@@ -17,7 +17,7 @@ import pytest
 
 from tempo_runtime import StorageError, download, upload
 from tempo_runtime.storage import rclone
-from tests.artefacts import answer, contents
+from tests.helpers.artifacts import answer, contents
 from tests.storage.conftest import Save
 from tests.storage.s3 import S3, Proxy, put, until
 

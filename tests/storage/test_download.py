@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tempo_runtime import Model, StorageError, download, upload
-from tests.artefacts import answer, contents
+from tests.helpers.artifacts import answer, contents
 from tests.storage.conftest import Save
 from tests.storage.s3 import S3, put
 

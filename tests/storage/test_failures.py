@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from tempo_runtime import StorageError, download, upload
-from tempo_runtime.ports import HOST, reserved
+from tempo_runtime._util.ports import HOST, reserved
 from tempo_runtime.storage import rclone
-from tests.artefacts import answer, contents
+from tests.helpers.artifacts import answer, contents
 from tests.storage.answering import answering
 from tests.storage.conftest import Save
 from tests.storage.s3 import KEYS, S3

@@ -19,7 +19,7 @@ from tempo_runtime import (
     pipeline,
     predictmethod,
 )
-from tests.artefacts import answer, contents
+from tests.helpers.artifacts import answer, contents
 from tests.storage.cluster import Cluster
 from tests.storage.s3 import KEYS, S3, s3_server
 

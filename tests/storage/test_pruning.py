@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from tempo_runtime import StorageError, upload
-from tempo_runtime.artifact import inspect
+from tempo_runtime.artifact.store import inspect
+from tempo_runtime.artifact.trust import digest_in
 from tempo_runtime.errors import SettingsError
 from tempo_runtime.storage import remove, superseded
-from tempo_runtime.trust import digest_in
-from tests.cli.run import run
+from tests.helpers.command_line import run
 from tests.storage.cluster import Cluster
 from tests.storage.conftest import Save
 from tests.storage.s3 import S3

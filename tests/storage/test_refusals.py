@@ -19,7 +19,7 @@ from tempo_runtime import (
     upload,
 )
 from tempo_runtime.storage import rclone
-from tests.artefacts import contents
+from tests.helpers.artifacts import contents
 from tests.storage.conftest import Save
 from tests.storage.s3 import S3
 

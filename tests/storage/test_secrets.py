@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from tempo_runtime import StorageError, download, upload
-from tests.artefacts import answer, contents
-from tests.deploy.manifests.crds import ROOT
+from tests.deploy.kubernetes.manifests.crds import ROOT
+from tests.helpers.artifacts import answer, contents
 from tests.storage.cluster import CONFIG, Cluster
 from tests.storage.conftest import Save
 from tests.storage.s3 import KEYS, S3

@@ -17,8 +17,8 @@ from tempo_runtime import (
     StorageError,
     upload,
 )
-from tempo_runtime.artifact import inspect
-from tests.artefacts import answer, contents
+from tempo_runtime.artifact.store import inspect
+from tests.helpers.artifacts import answer, contents
 from tests.storage.conftest import Save
 from tests.storage.s3 import S3
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tempo_runtime import Model, ModelFramework, PipelineModels, context, pipeline, predictmethod
+from tempo_runtime import Model, ModelFramework, PipelineModels, pipeline, predictmethod
 from tempo_runtime.errors import (
     ChildFailed,
     ChildNotFound,
@@ -19,6 +19,7 @@ from tempo_runtime.errors import (
     PayloadError,
     TempoError,
 )
+from tempo_runtime.request import context
 from tempo_runtime.testing import (
     Answer,
     Cut,
@@ -31,7 +32,7 @@ from tempo_runtime.testing import (
     fake_children,
     record_calls,
 )
-from tests.pipelines import SyncParent, async_parent, double, grandparent
+from tests.helpers.pipelines import SyncParent, async_parent, double, grandparent
 
 scores = Model("scores", platform=ModelFramework.SKLearn, inputs={"rows": np.ndarray})
 frames = Model("frames", inputs={"frame": pd.DataFrame})

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from tempo_runtime import testing
-from tests.income import ROOT
+from tests.helpers.income import ROOT
 
 DOC = (ROOT / "docs" / "testing.md").read_text()
 

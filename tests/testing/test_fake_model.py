@@ -16,8 +16,9 @@ import httpx
 import numpy as np
 import pytest
 
-from tempo_runtime.binding import decode_results, encode_arguments
 from tempo_runtime.errors import PayloadError
+from tempo_runtime.protocol.binding import decode_results, encode_arguments
+from tempo_runtime.protocol.messages import Request, request_to_json, response_from_json
 from tempo_runtime.testing import (
     Answer,
     Cut,
@@ -32,7 +33,6 @@ from tempo_runtime.testing import (
     Step,
     Trickle,
 )
-from tempo_runtime.wire import Request, request_to_json, response_from_json
 
 ROWS = np.arange(8.0).reshape(2, 4)
 

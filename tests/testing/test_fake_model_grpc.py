@@ -13,8 +13,9 @@ import pytest
 from mlserver.grpc import dataplane_pb2 as pb
 from mlserver.grpc.dataplane_pb2_grpc import GRPCInferenceServiceStub
 
-from tempo_runtime.binding import decode_results, encode_arguments
-from tempo_runtime.proto import request_to_proto, response_from_proto
+from tempo_runtime.protocol.binding import decode_results, encode_arguments
+from tempo_runtime.protocol.grpc_messages import request_to_proto, response_from_proto
+from tempo_runtime.protocol.messages import Request
 from tempo_runtime.testing import (
     Answer,
     Call,
@@ -30,7 +31,6 @@ from tempo_runtime.testing import (
     Step,
     Trickle,
 )
-from tempo_runtime.wire import Request
 
 ROWS = np.arange(8.0).reshape(2, 4)
 

@@ -13,8 +13,8 @@ import pytest
 
 from tempo_runtime import save
 from tempo_runtime.testing import serve
-from tests import pipelines
-from tests.leftovers import serves
+from tests.helpers import pipelines
+from tests.helpers.remaining import serves
 
 HEAVY = ["pytest", "grpc", "mlserver", "pandas", "alibi"]
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from tempo_runtime import DockerOptions
-from tempo_runtime.deploy.engine import listed
-from tempo_runtime.deploy.labels import PREFIX
+from tempo_runtime.deploy.local.engine import listed
+from tempo_runtime.deploy.local.labels import PREFIX
 from tests.containers.running import readable
-from tests.deploy.studio import Studio
+from tests.deploy.local.redeployed import Studio
 
 collect_ignore_glob = [] if sys.version_info[:2] == (3, 11) else ["test_*.py"]  # as the image's
 

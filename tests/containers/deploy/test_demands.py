@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tempo_runtime import DeploymentFailed, DockerOptions, deploy_local
-from tempo_runtime.trust import EXPECTED_DIGEST, VERIFY_KEY
+from tempo_runtime.artifact.trust import EXPECTED_DIGEST, VERIFY_KEY
 from tests.containers.running import CONFINED, created, readable
 from tests.integrity.signed import ANSWER, Signed, hostile_module, hostile_pickle, make_signed
 

@@ -22,12 +22,12 @@ from tempo_runtime import (
     RemoteModel,
     deploy_local,
 )
-from tempo_runtime.deploy import found
-from tempo_runtime.deploy.labels import PREFIX
+from tempo_runtime.deploy.local import find as found
+from tempo_runtime.deploy.local.labels import PREFIX
 from tests.containers.deploy.conftest import Readable
 from tests.containers.running import readable
-from tests.leftovers import serves
-from tests.packed import Project
+from tests.helpers.packed_environment import Project
+from tests.helpers.remaining import serves
 
 pytestmark = pytest.mark.slow
 ROWS = np.array([[1.0, 1.0]])

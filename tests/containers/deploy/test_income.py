@@ -15,7 +15,7 @@ from tempo_runtime import (
     deploy_local,
 )
 from tests.containers.running import readable
-from tests.income import THRESHOLDS, Income, essence
+from tests.helpers.income import THRESHOLDS, Income, essence
 
 pytestmark = pytest.mark.slow
 

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from tempo_runtime import DeploymentFailed, DockerOptions, SettingsError, deploy_local
-from tempo_runtime.deploy import engine as our_engine
-from tempo_runtime.deploy import found
+from tempo_runtime.deploy.local import engine as our_engine
+from tempo_runtime.deploy.local import find
 from tests.containers.deploy.conftest import Readable
 from tests.containers.running import readable
 
@@ -46,7 +46,7 @@ def test_no_engine_is_said_with_its_place(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     said = refusal(studio.line, DockerOptions())
     assert said.startswith(f"no container engine answers at {place}: start Docker")
-    assert list(found.deployments()) == []
+    assert list(find.deployments()) == []
     assert place in caplog.text
 
 
@@ -57,7 +57,7 @@ def test_where_no_engine_is_expected_nothing_is_said_of_it(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setattr(our_engine, "_SOCKET", str(tmp_path / "docker.sock"))
     with caplog.at_level(logging.DEBUG):
-        assert list(found.deployments()) == []
+        assert list(find.deployments()) == []
     assert caplog.text == ""
 
 

@@ -14,8 +14,8 @@ from tempo_runtime import DeploymentFailed, DockerOptions, deploy_local
 from tests.containers.deploy.conftest import Readable
 from tests.containers.running import readable
 from tests.deploy.conftest import eventually
-from tests.deploy.studio import ASKED
-from tests.deploy.test_rolling import load, places
+from tests.deploy.local.redeployed import ASKED
+from tests.deploy.local.test_rolling import load, places
 
 pytestmark = pytest.mark.slow
 X = np.array([[1.0]])

@@ -20,10 +20,10 @@ from grpc import RpcError, insecure_channel
 from mlserver.grpc.dataplane_pb2_grpc import GRPCInferenceServiceStub
 from prometheus_client.parser import text_string_to_metric_families
 
-from tempo_runtime.binding import decode_results, encode_arguments
-from tempo_runtime.proto import request_to_proto, response_from_proto
+from tempo_runtime.protocol.binding import decode_results, encode_arguments
+from tempo_runtime.protocol.grpc_messages import request_to_proto, response_from_proto
+from tempo_runtime.protocol.messages import Request, request_to_json, response_from_json
 from tempo_runtime.testing import Server
-from tempo_runtime.wire import Request, request_to_json, response_from_json
 
 SLACK = 15.0  # seconds that a busy machine may add
 _CHANNELS = 8  # gRPC keeps a connection to each server, and may do so for each child

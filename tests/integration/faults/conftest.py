@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from tempo_runtime import save
-from tempo_runtime.authoring import describe
+from tempo_runtime.authoring.decorators import describe
 from tempo_runtime.testing import FakeModel, Server, serve
-from tests import pipelines
+from tests.helpers import pipelines
 from tests.integration.faults import inside
 from tests.integration.faults.asker import Asker, X
 

@@ -15,11 +15,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tempo_runtime import artifact, files, trust
-from tempo_runtime.environment import TARBALL
+from tempo_runtime._util import atomic_files
+from tempo_runtime._util.atomic_files import MANIFEST
+from tempo_runtime.artifact import store, trust
+from tempo_runtime.artifact.environment import TARBALL
 from tempo_runtime.errors import SettingsError, TempoError
-from tempo_runtime.files import MANIFEST
-from tempo_runtime.serving import gathering, repository
+from tempo_runtime.servers import model_set, repository
 
 
 def check(tarball: str) -> None:
@@ -29,7 +30,7 @@ def check(tarball: str) -> None:
     """
     folder = os.path.dirname(tarball)
     if trust.Demands.of_environment() or os.path.exists(os.path.join(folder, MANIFEST)):
-        _environment(artifact.verify_folder(folder, to_run=False))
+        _environment(store.verify_folder(folder, to_run=False))
 
 
 def copy(tarball: str, new: str) -> None:
@@ -40,8 +41,8 @@ def copy(tarball: str, new: str) -> None:
         new: An empty folder.
     """
     if os.path.exists(tarball):
-        opened = artifact.verify_folder(os.path.dirname(tarball), to_run=False)
-        files.copy_verified(opened.folder, {TARBALL: _environment(opened)}, new)
+        opened = store.verify_folder(os.path.dirname(tarball), to_run=False)
+        atomic_files.copy_verified(opened.folder, {TARBALL: _environment(opened)}, new)
 
 
 def prepare(tarball: str, new: str, models: str) -> None:
@@ -53,7 +54,7 @@ def prepare(tarball: str, new: str, models: str) -> None:
         models: MLServer's folder of models.
     """
     copy(tarball, new)
-    found = gathering.gather_alone(models)
+    found = model_set.gather_alone(models)
     settings = repository.server_settings(models, trust.Demands.of_environment())
     place = os.path.join(new, "models")
     os.mkdir(place)
@@ -62,7 +63,7 @@ def prepare(tarball: str, new: str, models: str) -> None:
     Path(new, "digests").write_text(environ[trust.EXPECTED_DIGEST])
 
 
-def _environment(opened: artifact.Opened) -> str:
+def _environment(opened: store.Opened) -> str:
     digest = opened.description["files"].get(TARBALL)
     if digest is None:
         raise SettingsError(

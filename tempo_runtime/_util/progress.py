@@ -1,0 +1,80 @@
+"""What a person sees while something takes long: a bar on standard error, or in a notebook."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from tempo_runtime._util.printable import printable
+
+
+@contextlib.contextmanager
+def shown(
+    text: str, total: float | None = None, *, size: bool = False
+) -> Iterator[Callable[[float], None]]:
+    """Shows that something is being done, until the block ends.
+
+    On a terminal and in a notebook as a bar, which stays when it is full. Elsewhere, where a bar would
+    fill a log, as one line once it is done.
+
+    Args:
+        text: What is being done.
+        total: How much there is to do; None where that is not known.
+        size: Whether that is a number of bytes.
+
+    Yields:
+        A function to be called with how much more is done.
+    """
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TransferSpeedColumn,
+    )
+
+    text = escape(printable(text))
+    console = Console(stderr=True)
+    columns: list[ProgressColumn] = [TextColumn("{task.description}"), BarColumn()]
+    if size:
+        columns += [DownloadColumn(), TransferSpeedColumn()]
+    elif total is not None:
+        columns += [MofNCompleteColumn()]
+    live = console.is_terminal or console.is_jupyter
+    with Progress(*columns, TimeElapsedColumn(), console=console, disable=not live) as progress:
+        task = progress.add_task(text, total=total)
+        yield lambda more: progress.advance(task, more)
+        done = progress.tasks[0].completed if total is None else total
+        progress.update(task, total=done or 1, completed=done or 1)
+    if not live:
+        console.print(f"{text}: done", highlight=False)
+
+
+@contextlib.contextmanager
+def telling(text: str) -> Iterator[Callable[[str], None] | None]:
+    """Shows on one line what is being done, and what there is to tell of it, until the block ends.
+
+    Args:
+        text: What is being done.
+
+    Yields:
+        A function to be called with what there is to tell; None where nobody watches.
+    """
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(stderr=True)
+    if not (console.is_terminal or console.is_jupyter):
+        yield None
+        return
+
+    def line(news: str) -> Text:
+        return Text(printable(news), no_wrap=True, overflow="ellipsis")
+
+    with console.status(line(text)) as status:
+        yield lambda news: status.update(line(f"{text}: {news}"))

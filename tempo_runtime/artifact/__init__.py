@@ -1,0 +1,1 @@
+"""The folder that `save` writes and `load` reads."""

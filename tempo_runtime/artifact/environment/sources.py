@@ -1,0 +1,174 @@
+"""What an artefact's environment is made from."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import sysconfig
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from packaging.utils import canonicalize_name
+
+from tempo_runtime._util.credentials import redacted
+from tempo_runtime.artifact.environment import requirements
+from tempo_runtime.errors import EnvironmentFailed
+
+CONDA_YAML = "conda.yaml"
+REQUIREMENTS = "requirements.txt"
+Maker = Literal["conda", "venv"]
+_MLSERVER = "mlserver"
+_DILL = "dill"
+OURS = "tempo-runtime"
+
+
+@dataclass(frozen=True)
+class Needs:
+    """The requirements of an environment.
+
+    Attributes:
+        maker: Whether conda makes it, or it is a virtual environment.
+        source: Where the requirements are written, for messages.
+        text: The requirements as they are written there.
+        listed: The requirements for pip and uv in it.
+        added: Requirements that are added: the packages that serve the artifact, unless listed.
+    """
+
+    maker: Maker
+    source: str
+    text: str
+    added: tuple[str, ...]
+    listed: str = ""
+
+    @property
+    def folder(self) -> str:
+        """The folder that paths in it are relative to."""
+        return os.path.dirname(self.source)
+
+    def digest(self, wheel: str) -> str:
+        """Return a digest of everything that affects the result, without credentials, which may change.
+
+        Args:
+            wheel: SHA-256 of this package's wheel.
+        """
+        text, where = redacted(self.text, ""), sysconfig.get_platform()
+        decisive = [self.maker, text, self.added, wheel, python(), where]
+        return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()
+
+
+def of_folder(folder: str, wanted: str, packages: Mapping[str, str], version: str) -> Needs | None:
+    """What an artefact's folder says that it needs.
+
+    Args:
+        folder: The folder.
+        wanted: `conda`, `venv`, or `auto` for what is described there.
+        packages: Packages that the pipeline imports, with the versions here: what a virtual
+            environment is made of where the folder has no requirements.txt.
+        version: Of this package.
+
+    Returns:
+        None where `auto` finds nothing described.
+
+    Raises:
+        EnvironmentFailed: If what is there cannot be read.
+    """
+    conda, asked = (os.path.join(folder, name) for name in (CONDA_YAML, REQUIREMENTS))
+    if wanted == "auto":
+        described = [path for path in (conda, asked) if os.path.exists(path)]
+        if len(described) > 1:
+            raise EnvironmentFailed(
+                f"{folder} has both {CONDA_YAML} and {REQUIREMENTS}; say which: environment='conda' "
+                "or environment='venv', or None for neither"
+            )
+        if not described:
+            return None
+        wanted = "conda" if described == [conda] else "venv"
+    if wanted == "conda":
+        text = _read(conda, "environment='conda' makes what it describes")
+        listed = "\n".join(_dependencies(text, conda)[1])
+        added = _added(names_in_conda_yaml(text, conda), version)
+        return Needs("conda", conda, text, added, listed)
+    if os.path.exists(asked):
+        text = _read(asked, "")
+        return Needs("venv", asked, text, _added(requirements.names(text, asked), version), text)
+    lines = [f"{name}=={found}" for name, found in packages.items()]
+    named = {canonicalize_name(name) for name in packages}
+    return Needs(
+        "venv", "what the pipeline imports", "\n".join(lines) + "\n", _added(named, version)
+    )
+
+
+def names_in_conda_yaml(text: str, source: str) -> set[str]:
+    """Normalized names of the packages in a conda.yaml, pip's among them.
+
+    Raises:
+        EnvironmentFailed: If it is not one.
+    """
+    plain, ours = _dependencies(text, source)
+    names = {re.split(r"[\s=<>!~\[]", entry.rpartition("::")[2].strip())[0] for entry in plain}
+    return {canonicalize_name(name) for name in names} | requirements.names("\n".join(ours), source)
+
+
+def _dependencies(text: str, source: str) -> tuple[list[str], list[str]]:
+    """Return the packages that a conda.yaml names, and the requirements for pip in it."""
+    import yaml
+
+    try:
+        dependencies = yaml.safe_load(text)["dependencies"]
+        plain = [entry for entry in dependencies if isinstance(entry, str)]
+        ours = [line for entry in dependencies if isinstance(entry, dict) for line in entry["pip"]]
+    except yaml.YAMLError as error:
+        why = redacted(" ".join(str(error).split()))
+        raise EnvironmentFailed(f"{source} is not YAML: {why}; correct it") from None
+    except (TypeError, KeyError) as error:
+        raise EnvironmentFailed(
+            f"{source} describes no environment: it needs a list of `dependencies`, in it packages "
+            "and perhaps `pip:` with a list of requirements"
+        ) from error
+    return plain, list(map(str, ours))
+
+
+def python() -> str:
+    """The version of this Python, which an environment's is to be."""
+    return platform.python_version()
+
+
+def children_packages(children: Mapping[str, Any]) -> dict[str, str]:
+    """The MLServer runtimes, with the versions here, of children that may run in the pipeline's process.
+
+    Args:
+        children: As tempo.json has them.
+    """
+    found = {}
+    for child in children.values():
+        name = f"mlserver-{child['platform']}"
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _added(named: Collection[str], version: str) -> tuple[str, ...]:
+    added = [
+        f"{name}=={importlib.metadata.version(name)}"
+        for name in (_MLSERVER, _DILL)  # what serves it, and what wrote its pickle
+        if name not in named
+    ]
+    # Always: an artefact is read by the version that wrote it, and another one named there is told.
+    added.append(f"{OURS}=={version}")
+    return tuple(added)
+
+
+def _read(path: str, why: str) -> str:
+    try:
+        return requirements.read(path)
+    except FileNotFoundError as error:
+        raise EnvironmentFailed(f"there is no {path}; {why}") from error
+    except OSError as error:
+        raise EnvironmentFailed(f"{path} cannot be read: {error.strerror}") from error

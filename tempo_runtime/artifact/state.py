@@ -1,0 +1,345 @@
+"""What an artefact holds of the objects in it: their state, and of ours no more than a reference.
+
+An object is written as it would pickle itself. It is refused where that would give another one
+elsewhere (an open file, a running thread), by the way that leads to it: `self.steps[2].lock`.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import copyreg
+import functools
+import inspect
+import io
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+import threading
+from collections import namedtuple
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from types import CellType, FunctionType, MethodType
+from typing import Any, TypeVar
+
+import dill
+import numpy as np
+
+from tempo_runtime.authoring.decorators import describe
+from tempo_runtime.authoring.instances import attributes
+from tempo_runtime.authoring.models import Pipeline, pipelines
+from tempo_runtime.errors import AuthoringError
+
+_CHILDREN = "tempo_runtime.clients.child"
+_OPEN = (io.FileIO, io.BufferedReader, io.BufferedWriter, io.BufferedRandom, io.TextIOWrapper)
+_OF_NAMEDTUPLES = (  # what typing adds to a NamedTuple
+    "__annotate__",
+    "__annotate_func__",
+    "__annotations__",
+    "__annotations_cache__",
+    "__firstlineno__",
+    "__orig_bases__",
+    "__slotnames__",
+    "__static_attributes__",
+)
+_SKIPPED = 8  # objects between an attribute and what is found in it
+_LOCKS = (type(threading.Lock()), type(threading.RLock()))
+_STANDARD = ("stdin", "stdout", "stderr", "__stdin__", "__stdout__", "__stderr__")
+_NEVER: tuple[tuple[Any, str], ...] = (
+    (threading.Thread, "a thread runs in this process only"),
+    (concurrent.futures.Executor, "its threads or processes belong to this process"),
+    (concurrent.futures.Future, "its result arrives in this process only"),
+    (subprocess.Popen, "its process is on this machine only"),
+    (tempfile.TemporaryDirectory, "its folder is on this machine only"),
+)
+
+
+def contents(pipeline: Pipeline) -> tuple[Any, ...]:
+    """Return what is pickled: the pipeline, its class, and the instance or a function's context.
+
+    A class is beside its Pipeline, which it holds itself.
+
+    Raises:
+        AuthoringError: If it is a class that cannot be made without arguments.
+    """
+    if pipeline.predict_name is None:
+        context = pipeline.without_loaded(vars(pipeline.context))
+        return (pipeline, None, context) if context else (pipeline, None)
+    if (instance := pipeline.instance) is not None:
+        kind = type(instance)
+        return describe(kind), kind, instance
+    _check_constructor(pipeline)
+    return pipeline, pipeline.target
+
+
+def _check_constructor(pipeline: Pipeline) -> None:
+    """Refuses a class that cannot be made where it is loaded, without arguments."""
+    kind = pipeline.target
+    reason = ""
+    if inspect.isabstract(kind):
+        missing = ", ".join(sorted(kind.__abstractmethods__))
+        reason = f"it is abstract, and lacks {missing}"
+    else:
+        with suppress(ValueError, TypeError):  # some classes tell no signature
+            signature = inspect.signature(kind)
+            required = [
+                parameter.name
+                for parameter in signature.parameters.values()
+                if parameter.default is parameter.empty
+                and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+            ]
+            if required:
+                reason = f"its constructor needs {', '.join(required)}"
+    if reason:
+        name = kind.__name__
+        raise AuthoringError(
+            f"{pipeline.details.name}: the class {name} cannot be saved, because {reason}; save an "
+            f"instance instead, as in save({name}(...)), which is loaded as it was"
+        )
+
+
+def refusal(obj: Any) -> str | None:
+    """Say why an object would not be the same elsewhere, though it can be pickled; else None."""
+    if isinstance(obj, _OPEN) and not any(obj is getattr(sys, name) for name in _STANDARD):
+        return "an open file belongs to this process"
+    for kind, reason in _NEVER:
+        if isinstance(obj, kind):
+            return reason
+    if isinstance(obj, _LOCKS) and not repr(obj).startswith("<unlocked"):
+        return "it is held, and would stay locked for ever"
+    if type(obj).__name__ == "PyCapsule":
+        return "it is an address in this process"
+    return None
+
+
+def reduced(obj: Any, way: Sequence[Any]) -> Any:
+    """Reduce an object, as `reducer_override` does.
+
+    Args:
+        obj: The object.
+        way: From the root of what is written to it.
+    """
+    if isinstance(obj, _LOCKS):  # dill's copy of an RLock can never be acquired
+        return (threading.Lock if isinstance(obj, _LOCKS[0]) else threading.RLock), ()
+    if obj is os.environ:  # whose variables are nobody else's business
+        return getattr, (os, "environ")
+    if isinstance(obj, type):
+        copyreg._slotnames(obj)  # type: ignore[attr-defined]  # or the first pickle of it adds them
+        return (
+            _namedtuple(obj)
+            if obj.__bases__ == (tuple,) and hasattr(obj, "_fields")
+            else NotImplemented
+        )
+    if isinstance(obj, TypeVar) and not _found_by_name(obj):
+        bounds = {"bound": obj.__bound__} if obj.__bound__ is not None else {}
+        variance = {"covariant": obj.__covariant__, "contravariant": obj.__contravariant__}
+        made = functools.partial(TypeVar, obj.__name__, *obj.__constraints__, **bounds, **variance)
+        return made, ()
+    if isinstance(obj, MethodType) and not isinstance(obj.__func__, FunctionType):
+        name = obj.__func__.__name__
+        if getattr(obj.__self__, name, None) == obj:
+            return getattr, (obj.__self__, name)
+    if type(obj).__module__ == _CHILDREN:
+        return _child(obj, way)
+    if isinstance(obj, Pipeline):
+        # Its own, of an instance, which may hold it.
+        return (describe, (obj.instance,)) if obj._instance is not None else NotImplemented
+    own = pipelines.get(obj)
+    return NotImplemented if own is None or not own._changed else _reduced(obj, own)
+
+
+def _namedtuple(kind: Any) -> Any:
+    """How a NamedTuple is written: dill would make another of its fields only, without its methods."""
+    if dill._dill._locate_function(kind):
+        return kind.__qualname__
+    plain = {*vars(namedtuple(kind.__name__, kind._fields)), *_OF_NAMEDTUPLES}
+    added = sorted(
+        name
+        for name, value in vars(kind).items()
+        if name not in plain
+        or (isinstance(value, FunctionType) and value.__module__ == kind.__module__)
+    )
+    if added:
+        raise pickle.PicklingError(f"{', '.join(added)} would be lost")
+    return NotImplemented
+
+
+def _found_by_name(obj: Any) -> bool:
+    module = sys.modules.get(obj.__module__)
+    return obj.__module__ != "__main__" and getattr(module, obj.__name__, None) is obj
+
+
+def _reduced(obj: Any, own: Pipeline) -> Any:
+    """Reduce an instance as it would by itself, without what its load method made."""
+    reduce = copyreg.dispatch_table.get(type(obj))
+    made = reduce(obj) if reduce is not None else obj.__reduce_ex__(4)
+    if isinstance(made, str) or len(made) < 3:
+        return made
+    parts = list(made)
+    parts[2] = _without_loaded(parts[2], own)
+    return tuple(parts)
+
+
+def _without_loaded(state: Any, own: Pipeline) -> Any:
+    if isinstance(state, tuple):  # of a `__dict__` and of slots
+        return tuple(_without_loaded(part, own) for part in state)
+    if not isinstance(state, dict):
+        return state
+    nested = {name for name in state if name in ("__dict__", "__pydantic_private__")}
+    if nested:
+        return {
+            name: _without_loaded(part, own) if name in nested else part
+            for name, part in state.items()
+        }
+    return own.without_loaded(state)
+
+
+class Reference:
+    """A child that an object holds, or all of them: in an artefact, the pipeline's own."""
+
+    def __init__(self, holder: Any = None, alias: str | None = None) -> None:
+        self._holder = holder
+        self._alias = alias
+
+    def _found(self) -> Any:
+        models = self._holder.models
+        return models if self._alias is None else getattr(models, self._alias)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name in ("_holder", "_alias"):
+            raise AttributeError(name)
+        return getattr(self._found(), name)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Calls the child."""
+        return self._found()(*args, **kwargs)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found())
+
+    def __len__(self) -> int:
+        return len(self._found())
+
+
+def _child(obj: Any, way: Sequence[Any]) -> Any:
+    """Reduce a child to its name in the pipeline that calls it."""
+    for holder in reversed((*way[0], *way) if isinstance(way[0], tuple) else way):
+        own = holder if isinstance(holder, Pipeline) else pipelines.get(holder)
+        if own is None or (own is holder and own.predict_name is not None):
+            continue
+        children = (own._origin or own)._children
+        if children == obj:  # in whichever request they were looked up
+            return Reference, (), {"_holder": holder, "_alias": None}
+        for alias in children or ():
+            if getattr(children, alias) == obj:
+                return Reference, (), {"_holder": holder, "_alias": alias}
+    raise TypeError("it is a model of another pipeline, which only that one can call")
+
+
+# -- what is refused, by name ----------------------------------------------------------------------
+
+
+def unpicklable(way: Sequence[Any], error: Exception) -> str:
+    """Says what cannot be written, where it is, and what to do.
+
+    Args:
+        way: From the root of what is written to it.
+        error: Why not.
+    """
+    found = way[-1]
+    if isinstance(found, type):
+        return (
+            f"the class {found.__qualname__} can only be imported, not carried ({error}); move it into a "
+            "module and import it"
+        )
+    path, reached = _where(way)
+    remedy = "make it in the load method, which runs wherever the pipeline is loaded"
+    if path.startswith("self"):
+        remedy += ", or leave it out in __getstate__"
+    holds = "is" if reached else "holds"
+    return f"{path} {holds} a {_kind_of(found)}, which cannot be pickled: {error}; {remedy}"
+
+
+def _where(way: Sequence[Any]) -> tuple[str, bool]:
+    """Return the path to an object as its author would write it, and whether it is complete."""
+    start, path = min(1, len(way) - 1), ""
+    for number, found in enumerate(way):
+        if pipelines.get(found) is not None:
+            start, path = number, "self"
+            break
+        if isinstance(found, (type, FunctionType)):
+            start = number
+    holder, rest = way[start], way[start + 1 :]
+    if not path and isinstance(holder, FunctionType) and rest:
+        steps, reached = _steps(holder, rest)
+        return f"{''.join(steps) or 'something'} (of {holder.__qualname__})", reached
+    if not path and isinstance(holder, dict):
+        path = "context"  # a function pipeline's
+    steps, reached = _steps(holder, rest)
+    return (path or _name(holder)) + "".join(steps), reached
+
+
+def _steps(holder: Any, way: Sequence[Any]) -> tuple[list[str], bool]:
+    """Return the steps from an object to the last one on the stack, and whether they reach it."""
+    steps: list[str] = []
+    skipped: list[Any] = []  # what is written between: a state, the arguments of a constructor
+    for found in way:
+        if step := _step(holder, found):
+            steps.append(step)
+            holder, skipped = found, []
+        else:
+            skipped.append(found)
+    for number, between in enumerate(skipped[:-1][:_SKIPPED]):
+        more, reached = _steps(between, skipped[number + 1 :])
+        if reached:
+            return steps + more, True
+    return steps, not skipped
+
+
+def _name(found: Any) -> str:
+    if isinstance(found, Pipeline):
+        return found.details.name
+    return getattr(found, "__qualname__", None) or f"a {_kind_of(found)}"
+
+
+def _step(holder: Any, found: Any) -> str | None:
+    """Return the step from an object to one that it holds, such as `.name` or `[2]`."""
+    for step, value in _held(holder):
+        if value is found:
+            return step
+    return None
+
+
+def _held(holder: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(holder, Pipeline):
+        return
+    if isinstance(holder, FunctionType):
+        for name, cell in zip(holder.__code__.co_freevars, holder.__closure__ or ()):
+            yield name, _content(cell)
+        for name in holder.__code__.co_names:
+            yield name, holder.__globals__.get(name)
+        return
+    if isinstance(holder, dict):
+        yield from ((f"[{key!r}]", value) for key, value in holder.items())
+    elif isinstance(holder, list | tuple) or (type(holder) is np.ndarray and holder.ndim == 1):
+        yield from ((f"[{number}]", value) for number, value in enumerate(holder))
+    named = vars(holder) if isinstance(holder, type) else attributes(holder)
+    yield from ((f".{name}", value) for name, value in named.items())
+
+
+def _content(cell: CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not assigned yet
+        return None
+
+
+def _kind_of(obj: Any) -> str:
+    """Return the name of an object's class."""
+    kind = type(obj)
+    return (
+        kind.__qualname__
+        if kind.__module__ == "builtins"
+        else f"{kind.__module__}.{kind.__qualname__}"
+    )

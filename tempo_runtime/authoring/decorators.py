@@ -1,0 +1,274 @@
+"""How a data scientist writes models and pipelines.
+
+    sklearn = Model(
+        "income-sklearn", platform=ModelFramework.SKLearn, local_folder="artifacts/model"
+    )
+
+    @pipeline("income-explainer", local_folder="artifacts/explainer",
+              models=PipelineModels(sklearn=sklearn))
+    class Explainer:
+        @predictmethod
+        def explain(self, payload: np.ndarray, parameters: dict) -> str:
+            labels = self.models.sklearn(payload)
+            ...
+
+A pipeline can be called as it stands, in a notebook or a unit test: its children then run in this
+process, from their `local_folder`.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import replace
+from types import MethodType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tempo_runtime.authoring import module_sources
+from tempo_runtime.authoring.details import ModelDetails, ModelFramework
+from tempo_runtime.authoring.keywords import by_name
+from tempo_runtime.authoring.models import (
+    PLAIN,
+    Model,
+    Pipeline,
+    PipelineModels,
+    building,
+    pipelines,
+    plain,
+)
+from tempo_runtime.errors import AuthoringError
+from tempo_runtime.protocol.signature import Signature
+
+if TYPE_CHECKING:
+    from tempo_runtime.clients.child import Children
+
+__all__ = [
+    "Model",
+    "ModelFramework",
+    "Pipeline",
+    "PipelineModels",
+    "loadmethod",
+    "model",
+    "pipeline",
+    "predictmethod",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
+_ROLE = "__tempo_role__"
+
+
+@by_name("pipeline", 1, "uri", "local_folder", "models", "description")
+def pipeline(
+    name: str,
+    *,
+    uri: str = "",
+    local_folder: str | None = None,
+    models: PipelineModels | None = None,
+    description: str = "",
+) -> Callable[[Any], Any]:
+    """Makes a class or function a pipeline.
+
+    Args:
+        name: Name it is served under: up to 63 lower-case letters, digits and '-'.
+        uri: Where its artefact is uploaded to, and served from.
+        local_folder: Folder of its artefact on this machine; `save` writes there.
+        models: The models it calls.
+        description: A sentence for people.
+
+    Raises:
+        AuthoringError: If it can never be served; the message says why.
+    """
+    return _decorator(
+        ModelDetails(name, ModelFramework.TempoPipeline, local_folder, uri, description), models
+    )
+
+
+@by_name("model", 1, "platform", "uri", "local_folder", "description")
+def model(
+    name: str,
+    *,
+    platform: ModelFramework = ModelFramework.Custom,
+    uri: str = "",
+    local_folder: str | None = None,
+    description: str = "",
+) -> Callable[[Any], Any]:
+    """Makes a class or function a model of its own: a pipeline that calls no other.
+
+    Args and errors are those of `pipeline`.
+    """
+    return _decorator(ModelDetails(name, platform, local_folder, uri, description), None)
+
+
+def predictmethod(function: F) -> F:
+    """Marks the method of a pipeline class that answers requests.
+
+    It may be `async def`, and it may be a generator, which streams.
+    """
+    setattr(function, _ROLE, "predict")
+    return function
+
+
+def loadmethod(function: F) -> F:
+    """Marks the method of a pipeline class that is called once, before the first request."""
+    setattr(function, _ROLE, "load")
+    return function
+
+
+def describe(target: Any) -> Pipeline:
+    """The `Pipeline` of a pipeline class, an instance of one, or a pipeline function.
+
+    Raises:
+        AuthoringError: If it is none of them.
+    """
+    get_tempo = getattr(target, "get_tempo", None)
+    found = get_tempo() if get_tempo is not None else None
+    if not isinstance(found, Pipeline):
+        raise AuthoringError(
+            f"{target!r:.80} is not a pipeline; decorate it with @pipeline or @model"
+        )
+    return found
+
+
+def _decorator(details: ModelDetails, models: PipelineModels | None) -> Callable[[Any], Any]:
+    def decorate(target: Any) -> Any:
+        module_sources.note()
+        if inspect.isclass(target):
+            return _decorate_class(target, details, models or PipelineModels())
+        if not inspect.isfunction(target):
+            raise AuthoringError(
+                f"{details.name}: a pipeline is a class or a function, not {target!r:.80}"
+            )
+        signed = replace(details, signature=Signature.of(target))
+        made = Pipeline(signed, models or PipelineModels(), target)
+        return functools.update_wrapper(made, target)
+
+    return decorate
+
+
+def _decorate_class(cls: type, details: ModelDetails, models: PipelineModels) -> type:
+    predict_name = _marked(cls, "predict", details)
+    if predict_name is None:
+        raise AuthoringError(
+            f"{details.name}: {cls.__name__} has no predict method; mark one with @predictmethod"
+        )
+    load_name = _marked(cls, "load", details)
+    predict = plain(cls, predict_name)
+    if not inspect.isfunction(predict):
+        raise AuthoringError(
+            f"{details.name}: {cls.__name__}.{predict_name} is a {type(predict).__name__}; a predict "
+            "method is a plain method, whose first argument is self"
+        )
+    signed = replace(details, signature=Signature.of(predict, method=True))
+    made = Pipeline(signed, models, cls, predict_name, load_name)
+    namespace: Any = cls
+    setattr(cls, predict_name, _Direct(predict))
+    if not cls.__weakrefoffset__:
+        namespace.__del__ = _Forgetting(getattr(cls, "__del__", _nothing))
+    namespace.get_tempo = _Accessor(made)
+    namespace.models = property(_models)
+    return cls
+
+
+# What is put on a class is an object of a class here, not a closure: dill would write a closure's
+# code, and ours with it, into every artefact.
+
+
+class _Accessor:
+    """`get_tempo()` of a class, and of an instance that has a Pipeline of its own."""
+
+    def __init__(self, made: Pipeline) -> None:
+        self.made = made
+
+    def __get__(self, instance: Any, owner: type) -> Callable[[], Pipeline]:
+        return functools.partial(self._find, instance, owner)
+
+    def _find(self, instance: Any, owner: type) -> Pipeline:
+        if instance is None:
+            return self._of_class(owner)
+        if (known := pipelines.get(instance)) is not None:
+            return known
+        served = building.get()
+        if served is not None and type(instance) is served.target:
+            return served
+        made = self._of_class(owner)
+        own = (made.built or made).of(instance)
+        pipelines.set(instance, own)
+        return own
+
+    def _of_class(self, owner: type) -> Pipeline:
+        """Return the Pipeline of the decorated class or of a class derived from it."""
+        made: Pipeline = self.made
+        if vars(owner).get("get_tempo") is self:
+            return made
+        made = made.copy()
+        made.target, made.built = owner, None
+        signature = Signature.of(plain(owner, str(made.predict_name)), method=True)
+        made._details = replace(made._details, signature=signature)
+        namespace: Any = owner
+        namespace.get_tempo = _Accessor(made)
+        return made
+
+
+class _Method:
+    """A method around another."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        return self if instance is None else MethodType(self, instance)
+
+    def __call__(self, instance: Any, *args: Any, **kwargs: Any) -> Any:
+        return self.function(instance, *args, **kwargs)
+
+
+class _Forgetting(_Method):
+    """`__del__` of a class whose instances allow no weak reference: see `Beside`."""
+
+    def __call__(self, instance: Any, *args: Any, **kwargs: Any) -> None:
+        try:
+            self.function(instance)
+        finally:
+            pipelines.forget(instance)
+
+
+class _Direct(_Method):
+    """The predict method, for a call without a server."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        setattr(self, PLAIN, function)
+
+    def __call__(self, instance: Any, *args: Any, **kwargs: Any) -> Any:
+        from tempo_runtime.authoring import direct_call
+        from tempo_runtime.request import context
+
+        pipeline: Pipeline = instance.get_tempo()
+        pipeline.load_once(instance)
+        if context.is_request():  # the author's code calls its own predict method, or another's
+            return self.function(instance, *args, **kwargs)
+        return direct_call.call(pipeline, instance, args, kwargs)
+
+
+def _nothing(instance: Any) -> None:
+    """Do nothing: the `__del__` of a class that has none."""
+
+
+def _models(instance: Any) -> Children:
+    found: Pipeline = instance.get_tempo()
+    return found.models
+
+
+def _marked(cls: type, role: str, details: ModelDetails) -> str | None:
+    names = [
+        name
+        for name in dir(cls)
+        if getattr(inspect.getattr_static(cls, name, None), _ROLE, None) == role
+    ]
+    if len(names) > 1:
+        raise AuthoringError(
+            f"{details.name}: {cls.__name__} has more than one {role} method: {', '.join(names)}"
+        )
+    return names[0] if names else None

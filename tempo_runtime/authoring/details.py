@@ -1,0 +1,93 @@
+"""What a model is: its name, its framework, where its artefact is, and its signature."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+
+from tempo_runtime._util.credentials import has_password, redacted
+from tempo_runtime.errors import AuthoringError
+from tempo_runtime.protocol.signature import Signature
+
+# RFC 1123 label: what a Kubernetes Service, and so each platform we deploy to, accepts as a name.
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_NAME_LENGTH = 63
+
+
+class ModelFramework(str, Enum):
+    """What a model is made with, and so which MLServer runtime serves it."""
+
+    SKLearn = "sklearn"
+    XGBoost = "xgboost"
+    LightGBM = "lightgbm"
+    MLFlow = "mlflow"
+    HuggingFace = "huggingface"
+    AlibiExplain = "alibi-explain"
+    AlibiDetect = "alibi-detect"
+    TensorFlow = "tensorflow"
+    PyTorch = "pytorch"
+    ONNX = "ONNX"
+    TempoPipeline = "tempo"
+    Custom = "custom"
+
+
+@dataclass(frozen=True)
+class ModelDetails:
+    """A model, as its author declares it.
+
+    Attributes:
+        name: Name it is served under, and deployed as.
+        platform: Its framework.
+        local_folder: Folder of its artefact on this machine.
+        uri: Where its artefact is uploaded to, and served from.
+        description: A sentence for people.
+        signature: What it takes and gives; None when that is not known.
+    """
+
+    name: str
+    platform: ModelFramework
+    local_folder: str | None = None
+    uri: str = ""
+    description: str = ""
+    signature: Signature | None = None
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        if has_password(self.uri):
+            raise AuthoringError(
+                f"{self.name}: its uri {redacted(self.uri)} contains a password, but uris are saved and "
+                "shown; leave it out, and keep credentials in rclone's configuration or a Secret"
+            )
+
+    @property
+    def served_by_us(self) -> bool:
+        """Whether it is a pipeline, or a custom model made as one."""
+        return self.platform in (ModelFramework.TempoPipeline, ModelFramework.Custom)
+
+    @property
+    def home(self) -> str | None:
+        """The folder that it was saved in; `local_folder` may be a private copy made by loading it."""
+        if self.local_folder is None:
+            return None
+        from tempo_runtime.artifact.verification import origin_of
+
+        return origin_of(self.local_folder)
+
+
+def check_name(name: str) -> None:
+    """Refuses a name that cannot be deployed.
+
+    Raises:
+        AuthoringError: With the rule that it breaks, and a name that keeps it.
+    """
+    if not isinstance(name, str) or not name:
+        raise AuthoringError("a model needs a name")
+    if len(name) <= _NAME_LENGTH and _NAME.fullmatch(name):
+        return
+    better = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:_NAME_LENGTH].strip("-")
+    raise AuthoringError(
+        f"{name!r} cannot be a model's name: it becomes a Kubernetes Service, so it may have up to "
+        f"{_NAME_LENGTH} lower-case letters, digits and '-', and begins and ends with a letter or "
+        f"digit (RFC 1123)" + (f"; {better!r} would do" if better else "")
+    )

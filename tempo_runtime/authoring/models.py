@@ -1,0 +1,471 @@
+"""Models, the models a pipeline calls, and pipelines, as objects."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import Context, ContextVar
+from dataclasses import replace
+from types import MappingProxyType, SimpleNamespace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tempo_runtime.authoring.details import ModelDetails, ModelFramework
+from tempo_runtime.authoring.instances import Beside, attributes, weak
+from tempo_runtime.authoring.keywords import by_name
+from tempo_runtime.errors import AuthoringError
+from tempo_runtime.protocol.signature import Signature
+
+if TYPE_CHECKING:
+    from tempo_runtime.artifact.importing import Modules
+    from tempo_runtime.artifact.trust import Demands
+    from tempo_runtime.clients.child import Children
+    from tempo_runtime.execution.explain.isolation import Requests
+    from tempo_runtime.request.context import Callers
+    from tempo_runtime.settings import PipelineSettings
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+ABSENT: Any = object()  # the value of an attribute that is not there
+
+# On what stands for a method: the method as its author wrote it.
+PLAIN = "__tempo_plain__"
+
+building: ContextVar[Pipeline | None] = ContextVar("tempo_building", default=None)
+"""The Pipeline of the instance that is being made, to be served."""
+
+pipelines: Beside[Pipeline] = Beside()
+"""The Pipeline of each instance of a pipeline class."""
+
+
+class Model:
+    """A model that a V2 server can serve.
+
+    Called, it runs in this process from its `local_folder`.
+
+    Args:
+        name: Name it is served under: up to 63 lower-case letters, digits and '-'.
+        platform: Its framework.
+        local_folder: Folder of its artefact on this machine.
+        uri: Where its artefact is uploaded to, and served from.
+        inputs: A type, or a dict of names to types.
+        outputs: Likewise.
+        description: A sentence for people.
+
+    Raises:
+        AuthoringError: If the name cannot be deployed, or a type cannot travel.
+    """
+
+    # What the artefact brought that it was read from, where its files need that to be unpickled.
+    code: Modules | None = None
+    # The demands on its files, if there were demands on the artifact that calls it.
+    demands: Demands | None = None
+
+    @by_name("Model", 2, "platform", "local_folder", "uri", "inputs", "outputs", "description")
+    def __init__(
+        self,
+        name: str,
+        *,
+        platform: ModelFramework = ModelFramework.Custom,
+        local_folder: str | None = None,
+        uri: str = "",
+        inputs: Any = None,
+        outputs: Any = None,
+        description: str = "",
+    ) -> None:
+        self._details = ModelDetails(
+            name=name,
+            platform=ModelFramework(platform),
+            local_folder=local_folder,
+            uri=uri,
+            description=description,
+            signature=Signature.declared(inputs, outputs),
+        )
+
+    @property
+    def details(self) -> ModelDetails:
+        """Its name, framework, folder and signature."""
+        return self._details
+
+    def get_tempo(self) -> Model:
+        """Itself: what `get_tempo()` gives of anything this package can serve."""
+        return self
+
+    def reference(self, local_folder: str | None = None) -> Model:
+        """This model as others refer to it: in that folder, without any code of its own."""
+        other = Model.__new__(Model)
+        other._details = replace(self._details, local_folder=local_folder)
+        return other
+
+    @functools.cached_property
+    def _local(self) -> Any:
+        from tempo_runtime.execution.loading import local_model
+
+        return Context().run(local_model, self)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Runs the model in this process."""
+        return self._local(*args, **kwargs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            key: value
+            for key, value in vars(self).items()
+            if key not in ("_local", "code", "demands")
+        }
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._details.name!r} ({self._details.platform.value})>"
+
+
+class PipelineModels:
+    """The models a pipeline calls, each under the name it is called by.
+
+    Args:
+        models: A `Model`, or another pipeline (its class, an instance, or its function). Called without
+            a server, an instance answers itself; a class has one made.
+
+    Raises:
+        AuthoringError: If a value is neither.
+    """
+
+    def __init__(self, **models: Any) -> None:
+        self._models: dict[str, Model] = {}
+        for alias, found in models.items():
+            get_tempo = getattr(found, "get_tempo", None)
+            if get_tempo is None:
+                raise AuthoringError(
+                    f"PipelineModels: {alias}={found!r:.80} is neither a Model nor a pipeline"
+                )
+            model = get_tempo()
+            self._models[alias] = model.held(found) if isinstance(model, Pipeline) else model
+
+    def items(self) -> Iterator[tuple[str, Model]]:
+        """Pairs of a name and its model."""
+        return iter(self._models.items())
+
+    def references(self) -> PipelineModels:
+        """The same models, without any code or folder of theirs."""
+        return PipelineModels(**{alias: found.reference() for alias, found in self.items()})
+
+    def __getattr__(self, alias: str) -> Model:
+        if alias.startswith("_") or alias not in self._models:
+            raise AttributeError(f"the pipeline has no model {alias!r}")
+        return self._models[alias]
+
+    def __len__(self) -> int:
+        return len(self._models)
+
+
+class Pipeline(Model):
+    """A model made of Python code, over other models.
+
+    Made by `@pipeline` and `@model`, not by hand. On a function it takes the function's place.
+
+    Attributes:
+        declared: The models it calls, as its author declared them.
+        target: The class or function.
+        predict_name: Name of a class's predict method; None for a function.
+        load_name: Name of a class's load method, if it has one.
+        extra: Its settings in the artefact that it was loaded from: `parameters.extra` of its
+            model-settings.json. A server reads them there, and a call without a server here.
+        direct_settings: The environment's variables that such a call saw last, and its settings.
+    """
+
+    extra: Mapping[str, Any] = MappingProxyType({})
+    direct_settings: tuple[tuple[tuple[str, str], ...], PipelineSettings] | None = None
+    # Of what b385a99 saved instead of the instance itself.
+    arguments: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
+    saved: Any = None  # the instance that an artefact holds
+    built: Pipeline | None = None  # of the class of an artefact, once an instance is made
+    _instance: Callable[[], Any] | None = None  # whose Pipeline this is
+    _changed: Mapping[str, tuple[Any, Any]] = MappingProxyType({})
+
+    def __init__(
+        self,
+        details: ModelDetails,
+        declared: PipelineModels,
+        target: Any,
+        predict_name: str | None = None,
+        load_name: str | None = None,
+    ) -> None:
+        self._details = details
+        self.declared = declared
+        self.target = target
+        self.predict_name = predict_name
+        self.load_name = load_name
+        vars(self)["context"] = SimpleNamespace()
+        self._load_function: Callable[[], Any] | None = None
+        self._loaded = False
+        self._children: Children | None = None
+        self._origin: Pipeline | None = None  # the class's, whose children its instances share
+        self._release: Callable[[], None] | None = None
+
+    @property
+    def signature(self) -> Signature:
+        """What the predict method takes and gives."""
+        assert self._details.signature is not None
+        return self._details.signature
+
+    @property
+    def models(self) -> Children:
+        """The pipeline's children, to be called; in this process unless it is being served."""
+        shared = self._origin or self
+        if shared._children is None:
+            from tempo_runtime.execution.loading import local_children
+
+            # They are there for every request, so nothing of the one that runs now gets into them.
+            shared._children = Context().run(local_children, shared)
+        return shared._children.here()
+
+    @property
+    def callers(self) -> Callers:
+        """Decides about calls of the pipeline, and of its children, from outside of any request."""
+        from tempo_runtime.request.context import Callers
+
+        shared = self._origin or self
+        if shared._children is not None:
+            return shared._children._callers
+        found: Callers = vars(shared).setdefault("_callers", Callers())
+        return found
+
+    @property
+    def context(self) -> SimpleNamespace:
+        """Where a function pipeline's load method puts what it loads."""
+        from tempo_runtime.request import context
+
+        found: SimpleNamespace = context.own(vars(self)["context"])
+        return found
+
+    def requests(self, instance: Any, *, seed: int | None, fast: bool) -> Requests:
+        """Return the `Requests` that requests and direct calls run on.
+
+        Args:
+            instance: What the predict method is called on; not used where it is a function.
+            seed: Seed of each; None for that of an explainer.
+            fast: Whether explainers that have a fast class get it.
+        """
+        from tempo_runtime.execution.explain.isolation import Requests
+
+        is_function = self.predict_name is None
+        held = vars(self)["context"] if is_function else instance
+        predict = self.predict_of(None)
+        return Requests(predict, held, is_function=is_function, seed=seed, fast=fast)
+
+    @property
+    def is_async(self) -> bool:
+        """Whether the predict method is a coroutine function or an async generator."""
+        function = self.predict_of(None)
+        return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+
+    def predict_of(self, instance: Any) -> Callable[..., Any]:
+        """The predict method as its author wrote it, bound to an instance of the class if any."""
+        if self.predict_name is None:
+            return self.target  # type: ignore[no-any-return]
+        function = plain(self.target, self.predict_name)
+        return function if instance is None else functools.partial(function, instance)
+
+    def load_of(self, instance: Any) -> Callable[[], Any] | None:
+        """Return the bound load method; None if there is none, or it has run."""
+        own = self._own(instance)
+        load = own._loading(instance)
+        own._loaded = True
+        return load
+
+    def load_once(self, instance: Any) -> None:
+        """Runs the load method, unless it has run, before a call without a server."""
+        own = self._own(instance)
+        if (load := own._loading(instance)) is not None:
+            finish(load())
+            own._loaded = True
+
+    def _own(self, instance: Any) -> Pipeline:
+        return self if instance is None else instance.get_tempo()
+
+    def _loading(self, instance: Any) -> Callable[[], Any] | None:
+        if self._loaded:
+            return None
+        if self.load_name is not None:
+            return functools.partial(self._load, getattr(instance, self.load_name), instance)
+        if self._load_function is not None:
+            return functools.partial(self._load, self._load_function, self.context)
+        return None
+
+    def _load(self, load: Callable[[], Any], holder: Any) -> Any:
+        """Runs a load method; what it gives may be something to await."""
+        before = attributes(holder)
+        result = load()
+        if not inspect.iscoroutine(result):
+            self._note_changes(before, holder)
+            return None
+
+        async def awaited() -> None:
+            await result
+            self._note_changes(before, holder)
+
+        return awaited()
+
+    def _note_changes(self, before: dict[str, Any], holder: Any) -> None:
+        after = attributes(holder)
+        pairs = {
+            name: (before.get(name, ABSENT), after.get(name, ABSENT)) for name in before | after
+        }
+        self._changed = {name: pair for name, pair in pairs.items() if pair[0] is not pair[1]}
+
+    def without_loaded(self, state: dict[str, Any]) -> dict[str, Any]:
+        """Remove what the load method made from a state: it runs again wherever that is loaded.
+
+        An attribute that was set once more since is the author's, and stays.
+        """
+        kept = {}
+        for name, value in state.items():
+            before, after = self._changed.get(name, (value, ABSENT))
+            if value is not after:
+                kept[name] = value
+            elif before is not ABSENT:
+                kept[name] = before
+        return kept
+
+    def loadmethod(self, function: F) -> F:
+        """Decorates the function that loads what a function pipeline needs into `context`."""
+        self._load_function = function
+        return function
+
+    def of(self, instance: Any) -> Pipeline:
+        """The Pipeline of one instance of the class."""
+        own = self.copy()
+        own.saved = own.built = None
+        own._instance = weak(instance) or (lambda: None)
+        own._origin = self
+        own._loaded = False
+        own._changed = {}
+        return own
+
+    def held(self, found: Any) -> Pipeline:
+        """Return this Pipeline; if it was looked up on an instance, a copy that holds that instance."""
+        if not isinstance(found, self.target if isinstance(self.target, type) else ()):
+            return self
+        own = self.copy()
+        own._instance = lambda: found
+        return own
+
+    @property
+    def instance(self) -> Any:
+        """The instance whose Pipeline this is; None for a class's, or a function's.
+
+        Raises:
+            AuthoringError: If it is gone.
+        """
+        if self._instance is None:
+            return None
+        if (found := self._instance()) is None:
+            raise AuthoringError(
+                f"{self.details.name}: the instance of {self.target.__name__} that this Pipeline belongs "
+                "to is gone; give the instance itself, not the result of its get_tempo()"
+            )
+        return found
+
+    def build(self, children: Children | None, local_folder: str) -> Any:
+        """Return the object that a server calls: the saved instance, a new one, or the function.
+
+        Args:
+            children: Its children, connected as the deployment says; None for in this process.
+            local_folder: Where its artefact is on this machine.
+        """
+        instance = self.saved
+        own = self if self.predict_name is None else self.copy()
+        own._children = children
+        own._origin = own.saved = None
+        own._details = replace(self._details, local_folder=local_folder)
+        if self.predict_name is None:
+            return own
+        if (
+            self._release is not None
+        ):  # the class is the artefact's: other instances are like this one
+            self.target.get_tempo().built = own
+        if instance is None:
+            args, kwargs = self.arguments
+            token = building.set(own)
+            try:
+                instance = self.target(*args, **kwargs)
+            finally:
+                building.reset(token)
+        else:
+            # Its own attributes may hold its Pipeline already.
+            known = instance.get_tempo()
+            vars(known).update(vars(own))
+            own = known
+        own._instance = weak(instance) or (lambda: None)
+        pipelines.set(instance, own)
+        return instance
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether it was read from an artefact, whose code is there."""
+        return self._release is not None
+
+    def release(self) -> None:
+        """Frees the modules its artefact brought into the process; it cannot be called any more."""
+        if self._release is not None:
+            self._release()
+
+    def copy(self) -> Pipeline:
+        """Another Pipeline of the same code, whose details and children can differ."""
+        own = Pipeline.__new__(Pipeline)
+        vars(own).update(vars(self))
+        return own
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Calls a function pipeline; a pipeline class is called on an instance of it."""
+        if self.predict_name is not None:
+            return super().__call__(*args, **kwargs)
+        from tempo_runtime.authoring import direct_call
+        from tempo_runtime.request import context
+
+        self.load_once(None)
+        if context.is_request():
+            return self.target(*args, **kwargs)
+        return direct_call.call(self, None, args, kwargs)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        # A function pipeline of a module is found there again: it has the context and the children
+        # that the module's other functions, its load method among them, know it by.
+        if self.predict_name is None and self.__module__ != "__main__":
+            for name, value in vars(sys.modules.get(self.__module__, self)).items():
+                if value is self:
+                    return name
+        return super().__reduce_ex__(protocol)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        state |= {
+            "_details": replace(self._details, local_folder=None),
+            "declared": self.declared.references(),
+            "context": SimpleNamespace(),  # what was put there is written beside it
+            "_children": None,
+            "_origin": None,
+            "_loaded": False,
+            "_release": None,
+        }
+        here = ("saved", "built", "_instance", "_changed", "_callers", "extra", "direct_settings")
+        for name in here:
+            state.pop(name, None)
+        if self.predict_name is not None:
+            # The class holds this object: dill cannot write a class that leads back to itself.
+            state["target"] = None
+        return state
+
+
+def plain(cls: type, name: str) -> Any:
+    """A method of a class as its author wrote it."""
+    found = inspect.getattr_static(cls, name)
+    return getattr(found, PLAIN, found)
+
+
+def finish(result: Any) -> None:
+    """Waits for what a load method gave, if that is something to await."""
+    if inspect.iscoroutine(result):
+        from tempo_runtime.request.portal import background
+
+        background().run(result)

@@ -1,0 +1,1 @@
+"""What the commands that call models share: targets, arguments, results."""

@@ -1,0 +1,268 @@
+"""Whether an artefact works where it is not at home: in a fresh process, in its packed environment.
+
+What it is asked there is its example, `example.json`: a request, and the answer it gave when that was
+recorded. It is no part of what the digests cover, so that one can be recorded at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from tempo_runtime._util import atomic_files, json_files
+from tempo_runtime._util.printable import shortened
+from tempo_runtime.artifact import trust
+from tempo_runtime.artifact.environment import TARBALL
+from tempo_runtime.artifact.environment.unpacking import unpack
+from tempo_runtime.artifact.store import EXAMPLE
+from tempo_runtime.authoring import ownership
+from tempo_runtime.cli.calling import targets
+from tempo_runtime.errors import ArtifactDamaged, CheckFailed, TempoError
+from tempo_runtime.execution.error_line import one_line
+from tempo_runtime.protocol.binding import decode_results
+from tempo_runtime.protocol.messages import (
+    Request,
+    Response,
+    request_from_json,
+    request_to_json,
+    response_from_json,
+    response_to_json,
+)
+
+SEED = 0  # of an example's random numbers, so that its answer can be the same
+_RELATIVE = 1e-6  # how far numbers may differ: other processors add up in another order
+_ABSOLUTE = 1e-9
+_OF_PYTHON = "PYTHON"  # variables that would bring this process' packages there
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a fresh process said.
+
+    Attributes:
+        python: Version of its Python.
+        prefix: Where that is.
+        loaded: Seconds that loading took.
+        answered: Seconds that the answer took; None without a request.
+        response: The answer.
+    """
+
+    python: str
+    prefix: str
+    loaded: float
+    answered: float | None = None
+    response: Response | None = None
+
+
+@contextlib.contextmanager
+def its_python(folder: str) -> Iterator[str]:
+    """The Python of an artefact's environment, unpacked until the block ends; this one if it has none.
+
+    Raises:
+        EnvironmentFailed: If it cannot be unpacked.
+    """
+    tarball = os.path.join(folder, TARBALL)
+    if not os.path.exists(tarball):
+        yield sys.executable
+        return
+    with tempfile.TemporaryDirectory(prefix="tempo-check-", ignore_cleanup_errors=True) as place:
+        yield unpack(tarball, os.path.join(place, "environment"))
+
+
+def example(folder: str) -> tuple[Request, Response] | None:
+    """The request of an artefact's example, and the answer; None if none is recorded.
+
+    Raises:
+        ArtifactDamaged: If it is not what `record` writes.
+    """
+    try:
+        content = json_files.read_object(os.path.join(folder, EXAMPLE), "record it again")
+        request, response = (json.dumps(content[name]).encode() for name in ("request", "response"))
+        return request_from_json(request), response_from_json(response)
+    except FileNotFoundError:
+        return None
+    except ArtifactDamaged:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, TempoError) as error:
+        raise ArtifactDamaged(
+            f"{os.path.join(folder, EXAMPLE)} is not a recorded example ({shortened(error, 200)}); "
+            "record it again"
+        ) from error
+
+
+def record(folder: str, request: Request, timeout: float) -> Response:
+    """Asks an artefact in a fresh process of this environment, and writes that down as its example.
+
+    Raises:
+        CheckFailed: If it gives no answer.
+    """
+    response = ask(sys.executable, folder, request, timeout).response
+    assert response is not None
+    bodies = request_to_json(request), response_to_json(response, "")
+    content = dict(zip(("request", "response"), map(json.loads, bodies)))
+    atomic_files.write(folder, EXAMPLE, (json.dumps(content, indent=2) + "\n").encode())
+    return response
+
+
+def ask(python: str, folder: str, request: Request | None, timeout: float) -> Outcome:
+    """Loads an artefact in a fresh process, and asks it.
+
+    Args:
+        python: The process' Python; tempo_runtime is one of its packages.
+        folder: The artefact.
+        request: What to ask; None to load it only.
+        timeout: Seconds that all of it may take.
+
+    Raises:
+        CheckFailed: If it cannot be loaded, gives no answer, or not in time.
+    """
+    environ = trust.elsewhere(os.environ)
+    environ = {name: value for name, value in environ.items() if not name.startswith(_OF_PYTHON)}
+    with tempfile.TemporaryDirectory(prefix="tempo-check-") as place:
+        told = os.path.join(place, "told")
+        command = [
+            python,
+            "-I",
+            "-m",
+            "tempo_runtime.cli.calling.checking",
+            os.path.abspath(folder),
+            told,
+        ]
+        if (
+            python == sys.executable
+        ):  # packages that this process finds elsewhere than its Python does
+            command += filter(ownership.holds_packages, sys.path)
+        with subprocess.Popen(  # noqa: S603 - a Python, and a module of ours
+            command,
+            cwd=place,
+            env=environ,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        ) as process:
+            try:
+                body = b"" if request is None else request_to_json(request)
+                said, _ = process.communicate(body, timeout)
+            except subprocess.TimeoutExpired as error:
+                raise CheckFailed(
+                    f"{folder}: no answer after {timeout:g} s; give it more"
+                ) from error
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+        try:
+            content = json.loads(atomic_files.read(place, "told"))
+        except FileNotFoundError as error:
+            last = said.decode(errors="replace").strip().splitlines()[-1:]
+            raise CheckFailed(
+                f"{folder}: the process ended with {process.returncode}: {''.join(last)}"
+            ) from error
+    if "error" in content:
+        raise CheckFailed(f"{folder}, in a fresh process of {python}: {content['error']}")
+    response = content.pop("response")
+    found = None if response is None else response_from_json(json.dumps(response).encode())
+    return Outcome(**content, response=found)
+
+
+def difference(recorded: Response, found: Response) -> str | None:
+    """Where two answers differ, for people; None where only the last digits of numbers do."""
+    values = [decode_results(None, each.tensors, each.content_type) for each in (recorded, found)]
+    return _difference("its answer", *values)
+
+
+def _difference(where: str, recorded: Any, found: Any) -> str | None:
+    if isinstance(recorded, np.ndarray) and isinstance(found, np.ndarray):
+        if (recorded.dtype, recorded.shape) != (found.dtype, found.shape):
+            kinds = [f"{each.dtype} of shape {each.shape}" for each in (recorded, found)]
+            return f"{where} is {kinds[1]}, and was {kinds[0]}"
+        recorded, found = recorded.tolist(), found.tolist()
+    if isinstance(recorded, dict) and isinstance(found, dict) and recorded.keys() == found.keys():
+        pairs = [(f"{where}[{key!r}]", recorded[key], found[key]) for key in recorded]
+        return _first(pairs)
+    sequences = isinstance(recorded, list | tuple) and isinstance(found, list | tuple)
+    if sequences and len(recorded) == len(found):
+        numbered = enumerate(zip(recorded, found))
+        return _first([(f"{where}[{index}]", *pair) for index, pair in numbered])
+    if isinstance(recorded, float) and isinstance(found, float):
+        same = math.isclose(recorded, found, rel_tol=_RELATIVE, abs_tol=_ABSOLUTE)
+        if same or (math.isnan(recorded) and math.isnan(found)):
+            return None
+    if isinstance(recorded, str) and isinstance(found, str) and recorded != found:
+        with contextlib.suppress(ValueError):  # explanations are JSON in a text
+            return _difference(where, json.loads(recorded), json.loads(found))
+    if type(recorded) is type(found) and recorded == found:
+        return None
+    return f"{where} is {found!r:.60}, and was {recorded!r:.60}"
+
+
+def _first(pairs: list[tuple[str, Any, Any]]) -> str | None:
+    return next(filter(None, (_difference(*pair) for pair in pairs)), None)
+
+
+class _OnlyInstalled:
+    """Finds no module of the author's: it is not there where the artefact will run.
+
+    Variables and the working folder are kept from the process; an editable install, or a .pth file, is
+    part of its Python.
+    """
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Finds a module; see `importlib.abc.MetaPathFinder`."""
+        finders = sys.meta_path[sys.meta_path.index(self) + 1 :]
+        specs = (finder.find_spec(name, path, target) for finder in finders)
+        spec = next(filter(None, specs), None)
+        origin = spec.origin if spec is not None and spec.has_location else None
+        if origin is None or name.partition(".")[0] == "tempo_runtime":
+            return spec
+        if not ownership.is_installed(origin):
+            raise ModuleNotFoundError(
+                f"No module named {name!r} (it is your own code, in {origin}, and did not travel)",
+                name=name,
+            )
+        return spec
+
+
+def _main(folder: str, told: str, *packages: str) -> None:
+    """What the fresh process does."""
+    sys.path += [path for path in packages if path not in sys.path]
+    sys.meta_path.insert(0, _OnlyInstalled())
+    body = sys.stdin.buffer.read()
+    try:
+        start = time.monotonic()
+        with targets.opened(folder, seed=SEED) as target:
+            content: dict[str, Any] = {
+                "python": ".".join(map(str, sys.version_info[:3])),
+                "prefix": sys.prefix,
+                "loaded": time.monotonic() - start,
+                "response": None,
+            }
+            if body:
+                start = time.monotonic()
+                response = target.infer(request_from_json(body))
+                content["answered"] = time.monotonic() - start
+                content["response"] = json.loads(response_to_json(response, target.name))
+    except Exception as error:
+        content = {"error": one_line(error)}
+    with open(told, "w", encoding="utf-8") as file:
+        json.dump(content, file)
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

@@ -1,0 +1,305 @@
+"""What the command line calls: an artefact in this process, or a model on a server."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotInTime
+from contextlib import aclosing, contextmanager
+from contextvars import copy_context
+from dataclasses import replace
+from typing import Any, Protocol
+
+import orjson
+
+from tempo_runtime.artifact import store
+from tempo_runtime.clients.connect import endpoints, limits
+from tempo_runtime.clients.deadline import Clock
+from tempo_runtime.clients.failures import Failure
+from tempo_runtime.clients.remote import RemoteTransport
+from tempo_runtime.errors import ChildFailed, ChildNotFound, PayloadError, PipelineFailed
+from tempo_runtime.execution.in_process import PipelineTransport
+from tempo_runtime.execution.loading import Service
+from tempo_runtime.execution.runner import LOGGED, Progress
+from tempo_runtime.protocol import codec
+from tempo_runtime.protocol.messages import Request, Response
+from tempo_runtime.protocol.signature import Signature
+from tempo_runtime.request import context
+from tempo_runtime.request.budget import Allowance
+from tempo_runtime.request.metrics import ChildMetrics
+from tempo_runtime.request.portal import background
+from tempo_runtime.request.timing import Elapsed, within
+from tempo_runtime.settings import ChildSettings, PipelineSettings
+
+Told = Callable[[Progress], None]
+_GRACE = 0.2  # seconds: a pipeline that ends by itself in this time has a better error
+_OURS = "tempo"  # the platform that our pipelines say in their metadata
+_URL = re.compile(
+    r"(?P<server>(?:https?|grpcs?)://[^/?#]+(?:/[^?#]*?)??)/(?:v2/models/)?(?P<name>[^/?#]+)"
+    r"(?:/versions/(?P<version>[^/?#]+))?(?:/infer)?/?"
+)
+
+
+class Target(Protocol):
+    """Something to call.
+
+    Attributes:
+        name: Name of the pipeline, or model.
+        signature: What it takes; None where that is not known.
+        tagged: Whether it reads tagged JSON, as our pipelines do.
+    """
+
+    name: str
+    signature: Signature | None
+    tagged: bool
+
+    def answers(self, requests: Iterable[Request], at_once: int = 1) -> Iterator[Response]:
+        """The answers to requests, in their order; raises what the first that fails did."""
+        ...
+
+    def infer(self, request: Request, told: Told | None = None) -> Response:
+        """The answer to one request.
+
+        Args:
+            request: What to ask.
+            told: Called with how far it has come, where the target says so.
+        """
+        ...
+
+
+@contextmanager
+def opened(
+    target: str,
+    *,
+    timeout: float | None = None,
+    seed: int | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Iterator[Target]:
+    """Makes a target ready to be called, until the block ends.
+
+    Args:
+        target: Folder of an artefact, or URL of a model: `http://HOST:PORT/v2/models/NAME`,
+            `grpc://HOST:PORT/NAME`.
+        timeout: Seconds a request may take; None for the setting `timeout`.
+        seed: Seed of each request.
+        headers: Headers of each request to a server.
+
+    Raises:
+        TempoError: If it cannot be loaded, or its server does not know it.
+    """
+    if "://" in target:
+        remote = Remote(target, timeout, seed, headers or {})
+        try:
+            remote.look()
+            yield remote
+        finally:
+            remote.close()
+    else:
+        local = Local(target, timeout, seed)
+        try:
+            yield local
+        finally:
+            local.close()
+
+
+class Local:
+    """An artefact in this process, its children reached as its settings and the environment say."""
+
+    def __init__(self, folder: str, timeout: float | None, seed: int | None) -> None:
+        opened = store.verify_folder(folder)
+        pipeline, extra = store.unpickle(opened)
+        settings = PipelineSettings.read(extra)
+        self.name = pipeline.details.name
+        self.tagged = True
+        self.signature: Signature | None = pipeline.signature
+        self._settings = settings
+        self._timeout = timeout or settings.timeout
+        self._seed = seed
+        self._abandoned = False
+        self._service = Service(pipeline, settings, background(), opened.folder)
+        self._transport = PipelineTransport(self._service.runner, settings.decoding)
+
+    def answers(self, requests: Iterable[Request], at_once: int = 1) -> Iterator[Response]:
+        """See `Target.answers`. One after the other: they would compete for the processor."""
+        return map(self.infer, requests)
+
+    def infer(self, request: Request, told: Told | None = None) -> Response:
+        """See `Target.infer`."""
+        settings = self._settings
+        asked = Allowance(settings.max_calls, settings.max_rows, settings.best_so_far)
+        if told is not None:
+            asked.watch = lambda: told(Progress(asked.calls, asked.rows, asked.news))
+        with context.serving(self._timeout, {}, self._seed, request.id, limits=asked):
+            try:
+                return self._in_time(request)
+            except PipelineFailed as error:
+                raise PipelineFailed(str(error).removesuffix(LOGGED)) from error
+
+    def close(self) -> None:
+        """Unloads it."""
+        closing = background().submit(self._service.close())
+        if not self._abandoned:
+            closing.result()
+
+    def _in_time(self, request: Request) -> Response:
+        """Call it in a thread, which is abandoned when the time is up: a thread cannot be ended."""
+        current = context.current()
+        answer: Future[Response] = Future()
+        run = copy_context().run
+
+        def call() -> None:
+            try:
+                answer.set_result(run(self._transport.infer_blocking, request))
+            except BaseException as error:
+                answer.set_exception(error)
+
+        threading.Thread(target=call, name=f"tempo-{self.name}", daemon=True).start()
+        try:
+            return answer.result(self._timeout + _GRACE)
+        except NotInTime:
+            if answer.done():
+                raise  # the pipeline's own
+            self._abandoned = True
+            raise current.exceeded() from None
+
+
+class Remote:
+    """A model on a server."""
+
+    def __init__(
+        self, url: str, timeout: float | None, seed: int | None, headers: Mapping[str, str]
+    ) -> None:
+        found = _URL.fullmatch(url)
+        if found is None:
+            raise PayloadError(
+                "the target's URL names no model; write http://HOST:PORT/v2/models/NAME, or "
+                "grpc://HOST:PORT/NAME"
+            )
+        self.name = found["name"]
+        self.signature: Signature | None = None
+        shared = PipelineSettings.read()
+        self._timeout = timeout or shared.timeout
+        self._seed = seed
+        self._portal = background()
+        self._settings = _settings(shared, found["server"], found["version"], headers)
+        [self._endpoint] = endpoints(self._settings, self.name, self._portal)
+        self._endpoint.place = replace(self._endpoint.place, role="model")
+        self._connect(ours=False)
+
+    def look(self) -> None:
+        """Asks the server what the model takes.
+
+        Raises:
+            ChildError: If there is no such server or model.
+        """
+        try:
+            said = self._portal.run(self._metadata())
+        except ChildNotFound:
+            raise
+        except ChildFailed:
+            return  # a server need not have metadata
+        inputs = said.get("inputs") or []
+        ours = said.get("platform") == _OURS
+        if inputs or ours:  # others may take what they do not say
+            self.signature = Signature(tuple(map(codec.spec_described, inputs)))
+        self._connect(ours=ours)
+
+    def answers(self, requests: Iterable[Request], at_once: int = 1) -> Iterator[Response]:
+        """See `Target.answers`."""
+        waiting: deque[Any] = deque()
+        try:
+            for request in requests:
+                with self._serving(request):
+                    waiting.append(self._portal.submit(self._transport.infer(request)))
+                if len(waiting) >= at_once:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+    def infer(self, request: Request, told: Told | None = None) -> Response:
+        """See `Target.infer`."""
+        if told is None or not self.tagged:
+            return next(self.answers([request]))
+        with self._serving(request) as current:
+            return self._portal.run(self._stream(request, current, told))
+
+    def close(self) -> None:
+        """Closes its connections."""
+        self._portal.run(self._endpoint.close())
+
+    def _connect(self, *, ours: bool) -> None:
+        self.tagged = ours
+        allowed = limits(self._settings, passes_on=ours)
+        self._headers = allowed.headers
+        metrics = ChildMetrics("", self.name)
+        self._transport = RemoteTransport([self._endpoint], self._portal, allowed, metrics)
+
+    def _serving(self, request: Request) -> context.serving:
+        return context.serving(self._timeout, {}, self._seed, request.id)
+
+    async def _metadata(self) -> dict[str, Any]:
+        try:
+            return await self._endpoint.metadata(self._timeout, self._headers)
+        except Failure as failure:
+            raise failure.error from failure.__cause__
+        except Elapsed:
+            raise self._endpoint.place.silent(f"{self._timeout:g} s").error from None
+
+    async def _stream(
+        self, request: Request, current: context.RequestContext, told: Told
+    ) -> Response:
+        clock = Clock(current, None)
+        parameters = current.passed_on(request.parameters, clock.left())
+        asked = replace(request, parameters=parameters)
+        try:
+            return await within(clock.left(), self._last(asked, told))
+        except Failure as failure:
+            raise failure.error from failure.__cause__
+        except Elapsed:
+            raise clock.ended(self._endpoint.place) from None
+
+    async def _last(self, request: Request, told: Told) -> Response:
+        place = self._endpoint.place
+        last = None
+        async with aclosing(self._endpoint.stream(request, self._headers)) as responses:
+            async for response in responses:
+                if response.parameters.get("progress") is True:
+                    told(_progress(response.parameters))
+                else:
+                    last = response
+        if last is None:
+            raise place.unusable(PayloadError("its stream ended without an answer"))
+        return last
+
+
+def _settings(
+    shared: PipelineSettings, server: str, version: str | None, headers: Mapping[str, str]
+) -> ChildSettings:
+    """How a target is reached: what holds for every child of the environment, and at once."""
+    from pydantic import ValidationError
+
+    given = {"url": server, "version": version, "headers": dict(headers), "patience": 0}
+    try:
+        own = ChildSettings.model_validate(given)
+    except ValidationError as error:
+        said = error.errors(include_url=False, include_input=False)[0]["msg"]
+        raise PayloadError(f"the target cannot be called: {said}") from error
+    alone = {"models": {"target": own}, "base_url": None, "transport": None}
+    return shared.model_copy(update=alone).child("target")
+
+
+def _progress(parameters: Mapping[str, Any]) -> Progress:
+    """News of a stream; over gRPC what is no number is JSON in text."""
+    told = {
+        name: orjson.loads(value) if isinstance(value, str) else value
+        for name, value in parameters.items()
+    }
+    known = ("progress", "calls", "rows")
+    news = {name: value for name, value in told.items() if name not in known}
+    return Progress(told.get("calls", 0), told.get("rows", 0), news)

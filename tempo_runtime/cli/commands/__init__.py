@@ -1,0 +1,1 @@
+"""The commands of `tempo-runtime`, one file each."""

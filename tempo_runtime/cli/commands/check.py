@@ -1,0 +1,108 @@
+"""`tempo-runtime check`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from tempo_runtime.cli.options import Seconds, artefact_argument, echo_json, json_option
+from tempo_runtime.cli.terminal import console
+
+if TYPE_CHECKING:
+    from tempo_runtime.protocol.messages import Request
+
+
+@click.command()
+@artefact_argument
+@click.argument(
+    "input_",
+    metavar="[INPUT]",
+    required=False,
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True),
+)
+@click.option(
+    "--arg", "args", multiple=True, metavar="NAME=JSON", help="An argument; NAME=@FILE of a file."
+)
+@click.option(
+    "--timeout",
+    type=Seconds(),
+    default=300,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long a process may take.",
+)
+@json_option
+def check(
+    artefact: str, input_: str | None, args: tuple[str, ...], timeout: float, as_json: bool
+) -> None:
+    r"""Checks that an ARTEFACT works where it is not at home.
+
+    A fresh process, in its packed environment if it has one, loads it and asks it its example; the
+    answer must be the one that was recorded, but for the last digits of numbers. With INPUT, or --arg,
+    an example is recorded first, by a fresh process of this environment: what works here must work
+    there. INPUT is as `tempo-runtime predict` reads it.
+
+    \b
+    Examples:
+        tempo-runtime check artifacts/shop --arg 'orders=[{"price": 3}]'
+        tempo-runtime check artifacts/shop
+    """
+    from tempo_runtime.artifact import store
+    from tempo_runtime.cli.calling import checking
+    from tempo_runtime.errors import CheckFailed
+    from tempo_runtime.servers import repository
+
+    shown = console(stderr=as_json)
+
+    def done(what: str, seconds: float | None = None) -> None:
+        took = f"  [dim]{seconds:.1f} s[/]" if seconds is not None else ""
+        shown.print(f"[green]✓[/] {what}{took}")
+
+    opened = store.verify_folder(artefact)
+    store.verify_children(opened)
+    manifest = opened.description
+    done("every file is the one that was saved")
+    settings = os.path.join(artefact, store.MODEL_SETTINGS)
+    if os.path.isfile(settings):
+        repository.check(repository.read(settings), artefact)
+        done(f"MLServer can read its {store.MODEL_SETTINGS}")
+    if input_ is not None or args:
+        checking.record(artefact, _request(manifest, input_, args), timeout)
+        done("recorded an example in this environment")
+    example = checking.example(artefact)
+    with checking.its_python(opened.folder) as python:
+        if python != sys.executable:
+            done("unpacked its environment")
+        found = checking.ask(python, artefact, example[0] if example else None, timeout)
+    done(f"loaded in a fresh process of Python {found.python}", found.loaded)
+    if example is not None and found.response is not None:
+        where = checking.difference(example[1], found.response)
+        if where is not None:
+            raise CheckFailed(
+                f"{artefact} answers its example, and not as when it was recorded: {where}; if that is "
+                "as it should be, record the example again"
+            )
+        done("answered its example as it was recorded", found.answered)
+    else:
+        shown.print("[yellow]-[/] no example is recorded: give INPUT or --arg to record one")
+    if as_json:
+        content = {"python": found.python, "loaded": found.loaded, "answered": found.answered}
+        echo_json({"name": manifest["name"], **content})
+
+
+def _request(manifest: dict[str, object], input_: str | None, args: tuple[str, ...]) -> Request:
+    from tempo_runtime.cli.calling import arguments
+    from tempo_runtime.protocol import codec
+    from tempo_runtime.protocol.messages import Request
+    from tempo_runtime.protocol.signature import Signature
+
+    described = manifest["signature"]["inputs"]  # type: ignore[index]
+    signature = Signature(tuple(map(codec.spec_described, described)))
+    body = sys.stdin.buffer.read() if input_ == "-" else None
+    given = arguments.read(
+        signature, body=body, file=None if body is not None else input_, args=args
+    )
+    return given if isinstance(given, Request) else given.request(tagged=True)

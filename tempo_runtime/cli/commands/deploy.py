@@ -1,0 +1,249 @@
+"""`tempo-runtime deploy` and `undeploy`."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tempo_runtime.cli.commands.kubernetes.deploy import deploy as on_cluster
+from tempo_runtime.cli.options import (
+    Seconds,
+    complete_deployments,
+    complete_folders,
+    echo_json,
+    folder_or_object,
+    json_option,
+    pair,
+    print_whole,
+    stale_option,
+)
+from tempo_runtime.cli.terminal import echo
+
+if TYPE_CHECKING:
+    from tempo_runtime import DockerOptions, LocalOptions, RemoteModel
+    from tempo_runtime.artifact.freshness import Stale
+
+_PORT = click.IntRange(0, 65535)
+_CLUSTER = "kubernetes"
+
+
+class _Deploy(click.Command):
+    """Becomes `tempo-runtime kubernetes deploy` where `--to kubernetes` is given."""
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        """Parse the arguments as the command that is meant."""
+        place, left = _place(args)
+        try:
+            if place != _CLUSTER:
+                return super().make_context(info_name, args, parent, **extra)
+            return on_cluster.make_context(info_name, left, parent, **extra)
+        except click.NoSuchOption as error:
+            other, to = (self, "here") if place == _CLUSTER else (on_cluster, _CLUSTER)
+            if any(error.option_name in each.opts for each in other.params):
+                raise click.UsageError(f"{error.option_name} is for --to {to}", error.ctx) from None
+            raise
+
+
+def _place(args: list[str]) -> tuple[str | None, list[str]]:
+    """Split arguments into the last value of `--to`, if there is one, and the other arguments."""
+    place: str | None = None
+    left: list[str] = []
+    words = iter(args)
+    for word in words:
+        if word == "--":
+            return place, [*left, word, *words]
+        if word == "--to":
+            place = next(words, None)
+        elif word.startswith("--to="):
+            place = word.removeprefix("--to=")
+        else:
+            left.append(word)
+    return place, left
+
+
+@click.command(cls=_Deploy)
+@click.argument("artefact", metavar="ARTEFACT|MODULE:NAME", shell_complete=complete_folders)
+@click.option(
+    "--to",
+    type=click.Choice(["here", _CLUSTER]),
+    default="here",
+    show_default=True,
+    expose_value=False,
+    help="Where; the options of `--to kubernetes` are those of `tempo-runtime kubernetes deploy`.",
+)
+@click.option("--name", help="Name of the deployment.  [default: the pipeline's]")
+@click.option("--docker", is_flag=True, help="As containers, and not as processes.")
+@click.option(
+    "--image",
+    "images",
+    multiple=True,
+    metavar="[MODEL=]IMAGE",
+    help="Image of the containers, or of one model's.",
+)
+@click.option("--transport", type=click.Choice(["http", "grpc"]), default="http", show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="What to listen at.")
+@click.option(
+    "--port", type=_PORT, default=0, help="The pipeline's for HTTP.  [default: a free one]"
+)
+@click.option("--grpc-port", type=_PORT, default=0, help="For gRPC, likewise.")
+@click.option("--env", "variables", multiple=True, metavar="KEY=VALUE", help="For each server.")
+@click.option(
+    "--timeout",
+    type=Seconds(),
+    default=300,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long the models may take to be ready.",
+)
+@click.option(
+    "--foreground", is_flag=True, help="Stay, and undeploy at Ctrl-C, or when a server ends."
+)
+@stale_option
+@json_option
+def deploy(
+    artefact: str,
+    docker: bool,
+    images: tuple[str, ...],
+    variables: tuple[str, ...],
+    foreground: bool,
+    stale: Stale,
+    as_json: bool,
+    **chosen: Any,
+) -> None:
+    r"""Deploys a pipeline and the models it calls on this machine, each on a server of its own.
+
+    It stays until `undeploy`. Deployed again under its name, what has changed is replaced, without a
+    request that fails, and the rest goes on. ARTEFACT is deployed as it is. MODULE:NAME is saved anew if
+    it has changed since its artefact was saved.
+
+    \b
+    Examples:
+        tempo-runtime deploy artifacts/check
+        tempo-runtime deploy shop:Check --docker --image tempo-runtime-server:0.1.0-explain
+        tempo-runtime deploy artifacts/check --name trial --port 9000 --foreground
+        tempo-runtime deploy artifacts/check --to kubernetes --namespace production
+    """
+    if images and not docker:
+        raise click.UsageError("--image is for --docker")
+    from tempo_runtime import deploy_local
+
+    chosen["env"] = dict(pair(text, "--env") for text in variables)
+    chosen["detached"] = not foreground
+    target = folder_or_object(artefact)
+    remote = deploy_local(target, _options(docker, images, chosen), stale=stale)
+    if foreground:
+        _stay(remote, as_json)
+    else:
+        _tell(remote, as_json)
+
+
+@click.command()
+@click.argument("names", metavar="NAME...", nargs=-1, shell_complete=complete_deployments)
+@click.option("--all", "everything", is_flag=True, help="All that was ever deployed here.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+def undeploy(names: tuple[str, ...], everything: bool, yes: bool) -> None:
+    r"""Ends deployments on this machine; what they are being asked is answered first.
+
+    NAME is the name of a deployment, or its id.
+
+    \b
+    Examples:
+        tempo-runtime undeploy income-check
+        tempo-runtime undeploy --all
+    """
+    if not (names or everything):
+        raise click.UsageError("name deployments, or give --all")
+    if names and everything:
+        raise click.UsageError("--all takes no names; leave one out")
+    from tempo_runtime.deploy.local import find
+
+    named = find.deployments() if everything else map(find.one, names)
+    chosen = list({each.id: each for each in named}.values())
+    if everything and chosen and not yes and sys.stdin.isatty():
+        listed = ", ".join(each.name for each in chosen)
+        click.confirm(f"Undeploy {listed}?", abort=True)
+    for deployment in chosen:
+        deployment.undeploy()
+        echo(f"Undeployed {deployment.name}")
+    if not chosen:
+        echo("Nothing is deployed here")
+
+
+def _options(
+    docker: bool, images: tuple[str, ...], chosen: dict[str, Any]
+) -> LocalOptions | DockerOptions:
+    from tempo_runtime import DockerOptions, LocalOptions
+
+    if not docker:
+        return LocalOptions(**chosen)
+    common = [image for image in images if "=" not in image]
+    if len(common) > 1:
+        raise click.UsageError("--image without MODEL= is given once")
+    own = dict(pair(image, "--image") for image in images if "=" in image)
+    return DockerOptions(image=common[0] if common else None, images=own, **chosen)
+
+
+def _tell(remote: RemoteModel, as_json: bool) -> None:
+    from rich.table import Table
+
+    from tempo_runtime.cli.calling import example_calls
+
+    deployment, models = remote.deployment, remote.status()
+    if as_json:
+        echo_json(
+            {
+                "name": deployment.name,
+                "id": deployment.id,
+                "endpoint": remote.endpoint,
+                "models": [
+                    {**vars(model), "change": remote.changes[model.name]} for model in models
+                ],
+            }
+        )
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("model", "", "at", "as"):
+        table.add_column(heading)
+    for model in models:
+        place = model.grpc if deployment.transport == "grpc" else model.url
+        table.add_row(f"[bold]{model.name}[/]", remote.changes[model.name], place, model.place)
+    print_whole(f"[green]✓[/] {deployment.name} is ready at [bold]{remote.endpoint}[/]\n")
+    print_whole(table)
+    main, details = deployment.main(), remote.details
+    echo("\nCall it, and end it:\n")
+    for line in example_calls.lines(
+        main.model,
+        details.local_folder or "",
+        _inputs(remote),
+        main.url,
+        deployment.name,
+        details.platform.value,
+    ):
+        echo(line)
+    echo(f"tempo-runtime undeploy {deployment.name}")
+
+
+def _inputs(remote: RemoteModel) -> list[dict[str, Any]]:
+    from tempo_runtime.artifact import declaration
+
+    signature = remote.details.signature
+    return declaration.metadata(signature)["inputs"] if signature is not None else []
+
+
+def _stay(remote: RemoteModel, as_json: bool) -> None:
+    from tempo_runtime.cli.commands.logs import follow
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with remote:
+        _tell(remote, as_json)
+        sys.stdout.flush()
+        follow(remote.deployment, None, 0, to_stderr=True, serving=True)

@@ -1,0 +1,75 @@
+"""`tempo-runtime doctor`."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from tempo_runtime.cli.options import echo_json, json_option
+from tempo_runtime.cli.terminal import console
+
+if TYPE_CHECKING:
+    from tempo_runtime.cli.doctor.findings import Finding
+
+_MARKS = {
+    "ok": "[green]✓[/]",
+    "info": "[dim]·[/]",
+    "warning": "[yellow]![/]",
+    "problem": "[red]✗[/]",
+}
+
+
+@click.command()
+@click.argument("artefact", required=False, type=click.Path(exists=True, file_okay=False))
+@json_option
+def doctor(artefact: str | None, as_json: bool) -> None:
+    r"""Looks for what is known to go wrong here, and with an ARTEFACT here; says what to do about it.
+
+    It exits with 1 if something will not work.
+
+    \b
+    Examples:
+        tempo-runtime doctor
+        tempo-runtime doctor artifacts/check
+    """
+    from tempo_runtime.cli.doctor import artifact as artefacts
+    from tempo_runtime.cli.doctor import facts, machine
+
+    known = facts.gather()
+    findings = machine.examine(known)
+    if artefact is not None:
+        findings += artefacts.examine(artefact, known)
+    if as_json:
+        echo_json([dataclasses.asdict(finding) for finding in findings])
+    else:
+        _show(findings)
+    if any(finding.level == "problem" for finding in findings):
+        sys.exit(1)
+
+
+def _show(findings: list[Finding]) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column()
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for finding in findings:
+        found = escape(finding.found)
+        if finding.remedy:
+            found += f"\n[dim]→ {escape(finding.remedy)}[/]"
+        table.add_row(_MARKS[finding.level], f"[bold]{escape(finding.check)}[/]", found)
+    shown = console()
+    shown.print(table)
+    problems, warnings = (
+        sum(finding.level == level for finding in findings) for level in ("problem", "warning")
+    )
+    shown.print(f"\n{_count(problems, 'problem')}, {_count(warnings, 'warning')}")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"

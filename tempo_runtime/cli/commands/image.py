@@ -1,0 +1,42 @@
+"""`tempo-runtime image`."""
+
+from __future__ import annotations
+
+import click
+
+from tempo_runtime.cli.options import artefact_argument, echo_json, json_option, size
+from tempo_runtime.cli.terminal import echo
+
+
+@click.group()
+def image() -> None:
+    """Images of artefacts."""
+
+
+@image.command()
+@artefact_argument
+@click.option("-t", "--tag", metavar="NAME", help="Name of the image.  [default: NAME:DIGEST]")
+@click.option("--base", metavar="IMAGE", help="The server's image to build on.")
+@json_option
+def build(artefact: str, tag: str | None, base: str | None, as_json: bool) -> None:
+    r"""Builds an image with ARTEFACT in it, which serves it by itself.
+
+    It is built on the server's image, by the engine that DOCKER_HOST names. The same artefact on the same
+    base gives the same layer.
+
+    \b
+    Examples:
+        tempo-runtime image build artifacts/check
+        tempo-runtime image build artifacts/check --tag registry.example.com/check:1
+    """
+    from tempo_runtime._util.progress import telling
+    from tempo_runtime.deploy.local import engine
+    from tempo_runtime.deploy.local.image_build import bake
+
+    with telling(f"Building an image of {artefact}"):
+        baked = bake(artefact, tag, base or engine.IMAGE)
+    if as_json:
+        echo_json({"image": baked.name, "id": baked.id, "size": baked.size, "base": baked.base})
+        return
+    echo(f"Built {baked.name}, {size(baked.size)}, on {baked.base}")
+    echo(f"\n    docker run --rm -p 127.0.0.1:8080:8080 {baked.name}")

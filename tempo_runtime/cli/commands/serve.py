@@ -1,0 +1,155 @@
+"""`tempo-runtime serve`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from tempo_runtime.cli.options import (
+    Seconds,
+    complete_folders,
+    echo_json,
+    folder_or_object,
+    json_option,
+    stale_option,
+)
+from tempo_runtime.cli.terminal import console, echo
+
+if TYPE_CHECKING:
+    from tempo_runtime.artifact.freshness import Stale
+    from tempo_runtime.servers.run import Running
+
+_PORT = click.IntRange(0, 65535)
+
+
+@click.command()
+@click.argument(
+    "artefacts",
+    metavar="ARTEFACT|MODULE:NAME...",
+    nargs=-1,
+    required=True,
+    shell_complete=complete_folders,
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="What to listen at.")
+@click.option("--port", type=_PORT, help="For HTTP; 0 for any that is free.  [default: 8080]")
+@click.option("--grpc-port", type=_PORT, help="For gRPC.  [default: 8081, or one that is free]")
+@click.option("--metrics-port", type=_PORT, help="For metrics.  [default: 8082, likewise]")
+@click.option("--workers", type=click.IntRange(0), metavar="N", help="MLServer's parallel workers.")
+@click.option(
+    "--in-process", is_flag=True, help="Keep children in their pipeline's process; serve it only."
+)
+@click.option(
+    "--timeout",
+    type=Seconds(),
+    default=300,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long the models may take to be ready.",
+)
+@stale_option
+@json_option
+@click.pass_context
+def serve(
+    context: click.Context,
+    artefacts: tuple[str, ...],
+    host: str,
+    port: int | None,
+    grpc_port: int | None,
+    metrics_port: int | None,
+    workers: int | None,
+    in_process: bool,
+    timeout: float,
+    stale: Stale,
+    as_json: bool,
+) -> None:
+    r"""Serves each ARTEFACT, and the models it calls, with MLServer, until Ctrl-C.
+
+    ARTEFACT is served as it is. MODULE:NAME is saved anew if it has changed since its artefact was saved.
+
+    A child is a model of the same server, which its pipeline calls over HTTP, unless the settings say
+    where else it is. Once all are ready it prints what to call, and then the server's log.
+
+    \b
+    Examples:
+        tempo-runtime serve artifacts/check
+        tempo-runtime serve artifacts/check --in-process --port 9000
+        tempo-runtime serve shop:Check --stale refuse
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    from tempo_runtime._util.progress import shown
+    from tempo_runtime.artifact import freshness, trust
+    from tempo_runtime.servers import model_set, repository
+    from tempo_runtime.servers.run import choose_ports, running
+
+    targets = [folder_or_object(artefact) for artefact in artefacts]
+    for target in targets:
+        freshness.ensure(target, stale)
+    models = model_set.gather(targets, in_process=in_process)
+    ports = choose_ports(host, port, grpc_port, metrics_port)
+    first = (
+        targets[0] if isinstance(targets[0], str) else targets[0].get_tempo().details.local_folder
+    )
+    settings = repository.server_settings(first, trust.Demands.of_environment())
+    with shown("Starting MLServer", total=len(models)) as advance:
+        serving = running(
+            models,
+            ports,
+            host=host,
+            settings=settings,
+            workers=workers,
+            timeout=timeout,
+            told=lambda name: advance(1),
+        )
+        up = context.with_resource(serving)
+    if as_json:
+        _show_for_machines(up)
+    else:
+        _show(up)
+    up.log.pass_on(sys.stderr.buffer)
+    up.wait()
+
+
+def _show(up: Running) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from tempo_runtime.cli.calling import example_calls
+
+    server = up.server
+    table = Table(box=None, pad_edge=False)
+    for heading in ("model", "from", "calls"):
+        table.add_column(heading, overflow="fold")
+    for model in up.models.values():
+        calls = "\n".join(f"{alias}: {child}" for alias, child in model.calls.items())
+        place = _short(model.folder) + (", with its environment" if model.packed else "")
+        table.add_row(f"[bold]{escape(model.name)}[/]", escape(place), escape(calls))
+    shown = console()
+    shown.print(f"[green]✓[/] MLServer is ready at [bold]{server.url}[/]")
+    shown.print(f"  gRPC at {server.grpc}, metrics at {server.metrics}\n")
+    shown.print(table)
+    shown.print("\nCall it, from another shell:")
+    for model in up.models.values():
+        echo("")
+        inputs = model.settings.get("inputs") or []
+        target = f"{server.url}/v2/models/{model.name}"
+        implementation = model.settings.get("implementation")
+        for line in example_calls.lines(
+            model.name, model.place, inputs, server.url, target, implementation
+        ):
+            echo(line)  # whole: rich would wrap it
+    shown.print("\n[bold]Ctrl-C stops the server.[/] This is its log:")
+
+
+def _show_for_machines(up: Running) -> None:
+    server = up.server
+    places = {"url": server.url, "grpc": server.grpc, "metrics": server.metrics}
+    echo_json({**places, "models": {name: model.calls for name, model in up.models.items()}})
+    sys.stdout.flush()
+
+
+def _short(folder: str) -> str:
+    return min(folder, os.path.relpath(folder), key=len)

@@ -1,0 +1,1 @@
+"""Call a model on a server, over HTTP or gRPC."""

@@ -1,0 +1,227 @@
+"""A child's server behind V2 over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+from typing import Any
+
+import aiohttp
+import orjson
+from pydantic import SecretStr
+from yarl import URL
+
+from tempo_runtime.clients.connections import Connections
+from tempo_runtime.clients.failures import AnswerLimit, Failure, Kind, Place
+from tempo_runtime.errors import PayloadError
+from tempo_runtime.protocol.error_details import HEADER, KEY, ErrorInfo, unmarked
+from tempo_runtime.protocol.messages import (
+    Request,
+    Response,
+    load_object,
+    request_to_json,
+    response_from_json,
+)
+from tempo_runtime.request.timing import within
+
+_HEADERS = {"content-type": "application/json", "accept-encoding": "identity"}
+_EXCERPT = 1000  # characters of another server's error
+_TEXTS = ("error", "detail", "message", "msg", "reason")  # where an error's text is, in JSON
+_TRACEBACK = "Traceback (most recent call last):"
+
+
+class HttpEndpoint:
+    """Called with `POST {url}/v2/models/{model}/infer`.
+
+    Args:
+        connections: Shared connections.
+        url: Base URL of the server.
+        model: Name the child is served under.
+        version: Version to ask for.
+        connect_timeout: Seconds to wait for a connection.
+        read_timeout: Seconds to wait for the next byte of an answer.
+        proxy: URL of an HTTP proxy.
+        max_answer_bytes: Largest size of an answer, or of an item of a stream; None for no limit.
+    """
+
+    def __init__(
+        self,
+        connections: Connections,
+        *,
+        url: str,
+        model: str,
+        version: str | None = None,
+        connect_timeout: float | None = None,
+        read_timeout: float | None = None,
+        proxy: SecretStr | None = None,
+        max_answer_bytes: int | None = None,
+    ) -> None:
+        base = f"{url}/v2/models/{model}{f'/versions/{version}' if version else ''}"
+        self.place = Place(model, f"{base}/infer")  # as it was written, where errors name it
+        self._model_url, self._url = URL(base), URL(self.place.url)
+        self._connections = connections
+        self._timeout = aiohttp.ClientTimeout(sock_connect=connect_timeout, sock_read=read_timeout)
+        self._proxy = proxy.get_secret_value() if proxy else None
+        self._limit = AnswerLimit(max_answer_bytes)
+
+    async def call(
+        self, request: Request, seconds: float | None, headers: Mapping[str, str], *, fresh: bool
+    ) -> Response:
+        """See `Endpoint.call`."""
+        session = self._connections.new if fresh else self._connections.kept
+        with self._failures():
+            answer = session.post(self._url, data=request_to_json(request), **self._how(headers))
+            return response_from_json(await within(seconds, self._content(answer)))
+
+    async def metadata(self, seconds: float | None, headers: Mapping[str, str]) -> dict[str, Any]:
+        """See `Endpoint.metadata`."""
+        with self._failures():
+            answer = self._connections.kept.get(self._model_url, **self._how(headers))
+            return load_object(await within(seconds, self._content(answer)))
+
+    async def stream(
+        self, request: Request, headers: Mapping[str, str]
+    ) -> AsyncGenerator[Response, None]:
+        """See `Endpoint.stream`."""
+        url, body = self._model_url / "infer_stream", request_to_json(request)
+        with self._failures():
+            async with self._connections.kept.post(url, data=body, **self._how(headers)) as answer:
+                if answer.status != 200:
+                    raise self._refusal(answer, await self._read(answer))
+                self._refuse_compressed(answer)
+                async for event in _events(answer.content, self._limit):
+                    response = response_from_json(event)
+                    said = response.parameters
+                    if "error" in said:  # our runtime's: the status line is sent by then
+                        raise self._ended(said)
+                    yield response
+
+    async def close(self) -> None:
+        """Gives the connections back."""
+        await self._connections.close()
+
+    def _how(self, headers: Mapping[str, str]) -> dict[str, Any]:
+        return {
+            "headers": {**headers, **_HEADERS},
+            "timeout": self._timeout,
+            "proxy": self._proxy,
+            "allow_redirects": False,
+            "auto_decompress": False,
+        }
+
+    async def _read(self, answer: aiohttp.ClientResponse) -> bytes:
+        self._refuse_compressed(answer)
+        if answer.content_length is not None:  # and the body cannot be longer than stated
+            self._limit.check(answer.content_length)
+            return await answer.read()
+        parts, length = [], 0
+        async for part in answer.content.iter_any():
+            length += len(part)
+            self._limit.check(length)
+            parts.append(part)
+        return b"".join(parts)
+
+    def _refuse_compressed(self, answer: aiohttp.ClientResponse) -> None:
+        """Refuse a compressed answer, which was not asked for: a few bytes may expand without limit."""
+        encoding = answer.headers.get("content-encoding", "identity")
+        if encoding != "identity":
+            raise PayloadError(f"it is compressed ({encoding!r:.40}), which was not requested")
+
+    async def _content(self, asked: AbstractAsyncContextManager[aiohttp.ClientResponse]) -> bytes:
+        async with asked as answer:
+            content = await self._read(answer)
+        if answer.status != 200:
+            raise self._refusal(answer, content)
+        return content
+
+    def _refusal(self, answer: aiohttp.ClientResponse, content: bytes) -> Failure:
+        if 300 <= answer.status < 400 and (target := answer.headers.get("location")):
+            return self.place.redirected(answer.status, target)
+        said, info = _read(content)
+        # A proxy in between may have replaced our server's body by its own.
+        info = info or ErrorInfo.parse(answer.headers.get(HEADER))
+        if info is not None and info.status == answer.status:
+            return self.place.passed_up(info, said)
+        wait = _seconds(answer.headers.get("retry-after"))
+        return self.place.by_status(answer.status, (said or answer.reason or "")[:_EXCERPT], wait)
+
+    def _ended(self, said: Mapping[str, Any]) -> Failure:
+        info, text = ErrorInfo.read(said.get(KEY)), f"{said['error']}"
+        if info is not None:
+            return self.place.passed_up(info, text)
+        status = said.get("status")
+        return self.place.by_status(status if isinstance(status, int) else 500, text[:_EXCERPT])
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        try:
+            yield
+        except aiohttp.ClientError as error:
+            raise self._failure(error) from error
+        except PayloadError as error:
+            raise self.place.unusable(error) from error
+
+    def _failure(self, error: aiohttp.ClientError) -> Failure:
+        said = str(error) or type(error).__name__
+        match error:
+            case aiohttp.ClientSSLError():
+                return self.place.distrusted(said)
+            case aiohttp.SocketTimeoutError():
+                return self.place.silent(f"{self._timeout.sock_read:g} s, its `read_timeout`")
+            case aiohttp.ClientConnectorError() | aiohttp.ConnectionTimeoutError():
+                return self.place.unreachable(said)
+            case aiohttp.ClientConnectionError() | aiohttp.ClientPayloadError():
+                return self.place.unreachable(f"the connection broke: {said}", Kind.LOST)
+            case _:
+                return self.place.unusable(PayloadError(f"not HTTP ({said})"))
+
+
+async def _events(content: aiohttp.StreamReader, limit: AnswerLimit) -> AsyncIterator[bytes]:
+    """What the server-sent events of a stream say. Lines may be longer than aiohttp reads at once."""
+    parts: list[bytes] = []  # of a line
+    length = 0
+    async for chunk in content.iter_any():
+        *lines, rest = chunk.split(b"\n")
+        for end in lines:
+            line = b"".join([*parts, end])
+            parts, length = [], 0
+            limit.check(len(line))
+            if line.startswith(b"data:"):
+                yield line[len(b"data:") :]
+        parts.append(rest)
+        length += len(rest)
+        limit.check(length)
+
+
+def _read(content: bytes) -> tuple[str, ErrorInfo | None]:
+    """Read the body of an error: its text, and the details if one of our own servers sent it."""
+    text = content.decode(errors="replace").strip()
+    info = None
+    with suppress(orjson.JSONDecodeError, RecursionError):
+        body = orjson.loads(content)
+        text = _text(body) or text
+        info = ErrorInfo.read(body.get(KEY)) if isinstance(body, dict) else None
+    if text.startswith(_TRACEBACK):  # of a server in debug mode
+        text = text.splitlines()[-1]
+    if info is None:
+        return unmarked(text)  # a server in whose own process our code does not run
+    return text, info
+
+
+def _text(said: Any) -> str:
+    """Find the text in an error, in any of the forms that V2 servers and FastAPI give it."""
+    if isinstance(said, list):
+        return "; ".join(filter(None, map(_text, said)))
+    if not isinstance(said, dict):
+        return f"{said}" if said is not None else ""
+    found = next((text for key in _TEXTS if (text := _text(said.get(key)))), "")
+    place = said.get("loc")
+    return f"{'.'.join(map(str, place))}: {found}" if found and isinstance(place, list) else found
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    """The header's seconds; a date, which the header may also be, is as good as none."""
+    try:
+        return max(0.0, float(retry_after or ""))
+    except ValueError:
+        return None

@@ -1,0 +1,161 @@
+"""A pipeline and the models it calls, as they run on a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tempo_runtime.deploy.deployment import GRACE, Address, Deployment, ModelStatus
+from tempo_runtime.deploy.kubernetes.connection import QUERY_SECONDS, Connection, Deadline
+from tempo_runtime.deploy.kubernetes.manifests import RemotePlatform
+from tempo_runtime.deploy.kubernetes.manifests.options import KServeOptions, SeldonCoreOptions
+from tempo_runtime.deploy.kubernetes.members import models, progress_of
+from tempo_runtime.deploy.kubernetes.platforms import common, endpoint, platform_of, service
+from tempo_runtime.deploy.kubernetes.pod_logs import PodLogs
+from tempo_runtime.deploy.kubernetes.service_proxy import Relay
+from tempo_runtime.deploy.kubernetes.session import Api
+from tempo_runtime.deploy.kubernetes.undeploy import remove
+from tempo_runtime.errors import DeploymentFailed
+
+_REMOVED = 300.0
+_STATES = {"ready": "ready", "gone": "ended"}
+
+
+class ClusterDeployment(Deployment):
+    """A deployment on a cluster.
+
+    Args:
+        connection: Where the cluster is.
+        options: Of the platform.
+        main: The object of the model that people call first.
+    """
+
+    def __init__(
+        self, connection: Connection, options: RemotePlatform, main: Mapping[str, Any]
+    ) -> None:
+        self._connection = connection
+        self._options = options
+        self._main = main
+        self._platform = platform_of(options)
+        self.target = self._platform.target  # type: ignore[misc]  # one class for three platforms
+        self._namespace = common(options).namespace
+        self._relay: Relay | None = None
+        self._up = True
+
+    @property
+    def name(self) -> str:
+        """See `Deployment.name`."""
+        return str(self._main["metadata"]["name"])
+
+    @property
+    def id(self) -> str:
+        """See `Deployment.id`; the uid of its object."""
+        return str(self._main["metadata"]["uid"])
+
+    @property
+    def transport(self) -> str:
+        """See `Deployment.transport`; an API passes on HTTP only."""
+        return "http"
+
+    @property
+    def created(self) -> str:
+        """See `Deployment.created`."""
+        return str(self._main["metadata"].get("creationTimestamp", ""))
+
+    @property
+    def owner(self) -> int | None:
+        """See `Deployment.owner`; it stays until it is undeployed."""
+        return None
+
+    @property
+    def up(self) -> bool:
+        """See `Deployment.up`."""
+        if not self._up:
+            return False
+        api = self._api()
+        found = api.get(self._platform.model, self._namespace, self.name)
+        return found is not None and found["metadata"]["uid"] == self.id
+
+    @property
+    def ingress(self) -> str | None:
+        """The ingress that it is called through, if one is named."""
+        options = self._options
+        return options.remote_options.ingress if isinstance(options, SeldonCoreOptions) else None
+
+    @property
+    def relayed(self) -> bool:
+        """Whether it is called through the cluster's API."""
+        return self._relay is not None
+
+    def main(self) -> Address:
+        """See `Deployment.main`: the ingress, the Service in the cluster, or a port that leads there."""
+        if not self._up:
+            raise DeploymentFailed(f"{self.name} was undeployed; deploy it again")
+        where = endpoint(self.name, self._options)
+        if self.ingress or self._connection.inside:
+            return Address(self.name, where.url, where.grpc, where.headers)
+        if isinstance(self._options, KServeOptions) and self._options.remote_options.knative:
+            # Its Service is the name of Knative's gateway, which the API passes nothing on to.
+            url = str((self._main.get("status") or {}).get("url") or where.url)
+            return Address(self.name, url.rstrip("/"), where.grpc, where.headers)
+        if self._relay is None:
+            self._relay = Relay(self._connection, service(self.name, self._options))
+        return Address(self.name, self._relay.url, where.grpc, self._relay.headers)
+
+    def models(self) -> list[ModelStatus]:
+        """See `Deployment.models`."""
+        if not self._up:
+            return []
+        api = self._api()
+        found = progress_of(api, self._platform, self._namespace, self._models(api))
+        statuses = []
+        for name, each in found.items():
+            where = endpoint(name, self._options)
+            state = _STATES.get(each.state, "not ready")
+            place = f"{self._platform.model.kind} {name} in {self._namespace}"
+            headers = dict(where.headers)
+            statuses.append(
+                ModelStatus(name, state, where.url, where.grpc, place, headers, each.reason)
+            )
+        return statuses
+
+    def logs(self, model: str | None = None) -> dict[str, str]:
+        """See `Deployment.logs`; the last thousand lines of each pod, one pod after the other."""
+        if not self._up:
+            return {}
+        names = [name for name in self._models(self._api()) if model in (None, name)]
+        if not names:
+            return {}
+        pods = PodLogs(
+            self._connection, self._platform, self._namespace, self.name, model=model
+        ).read()
+        return {name: "".join(each.text for each in pods if name in each.models) for name in names}
+
+    def undeploy(self, grace: float = GRACE) -> None:
+        """Deletes it, and waits until it is gone. Nothing happens the second time.
+
+        Args:
+            grace: Seconds beside those that its pods may take to end by their own settings.
+
+        Raises:
+            DeploymentFailed: If it may not be deleted, or is still there after five minutes.
+        """
+        if not self._up:
+            return
+        deadline = Deadline(_REMOVED + grace)
+        remove(self._connection, deadline, self._platform, self._namespace, self.name)
+        self._up = False
+        self.close()
+
+    def close(self) -> None:
+        """Closes what leads there; what is deployed stays."""
+        relay, self._relay = self._relay, None
+        if relay is not None:
+            relay.close()
+        self._connection.close()
+
+    def _api(self) -> Api:
+        return Api(self._connection, Deadline(QUERY_SECONDS))
+
+    def _models(self, api: Api) -> dict[str, dict[str, Any]]:
+        return models(api, self._platform, self._namespace, self.name)

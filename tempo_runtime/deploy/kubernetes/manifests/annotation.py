@@ -1,0 +1,86 @@
+"""What a deployed object says of its model, from which a client of it can be made again."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tempo_runtime.authoring.details import ModelDetails, ModelFramework
+from tempo_runtime.deploy.kubernetes.manifests.spec import Deployed
+from tempo_runtime.errors import DeploymentFailed
+from tempo_runtime.protocol import codec
+from tempo_runtime.protocol.signature import OUTPUT_PREFIX, OutputForm, Signature
+
+MANAGED_BY = "app.kubernetes.io/managed-by"
+LABELS = {"seldon.io/tempo": "true"}
+DESCRIPTION = "seldon.io/tempo-description"
+MODEL = "seldon.io/tempo-model"
+DIGEST = "seldon.io/tempo-artifact-digest"
+# By these we find what is ours, and what may be replaced or removed.
+KEPT = frozenset({MANAGED_BY, *LABELS, DESCRIPTION, MODEL, DIGEST})
+
+
+def written(model: Deployed, target: str, namespace: str) -> dict[str, str]:
+    """The annotations of the object that is a model.
+
+    Args:
+        model: The model.
+        target: What it is deployed on.
+        namespace: Where.
+    """
+    details = {
+        "model_details": {
+            "name": model.name,
+            "uri": model.uri,
+            "platform": model.platform.value,
+            "inputs": list(model.inputs) if model.signed else None,
+            "outputs": list(model.outputs) if model.signed else None,
+            "streams": model.streams,
+            "description": model.description,
+        },
+        "runtime_options": {"target": target, "namespace": namespace},
+    }
+    return {DESCRIPTION: model.description, MODEL: json.dumps(details, sort_keys=True)}
+
+
+def details_of(annotation: str) -> ModelDetails:
+    """The model that an annotation describes, as far as V2 metadata can say.
+
+    Args:
+        annotation: Value of the annotation `MODEL` of a deployed object.
+
+    Raises:
+        DeploymentFailed: If it was not written by this package.
+    """
+    try:
+        said = json.loads(annotation)["model_details"]
+        signature = None
+        if said["inputs"] is not None:
+            signature = _signature(said["inputs"], said["outputs"], said["streams"])
+        return ModelDetails(
+            said["name"],
+            ModelFramework(said["platform"]),
+            uri=said["uri"],
+            description=said["description"],
+            signature=signature,
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DeploymentFailed(
+            f"the annotation {MODEL} is none of ours, or of another version; deploy the model again"
+        ) from error
+
+
+def _signature(inputs: Any, outputs: Any, streams: bool) -> Signature:
+    results = tuple(map(codec.spec_described, outputs))
+    names = [spec.name for spec in results]
+    form: OutputForm
+    if not results:
+        form = "dynamic"
+    elif names == [f"{OUTPUT_PREFIX}0"]:
+        form = "single"
+    elif names == [f"{OUTPUT_PREFIX}{i}" for i in range(len(names))]:
+        form = "tuple"
+    else:
+        form = "named"
+    container = dict if form == "named" else None
+    return Signature(tuple(map(codec.spec_described, inputs)), results, form, container, streams)

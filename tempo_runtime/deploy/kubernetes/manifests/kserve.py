@@ -1,0 +1,262 @@
+"""KServe: an InferenceService for each model, and a ServingRuntime for pipelines.
+
+KServe's webhook reads an InferenceService into Go's types and stores what these say. So objects are
+written in that form, and a GitOps tool that compares the manifest with the cluster sees no difference.
+From pkg/apis/serving/v1beta1/inference_service_defaults.go (DefaultInferenceService) and
+pkg/constants/constants.go of KServe: `deploymentMode` is `Standard` or `Knative` from 0.16.0 on, and from
+0.17.0 on the webhook rewrites `RawDeployment` and `Serverless` to these. The autoscaler class `none` is
+known from 0.15.1 on, and earlier webhooks refuse it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tempo_runtime.authoring.details import ModelFramework
+from tempo_runtime.deploy.kubernetes.addresses import KSERVE_GRPC, KSERVE_HTTP, Endpoint, kserve
+from tempo_runtime.deploy.kubernetes.manifests import annotation, pods
+from tempo_runtime.deploy.kubernetes.manifests.options import KServeRemote, ModelOptions
+from tempo_runtime.deploy.kubernetes.manifests.quantities import canonical
+from tempo_runtime.deploy.kubernetes.manifests.spec import Deployed
+from tempo_runtime.errors import SettingsError
+
+TARGET = "kserve"
+RUNTIME = "tempo-runtime"
+FORMAT = "tempo"
+IMAGE = "tempo-runtime-server"
+_CONTAINER = "kserve-container"
+_PORTS = [
+    {"name": "http1", "containerPort": KSERVE_HTTP, "protocol": "TCP"},
+    {"name": "h2c", "containerPort": KSERVE_GRPC, "protocol": "TCP"},
+]
+MODE = "serving.kserve.io/deploymentMode"
+MODES = {"RawDeployment": "Standard", "Serverless": "Knative"}  # the names of 0.16 by those before
+_AUTOSCALER = "serving.kserve.io/autoscalerClass"
+_MODES_RENAMED = (0, 16, 0)
+_AUTOSCALER_CAN_BE_NONE = (0, 15, 1)
+_LONGEST = 53  # with `-predictor` it is a Service, which has 63
+# config/runtimes/kserve-mlserver.yaml
+MLSERVER = "kserve-mlserver"
+_FORMATS = {
+    ModelFramework.SKLearn: "sklearn",
+    ModelFramework.XGBoost: "xgboost",
+    ModelFramework.LightGBM: "lightgbm",
+    ModelFramework.MLFlow: "mlflow",
+}
+
+
+def endpoints(models: Mapping[str, Deployed], options: KServeRemote) -> dict[str, Endpoint]:
+    """Where each model is called from inside the cluster."""
+    return {
+        name: kserve(name, options.namespace, knative=options.knative, headless=options.headless)
+        for name in models
+    }
+
+
+def documents(models: Mapping[str, Deployed], options: KServeRemote) -> list[dict[str, Any]]:
+    """The objects, the pipeline's first.
+
+    Args:
+        models: What `specified` found.
+        options: How they are deployed.
+
+    Raises:
+        SettingsError: If KServe has no runtime for a model, or an option means nothing to it.
+    """
+    _refuse(models, options)
+    where = endpoints(models, options)
+    by_grpc = _called_by_grpc(models)
+    found = []
+    for model in models.values():
+        own = options.of(model.name)
+        found.append(_service(model, options, own, where, model.name in by_grpc))
+        if own.min_available is not None:
+            found.append(_budget(model, options, own.min_available))
+    if options.runtime is None and any(model.ours for model in models.values()):
+        found.append(_runtime(options))
+    return found
+
+
+def _service(
+    model: Deployed,
+    options: KServeRemote,
+    own: ModelOptions,
+    where: Mapping[str, Endpoint],
+    by_grpc: bool,
+) -> dict[str, Any]:
+    served = pods.container(_CONTAINER, model, own, where)
+    del served["name"]
+    if by_grpc:
+        served["ports"] = _PORTS  # the Service of a runtime that names none has HTTP's only
+    served |= {
+        "modelFormat": {"name": _format(model)},
+        "runtime": (options.runtime or RUNTIME) if model.ours else MLSERVER,
+        "protocolVersion": "v2",
+        "storageUri": model.uri,
+        "livenessProbe": {**pods.probe(own.liveness), **_asks("/v2/health/live")},
+        "readinessProbe": {
+            **pods.probe(own.readiness),
+            **_asks(f"/v2/models/{model.name}/ready"),
+        },
+    }
+    predictor: dict[str, Any] = {"model": served, "timeout": options.timeout}
+    if own.max_replicas is None:
+        predictor |= {"minReplicas": own.replicas, "maxReplicas": own.replicas}
+    else:
+        predictor |= {"minReplicas": own.min_replicas or 1, "maxReplicas": own.max_replicas}
+        if not options.knative:  # which counts requests
+            predictor |= {"scaleMetric": "cpu", "scaleTarget": own.target_cpu}
+    if options.service_account_name:
+        predictor["serviceAccountName"] = options.service_account_name
+    pod = pods.pod(own, {"serving.kserve.io/inferenceservice": model.name})
+    if options.knative:
+        # Which refuses that of a pod, unless its flag kubernetes.podspec-securitycontext is set.
+        pods.secure_container(pod, served)
+    predictor |= pod
+    _write_as_stored(predictor)
+    annotations = {
+        **annotation.written(model, TARGET, options.namespace),
+        MODE: _mode(options),
+    }
+    if (
+        own.max_replicas is None
+        and not options.knative
+        and _is_from(options, _AUTOSCALER_CAN_BE_NONE)
+    ):
+        # Else KServe makes an HPA also of two equal bounds, and its Deployment begins with one pod.
+        annotations[_AUTOSCALER] = "none"
+    return {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": pods.metadata(model.name, options, annotation.LABELS, annotations),
+        "spec": {"predictor": predictor},
+    }
+
+
+def _mode(options: KServeRemote) -> str:
+    if _is_from(options, _MODES_RENAMED):
+        return "Knative" if options.knative else "Standard"
+    return "Serverless" if options.knative else "RawDeployment"
+
+
+def _is_from(options: KServeRemote, version: tuple[int, ...]) -> bool:
+    """Whether the cluster's KServe is of this version or a later one."""
+    stated = options.kserve_version
+    if stated is None:
+        return True
+    number = stated.removeprefix("v").partition("-")[0]
+    return tuple(map(int, number.split("."))) >= version
+
+
+def _write_as_stored(predictor: dict[str, Any]) -> None:
+    """Leave out what Go leaves out of JSON, and write quantities as it does."""
+    served = predictor["model"]
+    for kind, quantities in served.get("resources", {}).items():
+        served["resources"][kind] = {name: canonical(each) for name, each in quantities.items()}
+    for item in (*served.get("env", []), *predictor.get("tolerations", [])):
+        if item.get("value") == "":
+            del item["value"]
+    for probe in (served["livenessProbe"], served["readinessProbe"]):
+        if not probe["initialDelaySeconds"]:
+            del probe["initialDelaySeconds"]
+
+
+def _runtime(options: KServeRemote) -> dict[str, Any]:
+    """A runtime of our own: KServe's for MLServer takes its class from a label that it overwrites."""
+    from tempo_runtime import __version__
+
+    ports = {"MLSERVER_HTTP_PORT": KSERVE_HTTP, "MLSERVER_GRPC_PORT": KSERVE_GRPC}
+    variables = {
+        "MLSERVER_MODEL_IMPLEMENTATION": "tempo_runtime.TempoPipelineRuntime",
+        **{name: str(port) for name, port in ports.items()},
+        "MLSERVER_MODELS_DIR": "/mnt/models",
+        "MLSERVER_PARALLEL_WORKERS": "0",
+    }
+    return {
+        "apiVersion": "serving.kserve.io/v1alpha1",
+        "kind": "ServingRuntime",
+        "metadata": pods.metadata(
+            RUNTIME, options, annotations={"serving.kserve.io/server-type": "mlserver"}
+        ),
+        "spec": {
+            "protocolVersions": ["v2"],
+            "supportedModelFormats": [{"name": FORMAT, "version": "1", "autoSelect": True}],
+            "containers": [
+                {
+                    "name": _CONTAINER,
+                    "image": options.image or f"{IMAGE}:{__version__}",
+                    "env": [{"name": k, "value": v} for k, v in variables.items()],
+                    "ports": _PORTS[:1] if options.knative else _PORTS,
+                    "securityContext": pods.UNPRIVILEGED,
+                }
+            ],
+        },
+    }
+
+
+def _budget(model: Deployed, options: KServeRemote, least: int) -> dict[str, Any]:
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": pods.metadata(model.name, options),
+        "spec": {
+            "minAvailable": least,
+            "selector": {"matchLabels": {"serving.kserve.io/inferenceservice": model.name}},
+        },
+    }
+
+
+def _called_by_grpc(models: Mapping[str, Deployed]) -> set[str]:
+    calls = [called for model in models.values() for called in model.calls.values()]
+    return {called.model for called in calls if called.transport == "grpc"}
+
+
+def _refuse(models: Mapping[str, Deployed], options: KServeRemote) -> None:
+    if options.auth_secret_name:
+        raise SettingsError(
+            "auth_secret_name: KServe downloads with the secrets of a service account; set "
+            "service_account_name to one that has them"
+        )
+    if stated := options.stating(("progress_deadline",)):
+        raise SettingsError(f"{', '.join(stated)}: KServe has no such option; leave it out")
+    if options.knative and (stated := options.stating(("target_cpu", "min_available"))):
+        raise SettingsError(
+            f"{', '.join(stated)}: Knative scales by requests, and down to what is needed; leave it out"
+        )
+    if options.knative and options.headless:
+        raise SettingsError(
+            "headless: a service of Knative has an address and port 80; leave it out, or set knative to "
+            "false"
+        )
+    pods.refuse_idle_targets(models, options)
+    if options.knative and (called := sorted(_called_by_grpc(models))):
+        raise SettingsError(
+            f"{', '.join(called)}: a service of Knative has one port, HTTP's; call it over http, or set "
+            "knative to false"
+        )
+    for name in models:
+        if len(name) > _LONGEST or not name[0].isalpha():
+            raise SettingsError(
+                f"{name}: KServe takes names of up to {_LONGEST} characters that begin with a letter; "
+                "rename it"
+            )
+        if options.of(name).replicas == 0:
+            raise SettingsError(
+                f"{name}: replicas is 0, which KServe takes for no limit; give 1 or more"
+            )
+
+
+def _asks(path: str) -> dict[str, Any]:
+    return {"httpGet": {"path": path, "port": KSERVE_HTTP}}
+
+
+def _format(model: Deployed) -> str:
+    if model.ours:
+        return FORMAT
+    if model.platform not in _FORMATS:
+        raise SettingsError(
+            f"{model.name}: KServe has no MLServer runtime for {model.platform.value!r}; deploy it by "
+            "hand, and set its URL in the settings of the pipeline that calls it"
+        )
+    return _FORMATS[model.platform]

@@ -1,0 +1,198 @@
+"""Which artefact a deployed model's pods must hold.
+
+The digest stands in the object as an annotation, for people and for deploying again, and in what its pods
+are made of, so that another digest makes new pods. A pipeline's pod is told to load no other artefact.
+Which fields do that was read in the platforms' sources: operator/controllers/
+seldondeployment_controller.go of Seldon Core v1 (createDeploymentWithoutEngine, createDeployments),
+scheduler/pkg/store/memory.go and scheduler/pkg/agent/repository/model_repository.go of Seldon Core 2 (a
+changed ModelSpec is a new version, which is downloaded anew), and
+pkg/controller/v1beta1/inferenceservice/components/predictor.go of KServe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from tempo_runtime._util.layers import parse_json
+from tempo_runtime.artifact.trust import (
+    EXPECTED_DIGEST,
+    EXPECTED_DIGEST_SETTING,
+    digest_in,
+    parse_digests,
+)
+from tempo_runtime.artifact.verification import CODE_SETTINGS, variable_of
+from tempo_runtime.deploy.kubernetes.manifests.annotation import DIGEST
+from tempo_runtime.deploy.kubernetes.manifests.options import RemoteOptions
+from tempo_runtime.deploy.kubernetes.manifests.spec import Deployed
+from tempo_runtime.errors import SettingsError
+
+# Where `upload` puts an artefact whose place is named after its digest.
+# For models that are not pipelines. Nothing reads it; that it changes is what counts.
+_INERT_SETTING, _INERT_VARIABLE = "artifact_digest", "TEMPO_RUNTIME_ARTIFACT_DIGEST"
+
+
+def pin_all(
+    documents: Iterable[dict[str, Any]], models: Mapping[str, Deployed], options: RemoteOptions
+) -> None:
+    """Writes the digests of artefacts that are known into the objects that are their models.
+
+    Args:
+        documents: The objects.
+        models: What they deploy, by name.
+        options: How they are deployed.
+
+    Raises:
+        SettingsError: If a model's pods would find, or would have to find, another artefact.
+    """
+    for model in models.values():
+        if model.demanded:
+            _refuse_other_place(model)
+            _refuse_other_demand(model, options)
+    for document in documents:
+        named = models.get(document["metadata"]["name"])
+        if named is not None and named.digest and document["kind"] in KINDS:
+            pin(document, named.digest, named.demanded, _settings_of_code(named))
+
+
+def pin(
+    document: dict[str, Any],
+    digest: str,
+    demanded: Sequence[str],
+    settings: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Write the digest of a model's artifact into its object.
+
+    The user's own variable stays; `pin_all` has checked that it agrees.
+
+    Args:
+        document: A SeldonDeployment, Model or InferenceService, as generated here.
+        digest: The digest of the model's artifact.
+        demanded: The digests of which its artifact must have one in its pods; empty for no demand.
+        settings: Variables for settings in its model-settings.json that pods with a demand accept only
+            from the environment.
+    """
+    document["metadata"].setdefault("annotations", {})[DIGEST] = digest
+    KINDS[document["kind"]](document["spec"], digest, ",".join(demanded), settings)
+
+
+def pinned(document: Mapping[str, Any]) -> str:
+    """Return the digest that an object names; empty if it names none."""
+    return str((document["metadata"].get("annotations") or {}).get(DIGEST, ""))
+
+
+def demanded_by(document: Mapping[str, Any]) -> list[str]:
+    """Return the digests of which an object's pods must find one; empty if any will do."""
+    kind, spec = document["kind"], document.get("spec")
+    if kind == "Model":
+        found = _value(_at(spec, "parameters"), EXPECTED_DIGEST_SETTING)
+    elif kind == "InferenceService":
+        found = _value(_at(spec, "predictor", "model", "env"), EXPECTED_DIGEST)
+    else:
+        container = ("predictors", 0, "componentSpecs", 0, "spec", "containers", 0)
+        found = _value(_at(spec, *container, "env"), EXPECTED_DIGEST)
+    return [each.strip() for each in found.split(",") if each.strip()]
+
+
+def uri_of(document: Mapping[str, Any]) -> str:
+    """Return the URI that an object's artefact is downloaded from; empty if it has none."""
+    kind, spec = document["kind"], document.get("spec")
+    if kind == "Model":
+        found = _at(spec, "storageUri")
+    elif kind == "InferenceService":
+        found = _at(spec, "predictor", "model", "storageUri")
+    else:
+        found = _at(spec, "predictors", 0, "graph", "modelUri")
+    return str(found or "")
+
+
+def _settings_of_code(model: Deployed) -> dict[str, str]:
+    """Return the variables for settings of children that choose code; see `verification`."""
+    found = {}
+    for alias, stated in model.stated.items():
+        child = parse_json(stated)
+        for name in CODE_SETTINGS:
+            if isinstance(child, dict) and child.get(name) is not None:
+                found[variable_of(alias, name)] = str(child[name])
+    return found
+
+
+def _refuse_other_place(model: Deployed) -> None:
+    """Refuses a uri that names the digest of another artefact than the one on this machine."""
+    _, named = digest_in(model.uri)
+    if named and named != model.digest:
+        raise SettingsError(
+            f"{model.name}: its uri {model.uri} names a digest, but the artefact in {model.folder} "
+            f"has the digest {model.digest}; download the one at the uri and deploy that folder, or "
+            "upload this one and deploy its uri"
+        )
+
+
+def _refuse_other_demand(model: Deployed, options: RemoteOptions) -> None:
+    """Refuses a demand in `env` by which pods would refuse the artefact on this machine."""
+    text = options.of(model.name).env.get(EXPECTED_DIGEST, "")
+    stated = parse_digests(text, f"{model.name}: env.{EXPECTED_DIGEST}")
+    if stated and model.digest not in stated:
+        raise SettingsError(
+            f"{model.name}: env.{EXPECTED_DIGEST} demands {' or '.join(stated)}, but the artefact in "
+            f"{model.folder} has the digest {model.digest}, so its pods would not start; deploy the "
+            "artefact that is demanded, correct the variable, or set pin_artifact to false if another "
+            f"one is at {model.uri}"
+        )
+
+
+def _seldon(spec: dict[str, Any], digest: str, demanded: str, settings: Mapping[str, str]) -> None:
+    # Not the other predictor's, a canary's, which has another artefact.
+    predictor = spec["predictors"][0]
+    [component] = predictor["componentSpecs"]
+    # The predictor's own annotations would go to its Service as well.
+    predictor["componentSpecs"] = [{"metadata": {"annotations": {DIGEST: digest}}, **component}]
+    container = component["spec"]["containers"][0]
+    _demand(container, demanded, settings)
+    if not demanded:
+        # Up to 1.15 the operator compares what pods are made of without their annotations.
+        _add(container, _INERT_VARIABLE, digest)
+
+
+def _kserve(spec: dict[str, Any], digest: str, demanded: str, settings: Mapping[str, str]) -> None:
+    spec["predictor"] = {"annotations": {DIGEST: digest}, **spec["predictor"]}
+    _demand(spec["predictor"]["model"], demanded, settings)
+
+
+def _seldon2(spec: dict[str, Any], digest: str, demanded: str, _: Mapping[str, str]) -> None:
+    setting = (EXPECTED_DIGEST_SETTING, digest) if demanded else (_INERT_SETTING, digest)
+    spec.setdefault("parameters", []).append(dict(zip(("name", "value"), setting, strict=True)))
+
+
+KINDS = {"SeldonDeployment": _seldon, "InferenceService": _kserve, "Model": _seldon2}
+"""The kinds of objects that are models."""
+
+
+def _demand(container: dict[str, Any], demanded: str, settings: Mapping[str, str]) -> None:
+    if demanded:
+        _add(container, EXPECTED_DIGEST, demanded)
+        for name, value in settings.items():
+            _add(container, name, value)
+
+
+def _add(container: dict[str, Any], name: str, value: str) -> None:
+    variables = container.get("env", [])
+    if not _value(variables, name):
+        added = [*variables, {"name": name, "value": value}]
+        container["env"] = sorted(added, key=lambda each: str(each["name"]))
+
+
+def _at(item: Any, *path: str | int) -> Any:
+    """Return the value at a path of an object that others may have edited; None if there is none."""
+    for part in path:
+        try:
+            item = item[part]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return item
+
+
+def _value(named: Any, name: str) -> str:
+    """Return the value of a name in a list of names and values."""
+    return next((str(each.get("value", "")) for each in named or [] if each["name"] == name), "")

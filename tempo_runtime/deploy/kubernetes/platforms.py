@@ -1,0 +1,157 @@
+"""What is to be known of each platform once its objects are on a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tempo_runtime.authoring.details import ModelDetails, ModelFramework
+from tempo_runtime.deploy.kubernetes.addresses import Endpoint, seldon_ingress
+from tempo_runtime.deploy.kubernetes.addresses import kserve as kserve_service
+from tempo_runtime.deploy.kubernetes.api_errors import Resource
+from tempo_runtime.deploy.kubernetes.manifests import (
+    PLATFORMS,
+    RemotePlatform,
+    annotation,
+    kserve,
+    seldon,
+    seldon2,
+)
+from tempo_runtime.deploy.kubernetes.manifests.annotation import MANAGED_BY
+from tempo_runtime.deploy.kubernetes.manifests.options import (
+    KServeOptions,
+    RemoteOptions,
+    Seldon2Options,
+    SeldonCoreOptions,
+)
+from tempo_runtime.deploy.kubernetes.manifests.pods import MANAGER
+from tempo_runtime.deploy.kubernetes.session import (
+    BUDGET,
+    MODEL,
+    RUNTIME,
+    SELDON,
+    SERVER,
+    SERVICE,
+)
+from tempo_runtime.errors import DeploymentFailed, SettingsError
+
+WARNINGS = {"fieldSelector": "type=Warning"}
+OURS = {"labelSelector": f"{MANAGED_BY}={MANAGER}"}
+
+
+@dataclass(frozen=True)
+class Platform:
+    """A platform.
+
+    Attributes:
+        target: Its name.
+        model: Kind of the objects that are models.
+        others: Kinds of the objects that are applied beside them.
+        pods: Label of a pod by which it is found.
+        shared: Whether its value is the name of a server that many models share; else it is the model's.
+    """
+
+    target: str
+    model: Resource
+    others: tuple[Resource, ...]
+    pods: str
+    shared: bool = False
+
+    def of(self, pod: Mapping[str, Any], item: Mapping[str, Any]) -> bool:
+        """Whether a pod serves the model of an object."""
+        value = (pod["metadata"].get("labels") or {}).get(self.pods)
+        return bool(
+            value and value == (server_of(item) if self.shared else item["metadata"]["name"])
+        )
+
+
+_SELDON = Platform(seldon.TARGET, SELDON, (), "seldon-deployment-id")
+_SELDON2 = Platform(seldon2.TARGET, MODEL, (SERVER,), "seldon-server-name", True)
+_KSERVE = Platform(kserve.TARGET, SERVICE, (RUNTIME, BUDGET), "serving.kserve.io/inferenceservice")
+
+
+def platform_of(options: RemotePlatform) -> Platform:
+    """The platform of these options.
+
+    Raises:
+        SettingsError: If they are none of a platform.
+    """
+    if isinstance(options, SeldonCoreOptions):
+        return _SELDON
+    if isinstance(options, KServeOptions):
+        return _KSERVE
+    if isinstance(options, Seldon2Options):
+        return _SELDON2
+    raise SettingsError(
+        f"a cluster takes SeldonCoreOptions, Seldon2Options or KServeOptions, not {options!r:.80}"
+    )
+
+
+def common(options: RemotePlatform) -> RemoteOptions:
+    """What the options of all platforms have."""
+    return options.remote_options
+
+
+def endpoint(name: str, options: RemotePlatform) -> Endpoint:
+    """Where a model is called by whoever is in the cluster; through the ingress, if one is named."""
+    if isinstance(options, SeldonCoreOptions) and (ingress := options.remote_options.ingress):
+        return seldon_ingress(name, options.remote_options.namespace, ingress)
+    models: Any = {name: None}
+    found: Endpoint = PLATFORMS[type(options)].endpoints(models, options.remote_options)[name]
+    return found
+
+
+def service(name: str, options: RemotePlatform) -> Endpoint:
+    """The Service of a model, with its own port, by which the cluster's API knows it."""
+    if isinstance(options, KServeOptions):
+        # A headless one has it as well: only its name in the cluster leads to the pods and their ports.
+        return kserve_service(name, options.remote_options.namespace)
+    return endpoint(name, options)
+
+
+def check_ingress(options: RemotePlatform) -> None:
+    """Refuses an ingress that is no URL, before anything is deployed that would be called through it.
+
+    Raises:
+        SettingsError: If it is none.
+    """
+    import httpx
+
+    ingress = getattr(common(options), "ingress", None)
+    try:
+        httpx.URL(ingress or "")
+    except httpx.InvalidURL as error:
+        raise SettingsError(
+            f"ingress {ingress!r} is no URL ({error}); give its scheme and host"
+        ) from None
+
+
+def details_of(item: Mapping[str, Any]) -> ModelDetails:
+    """A model, from what an annotation of its object keeps of it; without one, its name only."""
+    metadata = item["metadata"]
+    try:
+        return annotation.details_of((metadata.get("annotations") or {})[annotation.MODEL])
+    except (KeyError, DeploymentFailed):
+        return ModelDetails(metadata["name"], ModelFramework.Custom)
+
+
+def is_ours(item: Mapping[str, Any]) -> bool:
+    """Whether an object is one that we deploy."""
+    return bool((item["metadata"].get("labels") or {}).get(MANAGED_BY) == MANAGER)
+
+
+def needs(model: Mapping[str, Any], server: str) -> bool:
+    """Return whether a Model of Seldon Core 2 cannot be loaded without a Server, or is loaded on it."""
+    return server in (server_of(model), (model.get("spec") or {}).get("server"))
+
+
+def server_of(model: Mapping[str, Any]) -> str:
+    """Return the name of the Server of Seldon Core 2 that has a Model; empty if none is known to.
+
+    From 2.9 on the scheduler names it in `status.selector` (operator/scheduler/model.go).
+    """
+    spec = model.get("spec") or {}
+    selector = str((model.get("status") or {}).get("selector") or "")
+    ours = seldon2.SERVER if seldon2.SERVER in (spec.get("requirements") or []) else ""
+    return selector.removeprefix("server=") or str(spec.get("server") or ours)

@@ -1,0 +1,280 @@
+"""Following models until they are ready, or gone, by what the cluster tells of its own accord."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from tempo_runtime.deploy.kubernetes.api_errors import Asked, Refused
+from tempo_runtime.deploy.kubernetes.connection import Connection, Deadline, Unreachable
+from tempo_runtime.deploy.kubernetes.core2_servers import Wait, replaced, wait_of
+from tempo_runtime.deploy.kubernetes.events import is_about, parts_of, said, subject
+from tempo_runtime.deploy.kubernetes.failure_logs import Logs
+from tempo_runtime.deploy.kubernetes.platforms import OURS, WARNINGS, Platform, server_of
+from tempo_runtime.deploy.kubernetes.pods import Log, replica_set, restarts
+from tempo_runtime.deploy.kubernetes.session import EVENTS, PODS, SERVER, Api
+from tempo_runtime.deploy.kubernetes.status import (
+    Old,
+    Progress,
+    invalid,
+    progress,
+    stale,
+    without_pods,
+)
+from tempo_runtime.deploy.kubernetes.watch import Watch, Watching
+from tempo_runtime.errors import DeploymentFailed
+
+# An operator that has said nothing of a change after so many seconds had nothing to do.
+SETTLED = 10.0
+_logger = logging.getLogger(__name__)
+
+
+class Following:
+    """The models of a namespace, their pods, and what happens to them.
+
+    Args:
+        connection: Where the cluster is.
+        deadline: When it ends at the latest.
+        platform: What deploys the models.
+        namespace: The namespace.
+    """
+
+    def __init__(
+        self, connection: Connection, deadline: Deadline, platform: Platform, namespace: str
+    ) -> None:
+        self._api = Api(connection, deadline)
+        self._platform = platform
+        self._namespace = namespace
+        self._watching = Watching(connection, deadline, namespace)
+        self._logs = Logs(connection, namespace)
+        self._before: dict[str, dict[str, Any]] = {}
+        self._applied: dict[str, tuple[dict[str, Any], float]] = {}
+        self._applied_servers: dict[str, tuple[dict[str, Any], float]] = {}
+        self._seen: set[str] = set()
+
+    def __enter__(self) -> Following:
+        try:
+            self._models = self._watching.watch(self._platform.model, OURS)
+            # Without the right to see them less is told, and nothing else is different.
+            self._pods = self._allowed(PODS, {"labelSelector": self._platform.pods})
+            self._events = self._allowed(EVENTS, WARNINGS)
+            self._servers = self._allowed(SERVER, OURS) if self._platform.shared else None
+            self._before = {item["metadata"]["name"]: item for item in self._models.items()}
+            pods = self._items(self._pods)
+            self._old_pods = {pod["metadata"]["uid"]: restarts(pod) for pod in pods}
+            self._old_sets = set(map(replica_set, pods)) - {""}
+            servers = self._items(self._servers)
+            self._old_servers = {each["metadata"]["name"]: each for each in servers}
+            self._old_events = {_version(event) for event in self._items(self._events)}
+        except BaseException:
+            self._watching.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._watching.__exit__(None, None, None)
+
+    def applied(self, item: dict[str, Any]) -> None:
+        """Takes note of an object that has just been applied."""
+        if item["kind"] == SERVER.kind:
+            self._applied_servers[item["metadata"]["name"]] = item, time.monotonic() + SETTLED
+        elif item["kind"] == self._platform.model.kind:
+            self._applied[item["metadata"]["name"]] = (item, time.monotonic() + SETTLED)
+
+    def progress(self, name: str) -> Progress:
+        """How a model gets on.
+
+        Raises:
+            DeploymentFailed: If the cluster went away.
+        """
+        found = self._logs.explain(lambda logs: self._progress(name, logs))
+        return found if self._pods is not None else without_pods(found, self._namespace)
+
+    def _progress(self, name: str, logs: Mapping[Log, str]) -> Progress:
+        item = self._item(name)
+        if item is None and name in self._applied and name not in self._seen:
+            return Progress("waiting")
+        self._seen.add(name)
+        before = self._before.get(name)
+        changed = name in self._applied and _generation(self._applied[name][0]) != _generation(
+            before
+        )
+        pods = [
+            pod
+            for pod in self._items(self._pods)
+            if item is not None and self._platform.of(pod, item)
+        ]
+        events = self._items(self._events)
+        old = Old()
+        if self._applied:
+            events = [event for event in events if _version(event) not in self._old_events]
+            old = Old(self._old_pods, None if changed else before)
+        others = [each["metadata"]["name"] for each in self._items(self._models)]
+        server = self._server(item, pods) if item is not None and self._servers else None
+        found = progress(item, pods, events, logs, old, others, server)
+        renewed = not self._old_sets.issuperset(filter(None, map(replica_set, pods)))
+        if item is not None and self._pending(name, item, renewed):
+            return Progress("waiting", "the operator has not taken up the change yet")
+        if item is not None and found.state == "ready" and changed and not renewed:
+            about = (name, others, parts_of(item))
+            held = [each for each in events if self._holds(each) and is_about(each, *about)]
+            if held:
+                return Progress("waiting", said(held[-1]))
+        # KServe refuses what asks for a runtime that it has not seen yet.
+        if found.state == "failed" and item is not None and invalid(item) and self._settling(name):
+            return replace(found, state="waiting")
+        return found
+
+    def until_ready(self, names: Sequence[str], tell: Callable[[str], object] | None) -> None:
+        """Waits until models are ready.
+
+        Args:
+            names: Their names.
+            tell: Called with what is waited for. Without it, what is wrong is logged.
+
+        Raises:
+            DeploymentFailed: If one fails or goes away, or the deadline passes, with the reason.
+        """
+        logged: set[str] = set()
+        while True:
+            found = {name: self.progress(name) for name in names}
+            for name, each in found.items():
+                if each.state in ("failed", "gone"):
+                    raise DeploymentFailed(self._why(name, each.state))
+            waiting = [name for name, each in found.items() if each.state != "ready"]
+            if not waiting:
+                return
+            name = max(waiting, key=lambda each: (found[each].blocked, bool(found[each].reason)))
+            if tell is not None:
+                ready = len(names) - len(waiting)
+                tell(
+                    f"{ready} of {len(names)} are ready; {name}: {found[name].reason or 'waiting'}"
+                )
+            elif found[name].blocked and found[name].reason not in logged:
+                logged.add(found[name].reason)
+                _logger.warning("%s is not ready: %s", name, found[name].reason)
+            deadline = self._api.deadline
+            if not deadline.left:
+                after = f"is not ready after {deadline.seconds:g} seconds"
+                raise DeploymentFailed(self._why(name, after))
+            noted = [*self._applied.values(), *self._applied_servers.values()]
+            settling = [end for _, end in noted if end > time.monotonic()]
+            soon = min((end - time.monotonic() for end in settling), default=deadline.left)
+            self._watching.wait(soon + 0.01)
+
+    def _why(self, name: str, what: str) -> str:
+        found = self.progress(name)
+        what = {"failed": "has failed", "gone": "was deleted"}.get(what, what)
+        return f"{name} {what}: {found.reason}" if found.reason else f"{name} {what}"
+
+    def _server(self, item: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> Wait:
+        """Return what the Server of a model waits for."""
+        name = server_of(item)
+        servers = self._items(self._servers)
+        server = next((each for each in servers if each["metadata"]["name"] == name), None)
+        if name not in self._applied_servers:
+            return wait_of(server, pods)
+        applied, end = self._applied_servers[name]
+        before = self._old_servers.get(name)
+        taken_up = any(pod["metadata"]["uid"] not in self._old_pods for pod in pods)
+        goes = replaced(before, applied) and (taken_up or time.monotonic() < end)
+        changed = goes or _generation(before) != _generation(applied)
+        return wait_of(server, pods, self._old_pods if goes else (), counted=changed)
+
+    def _item(self, name: str) -> dict[str, Any] | None:
+        items = self._items(self._models)
+        item = next((each for each in items if each["metadata"]["name"] == name), None)
+        applied = self._applied.get(name)
+        if item is not None and applied and _generation(item) < _generation(applied[0]):
+            return applied[0]
+        return item
+
+    def _settling(self, name: str) -> bool:
+        return name in self._applied and time.monotonic() <= self._applied[name][1]
+
+    def _pending(self, name: str, item: Mapping[str, Any], renewed: bool) -> bool:
+        return self._settling(name) and stale(item, self._before.get(name), renewed=renewed)
+
+    def _holds(self, event: Mapping[str, Any]) -> bool:
+        """Whether an event says that the first pod of a new version cannot be made, as by a quota."""
+        new = bool(self._old_sets) and subject(event) not in self._old_sets
+        return new and event.get("reason") == "FailedCreate"
+
+    def _allowed(self, *what: Any) -> Watch | None:
+        try:
+            return self._watching.watch(*what)
+        except Refused as refused:
+            if not refused.forbidden:
+                raise
+            return None
+
+    def _items(self, watch: Watch | None) -> list[dict[str, Any]]:
+        if watch is None:
+            return []
+        try:
+            return _followed(watch, self._api)
+        except Refused as refused:
+            # They may be listed, and not watched.
+            if watch is self._models or not refused.forbidden:
+                raise
+            if watch is self._pods:
+                self._pods = None
+            return []
+
+
+def until_gone(
+    connection: Connection, deadline: Deadline, namespace: str, deleted: Mapping[str, Asked]
+) -> None:
+    """Waits until objects are gone.
+
+    Args:
+        connection: Where the cluster is.
+        deadline: Until when.
+        namespace: Their namespace.
+        deleted: The objects by uid.
+
+    Raises:
+        DeploymentFailed: If one is still there then.
+    """
+    api = Api(connection, deadline)
+    with Watching(connection, deadline, namespace) as watching:
+        watches = [
+            watching.watch(resource, OURS)
+            for resource in dict.fromkeys(asked.resource for asked in deleted.values())
+        ]
+        while True:
+            items = [item for each in watches for item in _followed(each, api)]
+            there = {item["metadata"]["uid"]: item for item in items}
+            left = [uid for uid in deleted if uid in there]
+            if not left:
+                return
+            if not deadline.left:
+                holding = ", ".join(there[left[0]]["metadata"].get("finalizers") or [])
+                raise DeploymentFailed(
+                    f"{deleted[left[0]]} is still being deleted after {deadline.seconds:g} seconds"
+                    + (f"; its finalizers hold it: {holding}" if holding else "")
+                    + "; see that its operator is up"
+                )
+            watching.wait(deadline.left)
+
+
+def _followed(watch: Watch, api: Api) -> list[dict[str, Any]]:
+    try:
+        return watch.items()
+    except Unreachable as error:
+        raise DeploymentFailed(
+            f"the cluster at {api.connection.host} went away, and was not back within "
+            f"{api.deadline.seconds:g} seconds; see that it is up"
+        ) from error
+
+
+def _version(item: Mapping[str, Any]) -> tuple[str, str]:
+    metadata = item["metadata"]
+    return str(metadata.get("uid")), str(metadata.get("resourceVersion"))
+
+
+def _generation(item: Mapping[str, Any] | None) -> int:
+    return int(item["metadata"].get("generation") or 0) if item else 0

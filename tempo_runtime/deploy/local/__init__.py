@@ -1,0 +1,1 @@
+"""Deploy on this machine, as processes or containers."""

@@ -1,0 +1,49 @@
+"""What a server is made from: another, and it is to be replaced."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from tempo_runtime._util import atomic_files
+from tempo_runtime.servers import repository
+from tempo_runtime.servers.repository import Served
+
+
+def fingerprint(served: Served, environment: Mapping[str, str]) -> str:
+    """What a server is made from; the same for the same artefact and settings.
+
+    An artefact's files are known by the digests in its tempo.json, those of other models by their sizes
+    and times; so are models in its process.
+    """
+    uri = str(repository.parameters_of(served.settings)["uri"])
+    places = dict.fromkeys((uri, *served.inside, *repository.code(served)))
+    content = {place: _content(place) for place in places}
+    made_of = [served.settings, content, sorted(environment.items()), sys.executable]
+    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
+
+
+def _content(place: str) -> object:
+    manifest = os.path.join(place, atomic_files.MANIFEST)
+    if os.path.isfile(manifest):
+        return Path(manifest).read_text()
+    known = ((path, _status(path)) for path in sorted(_files(place)))
+    return [(path, status.st_size, status.st_mtime_ns) for path, status in known]
+
+
+def _status(path: str) -> os.stat_result:
+    try:
+        return os.stat(path)
+    except FileNotFoundError:  # a link that leads nowhere, as an editor's lock
+        return os.lstat(path)
+
+
+def _files(place: str) -> Iterator[str]:
+    if os.path.isfile(place):
+        yield place
+    for folder, _, names in os.walk(place):
+        yield from (os.path.join(folder, name) for name in names)

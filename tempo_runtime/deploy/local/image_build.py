@@ -1,0 +1,154 @@
+"""An image of one artefact: the server's image, and the artefact in it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import tarfile
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import IO
+
+from tempo_runtime import __version__
+from tempo_runtime._util import atomic_files, json_files
+from tempo_runtime.artifact import declaration, store
+from tempo_runtime.deploy.local import engine
+from tempo_runtime.errors import ArtifactDamaged, ArtifactUntrusted, DeploymentFailed
+from tempo_runtime.servers import pinning, repository
+
+_EPOCH = 315532800  # 1980-01-01: the same image from the same artefact, whenever it is built
+_FOLDER = "artefact"
+# The base decides on user, working directory and what is started.
+_DOCKERFILE = f"""\
+ARG BASE
+FROM ${{BASE}}
+COPY {_FOLDER}/ /mnt/models/
+"""
+
+
+@dataclass(frozen=True)
+class Baked:
+    """An image that was built.
+
+    Attributes:
+        name: Its name, with a tag.
+        id: Its id.
+        size: Its bytes, the base's among them.
+        base: What it was built on.
+    """
+
+    name: str
+    id: str
+    size: int
+    base: str
+
+
+def bake(
+    folder: str | os.PathLike[str],
+    name: str | None = None,
+    base: str = engine.IMAGE,
+    labels: Mapping[str, str] | None = None,
+) -> Baked:
+    """Builds an image that serves an artefact by itself, from `/mnt/models`.
+
+    Only files that tempo.json lists are in it, each as it was saved, and model-settings.json, which is
+    written where the artefact has none. The same artefact on the same base is the same layer.
+
+    Args:
+        folder: The artefact.
+        name: Name of the image; by default that of the pipeline, with the start of its digest as tag.
+        base: Image to build on: the server's, or one of it with more packages.
+        labels: More labels.
+
+    Raises:
+        ArtifactError: If there is no artefact, or a file of it is not the one that was saved.
+        DeploymentFailed: If no engine answers, the base is missing, or the image cannot be built.
+    """
+    folder = os.path.abspath(folder)
+    opened = store.verify_folder(folder, to_run=False)
+    manifest, described = opened.description, atomic_files.read(folder, atomic_files.MANIFEST)
+    if json.loads(described) != manifest:
+        raise ArtifactDamaged(
+            f"{folder}: its {atomic_files.MANIFEST} changed while it was read; build it again"
+        )
+    settings = _settings(folder, opened)
+    digest = atomic_files.sha256(described)
+    name = name or f"{manifest['name']}:{digest[:12]}"
+    found = {
+        "org.opencontainers.image.title": str(manifest["name"]),
+        "org.opencontainers.image.description": str(manifest["description"]),
+        "org.opencontainers.image.base.name": base,
+        "tempo-runtime.version": __version__,
+        "tempo-runtime.artefact": digest,
+        **(labels or {}),
+    }
+    with engine.connected() as client, _context(opened, described, settings) as context:
+        engine.image(client, base)
+        from docker.errors import BuildError
+
+        try:
+            image, _ = client.images.build(
+                fileobj=context,
+                custom_context=True,
+                tag=name,
+                buildargs={"BASE": base},
+                labels=found,
+                rm=True,
+                forcerm=True,
+            )
+        except BuildError as error:
+            raise DeploymentFailed(f"{name} cannot be built: {error.msg}") from error
+        return Baked(name, str(image.id), int(image.attrs["Size"]), base)
+
+
+@contextlib.contextmanager
+def _context(opened: store.Opened, described: bytes, settings: bytes) -> Iterator[IO[bytes]]:
+    """What the engine is sent: the Dockerfile and the artefact, the same bytes for the same artefact."""
+    texts = {atomic_files.MANIFEST: described, store.MODEL_SETTINGS: settings}
+    with tempfile.TemporaryFile(prefix="tempo-image-") as context:
+        with tarfile.open(fileobj=context, mode="w", format=tarfile.PAX_FORMAT) as archive:
+            _add_text(archive, "Dockerfile", _DOCKERFILE.encode())
+            for path in sorted({*opened.description["files"], *texts}):
+                if path in texts:
+                    _add_text(archive, f"{_FOLDER}/{path}", texts[path])
+                    continue
+                with open(os.path.join(opened.folder, path), "rb") as content:
+                    _add(archive, f"{_FOLDER}/{path}", content, os.fstat(content.fileno()).st_size)
+        context.seek(0)
+        yield context
+
+
+def _settings(folder: str, opened: store.Opened) -> bytes:
+    """Return its model-settings.json, or one with the settings that a self-contained image needs."""
+    path = os.path.join(folder, store.MODEL_SETTINGS)
+    if not os.path.exists(path):
+        stated = {
+            "name": opened.description["name"],
+            "implementation": declaration.IMPLEMENTATION,
+            "parameters": {"uri": "."},
+        }
+        return json.dumps(stated).encode()
+    content = atomic_files.read(folder, store.MODEL_SETTINGS)
+    if opened.demands:
+        stated = repository.located(json_files.parse_object(content, path), folder)
+        pinning.refuse_unsigned(stated, folder, opened)
+        uri = repository.parameters_of(stated)["uri"]
+        if uri != folder:  # the image would serve another artifact, or none
+            raise ArtifactUntrusted(
+                f"{path} sets parameters.uri to {uri}, which is not the artifact that is built into the "
+                "image; set it to '.'"
+            )
+    return content
+
+
+def _add_text(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    _add(archive, name, io.BytesIO(content), len(content))
+
+
+def _add(archive: tarfile.TarFile, name: str, content: IO[bytes], size: int) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mtime, entry.mode = size, _EPOCH, 0o644
+    archive.addfile(entry, content)

@@ -1,0 +1,131 @@
+"""Which servers a deployment of processes has, and what each is made from."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Mapping
+
+from tempo_runtime._util.ports import HOST, called, port_of, reserved
+from tempo_runtime.deploy.deployment import addressed, taken
+from tempo_runtime.deploy.local.fingerprint import fingerprint
+from tempo_runtime.deploy.local.records import Record
+from tempo_runtime.deploy.local.server import Server, Starting, start
+from tempo_runtime.deploy.options import LocalOptions
+from tempo_runtime.servers import repository
+from tempo_runtime.servers.repository import Served
+
+_SETTINGS = ("TEMPO_RUNTIME_", "MLSERVER_")
+
+
+class Plan:
+    """Which servers go on and which are started, each with its port, before any is.
+
+    Args:
+        before: What runs.
+        models: What is to run.
+        options: How.
+        stack: Closes the sockets that servers are handed, and lets go of the ports that wait for them.
+    """
+
+    def __init__(
+        self,
+        before: Record,
+        models: Mapping[str, Served],
+        options: LocalOptions,
+        stack: contextlib.ExitStack,
+    ) -> None:
+        self._models = models
+        self._options = options
+        self._before = before
+        self.names = list(models)
+        # Children are the pipeline's to call.
+        self._hosts = dict.fromkeys(self.names, HOST) | {self.names[0]: options.host}
+        running = {
+            record.model: record
+            for record in before.servers
+            if record.model in models
+            and record.host == self._hosts[record.model]
+            and Server(record).alive
+        }
+        # Ports first: what a pipeline is started with are those of its children.
+        http, self._grpc = {}, {}
+        self._sockets: dict[str, socket.socket] = {}
+        for name in self.names:
+            old = running.get(name)
+            first, host = name == self.names[0], self._hosts[name]
+            port, grpc_port = (options.port, options.grpc_port) if first else (0, 0)
+            if old is not None and port in (0, old.http):
+                http[name] = old.http
+            else:
+                opened = stack.enter_context(_listening(host, port))
+                http[name], self._sockets[name] = port_of(opened), opened
+            if old is not None and grpc_port in (0, old.grpc):
+                self._grpc[name] = old.grpc
+            else:
+                self._grpc[name] = stack.enter_context(_reserved(host, grpc_port))
+        urls = {
+            name: {
+                "http": f"http://{called(host)}:{http[name]}",
+                "grpc": f"grpc://{called(host)}:{self._grpc[name]}",
+            }
+            for name, host in self._hosts.items()
+        }
+        environ = {**os.environ, **options.env}
+        self._environs = {
+            name: addressed(repository.environment([each], environ), each, urls)
+            for name, each in models.items()
+        }
+        self._fingerprints = {
+            name: fingerprint(served, _settings(self._environs[name], options))
+            for name, served in models.items()
+        }
+        self.kept = {
+            name: record
+            for name, record in running.items()
+            if record.fingerprint == self._fingerprints[name]
+            and (record.http, record.grpc) == (http[name], self._grpc[name])
+            and Server(record).ready()
+        }
+        self.new = [name for name in reversed(self.names) if name not in self.kept]
+        for name in self.new:
+            if name not in self._sockets:
+                self._sockets[name] = stack.enter_context(Server(running[name]).shared())
+        self._metrics = {
+            name: stack.enter_context(reserved(self._hosts[name])) for name in self.new
+        }
+
+    def start(self, name: str) -> Starting:
+        """Starts one of those that are new."""
+        return start(
+            self._models[name],
+            self._before.folder,
+            self._hosts[name],
+            self._sockets[name],
+            self._grpc[name],
+            self._metrics[name],
+            self._environs[name],
+            self._fingerprints[name],
+        )
+
+
+def _settings(environ: Mapping[str, str], options: LocalOptions) -> dict[str, str]:
+    """The variables that a server is made from: its settings, and all that was asked for."""
+    return {
+        name: value
+        for name, value in environ.items()
+        if name in options.env or name.startswith(_SETTINGS)
+    }
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    if why := taken(host, port):
+        raise why
+    return socket.create_server((host, port))
+
+
+def _reserved(host: str, port: int) -> contextlib.AbstractContextManager[int]:
+    if port and (why := taken(host, port)):
+        raise why
+    return reserved(host, port)

@@ -1,0 +1,1 @@
+"""Run a pipeline and its children in this process."""

@@ -1,0 +1,317 @@
+"""A child in this process: an MLServer runtime, or another pipeline.
+
+Both are called with tensors, as over a network, so that a call means the same on each transport;
+arrays are copied, so that neither end sees what the other does with them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Iterator
+from concurrent.futures import TimeoutError as NotInTime
+from contextlib import contextmanager
+from contextvars import copy_context
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from tempo_runtime.artifact import importing
+from tempo_runtime.artifact.verification import PrivateCopy, refuse_outside
+from tempo_runtime.authoring.details import ModelDetails, ModelFramework
+from tempo_runtime.clients.deadline import Clock
+from tempo_runtime.clients.failures import Place, passed_up, refusal
+from tempo_runtime.errors import (
+    ChildUnavailable,
+    PayloadError,
+    SettingsError,
+    TempoError,
+)
+from tempo_runtime.execution import frameworks, shared_runtimes
+from tempo_runtime.execution.runner import Runner, tell_readiness
+from tempo_runtime.execution.sklearn_fast.base import NoFastPath
+from tempo_runtime.execution.threads import Threads
+from tempo_runtime.protocol.binding import (
+    decode_arguments,
+    encode_results,
+    handed_over,
+    undeclared,
+)
+from tempo_runtime.protocol.messages import (
+    Request,
+    Response,
+    from_mlserver,
+    mlserver_parameters,
+    to_mlserver_request,
+)
+from tempo_runtime.protocol.sizes import DecodingLimits, convert, is_large
+from tempo_runtime.protocol.tensor import BYTES, Tensor
+from tempo_runtime.request import context
+from tempo_runtime.request.timing import Elapsed, within
+
+if TYPE_CHECKING:
+    from mlserver import ModelSettings
+    from mlserver.types import InferenceRequest
+
+_SETTINGS = "model-settings.json"
+_THREADS = 8  # for calls of an async pipeline
+
+
+class RuntimeTransport:
+    """Calls an MLServer runtime in this process.
+
+    Args:
+        details: The child.
+        folder: Folder of its artefact.
+        implementation: Its runtime class; None for the class in its settings, or its framework's.
+        timeout: Seconds one call may take. In a sync pipeline a runtime that never awaits has the
+            pipeline's thread, and is not ended.
+        fast: Whether a scikit-learn model is computed in less time.
+        code: The pipeline's code, with which the model is unpickled.
+        copy: The object that keeps the folder, if it is a private copy.
+
+    Raises:
+        SettingsError: If nothing says which runtime it is, or it cannot be fast.
+        ChildUnavailable: If it cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        details: ModelDetails,
+        folder: str,
+        implementation: str | None,
+        timeout: float | None = None,
+        fast: bool = False,
+        code: importing.Modules | None = None,
+        copy: PrivateCopy | None = None,
+    ) -> None:
+        self.tagged = False
+        self._copy = copy
+        self._name = details.name
+        self._place = Place(details.name, folder if copy is None else copy.origin)
+        self._timeout = timeout
+        self._shared: shared_runtimes.Shared | None = _load(
+            details, folder, implementation, fast, code, copy
+        )
+        self._runtime = self._shared.runtime
+        self._threads = Threads(f"tempo-{details.name}", _THREADS, _THREADS, self._hung_changed)
+        self._was_ready = True
+
+    @property
+    def share_left(self) -> float:
+        """The share of its threads that can work, from 0 to 1; the others hang."""
+        return self._threads.left / self._threads.count
+
+    async def infer(self, request: Request) -> Response:
+        """See `Transport.infer`."""
+        clock = Clock(context.current(), self._timeout)
+        try:
+            if self._runtime.never_awaits:
+                run = copy_context().run
+                return await self._threads.run(clock.left(), run, self.infer_blocking, request)
+            answer = self._runtime.start(self._infer(_payload(request)))
+            return await within(clock.left(), asyncio.wrap_future(answer))
+        except Elapsed:
+            raise clock.ended(self._place) from None
+
+    def infer_blocking(self, request: Request) -> Response:
+        """See `Transport.infer_blocking`."""
+        shortcut = self._runtime.shortcut
+        if shortcut is not None and (response := shortcut.answer(request)) is not None:
+            return response
+        clock = Clock(context.current(), self._timeout)
+        if self._runtime.never_awaits:
+            return self._runtime.run(self._infer(_payload(request)))
+        answer = self._runtime.start(self._infer(_payload(request)))
+        try:
+            return answer.result(clock.left())
+        except NotInTime:
+            answer.cancel()
+            raise clock.ended(self._place) from None
+
+    async def close(self) -> None:
+        """Unloads the runtime, if no other child uses it."""
+        self._threads.close()
+        shared, self._shared = self._shared, None
+        if shared is not None:
+            await shared_runtimes.release(shared)
+        self._copy = None
+
+    def _hung_changed(self) -> None:
+        what = f"child {self._name!r} in this process"
+        self._was_ready = tell_readiness(what, self._threads, self._was_ready)
+
+    async def _infer(self, payload: InferenceRequest) -> Response:
+        try:
+            answer = await self._runtime.predict(payload)
+            return Response(
+                handed_over([from_mlserver(output) for output in answer.outputs]),
+                mlserver_parameters(answer.parameters),
+            )
+        except TempoError:
+            raise
+        except Exception as error:
+            text = f"child {self._name!r} in this process raised {_reason(error)}"
+            # MLServer's own errors carry the status of their answer.
+            raise refusal(text, getattr(error, "status_code", None), self._name) from error
+
+
+class PipelineTransport:
+    """Calls another pipeline in this process.
+
+    Args:
+        runner: The pipeline.
+        decoding: Limits on its requests.
+        child: Its name, which errors begin with; None if no pipeline here calls it.
+    """
+
+    def __init__(self, runner: Runner, decoding: DecodingLimits, child: str | None = None) -> None:
+        self.tagged = True
+        self._runner = runner
+        self._decoding = decoding
+        self._child = child
+        self._signature = runner.pipeline.signature
+
+    async def infer(self, request: Request) -> Response:
+        """See `Transport.infer`."""
+        with self._named():
+            large = is_large(request.tensors)
+            value = await self._runner.run(await convert(large, self._arguments, request))
+            return await convert(is_large(value), self._response, value)
+
+    def infer_blocking(self, request: Request) -> Response:
+        """See `Transport.infer_blocking`."""
+        with self._named():
+            return self._response(self._runner.run_blocking(self._arguments(request)))
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Turn the errors of a child into errors of its caller, which name the child."""
+        try:
+            yield
+        except Exception as error:
+            if self._child is None:
+                raise
+            raise passed_up(error, self._child) from error.__cause__
+
+    async def close(self) -> None:
+        """Waits for nothing: whoever calls this child is done."""
+        await self._runner.close(0)
+
+    def _arguments(self, request: Request) -> dict[str, Any]:
+        tensors = handed_over(request.tensors)
+        return decode_arguments(self._signature, tensors, request.parameters, self._decoding)
+
+    def _response(self, value: Any) -> Response:
+        try:
+            tensors, content_type = encode_results(self._signature, value, tagged=True)
+        except PayloadError as error:
+            raise undeclared(self._runner.pipeline.details.name, error) from error
+        parameters = {} if content_type is None else {"content_type": content_type}
+        return Response(handed_over(tensors), parameters)
+
+
+def _load(
+    details: ModelDetails,
+    folder: str,
+    implementation: str | None,
+    fast: bool,
+    code: importing.Modules | None,
+    copy: PrivateCopy | None = None,
+) -> shared_runtimes.Shared:
+    origin = folder if copy is None else copy.origin
+    told = f"child {details.name!r} cannot be loaded in this process from {origin}"
+    try:
+        settings = _model_settings(details, folder, implementation)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{told}: its {_SETTINGS} is wrong: {_reason(error)}") from error
+    if copy is not None:
+        refuse_outside(str(settings.parameters.uri), copy.folder, details.name)
+    sklearn = frameworks.IMPLEMENTATIONS[ModelFramework.SKLearn]
+    if fast and settings.implementation_ != sklearn:
+        raise SettingsError(
+            f"child {details.name!r}: `fast` is for scikit-learn models that {sklearn} serves, and "
+            f"{settings.implementation_} serves it; remove its setting `fast`"
+        )
+    try:
+        owner = code.name if code is not None else ""
+        return importing.run(code, shared_runtimes.acquire, settings, folder, fast, owner)
+    except NoFastPath as error:
+        raise SettingsError(
+            f"child {details.name!r} in {origin} cannot be fast: {error}; remove its setting `fast`"
+        ) from error
+    except Exception as error:
+        said = _reason(error) + _advice(error, settings.implementation_, folder)
+        raise ChildUnavailable(
+            f"{told} with {settings.implementation_}: {said.replace(folder, origin)}",
+            model=details.name,
+        ) from error
+
+
+def _model_settings(
+    details: ModelDetails, folder: str, implementation: str | None
+) -> ModelSettings:
+    from mlserver.settings import ModelParameters, ModelSettings
+
+    own = os.path.join(os.path.abspath(folder), _SETTINGS)
+    stated = {}
+    if implementation is None and os.path.isfile(own):
+        with open(own, "rb") as file:
+            stated = json.load(file)
+        if not isinstance(stated, dict):
+            raise ValueError("not a JSON object")
+    runtime = implementation or stated.get("implementation")
+    runtime = runtime or frameworks.IMPLEMENTATIONS.get(details.platform)
+    if runtime is None:
+        raise SettingsError(
+            f"child {details.name!r} cannot run in this process: nothing is known to serve "
+            f"{details.platform.value!r}; set its `implementation` to an MLServer runtime class, or "
+            "its `url`"
+        )
+    # With `_source`, code in the folder is found, as it is when MLServer itself serves it.
+    settings = ModelSettings.model_validate(
+        {"name": details.name, **stated, "implementation": runtime, "_source": own}
+    )
+    # MLServer fills what is left out from MLSERVER_MODEL_URI and the like. In a server those are
+    # about its own model, the pipeline.
+    parameters = stated.get("parameters") or {}
+    uri = parameters.get("uri") or "."
+    if not urlsplit(uri).scheme:
+        uri = os.path.normpath(os.path.join(os.path.dirname(own), uri))
+    settings.parameters = ModelParameters.model_construct(**{**parameters, "uri": uri})
+    return settings
+
+
+def _payload(request: Request) -> InferenceRequest:
+    tensors = [
+        _text(tensor) if tensor.datatype == BYTES else tensor
+        for tensor in handed_over(request.tensors)
+    ]
+    payload = to_mlserver_request(replace(request, tensors=tensors))
+    headers = context.current().headers
+    if headers:
+        payload.parameters.headers = dict(headers)
+    return payload
+
+
+def _text(tensor: Tensor) -> Tensor:
+    """A `BYTES` tensor as MLServer reads it from JSON: its codecs for arrays and frames know no other."""
+    elements = [each.decode() if isinstance(each, bytes) else each for each in tensor.data]
+    return replace(tensor, data=elements)
+
+
+def _reason(error: Exception) -> str:
+    """What happened, without the C++ frames that XGBoost prints."""
+    said = str(error).partition("Stack trace:")[0].strip()
+    return f"{type(error).__name__}: {said}{frameworks.hint(error)}"
+
+
+def _advice(error: Exception, implementation: str, folder: str) -> str:
+    module = implementation.partition(".")[0]
+    missing = isinstance(error, ModuleNotFoundError) and error.name == module
+    command = frameworks.installing(implementation)
+    if missing and command:
+        return f"; {command}"
+    file = frameworks.missing_file(implementation, folder)
+    return f"; {file}" if file else ""

@@ -1,0 +1,110 @@
+"""Rules of KServe's InferenceGraph."""
+
+from __future__ import annotations
+
+from tempo_runtime._util.yaml_document import Document, Run
+from tempo_runtime.lint.rules import Hits, across, rule
+
+GRAPH = "InferenceGraph"
+_ROUTERS = ("Sequence", "Switch", "Ensemble", "Splitter")
+_TARGETS = ("nodeName", "serviceName", "serviceUrl")
+
+
+@rule(
+    "kserve-graph-nodes",
+    "error",
+    GRAPH,
+    consequence="The webhook refuses it, or the router finds no such node.",
+    fix="name a node of this graph; the first one is named root",
+)
+def nodes(document: Document) -> Hits:
+    """A graph has a node `root`, and nodes that are named are there, of a router type there is.
+
+    Source: pkg/apis/serving/v1alpha1/inference_graph_validation.go.
+    """
+    place = document["spec"]["nodes"]
+    names = [name for name, _ in place.items()]
+    if "root" not in names:
+        yield place, "there is no node 'root'"
+    for _, node in place.items():
+        if node["routerType"].value not in _ROUTERS:
+            yield node["routerType"], f"{node['routerType'].value!r:.40} is no router type"
+        for step in node["steps"]:
+            if step["nodeName"].text and step["nodeName"].text not in names:
+                yield step["nodeName"], f"there is no node {step['nodeName'].text!r:.80}"
+
+
+@rule(
+    "kserve-graph-steps",
+    "error",
+    GRAPH,
+    consequence="The webhook refuses it.",
+    fix="give each step a name of its own, and one of nodeName, serviceName and serviceUrl",
+)
+def steps(document: Document) -> Hits:
+    """A step has one target, and a name that no other step of its node has.
+
+    Source: pkg/apis/serving/v1alpha1/inference_graph_validation.go.
+    """
+    for _, node in document["spec"]["nodes"].items():
+        seen = set()
+        for step in node["steps"]:
+            targets = [name for name in _TARGETS if step[name].text]
+            if len(targets) != 1:
+                yield step, f"a step has {' and '.join(targets) or 'no target'}"
+            if step["name"].text and step["name"].text in seen:
+                yield step["name"], f"step {step['name'].text!r} is there twice"
+            seen.add(step["name"].text)
+
+
+@rule(
+    "kserve-graph-weights",
+    "error",
+    GRAPH,
+    consequence="The webhook refuses it.",
+    fix="give each step of a Splitter a weight, all of them 100",
+)
+def weights(document: Document) -> Hits:
+    """The weights of a Splitter sum to 100.
+
+    Source: pkg/apis/serving/v1alpha1/inference_graph_validation.go.
+    """
+    for _, node in document["spec"]["nodes"].items():
+        each = [step["weight"].number for step in node["steps"]]
+        if node["routerType"].value == "Splitter" and (
+            None in each or sum(weight or 0 for weight in each) != 100
+        ):
+            yield node["steps"], f"the weights are {each!r:.80}"
+
+
+@across(
+    "kserve-graph-service",
+    "warning",
+    GRAPH,
+    consequence="Unless the cluster has it already, calls of that step fail.",
+    fix="correct the name, or add the InferenceService",
+)
+def service(document: Document, run: Run) -> Hits:
+    """A service that a step names is in these files, if they have any."""
+    known = {each.name for each in run.of("InferenceService", GRAPH)}
+    for _, node in document["spec"]["nodes"].items():
+        for step in node["steps"]:
+            name = step["serviceName"].text
+            if name and run.of("InferenceService") and name not in known:
+                yield step["serviceName"], f"there is no InferenceService {name!r:.80}"
+
+
+@rule(
+    "kserve-graph-timeout",
+    "warning",
+    GRAPH,
+    consequence="The router waits for a step for ever.",
+    fix="routerTimeouts: {serviceClient: 60}",
+)
+def timeout(document: Document) -> Hits:
+    """The router of a graph bounds the time of its calls.
+
+    Source: cmd/router/main.go:94-170.
+    """
+    if not document["spec"]["routerTimeouts"]["serviceClient"]:
+        yield document["spec"], "it has no routerTimeouts.serviceClient"

@@ -1,0 +1,429 @@
+"""A whole call: arguments -> tensors -> arguments, and results -> tensors -> results.
+
+A signature says which tensor is which argument, and which of them are the columns of a DataFrame.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from tempo_runtime.errors import PayloadError, PipelineFailed
+from tempo_runtime.protocol import codec
+from tempo_runtime.protocol.codec.dataframes import (
+    FRAME,
+    DescribedFrame,
+    build,
+    decode_frame,
+    encode_frame,
+    split,
+)
+from tempo_runtime.protocol.signature import OUTPUT_PREFIX, Kind, Signature, TensorSpec
+from tempo_runtime.protocol.sizes import DecodingLimits
+from tempo_runtime.protocol.tensor import Tensor, refuse_twice, refuse_unwritable, shown
+
+INPUT_PREFIX = "input-"
+_NAMED = "named"  # tensor parameter: whether it is an entry of a dict, where its name does not tell
+_LIMITS = DecodingLimits()
+_Encode = Callable[[TensorSpec, Any], Tensor]
+
+
+def encode_arguments(
+    signature: Signature | None,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    tagged: bool = False,
+) -> list[Tensor]:
+    """The tensors of a call, as a caller writes it.
+
+    Args:
+        signature: What the model takes; None when that is not known, and each value is then
+            written as what it is, positional ones named `input-0`, `input-1`, ...
+        args: Positional arguments.
+        kwargs: Named arguments.
+        tagged: Whether the model reads tagged JSON and descriptions of DataFrames, as ours do.
+
+    Raises:
+        PayloadError: If they do not fit the signature, or cannot travel.
+    """
+    if signature is None or not signature.inputs:
+        named = {f"{INPUT_PREFIX}{i}": value for i, value in enumerate(args)} | kwargs
+        specs = {name: codec.spec_of(name) for name in named}
+    else:
+        specs = {spec.name: spec for spec in signature.inputs}
+        if len(args) > len(specs):
+            raise PayloadError(f"{len(args)} values were given, and it takes {len(specs)}")
+        named = dict(zip(specs, args))
+        for name in kwargs:
+            if name not in specs:
+                raise _unknown(name, list(specs))
+        refuse_twice([*named, *kwargs])
+        named |= kwargs
+    tensors: dict[str, list[Tensor]] = {}
+    frames: dict[str, Any] = {}
+    for name, spec in specs.items():
+        if name not in named:
+            if spec.required:
+                raise PayloadError(f"{name!r} is missing; it takes {', '.join(specs)}")
+            continue
+        value = named[name]
+        # With a default, None is said: the default may be another value.
+        if value is None and spec.nullable and not (spec.has_default and tagged):
+            continue
+        tensors[name] = []
+        if value is None and spec.nullable:
+            tensors[name] = [codec.encode(spec, None)]
+        elif spec.kind is Kind.FRAME or (
+            spec.kind is Kind.ANY and codec.kind_of(value) is Kind.FRAME
+        ):
+            frames[name] = value
+        else:
+            tensors[name] = [codec.encode(spec, value, tagged=tagged)]
+    # After the others, whose names are those of arguments; a column may have another.
+    taken = {tensor.name for parts in tensors.values() for tensor in parts}
+    for name, frame in frames.items():
+        try:
+            tensors[name] = encode_frame(frame, name, taken=taken, described=tagged)
+        except PayloadError as error:
+            raise PayloadError(f"{name!r}: {error}") from error
+        taken |= {tensor.name for tensor in tensors[name]}
+    flat = [tensor for parts in tensors.values() for tensor in parts]
+    refuse_twice([tensor.name for tensor in flat])
+    refuse_unwritable(tensor.name for tensor in flat)
+    return flat
+
+
+def decode_arguments(
+    signature: Signature,
+    tensors: list[Tensor],
+    parameters: dict[str, Any],
+    limits: DecodingLimits = _LIMITS,
+) -> dict[str, Any]:
+    """Decode the arguments of a predict method from a request.
+
+    Args:
+        signature: The predict method's signature.
+        tensors: The request's inputs.
+        parameters: The request's own parameters; they may hold small arguments.
+        limits: How much may be decoded.
+
+    Raises:
+        PayloadError: If an argument is missing, unknown, given twice, of the wrong type, or too large.
+    """
+    specs = signature.named
+    limits.check_count(len(tensors))
+    refuse_twice([tensor.name for tensor in tensors])
+    frames, tensors = split(tensors)
+    if any(tensor.name not in specs for tensor in tensors):
+        tensors = _name_positional(signature, tensors)
+    arguments: dict[str, Any] = {}
+    for described in frames:
+        arguments[_argument(signature, described)] = build(described)
+    refuse_twice([*arguments, *(tensor.name for tensor in tensors)])
+    columns: list[Tensor] = []
+    for tensor in tensors:
+        spec = specs.get(tensor.name)
+        if spec is None and signature.frame is not None and not frames:
+            columns.append(tensor)
+            continue
+        if spec is None:
+            raise _unknown(tensor.name, list(specs))
+        arguments[tensor.name] = codec.decode(spec, tensor, limits)
+    frame = signature.frame
+    if frame is None or frame.name in arguments:
+        pass
+    elif len(columns) == 1 and columns[0].name == frame.name and codec.is_null(columns[0]):
+        arguments[frame.name] = None
+    elif columns or not frame.has_default:
+        arguments[frame.name] = decode_frame(columns) if columns or frame.required else None
+    for name, spec in specs.items():
+        if name in arguments:
+            continue
+        if name in parameters:
+            arguments[name] = codec.parameter(spec, parameters[name])
+        elif spec.required:
+            given = ", ".join(repr(tensor.name) for tensor in tensors) or "none"
+            raise PayloadError(
+                f"tensor {name!r} is missing (given: {given}); send it in inputs"
+                + ("" if spec.kind is Kind.ARRAY else ", or in the request's parameters")
+            )
+        elif not spec.has_default:
+            arguments[name] = None
+    return arguments
+
+
+def encode_results(
+    signature: Signature, value: Any, *, tempo_0_5: bool = False, tagged: bool = False
+) -> tuple[list[Tensor], str | None]:
+    """The tensors of a result, and the response's content type (None but for a DataFrame).
+
+    Args:
+        signature: What the predict method gives.
+        value: What it gave.
+        tempo_0_5: Whether clients of tempo 0.5 read it, over HTTP: texts, and all that is no array of
+            numbers, are then spelled as integers, and outputs without names are `output0`, `output1`.
+        tagged: Whether the client reads tagged JSON, as ours do.
+
+    Raises:
+        PayloadError: If the value is not what the signature says.
+    """
+    encode = codec.spell if tempo_0_5 else partial(codec.encode, tagged=tagged)
+    tensors, content_type = _encode_results(signature, value, encode, tagged and not tempo_0_5)
+    refuse_unwritable(tensor.name for tensor in tensors)
+    if tempo_0_5 and content_type != FRAME:  # whose columns have names
+        tensors = [_as_tempo_0_5_names_it(tensor) for tensor in tensors]
+    return tensors, content_type
+
+
+def decode_results(
+    signature: Signature | None,
+    tensors: list[Tensor],
+    content_type: str | None = None,
+    asked: Sequence[str] = (),
+    limits: DecodingLimits = _LIMITS,
+) -> Any:
+    """Decode the result of a call from a response.
+
+    Without a signature: one output is its value, several are a dict by name, or a tuple where they
+    have no names of their own.
+
+    Args:
+        signature: The model's signature; None if it is not known.
+        tensors: The response's outputs; outputs that the signature does not name are left out.
+        content_type: The response's content type.
+        asked: Names of the requested outputs; a server may answer with more.
+        limits: How much may be decoded.
+
+    Raises:
+        PayloadError: If an output the signature names is missing, of the wrong type, or too large.
+    """
+    limits.check_count(len(tensors))
+    refuse_twice([tensor.name for tensor in tensors])
+    frames, rest = split(tensors)
+    is_frame = content_type == FRAME or (bool(frames) and not rest)
+    if asked and not frames:
+        tensors = [tensor for tensor in tensors if tensor.name in asked] or tensors
+    form = "dynamic" if signature is None else signature.form
+    if signature is None or form == "dynamic":
+        if is_frame:
+            return decode_frame(tensors, asked)
+        values = _untyped(tensors, limits)
+        names = list(values)
+        if not asked and any(tensor.parameters.get(_NAMED) is True for tensor in tensors):
+            return values
+        if len(names) == 1:
+            return values[names[0]]
+        if names and names == [f"{OUTPUT_PREFIX}{i}" for i in range(len(names))]:
+            return tuple(values.values())
+        return values
+    outputs = signature.outputs
+    if form == "mapping":
+        return {
+            tensor.name: codec.decode(replace(outputs[0], name=tensor.name), tensor, limits)
+            for tensor in tensors
+        }
+    if form == "single":
+        if len(tensors) == 1 and outputs[0].nullable and codec.is_null(tensors[0]):
+            return None
+        any_frame = outputs[0].kind is Kind.ANY and is_frame
+        if any_frame or outputs[0].kind is Kind.FRAME:
+            return decode_frame(tensors, asked)
+        named = {tensor.name: tensor for tensor in tensors}
+        # Another server gives its own name to a single output.
+        only = named.get(outputs[0].name) or (tensors[0] if len(tensors) == 1 else None)
+        if only is None and outputs[0].kind is Kind.JSON and tensors:
+            # tempo 0.5 answers a dict with an output for each of its keys.
+            return codec.parameter(outputs[0], _untyped(tensors, limits))
+        if only is None:
+            raise PayloadError(
+                f"one output was expected, and these were given: {list(named)}; name one of them in "
+                "the child's `output` setting"
+            )
+        return codec.decode(outputs[0], only, limits)
+    named = {tensor.name: tensor for tensor in tensors}
+    unnamed = form == "tuple" and not any(spec.name in named for spec in outputs)
+    if unnamed and len(tensors) == len(outputs):
+        # Another server gives its own names to outputs that have none here.
+        named = {spec.name: tensor for spec, tensor in zip(outputs, tensors)}
+    values = {}
+    for spec in outputs:
+        if spec.name in named:
+            values[spec.name] = codec.decode(spec, named[spec.name], limits)
+        elif spec.required:
+            raise PayloadError(f"output {spec.name!r} is missing (given: {list(named)})")
+        elif not spec.has_default:
+            values[spec.name] = None
+    return tuple(values.values()) if form == "tuple" else signature.container(**values)
+
+
+def _untyped(tensors: list[Tensor], limits: DecodingLimits) -> dict[str, Any]:
+    return {
+        tensor.name: codec.decode(codec.spec_of(tensor.name), tensor, limits) for tensor in tensors
+    }
+
+
+def _name_positional(signature: Signature, tensors: list[Tensor]) -> list[Tensor]:
+    """Gives tensors named `input-N`, as clients call what they have no name for, their names."""
+    names = {
+        f"{INPUT_PREFIX}{position}": spec.name
+        for position, spec in enumerate(signature.inputs)
+        if spec.kind is not Kind.FRAME
+    }
+    return [
+        replace(tensor, name=names.get(tensor.name, tensor.name))
+        if signature.input(tensor.name) is None
+        else tensor
+        for tensor in tensors
+    ]
+
+
+def _argument(signature: Signature, frame: DescribedFrame) -> str:
+    """Return the name of the argument that a described DataFrame is for."""
+    named = frame.argument or ""
+    position = named.removeprefix(INPUT_PREFIX)
+    if signature.input(named) is None and position != named and position.isdecimal():
+        # As clients call what they have no name for.
+        named = next((spec.name for spec in signature.inputs[int(position) :]), named)
+    spec = signature.input(named) or signature.frame
+    if spec is None:
+        raise _unknown(named, [spec.name for spec in signature.inputs])
+    if spec.kind not in (Kind.FRAME, Kind.ANY):
+        raise PayloadError(
+            f"{spec.name!r} must be {spec.kind.value}, but a DataFrame was given; convert it first"
+        )
+    return spec.name
+
+
+def _unknown(name: str, known: list[str]) -> PayloadError:
+    close = difflib.get_close_matches(name, known, n=1)
+    meant = f"; did you mean {close[0]!r}?" if close else ""
+    return PayloadError(f"tensor {name!r} is unknown; it takes {', '.join(known) or 'none'}{meant}")
+
+
+def _as_tempo_0_5_names_it(tensor: Tensor) -> Tensor:
+    position = tensor.name.removeprefix(OUTPUT_PREFIX)
+    if position == tensor.name or not position.isdecimal():
+        return tensor
+    return replace(tensor, name=f"output{position}")
+
+
+def _encode_results(
+    signature: Signature, value: Any, encode: _Encode, tagged: bool = False
+) -> tuple[list[Tensor], str | None]:
+    form, outputs = signature.form, signature.outputs
+    if form == "dynamic":
+        return _encode_dynamic(value, encode, tagged)
+    if form == "single" and value is None and outputs[0].nullable:
+        return [encode(outputs[0], None)], None
+    if form == "single" and (
+        outputs[0].kind is Kind.FRAME
+        or (outputs[0].kind is Kind.ANY and codec.kind_of(value) is Kind.FRAME)
+    ):
+        return encode_frame(value, described=tagged), FRAME
+    if form == "single":
+        return [encode(outputs[0], value)], None
+    if form == "mapping":
+        if not isinstance(value, dict):
+            raise PayloadError(f"the result must be a dict, and a {type(value).__name__} was given")
+        odd = next((name for name in value if type(name) is not str), None)
+        if odd is not None:
+            raise PayloadError(
+                f"the result has the key {shown(odd)} of type {type(odd).__name__}, but its keys become "
+                "the names of tensors; use text"
+            )
+        tensors = [encode(replace(outputs[0], name=name), part) for name, part in value.items()]
+        return _named(tensors), None
+    names = [spec.name for spec in outputs]
+    if isinstance(value, tuple | list) and len(value) == len(outputs):
+        value = dict(zip(names, value))
+    if not isinstance(value, dict):
+        what = f"{len(value)} parts" if isinstance(value, tuple | list) else type(value).__name__
+        raise PayloadError(
+            f"the result must have {len(outputs)} parts ({', '.join(names)}), and {what} was given"
+        )
+    for name in value:
+        if name not in names:
+            raise _unknown(name, names)
+    missing = [spec.name for spec in outputs if spec.required and spec.name not in value]
+    if missing:
+        raise PayloadError(
+            f"the result lacks {', '.join(missing)}; it must have {', '.join(names)}"
+        )
+    tensors = [encode(spec, value[spec.name]) for spec in outputs if spec.name in value]
+    return _named(tensors) if form == "named" else tensors, None
+
+
+def _encode_dynamic(value: Any, encode: _Encode, tagged: bool) -> tuple[list[Tensor], str | None]:
+    if codec.kind_of(value) is Kind.FRAME:
+        return encode_frame(value, described=tagged), FRAME
+    if type(value) is tuple and len(value) > 1:
+        named = {f"{OUTPUT_PREFIX}{i}": part for i, part in enumerate(value)}
+    elif _is_mapping(value):
+        return _named([encode(codec.spec_of(name), part) for name, part in value.items()]), None
+    else:
+        named = {f"{OUTPUT_PREFIX}0": value}
+    return [encode(codec.spec_of(name), part) for name, part in named.items()], None
+
+
+def _named(tensors: list[Tensor]) -> list[Tensor]:
+    """Outputs that have names, and say so where their names and number do not."""
+    names = [tensor.name for tensor in tensors]
+    if len(names) == 1 or (names and names == [f"{OUTPUT_PREFIX}{i}" for i in range(len(names))]):
+        tensors[0].parameters[_NAMED] = True
+    return tensors
+
+
+def _is_mapping(value: Any) -> bool:
+    """Tell whether a value is a dict whose values are outputs of their own."""
+    return (
+        type(value) is dict
+        and any(type(part) is np.ndarray for part in value.values())
+        and all(type(name) is str for name in value)
+    )
+
+
+# -- calls within a process ------------------------------------------------------------------------
+
+
+def handed_over(tensors: list[Tensor]) -> list[Tensor]:
+    """Copy tensors for a receiver in this process, which may change them."""
+    return [
+        replace(tensor, data=tensor.data.copy()) if isinstance(tensor.data, np.ndarray) else tensor
+        for tensor in tensors
+    ]
+
+
+def bound_arguments(
+    signature: Signature, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> dict[str, Any]:
+    """Convert arguments as a request would, for a predict method.
+
+    Raises:
+        PayloadError: If they do not fit the signature, or cannot travel.
+    """
+    tensors = encode_arguments(signature, args, kwargs, tagged=True)
+    return decode_arguments(signature, handed_over(tensors), {})
+
+
+def bound_result(signature: Signature, name: str, value: Any) -> Any:
+    """Convert a predict method's result to what a client would get.
+
+    Raises:
+        PipelineFailed: If it is not what the signature says, or cannot travel.
+    """
+    try:
+        tensors, content_type = encode_results(signature, value, tagged=True)
+        return decode_results(signature, handed_over(tensors), content_type)
+    except PayloadError as error:
+        raise undeclared(name, error) from error
+
+
+def undeclared(name: str, error: PayloadError) -> PipelineFailed:
+    """Make the error of a pipeline whose result cannot be sent."""
+    return PipelineFailed(f"pipeline {name!r} returned a result that is refused: {error}")

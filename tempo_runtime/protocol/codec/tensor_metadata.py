@@ -1,0 +1,47 @@
+"""What a tensor of V2 metadata says of a value."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from tempo_runtime.protocol.codec.elements import ELEMENT_TYPE
+from tempo_runtime.protocol.codec.untyped import MEANT, spec_of
+from tempo_runtime.protocol.signature import Kind, TensorSpec
+from tempo_runtime.protocol.tensor import BYTES, DATATYPES
+
+_NUMBERS = {"BOOL": Kind.BOOL, "INT64": Kind.INT, "FP64": Kind.FLOAT}
+
+
+def spec_described(tensor: dict[str, Any]) -> TensorSpec:
+    """The spec that a tensor of a model's V2 metadata was made from, as far as it can be told.
+
+    Other servers than ours say less; what they leave open is left open.
+
+    Args:
+        tensor: As `describe` wrote it, or another server.
+    """
+    parameters = tensor.get("parameters") or {}
+    datatype, shape = tensor.get("datatype"), tensor.get("shape")
+    content_type = parameters.get("content_type")
+    kind, dtype = Kind.ANY, None
+    if content_type == "np" and shape == [1] and ELEMENT_TYPE not in parameters:
+        kind = _NUMBERS.get(str(datatype), Kind.ARRAY)
+    elif datatype != BYTES or content_type == "np":
+        kind = Kind.ARRAY
+    elif content_type == "json":
+        kind = Kind.JSON if shape == [1] else Kind.ANY
+    elif content_type == "pd":
+        kind = Kind.FRAME
+    elif content_type in MEANT:
+        kind = MEANT[content_type][shape != [1]]
+    if kind is Kind.ARRAY and ELEMENT_TYPE not in parameters:
+        dtype = DATATYPES.get(str(datatype))
+    limits = content_type == "np" and kind is Kind.ARRAY and shape and shape != [-1]
+    return replace(
+        spec_of(str(tensor.get("name")), kind),
+        dtype=dtype,
+        shape=tuple(shape) if shape and limits else None,
+        has_default=bool(parameters.get("optional")),
+        nullable=bool(parameters.get("optional")),
+    )

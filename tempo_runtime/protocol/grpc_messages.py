@@ -1,0 +1,144 @@
+"""Tensors <-> the V2 protocol's protobuf messages.
+
+Numbers are written as raw contents, from numpy's memory. What comes back is read in either form:
+raw, or typed contents. The messages are those MLServer carries, so gRPC needs no package of its own.
+"""
+
+from __future__ import annotations
+
+import struct
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tempo_runtime.errors import PayloadError
+from tempo_runtime.protocol.messages import Request, Response
+from tempo_runtime.protocol.tensor import BYTES, DATATYPES, Tensor
+
+if TYPE_CHECKING:
+    from mlserver.grpc import dataplane_pb2 as pb
+
+_LENGTH = struct.Struct("<I")  # before each element of a BYTES tensor
+
+
+def request_to_proto(request: Request, model: str, version: str | None) -> pb.ModelInferRequest:
+    """The message of `ModelInfer`."""
+    from mlserver.grpc import dataplane_pb2 as pb
+
+    message = pb.ModelInferRequest(model_name=model, model_version=version or "")
+    if request.id is not None:
+        message.id = request.id
+    _set_parameters(message.parameters, request.parameters)
+    for tensor in request.tensors:
+        part = message.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
+        _set_parameters(part.parameters, tensor.parameters)
+        message.raw_input_contents.append(_to_raw(tensor))
+    for name in request.outputs:
+        message.outputs.add(name=name)
+    return message
+
+
+def response_from_proto(message: pb.ModelInferResponse) -> Response:
+    """Reads a V2 server's answer.
+
+    Raises:
+        PayloadError: If contents are missing, or do not fit their datatype.
+    """
+    raw = iter(message.raw_output_contents)
+    tensors = []
+    for part in message.outputs:
+        tensor = Tensor(
+            part.name, part.datatype, list(part.shape), None, _parameters(part.parameters)
+        )
+        if message.raw_output_contents:
+            content = next(raw, None)
+            if content is None:
+                raise PayloadError(f"output {part.name!r} has no raw contents")
+            tensor.data = _from_raw(tensor, content)
+        else:
+            tensor.data = _from_typed(part.contents)
+        tensors.append(tensor)
+    return Response(tensors, _parameters(message.parameters))
+
+
+def metadata_from_proto(message: pb.ModelMetadataResponse) -> dict[str, Any]:
+    """What a V2 server says of a model, as it says it in JSON."""
+
+    def tensors(parts: Any) -> list[dict[str, Any]]:
+        return [
+            {
+                "name": part.name,
+                "datatype": part.datatype,
+                "shape": list(part.shape),
+                "parameters": _parameters(part.parameters),
+            }
+            for part in parts
+        ]
+
+    return {
+        "name": message.name,
+        "platform": message.platform,
+        "inputs": tensors(message.inputs),
+        "outputs": tensors(message.outputs),
+    }
+
+
+def _to_raw(tensor: Tensor) -> bytes:
+    if tensor.datatype == BYTES:
+        encoded = (e.encode() if isinstance(e, str) else e for e in tensor.elements())
+        return b"".join(_LENGTH.pack(len(element)) + element for element in encoded)
+    array = tensor.numbers()
+    return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+
+
+def _from_raw(tensor: Tensor, content: bytes) -> Any:
+    if tensor.datatype == BYTES:
+        return _split(tensor, content)
+    dtype = DATATYPES.get(tensor.datatype)
+    if dtype is None:  # refused when it is used: an output that nobody wants may be anything
+        return content
+    if len(content) != prod(tensor.shape) * dtype.itemsize:
+        raise PayloadError(
+            f"output {tensor.name!r} has {len(content)} bytes, which are no {tensor.datatype} of "
+            f"shape {tensor.shape}"
+        )
+    # A copy: memory of a message is read-only, and an answer is the caller's to change.
+    return np.frombuffer(content, dtype.newbyteorder("<")).astype(dtype)
+
+
+def _split(tensor: Tensor, content: bytes) -> list[bytes]:
+    elements, offset = [], 0
+    while offset < len(content):
+        start = offset + _LENGTH.size
+        if start > len(content):
+            break
+        offset = start + _LENGTH.unpack_from(content, start - _LENGTH.size)[0]
+        elements.append(content[start:offset])
+    if offset != len(content):
+        raise PayloadError(f"output {tensor.name!r} ends within an element")
+    return elements
+
+
+def _from_typed(contents: pb.InferTensorContents) -> list[Any]:
+    for _, values in contents.ListFields():
+        return list(values)
+    return []
+
+
+def _set_parameters(target: Any, parameters: dict[str, Any]) -> None:
+    for name, value in parameters.items():
+        if isinstance(value, bool):
+            target[name].bool_param = value
+        elif isinstance(value, int):
+            target[name].int64_param = value
+        else:  # V2's parameters have no other type in gRPC
+            target[name].string_param = str(value)
+
+
+def _parameters(parameters: Any) -> dict[str, Any]:
+    return {
+        name: getattr(value, value.WhichOneof("parameter_choice"))
+        for name, value in parameters.items()
+        if value.WhichOneof("parameter_choice")
+    }

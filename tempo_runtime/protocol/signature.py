@@ -1,0 +1,402 @@
+"""Annotations -> the named, typed tensors a pipeline takes and gives."""
+
+from __future__ import annotations
+
+import collections.abc
+import inspect
+import types
+import typing
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+from enum import Enum
+from functools import cached_property
+from typing import Any, Literal, Union, get_args, get_origin
+
+import numpy as np
+import typing_extensions
+
+from tempo_runtime.errors import AuthoringError, PayloadError
+from tempo_runtime.protocol.tensor import datatype_of
+
+_STREAMS = (
+    collections.abc.Iterator,
+    collections.abc.Iterable,
+    collections.abc.Generator,
+    collections.abc.AsyncIterator,
+    collections.abc.AsyncIterable,
+    collections.abc.AsyncGenerator,
+)
+_UNRESOLVED = (NameError, AttributeError, SyntaxError, TypeError)
+OUTPUT_PREFIX = "output-"  # as MLServer's own `decode_args` names them
+
+
+class Kind(str, Enum):
+    """How a value travels. Each kind has one codec."""
+
+    ANY = "any"
+    ARRAY = "array"
+    BOOL = "bool"
+    INT = "int"
+    FLOAT = "float"
+    STRING = "string"
+    STRINGS = "strings"
+    BYTES = "bytes"
+    BYTES_LIST = "bytes_list"
+    DATETIME = "datetime"
+    DATETIMES = "datetimes"
+    FRAME = "frame"
+    JSON = "json"
+
+
+KINDS: dict[Any, Kind] = {
+    Any: Kind.ANY,
+    inspect.Parameter.empty: Kind.ANY,
+    bool: Kind.BOOL,
+    int: Kind.INT,
+    float: Kind.FLOAT,
+    str: Kind.STRING,
+    bytes: Kind.BYTES,
+    datetime: Kind.DATETIME,
+    list[str]: Kind.STRINGS,
+    list[bytes]: Kind.BYTES_LIST,
+    list[datetime]: Kind.DATETIMES,
+    typing.List[str]: Kind.STRINGS,  # noqa: UP006 - compares unequal to list[str]
+    typing.List[bytes]: Kind.BYTES_LIST,  # noqa: UP006
+    typing.List[datetime]: Kind.DATETIMES,  # noqa: UP006
+}
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One named, typed value of a signature.
+
+    Attributes:
+        name: Tensor name on the wire, and argument name in Python.
+        kind: How the value travels.
+        hint: The annotation, without `Optional`.
+        dtype: Element type of an array; None when any will do.
+        shape: Dimensions of an array, -1 for any length; None for any rank.
+        has_default: Whether the argument may be left out.
+        nullable: Whether None is a value; an argument that is left out is then None.
+    """
+
+    name: str
+    kind: Kind = Kind.ANY
+    hint: Any = Any
+    dtype: np.dtype[Any] | None = None
+    shape: tuple[int, ...] | None = None
+    has_default: bool = False
+    nullable: bool = False
+
+    @property
+    def required(self) -> bool:
+        """Whether a call without it is wrong."""
+        return not (self.has_default or self.nullable)
+
+    @classmethod
+    def of(cls, name: str, hint: Any, *, has_default: bool = False) -> TensorSpec:
+        """Reads one annotation.
+
+        Raises:
+            AuthoringError: If values of that type cannot travel.
+        """
+        said = hint
+        hint, nullable = _without_none(_unaliased(hint))
+        hint = _unaliased(hint)
+        if any(isinstance(part, str | typing.ForwardRef) for part in _within(hint)):
+            hint = said  # an alias that names itself, which nothing else resolves
+        if any(map(_is_read_once, _within(hint))):
+            raise AuthoringError(
+                f"{name}: values of type {hint!r} can be read only once, and would be empty or unchecked "
+                "afterwards; annotate it as a list or a Sequence"
+            )
+        spec = cls(name=name, hint=hint, has_default=has_default, nullable=nullable)
+        bare = get_args(hint)[0] if get_origin(hint) is typing.Annotated else hint
+        if bare is np.ndarray or get_origin(bare) is np.ndarray:
+            dtype, shape = _array_type(bare)
+            if dtype is not None:
+                _check_dtype(name, dtype)
+            return replace(spec, kind=Kind.ARRAY, dtype=dtype, shape=shape)
+        if _is_frame(bare):
+            return replace(spec, kind=Kind.FRAME)
+        if bare is object:
+            return spec
+        try:
+            kind = KINDS.get(bare, Kind.JSON)
+        except TypeError:  # an unhashable annotation
+            kind = Kind.JSON
+        if kind is Kind.JSON:
+            _check_json(name, hint)
+        return replace(spec, kind=kind)
+
+
+OutputForm = Literal["single", "tuple", "named", "mapping", "dynamic"]
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a model takes and gives.
+
+    Attributes:
+        inputs: The arguments, in order.
+        outputs: The results, in order; one for the forms `single` and `mapping` (the type of each
+            value), none for `dynamic`.
+        form: How the outputs make one Python value: a `single` value, a `tuple`, a class with
+            `named` fields, a `mapping` of names to arrays, or whatever comes (`dynamic`).
+        container: The NamedTuple or TypedDict that holds `named` outputs.
+        streams: Whether the predict method is a generator.
+    """
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...] = ()
+    form: OutputForm = "dynamic"
+    container: Any = None
+    streams: bool = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Without what is cached: an artefact is the same whether it was called before or not.
+        return {part.name: getattr(self, part.name) for part in fields(self)}
+
+    def input(self, name: str) -> TensorSpec | None:
+        """The argument of that name."""
+        return next((spec for spec in self.inputs if spec.name == name), None)
+
+    def takes(self, count: int, names: Collection[str]) -> bool:
+        """Tell whether it accepts this number of positional arguments and these named ones."""
+        if not self.inputs:
+            return True
+        positional = {spec.name for spec in self.inputs[:count]}
+        known = {spec.name for spec in self.inputs}
+        needed = {spec.name for spec in self.inputs if spec.required}
+        given = positional | set(names)
+        return (
+            count <= len(self.inputs)
+            and positional.isdisjoint(names)
+            and needed <= given
+            and given <= known
+        )
+
+    @cached_property
+    def named(self) -> dict[str, TensorSpec]:
+        """The arguments that are one tensor each, by name."""
+        return {spec.name: spec for spec in self.inputs if spec.kind is not Kind.FRAME}
+
+    @cached_property
+    def frame(self) -> TensorSpec | None:
+        """The DataFrame argument, whose columns are tensors of their own."""
+        return next((spec for spec in self.inputs if spec.kind is Kind.FRAME), None)
+
+    @classmethod
+    def of(cls, function: Callable[..., Any], *, method: bool = False) -> Signature:
+        """Reads a function's annotations.
+
+        Args:
+            function: The predict method, or a pipeline function.
+            method: Whether the first parameter is `self`.
+
+        Raises:
+            AuthoringError: If an argument or result cannot travel; the message names it.
+        """
+        hints = _hints(function)
+        parameters = list(inspect.signature(function).parameters.values())[1 if method else 0 :]
+        inputs = []
+        for parameter in parameters:
+            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                stars = "*" if parameter.kind is parameter.VAR_POSITIONAL else "**"
+                raise AuthoringError(
+                    f"{_place(function)}: {stars}{parameter.name} has no name or type on the wire; "
+                    "write out the arguments"
+                )
+            if parameter.kind is parameter.POSITIONAL_ONLY:
+                raise AuthoringError(
+                    f"{_place(function)}: tensors are bound by name, so {parameter.name} cannot be "
+                    "positional-only"
+                )
+            spec = TensorSpec.of(
+                parameter.name,
+                hints.get(parameter.name, Any),
+                has_default=parameter.default is not parameter.empty,
+            )
+            # `x: int = None` says Optional; Python 3.10 reads it so, 3.11 does not.
+            inputs.append(replace(spec, nullable=spec.nullable or parameter.default is None))
+        if sum(spec.kind is Kind.FRAME for spec in inputs) > 1:
+            raise AuthoringError(
+                f"{_place(function)}: a DataFrame takes the request's tensors as its columns, so a "
+                "predict method can have only one"
+            )
+        streams = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+        hint = hints.get("return", Any)
+        if streams and (hint in _STREAMS or get_origin(hint) in _STREAMS):
+            hint = (*get_args(hint), Any)[0]
+        form, container, outputs = _outputs(hint)
+        return cls(tuple(inputs), outputs, form, container, streams)
+
+    @classmethod
+    def declared(cls, inputs: Any, outputs: Any) -> Signature | None:
+        """The signature a `Model` declares: a type, or a dict of names to types, each way."""
+        if inputs is None and outputs is None:
+            return None
+        if inputs is None:
+            specs: tuple[TensorSpec, ...] = ()
+        elif isinstance(inputs, dict):
+            specs = tuple(TensorSpec.of(name, hint) for name, hint in inputs.items())
+        else:
+            specs = (TensorSpec.of("input-0", inputs),)
+        if isinstance(outputs, dict):
+            named = _parts(TensorSpec.of(name, hint) for name, hint in outputs.items())
+            return cls(specs, named, "named", dict)
+        form, container, results = _outputs(Any if outputs is None else outputs)
+        return cls(specs, results, form, container)
+
+
+def _outputs(hint: Any) -> tuple[OutputForm, Any, tuple[TensorSpec, ...]]:
+    said, hint = hint, _unaliased(hint)
+    if hint is Any or hint is object or hint is inspect.Parameter.empty:
+        return "dynamic", None, ()
+    if typing_extensions.is_typeddict(hint) or (inspect.isclass(hint) and hasattr(hint, "_fields")):
+        return "named", hint, _fields(hint)
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is tuple and args and args[-1] is not Ellipsis:
+        specs = (TensorSpec.of(f"{OUTPUT_PREFIX}{i}", of) for i, of in enumerate(args))
+        return "tuple", None, _parts(specs)
+    if origin is dict and args and args[0] is str:
+        value = TensorSpec.of(f"{OUTPUT_PREFIX}0", args[1])
+        if value.kind is Kind.ARRAY:
+            return "mapping", None, (value,)
+    return "single", None, (TensorSpec.of(f"{OUTPUT_PREFIX}0", said),)
+
+
+def _fields(container: Any) -> tuple[TensorSpec, ...]:
+    """The fields of a NamedTuple or TypedDict; those with a default, or not required, may lack."""
+    try:
+        hints = typing_extensions.get_type_hints(container, include_extras=True)
+    except _UNRESOLVED as error:
+        raise AuthoringError(
+            f"{container.__qualname__}: an annotation cannot be resolved ({error}); define the type "
+            "at the top of the module"
+        ) from error
+    optional = getattr(container, "__optional_keys__", getattr(container, "_field_defaults", ()))
+    specs = []
+    # A `collections.namedtuple` has fields, and no hints.
+    for name in getattr(container, "_fields", hints):
+        hint = hints.get(name, Any)
+        # `__optional_keys__` does not know what postponed annotations say.
+        says: Any = get_origin(hint)
+        if says in (typing_extensions.Required, typing_extensions.NotRequired):
+            hint = get_args(hint)[0]
+        lacks = says is typing_extensions.NotRequired or (
+            name in optional and says is not typing_extensions.Required
+        )
+        specs.append(TensorSpec.of(name, hint, has_default=lacks))
+    return _parts(specs)
+
+
+def _parts(specs: Iterable[TensorSpec]) -> tuple[TensorSpec, ...]:
+    specs = tuple(specs)
+    for spec in specs:
+        if spec.kind is Kind.FRAME:
+            raise AuthoringError(
+                f"{spec.name}: a DataFrame's columns are the outputs, so it can only be the one "
+                "result, not a part of several"
+            )
+    return specs
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    closure = getattr(function, "__closure__", None) or ()
+    names = function.__code__.co_freevars
+    local = {}
+    for name, cell in zip(names, closure):
+        with suppress(ValueError):  # a name that is not assigned yet
+            local[name] = cell.cell_contents
+    try:
+        return typing.get_type_hints(function, localns=local, include_extras=True)
+    except _UNRESOLVED as error:
+        raise AuthoringError(
+            f"{_place(function)}: an annotation cannot be resolved ({error}); define the type at "
+            "the top of the module"
+        ) from error
+
+
+def _place(function: Callable[..., Any]) -> str:
+    return f"{function.__qualname__} ({function.__code__.co_filename}:{function.__code__.co_firstlineno})"
+
+
+def _without_none(hint: Any) -> tuple[Any, bool]:
+    if get_origin(hint) not in (Union, types.UnionType):
+        return hint, False
+    args = tuple(arg for arg in get_args(hint) if arg is not type(None))
+    if len(args) == len(get_args(hint)):
+        return hint, False
+    return (args[0] if len(args) == 1 else Union[args]), True  # noqa: UP007 - the members are known at run time only
+
+
+def _unaliased(hint: Any) -> Any:
+    """What an alias stands for: of `type` (as `NDArray` is from numpy 2.4 on), NewType or TypeVar."""
+    if isinstance(hint, typing.TypeVar):
+        if hint.__constraints__:
+            return Union[hint.__constraints__]  # noqa: UP007 - known at run time only
+        return Any if hint.__bound__ is None else _unaliased(hint.__bound__)
+    if isinstance(hint, typing.NewType):
+        return _unaliased(hint.__supertype__)
+    alias = get_origin(hint) if hasattr(get_origin(hint), "__value__") else hint
+    if not hasattr(alias, "__value__"):
+        return hint
+    return _unaliased(alias.__value__ if alias is hint else alias.__value__[get_args(hint)])
+
+
+def _within(hint: Any) -> Iterator[Any]:
+    """A type and all that it is made of, as far as its annotation says."""
+    yield hint
+    for part in get_args(hint):
+        yield from _within(part)
+
+
+def _is_read_once(hint: Any) -> bool:
+    """Whether pydantic would give an iterator of what it was given."""
+    return hint is collections.abc.Iterable or get_origin(hint) is collections.abc.Iterable
+
+
+def _array_type(hint: Any) -> tuple[np.dtype[Any] | None, tuple[int, ...] | None]:
+    """Dtype and shape of `np.ndarray[SHAPE, np.dtype[DTYPE]]`, each part optional.
+
+    SHAPE is `tuple[int, Literal[4]]` (any number of rows, four columns); `int` is any length.
+    """
+    args = get_args(hint)
+    if not args:
+        return None, None
+    scalar = get_args(args[1])[0] if get_args(args[1]) else Any
+    # An abstract type, such as np.floating, has no dtype; numpy would take it for float64.
+    dtype = np.dtype(scalar) if scalar in np.sctypeDict.values() else None
+    dims = get_args(args[0])
+    if get_origin(args[0]) is not tuple or Ellipsis in dims:
+        return dtype, None
+    return dtype, tuple(get_args(d)[0] if get_origin(d) is Literal else -1 for d in dims)
+
+
+def _is_frame(hint: Any) -> bool:
+    module = getattr(hint, "__module__", None) or ""
+    return module.partition(".")[0] == "pandas" and getattr(hint, "__name__", "") == "DataFrame"
+
+
+def _check_dtype(name: str, dtype: np.dtype[Any]) -> None:
+    try:
+        datatype_of(dtype)
+    except PayloadError as error:
+        raise AuthoringError(f"{name}: {error}") from error
+
+
+def _check_json(name: str, hint: Any) -> None:
+    from pydantic import PydanticUserError, TypeAdapter
+
+    try:
+        TypeAdapter(hint)
+    except PydanticUserError as error:
+        # A model that refers to one defined later is complete when it is first used.
+        if error.code != "class-not-fully-defined":
+            raise AuthoringError(
+                f"{name}: values of type {hint!r} cannot travel as tensors or JSON; use an "
+                "ndarray, DataFrame, str, bytes, number, list, dict or pydantic model"
+            ) from error

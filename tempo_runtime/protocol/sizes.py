@@ -1,0 +1,122 @@
+"""Limit the size of calls, and convert large ones in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, TypeVar
+
+import numpy as np
+
+from tempo_runtime.errors import PayloadError
+from tempo_runtime.protocol.tensor import shown
+
+T = TypeVar("T")
+MAX_COLUMNS = 10_000
+MAX_LITERAL_BYTES = 1_000_000
+# Smaller calls are converted in a few milliseconds.
+_LARGE = 20_000  # parts
+LARGE_BYTES = 100_000  # of a request over HTTP
+_THREADS = 4
+_DEEPEST = 100
+
+
+@dataclass(frozen=True)
+class DecodingLimits:
+    """Limits on decoding requests and answers.
+
+    Attributes:
+        max_columns: Tensors in one request or answer; each column of a DataFrame is one.
+        max_literal_bytes: Length of a Python literal, which is how tempo 0.5 writes text and JSON.
+    """
+
+    max_columns: int = MAX_COLUMNS
+    max_literal_bytes: int = MAX_LITERAL_BYTES
+
+    def check_count(self, tensors: int) -> None:
+        """Check the number of tensors in a request or an answer.
+
+        Raises:
+            PayloadError: If there are too many; the message names the setting.
+        """
+        if tensors > self.max_columns:
+            raise PayloadError(
+                f"there are {tensors} tensors, where each column of a DataFrame is one, and at most "
+                f"{self.max_columns} are read; send fewer, or raise the setting `max_columns`"
+            )
+
+    def check_literal(self, name: str, length: int) -> None:
+        """Check the length of a literal; raises as `check_count` does."""
+        if length > self.max_literal_bytes:
+            raise PayloadError(
+                f"tensor {shown(name)} is a Python literal of {length} bytes, and at most "
+                f"{self.max_literal_bytes} are read; send text or JSON as one BYTES element, or raise "
+                "the setting `max_literal_bytes`"
+            )
+
+
+def is_large(*values: Any) -> bool:
+    """Tell whether values have so many parts that converting them would hold up an event loop.
+
+    This looks at no more parts than needed.
+    """
+    return _count(values, _LARGE, _DEEPEST) > _LARGE
+
+
+async def convert(large: bool, function: Callable[..., T], *arguments: Any) -> T:
+    """Run a conversion: in a thread if it is large, otherwise here, which is faster."""
+    if not large:
+        return function(*arguments)
+    run = copy_context().run
+    return await asyncio.get_running_loop().run_in_executor(_pool(), run, function, *arguments)
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    """Return the threads for conversions only.
+
+    Authors use a loop's own pool too, and their functions may never return.
+    """
+    return ThreadPoolExecutor(_THREADS, "tempo-convert")
+
+
+def _count(value: Any, most: int, levels: int) -> int:
+    """Count the parts of a value until there are more than `most`; letters and bytes count in tens."""
+    if isinstance(value, str | bytes | bytearray):
+        return len(value) // 10
+    if isinstance(value, np.ndarray) and value.dtype.kind != "O":
+        return value.size
+    if isinstance(value, dict):
+        keys = _count_all(value, most, levels)
+        return keys + _count_all(value.values(), most - keys, levels)
+    if isinstance(value, list | tuple | set | frozenset):
+        return _count_all(value, most, levels)
+    size = getattr(value, "size", None)  # of a DataFrame, an array, a pandas index
+    if isinstance(size, int) and type(value).__module__.partition(".")[0] in ("numpy", "pandas"):
+        return size
+    if isinstance(value, type):
+        return 1
+    attributes = (
+        getattr(value, "__dict__", None) or {}
+    )  # of a pydantic model, a dataclass, a tensor
+    extra = getattr(value, "__pydantic_extra__", None) or {}
+    return 1 + _count_all([*attributes.values(), *extra.values()], most, levels)
+
+
+def _count_all(parts: Collection[Any], most: int, levels: int) -> int:
+    count = len(parts)
+    if count > most or not levels or _ATOMS.issuperset(map(type, parts)):
+        return count
+    for part in parts:
+        if count > most:
+            break
+        if type(part) not in _ATOMS:
+            count += _count(part, most - count, levels - 1)
+    return count
+
+
+_ATOMS = frozenset((int, float, bool, type(None)))

@@ -1,0 +1,173 @@
+"""What Prometheus is told about pipelines and their children.
+
+In the default registry, which MLServer's metrics endpoint serves. Made when first used, and not when
+imported: only then has MLServer chosen how values are kept where it has parallel workers.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import cache
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from tempo_runtime.errors import TempoError
+
+if TYPE_CHECKING:
+    from prometheus_client import Counter, Gauge, Histogram
+
+    from tempo_runtime.clients.breaker import State
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_OK = "ok"
+
+
+class _Calls:
+    """Counts calls, their outcomes and their time: of a pipeline, or of a child."""
+
+    def __init__(self, family: _Family, *labels: str) -> None:
+        self._labels = labels
+        self._total = family.total
+        self._ok = family.total.labels(*labels, _OK)
+        self._seconds = family.seconds.labels(*labels)
+        self._in_flight = family.in_flight.labels(*labels)
+
+    def call(self) -> _Call:
+        """Counts a block as one call; its outcome is `ok`, or the error's class."""
+        return _Call(self)
+
+    def begin(self) -> float:
+        """A call begins, now."""
+        self._in_flight.inc()
+        return time.perf_counter()
+
+    def end(self, begin: float, error: type[BaseException] | None) -> None:
+        """A call ends that began then."""
+        self._in_flight.dec()
+        self._seconds.observe(time.perf_counter() - begin)
+        if error is None:
+            self._ok.inc()
+        else:
+            known = issubclass(error, TempoError)
+            self._total.labels(*self._labels, error.__name__ if known else "error").inc()
+
+
+class _Call:
+    # Not contextlib's: every request and every call pays for it.
+    __slots__ = ("_begin", "_calls")
+
+    def __init__(self, calls: _Calls) -> None:
+        self._calls = calls
+
+    def __enter__(self) -> None:
+        self._begin = self._calls.begin()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._calls.end(self._begin, kind)
+
+
+class PipelineMetrics(_Calls):
+    """Those of one pipeline."""
+
+    def __init__(self, pipeline: str) -> None:
+        families = _families()
+        super().__init__(families.pipelines, pipeline)
+        self._waiting = families.waiting.labels(pipeline)
+        self._hung = families.hung.labels(pipeline)
+
+    def waiting(self, count: int) -> None:
+        """So many requests wait for a thread."""
+        self._waiting.set(count)
+
+    def hung(self, count: int) -> None:
+        """Set the number of threads that still work for requests that have ended."""
+        self._hung.set(count)
+
+
+class ChildMetrics(_Calls):
+    """Those of one child of a pipeline."""
+
+    def __init__(self, pipeline: str, alias: str) -> None:
+        families = _families()
+        super().__init__(families.children, pipeline, alias)
+        self._rows = families.rows.labels(pipeline, alias)
+        self._retries = families.retries.labels(pipeline, alias)
+        self._breaker = families.breaker
+        self._names = (pipeline, alias)
+
+    def sent(self, rows: int) -> None:
+        """So many rows are sent to it."""
+        self._rows.inc(rows)
+
+    def retried(self) -> None:
+        """A call is made again."""
+        self._retries.inc()
+
+    def breaker_is(self, url: str, state: State) -> None:
+        """The breaker of one of its servers changed."""
+        self._breaker.labels(*self._names, url).set(state.value)
+
+
+@dataclass(frozen=True)
+class _Family:
+    total: Counter
+    seconds: Histogram
+    in_flight: Gauge
+
+
+@dataclass(frozen=True)
+class _Families:
+    pipelines: _Family
+    children: _Family
+    waiting: Gauge
+    hung: Gauge
+    rows: Counter
+    retries: Counter
+    breaker: Gauge
+
+
+_making = Lock()  # pipelines are loaded in threads of their own
+
+
+def _families() -> _Families:
+    with _making:
+        return _make()
+
+
+@cache
+def _make() -> _Families:
+    from prometheus_client import Counter, Gauge, Histogram
+
+    def family(prefix: str, what: str, *labels: str) -> _Family:
+        return _Family(
+            Counter(f"{prefix}_total", f"{what}, by outcome", [*labels, "outcome"]),
+            Histogram(f"{prefix}_seconds", f"Time of {what.lower()}", labels, buckets=_SECONDS),
+            Gauge(f"{prefix}_in_flight", f"{what} at work", labels, multiprocess_mode="livesum"),
+        )
+
+    child = ("pipeline", "child")
+    return _Families(
+        pipelines=family("tempo_pipeline_requests", "Requests to a pipeline", "pipeline"),
+        children=family("tempo_child_calls", "Calls to a child model", *child),
+        waiting=Gauge(
+            "tempo_pipeline_requests_waiting",
+            "Requests that wait for a thread",
+            ["pipeline"],
+            multiprocess_mode="livesum",
+        ),
+        hung=Gauge(
+            "tempo_pipeline_threads_hung",
+            "Threads that still work for requests that have ended",
+            ["pipeline"],
+            multiprocess_mode="livesum",
+        ),
+        rows=Counter("tempo_child_rows_total", "Rows sent to a child", child),
+        retries=Counter("tempo_child_retries_total", "Calls to a child made again", child),
+        breaker=Gauge(
+            "tempo_child_breaker_state",
+            "Circuit breaker of a child's server: 0 closed, 1 half open, 2 open",
+            [*child, "url"],
+            multiprocess_mode="livemax",
+        ),
+    )

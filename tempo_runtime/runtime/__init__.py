@@ -1,0 +1,1 @@
+"""MLServer's side: the class that serves a pipeline, and how its errors leave."""

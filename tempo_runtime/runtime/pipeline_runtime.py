@@ -1,0 +1,363 @@
+"""The class MLServer serves a pipeline with."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+import orjson
+from mlserver import MLModel, ModelSettings
+from mlserver.errors import MLServerError
+from mlserver.types import (
+    InferenceRequest,
+    InferenceResponse,
+    MetadataTensor,
+    Parameters,
+    RequestInput,
+)
+from mlserver.utils import get_model_uri
+
+from tempo_runtime.artifact import declaration, store, trust, verification
+from tempo_runtime.artifact.environment import unpacking
+from tempo_runtime.errors import (
+    ArtifactMissing,
+    PayloadError,
+    PipelineFailed,
+    SettingsError,
+    TempoError,
+)
+from tempo_runtime.execution.loading import Service
+from tempo_runtime.execution.runner import Progress, is_enough, not_loaded
+from tempo_runtime.protocol.binding import decode_arguments, encode_results, undeclared
+from tempo_runtime.protocol.messages import from_mlserver, mlserver_parameters, to_mlserver_output
+from tempo_runtime.protocol.signature import Signature
+from tempo_runtime.protocol.sizes import LARGE_BYTES, DecodingLimits, convert, is_large
+from tempo_runtime.request import context
+from tempo_runtime.request.budget import BEST_SO_FAR, MAX_CALLS, MAX_ROWS, Allowance
+from tempo_runtime.request.context import SEED, TAGGED, TIMEOUT
+from tempo_runtime.request.portal import Portal
+from tempo_runtime.request.timing import Elapsed, within
+from tempo_runtime.runtime import drain, error_mapping, parallel
+from tempo_runtime.runtime.error_mapping import (
+    answered,
+    as_mlserver_error,
+    over_http,
+    stream_error,
+)
+from tempo_runtime.settings import PipelineSettings, check_children, drain_timeout
+
+_RESERVED = ("content_type", "headers", TIMEOUT, SEED, TAGGED, MAX_CALLS, MAX_ROWS, BEST_SO_FAR)
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
+
+
+class TempoPipelineRuntime(MLModel):
+    """Serves the pipeline of an artefact.
+
+    In model-settings.json: `"implementation": "tempo_runtime.TempoPipelineRuntime"`, with
+    `parameters.uri` the artefact's folder and `parameters.extra` the settings
+    (`tempo_runtime.settings`). Every error leaves as MLServer's own, with the status that
+    `tempo_runtime.errors` gives it.
+    """
+
+    _is_loaded = False
+    _service: Service | None = None
+    _pipeline_settings: PipelineSettings
+
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__(settings)
+        # Also in the main process of a server with workers, where nothing is loaded.
+        error_mapping.install()
+        parallel.install()
+        drain.watch(drain_timeout(settings.parameters.extra if settings.parameters else None))
+
+    @property
+    def ready(self) -> bool:
+        """Whether it is loaded, and enough of its threads are left."""
+        return self._is_loaded and (self._service is None or is_enough(self._service.share_left))
+
+    @ready.setter
+    def ready(self, loaded: bool) -> None:
+        self._is_loaded = loaded
+
+    async def share_left(self) -> float:
+        """Return the share of its threads that can work; the main process asks its workers."""
+        return self._service.share_left if self._service is not None else 1.0
+
+    async def load(self) -> bool:
+        """Loads the artefact and connects its children. Calls none of them."""
+        try:
+            self._refuse_unsafe_settings()
+            folder = await self._folder()
+            portal = Portal(asyncio.get_running_loop())
+            # Unpickling imports libraries and reads models: seconds, off the loop.
+            self._service = await asyncio.to_thread(self._assemble, folder, portal)
+        except TempoError as error:
+            if isinstance(error, PipelineFailed) and error.__cause__ is not None:
+                logger.error("pipeline %r cannot be loaded", self.name, exc_info=error.__cause__)
+                raise as_mlserver_error(error) from None
+            raise as_mlserver_error(error) from error
+        metadata = declaration.metadata(self._service.runner.pipeline.signature)
+        self.inputs = [MetadataTensor(**tensor) for tensor in metadata["inputs"]]
+        self.outputs = [MetadataTensor(**tensor) for tensor in metadata["outputs"]]
+        return True
+
+    async def predict(self, payload: InferenceRequest) -> InferenceResponse:
+        """Answers one request."""
+        parameters = mlserver_parameters(payload.parameters)
+        try:
+            service = self._loaded()
+            with self._serving(payload, parameters):
+                arguments = await self._arguments(service, payload, parameters)
+                value = await service.runner.run(arguments)
+                return await self._response(service, parameters, value)
+        except Exception as error:
+            raise answered(error, self.name, parameters) from None
+
+    async def predict_stream(
+        self, payloads: AsyncIterator[InferenceRequest]
+    ) -> AsyncGenerator[InferenceResponse, None]:
+        """Answers each request with what its predict method yields."""
+        async with aclosing(_in_own_task(self._stream(payloads))) as responses:
+            async for response in responses:
+                yield response
+
+    async def unload(self) -> bool:
+        """Lets running requests finish, and frees everything. Safe after a failed load."""
+        service, self._service = self._service, None
+        if service is not None:
+            await service.close()
+        return True
+
+    def _assemble(self, folder: str, portal: Portal) -> Service:
+        parameters = self.settings.parameters
+        extra = (parameters.extra if parameters else None) or {}
+        settings = PipelineSettings.read(extra)
+        demands = trust.Demands.of_environment().and_(trust.Demands.of_settings(extra))
+        opened = store.verify_folder(folder, demands)
+        if demands.is_external:
+            stated = PipelineSettings.read(extra, {}).models
+            verification.refuse_unsigned_settings(folder, stated)
+        check_children(extra, list(opened.description["children"]))
+        tarball = parameters.environment_tarball if parameters else None
+        unpacking.settle(opened.folder, opened.description, tarball)
+        with context.loading():  # its modules may call models while they are imported
+            pipeline, _ = store.unpickle(opened)
+        self._pipeline_settings = settings
+        return Service(pipeline, settings, portal, opened.folder)
+
+    async def _folder(self) -> str:
+        try:
+            folder: str = await get_model_uri(self.settings)
+            return folder
+        except MLServerError as error:
+            raise ArtifactMissing(
+                f"{error}; set parameters.uri in model-settings.json to the artefact's folder"
+            ) from error
+
+    def _refuse_unsafe_settings(self) -> None:
+        settings = self.settings
+        if settings.max_batch_size > 1 and settings.max_batch_time > 0:
+            raise SettingsError(
+                "adaptive batching (max_batch_size, max_batch_time) merges requests, and a pipeline's "
+                "arguments and parameters belong to one request; remove both settings"
+            )
+        if settings.cache_enabled:
+            raise SettingsError(
+                "the response cache (cache_enabled) has one key for all models of a server, and does "
+                "not know what a pipeline's children would answer now; remove the setting"
+            )
+
+    def _loaded(self) -> Service:
+        if self._service is None:
+            raise not_loaded(self.name)
+        return self._service
+
+    def _serving(self, payload: InferenceRequest, parameters: dict[str, Any]) -> context.serving:
+        budget = _number(parameters, TIMEOUT, float)
+        if budget is not None and not budget > 0:
+            raise PayloadError(f"parameter {TIMEOUT!r} is {budget:g}; it is seconds, above 0")
+        settings = self._pipeline_settings
+        return context.serving(
+            settings.timeout if budget is None else min(budget, settings.timeout),
+            parameters.get("headers") or {},
+            _number(parameters, SEED, int),
+            payload.id,
+            settings.forward_headers,
+            Allowance(
+                _lower(settings.max_calls, _number(parameters, MAX_CALLS, int)),
+                _lower(settings.max_rows, _number(parameters, MAX_ROWS, int)),
+                _flag(parameters, BEST_SO_FAR, settings.best_so_far),
+            ),
+        )
+
+    async def _arguments(
+        self, service: Service, payload: InferenceRequest, parameters: dict[str, Any]
+    ) -> dict[str, Any]:
+        if not over_http(parameters):
+            _refuse_lost(payload)
+        decoding = self._pipeline_settings.decoding
+        decoding.check_count(len(payload.inputs))
+        small = {name: value for name, value in parameters.items() if name not in _RESERVED}
+        signature = service.runner.pipeline.signature
+        large = _is_large(parameters, payload.inputs, small)
+        return await _convert(large, _decoded, signature, payload.inputs, small, decoding)
+
+    async def _response(
+        self, service: Service, parameters: dict[str, Any], value: Any
+    ) -> InferenceResponse:
+        return await _convert(is_large(value), self._encoded, service, parameters, value)
+
+    def _encoded(
+        self, service: Service, parameters: dict[str, Any], value: Any
+    ) -> InferenceResponse:
+        json = over_http(parameters)
+        try:
+            tensors, content_type = encode_results(
+                service.runner.pipeline.signature,
+                value,
+                tempo_0_5=json and self._pipeline_settings.tempo_0_5_clients,
+                tagged=parameters.get(TAGGED) is True,
+            )
+        except PayloadError as error:
+            raise undeclared(self.name, error) from error
+        return InferenceResponse(
+            model_name=self.name,
+            model_version=self.version,
+            outputs=[to_mlserver_output(tensor, json=json) for tensor in tensors],
+            parameters=None if content_type is None else Parameters(content_type=content_type),
+        )
+
+    def _progress(self, parameters: dict[str, Any], item: Progress) -> InferenceResponse:
+        told: dict[str, Any] = {"progress": True, "calls": item.calls, "rows": item.rows}
+        for name, value in item.news.items():
+            # gRPC's parameters are booleans, integers or text.
+            told[name] = value if over_http(parameters) else orjson.dumps(value).decode()
+        return InferenceResponse(model_name=self.name, outputs=[], parameters=Parameters(**told))
+
+    async def _stream(
+        self, payloads: AsyncIterator[InferenceRequest]
+    ) -> AsyncGenerator[InferenceResponse, None]:
+        async for payload in payloads:
+            parameters = mlserver_parameters(payload.parameters)
+            try:
+                service = self._loaded()
+                with self._serving(payload, parameters):
+                    arguments = await self._arguments(service, payload, parameters)
+                    async with aclosing(service.runner.stream(arguments)) as items:
+                        async for item in items:
+                            if isinstance(item, Progress):
+                                yield self._progress(parameters, item)
+                            else:
+                                yield await self._response(service, parameters, item)
+            except Exception as error:
+                failure = answered(error, self.name, parameters)
+                if not over_http(parameters):
+                    raise failure from None
+                yield stream_error(self.name, failure)
+
+
+def _decoded(
+    signature: Signature,
+    inputs: list[RequestInput],
+    parameters: dict[str, Any],
+    limits: DecodingLimits,
+) -> dict[str, Any]:
+    tensors = [from_mlserver(tensor) for tensor in inputs]
+    return decode_arguments(signature, tensors, parameters, limits)
+
+
+def _is_large(parameters: dict[str, Any], *parts: Any) -> bool:
+    """Tell whether a request is large, by its Content-Length if it came over HTTP with one."""
+    headers = parameters.get("headers") or {}
+    length = headers.get("content-length")
+    if isinstance(length, str) and length.isdecimal() and "content-encoding" not in headers:
+        return len(length) > 18 or int(length) > LARGE_BYTES
+    return is_large(*parts)
+
+
+async def _convert(large: bool, function: Callable[..., T], *arguments: Any) -> T:
+    """Run a conversion within the request's time."""
+    if not large:
+        return function(*arguments)
+    current = context.current()
+    try:
+        return await within(current.remaining(), convert(large, function, *arguments))
+    except Elapsed:
+        raise current.exceeded() from None
+
+
+def _refuse_lost(payload: InferenceRequest) -> None:
+    """Refuses parameters that MLServer's gRPC has no type for, and drops the values of."""
+    given = (payload.parameters.model_extra if payload.parameters else None) or {}
+    lost = [name for name, value in given.items() if value is None]
+    if lost:
+        raise PayloadError(
+            f"parameter {lost[0]!r} has no value: over gRPC parameters are booleans, integers or "
+            "text; send it as text, or as a tensor"
+        )
+
+
+def _lower(setting: int | None, asked: int | None) -> int | None:
+    """A request may ask for less than the settings allow."""
+    given = [limit for limit in (setting, asked) if limit is not None]
+    return min(given, default=None)
+
+
+def _flag(parameters: dict[str, Any], name: str, default: bool) -> bool:
+    value = parameters.get(name, default)
+    if not isinstance(value, bool):
+        raise PayloadError(f"parameter {name!r} is {value!r:.80}, and must be true or false")
+    return value
+
+
+def _number(parameters: dict[str, Any], name: str, kind: type) -> Any:
+    """A request parameter; gRPC has no floats there, so text will do."""
+    value = parameters.get(name)
+    if value is None:
+        return None
+    try:
+        if isinstance(value, bool):
+            raise ValueError(value)
+        number = kind(value)
+        if kind is int and not 0 <= number < 2**32:
+            raise ValueError(value)
+        return number
+    except (TypeError, ValueError) as error:
+        what = "a number of seconds" if kind is float else "a whole number from 0 to 4294967295"
+        raise PayloadError(f"parameter {name!r} is {value!r:.80}, and must be {what}") from error
+
+
+async def _in_own_task(
+    responses: AsyncGenerator[InferenceResponse, None],
+) -> AsyncGenerator[InferenceResponse, None]:
+    """Runs a generator in one task from first to last.
+
+    MLServer may finish a stream that its client left from another task, and a generator's context
+    variables can only be reset in the one that set them.
+    """
+    queue: asyncio.Queue[InferenceResponse | None] = asyncio.Queue(1)
+
+    async def pump() -> None:
+        try:
+            async with aclosing(responses):
+                async for response in responses:
+                    await queue.put(response)
+        finally:
+            await queue.put(None)
+
+    task = asyncio.create_task(pump())
+    try:
+        while (response := await queue.get()) is not None:
+            yield response
+        await task  # raises what the generator raised
+    finally:
+        while not task.done():
+            task.cancel()
+            # Room for the end mark, should the generator have been waiting to put an item.
+            while not queue.empty():
+                queue.get_nowait()
+            await asyncio.wait({task}, timeout=0.1)

@@ -1,0 +1,200 @@
+"""What a server prints: kept while it starts, passed on afterwards, and what of it says why it ended."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import IO, Literal
+
+from tempo_runtime._util.credentials import redacted
+from tempo_runtime._util.printable import printable_log, without_colors
+
+_KEPT = 1000  # lines
+_SHOWN = 8
+# The line after a traceback. Some classes are lowercase (`zlib.error`) or of a function (`f.<locals>.C`),
+# some have no text (`KeyError`), and that of some begins in the next line.
+_EXCEPTION = re.compile(r"(?:(?:[A-Za-z_]\w*|<locals>)\.)*([A-Za-z_]\w*)(?::(?: (.*))?)?")
+# What follows an exception and is not a line of its text.
+_OTHER = re.compile(
+    r"\d{4}-|\[|\{|[A-Z]{4,}\b|\+-|/\S+:\d+: \w*Warning: |tempo-serve: "
+    r"|Traceback \(|The above exception was |During handling of "
+)
+_MOST_LINES = 5  # of the text of an exception
+_FRAME = re.compile(r'  File "(/[^"]+)", line (\d+)')
+_INSTALLED = re.compile(r"/(?:site-packages|python3\.\d+|tempo_runtime|bin)/")
+# What Python prints before the lines of an exception in a group.
+_IN_GROUP = re.compile(r"^ +\| ?|^ +(?=\+[-+]+)", re.MULTILINE)
+_GROUP = "Exception Group Traceback"
+_MEMBER = re.compile(r"\+[-+]+ \d+ -+$")
+# What Python's faulthandler prints. The frames after it begin with the last one.
+_FATAL = re.compile(r"Fatal Python error: (.+)")
+# Servers that are stopped leave these, whatever has stopped them. SystemExit may also be the author's.
+_ENDINGS = frozenset(("CancelledError", "KeyboardInterrupt"))
+_EXIT = "SystemExit"
+# MLServer's first step when it ends, and a worker's failure to unload what it has not loaded.
+_SHUTDOWN = re.compile(r"^INFO: +Shutting down|Waiting for gRPC server shutdown", re.MULTILINE)
+_UNLOADING = "model update of type 'Unload'"
+_OF_WORKER = "WorkerError"
+# rclone's levels and those of Python's loggers, and what rclone ended with.
+_ERROR_LINE = re.compile(r"\b(?:ERROR|CRITICAL|FATAL)\b|\bFailed to ")
+_BEFORE_ERROR = re.compile(
+    r"^(?:.*?\b(?:ERROR|CRITICAL|FATAL|NOTICE)\b(?: *: *| - | *\[[^\]]*\] *)?|[\d/:., -]+)"
+)
+_NO_REASON = re.compile(r"\b(?:INFO|DEBUG|WARNING)\b")
+# pydantic's lines of a field and of its fault, and one that names a page.
+_INVALID = re.compile(r"(validation errors? for .+)((?:\n\S+\n  \S.*(?:\n    .+)?)+)")
+_FAULT = re.compile(r"\n(\S+)\n  (\S.*)")
+_FAILED = re.compile(r"Couldn't load model '([^']+)'")
+_OURS = "MLServerError"  # what a pipeline's errors leave as
+TRACEBACK = "Traceback (most recent call last):"
+
+
+@dataclass
+class _Raised:
+    """An exception that a log tells of.
+
+    Attributes:
+        kind: Its class.
+        place: ` at FILE:LINE` of the author's code; empty if none is known.
+        lines: The lines of its text.
+    """
+
+    kind: str
+    place: str
+    lines: list[str]
+
+    @property
+    def text(self) -> str:
+        return " ".join(filter(None, self.lines))
+
+    def __str__(self) -> str:
+        if self.kind == _OURS and self.text:
+            return self.text  # an error of this package names the author's line itself
+        return ": ".join(filter(None, (self.kind, self.text))) + self.place
+
+
+class Log(threading.Thread):
+    """Reads what a server prints, to its end.
+
+    Args:
+        stream: The server's output.
+    """
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        super().__init__(name="tempo-log", daemon=True)
+        self._stream = stream
+        self._lines: deque[bytes] = deque(maxlen=_KEPT)
+        self._to: IO[bytes] | None = None
+        self.start()
+
+    def run(self) -> None:
+        """Keeps the last lines, and passes on each that comes once `pass_on` was called."""
+        with self._stream:
+            for line in self._stream:
+                self._lines.append(line)
+                if self._to is not None:
+                    self._to.write(printable_log(line.decode(errors="replace")).encode())
+                    self._to.flush()
+
+    def pass_on(self, to: IO[bytes]) -> None:
+        """Has what comes written to a stream as well."""
+        self._to = to
+
+    def text(self) -> str:
+        """The last lines of a server that has ended."""
+        self.join()
+        return b"".join(self._lines).decode(errors="replace")
+
+
+def reason(log: str, longest: int | None = None) -> str:
+    """Summarize why a server, or a program that downloads its models, has ended.
+
+    Args:
+        log: What it printed.
+        longest: If the summary has more characters, only the last error is told. None for no limit.
+
+    Returns:
+        The models that failed, and the exceptions; without exceptions the last error, or the last lines.
+    """
+    log = redacted(without_colors(log))
+    if _GROUP in log:
+        log = _IN_GROUP.sub("", log)
+    log = _INVALID.sub(_on_one_line, "\n".join(_lines(log)))
+    lines = log.splitlines()
+    before = _SHUTDOWN.split(log)[0].splitlines()
+    errors = _exceptions(before) or _exceptions(lines)
+    if not errors:
+        told = [_BEFORE_ERROR.sub("", line) for line in lines if _ERROR_LINE.search(line)][-1:]
+        told = told or [line for line in lines if not _NO_REASON.search(line)][-_SHOWN:]
+        return "\n".join(told or lines[-_SHOWN:])
+    # An exception raised from another often repeats the other's text.
+    texts = list(errors)
+    once = [
+        text
+        for number, text in enumerate(texts)
+        if not any(errors[text] in later for later in texts[number + 1 :])
+    ]
+    models = ", ".join(dict.fromkeys(_FAILED.findall(log)))
+    told_all = (f"{models}: " if models else "") + "; ".join(once)
+    return told_all if longest is None or len(told_all) <= longest else once[-1]
+
+
+def _lines(log: str) -> Iterator[str]:
+    """Yield the lines of a log, also those in the JSON that some loggers write."""
+    for line in log.splitlines():
+        if line.startswith("{") and TRACEBACK in line:
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                entry = {}
+            for value in entry.values():
+                if TRACEBACK in str(value):
+                    yield from str(value).splitlines()
+        elif line.strip():
+            yield line
+
+
+def _exceptions(lines: Iterable[str]) -> dict[str, str]:
+    """Return the exceptions of a log in their order: with class and place, and the text alone."""
+    found: list[_Raised] = []
+    reading: Literal["", "frames", "text", "fatal", "current"] = ""
+    place, before = "", ""
+    for line in lines:
+        if line.endswith(TRACEBACK) or _MEMBER.match(line):
+            reading, place = "" if _UNLOADING in before else "frames", ""
+        elif fatal := _FATAL.match(line):
+            reading = "fatal"
+            found.append(_Raised(fatal[1], "", []))
+        elif reading == "fatal" and line.startswith("Current thread"):
+            reading = "current"
+        elif reading in ("frames", "current") and (frame := _FRAME.match(line)):
+            if not _INSTALLED.search(frame[1]):
+                place = f" at {frame[1]}:{frame[2]}"
+                if reading == "current":
+                    reading, found[-1].place = "", place
+        elif reading == "frames" and not line[0].isspace():
+            raised = _EXCEPTION.fullmatch(line)
+            # What a worker raised was printed by it, with its place.
+            is_cause = (
+                raised and raised[1] not in _ENDINGS and not (found and raised[1] == _OF_WORKER)
+            )
+            if raised and is_cause and (place or raised[1] != _EXIT):
+                found.append(_Raised(raised[1], place, [raised[2] or ""]))
+                reading = "text"
+            else:
+                reading = ""
+        elif reading == "text" and len(found[-1].lines) < _MOST_LINES and not _OTHER.match(line):
+            found[-1].lines.append(line.strip())
+        elif reading == "text":
+            reading = ""
+        before = line
+    return {str(each): each.text or each.kind for each in found}
+
+
+def _on_one_line(invalid: re.Match[str]) -> str:
+    faults = ", ".join(f"{field}: {fault}" for field, fault in _FAULT.findall(invalid[2]))
+    return f"{invalid[1]}: {faults}"

@@ -1,0 +1,465 @@
+"""Which models a server is to serve: artefacts, and what they call.
+
+Nothing of an artefact is run: what it calls is in its tempo.json, and where that is in the settings.
+"""
+
+from __future__ import annotations
+
+import glob
+import importlib.util
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from tempo_runtime._util.layers import merge
+from tempo_runtime.artifact import declaration, store, trust, verification
+from tempo_runtime.authoring.details import ModelDetails, ModelFramework
+from tempo_runtime.errors import (
+    ArtifactError,
+    ArtifactMissing,
+    AuthoringError,
+    EnvironmentFailed,
+    SettingsError,
+)
+from tempo_runtime.execution import frameworks
+from tempo_runtime.servers import pinning
+from tempo_runtime.servers.repository import (
+    Served,
+    Sibling,
+    check,
+    located,
+    parameters_of,
+    read,
+    settings_files,
+)
+from tempo_runtime.settings import PipelineSettings, child_folder
+
+_RUNTIMES = {each.value: runtime for each, runtime in frameworks.IMPLEMENTATIONS.items()}
+_OURS = (ModelFramework.TempoPipeline.value, ModelFramework.Custom.value)
+
+
+def gather(
+    targets: Iterable[Any],
+    *,
+    in_process: bool = False,
+    environ: Mapping[str, str] = os.environ,
+) -> dict[str, Served]:
+    """Finds all models of a server: those of folders, and their children.
+
+    A child that settings place nowhere is served beside its pipeline, and called over HTTP. So it is
+    what a platform would make of it: it can be asked, watched and measured by itself, and its values
+    travel as they will in production. In the pipeline's process it would take less time, and a model
+    that two pipelines call would be there twice.
+
+    Args:
+        targets: Artefacts, other folders with a model-settings.json, or folders of such; and pipelines
+            and models of this process, which are in their `local_folder`.
+        in_process: Whether children stay in their pipeline's process, where no URL is set for them.
+        environ: The environment, which has settings too.
+
+    Returns:
+        The models by name, in the order in which they were found.
+
+    Raises:
+        ArtifactError: If a folder holds no model, or one that cannot be served here.
+        AuthoringError: If a target is no model, or has no folder.
+        EnvironmentFailed: If an artefact's environment needs an interpreter that is not here.
+        SettingsError: If settings are wrong, or nothing says where a child is.
+    """
+    gathering = _Gathering(in_process, environ)
+    for target in targets:
+        if not isinstance(target, (str, os.PathLike)):
+            gathering.declared(details_of(target))
+            continue
+        gathering.in_folders(map(os.path.dirname, settings_files(target)))
+    return gathering.models
+
+
+def gather_model(
+    details: ModelDetails,
+    environ: Mapping[str, str] = os.environ,
+    *,
+    here: bool = True,
+    demands: trust.Demands | None = None,
+) -> dict[str, Served]:
+    """Find a model in its `local_folder`, and its children, as `gather` does.
+
+    Args:
+        details: The model.
+        environ: The environment, which has settings too.
+        here: Whether this Python serves them; otherwise it need not be able to.
+        demands: The demands on the model, beside the environment's.
+
+    Returns:
+        The models by name, this one first.
+
+    Raises:
+        AuthoringError: If it has no folder.
+        ArtifactError, EnvironmentFailed, SettingsError: As `gather` does.
+    """
+    gathering = _Gathering(False, environ, here, demands=demands)
+    gathering.declared(details)
+    if not here:  # where it is, the server says at once what it cannot read
+        for model in gathering.models.values():
+            check(model.settings, model.folder, environ)
+    return gathering.models
+
+
+def gather_alone(folder: str, environ: Mapping[str, str] = os.environ) -> dict[str, Served]:
+    """Find the models that `mlserver start FOLDER` would serve, and check each.
+
+    Their children are not gathered. A child in a pipeline's own folder must be the one that
+    the pipeline was saved with; any other model must meet the environment's demands.
+
+    Args:
+        folder: A model, or a folder of models.
+        environ: The server's environment, for values that settings leave out.
+
+    Returns:
+        The models by name.
+
+    Raises:
+        ArtifactError, SettingsError: As `gather` does.
+    """
+    gathering = _Gathering(False, environ, here=False, follows=False)
+    pattern = os.path.join(glob.escape(os.path.abspath(folder)), "**", store.MODEL_SETTINGS)
+    homes = sorted(map(os.path.dirname, glob.glob(pattern, recursive=True)))
+    if not homes:
+        homes = [os.path.abspath(environ.get("MLSERVER_MODEL_URI") or folder)]
+    gathering.in_folders(homes, environ.get("MLSERVER_MODEL_NAME"))
+    return gathering.models
+
+
+def details_of(model: Any) -> ModelDetails:
+    """Return the declaration of a pipeline or model of this process.
+
+    Raises:
+        AuthoringError: If it is neither.
+    """
+    get_tempo = getattr(model, "get_tempo", None)
+    if get_tempo is None:
+        raise AuthoringError(
+            f"{model!r:.80} is neither a pipeline, nor a Model, nor the folder of an artefact"
+        )
+    details: ModelDetails = get_tempo().details
+    return details
+
+
+class _Gathering:
+    """Collects models, and the children they call.
+
+    Args:
+        in_process: Whether children stay in their pipeline's process.
+        environ: The environment.
+        here: Whether this Python serves them.
+        follows: Whether their children are served as well.
+        demands: The demands on the models that it starts from, beside those of `environ` and of this
+            process's environment.
+    """
+
+    def __init__(
+        self,
+        in_process: bool,
+        environ: Mapping[str, str],
+        here: bool = True,
+        follows: bool = True,
+        demands: trust.Demands | None = None,
+    ) -> None:
+        self.models: dict[str, Served] = {}
+        self._entered: set[tuple[str, str]] = set()
+        self._opened: dict[str, store.Opened] = {}
+        self._in_process = in_process
+        self._environ = environ
+        own = trust.Demands.of_environment({**os.environ, **environ})
+        self._demands = own.and_(demands or trust.Demands())
+        self._here = here
+        self._follows = follows
+
+    def declared(self, details: ModelDetails) -> None:
+        if not details.local_folder:
+            raise AuthoringError(
+                f"{details.name!r} has no local_folder, where its artefact would be; give it one"
+            )
+        folder = verification.origin_of(os.path.abspath(details.local_folder))
+        if not details.served_by_us and not os.path.exists(folder):
+            raise ArtifactMissing(
+                f"{details.name}: there is no {folder}; train the model, or download it"
+            )
+        self.sibling(details.name, folder, details.platform.value, None, self._demands)
+
+    def in_folders(self, homes: Iterable[str], name: str | None = None) -> None:
+        """Serve the models in folders; `name` is that of one whose settings have none."""
+        # A pipeline has the digests of its children, so it comes before them.
+        for home in _callers_first(homes) if self._demands else homes:
+            self._in_folder(home, name or os.path.basename(home))
+
+    def _in_folder(self, home: str, fallback: str) -> None:
+        demands = self._demanded(home)
+        settings, digests = self._read(home, demands)
+        settings = settings or {}
+        self.add(str(settings.get("name") or fallback), settings, home, demands, digests)
+
+    def add(
+        self,
+        name: str,
+        settings: Mapping[str, Any],
+        folder: str,
+        demands: trust.Demands,
+        digests: Mapping[str, str] | None = None,
+    ) -> None:
+        """Serve a model, and the models it calls.
+
+        Args:
+            name: Its name.
+            settings: Its model-settings.json.
+            folder: Where that is, or the model's only file.
+            demands: The demands on it.
+            digests: The digests of its files, if there are demands and it is not a pipeline.
+        """
+        settings = {**located(settings, folder), "name": name}
+        parameters, uri = settings["parameters"], settings["parameters"]["uri"]
+        packed = bool(parameters.get("environment_tarball"))
+        ours = settings.get("implementation") == declaration.IMPLEMENTATION
+        if urlsplit(uri).scheme and (ours or demands):
+            raise ArtifactMissing(
+                f"{name}: its artifact is in {uri}, not on this machine; download it, and serve "
+                "that folder"
+            )
+        shown = None
+        if demands:
+            to_run = self._here and not packed
+            shown = self._shown(settings, folder, demands, digests, to_run=to_run)
+        if name in self.models:
+            other = parameters_of(self.models[name].settings)["uri"]
+            if os.path.realpath(other) != os.path.realpath(uri):
+                raise SettingsError(
+                    f"two models are called {name!r}, in {other} and in {uri}; serve one of them, or "
+                    "rename it"
+                )
+            return
+        environment = shown.environment if shown is not None else None
+        model = self.models[name] = Served(name, settings, folder, environment=environment)
+        if model.packed and not os.path.isfile(parameters["environment_tarball"]):
+            raise ArtifactMissing(
+                f"{name}: its environment_tarball {parameters['environment_tarball']} is not there; save "
+                f"it again, or remove environment_tarball from its {store.MODEL_SETTINGS}"
+            )
+        if shown is not None:
+            model.digests.append(shown.digest)
+        if settings.get("implementation") != declaration.IMPLEMENTATION:
+            implementation = str(settings.get("implementation"))
+            if self._here and not model.packed:
+                _refuse_missing_runtime(name, implementation)
+            if missing := frameworks.missing_file(implementation, uri):
+                raise ArtifactMissing(f"{name}: {missing}")
+            return
+        opened = shown.opened if shown is not None else None
+        if opened is not None:
+            manifest = opened.description
+        elif model.packed:
+            # MLServer runs the environment's Python, which then runs what checks the artefact.
+            manifest = store.verify_folder(uri, demands, to_run=False).description
+        else:
+            manifest = store.read_manifest(uri, to_run=self._here)
+        if model.packed and self._here:
+            _refuse_missing_interpreter(name, manifest)
+        if not self._follows:
+            return
+        extra = parameters.get("extra") or {}
+        for alias, child in manifest["children"].items():
+            extra = self._placed(extra, alias)
+            model.calls[alias] = self._follow(extra, alias, child, uri, model, opened)
+        parameters["extra"] = extra
+
+    def _read(
+        self, place: str, demands: trust.Demands
+    ) -> tuple[dict[str, Any] | None, Mapping[str, str] | None]:
+        """Read a model's own settings, and the digests of its files if those were checked."""
+        own = os.path.join(place, store.MODEL_SETTINGS)
+        settings = read(own) if os.path.isfile(own) else None
+        if demands and not pinning.is_pipeline(place, settings or {}):
+            return pinning.read_model(place, demands)
+        return settings, None
+
+    def _shown(
+        self,
+        settings: dict[str, Any],
+        folder: str,
+        demands: trust.Demands,
+        digests: Mapping[str, str] | None,
+        *,
+        to_run: bool,
+    ) -> pinning.Shown:
+        """Check a model, and choose the class that serves it."""
+        if digests is not None:
+            if not settings.get("implementation"):
+                settings["implementation"] = self._environ.get("MLSERVER_MODEL_IMPLEMENTATION")
+            return pinning.of_model(settings, folder, digests)
+        shown = pinning.of_pipeline(settings, folder, demands, to_run=to_run)
+        settings["implementation"] = declaration.IMPLEMENTATION
+        assert shown.opened is not None
+        self._opened[folder] = shown.opened
+        return shown
+
+    def _demanded(self, home: str) -> trust.Demands:
+        """Return the demands on the model in a folder; it may be a child of a pipeline found before."""
+        for outer, opened in self._opened.items():
+            for child in opened.description["children"].values():
+                if home != outer and home == os.path.normpath(
+                    os.path.join(opened.origin, child["folder"] or os.curdir)
+                ):
+                    return store.demands_of_child(opened, child)
+        return self._demands
+
+    def _placed(self, extra: dict[str, Any], alias: str) -> dict[str, Any]:
+        """Settings that say where a child is, where they did not."""
+        settings = PipelineSettings.read(extra, self._environ)
+        child = settings.child(alias)
+        if child.transport == "in_process":
+            said = settings.stated(alias).transport or settings.transport or child.fast
+            transport = None if said or self._in_process else "http"
+        else:
+            transport = "in_process" if self._in_process and not child.url else None
+        if transport is None:
+            return extra
+        return merge(extra, {"models": {alias: {"transport": transport}}})
+
+    def _follow(
+        self,
+        extra: dict[str, Any],
+        alias: str,
+        child: dict[str, Any],
+        folder: str,
+        served: Served,
+        opened: store.Opened | None,
+    ) -> str:
+        """Serve a child if it belongs on this server, and return how it is reached.
+
+        `opened` is the artifact that calls it, if there were demands on that.
+        """
+        found = PipelineSettings.read(extra, self._environ).child(alias)
+        if found.transport != "in_process" and found.url:
+            return f"{child['name']} at {', '.join(found.url)}"
+        place = child_folder(folder, alias, child["name"], found.uri or child["folder"])
+        if child["platform"] in _OURS and os.path.isfile(place):
+            place = os.path.dirname(place)
+        demands = trust.Demands() if opened is None else store.demands_of_child(opened, child)
+        if found.transport == "in_process":
+            served.inside.append(place)
+            self._inside(place, child["platform"], served, demands, opened)
+            return f"{child['name']} in its process"
+        name = found.model or child["name"]
+        self.sibling(name, place, child["platform"], found.implementation, demands)
+        if child.get("modules"):
+            digest = None if opened is None else trust.digest_of(opened.description)
+            self._with_code(self.models[name], folder, digest)
+        assert found.transport is not None
+        sibling = Sibling(name, found.transport)
+        if served.siblings.setdefault(alias, sibling) != sibling:
+            raise SettingsError(
+                f"{served.name}: two pipelines in its process call different models {alias!r}; give "
+                "one of them another name, or an `url`"
+            )
+        return f"{name} over {'gRPC' if found.transport == 'grpc' else 'HTTP'}"
+
+    def _inside(
+        self,
+        folder: str,
+        platform: str,
+        served: Served,
+        demands: trust.Demands,
+        parent: store.Opened | None,
+    ) -> None:
+        """Serves what a pipeline in another's process calls as siblings; its settings are its own."""
+        entered = (served.name, folder)
+        if platform not in _OURS or store.is_other_model(folder) or entered in self._entered:
+            return
+        self._entered.add(entered)
+        settings = read(os.path.join(folder, store.MODEL_SETTINGS))
+        extra = parameters_of(settings).get("extra") or {}
+        opened, to_run = None, self._here and not served.packed
+        if demands:
+            verification.refuse_unsigned_settings(folder, PipelineSettings.read(extra, {}).models)
+            opened = store.verify_folder(folder, demands, to_run=to_run)
+            if parent is not None and demands is parent.demands:
+                # Its parent's description has no digest of it, so the server must be told.
+                served.digests.append(trust.digest_of(opened.description))
+            manifest = opened.description
+        else:
+            manifest = store.read_manifest(folder, to_run=to_run)
+        for alias, child in manifest["children"].items():
+            self._follow(extra, alias, child, folder, served, opened)
+
+    def sibling(
+        self,
+        name: str,
+        folder: str,
+        platform: str,
+        implementation: str | None,
+        demands: trust.Demands,
+    ) -> None:
+        """Serve a model."""
+        settings, digests = self._read(folder, demands)
+        if settings is None and platform in _OURS:
+            store.read_manifest(folder, to_run=self._here)  # says what is missing
+            settings = {"implementation": declaration.IMPLEMENTATION}
+        elif settings is None:
+            settings = {"implementation": _RUNTIMES.get(platform)}
+        if implementation is not None:
+            settings["implementation"] = implementation
+        if not settings.get("implementation"):
+            raise SettingsError(
+                f"child {name!r} cannot be served: nothing is known to serve {platform!r}; set its "
+                "`implementation` to an MLServer runtime class, or its `url`"
+            )
+        if os.path.isfile(folder):
+            settings["parameters"] = {**parameters_of(settings), "uri": folder}
+        self.add(name, settings, folder, demands, digests)
+
+    def _with_code(self, model: Served, code: str, digest: str | None) -> None:
+        """Unpickle a model with the code of an artifact, which must have that digest."""
+        runtime = model.settings["implementation"]
+        if runtime not in (declaration.IMPLEMENTATION, declaration.WITH_CODE):
+            model.settings.update(declaration.with_code(model.settings, code, digest))
+            model.inside.append(code)
+
+
+def _callers_first(homes: Iterable[str]) -> list[str]:
+    """Order folders of models so that each pipeline comes before its children."""
+    ordered, left = [], {home: _children_of(home) for home in homes}
+    while left:
+        called = {child for home, children in left.items() for child in children - {home}}
+        for home in [each for each in left if each not in called] or list(left):
+            ordered.append(home)
+            del left[home]
+    return ordered
+
+
+def _children_of(home: str) -> set[str]:
+    try:
+        children = store.read_manifest(home, to_run=False)["children"].values()
+    except ArtifactError:  # serving it reports the error
+        return set()
+    folders = (child.get("folder") or os.curdir for child in children)
+    return {os.path.normpath(os.path.join(home, folder)) for folder in folders}
+
+
+def _refuse_missing_runtime(name: str, implementation: str) -> None:
+    command = frameworks.installing(implementation)
+    module = implementation.partition(".")[0]
+    if command is not None and importlib.util.find_spec(module) is None:
+        raise ArtifactError(
+            f"{name} is served by {implementation}, which is not installed here: {command}"
+        )
+
+
+def _refuse_missing_interpreter(name: str, manifest: Mapping[str, Any]) -> None:
+    environment = manifest.get("environment") or {}
+    interpreter = environment.get("interpreter")
+    if interpreter and not os.path.exists(interpreter):
+        raise EnvironmentFailed(
+            f"{name}: its environment was packed without Python and needs {interpreter}, which is not "
+            f"here; install Python {environment.get('python')} there, or remove environment_tarball "
+            f"from its {store.MODEL_SETTINGS} to serve it with this Python"
+        )

@@ -1,0 +1,363 @@
+"""The folder that MLServer reads: its own settings, and those of each model."""
+
+from __future__ import annotations
+
+import copy
+import glob
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import ValidationError
+
+from tempo_runtime._util import atomic_files, json_files
+from tempo_runtime._util.ports import HOST
+from tempo_runtime._util.printable import shortened
+from tempo_runtime.artifact import declaration, store, trust
+from tempo_runtime.errors import (
+    ArtifactDamaged,
+    ArtifactMissing,
+    ArtifactUntrusted,
+    SettingsError,
+)
+from tempo_runtime.runtime.drain import DRAIN_TIMEOUT
+from tempo_runtime.settings import drain_timeout
+
+SERVER_SETTINGS = "settings.json"
+# Over these is what a settings.json says.
+SERVER_DEFAULTS = {"parallel_workers": 0, "debug": False, "host": HOST}
+_FALSE = ("false", "0", "no", "off", "f", "n")
+_BEYOND_DRAIN = 5.0  # seconds in which a server that is past its drain_timeout is gone
+_PATHS = ("uri", "environment_tarball", "environment_path")
+
+
+@dataclass(frozen=True)
+class Sibling:
+    """A child that is served beside its pipeline.
+
+    Attributes:
+        model: Name it is served under.
+        transport: How it is called: `http` or `grpc`.
+    """
+
+    model: str
+    transport: str
+
+
+@dataclass(frozen=True)
+class Served:
+    """A model that a server serves.
+
+    Attributes:
+        name: Name it is served under.
+        settings: Its model-settings.json, with absolute paths.
+        folder: Folder that its settings are from, and code that they name.
+        calls: Of a pipeline, how each child is reached, by its name in the pipeline.
+        siblings: Of these, the ones that are served beside it; and of the pipelines in its process.
+        inside: Folders on this machine of the children in its process, or whose code is in it.
+        digests: If there are demands on it: its digest, and those of pipelines in its process that its
+            own description does not pin. Its server must find the same.
+        environment: SHA-256 of its packed environment, if there are demands on it.
+    """
+
+    name: str
+    settings: dict[str, Any]
+    folder: str
+    calls: dict[str, str] = field(default_factory=dict)
+    siblings: dict[str, Sibling] = field(default_factory=dict)
+    inside: list[str] = field(default_factory=list)
+    digests: list[str] = field(default_factory=list)
+    environment: str | None = None
+
+    @property
+    def place(self) -> str:
+        """Its artefact, or the folder or file that it is in."""
+        return str(parameters_of(self.settings).get("uri") or self.folder)
+
+    @property
+    def packed(self) -> bool:
+        """Whether it runs in an environment of its own, which takes a worker."""
+        return bool(parameters_of(self.settings).get("environment_tarball"))
+
+
+def settings_files(folder: str | os.PathLike[str]) -> list[str]:
+    """The model-settings.json of a folder, or those of the folders in it.
+
+    Raises:
+        ArtifactMissing: If there is none.
+    """
+    folder = os.path.abspath(folder)
+    own = os.path.join(folder, store.MODEL_SETTINGS)
+    if os.path.isfile(own):
+        return [own]
+    pattern = os.path.join(glob.escape(folder), "**", store.MODEL_SETTINGS)
+    found = sorted(glob.glob(pattern, recursive=True))
+    if not found:
+        raise ArtifactMissing(
+            f"there is no model in {folder}: neither it nor a folder in it has a "
+            f"{store.MODEL_SETTINGS}; tempo_runtime.save writes one"
+        )
+    return found
+
+
+def located(settings: Mapping[str, Any], folder: str) -> dict[str, Any]:
+    """The same model-settings.json for another place: what it names in its folder, by its full path.
+
+    Raises:
+        ArtifactDamaged: If its parameters, or what of them is used here, are of another type.
+    """
+    found = copy.deepcopy(dict(settings))
+    parameters = found["parameters"] = found.get("parameters") or {}
+    if not isinstance(parameters, dict):
+        raise ArtifactDamaged(
+            f"{folder}: `parameters` of its {store.MODEL_SETTINGS} is no JSON object; correct it"
+        )
+    if not isinstance(parameters.get("extra") or {}, dict):
+        raise ArtifactDamaged(
+            f"{folder}: parameters.extra of its {store.MODEL_SETTINGS} is no JSON object; correct it"
+        )
+    if parameters.get("uri") is None:
+        parameters["uri"] = "."
+    for name in _PATHS:
+        path = parameters.get(name)
+        if path is not None and not isinstance(path, str):
+            raise ArtifactDamaged(
+                f"{folder}: parameters.{name} of its {store.MODEL_SETTINGS} is text, and not "
+                f"{path!r:.80}; correct it"
+            )
+        if path and not urlsplit(path).scheme:
+            parameters[name] = os.path.normpath(os.path.join(folder, os.path.expanduser(path)))
+    return found
+
+
+def check(
+    settings: Mapping[str, Any], folder: str, environ: Mapping[str, str] = os.environ
+) -> None:
+    """Refuses a model-settings.json that MLServer cannot read: it would go on without that model.
+
+    Args:
+        settings: What is in it.
+        folder: Where it is.
+        environ: The server's environment.
+
+    Raises:
+        SettingsError: If it is wrong, with the fields.
+    """
+    from mlserver import ModelSettings  # takes a second
+
+    implementation = environ.get("MLSERVER_MODEL_IMPLEMENTATION")
+    given = {"implementation": implementation} if implementation else {}
+    try:
+        ModelSettings.model_validate({**given, **settings})
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+            for fault in error.errors(include_url=False, include_input=False)
+        )
+        raise SettingsError(
+            f"{folder}: its {store.MODEL_SETTINGS} is wrong: {faults}; correct it"
+        ) from error
+
+
+def write(
+    root: str | os.PathLike[str], models: Iterable[Served], server: Mapping[str, Any]
+) -> None:
+    """Writes the folder that `mlserver start` takes.
+
+    Args:
+        root: An empty folder.
+        models: What is in it.
+        server: Its settings.json.
+
+    Raises:
+        ArtifactDamaged: If the name of a model leads out of the folder.
+    """
+    Path(root, SERVER_SETTINGS).write_text(json.dumps(server))
+    for model in models:
+        place = Path(root, model.name)
+        inside = place.parent == Path(root) and place.name == model.name
+        try:
+            if not inside:
+                raise ValueError("a folder cannot have that name")
+            place.mkdir()
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise ArtifactDamaged(
+                f"{model.folder}: {shortened(model.name)!r} is not a valid model name ({reason}); "
+                "correct it"
+            ) from error
+        settings = _pinned(model, str(place)) if model.digests else model.settings
+        (place / store.MODEL_SETTINGS).write_text(json.dumps(settings))
+        # MLServer looks beside a model's settings for the code that they name.
+        for path in code(model):
+            (place / os.path.basename(path)).symlink_to(path)
+
+
+def _pinned(model: Served, place: str) -> dict[str, Any]:
+    """Return settings with which the server opens only checked files.
+
+    A pipeline's runtime checks it again, and `children.with_code` any other model. MLServer itself
+    unpacks an environment, so it gets a checked copy.
+    """
+    settings, parameters = model.settings, dict(parameters_of(model.settings))
+    expected = {trust.EXPECTED_DIGEST_SETTING: ",".join(model.digests)}
+    parameters["extra"] = {**(parameters.get("extra") or {}), **expected}
+    if model.environment is not None:
+        folder, name = os.path.split(parameters["environment_tarball"])
+        atomic_files.copy_verified(folder, {name: model.environment}, place)
+        parameters["environment_tarball"] = os.path.join(place, name)
+    settings = {**settings, "parameters": parameters}
+    if settings["implementation"] == declaration.IMPLEMENTATION:
+        return settings
+    return declaration.with_copy(settings, model.folder)
+
+
+def code(model: Served) -> list[str]:
+    """List the code beside a model's settings, which they may name.
+
+    Empty if there are demands: then the server imports the code from a checked copy.
+    """
+    if model.digests or not os.path.isdir(model.folder):
+        return []
+    return sorted(map(str, Path(model.folder).glob("*.py")))
+
+
+def server_settings(
+    folder: str | os.PathLike[str] | None, demands: trust.Demands | None = None
+) -> dict[str, Any]:
+    """Read the settings.json of a folder; nothing if it has none.
+
+    Paths in it are made absolute: a server runs in another folder.
+
+    Args:
+        folder: The folder.
+        demands: The demands on everything that the server runs.
+
+    Raises:
+        ArtifactDamaged: If it is not a JSON object.
+        ArtifactUntrusted: If there are demands, and the folder is not an artifact that meets them and
+            names the file.
+        SettingsError: If a file that it names does not exist.
+    """
+    path = os.path.join(folder, SERVER_SETTINGS) if folder is not None else ""
+    if folder is None or not os.path.lexists(path):
+        return {}
+    if demands:
+        if not os.path.isfile(os.path.join(folder, atomic_files.MANIFEST)):
+            raise ArtifactUntrusted(
+                f"{path} configures the server, and no signature or digest covers it; remove it, and set "
+                "MLSERVER_... variables instead"
+            )
+        opened = store.verify_folder(os.fspath(folder), demands, to_run=False)
+        settings = read(os.path.join(opened.folder, SERVER_SETTINGS))
+        named = settings.get("logging_settings")
+        if isinstance(named, str):  # the checked copy is gone when the server starts
+            settings["logging_settings"] = read(os.path.join(opened.folder, named))
+        return settings
+    settings = read(path)
+    named = settings.get("logging_settings")
+    if isinstance(named, str):
+        # `mlserver start` looks it up in the working directory.
+        places = [os.path.abspath(os.path.join(start, named)) for start in (folder, "")]
+        there = [place for place in places if os.path.isfile(place)]
+        if not there:
+            raise SettingsError(
+                f"{path}: the file {shortened(named)} in logging_settings does not exist; correct it"
+            )
+        settings["logging_settings"] = there[0]
+    return settings
+
+
+def refuse_unloaded(settings: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> None:
+    """Refuse settings with which a server loads no models, because its starter waits for them.
+
+    Args:
+        settings: Its settings.json.
+        environ: Its environment.
+
+    Raises:
+        SettingsError: If it would not load any.
+    """
+    name = "load_models_at_startup"
+    stated = settings.get(name)
+    where = f"{name} in {SERVER_SETTINGS}"
+    if stated is None:
+        where = f"MLSERVER_{name.upper()}"
+        stated = environ.get(where, "true")
+    if str(stated).lower() in _FALSE:
+        raise SettingsError(f"{where} is {stated}: MLServer would load no model; remove it")
+
+
+def environment(models: Iterable[Served], environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a server, which demands the digests that were found.
+
+    A child need not be signed like the pipeline that pins it, so demanded keys are replaced by the
+    digests of the models that met the demands.
+
+    Args:
+        models: What the server serves.
+        environ: The environment of this process.
+    """
+    digests = [digest for model in models for digest in model.digests]
+    return trust.demanding(digests, environ) if digests else dict(environ)
+
+
+def workers(models: Iterable[Served], asked: int | None, stated: Any = None) -> int:
+    """How many parallel workers a server has.
+
+    Args:
+        models: What it serves.
+        asked: How many it is to have; None for what is stated, or what the models need.
+        stated: How many its settings.json says.
+
+    Raises:
+        SettingsError: If there are to be none, and a model needs one.
+    """
+    packed = [model.name for model in models if model.packed]
+    wanted = next((count for count in (asked, stated) if count is not None), int(bool(packed)))
+    if not isinstance(wanted, int):
+        raise SettingsError(
+            f"parallel_workers is a number, and not {wanted!r}; correct settings.json"
+        )
+    if packed and not wanted:
+        raise SettingsError(
+            f"{', '.join(packed)}: an environment_tarball needs a parallel worker, and MLServer ignores "
+            "it without one; have one worker at least, or remove environment_tarball"
+        )
+    return wanted
+
+
+def seconds_to_end(models: Iterable[Served], environ: Mapping[str, str]) -> float:
+    """Return how long a server may take to end: its `drain_timeout`, and some time beyond that.
+
+    Args:
+        models: What it serves.
+        environ: Its environment.
+    """
+    stated = [
+        drain_timeout(parameters_of(model.settings).get("extra"), environ) for model in models
+    ]
+    return _BEYOND_DRAIN + max(
+        (found for found in stated if found is not None), default=DRAIN_TIMEOUT
+    )
+
+
+def parameters_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """`parameters` of a model-settings.json, which may have none."""
+    return settings.get("parameters") or {}
+
+
+def read(path: str) -> dict[str, Any]:
+    """A JSON file of settings.
+
+    Raises:
+        ArtifactDamaged: If it is none.
+    """
+    try:
+        return json_files.read_object(path)
+    except FileNotFoundError as error:
+        raise ArtifactDamaged(f"{path} cannot be read: {error.strerror}; correct it") from error

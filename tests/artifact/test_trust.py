@@ -1,0 +1,238 @@
+"""Artefacts that a process demands: by digest, or by who signed them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from tempo_runtime import (
+    ArtifactDamaged,
+    ArtifactError,
+    ArtifactUntrusted,
+    SettingsError,
+    load,
+    save,
+)
+from tempo_runtime.artifact.store import inspect
+from tempo_runtime.artifact.trust import EXPECTED_DIGEST, VERIFY_KEY, Demands, digest_of
+from tempo_runtime.cli import main
+from tempo_runtime.testing import ServerFailed, serve
+from tests.helpers import pipelines
+
+Keys = tuple[str, str]
+
+
+def _keys(folder: Path, algorithm: str = "ed25519") -> Keys:
+    private, public = str(folder / f"{algorithm}.pem"), str(folder / f"{algorithm}.pub")
+    make = ["openssl", "genpkey", "-algorithm", algorithm, "-out", private]
+    subprocess.run(make, check=True, capture_output=True)
+    write = ["openssl", "pkey", "-in", private, "-pubout", "-out", public]
+    subprocess.run(write, check=True, capture_output=True)
+    return private, public
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
+    return _keys(tmp_path_factory.mktemp("keys"))
+
+
+@pytest.fixture(scope="module")
+def other_keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
+    return _keys(tmp_path_factory.mktemp("other"))
+
+
+@pytest.fixture
+def artefact(tmp_path: Path, keys: Keys) -> str:
+    return save(pipelines.double, str(tmp_path / "double"), sign=keys[0])
+
+
+def change(artefact: str, **changes: Any) -> None:
+    path = Path(artefact, "tempo.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_a_signed_artefact_is_loaded_with_the_key_of_its_signer(artefact: str, keys: Keys) -> None:
+    assert load(artefact, verify=keys[1])(2) == 4
+
+
+def test_one_signed_by_another_is_refused(artefact: str, other_keys: Keys) -> None:
+    with pytest.raises(ArtifactUntrusted, match=r"is signed by another key than .*ed25519\.pub"):
+        load(artefact, verify=other_keys[1])
+
+
+def test_one_that_is_not_signed_is_refused(tmp_path: Path, keys: Keys) -> None:
+    folder = save(pipelines.double, str(tmp_path / "plain"))
+    with pytest.raises(ArtifactUntrusted, match=r"is not signed by .*save it with `sign`"):
+        load(folder, verify=keys[1])
+
+
+def test_saving_again_without_a_key_leaves_no_signature(artefact: str, keys: Keys) -> None:
+    save(pipelines.double, artefact)
+    with pytest.raises(ArtifactUntrusted, match="is not signed"):
+        load(artefact, verify=keys[1])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": "other"},
+        {"files": {}},
+        {"signed": "ed25519:AAAA"},
+        {"signed": "rsa:AAAA"},
+        {"signed": None},
+        {"signed": "ed25519:%%%"},
+    ],
+    ids=str,
+)
+def test_a_changed_manifest_or_signature_is_refused(
+    changes: dict[str, Any], artefact: str, keys: Keys
+) -> None:
+    change(artefact, **changes)
+    with pytest.raises(ArtifactUntrusted):
+        load(artefact, verify=keys[1])
+
+
+def test_a_manifest_that_is_only_written_otherwise_is_still_signed(
+    artefact: str, keys: Keys
+) -> None:
+    path = Path(artefact, "tempo.json")
+    path.write_text(json.dumps(json.loads(path.read_text()), indent=7))
+    assert load(artefact, verify=keys[1])(2) == 4
+
+
+def test_a_changed_file_of_a_signed_artefact_is_refused(artefact: str, keys: Keys) -> None:
+    Path(artefact, "pipeline.dill").write_bytes(b"other")
+    with pytest.raises(ArtifactDamaged):
+        load(artefact, verify=keys[1])
+
+
+def test_a_signature_does_not_change_the_digest(artefact: str) -> None:
+    before = inspect(artefact)["digest"]
+    save(pipelines.double, artefact)
+    assert inspect(artefact)["digest"] == before
+
+
+def test_the_digest_that_is_demanded_is_loaded_and_another_is_not(
+    artefact: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = f"sha256:{'0' * 64}"
+    monkeypatch.setenv(EXPECTED_DIGEST, f"{wrong}, {inspect(artefact)['digest']}")
+    assert load(artefact)(2) == 4
+    monkeypatch.setenv(EXPECTED_DIGEST, wrong)
+    with pytest.raises(ArtifactUntrusted, match=f"demands {wrong}; deploy that artefact"):
+        load(artefact)
+
+
+def test_the_signer_can_be_demanded_by_the_environment(
+    artefact: str, keys: Keys, other_keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VERIFY_KEY, f"{other_keys[1]},{keys[1]}")
+    assert load(artefact)(2) == 4
+    monkeypatch.setenv(VERIFY_KEY, other_keys[1])
+    with pytest.raises(ArtifactUntrusted):
+        load(artefact)
+
+
+@pytest.mark.parametrize("digest", ["abc", "sha256:abc", "md5:" + "0" * 64, "sha256:" + "G" * 64])
+def test_a_digest_that_is_none_is_told(digest: str) -> None:
+    with pytest.raises(SettingsError, match="a digest is sha256: and 64 digits"):
+        Demands.of_environment({EXPECTED_DIGEST: digest})
+    with pytest.raises(SettingsError, match=r"parameters\.extra\.expected_digest has"):
+        Demands.of_settings({"expected_digest": digest})
+
+
+def test_a_server_refuses_what_is_not_demanded(artefact: str) -> None:
+    wrong = f"sha256:{'0' * 64}"
+    with (
+        pytest.raises(ServerFailed, match="has the digest"),
+        serve(artefact, env={EXPECTED_DIGEST: wrong}),
+    ):
+        pass
+    with serve(artefact, env={EXPECTED_DIGEST: inspect(artefact)["digest"]}) as server:
+        assert server.infer("double", x=2.0) == 4.0
+
+
+def test_a_server_demands_a_digest_of_one_model_by_its_settings(artefact: str) -> None:
+    wrong = f"sha256:{'0' * 64}"
+    demand(artefact, wrong)
+    with (
+        pytest.raises(ServerFailed, match=rf"parameters\.extra\.expected_digest demands {wrong}"),
+        serve(artefact),
+    ):
+        pass
+    demand(artefact, f"{wrong},{inspect(artefact)['digest']}")
+    with serve(artefact) as server:
+        assert server.infer("double", x=2.0) == 4.0
+
+
+def test_what_the_settings_demand_takes_nothing_from_what_the_environment_demands(
+    artefact: str,
+) -> None:
+    demand(artefact, inspect(artefact)["digest"])
+    wrong = f"sha256:{'0' * 64}"
+    with (
+        pytest.raises(ServerFailed, match=f"TEMPO_RUNTIME_EXPECTED_DIGEST demands {wrong}"),
+        serve(artefact, env={EXPECTED_DIGEST: wrong}),
+    ):
+        pass
+
+
+def demand(artefact: str, digest: str) -> None:
+    """Has model-settings.json demand a digest, as Seldon Core 2's agent writes it."""
+    path = Path(artefact, "model-settings.json")
+    settings = json.loads(path.read_text())
+    settings["parameters"]["extra"] = {"expected_digest": digest}
+    path.write_text(json.dumps(settings))
+
+
+def test_another_artefact_than_demanded_is_told_with_both_digests_and_the_remedy(
+    tmp_path: Path,
+) -> None:
+    wrong = f"sha256:{'0' * 64}"
+    with pytest.raises(ArtifactUntrusted) as refused:
+        Demands((wrong,)).check("/mnt/models", {"uri": "s3://tempo/shop"})
+    assert str(refused.value) == (
+        f"/mnt/models has the digest {digest_of({'uri': 's3://tempo/shop'})}, but "
+        f"TEMPO_RUNTIME_EXPECTED_DIGEST demands {wrong}; deploy that artefact (`tempo-runtime upload "
+        "FOLDER` puts it at s3://tempo/shop), or demand this digest if you trust it"
+    )
+
+
+def test_keys_that_cannot_be_used_are_told(tmp_path: Path, keys: Keys, artefact: str) -> None:
+    rsa = _keys(tmp_path, "rsa")
+    with pytest.raises(ArtifactError, match="is no Ed25519 key; `openssl genpkey"):
+        save(pipelines.double, artefact, sign=rsa[0])
+    with pytest.raises(ArtifactError, match="is no Ed25519 public key; `openssl pkey"):
+        load(artefact, verify=rsa[1])
+    with pytest.raises(ArtifactError, match="holds no private key"):
+        save(pipelines.double, artefact, sign=keys[1])
+    with pytest.raises(ArtifactError, match="holds no public key"):
+        load(artefact, verify=keys[0])
+    with pytest.raises(ArtifactError, match=r"the key nowhere\.pem cannot be read: No such file"):
+        save(pipelines.double, artefact, sign="nowhere.pem")
+    assert load(artefact, verify=keys[1])(2) == 4  # as it was
+
+
+def test_the_command_line_shows_digest_signature_and_imports(artefact: str, keys: Keys) -> None:
+    told = CliRunner().invoke(main, ["inspect", artefact, "--json"])
+    found = json.loads(told.output)
+    assert found["digest"] == digest_of(json.loads(Path(artefact, "tempo.json").read_text()))
+    assert found["imports"] == ["tests.helpers.pipelines.double"]
+    assert found["bytes"] > 100
+    shown = CliRunner().invoke(
+        main, ["inspect", artefact, "--verify", keys[1]], env={"COLUMNS": "200"}
+    )
+    assert shown.exit_code == 0
+    assert found["digest"] in shown.output
+    assert "it is signed with the key" in shown.output
+
+
+def test_the_command_line_fails_for_another_signer(artefact: str, other_keys: Keys) -> None:
+    shown = CliRunner().invoke(main, ["inspect", artefact, "--verify", other_keys[1]])
+    assert shown.exit_code == 1
+    assert "is signed by another key" in shown.output

@@ -1,0 +1,134 @@
+"""`tempo-runtime explain`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tempo_runtime import PipelineModels, model, pipeline, predictmethod, save
+from tempo_runtime.cli.calling.arguments import Arguments
+from tempo_runtime.cli.calling.targets import opened
+from tempo_runtime.execution.runner import Progress
+from tempo_runtime.request import context
+from tempo_runtime.testing import Server
+from tests.helpers import pipelines
+from tests.helpers.command_line import run
+from tests.helpers.income import Income, essence
+
+
+@pipeline("why", models=PipelineModels(double=pipelines.double))
+class Why:
+    """Answers as an anchor explainer does, a row or several, and draws a random number."""
+
+    @predictmethod
+    def explain(self, payload: np.ndarray, parameters: dict[str, Any]) -> str:
+        context.current().allowance.news = {"anchor": ["a > 1"], "precision": 0.9, "coverage": 0.2}
+        self.models.double(payload)
+        found = [self._one(row, **parameters) for row in payload]
+        return json.dumps(found[0] if len(found) == 1 else found)
+
+    def _one(self, row: np.ndarray, threshold: float = 0.95) -> dict[str, Any]:
+        rules = [f"{name} = {value:g}" for name, value in zip("ab", row)]
+        data = {"anchor": rules, "precision": [0.97], "coverage": 0.1834, "raw": np.random.rand()}
+        return {"meta": {"params": {"threshold": threshold}}, "data": data}
+
+
+@model("attributions")
+def attributions(rows: np.ndarray, threshold: float = 0.5) -> dict[str, Any]:
+    return {
+        "meta": {"name": "KernelShap"},
+        "data": {"shap_values": rows.tolist(), "threshold": threshold, "link": "identity"},
+    }
+
+
+@pytest.fixture
+def why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    save(pipelines.double, str(tmp_path / "double"))
+    monkeypatch.setenv("TEMPO_RUNTIME_MODELS__DOUBLE__URI", "../double")
+    return save(Why, str(tmp_path / "why"))
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    np.save(tmp_path / "rows.npy", np.array([[1.0, 2.0], [3.0, 4.0]]))
+    return tmp_path / "rows.npy"
+
+
+def test_anchors_are_a_table_of_rules(why: str, rows: Path) -> None:
+    code, printed, _ = run("explain", why, rows)
+    assert code == 0
+    for words in ("a = 1", "b = 2", "a = 3", "0.970", "18.3%"):
+        assert words in printed
+
+
+def test_one_row_is_explained_alone(why: str, rows: Path) -> None:
+    code, printed, _ = run("explain", why, rows, "--row", 1, "--json")
+    assert code == 0
+    assert json.loads(printed)["data"]["anchor"] == ["a = 3", "b = 4"]
+
+
+def test_a_threshold_is_one_of_the_explainer_s_parameters(why: str, rows: Path) -> None:
+    _, printed, _ = run("explain", why, rows, "--threshold", 0.99)
+    assert "less precise than the 0.99 asked for" in printed
+
+
+def test_a_threshold_may_be_an_argument(tmp_path: Path, rows: Path) -> None:
+    folder = save(attributions, str(tmp_path / "attributions"))
+    _, printed, _ = run("explain", folder, rows, "--threshold", 0.9, "--json")
+    assert json.loads(printed)["data"]["threshold"] == 0.9
+
+
+def test_the_same_seed_gives_the_same_explanation(why: str, rows: Path) -> None:
+    first, second, other = (run("explain", why, rows, "--seed", n, "--json") for n in (1, 1, 2))
+    assert first == second != other
+
+
+def test_another_explanation_is_shown_by_its_parts(tmp_path: Path, rows: Path) -> None:
+    folder = save(attributions, str(tmp_path / "attributions"))
+    _, printed, _ = run("explain", folder, rows)
+    assert "2 x 2: 1, 2, 3, 4" in printed
+    assert "identity" in printed
+
+
+def test_a_terminal_shows_how_far_it_is(
+    why: str, rows: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "120")
+    _, _, told = run("explain", why, rows)
+    assert "calls 1, rows 2; best so far: a > 1 (precision 0.90, coverage 20%)" in told
+
+
+@pytest.mark.parametrize(
+    ("options", "stdin", "told"),
+    [
+        (["--row", "7"], "[[1, 2]]", "there is no row 7: the input has 1"),
+        (["--row", "0"], '{"inputs": []}', "leave --row and --threshold out"),
+        (["--threshold", "0.9", "--arg", "parameters=1"], None, "'parameters'"),
+    ],
+)
+def test_what_cannot_be_explained_is_told(
+    options: list[str], stdin: str | None, told: str, why: str
+) -> None:
+    code, _, said = run("explain", why, *options, stdin=stdin)
+    assert (code, said.count("\n")) == (1, 1)
+    assert told in said
+
+
+def test_a_served_explainer_tells_its_news_and_explains_as_it_does_alone(
+    income: Income, income_server: Server
+) -> None:
+    for url in (f"{income_server.url}/v2/models", f"grpc://{income_server.grpc}"):
+        news: list[Progress] = []
+        with opened(f"{url}/income-explainer", seed=1) as target:
+            given = Arguments(target.signature, {"payload": income.rows[:1], "parameters": {}})
+            response = target.infer(given.request(), news.append)
+        [text] = response.tensors[0].elements()
+        found = json.loads(text)["data"]
+        assert essence(found) == essence(income.alone(0, seed=1))
+        assert news[-1].calls > 1
+        assert news[-1].news["anchor"] == found["anchor"]

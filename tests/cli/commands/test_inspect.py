@@ -1,0 +1,50 @@
+"""`tempo-runtime inspect`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tempo_runtime import __version__, save
+from tests.helpers import pipelines
+from tests.helpers.command_line import run
+
+
+@pytest.fixture
+def artefact(tmp_path: Path) -> Path:
+    return Path(save(pipelines.bill, str(tmp_path / "bill")))
+
+
+def test_inspect_shows_what_it_takes_gives_and_holds(artefact: Path) -> None:
+    code, printed, _ = run("inspect", artefact)
+    assert code == 0
+    for words in ("orders: BYTES, json", "price: FP64, np, optional", "pipeline.dill", "✓"):
+        assert words in printed
+
+
+def test_inspect_for_machines_is_the_manifest(artefact: Path) -> None:
+    code, printed, _ = run("inspect", artefact, "--json")
+    assert code == 0
+    found, manifest = json.loads(printed), json.loads((artefact / "tempo.json").read_text())
+    assert found | manifest == found
+    assert found.keys() - manifest.keys() == {"digest", "bytes", "code", "imports"}
+
+
+def test_a_damaged_artefact_is_told_and_exits_with_1(artefact: Path) -> None:
+    (artefact / "pipeline.dill").write_bytes(b"")
+    code, _, told = run("inspect", artefact)
+    assert code == 1
+    assert told.startswith("Error: ")
+    assert "pipeline.dill (0 bytes) is not the file that was saved" in told
+
+
+def test_a_folder_that_is_not_there_exits_with_2() -> None:
+    code, _, told = run("inspect", "/no/such/folder")
+    assert code == 2
+    assert "/no/such/folder" in told
+
+
+def test_the_version_is_the_package_s() -> None:
+    assert run("--version") == (0, f"tempo-runtime, version {__version__}\n", "")

@@ -1,0 +1,213 @@
+"""What is uploaded and what is deployed: pods follow the artefact, and serve no other one."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tempo_runtime import (
+    DeploymentFailed,
+    KServeOptions,
+    Model,
+    ModelFramework,
+    Seldon2Options,
+    SeldonCoreOptions,
+    deploy_remote,
+    save,
+)
+from tempo_runtime.artifact.store import inspect
+from tempo_runtime.deploy.kubernetes import failure_logs
+from tempo_runtime.deploy.kubernetes.deploy import diff
+from tempo_runtime.deploy.kubernetes.manifests import documents
+from tempo_runtime.deploy.kubernetes.pods import other_artefact
+from tempo_runtime.testing import FakeModel, ServerFailed, serve
+from tests.deploy.kubernetes.api_server import ApiServer
+from tests.deploy.kubernetes.conftest import options, plus
+from tests.deploy.kubernetes.kubelet import Kubelet
+from tests.deploy.kubernetes.manifests.models import variables
+
+URI = "s3://models/plus"
+SPACE = {"namespace": "production"}
+CHOSEN: dict[str, Any] = {
+    "seldon": SeldonCoreOptions(remote_options=SPACE),
+    "kserve": KServeOptions(remote_options=SPACE),
+}
+
+
+@pytest.fixture
+def kubelet(api: ApiServer) -> Iterator[Kubelet]:
+    """Nodes, and the pipelines' servers behind their Services."""
+    with FakeModel("plus") as plus_served, FakeModel("other") as other_served:
+        for name, served in (("plus", plus_served), ("other", other_served)):
+            api.services |= {f"{name}-default:9000": served.url}
+            api.services |= {f"{name}-predictor:80": served.url}
+        api.services["seldon-mesh:80"] = plus_served.url
+        yield Kubelet(api)
+
+
+class Artefact:
+    """A pipeline's artefact on this machine, and the one in the bucket."""
+
+    def __init__(self, folder: Path, kubelet: Kubelet, name: str = "plus") -> None:
+        self.folder = folder / name
+        self.bucket = folder / f"{name}-bucket"
+        self._name = name
+        kubelet.bucket[f"s3://models/{name}"] = str(self.bucket)
+        self.save("1")
+        self.upload()
+
+    def save(self, version: str) -> str:
+        """Saves a version of it; its digest."""
+        self.folder.mkdir(exist_ok=True)
+        (self.folder / "vocabulary.txt").write_text(version)
+        save(plus(f"s3://models/{self._name}", self._name, child=None), str(self.folder))
+        return str(inspect(str(self.folder))["digest"])
+
+    def upload(self) -> None:
+        """Puts it into the bucket, under the URI that it always has."""
+        shutil.rmtree(self.bucket, ignore_errors=True)
+        shutil.copytree(self.folder, self.bucket)
+
+
+@pytest.fixture
+def artefact(tmp_path: Path, kubelet: Kubelet) -> Artefact:
+    return Artefact(tmp_path, kubelet)
+
+
+def deploy(artefact: Artefact, chosen: Any, timeout: float = 30) -> None:
+    deploy_remote(str(artefact.folder), chosen, timeout=timeout).deployment.close()
+
+
+@pytest.mark.parametrize("platform", CHOSEN)
+def test_an_artefact_uploaded_anew_under_its_uri_makes_new_pods(
+    platform: str, api: ApiServer, kubelet: Kubelet, artefact: Artefact
+) -> None:
+    deploy(artefact, CHOSEN[platform])
+    digest = artefact.save("2")
+    artefact.upload()
+    assert f"+    seldon.io/tempo-artifact-digest: {digest}" in diff(
+        str(artefact.folder), CHOSEN[platform]
+    )
+    deploy(artefact, CHOSEN[platform])
+    assert kubelet.made == ["plus", "plus"]
+    assert len([name for kind, name in api.objects if kind == "pods"]) == 1
+
+
+@pytest.mark.parametrize(
+    "chosen", [*CHOSEN.values(), Seldon2Options(remote_options={**SPACE, "server": "own"})]
+)
+def test_diff_says_in_words_that_another_artefact_will_be_served(
+    chosen: Any, kubelet: Kubelet, artefact: Artefact
+) -> None:
+    deploy(artefact, chosen)
+    before, after = inspect(str(artefact.folder))["digest"], artefact.save("2")
+    told = diff(str(artefact.folder), chosen).splitlines()[0]
+    assert told.endswith(f"/plus is loaded anew: its artifact is {after}, and was {before}")
+
+
+@pytest.mark.parametrize("platform", CHOSEN)
+def test_an_artefact_that_is_the_same_makes_none(
+    platform: str, kubelet: Kubelet, artefact: Artefact
+) -> None:
+    for _ in range(2):
+        artefact.save("1")
+        artefact.upload()
+        deploy(artefact, CHOSEN[platform])
+    assert diff(str(artefact.folder), CHOSEN[platform]) == ""
+    assert kubelet.made == ["plus"]
+
+
+@pytest.mark.parametrize("platform", CHOSEN)
+def test_a_pod_whose_bucket_holds_another_artefact_says_so_in_a_line(
+    platform: str, api: ApiServer, kubelet: Kubelet, artefact: Artefact
+) -> None:
+    deploy(artefact, CHOSEN[platform])
+    there, deployed = inspect(str(artefact.folder))["digest"], artefact.save("2")
+    with pytest.raises(DeploymentFailed) as failed:
+        deploy(artefact, CHOSEN[platform])
+    text = str(failed.value)
+    assert text.startswith(
+        f"plus has failed: the artefact at {URI} has the digest {there}, but {deployed} is deployed: "
+        "upload that one (`tempo-runtime upload FOLDER`), or deploy the one that is at the URI"
+    )
+    assert "\n" not in text
+    # The pod of before goes on.
+    assert len([name for kind, name in api.objects if kind == "pods"]) == 2
+
+
+def test_what_a_real_server_logs_of_another_artefact_is_understood(artefact: Artefact) -> None:
+    there = inspect(str(artefact.folder))["digest"]
+    deployed = artefact.save("2")
+    [made] = documents(str(artefact.folder), options())
+    [container] = made["spec"]["predictors"][0]["componentSpecs"][0]["spec"]["containers"]
+    with pytest.raises(ServerFailed) as failed, serve(artefact.bucket, env=variables(container)):
+        pass
+    log = "\n".join(str(failed.value).splitlines()[-failure_logs.LINES :])
+    assert other_artefact(log) == (there, deployed)
+
+
+def test_a_model_of_seldon_core_2_says_so_too(
+    kubelet: Kubelet, artefact: Artefact, tmp_path: Path
+) -> None:
+    artefact.save("2")
+    chosen = Seldon2Options(remote_options={**SPACE, "server": "own"})
+    with pytest.raises(DeploymentFailed, match=f"the artefact at {URI} has the digest sha256:.*"):
+        deploy(artefact, chosen)
+
+
+def test_the_artefact_that_was_deployed_before_is_deployed_again(
+    kubelet: Kubelet, artefact: Artefact, tmp_path: Path
+) -> None:
+    before = shutil.copytree(artefact.folder, tmp_path / "before")
+    artefact.save("2")
+    artefact.upload()
+    deploy(artefact, options())
+    artefact.folder = before
+    artefact.upload()
+    deploy(artefact, options())
+    assert kubelet.made == ["plus", "plus"]
+
+
+def test_without_pins_an_artefact_uploaded_anew_is_not_noticed(
+    kubelet: Kubelet, artefact: Artefact
+) -> None:
+    for version in ("1", "2"):
+        artefact.save(version)
+        deploy(artefact, options(pin_artifact=False))
+    assert kubelet.made == ["plus"]
+
+
+def test_files_of_a_child_of_another_framework_make_new_pods_of_that_child(
+    kubelet: Kubelet, tmp_path: Path
+) -> None:
+    (tmp_path / "line").mkdir()
+    line = Model(
+        "line",
+        platform=ModelFramework.SKLearn,
+        local_folder=str(tmp_path / "line"),
+        uri="s3://models/line",
+    )
+    for content in ("1", "2"):
+        (tmp_path / "line" / "model.joblib").write_text(content)
+        deploy_remote(plus(child=line), options(), timeout=30).deployment.close()
+    assert kubelet.made == ["line", "plus", "line"]
+
+
+def test_a_shared_child_keeps_its_digest_where_its_artefact_is_not_on_this_machine(
+    kubelet: Kubelet, tmp_path: Path
+) -> None:
+    (tmp_path / "line").mkdir()
+    (tmp_path / "line" / "model.joblib").write_text("1")
+    uri = "s3://models/line"
+    here = Model(
+        "line", platform=ModelFramework.SKLearn, local_folder=str(tmp_path / "line"), uri=uri
+    )
+    deploy_remote(plus(child=here), options(), timeout=30).deployment.close()
+    elsewhere = Model("line", platform=ModelFramework.SKLearn, uri=uri)
+    other = plus("s3://models/other", "other", child=elsewhere)
+    deploy_remote(other, options(), timeout=30).deployment.close()
+    assert kubelet.made == ["line", "plus", "other"]

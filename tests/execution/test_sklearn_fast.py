@@ -1,0 +1,609 @@
+"""scikit-learn models that are computed in less time: the same answers, or a reason why not."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.compose import ColumnTransformer, make_column_transformer
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    GradientBoostingClassifier,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, OneHotEncoder, StandardScaler
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor, ExtraTreeClassifier
+
+from tempo_runtime import Model, ModelFramework, PipelineModels, pipeline, save
+from tempo_runtime.clients.child import Child
+from tempo_runtime.errors import ChildFailed, ChildUnavailable, SettingsError
+from tempo_runtime.execution.loading import Connector
+from tempo_runtime.execution.sklearn_fast import compile_model
+from tempo_runtime.execution.sklearn_fast.base import NoFastPath
+from tempo_runtime.request.portal import background
+from tempo_runtime.settings import PipelineSettings
+from tempo_runtime.testing import serve
+
+_RANDOM = np.random.RandomState(0)
+NUMBERS, KINDS = [0, 4, 5], [1, 2, 3]
+# As the census: whole numbers, three columns of categories among them.
+X = np.column_stack(
+    [_RANDOM.randint(low, high, 300) for low, high in ((17, 90), (0, 9), (0, 2), (3, 7))]
+    + [(_RANDOM.gamma(0.1, 20000, 300)).astype(int), _RANDOM.randint(1, 99, 300)]
+)
+Y = (X[:, 0] + 9 * X[:, 1] + _RANDOM.normal(0, 20, 300) > 80).astype(int)
+GAPS = np.where(_RANDOM.rand(*X.shape) < 0.1, np.nan, X)
+FOREST: dict[str, Any] = {"n_estimators": 7, "random_state": 0}
+
+
+def census(**encoder: Any) -> Pipeline:
+    impute = SimpleImputer(strategy="median")
+    encode = OneHotEncoder(**({"handle_unknown": "ignore"} | encoder))
+    preprocess = ColumnTransformer(
+        [
+            ("num", make_pipeline(impute, StandardScaler()), NUMBERS),
+            ("cat", make_pipeline(impute, encode), KINDS),
+        ]
+    )
+    return Pipeline([("preprocess", preprocess), ("model", RandomForestClassifier(**FOREST))])
+
+
+def before_forest(*steps: Any, **options: Any) -> Pipeline:
+    return make_pipeline(*steps, RandomForestClassifier(**{**FOREST, **options}))
+
+
+def columns(*parts: Any, **options: Any) -> Pipeline:
+    return before_forest(make_column_transformer(*parts, **options))
+
+
+ONE_HOT = OneHotEncoder(handle_unknown="ignore")
+DENSE = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+TEXTS = np.array(["at most", "more"])[Y]
+MODELS: dict[str, tuple[Any, Any, Any]] = {
+    "census": (census(), X, Y),
+    "census of floats": (census(), GAPS, Y),
+    "census of float32": (census(), GAPS.astype(np.float32), Y),
+    "census, strict": (census(handle_unknown="error"), X, Y),
+    "census, dense": (census(sparse_output=False, dtype=np.float32), X, Y),
+    "three classes": (census(), X, X[:, 0] // 30),
+    "texts": (census(), X, TEXTS),
+    "objects": (census(), X, TEXTS.astype(object)),
+    "one class": (census(), X, np.zeros(len(X), np.int8)),
+    "truths": (census(), X, Y.astype(bool)),
+    "forest": (RandomForestClassifier(**FOREST), X, Y),
+    "forest, one job": (RandomForestClassifier(**FOREST, n_jobs=1), X / 7, Y),
+    "forest of gaps": (RandomForestClassifier(**FOREST), GAPS, Y),
+    "extra trees": (ExtraTreesClassifier(**FOREST), X / 7, Y),
+    "tree": (DecisionTreeClassifier(random_state=0, max_depth=4), X, Y),
+    "extra tree": (ExtraTreeClassifier(random_state=0), X, Y),
+    "numbers of a forest": (RandomForestRegressor(**FOREST), X, X[:, 4] / 3),
+    "numbers of extra trees": (ExtraTreesRegressor(**FOREST), X, -X[:, 4] / 3),
+    "numbers of a tree": (make_pipeline(StandardScaler(), DecisionTreeRegressor()), X, X[:, 4] / 3),
+    "scaled": (before_forest(StandardScaler()), X, Y),
+    "centred": (before_forest(StandardScaler(with_std=False)), X, Y),
+    "spread": (before_forest(StandardScaler(with_mean=False)), X, Y),
+    "as it is": (before_forest(StandardScaler(with_mean=False, with_std=False)), X, Y),
+    "one hot": (before_forest(ONE_HOT), X[:, :4], Y),
+    "one hot of gaps": (before_forest(DENSE), GAPS[:, :4], Y),
+    "one hot of fractions": (before_forest(ONE_HOT), X[:, :4] / 10, Y),
+    "mean": (before_forest(SimpleImputer()), GAPS, Y),
+    "most frequent": (before_forest(SimpleImputer(strategy="most_frequent")), X, Y),
+    "constant": (before_forest(SimpleImputer(strategy="constant", fill_value=-1)), GAPS, Y),
+    "constant of integers": (before_forest(SimpleImputer(strategy="constant")), X, Y),
+    "dropped and left": (columns((ONE_HOT, [1]), ("drop", [0]), remainder="passthrough"), X, Y),
+    "a remainder of its own": (columns((ONE_HOT, [1]), remainder=StandardScaler()), X, Y),
+    "slices": (columns((StandardScaler(), slice(3, None)), ("passthrough", slice(-5, 2))), X, Y),
+    "masks": (columns((DENSE, [False, True] * 3), ("passthrough", np.arange(6) < 1)), X, Y),
+    "from the end": (columns((ONE_HOT, [-3]), ("passthrough", [-1, 0, -1])), X, Y),
+    "none chosen": (columns((ONE_HOT, []), (StandardScaler(), [0]), remainder="drop"), X, Y),
+    "chosen by a function": (columns((ONE_HOT, lambda x: [1, 2]), remainder="drop"), X, Y),
+    "columns of columns": (
+        columns((make_column_transformer((ONE_HOT, [0]), remainder="passthrough"), KINDS)),
+        X,
+        Y,
+    ),
+    "whole numbers left": (columns((DENSE, [1]), remainder="passthrough"), X * 10**8 + 1, Y),
+    "nothing between": (before_forest("passthrough", FunctionTransformer(), None), X, Y),
+    "pipelines within": (make_pipeline(StandardScaler(), before_forest(SimpleImputer())), GAPS, Y),
+}
+
+
+@functools.cache
+def fitted(name: str) -> Any:
+    model, rows, labels = MODELS[name]
+    return clone(model).fit(rows, labels)  # a pipeline fits the very transformers it is given
+
+
+@functools.cache
+def compiled(name: str) -> Any:
+    return compile_model(fitted(name))
+
+
+def outcome(function: Callable[..., Any], *args: Any) -> tuple[Any, ...]:
+    """What a call gives, to the last bit, or raises."""
+    try:
+        found = function(*args)
+    except Exception as error:
+        return type(error), str(error)
+    bits = found.tolist() if found.dtype.kind == "O" else found.tobytes()
+    return type(found), found.dtype, found.shape, bits
+
+
+def assert_same(name: str, rows: Any) -> None:
+    for method in compiled(name).methods:
+        mine, own = getattr(compiled(name), method), getattr(fitted(name), method)
+        assert outcome(mine, rows) == outcome(own, rows)
+
+
+def variants(rows: np.ndarray) -> Iterator[np.ndarray]:
+    yield rows
+    yield rows.astype(np.float64)
+    yield rows.astype(np.float32)
+    yield np.asfortranarray(rows)
+    yield rows[::-2]
+    yield np.nan_to_num(rows).astype(np.int32)
+
+
+# -- the same answers ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_answers_are_scikit_learns_to_the_last_bit(name: str) -> None:
+    for rows in variants(MODELS[name][1]):
+        for size in (1, 2, 100, len(rows)):
+            assert_same(name, rows[:size])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_it_computes_them_itself(name: str) -> None:
+    rows = np.nan_to_num(MODELS[name][1])
+    known = name not in ("census, strict", "one hot of gaps", "constant")
+    rows = rows if known else MODELS[name][1]
+    for method in compiled(name).methods:
+        assert compiled(name).answer(method, rows) is not None
+
+
+def test_many_rows_are_computed_in_parts() -> None:
+    rows = np.tile(X, (8, 1))
+    assert compiled("census").answer("predict", rows) is not None
+    assert_same("census", rows)
+
+
+def test_thresholds_themselves_are_on_the_same_side() -> None:
+    model = fitted("forest, one job")
+    limits = np.concatenate([each.tree_.threshold for each in model.estimators_]).astype(np.float32)
+    for end in (-np.inf, np.inf):
+        rows = np.stack([np.nextafter(limits, np.float32(end)), limits] * 3, axis=1)
+        assert_same("forest, one job", rows)
+
+
+# Numbers that models know, that none does, and those at which arithmetic ends.
+_NUMBERS = st.one_of(
+    st.sampled_from([*range(10), 17, 42, 89, 0.5, 0.1, 1e9, 3e38, 4e38, 1e308, -1e308, -0.0]),
+    st.sampled_from([np.nan, np.inf, -np.inf]),
+    st.floats(-100, 100),
+)
+_INTEGERS = st.one_of(st.integers(0, 9), st.integers(0, 255))
+_DTYPES = [np.float64, np.float32, np.float16, ">f8", np.int64, np.int8, np.uint8, np.uint64, bool]
+
+
+@st.composite
+def some_rows(draw: st.DrawFn) -> np.ndarray:
+    dtype = np.dtype(draw(st.sampled_from([*_DTYPES, ">i4", object])))
+    shape = (draw(st.integers(0, 4)), draw(st.sampled_from([6, 6, 6, 6, 4, 5, 7])))
+    elements = _INTEGERS if dtype.kind in "iub" else _NUMBERS
+    rows = draw(hnp.arrays(object, shape, elements=elements))
+    with np.errstate(all="ignore"):
+        return rows.astype(np.int64).astype(dtype) if dtype.kind in "iub" else rows.astype(dtype)
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
+@pytest.mark.parametrize("name", MODELS)
+@settings(max_examples=25, deadline=None)
+@given(rows=some_rows())
+def test_whatever_the_rows_are_the_outcome_is_scikit_learns(name: str, rows: np.ndarray) -> None:
+    assert_same(name, rows)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        X[0],
+        X[np.newaxis],
+        X[:3].tolist(),
+        X[:3].astype(str),
+        X[:3].astype(complex),
+        np.ma.masked_array(X[:3]),
+        sparse.csr_matrix(X[:3]),
+        pd.DataFrame(X[:3]),
+        None,
+        "rows",
+    ],
+    ids=lambda rows: type(rows).__name__ + str(getattr(rows, "dtype", "")),
+)
+@pytest.mark.parametrize("name", ["census", "forest"])
+def test_what_is_no_matrix_of_numbers_is_left_to_scikit_learn(name: str, rows: Any) -> None:
+    assert_same(name, rows)
+
+
+def test_an_unknown_category_raises_what_scikit_learn_raises() -> None:
+    rows = X[:2].copy()
+    rows[1, 1] = 77
+    with pytest.raises(ValueError, match="Found unknown categories"):
+        compiled("census, strict").predict(rows)
+    assert compiled("census").answer("predict", rows) is not None
+
+
+def test_a_regressor_has_no_probabilities() -> None:
+    with pytest.raises(AttributeError, match="predict_proba"):
+        compiled("numbers of a forest").predict_proba(X)
+
+
+def test_a_model_of_a_data_frame_is_fast_for_arrays() -> None:
+    frame = pd.DataFrame(X, columns=list("abcdef"))
+    fast = compile_model(RandomForestClassifier(**FOREST).fit(frame, Y))
+    assert fast.answer("predict", X) is not None
+    assert outcome(fast.predict, frame) == outcome(fast.model.predict, frame)
+
+
+def test_rows_are_left_as_they_are_and_numpys_generator_too() -> None:
+    rows, state = X.astype(float), np.random.get_state()
+    compile_model(fitted("scaled")).predict(rows)
+    np.testing.assert_array_equal(rows, X)
+    np.testing.assert_equal(np.random.get_state(), state)
+
+
+# -- refusals --------------------------------------------------------------------------------------
+
+
+class Own(StandardScaler):
+    pass
+
+
+class OwnForest(RandomForestClassifier):
+    pass
+
+
+TEXT_ROWS = np.array([["a", "b"], ["b", "a"]] * 150, object)
+REFUSED: dict[str, tuple[Any, Any, str]] = {
+    "boosted": (GradientBoostingClassifier(n_estimators=2), X, "GradientBoostingClassifier has no"),
+    "linear": (
+        make_pipeline(StandardScaler(), LogisticRegression()),
+        X,
+        r"step 'logisticregression' \(LogisticRegression\) has no fast path",
+    ),
+    "unknown": (before_forest(MinMaxScaler()), X, r"step 'minmaxscaler' \(MinMaxScaler\) has no"),
+    "unknown within": (
+        columns((make_pipeline(SimpleImputer(), MinMaxScaler()), [0])),
+        X,
+        "step 'columntransformer > pipeline > minmaxscaler'",
+    ),
+    "subclass": (before_forest(Own()), X, r"step 'own' \(Own\) has no fast path"),
+    "own forest": (OwnForest(**FOREST), X, "OwnForest has no fast path"),
+    "function": (before_forest(FunctionTransformer(np.abs)), X, "FunctionTransformer"),
+    "threads": (RandomForestClassifier(**FOREST, n_jobs=2), X, "n_jobs=2.*save it with n_jobs=1"),
+    "indicator": (before_forest(SimpleImputer(add_indicator=True)), GAPS, "an indicator"),
+    "zero is missing": (before_forest(SimpleImputer(missing_values=0)), X, "for NaN only"),
+    "first dropped": (before_forest(OneHotEncoder(drop="first")), X[:, :4], "without `drop`"),
+    "rare": (before_forest(OneHotEncoder(min_frequency=3)), X[:, :4], "min_frequency"),
+    "texts": (before_forest(OneHotEncoder()), TEXT_ROWS, "are not numbers of one type"),
+    "many": (before_forest(OneHotEncoder()), np.arange(5000)[:, np.newaxis], "over 4096"),
+    "huge": (before_forest(OneHotEncoder()), X[:, :4] + 2**60, f"over {2**53}"),
+    "scaled categories": (
+        before_forest(OneHotEncoder(), StandardScaler(with_mean=False)),
+        X[:, :4],
+        "'standardscaler'.*takes a sparse matrix",
+    ),
+    "objects": (
+        before_forest(SimpleImputer(strategy="most_frequent")),
+        X.astype(object),
+        "was fitted to something else than numbers",
+    ),
+    "nothing left": (
+        columns((make_column_transformer(("drop", [0])), KINDS), remainder="passthrough"),
+        X,
+        "'columntransformer > columntransformer'.*drops all columns",
+    ),
+    "slice of names": (
+        columns((ONE_HOT, slice("b", "c"))),
+        pd.DataFrame(X, columns=list("abcdef")),
+        "not as a list of positions",
+    ),
+    "weights": (
+        columns((ONE_HOT, [1]), remainder="passthrough").set_params(
+            columntransformer__transformer_weights={"onehotencoder": 2}
+        ),
+        X,
+        "weighs",
+    ),
+    "names": (
+        columns((ONE_HOT, ["b"])),
+        pd.DataFrame(X, columns=list("abcdef")),
+        "those of 'onehotencoder' not as a list of positions",
+    ),
+    "frames": (before_forest(StandardScaler().set_output(transform="pandas")), X, "set_output"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:X does not have valid feature names:UserWarning")
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_step_without_a_fast_path_is_named(name: str) -> None:
+    model, rows, told = REFUSED[name]
+    with pytest.raises(NoFastPath, match=told):
+        compile_model(model.fit(rows, np.arange(len(rows)) % 2))
+
+
+def test_several_outputs_are_refused() -> None:
+    model = RandomForestClassifier(**FOREST).fit(X, np.column_stack([Y, Y]))
+    with pytest.raises(NoFastPath, match="RandomForestClassifier has 2 outputs"):
+        compile_model(model)
+
+
+def test_columns_that_never_had_a_value_are_refused() -> None:
+    rows = np.column_stack([GAPS, np.full(len(X), np.nan)])
+    model = before_forest(SimpleImputer())
+    with pytest.warns(UserWarning, match="Skipping features"):
+        model.fit(rows, Y)
+    with pytest.raises(NoFastPath, match="had no value when it was fitted"):
+        compile_model(model)
+
+
+def test_what_is_not_fitted_is_refused() -> None:
+    with pytest.raises(NoFastPath, match="RandomForestClassifier is not fitted"):
+        compile_model(RandomForestClassifier())
+
+
+def test_what_predicts_nothing_is_refused() -> None:
+    with pytest.raises(NoFastPath, match="Pipeline has no step that predicts"):
+        compile_model(make_pipeline("passthrough").fit(X))
+    with pytest.raises(NoFastPath, match=r"step 'standardscaler' \(StandardScaler\)"):
+        compile_model(make_pipeline(StandardScaler()).fit(X))
+
+
+def _fails(rows: np.ndarray) -> Any:
+    raise ValueError("no such rows")
+
+
+@pytest.mark.parametrize(
+    "otherwise",
+    [lambda rows: np.full((len(rows), 2), 0.5), lambda rows: [[0.5, 0.5]] * len(rows), _fails],
+    ids=["numbers", "a list", "an error"],
+)
+def test_a_model_that_answers_otherwise_than_its_parts_say_is_refused(otherwise: Any) -> None:
+    model = RandomForestClassifier(**FOREST).fit(X, Y)
+    model.predict_proba = otherwise
+    with pytest.raises(NoFastPath, match="does not give its answers to `predict"):
+        compile_model(model)
+
+
+def test_a_step_that_transforms_otherwise_than_it_says_is_refused() -> None:
+    model = before_forest(StandardScaler()).fit(X, Y)
+    model[0].transform = lambda rows: rows * 1.0
+    with pytest.raises(NoFastPath, match=r"step 'standardscaler' .* does not give its numbers"):
+        compile_model(model)
+
+
+# -- the setting -----------------------------------------------------------------------------------
+
+
+Connect = Callable[..., Child]
+
+
+@pytest.fixture
+def connect() -> Iterator[Connect]:
+    """Makes a child of a folder; closes it at the end."""
+    connectors = []
+
+    def connected(folder: Path, environ: dict[str, str] | None = None, **settings: Any) -> Child:
+        options = PipelineSettings.read({"models": {"child": settings}}, environ or {})
+        connectors.append(Connector(options, background(), inside=["pipeline"]))
+        model = Model(
+            folder.name.replace("_", "-"), platform=ModelFramework.SKLearn, local_folder=str(folder)
+        )
+        return connectors[-1].child("child", model)
+
+    yield connected
+    for connector in connectors:
+        background().run(connector.close())
+
+
+@functools.cache
+def _saved(root: Path, name: str) -> Path:
+    folder = root / name.replace(" ", "-").replace(",", "")
+    folder.mkdir()
+    joblib.dump(fitted(name), folder / "model.joblib")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Writes a model to a folder, once."""
+    return functools.partial(_saved, tmp_path_factory.mktemp("models"))
+
+
+def called(child: Child, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+    """What a child gives, or raises, without what tells one call from another."""
+    return outcome(functools.partial(child, *args, **kwargs))
+
+
+SERVED = ["census", "texts", "three classes", "numbers of a forest"]
+CALLS: dict[str, Any] = {
+    "integers": X[:150],
+    "floats": GAPS[:150],
+    "float32": X[:2].astype(np.float32),
+    "one row": X[:1],
+    "no rows": X[:0],
+    "reversed": X[9::-1],
+    "big endian": X[:2].astype(">i4"),
+    "booleans": X[:2] > 3,
+    "infinite": np.full((1, 6), np.inf),
+    "too narrow": X[:2, :3],
+    "rank 1": X[0],
+    "a list": X[:2].tolist(),
+    "a frame": pd.DataFrame(X[:2], columns=list("abcdef")),
+    "texts": X[:2].astype(str),
+}
+
+
+@pytest.mark.parametrize("output", [None, "predict", "predict_proba", "transform", "nothing"])
+@pytest.mark.parametrize("name", SERVED)
+def test_a_fast_child_answers_as_a_slow_one(
+    name: str, output: str | None, saved: Callable[[str], Path], connect: Connect
+) -> None:
+    slow, fast = (connect(saved(name), fast=fast, output=output) for fast in (False, True))
+    for call, rows in CALLS.items():
+        assert called(fast, rows) == called(slow, rows), call
+
+
+@pytest.fixture(scope="module")
+def server(saved: Callable[[str], Path]) -> Iterator[Any]:
+    """The models of `SERVED`, as MLServer serves them."""
+    for name in SERVED:
+        folder = saved(name)
+        implementation = "mlserver_sklearn.SKLearnModel"
+        stated = {"name": folder.name, "implementation": implementation}
+        (folder / "model-settings.json").write_text(
+            json.dumps({**stated, "parameters": {"uri": "./model.joblib"}})
+        )
+    with serve(*map(saved, SERVED)) as running:
+        yield running
+
+
+@pytest.mark.parametrize("output", [None, "predict_proba"])
+@pytest.mark.parametrize("name", SERVED)
+def test_a_fast_child_answers_as_one_on_a_server(
+    name: str,
+    output: str | None,
+    server: Any,
+    saved: Callable[[str], Path],
+    connect: Connect,
+) -> None:
+    fast = connect(saved(name), fast=True, output=output)
+    there = connect(saved(name), url=server.url, output=output, patience=0)
+    for rows in (X[:150], GAPS[:5], X[:1]):
+        if output and name == "numbers of a forest":
+            for child in (fast, there):
+                with pytest.raises(ChildFailed, match="models do not support"):
+                    child(rows)
+        else:
+            assert called(fast, rows) == called(there, rows)
+
+
+def test_most_calls_take_the_shortcut(saved: Callable[[str], Path], connect: Connect) -> None:
+    child = connect(saved("census"), fast=True)
+    runtime: Any = child._transport
+    runtime._runtime._model._model = None  # what only scikit-learn itself can answer now fails
+    np.testing.assert_array_equal(child(X), fitted("census").predict(X))
+    with pytest.raises(ChildFailed, match="'NoneType' object"):
+        child(X > 3)
+
+
+def test_its_settings_choose_the_output_as_on_a_server(tmp_path: Path, connect: Connect) -> None:
+    joblib.dump(fitted("census"), tmp_path / "model.joblib")
+    stated = {"parameters": {"extra": {"predict_fn": "predict_proba"}}}
+    (tmp_path / "model-settings.json").write_text(json.dumps(stated))
+    fast = connect(tmp_path, fast=True)
+    assert called(fast, X) == outcome(fitted("census").predict_proba, X)
+
+
+def test_tensors_that_its_settings_describe_are_mlservers(tmp_path: Path, connect: Connect) -> None:
+    joblib.dump(fitted("census"), tmp_path / "model.joblib")
+    described = [{"name": "rows", "datatype": "FP32", "shape": [-1, 6]}]
+    described[0]["parameters"] = {"content_type": "np"}
+    (tmp_path / "model-settings.json").write_text(json.dumps({"inputs": described}))
+    slow, fast = (connect(tmp_path, fast=fast) for fast in (False, True))
+    assert called(fast, rows=X) == called(slow, rows=X)
+
+
+def test_both_outputs_can_be_asked_for(saved: Callable[[str], Path], connect: Connect) -> None:
+    child = connect(saved("census"), fast=True)
+    child._outputs = ["predict", "predict_proba"]
+    found = child(X)
+    assert outcome(lambda: found["predict"]) == outcome(fitted("census").predict, X)
+    assert outcome(lambda: found["predict_proba"]) == outcome(fitted("census").predict_proba, X)
+
+
+def test_a_fast_child_and_a_slow_one_of_a_folder_do_not_share(
+    saved: Callable[[str], Path], connect: Connect
+) -> None:
+    one, two, other = (
+        connect(saved("census"), fast=fast)._transport for fast in (True, True, False)
+    )
+    runtimes: list[Any] = [one, two, other]
+    assert runtimes[0]._runtime is runtimes[1]._runtime
+    assert runtimes[0]._runtime is not runtimes[2]._runtime
+
+
+def test_the_environment_makes_a_child_fast(saved: Callable[[str], Path], connect: Connect) -> None:
+    child: Any = connect(saved("census"), {"TEMPO_RUNTIME_MODELS__CHILD__FAST": "1"})
+    assert child._transport._runtime.shortcut is not None
+
+
+def test_an_async_pipeline_has_fast_children(
+    saved: Callable[[str], Path], connect: Connect
+) -> None:
+    child = connect(saved("census"), fast=True)
+    assert outcome(child.submit(X).result) == called(child, X)
+
+
+def test_a_model_that_cannot_be_fast_is_refused_at_load(tmp_path: Path, connect: Connect) -> None:
+    joblib.dump(
+        make_pipeline(MinMaxScaler(), LogisticRegression()).fit(X, Y), tmp_path / "model.joblib"
+    )
+    told = (
+        rf"child '.*' in {tmp_path} cannot be fast: step 'logisticregression' "
+        r"\(LogisticRegression\) has no fast path.*; remove its setting `fast`"
+    )
+    with pytest.raises(SettingsError, match=told):
+        connect(tmp_path, fast=True)
+    assert connect(tmp_path)(X).shape == (len(X),)
+
+
+def test_a_fast_child_whose_model_is_missing_is_told(tmp_path: Path, connect: Connect) -> None:
+    with pytest.raises(ChildUnavailable, match="cannot be loaded in this process"):
+        connect(tmp_path, fast=True)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "grpc://127.0.0.1:1"])
+def test_a_child_on_a_server_is_not_made_fast(
+    url: str, saved: Callable[[str], Path], connect: Connect
+) -> None:
+    with pytest.raises(SettingsError, match=f"called over {url[:4]}; remove its setting `fast`"):
+        connect(saved("census"), url=url, fast=True)
+
+
+def test_another_runtime_is_not_made_fast(tmp_path: Path, connect: Connect) -> None:
+    with pytest.raises(SettingsError, match=r"tests\.children\.custom\.Custom serves it; remove"):
+        connect(tmp_path, implementation="tests.execution.custom_runtimes.Custom", fast=True)
+
+
+def test_a_pipeline_is_not_made_fast(tmp_path: Path, connect: Connect) -> None:
+    @pipeline("nested", models=PipelineModels())
+    def nested(x: int) -> int:
+        return x
+
+    save(nested, str(tmp_path / "nested"))
+    settings = PipelineSettings.read({"models": {"child": {"fast": True}}}, {})
+    child = Model(
+        "nested", platform=ModelFramework.TempoPipeline, local_folder=str(tmp_path / "nested")
+    )
+    for model in (child, nested.get_tempo()):
+        with pytest.raises(SettingsError, match="it is a pipeline; remove its setting `fast`"):
+            Connector(settings, background(), inside=["pipeline"]).child("child", model)

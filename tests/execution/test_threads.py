@@ -1,0 +1,131 @@
+"""A pool of threads of which some hang."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from tempo_runtime.execution.threads import Threads
+from tempo_runtime.request.timing import Elapsed
+
+pytestmark = pytest.mark.traced
+
+
+@pytest.fixture
+def gate() -> Iterator[threading.Event]:
+    gate = threading.Event()
+    yield gate
+    gate.set()
+
+
+async def hang(threads: Threads, gate: threading.Event, times: int) -> None:
+    calls = [threads.run(0.01, gate.wait) for _ in range(times)]
+    found = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(each) for each in found] == [Elapsed] * times
+
+
+async def until(condition: threading.Event) -> None:
+    while not condition.is_set():  # noqa: ASYNC110 - a thread sets it
+        await asyncio.sleep(0.005)
+
+
+async def test_a_result_and_an_error_reach_the_caller() -> None:
+    threads = Threads("t", 2, 2)
+    assert await threads.run(None, int, "7") == 7
+    with pytest.raises(ValueError, match="invalid literal"):
+        await threads.run(5, int, "seven")
+    assert threads.submit(int, "8").result(5) == 8
+    threads.close()
+
+
+async def test_threads_that_hang_are_counted_and_replaced(gate: threading.Event) -> None:
+    threads = Threads("t", 2, 2)
+    await hang(threads, gate, 2)
+    assert (threads.hung, threads.left) == (2, 2)
+    assert await threads.run(5, int, "7") == 7
+    threads.close()
+
+
+async def test_no_more_threads_are_started_than_may_be_spared(gate: threading.Event) -> None:
+    threads = Threads("t", 2, 1)
+    await hang(threads, gate, 2)
+    await hang(threads, gate, 1)
+    assert (threads.hung, threads.left) == (3, 0)
+    # What waits for a thread does not hang, and runs once one is back.
+    with pytest.raises(Elapsed):
+        await threads.run(0.01, int, "7")
+    assert threads.hung == 3
+    later = asyncio.ensure_future(threads.run(5, int, "8"))
+    gate.set()
+    assert await later == 8
+    threads.close()
+
+
+async def test_threads_that_come_back_are_no_longer_counted(gate: threading.Event) -> None:
+    back = threading.Event()
+    threads: Threads
+
+    def changed() -> None:
+        if threads.hung == 0:
+            back.set()
+
+    threads = Threads("t", 2, 2, changed)
+    await hang(threads, gate, 2)
+    assert not back.is_set()
+    gate.set()
+    await until(back)
+    assert (threads.hung, threads.left) == (0, 2)
+    assert await threads.run(5, int, "7") == 7
+    threads.close()
+
+
+async def test_a_cancelled_call_counts_as_hung_until_its_function_returns(
+    gate: threading.Event,
+) -> None:
+    begun = threading.Event()
+
+    def work() -> None:
+        begun.set()
+        gate.wait()
+
+    threads = Threads("t", 1, 1)
+    call = asyncio.ensure_future(threads.run(None, work))
+    await until(begun)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert threads.hung == 1
+    threads.close()
+
+
+async def test_the_place_of_a_hung_function_is_its_authors_line(gate: threading.Event) -> None:
+    def theirs() -> None:
+        gate.wait()
+
+    threads = Threads("t", 1, 1)
+    with pytest.raises(Elapsed):
+        await threads.run(0.01, theirs)
+    assert threads.place().startswith(f"{__file__}:")
+    threads.close()
+
+
+async def test_many_calls_share_few_threads() -> None:
+    threads = Threads("t", 3, 0)
+    names = await asyncio.gather(
+        *(threads.run(5, lambda: threading.current_thread().name) for _ in range(200))
+    )
+    assert len(set(names)) <= 3
+    threads.close()
+
+
+def test_a_process_ends_while_a_thread_hangs() -> None:
+    code = (
+        "import threading; from tempo_runtime.execution.threads import Threads; "
+        "Threads('t', 1, 1).submit(threading.Event().wait)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
