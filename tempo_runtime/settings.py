@@ -30,9 +30,9 @@ from tempo_runtime._util.layers import from_environment, merge, parse_json
 from tempo_runtime.errors import SettingsError
 from tempo_runtime.protocol import headers as carried
 from tempo_runtime.protocol.sizes import MAX_COLUMNS, MAX_LITERAL_BYTES, DecodingLimits
-from tempo_runtime.runtime.drain import DRAIN_TIMEOUT
 
 ENV_PREFIX = "TEMPO_RUNTIME_"
+DRAIN_TIMEOUT = 10.0  # seconds
 
 Transport = Literal["in_process", "http", "grpc"]
 _SCHEMES: dict[str, Transport] = {"http": "http", "https": "http", "grpc": "grpc", "grpcs": "grpc"}

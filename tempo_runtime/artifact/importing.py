@@ -39,17 +39,16 @@ PREFIX = "_tempo_artifact_"
 _STAND_IN = "__tempo_stand_in__"
 _running: ContextVar[Modules | None] = ContextVar("tempo_running", default=None)
 
-# What artefacts name of ours, and has moved since: b385a99 put these on an author's class.
-_MOVED = {
-    ("tempo_runtime.authoring.decorators", "_LoadingFirst"): (
-        "tempo_runtime.authoring.decorators",
-        "_Direct",
-    ),
-    ("tempo_runtime.authoring.decorators", "_Recording"): (
-        "tempo_runtime.authoring.decorators",
-        "_Method",
-    ),
+# Names of ours that earlier artifacts hold, and that have moved since.
+_MOVED_MODULES = {
+    "tempo_runtime.authoring": "tempo_runtime.authoring.decorators",
+    "tempo_runtime.children.child": "tempo_runtime.clients.child",
+    "tempo_runtime.details": "tempo_runtime.authoring.details",
+    "tempo_runtime.direct": "tempo_runtime.authoring.direct_call",
+    "tempo_runtime.models": "tempo_runtime.authoring.models",
+    "tempo_runtime.signature": "tempo_runtime.protocol.signature",
 }
+_RENAMED = {"_LoadingFirst": "_Direct", "_Recording": "_Method"}  # in authoring, by b385a99
 
 
 def load(data: bytes, modules: Modules) -> Any:
@@ -276,7 +275,9 @@ class _Unpickler(dill.Unpickler):
             return lambda found: importlib.import_module(self._modules.place(found))
         if (module, name) == ("dill._dill", "_create_function"):
             return self._create_function
-        module, name = _MOVED.get((module, name), (module, name))
+        if module == "tempo_runtime.authoring":
+            name = _RENAMED.get(name, name)
+        module = _MOVED_MODULES.get(module, module)
         return super().find_class(self._modules.place(module), name)
 
     def _create_function(

@@ -29,6 +29,7 @@ from typing import Any
 
 from tempo_runtime._util import atomic_files, json_files
 from tempo_runtime._util.atomic_files import MANIFEST
+from tempo_runtime._util.private_copies import PrivateCopy
 from tempo_runtime.artifact import (
     declaration,
     description,
@@ -348,7 +349,7 @@ class Opened:
     description: dict[str, Any]
     demands: trust.Demands
     contents: Mapping[str, bytes]
-    copy: verification.PrivateCopy | None = None
+    copy: PrivateCopy | None = None
     extra: dict[str, Any] | None = None
 
 

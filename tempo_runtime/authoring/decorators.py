@@ -34,6 +34,7 @@ from tempo_runtime.authoring.models import (
     Pipeline,
     PipelineModels,
     building,
+    execution,
     pipelines,
     plain,
 )
@@ -242,14 +243,13 @@ class _Direct(_Method):
         setattr(self, PLAIN, function)
 
     def __call__(self, instance: Any, *args: Any, **kwargs: Any) -> Any:
-        from tempo_runtime.authoring import direct_call
         from tempo_runtime.request import context
 
         pipeline: Pipeline = instance.get_tempo()
         pipeline.load_once(instance)
         if context.is_request():  # the author's code calls its own predict method, or another's
             return self.function(instance, *args, **kwargs)
-        return direct_call.call(pipeline, instance, args, kwargs)
+        return execution().call(pipeline, instance, args, kwargs)
 
 
 def _nothing(instance: Any) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from tempo_runtime._util.credentials import has_password, redacted
+from tempo_runtime._util.private_copies import origin_of
 from tempo_runtime.errors import AuthoringError
 from tempo_runtime.protocol.signature import Signature
 
@@ -70,8 +71,6 @@ class ModelDetails:
         """The folder that it was saved in; `local_folder` may be a private copy made by loading it."""
         if self.local_folder is None:
             return None
-        from tempo_runtime.artifact.verification import origin_of
-
         return origin_of(self.local_folder)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import Context, ContextVar
 from dataclasses import replace
 from types import MappingProxyType, SimpleNamespace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from tempo_runtime.authoring.details import ModelDetails, ModelFramework
 from tempo_runtime.authoring.instances import Beside, attributes, weak
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from tempo_runtime.artifact.importing import Modules
     from tempo_runtime.artifact.trust import Demands
     from tempo_runtime.clients.child import Children
-    from tempo_runtime.execution.explain.isolation import Requests
     from tempo_runtime.request.context import Callers
     from tempo_runtime.settings import PipelineSettings
 
@@ -100,9 +100,7 @@ class Model:
 
     @functools.cached_property
     def _local(self) -> Any:
-        from tempo_runtime.execution.loading import local_model
-
-        return Context().run(local_model, self)
+        return Context().run(execution().connect_model, self)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Runs the model in this process."""
@@ -213,10 +211,8 @@ class Pipeline(Model):
         """The pipeline's children, to be called; in this process unless it is being served."""
         shared = self._origin or self
         if shared._children is None:
-            from tempo_runtime.execution.loading import local_children
-
             # They are there for every request, so nothing of the one that runs now gets into them.
-            shared._children = Context().run(local_children, shared)
+            shared._children = Context().run(execution().connect_children, shared)
         return shared._children.here()
 
     @property
@@ -237,21 +233,6 @@ class Pipeline(Model):
 
         found: SimpleNamespace = context.own(vars(self)["context"])
         return found
-
-    def requests(self, instance: Any, *, seed: int | None, fast: bool) -> Requests:
-        """Return the `Requests` that requests and direct calls run on.
-
-        Args:
-            instance: What the predict method is called on; not used where it is a function.
-            seed: Seed of each; None for that of an explainer.
-            fast: Whether explainers that have a fast class get it.
-        """
-        from tempo_runtime.execution.explain.isolation import Requests
-
-        is_function = self.predict_name is None
-        held = vars(self)["context"] if is_function else instance
-        predict = self.predict_of(None)
-        return Requests(predict, held, is_function=is_function, seed=seed, fast=fast)
 
     @property
     def is_async(self) -> bool:
@@ -420,13 +401,12 @@ class Pipeline(Model):
         """Calls a function pipeline; a pipeline class is called on an instance of it."""
         if self.predict_name is not None:
             return super().__call__(*args, **kwargs)
-        from tempo_runtime.authoring import direct_call
         from tempo_runtime.request import context
 
         self.load_once(None)
         if context.is_request():
             return self.target(*args, **kwargs)
-        return direct_call.call(self, None, args, kwargs)
+        return execution().call(self, None, args, kwargs)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         # A function pipeline of a module is found there again: it has the context and the children
@@ -469,3 +449,26 @@ def finish(result: Any) -> None:
         from tempo_runtime.request.portal import background
 
         background().run(result)
+
+
+class Execution(Protocol):
+    """What a model needs to be called without a server."""
+
+    def call(
+        self, pipeline: Pipeline, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Call the predict method of an instance, or a pipeline function (`instance` is None)."""
+
+    def connect_children(self, pipeline: Pipeline) -> Any:
+        """Connect the children of a pipeline that is called without a server."""
+
+    def connect_model(self, model: Model) -> Any:
+        """Connect a model that is called without a server."""
+
+
+def execution() -> Execution:
+    """Return what runs models in this process, which stands further down the import order.
+
+    It is imported when a model is first called.
+    """
+    return cast(Execution, importlib.import_module("tempo_runtime.execution.direct_call"))

@@ -76,7 +76,7 @@ class Servers:
     """
 
     def __init__(
-        self, endpoints: Sequence[Endpoint], patience: float, watch: Callable[[str, State], None]
+        self, endpoints: Sequence[Endpoint], patience: float, watch: Callable[[str, int], None]
     ) -> None:
         self._all = [Server(endpoint) for endpoint in endpoints]
         self._patience = patience
@@ -156,7 +156,7 @@ class Servers:
     def _changed(self, server: Server, before: State) -> None:
         state = server.breaker.state
         if state is not before:
-            self._watch(server.endpoint.place.url, state)
+            self._watch(server.endpoint.place.url, state.value)
             self._news.set()
             self._news = asyncio.Event()
 

@@ -12,10 +12,11 @@ import traceback
 from collections.abc import Iterator
 from types import FrameType, TracebackType
 
+import tempo_runtime
 from tempo_runtime.artifact import importing
 from tempo_runtime.authoring import ownership
 
-_OURS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "")
+_PACKAGE = os.path.join(os.path.dirname(os.path.abspath(tempo_runtime.__file__)), "")
 # Code that was typed in, without a file.
 _TYPED = ("<ipython-input-", "<stdin>", "<python-input-", "<string>")
 
@@ -68,4 +69,4 @@ def _is_author(frame: FrameType) -> bool:
 
 @functools.lru_cache(maxsize=4096)
 def _is_librarys(file: str) -> bool:
-    return os.path.abspath(file).startswith(_OURS) or ownership.is_installed(file)
+    return os.path.abspath(file).startswith(_PACKAGE) or ownership.is_installed(file)

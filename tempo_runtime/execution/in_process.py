@@ -17,8 +17,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from tempo_runtime._util.private_copies import PrivateCopy
 from tempo_runtime.artifact import importing
-from tempo_runtime.artifact.verification import PrivateCopy, refuse_outside
+from tempo_runtime.artifact.verification import refuse_outside
 from tempo_runtime.authoring.details import ModelDetails, ModelFramework
 from tempo_runtime.clients.deadline import Clock
 from tempo_runtime.clients.failures import Place, passed_up, refusal

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
+from tempo_runtime._util.private_copies import origin_of
 from tempo_runtime.artifact import importing, store, trust, verification
 from tempo_runtime.authoring.decorators import Model, Pipeline
 from tempo_runtime.clients.child import Child, Children
@@ -18,7 +19,7 @@ from tempo_runtime.execution.runner import Runner, failed
 from tempo_runtime.request import context
 from tempo_runtime.request.context import ANYONE, Callers
 from tempo_runtime.request.metrics import ChildMetrics
-from tempo_runtime.request.portal import Portal, background
+from tempo_runtime.request.portal import Portal
 from tempo_runtime.settings import ChildSettings, PipelineSettings, child_folder
 
 
@@ -120,21 +121,6 @@ def _naming_author(pipeline: Pipeline, code: str) -> Iterator[None]:
         raise failed(pipeline.details.name, code, error) from error
 
 
-def local_children(pipeline: Pipeline) -> Children:
-    """The children of a pipeline that is called without a server."""
-    names = [pipeline.details.name]
-    folder = pipeline.details.local_folder if pipeline.is_loaded else None
-    settings = PipelineSettings.read(pipeline.extra)
-    connector = Connector(settings, background(), folder or "", names, pipeline.callers)
-    return connector.connect(pipeline)
-
-
-def local_model(model: Model) -> Child:
-    """A model that is called without a server."""
-    connector = Connector(PipelineSettings(), background(), callers=ANYONE)
-    return connector.child(model.details.name, model)
-
-
 class Connector:
     """Connects the children of one pipeline, the last of those in `inside`.
 
@@ -217,7 +203,7 @@ class Connector:
 
     def _from_folder(self, alias: str, model: Model, settings: ChildSettings) -> Transport:
         details = model.details
-        origin = verification.origin_of(self._folder)
+        origin = origin_of(self._folder)
         folder = child_folder(origin, alias, details.name, settings.uri or details.local_folder)
         demands = trust.Demands.of_environment() if model.demands is None else model.demands
         if details.served_by_us and not (settings.implementation or store.is_other_model(folder)):

@@ -17,6 +17,7 @@ import anyio
 from tempo_runtime.authoring.decorators import Pipeline
 from tempo_runtime.errors import ArgumentError, NotReady, Overloaded, PipelineFailed, TempoError
 from tempo_runtime.execution.blame import author_line, named
+from tempo_runtime.execution.explain.isolation import requests_of
 from tempo_runtime.execution.threads import Closed, Threads
 from tempo_runtime.request import context
 from tempo_runtime.request.metrics import PipelineMetrics
@@ -78,7 +79,7 @@ class Runner:
     ) -> None:
         self.pipeline = pipeline
         self._portal = portal
-        self._requests = pipeline.requests(instance, seed=seed, fast=fast_explainers)
+        self._requests = requests_of(pipeline, instance, seed=seed, fast=fast_explainers)
         self._explains = self._requests.explains
         self._async = pipeline.is_async
         self._streams = pipeline.signature.streams

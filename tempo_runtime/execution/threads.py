@@ -7,6 +7,7 @@ interpreter waits for all threads when it exits.
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import sysconfig
 import threading
@@ -16,11 +17,12 @@ from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
+import tempo_runtime
 from tempo_runtime.request.timing import Elapsed
 
 T = TypeVar("T")
 _LIBRARIES = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib"))
-_OURS = __file__.removesuffix("threads.py")
+_PACKAGE = os.path.join(os.path.dirname(tempo_runtime.__file__), "")
 
 
 class Closed(Exception):
@@ -206,4 +208,4 @@ class Threads:
 
 
 def _is_library(file: str) -> bool:
-    return file.startswith((*_LIBRARIES, _OURS, "<"))
+    return file.startswith((*_LIBRARIES, _PACKAGE, "<"))

@@ -14,18 +14,19 @@ from typing import Any
 from mlserver import MLModel, ModelSettings
 from mlserver.types import InferenceRequest, InferenceResponse
 
+from tempo_runtime._util.private_copies import PrivateCopy
 from tempo_runtime.artifact import declaration, importing, store, trust, verification
 
 
 class ModelWithCode(MLModel):
     """Serves a model with the runtime of its framework.
 
-    Settings from `declaration.with_code` name the code that the model is unpickled with, and settings from
-    `declaration.with_copy` the files that are checked and copied before the model is opened.
+    Settings from `declaration.with_code` name the code that the model is unpickled with, and settings
+    from `declaration.with_copy` the files that are checked and copied before the model is opened.
     """
 
     _code: importing.Modules | None = None
-    _copy: verification.PrivateCopy | None = None
+    _copy: PrivateCopy | None = None
     _model: MLModel | None = None
 
     async def load(self) -> bool:

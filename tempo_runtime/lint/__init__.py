@@ -4,7 +4,7 @@
     reading     YAML, to documents
     views       what several rules look at; `runtimes` are KServe's
     rules       what a rule is; the rules themselves are in
-                common, containers, artefacts, secrets, addresses, seldon, seldon_pods, seldon2,
+                common, containers, artifacts, secrets, addresses, seldon, seldon_pods, seldon2,
                 kserve, kserve_knative and kserve_graph
 
 Nothing is asked of a cluster: a rule knows the documents of one run, and says nothing of what may be

@@ -17,8 +17,6 @@ from tempo_runtime.errors import TempoError
 if TYPE_CHECKING:
     from prometheus_client import Counter, Gauge, Histogram
 
-    from tempo_runtime.clients.breaker import State
-
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _OK = "ok"
 
@@ -104,9 +102,9 @@ class ChildMetrics(_Calls):
         """A call is made again."""
         self._retries.inc()
 
-    def breaker_is(self, url: str, state: State) -> None:
-        """The breaker of one of its servers changed."""
-        self._breaker.labels(*self._names, url).set(state.value)
+    def breaker_is(self, url: str, state: int) -> None:
+        """Note the state of one server's breaker: 0 closed, 1 half open, 2 open."""
+        self._breaker.labels(*self._names, url).set(state)
 
 
 @dataclass(frozen=True)

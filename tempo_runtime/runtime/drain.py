@@ -14,7 +14,8 @@ import time
 from types import FrameType
 from typing import Any
 
-DRAIN_TIMEOUT = 10.0
+from tempo_runtime.settings import DRAIN_TIMEOUT
+
 _LOOPS = ("asyncio", "uvloop", "uvicorn")
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 logger = logging.getLogger(__name__)

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tempo_runtime._util.layers import merge
+from tempo_runtime._util.private_copies import origin_of
 from tempo_runtime.artifact import declaration, store, trust, verification
 from tempo_runtime.authoring.details import ModelDetails, ModelFramework
 from tempo_runtime.errors import (
@@ -181,7 +182,7 @@ class _Gathering:
             raise AuthoringError(
                 f"{details.name!r} has no local_folder, where its artefact would be; give it one"
             )
-        folder = verification.origin_of(os.path.abspath(details.local_folder))
+        folder = origin_of(os.path.abspath(details.local_folder))
         if not details.served_by_us and not os.path.exists(folder):
             raise ArtifactMissing(
                 f"{details.name}: there is no {folder}; train the model, or download it"

@@ -24,8 +24,7 @@ from tempo_runtime.errors import (
     ArtifactUntrusted,
     SettingsError,
 )
-from tempo_runtime.runtime.drain import DRAIN_TIMEOUT
-from tempo_runtime.settings import drain_timeout
+from tempo_runtime.settings import DRAIN_TIMEOUT, drain_timeout
 
 SERVER_SETTINGS = "settings.json"
 # Over these is what a settings.json says.

@@ -209,7 +209,8 @@ def _place(uri: str, folder: str, manifest: dict[str, Any], add: bool) -> str:
         return uri
     if not manifest:
         raise StorageError(
-            f"{folder} has no {atomic_files.MANIFEST}, and so no digest to go into a URI; upload it without one"
+            f"{folder} has no {atomic_files.MANIFEST}, and so no digest to go into a URI; upload it "
+            "without one"
         )
     own = trust.digest_of(manifest)
     if not add and named != own:

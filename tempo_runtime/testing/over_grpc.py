@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import grpc
 from mlserver.grpc import dataplane_pb2 as pb
@@ -18,11 +18,8 @@ from tempo_runtime._util.ports import HOST
 from tempo_runtime.errors import PayloadError
 from tempo_runtime.protocol.grpc_messages import request_to_proto, response_from_proto
 from tempo_runtime.protocol.messages import Request, Response
-from tempo_runtime.testing.script import Call, Script
+from tempo_runtime.testing.script import Call, Model, Script
 from tempo_runtime.testing.steps import Fail, Raw
-
-if TYPE_CHECKING:
-    from tempo_runtime.testing.fakes import FakeModel
 
 _SERVICE = "inference.GRPCInferenceService"
 _AT_ONCE = 256  # calls; each takes a thread
@@ -55,7 +52,7 @@ class GrpcSide:
 
     def __init__(
         self,
-        fake: FakeModel,
+        fake: Model,
         script: Script,
         loop: asyncio.AbstractEventLoop,
         port: int,

@@ -11,17 +11,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
 from tempo_runtime.errors import PayloadError
 from tempo_runtime.protocol.messages import Response, request_from_json, response_to_json
-from tempo_runtime.testing.script import Call, Script
+from tempo_runtime.testing.script import Call, Model, Script
 from tempo_runtime.testing.steps import Cut, Fail, Raw
-
-if TYPE_CHECKING:
-    from tempo_runtime.testing.fakes import FakeModel
 
 _PATH = re.compile(
     r"/v2/models/(?P<model>[^/?]+)(/versions/(?P<version>[^/?]+))?(?P<verb>/infer|/ready|)(\?.*)?$"
@@ -37,7 +34,7 @@ class HttpSide:
         script: What it does with its calls.
     """
 
-    def __init__(self, fake: FakeModel, script: Script) -> None:
+    def __init__(self, fake: Model, script: Script) -> None:
         self._fake = fake
         self._script = script
         self._numbers = count(1)

@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -58,6 +58,14 @@ class Call:
         """
         inputs = values_of(request, signature)
         return cls(inputs, request.parameters, request.outputs, request.id, **details)
+
+
+class Model(Protocol):
+    """What a fake says of itself, over any transport."""
+
+    name: str
+    ready: bool
+    metadata: dict[str, Any]
 
 
 class Script:

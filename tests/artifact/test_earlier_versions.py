@@ -18,7 +18,7 @@ from sklearn.linear_model import LinearRegression
 import tempo_runtime
 from tempo_runtime.testing import serve
 
-KEPT = Path(__file__).parent / "data/artefacts-b385a99"
+KEPT = Path(__file__).parents[1] / "data/artefacts-b385a99"
 PYTHON = ".".join(platform.python_version_tuple()[:2])
 
 pytestmark = pytest.mark.skipif(

@@ -59,7 +59,7 @@ def _environment() -> dict[str, str]:
 
 @functools.cache
 def _parent() -> subprocess.Popen[str]:
-    root = str(Path(__file__).parent.parent)
+    root = str(Path(__file__).parents[2])
     command = [sys.executable, "-W", "error", "-c", _PARENT, root]
     parent = subprocess.Popen(
         command,

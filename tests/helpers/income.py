@@ -14,7 +14,7 @@ import numpy as np
 
 from tempo_runtime.testing import Server
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "income"
 CENSUS = Path(os.environ.get("TEMPO_ADULT_DATA", ROOT.parent / "shared" / "data" / "adult.data"))
 THRESHOLDS = (0.90, 0.95, 0.99)

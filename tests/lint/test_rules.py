@@ -12,7 +12,7 @@ from tempo_runtime.lint import RULES, lint, lint_files, table
 from tests.deploy.kubernetes.manifests.test_secrets import SECRETS
 from tests.lint.manifests import CASES, KSERVE, SELDON, SELDON2
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared"
 
 

@@ -14,10 +14,11 @@ import os
 import re
 import zipfile
 
+import tempo_runtime
 from tempo_runtime._util import atomic_files
 from tempo_runtime.errors import EnvironmentFailed
 
-_PACKAGE = os.path.dirname(os.path.abspath(__file__))
+_PACKAGE = os.path.dirname(os.path.abspath(tempo_runtime.__file__))
 _NAME = os.path.basename(_PACKAGE)
 _LICENSES = "licenses"
 _WHEEL = f"""\

@@ -1,7 +1,4 @@
-"""A process that outlives the one that deploys, and ends what that left.
-
-It waits for the pipe on its standard input to close: then its starter has ended, however it did.
-"""
+"""Start the process that outlives the one that deploys, and ends what that left: `reap`."""
 
 from __future__ import annotations
 
@@ -11,8 +8,7 @@ import sys
 
 from tempo_runtime.servers import parent_pipe
 
-_COMMAND = "from tempo_runtime.deploy.local.watchdog import main; main()"
-_GRACE = 3.5  # seconds: a server whose starter has ended takes three at most
+_COMMAND = "from tempo_runtime.deploy.local.reap import main; main()"
 
 
 class Reaper:
@@ -37,19 +33,3 @@ class Reaper:
         self._process.wait()
         assert self._process.stdin is not None
         self._process.stdin.close()
-
-
-def main() -> None:
-    """Waits, and ends what `Reaper` was told."""
-    target, place = sys.argv[1:]
-    while os.read(0, 1):
-        pass
-    if target == "process":
-        from tempo_runtime.deploy.local.processes import ProcessDeployment
-        from tempo_runtime.deploy.local.records import read
-
-        ProcessDeployment(read(place)).undeploy(_GRACE)
-    else:
-        from tempo_runtime.deploy.local.containers import of
-
-        of(place).undeploy(0)

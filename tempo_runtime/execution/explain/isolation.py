@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from tempo_runtime.authoring.instances import attributes
-from tempo_runtime.authoring.models import pipelines
+from tempo_runtime.authoring.models import Pipeline, pipelines
 from tempo_runtime.execution.explain import randomness
 from tempo_runtime.execution.explain.accelerated import is_fast, of_fast_class
 from tempo_runtime.execution.explain.copies import copied, is_of, own_generator, shallow
@@ -80,6 +80,21 @@ class Requests:
             else:
                 with context.holding(self._instance, own):
                     yield self._predict
+
+
+def requests_of(pipeline: Pipeline, instance: Any, *, seed: int | None, fast: bool) -> Requests:
+    """Return the `Requests` that requests and direct calls of a pipeline run on.
+
+    Args:
+        pipeline: The pipeline.
+        instance: What the predict method is called on; not used where it is a function.
+        seed: Seed of each; None for that of an explainer.
+        fast: Whether explainers that have a fast class get it.
+    """
+    is_function = pipeline.predict_name is None
+    held = vars(pipeline)["context"] if is_function else instance
+    predict = pipeline.predict_of(None)
+    return Requests(predict, held, is_function=is_function, seed=seed, fast=fast)
 
 
 class _Known:

@@ -54,7 +54,10 @@ def test_pip_installs_it_and_its_command_runs(built: Path, tmp_path: Path) -> No
 def test_the_one_it_installed_builds_the_same_bytes(built: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(built) as archive:
         archive.extractall(tmp_path)
-    code = "import sys; from tempo_runtime import wheel; print(wheel.build(sys.argv[1]))"
+    code = (
+        "import sys; from tempo_runtime.artifact.environment import wheel; "
+        "print(wheel.build(sys.argv[1]))"
+    )
     again = run("-c", code, "again", cwd=tmp_path, PYTHONPATH=str(tmp_path)).strip()
     assert (tmp_path / again).read_bytes() == built.read_bytes()
     assert os.listdir(tmp_path / "again") == [built.name]
@@ -63,7 +66,7 @@ def test_the_one_it_installed_builds_the_same_bytes(built: Path, tmp_path: Path)
 def test_one_that_is_not_from_an_index_says_so(built: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(built) as archive:
         archive.extractall(tmp_path)
-    code = "from tempo_runtime import wheel; print(wheel.from_index())"
+    code = "from tempo_runtime.artifact.environment import wheel; print(wheel.from_index())"
     assert run("-c", code, cwd=tmp_path, PYTHONPATH=str(tmp_path)).strip() == "True"
     (info,) = tmp_path.glob("*.dist-info")
     (info / "direct_url.json").write_text('{"url": "file:///somewhere", "dir_info": {}}')

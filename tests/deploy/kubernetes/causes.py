@@ -1,7 +1,7 @@
 """What keeps a model from being ready, as each platform shows it, and what is told of it.
 
-`python -m tests.deploy.kubernetes.causes` prints a list of platform, cause, seconds, and what is told. The
-seconds are those of Kubernetes: what happens at which second is an estimate, from figures of a real
+`python -m tests.deploy.kubernetes.causes` prints a list of platform, cause, seconds, and what is told.
+The seconds are those of Kubernetes: what happens at which second is an estimate, from figures of a real
 cluster and the kubelet's back-off, and is played faster. Those of Seldon Core 2 are of the run: there an
 agent tells at once that a model does not load.
 """

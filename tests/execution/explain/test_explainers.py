@@ -35,7 +35,7 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:.sklearn.utils.parallel.delayed. should be used:UserWarning",
 )
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 SEED = 5
 AT_ONCE = 8
 TEXTS = (

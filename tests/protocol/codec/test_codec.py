@@ -232,7 +232,7 @@ OURS: list[tuple[Any, Any]] = [
 
 
 def checked(hint: Any, value: Any) -> Any:
-    return value if hint in (Any, np.ndarray) else codec.documents.validate(spec_of(hint), value)
+    return value if hint in (Any, np.ndarray) else codec.json_values.validate(spec_of(hint), value)
 
 
 @ways

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 CRDS = ROOT.parent / "shared" / "data" / "crds"
 FILES = {
     "SeldonDeployment": "machinelearning.seldon.io_seldondeployments",

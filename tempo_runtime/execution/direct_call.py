@@ -14,13 +14,16 @@ from contextlib import contextmanager
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from tempo_runtime.authoring.models import Model, Pipeline
+from tempo_runtime.execution.explain.isolation import requests_of
 from tempo_runtime.protocol.binding import bound_arguments, bound_result
 from tempo_runtime.request import context
 from tempo_runtime.request.budget import Allowance
+from tempo_runtime.request.portal import background
 from tempo_runtime.settings import ENV_PREFIX, PipelineSettings
 
 if TYPE_CHECKING:
-    from tempo_runtime.authoring.models import Pipeline
+    from tempo_runtime.clients.child import Child, Children
 
 T = TypeVar("T")
 _END = object()
@@ -54,6 +57,26 @@ def call(pipeline: Pipeline, instance: Any, args: tuple[Any, ...], kwargs: dict[
     return _result(pipeline, result)
 
 
+def connect_children(pipeline: Pipeline) -> Children:
+    """Connect the children of a pipeline that is called without a server."""
+    # A pipeline that calls no model needs none of the clients.
+    from tempo_runtime.execution.loading import Connector
+
+    names = [pipeline.details.name]
+    folder = pipeline.details.local_folder if pipeline.is_loaded else None
+    settings = PipelineSettings.read(pipeline.extra)
+    connector = Connector(settings, background(), folder or "", names, pipeline.callers)
+    return connector.connect(pipeline)
+
+
+def connect_model(model: Model) -> Child:
+    """Connect a model that is called without a server."""
+    from tempo_runtime.execution.loading import Connector
+
+    connector = Connector(PipelineSettings(), background(), callers=context.ANYONE)
+    return connector.child(model.details.name, model)
+
+
 def _result(pipeline: Pipeline, value: Any) -> Any:
     return bound_result(pipeline.signature, pipeline.details.name, value)
 
@@ -62,7 +85,7 @@ def _result(pipeline: Pipeline, value: Any) -> Any:
 def _request(pipeline: Pipeline, instance: Any) -> Iterator[Callable[..., Any]]:
     """Open the request of one direct call and yield the predict method to call in it."""
     settings = _settings(pipeline)
-    requests = pipeline.requests(instance, seed=settings.seed, fast=settings.fast_explainers)
+    requests = requests_of(pipeline, instance, seed=settings.seed, fast=settings.fast_explainers)
     limits = Allowance(settings.max_calls, settings.max_rows, settings.best_so_far)
     callers = pipeline.callers
     timeout = settings.timeout if "timeout" in settings.model_fields_set else callers.timeout
