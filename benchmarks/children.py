@@ -213,7 +213,7 @@ def _start(stack: ExitStack) -> dict[str, str]:
         one, two = await asyncio.gather(mean.models.one(x), mean.models.two(x))
         return (one + two) / 2
 
-    artefact = save(mean, str(root / "mean"))
+    artifact = save(mean, str(root / "mean"))
     (root / "by_hand.py").write_text(BY_HAND)
     (root / "fast_api.py").write_text(FASTAPI)
     urls = [f"{apart[name].url}/v2/models/{name}/infer" for name in apart]
@@ -228,7 +228,7 @@ def _start(stack: ExitStack) -> dict[str, str]:
 
     def ours(url: Any) -> str:
         env = {f"TEMPO_RUNTIME_MODELS__{name.upper()}__URL": url(apart[name]) for name in apart}
-        return start(artefact, **env)
+        return start(artifact, **env)
 
     return {
         "by hand, httpx": by_hand("Httpx"),
@@ -236,7 +236,7 @@ def _start(stack: ExitStack) -> dict[str, str]:
         "FastAPI, httpx": stack.enter_context(_fastapi(root, urls)),
         "pipeline, http": ours(lambda server: server.url),
         "pipeline, grpc": ours(lambda server: f"grpc://{server.grpc}"),
-        "pipeline, in process": start(artefact, TEMPO_RUNTIME_TRANSPORT="in_process"),
+        "pipeline, in process": start(artifact, TEMPO_RUNTIME_TRANSPORT="in_process"),
     }
 
 

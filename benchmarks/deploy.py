@@ -105,7 +105,7 @@ def by_deploy_local(rows: income.Rows) -> float:
     asked = json.dumps({"payload": rows[:1].tolist(), "parameters": ASKED})
     start = time.monotonic()
     process = subprocess.Popen(
-        [sys.executable, "-c", _DEPLOYER, str(income.ARTEFACTS / "explainer"), asked],
+        [sys.executable, "-c", _DEPLOYER, str(income.ARTIFACTS / "explainer"), asked],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -47,11 +47,11 @@ def size(path: Path) -> str:
 
 
 def saving(folder: Path, packages: list[str]) -> None:
-    artefact = folder / "artefact"
-    artefact.mkdir()
-    (artefact / "requirements.txt").write_text("\n".join(packages) + "\n")
+    artifact = folder / "artifact"
+    artifact.mkdir()
+    (artifact / "requirements.txt").write_text("\n".join(packages) + "\n")
 
-    @pipeline("mean", local_folder=str(artefact))
+    @pipeline("mean", local_folder=str(artifact))
     class Mean:
         @predictmethod
         def mean(self, x: np.ndarray) -> float:
@@ -59,14 +59,14 @@ def saving(folder: Path, packages: list[str]) -> None:
 
     first = timed(lambda: save(Mean))
     again = [timed(lambda: save(Mean)) for _ in range(REPEATS)]
-    (artefact / "environment.lock").unlink()
+    (artifact / "environment.lock").unlink()
     resolved = timed(lambda: save(Mean))
     print(f"save, first                      {first:7.2f} s")
     print(
         f"save, nothing changed            {min(again):7.2f} s   1/{first / min(again):.0f} of it"
     )
     print(f"save, lock removed, in the cache {resolved:7.2f} s")
-    print(f"environment.tar.gz              {size(artefact / cache.TARBALL)}")
+    print(f"environment.tar.gz              {size(artifact / cache.TARBALL)}")
     print("(packages were in uv's cache before, or not: run it twice to compare)\n")
 
 
@@ -154,7 +154,7 @@ def main() -> None:
         folder = Path(name)
         os.environ[cache.VARIABLE] = str(folder / "cache")
         saving(folder, packages)
-        importing(folder, folder / "artefact" / cache.TARBALL)
+        importing(folder, folder / "artifact" / cache.TARBALL)
         packing(folder, packages)
 
 

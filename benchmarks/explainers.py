@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from income import ARTEFACTS, CLASSIFIER, VARIABLE, Rows, explain, payload, post, write
+from income import ARTIFACTS, CLASSIFIER, VARIABLE, Rows, explain, payload, post, write
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.status import Status
@@ -127,9 +127,9 @@ def _explain_alone(orders: Connection, rows: Rows) -> None:
     import dill
     import joblib
 
-    with open(ARTEFACTS / "explainer" / "explainer.dill", "rb") as file:
+    with open(ARTIFACTS / "explainer" / "explainer.dill", "rb") as file:
         explainer = dill.load(file)
-    model = joblib.load(ARTEFACTS / "model" / "model.joblib")
+    model = joblib.load(ARTIFACTS / "model" / "model.joblib")
     asked: list[int] = []
 
     def predict(rows: Rows) -> Any:
@@ -170,7 +170,7 @@ def by_hand(root: Path, classifier: Server) -> Path:
     extra = {
         "address": classifier.url.removeprefix("http://"),
         "path": f"/v2/models/{CLASSIFIER}/infer",
-        "explainer": str(ARTEFACTS / "explainer" / "explainer.dill"),
+        "explainer": str(ARTIFACTS / "explainer" / "explainer.dill"),
     }
     settings = {"name": "by-hand", "implementation": "by_hand.Anchors"}
     return write(root / "by-hand", {**settings, "parameters": {"extra": extra}})
@@ -198,7 +198,7 @@ class AlibiExplain:
 def alibi_explain(root: Path, classifier: Server) -> Path:
     """Writes its folder, with the explainer as alibi itself saves it."""
     folder = root / "alibi-explain"
-    explainer = str(ARTEFACTS / "explainer" / "explainer.dill")
+    explainer = str(ARTIFACTS / "explainer" / "explainer.dill")
     subprocess.run([sys.executable, "-W", "ignore", "-c", SAVE, explainer, str(folder)], check=True)
     infer_uri = f"{classifier.url}/v2/models/{CLASSIFIER}/infer"
     extra = {"explainer_type": "anchor_tabular", "infer_uri": infer_uri}

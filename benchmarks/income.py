@@ -1,4 +1,4 @@
-"""The income example, as benchmarks use it: its test rows, its artefacts, and servers of them."""
+"""The income example, as benchmarks use it: its test rows, its artifacts, and servers of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tempo_runtime.testing import Server, serve
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "examples" / "income"
-ARTEFACTS = Path(os.environ.get("INCOME_ARTIFACTS", EXAMPLE / "artifacts")).resolve()
+ARTIFACTS = Path(os.environ.get("INCOME_ARTIFACTS", EXAMPLE / "artifacts")).resolve()
 CLASSIFIER, EXPLAINER = "income-sklearn", "income-explainer"
 PLACES = {CLASSIFIER: "model/model.joblib", EXPLAINER: "explainer"}
 _FILE = "model-settings.json"
@@ -36,9 +36,9 @@ def census_rows() -> Rows:
     sys.path.insert(0, str(EXAMPLE))
     from src.data import AdultData
 
-    made = (ARTEFACTS / "model/model.joblib", ARTEFACTS / "explainer/tempo.json")
+    made = (ARTIFACTS / "model/model.joblib", ARTIFACTS / "explainer/tempo.json")
     if not all(path.is_file() for path in made):
-        environment = {**os.environ, "INCOME_ARTIFACTS": str(ARTEFACTS)}
+        environment = {**os.environ, "INCOME_ARTIFACTS": str(ARTIFACTS)}
         subprocess.run([sys.executable, "train.py"], cwd=EXAMPLE, env=environment, check=True)
     rows: Rows = AdultData().X_test
     return rows
@@ -51,13 +51,13 @@ def serving(
     workers: int = 0,
     beside: Sequence[str] = (),
 ) -> Iterator[Server]:
-    """Serves models of model-settings/, and artefacts beside them.
+    """Serves models of model-settings/, and artifacts beside them.
 
     Args:
         models: Their names.
         child: Settings of the explainer's child, as the environment names them.
         workers: Parallel workers.
-        beside: Folders of the artefacts.
+        beside: Folders of the artifacts.
     """
     with tempfile.TemporaryDirectory(prefix="tempo-income-") as folder:
         for name in models:
@@ -72,7 +72,7 @@ def serving(
 def settings_of(name: str) -> dict[str, Any]:
     """The settings of a model of model-settings/, wherever they are written."""
     settings: dict[str, Any] = json.loads((ROOT / "model-settings" / name / _FILE).read_text())
-    settings["parameters"]["uri"] = str(ARTEFACTS / PLACES[name])
+    settings["parameters"]["uri"] = str(ARTIFACTS / PLACES[name])
     return settings
 
 

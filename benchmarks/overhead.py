@@ -140,8 +140,8 @@ def _start(stack: ExitStack) -> list[Contender]:
         (place / "model-settings.json").write_text(json.dumps(settings))
         return str(place)
 
-    def start(name: str, artefact: str) -> Contender:
-        server = stack.enter_context(serve(artefact, env={"PYTHONPATH": str(folder)}))
+    def start(name: str, artifact: str) -> Contender:
+        server = stack.enter_context(serve(artifact, env={"PYTHONPATH": str(folder)}))
         return Contender(name, server, server.models[0])
 
     made: dict[str, Callable[[], str]] = {

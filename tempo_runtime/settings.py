@@ -1,7 +1,7 @@
 """What a deployment chooses: `parameters.extra` of model-settings.json, and the environment.
 
 Values may be strings or JSON, because Seldon Core 2 hands over strings only. The environment wins,
-field by field, so that one artefact serves in several places:
+field by field, so that one artifact serves in several places:
 
     TEMPO_RUNTIME_TIMEOUT=10
     TEMPO_RUNTIME_MODELS__SKLEARN__URL=http://income-sklearn:9000
@@ -130,7 +130,7 @@ class ChildSettings(BaseModel):
             `grpc://income-sklearn:9500` (`grpcs` with TLS); or several, which take turns.
         model: Name it is served under, if not its own.
         version: Version to ask for.
-        uri: Folder of its artefact, for `in_process`; relative to the pipeline's artefact.
+        uri: Folder of its artifact, for `in_process`; relative to the pipeline's artifact.
         implementation: MLServer runtime class, for `in_process`; by default that of its framework.
         fast: Whether a scikit-learn model, for `in_process`, is computed without what scikit-learn
             wraps around each step and tree: the same answers in less time. One that cannot be is
@@ -313,10 +313,10 @@ def child_folder(folder: str, alias: str, name: str, path: str | None) -> str:
     """Folder of a child on this machine.
 
     Args:
-        folder: The pipeline's artefact.
+        folder: The pipeline's artifact.
         alias: What the pipeline calls the child.
         name: The child's name.
-        path: Where its folder is, from the artefact, if anything says so.
+        path: Where its folder is, from the artifact, if anything says so.
 
     Raises:
         SettingsError: If it is not there.

@@ -27,9 +27,9 @@ import sys
 import warnings
 import numpy as np
 sys.path.insert(0, {example!r})
-from train import make_artefacts
+from train import make_artifacts
 from src.constants import ARTIFACTS_FOLDER
-data = make_artefacts()
+data = make_artifacts()
 np.save(ARTIFACTS_FOLDER + "/rows.npy", data.X_test[{rows}])
 """
 
@@ -142,7 +142,7 @@ def each_income_server(request: pytest.FixtureRequest) -> Server:
 
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> packed_environment.Project:
-    """An artefact with its environment, whose packages this one lacks."""
+    """An artifact with its environment, whose packages this one lacks."""
     return packed_environment.Project(
         made_once(tmp_path_factory, "painter", packed_environment.make_project)
     )

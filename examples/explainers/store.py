@@ -1,4 +1,4 @@
-"""Where the artefacts are, and what they hold beside the pipeline's code."""
+"""Where the artifacts are, and what they hold beside the pipeline's code."""
 
 import json
 import os
@@ -13,7 +13,7 @@ EXPLAINER = "explainer.dill"
 
 
 def folder(name):
-    """The folder of one artefact."""
+    """The folder of one artifact."""
     return str(ARTIFACTS / name)
 
 

@@ -1,6 +1,6 @@
 """TreeShap: as KernelShap, but exact, and fast, because it reads the trees of the model.
 
-A white box: the model is not called but held by the explainer, so it is in the artefact and the
+A white box: the model is not called but held by the explainer, so it is in the artifact and the
 pipeline has no child. Train both together, and save again when the model changes.
 
 The type of `rows` is more than a courtesy to clients: given fewer columns than the trees know, shap

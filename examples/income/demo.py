@@ -20,7 +20,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from tempo_runtime.testing import free_ports
-from train import console, make_artefacts, step
+from train import console, make_artifacts, step
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MODELS = REPOSITORY / "model-settings"
@@ -143,7 +143,7 @@ def curl(row, url):
 def main(row, keep):
     """Trains the income classifier and its explainer, serves both, and explains a prediction."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
-    data = make_artefacts()
+    data = make_artifacts()
     person = data.X_test[row : row + 1]
     with server() as (process, log):
         url = f"http://127.0.0.1:{PORTS['MLSERVER_HTTP_PORT']}"

@@ -18,7 +18,7 @@ def step(doing, done):
     console.print(f"[green]✓[/] {done} [dim]{time.monotonic() - start:.1f} s[/]")
 
 
-def make_artefacts():
+def make_artifacts():
     """Trains both models and saves what the server loads."""
     with step("Importing alibi and scikit-learn", "Imported alibi and scikit-learn"):
         from src.constants import ARTIFACTS_FOLDER
@@ -42,4 +42,4 @@ def make_artefacts():
 
 
 if __name__ == "__main__":
-    make_artefacts()
+    make_artifacts()

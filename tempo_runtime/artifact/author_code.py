@@ -60,14 +60,14 @@ _SECRET = re.compile(
 
 @dataclass
 class Code:
-    """What is taken into an artefact.
+    """What is taken into an artifact.
 
     Attributes:
-        files: Path in the artefact's code folder -> content.
+        files: Path in the artifact's code folder -> content.
         paths: The same -> file on this machine.
         names: All modules that are imported, installed ones too.
         unpickled: File -> the author's modules that unpickling it looks up.
-        warnings: What may be missing where the artefact runs, each with its place and the remedy.
+        warnings: What may be missing where the artifact runs, each with its place and the remedy.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
@@ -100,7 +100,7 @@ class Own:
 
     @property
     def place(self) -> str:
-        """Its path in the artefact's code folder."""
+        """Its path in the artifact's code folder."""
         return self.name.replace(".", "/") + ("/__init__.py" if self.package else ".py")
 
 
@@ -115,7 +115,7 @@ def collect(
     Args:
         names: The modules that a pickle, and the functions in it, import.
         functions: The code of the functions that the pickle holds themselves.
-        folders: Those of artefacts and models: nothing in them is a data file of a module.
+        folders: Those of artifacts and models: nothing in them is a data file of a module.
         pickles: Files that the pipeline may unpickle, and the (module, name) pairs that each looks up.
 
     Raises:
@@ -186,7 +186,7 @@ class _Collector:
         for module, name in sorted(looked_up):
             if module == "__main__":
                 self._code.warnings.append(
-                    f"{path} refers to {name} in __main__, which does not exist where the artefact runs; "
+                    f"{path} refers to {name} in __main__, which does not exist where the artifact runs; "
                     f"move {name} into a module and write the file again"
                 )
             elif (own := self._find(module)) is not None:
@@ -268,7 +268,7 @@ class _Collector:
         )
         told = (
             f"its module {name!r} is {kind} ({path}), but only source files travel; build a wheel of it, "
-            "and install that here and where the artefact runs"
+            "and install that here and where the artifact runs"
         )
         if is_used:
             raise ArtifactError(told)
@@ -350,7 +350,7 @@ class _Collector:
             self._code.warnings.append(
                 f"{own.path}:{line} names the folder {folder}, which does not travel; if the pipeline "
                 f"reads it, move it into the package {own.home or own.name!r}, or put its files into the "
-                "artefact's folder, and read them from get_tempo().details.local_folder"
+                "artifact's folder, and read them from get_tempo().details.local_folder"
             )
 
     def _take_folder(self, folder: str, place: str, own: Own, *, code: bool) -> None:
@@ -411,7 +411,7 @@ class _Collector:
     def _leave(self, path: str, own: Own, why: str) -> None:
         told = (
             f"{path}, beside your module {own.name!r}, {why} and does not travel; if the pipeline "
-            "reads it, put it into the artefact's folder, and read it from "
+            "reads it, put it into the artifact's folder, and read it from "
             "get_tempo().details.local_folder"
         )
         if told not in self._code.warnings:
@@ -445,7 +445,7 @@ class _Collector:
 
     def _warn_of_file(self, path: str, place: str) -> None:
         self._code.warnings.append(
-            f"{place} names the file {path}, which does not travel; put it into the artefact's folder, "
+            f"{place} names the file {path}, which does not travel; put it into the artifact's folder, "
             "and read it from get_tempo().details.local_folder"
         )
 
@@ -616,7 +616,7 @@ def _name_of(node: ast.expr) -> str:
 
 
 def _model_folders(module: Any) -> set[str]:
-    """List the folders of models that a module declares: their artefacts are not its data."""
+    """List the folders of models that a module declares: their artifacts are not its data."""
     found = set()
     for value in list(vars(module or object).values()):
         if isinstance(value, type) and "get_tempo" in vars(value) and not issubclass(value, Model):

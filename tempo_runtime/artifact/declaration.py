@@ -1,4 +1,4 @@
-"""What an artefact's files say of a pipeline: tempo.json, and model-settings.json."""
+"""What an artifact's files say of a pipeline: tempo.json, and model-settings.json."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def manifest(
 
 
 def python() -> str:
-    """Return the version of this Python, as far as an artefact depends on it."""
+    """Return the version of this Python, as far as an artifact depends on it."""
     return ".".join(map(str, sys.version_info[:2]))
 
 
@@ -79,7 +79,7 @@ def declaration(pipeline: Pipeline, calls: dict[str, Any]) -> dict[str, Any]:
 
 
 def source(declared: Mapping[str, Any], pickle: bytes, code: Mapping[str, str]) -> str:
-    """Compute the digest of an artefact's source, which is the same in every process.
+    """Compute the digest of an artifact's source, which is the same in every process.
 
     Args:
         declared: Its `declaration`, as tempo.json has it.
@@ -118,7 +118,7 @@ def model_settings(pipeline: Pipeline, settings: dict[str, Any], packed: bool) -
     Args:
         pipeline: The pipeline.
         settings: What is there.
-        packed: Whether the artefact has an environment.
+        packed: Whether the artifact has an environment.
     """
     settings |= {"name": pipeline.details.name, "implementation": IMPLEMENTATION}
     settings |= {"platform": "tempo", **metadata(pipeline.signature)}
@@ -141,7 +141,7 @@ def with_code(
         folder: The artifact.
         digest: The digest that the artifact must have; None for any.
     """
-    return _wrapped(settings, {"artefact": folder, "artifact_digest": digest})
+    return _wrapped(settings, {"artifact": folder, "artifact_digest": digest})
 
 
 def with_copy(settings: Mapping[str, Any], place: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Whether an artefact is still what its pipeline would be saved as.
+"""Whether an artifact is still what its pipeline would be saved as.
 
-Servers run an artefact, but the author tried an object. Before an object is deployed, it is composed as
-`save` does and compared with its artefact: the author's modules, code that is saved by value, state, the
+Servers run an artifact, but the author tried an object. Before an object is deployed, it is composed as
+`save` does and compared with its artifact: the author's modules, code that is saved by value, state, the
 declaration, and the files in its folder. A folder, or an object that was loaded from one, is used as it
 is.
 """
@@ -40,16 +40,16 @@ logger = logging.getLogger(__name__)
 
 
 def ensure(model: Any, stale: Stale = "save", environ: Mapping[str, str] = os.environ) -> None:
-    """Bring a pipeline's artefact, and those of the pipelines it calls, up to date with memory.
+    """Bring a pipeline's artifact, and those of the pipelines it calls, up to date with memory.
 
-    Where there is no artefact yet, whatever opens it says so.
+    Where there is no artifact yet, whatever opens it says so.
 
     Args:
         model: A pipeline class, an instance of one, a pipeline function, or anything else, which is
             left as it is.
-        stale: What to do with an artefact whose pipeline has changed since: `save` it anew, or
+        stale: What to do with an artifact whose pipeline has changed since: `save` it anew, or
             `refuse` it.
-        environ: The environment, which says where children are and what is demanded of an artefact.
+        environ: The environment, which says where children are and what is demanded of an artifact.
 
     Raises:
         ArtifactError: If it is refused, with what has changed; or cannot be saved anew.
@@ -67,7 +67,7 @@ def ensure(model: Any, stale: Stale = "save", environ: Mapping[str, str] = os.en
 
 
 def check_uploaded(model: Any) -> None:
-    """Refuses a pipeline whose artefact is stale: what was uploaded is stale as well.
+    """Refuses a pipeline whose artifact is stale: what was uploaded is stale as well.
 
     Args:
         model: As `ensure` takes it.
@@ -79,13 +79,13 @@ def check_uploaded(model: Any) -> None:
         every = "; ".join(told for _, told in found)
         commands = " and ".join(_uploading(composed.pipeline) for composed, _ in found)
         raise ArtifactError(
-            f"{every}, so the uploaded artefact is out of date: do {commands} first, which saves it "
+            f"{every}, so the uploaded artifact is out of date: do {commands} first, which saves it "
             "anew, or give the folder to use it as it is"
         )
 
 
 def _stale(model: Any, environ: Mapping[str, str]) -> list[tuple[Composed, str]]:
-    """List the pipelines whose artefacts are stale, each with the changes; children first."""
+    """List the pipelines whose artifacts are stale, each with the changes; children first."""
     found = []
     for pipeline in _pipelines(model, environ, set()):
         try:
@@ -93,7 +93,7 @@ def _stale(model: Any, environ: Mapping[str, str]) -> list[tuple[Composed, str]]
         except AuthoringError:
             if pipeline is model:
                 raise
-            continue  # a class that needs arguments: its artefact is that of an instance
+            continue  # a class that needs arguments: its artifact is that of an instance
         reasons = changes(composed)
         if reasons:
             folder = min(composed.folder, os.path.relpath(composed.folder), key=len)
@@ -111,7 +111,7 @@ def _uploading(pipeline: Pipeline) -> str:
 
 
 def changes(composed: Composed) -> list[str]:
-    """List in words how an artefact differs from what would be saved now; empty if it does not."""
+    """List in words how an artifact differs from what would be saved now; empty if it does not."""
     old = composed.committed
     reasons = list(_changed_files(composed))
     declared = declaration.declaration(composed.pipeline, dict(composed.children))
@@ -161,12 +161,12 @@ def _composed(pipeline: Any) -> Composed:
     except ArtifactError as error:
         raise ArtifactError(
             f"{error}. So it cannot be compared with {folder}: deploy that folder to use the "
-            "artefact as it is"
+            "artifact as it is"
         ) from error
 
 
 def _source(composed: Composed) -> str | None:
-    """Return the digest of the source that an artefact was saved from; None if unknown."""
+    """Return the digest of the source that an artifact was saved from; None if unknown."""
     old = composed.committed
     if "source" in old:
         return str(old["source"])
@@ -209,7 +209,7 @@ def _changed_children(composed: Composed) -> Iterator[str]:
 
 
 def _is_whole(folder: str, path: str, digest: str | None) -> bool:
-    """Tell whether a file of the artefact is still the one that was saved."""
+    """Tell whether a file of the artifact is still the one that was saved."""
     with suppress(OSError):
         return atomic_files.sha256_of(folder, path) == digest
     return False
@@ -218,7 +218,7 @@ def _is_whole(folder: str, path: str, digest: str | None) -> bool:
 def _save(composed: Composed, told: str, environ: Mapping[str, str]) -> None:
     if trust.is_signed(composed.committed):
         raise ArtifactError(
-            f"{told}; the artefact is signed, and saving it anew needs the key: save(..., sign=KEY), or "
+            f"{told}; the artifact is signed, and saving it anew needs the key: save(..., sign=KEY), or "
             "deploy the folder as it is"
         )
     if composed.loses_state:
@@ -245,7 +245,7 @@ def _save(composed: Composed, told: str, environ: Mapping[str, str]) -> None:
 
 
 def _environment(composed: Composed) -> str | None:
-    """Return how the artefact's environment was made; None if it should have none."""
+    """Return how the artifact's environment was made; None if it should have none."""
     packed = composed.committed.get("environment")
     if packed and not _has_requirements(composed):
         return str(packed["maker"])  # asked for by name: nothing in the folder says so

@@ -1,10 +1,10 @@
-"""Reading a pickle together with the modules its artefact brings.
+"""Reading a pickle together with the modules its artifact brings.
 
-The modules are imported under a name no other artefact has, and an `import` inside them, or inside
-what was pickled, finds them there first: two artefacts that bring a package `src` do not meet.
+The modules are imported under a name no other artifact has, and an `import` inside them, or inside
+what was pickled, finds them there first: two artifacts that bring a package `src` do not meet.
 
 A library that unpickles for the author's code (`joblib.load`) looks a module up in `sys.modules`, by its
-plain name. What it finds there is a stand-in, which gives the attributes of the module of the artefact
+plain name. What it finds there is a stand-in, which gives the attributes of the module of the artifact
 whose code called the library.
 """
 
@@ -58,7 +58,7 @@ def load(data: bytes, modules: Modules) -> Any:
 
 @contextmanager
 def running(modules: Modules | None) -> Iterator[None]:
-    """Looks plain names up in an artefact's modules, for what is awaited in the block."""
+    """Looks plain names up in an artifact's modules, for what is awaited in the block."""
     token = _running.set(modules)
     try:
         yield
@@ -67,10 +67,10 @@ def running(modules: Modules | None) -> Iterator[None]:
 
 
 def run(modules: Modules | None, function: Callable[..., T], *args: Any) -> T:
-    """Calls a function of ours for an artefact's code, so that plain names are looked up in its modules.
+    """Calls a function of ours for an artifact's code, so that plain names are looked up in its modules.
 
     Args:
-        modules: What the artefact brings; None for code that no artefact brought.
+        modules: What the artifact brings; None for code that no artifact brought.
         function: What to call.
         args: Its arguments.
     """
@@ -96,7 +96,7 @@ def _owner(frame: FrameType) -> Modules | None:
 
 
 def _calling() -> Modules | None:
-    """Return the modules of the artefact whose code is the nearest caller."""
+    """Return the modules of the artifact whose code is the nearest caller."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code is not run.__code__:
         owner = _owner(frame)
@@ -107,7 +107,7 @@ def _calling() -> Modules | None:
 
 
 class Modules:
-    """The modules an artefact brings, importable by their own names from inside it only.
+    """The modules an artifact brings, importable by their own names from inside it only.
 
     Args:
         name: A name for this loading that no other has: the modules are imported under it.
@@ -151,11 +151,11 @@ class Modules:
         self.copy = None  # the artifact's classes may live longer than the pipeline is loaded
 
     def brings(self, name: str) -> bool:
-        """Tell whether the artefact has a module of that name."""
+        """Tell whether the artifact has a module of that name."""
         return name in self._names
 
     def place(self, name: str) -> str:
-        """The name a module is imported under: the artefact's own, or its plain one."""
+        """The name a module is imported under: the artifact's own, or its plain one."""
         package = name
         while package:
             # The rest of a namespace package may be installed; all of another one is here.
@@ -165,21 +165,21 @@ class Modules:
         return name
 
     def content(self, path: str) -> bytes:
-        """Return a file of the artefact's code, as it was when its digest was checked.
+        """Return a file of the artifact's code, as it was when its digest was checked.
 
         Raises:
-            FileNotFoundError: If the artefact has none there.
+            FileNotFoundError: If the artifact has none there.
         """
         relative = os.path.relpath(path, self._folder).replace(os.sep, "/")
         if relative in self._sources:
             return self._sources[relative]
-        if relative.startswith("../"):  # not the artefact's
+        if relative.startswith("../"):  # not the artifact's
             with open(path, "rb") as file:
                 return file.read()
-        raise FileNotFoundError(2, "the artefact has no such file", path)
+        raise FileNotFoundError(2, "the artifact has no such file", path)
 
     def files(self, package: str) -> zipfile.Path:
-        """Return the artefact's files in the folder of a package, for `importlib.resources`."""
+        """Return the artifact's files in the folder of a package, for `importlib.resources`."""
         if package not in self._archives:
             base = package.partition(".")[2].replace(".", "/") + "/"
             with zipfile.ZipFile(buffer := io.BytesIO(), "w") as archive:
@@ -192,7 +192,7 @@ class Modules:
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Finds a module of the artefact; see `importlib.abc.MetaPathFinder`."""
+        """Finds a module of the artifact; see `importlib.abc.MetaPathFinder`."""
         prefix, _, name = fullname.partition(".")
         if prefix != self._prefix:
             if fullname in self._names and _calling() is self:
@@ -206,7 +206,7 @@ class Modules:
                 return spec_from_loader(fullname, loader, is_package=file == package)
         if not any(file.startswith(f"{base}/") for file in self._sources):
             # Final: another finder would take the file of that name, if the folder has one.
-            raise ModuleNotFoundError(f"the artefact has no module {name!r}", name=name)
+            raise ModuleNotFoundError(f"the artifact has no module {name!r}", name=name)
         # A folder without __init__.py.
         spec = ModuleSpec(fullname, _NamespaceLoader(self), is_package=True)
         spec.submodule_search_locations = [os.path.join(self._folder, base)]
@@ -237,7 +237,7 @@ class Modules:
         return found if fromlist or top == name.partition(".")[0] else sys.modules[top]
 
     def _join(self, name: str, *, required: bool) -> None:
-        """Binds an installed part of a namespace package in the part that the artefact brings."""
+        """Binds an installed part of a namespace package in the part that the artifact brings."""
         package, _, last = name.rpartition(".")
         if self.place(name) != name or not package or self.place(package) == package:
             return
@@ -330,7 +330,7 @@ class _Resources(TraversableResources):
 
 
 class Shared(ModuleType):
-    """A module of a plain name that artefacts bring as well: each of them sees its own.
+    """A module of a plain name that artifacts bring as well: each of them sees its own.
 
     It is the module that this process imported under that name, or stands in for one.
     """
@@ -362,7 +362,7 @@ class _StandIns(Loader):
 
 
 def _imported_here(name: str, stand_in: ModuleType) -> ModuleType:
-    """Return the module that an import finds outside of artefacts' code."""
+    """Return the module that an import finds outside of artifacts' code."""
     found = sys.modules.pop(name, stand_in)
     if found is stand_in:
         try:
@@ -370,7 +370,7 @@ def _imported_here(name: str, stand_in: ModuleType) -> ModuleType:
         except ImportError:
             sys.modules[name] = stand_in
             raise AttributeError(
-                f"module {name!r} is part of an artefact, and no code of that artefact is running"
+                f"module {name!r} is part of an artifact, and no code of that artifact is running"
             ) from None
     sys.modules[name] = found
     _share(name)
@@ -378,7 +378,7 @@ def _imported_here(name: str, stand_in: ModuleType) -> ModuleType:
 
 
 def _share(name: str) -> None:
-    """Makes a module of the author's, imported in this process, one that artefacts see their own in."""
+    """Makes a module of the author's, imported in this process, one that artifacts see their own in."""
     module = sys.modules.get(name)
     if type(module) is not ModuleType:
         return

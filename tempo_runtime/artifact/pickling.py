@@ -2,8 +2,8 @@
 
 The author's class is written by value where dill can (a class of `__main__`, or one made inside a
 function). What it takes from the author's own modules is written by reference, and those modules'
-files go into the artefact; when it is read, they are imported from there, under names no other
-artefact shares. Installed packages are written by reference only: the environment has them.
+files go into the artifact; when it is read, they are imported from there, under names no other
+artifact shares. Installed packages are written by reference only: the environment has them.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def dump(
     names = pickler.imported | {module for module, _ in references(data)}
     if any(name.startswith(PREFIX) for name in names):
         raise ArtifactError(
-            "it was loaded from an artefact, and its code is there; copy that folder instead"
+            "it was loaded from an artifact, and its code is there; copy that folder instead"
         )
     if "__main__" in names:
         culprits = ", ".join(
@@ -150,13 +150,13 @@ def _imports_of_code(code: CodeType, package: str) -> Iterator[str]:
 
 
 def _refuse_relative_imports(codes: list[CodeType]) -> None:
-    """Refuses what `python -m` runs and an artefact cannot: it has no package for its `__main__`."""
+    """Refuses what `python -m` runs and an artifact cannot: it has no package for its `__main__`."""
     for code in codes:
         for name, names, level in _import_statements(code):
             if level:
                 raise ArtifactError(
                     f"{code.co_name} ({code.co_filename}:{code.co_firstlineno}) is in __main__, which is "
-                    f"in no package when the artefact runs, and imports {', '.join(names)} from "
+                    f"in no package when the artifact runs, and imports {', '.join(names)} from "
                     f"{'.' * level}{name}; write the package's name in place of the dots"
                 )
 

@@ -1,4 +1,4 @@
-"""What an artefact holds of the objects in it: their state, and of ours no more than a reference.
+"""What an artifact holds of the objects in it: their state, and of ours no more than a reference.
 
 An object is written as it would pickle itself. It is refused where that would give another one
 elsewhere (an open file, a running thread), by the way that leads to it: `self.steps[2].lock`.
@@ -196,7 +196,7 @@ def _without_loaded(state: Any, own: Pipeline) -> Any:
 
 
 class Reference:
-    """A child that an object holds, or all of them: in an artefact, the pipeline's own."""
+    """A child that an object holds, or all of them: in an artifact, the pipeline's own."""
 
     def __init__(self, holder: Any = None, alias: str | None = None) -> None:
         self._holder = holder

@@ -1,4 +1,4 @@
-"""The artefact: a folder that holds a pipeline, and that any MLServer can serve.
+"""The artifact: a folder that holds a pipeline, and that any MLServer can serve.
 
     pipeline.dill         the class or function, and what it was made with
     code/                 the author's own modules it needs
@@ -70,10 +70,10 @@ def save(
     environment: str | None = "auto",
     sign: str | None = None,
 ) -> str:
-    """Writes a pipeline's artefact.
+    """Writes a pipeline's artifact.
 
     Files that are already in the folder stay, and become part of it. A save that is interrupted
-    leaves the old artefact whole.
+    leaves the old artifact whole.
 
     Args:
         target: A pipeline class, an instance of one, or a pipeline function. An instance is saved as
@@ -92,7 +92,7 @@ def save(
 
     Raises:
         AuthoringError: If the target is not a pipeline, or a class that needs arguments.
-        ArtifactError: If there is no folder, something cannot be carried in an artefact, or the key
+        ArtifactError: If there is no folder, something cannot be carried in an artifact, or the key
             cannot be used.
         EnvironmentFailed: If the environment cannot be made.
     """
@@ -105,14 +105,14 @@ class Composed:
 
     Attributes:
         pipeline: The pipeline.
-        folder: Its artefact's folder.
+        folder: Its artifact's folder.
         committed: The tempo.json that is there; of none, its `files` are empty.
         ours: Path -> content, of the pickle and the code that travels.
         sources: Path of that code -> file on this machine.
         modules: Names of all modules that it imports.
         children: The models it calls, as tempo.json has them.
         others: Path -> digest, of the files in the folder that `save` did not write.
-        left: Files of the existing artefact that do not belong to this one.
+        left: Files of the existing artifact that do not belong to this one.
         warnings: What may be missing where it runs.
     """
 
@@ -159,7 +159,7 @@ class Composed:
 
     @property
     def loses_state(self) -> bool:
-        """Whether the artefact that is there holds an instance, and this is its class."""
+        """Whether the artifact that is there holds an instance, and this is its class."""
         new = self.ours[PIPELINE]
         try:
             held = pickle_graph.parts(new)
@@ -243,7 +243,7 @@ def write(
         composed: What `compose` made.
         environment: As `save` takes it.
         sign: Likewise.
-        demands: What the artefact has to show, or it is not written.
+        demands: What the artifact has to show, or it is not written.
 
     Returns:
         The folder.
@@ -307,7 +307,7 @@ def load(folder: str, *, verify: str | None = None) -> Any:
     server; the environment wins.
 
     Args:
-        folder: Its artefact.
+        folder: Its artifact.
         verify: File of the Ed25519 public key, in PEM, that must match its signature.
 
     Returns:
@@ -429,7 +429,7 @@ def unpickle(opened: Opened) -> tuple[Pipeline, dict[str, Any]]:
 
 
 def code_sizes(folder: str, manifest: dict[str, Any]) -> dict[str, int]:
-    """Return the path in `code` and the size of each file of the author's code in an artefact."""
+    """Return the path in `code` and the size of each file of the author's code in an artifact."""
     paths = [path for path in manifest["files"] if path.startswith(f"{CODE}/")]
     return {
         path.removeprefix(f"{CODE}/"): os.path.getsize(os.path.join(folder, path)) for path in paths
@@ -521,19 +521,19 @@ def read_manifest(folder: str, *, to_run: bool = True) -> dict[str, Any]:
     """Reads tempo.json.
 
     Args:
-        folder: The artefact.
+        folder: The artifact.
         to_run: Whether this Python is to run it; one that only carries it may be any.
 
     Raises:
         ArtifactMissing: If there is none.
         ArtifactDamaged: If it is not what `save` writes.
-        ArtifactIncompatible: If this version, or this Python, cannot read the artefact.
+        ArtifactIncompatible: If this version, or this Python, cannot read the artifact.
     """
     try:
         manifest = description.read(os.path.join(folder, MANIFEST))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ArtifactMissing(
-            f"there is no artefact in {folder}: it has no {MANIFEST}; tempo_runtime.save writes one"
+            f"there is no artifact in {folder}: it has no {MANIFEST}; tempo_runtime.save writes one"
         ) from error
     python = ".".join(map(str, sys.version_info[:2]))
     if to_run and manifest.get("python") != python:
@@ -609,11 +609,11 @@ def demands_of_child(opened: Opened, child: Mapping[str, Any]) -> trust.Demands:
 
 
 def _pickles(places: list[str]) -> dict[str, set[tuple[str, str]]]:
-    """Return the names that pickles in the artefact's folder and its models' folders look up."""
+    """Return the names that pickles in the artifact's folder and its models' folders look up."""
     found = {}
     for place in places:
         if place != places[0] and os.path.isfile(os.path.join(place, MANIFEST)):
-            continue  # a pipeline, whose code is in its own artefact
+            continue  # a pipeline, whose code is in its own artifact
         for path in atomic_files.walk(place) if os.path.isdir(place) else [""]:
             whole = os.path.join(place, path) if path else place
             if (

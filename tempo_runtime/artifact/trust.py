@@ -1,6 +1,6 @@
-"""Whether an artefact is one that its user would have: by its digest, or by who signed it.
+"""Whether an artifact is one that its user would have: by its digest, or by who signed it.
 
-A pickle is code, and the digests inside an artefact only show that it is whole. Here the list of
+A pickle is code, and the digests inside an artifact only show that it is whole. Here the list of
 them, `tempo.json`, is compared with a digest from elsewhere, or with an Ed25519 signature in it, before
 a byte of the pickle is read.
 """
@@ -99,11 +99,11 @@ class Demands:
 
     @classmethod
     def of_settings(cls, extra: Mapping[str, Any]) -> Demands:
-        """Return the digests in `expected_digest` of `parameters.extra`, for one model's artefact.
+        """Return the digests in `expected_digest` of `parameters.extra`, for one model's artifact.
 
         On Seldon Core 2 models share a server and its environment, and `parameters.extra` is what a
         deployment can say of one of them. It is demanded beside what the environment demands, never
-        instead: the settings travel with the artefact.
+        instead: the settings travel with the artifact.
 
         Args:
             extra: `parameters.extra` of the model's settings.
@@ -115,7 +115,7 @@ class Demands:
         return cls(parse_digests(text, _IN_SETTINGS), (), _IN_SETTINGS)
 
     def check(self, folder: str, manifest: Mapping[str, Any]) -> None:
-        """Raises what an artefact does not show.
+        """Raises what an artifact does not show.
 
         Args:
             folder: Where it is, for messages.
@@ -170,13 +170,13 @@ class Demands:
                 "this one"
             )
         return (
-            f"deploy that artefact (`tempo-runtime upload FOLDER` puts it{place}), or demand this digest "
+            f"deploy that artifact (`tempo-runtime upload FOLDER` puts it{place}), or demand this digest "
             "if you trust it"
         )
 
 
 def digest_of(manifest: Mapping[str, Any]) -> str:
-    """The digest of an artefact: of tempo.json's content, which has those of all its files.
+    """The digest of an artifact: of tempo.json's content, which has those of all its files.
 
     model-settings.json, which people and platforms edit, is not part of it; nor is the signature.
     """

@@ -72,8 +72,8 @@ def pipeline(
 
     Args:
         name: Name it is served under: up to 63 lower-case letters, digits and '-'.
-        uri: Where its artefact is uploaded to, and served from.
-        local_folder: Folder of its artefact on this machine; `save` writes there.
+        uri: Where its artifact is uploaded to, and served from.
+        local_folder: Folder of its artifact on this machine; `save` writes there.
         models: The models it calls.
         description: A sentence for people.
 
@@ -172,7 +172,7 @@ def _decorate_class(cls: type, details: ModelDetails, models: PipelineModels) ->
 
 
 # What is put on a class is an object of a class here, not a closure: dill would write a closure's
-# code, and ours with it, into every artefact.
+# code, and ours with it, into every artifact.
 
 
 class _Accessor:

@@ -1,4 +1,4 @@
-"""What a model is: its name, its framework, where its artefact is, and its signature."""
+"""What a model is: its name, its framework, where its artifact is, and its signature."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class ModelDetails:
     Attributes:
         name: Name it is served under, and deployed as.
         platform: Its framework.
-        local_folder: Folder of its artefact on this machine.
-        uri: Where its artefact is uploaded to, and served from.
+        local_folder: Folder of its artifact on this machine.
+        uri: Where its artifact is uploaded to, and served from.
         description: A sentence for people.
         signature: What it takes and gives; None when that is not known.
     """

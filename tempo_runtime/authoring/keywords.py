@@ -17,7 +17,7 @@ def by_name(call: str, positions: int, *names: str) -> Callable[[Callable[P, R]]
     Args:
         call: What its caller writes, for the error.
         positions: How many arguments are given by position, `self` among them.
-        names: The others in the order that b385a99 took them in: the code in its artefacts still may.
+        names: The others in the order that b385a99 took them in: the code in its artifacts still may.
 
     Raises:
         TypeError: When it is called with more; the message says what to write.
@@ -26,7 +26,7 @@ def by_name(call: str, positions: int, *names: str) -> Callable[[Callable[P, R]]
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(function)
         def called(*args: P.args, **kwargs: P.kwargs) -> R:
-            if (extra := args[positions:]) and _in_artefact(sys._getframe(1).f_globals):
+            if (extra := args[positions:]) and _in_artifact(sys._getframe(1).f_globals):
                 kwargs.update(zip(names, extra))
                 return function(*args[:positions], **kwargs)  # type: ignore[arg-type]
             if extra:
@@ -43,7 +43,7 @@ def by_name(call: str, positions: int, *names: str) -> Callable[[Callable[P, R]]
     return decorate
 
 
-def _in_artefact(scope: dict[str, object]) -> bool:
-    """Tell whether code belongs to a module that an artefact brought."""
+def _in_artifact(scope: dict[str, object]) -> bool:
+    """Tell whether code belongs to a module that an artifact brought."""
     importing = sys.modules.get("tempo_runtime.artifact.importing")
     return importing is not None and str(scope.get("__name__")).startswith(importing.PREFIX)

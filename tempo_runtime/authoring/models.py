@@ -47,8 +47,8 @@ class Model:
     Args:
         name: Name it is served under: up to 63 lower-case letters, digits and '-'.
         platform: Its framework.
-        local_folder: Folder of its artefact on this machine.
-        uri: Where its artefact is uploaded to, and served from.
+        local_folder: Folder of its artifact on this machine.
+        uri: Where its artifact is uploaded to, and served from.
         inputs: A type, or a dict of names to types.
         outputs: Likewise.
         description: A sentence for people.
@@ -57,7 +57,7 @@ class Model:
         AuthoringError: If the name cannot be deployed, or a type cannot travel.
     """
 
-    # What the artefact brought that it was read from, where its files need that to be unpickled.
+    # What the artifact brought that it was read from, where its files need that to be unpickled.
     code: Modules | None = None
     # The demands on its files, if there were demands on the artifact that calls it.
     demands: Demands | None = None
@@ -166,7 +166,7 @@ class Pipeline(Model):
         target: The class or function.
         predict_name: Name of a class's predict method; None for a function.
         load_name: Name of a class's load method, if it has one.
-        extra: Its settings in the artefact that it was loaded from: `parameters.extra` of its
+        extra: Its settings in the artifact that it was loaded from: `parameters.extra` of its
             model-settings.json. A server reads them there, and a call without a server here.
         direct_settings: The environment's variables that such a call saw last, and its settings.
     """
@@ -175,8 +175,8 @@ class Pipeline(Model):
     direct_settings: tuple[tuple[tuple[str, str], ...], PipelineSettings] | None = None
     # Of what b385a99 saved instead of the instance itself.
     arguments: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
-    saved: Any = None  # the instance that an artefact holds
-    built: Pipeline | None = None  # of the class of an artefact, once an instance is made
+    saved: Any = None  # the instance that an artifact holds
+    built: Pipeline | None = None  # of the class of an artifact, once an instance is made
     _instance: Callable[[], Any] | None = None  # whose Pipeline this is
     _changed: Mapping[str, tuple[Any, Any]] = MappingProxyType({})
 
@@ -352,7 +352,7 @@ class Pipeline(Model):
 
         Args:
             children: Its children, connected as the deployment says; None for in this process.
-            local_folder: Where its artefact is on this machine.
+            local_folder: Where its artifact is on this machine.
         """
         instance = self.saved
         own = self if self.predict_name is None else self.copy()
@@ -363,7 +363,7 @@ class Pipeline(Model):
             return own
         if (
             self._release is not None
-        ):  # the class is the artefact's: other instances are like this one
+        ):  # the class is the artifact's: other instances are like this one
             self.target.get_tempo().built = own
         if instance is None:
             args, kwargs = self.arguments
@@ -383,11 +383,11 @@ class Pipeline(Model):
 
     @property
     def is_loaded(self) -> bool:
-        """Whether it was read from an artefact, whose code is there."""
+        """Whether it was read from an artifact, whose code is there."""
         return self._release is not None
 
     def release(self) -> None:
-        """Frees the modules its artefact brought into the process; it cannot be called any more."""
+        """Frees the modules its artifact brought into the process; it cannot be called any more."""
         if self._release is not None:
             self._release()
 

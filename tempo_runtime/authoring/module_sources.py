@@ -58,7 +58,7 @@ def check(sources: Mapping[str, str]) -> None:
     """Refuses modules that are not what their file says.
 
     Args:
-        sources: Path of a module, as in an artefact's `code` -> its file.
+        sources: Path of a module, as in an artifact's `code` -> its file.
 
     Raises:
         ArtifactError: If a file has changed since it was imported, or the module in memory has.

@@ -31,7 +31,7 @@ class _Folder(click.Path):
         return super().convert(value, param, ctx)
 
 
-artefact_argument = click.argument("artefact", type=_Folder())
+artifact_argument = click.argument("artifact", type=_Folder())
 
 
 class Seconds(click.FloatRange):
@@ -85,12 +85,12 @@ def stale_option(command: Callable[..., Any]) -> Callable[..., Any]:
         type=click.Choice(["save", "refuse"]),
         default="save",
         show_default=True,
-        help="What to do if MODULE:NAME has changed since its artefact was saved.",
+        help="What to do if MODULE:NAME has changed since its artifact was saved.",
     )(command)
 
 
 def folder_or_object(text: str) -> Any:
-    """Return the folder of an ARTEFACT, or the object that MODULE:NAME names."""
+    """Return the folder of an ARTIFACT, or the object that MODULE:NAME names."""
     return text if os.path.isdir(text) else imported(text)
 
 

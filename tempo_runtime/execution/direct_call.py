@@ -33,7 +33,7 @@ def call(pipeline: Pipeline, instance: Any, args: tuple[Any, ...], kwargs: dict[
     """Calls the predict method of an instance, or a pipeline function (`instance` is None).
 
     The settings of a request hold where the environment (`TEMPO_RUNTIME_MAX_CALLS` and the like), or
-    the artefact that it was loaded from, states them; its time, too, is looked at by each call to a
+    the artifact that it was loaded from, states them; its time, too, is looked at by each call to a
     child. Without that there is no limit.
 
     Returns:

@@ -64,7 +64,7 @@ class RuntimeTransport:
 
     Args:
         details: The child.
-        folder: Folder of its artefact.
+        folder: Folder of its artifact.
         implementation: Its runtime class; None for the class in its settings, or its framework's.
         timeout: Seconds one call may take. In a sync pipeline a runtime that never awaits has the
             pipeline's thread, and is not ended.

@@ -32,7 +32,7 @@ class Service:
         pipeline: What to serve.
         settings: How to reach its children, and how to run it.
         portal: The loop that clients and async code live on.
-        folder: Its artefact; relative paths of children start there.
+        folder: Its artifact; relative paths of children start there.
         inside: Names of the pipelines this one is a child of, outermost first.
         callers: Decides about calls from outside of any request; None where there is a server, which
             makes requests of all.
@@ -80,7 +80,7 @@ class Service:
         self.release()
 
     def release(self) -> None:
-        """Forgets the code that the pipeline's artefact, and those of its children, brought."""
+        """Forgets the code that the pipeline's artifact, and those of its children, brought."""
         self._serving.close()
         self._children.release()
         self._pipeline.release()
@@ -184,7 +184,7 @@ class Connector:
             await service.close()
 
     def release(self) -> None:
-        """Forgets the code that the artefacts of pipelines among the children brought."""
+        """Forgets the code that the artifacts of pipelines among the children brought."""
         for service in self._nested:
             service.release()
 

@@ -43,7 +43,7 @@ def acquire(settings: ModelSettings, folder: str, fast: bool = False, code: str 
 
     Args:
         settings: What to load; their name does not matter.
-        folder: Its artefact.
+        folder: Its artifact.
         fast: See `Runtime`.
         code: Whose code it is unpickled with, if that matters.
 

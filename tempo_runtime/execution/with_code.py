@@ -48,7 +48,7 @@ class ModelWithCode(MLModel):
             del extra[trust.EXPECTED_DIGEST_SETTING]
         changed: dict[str, Any] = {"uri": uri, "extra": extra}
         inner.parameters = self.settings.parameters.model_copy(update=changed)
-        if folder := own.get("artefact"):
+        if folder := own.get("artifact"):
             digest = own.get("artifact_digest")
             expected = trust.Demands((digest,)) if digest else None
             self._code = await asyncio.to_thread(store.code_of, folder, expected)

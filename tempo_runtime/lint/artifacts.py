@@ -1,4 +1,4 @@
-"""Rules of a model-settings.json, and of what a manifest says of an artefact."""
+"""Rules of a model-settings.json, and of what a manifest says of an artifact."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tempo_runtime.lint.rules import Hits, across, rule
 from tempo_runtime.lint.views import (
     OURS,
     WITH_PODS,
-    artefact_uris,
+    artifact_uris,
     containers,
     is_ours,
     json_object,
@@ -37,12 +37,12 @@ _SURVIVE = (
     fix="write a URI, such as s3://bucket/folder",
 )
 def uri_scheme(document: Document) -> Hits:
-    """An artefact is at a URI; on Seldon Core also at rclone's `remote:path`, and a Model's at a path.
+    """An artifact is at a URI; on Seldon Core also at rclone's `remote:path`, and a Model's at a path.
 
     Source: seldon-core components/rclone-storage-initializer/readme.md; scheduler/pkg/agent/rclone.
     """
     named = scheme if document.kind == "InferenceService" else remote
-    for place in artefact_uris(document):
+    for place in artifact_uris(document):
         path = document.kind == "Model" and place.text.startswith("/")
         if place and not (path or named(place.text)):
             yield place, f"{place.value!r:.100} is no URI"
@@ -73,7 +73,7 @@ def tempo_annotation(document: Document) -> Hits:
     "SeldonDeployment",
     "InferenceService",
     "Model",
-    consequence="Pods refuse the artefact that the object names, or a changed one starts no new pods.",
+    consequence="Pods refuse the artifact that the object names, or a changed one starts no new pods.",
     fix="write the manifest again with `tempo-runtime manifest`",
 )
 def artifact_digest(document: Document) -> Hits:
@@ -99,7 +99,7 @@ def _digests_of_pods(document: Document) -> Iterator[Place]:
         yield predictor["annotations"][_DIGEST]
         yield variable(predictor["model"], trust.EXPECTED_DIGEST)
         return
-    for predictor in list(predictors(document))[:1]:  # a canary has another artefact
+    for predictor in list(predictors(document))[:1]:  # a canary has another artifact
         for component in predictor["componentSpecs"]:
             yield component["metadata"]["annotations"][_DIGEST]
             for container in component["spec"]["containers"]:

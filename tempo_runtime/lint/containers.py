@@ -117,11 +117,11 @@ def mlserver_debug(document: Document) -> Hits:
     "models-read-only",
     "error",
     *WITH_PODS,
-    consequence="The folder of the artefact is mounted read-only: what writes there fails.",
+    consequence="The folder of the artifact is mounted read-only: what writes there fails.",
     fix="name a folder of an emptyDir, or one under /tmp",
 )
 def models_read_only(document: Document) -> Hits:
-    """Caches and temporary files are not beside the artefact, in /mnt/models.
+    """Caches and temporary files are not beside the artifact, in /mnt/models.
 
     Source: seldon-core operator/controllers/model_initializer_injector.go:294-300.
     """
@@ -212,7 +212,7 @@ def image_latest(document: Document) -> Hits:
     "runs-as-root",
     "warning",
     *WITH_PODS,
-    consequence="An artefact is code: who changes it has root in the container.",
+    consequence="An artifact is code: who changes it has root in the container.",
     fix="runAsNonRoot: true, with a user of the image that is not 0",
 )
 def runs_as_root(document: Document) -> Hits:

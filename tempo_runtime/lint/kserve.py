@@ -164,7 +164,7 @@ def container_name(document: Document) -> Hits:
     *RUNTIMES,
     ISVC,
     consequence="MLServer starts one worker: a stream becomes one answer, custom handlers hang.",
-    fix='MLSERVER_PARALLEL_WORKERS: "0"; or "1" if the artefact has an environment of its own',
+    fix='MLSERVER_PARALLEL_WORKERS: "0"; or "1" if the artifact has an environment of its own',
 )
 def parallel_workers(document: Document) -> Hits:
     """Where MLServer serves pipelines, its parallel workers are chosen.

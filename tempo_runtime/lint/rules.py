@@ -18,7 +18,7 @@ AcrossCheck = Callable[[Document, Run], Hits]
 PLATFORMS = {
     "common": "On every platform",
     "containers": "Containers, on every platform",
-    "artifacts": "Artefacts",
+    "artifacts": "Artifacts",
     "secrets": "Secrets",
     "addresses": "Children",
     "seldon": "Seldon Core v1",

@@ -93,7 +93,7 @@ def rclone_key(document: Document) -> Hits:
     "secret-remote",
     "error",
     "SeldonDeployment",
-    consequence="The init container cannot fetch the artefact, and the pod does not start.",
+    consequence="The init container cannot fetch the artifact, and the pod does not start.",
     fix="add RCLONE_CONFIG_REMOTE_TYPE and the rest for the remote of modelUri, in the same namespace",
 )
 def secret_remote(document: Document, run: Run) -> Hits:
@@ -120,7 +120,7 @@ def secret_remote(document: Document, run: Run) -> Hits:
     "secret-seldon2",
     "error",
     "Model",
-    consequence="The agent finds no settings in it, and cannot fetch the artefact.",
+    consequence="The agent finds no settings in it, and cannot fetch the artifact.",
     fix="one key, whose value is JSON or YAML with type, name and parameters of rclone's remote",
 )
 def seldon2_secret(document: Document, run: Run) -> Hits:

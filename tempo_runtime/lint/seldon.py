@@ -175,7 +175,7 @@ def implementation(document: Document) -> Hits:
     "error",
     KIND,
     consequence="The webhook refuses it.",
-    fix="modelUri: the URI that the artefact was uploaded to",
+    fix="modelUri: the URI that the artifact was uploaded to",
 )
 def model_uri(document: Document) -> Hits:
     """A prepackaged server has a modelUri, but for HUGGINGFACE_SERVER.

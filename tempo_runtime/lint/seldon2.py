@@ -25,7 +25,7 @@ _SERVER_ENV = ("MLSERVER_HTTP_PORT", "MLSERVER_MODELS_DIR", "MLSERVER_LOAD_MODEL
     "error",
     "Model",
     consequence="The API server refuses it.",
-    fix="storageUri: the URI that the artefact was uploaded to",
+    fix="storageUri: the URI that the artifact was uploaded to",
 )
 def storage_uri(document: Document) -> Hits:
     """A Model has a storageUri.

@@ -55,7 +55,7 @@ def env_ignored(document: Document) -> Hits:
     "seldon-image",
     "warning",
     KIND,
-    consequence="The default image has no tempo_runtime: the pipeline loads only if its artefact has an "
+    consequence="The default image has no tempo_runtime: the pipeline loads only if its artifact has an "
     "environment.tar.gz, with mlserver in it.",
     fix="name an image with tempo_runtime in the graph's container",
 )
@@ -125,7 +125,7 @@ def probe_handler(document: Document) -> Hits:
     "seldon-mount",
     "error",
     KIND,
-    consequence="The operator mounts the artefact there, read-only: the pod is refused, or cannot write.",
+    consequence="The operator mounts the artifact there, read-only: the pod is refused, or cannot write.",
     fix="mount it somewhere else",
 )
 def mount(document: Document) -> Hits:

@@ -125,8 +125,8 @@ def remote(uri: str) -> str:
     return found[1].lower() if found else ""
 
 
-def artefact_uris(document: Document) -> Iterator[Place]:
-    """Where a document says that an artefact is."""
+def artifact_uris(document: Document) -> Iterator[Place]:
+    """Where a document says that an artifact is."""
     if document.kind == "SeldonDeployment":
         for predictor in predictors(document):
             yield from (unit["modelUri"] for unit in units(predictor["graph"]))

@@ -156,7 +156,7 @@ class Signature:
     streams: bool = False
 
     def __getstate__(self) -> dict[str, Any]:
-        # Without what is cached: an artefact is the same whether it was called before or not.
+        # Without what is cached: an artifact is the same whether it was called before or not.
         return {part.name: getattr(self, part.name) for part in fields(self)}
 
     def input(self, name: str) -> TensorSpec | None:

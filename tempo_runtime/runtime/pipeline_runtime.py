@@ -55,10 +55,10 @@ logger = logging.getLogger(__name__)
 
 
 class TempoPipelineRuntime(MLModel):
-    """Serves the pipeline of an artefact.
+    """Serves the pipeline of an artifact.
 
     In model-settings.json: `"implementation": "tempo_runtime.TempoPipelineRuntime"`, with
-    `parameters.uri` the artefact's folder and `parameters.extra` the settings
+    `parameters.uri` the artifact's folder and `parameters.extra` the settings
     (`tempo_runtime.settings`). Every error leaves as MLServer's own, with the status that
     `tempo_runtime.errors` gives it.
     """
@@ -88,7 +88,7 @@ class TempoPipelineRuntime(MLModel):
         return self._service.share_left if self._service is not None else 1.0
 
     async def load(self) -> bool:
-        """Loads the artefact and connects its children. Calls none of them."""
+        """Loads the artifact and connects its children. Calls none of them."""
         try:
             self._refuse_unsafe_settings()
             folder = await self._folder()
@@ -155,7 +155,7 @@ class TempoPipelineRuntime(MLModel):
             return folder
         except MLServerError as error:
             raise ArtifactMissing(
-                f"{error}; set parameters.uri in model-settings.json to the artefact's folder"
+                f"{error}; set parameters.uri in model-settings.json to the artifact's folder"
             ) from error
 
     def _refuse_unsafe_settings(self) -> None:

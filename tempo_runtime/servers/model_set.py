@@ -1,6 +1,6 @@
-"""Which models a server is to serve: artefacts, and what they call.
+"""Which models a server is to serve: artifacts, and what they call.
 
-Nothing of an artefact is run: what it calls is in its tempo.json, and where that is in the settings.
+Nothing of an artifact is run: what it calls is in its tempo.json, and where that is in the settings.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def gather(
     that two pipelines call would be there twice.
 
     Args:
-        targets: Artefacts, other folders with a model-settings.json, or folders of such; and pipelines
+        targets: Artifacts, other folders with a model-settings.json, or folders of such; and pipelines
             and models of this process, which are in their `local_folder`.
         in_process: Whether children stay in their pipeline's process, where no URL is set for them.
         environ: The environment, which has settings too.
@@ -65,7 +65,7 @@ def gather(
     Raises:
         ArtifactError: If a folder holds no model, or one that cannot be served here.
         AuthoringError: If a target is no model, or has no folder.
-        EnvironmentFailed: If an artefact's environment needs an interpreter that is not here.
+        EnvironmentFailed: If an artifact's environment needs an interpreter that is not here.
         SettingsError: If settings are wrong, or nothing says where a child is.
     """
     gathering = _Gathering(in_process, environ)
@@ -141,7 +141,7 @@ def details_of(model: Any) -> ModelDetails:
     get_tempo = getattr(model, "get_tempo", None)
     if get_tempo is None:
         raise AuthoringError(
-            f"{model!r:.80} is neither a pipeline, nor a Model, nor the folder of an artefact"
+            f"{model!r:.80} is neither a pipeline, nor a Model, nor the folder of an artifact"
         )
     details: ModelDetails = get_tempo().details
     return details
@@ -180,7 +180,7 @@ class _Gathering:
     def declared(self, details: ModelDetails) -> None:
         if not details.local_folder:
             raise AuthoringError(
-                f"{details.name!r} has no local_folder, where its artefact would be; give it one"
+                f"{details.name!r} has no local_folder, where its artifact would be; give it one"
             )
         folder = origin_of(os.path.abspath(details.local_folder))
         if not details.served_by_us and not os.path.exists(folder):
@@ -259,7 +259,7 @@ class _Gathering:
         if opened is not None:
             manifest = opened.description
         elif model.packed:
-            # MLServer runs the environment's Python, which then runs what checks the artefact.
+            # MLServer runs the environment's Python, which then runs what checks the artifact.
             manifest = store.verify_folder(uri, demands, to_run=False).description
         else:
             manifest = store.read_manifest(uri, to_run=self._here)

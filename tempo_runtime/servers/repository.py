@@ -74,7 +74,7 @@ class Served:
 
     @property
     def place(self) -> str:
-        """Its artefact, or the folder or file that it is in."""
+        """Its artifact, or the folder or file that it is in."""
         return str(parameters_of(self.settings).get("uri") or self.folder)
 
     @property

@@ -1,4 +1,4 @@
-"""Serving artefacts on this machine, from their folders to a server that is ready."""
+"""Serving artifacts on this machine, from their folders to a server that is ready."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def running(
     stated = dict(settings or {})
     repository.refuse_unloaded(stated)
     count = repository.workers(models.values(), workers, stated.get("parallel_workers"))
-    # What it listens at is never what an artefact brings.
+    # What it listens at is never what an artifact brings.
     own = {"host": host, "parallel_workers": count, **ports.settings()}
     with contextlib.ExitStack() as stack:
         for port in ports:

@@ -1,9 +1,9 @@
-"""Artefacts in object stores: `upload` and `download`, by rclone.
+"""Artifacts in object stores: `upload` and `download`, by rclone.
 
-Both ways the old artefact stays whole until the new one is there. What replaces a file is first put into
+Both ways the old artifact stays whole until the new one is there. What replaces a file is first put into
 the folder `.tempo-next` beside it, which is also what a transfer that was cut goes on from. Then
 tempo.json is replaced, and with it the set; then files are moved to their places (see `files`). A file is
-removed only where the old tempo.json says that it was part of the artefact.
+removed only where the old tempo.json says that it was part of the artifact.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ def upload(
     prune: int | None = None,
     keep: Collection[str] = (),
 ) -> Transfer:
-    """Uploads a model's folder, or a pipeline's artefact, to its URI.
+    """Uploads a model's folder, or a pipeline's artifact, to its URI.
 
-    An artefact is checked first: one that is damaged is not sent. Files that are there already are not
+    An artifact is checked first: one that is damaged is not sent. Files that are there already are not
     sent again, and an upload that was cut goes on where it was.
 
-    With `digest`, an artefact gets a place that no other ever has, so what was uploaded before is still
+    With `digest`, an artifact gets a place that no other ever has, so what was uploaded before is still
     there to go back to:
 
         upload(Check, digest=True).uri  # s3://models/check@sha256:5ac6...
@@ -54,8 +54,8 @@ def upload(
         folder: Its folder; by default the target's `local_folder`.
         uri: Where to; by default the target's `uri`, or the one in the folder's tempo.json.
         secret: `NAME` or `NAMESPACE/NAME` of a Kubernetes secret with `RCLONE_CONFIG_*` for rclone.
-        digest: Whether the artefact's digest is added to the URI, as `URI@sha256:...`.
-        stale: What is done where a pipeline has changed since its artefact was saved: `save` it anew, or
+        digest: Whether the artifact's digest is added to the URI, as `URI@sha256:...`.
+        stale: What is done where a pipeline has changed since its artifact was saved: `save` it anew, or
             `refuse`. A folder is uploaded as it is.
         prune: How many uploads of the artifact stay, this one among them; by default all.
         keep: URIs, or digests, of others that stay.
@@ -65,7 +65,7 @@ def upload(
 
     Raises:
         ArtifactDamaged: If a file is not the one that was saved.
-        ArtifactError: If the artefact is stale, and cannot be saved anew or is not to be.
+        ArtifactError: If the artifact is stale, and cannot be saved anew or is not to be.
         StorageError: If it cannot be uploaded. What was at the URI is still whole. Also if earlier
             uploads cannot be removed, in which case this one is there.
     """
@@ -171,11 +171,11 @@ def check_prune(uri: str | None, digest: bool, newest: int, keep: Collection[str
 
 
 def download(target: Any, folder: str | None = None, *, secret: str | None = None) -> Transfer:
-    """Downloads a model's folder, or a pipeline's artefact, from its URI.
+    """Downloads a model's folder, or a pipeline's artifact, from its URI.
 
-    An artefact's files are compared with its tempo.json, and nothing of it is run. Files that are here
+    An artifact's files are compared with its tempo.json, and nothing of it is run. Files that are here
     already are not fetched again, and a download that was cut goes on where it was. Where the URI ends
-    with `@sha256:...` the artefact has to have that digest.
+    with `@sha256:...` the artifact has to have that digest.
 
     Args:
         target: A URI; or a `Model`, a pipeline class, an instance of one, or a pipeline function.
@@ -203,7 +203,7 @@ def download(target: Any, folder: str | None = None, *, secret: str | None = Non
 
 
 def _place(uri: str, folder: str, manifest: dict[str, Any], add: bool) -> str:
-    """Return the URI to upload an artefact to, with its digest if the URI or `digest` asks for it."""
+    """Return the URI to upload an artifact to, with its digest if the URI or `digest` asks for it."""
     place, named = trust.digest_in(uri)
     if not add and named is None:
         return uri
@@ -215,7 +215,7 @@ def _place(uri: str, folder: str, manifest: dict[str, Any], add: bool) -> str:
     own = trust.digest_of(manifest)
     if not add and named != own:
         raise StorageError(
-            f"{uri} names the digest of another artefact: {folder} has {own}; upload it to {place}, with "
+            f"{uri} names the digest of another artifact: {folder} has {own}; upload it to {place}, with "
             "the option `digest`, which adds its own"
         )
     return f"{place.rstrip('/')}@{own}"

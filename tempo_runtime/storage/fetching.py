@@ -24,7 +24,7 @@ def fetch(remote: Remote, folder: str, digest: str | None = None) -> Transfer:
     Args:
         remote: Where from.
         folder: The folder, which need not be there.
-        digest: That of the artefact that it has to be.
+        digest: That of the artifact that it has to be.
 
     Raises:
         StorageError: If it cannot.
@@ -98,12 +98,12 @@ def _copy_from(remote: Remote, folder: str, missing: Mapping[str, Entry]) -> Non
 
 @contextlib.contextmanager
 def _whole(remote: Remote, arrived: str) -> Iterator[None]:
-    """Refuses, and removes, what has arrived and is no whole artefact."""
+    """Refuses, and removes, what has arrived and is no whole artifact."""
     try:
         yield
     except ArtifactError as error:
         shutil.rmtree(arrived)
         raise StorageError(
-            f"what is at {remote.uri} is no whole artefact ({error}); upload it again, or wait for the "
+            f"what is at {remote.uri} is no whole artifact ({error}); upload it again, or wait for the "
             "upload to end"
         ) from error

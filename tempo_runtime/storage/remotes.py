@@ -1,4 +1,4 @@
-"""Where an artefact is: a URI as rclone knows it, what is there, and whether it is the same as here.
+"""Where an artifact is: a URI as rclone knows it, what is there, and whether it is the same as here.
 
 A URI's scheme is the name of a remote of rclone's, as for Seldon's storage initializer: `s3://bucket/x`
 is `s3:bucket/x`, and the remote is what rclone's config file or `RCLONE_CONFIG_S3_*` say.

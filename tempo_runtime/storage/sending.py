@@ -121,7 +121,7 @@ def _finish_interrupted(
 ) -> None:
     """Moves to its place what an upload that was cut left beside it, if the tempo.json there names it.
 
-    It is part of the artefact, and what is sent now would take its place.
+    It is part of the artifact, and what is sent now would take its place.
     """
     known = remote.same(beside, folder, f"{NEXT}/")  # sent by the one that this one goes on from
     doubtful = {f"{NEXT}/{path}": path for path in beside if path in old["files"].keys() - known}

@@ -22,7 +22,7 @@ class Transfer:
         uri: The other one.
         sent: Files that were transferred; those that were there already were not.
         size: Their bytes.
-        removed: Files that are no longer part of the artefact.
+        removed: Files that are no longer part of the artifact.
         pruned: URIs of earlier uploads that were removed.
     """
 
@@ -35,7 +35,7 @@ class Transfer:
 
 
 def parts(manifest: Mapping[str, Any]) -> set[str]:
-    """Files of an artefact, by its tempo.json."""
+    """Files of an artifact, by its tempo.json."""
     named = manifest.get("files")
     if not isinstance(named, dict):
         return set()

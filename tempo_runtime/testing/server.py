@@ -148,7 +148,7 @@ def serve(
     """Serves folders with a real `mlserver start`, on free loopback ports.
 
     Args:
-        folders: Artefacts, or folders of folders with a model-settings.json. A settings.json in
+        folders: Artifacts, or folders of folders with a model-settings.json. A settings.json in
             the first is used.
         settings: More of MLServer's settings, such as `parallel_workers` (0 by default).
         env: More environment variables.

@@ -1,4 +1,4 @@
-"""A save that is killed at any step leaves the old artefact whole, or the new one."""
+"""A save that is killed at any step leaves the old artifact whole, or the new one."""
 
 from __future__ import annotations
 
@@ -81,8 +81,8 @@ def save(tree: Path, folder: Path, limit: int = 0) -> bool:
 
 @pytest.fixture(scope="module")
 def old(trees: Path) -> Path:
-    assert save(trees / "old", trees / "artefact")
-    return trees / "artefact"
+    assert save(trees / "old", trees / "artifact")
+    return trees / "artifact"
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def killed(trees: Path, old: Path) -> list[Path]:
             return left
 
 
-def test_a_killed_save_leaves_the_old_artefact_or_the_new_one(killed: list[Path]) -> None:
+def test_a_killed_save_leaves_the_old_artifact_or_the_new_one(killed: list[Path]) -> None:
     answers = [answer(folder) for folder in killed]
     commits = answers.index("new")
     assert answers == ["old"] * commits + ["new"] * (len(answers) - commits)
@@ -125,7 +125,7 @@ def test_a_save_after_a_killed_one_gives_what_it_gives_without(
         del sys.modules[name]
 
 
-def test_a_first_save_that_is_killed_leaves_no_artefact_or_a_whole_one(
+def test_a_first_save_that_is_killed_leaves_no_artifact_or_a_whole_one(
     trees: Path, tmp_path: Path
 ) -> None:
     for limit in (1, 3, 5, 7):
@@ -138,7 +138,7 @@ def test_a_first_save_that_is_killed_leaves_no_artefact_or_a_whole_one(
                 tempo_runtime.load(str(folder))
 
 
-def test_a_disk_that_is_full_leaves_the_old_artefact(
+def test_a_disk_that_is_full_leaves_the_old_artifact(
     old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = Path(shutil.copytree(old, tmp_path / "full"))
@@ -159,7 +159,7 @@ def test_a_disk_that_is_full_leaves_the_old_artefact(
     assert contents(folder) == before
 
 
-def test_an_interrupted_artefact_is_read_and_not_repaired(
+def test_an_interrupted_artifact_is_read_and_not_repaired(
     killed: list[Path], tmp_path: Path
 ) -> None:
     for number, folder in enumerate(killed):

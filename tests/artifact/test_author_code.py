@@ -239,8 +239,8 @@ def test_folders_that_are_none_of_a_package_stay_at_home(tree: Callable[..., Pat
             "own/__pycache__/main.pyc": "",
             "own/venv/pyvenv.cfg": "",
             "own/venv/lib/site.txt": "",
-            "own/artefact/tempo.json": "{}",
-            "own/artefact/words.txt": "",
+            "own/artifact/tempo.json": "{}",
+            "own/artifact/words.txt": "",
             "own/other/__init__.py": "",
             "own/other/words.txt": "",
             "own/main.py": importing("HERE = __file__", "value"),
@@ -344,7 +344,7 @@ def test_a_file_that_cannot_travel_is_warned_of_with_its_place(
     saved(imported("own.main").P, root)
     place, path = f"{root}/own/main.py:", str(there) if named == "there" else "beside.csv"
     assert place in warned(caplog)
-    assert f"names the file {path}, which does not travel; put it into the artefact" in warned(
+    assert f"names the file {path}, which does not travel; put it into the artifact" in warned(
         caplog
     )
 
@@ -452,7 +452,7 @@ def test_what_is_unpickled_finds_the_authors_class(
             "main_of_mine.py": READS.format(read=READ[case]),
         }
     )
-    write_steps(tmp_path / "artefact", module)
+    write_steps(tmp_path / "artifact", module)
     folder = saved(imported("main_of_mine").P, root)
     assert path in code_in(folder)
     shutil.rmtree(root)
@@ -460,7 +460,7 @@ def test_what_is_unpickled_finds_the_authors_class(
     assert json.loads(fresh(code, folder, cwd=tmp_path)) == 42
 
 
-def test_each_artefact_unpickles_its_own_class_of_a_name(
+def test_each_artifact_unpickles_its_own_class_of_a_name(
     tree: Callable[..., Path], tmp_path: Path
 ) -> None:
     read = "{'load': lambda: joblib.load(path + '/step.joblib')}['load']"
@@ -468,8 +468,8 @@ def test_each_artefact_unpickles_its_own_class_of_a_name(
     loaded = []
     for size in (1, 10):
         root = tree({"scaling_of_mine.py": STEP.format(size=size), "main_of_mine.py": late})
-        write_steps(tmp_path / f"artefact-{size}", "scaling_of_mine")
-        folder = saved(imported("main_of_mine").P, root, f"artefact-{size}")
+        write_steps(tmp_path / f"artifact-{size}", "scaling_of_mine")
+        folder = saved(imported("main_of_mine").P, root, f"artifact-{size}")
         loaded.append(tempo_runtime.load(str(folder)))
     for _ in range(2):  # in any order, with the second's module imported here as well
         assert [one.predict(0) for one in loaded] == [1, 10]
@@ -482,7 +482,7 @@ def test_each_artefact_unpickles_its_own_class_of_a_name(
     assert "scaling_of_mine" not in sys.modules
 
 
-def test_an_import_beside_an_artefact_is_not_disturbed(
+def test_an_import_beside_an_artifact_is_not_disturbed(
     tree: Callable[..., Path], tmp_path: Path
 ) -> None:
     root = tree(
@@ -491,7 +491,7 @@ def test_an_import_beside_an_artefact_is_not_disturbed(
             "main_of_mine.py": READS.format(read="joblib.load(path + '/step.joblib')"),
         }
     )
-    write_steps(tmp_path / "artefact")
+    write_steps(tmp_path / "artifact")
     folder = saved(imported("main_of_mine").P, root)
     tree({})
     assert tempo_runtime.load(str(folder)).predict(0) == 1
@@ -514,7 +514,7 @@ def test_a_pickle_that_names_a_module_of_the_standard_librarys_name_is_refused(
         }
     )
     monkeypatch.delitem(sys.modules, "statistics", raising=False)
-    write_steps(tmp_path / "artefact", "statistics")
+    write_steps(tmp_path / "artifact", "statistics")
     with pytest.raises(
         ArtifactError, match=r"refers to Step in your module 'statistics'.*rename yours"
     ):
@@ -527,13 +527,13 @@ def test_a_pickle_that_names_a_class_of_a_script_is_warned_of(tmp_path: Path) ->
         "class Step: pass\n"
         "@tempo_runtime.model('p')\n"
         "def p(value: int) -> int:\n    return value\n"
-        "os.mkdir('artefact')\n"
-        "open('artefact/step.pkl', 'wb').write(pickle.dumps(Step()))\n"
-        "tempo_runtime.save(p, 'artefact')\n"
+        "os.mkdir('artifact')\n"
+        "open('artifact/step.pkl', 'wb').write(pickle.dumps(Step()))\n"
+        "tempo_runtime.save(p, 'artifact')\n"
     )
     command = [sys.executable, "script.py"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert "artefact/step.pkl refers to Step in __main__" in done.stderr
+    assert "artifact/step.pkl refers to Step in __main__" in done.stderr
 
 
 def test_looking_at_a_pickle_runs_nothing_of_it(tmp_path: Path) -> None:
@@ -638,7 +638,7 @@ class Parent:
 
 @pytest.fixture
 def parent(tree: Callable[..., Path], tmp_path: Path) -> Path:
-    """An artefact whose source tree is gone; its child's model has a step of the author's."""
+    """An artifact whose source tree is gone; its child's model has a step of the author's."""
     import joblib
     import numpy as np
     from sklearn.pipeline import make_pipeline

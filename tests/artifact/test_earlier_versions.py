@@ -1,4 +1,4 @@
-"""Artefacts that b385a99 saved are still loaded, and served, as they were."""
+"""Artifacts that b385a99 saved are still loaded, and served, as they were."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sklearn.linear_model import LinearRegression
 import tempo_runtime
 from tempo_runtime.testing import serve
 
-KEPT = Path(__file__).parents[1] / "data/artefacts-b385a99"
+KEPT = Path(__file__).parents[1] / "data/artifacts-b385a99"
 PYTHON = ".".join(platform.python_version_tuple()[:2])
 
 pytestmark = pytest.mark.skipif(
@@ -28,8 +28,8 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The artefacts, and the scikit-learn model that one of them calls."""
-    folder = shutil.copytree(KEPT, tmp_path_factory.mktemp("kept") / "artefacts")
+    """The artifacts, and the scikit-learn model that one of them calls."""
+    folder = shutil.copytree(KEPT, tmp_path_factory.mktemp("kept") / "artifacts")
     (folder / "line").mkdir()
     line = LinearRegression().fit(np.array([[0.0], [1.0]]), np.array([1.0, 4.0]))
     joblib.dump(line, folder / "line/model.joblib")

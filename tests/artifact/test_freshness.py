@@ -1,4 +1,4 @@
-"""Whether an artefact is still what its pipeline would be saved as."""
+"""Whether an artifact is still what its pipeline would be saved as."""
 
 # mypy: disable-error-code="no-any-return, attr-defined"
 
@@ -191,7 +191,7 @@ def test_a_file_of_its_folder_counts(root: Path, caplog: pytest.LogCaptureFixtur
 
 
 @pytest.mark.parametrize("damaged", ["pipeline.dill", "code/own/limits.py"])
-def test_an_artefact_that_was_damaged_is_saved_anew(root: Path, damaged: str) -> None:
+def test_an_artifact_that_was_damaged_is_saved_anew(root: Path, damaged: str) -> None:
     (root / "own/flowers" / damaged).write_text("damaged")
     ensure(imported("own.good").Flowers)
     tempo_runtime.load("own/flowers").get_tempo().release()
@@ -204,7 +204,7 @@ def test_a_folder_is_what_it_is(root: Path, tree: Tree) -> None:
     assert contents(root / "own/flowers") == before
 
 
-def test_what_was_loaded_from_an_artefact_is_that_artefact(root: Path, tree: Tree) -> None:
+def test_what_was_loaded_from_an_artifact_is_that_artifact(root: Path, tree: Tree) -> None:
     loaded = tempo_runtime.load("own/flowers")
     edited(tree, "own/limits.py", "5", "6")
     ensure(loaded, "refuse")
@@ -219,7 +219,7 @@ def test_where_nothing_was_saved_nothing_is(root: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
-def test_an_artefact_of_before_this_was_recorded_is_compared_by_what_it_holds(
+def test_an_artifact_of_before_this_was_recorded_is_compared_by_what_it_holds(
     root: Path, tree: Tree
 ) -> None:
     for folder in (root / "own/flowers", root / "own/petals"):
@@ -242,7 +242,7 @@ def keys(folder: Path) -> tuple[str, str]:
     return str(private), str(public)
 
 
-def test_a_signed_artefact_is_refused_with_how_to_sign(
+def test_a_signed_artifact_is_refused_with_how_to_sign(
     root: Path, tree: Tree, tmp_path: Path
 ) -> None:
     private, _ = keys(tmp_path)
@@ -250,7 +250,7 @@ def test_a_signed_artefact_is_refused_with_how_to_sign(
     good = edited(tree, "own/limits.py", "5", "6")
     before = contents(root / "own/flowers")
     with pytest.raises(
-        ArtifactError, match=r"the artefact is signed, .*: save\(\.\.\., sign=KEY\)"
+        ArtifactError, match=r"the artifact is signed, .*: save\(\.\.\., sign=KEY\)"
     ):
         ensure(good.Flowers)
     assert contents(root / "own/flowers") == before

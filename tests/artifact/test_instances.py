@@ -110,7 +110,7 @@ def _by_value_fitted() -> Any:
 def test_the_constructor_does_not_run_again(tmp_path: Path) -> None:
     made = class_kinds.Plain(factor=2.0)
     loaded = saved(made, tmp_path)
-    assert type(loaded).made == 0  # of the artefact's own module
+    assert type(loaded).made == 0  # of the artifact's own module
     assert loaded.factor == 2.0
 
 

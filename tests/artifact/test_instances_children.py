@@ -142,7 +142,7 @@ def test_the_pipeline_of_an_instance_that_is_gone_is_refused() -> None:
         tempo_runtime.save(gone, "anywhere")
 
 
-def test_the_artefact_of_a_child_is_what_counts_once_saved(tmp_path: Path) -> None:
+def test_the_artifact_of_a_child_is_what_counts_once_saved(tmp_path: Path) -> None:
     scaler = class_kinds.Counting(factor=3)
     described = scaler.get_tempo()
     tempo_runtime.save(scaler, str(tmp_path / "inner"))
@@ -191,7 +191,7 @@ def test_a_child_among_its_attributes_is_its_child_where_it_is_loaded(
     assert (list(loaded.all), len(loaded.all)) == (["line"], 1)
 
 
-def test_a_model_reached_through_a_child_is_not_in_the_artefact(
+def test_a_model_reached_through_a_child_is_not_in_the_artifact(
     line: Model, tmp_path: Path
 ) -> None:
     made = holding(line)

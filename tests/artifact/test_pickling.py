@@ -1,4 +1,4 @@
-"""What a pickle imports, what cannot be written, and the modules an artefact brings."""
+"""What a pickle imports, what cannot be written, and the modules an artifact brings."""
 
 # mypy: disable-error-code="no-any-return"
 # mypy: allow-untyped-calls
@@ -180,7 +180,7 @@ def test_a_pipeline_loaded_with_its_modules_cannot_be_saved_again(
     del sys.modules["resaved_module"]
 
 
-# -- the modules an artefact brings ----------------------------------------------------------------
+# -- the modules an artifact brings ----------------------------------------------------------------
 
 
 @pytest.fixture
@@ -229,7 +229,7 @@ def test_a_namespace_package_needs_no_init_file(modules: Modules) -> None:
 
 @pytest.mark.parametrize("name", ["pkg.extra", "wants_extra"])
 def test_a_file_that_was_not_saved_is_never_imported(modules: Modules, name: str) -> None:
-    with pytest.raises(ModuleNotFoundError, match=r"the artefact has no module 'pkg\.extra'"):
+    with pytest.raises(ModuleNotFoundError, match=r"the artifact has no module 'pkg\.extra'"):
         load(modules, name)
 
 

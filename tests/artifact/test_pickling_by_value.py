@@ -138,7 +138,7 @@ import tempo_runtime
 def f(value: int) -> int:
     return Kind is None
 
-tempo_runtime.save(f, "artefact")
+tempo_runtime.save(f, "artifact")
 """
     root = tree({"script.py": script})
     command = [sys.executable, str(root / "script.py")]
@@ -162,12 +162,12 @@ class Pair(typing.NamedTuple):
 def f(value: int) -> int:
     return sum(Pair(value))
 
-tempo_runtime.save(f, "artefact")
-tempo_runtime.save(f, "artefact")
+tempo_runtime.save(f, "artifact")
+tempo_runtime.save(f, "artifact")
 """
     root = tree({"script.py": script})
     subprocess.run([sys.executable, str(root / "script.py")], cwd=tmp_path, check=True)
-    assert json.loads(fresh(ANSWER, tmp_path / "artefact", 1, 41, cwd=tmp_path)) == [2, 42]
+    assert json.loads(fresh(ANSWER, tmp_path / "artifact", 1, 41, cwd=tmp_path)) == [2, 42]
 
 
 def test_a_relative_import_in_a_function_that_python_m_runs_is_refused(
@@ -182,7 +182,7 @@ def f(value: int) -> int:
     return plus(value)
 
 assert f(1) == 2
-tempo_runtime.save(f, "artefact")
+tempo_runtime.save(f, "artifact")
 """
     root = tree({**PLUS, "own/script.py": script})
     command = [sys.executable, "-m", "own.script"]

@@ -189,7 +189,7 @@ def test_a_class_of_a_module_loads_without_its_source(
     assert json.loads(fresh(ANSWER, folder, 1, 41, cwd=tmp_path)) == [2, 42]
 
 
-def test_two_artefacts_with_modules_of_the_same_names_use_each_their_own(
+def test_two_artifacts_with_modules_of_the_same_names_use_each_their_own(
     tree: Callable[..., Path],
 ) -> None:
     util = "def step():\n    return {}\n"
@@ -197,7 +197,7 @@ def test_two_artefacts_with_modules_of_the_same_names_use_each_their_own(
     loaded = []
     for size in (1, 10):
         root = tree({"src/util.py": util.format(size), "src/main.py": main})
-        folder = saved(imported("src.main").P, root, f"artefact-{size}")
+        folder = saved(imported("src.main").P, root, f"artifact-{size}")
         loaded.append(tempo_runtime.load(str(folder)))
     tree({})
     assert [one.predict(0) for one in loaded] == [1, 10]
@@ -215,7 +215,7 @@ def test_changed_code_is_used_when_it_is_saved_and_loaded_again(
     assert answers == [1, 10]
 
 
-def test_a_module_that_is_no_longer_needed_leaves_the_artefact(
+def test_a_module_that_is_no_longer_needed_leaves_the_artifact(
     tree: Callable[..., Path],
 ) -> None:
     root = tree(CASES["from-import"])

@@ -1,4 +1,4 @@
-"""What is not a whole artefact is refused before any of it runs, by file and remedy."""
+"""What is not a whole artifact is refused before any of it runs, by file and remedy."""
 
 from __future__ import annotations
 
@@ -36,23 +36,23 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "refused").mkdir()
     (root / "refused/__init__.py").write_text("")
     (root / "refused/main.py").write_text(SOURCE)
-    (root / "artefact").mkdir()
-    (root / "artefact/words.txt").write_text("words")
+    (root / "artifact").mkdir()
+    (root / "artifact/words.txt").write_text("words")
     sys.path.insert(0, str(root))
     try:
         from refused.main import P  # type: ignore[import-not-found]
 
-        tempo_runtime.save(P, str(root / "artefact"))
+        tempo_runtime.save(P, str(root / "artifact"))
     finally:
         sys.path.remove(str(root))
         del sys.modules["refused"], sys.modules["refused.main"]
-    return root / "artefact"
+    return root / "artifact"
 
 
 @pytest.fixture
 def folder(template: Path, tmp_path: Path) -> Path:
-    """A whole artefact."""
-    return Path(shutil.copytree(template, tmp_path / "artefact"))
+    """A whole artifact."""
+    return Path(shutil.copytree(template, tmp_path / "artifact"))
 
 
 def refusal(folder: Path, kind: type[ArtifactError]) -> str:
@@ -73,12 +73,12 @@ def change_manifest(folder: Path, change: Callable[[Any], None]) -> None:
     path.write_text(json.dumps(manifest))
 
 
-def test_the_whole_artefact_is_not_refused(folder: Path) -> None:
+def test_the_whole_artifact_is_not_refused(folder: Path) -> None:
     assert tempo_runtime.load(str(folder)).predict(1) == 2
 
 
-@pytest.mark.parametrize("name", ["nowhere", "artefact/code"])
-def test_a_folder_without_an_artefact_is_told_how_to_make_one(
+@pytest.mark.parametrize("name", ["nowhere", "artifact/code"])
+def test_a_folder_without_an_artifact_is_told_how_to_make_one(
     folder: Path, tmp_path: Path, name: str
 ) -> None:
     assert "has no tempo.json; tempo_runtime.save writes one" in refusal(

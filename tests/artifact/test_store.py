@@ -1,4 +1,4 @@
-"""The files of an artefact, and what loading them gives."""
+"""The files of an artifact, and what loading them gives."""
 
 # mypy: disable-error-code="type-arg, no-any-return, attr-defined, import-untyped, empty-body"
 
@@ -52,7 +52,7 @@ def test_save_writes_the_pipeline_its_code_and_two_descriptions(own: Any) -> Non
     ]
 
 
-def test_tempo_json_tells_what_the_artefact_is(own: Any) -> None:
+def test_tempo_json_tells_what_the_artifact_is(own: Any) -> None:
     found = manifest(tempo_runtime.save(own.Outer))
     assert (found["format_version"], found["tempo_runtime"]) == (1, tempo_runtime.__version__)
     assert found["python"] == ".".join(platform.python_version_tuple()[:2])
@@ -94,7 +94,7 @@ def test_hidden_files_and_caches_are_no_part_of_it(own: Any, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", ["Outer", "Inner", "calls"])
-def test_no_path_of_this_machine_is_in_an_artefact(own: Any, tmp_path: Path, name: str) -> None:
+def test_no_path_of_this_machine_is_in_an_artifact(own: Any, tmp_path: Path, name: str) -> None:
     folder = Path(tempo_runtime.save(getattr(own, name)))
     for path, content in listing(folder).items():
         assert str(tmp_path).encode() not in content, path
@@ -181,14 +181,14 @@ def test_model_settings_that_are_not_json_are_refused_and_nothing_is_changed(own
 
 
 @pytest.mark.parametrize("text", ["{}", '{"parameters": null}', '{"parameters": {"extra": null}}'])
-def test_an_artefact_loads_with_model_settings_that_say_nothing(own: Any, text: str) -> None:
+def test_an_artifact_loads_with_model_settings_that_say_nothing(own: Any, text: str) -> None:
     folder = tempo_runtime.save(own.Inner)
     Path(folder, "model-settings.json").write_text(text)
     assert store.unpickle(store.verify_folder(folder))[1] == {}
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"parameters": 1}', '{"parameters": {"extra": "a"}}'])
-def test_an_artefact_does_not_load_with_damaged_model_settings(own: Any, text: str) -> None:
+def test_an_artifact_does_not_load_with_damaged_model_settings(own: Any, text: str) -> None:
     folder = tempo_runtime.save(own.Inner)
     Path(folder, "model-settings.json").write_text(text)
     with pytest.raises(ArtifactDamaged, match=r"model-settings.json"):

@@ -1,4 +1,4 @@
-"""Artefacts that a process demands: by digest, or by who signed them."""
+"""Artifacts that a process demands: by digest, or by who signed them."""
 
 from __future__ import annotations
 
@@ -47,22 +47,22 @@ def other_keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
 
 
 @pytest.fixture
-def artefact(tmp_path: Path, keys: Keys) -> str:
+def artifact(tmp_path: Path, keys: Keys) -> str:
     return save(pipelines.double, str(tmp_path / "double"), sign=keys[0])
 
 
-def change(artefact: str, **changes: Any) -> None:
-    path = Path(artefact, "tempo.json")
+def change(artifact: str, **changes: Any) -> None:
+    path = Path(artifact, "tempo.json")
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
-def test_a_signed_artefact_is_loaded_with_the_key_of_its_signer(artefact: str, keys: Keys) -> None:
-    assert load(artefact, verify=keys[1])(2) == 4
+def test_a_signed_artifact_is_loaded_with_the_key_of_its_signer(artifact: str, keys: Keys) -> None:
+    assert load(artifact, verify=keys[1])(2) == 4
 
 
-def test_one_signed_by_another_is_refused(artefact: str, other_keys: Keys) -> None:
+def test_one_signed_by_another_is_refused(artifact: str, other_keys: Keys) -> None:
     with pytest.raises(ArtifactUntrusted, match=r"is signed by another key than .*ed25519\.pub"):
-        load(artefact, verify=other_keys[1])
+        load(artifact, verify=other_keys[1])
 
 
 def test_one_that_is_not_signed_is_refused(tmp_path: Path, keys: Keys) -> None:
@@ -71,10 +71,10 @@ def test_one_that_is_not_signed_is_refused(tmp_path: Path, keys: Keys) -> None:
         load(folder, verify=keys[1])
 
 
-def test_saving_again_without_a_key_leaves_no_signature(artefact: str, keys: Keys) -> None:
-    save(pipelines.double, artefact)
+def test_saving_again_without_a_key_leaves_no_signature(artifact: str, keys: Keys) -> None:
+    save(pipelines.double, artifact)
     with pytest.raises(ArtifactUntrusted, match="is not signed"):
-        load(artefact, verify=keys[1])
+        load(artifact, verify=keys[1])
 
 
 @pytest.mark.parametrize(
@@ -90,52 +90,52 @@ def test_saving_again_without_a_key_leaves_no_signature(artefact: str, keys: Key
     ids=str,
 )
 def test_a_changed_manifest_or_signature_is_refused(
-    changes: dict[str, Any], artefact: str, keys: Keys
+    changes: dict[str, Any], artifact: str, keys: Keys
 ) -> None:
-    change(artefact, **changes)
+    change(artifact, **changes)
     with pytest.raises(ArtifactUntrusted):
-        load(artefact, verify=keys[1])
+        load(artifact, verify=keys[1])
 
 
 def test_a_manifest_that_is_only_written_otherwise_is_still_signed(
-    artefact: str, keys: Keys
+    artifact: str, keys: Keys
 ) -> None:
-    path = Path(artefact, "tempo.json")
+    path = Path(artifact, "tempo.json")
     path.write_text(json.dumps(json.loads(path.read_text()), indent=7))
-    assert load(artefact, verify=keys[1])(2) == 4
+    assert load(artifact, verify=keys[1])(2) == 4
 
 
-def test_a_changed_file_of_a_signed_artefact_is_refused(artefact: str, keys: Keys) -> None:
-    Path(artefact, "pipeline.dill").write_bytes(b"other")
+def test_a_changed_file_of_a_signed_artifact_is_refused(artifact: str, keys: Keys) -> None:
+    Path(artifact, "pipeline.dill").write_bytes(b"other")
     with pytest.raises(ArtifactDamaged):
-        load(artefact, verify=keys[1])
+        load(artifact, verify=keys[1])
 
 
-def test_a_signature_does_not_change_the_digest(artefact: str) -> None:
-    before = inspect(artefact)["digest"]
-    save(pipelines.double, artefact)
-    assert inspect(artefact)["digest"] == before
+def test_a_signature_does_not_change_the_digest(artifact: str) -> None:
+    before = inspect(artifact)["digest"]
+    save(pipelines.double, artifact)
+    assert inspect(artifact)["digest"] == before
 
 
 def test_the_digest_that_is_demanded_is_loaded_and_another_is_not(
-    artefact: str, monkeypatch: pytest.MonkeyPatch
+    artifact: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = f"sha256:{'0' * 64}"
-    monkeypatch.setenv(EXPECTED_DIGEST, f"{wrong}, {inspect(artefact)['digest']}")
-    assert load(artefact)(2) == 4
+    monkeypatch.setenv(EXPECTED_DIGEST, f"{wrong}, {inspect(artifact)['digest']}")
+    assert load(artifact)(2) == 4
     monkeypatch.setenv(EXPECTED_DIGEST, wrong)
-    with pytest.raises(ArtifactUntrusted, match=f"demands {wrong}; deploy that artefact"):
-        load(artefact)
+    with pytest.raises(ArtifactUntrusted, match=f"demands {wrong}; deploy that artifact"):
+        load(artifact)
 
 
 def test_the_signer_can_be_demanded_by_the_environment(
-    artefact: str, keys: Keys, other_keys: Keys, monkeypatch: pytest.MonkeyPatch
+    artifact: str, keys: Keys, other_keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(VERIFY_KEY, f"{other_keys[1]},{keys[1]}")
-    assert load(artefact)(2) == 4
+    assert load(artifact)(2) == 4
     monkeypatch.setenv(VERIFY_KEY, other_keys[1])
     with pytest.raises(ArtifactUntrusted):
-        load(artefact)
+        load(artifact)
 
 
 @pytest.mark.parametrize("digest", ["abc", "sha256:abc", "md5:" + "0" * 64, "sha256:" + "G" * 64])
@@ -146,51 +146,51 @@ def test_a_digest_that_is_none_is_told(digest: str) -> None:
         Demands.of_settings({"expected_digest": digest})
 
 
-def test_a_server_refuses_what_is_not_demanded(artefact: str) -> None:
+def test_a_server_refuses_what_is_not_demanded(artifact: str) -> None:
     wrong = f"sha256:{'0' * 64}"
     with (
         pytest.raises(ServerFailed, match="has the digest"),
-        serve(artefact, env={EXPECTED_DIGEST: wrong}),
+        serve(artifact, env={EXPECTED_DIGEST: wrong}),
     ):
         pass
-    with serve(artefact, env={EXPECTED_DIGEST: inspect(artefact)["digest"]}) as server:
+    with serve(artifact, env={EXPECTED_DIGEST: inspect(artifact)["digest"]}) as server:
         assert server.infer("double", x=2.0) == 4.0
 
 
-def test_a_server_demands_a_digest_of_one_model_by_its_settings(artefact: str) -> None:
+def test_a_server_demands_a_digest_of_one_model_by_its_settings(artifact: str) -> None:
     wrong = f"sha256:{'0' * 64}"
-    demand(artefact, wrong)
+    demand(artifact, wrong)
     with (
         pytest.raises(ServerFailed, match=rf"parameters\.extra\.expected_digest demands {wrong}"),
-        serve(artefact),
+        serve(artifact),
     ):
         pass
-    demand(artefact, f"{wrong},{inspect(artefact)['digest']}")
-    with serve(artefact) as server:
+    demand(artifact, f"{wrong},{inspect(artifact)['digest']}")
+    with serve(artifact) as server:
         assert server.infer("double", x=2.0) == 4.0
 
 
 def test_what_the_settings_demand_takes_nothing_from_what_the_environment_demands(
-    artefact: str,
+    artifact: str,
 ) -> None:
-    demand(artefact, inspect(artefact)["digest"])
+    demand(artifact, inspect(artifact)["digest"])
     wrong = f"sha256:{'0' * 64}"
     with (
         pytest.raises(ServerFailed, match=f"TEMPO_RUNTIME_EXPECTED_DIGEST demands {wrong}"),
-        serve(artefact, env={EXPECTED_DIGEST: wrong}),
+        serve(artifact, env={EXPECTED_DIGEST: wrong}),
     ):
         pass
 
 
-def demand(artefact: str, digest: str) -> None:
+def demand(artifact: str, digest: str) -> None:
     """Has model-settings.json demand a digest, as Seldon Core 2's agent writes it."""
-    path = Path(artefact, "model-settings.json")
+    path = Path(artifact, "model-settings.json")
     settings = json.loads(path.read_text())
     settings["parameters"]["extra"] = {"expected_digest": digest}
     path.write_text(json.dumps(settings))
 
 
-def test_another_artefact_than_demanded_is_told_with_both_digests_and_the_remedy(
+def test_another_artifact_than_demanded_is_told_with_both_digests_and_the_remedy(
     tmp_path: Path,
 ) -> None:
     wrong = f"sha256:{'0' * 64}"
@@ -198,41 +198,41 @@ def test_another_artefact_than_demanded_is_told_with_both_digests_and_the_remedy
         Demands((wrong,)).check("/mnt/models", {"uri": "s3://tempo/shop"})
     assert str(refused.value) == (
         f"/mnt/models has the digest {digest_of({'uri': 's3://tempo/shop'})}, but "
-        f"TEMPO_RUNTIME_EXPECTED_DIGEST demands {wrong}; deploy that artefact (`tempo-runtime upload "
+        f"TEMPO_RUNTIME_EXPECTED_DIGEST demands {wrong}; deploy that artifact (`tempo-runtime upload "
         "FOLDER` puts it at s3://tempo/shop), or demand this digest if you trust it"
     )
 
 
-def test_keys_that_cannot_be_used_are_told(tmp_path: Path, keys: Keys, artefact: str) -> None:
+def test_keys_that_cannot_be_used_are_told(tmp_path: Path, keys: Keys, artifact: str) -> None:
     rsa = _keys(tmp_path, "rsa")
     with pytest.raises(ArtifactError, match="is no Ed25519 key; `openssl genpkey"):
-        save(pipelines.double, artefact, sign=rsa[0])
+        save(pipelines.double, artifact, sign=rsa[0])
     with pytest.raises(ArtifactError, match="is no Ed25519 public key; `openssl pkey"):
-        load(artefact, verify=rsa[1])
+        load(artifact, verify=rsa[1])
     with pytest.raises(ArtifactError, match="holds no private key"):
-        save(pipelines.double, artefact, sign=keys[1])
+        save(pipelines.double, artifact, sign=keys[1])
     with pytest.raises(ArtifactError, match="holds no public key"):
-        load(artefact, verify=keys[0])
+        load(artifact, verify=keys[0])
     with pytest.raises(ArtifactError, match=r"the key nowhere\.pem cannot be read: No such file"):
-        save(pipelines.double, artefact, sign="nowhere.pem")
-    assert load(artefact, verify=keys[1])(2) == 4  # as it was
+        save(pipelines.double, artifact, sign="nowhere.pem")
+    assert load(artifact, verify=keys[1])(2) == 4  # as it was
 
 
-def test_the_command_line_shows_digest_signature_and_imports(artefact: str, keys: Keys) -> None:
-    told = CliRunner().invoke(main, ["inspect", artefact, "--json"])
+def test_the_command_line_shows_digest_signature_and_imports(artifact: str, keys: Keys) -> None:
+    told = CliRunner().invoke(main, ["inspect", artifact, "--json"])
     found = json.loads(told.output)
-    assert found["digest"] == digest_of(json.loads(Path(artefact, "tempo.json").read_text()))
+    assert found["digest"] == digest_of(json.loads(Path(artifact, "tempo.json").read_text()))
     assert found["imports"] == ["tests.helpers.pipelines.double"]
     assert found["bytes"] > 100
     shown = CliRunner().invoke(
-        main, ["inspect", artefact, "--verify", keys[1]], env={"COLUMNS": "200"}
+        main, ["inspect", artifact, "--verify", keys[1]], env={"COLUMNS": "200"}
     )
     assert shown.exit_code == 0
     assert found["digest"] in shown.output
     assert "it is signed with the key" in shown.output
 
 
-def test_the_command_line_fails_for_another_signer(artefact: str, other_keys: Keys) -> None:
-    shown = CliRunner().invoke(main, ["inspect", artefact, "--verify", other_keys[1]])
+def test_the_command_line_fails_for_another_signer(artifact: str, other_keys: Keys) -> None:
+    shown = CliRunner().invoke(main, ["inspect", artifact, "--verify", other_keys[1]])
     assert shown.exit_code == 1
     assert "is signed by another key" in shown.output

@@ -24,7 +24,7 @@ SAVE = """
 import sys, tempo_runtime
 sys.dont_write_bytecode = True
 import mine
-tempo_runtime.save(mine.P, "artefact")
+tempo_runtime.save(mine.P, "artifact")
 """
 
 
@@ -57,7 +57,7 @@ def code_of(project: Path, path: list[Path], python: str = sys.executable) -> li
     command = [python, str(project / "save.py")]
     done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    code = project / "artefact/code"
+    code = project / "artifact/code"
     return sorted(str(each.relative_to(code)) for each in code.rglob("*") if each.is_file())
 
 
@@ -153,8 +153,8 @@ def test_check_does_not_see_the_authors_folders(tmp_path: Path) -> None:
     write(tmp_path / "project", {"mine.py": late, "save.py": SAVE})
     python = str(layer / "bin/python")
     subprocess.run([python, "save.py"], cwd=tmp_path / "project", check=True, capture_output=True)
-    (tmp_path / "project/artefact/code/left_at_home.py").unlink(missing_ok=True)
-    artefact = tmp_path / "project/artefact"
+    (tmp_path / "project/artifact/code/left_at_home.py").unlink(missing_ok=True)
+    artifact = tmp_path / "project/artifact"
     subprocess.run([python, "-c", "import left_at_home"], check=True, cwd=tmp_path)
     with pytest.raises(CheckFailed, match="left_at_home"):
-        checking.ask(python, str(artefact), None, 100)
+        checking.ask(python, str(artifact), None, 100)

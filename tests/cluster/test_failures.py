@@ -94,7 +94,7 @@ def test_a_wrong_digest_is_told(space: Space, name: str, tmp_path: Path) -> None
     uploaded(times(2.0, str(tmp_path), name))
     later = times(3.0, str(tmp_path), name)
     save(later, environment=None)  # and not uploaded
-    assert f"the artefact at s3://tempo/{name} has the digest sha256:" in told(
+    assert f"the artifact at s3://tempo/{name} has the digest sha256:" in told(
         later, space.options()
     )
 

@@ -119,13 +119,13 @@ def test_the_earlier_artifact_is_deployed_again_from_its_own_uri(
         remote.deployment.close()
 
 
-def test_a_pod_that_finds_another_artefact_says_so(space: Space, tmp_path: Path) -> None:
+def test_a_pod_that_finds_another_artifact_says_so(space: Space, tmp_path: Path) -> None:
     options, folder = space.options(), str(tmp_path / "times")
     remote = deployed(times(2.0, folder), options)
     later = times(3.0, folder)
     save(later, environment=None)  # and not uploaded
     with pytest.raises(
-        DeploymentFailed, match="the artefact at s3://tempo/cluster-times has the dig"
+        DeploymentFailed, match="the artifact at s3://tempo/cluster-times has the dig"
     ):
         deploy_remote(later, options)
     np.testing.assert_array_equal(remote.predict(x=X), X * 2)

@@ -60,5 +60,5 @@ def network(engine: Any) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shop's artefact, beside those of its children `prices` and `tax`."""
+    """The shop's artifact, beside those of its children `prices` and `tax`."""
     return saved_shop(tmp_path_factory.mktemp("shop"))

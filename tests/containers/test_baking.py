@@ -1,4 +1,4 @@
-"""An image of one artefact, built by the engine, and what it serves."""
+"""An image of one artifact, built by the engine, and what it serves."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.helpers.command_line import run
 
 @pytest.fixture(scope="module")
 def tax(shop: Path) -> Path:
-    """An artefact that calls nothing."""
+    """An artifact that calls nothing."""
     return shop.parent / "tax"
 
 
@@ -29,13 +29,13 @@ def baked(engine: Any, server_image: str, tax: Path) -> Iterator[Baked]:
     engine.images.remove(name, force=True)
 
 
-def test_it_serves_its_artefact_by_itself(engine: Any, baked: Baked) -> None:
+def test_it_serves_its_artifact_by_itself(engine: Any, baked: Baked) -> None:
     with served(engine, baked.name, None, "tax") as server:
         assert server.infer(2.0) == 3.0
         assert server.run("id", "-u").strip() == "8888"
 
 
-def test_an_artefact_without_settings_serves_by_itself_too(
+def test_an_artifact_without_settings_serves_by_itself_too(
     engine: Any, server_image: str, tax: Path, tmp_path: Path
 ) -> None:
     bare = tmp_path / "tax"
@@ -57,11 +57,11 @@ def test_its_labels_say_what_is_in_it(engine: Any, baked: Baked, server_image: s
     labels = engine.images.get(baked.name).labels
     assert labels["org.opencontainers.image.title"] == "tax"
     assert labels["org.opencontainers.image.base.name"] == server_image
-    assert len(labels["tempo-runtime.artefact"]) == 64
+    assert len(labels["tempo-runtime.artifact"]) == 64
     assert labels["team"] == "prices"
 
 
-def test_the_same_artefact_is_the_same_layers(
+def test_the_same_artifact_is_the_same_layers(
     engine: Any, baked: Baked, server_image: str, tax: Path, tmp_path: Path
 ) -> None:
     again = tmp_path / "tax"
@@ -84,7 +84,7 @@ def test_a_missing_base_is_told(engine: Any, tax: Path) -> None:
         bake(tax, base="nothing:here")
 
 
-def test_an_artefact_that_was_changed_is_refused(
+def test_an_artifact_that_was_changed_is_refused(
     engine: Any, server_image: str, tax: Path, tmp_path: Path
 ) -> None:
     changed = tmp_path / "tax"

@@ -29,12 +29,12 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def tax(engine: Any, server_image: str, shop: Path) -> Iterator[Served]:
-    """An artefact that `save` wrote."""
+    """An artifact that `save` wrote."""
     with served(engine, server_image, shop.parent / "tax", "tax") as running:
         yield running
 
 
-def test_it_serves_an_artefact(tax: Served) -> None:
+def test_it_serves_an_artifact(tax: Served) -> None:
     assert tax.infer(4.0) == 6.0
 
 
@@ -44,7 +44,7 @@ def test_it_is_not_root_and_cannot_write_but_where_it_must(tax: Served) -> None:
     assert tax.container.exec_run(["touch", "/mnt/models/x"]).exit_code != 0
 
 
-def test_by_the_operator_s_class_it_serves_an_artefact_without_settings(
+def test_by_the_operator_s_class_it_serves_an_artifact_without_settings(
     engine: Any, server_image: str, shop: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "tax"
@@ -80,10 +80,10 @@ def test_containers_call_each_other_by_name(
 
 
 @pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the image's Python is 3.11")
-def test_it_serves_in_the_environment_that_an_artefact_brings(
+def test_it_serves_in_the_environment_that_an_artifact_brings(
     engine: Any, server_image: str, project: Project
 ) -> None:
-    with served(engine, server_image, project.artefact, "painter") as running:
+    with served(engine, server_image, project.artifact, "painter") as running:
         answer = running.infer("tempo")
     assert len(answer["word"].splitlines()) > 3
     assert answer["prefix"].startswith("/opt/mlserver/environment.")

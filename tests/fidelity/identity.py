@@ -1,6 +1,6 @@
 """All that makes a value what it is, as one text: its type, its parts and theirs.
 
-It travels in the pipelines' artefacts, so that the author's side of a call says what it got.
+It travels in the pipelines' artifacts, so that the author's side of a call says what it got.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def identity(value: Any) -> str:
     """A text that two values share only where nothing tells them apart."""
     kind = type(value)
     name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
-    # An artefact imports its modules under names of its own.
+    # An artifact imports its modules under names of its own.
     if name.startswith("_tempo_artifact_"):
         name = name.partition(".")[2]
     return f"{name}({_parts(value)})"

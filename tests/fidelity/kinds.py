@@ -1,4 +1,4 @@
-"""The annotations of the table, and the types that they name. Travels in the pipelines' artefacts."""
+"""The annotations of the table, and the types that they name. Travels in the pipelines' artifacts."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ _DECLARES = "returned a result that is refused: "
 
 @pytest.fixture(scope="module")
 def routes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Route]]:
-    with all_routes(tmp_path_factory.mktemp("artefacts")) as found:
+    with all_routes(tmp_path_factory.mktemp("artifacts")) as found:
         yield found
 
 

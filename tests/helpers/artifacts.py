@@ -1,4 +1,4 @@
-"""What is in a folder, and what the artefact in it answers."""
+"""What is in a folder, and what the artifact in it answers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tempo_runtime
 
 
 def answer(folder: Path) -> str:
-    """What the artefact in a folder answers, its files checked."""
+    """What the artifact in a folder answers, its files checked."""
     loaded = tempo_runtime.load(str(folder))
     try:
         return str(loaded())

@@ -1,4 +1,4 @@
-"""Pipelines of every kind of class. It travels in their artefacts, so it imports little."""
+"""Pipelines of every kind of class. It travels in their artifacts, so it imports little."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class Income:
     """The trained example.
 
     Attributes:
-        folder: Holds the artefacts `model` and `explainer`.
+        folder: Holds the artifacts `model` and `explainer`.
         rows: The test rows `ROWS`.
         printed: What training printed.
     """
@@ -68,7 +68,7 @@ class Income:
 
 
 def repository(folder: Path, income: Income, **extra: Any) -> Path:
-    """A model repository as model-settings/, over the trained artefacts."""
+    """A model repository as model-settings/, over the trained artifacts."""
     add_model(folder, "income-sklearn", income.model / "model.joblib")
     add_model(folder, "income-explainer", income.explainer, **extra)
     return folder

@@ -36,7 +36,7 @@ def shop(
 
 
 def saved_shop(folder: Path) -> Path:
-    """The pipeline's artefact in a folder, beside those of its children."""
+    """The pipeline's artifact in a folder, beside those of its children."""
     (folder / "a_shop.py").write_text(SHOP)
     (folder / "prices").mkdir()
     model = LinearRegression(fit_intercept=False).fit(np.eye(2), [2.0, 4.0])

@@ -1,4 +1,4 @@
-"""An artefact whose packages this environment lacks, as tests use it."""
+"""An artifact whose packages this environment lacks, as tests use it."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ class Project:
     folder: Path
 
     @property
-    def artefact(self) -> Path:
-        return self.folder / "artefact"
+    def artifact(self) -> Path:
+        return self.folder / "artifact"
 
     def save(self) -> str:
         done = subprocess.run(
-            [sys.executable, "painter.py", str(self.artefact)],
+            [sys.executable, "painter.py", str(self.artifact)],
             cwd=self.folder,
             env={
                 **os.environ,
@@ -73,13 +73,13 @@ def make_project(folder: Path) -> None:
     # Its author has the package; what serves it has not.
     where = ["--target", _packages(folder)["PYTHONPATH"], PACKAGE]
     subprocess.run([sys.executable, "-m", "uv", "pip", "install", "-q", *where], check=True)
-    made.artefact.mkdir()
-    (made.artefact / "requirements.txt").write_text(f"{PACKAGE}  # draws words\n")
+    made.artifact.mkdir()
+    (made.artifact / "requirements.txt").write_text(f"{PACKAGE}  # draws words\n")
     made.save()
 
 
 def _packages(folder: Path) -> dict[str, str]:
-    """Variables that make a folder one of installed packages, whose code does not go into artefacts."""
+    """Variables that make a folder one of installed packages, whose code does not go into artifacts."""
     base = folder / "base"
     packages = base / "lib" / f"python{sysconfig.get_python_version()}" / "site-packages"
     return {"PYTHONUSERBASE": str(base), "PYTHONPATH": str(packages)}

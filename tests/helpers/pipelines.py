@@ -1,4 +1,4 @@
-"""Small pipelines for tests. It travels in their artefacts, so it imports little."""
+"""Small pipelines for tests. It travels in their artifacts, so it imports little."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def source_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cal
     forget()
 
 
-def saved(target: Any, root: Path, name: str = "artefact") -> Path:
+def saved(target: Any, root: Path, name: str = "artifact") -> Path:
     folder = root.parent / name
     tempo_runtime.save(target, str(folder))
     return folder

@@ -1,4 +1,4 @@
-"""A pipeline that calls its child in threads of its own. It travels in artefacts."""
+"""A pipeline that calls its child in threads of its own. It travels in artifacts."""
 
 from __future__ import annotations
 

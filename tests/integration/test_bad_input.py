@@ -124,7 +124,7 @@ CHILDREN = {  # explainer -> where it looks for its child
 def troubled(
     income: Income, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Path, Server]]:
-    """A copy of the artefact that a test may spoil, and a server that has loaded it.
+    """A copy of the artifact that a test may spoil, and a server that has loaded it.
 
     The server's other explainers do not reach their child.
     """
@@ -141,7 +141,7 @@ def troubled(
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_an_artefact_is_refused_and_what_was_loaded_goes_on(
+def test_an_artifact_is_refused_and_what_was_loaded_goes_on(
     damage: str, income: Income, troubled: tuple[Path, Server]
 ) -> None:
     folder, server = troubled

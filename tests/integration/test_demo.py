@@ -25,7 +25,7 @@ import runpy, sys
 sys.path.insert(0, {str(EXAMPLE)!r})
 import train
 from src.data import AdultData
-train.make_artefacts = AdultData
+train.make_artifacts = AdultData
 runpy.run_path({str(EXAMPLE / "demo.py")!r}, run_name="__main__")
 """
 

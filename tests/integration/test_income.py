@@ -132,7 +132,7 @@ def test_a_served_explanation_is_the_one_alibi_gives(income_server: Server, inco
         assert essence(served) == essence(income.alone(row))
 
 
-def test_the_artefact_folder_served_by_itself_with_its_model_in_process_explains_the_same(
+def test_the_artifact_folder_served_by_itself_with_its_model_in_process_explains_the_same(
     income: Income,
 ) -> None:
     with serve(income.explainer) as server:

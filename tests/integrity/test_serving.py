@@ -588,7 +588,7 @@ def test_an_image_is_built_from_the_bytes_that_were_checked(
 
     def build(fileobj: IO[bytes], **_: Any) -> Any:
         with tarfile.open(fileobj=fileobj) as archive:
-            pickle = archive.extractfile("artefact/pipeline.dill")
+            pickle = archive.extractfile("artifact/pipeline.dill")
             assert pickle is not None
             sent.append(pickle.read())
         return SimpleNamespace(id="1", attrs={"Size": 1}), []

@@ -31,7 +31,7 @@ SERVED = (
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A few pipelines, in a real MLServer."""
-    root = tmp_path_factory.mktemp("artefacts")
+    root = tmp_path_factory.mktemp("artifacts")
     for target in SERVED:
         save(target, str(root / target.details.name))
     with serve(root) as server:

@@ -1,4 +1,4 @@
-"""Pipelines for these tests. It travels in their artefacts, so it imports little."""
+"""Pipelines for these tests. It travels in their artifacts, so it imports little."""
 
 from __future__ import annotations
 

@@ -42,12 +42,12 @@ def test_a_model_of_core_2_may_be_at_a_path_of_its_server() -> None:
 @pytest.mark.parametrize(
     "uri", ["minio:models/shop", "my-minio:models", "s3:models", "gs://models"]
 )
-def test_an_artefact_of_seldon_may_be_at_a_remote_of_rclone(uri: str) -> None:
+def test_an_artifact_of_seldon_may_be_at_a_remote_of_rclone(uri: str) -> None:
     assert model(storage=uri) == []
     assert rules(SELDON.replace("gs://models/price", uri)) == []
 
 
-def test_an_artefact_of_kserve_is_at_no_remote_of_rclone() -> None:
+def test_an_artifact_of_kserve_is_at_no_remote_of_rclone() -> None:
     assert rules(KSERVE.replace("s3://models/shop", "minio:models/shop")) == ["uri-scheme"]
 
 

@@ -1,4 +1,4 @@
-"""What a served artefact brings into the process, and that it goes again."""
+"""What a served artifact brings into the process, and that it goes again."""
 
 # mypy: disable-error-code="type-arg, no-any-return, attr-defined, import-untyped, empty-body"
 

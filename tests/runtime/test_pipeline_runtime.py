@@ -26,9 +26,9 @@ pytestmark = pytest.mark.traced
 
 
 @pytest.fixture(scope="module")
-def artefacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One artefact a pipeline, each child in the folder beside."""
-    root = tmp_path_factory.mktemp("artefacts")
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One artifact a pipeline, each child in the folder beside."""
+    root = tmp_path_factory.mktemp("artifacts")
     for target in pipelines.ALL:
         save(target, str(root / describe(target).details.name))
     for settings in root.glob("*/model-settings.json"):
@@ -46,8 +46,8 @@ def artefacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module", params=[0, 1, 2], ids=lambda workers: f"workers={workers}")
-def server(request: pytest.FixtureRequest, artefacts: Path) -> Iterator[Server]:
-    with serve(artefacts, settings={"parallel_workers": request.param}) as server:
+def server(request: pytest.FixtureRequest, artifacts: Path) -> Iterator[Server]:
+    with serve(artifacts, settings={"parallel_workers": request.param}) as server:
         server.workers = request.param  # type: ignore[attr-defined]
         yield server
 
@@ -134,11 +134,11 @@ def test_children_over_http_are_called_sync_async_and_nested(server: Server) -> 
     np.testing.assert_array_equal(server.infer("grandparent", x), 6 * x + 1)
 
 
-def test_children_in_the_same_process_give_the_same(artefacts: Path) -> None:
+def test_children_in_the_same_process_give_the_same(artifacts: Path) -> None:
     x = np.arange(3.0)
     aliases = ("PARENT", "APARENT", "DOUBLE", "OTHER")  # also those of the pipelines inside
     env = {f"TEMPO_RUNTIME_MODELS__{alias}__TRANSPORT": "in_process" for alias in aliases}
-    with serve(artefacts / "grandparent", env=env) as server:
+    with serve(artifacts / "grandparent", env=env) as server:
         assert server.models == ["grandparent"]
         found = server.infer("grandparent", x)
     assert found.dtype == x.dtype
@@ -213,9 +213,9 @@ def test_metadata_is_the_signature(server: Server) -> None:
     assert found["inputs"][1]["parameters"]["optional"] is True
 
 
-def test_unloading_waits_for_the_request_that_runs(artefacts: Path, tmp_path: Path) -> None:
+def test_unloading_waits_for_the_request_that_runs(artifacts: Path, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
-    with serve(artefacts / "waiter") as server, ThreadPoolExecutor(2) as clients:
+    with serve(artifacts / "waiter") as server, ThreadPoolExecutor(2) as clients:
         answer = clients.submit(server.infer, "waiter", str(gate))
         while not Path(f"{gate}.called").exists():
             time.sleep(0.01)
@@ -260,8 +260,8 @@ def test_settings_that_would_mix_up_requests_are_refused(
         pass
 
 
-def test_a_stream_its_client_left_is_ended(artefacts: Path) -> None:
-    with serve(artefacts / "count-up") as server:
+def test_a_stream_its_client_left_is_ended(artifacts: Path) -> None:
+    with serve(artifacts / "count-up") as server:
         body = request_to_json(Request(encode_arguments(None, (10**9,), {})))
         headers = {"content-type": "application/json"}
         url = f"{server.url}/v2/models/count-up/infer_stream"
@@ -279,8 +279,8 @@ def test_a_stream_its_client_left_is_ended(artefacts: Path) -> None:
         assert "different Context" not in server.log()
 
 
-def test_a_stream_that_fails_says_why_in_its_last_event(artefacts: Path) -> None:
-    with serve(artefacts / "count-up") as server:
+def test_a_stream_that_fails_says_why_in_its_last_event(artifacts: Path) -> None:
+    with serve(artifacts / "count-up") as server:
         url = f"{server.url}/v2/models/count-up/infer_stream"
         with httpx.stream("POST", url, json={"inputs": []}, timeout=30) as answer:
             [event] = [json.loads(line[6:]) for line in answer.iter_lines() if line]

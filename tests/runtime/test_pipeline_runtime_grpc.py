@@ -25,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:The `construct` method is deprec
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    root = tmp_path_factory.mktemp("artefacts")
+    root = tmp_path_factory.mktemp("artifacts")
     for target in (pipelines.echo, pipelines.bill, pipelines.count_up, pipelines.broken):
         save(target, str(root / target.details.name))
     with serve(root) as server:

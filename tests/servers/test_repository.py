@@ -169,7 +169,7 @@ def test_a_folder_without_models_is_told(tmp_path: Path) -> None:
         gather([str(tmp_path)])
 
 
-def test_paths_become_absolute_and_the_settings_of_the_artefact_stay(shop: Path) -> None:
+def test_paths_become_absolute_and_the_settings_of_the_artifact_stay(shop: Path) -> None:
     before = pack(shop)
     parameters = found(shop)["shop"].settings["parameters"]
     assert parameters["uri"] == str(shop)
@@ -177,7 +177,7 @@ def test_paths_become_absolute_and_the_settings_of_the_artefact_stay(shop: Path)
     assert json.loads((shop / "model-settings.json").read_text()) == before
 
 
-def test_a_packed_artefact_is_checked_before_its_environment_runs(
+def test_a_packed_artifact_is_checked_before_its_environment_runs(
     shop: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pack(shop)
@@ -192,7 +192,7 @@ def test_a_packed_artefact_is_checked_before_its_environment_runs(
         found(shop)
 
 
-def test_an_artefact_of_another_python_is_served_if_its_environment_brings_it(shop: Path) -> None:
+def test_an_artifact_of_another_python_is_served_if_its_environment_brings_it(shop: Path) -> None:
     for folder in (shop, shop.parent / "tax"):
         manifest = json.loads((folder / "tempo.json").read_text())
         (folder / "tempo.json").write_text(json.dumps({**manifest, "python": "3.8"}))

@@ -70,7 +70,7 @@ def cluster(
 
 @pytest.fixture
 def save(tmp_path: Path) -> Save:
-    """Saves an artefact that answers with a word, and has these files."""
+    """Saves an artifact that answers with a word, and has these files."""
 
     def saved(word: str, folder: str = "saved", uri: str = "", **others: bytes) -> Path:
         place = tmp_path / folder

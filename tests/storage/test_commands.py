@@ -19,7 +19,7 @@ forest = Model("forest", local_folder="forest", uri={uri!r})
 """
 
 
-def test_an_artefact_goes_to_a_uri_and_back(s3: S3, uri: str, save: Save, tmp_path: Path) -> None:
+def test_an_artifact_goes_to_a_uri_and_back(s3: S3, uri: str, save: Save, tmp_path: Path) -> None:
     folder = save("here")
     code, printed, told = run("upload", str(folder), uri)
     assert (code, printed) == (0, "")

@@ -1,4 +1,4 @@
-"""Transfers that are cut in the middle: the old artefact stays whole, and the next one goes on."""
+"""Transfers that are cut in the middle: the old artifact stays whole, and the next one goes on."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def behind(s3: S3, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Proxy:
     return proxy
 
 
-def test_an_upload_that_is_cut_leaves_the_old_artefact_and_goes_on_where_it_was(
+def test_an_upload_that_is_cut_leaves_the_old_artifact_and_goes_on_where_it_was(
     behind: Proxy, s3: S3, uri: str, save: Save
 ) -> None:
     folder = save("old", a=b"old", z=b"old")
@@ -53,7 +53,7 @@ def test_an_upload_that_is_cut_leaves_the_old_artefact_and_goes_on_where_it_was(
     assert contents(s3.folder(uri)) == contents(folder)
 
 
-def test_a_first_upload_that_is_cut_leaves_no_artefact_and_goes_on_where_it_was(
+def test_a_first_upload_that_is_cut_leaves_no_artifact_and_goes_on_where_it_was(
     behind: Proxy, s3: S3, uri: str, save: Save
 ) -> None:
     folder = save("new", a=SMALL, z=os.urandom(LARGE))
@@ -66,7 +66,7 @@ def test_a_first_upload_that_is_cut_leaves_no_artefact_and_goes_on_where_it_was(
     assert answer(s3.folder(uri)) == "new"
 
 
-def test_a_download_that_is_cut_leaves_the_old_artefact_and_goes_on_where_it_was(
+def test_a_download_that_is_cut_leaves_the_old_artifact_and_goes_on_where_it_was(
     behind: Proxy, uri: str, save: Save
 ) -> None:
     new = save("new", a=SMALL, z=os.urandom(LARGE))
@@ -122,7 +122,7 @@ def kill_before(monkeypatch: pytest.MonkeyPatch) -> KillBefore:
     return at
 
 
-def test_an_upload_that_is_killed_at_any_step_leaves_the_old_artefact_or_the_new_one(
+def test_an_upload_that_is_killed_at_any_step_leaves_the_old_artifact_or_the_new_one(
     tmp_path: Path,
     save: Save,
     kill_before: KillBefore,

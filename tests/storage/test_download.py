@@ -16,7 +16,7 @@ from tests.storage.conftest import Save
 from tests.storage.s3 import S3, put
 
 
-def test_an_artefact_comes_as_it_was_and_runs(s3: S3, uri: str, save: Save, tmp_path: Path) -> None:
+def test_an_artifact_comes_as_it_was_and_runs(s3: S3, uri: str, save: Save, tmp_path: Path) -> None:
     folder = save("there", weights=b"0" * 100_000)
     upload(folder, uri=uri)
     done = download(uri, str(tmp_path / "new" / "got"))
@@ -57,14 +57,14 @@ def test_what_is_here_already_is_not_fetched_again(
     assert contents(tmp_path / "got") == before
 
 
-def test_a_damaged_artefact_is_refused_and_the_old_one_stays(s3: S3, uri: str, save: Save) -> None:
+def test_a_damaged_artifact_is_refused_and_the_old_one_stays(s3: S3, uri: str, save: Save) -> None:
     folder = save("there", weights=b"0" * 1000)
     upload(folder, uri=uri)
     (folder / "weights").write_bytes(b"1" * 1000)
     put(folder, uri)
     old = save("old", "old")
     before = contents(old)
-    with pytest.raises(StorageError, match=r"is no whole artefact .*weights.*upload it again"):
+    with pytest.raises(StorageError, match=r"is no whole artifact .*weights.*upload it again"):
         download(uri, str(old))
     assert contents(old) == before
 
@@ -104,17 +104,17 @@ def test_a_folder_that_cannot_be_one_is_told(s3: S3, uri: str, save: Save, tmp_p
         download(uri, str(tmp_path / "file" / "got"))
 
 
-def test_a_model_of_another_kind_takes_the_place_of_an_artefact(
+def test_a_model_of_another_kind_takes_the_place_of_an_artifact(
     s3: S3, uri: str, save: Save, tmp_path: Path
 ) -> None:
     (tmp_path / "forest").mkdir()
     (tmp_path / "forest" / "model.joblib").write_bytes(b"model")
-    artefact = save("old")
-    upload(artefact, uri=uri)
+    artifact = save("old")
+    upload(artifact, uri=uri)
     upload(tmp_path / "forest", uri=uri)
     assert contents(s3.folder(uri)) == {"model.joblib": b"model"}
-    download(uri, str(artefact))
-    assert contents(artefact) == {"model.joblib": b"model"}
+    download(uri, str(artifact))
+    assert contents(artifact) == {"model.joblib": b"model"}
 
 
 @pytest.fixture
@@ -130,10 +130,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(disk)], check=True)
 
 
-def test_a_disk_that_is_too_small_is_told_first_and_the_old_artefact_stays(
+def test_a_disk_that_is_too_small_is_told_first_and_the_old_artifact_stays(
     s3: S3, uri: str, save: Save, small_disk: Path
 ) -> None:
-    old = save("old", "disk/artefact")
+    old = save("old", "disk/artifact")
     before = contents(old)
     upload(save("new", weights=os.urandom(3_000_000)), uri=uri)
     with pytest.raises(StorageError, match=r"it needs 3,0.*bytes, and .* left; make room"):
@@ -141,10 +141,10 @@ def test_a_disk_that_is_too_small_is_told_first_and_the_old_artefact_stays(
     assert contents(old) == before
 
 
-def test_a_disk_that_is_full_meanwhile_is_told_and_the_old_artefact_stays(
+def test_a_disk_that_is_full_meanwhile_is_told_and_the_old_artifact_stays(
     s3: S3, uri: str, save: Save, small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old = save("old", "disk/artefact")
+    old = save("old", "disk/artifact")
     upload(save("new", weights=os.urandom(3_000_000)), uri=uri)
     plenty = shutil.disk_usage("/")._replace(free=1 << 40)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: plenty)

@@ -161,7 +161,7 @@ def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
         create_minio_rclone(str(tmp_path / "absent" / "minio.conf"))
 
 
-def test_an_artefact_has_nothing_of_the_config(tmp_path: Path, server: S3) -> None:
+def test_an_artifact_has_nothing_of_the_config(tmp_path: Path, server: S3) -> None:
     create_minio_rclone(
         str(tmp_path / "minio.conf"),
         endpoint=server.endpoint,

@@ -98,7 +98,7 @@ def test_a_password_in_a_uri_is_refused_and_not_told(
     assert "hunter2" not in caplog.text
 
 
-def test_a_password_in_the_uri_of_an_artefact_is_refused_and_not_told(save: Save) -> None:
+def test_a_password_in_the_uri_of_an_artifact_is_refused_and_not_told(save: Save) -> None:
     folder = save("here")
     path = folder / "tempo.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "uri": URIS[0]}))

@@ -23,7 +23,7 @@ from tests.storage.conftest import Save
 from tests.storage.s3 import S3
 
 
-def test_an_artefact_arrives_as_it_is(s3: S3, uri: str, save: Save) -> None:
+def test_an_artifact_arrives_as_it_is(s3: S3, uri: str, save: Save) -> None:
     folder = save("here", weights=b"0" * 100_000)
     done = upload(str(folder), uri=uri)
     assert contents(s3.folder(uri)) == contents(folder)
@@ -97,7 +97,7 @@ def test_names_of_files_may_be_odd(s3: S3, uri: str, tmp_path: Path) -> None:
     assert contents(tmp_path / "back") == contents(folder)
 
 
-def test_a_damaged_artefact_is_not_sent(s3: S3, uri: str, save: Save) -> None:
+def test_a_damaged_artifact_is_not_sent(s3: S3, uri: str, save: Save) -> None:
     folder = save("here", weights=b"0" * 1000)
     (folder / "weights").write_bytes(b"1" * 1000)
     with pytest.raises(ArtifactDamaged, match=r"weights .* is not the file that was saved"):
@@ -105,7 +105,7 @@ def test_a_damaged_artefact_is_not_sent(s3: S3, uri: str, save: Save) -> None:
     assert not s3.folder(uri).exists()
 
 
-def test_an_artefact_of_another_python_is_carried(s3: S3, uri: str, save: Save) -> None:
+def test_an_artifact_of_another_python_is_carried(s3: S3, uri: str, save: Save) -> None:
     folder = save("here")
     manifest = json.loads((folder / "tempo.json").read_text())
     (folder / "tempo.json").write_text(json.dumps(manifest | {"python": "3.99"}))
@@ -168,11 +168,11 @@ def test_the_same_digest_is_not_uploaded_again(s3: S3, uri: str, save: Save) -> 
     assert upload(folder, uri=done.uri).sent == ()
 
 
-def test_a_uri_with_the_digest_of_another_artefact_is_refused(s3: S3, uri: str, save: Save) -> None:
+def test_a_uri_with_the_digest_of_another_artifact_is_refused(s3: S3, uri: str, save: Save) -> None:
     folder = save("one")
     done = upload(folder, uri=uri, digest=True)
     save("two")
-    with pytest.raises(StorageError, match="names the digest of another artefact"):
+    with pytest.raises(StorageError, match="names the digest of another artifact"):
         upload(folder, uri=done.uri)
     assert upload(folder, uri=done.uri, digest=True).uri == f"{uri}@{digest_of(folder)}"
 

@@ -1,4 +1,4 @@
-"""Where the example's artefacts are."""
+"""Where the example's artifacts are."""
 
 import os
 
@@ -6,5 +6,5 @@ MODEL_FOLDER = "model"
 EXPLAINER_FOLDER = "explainer"
 
 EXAMPLE_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-# Tests and notebooks may keep their artefacts apart from the demo's.
+# Tests and notebooks may keep their artifacts apart from the demo's.
 ARTIFACTS_FOLDER = os.environ.get("INCOME_ARTIFACTS", os.path.join(EXAMPLE_FOLDER, "artifacts"))

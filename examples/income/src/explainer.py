@@ -11,7 +11,7 @@ from src.data import AdultData
 
 
 def train_explainer(artifacts_folder: str, data: AdultData, model: Pipeline) -> AnchorTabular:
-    """Fits the explainer and writes it, without the model it explains, to its artefact."""
+    """Fits the explainer and writes it, without the model it explains, to its artifact."""
     explainer = AnchorTabular(
         lambda rows: model.predict(rows),
         data.feature_names,

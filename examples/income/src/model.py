@@ -14,7 +14,7 @@ from src.data import AdultData
 
 
 def train_model(artifacts_folder: str, data: AdultData) -> Pipeline:
-    """Trains the forest and writes it to the model's artefact."""
+    """Trains the forest and writes it to the model's artifact."""
     categories = sorted(data.category_map)
     numbers = [i for i in range(len(data.feature_names)) if i not in data.category_map]
     impute = SimpleImputer(strategy="median")

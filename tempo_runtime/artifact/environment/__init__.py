@@ -1,4 +1,4 @@
-"""The Python environment that an artefact is served in, packed into it.
+"""The Python environment that an artifact is served in, packed into it.
 
 needs         the requirements, from conda.yaml, requirements.txt or the pipeline's imports
 requirements  requirements files: names, and where packages come from
@@ -61,10 +61,10 @@ class Packed:
 def prepare(
     folder: str, wanted: str | None, packages: Mapping[str, str], children: Mapping[str, Any]
 ) -> Packed | None:
-    """Packs the environment that an artefact needs, or takes it from the cache.
+    """Packs the environment that an artifact needs, or takes it from the cache.
 
     Args:
-        folder: The artefact; its environment.lock holds, as long as what it was made from has not
+        folder: The artifact; its environment.lock holds, as long as what it was made from has not
             changed.
         wanted: `conda`, `venv`, `auto` for what the folder describes, or None for no environment.
         packages: Packages that the pipeline imports, with the versions here.
@@ -87,7 +87,7 @@ def prepare(
         return None
     if written_out(needs.text):
         logger.warning(
-            "%s contains a password or a token, and is part of the artefact; write ${NAME} instead, "
+            "%s contains a password or a token, and is part of the artifact; write ${NAME} instead, "
             "and set that variable where you save",
             needs.source,
         )

@@ -26,7 +26,7 @@ _PIP = "# pip"
 
 
 def make(needs: Needs, wheel: str, prefix: str) -> None:
-    """Makes the environment that a conda.yaml describes, and adds what serves an artefact.
+    """Makes the environment that a conda.yaml describes, and adds what serves an artifact.
 
     Args:
         needs: What is asked for.

@@ -1,4 +1,4 @@
-"""What an artefact's environment is made from."""
+"""What an artifact's environment is made from."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Needs:
 
 
 def of_folder(folder: str, wanted: str, packages: Mapping[str, str], version: str) -> Needs | None:
-    """What an artefact's folder says that it needs.
+    """What an artifact's folder says that it needs.
 
     Args:
         folder: The folder.
@@ -160,7 +160,7 @@ def _added(named: Collection[str], version: str) -> tuple[str, ...]:
         for name in (_MLSERVER, _DILL)  # what serves it, and what wrote its pickle
         if name not in named
     ]
-    # Always: an artefact is read by the version that wrote it, and another one named there is told.
+    # Always: an artifact is read by the version that wrote it, and another one named there is told.
     added.append(f"{OURS}=={version}")
     return tuple(added)
 

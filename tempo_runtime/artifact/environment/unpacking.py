@@ -1,8 +1,8 @@
-"""An environment where an artefact is used: unpacked, and whether this process is in it.
+"""An environment where an artifact is used: unpacked, and whether this process is in it.
 
 MLServer ignores `environment_tarball` where it has no parallel workers, and gives a worker the server's
 own packages behind those of its environment. Both are silent, and end in other versions than those the
-artefact was saved with. Here they are told, or put right.
+artifact was saved with. Here they are told, or put right.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def unpack(tarball: str, prefix: str) -> str:
     """Unpacks an environment and makes it fit to this machine.
 
     Args:
-        tarball: environment.tar.gz of an artefact that is trusted: a program in it is run.
+        tarball: environment.tar.gz of an artifact that is trusted: a program in it is run.
         prefix: Folder to unpack to.
 
     Returns:
@@ -61,10 +61,10 @@ def unpack(tarball: str, prefix: str) -> str:
 
 
 def settle(folder: str, manifest: Mapping[str, Any], tarball: str | None) -> None:
-    """Makes sure that a process that loads an artefact is in the environment it is meant for.
+    """Makes sure that a process that loads an artifact is in the environment it is meant for.
 
     Args:
-        folder: The artefact.
+        folder: The artifact.
         manifest: Its tempo.json.
         tarball: `environment_tarball` of its model-settings.json.
 
@@ -93,7 +93,7 @@ def settle(folder: str, manifest: Mapping[str, Any], tarball: str | None) -> Non
 
 
 def is_active(folder: str) -> bool:
-    """Whether this process runs in the environment that an artefact was saved with."""
+    """Whether this process runs in the environment that an artifact was saved with."""
     try:
         return atomic_files.read(folder, LOCK) == atomic_files.read(sys.prefix, LOCK)
     except OSError:

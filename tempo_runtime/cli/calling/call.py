@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def _target(ctx: click.Context, param: click.Parameter, value: str) -> str:
     is_folder = os.path.isdir(value)
-    if "://" in value or (is_folder and ("/" in value or _is_artefact(value))):
+    if "://" in value or (is_folder and ("/" in value or _is_artifact(value))):
         return value
     if "/" in value:
         raise click.BadParameter(
@@ -41,7 +41,7 @@ def _target(ctx: click.Context, param: click.Parameter, value: str) -> str:
         ) from error
 
 
-def _is_artefact(folder: str) -> bool:
+def _is_artifact(folder: str) -> bool:
     from tempo_runtime._util.atomic_files import MANIFEST
 
     return os.path.isfile(os.path.join(folder, MANIFEST))

@@ -1,4 +1,4 @@
-"""Whether an artefact works where it is not at home: in a fresh process, in its packed environment.
+"""Whether an artifact works where it is not at home: in a fresh process, in its packed environment.
 
 What it is asked there is its example, `example.json`: a request, and the answer it gave when that was
 recorded. It is no part of what the digests cover, so that one can be recorded at any time.
@@ -70,7 +70,7 @@ class Outcome:
 
 @contextlib.contextmanager
 def its_python(folder: str) -> Iterator[str]:
-    """The Python of an artefact's environment, unpacked until the block ends; this one if it has none.
+    """The Python of an artifact's environment, unpacked until the block ends; this one if it has none.
 
     Raises:
         EnvironmentFailed: If it cannot be unpacked.
@@ -84,7 +84,7 @@ def its_python(folder: str) -> Iterator[str]:
 
 
 def example(folder: str) -> tuple[Request, Response] | None:
-    """The request of an artefact's example, and the answer; None if none is recorded.
+    """The request of an artifact's example, and the answer; None if none is recorded.
 
     Raises:
         ArtifactDamaged: If it is not what `record` writes.
@@ -105,7 +105,7 @@ def example(folder: str) -> tuple[Request, Response] | None:
 
 
 def record(folder: str, request: Request, timeout: float) -> Response:
-    """Asks an artefact in a fresh process of this environment, and writes that down as its example.
+    """Asks an artifact in a fresh process of this environment, and writes that down as its example.
 
     Raises:
         CheckFailed: If it gives no answer.
@@ -119,11 +119,11 @@ def record(folder: str, request: Request, timeout: float) -> Response:
 
 
 def ask(python: str, folder: str, request: Request | None, timeout: float) -> Outcome:
-    """Loads an artefact in a fresh process, and asks it.
+    """Loads an artifact in a fresh process, and asks it.
 
     Args:
         python: The process' Python; tempo_runtime is one of its packages.
-        folder: The artefact.
+        folder: The artifact.
         request: What to ask; None to load it only.
         timeout: Seconds that all of it may take.
 
@@ -215,7 +215,7 @@ def _first(pairs: list[tuple[str, Any, Any]]) -> str | None:
 
 
 class _OnlyInstalled:
-    """Finds no module of the author's: it is not there where the artefact will run.
+    """Finds no module of the author's: it is not there where the artifact will run.
 
     Variables and the working folder are kept from the process; an editable install, or a .pth file, is
     part of its Python.

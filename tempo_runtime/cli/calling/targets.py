@@ -1,4 +1,4 @@
-"""What the command line calls: an artefact in this process, or a model on a server."""
+"""What the command line calls: an artifact in this process, or a model on a server."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def opened(
     """Makes a target ready to be called, until the block ends.
 
     Args:
-        target: Folder of an artefact, or URL of a model: `http://HOST:PORT/v2/models/NAME`,
+        target: Folder of an artifact, or URL of a model: `http://HOST:PORT/v2/models/NAME`,
             `grpc://HOST:PORT/NAME`.
         timeout: Seconds a request may take; None for the setting `timeout`.
         seed: Seed of each request.
@@ -106,7 +106,7 @@ def opened(
 
 
 class Local:
-    """An artefact in this process, its children reached as its settings and the environment say."""
+    """An artifact in this process, its children reached as its settings and the environment say."""
 
     def __init__(self, folder: str, timeout: float | None, seed: int | None) -> None:
         opened = store.verify_folder(folder)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tempo_runtime.cli.options import Seconds, artefact_argument, echo_json, json_option
+from tempo_runtime.cli.options import Seconds, artifact_argument, echo_json, json_option
 from tempo_runtime.cli.terminal import console
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@artefact_argument
+@artifact_argument
 @click.argument(
     "input_",
     metavar="[INPUT]",
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 )
 @json_option
 def check(
-    artefact: str, input_: str | None, args: tuple[str, ...], timeout: float, as_json: bool
+    artifact: str, input_: str | None, args: tuple[str, ...], timeout: float, as_json: bool
 ) -> None:
-    r"""Checks that an ARTEFACT works where it is not at home.
+    r"""Checks that an ARTIFACT works where it is not at home.
 
     A fresh process, in its packed environment if it has one, loads it and asks it its example; the
     answer must be the one that was recorded, but for the last digits of numbers. With INPUT, or --arg,
@@ -61,28 +61,28 @@ def check(
         took = f"  [dim]{seconds:.1f} s[/]" if seconds is not None else ""
         shown.print(f"[green]✓[/] {what}{took}")
 
-    opened = store.verify_folder(artefact)
+    opened = store.verify_folder(artifact)
     store.verify_children(opened)
     manifest = opened.description
     done("every file is the one that was saved")
-    settings = os.path.join(artefact, store.MODEL_SETTINGS)
+    settings = os.path.join(artifact, store.MODEL_SETTINGS)
     if os.path.isfile(settings):
-        repository.check(repository.read(settings), artefact)
+        repository.check(repository.read(settings), artifact)
         done(f"MLServer can read its {store.MODEL_SETTINGS}")
     if input_ is not None or args:
-        checking.record(artefact, _request(manifest, input_, args), timeout)
+        checking.record(artifact, _request(manifest, input_, args), timeout)
         done("recorded an example in this environment")
-    example = checking.example(artefact)
+    example = checking.example(artifact)
     with checking.its_python(opened.folder) as python:
         if python != sys.executable:
             done("unpacked its environment")
-        found = checking.ask(python, artefact, example[0] if example else None, timeout)
+        found = checking.ask(python, artifact, example[0] if example else None, timeout)
     done(f"loaded in a fresh process of Python {found.python}", found.loaded)
     if example is not None and found.response is not None:
         where = checking.difference(example[1], found.response)
         if where is not None:
             raise CheckFailed(
-                f"{artefact} answers its example, and not as when it was recorded: {where}; if that is "
+                f"{artifact} answers its example, and not as when it was recorded: {where}; if that is "
                 "as it should be, record the example again"
             )
         done("answered its example as it was recorded", found.answered)

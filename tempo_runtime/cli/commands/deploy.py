@@ -71,7 +71,7 @@ def _place(args: list[str]) -> tuple[str | None, list[str]]:
 
 
 @click.command(cls=_Deploy)
-@click.argument("artefact", metavar="ARTEFACT|MODULE:NAME", shell_complete=complete_folders)
+@click.argument("artifact", metavar="ARTIFACT|MODULE:NAME", shell_complete=complete_folders)
 @click.option(
     "--to",
     type=click.Choice(["here", _CLUSTER]),
@@ -110,7 +110,7 @@ def _place(args: list[str]) -> tuple[str | None, list[str]]:
 @stale_option
 @json_option
 def deploy(
-    artefact: str,
+    artifact: str,
     docker: bool,
     images: tuple[str, ...],
     variables: tuple[str, ...],
@@ -122,8 +122,8 @@ def deploy(
     r"""Deploys a pipeline and the models it calls on this machine, each on a server of its own.
 
     It stays until `undeploy`. Deployed again under its name, what has changed is replaced, without a
-    request that fails, and the rest goes on. ARTEFACT is deployed as it is. MODULE:NAME is saved anew if
-    it has changed since its artefact was saved.
+    request that fails, and the rest goes on. ARTIFACT is deployed as it is. MODULE:NAME is saved anew if
+    it has changed since its artifact was saved.
 
     \b
     Examples:
@@ -138,7 +138,7 @@ def deploy(
 
     chosen["env"] = dict(pair(text, "--env") for text in variables)
     chosen["detached"] = not foreground
-    target = folder_or_object(artefact)
+    target = folder_or_object(artifact)
     remote = deploy_local(target, _options(docker, images, chosen), stale=stale)
     if foreground:
         _stay(remote, as_json)

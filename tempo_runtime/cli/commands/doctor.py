@@ -23,10 +23,10 @@ _MARKS = {
 
 
 @click.command()
-@click.argument("artefact", required=False, type=click.Path(exists=True, file_okay=False))
+@click.argument("artifact", required=False, type=click.Path(exists=True, file_okay=False))
 @json_option
-def doctor(artefact: str | None, as_json: bool) -> None:
-    r"""Looks for what is known to go wrong here, and with an ARTEFACT here; says what to do about it.
+def doctor(artifact: str | None, as_json: bool) -> None:
+    r"""Looks for what is known to go wrong here, and with an ARTIFACT here; says what to do about it.
 
     It exits with 1 if something will not work.
 
@@ -35,13 +35,13 @@ def doctor(artefact: str | None, as_json: bool) -> None:
         tempo-runtime doctor
         tempo-runtime doctor artifacts/check
     """
-    from tempo_runtime.cli.doctor import artifact as artefacts
+    from tempo_runtime.cli.doctor import artifact as artifacts
     from tempo_runtime.cli.doctor import facts, machine
 
     known = facts.gather()
     findings = machine.examine(known)
-    if artefact is not None:
-        findings += artefacts.examine(artefact, known)
+    if artifact is not None:
+        findings += artifacts.examine(artifact, known)
     if as_json:
         echo_json([dataclasses.asdict(finding) for finding in findings])
     else:

@@ -42,7 +42,7 @@ def explain(
 ) -> None:
     r"""Has TARGET explain INPUT, and shows the explanation.
 
-    TARGET is the folder of an artefact, the URL of a model, or the name of a deployment, and INPUT a
+    TARGET is the folder of an artifact, the URL of a model, or the name of a deployment, and INPUT a
     file, both as `predict` takes them. Anchors are shown as rules, and of other explanations what they
     hold; --json prints the explanation as it is. What the explainer itself takes goes into the argument
     `parameters`.

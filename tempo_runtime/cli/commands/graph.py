@@ -31,7 +31,7 @@ _IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".pdf")
 def graph(target: str, format_: str | None, output: str | None, as_json: bool) -> None:
     r"""Draws a pipeline, the models it calls, and the way to each.
 
-    TARGET is the folder of an artefact, of which nothing is run, or MODULE:NAME, a pipeline that is not
+    TARGET is the folder of an artifact, of which nothing is run, or MODULE:NAME, a pipeline that is not
     saved yet. How a model is reached is what model-settings.json and the environment say.
 
     \b

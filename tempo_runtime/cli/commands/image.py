@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import click
 
-from tempo_runtime.cli.options import artefact_argument, echo_json, json_option, size
+from tempo_runtime.cli.options import artifact_argument, echo_json, json_option, size
 from tempo_runtime.cli.terminal import echo
 
 
 @click.group()
 def image() -> None:
-    """Images of artefacts."""
+    """Images of artifacts."""
 
 
 @image.command()
-@artefact_argument
+@artifact_argument
 @click.option("-t", "--tag", metavar="NAME", help="Name of the image.  [default: NAME:DIGEST]")
 @click.option("--base", metavar="IMAGE", help="The server's image to build on.")
 @json_option
-def build(artefact: str, tag: str | None, base: str | None, as_json: bool) -> None:
-    r"""Builds an image with ARTEFACT in it, which serves it by itself.
+def build(artifact: str, tag: str | None, base: str | None, as_json: bool) -> None:
+    r"""Builds an image with ARTIFACT in it, which serves it by itself.
 
-    It is built on the server's image, by the engine that DOCKER_HOST names. The same artefact on the same
+    It is built on the server's image, by the engine that DOCKER_HOST names. The same artifact on the same
     base gives the same layer.
 
     \b
@@ -33,8 +33,8 @@ def build(artefact: str, tag: str | None, base: str | None, as_json: bool) -> No
     from tempo_runtime.deploy.local import engine
     from tempo_runtime.deploy.local.image_build import bake
 
-    with telling(f"Building an image of {artefact}"):
-        baked = bake(artefact, tag, base or engine.IMAGE)
+    with telling(f"Building an image of {artifact}"):
+        baked = bake(artifact, tag, base or engine.IMAGE)
     if as_json:
         echo_json({"image": baked.name, "id": baked.id, "size": baked.size, "base": baked.base})
         return

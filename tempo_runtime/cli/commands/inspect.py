@@ -6,18 +6,18 @@ from typing import Any
 
 import click
 
-from tempo_runtime.cli.options import artefact_argument, echo_json, json_option, size
+from tempo_runtime.cli.options import artifact_argument, echo_json, json_option, size
 from tempo_runtime.cli.terminal import console
 
 
 @click.command()
-@artefact_argument
+@artifact_argument
 @json_option
 @click.option(
     "--verify", metavar="KEY", help="File of the public key that must match its signature."
 )
-def inspect(artefact: str, as_json: bool, verify: str | None) -> None:
-    r"""Shows what is in an ARTEFACT, and checks its files, without running any of it.
+def inspect(artifact: str, as_json: bool, verify: str | None) -> None:
+    r"""Shows what is in an ARTIFACT, and checks its files, without running any of it.
 
     \b
     Example:
@@ -26,14 +26,14 @@ def inspect(artefact: str, as_json: bool, verify: str | None) -> None:
     from tempo_runtime.artifact import declaration, store, trust
 
     demands = None if verify is None else trust.Demands(keys=(verify,))
-    manifest = store.inspect(artefact, demands)
+    manifest = store.inspect(artifact, demands)
     if as_json:
         echo_json(manifest)
         return
     from rich.markup import escape
     from rich.table import Table
 
-    title = escape(f"{manifest['name']} ({artefact})")
+    title = escape(f"{manifest['name']} ({artifact})")
     table = Table(title=title, show_header=False, title_justify="left")
     rows = {
         "takes": _tensors(manifest["signature"]["inputs"]),

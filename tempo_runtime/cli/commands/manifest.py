@@ -12,7 +12,7 @@ from tempo_runtime.errors import StorageError
 
 
 @click.command()
-@click.argument("target", metavar="ARTEFACT|MODULE:NAME", shell_complete=complete_folders)
+@click.argument("target", metavar="ARTIFACT|MODULE:NAME", shell_complete=complete_folders)
 @all_options
 @click.option("-o", "--output", metavar="FILE", type=click.Path(dir_okay=False), help="Where to.")
 @click.option(
@@ -24,7 +24,7 @@ from tempo_runtime.errors import StorageError
 def manifest(target: str, output: str | None, compare: bool, **given: Any) -> None:
     r"""Writes the objects that deploy a pipeline, and the models it calls, on Kubernetes.
 
-    The target is the folder of an artefact, of which nothing is run, or MODULE:NAME. No cluster is asked,
+    The target is the folder of an artifact, of which nothing is run, or MODULE:NAME. No cluster is asked,
     but with --diff.
 
     \b

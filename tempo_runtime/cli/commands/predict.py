@@ -47,7 +47,7 @@ def predict(
 ) -> None:
     r"""Calls TARGET with INPUT, and shows what it answers.
 
-    TARGET is the folder of an artefact, which is then loaded in this process, the URL of a model on a
+    TARGET is the folder of an artifact, which is then loaded in this process, the URL of a model on a
     server, or the name of a deployment on this machine. INPUT is a .json, .csv, .npy or .parquet file;
     "-", or nothing, is JSON on standard input. JSON is a V2 request, an object of arguments by name, or
     the one array.

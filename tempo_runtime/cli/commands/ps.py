@@ -33,7 +33,7 @@ def ps(as_json: bool) -> None:
         )
         return
     if not deployments:
-        echo("Nothing is deployed here; `tempo-runtime deploy ARTEFACT` deploys a pipeline")
+        echo("Nothing is deployed here; `tempo-runtime deploy ARTIFACT` deploys a pipeline")
         return
     from rich.table import Table
 

@@ -28,8 +28,8 @@ _PORT = click.IntRange(0, 65535)
 
 @click.command()
 @click.argument(
-    "artefacts",
-    metavar="ARTEFACT|MODULE:NAME...",
+    "artifacts",
+    metavar="ARTIFACT|MODULE:NAME...",
     nargs=-1,
     required=True,
     shell_complete=complete_folders,
@@ -55,7 +55,7 @@ _PORT = click.IntRange(0, 65535)
 @click.pass_context
 def serve(
     context: click.Context,
-    artefacts: tuple[str, ...],
+    artifacts: tuple[str, ...],
     host: str,
     port: int | None,
     grpc_port: int | None,
@@ -66,9 +66,9 @@ def serve(
     stale: Stale,
     as_json: bool,
 ) -> None:
-    r"""Serves each ARTEFACT, and the models it calls, with MLServer, until Ctrl-C.
+    r"""Serves each ARTIFACT, and the models it calls, with MLServer, until Ctrl-C.
 
-    ARTEFACT is served as it is. MODULE:NAME is saved anew if it has changed since its artefact was saved.
+    ARTIFACT is served as it is. MODULE:NAME is saved anew if it has changed since its artifact was saved.
 
     A child is a model of the same server, which its pipeline calls over HTTP, unless the settings say
     where else it is. Once all are ready it prints what to call, and then the server's log.
@@ -85,7 +85,7 @@ def serve(
     from tempo_runtime.servers import model_set, repository
     from tempo_runtime.servers.run import choose_ports, running
 
-    targets = [folder_or_object(artefact) for artefact in artefacts]
+    targets = [folder_or_object(artifact) for artifact in artifacts]
     for target in targets:
         freshness.ensure(target, stale)
     models = model_set.gather(targets, in_process=in_process)

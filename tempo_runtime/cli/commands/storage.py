@@ -32,7 +32,7 @@ secret_option = click.option(
 @click.command()
 @click.argument("what", metavar="FOLDER|MODULE:NAME", shell_complete=complete_folders)
 @click.argument("uri", required=False)
-@click.option("--digest", is_flag=True, help="Add the artefact's digest to the URI.")
+@click.option("--digest", is_flag=True, help="Add the artifact's digest to the URI.")
 @click.option(
     "--prune",
     type=click.IntRange(min=1),
@@ -57,11 +57,11 @@ def upload(
     stale: Stale,
     as_json: bool,
 ) -> None:
-    r"""Uploads a model's folder, or a pipeline's artefact, to its URI or another.
+    r"""Uploads a model's folder, or a pipeline's artifact, to its URI or another.
 
     Files that are there already are not sent again, and an upload that was cut goes on where it was.
     Until it is done, the URI has what it had. FOLDER is uploaded as it is. MODULE:NAME is saved anew if
-    it has changed since its artefact was saved.
+    it has changed since its artifact was saved.
 
     \b
     Examples:
@@ -100,10 +100,10 @@ def upload(
 @secret_option
 @json_option
 def download(what: str, folder: str | None, secret: str | None, as_json: bool) -> None:
-    r"""Downloads a model's folder, or a pipeline's artefact, and checks it.
+    r"""Downloads a model's folder, or a pipeline's artifact, and checks it.
 
     Files that are here already are not fetched again, and a download that was cut goes on where it was.
-    Until it is done, the folder has what it had. Nothing of the artefact is run.
+    Until it is done, the folder has what it had. Nothing of the artifact is run.
 
     \b
     Examples:

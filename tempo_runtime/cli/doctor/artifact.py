@@ -1,4 +1,4 @@
-"""Checks of an artefact on a machine. Nothing of it is run."""
+"""Checks of an artifact on a machine. Nothing of it is run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tempo_runtime.servers import model_set, repository
 
 
 def examine(folder: str, facts: Facts) -> list[Finding]:
-    """All that is found of an artefact.
+    """All that is found of an artifact.
 
     Raises:
         ArtifactError: If it is none.

@@ -14,7 +14,7 @@ _OTHER_VERSIONS = ("mlserver-alibi-explain", "mlserver-alibi-detect")
 _EXTRAS = {
     "scikit-learn": ("sklearn", "scikit-learn models"),
     "alibi": ("explain", "explainers"),
-    "cryptography": ("sign", "signatures of artefacts"),
+    "cryptography": ("sign", "signatures of artifacts"),
 }
 _TOOLS = {
     ("conda", "mamba", "micromamba"): "environments of conda",

@@ -12,7 +12,7 @@ class Node:
     Attributes:
         name: Its name.
         platform: Its framework; `tempo` for a pipeline.
-        folder: Folder of its artefact; None where none is known.
+        folder: Folder of its artifact; None where none is known.
         fault: Why it could not be called, or looked into further; None if nothing is in the way.
         edges: The models it calls.
     """

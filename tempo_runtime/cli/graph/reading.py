@@ -1,4 +1,4 @@
-"""Reads a graph from artefacts, none of which is run, or from a pipeline that is not saved yet."""
+"""Reads a graph from artifacts, none of which is run, or from a pipeline that is not saved yet."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _OURS = (ModelFramework.TempoPipeline.value, ModelFramework.Custom.value)
 
 
 def of_folder(folder: str, environ: Mapping[str, str] = os.environ) -> Node:
-    """The graph of an artefact: of tempo.json and model-settings.json, its own and its children's.
+    """The graph of an artifact: of tempo.json and model-settings.json, its own and its children's.
 
     Args:
-        folder: The artefact.
+        folder: The artifact.
         environ: The environment, whose settings win.
 
     Raises:
         ArtifactError: If it is none. A child without one is a node with a fault.
         SettingsError: If its settings are wrong.
     """
-    return _Reader(environ).artefact(os.path.abspath(folder))
+    return _Reader(environ).artifact(os.path.abspath(folder))
 
 
 def of_pipeline(target: Any, environ: Mapping[str, str] = os.environ) -> Node:
@@ -77,8 +77,8 @@ class _Reader:
     environ: Mapping[str, str]
     inside: tuple[str, ...] = ()
 
-    def artefact(self, folder: str) -> Node:
-        """The node of an artefact."""
+    def artifact(self, folder: str) -> Node:
+        """The node of an artifact."""
         manifest = store.read_manifest(folder)
         settings = PipelineSettings.read(store.extra_of(folder), self.environ)
         children = {
@@ -89,7 +89,7 @@ class _Reader:
         return self._node(own, children, settings)
 
     def pipeline(self, pipeline: Pipeline, settings: PipelineSettings) -> Node:
-        """The node of a pipeline that is not read from its artefact."""
+        """The node of a pipeline that is not read from its artifact."""
         children = {alias: _Child.declared(model) for alias, model in pipeline.declared.items()}
         return self._node(_Child.declared(pipeline), children, settings)
 
@@ -130,7 +130,7 @@ class _Reader:
 
         Args:
             child: The child.
-            settings: Those of its pipeline, which hold for a pipeline that has no artefact.
+            settings: Those of its pipeline, which hold for a pipeline that has no artifact.
             needed: Whether its folder has to be here.
             foreign: Whether a class of others serves it.
         """
@@ -145,6 +145,6 @@ class _Reader:
         if foreign or child.platform not in _OURS or store.is_other_model(child.folder):
             return leaf
         try:
-            return self.artefact(child.folder)
+            return self.artifact(child.folder)
         except (ArtifactError, SettingsError) as error:
             return replace(leaf, fault=str(error) if needed else None)

@@ -54,12 +54,12 @@ def deploy_remote(
     Deployed again, what has changed is replaced, and what it does not call any more is removed. What
     fails or is interrupted leaves what was applied, as kubectl does, and its message names it.
 
-    What is deployed is what was uploaded. So a pipeline that has changed since its artefact was saved is
+    What is deployed is what was uploaded. So a pipeline that has changed since its artifact was saved is
     refused, before anything is applied, until it is uploaded again.
 
     Args:
         model: A pipeline (its class, an instance, or its function), a `Model`, or the folder of an
-            artefact. Each model that is deployed was uploaded to its `uri`.
+            artifact. Each model that is deployed was uploaded to its `uri`.
         options: The platform, and how; by default Seldon Core v1.
         timeout: Seconds until all of it is ready.
 
@@ -67,7 +67,7 @@ def deploy_remote(
         The deployed model, to be called. It stays when this process ends.
 
     Raises:
-        ArtifactError: If a folder holds no artefact, or a pipeline has changed since it was saved.
+        ArtifactError: If a folder holds no artifact, or a pipeline has changed since it was saved.
         AuthoringError: If `model` is no model, or one has no `uri`.
         DeploymentFailed: If it cannot be deployed, or is not ready in time, with the reason.
         KeyboardInterrupt: If it is interrupted; what was applied is named.
@@ -265,7 +265,7 @@ def diff(model: Any, options: RemotePlatform | None = None, *, timeout: float = 
         timeout: Seconds for it.
 
     Raises:
-        ArtifactError: If a folder holds no artefact.
+        ArtifactError: If a folder holds no artifact.
         AuthoringError: If `model` is no model, or one has no `uri`.
         DeploymentFailed: If the cluster refuses it.
         SettingsError: If settings are wrong.

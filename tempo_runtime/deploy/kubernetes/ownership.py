@@ -82,7 +82,7 @@ def at_least(document: dict[str, Any], live: Mapping[str, Any] | None) -> dict[s
 def keep_pin(document: dict[str, Any], live: Mapping[str, Any] | None, name: str) -> dict[str, Any]:
     """Keep the digest that another pipeline deployed a shared child with.
 
-    Who deploys without that artefact on the machine knows no digest, and takes none from the others.
+    Who deploys without that artifact on the machine knows no digest, and takes none from the others.
 
     Args:
         document: The object as it is to be.

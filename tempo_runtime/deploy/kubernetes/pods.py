@@ -27,8 +27,8 @@ _SIDECARS = ("seldon-container-engine", "queue-proxy", "istio-proxy", "linkerd-p
 _TEMPLATE = "pod-template-hash"  # label of the pods of a Deployment
 _LAST_LINES = 3
 _LONGEST = 400
-# What our runtime says of an artefact that is not the one it is to serve (`trust.Demands.check`).
-_OTHER_ARTEFACT = re.compile(
+# What our runtime says of an artifact that is not the one it is to serve (`trust.Demands.check`).
+_OTHER_ARTIFACT = re.compile(
     r"has the digest (sha256:[0-9a-f]{64}), but \S+ demands (sha256:[0-9a-f]{64})"
 )
 
@@ -211,20 +211,20 @@ def _unready(pod: str, name: str, logs: Mapping[Log, str]) -> Trouble:
     return Trouble(told and f"pod {pod}: container {name} runs without its model: {told}", log=log)
 
 
-def other_artefact(text: str) -> tuple[str, str] | None:
-    """Return the digests of the artefact that a pod found and of the one that it should serve.
+def other_artifact(text: str) -> tuple[str, str] | None:
+    """Return the digests of the artifact that a pod found and of the one that it should serve.
 
     None where that is not what kept it from being ready.
 
     Args:
         text: What the pod, or the platform, says of a model that was not loaded.
     """
-    found = _OTHER_ARTEFACT.search(text)
+    found = _OTHER_ARTIFACT.search(text)
     return (found[1], found[2]) if found else None
 
 
 def summary(log: str) -> str:
     """Summarize a log in a line: why an artifact is not served, the last exception, or the last lines."""
-    if told := [found[0] for each in log.splitlines() if (found := _OTHER_ARTEFACT.search(each))]:
+    if told := [found[0] for each in log.splitlines() if (found := _OTHER_ARTIFACT.search(each))]:
         return told[-1]
     return line(" / ".join(reason(log, _LONGEST).splitlines()[-_LAST_LINES:]))

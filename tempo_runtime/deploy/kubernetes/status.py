@@ -22,7 +22,7 @@ from tempo_runtime.deploy.kubernetes.pods import (
     Log,
     Trouble,
     is_ready,
-    other_artefact,
+    other_artifact,
     restarts,
     rolling,
     summary,
@@ -127,10 +127,10 @@ def progress(
     found = _explained(found, worst, warning, shared)
     if worst is None and not shared:
         found = replace(found, log=next((each.log for each in troubles), None))
-    if digests := other_artefact(found.reason):
+    if digests := other_artifact(found.reason):
         there, deployed = digests
         reason = (
-            f"the artefact at {uri_of(item)} has the digest {there}, but {deployed} is deployed: upload "
+            f"the artifact at {uri_of(item)} has the digest {there}, but {deployed} is deployed: upload "
             "that one (`tempo-runtime upload FOLDER`), or deploy the one that is at the URI"
         )
         return replace(found, reason=reason)

@@ -44,17 +44,17 @@ def deploy_local(
 
     Args:
         model: A pipeline (its class, an instance, or its function) that was saved, a `Model`, or the
-            folder of an artefact.
+            folder of an artifact.
         options: `LocalOptions` for processes, which is the default; `DockerOptions` for containers;
             `SeldonCoreOptions` for containers as Seldon Core v1 would run them.
-        stale: What to do if a pipeline, or one that it calls, has changed since its artefact was saved:
+        stale: What to do if a pipeline, or one that it calls, has changed since its artifact was saved:
             `save` it anew, or `refuse`. A folder is deployed as it is.
 
     Returns:
         The deployed model, to be called.
 
     Raises:
-        ArtifactError: If a model's artefact is not there, cannot be served here, or is stale and cannot
+        ArtifactError: If a model's artifact is not there, cannot be served here, or is stale and cannot
             be saved anew, or is not to be.
         AuthoringError: If `model` is no model.
         DeploymentFailed: If a model does not get ready, with the reason; then nothing of it is left, and

@@ -1,4 +1,4 @@
-"""An image of one artefact: the server's image, and the artefact in it."""
+"""An image of one artifact: the server's image, and the artifact in it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tempo_runtime.deploy.local import engine
 from tempo_runtime.errors import ArtifactDamaged, ArtifactUntrusted, DeploymentFailed
 from tempo_runtime.servers import pinning, repository
 
-_EPOCH = 315532800  # 1980-01-01: the same image from the same artefact, whenever it is built
-_FOLDER = "artefact"
+_EPOCH = 315532800  # 1980-01-01: the same image from the same artifact, whenever it is built
+_FOLDER = "artifact"
 # The base decides on user, working directory and what is started.
 _DOCKERFILE = f"""\
 ARG BASE
@@ -52,19 +52,19 @@ def bake(
     base: str = engine.IMAGE,
     labels: Mapping[str, str] | None = None,
 ) -> Baked:
-    """Builds an image that serves an artefact by itself, from `/mnt/models`.
+    """Builds an image that serves an artifact by itself, from `/mnt/models`.
 
     Only files that tempo.json lists are in it, each as it was saved, and model-settings.json, which is
-    written where the artefact has none. The same artefact on the same base is the same layer.
+    written where the artifact has none. The same artifact on the same base is the same layer.
 
     Args:
-        folder: The artefact.
+        folder: The artifact.
         name: Name of the image; by default that of the pipeline, with the start of its digest as tag.
         base: Image to build on: the server's, or one of it with more packages.
         labels: More labels.
 
     Raises:
-        ArtifactError: If there is no artefact, or a file of it is not the one that was saved.
+        ArtifactError: If there is no artifact, or a file of it is not the one that was saved.
         DeploymentFailed: If no engine answers, the base is missing, or the image cannot be built.
     """
     folder = os.path.abspath(folder)
@@ -82,7 +82,7 @@ def bake(
         "org.opencontainers.image.description": str(manifest["description"]),
         "org.opencontainers.image.base.name": base,
         "tempo-runtime.version": __version__,
-        "tempo-runtime.artefact": digest,
+        "tempo-runtime.artifact": digest,
         **(labels or {}),
     }
     with engine.connected() as client, _context(opened, described, settings) as context:
@@ -106,7 +106,7 @@ def bake(
 
 @contextlib.contextmanager
 def _context(opened: store.Opened, described: bytes, settings: bytes) -> Iterator[IO[bytes]]:
-    """What the engine is sent: the Dockerfile and the artefact, the same bytes for the same artefact."""
+    """What the engine is sent: the Dockerfile and the artifact, the same bytes for the same artifact."""
     texts = {atomic_files.MANIFEST: described, store.MODEL_SETTINGS: settings}
     with tempfile.TemporaryFile(prefix="tempo-image-") as context:
         with tarfile.open(fileobj=context, mode="w", format=tarfile.PAX_FORMAT) as archive:

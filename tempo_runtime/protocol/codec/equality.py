@@ -30,7 +30,7 @@ class _How:
         """Tell whether two types count as one."""
         if left is right or self.classes or left.__qualname__ != right.__qualname__:
             return left is right
-        # A module of an artefact is imported under a name that ends with its own.
+        # A module of an artifact is imported under a name that ends with its own.
         names = sorted((left.__module__, right.__module__), key=len)
         return f".{names[1]}".endswith(f".{names[0]}")
 
@@ -48,7 +48,7 @@ def difference(
         path: What leads to them.
         exact: Whether time zones count where their offsets are equal, and types where JSON has the
             same text or number for both.
-        classes: Whether a class counts, where another has its name: an artefact has its own of each of
+        classes: Whether a class counts, where another has its name: an artifact has its own of each of
             its author's classes.
     """
     try:

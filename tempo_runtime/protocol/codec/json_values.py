@@ -328,7 +328,7 @@ def _checked(spec: TensorSpec, value: Any) -> Any:
 
 
 def _rebuilt(spec: TensorSpec, value: Any) -> Any:
-    """Rebuild a value of the author's classes with the artefact's copies of those classes.
+    """Rebuild a value of the author's classes with the artifact's copies of those classes.
 
     Raises:
         PayloadError: If it is none; what `validate` says, or how it would differ.

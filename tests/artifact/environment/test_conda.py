@@ -96,22 +96,22 @@ def conda(tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> C
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment has one small package in place of what serves an artefact."""
+    """The environment has one small package in place of what serves an artifact."""
     monkeypatch.setattr(sources, "_added", lambda *_: ("art==6.5",))
 
 
 @pytest.fixture
-def artefact(tmp_path: Path) -> Path:
-    folder = tmp_path / "artefact"
+def artifact(tmp_path: Path) -> Path:
+    folder = tmp_path / "artifact"
     folder.mkdir()
     (folder / "conda.yaml").write_text("name: x\ndependencies: [python, pip]\n")
     return folder
 
 
 def test_the_mission_s_cell_packs_what_conda_yaml_describes_and_it_runs_elsewhere(
-    conda: Conda, artefact: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    conda: Conda, artifact: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    @pipeline("explainer", local_folder=str(artefact))
+    @pipeline("explainer", local_folder=str(artifact))
     class Explainer:
         @predictmethod
         def explain(self, payload: list, parameters: dict) -> str:
@@ -119,40 +119,40 @@ def test_the_mission_s_cell_packs_what_conda_yaml_describes_and_it_runs_elsewher
 
     save(Explainer)
     assert "Packing the environment: done" in capsys.readouterr().err
-    assert read_manifest(str(artefact))["environment"]["maker"] == "conda"
-    python = unpack(str(artefact / TARBALL), str(tmp_path / "elsewhere"))
+    assert read_manifest(str(artifact))["environment"]["maker"] == "conda"
+    python = unpack(str(artifact / TARBALL), str(tmp_path / "elsewhere"))
     code = (
         "import sys, tempo_runtime; assert tempo_runtime.__file__.startswith(sys.prefix); "
         "print(sys.prefix); "
-        f"print(tempo_runtime.load({str(artefact)!r}).explain([1], {{'threshold': 0.9}}))"
+        f"print(tempo_runtime.load({str(artifact)!r}).explain([1], {{'threshold': 0.9}}))"
     )
     seen = subprocess.check_output([python, "-I", "-c", code], text=True).splitlines()
     assert seen == [str(tmp_path / "elsewhere"), '[[1], {"threshold": 0.9}]']
 
 
 def test_conda_is_called_with_the_file_and_a_prefix_of_its_own(
-    conda: Conda, small: None, artefact: Path
+    conda: Conda, small: None, artifact: Path
 ) -> None:
-    save(pipelines.double, str(artefact))
+    save(pipelines.double, str(artifact))
     (call,) = conda.calls()
     assert call[:4] == ["env", "create", "--yes", "--prefix"]
-    assert call[5:] == ["--file", str(artefact / "conda.yaml")]
+    assert call[5:] == ["--file", str(artifact / "conda.yaml")]
 
 
 def test_micromamba_will_do(
-    conda: Conda, small: None, artefact: Path, monkeypatch: pytest.MonkeyPatch
+    conda: Conda, small: None, artifact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (conda.bin / "conda").unlink()
     monkeypatch.setenv("PATH", f"{conda.bin}:/usr/bin:/bin")
-    save(pipelines.double, str(artefact))
+    save(pipelines.double, str(artifact))
     assert conda.calls()[0][:2] == ["create", "--yes"]
 
 
 def test_the_lock_has_conda_s_packages_by_url_and_pip_s_by_version(
-    conda: Conda, small: None, artefact: Path
+    conda: Conda, small: None, artifact: Path
 ) -> None:
-    save(pipelines.double, str(artefact))
-    lock = (artefact / LOCK).read_text()
+    save(pipelines.double, str(artifact))
+    lock = (artifact / LOCK).read_text()
     explicit, _, pip = lock.partition("# pip\n")
     assert (
         f"@EXPLICIT\nhttps://conda.example/linux-64/python-{sources.python()}-0.conda#" in explicit
@@ -167,51 +167,51 @@ def test_a_channel_s_password_or_token_does_not_get_into_the_lock(tmp_path: Path
     assert "https://host/conda-forge/linux-64/x-1-0.conda#0\n" in locked(str(tmp_path))
 
 
-def test_a_second_save_asks_conda_for_nothing(conda: Conda, small: None, artefact: Path) -> None:
-    save(pipelines.double, str(artefact))
-    before = read_manifest(str(artefact))
-    save(pipelines.double, str(artefact))
+def test_a_second_save_asks_conda_for_nothing(conda: Conda, small: None, artifact: Path) -> None:
+    save(pipelines.double, str(artifact))
+    before = read_manifest(str(artifact))
+    save(pipelines.double, str(artifact))
     assert len(conda.calls()) == 1
-    assert read_manifest(str(artefact)) == before
+    assert read_manifest(str(artifact)) == before
 
 
 def test_what_is_locked_and_no_longer_cached_is_made_again_as_it_was(
-    conda: Conda, small: None, artefact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    conda: Conda, small: None, artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save(pipelines.double, str(artefact))
-    before = (artefact / LOCK).read_bytes()
+    save(pipelines.double, str(artifact))
+    before = (artifact / LOCK).read_bytes()
     monkeypatch.setenv("TEMPO_RUNTIME_CACHE", str(tmp_path / "another"))
-    save(pipelines.double, str(artefact))
+    save(pipelines.double, str(artifact))
     again = conda.calls()[1]
     assert again[:3] == ["create", "--yes", "--prefix"]
     assert again[-1].endswith("explicit.txt")
-    assert (artefact / LOCK).read_bytes() == before
-    python = unpack(str(artefact / TARBALL), str(tmp_path / "elsewhere"))
+    assert (artifact / LOCK).read_bytes() == before
+    python = unpack(str(artifact / TARBALL), str(tmp_path / "elsewhere"))
     subprocess.run([python, "-I", "-c", "import art"], check=True)
 
 
 def test_what_conda_cannot_make_is_told_in_its_words_and_in_one_line(
-    conda: Conda, artefact: Path
+    conda: Conda, artifact: Path
 ) -> None:
     conda.fails.touch()
     with pytest.raises(EnvironmentFailed, match=r"conda cannot make what .* - nosuch") as raised:
-        save(pipelines.double, str(artefact))
+        save(pipelines.double, str(artifact))
     assert "\n" not in str(raised.value)
-    assert [path.name for path in artefact.iterdir()] == ["conda.yaml"]
+    assert [path.name for path in artifact.iterdir()] == ["conda.yaml"]
 
 
 def test_another_minor_version_of_python_is_refused(
-    tmp_path: Path, own_cache: Path, small: None, artefact: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, own_cache: Path, small: None, artifact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = Conda(tmp_path, python="3.4.1")
     monkeypatch.setenv("PATH", f"{other.bin}:{os.environ['PATH']}")
     with pytest.raises(EnvironmentFailed, match=r"gives Python 3\.4\.1, and the pipeline is saved"):
-        save(pipelines.double, str(artefact))
+        save(pipelines.double, str(artifact))
 
 
 def test_without_conda_pack_it_says_what_to_install(
-    conda: Conda, small: None, artefact: Path, monkeypatch: pytest.MonkeyPatch
+    conda: Conda, small: None, artifact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "conda_pack", None)
     with pytest.raises(EnvironmentFailed, match=r"pip install 'tempo_runtime\[environment\]'"):
-        save(pipelines.double, str(artefact))
+        save(pipelines.double, str(artifact))

@@ -45,7 +45,7 @@ def small(monkeypatch: pytest.MonkeyPatch, own_cache: Path) -> None:
     monkeypatch.setattr(sources, "_added", lambda *_: ())
 
 
-def artefact(folder: Path, requirements: str = f"{PACKAGE}\n") -> Path:
+def artifact(folder: Path, requirements: str = f"{PACKAGE}\n") -> Path:
     folder.mkdir()
     (folder / "requirements.txt").write_text(requirements)
     return Path(save(pipelines.double, str(folder)))
@@ -78,17 +78,17 @@ def test_uv_and_pip_make_an_environment_that_works_elsewhere(
 def test_a_second_save_takes_it_from_the_cache(
     small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = artefact(tmp_path / "double")
+    folder = artifact(tmp_path / "double")
     before = read_manifest(str(folder))
     monkeypatch.setattr(tools, "run", lambda *_: pytest.fail("a program was run"))
     save(pipelines.double, str(folder))
     assert read_manifest(str(folder)) == before
 
 
-def test_another_artefact_of_the_same_lock_shares_it(
+def test_another_artifact_of_the_same_lock_shares_it(
     small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, second = artefact(tmp_path / "first"), tmp_path / "second"
+    first, second = artifact(tmp_path / "first"), tmp_path / "second"
     second.mkdir()
     (second / "requirements.txt").write_text(f"{PACKAGE}\n")
     (second / LOCK).write_bytes((first / LOCK).read_bytes())
@@ -98,14 +98,14 @@ def test_another_artefact_of_the_same_lock_shares_it(
 
 
 def test_a_lock_that_was_removed_is_resolved_anew(small: None, tmp_path: Path) -> None:
-    folder = artefact(tmp_path / "double")
+    folder = artifact(tmp_path / "double")
     (folder / LOCK).unlink()
     save(pipelines.double, str(folder))
     assert (folder / LOCK).exists()
 
 
 def test_saved_without_one_its_files_and_its_setting_go(small: None, tmp_path: Path) -> None:
-    folder = artefact(tmp_path / "double")
+    folder = artifact(tmp_path / "double")
     save(pipelines.double, str(folder), environment=None)
     assert not (folder / TARBALL).exists()
     assert not (folder / LOCK).exists()
@@ -119,10 +119,10 @@ def test_an_environment_packed_by_hand_stays(tmp_path: Path) -> None:
     assert (tmp_path / TARBALL).read_bytes() == b"by hand"
 
 
-def test_a_package_that_does_not_resolve_is_told_in_one_line_and_the_old_artefact_stays(
+def test_a_package_that_does_not_resolve_is_told_in_one_line_and_the_old_artifact_stays(
     small: None, tmp_path: Path
 ) -> None:
-    folder = artefact(tmp_path / "double")
+    folder = artifact(tmp_path / "double")
     (folder / "requirements.txt").write_text("tempo-runtime-no-such-package==7\n")
     before = digests(folder)
     with pytest.raises(EnvironmentFailed, match="tempo-runtime-no-such-package") as raised:
@@ -148,7 +148,7 @@ def test_without_conda_it_says_what_there_is_to_do(
         save(pipelines.double, str(tmp_path))
 
 
-def test_a_save_that_is_killed_leaves_the_old_artefact_and_the_next_one_cleans_up(
+def test_a_save_that_is_killed_leaves_the_old_artifact_and_the_next_one_cleans_up(
     tmp_path: Path, own_cache: Path
 ) -> None:
     folder = tmp_path / "double"
@@ -187,7 +187,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(
     try:
         monkeypatch.setenv(cache.VARIABLE, str(tiny))
         with pytest.raises(EnvironmentFailed, match="No space left on device"):
-            artefact(tmp_path / "double")
+            artifact(tmp_path / "double")
         assert os.listdir(cache.root()) == []
         with pytest.raises(
             ArtifactError, match=r"cannot be written: No space left on device; what"
@@ -202,7 +202,7 @@ def _with_large_environment(tmp_path: Path, tiny: Path, monkeypatch: pytest.Monk
     large.write_bytes(os.urandom(4 << 20))
     packed = environment.Packed(str(large), "0" * 64, b"", {"maker": "venv"})
     monkeypatch.setattr(store, "prepare", lambda *_: packed)
-    folder = tiny / "artefact"
+    folder = tiny / "artifact"
     folder.mkdir()
     return str(folder)
 
@@ -270,7 +270,7 @@ def test_the_oldest_of_many_are_forgotten(own_cache: Path, monkeypatch: pytest.M
 
 
 def test_every_entry_of_the_tarball_belongs_to_nobody_and_has_no_time(project: Project) -> None:
-    with tarfile.open(project.artefact / TARBALL) as tar:
+    with tarfile.open(project.artifact / TARBALL) as tar:
         for entry in tar:
             assert (entry.uid, entry.gid, entry.uname) == (0, 0, "")
             assert entry.mtime == 315532800

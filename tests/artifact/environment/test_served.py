@@ -1,4 +1,4 @@
-"""An artefact served in the environment that was packed into it."""
+"""An artifact served in the environment that was packed into it."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ python -c "$2" "$1"
 def unpacked(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The environment, in another folder than the one it was made in."""
     prefix = tmp_path_factory.mktemp("unpacked") / "with a space"
-    assert unpack(str(project.artefact / TARBALL), str(prefix)) == str(prefix / "bin" / "python")
+    assert unpack(str(project.artifact / TARBALL), str(prefix)) == str(prefix / "bin" / "python")
     return prefix
 
 
 @pytest.fixture(scope="module")
 def answer(project: Project) -> dict[str, Any]:
     """What a parallel worker of a server answers that lacks the packages."""
-    with serve(project.artefact, settings={"parallel_workers": 1}) as server:
+    with serve(project.artifact, settings={"parallel_workers": 1}) as server:
         return dict(server.infer("painter", "tempo"))
 
 
@@ -70,7 +70,7 @@ def test_activated_before_start_it_is_served_without_workers(
     project: Project, tmp_path: Path
 ) -> None:
     done = subprocess.run(
-        ["bash", "-c", _LIKE_THE_IMAGE, "bash", str(project.artefact), _ASK],
+        ["bash", "-c", _LIKE_THE_IMAGE, "bash", str(project.artifact), _ASK],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -85,22 +85,22 @@ def test_activated_before_start_it_is_served_without_workers(
 def test_without_workers_the_server_says_why_it_is_refused(project: Project) -> None:
     with (
         pytest.raises(ServerFailed, match="MLServer ignores environment_tarball without parallel"),
-        serve(project.artefact, settings={"parallel_workers": 0}),
+        serve(project.artifact, settings={"parallel_workers": 0}),
     ):
         pass
 
 
 def test_tempo_json_says_what_made_it_and_model_settings_where_it_is(project: Project) -> None:
-    manifest = read_manifest(str(project.artefact))
+    manifest = read_manifest(str(project.artifact))
     assert manifest["environment"]["maker"] == "venv"
     assert Path(manifest["environment"]["interpreter"]).exists()
     assert {TARBALL, LOCK} <= manifest["files"].keys()
-    settings = json.loads((project.artefact / "model-settings.json").read_text())
+    settings = json.loads((project.artifact / "model-settings.json").read_text())
     assert settings["parameters"]["environment_tarball"] == f"./{TARBALL}"
 
 
 def test_the_lock_has_a_version_and_a_hash_of_each_package(project: Project) -> None:
-    entries = (project.artefact / LOCK).read_text().replace("\\\n", " ").splitlines()
+    entries = (project.artifact / LOCK).read_text().replace("\\\n", " ").splitlines()
     packages = [entry for entry in entries if not entry.startswith("#")]
     assert all("==" in entry and "--hash=sha256:" in entry for entry in packages)
     names = {entry.partition("==")[0] for entry in packages}
@@ -145,7 +145,7 @@ def test_without_such_an_interpreter_it_says_which_is_needed(tmp_path: Path) -> 
 
 
 def test_a_cut_tarball_is_told(project: Project, tmp_path: Path) -> None:
-    whole = (project.artefact / TARBALL).read_bytes()
+    whole = (project.artifact / TARBALL).read_bytes()
     (tmp_path / TARBALL).write_bytes(whole[: len(whole) // 2])
     with pytest.raises(EnvironmentFailed, match="cannot be unpacked to"):
         unpack(str(tmp_path / TARBALL), str(tmp_path / "there"))

@@ -1,4 +1,4 @@
-"""What an artefact's folder says that it needs."""
+"""What an artifact's folder says that it needs."""
 
 from __future__ import annotations
 

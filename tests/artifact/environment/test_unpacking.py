@@ -1,4 +1,4 @@
-"""Whether a process is in the environment that an artefact is meant for."""
+"""Whether a process is in the environment that an artifact is meant for."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ WITHOUT = {"packages": {"numpy": "1"}}
 
 @pytest.fixture
 def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An artefact, with a process that is in its environment."""
-    prefix, folder = tmp_path / "prefix", tmp_path / "artefact"
+    """An artifact, with a process that is in its environment."""
+    prefix, folder = tmp_path / "prefix", tmp_path / "artifact"
     for place in (prefix, folder):
         place.mkdir()
         (place / LOCK).write_text("the same")

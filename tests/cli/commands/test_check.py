@@ -1,4 +1,4 @@
-"""`tempo-runtime check`: whether an artefact works where it is not at home."""
+"""`tempo-runtime check`: whether an artifact works where it is not at home."""
 
 from __future__ import annotations
 
@@ -16,76 +16,76 @@ from tests.helpers.packed_environment import PACKAGE, Project
 
 
 @pytest.fixture
-def artefact(tmp_path: Path) -> Path:
+def artifact(tmp_path: Path) -> Path:
     return Path(save(pipelines.double, str(tmp_path / "double")))
 
 
-def test_what_is_recorded_here_is_asked_again_in_a_fresh_process(artefact: Path) -> None:
-    code, printed, _ = run("check", artefact, "--arg", "x=[1, 2.5]")
+def test_what_is_recorded_here_is_asked_again_in_a_fresh_process(artifact: Path) -> None:
+    code, printed, _ = run("check", artifact, "--arg", "x=[1, 2.5]")
     assert code == 0, printed
     assert "recorded an example in this environment" in printed
-    code, printed, _ = run("check", artefact)
+    code, printed, _ = run("check", artifact)
     assert code == 0
     assert "answered its example as it was recorded" in printed
 
 
-def test_without_an_example_it_is_loaded_and_says_how_to_record_one(artefact: Path) -> None:
-    code, printed, _ = run("check", artefact)
+def test_without_an_example_it_is_loaded_and_says_how_to_record_one(artifact: Path) -> None:
+    code, printed, _ = run("check", artifact)
     assert code == 0
     assert "loaded in a fresh process of Python" in printed
     assert "no example is recorded: give INPUT or --arg" in printed
 
 
-def test_settings_that_mlserver_cannot_read_are_told_with_the_field(artefact: Path) -> None:
-    path = artefact / "model-settings.json"
+def test_settings_that_mlserver_cannot_read_are_told_with_the_field(artifact: Path) -> None:
+    path = artifact / "model-settings.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "max_batch_size": "many"}))
-    code, _, told = run("check", artefact)
+    code, _, told = run("check", artifact)
     assert code == 1
-    assert f"Error: {artefact}: its model-settings.json is wrong: max_batch_size: " in told
+    assert f"Error: {artifact}: its model-settings.json is wrong: max_batch_size: " in told
 
 
-def test_an_example_changes_neither_digest_nor_what_is_checked(artefact: Path) -> None:
-    before = (artefact / "tempo.json").read_bytes()
-    run("check", artefact, "--arg", "x=[1]")
-    assert run("inspect", artefact)[0] == 0
-    save(pipelines.double, str(artefact))
-    assert (artefact / "tempo.json").read_bytes() == before
-    assert (artefact / "example.json").exists()
+def test_an_example_changes_neither_digest_nor_what_is_checked(artifact: Path) -> None:
+    before = (artifact / "tempo.json").read_bytes()
+    run("check", artifact, "--arg", "x=[1]")
+    assert run("inspect", artifact)[0] == 0
+    save(pipelines.double, str(artifact))
+    assert (artifact / "tempo.json").read_bytes() == before
+    assert (artifact / "example.json").exists()
 
 
-def test_another_answer_fails_and_says_where(artefact: Path) -> None:
-    run("check", artefact, "--arg", "x=[1, 2]")
-    example = artefact / "example.json"
+def test_another_answer_fails_and_says_where(artifact: Path) -> None:
+    run("check", artifact, "--arg", "x=[1, 2]")
+    example = artifact / "example.json"
     content = json.loads(example.read_text())
     content["response"]["outputs"][0]["data"][1] = 5
     example.write_text(json.dumps(content))
-    code, _, told = run("check", artefact)
+    code, _, told = run("check", artifact)
     assert code == 1
     assert "its answer[1] is 4, and was 5" in told
 
 
-def test_an_input_that_does_not_fit_is_told_before_anything_is_recorded(artefact: Path) -> None:
-    code, _, told = run("check", artefact, "--arg", "y=1")
+def test_an_input_that_does_not_fit_is_told_before_anything_is_recorded(artifact: Path) -> None:
+    code, _, told = run("check", artifact, "--arg", "y=1")
     assert code == 1
     assert "tensor 'y' is unknown; it takes x" in told
-    assert not (artefact / "example.json").exists()
+    assert not (artifact / "example.json").exists()
 
 
-def test_an_example_that_is_none_is_told(artefact: Path) -> None:
-    (artefact / "example.json").write_text("{}")
-    code, _, told = run("check", artefact)
+def test_an_example_that_is_none_is_told(artifact: Path) -> None:
+    (artifact / "example.json").write_text("{}")
+    code, _, told = run("check", artifact)
     assert code == 1
     assert "example.json is not a recorded example" in told
 
 
-def test_a_process_that_takes_too_long_is_ended(artefact: Path) -> None:
-    code, _, told = run("check", artefact, "--timeout", "0.001")
+def test_a_process_that_takes_too_long_is_ended(artifact: Path) -> None:
+    code, _, told = run("check", artifact, "--timeout", "0.001")
     assert code == 1
     assert "no answer after 0.001 s; give it more" in told
 
 
-def test_for_machines_the_result_is_json(artefact: Path) -> None:
-    code, printed, _ = run("check", artefact, "--arg", "x=[1]", "--json")
+def test_for_machines_the_result_is_json(artifact: Path) -> None:
+    code, printed, _ = run("check", artifact, "--arg", "x=[1]", "--json")
     assert code == 0
     assert json.loads(printed).keys() == {"name", "python", "loaded", "answered"}
 
@@ -94,9 +94,9 @@ def test_for_machines_the_result_is_json(artefact: Path) -> None:
 def test_what_works_in_its_environment_and_not_in_this_one_is_told_so(
     project: Project, tmp_path: Path
 ) -> None:
-    # Of its own: `check` records an example in it, and other tests have the artefact too.
+    # Of its own: `check` records an example in it, and other tests have the artifact too.
     painter, asked = tmp_path / "painter", tmp_path / "request.json"
-    shutil.copytree(project.artefact, painter, copy_function=os.link)
+    shutil.copytree(project.artifact, painter, copy_function=os.link)
     asked.write_text(json.dumps({"word": "tempo"}))
     code, printed, _ = run("check", painter)
     assert code == 0, printed
@@ -107,10 +107,10 @@ def test_what_works_in_its_environment_and_not_in_this_one_is_told_so(
 
 
 def test_nothing_of_it_stays(
-    artefact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = tmp_path / "temporary"
     place.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(place))
-    run("check", artefact, "--arg", "x=[1]")
+    run("check", artifact, "--arg", "x=[1]")
     assert os.listdir(place) == []

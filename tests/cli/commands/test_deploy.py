@@ -101,7 +101,7 @@ def test_an_unknown_name_is_told_with_those_there_are(plus: Path) -> None:
     assert run("logs", "pluss")[0] == 1
 
 
-def test_the_name_of_a_deployment_goes_before_a_folder_that_is_no_artefact(
+def test_the_name_of_a_deployment_goes_before_a_folder_that_is_no_artifact(
     plus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -112,7 +112,7 @@ def test_the_name_of_a_deployment_goes_before_a_folder_that_is_no_artefact(
     for folder in ("./plus", "other"):
         code, _, told = run("predict", folder, "--arg", "x=[[1.0]]")
         assert code == 1
-        assert "there is no artefact in" in told
+        assert "there is no artifact in" in told
 
 
 @pytest.mark.parametrize("command", ["predict", "explain"])

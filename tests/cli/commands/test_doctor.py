@@ -14,7 +14,7 @@ import pytest
 
 from tempo_runtime import PipelineModels, pipeline, save
 from tempo_runtime.artifact import store, trust
-from tempo_runtime.cli.doctor import artifact as artefacts
+from tempo_runtime.cli.doctor import artifact as artifacts
 from tempo_runtime.cli.doctor import facts as gathering
 from tempo_runtime.cli.doctor import machine
 from tempo_runtime.cli.doctor.facts import Facts, normal
@@ -146,31 +146,31 @@ def test_a_version_s_numbers(version: str, found: tuple[int, ...]) -> None:
 
 
 @pytest.fixture(name="bill")
-def bill_artefact(tmp_path: Path) -> Path:
+def bill_artifact(tmp_path: Path) -> Path:
     return Path(save(pipelines.bill, str(tmp_path / "bill")))
 
 
-def test_an_artefact_that_can_be_served_here_is_well(bill: Path) -> None:
-    found = artefacts.examine(str(bill), gathering.gather())
+def test_an_artifact_that_can_be_served_here_is_well(bill: Path) -> None:
+    found = artifacts.examine(str(bill), gathering.gather())
     assert [finding.check for finding in worse(found)] == ["trust"]
     assert f"sha256:{'0' * 64}"[:7] in worse(found)[0].remedy
 
 
-def test_an_artefact_of_another_python_is_a_problem_unless_its_environment_brings_it(
+def test_an_artifact_of_another_python_is_a_problem_unless_its_environment_brings_it(
     bill: Path,
 ) -> None:
     edit(bill / "tempo.json", lambda manifest: manifest.update(python="3.8"))
     facts = gathering.gather()
-    (found,) = problems(artefacts.examine(str(bill), facts))
+    (found,) = problems(artifacts.examine(str(bill), facts))
     assert found.check == "saved with Python"
     assert "serve it with Python 3.8" in found.remedy
     pack(bill)
-    assert problems(artefacts.examine(str(bill), facts)) == []
+    assert problems(artifacts.examine(str(bill), facts)) == []
 
 
 def test_packages_that_differ_are_warned_of_and_missing_ones_are_problems() -> None:
     manifest = {"packages": {"pandas": "2.3.3", "Scikit_Learn": "1.0", "gone": "2.0"}}
-    found = list(artefacts.packages(manifest, {}, WELL))
+    found = list(artifacts.packages(manifest, {}, WELL))
     assert [(each.check, each.level) for each in found] == [
         ("Scikit_Learn", "warning"),
         ("gone", "problem"),
@@ -182,18 +182,18 @@ def test_no_workers_for_an_environment_are_a_problem(bill: Path) -> None:
     pack(bill)
     (bill / "settings.json").write_text('{"parallel_workers": 0}')
     facts = gathering.gather()
-    assert [each.check for each in problems(artefacts.examine(str(bill), facts))] == [
+    assert [each.check for each in problems(artifacts.examine(str(bill), facts))] == [
         "parallel workers"
     ]
     facts = replace(facts, environ={"MLSERVER_PARALLEL_WORKERS": "2"})
-    assert problems(artefacts.examine(str(bill), facts)) == []
+    assert problems(artifacts.examine(str(bill), facts)) == []
 
 
 def test_an_interpreter_that_is_not_here_is_a_problem(bill: Path) -> None:
     environment = {"maker": "venv", "python": "3.11.7", "interpreter": "/no/such/python3.11"}
     edit(bill / "tempo.json", lambda manifest: manifest.update(environment=environment))
     pack(bill)
-    (found,) = problems(artefacts.examine(str(bill), gathering.gather()))
+    (found,) = problems(artifacts.examine(str(bill), gathering.gather()))
     assert "/no/such/python3.11" in found.found
     assert "install Python 3.11.7 there" in found.remedy
 
@@ -204,25 +204,25 @@ def test_a_child_that_nothing_places_is_a_problem(tmp_path: Path) -> None:
         return x
 
     save(lonely, str(tmp_path))
-    (found,) = problems(artefacts.examine(str(tmp_path), gathering.gather()))
+    (found,) = problems(artifacts.examine(str(tmp_path), gathering.gather()))
     assert "nothing says where child 'double' (double) is" in found.found
     assert "TEMPO_RUNTIME_MODELS__DOUBLE__URL" in found.remedy
 
 
 def test_a_file_that_is_not_the_saved_one_is_a_problem(bill: Path) -> None:
     (bill / store.PIPELINE).write_bytes(b"")
-    assert [each.check for each in problems(artefacts.examine(str(bill), gathering.gather()))] == [
+    assert [each.check for each in problems(artifacts.examine(str(bill), gathering.gather()))] == [
         "files"
     ]
 
 
-def test_what_the_environment_demands_of_an_artefact_is_checked(bill: Path) -> None:
+def test_what_the_environment_demands_of_an_artifact_is_checked(bill: Path) -> None:
     digest = trust.digest_of(store.read_manifest(str(bill)))
     facts = replace(gathering.gather(), environ={trust.EXPECTED_DIGEST: digest})
-    assert worse(artefacts.examine(str(bill), facts)) == []
+    assert worse(artifacts.examine(str(bill), facts)) == []
     other = f"sha256:{'0' * 64}"
     facts = replace(facts, environ={trust.EXPECTED_DIGEST: other})
-    assert [each.check for each in problems(artefacts.examine(str(bill), facts))] == ["trust"]
+    assert [each.check for each in problems(artifacts.examine(str(bill), facts))] == ["trust"]
 
 
 def test_this_machine_is_looked_at(bill: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,10 +250,10 @@ def test_a_problem_exits_with_1_and_machines_get_json(
     assert "1 problem, no warnings" in printed
 
 
-def test_a_folder_without_an_artefact_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_an_artifact_is_told(tmp_path: Path) -> None:
     code, _, told = run("doctor", tmp_path)
     assert code == 1
-    assert "there is no artefact" in told
+    assert "there is no artifact" in told
 
 
 def test_facts_are_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

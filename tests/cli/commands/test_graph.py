@@ -19,25 +19,25 @@ SECRETS = {
 
 
 @pytest.fixture
-def artefact(tmp_path: Path) -> str:
+def artifact(tmp_path: Path) -> str:
     return save(pipelines.SyncParent, str(tmp_path / "parent"))
 
 
 @pytest.mark.parametrize("options", [(), ("--format", "mermaid"), ("--format", "svg"), ("--json",)])
 def test_a_graph_shows_urls_and_no_secrets(
-    options: tuple[str, ...], artefact: str, monkeypatch: pytest.MonkeyPatch
+    options: tuple[str, ...], artifact: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
-    code, printed, told = run("graph", artefact, *options)
+    code, printed, told = run("graph", artifact, *options)
     assert code == 0
     assert "sync-parent" in printed
     assert "http://models:8080" in printed
     assert "SECRET" not in printed + told
 
 
-def test_a_tree_is_for_people(artefact: str) -> None:
-    _, printed, _ = run("graph", artefact)
+def test_a_tree_is_for_people(artifact: str) -> None:
+    _, printed, _ = run("graph", artifact)
     first, second, third = printed.splitlines()
     assert first.startswith("sync-parent  pipeline")
     assert second == "└── double: double  custom, in process"
@@ -48,9 +48,9 @@ def test_a_tree_is_for_people(artefact: str) -> None:
     ("name", "begins"), [("g.svg", "<svg"), ("g.mmd", "flowchart LR"), ("g.txt", "sync-parent")]
 )
 def test_a_file_s_ending_says_how_it_is_drawn(
-    name: str, begins: str, artefact: str, tmp_path: Path
+    name: str, begins: str, artifact: str, tmp_path: Path
 ) -> None:
-    assert run("graph", artefact, "-o", tmp_path / name) == (0, "", "")
+    assert run("graph", artifact, "-o", tmp_path / name) == (0, "", "")
     assert (tmp_path / name).read_text().startswith(begins)
 
 
@@ -84,4 +84,4 @@ def test_a_target_that_is_none_is_told(
 def test_an_empty_folder_is_told(tmp_path: Path) -> None:
     code, _, said = run("graph", tmp_path)
     assert (code, said.count("\n")) == (1, 1)
-    assert "there is no artefact in" in said
+    assert "there is no artifact in" in said

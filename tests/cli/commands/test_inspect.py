@@ -13,28 +13,28 @@ from tests.helpers.command_line import run
 
 
 @pytest.fixture
-def artefact(tmp_path: Path) -> Path:
+def artifact(tmp_path: Path) -> Path:
     return Path(save(pipelines.bill, str(tmp_path / "bill")))
 
 
-def test_inspect_shows_what_it_takes_gives_and_holds(artefact: Path) -> None:
-    code, printed, _ = run("inspect", artefact)
+def test_inspect_shows_what_it_takes_gives_and_holds(artifact: Path) -> None:
+    code, printed, _ = run("inspect", artifact)
     assert code == 0
     for words in ("orders: BYTES, json", "price: FP64, np, optional", "pipeline.dill", "✓"):
         assert words in printed
 
 
-def test_inspect_for_machines_is_the_manifest(artefact: Path) -> None:
-    code, printed, _ = run("inspect", artefact, "--json")
+def test_inspect_for_machines_is_the_manifest(artifact: Path) -> None:
+    code, printed, _ = run("inspect", artifact, "--json")
     assert code == 0
-    found, manifest = json.loads(printed), json.loads((artefact / "tempo.json").read_text())
+    found, manifest = json.loads(printed), json.loads((artifact / "tempo.json").read_text())
     assert found | manifest == found
     assert found.keys() - manifest.keys() == {"digest", "bytes", "code", "imports"}
 
 
-def test_a_damaged_artefact_is_told_and_exits_with_1(artefact: Path) -> None:
-    (artefact / "pipeline.dill").write_bytes(b"")
-    code, _, told = run("inspect", artefact)
+def test_a_damaged_artifact_is_told_and_exits_with_1(artifact: Path) -> None:
+    (artifact / "pipeline.dill").write_bytes(b"")
+    code, _, told = run("inspect", artifact)
     assert code == 1
     assert told.startswith("Error: ")
     assert "pipeline.dill (0 bytes) is not the file that was saved" in told

@@ -17,7 +17,7 @@ TARGET = "tests.cli.commands.test_manifest:explainer"
 
 
 @pytest.fixture
-def artefact(tmp_path: Path) -> str:
+def artifact(tmp_path: Path) -> str:
     return save(models.explainer(), str(tmp_path / "explainer"))
 
 
@@ -27,19 +27,19 @@ def written(*arguments: object) -> list[dict[str, Any]]:
     return list(yaml.safe_load_all(printed))
 
 
-def test_it_is_what_the_function_writes(artefact: str) -> None:
+def test_it_is_what_the_function_writes(artifact: str) -> None:
     chosen = SeldonCoreOptions(
         remote_options={"namespace": "production", "authSecretName": "minio-secret"}
     )
     options = ("--namespace", "production", "--secret", "minio-secret")
-    for target, model in ((artefact, artefact), (TARGET, explainer)):
+    for target, model in ((artifact, artifact), (TARGET, explainer)):
         assert run("manifest", target, *options)[:2] == (0, manifest(model, chosen))
 
 
-def test_an_artefact_is_its_pipeline_but_for_the_digest_that_only_it_has(artefact: str) -> None:
+def test_an_artifact_is_its_pipeline_but_for_the_digest_that_only_it_has(artifact: str) -> None:
     unpinned = SeldonCoreOptions(remote_options={"pin_artifact": False})
     expected = manifest(explainer, unpinned)
-    assert run("manifest", artefact, "--set", "pin_artifact=false")[:2] == (0, expected)
+    assert run("manifest", artifact, "--set", "pin_artifact=false")[:2] == (0, expected)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`tempo-runtime predict`: an artefact in this process, and a model on a real server."""
+"""`tempo-runtime predict`: an artifact in this process, and a model on a real server."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ def chatty(x: int) -> int:
 
 
 @pytest.fixture(scope="module")
-def artefacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("artefacts")
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("artifacts")
     for target in (*SERVED, positive, chatty, pipelines.bill, pipelines.SyncParent):
         save(target, str(root / target.get_tempo().details.name))
     return root
 
 
 @pytest.fixture(scope="module")
-def server(artefacts: Path) -> Iterator[Server]:
+def server(artifacts: Path) -> Iterator[Server]:
     names = [target.get_tempo().details.name for target in (*SERVED, positive)]
-    with serve(*(artefacts / name for name in names)) as server:
+    with serve(*(artifacts / name for name in names)) as server:
         yield server
 
 
 @pytest.fixture(params=["in this process", "http", "grpc"])
-def at(request: pytest.FixtureRequest, artefacts: Path):
+def at(request: pytest.FixtureRequest, artifacts: Path):
     """Where a model is, each way it can be called."""
     if request.param == "in this process":
-        return lambda name: str(artefacts / name)
+        return lambda name: str(artifacts / name)
     server: Server = request.getfixturevalue("server")
     if request.param == "grpc":
         return lambda name: f"grpc://{server.grpc}/{name}"
@@ -188,14 +188,14 @@ def test_a_server_without_metadata_gets_arrays(rows: Path) -> None:
 
 
 def test_children_are_where_the_environment_says(
-    artefacts: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+    artifacts: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TEMPO_RUNTIME_MODELS__DOUBLE__URL", server.url)
-    assert run("predict", artefacts / "sync-parent", stdin="[1]")[:2] == (0, "[3]\n")
+    assert run("predict", artifacts / "sync-parent", stdin="[1]")[:2] == (0, "[3]\n")
 
 
-def test_what_a_pipeline_prints_is_no_result(artefacts: Path) -> None:
-    assert run("predict", artefacts / "chatty", "--arg", "x=1") == (0, "2\n", "working\n")
+def test_what_a_pipeline_prints_is_no_result(artifacts: Path) -> None:
+    assert run("predict", artifacts / "chatty", "--arg", "x=1") == (0, "2\n", "working\n")
 
 
 @pytest.mark.parametrize(

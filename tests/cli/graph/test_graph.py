@@ -74,7 +74,7 @@ def test_children_of_children_are_read(tmp_path: Path) -> None:
     assert found.edges[0].node.edges[0].node.folder == str(tmp_path / "forest")
 
 
-def test_nothing_of_an_artefact_is_run(tmp_path: Path) -> None:
+def test_nothing_of_an_artifact_is_run(tmp_path: Path) -> None:
     chain(tmp_path, "top", inner=chain(tmp_path, "inner"))
     for pickle in tmp_path.glob("*/pipeline.dill"):
         pickle.write_bytes(b"no pickle")
@@ -141,7 +141,7 @@ def test_a_pipeline_need_not_be_saved() -> None:
     ]
 
 
-def test_a_folder_without_an_artefact_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_an_artifact_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtifactMissing):
         of_folder(str(tmp_path))
 

@@ -214,7 +214,7 @@ def test_an_environment_is_unpacked_to_a_volume_that_goes_with_it(
     project: Project, options: DockerOptions, engine: Any
 ) -> None:
     before = {each.name for each in engine.volumes.list()}
-    with deploy_local(readable(project.artefact), options) as remote:
+    with deploy_local(readable(project.artifact), options) as remote:
         answer = remote.predict("tempo")
         assert answer["prefix"].startswith("/opt/mlserver/environment.")
         own = {each.name for each in engine.volumes.list()} - before

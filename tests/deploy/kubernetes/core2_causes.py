@@ -64,7 +64,7 @@ CAUSES = {
         f"{_RPC}builtins.ModuleNotFoundError: No module named 'alibi'", ("No module named 'alibi'",)
     ),
     "digest": Cause(
-        f"{_RPC}{DIGEST}", ("the artefact at s3://models/plus has the digest", "upload")
+        f"{_RPC}{DIGEST}", ("the artifact at s3://models/plus has the digest", "upload")
     ),
     "python": Cause(
         f"{_RPC}tempo_runtime.errors.ArtifactError: it was saved by Python 3.12, and this is Python 3.10",

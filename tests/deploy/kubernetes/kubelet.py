@@ -1,4 +1,4 @@
-"""What a platform and its nodes do with what is applied: pods are made, and download their artefact.
+"""What a platform and its nodes do with what is applied: pods are made, and download their artifact.
 
 A changed template makes a new pod, and the old one goes when the new one is ready. A pod that may not
 load what it finds ends again and again as MLServer does: with status 0, and its reason in the log before

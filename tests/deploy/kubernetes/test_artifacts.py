@@ -1,4 +1,4 @@
-"""What is uploaded and what is deployed: pods follow the artefact, and serve no other one."""
+"""What is uploaded and what is deployed: pods follow the artifact, and serve no other one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tempo_runtime.artifact.store import inspect
 from tempo_runtime.deploy.kubernetes import failure_logs
 from tempo_runtime.deploy.kubernetes.deploy import diff
 from tempo_runtime.deploy.kubernetes.manifests import documents
-from tempo_runtime.deploy.kubernetes.pods import other_artefact
+from tempo_runtime.deploy.kubernetes.pods import other_artifact
 from tempo_runtime.testing import FakeModel, ServerFailed, serve
 from tests.deploy.kubernetes.api_server import ApiServer
 from tests.deploy.kubernetes.conftest import options, plus
@@ -49,8 +49,8 @@ def kubelet(api: ApiServer) -> Iterator[Kubelet]:
         yield Kubelet(api)
 
 
-class Artefact:
-    """A pipeline's artefact on this machine, and the one in the bucket."""
+class Artifact:
+    """A pipeline's artifact on this machine, and the one in the bucket."""
 
     def __init__(self, folder: Path, kubelet: Kubelet, name: str = "plus") -> None:
         self.folder = folder / name
@@ -74,25 +74,25 @@ class Artefact:
 
 
 @pytest.fixture
-def artefact(tmp_path: Path, kubelet: Kubelet) -> Artefact:
-    return Artefact(tmp_path, kubelet)
+def artifact(tmp_path: Path, kubelet: Kubelet) -> Artifact:
+    return Artifact(tmp_path, kubelet)
 
 
-def deploy(artefact: Artefact, chosen: Any, timeout: float = 30) -> None:
-    deploy_remote(str(artefact.folder), chosen, timeout=timeout).deployment.close()
+def deploy(artifact: Artifact, chosen: Any, timeout: float = 30) -> None:
+    deploy_remote(str(artifact.folder), chosen, timeout=timeout).deployment.close()
 
 
 @pytest.mark.parametrize("platform", CHOSEN)
-def test_an_artefact_uploaded_anew_under_its_uri_makes_new_pods(
-    platform: str, api: ApiServer, kubelet: Kubelet, artefact: Artefact
+def test_an_artifact_uploaded_anew_under_its_uri_makes_new_pods(
+    platform: str, api: ApiServer, kubelet: Kubelet, artifact: Artifact
 ) -> None:
-    deploy(artefact, CHOSEN[platform])
-    digest = artefact.save("2")
-    artefact.upload()
+    deploy(artifact, CHOSEN[platform])
+    digest = artifact.save("2")
+    artifact.upload()
     assert f"+    seldon.io/tempo-artifact-digest: {digest}" in diff(
-        str(artefact.folder), CHOSEN[platform]
+        str(artifact.folder), CHOSEN[platform]
     )
-    deploy(artefact, CHOSEN[platform])
+    deploy(artifact, CHOSEN[platform])
     assert kubelet.made == ["plus", "plus"]
     assert len([name for kind, name in api.objects if kind == "pods"]) == 1
 
@@ -100,38 +100,38 @@ def test_an_artefact_uploaded_anew_under_its_uri_makes_new_pods(
 @pytest.mark.parametrize(
     "chosen", [*CHOSEN.values(), Seldon2Options(remote_options={**SPACE, "server": "own"})]
 )
-def test_diff_says_in_words_that_another_artefact_will_be_served(
-    chosen: Any, kubelet: Kubelet, artefact: Artefact
+def test_diff_says_in_words_that_another_artifact_will_be_served(
+    chosen: Any, kubelet: Kubelet, artifact: Artifact
 ) -> None:
-    deploy(artefact, chosen)
-    before, after = inspect(str(artefact.folder))["digest"], artefact.save("2")
-    told = diff(str(artefact.folder), chosen).splitlines()[0]
+    deploy(artifact, chosen)
+    before, after = inspect(str(artifact.folder))["digest"], artifact.save("2")
+    told = diff(str(artifact.folder), chosen).splitlines()[0]
     assert told.endswith(f"/plus is loaded anew: its artifact is {after}, and was {before}")
 
 
 @pytest.mark.parametrize("platform", CHOSEN)
-def test_an_artefact_that_is_the_same_makes_none(
-    platform: str, kubelet: Kubelet, artefact: Artefact
+def test_an_artifact_that_is_the_same_makes_none(
+    platform: str, kubelet: Kubelet, artifact: Artifact
 ) -> None:
     for _ in range(2):
-        artefact.save("1")
-        artefact.upload()
-        deploy(artefact, CHOSEN[platform])
-    assert diff(str(artefact.folder), CHOSEN[platform]) == ""
+        artifact.save("1")
+        artifact.upload()
+        deploy(artifact, CHOSEN[platform])
+    assert diff(str(artifact.folder), CHOSEN[platform]) == ""
     assert kubelet.made == ["plus"]
 
 
 @pytest.mark.parametrize("platform", CHOSEN)
-def test_a_pod_whose_bucket_holds_another_artefact_says_so_in_a_line(
-    platform: str, api: ApiServer, kubelet: Kubelet, artefact: Artefact
+def test_a_pod_whose_bucket_holds_another_artifact_says_so_in_a_line(
+    platform: str, api: ApiServer, kubelet: Kubelet, artifact: Artifact
 ) -> None:
-    deploy(artefact, CHOSEN[platform])
-    there, deployed = inspect(str(artefact.folder))["digest"], artefact.save("2")
+    deploy(artifact, CHOSEN[platform])
+    there, deployed = inspect(str(artifact.folder))["digest"], artifact.save("2")
     with pytest.raises(DeploymentFailed) as failed:
-        deploy(artefact, CHOSEN[platform])
+        deploy(artifact, CHOSEN[platform])
     text = str(failed.value)
     assert text.startswith(
-        f"plus has failed: the artefact at {URI} has the digest {there}, but {deployed} is deployed: "
+        f"plus has failed: the artifact at {URI} has the digest {there}, but {deployed} is deployed: "
         "upload that one (`tempo-runtime upload FOLDER`), or deploy the one that is at the URI"
     )
     assert "\n" not in text
@@ -139,45 +139,45 @@ def test_a_pod_whose_bucket_holds_another_artefact_says_so_in_a_line(
     assert len([name for kind, name in api.objects if kind == "pods"]) == 2
 
 
-def test_what_a_real_server_logs_of_another_artefact_is_understood(artefact: Artefact) -> None:
-    there = inspect(str(artefact.folder))["digest"]
-    deployed = artefact.save("2")
-    [made] = documents(str(artefact.folder), options())
+def test_what_a_real_server_logs_of_another_artifact_is_understood(artifact: Artifact) -> None:
+    there = inspect(str(artifact.folder))["digest"]
+    deployed = artifact.save("2")
+    [made] = documents(str(artifact.folder), options())
     [container] = made["spec"]["predictors"][0]["componentSpecs"][0]["spec"]["containers"]
-    with pytest.raises(ServerFailed) as failed, serve(artefact.bucket, env=variables(container)):
+    with pytest.raises(ServerFailed) as failed, serve(artifact.bucket, env=variables(container)):
         pass
     log = "\n".join(str(failed.value).splitlines()[-failure_logs.LINES :])
-    assert other_artefact(log) == (there, deployed)
+    assert other_artifact(log) == (there, deployed)
 
 
 def test_a_model_of_seldon_core_2_says_so_too(
-    kubelet: Kubelet, artefact: Artefact, tmp_path: Path
+    kubelet: Kubelet, artifact: Artifact, tmp_path: Path
 ) -> None:
-    artefact.save("2")
+    artifact.save("2")
     chosen = Seldon2Options(remote_options={**SPACE, "server": "own"})
-    with pytest.raises(DeploymentFailed, match=f"the artefact at {URI} has the digest sha256:.*"):
-        deploy(artefact, chosen)
+    with pytest.raises(DeploymentFailed, match=f"the artifact at {URI} has the digest sha256:.*"):
+        deploy(artifact, chosen)
 
 
-def test_the_artefact_that_was_deployed_before_is_deployed_again(
-    kubelet: Kubelet, artefact: Artefact, tmp_path: Path
+def test_the_artifact_that_was_deployed_before_is_deployed_again(
+    kubelet: Kubelet, artifact: Artifact, tmp_path: Path
 ) -> None:
-    before = shutil.copytree(artefact.folder, tmp_path / "before")
-    artefact.save("2")
-    artefact.upload()
-    deploy(artefact, options())
-    artefact.folder = before
-    artefact.upload()
-    deploy(artefact, options())
+    before = shutil.copytree(artifact.folder, tmp_path / "before")
+    artifact.save("2")
+    artifact.upload()
+    deploy(artifact, options())
+    artifact.folder = before
+    artifact.upload()
+    deploy(artifact, options())
     assert kubelet.made == ["plus", "plus"]
 
 
-def test_without_pins_an_artefact_uploaded_anew_is_not_noticed(
-    kubelet: Kubelet, artefact: Artefact
+def test_without_pins_an_artifact_uploaded_anew_is_not_noticed(
+    kubelet: Kubelet, artifact: Artifact
 ) -> None:
     for version in ("1", "2"):
-        artefact.save(version)
-        deploy(artefact, options(pin_artifact=False))
+        artifact.save(version)
+        deploy(artifact, options(pin_artifact=False))
     assert kubelet.made == ["plus"]
 
 
@@ -197,7 +197,7 @@ def test_files_of_a_child_of_another_framework_make_new_pods_of_that_child(
     assert kubelet.made == ["line", "plus", "line"]
 
 
-def test_a_shared_child_keeps_its_digest_where_its_artefact_is_not_on_this_machine(
+def test_a_shared_child_keeps_its_digest_where_its_artifact_is_not_on_this_machine(
     kubelet: Kubelet, tmp_path: Path
 ) -> None:
     (tmp_path / "line").mkdir()

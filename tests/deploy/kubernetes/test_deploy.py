@@ -77,7 +77,7 @@ def test_what_has_changed_since_it_was_saved_is_refused_before_anything_is_appli
         return f
 
     save(made("one"))
-    said = r"word changed since .*, so the uploaded artefact is out of date: do upload\(f\) first"
+    said = r"word changed since .*, so the uploaded artifact is out of date: do upload\(f\) first"
     for verb in (deploy_remote, diff):
         with pytest.raises(ArtifactError, match=said):
             verb(made("two"), options())

@@ -133,7 +133,7 @@ def test_values_are_streamed_from_a_real_server(
         again = get_client("counting", options())
         assert list(again.stream(to=2)) == [1, 2]
         assert [each.name for each in list_models(options())] == ["counting"]
-        # The folder of the artefact will do as well.
+        # The folder of the artifact will do as well.
         folder = deploy_remote(tmp_path / "counting", options(), timeout=60)
         assert list(folder.stream(to=1)) == [1]
         for each in (remote, again, folder):

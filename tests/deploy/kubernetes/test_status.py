@@ -77,15 +77,15 @@ def test_seldon_core_1(status: Object | None, state: str, reason: str) -> None:
         (
             [
                 condition("Ready", "False"),
-                condition("ModelReady", "False", reason="ModelFailed", message="no artefact"),
+                condition("ModelReady", "False", reason="ModelFailed", message="no artifact"),
             ],
             "failed",
-            "ModelFailed: no artefact",
+            "ModelFailed: no artifact",
         ),
         (
-            [condition("ModelReady", "False", reason="no artefact", message="ModelFailed")],
+            [condition("ModelReady", "False", reason="no artifact", message="ModelFailed")],
             "failed",
-            "ModelFailed: no artefact",
+            "ModelFailed: no artifact",
         ),
         (
             [condition("ModelReady", "False", reason="ScheduleFailed", message="no server")],
@@ -98,7 +98,7 @@ def test_seldon_core_1(status: Object | None, state: str, reason: str) -> None:
             "ScheduleFailed: no server",
         ),
         # Up to 2.4 without a state.
-        ([condition("ModelReady", "False", reason="no artefact")], "failed", "no artefact"),
+        ([condition("ModelReady", "False", reason="no artifact")], "failed", "no artifact"),
         (
             [condition("ModelReady", "False", reason="Failed to schedule model as ...")],
             "waiting",

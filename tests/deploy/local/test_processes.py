@@ -98,7 +98,7 @@ def test_a_plain_model_is_deployed(studio: Studio, options: LocalOptions) -> Non
         np.testing.assert_array_equal(remote(X), [2.0, 4.0])
 
 
-def test_the_folder_of_an_artefact_is_deployed(studio: Studio, options: LocalOptions) -> None:
+def test_the_folder_of_an_artifact_is_deployed(studio: Studio, options: LocalOptions) -> None:
     studio.alone()
     with deploy_local(studio.folder / "alone", options) as remote:
         assert remote.predict() == "first"

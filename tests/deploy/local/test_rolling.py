@@ -59,7 +59,7 @@ def asked(url: str, client: httpx.Client) -> float:
     return float(answer.json()["outputs"][0]["data"][0])
 
 
-def test_unchanged_artefacts_go_on(studio: Studio, options: LocalOptions) -> None:
+def test_unchanged_artifacts_go_on(studio: Studio, options: LocalOptions) -> None:
     plus = studio.plus(1.0)
     with deploy_local(plus, options) as remote:
         before = places(remote)

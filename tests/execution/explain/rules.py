@@ -1,4 +1,4 @@
-"""A small anchor explainer over a rule, as a pipeline. It travels in its artefact."""
+"""A small anchor explainer over a rule, as a pipeline. It travels in its artifact."""
 
 from __future__ import annotations
 

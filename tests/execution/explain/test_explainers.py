@@ -133,21 +133,21 @@ class Example:
     """The trained example.
 
     Attributes:
-        folder: Holds the artefacts.
+        folder: Holds the artifacts.
         models: The models that are explained, as scikit-learn has them.
     """
 
     folder: Path
     models: dict[str, Any]
 
-    def artefact(self, case: Case) -> Path:
+    def artifact(self, case: Case) -> Path:
         return self.folder / case.module.replace("_", "-")
 
     def explainer(self, case: Case) -> Any:
         """A case's explainer as alibi has it, with the model in the same process."""
         import dill
 
-        explainer = dill.loads((self.artefact(case) / "explainer.dill").read_bytes())
+        explainer = dill.loads((self.artifact(case) / "explainer.dill").read_bytes())
         if case.method is not None:
             give_predictor(explainer, getattr(self.models[case.child], case.method))
         return explainer
@@ -192,7 +192,7 @@ def server(example: Example, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """Each pipeline twice: its child over HTTP, as it is saved, and in the same process."""
     folder = tmp_path_factory.mktemp("in-process")
     for case in CASES:
-        saved = example.artefact(case) / "model-settings.json"
+        saved = example.artifact(case) / "model-settings.json"
         if saved.is_file():
             settings = json.loads(saved.read_text())
             settings["name"] += "-in-process"
@@ -269,13 +269,13 @@ def test_counterfactuals_at_once_do_not_mix(transport: str, example: Example) ->
     pytest.importorskip("tensorflow", reason="tensorflow is not installed")
     models = importlib.import_module("explainers.models")
     models.train_slopes()
-    artefact = importlib.import_module("explainers.counterfactual").train()
+    artifact = importlib.import_module("explainers.counterfactual").train()
     environment = {
         "TEMPO_RUNTIME_MODELS__SLOPES__TRANSPORT": transport,
         "TEMPO_RUNTIME_MAX_CONCURRENCY": str(AT_ONCE),
     }
     rows = [iris()[0][number : number + 1] for number in (0, 60, 110)]
-    with serve(artefact, models.store.folder("iris-slopes"), env=environment) as running:
+    with serve(artifact, models.store.folder("iris-slopes"), env=environment) as running:
 
         def counterfactual(row: np.ndarray) -> Any:
             return json.loads(running.infer("iris-counterfactual", row=row))["data"]["cf"]

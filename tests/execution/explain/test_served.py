@@ -41,8 +41,8 @@ def explainer() -> Any:
 
 
 @pytest.fixture(scope="module")
-def artefacts(tmp_path_factory: pytest.TempPathFactory, explainer: Any) -> Path:
-    root = tmp_path_factory.mktemp("artefacts")
+def artifacts(tmp_path_factory: pytest.TempPathFactory, explainer: Any) -> Path:
+    root = tmp_path_factory.mktemp("artifacts")
     save(rules.labels, str(root / "labels"))
     folder = root / "rules"
     folder.mkdir()
@@ -55,8 +55,8 @@ def artefacts(tmp_path_factory: pytest.TempPathFactory, explainer: Any) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(artefacts: Path) -> Iterator[Server]:
-    with serve(artefacts, env=SIBLING) as server:
+def server(artifacts: Path) -> Iterator[Server]:
+    with serve(artifacts, env=SIBLING) as server:
         yield server
 
 
@@ -102,8 +102,8 @@ def test_an_explanation_is_the_one_alibi_gives(server: Server, explainer: Any) -
 
 
 @pytest.mark.parametrize("fast", ["true", "false"])
-def test_fast_explainers_is_a_setting(fast: str, artefacts: Path, explainer: Any) -> None:
-    with serve(artefacts, env={**SIBLING, "TEMPO_RUNTIME_FAST_EXPLAINERS": fast}) as server:
+def test_fast_explainers_is_a_setting(fast: str, artifacts: Path, explainer: Any) -> None:
+    with serve(artifacts, env={**SIBLING, "TEMPO_RUNTIME_FAST_EXPLAINERS": fast}) as server:
         assert explanation(ask(server, ROW))["data"] == alone(explainer, ROW)
         plain = _calls_of(explainer, ROW)
         # alibi's own code asks once more, with a row of zeros, when the predictor is set.
@@ -134,8 +134,8 @@ def test_what_needs_more_than_its_limit_is_refused(
     assert f"the request parameter `{next(iter(limit))}`" in answer.json()["error"]
 
 
-def test_a_limit_of_the_settings_cannot_be_raised_by_a_request(artefacts: Path) -> None:
-    with serve(artefacts, env={**SIBLING, "TEMPO_RUNTIME_MAX_CALLS": "3"}) as server:
+def test_a_limit_of_the_settings_cannot_be_raised_by_a_request(artifacts: Path) -> None:
+    with serve(artifacts, env={**SIBLING, "TEMPO_RUNTIME_MAX_CALLS": "3"}) as server:
         assert ask(server, ROW, tempo_max_calls=1000).status_code == 422
 
 
@@ -228,10 +228,10 @@ def test_a_stream_that_is_refused_says_so(server: Server) -> None:
 
 
 def test_an_explanation_whose_client_left_stops_at_its_next_call(
-    artefacts: Path, tmp_path: Path
+    artifacts: Path, tmp_path: Path
 ) -> None:
     gate = tmp_path / "gate"
-    with serve(artefacts, env={**SIBLING, "RULES_GATE": str(gate)}) as server:
+    with serve(artifacts, env={**SIBLING, "RULES_GATE": str(gate)}) as server:
         row = ROW.copy()
         row[0] = -1.0
         url = f"{server.url}/v2/models/rules/infer_stream"

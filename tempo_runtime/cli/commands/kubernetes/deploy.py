@@ -34,7 +34,7 @@ _PLACE = ("namespace", "ingress", "engine", "gateway", "knative", "headless")
 
 
 @click.command()
-@click.argument("target", metavar="ARTEFACT|MODULE:NAME", shell_complete=complete_folders)
+@click.argument("target", metavar="ARTIFACT|MODULE:NAME", shell_complete=complete_folders)
 @all_options
 @timeout_option("How long it may take until all models are ready.")
 @json_option

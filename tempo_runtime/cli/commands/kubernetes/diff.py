@@ -13,7 +13,7 @@ from tempo_runtime.cli.terminal import echo
 
 
 @click.command()
-@click.argument("target", metavar="ARTEFACT|MODULE:NAME", shell_complete=complete_folders)
+@click.argument("target", metavar="ARTIFACT|MODULE:NAME", shell_complete=complete_folders)
 @all_options
 @click.pass_context
 def diff(ctx: click.Context, /, target: str, **given: Any) -> None:

@@ -34,11 +34,11 @@ def manifest(model: Any, options: RemotePlatform | None = None) -> str:
 
     Args:
         model: A pipeline (its class, an instance, or its function), a `Model`, or the folder of an
-            artefact. Each model that is deployed has a `uri`.
+            artifact. Each model that is deployed has a `uri`.
         options: The platform, and how; by default Seldon Core v1.
 
     Raises:
-        ArtifactError: If a folder holds no artefact, or a pipeline has changed since it was saved.
+        ArtifactError: If a folder holds no artifact, or a pipeline has changed since it was saved.
         AuthoringError: If `model` is no model, or one has no `uri`.
         SettingsError: If settings are wrong, or the platform cannot deploy one of the models.
     """

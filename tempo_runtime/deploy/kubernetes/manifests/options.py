@@ -150,7 +150,7 @@ class ModelOptions(Options):
     """What one model has, or every model that has none of its own.
 
     Attributes:
-        uri: Where its artefact is, if not at the uri that it was declared with: such as the one with its
+        uri: Where its artifact is, if not at the uri that it was declared with: such as the one with its
             digest that `upload` gave. Stated for all, it is the pipeline's.
         image: Image of its server; by default the platform's for its framework.
         replicas: How many pods, where no autoscaler chooses.
@@ -167,7 +167,7 @@ class ModelOptions(Options):
         run_as_user: Number of the user that its container runs as, by default that of Seldon Core's pods
             and of our image; None leaves it to the cluster, as OpenShift wants.
         progress_deadline: Seconds after which a deployment that does not come up has failed.
-        pin_artifact: Whether the manifest names the digest of the artefact on this machine, so that
+        pin_artifact: Whether the manifest names the digest of the artifact on this machine, so that
             pods are made anew when it changes, and a pipeline's pod refuses to serve another one.
         liveness, readiness: When its server is restarted, or left out.
     """
@@ -214,7 +214,7 @@ class RemoteOptions(ModelOptions):
 
     Attributes:
         namespace: Its namespace.
-        auth_secret_name: Secret with rclone's settings, with which artefacts are downloaded.
+        auth_secret_name: Secret with rclone's settings, with which artifacts are downloaded.
         service_account_name: Service account of its pods, on Seldon Core v1 of pipelines only; none is
             needed.
         models: By the name of a model, what it has of its own.
@@ -255,7 +255,7 @@ class Canary(Options):
     """Another version of the pipeline, which gets a part of the requests.
 
     Attributes:
-        uri: Its artefact.
+        uri: Its artifact.
         traffic: Percent of the requests that it gets, by default 10; as a shadow, which it is sent as
             well, by default all.
         shadow: Whether its answers are thrown away.

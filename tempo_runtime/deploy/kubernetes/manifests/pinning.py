@@ -1,7 +1,7 @@
-"""Which artefact a deployed model's pods must hold.
+"""Which artifact a deployed model's pods must hold.
 
 The digest stands in the object as an annotation, for people and for deploying again, and in what its pods
-are made of, so that another digest makes new pods. A pipeline's pod is told to load no other artefact.
+are made of, so that another digest makes new pods. A pipeline's pod is told to load no other artifact.
 Which fields do that was read in the platforms' sources: operator/controllers/
 seldondeployment_controller.go of Seldon Core v1 (createDeploymentWithoutEngine, createDeployments),
 scheduler/pkg/store/memory.go and scheduler/pkg/agent/repository/model_repository.go of Seldon Core 2 (a
@@ -28,7 +28,7 @@ from tempo_runtime.deploy.kubernetes.manifests.options import RemoteOptions
 from tempo_runtime.deploy.kubernetes.manifests.spec import Deployed
 from tempo_runtime.errors import SettingsError
 
-# Where `upload` puts an artefact whose place is named after its digest.
+# Where `upload` puts an artifact whose place is named after its digest.
 # For models that are not pipelines. Nothing reads it; that it changes is what counts.
 _INERT_SETTING, _INERT_VARIABLE = "artifact_digest", "TEMPO_RUNTIME_ARTIFACT_DIGEST"
 
@@ -36,7 +36,7 @@ _INERT_SETTING, _INERT_VARIABLE = "artifact_digest", "TEMPO_RUNTIME_ARTIFACT_DIG
 def pin_all(
     documents: Iterable[dict[str, Any]], models: Mapping[str, Deployed], options: RemoteOptions
 ) -> None:
-    """Writes the digests of artefacts that are known into the objects that are their models.
+    """Writes the digests of artifacts that are known into the objects that are their models.
 
     Args:
         documents: The objects.
@@ -44,7 +44,7 @@ def pin_all(
         options: How they are deployed.
 
     Raises:
-        SettingsError: If a model's pods would find, or would have to find, another artefact.
+        SettingsError: If a model's pods would find, or would have to find, another artifact.
     """
     for model in models.values():
         if model.demanded:
@@ -96,7 +96,7 @@ def demanded_by(document: Mapping[str, Any]) -> list[str]:
 
 
 def uri_of(document: Mapping[str, Any]) -> str:
-    """Return the URI that an object's artefact is downloaded from; empty if it has none."""
+    """Return the URI that an object's artifact is downloaded from; empty if it has none."""
     kind, spec = document["kind"], document.get("spec")
     if kind == "Model":
         found = _at(spec, "storageUri")
@@ -119,31 +119,31 @@ def _settings_of_code(model: Deployed) -> dict[str, str]:
 
 
 def _refuse_other_place(model: Deployed) -> None:
-    """Refuses a uri that names the digest of another artefact than the one on this machine."""
+    """Refuses a uri that names the digest of another artifact than the one on this machine."""
     _, named = digest_in(model.uri)
     if named and named != model.digest:
         raise SettingsError(
-            f"{model.name}: its uri {model.uri} names a digest, but the artefact in {model.folder} "
+            f"{model.name}: its uri {model.uri} names a digest, but the artifact in {model.folder} "
             f"has the digest {model.digest}; download the one at the uri and deploy that folder, or "
             "upload this one and deploy its uri"
         )
 
 
 def _refuse_other_demand(model: Deployed, options: RemoteOptions) -> None:
-    """Refuses a demand in `env` by which pods would refuse the artefact on this machine."""
+    """Refuses a demand in `env` by which pods would refuse the artifact on this machine."""
     text = options.of(model.name).env.get(EXPECTED_DIGEST, "")
     stated = parse_digests(text, f"{model.name}: env.{EXPECTED_DIGEST}")
     if stated and model.digest not in stated:
         raise SettingsError(
-            f"{model.name}: env.{EXPECTED_DIGEST} demands {' or '.join(stated)}, but the artefact in "
+            f"{model.name}: env.{EXPECTED_DIGEST} demands {' or '.join(stated)}, but the artifact in "
             f"{model.folder} has the digest {model.digest}, so its pods would not start; deploy the "
-            "artefact that is demanded, correct the variable, or set pin_artifact to false if another "
+            "artifact that is demanded, correct the variable, or set pin_artifact to false if another "
             f"one is at {model.uri}"
         )
 
 
 def _seldon(spec: dict[str, Any], digest: str, demanded: str, settings: Mapping[str, str]) -> None:
-    # Not the other predictor's, a canary's, which has another artefact.
+    # Not the other predictor's, a canary's, which has another artifact.
     predictor = spec["predictors"][0]
     [component] = predictor["componentSpecs"]
     # The predictor's own annotations would go to its Service as well.

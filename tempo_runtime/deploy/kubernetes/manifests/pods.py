@@ -43,7 +43,7 @@ def addressed(model: Deployed, endpoints: Mapping[str, Endpoint]) -> dict[str, A
         endpoint = endpoints[called.model]
         child: dict[str, Any] = {
             "transport": called.transport,
-            "model": endpoint.model,  # whatever the artefact says that it is served as elsewhere
+            "model": endpoint.model,  # whatever the artifact says that it is served as elsewhere
             "url": endpoint.grpc if called.transport == "grpc" else endpoint.url,
         }
         if endpoint.headers:

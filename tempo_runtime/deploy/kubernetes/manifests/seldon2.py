@@ -113,7 +113,7 @@ def _server(models: Mapping[str, Deployed], options: Seldon2Remote) -> dict[str,
             # In place of MLServer's own: our image lacks most of its frameworks.
             _CAPABILITIES: [SERVER],
             "replicas": most,
-            # A volume only caches artefacts, and otherwise stays when its Server is deleted.
+            # A volume only caches artifacts, and otherwise stays when its Server is deleted.
             _CLAIMS: {"whenDeleted": "Delete"},
             "podSpec": {"containers": [container], **pod},
         },

@@ -39,18 +39,18 @@ class Deployed:
     Attributes:
         name: Its name.
         platform: Its framework.
-        uri: Where its artefact is downloaded from.
+        uri: Where its artifact is downloaded from.
         description: A sentence for people.
         inputs: Its inputs as V2 metadata tensors.
         outputs: Its outputs, likewise.
         streams: Whether it gives its outputs one after the other.
         signed: Whether its inputs and outputs are known.
-        stated: Settings of its children that are in its artefact.
+        stated: Settings of its children that are in its artifact.
         calls: The children that are deployed with it, by its names for them.
-        folder: Its artefact on this machine, if it is pinned to that.
-        digest: The digest of that artefact; empty if it is not pinned.
+        folder: Its artifact on this machine, if it is pinned to that.
+        digest: The digest of that artifact; empty if it is not pinned.
         demanded: The digests of which its pods must find one; empty if they cannot demand any. Those of
-            pipelines inside of the artefact are among them: what a process demands, it demands of all
+            pipelines inside of the artifact are among them: what a process demands, it demands of all
             that it loads.
     """
 
@@ -78,14 +78,14 @@ def specified(model: Any, pins: Callable[[str], bool] = lambda name: True) -> di
     """A pipeline and all that is deployed with it, by name, the pipeline first.
 
     A child that the pipeline's settings place at a URL, or in its process, is not deployed. Settings are
-    those of its artefact; the environment is this machine's, and means nothing there.
+    those of its artifact; the environment is this machine's, and means nothing there.
 
     Args:
-        model: A pipeline, a `Model`, or the folder of an artefact.
-        pins: Whether a model of a name is pinned to its artefact on this machine, if there is one.
+        model: A pipeline, a `Model`, or the folder of an artifact.
+        pins: Whether a model of a name is pinned to its artifact on this machine, if there is one.
 
     Raises:
-        ArtifactError: If a folder holds no artefact, or one cannot be read.
+        ArtifactError: If a folder holds no artifact, or one cannot be read.
         AuthoringError: If `model` is none, or one has no `uri`.
         SettingsError: If settings are wrong, or two models have one name.
     """
@@ -96,7 +96,7 @@ def specified(model: Any, pins: Callable[[str], bool] = lambda name: True) -> di
         found.model(model.get_tempo())
     else:
         raise AuthoringError(
-            f"{model!r:.80} is neither a pipeline, nor a Model, nor the folder of an artefact"
+            f"{model!r:.80} is neither a pipeline, nor a Model, nor the folder of an artifact"
         )
     return found.models
 
@@ -110,7 +110,7 @@ class _Found:
         """Adds a model as it was written."""
         details = model.details
         folder = details.home or ""
-        # A reference to a pipeline has no code: what it calls is in its artefact.
+        # A reference to a pipeline has no code: what it calls is in its artifact.
         places: dict[str, tuple[str, Any]] = {}
         if details.served_by_us and _has_manifest(folder):
             places = _written(store.read_manifest(folder, to_run=False), folder)
@@ -137,7 +137,7 @@ class _Found:
         )
 
     def folder(self, folder: str) -> None:
-        """Adds an artefact."""
+        """Adds an artifact."""
         manifest = store.read_manifest(folder, to_run=False)
         signature = manifest["signature"]
         self._add(
@@ -176,7 +176,7 @@ class _Found:
             model: The model.
             folder: Where its settings are.
             children: What it calls.
-            content: Where its artefact is, if not in that folder.
+            content: Where its artifact is, if not in that folder.
         """
         if not model.uri:
             raise AuthoringError(
@@ -185,7 +185,7 @@ class _Found:
             )
         known = self.models.get(model.name)
         if known is not None:
-            # An artefact does not say whether it was written as a pipeline or as a custom model.
+            # An artifact does not say whether it was written as a pipeline or as a custom model.
             alike = known.platform == model.platform or (known.ours and model.ours)
             if known.uri != model.uri or not alike:
                 raise SettingsError(
@@ -240,7 +240,7 @@ def _beside(folder: str, path: str | None) -> str:
 
 
 def _pinned(model: Deployed, folder: str) -> Deployed:
-    """Add the digest of a model's artefact on this machine, if there is one.
+    """Add the digest of a model's artifact on this machine, if there is one.
 
     A pipeline's is that of its tempo.json. Other models have none: theirs is of their files, and only
     tells when they change.
@@ -261,7 +261,7 @@ def _pinned(model: Deployed, folder: str) -> Deployed:
 
 
 def _digests_inside(folder: str, manifest: Mapping[str, Any]) -> list[str]:
-    """Return the digests of the artefacts inside an artefact."""
+    """Return the digests of the artifacts inside an artifact."""
     places = [
         os.path.join(folder, os.path.dirname(path))
         for path in manifest["files"]

@@ -42,7 +42,7 @@ def explainer(
 
 
 def with_settings(folder: Path, **extra: Any) -> str:
-    """The explainer's artefact, with settings of its own."""
+    """The explainer's artifact, with settings of its own."""
     path = save(explainer(folder=folder))
     file = Path(path, "model-settings.json")
     settings = json.loads(file.read_text())

@@ -75,7 +75,7 @@ def test_a_model_without_a_signature_has_none() -> None:
     assert annotated(models.classifier()).signature is None
 
 
-def test_an_artefact_s_says_the_same(tmp_path: Path) -> None:
+def test_an_artifact_s_says_the_same(tmp_path: Path) -> None:
     explainer = models.explainer(description="Explains.")
     path = save(explainer, str(tmp_path / "explainer"))
     assert annotated(path) == annotated(explainer)

@@ -1,4 +1,4 @@
-"""The digest of an artefact in a manifest: which objects have it, and what its pods are told."""
+"""The digest of an artifact in a manifest: which objects have it, and what its pods are told."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def explainer(tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
-def test_pods_are_told_the_digest_of_the_artefact_on_this_machine(
+def test_pods_are_told_the_digest_of_the_artifact_on_this_machine(
     platform: str, explainer: str
 ) -> None:
     made = described(explainer, platform)["income-explainer"]
@@ -81,7 +81,7 @@ def test_pods_are_told_the_digest_of_the_artefact_on_this_machine(
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
-def test_an_artefact_saved_anew_changes_what_pods_are_made_of(
+def test_an_artifact_saved_anew_changes_what_pods_are_made_of(
     platform: str, explainer: str
 ) -> None:
     before = described(explainer, platform)["income-explainer"]
@@ -107,7 +107,7 @@ def test_pods_of_another_framework_change_with_its_files_and_demand_nothing(
     assert told(after)[1] is None
 
 
-def test_the_child_of_an_artefact_is_pinned_as_the_child_of_its_object_is(tmp_path: Path) -> None:
+def test_the_child_of_an_artifact_is_pinned_as_the_child_of_its_object_is(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "model.joblib").write_text("one")
     child = models.classifier(local_folder=str(tmp_path / "model"))
@@ -127,7 +127,7 @@ def test_each_pipeline_has_its_own_digest(platform: str, tmp_path: Path) -> None
     }
 
 
-def test_a_pipeline_inside_of_the_artefact_may_be_loaded_by_its_pod(tmp_path: Path) -> None:
+def test_a_pipeline_inside_of_the_artifact_may_be_loaded_by_its_pod(tmp_path: Path) -> None:
     folder = tmp_path / "outer"
     inner = models.explainer("inner", {}, folder / "inner")
     digest = digest_of(save(inner))
@@ -148,7 +148,7 @@ def test_a_pipeline_inside_of_the_artefact_may_be_loaded_by_its_pod(tmp_path: Pa
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
-def test_without_an_artefact_on_this_machine_nothing_is_pinned(platform: str) -> None:
+def test_without_an_artifact_on_this_machine_nothing_is_pinned(platform: str) -> None:
     for each in described(models.explainer(), platform).values():
         assert told(each) == (None, None)
         assert DIGEST not in each["metadata"]["annotations"]
@@ -162,7 +162,7 @@ def test_pinning_can_be_left_out_for_all_and_for_one(platform: str, explainer: s
         assert told(made) == (None, None)
 
 
-def test_a_canary_is_of_another_artefact(explainer: str) -> None:
+def test_a_canary_is_of_another_artifact(explainer: str) -> None:
     made = described(explainer, canary={"uri": "s3://m/next"})["income-explainer"]
     [component] = made["spec"]["predictors"][1]["componentSpecs"]
     assert "metadata" not in component
@@ -183,8 +183,8 @@ def test_a_key_is_demanded_beside_the_digest(explainer: str) -> None:
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
-def test_a_demand_that_the_artefact_cannot_meet_is_refused(platform: str, explainer: str) -> None:
-    with pytest.raises(SettingsError, match=rf"demands {OTHER}, but the artefact in .*would not"):
+def test_a_demand_that_the_artifact_cannot_meet_is_refused(platform: str, explainer: str) -> None:
+    with pytest.raises(SettingsError, match=rf"demands {OTHER}, but the artifact in .*would not"):
         described(explainer, platform, env={EXPECTED_DIGEST: OTHER})
 
 
@@ -193,7 +193,7 @@ def test_a_demand_that_is_no_digest_is_refused(explainer: str) -> None:
         described(explainer, env={EXPECTED_DIGEST: "1"})
 
 
-def test_a_uri_that_names_the_digest_of_the_artefact_is_taken(explainer: str) -> None:
+def test_a_uri_that_names_the_digest_of_the_artifact_is_taken(explainer: str) -> None:
     uri = f"s3://tempo/explainer@{digest_of(explainer)}"
     named = Model(
         "income-explainer", platform=ModelFramework.TempoPipeline, local_folder=explainer, uri=uri
@@ -207,7 +207,7 @@ def test_a_uri_that_names_another_digest_is_refused(explainer: str) -> None:
         "income-explainer", platform=ModelFramework.TempoPipeline, local_folder=explainer, uri=uri
     )
     with pytest.raises(
-        SettingsError, match=rf"@{OTHER} names a digest, but the artefact in .* has the"
+        SettingsError, match=rf"@{OTHER} names a digest, but the artifact in .* has the"
     ):
         described(named)
 

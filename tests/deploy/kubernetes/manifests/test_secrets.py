@@ -228,7 +228,7 @@ def test_a_secret_is_written_nowhere_in_a_manifest(platform: Any, option: str) -
 
 
 @pytest.mark.parametrize("platform", [SeldonCoreOptions, Seldon2Options, KServeOptions])
-def test_headers_in_the_settings_of_an_artefact_stay_out_of_a_manifest(
+def test_headers_in_the_settings_of_an_artifact_stay_out_of_a_manifest(
     platform: Any, tmp_path: Path
 ) -> None:
     """Seldon Core 2 has no other place for settings of children: they are parameters there."""

@@ -109,7 +109,7 @@ def test_a_child_is_called_through_the_mesh_with_a_header() -> None:
     assert "parameters" not in deployed()["Model/income-sklearn"]
 
 
-def artefact(folder: Path, child: dict[str, Any]) -> str:
+def artifact(folder: Path, child: dict[str, Any]) -> str:
     path = save(models.explainer(folder=folder))
     file = Path(path, "model-settings.json")
     settings = json.loads(file.read_text())
@@ -118,17 +118,17 @@ def artefact(folder: Path, child: dict[str, Any]) -> str:
     return path
 
 
-def test_settings_of_the_artefact_go_along_for_the_parameter_takes_their_place(
+def test_settings_of_the_artifact_go_along_for_the_parameter_takes_their_place(
     tmp_path: Path,
 ) -> None:
-    found = addresses(artefact(tmp_path, {"timeout": 5, "model": "home", "transport": "grpc"}))
+    found = addresses(artifact(tmp_path, {"timeout": 5, "model": "home", "transport": "grpc"}))
     assert found["sklearn"]["timeout"] == 5
     assert found["sklearn"]["model"] == "income-sklearn"
     assert found["sklearn"]["url"] == "grpc://seldon-mesh.default.svc.cluster.local:80"
 
 
-def test_headers_of_the_artefact_are_not_written_where_all_can_read_them(tmp_path: Path) -> None:
-    path = artefact(tmp_path, {"headers": {"authorization": "hunter2"}})
+def test_headers_of_the_artifact_are_not_written_where_all_can_read_them(tmp_path: Path) -> None:
+    path = artifact(tmp_path, {"headers": {"authorization": "hunter2"}})
     with pytest.raises(SettingsError, match="TEMPO_RUNTIME_MODELS__SKLEARN__HEADERS") as error:
         deployed(path)
     assert "hunter2" not in str(error.value)

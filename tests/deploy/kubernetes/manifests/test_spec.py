@@ -88,7 +88,7 @@ def test_a_served_pipeline_reads_its_addresses_over_its_own_settings() -> None:
     assert (child.model, child.timeout) == ("inner", 5)
 
 
-def test_an_artefact_gives_what_its_pipeline_gives(tmp_path: Path) -> None:
+def test_an_artifact_gives_what_its_pipeline_gives(tmp_path: Path) -> None:
     path = models.with_settings(tmp_path)
     by_hand = models.documents(models.explainer(folder=tmp_path))
     assert models.documents(path) == models.documents(Path(path)) == by_hand
@@ -101,7 +101,7 @@ def test_an_artefact_gives_what_its_pipeline_gives(tmp_path: Path) -> None:
 
 @pytest.fixture
 def nested(tmp_path: Path) -> str:
-    """An artefact whose child is a pipeline in a folder beside it."""
+    """An artifact whose child is a pipeline in a folder beside it."""
     save(inner, str(tmp_path / "inner"))
     inside = Model(
         "inner",
@@ -113,7 +113,7 @@ def nested(tmp_path: Path) -> str:
     return save(around, str(tmp_path / "outer"))
 
 
-def test_what_a_nested_pipeline_calls_is_read_in_its_artefact(nested: str) -> None:
+def test_what_a_nested_pipeline_calls_is_read_in_its_artifact(nested: str) -> None:
     assert deployed(nested) == ["outer", "inner", "prices"]
     loaded = load(nested)
     try:
@@ -161,7 +161,7 @@ def test_a_child_is_called_by_the_name_it_is_deployed_under(tmp_path: Path) -> N
     assert addresses(path)[models.EXPLAINER]["sklearn"]["model"] == models.CLASSIFIER
 
 
-def test_a_custom_model_is_the_same_with_its_artefact_and_without(tmp_path: Path) -> None:
+def test_a_custom_model_is_the_same_with_its_artifact_and_without(tmp_path: Path) -> None:
     folder = save(models.explainer("custom", {}, tmp_path / "custom"), str(tmp_path / "custom"))
     known = models.classifier(
         "custom", platform=ModelFramework.Custom, uri="s3://tempo/custom", local_folder=folder
