@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 
 from tempo_runtime._util import atomic_files
 from tempo_runtime.artifact import declaration, pickle_graph, store, trust
-from tempo_runtime.artifact.store import Composed
+from tempo_runtime.artifact.store import PendingArtifact
 from tempo_runtime.authoring.models import Pipeline
 from tempo_runtime.errors import (
     ArtifactDamaged,
@@ -84,7 +84,7 @@ def check_uploaded(model: Any) -> None:
         )
 
 
-def _stale(model: Any, environ: Mapping[str, str]) -> list[tuple[Composed, str]]:
+def _stale(model: Any, environ: Mapping[str, str]) -> list[tuple[PendingArtifact, str]]:
     """List the pipelines whose artifacts are stale, each with the changes; children first."""
     found = []
     for pipeline in _pipelines(model, environ, set()):
@@ -110,7 +110,7 @@ def _uploading(pipeline: Pipeline) -> str:
     return f"`tempo-runtime upload {module}:{name}`"
 
 
-def changes(composed: Composed) -> list[str]:
+def changes(composed: PendingArtifact) -> list[str]:
     """List in words how an artifact differs from what would be saved now; empty if it does not."""
     old = composed.committed
     reasons = list(_changed_files(composed))
@@ -154,7 +154,7 @@ def _pipelines(model: Any, environ: Mapping[str, str], entered: set[str]) -> Ite
     yield model
 
 
-def _composed(pipeline: Any) -> Composed:
+def _composed(pipeline: Any) -> PendingArtifact:
     folder = pipeline.get_tempo().details.local_folder
     try:
         return store.compose(pipeline)
@@ -165,7 +165,7 @@ def _composed(pipeline: Any) -> Composed:
         ) from error
 
 
-def _source(composed: Composed) -> str | None:
+def _source(composed: PendingArtifact) -> str | None:
     """Return the digest of the source that an artifact was saved from; None if unknown."""
     old = composed.committed
     if "source" in old:
@@ -176,7 +176,7 @@ def _source(composed: Composed) -> str | None:
     return None
 
 
-def _changed_files(composed: Composed) -> Iterator[str]:
+def _changed_files(composed: PendingArtifact) -> Iterator[str]:
     """Yield files that are new, gone or changed; files of code by their path on this machine."""
     old, folder = composed.committed["files"], composed.folder
     new = {path: atomic_files.sha256(content) for path, content in composed.ours.items()}
@@ -201,7 +201,7 @@ def _part(description: Mapping[str, Any], part: str) -> Any:
     }
 
 
-def _changed_children(composed: Composed) -> Iterator[str]:
+def _changed_children(composed: PendingArtifact) -> Iterator[str]:
     """Yield the children whose files have changed since the artifact was saved."""
     for alias, digest in composed.child_digests():
         if composed.committed["children"].get(alias, {}).get(trust.CHILD_DIGEST) != digest:
@@ -215,7 +215,7 @@ def _is_whole(folder: str, path: str, digest: str | None) -> bool:
     return False
 
 
-def _save(composed: Composed, told: str, environ: Mapping[str, str]) -> None:
+def _save(composed: PendingArtifact, told: str, environ: Mapping[str, str]) -> None:
     if trust.is_signed(composed.committed):
         raise ArtifactError(
             f"{told}; the artifact is signed, and saving it anew needs the key: save(..., sign=KEY), or "
@@ -228,7 +228,7 @@ def _save(composed: Composed, told: str, environ: Mapping[str, str]) -> None:
             f"{name!r} was given; give the instance, give the folder to use it as it is, or save the "
             "class over it"
         )
-    demands = trust.Demands.of_environment({**os.environ, **environ})
+    demands = trust.TrustPolicy.of_environment({**os.environ, **environ})
     environment = _environment(composed)
     if demands:
         # Anybody who can write to the folder can add requirements, and installing packages runs code.
@@ -244,7 +244,7 @@ def _save(composed: Composed, told: str, environ: Mapping[str, str]) -> None:
         raise ArtifactUntrusted(f"{told}, but it is not saved anew: {error}") from error
 
 
-def _environment(composed: Composed) -> str | None:
+def _environment(composed: PendingArtifact) -> str | None:
     """Return how the artifact's environment was made; None if it should have none."""
     packed = composed.committed.get("environment")
     if packed and not _has_requirements(composed):
@@ -254,5 +254,5 @@ def _environment(composed: Composed) -> str | None:
     return None if left_out else "auto"
 
 
-def _has_requirements(composed: Composed) -> bool:
+def _has_requirements(composed: PendingArtifact) -> bool:
     return not composed.others.keys().isdisjoint(_REQUIREMENTS)

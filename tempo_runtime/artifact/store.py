@@ -100,7 +100,7 @@ def save(
 
 
 @dataclass(frozen=True)
-class Composed:
+class PendingArtifact:
     """What `save` would write for a pipeline, without the environment.
 
     Attributes:
@@ -174,7 +174,7 @@ class Composed:
             return False
 
 
-def compose(target: Any, folder: str | None = None) -> Composed:
+def compose(target: Any, folder: str | None = None) -> PendingArtifact:
     """Makes what `save` would write, and writes nothing.
 
     Args:
@@ -217,7 +217,7 @@ def compose(target: Any, folder: str | None = None) -> Composed:
         inside = (names for path, names in code.unpickled.items() if place and _is_in(path, place))
         if modules := set().union(*inside):
             children[alias]["modules"] = sorted(modules)
-    return Composed(
+    return PendingArtifact(
         pipeline,
         folder,
         committed,
@@ -232,10 +232,10 @@ def compose(target: Any, folder: str | None = None) -> Composed:
 
 
 def write(
-    composed: Composed,
+    composed: PendingArtifact,
     environment: str | None,
     sign: str | None = None,
-    demands: trust.Demands | None = None,
+    demands: trust.TrustPolicy | None = None,
 ) -> str:
     """Writes what was composed.
 
@@ -319,9 +319,9 @@ def load(folder: str, *, verify: str | None = None) -> Any:
         ArtifactUntrusted: If it is not signed so, or not what the environment demands.
         SettingsError: If those settings name a child that it does not have.
     """
-    demands = trust.Demands.of_environment()
+    demands = trust.TrustPolicy.of_environment()
     if verify is not None:
-        demands = demands.and_(trust.Demands(keys=(verify,)))
+        demands = demands.and_(trust.TrustPolicy(keys=(verify,)))
     opened = verify_folder(folder, demands)
     pipeline, extra = unpickle(opened)
     check_children(extra, [alias for alias, _ in pipeline.declared.items()])
@@ -331,7 +331,7 @@ def load(folder: str, *, verify: str | None = None) -> Any:
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenedArtifact:
     """An artifact whose files were checked.
 
     Attributes:
@@ -347,15 +347,15 @@ class Opened:
     folder: str
     origin: str
     description: dict[str, Any]
-    demands: trust.Demands
+    demands: trust.TrustPolicy
     contents: Mapping[str, bytes]
     copy: PrivateCopy | None = None
     extra: dict[str, Any] | None = None
 
 
 def verify_folder(
-    folder: str, demands: trust.Demands | None = None, *, to_run: bool = True
-) -> Opened:
+    folder: str, demands: trust.TrustPolicy | None = None, *, to_run: bool = True
+) -> OpenedArtifact:
     """Check an artifact before using any of it. None of its code runs.
 
     Args:
@@ -373,7 +373,7 @@ def verify_folder(
         folder = os.path.dirname(folder)
     folder = os.path.abspath(folder)
     if demands is None:
-        demands = trust.Demands.of_environment()
+        demands = trust.TrustPolicy.of_environment()
     manifest = read_manifest(folder, to_run=to_run)
     demands.check(folder, manifest)
     named, copy, extra = manifest["files"], None, None
@@ -391,10 +391,10 @@ def verify_folder(
     contents = dict(atomic_files.verified(place, named, _is_ours))
     if PIPELINE not in contents:
         raise ArtifactDamaged(f"{folder}: {MANIFEST} names no {PIPELINE}; save the pipeline again")
-    return Opened(place, folder, manifest, demands, contents, copy, extra)
+    return OpenedArtifact(place, folder, manifest, demands, contents, copy, extra)
 
 
-def unpickle(opened: Opened) -> tuple[Pipeline, dict[str, Any]]:
+def unpickle(opened: OpenedArtifact) -> tuple[Pipeline, dict[str, Any]]:
     """Read the pipeline of a checked artifact, without building it.
 
     Returns:
@@ -436,7 +436,7 @@ def code_sizes(folder: str, manifest: dict[str, Any]) -> dict[str, int]:
     }
 
 
-def code_of(folder: str, demands: trust.Demands | None = None) -> importing.Modules:
+def code_of(folder: str, demands: trust.TrustPolicy | None = None) -> importing.Modules:
     """Return an artifact's modules, for unpickling a model that uses them.
 
     Args:
@@ -449,7 +449,7 @@ def code_of(folder: str, demands: trust.Demands | None = None) -> importing.Modu
     return _modules(verify_folder(folder, demands))
 
 
-def _modules(opened: Opened) -> importing.Modules:
+def _modules(opened: OpenedArtifact) -> importing.Modules:
     prefix = f"{CODE}/"
     sources = {
         path.removeprefix(prefix): content
@@ -462,7 +462,7 @@ def _modules(opened: Opened) -> importing.Modules:
     return modules
 
 
-def inspect(folder: str, demands: trust.Demands | None = None) -> dict[str, Any]:
+def inspect(folder: str, demands: trust.TrustPolicy | None = None) -> dict[str, Any]:
     """Check an artifact's files and return its tempo.json, without running any of its code.
 
     Args:
@@ -477,7 +477,7 @@ def inspect(folder: str, demands: trust.Demands | None = None) -> dict[str, Any]
         ArtifactError: If it is not an artifact, or a file is not the one that was saved.
         ArtifactUntrusted: If it, or a child, does not meet the demands.
     """
-    opened = verify_folder(folder, demands or trust.Demands())
+    opened = verify_folder(folder, demands or trust.TrustPolicy())
     verify_children(opened)
     manifest = opened.description
     size = sum(os.path.getsize(os.path.join(opened.folder, path)) for path in manifest["files"])
@@ -490,7 +490,7 @@ def inspect(folder: str, demands: trust.Demands | None = None) -> dict[str, Any]
     return {**manifest, **found}
 
 
-def verify_children(opened: Opened, entered: frozenset[str] = frozenset()) -> None:
+def verify_children(opened: OpenedArtifact, entered: frozenset[str] = frozenset()) -> None:
     """Check an artifact's children on this machine, and their children in turn.
 
     Args:
@@ -565,7 +565,9 @@ def extra_of(folder: str) -> dict[str, Any]:
 # -- what is written -------------------------------------------------------------------------------
 
 
-def _placed(declared: PipelineModels, opened: Opened, modules: importing.Modules) -> PipelineModels:
+def _placed(
+    declared: PipelineModels, opened: OpenedArtifact, modules: importing.Modules
+) -> PipelineModels:
     """The models a pipeline calls, where tempo.json says they are."""
     placed = {}
     for alias, model in declared.items():
@@ -580,7 +582,7 @@ def _placed(declared: PipelineModels, opened: Opened, modules: importing.Modules
     return PipelineModels(**placed)
 
 
-def demands_of_child(opened: Opened, child: Mapping[str, Any]) -> trust.Demands:
+def demands_of_child(opened: OpenedArtifact, child: Mapping[str, Any]) -> trust.TrustPolicy:
     """Return the demands on a child of an artifact.
 
     The child's digest is in the artifact's tempo.json, or follows from the files named there if the child

@@ -35,7 +35,7 @@ _IN_SETTINGS = f"parameters.extra.{EXPECTED_DIGEST_SETTING}"
 
 
 @dataclass(frozen=True)
-class Demands:
+class TrustPolicy:
     """The signature or digest that an artifact must have before it is loaded.
 
     Attributes:
@@ -48,7 +48,7 @@ class Demands:
     digests: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
     source: str = EXPECTED_DIGEST
-    also: tuple[Demands, ...] = ()
+    also: tuple[TrustPolicy, ...] = ()
 
     def __bool__(self) -> bool:
         """Tell whether anything is demanded."""
@@ -62,11 +62,11 @@ class Demands:
             d.is_external for d in self.also
         )
 
-    def and_(self, *others: Demands) -> Demands:
+    def and_(self, *others: TrustPolicy) -> TrustPolicy:
         """Return these demands together with others."""
         return replace(self, also=(*self.also, *filter(None, others)))
 
-    def of_child(self, folder: str, child: Mapping[str, Any]) -> Demands:
+    def of_child(self, folder: str, child: Mapping[str, Any]) -> TrustPolicy:
         """Return the demands on a child of an artifact.
 
         An artifact that meets its demands records the digests of its children. A child without a digest
@@ -79,10 +79,10 @@ class Demands:
         digest = child.get(CHILD_DIGEST)
         if not self or not digest:
             return self
-        return Demands((str(digest),), (), f"{folder}/{MANIFEST}")
+        return TrustPolicy((str(digest),), (), f"{folder}/{MANIFEST}")
 
     @classmethod
-    def of_environment(cls, environ: Mapping[str, str] = os.environ) -> Demands:
+    def of_environment(cls, environ: Mapping[str, str] = os.environ) -> TrustPolicy:
         """Read `TEMPO_RUNTIME_EXPECTED_DIGEST` and `TEMPO_RUNTIME_VERIFY_KEY`, separated by commas.
 
         model-settings.json is not read, because it travels with the artifact.
@@ -98,7 +98,7 @@ class Demands:
         return cls(digests, _parts(environ.get(VERIFY_KEY, "")))
 
     @classmethod
-    def of_settings(cls, extra: Mapping[str, Any]) -> Demands:
+    def of_settings(cls, extra: Mapping[str, Any]) -> TrustPolicy:
         """Return the digests in `expected_digest` of `parameters.extra`, for one model's artifact.
 
         On Seldon Core 2 models share a server and its environment, and `parameters.extra` is what a

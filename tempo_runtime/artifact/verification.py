@@ -17,7 +17,7 @@ from typing import Any
 from tempo_runtime._util import atomic_files
 from tempo_runtime._util.printable import shortened
 from tempo_runtime._util.private_copies import PrivateCopy, cannot_copy
-from tempo_runtime.artifact.trust import Demands, digest_of_files
+from tempo_runtime.artifact.trust import TrustPolicy, digest_of_files
 from tempo_runtime.errors import ArtifactMissing, ArtifactUntrusted
 
 _IMPORTABLE = (".py", ".pyc", ".pyd", ".so", ".pth")
@@ -45,7 +45,7 @@ def copy_named(folder: str, digests: Mapping[str, str]) -> PrivateCopy:
     return copy
 
 
-def copy_model(place: str, demands: Demands) -> PrivateCopy:
+def copy_model(place: str, demands: TrustPolicy) -> PrivateCopy:
     """Copy a model that is not a pipeline, and check the copy.
 
     Args:

@@ -20,7 +20,7 @@ from tempo_runtime.protocol.signature import Signature
 
 if TYPE_CHECKING:
     from tempo_runtime.artifact.importing import Modules
-    from tempo_runtime.artifact.trust import Demands
+    from tempo_runtime.artifact.trust import TrustPolicy
     from tempo_runtime.clients.child import Children
     from tempo_runtime.request.context import Callers
     from tempo_runtime.settings import PipelineSettings
@@ -60,7 +60,7 @@ class Model:
     # What the artifact brought that it was read from, where its files need that to be unpickled.
     code: Modules | None = None
     # The demands on its files, if there were demands on the artifact that calls it.
-    demands: Demands | None = None
+    demands: TrustPolicy | None = None
 
     @by_name("Model", 2, "platform", "local_folder", "uri", "inputs", "outputs", "description")
     def __init__(

@@ -29,8 +29,8 @@ def endpoints(settings: ChildSettings, name: str, portal: Portal) -> list[Endpoi
     return make(settings, name, portal)
 
 
-def limits(settings: ChildSettings, *, passes_on: bool) -> Limits:
-    """What one call may do; `passes_on` is that of `Limits`."""
+def limits(settings: ChildSettings, *, forwards_deadline: bool) -> Limits:
+    """What one call may do; `forwards_deadline` is that of `Limits`."""
     assert settings.patience is not None
     assert settings.retries is not None
     return Limits(
@@ -38,7 +38,7 @@ def limits(settings: ChildSettings, *, passes_on: bool) -> Limits:
         timeout=settings.timeout,
         max_concurrency=settings.max_concurrency,
         headers={name: value.get_secret_value() for name, value in settings.headers.items()},
-        passes_on=passes_on,
+        forwards_deadline=forwards_deadline,
     )
 
 

@@ -57,14 +57,14 @@ class Connections:
     # Sessions belong to the loop they are made on, so they are made when they are first used.
 
     @property
-    def kept(self) -> aiohttp.ClientSession:
+    def pooled(self) -> aiohttp.ClientSession:
         """Connections that are kept between calls."""
         if self._kept is None:
             self._kept = self._session(keepalive_timeout=_KEEPALIVE)
         return self._kept
 
     @property
-    def new(self) -> aiohttp.ClientSession:
+    def fresh(self) -> aiohttp.ClientSession:
         """A connection for each call: after one that was kept broke, others may be broken, too."""
         if self._new is None:
             self._new = self._session(force_close=True)

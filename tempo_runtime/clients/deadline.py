@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from tempo_runtime.clients.failures import Place
+from tempo_runtime.clients.failures import ChildAddress
 from tempo_runtime.errors import ChildUnavailable, DeadlineExceeded, TempoError
 from tempo_runtime.request.context import RequestContext
 
@@ -13,7 +13,7 @@ _MARGIN = 0.1  # seconds
 _MARGIN_RATIO = 0.1
 
 
-class Clock:
+class CallDeadline:
     """Ends with a call's own limit or with its request's deadline, whichever comes first.
 
     Args:
@@ -38,7 +38,7 @@ class Clock:
         """Seconds until it ends, 0 once it has; None for never."""
         return None if self._end is None else max(0.0, self._end - time.monotonic())
 
-    def ended(self, place: Place) -> TempoError:
+    def ended(self, place: ChildAddress) -> TempoError:
         """The error of a call that was not answered in time."""
         if self.ends_request:
             error = DeadlineExceeded(

@@ -28,14 +28,14 @@ _NO_REASON = "Internal Server Error"  # what frameworks answer for any exception
 NOT_READY = "is not ready yet"  # MLServer says so while a model loads, as if the request were bad
 
 
-class Kind(Enum):
+class FailureKind(Enum):
     """What a failed attempt says about the next."""
 
-    DOWN = "down"  # nothing there took the request: once it is up, the same may succeed
-    LOST = "lost"  # the connection broke, or a gateway's did; the child may have worked on it
-    BUSY = "busy"  # it asks for less
-    SILENT = "silent"  # no answer in time
-    FINAL = "final"  # it would answer the same again
+    UNAVAILABLE = "unavailable"  # nothing took the request: once it is up, the same may succeed
+    CONNECTION_LOST = "connection_lost"  # its own or a gateway's; the child may have worked on it
+    OVERLOADED = "overloaded"  # it asks for less
+    TIMED_OUT = "timed_out"  # no answer in time
+    PERMANENT = "permanent"  # it would answer the same again
 
 
 class Failure(Exception):
@@ -47,7 +47,9 @@ class Failure(Exception):
         retry_after: Seconds the child asks to wait.
     """
 
-    def __init__(self, kind: Kind, error: TempoError, retry_after: float | None = None) -> None:
+    def __init__(
+        self, kind: FailureKind, error: TempoError, retry_after: float | None = None
+    ) -> None:
         super().__init__(kind.value)
         self.kind = kind
         self.error = error
@@ -55,7 +57,7 @@ class Failure(Exception):
 
 
 @dataclass(frozen=True)
-class Place:
+class ChildAddress:
     """A child, and where it is called.
 
     Attributes:
@@ -71,7 +73,7 @@ class Place:
     def __str__(self) -> str:
         return f"{self.role} {self.model!r} at {self.url}"
 
-    def unreachable(self, reason: str, kind: Kind = Kind.DOWN) -> Failure:
+    def unreachable(self, reason: str, kind: FailureKind = FailureKind.UNAVAILABLE) -> Failure:
         """Nothing answers."""
         return self._unavailable(
             kind,
@@ -82,23 +84,23 @@ class Place:
     def distrusted(self, reason: str) -> Failure:
         """It cannot be spoken to safely; waiting does not help."""
         return self._unavailable(
-            Kind.FINAL,
+            FailureKind.PERMANENT,
             f"{self} cannot be trusted: {reason}; is the URL right, and do the child's settings "
             "`tls.ca` and `tls.cert` fit its server?",
         )
 
-    def not_ready(self, said: str, kind: Kind, retry_after: float | None = None) -> Failure:
+    def not_ready(self, said: str, kind: FailureKind, retry_after: float | None = None) -> Failure:
         """Return the failure of a server that reports that it is not ready."""
         return self._unavailable(kind, f"{self} is not ready: {said}", retry_after)
 
     def silent(self, limit: str) -> Failure:
         """Return the failure of a server that has not answered in time."""
-        return self._unavailable(Kind.SILENT, f"{self} gave no answer within {limit}")
+        return self._unavailable(FailureKind.TIMED_OUT, f"{self} gave no answer within {limit}")
 
     def not_found(self, said: str) -> Failure:
         """Return the failure of a server that does not have the model."""
         return Failure(
-            Kind.FINAL,
+            FailureKind.PERMANENT,
             ChildNotFound(
                 f"{self.role} {self.model!r} is not at {self.url}: {said}; is that its server, and the "
                 "name it is served under?",
@@ -108,7 +110,11 @@ class Place:
         )
 
     def refused(
-        self, answered: str, said: str, kind: Kind = Kind.FINAL, status: int | None = None
+        self,
+        answered: str,
+        said: str,
+        kind: FailureKind = FailureKind.PERMANENT,
+        status: int | None = None,
     ) -> Failure:
         """Return the failure of an answer that is an error.
 
@@ -127,7 +133,11 @@ class Place:
         Its status, fault and text are kept. That server works, and has already retried its own calls, so
         pipelines above do not retry, unless the server itself is busy.
         """
-        kind = Kind.BUSY if info.status == 503 and not info.path else Kind.FINAL
+        kind = (
+            FailureKind.OVERLOADED
+            if info.status == 503 and not info.path
+            else FailureKind.PERMANENT
+        )
         text = naming(self.model, said)
         if self.role != _CHILD:  # a client that called it by its URL needs the URL and the status
             text = f"{self} answered {info.status}: {said}"
@@ -137,38 +147,44 @@ class Place:
     def redirected(self, status: int, target: str) -> Failure:
         """Return the failure of a redirect, which is not followed: the request is not sent elsewhere."""
         where = redacted(target)[:_TARGET]
-        return self._failed(Kind.FINAL, f"{self} answered {status} → {where}; correct its URL")
+        return self._failed(
+            FailureKind.PERMANENT, f"{self} answered {status} → {where}; correct its URL"
+        )
 
     def unusable(self, error: PayloadError) -> Failure:
         """Return the failure of an answer that cannot be used."""
-        return self._failed(Kind.FINAL, f"{self} gave an answer that cannot be used: {error}")
+        return self._failed(
+            FailureKind.PERMANENT, f"{self} gave an answer that cannot be used: {error}"
+        )
 
     def late(self, said: str) -> Failure:
         """Return the failure of a server that ran out of time by its own clock."""
         error = DeadlineExceeded(f"{self} ran out of time: {said}")
         error.path = (self.model,)
-        return Failure(Kind.FINAL, error)
+        return Failure(FailureKind.PERMANENT, error)
 
     def by_status(self, status: int, said: str, retry_after: float | None = None) -> Failure:
         """Return the failure of an answer with an HTTP status, or with an error that names one."""
         if status == 404:
             return self.not_found(said)
         if status == 429 or (status == 503 and retry_after is not None):
-            return self.not_ready(f"{said} (status {status})", Kind.BUSY, retry_after)
+            return self.not_ready(f"{said} (status {status})", FailureKind.OVERLOADED, retry_after)
         if status == 503 or (status == 400 and NOT_READY in said):
-            return self.not_ready(f"{said} (status {status})", Kind.DOWN)
+            return self.not_ready(f"{said} (status {status})", FailureKind.UNAVAILABLE)
         if status == 504:
             return self.late(said)
-        kind = Kind.LOST if status == 502 else Kind.FINAL
+        kind = FailureKind.CONNECTION_LOST if status == 502 else FailureKind.PERMANENT
         if said in ("", _NO_REASON):
             said = f"{_NO_REASON}; its server's log has the reason"
         return self.refused(str(status), said, kind, status)
 
-    def _unavailable(self, kind: Kind, said: str, retry_after: float | None = None) -> Failure:
+    def _unavailable(
+        self, kind: FailureKind, said: str, retry_after: float | None = None
+    ) -> Failure:
         error = ChildUnavailable(said, model=self.model, url=self.url)
         return Failure(kind, error, retry_after)
 
-    def _failed(self, kind: Kind, said: str) -> Failure:
+    def _failed(self, kind: FailureKind, said: str) -> Failure:
         return Failure(kind, ChildFailed(said, model=self.model, url=self.url))
 
 

@@ -12,7 +12,13 @@ from mlserver.grpc import dataplane_pb2 as pb
 from mlserver.grpc.dataplane_pb2_grpc import GRPCInferenceServiceStub
 from pydantic import SecretStr
 
-from tempo_runtime.clients.failures import NOT_READY, AnswerLimit, Failure, Kind, Place
+from tempo_runtime.clients.failures import (
+    NOT_READY,
+    AnswerLimit,
+    ChildAddress,
+    Failure,
+    FailureKind,
+)
 from tempo_runtime.clients.tls import grpc_files
 from tempo_runtime.errors import PayloadError
 from tempo_runtime.protocol.error_details import unmarked
@@ -81,7 +87,7 @@ class GrpcEndpoint:
         proxy: SecretStr | None = None,
         max_answer_bytes: int | None = None,
     ) -> None:
-        self.place = Place(model, url)
+        self.place = ChildAddress(model, url)
         self._model = model
         self._version = version
         scheme, _, self._target = url.partition("://")
@@ -179,15 +185,17 @@ class GrpcEndpoint:
             case grpc.StatusCode.DEADLINE_EXCEEDED:
                 return self.place.late(said)
             case grpc.StatusCode.CANCELLED | grpc.StatusCode.ABORTED:
-                return self.place.unreachable(f"it gave the call up: {said}", Kind.LOST)
+                return self.place.unreachable(
+                    f"it gave the call up: {said}", FailureKind.CONNECTION_LOST
+                )
             case _ if (longer := _TOO_LONG.search(said)) and int(longer[2]) == self._limit.most:
                 return self._too_long(int(longer[1]))
             case _ if _TOO_LARGE in said:
                 return self.place.refused(code.name, f"{said}; raise its `grpc_max_message_length`")
             case grpc.StatusCode.RESOURCE_EXHAUSTED:
-                return self.place.not_ready(said, Kind.BUSY)
+                return self.place.not_ready(said, FailureKind.OVERLOADED)
             case _ if NOT_READY in said:
-                return self.place.not_ready(said, Kind.DOWN)
+                return self.place.not_ready(said, FailureKind.UNAVAILABLE)
             case _ if status:
                 wait = float(status[2]) if status[2] else None
                 return self.place.by_status(int(status[1]), said[: status.start()].rstrip(), wait)
@@ -206,4 +214,6 @@ class GrpcEndpoint:
         if any(word in lower for word in _DISTRUSTED):
             return self.place.distrusted(said)
         never = any(word in lower for word in _NEVER_MADE)
-        return self.place.unreachable(said, Kind.DOWN if never else Kind.LOST)
+        return self.place.unreachable(
+            said, FailureKind.UNAVAILABLE if never else FailureKind.CONNECTION_LOST
+        )

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from yarl import URL
 
 from tempo_runtime.clients.connections import Connections
-from tempo_runtime.clients.failures import AnswerLimit, Failure, Kind, Place
+from tempo_runtime.clients.failures import AnswerLimit, ChildAddress, Failure, FailureKind
 from tempo_runtime.errors import PayloadError
 from tempo_runtime.protocol.error_details import HEADER, KEY, ErrorInfo, unmarked
 from tempo_runtime.protocol.messages import (
@@ -57,7 +57,7 @@ class HttpEndpoint:
         max_answer_bytes: int | None = None,
     ) -> None:
         base = f"{url}/v2/models/{model}{f'/versions/{version}' if version else ''}"
-        self.place = Place(model, f"{base}/infer")  # as it was written, where errors name it
+        self.place = ChildAddress(model, f"{base}/infer")  # as it was written, where errors name it
         self._model_url, self._url = URL(base), URL(self.place.url)
         self._connections = connections
         self._timeout = aiohttp.ClientTimeout(sock_connect=connect_timeout, sock_read=read_timeout)
@@ -68,7 +68,7 @@ class HttpEndpoint:
         self, request: Request, seconds: float | None, headers: Mapping[str, str], *, fresh: bool
     ) -> Response:
         """See `Endpoint.call`."""
-        session = self._connections.new if fresh else self._connections.kept
+        session = self._connections.fresh if fresh else self._connections.pooled
         with self._failures():
             answer = session.post(self._url, data=request_to_json(request), **self._how(headers))
             return response_from_json(await within(seconds, self._content(answer)))
@@ -76,7 +76,7 @@ class HttpEndpoint:
     async def metadata(self, seconds: float | None, headers: Mapping[str, str]) -> dict[str, Any]:
         """See `Endpoint.metadata`."""
         with self._failures():
-            answer = self._connections.kept.get(self._model_url, **self._how(headers))
+            answer = self._connections.pooled.get(self._model_url, **self._how(headers))
             return load_object(await within(seconds, self._content(answer)))
 
     async def stream(
@@ -85,7 +85,9 @@ class HttpEndpoint:
         """See `Endpoint.stream`."""
         url, body = self._model_url / "infer_stream", request_to_json(request)
         with self._failures():
-            async with self._connections.kept.post(url, data=body, **self._how(headers)) as answer:
+            async with self._connections.pooled.post(
+                url, data=body, **self._how(headers)
+            ) as answer:
                 if answer.status != 200:
                     raise self._refusal(answer, await self._read(answer))
                 self._refuse_compressed(answer)
@@ -171,7 +173,9 @@ class HttpEndpoint:
             case aiohttp.ClientConnectorError() | aiohttp.ConnectionTimeoutError():
                 return self.place.unreachable(said)
             case aiohttp.ClientConnectionError() | aiohttp.ClientPayloadError():
-                return self.place.unreachable(f"the connection broke: {said}", Kind.LOST)
+                return self.place.unreachable(
+                    f"the connection broke: {said}", FailureKind.CONNECTION_LOST
+                )
             case _:
                 return self.place.unusable(PayloadError(f"not HTTP ({said})"))
 

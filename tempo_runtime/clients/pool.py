@@ -8,8 +8,8 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from tempo_runtime.clients.breaker import Breaker, State
-from tempo_runtime.clients.deadline import Clock
-from tempo_runtime.clients.failures import Failure, Kind, Place
+from tempo_runtime.clients.deadline import CallDeadline
+from tempo_runtime.clients.failures import ChildAddress, Failure, FailureKind
 from tempo_runtime.errors import ChildUnavailable, TempoError
 from tempo_runtime.protocol.messages import Request, Response
 from tempo_runtime.request.timing import Elapsed, within
@@ -18,7 +18,7 @@ from tempo_runtime.request.timing import Elapsed, within
 class Endpoint(Protocol):
     """One server of a child, over one transport."""
 
-    place: Place
+    place: ChildAddress
 
     async def call(
         self, request: Request, seconds: float | None, headers: Mapping[str, str], *, fresh: bool
@@ -52,7 +52,7 @@ class Endpoint(Protocol):
         ...
 
 
-class Server:
+class PooledServer:
     """One of them, and whether it is up."""
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -66,7 +66,7 @@ class Server:
         return self.breaker.state is not State.CLOSED
 
 
-class Servers:
+class ServerPool:
     """All of them. Used on one event loop.
 
     Args:
@@ -78,18 +78,18 @@ class Servers:
     def __init__(
         self, endpoints: Sequence[Endpoint], patience: float, watch: Callable[[str, int], None]
     ) -> None:
-        self._all = [Server(endpoint) for endpoint in endpoints]
+        self._all = [PooledServer(endpoint) for endpoint in endpoints]
         self._patience = patience
         self._watch = watch
         self._turn = 0
         self._news = asyncio.Event()  # set, and replaced, when a breaker changes
 
     @property
-    def first(self) -> Place:
+    def first(self) -> ChildAddress:
         """Where one of them is."""
         return self._all[0].endpoint.place
 
-    async def next(self, clock: Clock) -> Server:
+    async def next(self, clock: CallDeadline) -> PooledServer:
         """The next that may be called, as soon as there is one.
 
         Raises:
@@ -119,16 +119,20 @@ class Servers:
         """Whether a call that failed may go to another at once."""
         return len(self._all) > 1 and any(not server.is_open for server in self._all)
 
-    def answered(self, server: Server) -> None:
+    def answered(self, server: PooledServer) -> None:
         """A call to it gave an answer."""
         if server.breaker.failures:
             before = server.breaker.state
             server.breaker.succeeded()
             self._changed(server, before)
 
-    def failed(self, server: Server, failure: Failure) -> None:
+    def failed(self, server: PooledServer, failure: Failure) -> None:
         """A call to it failed."""
-        if failure.kind not in (Kind.DOWN, Kind.LOST, Kind.SILENT):
+        if failure.kind not in (
+            FailureKind.UNAVAILABLE,
+            FailureKind.CONNECTION_LOST,
+            FailureKind.TIMED_OUT,
+        ):
             self.answered(server)  # it is up, and does not like what it is asked
             return
         before = server.breaker.state
@@ -136,7 +140,7 @@ class Servers:
         server.breaker.failed()
         self._changed(server, before)
 
-    def abandoned(self, server: Server) -> None:
+    def abandoned(self, server: PooledServer) -> None:
         """A call to it ended without saying anything about it."""
         before = server.breaker.state
         server.breaker.abandoned()
@@ -147,13 +151,13 @@ class Servers:
         for server in self._all:
             await server.endpoint.close()
 
-    def _admits(self, server: Server) -> bool:
+    def _admits(self, server: PooledServer) -> bool:
         before = server.breaker.state
         admitted = server.breaker.admit()
         self._changed(server, before)
         return admitted
 
-    def _changed(self, server: Server, before: State) -> None:
+    def _changed(self, server: PooledServer, before: State) -> None:
         state = server.breaker.state
         if state is not before:
             self._watch(server.endpoint.place.url, state.value)

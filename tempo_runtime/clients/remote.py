@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
-from tempo_runtime.clients.deadline import Clock
-from tempo_runtime.clients.failures import Failure, Kind
-from tempo_runtime.clients.pool import Endpoint, Server, Servers
+from tempo_runtime.clients.deadline import CallDeadline
+from tempo_runtime.clients.failures import Failure, FailureKind
+from tempo_runtime.clients.pool import Endpoint, PooledServer, ServerPool
 from tempo_runtime.clients.retry import Policy, RetryBudget, pause_before_retry
 from tempo_runtime.errors import ChildUnavailable
 from tempo_runtime.protocol.messages import Request, Response
@@ -28,15 +28,15 @@ class Limits:
         timeout: Seconds it may take, all attempts together.
         max_concurrency: Calls at once; more wait.
         headers: Headers of its own.
-        passes_on: Whether the child is a pipeline of ours, which is told the time left and the seed, and
-            reads tagged JSON.
+        forwards_deadline: Whether the child is a pipeline of ours, which is told the time left and the seed,
+            and reads tagged JSON.
     """
 
     policy: Policy = field(default_factory=Policy)
     timeout: float | None = None
     max_concurrency: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
-    passes_on: bool = False
+    forwards_deadline: bool = False
 
 
 class RemoteTransport:
@@ -52,11 +52,11 @@ class RemoteTransport:
     def __init__(
         self, endpoints: Sequence[Endpoint], portal: Portal, limits: Limits, metrics: ChildMetrics
     ) -> None:
-        self.tagged = limits.passes_on
+        self.tagged = limits.forwards_deadline
         self._portal = portal
         self._limits = limits
         self._metrics = metrics
-        self._servers = Servers(endpoints, limits.policy.patience, metrics.breaker_is)
+        self._servers = ServerPool(endpoints, limits.policy.patience, metrics.breaker_is)
         self._budget = RetryBudget()
         count = limits.max_concurrency
         self._slots = None if count is None else asyncio.Semaphore(count)
@@ -75,7 +75,7 @@ class RemoteTransport:
 
     # The context is passed by hand: a coroutine that crosses to another loop may lose its own.
     async def _infer(self, request: Request, current: context.RequestContext) -> Response:
-        clock = Clock(current, self._limits.timeout)
+        clock = CallDeadline(current, self._limits.timeout)
         headers = {**current.headers, **self._limits.headers}
         if self._slots is None:
             return await self._attempts(request, current, clock, headers)
@@ -83,7 +83,7 @@ class RemoteTransport:
             return await self._attempts(request, current, clock, headers)
 
     @asynccontextmanager
-    async def _slot(self, slots: asyncio.Semaphore, clock: Clock) -> AsyncIterator[None]:
+    async def _slot(self, slots: asyncio.Semaphore, clock: CallDeadline) -> AsyncIterator[None]:
         try:
             await within(clock.left(), slots.acquire())
         except Elapsed:
@@ -103,19 +103,19 @@ class RemoteTransport:
         self,
         request: Request,
         current: context.RequestContext,
-        clock: Clock,
+        clock: CallDeadline,
         headers: Mapping[str, str],
     ) -> Response:
         self._budget.earn()
-        repeated = {Kind.DOWN: 0, Kind.LOST: 0}
+        repeated = {FailureKind.UNAVAILABLE: 0, FailureKind.CONNECTION_LOST: 0}
         while True:
             server = await self._servers.next(clock)
             left = clock.left()
             asked = request
-            if self._limits.passes_on:
+            if self._limits.forwards_deadline:
                 asked = replace(request, parameters=current.passed_on(request.parameters, left))
             try:
-                fresh = repeated[Kind.LOST] > 0
+                fresh = repeated[FailureKind.CONNECTION_LOST] > 0
                 response = await server.endpoint.call(asked, left, headers, fresh=fresh)
             except Failure as failure:
                 self._servers.failed(server, failure)
@@ -128,7 +128,7 @@ class RemoteTransport:
                 if clock.ends_request:
                     self._servers.abandoned(server)
                 else:
-                    self._servers.failed(server, Failure(Kind.SILENT, error))
+                    self._servers.failed(server, Failure(FailureKind.TIMED_OUT, error))
                 raise error from None
             except BaseException:
                 self._servers.abandoned(server)
@@ -142,10 +142,18 @@ class RemoteTransport:
                 await asyncio.sleep(pause)
 
     def _pause(
-        self, server: Server, failure: Failure, repeated: dict[Kind, int], clock: Clock
+        self,
+        server: PooledServer,
+        failure: Failure,
+        repeated: dict[FailureKind, int],
+        clock: CallDeadline,
     ) -> float | None:
         """Seconds until the next attempt; None if there is none."""
-        counted = Kind.DOWN if failure.kind is Kind.DOWN else Kind.LOST
+        counted = (
+            FailureKind.UNAVAILABLE
+            if failure.kind is FailureKind.UNAVAILABLE
+            else FailureKind.CONNECTION_LOST
+        )
         pause = pause_before_retry(
             self._limits.policy,
             failure.kind,
@@ -158,6 +166,10 @@ class RemoteTransport:
         if pause is None:
             return None
         # A retry that waits until its server is known to be back gives nobody more to do.
-        if counted is Kind.LOST and not server.is_open and not self._budget.spend():
+        if (
+            counted is FailureKind.CONNECTION_LOST
+            and not server.is_open
+            and not self._budget.spend()
+        ):
             return None
         return 0.0 if self._servers.another_is_up() else pause

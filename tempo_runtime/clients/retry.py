@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tempo_runtime.clients.failures import Kind
+from tempo_runtime.clients.failures import FailureKind
 
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 1.0
@@ -28,7 +28,7 @@ class Policy:
 
 def pause_before_retry(
     policy: Policy,
-    kind: Kind,
+    kind: FailureKind,
     *,
     repeated: int,
     down_for: float,
@@ -54,11 +54,11 @@ def pause_before_retry(
         retry_after: Seconds the child asked to wait.
         jitter: A number from 0 to 1.
     """
-    if kind in (Kind.FINAL, Kind.SILENT):
+    if kind in (FailureKind.PERMANENT, FailureKind.TIMED_OUT):
         return None
-    if kind is Kind.DOWN and down_for >= policy.patience:
+    if kind is FailureKind.UNAVAILABLE and down_for >= policy.patience:
         return None
-    if kind is not Kind.DOWN and repeated >= policy.retries:
+    if kind is not FailureKind.UNAVAILABLE and repeated >= policy.retries:
         return None
     pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(repeated, 16)) * (1 - jitter() / 2)
     pause = max(pause, retry_after or 0.0)

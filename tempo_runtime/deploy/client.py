@@ -199,7 +199,7 @@ class _Connection:
         settings = shared.model_copy(update=alone).child("remote")
         [self._endpoint] = endpoints(settings, details.name, self._portal)
         self._endpoint.place = replace(self._endpoint.place, role="model")
-        allowed = limits(settings, passes_on=details.served_by_us)
+        allowed = limits(settings, forwards_deadline=details.served_by_us)
         self._headers = allowed.headers
         metrics = ChildMetrics("", details.name)
         transport = RemoteTransport([self._endpoint], self._portal, allowed, metrics)

@@ -74,7 +74,7 @@ def _options_in(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from _options_in(each)
 
 
-class HereOptions(Options):
+class LocalDeploymentOptions(Options):
     """What all deployments on this machine have.
 
     Attributes:
@@ -106,7 +106,7 @@ class HereOptions(Options):
         return port
 
 
-class LocalOptions(HereOptions):
+class LocalOptions(LocalDeploymentOptions):
     """A deployment of processes on this machine: one MLServer for each model and pipeline."""
 
     @field_validator("host")
@@ -117,7 +117,7 @@ class LocalOptions(HereOptions):
         return host
 
 
-class DockerOptions(HereOptions):
+class DockerOptions(LocalDeploymentOptions):
     """A deployment of containers on this machine, by any engine with Docker's API (`DOCKER_HOST`).
 
     Attributes:

@@ -18,7 +18,7 @@ from tempo_runtime.authoring.models import Model, Pipeline
 from tempo_runtime.execution.explain.isolation import requests_of
 from tempo_runtime.protocol.binding import bound_arguments, bound_result
 from tempo_runtime.request import context
-from tempo_runtime.request.budget import Allowance
+from tempo_runtime.request.budget import RequestBudget
 from tempo_runtime.request.portal import background
 from tempo_runtime.settings import ENV_PREFIX, PipelineSettings
 
@@ -60,20 +60,20 @@ def call(pipeline: Pipeline, instance: Any, args: tuple[Any, ...], kwargs: dict[
 def connect_children(pipeline: Pipeline) -> Children:
     """Connect the children of a pipeline that is called without a server."""
     # A pipeline that calls no model needs none of the clients.
-    from tempo_runtime.execution.loading import Connector
+    from tempo_runtime.execution.loading import ChildResolver
 
     names = [pipeline.details.name]
     folder = pipeline.details.local_folder if pipeline.is_loaded else None
     settings = PipelineSettings.read(pipeline.extra)
-    connector = Connector(settings, background(), folder or "", names, pipeline.callers)
+    connector = ChildResolver(settings, background(), folder or "", names, pipeline.callers)
     return connector.connect(pipeline)
 
 
 def connect_model(model: Model) -> Child:
     """Connect a model that is called without a server."""
-    from tempo_runtime.execution.loading import Connector
+    from tempo_runtime.execution.loading import ChildResolver
 
-    connector = Connector(PipelineSettings(), background(), callers=context.ANYONE)
+    connector = ChildResolver(PipelineSettings(), background(), callers=context.ANYONE)
     return connector.child(model.details.name, model)
 
 
@@ -86,7 +86,7 @@ def _request(pipeline: Pipeline, instance: Any) -> Iterator[Callable[..., Any]]:
     """Open the request of one direct call and yield the predict method to call in it."""
     settings = _settings(pipeline)
     requests = requests_of(pipeline, instance, seed=settings.seed, fast=settings.fast_explainers)
-    limits = Allowance(settings.max_calls, settings.max_rows, settings.best_so_far)
+    limits = RequestBudget(settings.max_calls, settings.max_rows, settings.best_so_far)
     callers = pipeline.callers
     timeout = settings.timeout if "timeout" in settings.model_fields_set else callers.timeout
     with (

@@ -21,8 +21,8 @@ from tempo_runtime._util.private_copies import PrivateCopy
 from tempo_runtime.artifact import importing
 from tempo_runtime.artifact.verification import refuse_outside
 from tempo_runtime.authoring.details import ModelDetails, ModelFramework
-from tempo_runtime.clients.deadline import Clock
-from tempo_runtime.clients.failures import Place, passed_up, refusal
+from tempo_runtime.clients.deadline import CallDeadline
+from tempo_runtime.clients.failures import ChildAddress, passed_up, refusal
 from tempo_runtime.errors import (
     ChildUnavailable,
     PayloadError,
@@ -90,7 +90,7 @@ class RuntimeTransport:
         self.tagged = False
         self._copy = copy
         self._name = details.name
-        self._place = Place(details.name, folder if copy is None else copy.origin)
+        self._place = ChildAddress(details.name, folder if copy is None else copy.origin)
         self._timeout = timeout
         self._shared: shared_runtimes.Shared | None = _load(
             details, folder, implementation, fast, code, copy
@@ -106,7 +106,7 @@ class RuntimeTransport:
 
     async def infer(self, request: Request) -> Response:
         """See `Transport.infer`."""
-        clock = Clock(context.current(), self._timeout)
+        clock = CallDeadline(context.current(), self._timeout)
         try:
             if self._runtime.never_awaits:
                 run = copy_context().run
@@ -121,7 +121,7 @@ class RuntimeTransport:
         shortcut = self._runtime.shortcut
         if shortcut is not None and (response := shortcut.answer(request)) is not None:
             return response
-        clock = Clock(context.current(), self._timeout)
+        clock = CallDeadline(context.current(), self._timeout)
         if self._runtime.never_awaits:
             return self._runtime.run(self._infer(_payload(request)))
         answer = self._runtime.start(self._infer(_payload(request)))

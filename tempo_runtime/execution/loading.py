@@ -23,7 +23,7 @@ from tempo_runtime.request.portal import Portal
 from tempo_runtime.settings import ChildSettings, PipelineSettings, child_folder
 
 
-class Service:
+class LoadedPipeline:
     """A pipeline that can be called: loaded, its children connected.
 
     Everything here blocks, and is done in a thread; no child is called.
@@ -60,7 +60,7 @@ class Service:
             self._serving.enter_context(ANYONE.serving())
         # In a pipeline that was not loaded, children's folders are relative to the working directory.
         start = folder if pipeline.is_loaded else ""
-        self._children = Connector(settings, portal, start, names, callers)
+        self._children = ChildResolver(settings, portal, start, names, callers)
         try:
             self.runner = importing.run(pipeline.code, self._start, portal, folder)
         except BaseException:
@@ -121,10 +121,10 @@ def _naming_author(pipeline: Pipeline, code: str) -> Iterator[None]:
         raise failed(pipeline.details.name, code, error) from error
 
 
-class Connector:
+class ChildResolver:
     """Connects the children of one pipeline, the last of those in `inside`.
 
-    The arguments are those of `Service`.
+    The arguments are those of `LoadedPipeline`.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class Connector:
         self._inside = inside
         self._callers = callers or Callers()
         self._children: list[Child] = []
-        self._nested: list[Service] = []
+        self._nested: list[LoadedPipeline] = []
         self._models: list[RuntimeTransport] = []  # in this process; other than pipelines
 
     def connect(self, pipeline: Pipeline) -> Children:
@@ -171,7 +171,7 @@ class Connector:
 
     @property
     def share_left(self) -> float:
-        """See `Service.share_left`."""
+        """See `LoadedPipeline.share_left`."""
         shares = [service.share_left for service in self._nested]
         shares += [model.share_left for model in self._models]
         return min(shares, default=1.0)
@@ -194,7 +194,7 @@ class Connector:
         if settings.transport in ("http", "grpc"):
             _refuse_fast(alias, settings, f"it is called over {settings.transport}")
             servers = endpoints(settings, settings.model or model.details.name, self._portal)
-            allowed = limits(settings, passes_on=model.details.served_by_us)
+            allowed = limits(settings, forwards_deadline=model.details.served_by_us)
             return RemoteTransport(servers, self._portal, allowed, metrics)
         if isinstance(model, Pipeline) and settings.uri is None:
             _refuse_fast(alias, settings, "it is a pipeline")
@@ -205,7 +205,7 @@ class Connector:
         details = model.details
         origin = origin_of(self._folder)
         folder = child_folder(origin, alias, details.name, settings.uri or details.local_folder)
-        demands = trust.Demands.of_environment() if model.demands is None else model.demands
+        demands = trust.TrustPolicy.of_environment() if model.demands is None else model.demands
         if details.served_by_us and not (settings.implementation or store.is_other_model(folder)):
             _refuse_fast(alias, settings, "it is a pipeline")
             opened = store.verify_folder(folder, demands)
@@ -230,7 +230,7 @@ class Connector:
             circle = " -> ".join([*self._inside, name])
             raise SettingsError(f"pipelines call each other in a circle: {circle}")
         callers = None if self._callers.served else self._callers
-        service = Service(pipeline, settings, self._portal, folder, self._inside, callers)
+        service = LoadedPipeline(pipeline, settings, self._portal, folder, self._inside, callers)
         self._nested.append(service)
         return PipelineTransport(service.runner, settings.decoding, child=name)
 

@@ -40,7 +40,7 @@ class ModelWithCode(MLModel):
         )
         uri = self.settings.parameters.uri
         if place := own.get("place"):
-            demands = trust.Demands.of_environment().and_(trust.Demands.of_settings(extra))
+            demands = trust.TrustPolicy.of_environment().and_(trust.TrustPolicy.of_settings(extra))
             self._copy = await asyncio.to_thread(verification.copy_model, place, demands)
             uri = _moved(uri, place, self._copy.place)
             # A class that lies beside the settings is imported from there.
@@ -50,7 +50,7 @@ class ModelWithCode(MLModel):
         inner.parameters = self.settings.parameters.model_copy(update=changed)
         if folder := own.get("artifact"):
             digest = own.get("artifact_digest")
-            expected = trust.Demands((digest,)) if digest else None
+            expected = trust.TrustPolicy((digest,)) if digest else None
             self._code = await asyncio.to_thread(store.code_of, folder, expected)
         with importing.running(self._code):
             self._model = inner.implementation(inner)

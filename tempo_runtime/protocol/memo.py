@@ -11,7 +11,7 @@ import orjson
 _SMALLEST = 1000
 
 
-class Memo:
+class EncodedJsonCache:
     """The last large array of a request, and its JSON.
 
     An array may be changed by the pipeline between two calls, so it is kept as a copy, and compared:

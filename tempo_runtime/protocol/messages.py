@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 
 from tempo_runtime.errors import PayloadError
-from tempo_runtime.protocol.memo import Memo
+from tempo_runtime.protocol.memo import EncodedJsonCache
 from tempo_runtime.protocol.tensor import BYTES, Tensor, json_numbers, plain_numbers, shown
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Request:
     outputs: list[str] = field(default_factory=list)
     parameters: dict[str, Any] = field(default_factory=dict)
     id: str | None = None
-    memo: Memo | None = field(default=None, compare=False)
+    memo: EncodedJsonCache | None = field(default=None, compare=False)
 
 
 @dataclass
@@ -157,7 +157,7 @@ def _field(holder: Any, key: str, kind: type, default: Any = ...) -> Any:
     return value
 
 
-def tensor_to_json(tensor: Tensor, memo: Memo | None = None) -> dict[str, Any]:
+def tensor_to_json(tensor: Tensor, memo: EncodedJsonCache | None = None) -> dict[str, Any]:
     """Convert a tensor to an object that orjson writes, with numpy's arrays in it."""
     data = tensor.data
     if isinstance(data, np.ndarray):

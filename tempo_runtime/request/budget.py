@@ -15,7 +15,7 @@ BEST_SO_FAR = "tempo_best_so_far"
 
 
 @dataclass
-class Allowance:
+class RequestBudget:
     """One request's calls to its children, in all threads that work for it.
 
     Attributes:

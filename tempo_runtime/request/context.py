@@ -18,9 +18,9 @@ from typing import Any
 
 from tempo_runtime.errors import DeadlineExceeded, PayloadError, PipelineFailed
 from tempo_runtime.protocol import headers as carried
-from tempo_runtime.protocol.memo import Memo
+from tempo_runtime.protocol.memo import EncodedJsonCache
 from tempo_runtime.protocol.tensor import shown
-from tempo_runtime.request.budget import Allowance
+from tempo_runtime.request.budget import RequestBudget
 
 TIMEOUT = "tempo_timeout"  # parameters of a request
 SEED = "tempo_seed"
@@ -52,8 +52,8 @@ class RequestContext:
     headers: Mapping[str, str] = field(default_factory=dict)
     seed: int | None = None
     id: str | None = None
-    memo: Memo | None = None
-    allowance: Allowance = field(default_factory=Allowance)
+    memo: EncodedJsonCache | None = None
+    allowance: RequestBudget = field(default_factory=RequestBudget)
 
     def remaining(self) -> float | None:
         """Seconds left; None when there is no deadline.
@@ -267,7 +267,7 @@ class serving:  # noqa: N801 - used as a function is, in `with serving(...)`
         seed: int | None = None,
         id: str | None = None,  # noqa: A002 - V2's name for it
         forward: Collection[str] = (),
-        limits: Allowance | None = None,
+        limits: RequestBudget | None = None,
     ) -> None:
         _check_id(id)
         outer = _current.get()
@@ -283,7 +283,7 @@ class serving:  # noqa: N801 - used as a function is, in `with serving(...)`
             carried.check(kept)
         headers = {**outer.headers, **kept}
         self.request = RequestContext(
-            deadline, budget, headers, seed, id, Memo(), limits or Allowance()
+            deadline, budget, headers, seed, id, EncodedJsonCache(), limits or RequestBudget()
         )
 
     def __enter__(self) -> RequestContext:

@@ -29,14 +29,14 @@ from tempo_runtime.errors import (
     SettingsError,
     TempoError,
 )
-from tempo_runtime.execution.loading import Service
+from tempo_runtime.execution.loading import LoadedPipeline
 from tempo_runtime.execution.runner import Progress, is_enough, not_loaded
 from tempo_runtime.protocol.binding import decode_arguments, encode_results, undeclared
 from tempo_runtime.protocol.messages import from_mlserver, mlserver_parameters, to_mlserver_output
 from tempo_runtime.protocol.signature import Signature
 from tempo_runtime.protocol.sizes import LARGE_BYTES, DecodingLimits, convert, is_large
 from tempo_runtime.request import context
-from tempo_runtime.request.budget import BEST_SO_FAR, MAX_CALLS, MAX_ROWS, Allowance
+from tempo_runtime.request.budget import BEST_SO_FAR, MAX_CALLS, MAX_ROWS, RequestBudget
 from tempo_runtime.request.context import SEED, TAGGED, TIMEOUT
 from tempo_runtime.request.portal import Portal
 from tempo_runtime.request.timing import Elapsed, within
@@ -64,7 +64,7 @@ class TempoPipelineRuntime(MLModel):
     """
 
     _is_loaded = False
-    _service: Service | None = None
+    _service: LoadedPipeline | None = None
     _pipeline_settings: PipelineSettings
 
     def __init__(self, settings: ModelSettings) -> None:
@@ -132,11 +132,11 @@ class TempoPipelineRuntime(MLModel):
             await service.close()
         return True
 
-    def _assemble(self, folder: str, portal: Portal) -> Service:
+    def _assemble(self, folder: str, portal: Portal) -> LoadedPipeline:
         parameters = self.settings.parameters
         extra = (parameters.extra if parameters else None) or {}
         settings = PipelineSettings.read(extra)
-        demands = trust.Demands.of_environment().and_(trust.Demands.of_settings(extra))
+        demands = trust.TrustPolicy.of_environment().and_(trust.TrustPolicy.of_settings(extra))
         opened = store.verify_folder(folder, demands)
         if demands.is_external:
             stated = PipelineSettings.read(extra, {}).models
@@ -147,7 +147,7 @@ class TempoPipelineRuntime(MLModel):
         with context.loading():  # its modules may call models while they are imported
             pipeline, _ = store.unpickle(opened)
         self._pipeline_settings = settings
-        return Service(pipeline, settings, portal, opened.folder)
+        return LoadedPipeline(pipeline, settings, portal, opened.folder)
 
     async def _folder(self) -> str:
         try:
@@ -171,7 +171,7 @@ class TempoPipelineRuntime(MLModel):
                 "not know what a pipeline's children would answer now; remove the setting"
             )
 
-    def _loaded(self) -> Service:
+    def _loaded(self) -> LoadedPipeline:
         if self._service is None:
             raise not_loaded(self.name)
         return self._service
@@ -187,7 +187,7 @@ class TempoPipelineRuntime(MLModel):
             _number(parameters, SEED, int),
             payload.id,
             settings.forward_headers,
-            Allowance(
+            RequestBudget(
                 _lower(settings.max_calls, _number(parameters, MAX_CALLS, int)),
                 _lower(settings.max_rows, _number(parameters, MAX_ROWS, int)),
                 _flag(parameters, BEST_SO_FAR, settings.best_so_far),
@@ -195,7 +195,7 @@ class TempoPipelineRuntime(MLModel):
         )
 
     async def _arguments(
-        self, service: Service, payload: InferenceRequest, parameters: dict[str, Any]
+        self, service: LoadedPipeline, payload: InferenceRequest, parameters: dict[str, Any]
     ) -> dict[str, Any]:
         if not over_http(parameters):
             _refuse_lost(payload)
@@ -207,12 +207,12 @@ class TempoPipelineRuntime(MLModel):
         return await _convert(large, _decoded, signature, payload.inputs, small, decoding)
 
     async def _response(
-        self, service: Service, parameters: dict[str, Any], value: Any
+        self, service: LoadedPipeline, parameters: dict[str, Any], value: Any
     ) -> InferenceResponse:
         return await _convert(is_large(value), self._encoded, service, parameters, value)
 
     def _encoded(
-        self, service: Service, parameters: dict[str, Any], value: Any
+        self, service: LoadedPipeline, parameters: dict[str, Any], value: Any
     ) -> InferenceResponse:
         json = over_http(parameters)
         try:

@@ -82,7 +82,7 @@ def gather_model(
     environ: Mapping[str, str] = os.environ,
     *,
     here: bool = True,
-    demands: trust.Demands | None = None,
+    demands: trust.TrustPolicy | None = None,
 ) -> dict[str, Served]:
     """Find a model in its `local_folder`, and its children, as `gather` does.
 
@@ -165,15 +165,15 @@ class _Gathering:
         environ: Mapping[str, str],
         here: bool = True,
         follows: bool = True,
-        demands: trust.Demands | None = None,
+        demands: trust.TrustPolicy | None = None,
     ) -> None:
         self.models: dict[str, Served] = {}
         self._entered: set[tuple[str, str]] = set()
-        self._opened: dict[str, store.Opened] = {}
+        self._opened: dict[str, store.OpenedArtifact] = {}
         self._in_process = in_process
         self._environ = environ
-        own = trust.Demands.of_environment({**os.environ, **environ})
-        self._demands = own.and_(demands or trust.Demands())
+        own = trust.TrustPolicy.of_environment({**os.environ, **environ})
+        self._demands = own.and_(demands or trust.TrustPolicy())
         self._here = here
         self._follows = follows
 
@@ -206,7 +206,7 @@ class _Gathering:
         name: str,
         settings: Mapping[str, Any],
         folder: str,
-        demands: trust.Demands,
+        demands: trust.TrustPolicy,
         digests: Mapping[str, str] | None = None,
     ) -> None:
         """Serve a model, and the models it calls.
@@ -274,7 +274,7 @@ class _Gathering:
         parameters["extra"] = extra
 
     def _read(
-        self, place: str, demands: trust.Demands
+        self, place: str, demands: trust.TrustPolicy
     ) -> tuple[dict[str, Any] | None, Mapping[str, str] | None]:
         """Read a model's own settings, and the digests of its files if those were checked."""
         own = os.path.join(place, store.MODEL_SETTINGS)
@@ -287,7 +287,7 @@ class _Gathering:
         self,
         settings: dict[str, Any],
         folder: str,
-        demands: trust.Demands,
+        demands: trust.TrustPolicy,
         digests: Mapping[str, str] | None,
         *,
         to_run: bool,
@@ -303,7 +303,7 @@ class _Gathering:
         self._opened[folder] = shown.opened
         return shown
 
-    def _demanded(self, home: str) -> trust.Demands:
+    def _demanded(self, home: str) -> trust.TrustPolicy:
         """Return the demands on the model in a folder; it may be a child of a pipeline found before."""
         for outer, opened in self._opened.items():
             for child in opened.description["children"].values():
@@ -333,7 +333,7 @@ class _Gathering:
         child: dict[str, Any],
         folder: str,
         served: Served,
-        opened: store.Opened | None,
+        opened: store.OpenedArtifact | None,
     ) -> str:
         """Serve a child if it belongs on this server, and return how it is reached.
 
@@ -345,7 +345,7 @@ class _Gathering:
         place = child_folder(folder, alias, child["name"], found.uri or child["folder"])
         if child["platform"] in _OURS and os.path.isfile(place):
             place = os.path.dirname(place)
-        demands = trust.Demands() if opened is None else store.demands_of_child(opened, child)
+        demands = trust.TrustPolicy() if opened is None else store.demands_of_child(opened, child)
         if found.transport == "in_process":
             served.inside.append(place)
             self._inside(place, child["platform"], served, demands, opened)
@@ -369,8 +369,8 @@ class _Gathering:
         folder: str,
         platform: str,
         served: Served,
-        demands: trust.Demands,
-        parent: store.Opened | None,
+        demands: trust.TrustPolicy,
+        parent: store.OpenedArtifact | None,
     ) -> None:
         """Serves what a pipeline in another's process calls as siblings; its settings are its own."""
         entered = (served.name, folder)
@@ -398,7 +398,7 @@ class _Gathering:
         folder: str,
         platform: str,
         implementation: str | None,
-        demands: trust.Demands,
+        demands: trust.TrustPolicy,
     ) -> None:
         """Serve a model."""
         settings, digests = self._read(folder, demands)

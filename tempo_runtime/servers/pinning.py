@@ -34,7 +34,7 @@ class Shown:
 
     digest: str
     environment: str | None
-    opened: store.Opened | None = None
+    opened: store.OpenedArtifact | None = None
 
 
 def is_pipeline(place: str, settings: Mapping[str, Any]) -> bool:
@@ -51,7 +51,7 @@ def is_pipeline(place: str, settings: Mapping[str, Any]) -> bool:
 
 
 def read_model(
-    place: str, demands: trust.Demands
+    place: str, demands: trust.TrustPolicy
 ) -> tuple[dict[str, Any] | None, Mapping[str, str]]:
     """Check a model that is not a pipeline, and read its own settings, which are among its files.
 
@@ -103,7 +103,7 @@ def of_model(settings: Mapping[str, Any], place: str, digests: Mapping[str, str]
 
 
 def of_pipeline(
-    settings: Mapping[str, Any], folder: str, demands: trust.Demands, *, to_run: bool
+    settings: Mapping[str, Any], folder: str, demands: trust.TrustPolicy, *, to_run: bool
 ) -> Shown:
     """Check a pipeline, and refuse settings that choose other code than its own.
 
@@ -119,13 +119,15 @@ def of_pipeline(
         SettingsError: If a digest in them is not written as one.
     """
     parameters = parameters_of(settings)
-    every = demands.and_(trust.Demands.of_settings(parameters.get("extra") or {}))
+    every = demands.and_(trust.TrustPolicy.of_settings(parameters.get("extra") or {}))
     opened = store.verify_folder(parameters["uri"], every, to_run=to_run)
     environment = refuse_unsigned(settings, folder, opened)
     return Shown(trust.digest_of(opened.description), environment, opened)
 
 
-def refuse_unsigned(settings: Mapping[str, Any], folder: str, opened: store.Opened) -> str | None:
+def refuse_unsigned(
+    settings: Mapping[str, Any], folder: str, opened: store.OpenedArtifact
+) -> str | None:
     """Refuse settings of a pipeline that choose other code than its own.
 
     Args:

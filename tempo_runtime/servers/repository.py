@@ -226,7 +226,7 @@ def code(model: Served) -> list[str]:
 
 
 def server_settings(
-    folder: str | os.PathLike[str] | None, demands: trust.Demands | None = None
+    folder: str | os.PathLike[str] | None, demands: trust.TrustPolicy | None = None
 ) -> dict[str, Any]:
     """Read the settings.json of a folder; nothing if it has none.
 

@@ -22,7 +22,7 @@ from tempo_runtime.errors import (
     PayloadError,
     TempoError,
 )
-from tempo_runtime.execution.loading import Connector
+from tempo_runtime.execution.loading import ChildResolver
 from tempo_runtime.protocol.messages import (
     Request,
     Response,
@@ -215,7 +215,7 @@ def _shared(target: Any) -> Pipeline:
     return pipeline._origin or pipeline
 
 
-class _Connector(Connector):
+class _Connector(ChildResolver):
     """Connects a pipeline's children, but for those that have a fake."""
 
     def __init__(self, pipeline: Pipeline, fakes: dict[str, _FakeTransport]) -> None:

@@ -19,7 +19,7 @@ from tempo_runtime import (
     save,
 )
 from tempo_runtime.artifact.store import inspect
-from tempo_runtime.artifact.trust import EXPECTED_DIGEST, VERIFY_KEY, Demands, digest_of
+from tempo_runtime.artifact.trust import EXPECTED_DIGEST, VERIFY_KEY, TrustPolicy, digest_of
 from tempo_runtime.cli import main
 from tempo_runtime.testing import ServerFailed, serve
 from tests.helpers import pipelines
@@ -141,9 +141,9 @@ def test_the_signer_can_be_demanded_by_the_environment(
 @pytest.mark.parametrize("digest", ["abc", "sha256:abc", "md5:" + "0" * 64, "sha256:" + "G" * 64])
 def test_a_digest_that_is_none_is_told(digest: str) -> None:
     with pytest.raises(SettingsError, match="a digest is sha256: and 64 digits"):
-        Demands.of_environment({EXPECTED_DIGEST: digest})
+        TrustPolicy.of_environment({EXPECTED_DIGEST: digest})
     with pytest.raises(SettingsError, match=r"parameters\.extra\.expected_digest has"):
-        Demands.of_settings({"expected_digest": digest})
+        TrustPolicy.of_settings({"expected_digest": digest})
 
 
 def test_a_server_refuses_what_is_not_demanded(artifact: str) -> None:
@@ -195,7 +195,7 @@ def test_another_artifact_than_demanded_is_told_with_both_digests_and_the_remedy
 ) -> None:
     wrong = f"sha256:{'0' * 64}"
     with pytest.raises(ArtifactUntrusted) as refused:
-        Demands((wrong,)).check("/mnt/models", {"uri": "s3://tempo/shop"})
+        TrustPolicy((wrong,)).check("/mnt/models", {"uri": "s3://tempo/shop"})
     assert str(refused.value) == (
         f"/mnt/models has the digest {digest_of({'uri': 's3://tempo/shop'})}, but "
         f"TEMPO_RUNTIME_EXPECTED_DIGEST demands {wrong}; deploy that artifact (`tempo-runtime upload "

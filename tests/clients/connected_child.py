@@ -9,7 +9,7 @@ import pytest
 
 from tempo_runtime import Model, ModelFramework
 from tempo_runtime.clients.child import Child
-from tempo_runtime.execution.loading import Connector
+from tempo_runtime.execution.loading import ChildResolver
 from tempo_runtime.request.portal import background
 from tempo_runtime.settings import PipelineSettings
 
@@ -31,7 +31,7 @@ def connect() -> Iterator[Connect]:
     ) -> Child:
         options = {"patience": 0, "url": url, **settings}
         pipeline = PipelineSettings.read({"models": {"child": options}}, {})
-        connectors.append(Connector(pipeline, background(), inside=["pipeline"]))
+        connectors.append(ChildResolver(pipeline, background(), inside=["pipeline"]))
         return connectors[-1].child("child", Model(name, platform=platform), awaitable)
 
     yield made

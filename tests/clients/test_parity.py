@@ -19,7 +19,7 @@ from tempo_runtime import Model, ModelFramework, PipelineModels, pipeline, save
 from tempo_runtime.authoring.decorators import describe
 from tempo_runtime.clients.child import Children
 from tempo_runtime.errors import ChildFailed
-from tempo_runtime.execution.loading import Connector
+from tempo_runtime.execution.loading import ChildResolver
 from tempo_runtime.request.portal import background
 from tempo_runtime.settings import PipelineSettings
 from tempo_runtime.testing import Server, serve
@@ -93,7 +93,7 @@ def connect(transport: str, server: Server, folder: Path) -> Iterator[Callable[.
     def connected(*, awaited: bool = False, **options: str) -> Children:
         base = {"http": server.url, "grpc": f"grpc://{server.grpc}"}.get(transport)
         settings = PipelineSettings(base_url=base, models={"iris": options})
-        connectors.append(Connector(settings, background()))
+        connectors.append(ChildResolver(settings, background()))
         return connectors[-1].connect(describe(made(folder, awaited)))
 
     yield connected
@@ -190,7 +190,7 @@ def test_large_tensors_pass(connect: Callable[..., Children]) -> None:
 def test_a_server_that_takes_no_large_messages_is_told_apart(folder: Path) -> None:
     with serve(folder / "echo") as server:
         settings = PipelineSettings(base_url=f"grpc://{server.grpc}")
-        connector = Connector(settings, background())
+        connector = ChildResolver(settings, background())
         echo = connector.connect(describe(made(folder, False))).echo
         with pytest.raises(ChildFailed, match="raise its `grpc_max_message_length`"):
             echo(np.zeros((100_000, 11)))

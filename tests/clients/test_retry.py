@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tempo_runtime.clients.failures import Kind
+from tempo_runtime.clients.failures import FailureKind
 from tempo_runtime.clients.retry import Policy, RetryBudget, pause_before_retry
 
-RETRIED = (Kind.DOWN, Kind.LOST, Kind.BUSY)
+RETRIED = (FailureKind.UNAVAILABLE, FailureKind.CONNECTION_LOST, FailureKind.OVERLOADED)
 seconds = st.floats(0, 1e4)
 cases = {
-    "kind": st.sampled_from(Kind),
+    "kind": st.sampled_from(FailureKind),
     "repeated": st.integers(0, 50),
     "down_for": seconds,
     "left": st.none() | seconds,
@@ -24,7 +24,7 @@ cases = {
 policies = st.builds(Policy, st.integers(0, 10), seconds)
 
 
-def pause(kind: Kind, policy: Policy | None = None, **given: Any) -> float | None:
+def pause(kind: FailureKind, policy: Policy | None = None, **given: Any) -> float | None:
     known = {"repeated": 0, "down_for": 0.0, "left": None, "jitter": lambda: 0.0}
     return pause_before_retry(policy or Policy(), kind, **{**known, **given})
 
@@ -41,36 +41,36 @@ def test_a_child_that_asks_to_wait_is_given_that_long(policy: Policy, case: dict
     assert found is None or found >= (case["retry_after"] or 0)
 
 
-@pytest.mark.parametrize("kind", [Kind.FINAL, Kind.SILENT])
-def test_what_a_retry_cannot_help_is_not_tried_again(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", [FailureKind.PERMANENT, FailureKind.TIMED_OUT])
+def test_what_a_retry_cannot_help_is_not_tried_again(kind: FailureKind) -> None:
     assert pause(kind) is None
 
 
-@pytest.mark.parametrize("kind", [Kind.LOST, Kind.BUSY])
-def test_retries_are_counted_where_the_child_may_have_worked(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", [FailureKind.CONNECTION_LOST, FailureKind.OVERLOADED])
+def test_retries_are_counted_where_the_child_may_have_worked(kind: FailureKind) -> None:
     assert pause(kind, Policy(retries=2), repeated=1) is not None
     assert pause(kind, Policy(retries=2), repeated=2) is None
 
 
 def test_a_child_that_is_down_is_waited_for_by_time_and_not_by_count() -> None:
     policy = Policy(retries=0, patience=10)
-    assert pause(Kind.DOWN, policy, repeated=1000, down_for=9.9) is not None
-    assert pause(Kind.DOWN, policy, down_for=10) is None
+    assert pause(FailureKind.UNAVAILABLE, policy, repeated=1000, down_for=9.9) is not None
+    assert pause(FailureKind.UNAVAILABLE, policy, down_for=10) is None
 
 
 def test_without_patience_a_child_that_is_down_fails_at_once() -> None:
-    assert pause(Kind.DOWN, Policy(patience=0)) is None
+    assert pause(FailureKind.UNAVAILABLE, Policy(patience=0)) is None
 
 
 @pytest.mark.parametrize("kind", RETRIED)
-def test_pauses_double_up_to_a_second(kind: Kind) -> None:
+def test_pauses_double_up_to_a_second(kind: FailureKind) -> None:
     policy = Policy(retries=100, patience=100)
     found = [pause(kind, policy, repeated=count) for count in (0, 1, 2, 10, 99)]
     assert found == pytest.approx([0.05, 0.1, 0.2, 1, 1])
 
 
 def test_pauses_are_shortened_at_random_by_up_to_a_half() -> None:
-    assert pause(Kind.BUSY, jitter=lambda: 1.0) == pytest.approx(0.025)
+    assert pause(FailureKind.OVERLOADED, jitter=lambda: 1.0) == pytest.approx(0.025)
 
 
 def test_a_budget_begins_with_a_reserve() -> None:

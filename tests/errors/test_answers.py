@@ -16,7 +16,7 @@ from mlserver.grpc.dataplane_pb2_grpc import GRPCInferenceServiceStub
 from tempo_runtime import Model, ModelFramework
 from tempo_runtime.clients.child import Child
 from tempo_runtime.errors import ChildFailed, ChildRefused, Fault, PayloadError
-from tempo_runtime.execution.loading import Connector
+from tempo_runtime.execution.loading import ChildResolver
 from tempo_runtime.protocol.error_details import ErrorInfo, unmarked
 from tempo_runtime.request.portal import background
 from tempo_runtime.settings import PipelineSettings
@@ -163,7 +163,7 @@ def front(request: pytest.FixtureRequest, servers: Servers) -> Iterator[Child]:
     """The outermost pipeline, called by a client of ours."""
     server = servers[0]
     url = server.url if request.param == "http" else f"grpc://{server.grpc}"
-    connector = Connector(PipelineSettings(base_url=(url,)), background())
+    connector = ChildResolver(PipelineSettings(base_url=(url,)), background())
     model = Model("front-mixed", platform=ModelFramework.TempoPipeline)
     yield connector.child("front-mixed", model)
     background().run(connector.close())

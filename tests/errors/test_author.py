@@ -20,7 +20,7 @@ from tempo_runtime.errors import (
     PipelineFailed,
     TempoError,
 )
-from tempo_runtime.execution.loading import Service
+from tempo_runtime.execution.loading import LoadedPipeline
 from tempo_runtime.execution.runner import Runner
 from tempo_runtime.request import context
 from tempo_runtime.request.portal import Portal, background
@@ -33,7 +33,7 @@ __all__ = ["connect"]
 
 def called(target: Any, **arguments: Any) -> Any:
     """A pipeline's result, as its server has it."""
-    service = Service(describe(target), PipelineSettings(), background())
+    service = LoadedPipeline(describe(target), PipelineSettings(), background())
     try:
         with context.serving(None, {}):
             return background().run(service.runner.run(arguments))
@@ -117,7 +117,7 @@ LINE = Loads.load.__code__.co_firstlineno + 2
 def test_load_method_that_raises_is_named_with_its_line() -> None:
     told = rf"pipeline 'loads': load raised KeyError: 'price' at {__file__}:{LINE}$"
     with pytest.raises(PipelineFailed, match=told):
-        Service(describe(Loads), PipelineSettings(), background())
+        LoadedPipeline(describe(Loads), PipelineSettings(), background())
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from sklearn.linear_model import LinearRegression
 from tempo_runtime import Model, ModelFramework
 from tempo_runtime.clients.child import Child
 from tempo_runtime.errors import ChildFailed, ChildUnavailable
-from tempo_runtime.execution.loading import Connector
+from tempo_runtime.execution.loading import ChildResolver
 from tempo_runtime.request.portal import background
 from tempo_runtime.settings import PipelineSettings
 from tempo_runtime.testing import Server, serve
@@ -210,7 +210,7 @@ def child(request: pytest.FixtureRequest) -> Iterator[Callable[..., Child]]:
 
     def connected(folder: Path, platform: ModelFramework, **settings: Any) -> Child:
         pipeline = PipelineSettings.read({"models": {"child": {"patience": 0, **settings}}}, {})
-        connectors.append(Connector(pipeline, background(), inside=["pipeline"]))
+        connectors.append(ChildResolver(pipeline, background(), inside=["pipeline"]))
         return connectors[-1].child(
             "child", Model(folder.name, platform=platform, local_folder=str(folder))
         )

@@ -28,7 +28,7 @@ from tempo_runtime.errors import (
 )
 from tempo_runtime.execution import runtimes
 from tempo_runtime.execution.in_process import RuntimeTransport
-from tempo_runtime.execution.loading import Service
+from tempo_runtime.execution.loading import LoadedPipeline
 from tempo_runtime.protocol.binding import decode_results, encode_arguments
 from tempo_runtime.protocol.messages import Request, Response
 from tempo_runtime.request import context
@@ -458,7 +458,7 @@ def _level(depth: int, child: Any) -> Any:
 
 def _served(folder: Path, **arguments: Any) -> Any:
     opened, extra = store.unpickle(store.verify_folder(str(folder)))
-    service = Service(opened, PipelineSettings.read(extra, {}), background(), str(folder))
+    service = LoadedPipeline(opened, PipelineSettings.read(extra, {}), background(), str(folder))
     try:
         return service.runner.run_blocking(arguments)
     finally:
@@ -474,7 +474,7 @@ def test_a_model_whose_calls_hang_makes_its_async_pipeline_not_ready(
     mean = Model("mean", platform=ModelFramework.SKLearn, local_folder=str(folder))
     save(_level(2, mean), str(tmp_path / "parent"))
     opened, _ = store.unpickle(store.verify_folder(str(tmp_path / "parent")))
-    service = Service(opened, PipelineSettings(), background(), str(tmp_path / "parent"))
+    service = LoadedPipeline(opened, PipelineSettings(), background(), str(tmp_path / "parent"))
     gate = threading.Event()
     monkeypatch.setattr(RuntimeTransport, "infer_blocking", lambda *_: gate.wait(60))
 

@@ -34,7 +34,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor, ExtraTre
 from tempo_runtime import Model, ModelFramework, PipelineModels, pipeline, save
 from tempo_runtime.clients.child import Child
 from tempo_runtime.errors import ChildFailed, ChildUnavailable, SettingsError
-from tempo_runtime.execution.loading import Connector
+from tempo_runtime.execution.loading import ChildResolver
 from tempo_runtime.execution.sklearn_fast import compile_model
 from tempo_runtime.execution.sklearn_fast.base import NoFastPath
 from tempo_runtime.request.portal import background
@@ -413,7 +413,7 @@ def connect() -> Iterator[Connect]:
 
     def connected(folder: Path, environ: dict[str, str] | None = None, **settings: Any) -> Child:
         options = PipelineSettings.read({"models": {"child": settings}}, environ or {})
-        connectors.append(Connector(options, background(), inside=["pipeline"]))
+        connectors.append(ChildResolver(options, background(), inside=["pipeline"]))
         model = Model(
             folder.name.replace("_", "-"), platform=ModelFramework.SKLearn, local_folder=str(folder)
         )
@@ -606,4 +606,4 @@ def test_a_pipeline_is_not_made_fast(tmp_path: Path, connect: Connect) -> None:
     )
     for model in (child, nested.get_tempo()):
         with pytest.raises(SettingsError, match="it is a pipeline; remove its setting `fast`"):
-            Connector(settings, background(), inside=["pipeline"]).child("child", model)
+            ChildResolver(settings, background(), inside=["pipeline"]).child("child", model)

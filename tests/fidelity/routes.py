@@ -11,7 +11,7 @@ from typing import Any
 import tempo_runtime
 from tempo_runtime import LocalOptions, deploy_local
 from tempo_runtime.authoring.decorators import describe
-from tempo_runtime.execution.loading import Connector
+from tempo_runtime.execution.loading import ChildResolver
 from tempo_runtime.request.portal import background
 from tempo_runtime.settings import PipelineSettings
 from tempo_runtime.testing import serve
@@ -114,7 +114,7 @@ def _deployed(
 
 
 def _children(stack: contextlib.ExitStack, url: str) -> dict[str, Call]:
-    connector = Connector(PipelineSettings(base_url=(url,)), background())
+    connector = ChildResolver(PipelineSettings(base_url=(url,)), background())
     stack.callback(lambda: background().run(connector.close()))
     return {
         describe(target).details.name: connector.child(

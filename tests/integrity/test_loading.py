@@ -29,10 +29,10 @@ from tempo_runtime import (
 from tempo_runtime._util import atomic_files
 from tempo_runtime.artifact import freshness, store, trust, verification
 from tempo_runtime.artifact.store import inspect
-from tempo_runtime.artifact.trust import EXPECTED_DIGEST, VERIFY_KEY, Demands
+from tempo_runtime.artifact.trust import EXPECTED_DIGEST, VERIFY_KEY, TrustPolicy
 from tempo_runtime.cli import main
 from tempo_runtime.errors import ArtifactDamaged, ChildUnavailable
-from tempo_runtime.execution.loading import Service
+from tempo_runtime.execution.loading import LoadedPipeline
 from tempo_runtime.request.portal import background
 from tempo_runtime.settings import PipelineSettings
 from tests.integrity.signed import (
@@ -355,7 +355,7 @@ def test_a_setting_that_chooses_code_names_the_variable_to_set_instead(
 def test_a_variable_that_is_set_and_empty_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in (EXPECTED_DIGEST, VERIFY_KEY):
         with pytest.raises(SettingsError, match=f"{variable} is set but empty"):
-            Demands.of_environment({variable: " , "})
+            TrustPolicy.of_environment({variable: " , "})
 
 
 def test_private_copies_can_be_opened_by_this_user_only(
@@ -523,10 +523,10 @@ def test_private_copies_are_removed_when_a_server_unloads_their_pipeline(
     place.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(place))
     pipeline_, extra = store.unpickle(
-        store.verify_folder(str(signed.shop), Demands(keys=(signed.public,)))
+        store.verify_folder(str(signed.shop), TrustPolicy(keys=(signed.public,)))
     )
     portal = background()
-    service = Service(pipeline_, PipelineSettings.read(extra), portal, str(signed.shop))
+    service = LoadedPipeline(pipeline_, PipelineSettings.read(extra), portal, str(signed.shop))
     assert len(list(place.iterdir())) == 3
     portal.run(service.close())
     gc.collect()
@@ -545,7 +545,7 @@ def test_a_child_that_cannot_be_loaded_is_named_by_its_own_folder(signed: Signed
     (signed.tax / "model.joblib").rename(signed.tax / "model.bin")
     digest = trust.digest_of_files(atomic_files.digests(str(signed.tax)))
     tax = Model("tax", platform=ModelFramework.SKLearn, local_folder=str(signed.tax))
-    tax.demands = Demands((digest,))
+    tax.demands = TrustPolicy((digest,))
     with pytest.raises(ChildUnavailable, match=f"from {signed.tax} with") as failed:
         tax(ROW)
     assert "tempo-verified-" not in str(failed.value)

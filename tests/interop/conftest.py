@@ -9,7 +9,7 @@ import pytest
 
 from tempo_runtime import Model, ModelFramework, save
 from tempo_runtime.clients.child import Child
-from tempo_runtime.execution.loading import Connector
+from tempo_runtime.execution.loading import ChildResolver
 from tempo_runtime.request.portal import background
 from tempo_runtime.settings import PipelineSettings
 from tempo_runtime.testing import Server, serve
@@ -45,7 +45,7 @@ def connect() -> Iterator[Callable[..., Child]]:
 
     def connected(url: str, name: str, outputs: Any = None, **options: Any) -> Child:
         settings = PipelineSettings(base_url=url, models={name: options})
-        connectors.append(Connector(settings, background()))
+        connectors.append(ChildResolver(settings, background()))
         return connectors[-1].child(
             name, Model(name, platform=ModelFramework.Custom, outputs=outputs)
         )

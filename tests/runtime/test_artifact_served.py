@@ -25,18 +25,18 @@ from tempo_runtime import (
 )
 from tempo_runtime.artifact import store
 from tempo_runtime.execution.explain import isolation  # noqa: F401 - the first service would import it
-from tempo_runtime.execution.loading import Service
+from tempo_runtime.execution.loading import LoadedPipeline
 from tempo_runtime.request.portal import Portal
 from tempo_runtime.settings import PipelineSettings
 from tests.deploy.conftest import eventually
 from tests.helpers.author_module import own_module  # noqa: F401 - a fixture
 
 
-def served(folder: str) -> Service:
+def served(folder: str) -> LoadedPipeline:
     import asyncio
 
     opened, _ = store.unpickle(store.verify_folder(folder))
-    return Service(opened, PipelineSettings(), Portal(asyncio.get_running_loop()), folder)
+    return LoadedPipeline(opened, PipelineSettings(), Portal(asyncio.get_running_loop()), folder)
 
 
 def forgotten(held: weakref.ref[Any]) -> bool:

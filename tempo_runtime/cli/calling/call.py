@@ -31,10 +31,10 @@ def _target(ctx: click.Context, param: click.Parameter, value: str) -> str:
     from tempo_runtime.deploy.local import find
     from tempo_runtime.errors import DeploymentFailed
 
-    if is_folder and not any(find.named(value)):
+    if is_folder and not any(find.find(value)):
         return value  # whoever opens it says what it lacks
     try:
-        return find.one(value).endpoint
+        return find.get(value).endpoint
     except DeploymentFailed as error:
         raise click.BadParameter(
             f"{value!r} is no folder and no URL, and {error}", ctx, param

@@ -17,18 +17,18 @@ import orjson
 
 from tempo_runtime.artifact import store
 from tempo_runtime.clients.connect import endpoints, limits
-from tempo_runtime.clients.deadline import Clock
+from tempo_runtime.clients.deadline import CallDeadline
 from tempo_runtime.clients.failures import Failure
 from tempo_runtime.clients.remote import RemoteTransport
 from tempo_runtime.errors import ChildFailed, ChildNotFound, PayloadError, PipelineFailed
 from tempo_runtime.execution.in_process import PipelineTransport
-from tempo_runtime.execution.loading import Service
+from tempo_runtime.execution.loading import LoadedPipeline
 from tempo_runtime.execution.runner import LOGGED, Progress
 from tempo_runtime.protocol import codec
 from tempo_runtime.protocol.messages import Request, Response
 from tempo_runtime.protocol.signature import Signature
 from tempo_runtime.request import context
-from tempo_runtime.request.budget import Allowance
+from tempo_runtime.request.budget import RequestBudget
 from tempo_runtime.request.metrics import ChildMetrics
 from tempo_runtime.request.portal import background
 from tempo_runtime.request.timing import Elapsed, within
@@ -119,7 +119,7 @@ class Local:
         self._timeout = timeout or settings.timeout
         self._seed = seed
         self._abandoned = False
-        self._service = Service(pipeline, settings, background(), opened.folder)
+        self._service = LoadedPipeline(pipeline, settings, background(), opened.folder)
         self._transport = PipelineTransport(self._service.runner, settings.decoding)
 
     def answers(self, requests: Iterable[Request], at_once: int = 1) -> Iterator[Response]:
@@ -129,7 +129,7 @@ class Local:
     def infer(self, request: Request, told: Told | None = None) -> Response:
         """See `Target.infer`."""
         settings = self._settings
-        asked = Allowance(settings.max_calls, settings.max_rows, settings.best_so_far)
+        asked = RequestBudget(settings.max_calls, settings.max_rows, settings.best_so_far)
         if told is not None:
             asked.watch = lambda: told(Progress(asked.calls, asked.rows, asked.news))
         with context.serving(self._timeout, {}, self._seed, request.id, limits=asked):
@@ -235,7 +235,7 @@ class Remote:
 
     def _connect(self, *, ours: bool) -> None:
         self.tagged = ours
-        allowed = limits(self._settings, passes_on=ours)
+        allowed = limits(self._settings, forwards_deadline=ours)
         self._headers = allowed.headers
         metrics = ChildMetrics("", self.name)
         self._transport = RemoteTransport([self._endpoint], self._portal, allowed, metrics)
@@ -254,7 +254,7 @@ class Remote:
     async def _stream(
         self, request: Request, current: context.RequestContext, told: Told
     ) -> Response:
-        clock = Clock(current, None)
+        clock = CallDeadline(current, None)
         parameters = current.passed_on(request.parameters, clock.left())
         asked = replace(request, parameters=parameters)
         try:

@@ -166,7 +166,7 @@ def undeploy(names: tuple[str, ...], everything: bool, yes: bool) -> None:
         raise click.UsageError("--all takes no names; leave one out")
     from tempo_runtime.deploy.local import find
 
-    named = find.deployments() if everything else map(find.one, names)
+    named = find.deployments() if everything else map(find.get, names)
     chosen = list({each.id: each for each in named}.values())
     if everything and chosen and not yes and sys.stdin.isatty():
         listed = ", ".join(each.name for each in chosen)

@@ -25,7 +25,7 @@ def inspect(artifact: str, as_json: bool, verify: str | None) -> None:
     """
     from tempo_runtime.artifact import declaration, store, trust
 
-    demands = None if verify is None else trust.Demands(keys=(verify,))
+    demands = None if verify is None else trust.TrustPolicy(keys=(verify,))
     manifest = store.inspect(artifact, demands)
     if as_json:
         echo_json(manifest)

@@ -35,7 +35,7 @@ def logs(name: str, model: str | None, lines: int | None, following: bool) -> No
     from tempo_runtime.deploy.local import find
     from tempo_runtime.errors import DeploymentFailed
 
-    deployment = find.one(name)
+    deployment = find.get(name)
     known = [each.name for each in deployment.models()]
     if model is not None and model not in known:
         raise DeploymentFailed(f"{name} has no model {model!r}; it has {', '.join(known)}")

@@ -93,7 +93,7 @@ def serve(
     first = (
         targets[0] if isinstance(targets[0], str) else targets[0].get_tempo().details.local_folder
     )
-    settings = repository.server_settings(first, trust.Demands.of_environment())
+    settings = repository.server_settings(first, trust.TrustPolicy.of_environment())
     with shown("Starting MLServer", total=len(models)) as advance:
         serving = running(
             models,

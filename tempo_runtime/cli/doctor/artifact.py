@@ -123,7 +123,7 @@ def _served(folder: str, facts: Facts) -> Iterator[Finding]:
 
 def _demands(folder: str, manifest: Mapping[str, Any], facts: Facts) -> Iterator[Finding]:
     try:
-        demands = trust.Demands.of_environment(facts.environ)
+        demands = trust.TrustPolicy.of_environment(facts.environ)
         demands.check(os.path.abspath(folder), manifest)
     except TempoError as error:
         yield _problem("trust", error)

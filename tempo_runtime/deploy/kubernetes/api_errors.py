@@ -54,7 +54,7 @@ class Resource:
 
 
 @dataclass(frozen=True)
-class Asked:
+class ApiCall:
     """What was asked of the API.
 
     Attributes:
@@ -73,7 +73,7 @@ class Asked:
         return f"{self.resource.kind} {self.name}".strip()
 
 
-class Refused(DeploymentFailed):
+class ApiError(DeploymentFailed):
     """The API answered with an error.
 
     Attributes:
@@ -92,11 +92,11 @@ class Refused(DeploymentFailed):
         return self.code == 403
 
 
-class Absent(Refused):
+class NotFound(ApiError):
     """The object is not there."""
 
 
-def refusal(asked: Asked, code: int, body: bytes) -> Refused:
+def refusal(asked: ApiCall, code: int, body: bytes) -> ApiError:
     """The error of an answer that is one.
 
     Args:
@@ -107,12 +107,12 @@ def refusal(asked: Asked, code: int, body: bytes) -> Refused:
     status = _status(body)
     details = status.get("details") or {}
     absent = code == 404 and details.get("name") and details.get("kind") != "namespaces"
-    return (Absent if absent else Refused)(
+    return (NotFound if absent else ApiError)(
         _told(asked, code, status, line(status.get("message") or body)), code, _conflicts(details)
     )
 
 
-def foreign(asked: Asked, found: Mapping[str, Any]) -> DeploymentFailed:
+def not_managed(asked: ApiCall, found: Mapping[str, Any]) -> DeploymentFailed:
     """The error of a name that another's object has."""
     metadata = found["metadata"]
     label = (metadata.get("labels") or {}).get(MANAGED_BY)
@@ -137,7 +137,7 @@ def check_name(name: str) -> None:
         )
 
 
-def absent(asked: Asked, there: Collection[str] = ()) -> DeploymentFailed:
+def absent(asked: ApiCall, there: Collection[str] = ()) -> DeploymentFailed:
     """Make the error of what is not there.
 
     Args:
@@ -167,7 +167,7 @@ def line(text: str | bytes) -> str:
     return text if len(text) <= _LONGEST else f"{text[: half - 5]} ... {text[-half:]}"
 
 
-def _told(asked: Asked, code: int, status: Mapping[str, Any], message: str) -> str:
+def _told(asked: ApiCall, code: int, status: Mapping[str, Any], message: str) -> str:
     space, rule = asked.namespace, asked.resource.rule
     details = status.get("details") or {}
     if any(sign in message for sign in _OTHER_VERSION):

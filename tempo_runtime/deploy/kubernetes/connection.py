@@ -52,7 +52,7 @@ class Unreachable(DeploymentFailed):
     """The cluster's API gives no answer."""
 
 
-class Connection:
+class ApiConnection:
     """The API of one cluster.
 
     Args:
@@ -161,7 +161,7 @@ class Connection:
         return headers
 
 
-def connect() -> Connection:
+def connect() -> ApiConnection:
     """The cluster of the current context; in a pod without a kubeconfig, the pod's own.
 
     Raises:
@@ -189,7 +189,7 @@ def connect() -> Connection:
                 f"no cluster is known: there is no {_HOME_CONFIG}, and this is not a pod; name a "
                 "kubeconfig with KUBECONFIG"
             )
-        return Connection(client.ApiClient(settings), inside)
+        return ApiConnection(client.ApiClient(settings), inside)
     except DeploymentFailed:
         raise
     except Exception as error:  # the client takes a kubeconfig for well-formed
@@ -201,7 +201,7 @@ def connect() -> Connection:
 
 
 @contextmanager
-def connected() -> Iterator[Connection]:
+def connected() -> Iterator[ApiConnection]:
     """Connect as `connect` does, until the block ends."""
     connection = connect()
     try:

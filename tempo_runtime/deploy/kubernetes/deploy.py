@@ -11,7 +11,7 @@ from tempo_runtime._util.progress import telling
 from tempo_runtime.artifact import freshness
 from tempo_runtime.authoring.details import ModelDetails
 from tempo_runtime.deploy.client import RemoteModel
-from tempo_runtime.deploy.kubernetes.api_errors import Asked, absent, check_name, foreign
+from tempo_runtime.deploy.kubernetes.api_errors import ApiCall, absent, check_name, not_managed
 from tempo_runtime.deploy.kubernetes.connection import QUERY_SECONDS, Deadline, connect, connected
 from tempo_runtime.deploy.kubernetes.deployment import ClusterDeployment
 from tempo_runtime.deploy.kubernetes.manifests import RemotePlatform, documents, to_yaml
@@ -83,15 +83,15 @@ def deploy_remote(
         rollout = Rollout(connection, deadline, options, objects)
         try:
             with telling(f"Deploying {objects[0]['metadata']['name']}") as tell:
-                rollout.look()
+                rollout.read_live_state()
                 rollout.check()
                 deployment = rollout.run(tell)
         except DeploymentFailed as error:
-            if not (left := rollout.left()):
+            if not (left := rollout.describe_leftovers()):
                 raise
             raise DeploymentFailed(f"{error}; {left}") from error
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(rollout.left()) from None
+            raise KeyboardInterrupt(rollout.describe_leftovers()) from None
         return RemoteModel(_details(model, objects[0]), deployment)
     except BaseException:
         connection.close()
@@ -275,7 +275,7 @@ def diff(model: Any, options: RemotePlatform | None = None, *, timeout: float = 
     objects = documents(model, options)
     with connected() as connection:
         rollout = Rollout(connection, Deadline(timeout), options, objects)
-        rollout.look()
+        rollout.read_live_state()
         found: list[str] = []
         for item in rollout.check():
             kind, name = key_of(item)
@@ -302,21 +302,21 @@ def _names(api: Api, name: str, options: RemotePlatform) -> list[str]:
     platform, space = platform_of(options), common(options).namespace
     found = models(api, platform, space, name)
     if name not in found:
-        raise _absent(api, Asked("get", platform.model, space, name))
+        raise _absent(api, ApiCall("get", platform.model, space, name))
     return list(found)
 
 
 def _found(api: Api, name: str, options: RemotePlatform) -> dict[str, Any]:
-    asked = Asked("get", platform_of(options).model, common(options).namespace, name)
+    asked = ApiCall("get", platform_of(options).model, common(options).namespace, name)
     item = api.get(asked.resource, asked.namespace, name)
     if item is None:
         raise _absent(api, asked)
     if not is_ours(item):
-        raise foreign(asked, item)
+        raise not_managed(asked, item)
     return item
 
 
-def _absent(api: Api, asked: Asked) -> DeploymentFailed:
+def _absent(api: Api, asked: ApiCall) -> DeploymentFailed:
     items = listed(api, asked.resource, asked.namespace, OURS)
     return absent(asked, [item["metadata"]["name"] for item in items])
 

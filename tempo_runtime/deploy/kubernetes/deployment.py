@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from tempo_runtime.deploy.deployment import GRACE, Address, Deployment, ModelStatus
-from tempo_runtime.deploy.kubernetes.connection import QUERY_SECONDS, Connection, Deadline
+from tempo_runtime.deploy.kubernetes.connection import QUERY_SECONDS, ApiConnection, Deadline
 from tempo_runtime.deploy.kubernetes.manifests import RemotePlatform
 from tempo_runtime.deploy.kubernetes.manifests.options import KServeOptions, SeldonCoreOptions
 from tempo_runtime.deploy.kubernetes.members import models, progress_of
 from tempo_runtime.deploy.kubernetes.platforms import common, endpoint, platform_of, service
 from tempo_runtime.deploy.kubernetes.pod_logs import PodLogs
-from tempo_runtime.deploy.kubernetes.service_proxy import Relay
+from tempo_runtime.deploy.kubernetes.service_proxy import ServiceProxy
 from tempo_runtime.deploy.kubernetes.session import Api
 from tempo_runtime.deploy.kubernetes.undeploy import remove
 from tempo_runtime.errors import DeploymentFailed
@@ -31,7 +31,7 @@ class ClusterDeployment(Deployment):
     """
 
     def __init__(
-        self, connection: Connection, options: RemotePlatform, main: Mapping[str, Any]
+        self, connection: ApiConnection, options: RemotePlatform, main: Mapping[str, Any]
     ) -> None:
         self._connection = connection
         self._options = options
@@ -39,7 +39,7 @@ class ClusterDeployment(Deployment):
         self._platform = platform_of(options)
         self.target = self._platform.target  # type: ignore[misc]  # one class for three platforms
         self._namespace = common(options).namespace
-        self._relay: Relay | None = None
+        self._relay: ServiceProxy | None = None
         self._up = True
 
     @property
@@ -99,7 +99,7 @@ class ClusterDeployment(Deployment):
             url = str((self._main.get("status") or {}).get("url") or where.url)
             return Address(self.name, url.rstrip("/"), where.grpc, where.headers)
         if self._relay is None:
-            self._relay = Relay(self._connection, service(self.name, self._options))
+            self._relay = ServiceProxy(self._connection, service(self.name, self._options))
         return Address(self.name, self._relay.url, where.grpc, self._relay.headers)
 
     def models(self) -> list[ModelStatus]:

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from tempo_runtime.deploy.kubernetes.api_errors import Refused
-from tempo_runtime.deploy.kubernetes.connection import Connection, Deadline
+from tempo_runtime.deploy.kubernetes.api_errors import ApiError
+from tempo_runtime.deploy.kubernetes.connection import ApiConnection, Deadline
 from tempo_runtime.deploy.kubernetes.pods import Log
 from tempo_runtime.deploy.kubernetes.session import Api
 from tempo_runtime.deploy.kubernetes.status import Progress
@@ -27,7 +27,7 @@ class Logs:
         namespace: The namespace.
     """
 
-    def __init__(self, connection: Connection, namespace: str) -> None:
+    def __init__(self, connection: ApiConnection, namespace: str) -> None:
         self._connection = connection
         self._namespace = namespace
         self._texts: dict[Log, str] = {}
@@ -55,7 +55,7 @@ class Logs:
             self._texts[log] = api.log(
                 self._namespace, log.pod, log.container, lines=LINES, ended=log.ended
             )
-        except Refused as refused:
+        except ApiError as refused:
             if refused.forbidden:
                 self._refused[log] = str(refused)
         except DeploymentFailed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tempo_runtime.deploy.kubernetes.addresses import KSERVE_HTTP
-from tempo_runtime.deploy.kubernetes.api_errors import Refused, Resource
+from tempo_runtime.deploy.kubernetes.api_errors import ApiError, Resource
 from tempo_runtime.deploy.kubernetes.manifests import RemotePlatform
 from tempo_runtime.deploy.kubernetes.manifests.options import KServeOptions
 from tempo_runtime.deploy.kubernetes.session import Api
@@ -37,7 +37,7 @@ def refuse_headless(api: Api, options: RemotePlatform, children: Iterable[str]) 
     for name in children:
         try:
             service = api.get(_SERVICE, remote.namespace, f"{name}-predictor")
-        except Refused as refused:
+        except ApiError as refused:
             if not refused.forbidden:
                 raise
             return

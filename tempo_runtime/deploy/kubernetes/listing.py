@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tempo_runtime.authoring.details import ModelDetails
-from tempo_runtime.deploy.kubernetes.api_errors import Asked, absent, check_name
+from tempo_runtime.deploy.kubernetes.api_errors import ApiCall, absent, check_name
 from tempo_runtime.deploy.kubernetes.connection import QUERY_SECONDS, Deadline, connected
 from tempo_runtime.deploy.kubernetes.manifests import RemotePlatform
 from tempo_runtime.deploy.kubernetes.manifests.pinning import pinned
@@ -89,5 +89,5 @@ def deployed_names(options: RemotePlatform, among: Sequence[str] = ()) -> dict[s
                 known.setdefault(name, set())
         for name in among:
             if name not in known and not members(api, platform, space, name):
-                raise absent(Asked("get", platform.model, space, name), known)
+                raise absent(ApiCall("get", platform.model, space, name), known)
     return dict(sorted(known.items()))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from tempo_runtime.deploy.kubernetes.api_errors import Asked, Refused, Resource, foreign
+from tempo_runtime.deploy.kubernetes.api_errors import ApiCall, ApiError, Resource, not_managed
 from tempo_runtime.deploy.kubernetes.core2_servers import wait_of
 from tempo_runtime.deploy.kubernetes.failure_logs import Logs
 from tempo_runtime.deploy.kubernetes.ownership import part_of, parts
@@ -45,7 +45,7 @@ def members(api: Api, platform: Platform, namespace: str, name: str) -> list[dic
     """
     main = api.get(platform.model, namespace, name)
     if main is not None and not is_ours(main):
-        raise foreign(Asked("get", platform.model, namespace, name), main)
+        raise not_managed(ApiCall("get", platform.model, namespace, name), main)
     found = {} if main is None else {key_of(main): main}
     selector = {"labelSelector": part_of(name)}
     items, _ = api.list(platform.model, namespace, selector)
@@ -141,7 +141,7 @@ def _seen(
     """Return the same; None without the right to see them, or without their kind."""
     try:
         return api.list(resource, namespace, selector)[0]
-    except Refused as refused:
+    except ApiError as refused:
         if refused.code not in (403, 404):
             raise
         return None

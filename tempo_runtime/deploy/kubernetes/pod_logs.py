@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tempo_runtime.deploy.kubernetes.api_errors import Refused
-from tempo_runtime.deploy.kubernetes.connection import QUERY_SECONDS, Connection, Deadline
+from tempo_runtime.deploy.kubernetes.api_errors import ApiError
+from tempo_runtime.deploy.kubernetes.connection import QUERY_SECONDS, ApiConnection, Deadline
 from tempo_runtime.deploy.kubernetes.members import models
 from tempo_runtime.deploy.kubernetes.platforms import Platform
 from tempo_runtime.deploy.kubernetes.session import PODS, Api
@@ -73,7 +73,7 @@ class PodLogs:
 
     def __init__(
         self,
-        connection: Connection,
+        connection: ApiConnection,
         platform: Platform,
         namespace: str,
         name: str,
@@ -206,7 +206,7 @@ class PodLogs:
     def _text(self, api: Api, pod: _Pod, **asked: Any) -> str:
         try:
             return api.log(self._namespace, pod.log.pod, pod.container, **asked)
-        except Refused as refused:
+        except ApiError as refused:
             if refused.code not in _NO_LOG:
                 raise
             return ""

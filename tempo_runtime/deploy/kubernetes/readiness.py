@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tempo_runtime.deploy.kubernetes.api_errors import Asked, Refused
-from tempo_runtime.deploy.kubernetes.connection import Connection, Deadline, Unreachable
+from tempo_runtime.deploy.kubernetes.api_errors import ApiCall, ApiError
+from tempo_runtime.deploy.kubernetes.connection import ApiConnection, Deadline, Unreachable
 from tempo_runtime.deploy.kubernetes.core2_servers import Wait, replaced, wait_of
 from tempo_runtime.deploy.kubernetes.events import is_about, parts_of, said, subject
 from tempo_runtime.deploy.kubernetes.failure_logs import Logs
@@ -43,7 +43,7 @@ class Following:
     """
 
     def __init__(
-        self, connection: Connection, deadline: Deadline, platform: Platform, namespace: str
+        self, connection: ApiConnection, deadline: Deadline, platform: Platform, namespace: str
     ) -> None:
         self._api = Api(connection, deadline)
         self._platform = platform
@@ -206,7 +206,7 @@ class Following:
     def _allowed(self, *what: Any) -> Watch | None:
         try:
             return self._watching.watch(*what)
-        except Refused as refused:
+        except ApiError as refused:
             if not refused.forbidden:
                 raise
             return None
@@ -216,7 +216,7 @@ class Following:
             return []
         try:
             return _followed(watch, self._api)
-        except Refused as refused:
+        except ApiError as refused:
             # They may be listed, and not watched.
             if watch is self._models or not refused.forbidden:
                 raise
@@ -226,7 +226,7 @@ class Following:
 
 
 def until_gone(
-    connection: Connection, deadline: Deadline, namespace: str, deleted: Mapping[str, Asked]
+    connection: ApiConnection, deadline: Deadline, namespace: str, deleted: Mapping[str, ApiCall]
 ) -> None:
     """Waits until objects are gone.
 

@@ -12,8 +12,8 @@ from dataclasses import replace
 from typing import Any
 
 from tempo_runtime.clients.failures import NOT_READY
-from tempo_runtime.deploy.kubernetes.api_errors import Asked, Refused, foreign, line
-from tempo_runtime.deploy.kubernetes.connection import Connection, Deadline
+from tempo_runtime.deploy.kubernetes.api_errors import ApiCall, ApiError, line, not_managed
+from tempo_runtime.deploy.kubernetes.connection import ApiConnection, Deadline
 from tempo_runtime.deploy.kubernetes.deployment import ClusterDeployment
 from tempo_runtime.deploy.kubernetes.headless_services import refuse_headless
 from tempo_runtime.deploy.kubernetes.manifests import RemotePlatform, seldon2
@@ -58,7 +58,7 @@ class Rollout:
 
     def __init__(
         self,
-        connection: Connection,
+        connection: ApiConnection,
         deadline: Deadline,
         options: RemotePlatform,
         documents: Sequence[dict[str, Any]],
@@ -74,7 +74,7 @@ class Rollout:
         self.applied: list[str] = []
         self._applying = ""
 
-    def look(self) -> None:
+    def read_live_state(self) -> None:
         """Reads what is there, and waits for what is being deleted.
 
         Raises:
@@ -100,7 +100,7 @@ class Rollout:
         for index, document in enumerate(self.documents):
             try:
                 item = self._dry_run(document)
-            except Refused as refused:
+            except ApiError as refused:
                 if (older := seldon2.for_older(document, str(refused))) is None:
                     raise
                 self.documents[index] = older
@@ -159,7 +159,7 @@ class Rollout:
             raise
         return deployment
 
-    def left(self) -> str:
+    def describe_leftovers(self) -> str:
         """What was applied, or may have been, and what becomes of it; empty if nothing was."""
         told = []
         if self.applied:
@@ -181,7 +181,7 @@ class Rollout:
         if item is None:
             return None
         if not is_ours(item):
-            raise foreign(asked, item)
+            raise not_managed(asked, item)
         if item["metadata"].get("deletionTimestamp"):
             gone = {item["metadata"]["uid"]: asked}
             until_gone(self._connection, self._deadline, self._namespace, gone)
@@ -192,7 +192,7 @@ class Rollout:
         """Return an object as it would be, or as it was given where no webhook can tell."""
         try:
             item = self._api.apply(document, dry_run=True, over=TAKEN.get(document["kind"], ()))
-        except Refused as refused:
+        except ApiError as refused:
             if _NO_DRY_RUN not in str(refused):
                 raise
             return document
@@ -220,7 +220,7 @@ class Rollout:
         self._applying = str(asked)  # an interrupt or a lost answer leaves it open
         try:
             item = self._api.apply(document, over=TAKEN.get(document["kind"], ()))
-        except Refused:
+        except ApiError:
             self._applying = ""
             raise
         if self._applying not in self.applied:
@@ -229,16 +229,16 @@ class Rollout:
         self._claim(asked, item)
         return item
 
-    def _claim(self, asked: Asked, item: dict[str, Any]) -> bool:
+    def _claim(self, asked: ApiCall, item: dict[str, Any]) -> bool:
         """Labels an object as a part of this; whether it stays, and is not being deleted."""
         if not (labels := claimed(item, self._name)):
             return True
         labelled = self._api.relabel(replace(asked, verb="patch"), labels)
         return labelled is not None and "deletionTimestamp" not in labelled["metadata"]
 
-    def _asked(self, document: dict[str, Any]) -> Asked:
+    def _asked(self, document: dict[str, Any]) -> ApiCall:
         name = document["metadata"]["name"]
-        return Asked("get", resource_of(document), self._namespace, name)
+        return ApiCall("get", resource_of(document), self._namespace, name)
 
 
 def ask(deployment: ClusterDeployment, deadline: Deadline) -> None:

@@ -29,7 +29,7 @@ from urllib.parse import urlsplit
 
 from tempo_runtime._util.ports import HOST
 from tempo_runtime.deploy.kubernetes.addresses import Endpoint
-from tempo_runtime.deploy.kubernetes.connection import Connection, Unreachable
+from tempo_runtime.deploy.kubernetes.connection import ApiConnection, Unreachable
 
 # A page of another site must ask before it sends this header, and is always refused.
 TOKEN = "x-tempo-relay-token"  # noqa: S105 - the name of a header
@@ -65,7 +65,7 @@ _SILENT = 600.0
 _IDLE = 60.0
 
 
-class Relay:
+class ServiceProxy:
     """A port that leads to one model of a Service, until it is closed or no longer referenced.
 
     Args:
@@ -77,7 +77,7 @@ class Relay:
         headers: Headers that every call needs. They are a secret.
     """
 
-    def __init__(self, connection: Connection, endpoint: Endpoint) -> None:
+    def __init__(self, connection: ApiConnection, endpoint: Endpoint) -> None:
         token = secrets.token_urlsafe(32)
         path = _PATH.format(name=re.escape(endpoint.model))
         bound = {
@@ -107,7 +107,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    api: ClassVar[Connection]
+    api: ClassVar[ApiConnection]
     prefix: ClassVar[str]
     token: ClassVar[bytes]
     added: ClassVar[Mapping[str, str]]

@@ -10,9 +10,15 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-from tempo_runtime.deploy.kubernetes.api_errors import Absent, Asked, Refused, Resource, refusal
+from tempo_runtime.deploy.kubernetes.api_errors import (
+    ApiCall,
+    ApiError,
+    NotFound,
+    Resource,
+    refusal,
+)
 from tempo_runtime.deploy.kubernetes.connection import (
-    Connection,
+    ApiConnection,
     Deadline,
     Unreachable,
     bounded,
@@ -56,7 +62,7 @@ class _Request:
         read: Seconds until the answer begins.
     """
 
-    asked: Asked
+    asked: ApiCall
     method: str = "GET"
     query: Mapping[str, Any] = field(default_factory=dict)
     body: Any = None
@@ -94,7 +100,7 @@ class Api:
     """
 
     def __init__(
-        self, connection: Connection, deadline: Deadline, stopped: threading.Event | None = None
+        self, connection: ApiConnection, deadline: Deadline, stopped: threading.Event | None = None
     ) -> None:
         self.connection = connection
         self.deadline = deadline
@@ -107,10 +113,10 @@ class Api:
         Raises:
             DeploymentFailed: If it may not be read, or its kind or namespace is not there.
         """
-        asked = Asked("get", resource, namespace, name)
+        asked = ApiCall("get", resource, namespace, name)
         try:
             return self._object(_Request(asked))
-        except Absent:
+        except NotFound:
             return None
 
     def apply(
@@ -130,19 +136,19 @@ class Api:
             DeploymentFailed: If it is refused, or a field is another manager's.
         """
         metadata = document["metadata"]
-        asked = Asked("patch", resource_of(document), metadata["namespace"], metadata["name"])
+        asked = ApiCall("patch", resource_of(document), metadata["namespace"], metadata["name"])
         query = {"fieldManager": MANAGER, "force": "false", "fieldValidation": "Strict"}
         if dry_run:
             query["dryRun"] = "All"
         kind = "application/apply-patch+yaml"  # of which JSON is a part
         try:
             return self._object(_Request(asked, "PATCH", query, document, kind))
-        except Refused as refused:
+        except ApiError as refused:
             if not refused.conflicts or not refused.conflicts.issubset(over):
                 raise
         return self._object(_Request(asked, "PATCH", {**query, "force": "true"}, document, kind))
 
-    def relabel(self, asked: Asked, labels: Mapping[str, str | None]) -> dict[str, Any] | None:
+    def relabel(self, asked: ApiCall, labels: Mapping[str, str | None]) -> dict[str, Any] | None:
         """Changes labels of an object; None takes one away.
 
         Returns:
@@ -155,10 +161,10 @@ class Api:
         kind = "application/merge-patch+json"
         try:
             return self._object(_Request(asked, "PATCH", {"fieldManager": MANAGER}, body, kind))
-        except Absent:
+        except NotFound:
             return None
 
-    def delete(self, asked: Asked, item: Mapping[str, Any]) -> None:
+    def delete(self, asked: ApiCall, item: Mapping[str, Any]) -> None:
         """Deletes an object as it was read, after all that it owns; nothing happens if it is gone.
 
         Raises:
@@ -166,7 +172,7 @@ class Api:
         """
         read = {key: item["metadata"][key] for key in ("uid", "resourceVersion")}
         body = {"propagationPolicy": "Foreground", "preconditions": read}
-        with contextlib.suppress(Absent):
+        with contextlib.suppress(NotFound):
             self._object(_Request(asked, "DELETE", {}, body, "application/json"))
 
     def list(
@@ -182,7 +188,7 @@ class Api:
         Raises:
             DeploymentFailed: If it is refused.
         """
-        found = self._object(_Request(Asked("list", resource, namespace), query=selector))
+        found = self._object(_Request(ApiCall("list", resource, namespace), query=selector))
         # The items of a list do not say what they are.
         kind = {"apiVersion": resource.prefix.split("/", 2)[2], "kind": resource.kind}
         items = [{**kind, **item} for item in found.get("items") or []]
@@ -203,7 +209,7 @@ class Api:
             "resourceVersion": version,
             **selector,
         }
-        asked = Asked("watch", resource, namespace)
+        asked = ApiCall("watch", resource, namespace)
         response = self._open(_Request(asked, query=query, read=_BEGUN))
         patient(response, _SILENT)
         return response
@@ -243,7 +249,7 @@ class Api:
         if timestamps:
             query["timestamps"] = "true"
         logs = Resource("", "v1", "pods/log", "Pod")
-        asked = Asked("get", logs, namespace, pod)
+        asked = ApiCall("get", logs, namespace, pod)
         content = self._bytes(_Request(asked, query=query, suffix="/log"))
         return content.decode(errors="replace")
 

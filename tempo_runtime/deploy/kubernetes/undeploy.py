@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
-from tempo_runtime.deploy.kubernetes.api_errors import Asked, Refused
-from tempo_runtime.deploy.kubernetes.connection import Connection, Deadline
+from tempo_runtime.deploy.kubernetes.api_errors import ApiCall, ApiError
+from tempo_runtime.deploy.kubernetes.connection import ApiConnection, Deadline
 from tempo_runtime.deploy.kubernetes.members import Key, key_of, members, sharers
 from tempo_runtime.deploy.kubernetes.ownership import part_of, parts
 from tempo_runtime.deploy.kubernetes.platforms import Platform
@@ -20,7 +20,7 @@ _DELAY = 0.1
 
 
 def remove(
-    connection: Connection,
+    connection: ApiConnection,
     deadline: Deadline,
     platform: Platform,
     namespace: str,
@@ -53,9 +53,9 @@ def remove(
     then = [item for item in found if item["kind"] != platform.model.kind]
     deleted = []
     for items, rest in ((first, then), (then, [])):
-        going: dict[str, Asked] = {}
+        going: dict[str, ApiCall] = {}
         for item in items:
-            asked = Asked("delete", resource_of(item), namespace, item["metadata"]["name"])
+            asked = ApiCall("delete", resource_of(item), namespace, item["metadata"]["name"])
             if _release(api, asked, item, name):
                 going[item["metadata"]["uid"]] = asked
         deleted += [str(asked) for asked in going.values()]
@@ -65,10 +65,10 @@ def remove(
 
 
 def _wait(
-    connection: Connection,
+    connection: ApiConnection,
     deadline: Deadline,
     namespace: str,
-    going: Mapping[str, Asked],
+    going: Mapping[str, ApiCall],
     rest: Collection[dict[str, Any]],
 ) -> None:
     """Wait until objects are gone; the error names the rest, which is not deleted before."""
@@ -83,7 +83,7 @@ def _wait(
         ) from error
 
 
-def _release(api: Api, asked: Asked, item: dict[str, Any], name: str) -> bool:
+def _release(api: Api, asked: ApiCall, item: dict[str, Any], name: str) -> bool:
     """Takes an object from a model; deletes it if it is nobody's then, and says whether it did.
 
     Others may take it, or let go of it, at the same time: it is deleted as it was looked at, or looked
@@ -102,7 +102,7 @@ def _release(api: Api, asked: Asked, item: dict[str, Any], name: str) -> bool:
         try:
             api.delete(asked, current)
             return True
-        except Refused as refused:
+        except ApiError as refused:
             if refused.code != _CHANGED:
                 raise
             api.pause(refused, _DELAY)

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any
 
-from tempo_runtime.deploy.kubernetes.api_errors import Refused, Resource
-from tempo_runtime.deploy.kubernetes.connection import Connection, Deadline, Unreachable, hang_up
+from tempo_runtime.deploy.kubernetes.api_errors import ApiError, Resource
+from tempo_runtime.deploy.kubernetes.connection import ApiConnection, Deadline, Unreachable, hang_up
 from tempo_runtime.deploy.kubernetes.session import Api
 from tempo_runtime.errors import DeploymentFailed
 
@@ -35,7 +35,7 @@ class Watch:
 
     def __init__(
         self,
-        connection: Connection,
+        connection: ApiConnection,
         deadline: Deadline,
         resource: Resource,
         namespace: str,
@@ -95,7 +95,7 @@ class Watch:
                         self._take(change)
                         delay = _DELAY
                     self._stopped.wait(_DELAY)  # an API that ends each at once is not overrun
-                except (Refused, Unreachable) as error:
+                except (ApiError, Unreachable) as error:
                     code = getattr(error, "code", 0)
                     if code == _GONE:
                         self._list()  # what has happened since is not known any more
@@ -147,7 +147,7 @@ class Watch:
         kind, item = change.get("type"), change.get("object") or {}
         if kind == "ERROR":
             code = int(item.get("code") or 500)
-            raise Refused(f"the watch ended: {item.get('message', code)}", code)
+            raise ApiError(f"the watch ended: {item.get('message', code)}", code)
         metadata = item.get("metadata") or {}
         with self._lock:
             self._version = str(metadata.get("resourceVersion") or self._version)
@@ -168,7 +168,7 @@ class Watching:
         namespace: Namespace of all of them.
     """
 
-    def __init__(self, connection: Connection, deadline: Deadline, namespace: str) -> None:
+    def __init__(self, connection: ApiConnection, deadline: Deadline, namespace: str) -> None:
         self._common = (connection, deadline)
         self._deadline = deadline
         self._namespace = namespace
@@ -217,7 +217,7 @@ def _key(item: dict[str, Any]) -> str:
     return str(metadata.get("uid") or metadata.get("name"))
 
 
-def _lines(response: Any, connection: Connection) -> Iterator[dict[str, Any]]:
+def _lines(response: Any, connection: ApiConnection) -> Iterator[dict[str, Any]]:
     """The changes in a response, until the API ends it.
 
     Raises:

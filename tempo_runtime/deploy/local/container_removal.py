@@ -87,7 +87,7 @@ def stop(containers: list[Container]) -> None:
         each.raw.stop(timeout=int(GRACE))
 
 
-def leave(containers: list[Container], running: Mapping[str, Container]) -> None:
+def retire(containers: list[Container], running: Mapping[str, Container]) -> None:
     """Ends those that others have replaced; one that still works goes on until it has answered."""
     stay = {each.raw.id for each in running.values()}
     others = [each for each in containers if each.raw.id not in stay]
@@ -98,11 +98,11 @@ def leave(containers: list[Container], running: Mapping[str, Container]) -> None
         time.sleep(_SETTLE)
     # One that nobody serves any more is still called by those that leave.
     dropped = [each for each in replaced if each.model not in running and not each.is_main]
-    end([each for each in replaced if each not in dropped], dropped, GRACE)
+    stop_in_order([each for each in replaced if each not in dropped], dropped, GRACE)
     remove(ended(others, time.monotonic()))
 
 
-def end(callers: list[Container], called: list[Container], grace: float) -> None:
+def stop_in_order(callers: list[Container], called: list[Container], grace: float) -> None:
     """Has containers end within so many seconds, those that others call after those others."""
     deadline = time.monotonic() + grace
     for each in (callers, called):

@@ -18,7 +18,7 @@ from tempo_runtime.deploy.local import container_removal, engine
 from tempo_runtime.deploy.local.container import Container, listed
 from tempo_runtime.deploy.local.container_plan import Plan
 from tempo_runtime.deploy.local.labels import DEPLOYMENT, PREFIX, Labels
-from tempo_runtime.deploy.local.watchdog import Reaper
+from tempo_runtime.deploy.local.watchdog import Watchdog
 from tempo_runtime.deploy.options import DockerOptions
 from tempo_runtime.errors import DeploymentFailed
 from tempo_runtime.servers.repository import Served
@@ -43,7 +43,7 @@ class ContainerDeployment(LocalDeployment):
     target = KIND
 
     def __init__(
-        self, labels: Labels, running: list[Container], reaper: Reaper | None = None
+        self, labels: Labels, running: list[Container], reaper: Watchdog | None = None
     ) -> None:
         self._labels = labels
         self._reaper = reaper
@@ -108,7 +108,7 @@ class ContainerDeployment(LocalDeployment):
             asked = [each for each in listed(client, self.id) if each.named(network)]
             callers = [each for each in asked if each.is_main or each.leaving]
             if grace:
-                container_removal.end(
+                container_removal.stop_in_order(
                     callers, [each for each in asked if each not in callers], grace
                 )
             container_removal.remove_all(client, self._labels)
@@ -138,7 +138,7 @@ class ContainerDeployment(LocalDeployment):
             self._know([running[name] for name in plan.names])
             if options.detached:
                 self._let_go()
-            container_removal.leave(listed(client, self.id), running)
+            container_removal.retire(listed(client, self.id), running)
         return plan.new
 
     def _start(
@@ -189,8 +189,8 @@ class ContainerDeployment(LocalDeployment):
         leaving = [each for each in all_ if each.leaving]
         named = [each for each in all_ if each.named(self._labels.network)]
         container_removal.remove([each for each in all_ if each not in (*leaving, *named)])
-        container_removal.end(leaving, [], GRACE)  # they may not have been told
-        container_removal.leave([*leaving, *named], {each.model: each for each in running})
+        container_removal.stop_in_order(leaving, [], GRACE)  # they may not have been told
+        container_removal.retire([*leaving, *named], {each.model: each for each in running})
         return running
 
     def _know(self, running: list[Container]) -> None:
@@ -208,7 +208,7 @@ def create(name: str, options: DockerOptions) -> ContainerDeployment:
     check_name(name)
     with engine.connected():
         labels = Labels.new(name, options.detached)
-    return ContainerDeployment(labels, [], Reaper(KIND, labels.id))
+    return ContainerDeployment(labels, [], Watchdog(KIND, labels.id))
 
 
 def found(patience: int | None = None) -> list[ContainerDeployment]:

@@ -97,10 +97,10 @@ def _details(model: Any) -> ModelDetails:
     return model_set.details_of(model)
 
 
-def _demanded(model: Any) -> trust.Demands | None:
+def _demanded(model: Any) -> trust.TrustPolicy | None:
     """Return the demands that a pipeline met when it was loaded."""
     get_tempo = getattr(model, "get_tempo", None)
-    demands: trust.Demands | None = get_tempo().demands if get_tempo is not None else None
+    demands: trust.TrustPolicy | None = get_tempo().demands if get_tempo is not None else None
     return demands
 
 
@@ -153,7 +153,7 @@ def _running(target: Any, name: str, detached: bool) -> LocalDeployment | None:
     from tempo_runtime.deploy.local import find
 
     # The other target is not asked: its engine may not answer.
-    return next((each for each in find.named(name, target.found()) if not each.owner), None)
+    return next((each for each in find.find(name, target.found()) if not each.owner), None)
 
 
 @atexit.register

@@ -28,20 +28,20 @@ def deployments() -> Iterator[LocalDeployment]:
     yield from known
 
 
-def named(name: str, among: Iterable[LocalDeployment] | None = None) -> list[LocalDeployment]:
+def find(name: str, among: Iterable[LocalDeployment] | None = None) -> list[LocalDeployment]:
     """Those of a name, or the one of an id; among all there are, unless some are given."""
     known = deployments() if among is None else among
     return [each for each in known if name in (each.name, each.id)]
 
 
-def one(name: str) -> LocalDeployment:
+def get(name: str) -> LocalDeployment:
     """The deployment of a name, or of an id.
 
     Raises:
         DeploymentFailed: If there is none, or several have the name.
     """
     known = list(deployments())
-    matching = named(name, known)
+    matching = find(name, known)
     if len(matching) == 1:
         return matching[0]
     if matching:

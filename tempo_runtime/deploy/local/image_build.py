@@ -105,7 +105,9 @@ def bake(
 
 
 @contextlib.contextmanager
-def _context(opened: store.Opened, described: bytes, settings: bytes) -> Iterator[IO[bytes]]:
+def _context(
+    opened: store.OpenedArtifact, described: bytes, settings: bytes
+) -> Iterator[IO[bytes]]:
     """What the engine is sent: the Dockerfile and the artifact, the same bytes for the same artifact."""
     texts = {atomic_files.MANIFEST: described, store.MODEL_SETTINGS: settings}
     with tempfile.TemporaryFile(prefix="tempo-image-") as context:
@@ -121,7 +123,7 @@ def _context(opened: store.Opened, described: bytes, settings: bytes) -> Iterato
         yield context
 
 
-def _settings(folder: str, opened: store.Opened) -> bytes:
+def _settings(folder: str, opened: store.OpenedArtifact) -> bytes:
     """Return its model-settings.json, or one with the settings that a self-contained image needs."""
     path = os.path.join(folder, store.MODEL_SETTINGS)
     if not os.path.exists(path):

@@ -11,7 +11,7 @@ from tempo_runtime._util.ports import HOST, called, port_of, reserved
 from tempo_runtime.deploy.deployment import addressed, taken
 from tempo_runtime.deploy.local.fingerprint import fingerprint
 from tempo_runtime.deploy.local.records import Record
-from tempo_runtime.deploy.local.server import Server, Starting, start
+from tempo_runtime.deploy.local.server import ServerProcess, Starting, start
 from tempo_runtime.deploy.options import LocalOptions
 from tempo_runtime.servers import repository
 from tempo_runtime.servers.repository import Served
@@ -47,7 +47,7 @@ class Plan:
             for record in before.servers
             if record.model in models
             and record.host == self._hosts[record.model]
-            and Server(record).alive
+            and ServerProcess(record).alive
         }
         # Ports first: what a pipeline is started with are those of its children.
         http, self._grpc = {}, {}
@@ -86,12 +86,12 @@ class Plan:
             for name, record in running.items()
             if record.fingerprint == self._fingerprints[name]
             and (record.http, record.grpc) == (http[name], self._grpc[name])
-            and Server(record).ready()
+            and ServerProcess(record).ready()
         }
         self.new = [name for name in reversed(self.names) if name not in self.kept]
         for name in self.new:
             if name not in self._sockets:
-                self._sockets[name] = stack.enter_context(Server(running[name]).shared())
+                self._sockets[name] = stack.enter_context(ServerProcess(running[name]).shared())
         self._metrics = {
             name: stack.enter_context(reserved(self._hosts[name])) for name in self.new
         }

@@ -14,8 +14,8 @@ from tempo_runtime.deploy.deployment import GRACE, Address, LocalDeployment, Mod
 from tempo_runtime.deploy.local import records
 from tempo_runtime.deploy.local.process_plan import Plan
 from tempo_runtime.deploy.local.records import Process, Record
-from tempo_runtime.deploy.local.server import Server, Starting
-from tempo_runtime.deploy.local.watchdog import Reaper
+from tempo_runtime.deploy.local.server import ServerProcess, Starting
+from tempo_runtime.deploy.local.watchdog import Watchdog
 from tempo_runtime.deploy.options import LocalOptions
 from tempo_runtime.errors import DeploymentFailed
 from tempo_runtime.servers.repository import Served
@@ -34,7 +34,7 @@ class ProcessDeployment(LocalDeployment):
 
     target = KIND
 
-    def __init__(self, record: Record, reaper: Reaper | None = None) -> None:
+    def __init__(self, record: Record, reaper: Watchdog | None = None) -> None:
         self._record = record
         self._reaper = reaper
 
@@ -72,17 +72,17 @@ class ProcessDeployment(LocalDeployment):
         """See `Deployment.main`."""
         if not (self._record.servers and self._record.there):
             raise DeploymentFailed(f"{self.name} was undeployed; deploy it again")
-        server = Server(self._record.servers[0])
+        server = ServerProcess(self._record.servers[0])
         return Address(server.record.model, server.url, server.grpc)
 
     def models(self) -> list[ModelStatus]:
         """See `Deployment.models`."""
-        return [_status(Server(record)) for record in self._current().servers]
+        return [_status(ServerProcess(record)) for record in self._current().servers]
 
     def logs(self, model: str | None = None) -> dict[str, str]:
         """See `Deployment.logs`."""
         return {
-            record.model: Server(record).text()
+            record.model: ServerProcess(record).text()
             for record in self._current().servers
             if model in (None, record.model)
         }
@@ -94,7 +94,7 @@ class ProcessDeployment(LocalDeployment):
         deadline = time.monotonic() + grace
         # The others once nobody is left who may be calling them.
         for group in ((*record.servers[:1], *record.leaving), record.servers[1:]):
-            servers = [Server(each) for each in group]
+            servers = [ServerProcess(each) for each in group]
             for server in servers:
                 server.terminate()
             for server in servers:
@@ -139,7 +139,7 @@ class ProcessDeployment(LocalDeployment):
         plan: Plan,
         starting: Mapping[str, Starting],
         options: LocalOptions,
-    ) -> list[Server]:
+    ) -> list[ServerProcess]:
         """Has the new servers be called, and writes them down; gives those that they replace."""
         for server in starting.values():
             server.serve()
@@ -148,9 +148,9 @@ class ProcessDeployment(LocalDeployment):
         new = {name: server.record for name, server in starting.items()}
         kept = [new.get(name) or plan.kept[name] for name in plan.names]
         replaced = [each for each in before.servers if each not in kept]
-        leaving = [each for each in before.leaving if Server(each).alive]
+        leaving = [each for each in before.leaving if ServerProcess(each).alive]
         for each in set(before.leaving) - set(leaving):
-            _forget(Server(each))
+            _forget(ServerProcess(each))
         self._record = dataclasses.replace(
             before,
             owner=None if options.detached else before.owner,
@@ -161,7 +161,7 @@ class ProcessDeployment(LocalDeployment):
         self._record.write()
         if options.detached:
             self._let_go()
-        return [Server(each) for each in replaced]
+        return [ServerProcess(each) for each in replaced]
 
     def _let_go(self) -> None:
         reaper, self._reaper = self._reaper, None
@@ -200,13 +200,13 @@ def create(name: str, options: LocalOptions) -> ProcessDeployment:
     """
     record = records.create(name, Process.of(os.getpid()), options.transport)
     # One that is to stay is ours until it is up.
-    return ProcessDeployment(record, Reaper(KIND, record.folder))
+    return ProcessDeployment(record, Watchdog(KIND, record.folder))
 
 
 def found() -> Iterator[ProcessDeployment]:
     """Every deployment of processes on this machine; what is left of those that have ended is removed."""
     for record in records.found():
-        servers = [Server(each) for each in (*record.servers, *record.leaving)]
+        servers = [ServerProcess(each) for each in (*record.servers, *record.leaving)]
         # One that is to stay is there also when its servers have died, with what they have said.
         up = record.owner.alive if record.owner is not None else bool(record.servers)
         if up or any(server.alive for server in servers):
@@ -215,7 +215,7 @@ def found() -> Iterator[ProcessDeployment]:
             record.remove()
 
 
-def _status(server: Server) -> ModelStatus:
+def _status(server: ServerProcess) -> ModelStatus:
     record = server.record
     alive = server.alive
     state = "ended" if not alive else "ready" if server.ready() else "not ready"
@@ -240,7 +240,7 @@ def _wait(starting: Mapping[str, Starting], deadline: float, told: Callable[[str
         time.sleep(_POLL)
 
 
-def _retire(replaced: list[Server], serving: list[str]) -> None:
+def _retire(replaced: list[ServerProcess], serving: list[str]) -> None:
     """Ends servers that others have replaced, once they have answered what they were asked.
 
     Args:
@@ -257,14 +257,14 @@ def _retire(replaced: list[Server], serving: list[str]) -> None:
     _retire_all(dropped)
 
 
-def _retire_all(servers: list[Server]) -> None:
+def _retire_all(servers: list[ServerProcess]) -> None:
     if servers:
         # All at once: each waits for connections that are kept, and not used, to be closed.
         with ThreadPoolExecutor(len(servers)) as threads:
-            list(threads.map(Server.retire, servers))
+            list(threads.map(ServerProcess.retire, servers))
 
 
-def _forget(server: Server) -> None:
+def _forget(server: ServerProcess) -> None:
     """Ends a server at once, and deletes its folder."""
     server.kill()
     shutil.rmtree(server.record.folder, ignore_errors=True)

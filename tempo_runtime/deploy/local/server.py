@@ -38,7 +38,7 @@ _children: dict[int, subprocess.Popen[bytes]] = {}
 """Our own processes: one that has ended keeps its number until it was waited for."""
 
 
-class Server:
+class ServerProcess:
     """A server, as its record knows it.
 
     Args:
@@ -161,7 +161,7 @@ class Server:
         )
 
 
-class Starting(Server):
+class Starting(ServerProcess):
     """A server that has been started, and that nobody calls yet.
 
     Args:
@@ -174,7 +174,7 @@ class Starting(Server):
         self._private = f"http://{HOST}:{private}"
 
     def ready(self, timeout: float = 2.0) -> bool:
-        """See `Server.ready`."""
+        """See `ServerProcess.ready`."""
         with contextlib.suppress(httpx.TransportError):
             return _ready(self._private, self.record.model, timeout)
         return False

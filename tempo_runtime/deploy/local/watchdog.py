@@ -11,7 +11,7 @@ from tempo_runtime.servers import parent_pipe
 _COMMAND = "from tempo_runtime.deploy.local.reap import main; main()"
 
 
-class Reaper:
+class Watchdog:
     """Ends a deployment when this process has ended.
 
     Args:

@@ -46,7 +46,7 @@ def explain_each(
         with randomness.stream_from(start):
             return copies().explain(rows[number : number + 1], *args, **kwargs)
 
-    def one_of_many(number: int, meeting: Meeting) -> Any:
+    def one_of_many(number: int, meeting: Rendezvous) -> Any:
         with meeting, randomness.stream_from(start):
             explainer = copies()
             sampler = explainer.samplers[0]
@@ -56,7 +56,7 @@ def explain_each(
     if start is None or not together:
         return Explanations(map(one, range(len(rows))))
     # Each row goes its own way, so they meet again and again, and those who are there go together.
-    meeting = Meeting(len(rows), min(_TOGETHER, len(rows)))
+    meeting = Rendezvous(len(rows), min(_TOGETHER, len(rows)))
     with ThreadPoolExecutor(min(_TOGETHER, len(rows)), "tempo-rows") as threads:
         work = [
             threads.submit(copy_context().run, one_of_many, number, meeting)
@@ -65,7 +65,7 @@ def explain_each(
         return Explanations(each.result() for each in work)
 
 
-class Meeting:
+class Rendezvous:
     """Where threads wait until all have rows to predict, and one call is made for all.
 
     Args:
@@ -121,7 +121,7 @@ class Meeting:
 class _Member:
     """A predictor as one thread asks it in a meeting."""
 
-    def __init__(self, meeting: Meeting, predictor: _Predictor) -> None:
+    def __init__(self, meeting: Rendezvous, predictor: _Predictor) -> None:
         self.predictor = predictor
         self._meeting = meeting
 

@@ -24,7 +24,7 @@ from tempo_runtime.request import context
 _SHORT = 64  # elements of a list or dict that may be looked at in each request
 
 
-class Requests:
+class RequestIsolation:
     """What each request of a pipeline runs on, in a server and without one.
 
     Its predict method is called on an instance that the request may change, and draws random numbers
@@ -82,8 +82,10 @@ class Requests:
                     yield self._predict
 
 
-def requests_of(pipeline: Pipeline, instance: Any, *, seed: int | None, fast: bool) -> Requests:
-    """Return the `Requests` that requests and direct calls of a pipeline run on.
+def requests_of(
+    pipeline: Pipeline, instance: Any, *, seed: int | None, fast: bool
+) -> RequestIsolation:
+    """Return the `RequestIsolation` that requests and direct calls of a pipeline run on.
 
     Args:
         pipeline: The pipeline.
@@ -94,7 +96,7 @@ def requests_of(pipeline: Pipeline, instance: Any, *, seed: int | None, fast: bo
     is_function = pipeline.predict_name is None
     held = vars(pipeline)["context"] if is_function else instance
     predict = pipeline.predict_of(None)
-    return Requests(predict, held, is_function=is_function, seed=seed, fast=fast)
+    return RequestIsolation(predict, held, is_function=is_function, seed=seed, fast=fast)
 
 
 class _Known:

@@ -210,7 +210,7 @@ def test_several_of_one_name_are_told_apart_by_their_ids(state: Path) -> None:
         assert "several deployments are called 'twins'; name one by its id: twins-" in told
         id_ = Path(made[0].folder).name
         assert run("undeploy", id_, id_) == (0, "Undeployed twins\n", "")
-        assert find.one("twins").id == Path(made[1].folder).name
+        assert find.get("twins").id == Path(made[1].folder).name
     finally:
         for each in made:
             each.remove()

@@ -65,8 +65,8 @@ def test_a_pipeline_and_its_children_each_have_a_container(remote: RemoteModel) 
 
 
 def test_it_is_found_by_name_and_id(remote: RemoteModel) -> None:
-    (one,) = found.named(remote.deployment.name)
-    assert [each.id for each in found.named(one.id)] == [one.id]
+    (one,) = found.find(remote.deployment.name)
+    assert [each.id for each in found.find(one.id)] == [one.id]
     assert (one.target, one.owner, one.up) == ("docker", os.getpid(), True)
     assert (one.transport, one.created) == ("http", remote.deployment.created)
     assert one.main() == remote.deployment.main()

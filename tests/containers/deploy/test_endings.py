@@ -96,7 +96,7 @@ def test_a_deployment_whose_deployer_and_reaper_are_dead_is_ended_by_whoever_fin
         each.kill()
     os.kill(process.pid, signal.SIGKILL)
     process.wait(10)
-    (one,) = find.named(options.name)
+    (one,) = find.find(options.name)
     assert one.owner == process.pid
     assert [each.state for each in one.models()] == ["ready"]
     one.undeploy()
@@ -113,10 +113,10 @@ def test_a_detached_deployment_is_replaced_and_ended_by_others(
         second = deploy_local(studio.alone("second"), chosen)
         assert second.deployment.id == first.deployment.id
         assert second.predict() == "second"
-        (one,) = find.named(options.name)
+        (one,) = find.find(options.name)
         assert one.main() == second.deployment.main()
     finally:
-        for each in find.named(options.name):
+        for each in find.find(options.name):
             each.undeploy()
     assert second.status() == []
 
@@ -143,5 +143,5 @@ def test_what_a_killed_redeploy_has_left_ends_with_the_next_deploy(
         assert third.predict() == "third"
         assert len(left(engine, options.name)) == 2
     finally:
-        for each in find.named(options.name):
+        for each in find.find(options.name):
             each.undeploy()

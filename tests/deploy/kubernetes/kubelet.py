@@ -12,7 +12,7 @@ import json
 from typing import Any
 
 from tempo_runtime.artifact.store import read_manifest
-from tempo_runtime.artifact.trust import Demands
+from tempo_runtime.artifact.trust import TrustPolicy
 from tempo_runtime.errors import ArtifactUntrusted
 from tests.deploy.kubernetes.api_server import ApiServer, Object
 
@@ -70,7 +70,7 @@ class Kubelet:
         labels = {key: name, "pod-template-hash": pod.split("-")[-2]}
         container = _container(item)
         variables = {each["name"]: each["value"] for each in container.get("env", [])}
-        why = self._untrusted(_uri(item), Demands.of_environment(variables))
+        why = self._untrusted(_uri(item), TrustPolicy.of_environment(variables))
         if why:
             self._api.logs[pod, name] = LOG.format(why=why)
             ended = {"terminated": {"exitCode": 0, "reason": "Completed"}}
@@ -101,14 +101,14 @@ class Kubelet:
         name, spec = item["metadata"]["name"], item["spec"]
         self.made.append(name)
         extra = {each["name"]: each["value"] for each in spec.get("parameters", [])}
-        why = self._untrusted(spec["storageUri"], Demands.of_settings(extra))
+        why = self._untrusted(spec["storageUri"], TrustPolicy.of_settings(extra))
         conditions: list[dict[str, Any]] = READY
         if why:
             failed = {"type": "ModelReady", "status": "False", "reason": "ModelFailed"}
             conditions = [{**failed, "message": why}]
         self._api.state("models", name, conditions=conditions)
 
-    def _untrusted(self, uri: str, demands: Demands) -> str:
+    def _untrusted(self, uri: str, demands: TrustPolicy) -> str:
         try:
             if uri in self.bucket:
                 demands.check("/mnt/models", read_manifest(self.bucket[uri]))

@@ -15,7 +15,7 @@ from tempo_runtime.deploy.kubernetes.deploy import diff, get_client, status, und
 from tempo_runtime.deploy.kubernetes.deployment import ClusterDeployment
 from tempo_runtime.deploy.kubernetes.platforms import endpoint, platform_of
 from tempo_runtime.deploy.kubernetes.rollout import _by_agent
-from tempo_runtime.deploy.kubernetes.service_proxy import Relay
+from tempo_runtime.deploy.kubernetes.service_proxy import ServiceProxy
 from tempo_runtime.testing import FakeModel
 from tests.deploy.kubernetes.api_server import ApiServer, Object
 from tests.deploy.kubernetes.conftest import options, plus
@@ -99,7 +99,7 @@ def test_through_seldon_s_ingress_the_headers_of_grpc_are_told(api: ApiServer) -
 def test_the_relay_sends_the_header_of_its_model_and_not_the_caller_s(core: Core2) -> None:
     deploy_remote(plus(), chosen(), timeout=20)
     connection = connections.connect()
-    relay = Relay(connection, endpoint("plus", chosen()))
+    relay = ServiceProxy(connection, endpoint("plus", chosen()))
     before = len(core.asked)
     for stated in ({}, {"seldon-model": "line"}, {"Seldon-Model": "other"}):
         url = f"{relay.url}/v2/models/plus/ready"

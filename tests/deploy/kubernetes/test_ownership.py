@@ -16,8 +16,8 @@ from tempo_runtime import (
     deploy_remote,
 )
 from tempo_runtime.deploy.kubernetes import connection as connections
-from tempo_runtime.deploy.kubernetes.api_errors import Asked
-from tempo_runtime.deploy.kubernetes.connection import Connection, Deadline
+from tempo_runtime.deploy.kubernetes.api_errors import ApiCall
+from tempo_runtime.deploy.kubernetes.connection import ApiConnection, Deadline
 from tempo_runtime.deploy.kubernetes.deploy import undeploy
 from tempo_runtime.deploy.kubernetes.manifests import documents
 from tempo_runtime.deploy.kubernetes.rollout import Rollout
@@ -54,7 +54,7 @@ def urls(api: ApiServer) -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture
-def connection(api: ApiServer) -> Iterator[Connection]:
+def connection(api: ApiServer) -> Iterator[ApiConnection]:
     found = connections.connect()
     yield found
     found.close()
@@ -64,7 +64,7 @@ def names(api: ApiServer, plural: str = "seldondeployments") -> set[str]:
     return {name for kind, name in api.objects if kind == plural}
 
 
-def rollout(connection: Connection, model: Any) -> Rollout:
+def rollout(connection: ApiConnection, model: Any) -> Rollout:
     return Rollout(connection, Deadline(30), options(), documents(model, options()))
 
 
@@ -79,7 +79,7 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch, verb: str, act: Callable[[], obje
     """Has something be done just before the child is next deleted, or relabelled."""
     asking = getattr(Api, verb)
 
-    def ask(self: Api, asked: Asked, what: Any) -> Any:
+    def ask(self: Api, asked: ApiCall, what: Any) -> Any:
         if asked.name == "line":
             monkeypatch.setattr(Api, verb, asking)
             act()
@@ -120,7 +120,7 @@ def test_a_model_of_a_manifest_goes_when_it_is_undeployed_by_its_name(api: ApiSe
 
 
 def test_deployments_at_the_same_time_both_have_their_child(
-    api: ApiServer, connection: Connection
+    api: ApiServer, connection: ApiConnection
 ) -> None:
     first, second = rollout(connection, plus()), rollout(connection, OTHER)
     for each in (first, second):
@@ -212,7 +212,7 @@ def test_a_server_is_not_changed_under_another_pipeline(
 
 
 def test_an_object_that_became_anothers_is_left_alone(
-    api: ApiServer, connection: Connection
+    api: ApiServer, connection: ApiConnection
 ) -> None:
     ours = rollout(connection, plus())
     ours.look()

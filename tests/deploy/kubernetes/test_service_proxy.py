@@ -14,22 +14,22 @@ import pytest
 from tempo_runtime import deploy_remote
 from tempo_runtime.deploy.kubernetes import connection as connections
 from tempo_runtime.deploy.kubernetes.platforms import endpoint
-from tempo_runtime.deploy.kubernetes.service_proxy import TOKEN, Relay
+from tempo_runtime.deploy.kubernetes.service_proxy import TOKEN, ServiceProxy
 from tempo_runtime.testing import FakeModel
 from tests.deploy.kubernetes.api_server import ApiServer
 from tests.deploy.kubernetes.conftest import options, plus
 
 
 @pytest.fixture
-def relay(api: ApiServer) -> Iterator[Relay]:
+def relay(api: ApiServer) -> Iterator[ServiceProxy]:
     connection = connections.connect()
-    found = Relay(connection, endpoint("plus", options()))
+    found = ServiceProxy(connection, endpoint("plus", options()))
     yield found
     found.close()
     connection.close()
 
 
-def sent(relay: Relay, text: str, *, token: bool = True) -> bytes:
+def sent(relay: ServiceProxy, text: str, *, token: bool = True) -> bytes:
     """All that comes back for a request whose host, and token, are right."""
     where = urlsplit(relay.url)
     begun, end, rest = text.partition("\n")
@@ -45,7 +45,12 @@ def sent(relay: Relay, text: str, *, token: bool = True) -> bytes:
 @pytest.mark.parametrize("token", [None, "", "x", "\xe9"])
 @pytest.mark.parametrize(("method", "path"), [("GET", "ready"), ("POST", "infer")])
 def test_a_call_without_the_token_is_refused(
-    api: ApiServer, relay: Relay, served: FakeModel, token: str | None, method: str, path: str
+    api: ApiServer,
+    relay: ServiceProxy,
+    served: FakeModel,
+    token: str | None,
+    method: str,
+    path: str,
 ) -> None:
     headers = {} if token is None else {TOKEN.encode(): token.encode("latin-1")}
     url = f"{relay.url}/v2/models/plus/{path}"
@@ -54,7 +59,7 @@ def test_a_call_without_the_token_is_refused(
     assert not api.requests
 
 
-def test_a_refused_call_is_answered_before_its_body_arrives(relay: Relay) -> None:
+def test_a_refused_call_is_answered_before_its_body_arrives(relay: ServiceProxy) -> None:
     """The body of 2 MB is announced, and never sent."""
     answer = sent(
         relay, "POST /v2/models/plus/infer HTTP/1.1\ncontent-length: 2000000\n\n", token=False
@@ -74,7 +79,7 @@ def test_a_refused_call_is_answered_before_its_body_arrives(relay: Relay) -> Non
     ids=str,
 )
 def test_a_web_page_is_refused_even_with_the_token(
-    api: ApiServer, relay: Relay, served: FakeModel, headers: dict[str, str]
+    api: ApiServer, relay: ServiceProxy, served: FakeModel, headers: dict[str, str]
 ) -> None:
     url = f"{relay.url}/v2/models/plus/infer"
     answer = httpx.post(url, headers={**relay.headers, **headers}, json={}, trust_env=False)
@@ -84,7 +89,7 @@ def test_a_web_page_is_refused_even_with_the_token(
 
 
 @pytest.mark.parametrize("method", ["OPTIONS", "PUT", "DELETE", "PATCH", "HEAD", "TRACE"])
-def test_no_other_method_is_answered(api: ApiServer, relay: Relay, method: str) -> None:
+def test_no_other_method_is_answered(api: ApiServer, relay: ServiceProxy, method: str) -> None:
     answer = sent(relay, f"{method} /v2/models/plus/infer HTTP/1.1\n\n")
     assert answer.startswith(b"HTTP/1.1 501 ")
     assert b"access-control" not in answer.lower()
@@ -109,7 +114,9 @@ def test_no_other_method_is_answered(api: ApiServer, relay: Relay, method: str) 
         "POST http://elsewhere/v2/models/plus/infer",
     ],
 )
-def test_only_paths_of_the_model_are_passed_on(api: ApiServer, relay: Relay, call: str) -> None:
+def test_only_paths_of_the_model_are_passed_on(
+    api: ApiServer, relay: ServiceProxy, call: str
+) -> None:
     assert sent(relay, f"{call} HTTP/1.1\n\n").startswith(b"HTTP/1.1 403 ")
     assert not api.requests
 
@@ -117,7 +124,9 @@ def test_only_paths_of_the_model_are_passed_on(api: ApiServer, relay: Relay, cal
 @pytest.mark.parametrize(
     "path", ["", "/ready", "/versions/1", "/versions/v1.0/ready"], ids=lambda path: path or "itself"
 )
-def test_the_models_own_metadata_is_passed_on(relay: Relay, api: ApiServer, path: str) -> None:
+def test_the_models_own_metadata_is_passed_on(
+    relay: ServiceProxy, api: ApiServer, path: str
+) -> None:
     sent(relay, f"GET /v2/models/plus{path} HTTP/1.1\nconnection: close\n\n")
     assert [each for _, each in api.requests] == [
         f"/api/v1/namespaces/production/services/plus-default:9000/proxy/v2/models/plus{path}"
@@ -125,10 +134,10 @@ def test_the_models_own_metadata_is_passed_on(relay: Relay, api: ApiServer, path
 
 
 def test_credentials_of_a_caller_do_not_reach_the_cluster(
-    relay: Relay, monkeypatch: pytest.MonkeyPatch
+    relay: ServiceProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: dict[str, Any] = {}
-    api = connections.Connection
+    api = connections.ApiConnection
 
     def opened(self: Any, method: str, path: str, **how: Any) -> Any:
         asked.update(how)
@@ -157,7 +166,9 @@ def test_credentials_of_a_caller_do_not_reach_the_cluster(
     }
 
 
-def test_what_would_open_an_answer_to_a_page_is_not_returned(relay: Relay, api: ApiServer) -> None:
+def test_what_would_open_an_answer_to_a_page_is_not_returned(
+    relay: ServiceProxy, api: ApiServer
+) -> None:
     opened = {"access-control-allow-origin": "*", "set-cookie": "a=1", "retry-after": "3"}
     api.fault("GET", "/proxy/", 429, "busy", headers=opened)
     url = f"{relay.url}/v2/models/plus"
@@ -196,7 +207,7 @@ def test_another_client_takes_the_headers_from_the_remote_model(
     ],
 )
 def test_a_body_without_a_length_is_refused(
-    relay: Relay, rest: str, status: int, capfd: pytest.CaptureFixture[str]
+    relay: ServiceProxy, rest: str, status: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
     answer = sent(relay, f"POST /v2/models/plus/infer HTTP/1.1\n{rest}")
     assert answer.startswith(f"HTTP/1.1 {status} ".encode())
@@ -204,7 +215,7 @@ def test_a_body_without_a_length_is_refused(
 
 
 def test_a_model_that_does_not_answer_is_given_up(
-    api: ApiServer, relay: Relay, monkeypatch: pytest.MonkeyPatch
+    api: ApiServer, relay: ServiceProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempo_runtime.deploy.kubernetes.service_proxy._SILENT", 0.2)
     api.fault("GET", "/proxy/", -1)
@@ -212,7 +223,7 @@ def test_a_model_that_does_not_answer_is_given_up(
     assert answer.startswith(b"HTTP/1.1 502 ")
 
 
-def test_its_own_thread_may_close_it(relay: Relay) -> None:
+def test_its_own_thread_may_close_it(relay: ServiceProxy) -> None:
     peeked = relay.close.peek()
     assert peeked is not None
     server, thread = peeked[2]

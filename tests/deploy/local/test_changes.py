@@ -21,7 +21,7 @@ from tempo_runtime._util.ports import reserved
 from tempo_runtime.deploy.deployment import addressed
 from tempo_runtime.deploy.local import find
 from tempo_runtime.deploy.local.records import Record
-from tempo_runtime.deploy.options import HereOptions
+from tempo_runtime.deploy.options import LocalDeploymentOptions
 from tempo_runtime.servers.repository import Served
 from tempo_runtime.testing import FakeModel
 from tests.deploy.conftest import MARK, eventually
@@ -133,7 +133,7 @@ def test_a_host_of_ipv6_is_refused() -> None:
 
 
 @pytest.mark.parametrize("options", [LocalOptions, DockerOptions])
-def test_one_port_for_both_protocols_is_refused(options: type[HereOptions]) -> None:
+def test_one_port_for_both_protocols_is_refused(options: type[LocalDeploymentOptions]) -> None:
     with pytest.raises(SettingsError, match="grpc_port: 9000 is the port for HTTP already"):
         options(port=9000, grpc_port=9000)
     assert options(port=0, grpc_port=0).grpc_port == 0
@@ -166,10 +166,10 @@ def test_two_who_deploy_one_name_at_once_deploy_it_one_after_the_other(
         with starting(_DEPLOYER) as start:
             both = [start(*told), start(*told)]
             assert [process.communicate()[0] for process in both] == ["deployed\n"] * 2
-        assert len(list(find.named("alone"))) == 1
+        assert len(list(find.find("alone"))) == 1
         assert len(left(MARK, options.env[MARK])) == 1
     finally:
-        for each in find.named("alone"):
+        for each in find.find("alone"):
             each.undeploy()
 
 
@@ -181,7 +181,7 @@ def test_undeployed_while_it_starts_it_says_so_to_who_deploys(
     with starting(_DEPLOYER) as start:
         process = start(str(studio.folder / "alone"), chosen.model_dump_json())
         assert eventually(lambda: len(left(MARK, options.env[MARK])) == 1, 60)
-        for each in find.named("alone"):
+        for each in find.find("alone"):
             each.undeploy()
         assert process.communicate()[0] == "alone was undeployed meanwhile\n"
 
@@ -202,7 +202,7 @@ def test_a_deployment_whose_servers_end_before_its_record_is_removed_says_that_i
             remove(record)
 
         monkeypatch.setattr(Record, "remove", remove_once_told)
-        for each in find.named("alone"):
+        for each in find.find("alone"):
             each.undeploy()
     assert told == ["alone was undeployed meanwhile\n"]
 
@@ -216,7 +216,7 @@ def test_one_that_is_to_stay_is_still_known_with_its_log_when_its_server_has_die
         (server,) = left(MARK, options.env[MARK])
         os.kill(server.pid, signal.SIGKILL)
         assert eventually(lambda: remote.status()[0].state == "ended", 10)
-        assert "HTTP server running" in find.one("alone").logs()["alone"]
+        assert "HTTP server running" in find.get("alone").logs()["alone"]
     finally:
-        for each in find.named("alone"):
+        for each in find.find("alone"):
             each.undeploy()

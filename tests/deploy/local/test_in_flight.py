@@ -105,7 +105,7 @@ def interrupt_once_replaced(before: str) -> None:
 
 
 def place() -> str:
-    (deployment,) = find.named("alone")
+    (deployment,) = find.find("alone")
     return deployment.models()[0].place
 
 

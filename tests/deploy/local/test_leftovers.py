@@ -80,7 +80,7 @@ def test_a_deployer_that_is_killed_while_a_request_hangs_leaves_nothing(
     studio.alone()
     process = deployer(str(studio.folder / "alone"), seconds=50.0)
     assert eventually(
-        lambda: any(ASKED in each.logs().get("alone", "") for each in find.named("alone")), 60
+        lambda: any(ASKED in each.logs().get("alone", "") for each in find.find("alone")), 60
     )
     os.kill(process.pid, signal.SIGKILL)
     gone = eventually(

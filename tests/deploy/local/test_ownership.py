@@ -14,7 +14,7 @@ import pytest
 from tempo_runtime import LocalOptions, deploy_local
 from tempo_runtime.deploy.local import find, records, server
 from tempo_runtime.deploy.local.records import Process, ServerRecord
-from tempo_runtime.deploy.local.server import Server
+from tempo_runtime.deploy.local.server import ServerProcess
 from tests.deploy.conftest import MARK, eventually
 from tests.deploy.local.deploying_process import starting
 from tests.deploy.local.redeployed import Studio
@@ -78,7 +78,7 @@ def test_a_deployment_of_another_machine_is_neither_shown_nor_removed(
     with deploy_local(studio.alone(), options) as remote:
         with monkeypatch.context() as elsewhere:
             elsewhere.setattr(socket, "gethostname", lambda: "elsewhere")
-            elsewhere.setattr(server.Server, "alive", False)
+            elsewhere.setattr(server.ServerProcess, "alive", False)
             assert not list(find.deployments())
         assert [each.name for each in find.deployments()] == ["alone"]
         assert remote.predict() == "first"
@@ -100,6 +100,6 @@ def test_a_number_that_another_process_has_by_now_is_not_killed(
         ended.wait()
         monkeypatch.setitem(server._children, another.pid, ended)
         record = ServerRecord("m", Process(another.pid, 1), "", "", 0, 0, 0, "")
-        Server(record).kill()
+        ServerProcess(record).kill()
         another.communicate(b"\n")
     assert another.returncode == 0

@@ -148,8 +148,8 @@ def test_two_deployments_side_by_side(studio: Studio, options: LocalOptions) -> 
 
 def test_a_deployment_is_found_by_name_and_id(studio: Studio, options: LocalOptions) -> None:
     with deploy_local(studio.alone(), options) as remote:
-        (one,) = find.named("alone")
-        assert [each.id for each in find.named(one.id)] == [one.id]
+        (one,) = find.find("alone")
+        assert [each.id for each in find.find(one.id)] == [one.id]
         assert one.owner == remote.deployment.owner
         assert one.main() == remote.deployment.main()
         one.undeploy()
@@ -164,7 +164,7 @@ def test_a_detached_deployment_is_not_its_deployers(studio: Studio, options: Loc
         assert remote.deployment.owner is None
         assert remote.predict() == "first"
     finally:
-        (one,) = find.named("alone")
+        (one,) = find.find("alone")
         one.undeploy()
 
 

@@ -153,9 +153,9 @@ def test_a_detached_deployment_is_replaced_by_another_deployer(
         second = deploy_local(studio.alone("second"), chosen)
         assert second.endpoint == first.endpoint
         assert second.predict() == "second"
-        assert len(list(find.named("alone"))) == 1
+        assert len(list(find.find("alone"))) == 1
     finally:
-        for each in find.named("alone"):
+        for each in find.find("alone"):
             each.undeploy()
 
 

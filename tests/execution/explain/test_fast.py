@@ -18,7 +18,7 @@ from tempo_runtime.execution.explain.accelerated import TESTED, is_fast
 from tempo_runtime.execution.explain.isolation import isolated
 from tempo_runtime.execution.explain.randomness import stream
 from tempo_runtime.request import context
-from tempo_runtime.request.budget import Allowance
+from tempo_runtime.request.budget import RequestBudget
 
 with warnings.catch_warnings():  # of alibi and what it imports, about themselves
     warnings.simplefilter("ignore")
@@ -213,7 +213,7 @@ def test_of_a_text_too_the_best_anchor_so_far_is_given_and_marked() -> None:
         return np.array([sum(map(ord, each)) % 2 for each in given])  # no word decides it
 
     own.predictor = spent
-    allowance = Allowance(best_so_far=True)
+    allowance = RequestBudget(best_so_far=True)
     with stream(3), context.serving(None, {}, limits=allowance):
         found = json.loads(own.explain("a good and bad film", tau=0.01).to_json())
     assert found["meta"]["incomplete"] == "no more calls"

@@ -29,7 +29,7 @@ def check(tarball: str) -> None:
     A folder without a tempo.json is another kind of model: it passes unless there is a demand.
     """
     folder = os.path.dirname(tarball)
-    if trust.Demands.of_environment() or os.path.exists(os.path.join(folder, MANIFEST)):
+    if trust.TrustPolicy.of_environment() or os.path.exists(os.path.join(folder, MANIFEST)):
         _environment(store.verify_folder(folder, to_run=False))
 
 
@@ -55,7 +55,7 @@ def prepare(tarball: str, new: str, models: str) -> None:
     """
     copy(tarball, new)
     found = model_set.gather_alone(models)
-    settings = repository.server_settings(models, trust.Demands.of_environment())
+    settings = repository.server_settings(models, trust.TrustPolicy.of_environment())
     place = os.path.join(new, "models")
     os.mkdir(place)
     repository.write(place, found.values(), settings)
@@ -63,7 +63,7 @@ def prepare(tarball: str, new: str, models: str) -> None:
     Path(new, "digests").write_text(environ[trust.EXPECTED_DIGEST])
 
 
-def _environment(opened: store.Opened) -> str:
+def _environment(opened: store.OpenedArtifact) -> str:
     digest = opened.description["files"].get(TARBALL)
     if digest is None:
         raise SettingsError(

@@ -14,7 +14,7 @@ from tempo_runtime.deploy.kubernetes.manifests.options import (
     SeldonCoreOptions,
 )
 from tempo_runtime.deploy.kubernetes.manifests.pinning import pin_all
-from tempo_runtime.deploy.kubernetes.manifests.spec import specified
+from tempo_runtime.deploy.kubernetes.manifests.spec import resolve_models
 from tempo_runtime.deploy.kubernetes.secrets import refuse_written
 from tempo_runtime.errors import SettingsError
 
@@ -54,7 +54,7 @@ def documents(model: Any, options: RemotePlatform) -> list[dict[str, Any]]:
             f"a manifest takes SeldonCoreOptions, Seldon2Options or KServeOptions, not {options!r:.80}"
         )
     remote = options.remote_options
-    models = specified(model, lambda name: remote.of(name).pin_artifact)
+    models = resolve_models(model, lambda name: remote.of(name).pin_artifact)
     if unknown := sorted(remote.models.keys() - models.keys()):
         raise SettingsError(
             f"options for {', '.join(unknown)}, which is not deployed; there is {', '.join(models)}"

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from tempo_runtime.authoring.details import ModelDetails, ModelFramework
-from tempo_runtime.deploy.kubernetes.manifests.spec import Deployed
+from tempo_runtime.deploy.kubernetes.manifests.spec import DeployedModel
 from tempo_runtime.errors import DeploymentFailed
 from tempo_runtime.protocol import codec
 from tempo_runtime.protocol.signature import OUTPUT_PREFIX, OutputForm, Signature
@@ -20,7 +20,7 @@ DIGEST = "seldon.io/tempo-artifact-digest"
 KEPT = frozenset({MANAGED_BY, *LABELS, DESCRIPTION, MODEL, DIGEST})
 
 
-def written(model: Deployed, target: str, namespace: str) -> dict[str, str]:
+def written(model: DeployedModel, target: str, namespace: str) -> dict[str, str]:
     """The annotations of the object that is a model.
 
     Args:

@@ -18,7 +18,7 @@ from tempo_runtime.deploy.kubernetes.addresses import KSERVE_GRPC, KSERVE_HTTP, 
 from tempo_runtime.deploy.kubernetes.manifests import annotation, pods
 from tempo_runtime.deploy.kubernetes.manifests.options import KServeRemote, ModelOptions
 from tempo_runtime.deploy.kubernetes.manifests.quantities import canonical
-from tempo_runtime.deploy.kubernetes.manifests.spec import Deployed
+from tempo_runtime.deploy.kubernetes.manifests.spec import DeployedModel
 from tempo_runtime.errors import SettingsError
 
 TARGET = "kserve"
@@ -46,7 +46,7 @@ _FORMATS = {
 }
 
 
-def endpoints(models: Mapping[str, Deployed], options: KServeRemote) -> dict[str, Endpoint]:
+def endpoints(models: Mapping[str, DeployedModel], options: KServeRemote) -> dict[str, Endpoint]:
     """Where each model is called from inside the cluster."""
     return {
         name: kserve(name, options.namespace, knative=options.knative, headless=options.headless)
@@ -54,7 +54,7 @@ def endpoints(models: Mapping[str, Deployed], options: KServeRemote) -> dict[str
     }
 
 
-def documents(models: Mapping[str, Deployed], options: KServeRemote) -> list[dict[str, Any]]:
+def documents(models: Mapping[str, DeployedModel], options: KServeRemote) -> list[dict[str, Any]]:
     """The objects, the pipeline's first.
 
     Args:
@@ -79,7 +79,7 @@ def documents(models: Mapping[str, Deployed], options: KServeRemote) -> list[dic
 
 
 def _service(
-    model: Deployed,
+    model: DeployedModel,
     options: KServeRemote,
     own: ModelOptions,
     where: Mapping[str, Endpoint],
@@ -195,7 +195,7 @@ def _runtime(options: KServeRemote) -> dict[str, Any]:
     }
 
 
-def _budget(model: Deployed, options: KServeRemote, least: int) -> dict[str, Any]:
+def _budget(model: DeployedModel, options: KServeRemote, least: int) -> dict[str, Any]:
     return {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
@@ -207,12 +207,12 @@ def _budget(model: Deployed, options: KServeRemote, least: int) -> dict[str, Any
     }
 
 
-def _called_by_grpc(models: Mapping[str, Deployed]) -> set[str]:
+def _called_by_grpc(models: Mapping[str, DeployedModel]) -> set[str]:
     calls = [called for model in models.values() for called in model.calls.values()]
     return {called.model for called in calls if called.transport == "grpc"}
 
 
-def _refuse(models: Mapping[str, Deployed], options: KServeRemote) -> None:
+def _refuse(models: Mapping[str, DeployedModel], options: KServeRemote) -> None:
     if options.auth_secret_name:
         raise SettingsError(
             "auth_secret_name: KServe downloads with the secrets of a service account; set "
@@ -251,7 +251,7 @@ def _asks(path: str) -> dict[str, Any]:
     return {"httpGet": {"path": path, "port": KSERVE_HTTP}}
 
 
-def _format(model: Deployed) -> str:
+def _format(model: DeployedModel) -> str:
     if model.ours:
         return FORMAT
     if model.platform not in _FORMATS:

@@ -25,7 +25,7 @@ from tempo_runtime.artifact.trust import (
 from tempo_runtime.artifact.verification import CODE_SETTINGS, variable_of
 from tempo_runtime.deploy.kubernetes.manifests.annotation import DIGEST
 from tempo_runtime.deploy.kubernetes.manifests.options import RemoteOptions
-from tempo_runtime.deploy.kubernetes.manifests.spec import Deployed
+from tempo_runtime.deploy.kubernetes.manifests.spec import DeployedModel
 from tempo_runtime.errors import SettingsError
 
 # Where `upload` puts an artifact whose place is named after its digest.
@@ -34,7 +34,7 @@ _INERT_SETTING, _INERT_VARIABLE = "artifact_digest", "TEMPO_RUNTIME_ARTIFACT_DIG
 
 
 def pin_all(
-    documents: Iterable[dict[str, Any]], models: Mapping[str, Deployed], options: RemoteOptions
+    documents: Iterable[dict[str, Any]], models: Mapping[str, DeployedModel], options: RemoteOptions
 ) -> None:
     """Writes the digests of artifacts that are known into the objects that are their models.
 
@@ -107,7 +107,7 @@ def uri_of(document: Mapping[str, Any]) -> str:
     return str(found or "")
 
 
-def _settings_of_code(model: Deployed) -> dict[str, str]:
+def _settings_of_code(model: DeployedModel) -> dict[str, str]:
     """Return the variables for settings of children that choose code; see `verification`."""
     found = {}
     for alias, stated in model.stated.items():
@@ -118,7 +118,7 @@ def _settings_of_code(model: Deployed) -> dict[str, str]:
     return found
 
 
-def _refuse_other_place(model: Deployed) -> None:
+def _refuse_other_place(model: DeployedModel) -> None:
     """Refuses a uri that names the digest of another artifact than the one on this machine."""
     _, named = digest_in(model.uri)
     if named and named != model.digest:
@@ -129,7 +129,7 @@ def _refuse_other_place(model: Deployed) -> None:
         )
 
 
-def _refuse_other_demand(model: Deployed, options: RemoteOptions) -> None:
+def _refuse_other_demand(model: DeployedModel, options: RemoteOptions) -> None:
     """Refuses a demand in `env` by which pods would refuse the artifact on this machine."""
     text = options.of(model.name).env.get(EXPECTED_DIGEST, "")
     stated = parse_digests(text, f"{model.name}: env.{EXPECTED_DIGEST}")

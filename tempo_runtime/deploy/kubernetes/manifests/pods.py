@@ -10,7 +10,7 @@ from tempo_runtime._util.layers import merge
 from tempo_runtime.deploy.kubernetes.addresses import Endpoint
 from tempo_runtime.deploy.kubernetes.manifests.annotation import MANAGED_BY
 from tempo_runtime.deploy.kubernetes.manifests.options import ModelOptions, Probe, RemoteOptions
-from tempo_runtime.deploy.kubernetes.manifests.spec import Deployed
+from tempo_runtime.deploy.kubernetes.manifests.spec import DeployedModel
 from tempo_runtime.errors import SettingsError
 
 MODELS = "TEMPO_RUNTIME_MODELS"
@@ -36,7 +36,7 @@ def metadata(
     return found
 
 
-def addressed(model: Deployed, endpoints: Mapping[str, Endpoint]) -> dict[str, Any]:
+def addressed(model: DeployedModel, endpoints: Mapping[str, Endpoint]) -> dict[str, Any]:
     """Settings `models` of a pipeline that say where its children are."""
     found = {}
     for alias, called in model.calls.items():
@@ -53,7 +53,7 @@ def addressed(model: Deployed, endpoints: Mapping[str, Endpoint]) -> dict[str, A
 
 
 def environment(
-    model: Deployed, own: ModelOptions, endpoints: Mapping[str, Endpoint]
+    model: DeployedModel, own: ModelOptions, endpoints: Mapping[str, Endpoint]
 ) -> list[dict[str, Any]]:
     """Environment variables of a server: its children's addresses, and over them the options'."""
     named = dict(own.env)
@@ -68,7 +68,7 @@ def environment(
 
 
 def container(
-    name: str, model: Deployed, own: ModelOptions, endpoints: Mapping[str, Endpoint]
+    name: str, model: DeployedModel, own: ModelOptions, endpoints: Mapping[str, Endpoint]
 ) -> dict[str, Any]:
     """A container of a model's server, as far as the platform does not make it.
 

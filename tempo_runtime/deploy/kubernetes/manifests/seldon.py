@@ -12,7 +12,7 @@ from tempo_runtime.authoring.details import ModelFramework
 from tempo_runtime.deploy.kubernetes.addresses import Endpoint, seldon, seldon_service
 from tempo_runtime.deploy.kubernetes.manifests import annotation, pods
 from tempo_runtime.deploy.kubernetes.manifests.options import Canary, ModelOptions, SeldonRemote
-from tempo_runtime.deploy.kubernetes.manifests.spec import Deployed
+from tempo_runtime.deploy.kubernetes.manifests.spec import DeployedModel
 from tempo_runtime.errors import SettingsError
 
 TARGET = "seldon"
@@ -30,7 +30,7 @@ _PREPACKED = {
 }
 
 
-def endpoints(models: Mapping[str, Deployed], options: SeldonRemote) -> dict[str, Endpoint]:
+def endpoints(models: Mapping[str, DeployedModel], options: SeldonRemote) -> dict[str, Endpoint]:
     """Where each model is called from inside the cluster."""
     return {
         name: seldon(name, options.namespace, predictor=PREDICTOR, engine=options.engine)
@@ -38,7 +38,7 @@ def endpoints(models: Mapping[str, Deployed], options: SeldonRemote) -> dict[str
     }
 
 
-def documents(models: Mapping[str, Deployed], options: SeldonRemote) -> list[dict[str, Any]]:
+def documents(models: Mapping[str, DeployedModel], options: SeldonRemote) -> list[dict[str, Any]]:
     """The objects, the pipeline's first.
 
     Args:
@@ -58,7 +58,7 @@ def documents(models: Mapping[str, Deployed], options: SeldonRemote) -> list[dic
     ]
 
 
-def _refuse(models: Mapping[str, Deployed], options: SeldonRemote) -> None:
+def _refuse(models: Mapping[str, DeployedModel], options: SeldonRemote) -> None:
     pods.refuse_idle_targets(models, options)
     for name in models:
         if not name[0].isalpha():
@@ -68,7 +68,7 @@ def _refuse(models: Mapping[str, Deployed], options: SeldonRemote) -> None:
 
 
 def _deployment(
-    model: Deployed,
+    model: DeployedModel,
     options: SeldonRemote,
     where: Mapping[str, Endpoint],
     canary: Canary | None,
@@ -88,7 +88,7 @@ def _deployment(
 
 
 def _predictor(
-    model: Deployed,
+    model: DeployedModel,
     options: SeldonRemote,
     own: ModelOptions,
     where: Mapping[str, Endpoint],
@@ -124,7 +124,9 @@ def _predictor(
     return found
 
 
-def _component(model: Deployed, own: ModelOptions, where: Mapping[str, Endpoint]) -> dict[str, Any]:
+def _component(
+    model: DeployedModel, own: ModelOptions, where: Mapping[str, Endpoint]
+) -> dict[str, Any]:
     # Named as the graph's node: under another name it is a second container without an image
     # (operator/apis/machinelearning.seldon.io/v1/seldondeployment_webhook.go).
     container = pods.container(model.name, model, own, where)
@@ -153,7 +155,7 @@ def _component(model: Deployed, own: ModelOptions, where: Mapping[str, Endpoint]
 
 
 def _canary(
-    model: Deployed,
+    model: DeployedModel,
     options: SeldonRemote,
     own: ModelOptions,
     where: Mapping[str, Endpoint],
@@ -172,7 +174,7 @@ def _traffic(canary: Canary) -> int:
     return canary.traffic or (100 if canary.shadow else 10)
 
 
-def implementation(model: Deployed) -> str:
+def implementation(model: DeployedModel) -> str:
     """Seldon Core's server for a model.
 
     Raises:

@@ -16,7 +16,7 @@ from tempo_runtime.deploy.kubernetes.addresses import Endpoint, seldon2
 from tempo_runtime.deploy.kubernetes.manifests import annotation, pods
 from tempo_runtime.deploy.kubernetes.manifests.options import ModelOptions, Seldon2Remote
 from tempo_runtime.deploy.kubernetes.manifests.quantities import canonical
-from tempo_runtime.deploy.kubernetes.manifests.spec import Deployed
+from tempo_runtime.deploy.kubernetes.manifests.spec import DeployedModel
 from tempo_runtime.errors import SettingsError
 
 TARGET = "seldon2"
@@ -29,12 +29,12 @@ _CLAIMS = "statefulSetPersistentVolumeClaimRetentionPolicy"
 _UNKNOWN = re.compile(r"unknown field \"spec\.(\w+)\"|\.spec\.(\w+): field not declared in schema")
 
 
-def endpoints(models: Mapping[str, Deployed], options: Seldon2Remote) -> dict[str, Endpoint]:
+def endpoints(models: Mapping[str, DeployedModel], options: Seldon2Remote) -> dict[str, Endpoint]:
     """Where each model is called from inside the cluster."""
     return {name: seldon2(name, options.namespace, gateway=options.gateway) for name in models}
 
 
-def documents(models: Mapping[str, Deployed], options: Seldon2Remote) -> list[dict[str, Any]]:
+def documents(models: Mapping[str, DeployedModel], options: Seldon2Remote) -> list[dict[str, Any]]:
     """The objects, the pipeline's first.
 
     Args:
@@ -53,7 +53,7 @@ def documents(models: Mapping[str, Deployed], options: Seldon2Remote) -> list[di
 
 
 def _model(
-    model: Deployed, options: Seldon2Remote, where: Mapping[str, Endpoint]
+    model: DeployedModel, options: Seldon2Remote, where: Mapping[str, Endpoint]
 ) -> dict[str, Any]:
     own = options.of(model.name)
     spec: dict[str, Any] = {"storageUri": model.uri}
@@ -88,7 +88,7 @@ def _scaled(own: ModelOptions) -> dict[str, Any]:
     return {"minReplicas": own.min_replicas or 1, "maxReplicas": own.max_replicas}
 
 
-def _server(models: Mapping[str, Deployed], options: Seldon2Remote) -> dict[str, Any]:
+def _server(models: Mapping[str, DeployedModel], options: Seldon2Remote) -> dict[str, Any]:
     """A Server for pipelines: they run in it together, so what it has are the common options."""
     container: dict[str, Any] = {"name": _CONTAINER}
     if options.image:
@@ -159,7 +159,7 @@ _SERVERS = (
 )
 
 
-def _refuse(models: Mapping[str, Deployed], options: Seldon2Remote) -> None:
+def _refuse(models: Mapping[str, DeployedModel], options: Seldon2Remote) -> None:
     if stated := options.stating((*_NEVER, "service_account_name")):
         raise SettingsError(
             f"{', '.join(stated)}: on Seldon Core 2 this is a Server's; leave it out, or deploy a Server "

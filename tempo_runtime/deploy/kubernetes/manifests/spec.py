@@ -20,7 +20,7 @@ _OURS = (ModelFramework.TempoPipeline.value, ModelFramework.Custom.value)
 
 
 @dataclass(frozen=True)
-class Called:
+class ChildCall:
     """A child as its pipeline calls it.
 
     Attributes:
@@ -33,7 +33,7 @@ class Called:
 
 
 @dataclass(frozen=True)
-class Deployed:
+class DeployedModel:
     """A model that gets a deployment of its own.
 
     Attributes:
@@ -63,7 +63,7 @@ class Deployed:
     streams: bool = False
     signed: bool = False
     stated: Mapping[str, Any] = field(default_factory=dict)
-    calls: Mapping[str, Called] = field(default_factory=dict)
+    calls: Mapping[str, ChildCall] = field(default_factory=dict)
     folder: str = ""
     digest: str = ""
     demanded: tuple[str, ...] = ()
@@ -74,7 +74,9 @@ class Deployed:
         return self.platform.value in _OURS
 
 
-def specified(model: Any, pins: Callable[[str], bool] = lambda name: True) -> dict[str, Deployed]:
+def resolve_models(
+    model: Any, pins: Callable[[str], bool] = lambda name: True
+) -> dict[str, DeployedModel]:
     """A pipeline and all that is deployed with it, by name, the pipeline first.
 
     A child that the pipeline's settings place at a URL, or in its process, is not deployed. Settings are
@@ -104,7 +106,7 @@ def specified(model: Any, pins: Callable[[str], bool] = lambda name: True) -> di
 class _Found:
     def __init__(self, pins: Callable[[str], bool]) -> None:
         self._pins = pins
-        self.models: dict[str, Deployed] = {}
+        self.models: dict[str, DeployedModel] = {}
 
     def model(self, model: Any) -> None:
         """Adds a model as it was written."""
@@ -122,7 +124,7 @@ class _Found:
         signature = details.signature
         tensors = declaration.metadata(signature) if signature else {}
         self._add(
-            Deployed(
+            DeployedModel(
                 details.name,
                 details.platform,
                 details.uri,
@@ -141,7 +143,7 @@ class _Found:
         manifest = store.read_manifest(folder, to_run=False)
         signature = manifest["signature"]
         self._add(
-            Deployed(
+            DeployedModel(
                 manifest["name"],
                 ModelFramework.TempoPipeline,
                 manifest["uri"],
@@ -161,11 +163,13 @@ class _Found:
         if platform.value in _OURS and _has_manifest(folder):
             self.folder(folder)
         else:
-            self._add(Deployed(description["name"], platform, description["uri"]), "", {}, folder)
+            self._add(
+                DeployedModel(description["name"], platform, description["uri"]), "", {}, folder
+            )
 
     def _add(
         self,
-        model: Deployed,
+        model: DeployedModel,
         folder: str,
         children: Mapping[str, tuple[str, Any]],
         content: str | None = None,
@@ -198,7 +202,7 @@ class _Found:
         for alias, (name, _) in children.items():
             transport = _transport(settings, alias)
             if transport is not None:
-                calls[alias] = Called(name, transport)
+                calls[alias] = ChildCall(name, transport)
         if self._pins(model.name):
             model = _pinned(model, folder if content is None else content)
         self.models[model.name] = replace(
@@ -239,7 +243,7 @@ def _beside(folder: str, path: str | None) -> str:
     return os.path.normpath(os.path.join(folder, path)) if path else ""
 
 
-def _pinned(model: Deployed, folder: str) -> Deployed:
+def _pinned(model: DeployedModel, folder: str) -> DeployedModel:
     """Add the digest of a model's artifact on this machine, if there is one.
 
     A pipeline's is that of its tempo.json. Other models have none: theirs is of their files, and only

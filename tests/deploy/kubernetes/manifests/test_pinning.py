@@ -22,7 +22,7 @@ from tempo_runtime import (
     save,
 )
 from tempo_runtime.artifact.store import inspect
-from tempo_runtime.artifact.trust import EXPECTED_DIGEST, VERIFY_KEY, Demands
+from tempo_runtime.artifact.trust import EXPECTED_DIGEST, VERIFY_KEY, TrustPolicy
 from tempo_runtime.deploy.kubernetes.manifests import to_yaml
 from tempo_runtime.deploy.kubernetes.manifests.annotation import DIGEST
 from tempo_runtime.lint import lint
@@ -143,7 +143,7 @@ def test_a_pipeline_inside_of_the_artifact_may_be_loaded_by_its_pod(tmp_path: Pa
     (folder / "model-settings.json").write_text(json.dumps(settings))
     made = described(outer)
     assert list(made) == ["outer"]
-    demands = Demands.of_environment({EXPECTED_DIGEST: told(made["outer"])[1] or ""})
+    demands = TrustPolicy.of_environment({EXPECTED_DIGEST: told(made["outer"])[1] or ""})
     assert demands.digests == (digest_of(outer), digest)
 
 
@@ -178,8 +178,8 @@ def test_a_demand_of_the_user_s_own_stays(explainer: str) -> None:
 def test_a_key_is_demanded_beside_the_digest(explainer: str) -> None:
     made = described(explainer, env={VERIFY_KEY: "/etc/keys/key.pub"})["income-explainer"]
     container = made["spec"]["predictors"][0]["componentSpecs"][0]["spec"]["containers"][0]
-    demands = Demands.of_environment(models.variables(container))
-    assert demands == Demands((digest_of(explainer),), ("/etc/keys/key.pub",))
+    demands = TrustPolicy.of_environment(models.variables(container))
+    assert demands == TrustPolicy((digest_of(explainer),), ("/etc/keys/key.pub",))
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
