@@ -28,8 +28,8 @@ class Limits:
         timeout: Seconds it may take, all attempts together.
         max_concurrency: Calls at once; more wait.
         headers: Headers of its own.
-        forwards_deadline: Whether the child is a pipeline of ours, which is told the time left and the seed,
-            and reads tagged JSON.
+        forwards_deadline: Whether the child is a pipeline of ours, which is told the time left and the
+            seed, and reads tagged JSON.
     """
 
     policy: Policy = field(default_factory=Policy)

@@ -172,7 +172,7 @@ def test_a_msgspec_struct_is_carried(tmp_path: Path) -> None:
 
 def test_two_processes_save_a_set_as_the_same_bytes(tmp_path: Path) -> None:
     code = (
-        "import sys, tempo_runtime; from tests import kinds; made = kinds.Plain();"
+        "import sys, tempo_runtime; from tests.helpers import class_kinds; made = class_kinds.Plain();"
         "made.words = set('these are words'.split()); made.kept = frozenset(made.words);"
         "tempo_runtime.save(made, sys.argv[1])"
     )

@@ -155,7 +155,7 @@ def test_a_save_that_is_killed_leaves_the_old_artifact_and_the_next_one_cleans_u
     save(pipelines.double, str(folder))
     before = (folder / "tempo.json").read_bytes()
     code = (
-        "import sys, tempo_runtime; from tests import pipelines; "
+        "import sys, tempo_runtime; from tests.helpers import pipelines; "
         "tempo_runtime.save(pipelines.double, sys.argv[1], environment='venv')"
     )
     process = subprocess.Popen(
