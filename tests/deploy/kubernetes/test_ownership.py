@@ -124,7 +124,7 @@ def test_deployments_at_the_same_time_both_have_their_child(
 ) -> None:
     first, second = rollout(connection, plus()), rollout(connection, OTHER)
     for each in (first, second):
-        each.look()
+        each.read_live_state()
     for each in (first, second):
         each.run(None)
     undeploy("other", options(), timeout=30)
@@ -215,7 +215,7 @@ def test_an_object_that_became_anothers_is_left_alone(
     api: ApiServer, connection: ApiConnection
 ) -> None:
     ours = rollout(connection, plus())
-    ours.look()
+    ours.read_live_state()
     api.put("seldondeployments", {"metadata": {"name": "line"}, "spec": {"theirs": True}})
     with pytest.raises(DeploymentFailed, match="is somebody else's"):
         ours.run(None)
