@@ -7,25 +7,20 @@ import contextlib
 import weakref
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
-from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import Any
 
 from tempo_runtime.authoring.details import ModelDetails
 from tempo_runtime.clients.child import Child
-from tempo_runtime.clients.connect import endpoints, limits
-from tempo_runtime.clients.failures import Failure
-from tempo_runtime.clients.pool import Endpoint
+from tempo_runtime.clients.model_client import ModelClient
 from tempo_runtime.clients.remote import RemoteTransport
 from tempo_runtime.deploy.deployment import Deployment, ModelStatus
 from tempo_runtime.errors import DeploymentFailed
 from tempo_runtime.protocol.binding import decode_results, encode_arguments
-from tempo_runtime.protocol.messages import Request, Response
+from tempo_runtime.protocol.messages import Request
 from tempo_runtime.request import context
-from tempo_runtime.request.metrics import ChildMetrics
 from tempo_runtime.request.portal import Portal, background
-from tempo_runtime.settings import ChildSettings, PipelineSettings
 
 _DONE = object()
 
@@ -192,37 +187,37 @@ class _Connection:
     def __init__(self, details: ModelDetails, url: str, headers: Mapping[str, str]) -> None:
         self.where = (url, headers)
         self._details = details
-        self._portal = background()
-        own = ChildSettings.model_validate({"url": url, "headers": dict(headers)})
-        alone = {"models": {"remote": own}, "base_url": None, "transport": None}
-        shared = PipelineSettings.read()
-        settings = shared.model_copy(update=alone).child("remote")
-        [self._endpoint] = endpoints(settings, details.name, self._portal)
-        self._endpoint.place = replace(self._endpoint.place, role="model")
-        allowed = limits(settings, forwards_deadline=details.served_by_us)
-        self._headers = allowed.headers
-        metrics = ChildMetrics("", details.name)
-        transport = RemoteTransport([self._endpoint], self._portal, allowed, metrics)
-        self._tagged = transport.tagged
-        self._decoding = shared.decoding
-        child = partial(Child, details, transport, self._portal, metrics, decoding=shared.decoding)
+        given = {"url": url, "headers": dict(headers)}
+        client = ModelClient(details.name, given, forwards_deadline=details.served_by_us)
+        self._client = client
+        child = partial(
+            Child,
+            details,
+            client.transport,
+            client.portal,
+            client.metrics,
+            decoding=client.decoding,
+        )
         self.call, self.awaited = child(), child(awaitable=True)
         # Also when its owner forgets it, and when the process ends.
-        self.close = weakref.finalize(self, _close, self._portal, transport)
+        self.close = weakref.finalize(self, _close, client.portal, client.transport)
 
     async def stream(self, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
-        """The values of a stream."""
+        """Yield the values of a stream."""
         current = context.current()
-        tensors = encode_arguments(self._details.signature, args, kwargs, tagged=self._tagged)
-        request = Request(tensors, [], current.passed_on({}, current.remaining()), current.id)
-        async with aclosing(_responses(self._endpoint, request, self._headers)) as responses:
+        signature, tagged = self._details.signature, self._client.transport.tagged
+        request = Request(
+            encode_arguments(signature, args, kwargs, tagged=tagged), [], {}, current.id
+        )
+        stream = self._client.stream(request, current, current.remaining())
+        async with aclosing(stream) as responses:
             async for response in responses:
                 if response.parameters.get("progress") is not True:
                     yield decode_results(
-                        self._details.signature,
+                        signature,
                         response.tensors,
                         response.content_type,
-                        limits=self._decoding,
+                        limits=self._client.decoding,
                     )
 
 
@@ -232,17 +227,6 @@ def _close(portal: Portal, transport: RemoteTransport) -> None:
         asyncio.get_running_loop()  # it may be the one that this is to happen on
     except RuntimeError:
         closing.result()
-
-
-async def _responses(
-    endpoint: Endpoint, request: Request, headers: Any
-) -> AsyncGenerator[Response, None]:
-    try:
-        async with aclosing(endpoint.stream(request, headers)) as responses:
-            async for response in responses:
-                yield response
-    except Failure as failure:
-        raise failure.error from failure.__cause__
 
 
 async def _next(values: AsyncGenerator[Any, None]) -> Any:

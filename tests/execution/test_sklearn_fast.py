@@ -590,7 +590,9 @@ def test_a_child_on_a_server_is_not_made_fast(
 
 
 def test_another_runtime_is_not_made_fast(tmp_path: Path, connect: Connect) -> None:
-    with pytest.raises(SettingsError, match=r"tests\.execution\.custom_runtimes\.Custom serves it; remove"):
+    with pytest.raises(
+        SettingsError, match=r"tests\.execution\.custom_runtimes\.Custom serves it; remove"
+    ):
         connect(tmp_path, implementation="tests.execution.custom_runtimes.Custom", fast=True)
 
 

@@ -10,16 +10,13 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotInTime
 from contextlib import aclosing, contextmanager
 from contextvars import copy_context
-from dataclasses import replace
 from typing import Any, Protocol
 
 import orjson
 
 from tempo_runtime.artifact import store
-from tempo_runtime.clients.connect import endpoints, limits
 from tempo_runtime.clients.deadline import CallDeadline
-from tempo_runtime.clients.failures import Failure
-from tempo_runtime.clients.remote import RemoteTransport
+from tempo_runtime.clients.model_client import ModelClient
 from tempo_runtime.errors import ChildFailed, ChildNotFound, PayloadError, PipelineFailed
 from tempo_runtime.execution.in_process import PipelineTransport
 from tempo_runtime.execution.loading import LoadedPipeline
@@ -29,10 +26,9 @@ from tempo_runtime.protocol.messages import Request, Response
 from tempo_runtime.protocol.signature import Signature
 from tempo_runtime.request import context
 from tempo_runtime.request.budget import RequestBudget
-from tempo_runtime.request.metrics import ChildMetrics
 from tempo_runtime.request.portal import background
 from tempo_runtime.request.timing import Elapsed, within
-from tempo_runtime.settings import ChildSettings, PipelineSettings
+from tempo_runtime.settings import PipelineSettings
 
 Told = Callable[[Progress], None]
 _GRACE = 0.2  # seconds: a pipeline that ends by itself in this time has a better error
@@ -180,14 +176,10 @@ class Remote:
             )
         self.name = found["name"]
         self.signature: Signature | None = None
-        shared = PipelineSettings.read()
-        self._timeout = timeout or shared.timeout
+        self.tagged = False
+        self._client = _client(found, headers)
+        self._timeout = timeout or self._client.timeout
         self._seed = seed
-        self._portal = background()
-        self._settings = _settings(shared, found["server"], found["version"], headers)
-        [self._endpoint] = endpoints(self._settings, self.name, self._portal)
-        self._endpoint.place = replace(self._endpoint.place, role="model")
-        self._connect(ours=False)
 
     def look(self) -> None:
         """Asks the server what the model takes.
@@ -196,7 +188,7 @@ class Remote:
             ChildError: If there is no such server or model.
         """
         try:
-            said = self._portal.run(self._metadata())
+            said = self._client.portal.run(self._client.metadata(self._timeout))
         except ChildNotFound:
             raise
         except ChildFailed:
@@ -205,15 +197,17 @@ class Remote:
         ours = said.get("platform") == _OURS
         if inputs or ours:  # others may take what they do not say
             self.signature = Signature(tuple(map(codec.spec_described, inputs)))
-        self._connect(ours=ours)
+        self.tagged = ours
+        self._client.connect(forwards_deadline=ours)
 
     def answers(self, requests: Iterable[Request], at_once: int = 1) -> Iterator[Response]:
         """See `Target.answers`."""
         waiting: deque[Any] = deque()
+        portal = self._client.portal
         try:
             for request in requests:
                 with self._serving(request):
-                    waiting.append(self._portal.submit(self._transport.infer(request)))
+                    waiting.append(portal.submit(self._client.transport.infer(request)))
                 if len(waiting) >= at_once:
                     yield waiting.popleft().result()
             while waiting:
@@ -227,71 +221,50 @@ class Remote:
         if told is None or not self.tagged:
             return next(self.answers([request]))
         with self._serving(request) as current:
-            return self._portal.run(self._stream(request, current, told))
+            return self._client.portal.run(self._stream(request, current, told))
 
     def close(self) -> None:
         """Closes its connections."""
-        self._portal.run(self._endpoint.close())
-
-    def _connect(self, *, ours: bool) -> None:
-        self.tagged = ours
-        allowed = limits(self._settings, forwards_deadline=ours)
-        self._headers = allowed.headers
-        metrics = ChildMetrics("", self.name)
-        self._transport = RemoteTransport([self._endpoint], self._portal, allowed, metrics)
+        self._client.portal.run(self._client.transport.close())
 
     def _serving(self, request: Request) -> context.serving:
         return context.serving(self._timeout, {}, self._seed, request.id)
-
-    async def _metadata(self) -> dict[str, Any]:
-        try:
-            return await self._endpoint.metadata(self._timeout, self._headers)
-        except Failure as failure:
-            raise failure.error from failure.__cause__
-        except Elapsed:
-            raise self._endpoint.place.silent(f"{self._timeout:g} s").error from None
 
     async def _stream(
         self, request: Request, current: context.RequestContext, told: Told
     ) -> Response:
         clock = CallDeadline(current, None)
-        parameters = current.passed_on(request.parameters, clock.left())
-        asked = replace(request, parameters=parameters)
         try:
-            return await within(clock.left(), self._last(asked, told))
-        except Failure as failure:
-            raise failure.error from failure.__cause__
+            return await within(clock.left(), self._last(request, current, clock.left(), told))
         except Elapsed:
-            raise clock.ended(self._endpoint.place) from None
+            raise clock.ended(self._client.endpoint.place) from None
 
-    async def _last(self, request: Request, told: Told) -> Response:
-        place = self._endpoint.place
+    async def _last(
+        self, request: Request, current: context.RequestContext, left: float | None, told: Told
+    ) -> Response:
         last = None
-        async with aclosing(self._endpoint.stream(request, self._headers)) as responses:
+        async with aclosing(self._client.stream(request, current, left)) as responses:
             async for response in responses:
                 if response.parameters.get("progress") is True:
                     told(_progress(response.parameters))
                 else:
                     last = response
         if last is None:
+            place = self._client.endpoint.place
             raise place.unusable(PayloadError("its stream ended without an answer"))
         return last
 
 
-def _settings(
-    shared: PipelineSettings, server: str, version: str | None, headers: Mapping[str, str]
-) -> ChildSettings:
-    """How a target is reached: what holds for every child of the environment, and at once."""
+def _client(found: re.Match[str], headers: Mapping[str, str]) -> ModelClient:
+    """Return a client of what a URL names, which does not wait for a server that is down."""
     from pydantic import ValidationError
 
-    given = {"url": server, "version": version, "headers": dict(headers), "patience": 0}
+    given = {"url": found["server"], "version": found["version"]}
     try:
-        own = ChildSettings.model_validate(given)
+        return ModelClient(found["name"], {**given, "headers": dict(headers), "patience": 0})
     except ValidationError as error:
-        said = error.errors(include_url=False, include_input=False)[0]["msg"]
-        raise PayloadError(f"the target cannot be called: {said}") from error
-    alone = {"models": {"target": own}, "base_url": None, "transport": None}
-    return shared.model_copy(update=alone).child("target")
+        reason = error.errors(include_url=False, include_input=False)[0]["msg"]
+        raise PayloadError(f"the target cannot be called: {reason}") from error
 
 
 def _progress(parameters: Mapping[str, Any]) -> Progress:

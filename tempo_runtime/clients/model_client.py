@@ -1,0 +1,98 @@
+"""Call one model on one server: what the command line and `RemoteModel` do."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any
+
+from tempo_runtime.clients.connect import endpoints, limits
+from tempo_runtime.clients.failures import Failure
+from tempo_runtime.clients.remote import RemoteTransport
+from tempo_runtime.protocol.messages import Request, Response
+from tempo_runtime.request import context
+from tempo_runtime.request.metrics import ChildMetrics
+from tempo_runtime.request.portal import Portal, background
+from tempo_runtime.request.timing import Elapsed
+from tempo_runtime.settings import ChildSettings, PipelineSettings
+
+
+class ModelClient:
+    """A client of one model, which is not the child of a pipeline.
+
+    It is reached as `given` says, and otherwise as the environment says of every child.
+
+    Args:
+        name: Name the model is served under.
+        given: `url` of its server, and any other settings of a child.
+        forwards_deadline: Whether it is a pipeline of ours: see `Limits`.
+
+    Attributes:
+        endpoint: Its server.
+        transport: Calls it, as a child is called.
+        decoding: Limits of the size of its answers.
+        timeout: Seconds that the environment allows a request.
+
+    Raises:
+        pydantic.ValidationError: If `given` is not valid.
+        SettingsError: If the environment's settings are wrong, or a file of them cannot be used.
+    """
+
+    def __init__(
+        self, name: str, given: Mapping[str, Any], *, forwards_deadline: bool = False
+    ) -> None:
+        shared = PipelineSettings.read()
+        models = {name: ChildSettings.model_validate(given)}
+        alone = {"models": models, "base_url": None, "transport": None}
+        self.decoding, self.timeout = shared.decoding, shared.timeout
+        self.portal: Portal = background()
+        self._name = name
+        self._settings = shared.model_copy(update=alone).child(name)
+        [self.endpoint] = endpoints(self._settings, name, self.portal)
+        self.endpoint.place = replace(self.endpoint.place, role="model")
+        self.connect(forwards_deadline=forwards_deadline)
+
+    def connect(self, *, forwards_deadline: bool) -> None:
+        """Make the transport anew, once it is known whether the model is a pipeline of ours."""
+        allowed = limits(self._settings, forwards_deadline=forwards_deadline)
+        self._headers = allowed.headers
+        metrics = self.metrics = ChildMetrics("", self._name)
+        self.transport = RemoteTransport([self.endpoint], self.portal, allowed, metrics)
+
+    async def metadata(self, timeout: float) -> dict[str, Any]:
+        """Return the model's V2 metadata.
+
+        Args:
+            timeout: Seconds it may take.
+
+        Raises:
+            ChildError: If there is no such server or model, or no answer in time.
+        """
+        try:
+            return await self.endpoint.metadata(timeout, self._headers)
+        except Failure as failure:
+            raise failure.error from failure.__cause__
+        except Elapsed:
+            raise self.endpoint.place.silent(f"{timeout:g} s").error from None
+
+    async def stream(
+        self, request: Request, current: context.RequestContext, left: float | None
+    ) -> AsyncGenerator[Response, None]:
+        """Yield each message of a streamed answer.
+
+        Args:
+            request: The request.
+            current: Its context, whose parameters are sent along.
+            left: Seconds that the model is told it has.
+
+        Raises:
+            ChildError: If the model gives no usable answer.
+        """
+        sent = replace(request, parameters=current.passed_on(request.parameters, left))
+        try:
+            async with aclosing(self.endpoint.stream(sent, self._headers)) as responses:
+                async for response in responses:
+                    yield response
+        except Failure as failure:
+            raise failure.error from failure.__cause__
