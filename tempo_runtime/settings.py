@@ -39,7 +39,7 @@ _SCHEMES: dict[str, Transport] = {"http": "http", "https": "http", "grpc": "grpc
 
 
 def transport_of(url: str) -> Transport:
-    """The transport that a URL's scheme names."""
+    """Return the transport that a URL's scheme names."""
     return _SCHEMES[urlsplit(url).scheme]
 
 
@@ -244,7 +244,7 @@ class PipelineSettings(BaseModel):
     def read(
         cls, extra: Mapping[str, Any] | None = None, environ: Mapping[str, str] = os.environ
     ) -> PipelineSettings:
-        """Reads both places.
+        """Read both places.
 
         Args:
             extra: `parameters.extra` of the model's settings.
@@ -271,14 +271,14 @@ class PipelineSettings(BaseModel):
         return DecodingLimits(self.max_columns, self.max_literal_bytes)
 
     def stated(self, alias: str) -> ChildSettings:
-        """Settings of one child, as they are stated.
+        """Return the settings of one child as stated.
 
         A variable's name has no lower case, so an alias that has some is found without it.
         """
         return self.models.get(alias) or self.models.get(alias.lower()) or ChildSettings()
 
     def child(self, alias: str) -> ChildSettings:
-        """Settings of one child, with the pipeline's filled in.
+        """Return the settings of one child, with the pipeline's filled in.
 
         Raises:
             SettingsError: If its transport and its URL do not go together.
@@ -346,7 +346,7 @@ def drain_timeout(
 
 
 def check_children(extra: Mapping[str, Any], aliases: list[str]) -> None:
-    """Refuses settings in model-settings.json for a child that the pipeline does not have.
+    """Refuse settings in model-settings.json for a child that the pipeline does not have.
 
     Not so in the environment, which other pipelines of the process share.
 

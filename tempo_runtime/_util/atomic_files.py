@@ -29,7 +29,7 @@ def commit(
     stale: Iterable[str],
     copied: Mapping[str, str] | None = None,
 ) -> None:
-    """Puts all files in place together, and removes those that are stale.
+    """Put all files in place together, and remove those that are stale.
 
     `copied` are files to be copied: path in the folder -> where it is now.
 
@@ -50,14 +50,14 @@ def commit(
 
 
 def adopt(folder: str, paths: Collection[str], stale: Iterable[str]) -> None:
-    """The same with files that are in `.tempo-next` already, the manifest among them if there is one."""
+    """Commit files that are in `.tempo-next` already, among them tempo.json if it is there."""
     if MANIFEST in paths:
         _move_one(folder, MANIFEST)
     _move(folder, [path for path in paths if path != MANIFEST], stale)
 
 
 def finish_interrupted(folder: str, files: Mapping[str, str]) -> None:
-    """Moves what an interrupted commit had made valid to its place, and removes the rest.
+    """Move what an interrupted commit had made valid to its place, and remove the rest.
 
     Args:
         folder: The folder.
@@ -85,7 +85,7 @@ def _move_one(folder: str, path: str) -> None:
 def verified(
     folder: str, files: Mapping[str, str], ours: Callable[[str], bool]
 ) -> Iterator[tuple[str, bytes]]:
-    """Checks every file, and gives the path and content of those that are ours.
+    """Check every file, and give the path and content of those that are ours.
 
     Args:
         folder: The folder.
@@ -206,7 +206,7 @@ def walk(folder: str) -> Iterator[str]:
 
 
 def belongs(path: str) -> bool:
-    """Whether `walk` gives a file of that path."""
+    """Return whether `walk` gives a file of that path."""
     *folders, name = path.split("/")
     return all(map(_belongs, folders)) and _belongs(name)
 
@@ -216,7 +216,7 @@ def _belongs(name: str) -> bool:
 
 
 def write(folder: str, path: str, content: bytes) -> None:
-    """Writes a file so that it is there whole or not at all."""
+    """Write a file so that it is there whole or not at all."""
     try:
         _write_next(folder, path, content)
         _move_one(folder, path)
@@ -228,7 +228,7 @@ def write(folder: str, path: str, content: bytes) -> None:
 
 
 def _next(folder: str, path: str) -> str:
-    """Where a file is written first."""
+    """Return where a file is written first."""
     place = os.path.join(folder, NEXT, path)
     os.makedirs(os.path.dirname(place), exist_ok=True)
     return place
@@ -249,7 +249,7 @@ def _copy(source: str, place: str) -> None:
 
 
 def read(folder: str, path: str) -> bytes:
-    """A file's content."""
+    """Return a file's content."""
     with _open(os.path.join(folder, path)) as file:
         return file.read()
 
@@ -264,17 +264,17 @@ def _open(path: str) -> BinaryIO:
 
 
 def sha256(content: bytes) -> str:
-    """The digest of a file's content."""
+    """Return the digest of a file's content."""
     return hashlib.sha256(content).hexdigest()
 
 
 def sha256_of(folder: str, path: str) -> str:
-    """The digest of a file, however large."""
+    """Return the digest of a file, however large."""
     return digest_of(folder, path, "sha256")
 
 
 def digest_of(folder: str, path: str, kind: str) -> str:
-    """A file's digest of a kind that hashlib has, for what is compared and not trusted."""
+    """Return a file's digest of a kind that hashlib has, for what is compared and not trusted."""
     digest = hashlib.new(kind, usedforsecurity=False)
     with _open(os.path.join(folder, path)) as file:
         while block := file.read(1 << 20):

@@ -10,7 +10,7 @@ _SEPARATOR = "__"
 
 
 def parse_json(value: Any) -> Any:
-    """Reads text that is a JSON object or list; anything else stays as it is.
+    """Read text that is a JSON object or list; anything else stays as it is.
 
     Raises:
         ValueError: If it begins like one, and is none.

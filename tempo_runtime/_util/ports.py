@@ -18,14 +18,14 @@ _EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - listened at, and not called
 
 
 def called(host: str) -> str:
-    """What a URL has for a host that is listened at: one of this machine's, where that is every one."""
+    """Return the host to put in a URL for an address that a server listens at."""
     if host in _EVERYWHERE:
         return HOST
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
 def is_ipv6(host: str) -> bool:
-    """Whether a host is an address of IPv6: MLServer's gRPC and HTTP disagree on how one is written."""
+    """Return whether a host is an IPv6 address, which MLServer's gRPC and HTTP write differently."""
     return ":" in host
 
 
@@ -37,7 +37,7 @@ def free_ports(count: int) -> list[int]:
 
 @contextlib.contextmanager
 def reserved(host: str = HOST, port: int = 0) -> Iterator[int]:
-    """Keeps a port for the block, so that the server it is meant for finds it free.
+    """Keep a port for the block, so that the server it is meant for finds it free.
 
     A socket is bound to it that never listens: a server that allows the reuse of its address, as
     MLServer's do, can listen on it, and while none does a connection is refused. The system gives
@@ -64,7 +64,7 @@ def reserved(host: str = HOST, port: int = 0) -> Iterator[int]:
 
 
 def port_of(kept: socket.socket) -> int:
-    """The port a socket is bound to."""
+    """Return the port a socket is bound to."""
     port: int = kept.getsockname()[1]
     return port
 
@@ -95,7 +95,7 @@ def refused(host: str, port: int) -> str | None:
 
 
 def holder(address: str, port: int) -> str | None:
-    """The process that keeps others from listening there, as far as Linux tells.
+    """Return the process that keeps others from listening there, as far as Linux tells.
 
     Args:
         address: An address, and no name.
@@ -125,7 +125,7 @@ def _listening(wanted: _Address, port: int) -> Iterator[str]:
 
 
 def _address(written: str) -> _Address:
-    """The address that /proc writes so: in words of the processor's byte order."""
+    """Return the address that /proc writes so: in words of the processor's byte order."""
     words = (int(written[at : at + 8], 16) for at in range(0, len(written), 8))
     found = ipaddress.ip_address(b"".join(word.to_bytes(4, sys.byteorder) for word in words))
     return getattr(found, "ipv4_mapped", None) or found

@@ -12,7 +12,7 @@ from tempo_runtime._util.printable import printable
 def shown(
     text: str, total: float | None = None, *, size: bool = False
 ) -> Iterator[Callable[[float], None]]:
-    """Shows that something is being done, until the block ends.
+    """Show that something is being done, until the block ends.
 
     On a terminal and in a notebook as a bar, which stays when it is full. Elsewhere, where a bar would
     fill a log, as one line once it is done.
@@ -57,7 +57,7 @@ def shown(
 
 @contextlib.contextmanager
 def telling(text: str) -> Iterator[Callable[[str], None] | None]:
-    """Shows on one line what is being done, and what there is to tell of it, until the block ends.
+    """Show on one line what is being done, and what there is to tell of it, until the block ends.
 
     Args:
         text: What is being done.

@@ -53,7 +53,7 @@ class Place:
         return Place(value, (*self.path, key))
 
     def __iter__(self) -> Iterator[Place]:
-        """The items, of a list."""
+        """Yield the items, of a list."""
         for index in range(len(self.value) if isinstance(self.value, list) else 0):
             yield self[index]
 
@@ -85,7 +85,7 @@ class Lines:
     inner: dict[Key, Lines] = field(default_factory=dict)
 
     def at(self, path: Path) -> int:
-        """The line of a path; of what would hold it where nothing is there."""
+        """Return the line of a path; of what would hold it where nothing is there."""
         found = self
         for key in path:
             if key not in found.inner:
@@ -133,7 +133,7 @@ class Document:
         return self["metadata"]["namespace"].text
 
     def line(self, path: Path) -> int:
-        """The line of a path; of what would hold it where nothing is there."""
+        """Return the line of a path; of what would hold it where nothing is there."""
         return self.lines.at(path)
 
 
@@ -153,12 +153,12 @@ class Run:
 
 
 def apart(one: str, other: str) -> bool:
-    """Whether two namespaces are certainly two: one that is not stated may be any."""
+    """Return whether two namespaces are certainly two: one that is not stated may be any."""
     return bool(one and other and one != other)
 
 
 def written(path: Path) -> str:
-    """A path for people: `spec.predictors[0].name`."""
+    """Return a path for people: `spec.predictors[0].name`."""
     text = ""
     for key in path:
         if isinstance(key, int):

@@ -40,7 +40,7 @@ class Fault:
 
 
 def read(text: str, file: str) -> tuple[list[Document], list[Fault]]:
-    """The documents of a text, and what is wrong with it.
+    """Return the documents of a text, and what is wrong with it.
 
     Documents before one that cannot be read are still there.
     """
@@ -114,7 +114,7 @@ def _documents(content: Any, lines: Lines, file: str) -> Iterator[Document]:
 
 
 def _is_patch(content: Any) -> bool:
-    """Whether it is a JSON patch, as kustomize takes them: a list of operations."""
+    """Return whether it is a JSON patch, as kustomize takes them: a list of operations."""
     return isinstance(content, list) and any(isinstance(item, dict) for item in content)
 
 
@@ -133,7 +133,7 @@ class _Builder:
         self._open: set[int] = set()
 
     def build(self, node: yaml.Node) -> tuple[Any, Lines, int]:
-        """The value of a node, its lines, and how many values that is."""
+        """Return the value of a node, its lines, and how many values that is."""
         known = self._built.get(id(node))
         if known is not None:
             return known
@@ -184,7 +184,7 @@ class _Builder:
 
 
 def _merges(found: Any, lines: Lines) -> list[tuple[dict[str, Any], Lines]]:
-    """The mappings that `<<` takes in: one, or each of a list."""
+    """Return the mappings that `<<` takes in: one, or each of a list."""
     if isinstance(found, list):
         each = [(item, lines.inner[place]) for place, item in enumerate(found)]
     else:
@@ -193,7 +193,7 @@ def _merges(found: Any, lines: Lines) -> list[tuple[dict[str, Any], Lines]]:
 
 
 def _scalar(node: yaml.Node) -> Any:
-    """What kubectl makes of a scalar: dates and sexagesimal numbers stay text, and `y` is true."""
+    """Return what kubectl makes of a scalar: dates and sexagesimal numbers stay text, and `y` is true."""
     text, kind = node.value, node.tag.removeprefix(_TAG)
     if kind == "null":
         return None
@@ -205,7 +205,7 @@ def _scalar(node: yaml.Node) -> Any:
 
 
 def _number(text: str) -> int | float | str:
-    """The number that a text is to kubectl; the text itself where Go has no number as large."""
+    """Return the number that a text is to kubectl; the text itself where Go has no number as large."""
     plain = text.replace("_", "").lower()
     if plain.lstrip("+-") in (".inf", ".nan"):
         return math.nan if plain.endswith("nan") else math.inf * (-1 if plain[0] == "-" else 1)

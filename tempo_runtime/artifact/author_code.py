@@ -110,7 +110,7 @@ def collect(
     folders: Collection[str] = (),
     pickles: Mapping[str, Collection[tuple[str, str]]] | None = None,
 ) -> Code:
-    """Finds what of the author's code is needed.
+    """Find what of the author's code is needed.
 
     Args:
         names: The modules that a pickle, and the functions in it, import.
@@ -182,7 +182,7 @@ class _Collector:
                 queue += self._members(package)
 
     def _follow_pickle(self, path: str, looked_up: Iterable[tuple[str, str]]) -> None:
-        """Follows what a file imports when it is unpickled; installed modules are its own matter."""
+        """Follow what a file imports when it is unpickled; installed modules are its own matter."""
         for module, name in sorted(looked_up):
             if module == "__main__":
                 self._code.warnings.append(
@@ -200,7 +200,7 @@ class _Collector:
                 self._code.unpickled.setdefault(path, set()).add(module)
 
     def _follow_texts(self, functions: Collection[CodeType]) -> None:
-        """Follows what is imported by a text that the program has somewhere, until nothing is new."""
+        """Follow what is imported by a text that the program has somewhere, until nothing is new."""
         asked = [f"{c.co_filename}:{c.co_firstlineno}" for c in functions if _imports_by_text(c)]
         texts = {text for code in functions for text in code.co_consts if isinstance(text, str)}
         found: set[str] = set()
@@ -315,7 +315,7 @@ class _Collector:
         return next((p for p in packages if p in self._own and self._own[p].package), None)
 
     def _take_named(self, own: Own, text: str, line: int) -> None:
-        """Takes the file or folder that a text names, from the module's folder or one above it."""
+        """Take the file or folder that a text names, from the module's folder or one above it."""
         if not text or len(text) > 200 or text.strip("./") == "" or os.path.isabs(text):
             return
         folder, place = beside, target = os.path.dirname(own.path), os.path.dirname(own.place)
@@ -336,7 +336,7 @@ class _Collector:
             folder, place = os.path.dirname(folder), os.path.dirname(place)
 
     def _take_named_in(self, folder: str, place: str, own: Own, line: int) -> None:
-        """Takes the files of a folder above a package that the module names as well.
+        """Take the files of a folder above a package that the module names as well.
 
         The folder may hold anything, what a model is trained with for one.
         """
@@ -354,7 +354,7 @@ class _Collector:
             )
 
     def _take_folder(self, folder: str, place: str, own: Own, *, code: bool) -> None:
-        """Takes the data files of a folder, and with `code` also modules that nothing imports."""
+        """Take the data files of a folder, and with `code` also modules that nothing imports."""
         count = 0
         for path in self._walk(folder, own):
             relative = os.path.relpath(path, folder).replace(os.sep, "/")

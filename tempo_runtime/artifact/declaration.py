@@ -27,7 +27,7 @@ _LISTED = 6  # files that a line names
 
 
 def children(pipeline: Pipeline, folder: str) -> dict[str, Any]:
-    """The models it calls, by their names in it; folders relative to its own."""
+    """Return the models it calls, by their names in it; folders relative to its own."""
     described = {}
     for alias, model in pipeline.declared.items():
         details = model.details
@@ -96,7 +96,7 @@ def source(declared: Mapping[str, Any], pickle: bytes, code: Mapping[str, str]) 
 
 
 def metadata(signature: Signature) -> dict[str, list[dict[str, Any]]]:
-    """Inputs and outputs as V2 metadata tensors."""
+    """Return inputs and outputs as V2 metadata tensors."""
 
     def tensors(specs: Any) -> list[dict[str, Any]]:
         found = []

@@ -67,7 +67,7 @@ def ensure(model: Any, stale: Stale = "save", environ: Mapping[str, str] = os.en
 
 
 def check_uploaded(model: Any) -> None:
-    """Refuses a pipeline whose artifact is stale: what was uploaded is stale as well.
+    """Refuse a pipeline whose artifact is stale: what was uploaded is stale as well.
 
     Args:
         model: As `ensure` takes it.

@@ -52,13 +52,13 @@ _RENAMED = {"_LoadingFirst": "_Direct", "_Recording": "_Method"}  # in authoring
 
 
 def load(data: bytes, modules: Modules) -> Any:
-    """Reads what `dump` wrote, with the modules it needs."""
+    """Read what `dump` wrote, with the modules it needs."""
     return _Unpickler(io.BytesIO(data), modules).load()
 
 
 @contextmanager
 def running(modules: Modules | None) -> Iterator[None]:
-    """Looks plain names up in an artifact's modules, for what is awaited in the block."""
+    """Look plain names up in an artifact's modules, for what is awaited in the block."""
     token = _running.set(modules)
     try:
         yield
@@ -67,7 +67,7 @@ def running(modules: Modules | None) -> Iterator[None]:
 
 
 def run(modules: Modules | None, function: Callable[..., T], *args: Any) -> T:
-    """Calls a function of ours for an artifact's code, so that plain names are looked up in its modules.
+    """Call a function of ours for an artifact's code, so that plain names are looked up in its modules.
 
     Args:
         modules: What the artifact brings; None for code that no artifact brought.
@@ -141,7 +141,7 @@ class Modules:
             _share(plain)
 
     def forget(self) -> None:
-        """Removes the modules from the process, once nothing of them is used."""
+        """Remove the modules from the process, once nothing of them is used."""
         if self in sys.meta_path:
             sys.meta_path.remove(self)
         for name in [name for name in sys.modules if name.partition(".")[0] == self._prefix]:
@@ -155,7 +155,7 @@ class Modules:
         return name in self._names
 
     def place(self, name: str) -> str:
-        """The name a module is imported under: the artifact's own, or its plain one."""
+        """Return the name a module is imported under: the artifact's own, or its plain one."""
         package = name
         while package:
             # The rest of a namespace package may be installed; all of another one is here.
@@ -192,7 +192,7 @@ class Modules:
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Finds a module of the artifact; see `importlib.abc.MetaPathFinder`."""
+        """Find a module of the artifact; see `importlib.abc.MetaPathFinder`."""
         prefix, _, name = fullname.partition(".")
         if prefix != self._prefix:
             if fullname in self._names and _calling() is self:
@@ -237,7 +237,7 @@ class Modules:
         return found if fromlist or top == name.partition(".")[0] else sys.modules[top]
 
     def _join(self, name: str, *, required: bool) -> None:
-        """Binds an installed part of a namespace package in the part that the artifact brings."""
+        """Bind an installed part of a namespace package in the part that the artifact brings."""
         package, _, last = name.rpartition(".")
         if self.place(name) != name or not package or self.place(package) == package:
             return
@@ -256,7 +256,7 @@ class Modules:
         return not {f"{base}.py", f"{base}/__init__.py"} & self._sources.keys()
 
     def _package(self, scope: Mapping[str, object]) -> str:
-        """The package that relative imports of a module, or of a function by value, start at."""
+        """Return the package that relative imports of a module, or of a function by value, start at."""
         package = scope.get("__package__")
         if package is None:
             package = str(scope["__name__"])
@@ -378,7 +378,7 @@ def _imported_here(name: str, stand_in: ModuleType) -> ModuleType:
 
 
 def _share(name: str) -> None:
-    """Makes a module of the author's, imported in this process, one that artifacts see their own in."""
+    """Make a module of the author's, imported in this process, one that artifacts see their own in."""
     module = sys.modules.get(name)
     if type(module) is not ModuleType:
         return

@@ -176,7 +176,7 @@ def _run(data: bytes) -> Any:
 
 
 def _pop(stack: list[Any]) -> None:
-    """Drops what a call gave that was made for its effect on its first argument."""
+    """Drop what a call gave that was made for its effect on its first argument."""
     dropped = stack.pop()
     if isinstance(dropped, _Node) and dropped.kind == "reduce" and dropped.parts[1].parts:
         changed = dropped.parts[1].parts[0]
@@ -185,7 +185,7 @@ def _pop(stack: list[Any]) -> None:
 
 
 def _extend(node: _Node, items: list[Any]) -> None:
-    """Adds items to a list, a dict or a set; of other objects they are kept apart from the parts."""
+    """Add items to a list, a dict or a set; of other objects they are kept apart from the parts."""
     (node.parts if node.kind in _MUTABLE else node.effects).extend(items)
 
 

@@ -35,7 +35,7 @@ _GET = ("BINGET", "LONG_BINGET", "GET")
 
 
 def imports(data: bytes) -> list[str]:
-    """Names that unpickling looks up, as `module.name`, each once, in order.
+    """Name that unpickling looks up, as `module.name`, each once, in order.
 
     They are read from the opcodes and the texts before them. A pickle that was made to deceive can hide
     a name from this, and is code all the same: it informs, and does not protect.
@@ -191,7 +191,7 @@ class _Lookups(pickle.Unpickler):
         return _Nothing()
 
     def skip(self, array: dict[str, Any]) -> None:
-        """Skips the content of an array, which joblib writes between two parts of a pickle."""
+        """Skip the content of an array, which joblib writes between two parts of a pickle."""
         if array["dtype"].hasobject:
             _Lookups(self._file, self._found).load()
             return
@@ -220,13 +220,13 @@ class _Nothing:
         pass
 
     def append(self, item: Any) -> None:
-        """Takes an item of a list."""
+        """Take an item of a list."""
 
     def extend(self, items: Any) -> None:
-        """Takes items of a list."""
+        """Take items of a list."""
 
     def add(self, item: Any) -> None:
-        """Takes an item of a set."""
+        """Take an item of a set."""
 
 
 class _Estimator(_Nothing):

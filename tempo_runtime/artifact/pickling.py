@@ -32,7 +32,7 @@ def dump(
     folders: Collection[str] = (),
     pickles: Mapping[str, Collection[tuple[str, str]]] | None = None,
 ) -> tuple[bytes, author_code.Code]:
-    """Writes an object.
+    """Write an object.
 
     Args:
         root: The object.
@@ -150,7 +150,7 @@ def _imports_of_code(code: CodeType, package: str) -> Iterator[str]:
 
 
 def _refuse_relative_imports(codes: list[CodeType]) -> None:
-    """Refuses what `python -m` runs and an artifact cannot: it has no package for its `__main__`."""
+    """Refuse what `python -m` runs and an artifact cannot: it has no package for its `__main__`."""
     for code in codes:
         for name, names, level in _import_statements(code):
             if level:
@@ -162,7 +162,7 @@ def _refuse_relative_imports(codes: list[CodeType]) -> None:
 
 
 def _import_statements(code: CodeType) -> Iterator[tuple[str, tuple[str, ...], int]]:
-    """The module, the names taken from it, and the dots before it, of each import of a function."""
+    """Yield the module, the names taken from it, and the dots before it, of each import of a function."""
     steps = [step for step in dis.get_instructions(code) if step.opname != "EXTENDED_ARG"]
     for level, names, step in zip(steps, steps[1:], steps[2:]):
         if step.opname == "IMPORT_NAME":

@@ -74,7 +74,7 @@ def contents(pipeline: Pipeline) -> tuple[Any, ...]:
 
 
 def _check_constructor(pipeline: Pipeline) -> None:
-    """Refuses a class that cannot be made where it is loaded, without arguments."""
+    """Refuse a class that cannot be made where it is loaded, without arguments."""
     kind = pipeline.target
     reason = ""
     if inspect.isabstract(kind):
@@ -150,7 +150,7 @@ def reduced(obj: Any, way: Sequence[Any]) -> Any:
 
 
 def _namedtuple(kind: Any) -> Any:
-    """How a NamedTuple is written: dill would make another of its fields only, without its methods."""
+    """Return how a NamedTuple is pickled: dill would keep its fields and lose its methods."""
     if dill._dill._locate_function(kind):
         return kind.__qualname__
     plain = {*vars(namedtuple(kind.__name__, kind._fields)), *_OF_NAMEDTUPLES}
@@ -212,7 +212,7 @@ class Reference:
         return getattr(self._found(), name)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Calls the child."""
+        """Call the child."""
         return self._found()(*args, **kwargs)
 
     def __iter__(self) -> Iterator[str]:
@@ -241,7 +241,7 @@ def _child(obj: Any, way: Sequence[Any]) -> Any:
 
 
 def unpicklable(way: Sequence[Any], error: Exception) -> str:
-    """Says what cannot be written, where it is, and what to do.
+    """Say what cannot be written, where it is, and what to do.
 
     Args:
         way: From the root of what is written to it.

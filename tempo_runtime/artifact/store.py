@@ -70,7 +70,7 @@ def save(
     environment: str | None = "auto",
     sign: str | None = None,
 ) -> str:
-    """Writes a pipeline's artifact.
+    """Write a pipeline's artifact.
 
     Files that are already in the folder stay, and become part of it. A save that is interrupted
     leaves the old artifact whole.
@@ -175,7 +175,7 @@ class PendingArtifact:
 
 
 def compose(target: Any, folder: str | None = None) -> PendingArtifact:
-    """Makes what `save` would write, and writes nothing.
+    """Make what `save` would write, and write nothing.
 
     Args:
         target: As `save` takes it.
@@ -237,7 +237,7 @@ def write(
     sign: str | None = None,
     demands: trust.TrustPolicy | None = None,
 ) -> str:
-    """Writes what was composed.
+    """Write what was composed.
 
     Args:
         composed: What `compose` made.
@@ -301,7 +301,7 @@ def write(
 
 
 def load(folder: str, *, verify: str | None = None) -> Any:
-    """Loads a pipeline, to be called in this process.
+    """Load a pipeline, to be called in this process.
 
     What `parameters.extra` of its model-settings.json says holds for its calls, as it would in a
     server; the environment wins.
@@ -512,13 +512,13 @@ def verify_children(opened: OpenedArtifact, entered: frozenset[str] = frozenset(
 
 
 def is_other_model(folder: str) -> bool:
-    """Whether a folder holds a model that MLServer serves, and that `save` did not write."""
+    """Return whether a folder holds a model that MLServer serves, and that `save` did not write."""
     named, ours = (os.path.isfile(os.path.join(folder, f)) for f in (MODEL_SETTINGS, MANIFEST))
     return named and not ours
 
 
 def read_manifest(folder: str, *, to_run: bool = True) -> dict[str, Any]:
-    """Reads tempo.json.
+    """Read tempo.json.
 
     Args:
         folder: The artifact.
@@ -568,7 +568,7 @@ def extra_of(folder: str) -> dict[str, Any]:
 def _placed(
     declared: PipelineModels, opened: OpenedArtifact, modules: importing.Modules
 ) -> PipelineModels:
-    """The models a pipeline calls, where tempo.json says they are."""
+    """Return the models a pipeline calls, where tempo.json says they are."""
     placed = {}
     for alias, model in declared.items():
         child = opened.description["children"].get(alias, {})
@@ -640,7 +640,7 @@ def _settings_of(folder: str) -> dict[str, Any]:
 
 
 def _is_ours(path: str) -> bool:
-    """Whether save made a file, and made it to be executed."""
+    """Return whether save made a file, and made it to be executed."""
     return path == PIPELINE or path.startswith(f"{CODE}/")
 
 

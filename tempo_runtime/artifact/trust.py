@@ -115,7 +115,7 @@ class TrustPolicy:
         return cls(parse_digests(text, _IN_SETTINGS), (), _IN_SETTINGS)
 
     def check(self, folder: str, manifest: Mapping[str, Any]) -> None:
-        """Raises what an artifact does not show.
+        """Raise what an artifact does not show.
 
         Args:
             folder: Where it is, for messages.
@@ -176,7 +176,7 @@ class TrustPolicy:
 
 
 def digest_of(manifest: Mapping[str, Any]) -> str:
-    """The digest of an artifact: of tempo.json's content, which has those of all its files.
+    """Return the digest of an artifact: of tempo.json's content, which has those of all its files.
 
     model-settings.json, which people and platforms edit, is not part of it; nor is the signature.
     """
@@ -225,7 +225,7 @@ def is_signed(manifest: Mapping[str, Any]) -> bool:
 
 
 def signed(manifest: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """The same, with its signature in it.
+    """Return the same, with its signature in it.
 
     Args:
         manifest: A tempo.json.
@@ -239,7 +239,7 @@ def signed(manifest: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def _signed_part(manifest: Mapping[str, Any]) -> bytes:
-    """What is signed: the content, however it was indented."""
+    """Return what is signed: the content, however it was indented."""
     content = {name: value for name, value in manifest.items() if name != _SIGNATURE}
     return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
 

@@ -68,7 +68,7 @@ def pipeline(
     models: PipelineModels | None = None,
     description: str = "",
 ) -> Callable[[Any], Any]:
-    """Makes a class or function a pipeline.
+    """Make a class or function a pipeline.
 
     Args:
         name: Name it is served under: up to 63 lower-case letters, digits and '-'.
@@ -94,7 +94,7 @@ def model(
     local_folder: str | None = None,
     description: str = "",
 ) -> Callable[[Any], Any]:
-    """Makes a class or function a model of its own: a pipeline that calls no other.
+    """Make a class or function a model of its own: a pipeline that calls no other.
 
     Args and errors are those of `pipeline`.
     """
@@ -102,7 +102,7 @@ def model(
 
 
 def predictmethod(function: F) -> F:
-    """Marks the method of a pipeline class that answers requests.
+    """Mark the method of a pipeline class that answers requests.
 
     It may be `async def`, and it may be a generator, which streams.
     """
@@ -111,13 +111,13 @@ def predictmethod(function: F) -> F:
 
 
 def loadmethod(function: F) -> F:
-    """Marks the method of a pipeline class that is called once, before the first request."""
+    """Mark the method of a pipeline class that is called once, before the first request."""
     setattr(function, _ROLE, "load")
     return function
 
 
 def describe(target: Any) -> Pipeline:
-    """The `Pipeline` of a pipeline class, an instance of one, or a pipeline function.
+    """Return the `Pipeline` of a pipeline class, an instance of one, or a pipeline function.
 
     Raises:
         AuthoringError: If it is none of them.

@@ -75,7 +75,7 @@ class ModelDetails:
 
 
 def check_name(name: str) -> None:
-    """Refuses a name that cannot be deployed.
+    """Refuse a name that cannot be deployed.
 
     Raises:
         AuthoringError: With the rule that it breaks, and a name that keeps it.

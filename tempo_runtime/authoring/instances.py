@@ -53,13 +53,13 @@ class Beside(Generic[T]):
         return known if reference is None or reference() is instance else None
 
     def set(self, instance: Any, known: T) -> None:
-        """Replaces what is known of it."""
+        """Replace what is known of it."""
         key = id(instance)
         reference = weak(instance, lambda _: self._known.pop(key, None))
         self._known[key] = (reference, known)
 
     def forget(self, instance: Any) -> None:
-        """Drops what is known of it."""
+        """Drop what is known of it."""
         self._known.pop(id(instance), None)
 
 

@@ -12,7 +12,7 @@ R = TypeVar("R")
 
 
 def by_name(call: str, positions: int, *names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Decorates a function whose arguments after the first are given by name only.
+    """Decorate a function whose arguments after the first are given by name only.
 
     Args:
         call: What its caller writes, for the error.

@@ -93,7 +93,7 @@ class Model:
         return self
 
     def reference(self, local_folder: str | None = None) -> Model:
-        """This model as others refer to it: in that folder, without any code of its own."""
+        """Return this model as others refer to it: in that folder, without its code."""
         other = Model.__new__(Model)
         other._details = replace(self._details, local_folder=local_folder)
         return other
@@ -103,7 +103,7 @@ class Model:
         return Context().run(execution().connect_model, self)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Runs the model in this process."""
+        """Run the model in this process."""
         return self._local(*args, **kwargs)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -144,7 +144,7 @@ class PipelineModels:
         return iter(self._models.items())
 
     def references(self) -> PipelineModels:
-        """The same models, without any code or folder of theirs."""
+        """Return the same models, without any code or folder of theirs."""
         return PipelineModels(**{alias: found.reference() for alias, found in self.items()})
 
     def __getattr__(self, alias: str) -> Model:
@@ -241,7 +241,7 @@ class Pipeline(Model):
         return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
 
     def predict_of(self, instance: Any) -> Callable[..., Any]:
-        """The predict method as its author wrote it, bound to an instance of the class if any."""
+        """Return the predict method as its author wrote it, bound to an instance of the class if any."""
         if self.predict_name is None:
             return self.target  # type: ignore[no-any-return]
         function = plain(self.target, self.predict_name)
@@ -255,7 +255,7 @@ class Pipeline(Model):
         return load
 
     def load_once(self, instance: Any) -> None:
-        """Runs the load method, unless it has run, before a call without a server."""
+        """Run the load method, unless it has run, before a call without a server."""
         own = self._own(instance)
         if (load := own._loading(instance)) is not None:
             finish(load())
@@ -274,7 +274,7 @@ class Pipeline(Model):
         return None
 
     def _load(self, load: Callable[[], Any], holder: Any) -> Any:
-        """Runs a load method; what it gives may be something to await."""
+        """Run a load method; what it gives may be something to await."""
         before = attributes(holder)
         result = load()
         if not inspect.iscoroutine(result):
@@ -309,12 +309,12 @@ class Pipeline(Model):
         return kept
 
     def loadmethod(self, function: F) -> F:
-        """Decorates the function that loads what a function pipeline needs into `context`."""
+        """Decorate the function that loads what a function pipeline needs into `context`."""
         self._load_function = function
         return function
 
     def of(self, instance: Any) -> Pipeline:
-        """The Pipeline of one instance of the class."""
+        """Return the Pipeline of one instance of the class."""
         own = self.copy()
         own.saved = own.built = None
         own._instance = weak(instance) or (lambda: None)
@@ -387,7 +387,7 @@ class Pipeline(Model):
         return self._release is not None
 
     def release(self) -> None:
-        """Frees the modules its artifact brought into the process; it cannot be called any more."""
+        """Free the modules its artifact brought into the process; it cannot be called any more."""
         if self._release is not None:
             self._release()
 
@@ -398,7 +398,7 @@ class Pipeline(Model):
         return own
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Calls a function pipeline; a pipeline class is called on an instance of it."""
+        """Call a function pipeline; a pipeline class is called on an instance of it."""
         if self.predict_name is not None:
             return super().__call__(*args, **kwargs)
         from tempo_runtime.request import context
@@ -438,13 +438,13 @@ class Pipeline(Model):
 
 
 def plain(cls: type, name: str) -> Any:
-    """A method of a class as its author wrote it."""
+    """Return a method of a class as its author wrote it."""
     found = inspect.getattr_static(cls, name)
     return getattr(found, PLAIN, found)
 
 
 def finish(result: Any) -> None:
-    """Waits for what a load method gave, if that is something to await."""
+    """Wait for what a load method gave, if that is something to await."""
     if inspect.iscoroutine(result):
         from tempo_runtime.request.portal import background
 

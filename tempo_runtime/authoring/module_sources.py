@@ -45,7 +45,7 @@ _noted: dict[str, tuple[ModuleSpec, str]] = {}
 
 
 def note() -> None:
-    """Notes the files of the author's modules that were imported since the last time."""
+    """Note the files of the author's modules that were imported since the last time."""
     for name, module in list(sys.modules.items()):
         spec = _spec(module)
         if spec is None or (name in _noted and _noted[name][0] is spec):
@@ -55,7 +55,7 @@ def note() -> None:
 
 
 def check(sources: Mapping[str, str]) -> None:
-    """Refuses modules that are not what their file says.
+    """Refuse modules that are not what their file says.
 
     Args:
         sources: Path of a module, as in an artifact's `code` -> its file.
@@ -168,7 +168,7 @@ def _functions(module: ModuleType, origin: str) -> Iterator[FunctionType]:
 
 
 def _replaced(sources: Mapping[str, str]) -> Iterator[str]:
-    """Names whose value in memory is not the one that the sources give them.
+    """Name whose value in memory is not the one that the sources give them.
 
     What the sources change themselves (a cache, a counter) they change elsewhere as well.
     """
@@ -189,7 +189,7 @@ def _replaced(sources: Mapping[str, str]) -> Iterator[str]:
 
 
 def _names_changed_in(tree: ast.AST) -> Iterator[str]:
-    """Names of what a source changes after it was made: globals, attributes, contents."""
+    """Name of what a source changes after it was made: globals, attributes, contents."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Global):
             yield from node.names
@@ -214,7 +214,7 @@ def _last(node: ast.expr) -> str:
 def _differences(
     body: list[ast.stmt], holder: Any, changing: Collection[str], files: Collection[str]
 ) -> Iterator[str]:
-    """Names that a module or a class gives once, and that hold something else in memory."""
+    """Name that a module or a class gives once, and that hold something else in memory."""
     bound, held = _bound(body), vars(holder)
     if "*" in bound:  # any name may be another module's
         return
@@ -241,7 +241,7 @@ def _is_of(kind: type, holder: Any) -> bool:
 
 
 def _given(node: ast.stmt) -> list[str]:
-    """Names that a statement binds, if it is of a kind that can be compared."""
+    """Name that a statement binds, if it is of a kind that can be compared."""
     if isinstance(node, ast.ClassDef):
         return [node.name]
     if isinstance(node, _FUNCTIONS):
@@ -253,7 +253,7 @@ def _given(node: ast.stmt) -> list[str]:
 
 
 def _bound(body: list[ast.stmt]) -> list[str]:
-    """Names that a scope binds, each as often as it does."""
+    """Name that a scope binds, each as often as it does."""
     names: list[str] = []
     queue: list[ast.AST] = list(body)
     while queue:
@@ -270,7 +270,7 @@ def _bound(body: list[ast.stmt]) -> list[str]:
 
 
 def _is_another(node: Any, found: Any, holder: Any) -> bool:
-    """Whether a value is not the constant that a statement assigns."""
+    """Return whether a value is not the constant that a statement assigns."""
     in_class = isinstance(holder, type) and type(found) not in _CONSTANTS
     # Metaclasses and decorators put something of their own in the place of fields and members.
     if in_class and (type(holder) not in _PLAIN or hasattr(type(found), "__get__")):

@@ -95,7 +95,7 @@ def folder_or_object(text: str) -> Any:
 
 
 def pair(text: str, option: str) -> tuple[str, str]:
-    """A `KEY=VALUE` of the command line."""
+    """Return a `KEY=VALUE` of the command line."""
     key, equals, value = text.partition("=")
     if not key or not equals:
         raise click.UsageError(f"{option} takes KEY=VALUE")  # not the text: it may be a secret
@@ -103,22 +103,22 @@ def pair(text: str, option: str) -> tuple[str, str]:
 
 
 def print_whole(*shown: Any) -> None:
-    """Prints for people, with names and addresses whole, for copying, however narrow the window is."""
+    """Print for people, with names and addresses whole, for copying, however narrow the window is."""
     console(width=1000).print(*shown)
 
 
 def echo_json(content: Any) -> None:
-    """Prints what a machine reads."""
+    """Print what a machine reads."""
     click.echo(json.dumps(content, indent=2))
 
 
 def size(count: int) -> str:
-    """A number of bytes, for people."""
+    """Return a number of bytes, for people."""
     return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
 
 
 def imported(name: str) -> Any:
-    """What a `MODULE:NAME` of the command line is, as `python -m` would find the module."""
+    """Return what a `MODULE:NAME` of the command line is, as `python -m` would find the module."""
     module, _, attribute = name.partition(":")
     if not module or not attribute:
         raise click.BadParameter(

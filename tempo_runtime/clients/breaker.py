@@ -53,7 +53,7 @@ class Breaker:
         self.state = State.CLOSED
 
     def admit(self) -> bool:
-        """Whether a call may be made now; while half open, the caller is the probe."""
+        """Return whether a call may be made now; while half open, the caller is the probe."""
         if self.state is State.CLOSED:
             return True
         if self.state is State.OPEN and self._clock() >= self._next_probe:
@@ -70,12 +70,12 @@ class Breaker:
         return max(0.0, self._next_probe - self._clock()) if self.state is State.OPEN else math.inf
 
     def succeeded(self) -> None:
-        """A call was answered."""
+        """Note that a call was answered."""
         self.failures = 0
         self.state = State.CLOSED
 
     def failed(self) -> None:
-        """A call found the server down."""
+        """Note that a call found the server down."""
         if self.state is State.OPEN:
             return  # a call that was made before: it says nothing new
         if not self.failures:
@@ -88,6 +88,6 @@ class Breaker:
             self._next_probe = self._clock() + pause * (1 - self._jitter() / 2)
 
     def abandoned(self) -> None:
-        """The probe ended without an answer, and not by the server's fault: another may be made."""
+        """Note that the probe ended without an answer, and not by the server's fault."""
         if self.state is State.HALF_OPEN:
             self.state = State.OPEN

@@ -96,7 +96,7 @@ class Child:
         return _awaited_in(request, answer) if self._awaitable else answer
 
     def submit(self, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Calls the child from a sync pipeline without waiting for it.
+        """Call the child from a sync pipeline without waiting for it.
 
         Several children then work at the same time:
 
@@ -132,7 +132,7 @@ class Child:
         return hash(id(self._metrics))
 
     async def close(self) -> None:
-        """Frees what the transport holds."""
+        """Free what the transport holds."""
         await self._transport.close()
 
     def _call(self, args: Any, kwargs: Any) -> Any:
@@ -242,7 +242,7 @@ class Children:
         self._callers = callers or Callers()
 
     def here(self) -> Children:
-        """The same children; within a request, in whichever thread, as those of that request."""
+        """Return the same children; within a request, in whichever thread, as those of that request."""
         if not context.is_request():
             return self
         own = Children(self._children, self._callers)
@@ -258,7 +258,7 @@ class Children:
         return child if request is None else child.looked_up_in(request)
 
     def __eq__(self, other: object) -> bool:
-        """Whether they are the same children, in whichever request they were looked up."""
+        """Return whether they are the same children, in whichever request they were looked up."""
         return isinstance(other, Children) and self._children is other._children
 
     def __hash__(self) -> int:
@@ -277,7 +277,7 @@ async def _awaited_in(request: RequestContext, answer: Awaitable[Any]) -> Any:
 
 
 def rows_of(value: Any) -> int:
-    """How many rows a value has: its length, if it has one."""
+    """Return how many rows a value has: its length, if it has one."""
     if isinstance(value, np.ndarray):
         return len(value) if value.ndim else 1
     if isinstance(value, str | bytes | dict) or not isinstance(value, Sized):
@@ -286,7 +286,7 @@ def rows_of(value: Any) -> int:
 
 
 def _squeezed(value: Any) -> Any:
-    """Makes `(N, 1)` the `(N,)` it was before MLServer's codec."""
+    """Make `(N, 1)` the `(N,)` it was before MLServer's codec."""
     if isinstance(value, np.ndarray) and value.ndim == 2 and value.shape[1] == 1:
         return value[:, 0]
     if isinstance(value, dict):

@@ -30,7 +30,7 @@ def endpoints(settings: ChildSettings, name: str, portal: Portal) -> list[Endpoi
 
 
 def limits(settings: ChildSettings, *, forwards_deadline: bool) -> Limits:
-    """What one call may do; `forwards_deadline` is that of `Limits`."""
+    """Return what one call may do; `forwards_deadline` is that of `Limits`."""
     assert settings.patience is not None
     assert settings.retries is not None
     return Limits(
@@ -80,7 +80,7 @@ def _grpc(settings: ChildSettings, name: str, portal: Portal) -> list[Endpoint]:
 
 
 def _this_server(scheme: str) -> str:
-    """Where a sibling is: the server this process is."""
+    """Return where a sibling is: the server this process is."""
     variable, usual = _SIBLINGS[scheme]
     host = called(os.environ.get("MLSERVER_HOST", ""))
     return f"{scheme}://{host}:{os.environ.get(variable, usual)}"

@@ -42,7 +42,7 @@ class Connections:
 
     @classmethod
     def of(cls, loop: asyncio.AbstractEventLoop, tls: TlsSettings) -> Connections:
-        """The pool of that loop and that encryption; each caller closes it once.
+        """Return the pool of that loop and that encryption; each caller closes it once.
 
         Raises:
             SettingsError: If a file that `tls` names cannot be used.
@@ -71,7 +71,7 @@ class Connections:
         return self._new
 
     async def close(self) -> None:
-        """Gives it back; the last to do so closes it. Called on its loop."""
+        """Give it back; the last to do so closes it. Called on its loop."""
         with _lock:
             self._users -= 1
             if self._users:

@@ -39,7 +39,7 @@ class CallDeadline:
         return None if self._end is None else max(0.0, self._end - time.monotonic())
 
     def ended(self, place: ChildAddress) -> TempoError:
-        """The error of a call that was not answered in time."""
+        """Return the error of a call that was not answered in time."""
         if self.ends_request:
             error = DeadlineExceeded(
                 f"{place} had not answered when the time was up: {self._current.exceeded()}"

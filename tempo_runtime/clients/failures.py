@@ -82,7 +82,7 @@ class ChildAddress:
         )
 
     def distrusted(self, reason: str) -> Failure:
-        """It cannot be spoken to safely; waiting does not help."""
+        """Return the failure of a connection that cannot be made safely; waiting does not help."""
         return self._unavailable(
             FailureKind.PERMANENT,
             f"{self} cannot be trusted: {reason}; is the URL right, and do the child's settings "

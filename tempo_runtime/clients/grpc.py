@@ -136,7 +136,7 @@ class GrpcEndpoint:
             raise self._failure(error) from error
 
     async def close(self) -> None:
-        """Closes the connection."""
+        """Close the connection."""
         channel, self._channel = self._channel, None
         if channel is not None:
             await channel.close()

@@ -99,7 +99,7 @@ class HttpEndpoint:
                     yield response
 
     async def close(self) -> None:
-        """Gives the connections back."""
+        """Give the connections back."""
         await self._connections.close()
 
     def _how(self, headers: Mapping[str, str]) -> dict[str, Any]:
@@ -181,7 +181,7 @@ class HttpEndpoint:
 
 
 async def _events(content: aiohttp.StreamReader, limit: AnswerLimit) -> AsyncIterator[bytes]:
-    """What the server-sent events of a stream say. Lines may be longer than aiohttp reads at once."""
+    """Yield the data of server-sent events. A line may be longer than aiohttp reads at once."""
     parts: list[bytes] = []  # of a line
     length = 0
     async for chunk in content.iter_any():
@@ -224,7 +224,7 @@ def _text(said: Any) -> str:
 
 
 def _seconds(retry_after: str | None) -> float | None:
-    """The header's seconds; a date, which the header may also be, is as good as none."""
+    """Return the header's seconds; a date, which the header may also be, is as good as none."""
     try:
         return max(0.0, float(retry_after or ""))
     except ValueError:

@@ -23,7 +23,7 @@ class Endpoint(Protocol):
     async def call(
         self, request: Request, seconds: float | None, headers: Mapping[str, str], *, fresh: bool
     ) -> Response:
-        """Calls it once.
+        """Call it once.
 
         Args:
             request: What to ask.
@@ -38,17 +38,17 @@ class Endpoint(Protocol):
         ...
 
     async def metadata(self, seconds: float | None, headers: Mapping[str, str]) -> dict[str, Any]:
-        """What the server says of the child, as V2's JSON has it; raises as `call` does."""
+        """Return what the server says of the child, as V2's JSON has it; raises as `call` does."""
         ...
 
     def stream(
         self, request: Request, headers: Mapping[str, str]
     ) -> AsyncGenerator[Response, None]:
-        """Calls it once, for all it has to say until its answer; raises as `call` does."""
+        """Call it once, for all it has to say until its answer; raise as `call` does."""
         ...
 
     async def close(self) -> None:
-        """Frees what it holds."""
+        """Free what it holds."""
         ...
 
 
@@ -90,7 +90,7 @@ class ServerPool:
         return self._all[0].endpoint.place
 
     async def next(self, clock: CallDeadline) -> PooledServer:
-        """The next that may be called, as soon as there is one.
+        """Return the next that may be called, as soon as there is one.
 
         Raises:
             ChildUnavailable: If all are down, for longer than the patience or the time that is left.
@@ -116,18 +116,18 @@ class ServerPool:
         return min(server.breaker.down_for() for server in self._all)
 
     def another_is_up(self) -> bool:
-        """Whether a call that failed may go to another at once."""
+        """Return whether a call that failed may go to another at once."""
         return len(self._all) > 1 and any(not server.is_open for server in self._all)
 
     def answered(self, server: PooledServer) -> None:
-        """A call to it gave an answer."""
+        """Note that a call to it was answered."""
         if server.breaker.failures:
             before = server.breaker.state
             server.breaker.succeeded()
             self._changed(server, before)
 
     def failed(self, server: PooledServer, failure: Failure) -> None:
-        """A call to it failed."""
+        """Note that a call to it failed."""
         if failure.kind not in (
             FailureKind.UNAVAILABLE,
             FailureKind.CONNECTION_LOST,
@@ -141,13 +141,13 @@ class ServerPool:
         self._changed(server, before)
 
     def abandoned(self, server: PooledServer) -> None:
-        """A call to it ended without saying anything about it."""
+        """Note that a call to it ended without an outcome."""
         before = server.breaker.state
         server.breaker.abandoned()
         self._changed(server, before)
 
     async def close(self) -> None:
-        """Closes them."""
+        """Close them."""
         for server in self._all:
             await server.endpoint.close()
 

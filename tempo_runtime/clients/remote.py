@@ -70,7 +70,7 @@ class RemoteTransport:
         return self._portal.run(self._infer(request, context.current()))
 
     async def close(self) -> None:
-        """Closes its connections."""
+        """Close its connections."""
         await self._portal.arun(self._servers.close())
 
     # The context is passed by hand: a coroutine that crosses to another loop may lose its own.

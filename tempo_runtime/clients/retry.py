@@ -93,11 +93,11 @@ class RetryBudget:
         self._filled = clock()
 
     def earn(self) -> None:
-        """A call is made."""
+        """Note a call."""
         self._balance = min(self._most, self._balance + self._ratio)
 
     def spend(self) -> bool:
-        """Takes one retry, if there is one."""
+        """Take one retry, if there is one."""
         now = self._clock()
         if self._balance < self._reserve:
             self._balance = min(self._reserve, self._balance + now - self._filled)

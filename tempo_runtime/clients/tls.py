@@ -10,7 +10,7 @@ from tempo_runtime.settings import TlsSettings
 
 
 def ssl_context(tls: TlsSettings) -> ssl.SSLContext:
-    """What an HTTP connection is encrypted with.
+    """Return what an HTTP connection is encrypted with.
 
     Raises:
         SettingsError: If a file cannot be read, or is not what the setting says.
@@ -37,7 +37,7 @@ def ssl_context(tls: TlsSettings) -> ssl.SSLContext:
 
 
 def grpc_files(tls: TlsSettings) -> tuple[bytes | None, bytes | None, bytes | None]:
-    """The same for gRPC: certificates to trust, private key, certificate chain.
+    """Return the same for gRPC: certificates to trust, private key, certificate chain.
 
     Raises:
         SettingsError: If a file cannot be read, or the server is not to be verified.

@@ -17,7 +17,7 @@ class Transport(Protocol):
     tagged: bool
 
     async def infer(self, request: Request) -> Response:
-        """Calls the child from a coroutine.
+        """Call the child from a coroutine.
 
         Raises:
             ChildError: If it gives no usable answer.
@@ -26,9 +26,9 @@ class Transport(Protocol):
         ...
 
     def infer_blocking(self, request: Request) -> Response:
-        """Calls the child from a thread that has no event loop; raises as `infer` does."""
+        """Call the child from a thread that has no event loop; raise as `infer` does."""
         ...
 
     async def close(self) -> None:
-        """Frees what the transport holds. Safe to call twice."""
+        """Free what the transport holds. Safe to call twice."""
         ...

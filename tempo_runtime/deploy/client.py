@@ -76,7 +76,7 @@ class RemoteModel:
         return dict(self.deployment.main().headers)
 
     def predict(self, *args: Any, **kwargs: Any) -> Any:
-        """Calls the model.
+        """Call the model.
 
         Args:
             args: Its inputs, in order.
@@ -96,7 +96,7 @@ class RemoteModel:
     __call__ = predict
 
     def stream(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
-        """Calls the model, and yields each value that its predict method yields.
+        """Call the model, and yield each value that its predict method yields.
 
         The arguments and errors are those of `predict`.
         """
@@ -110,18 +110,18 @@ class RemoteModel:
             portal.run(values.aclose())
 
     def logs(self, model: str | None = None) -> str:
-        """What its servers have printed; of one model only, if named."""
+        """Return what its servers have printed; of one model only, if named."""
         found = self.deployment.logs(model)
         if model is not None:
             return found.get(model, "")
         return "\n".join(f"== {name}\n{text}" for name, text in found.items())
 
     def status(self) -> list[ModelStatus]:
-        """How it and the models it calls are; nothing once it was undeployed."""
+        """Return how it and the models it calls are; nothing once it was undeployed."""
         return self.deployment.models()
 
     def undeploy(self) -> None:
-        """Ends it, and the models that were deployed with it."""
+        """End it, and the models that were deployed with it."""
         try:
             self.deployment.undeploy()
         finally:

@@ -98,7 +98,7 @@ class Deployment(ABC):
 
     @abstractmethod
     def main(self) -> Address:
-        """Where the model is that people call first; nothing is asked.
+        """Return where the model is that people call first; nothing is asked.
 
         Raises:
             DeploymentFailed: If it was undeployed.
@@ -118,15 +118,15 @@ class Deployment(ABC):
 
     @abstractmethod
     def models(self) -> list[ModelStatus]:
-        """Its models, the one that people call first."""
+        """Return its models, the one that people call first."""
 
     @abstractmethod
     def logs(self, model: str | None = None) -> dict[str, str]:
-        """What its servers have printed, by the name of the model; of one of them only, if named."""
+        """Return the output of its servers by the name of the model, or that of one model."""
 
     @abstractmethod
     def undeploy(self, grace: float = GRACE) -> None:
-        """Ends all of it. Nothing happens the second time.
+        """End all of it. Nothing happens the second time.
 
         Args:
             grace: Seconds for what is being asked to be answered first.
@@ -140,7 +140,7 @@ class LocalDeployment(Deployment):
     def replace(
         self, models: Mapping[str, Served], options: Any, told: Callable[[str], object]
     ) -> list[str]:
-        """Serves these models, and nothing else; a server of one that has not changed goes on.
+        """Serve these models, and nothing else; a server of one that has not changed goes on.
 
         Callers notice nothing: a server that replaces another is called once all are ready, and the
         other answers what it was asked before it ends.

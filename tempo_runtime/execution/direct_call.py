@@ -30,7 +30,7 @@ _END = object()
 
 
 def call(pipeline: Pipeline, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Calls the predict method of an instance, or a pipeline function (`instance` is None).
+    """Call the predict method of an instance, or a pipeline function (`instance` is None).
 
     The settings of a request hold where the environment (`TEMPO_RUNTIME_MAX_CALLS` and the like), or
     the artifact that it was loaded from, states them; its time, too, is looked at by each call to a

@@ -65,7 +65,7 @@ def hint(error: Exception) -> str:
 
 
 def installing(implementation: str) -> str | None:
-    """The command that installs a runtime class of MLServer's; None for a class of others."""
+    """Return the command that installs a runtime class of MLServer's; None for a class of others."""
     module = implementation.partition(".")[0]
     if not module.startswith("mlserver_"):
         return None

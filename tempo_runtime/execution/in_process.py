@@ -132,7 +132,7 @@ class RuntimeTransport:
             raise clock.ended(self._place) from None
 
     async def close(self) -> None:
-        """Unloads the runtime, if no other child uses it."""
+        """Unload the runtime, if no other child uses it."""
         self._threads.close()
         shared, self._shared = self._shared, None
         if shared is not None:
@@ -197,7 +197,7 @@ class PipelineTransport:
             raise passed_up(error, self._child) from error.__cause__
 
     async def close(self) -> None:
-        """Waits for nothing: whoever calls this child is done."""
+        """Wait for nothing: whoever calls this child is done."""
         await self._runner.close(0)
 
     def _arguments(self, request: Request) -> dict[str, Any]:
@@ -297,13 +297,13 @@ def _payload(request: Request) -> InferenceRequest:
 
 
 def _text(tensor: Tensor) -> Tensor:
-    """A `BYTES` tensor as MLServer reads it from JSON: its codecs for arrays and frames know no other."""
+    """Return a `BYTES` tensor as MLServer reads it from JSON, which its codecs for arrays expect."""
     elements = [each.decode() if isinstance(each, bytes) else each for each in tensor.data]
     return replace(tensor, data=elements)
 
 
 def _reason(error: Exception) -> str:
-    """What happened, without the C++ frames that XGBoost prints."""
+    """Return what happened, without the C++ frames that XGBoost prints."""
     said = str(error).partition("Stack trace:")[0].strip()
     return f"{type(error).__name__}: {said}{frameworks.hint(error)}"
 

@@ -74,13 +74,13 @@ class LoadedPipeline:
         return min(self.runner.share_left, self._children.share_left)
 
     async def close(self) -> None:
-        """Lets running requests finish, within `drain_timeout`, and frees everything."""
+        """Let running requests finish, within `drain_timeout`, and free everything."""
         await self.runner.close(self._settings.drain_timeout)
         await self._children.close()
         self.release()
 
     def release(self) -> None:
-        """Forgets the code that the pipeline's artifact, and those of its children, brought."""
+        """Forget the code that the pipeline's artifact, and those of its children, brought."""
         self._serving.close()
         self._children.release()
         self._pipeline.release()
@@ -145,14 +145,14 @@ class ChildResolver:
         self._models: list[RuntimeTransport] = []  # in this process; other than pipelines
 
     def connect(self, pipeline: Pipeline) -> Children:
-        """Connects every child; one in this process is loaded here."""
+        """Connect every child; one in this process is loaded here."""
         awaitable = pipeline.is_async
         models = pipeline.declared.items()
         children = {alias: self.child(alias, model, awaitable) for alias, model in models}
         return Children(children, self._callers)
 
     def child(self, alias: str, model: Model, awaitable: bool = False) -> Child:
-        """Connects one child; `awaitable` is whether its calls are awaited."""
+        """Connect one child; `awaitable` is whether its calls are awaited."""
         settings = self._settings.child(alias)
         metrics = ChildMetrics(self._inside[-1] if self._inside else "", alias)
         child = Child(
@@ -177,14 +177,14 @@ class ChildResolver:
         return min(shares, default=1.0)
 
     async def close(self) -> None:
-        """Closes every connection, and unloads what was loaded."""
+        """Close every connection, and unload what was loaded."""
         for child in self._children:
             await child.close()
         for service in self._nested:
             await service.close()
 
     def release(self) -> None:
-        """Forgets the code that the artifacts of pipelines among the children brought."""
+        """Forget the code that the artifacts of pipelines among the children brought."""
         for service in self._nested:
             service.release()
 

@@ -107,7 +107,7 @@ class Runner:
         return self._pool.left / self._pool.count
 
     async def run(self, arguments: dict[str, Any]) -> Any:
-        """Answers one request; a stream's answer is its last item.
+        """Answer one request; a stream's answer is its last item.
 
         Raises:
             Overloaded: If too many requests are here already.
@@ -121,14 +121,14 @@ class Runner:
             return await self._in_thread(self._run_sync, arguments)
 
     def run_blocking(self, arguments: dict[str, Any]) -> Any:
-        """Answers one request in this thread; raises as `run` does, and turns none away."""
+        """Answer one request in this thread; raise as `run` does, and turn none away."""
         with self._metrics.call():
             if self._async:
                 return self._portal.run(self._run_async(arguments))
             return self._run_sync(arguments)
 
     async def stream(self, arguments: dict[str, Any]) -> AsyncGenerator[Any, None]:
-        """Answers one request item by item; raises as `run` does.
+        """Answer one request item by item; raise as `run` does.
 
         Yields:
             What the predict method does; where it returns, and works with an explainer, each
@@ -150,7 +150,7 @@ class Runner:
         yield await self.run(arguments)
 
     async def _with_news(self, arguments: dict[str, Any]) -> AsyncGenerator[Any, None]:
-        """The result of an explainer, and before it what there is to tell of its work.
+        """Yield the result of an explainer, and before it what there is to tell of its work.
 
         Whoever reads slowly gets the latest news, and not all of it.
         """
@@ -177,7 +177,7 @@ class Runner:
             answer.cancel()
 
     async def close(self, timeout: float) -> None:
-        """Waits for the requests that are running, then frees the threads."""
+        """Wait for the requests that are running, then frees the threads."""
         with anyio.move_on_after(timeout):
             while self._running:
                 self._idle.clear()
@@ -360,18 +360,18 @@ def _context() -> AbstractContextManager[object]:
 
 
 def _wake(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
-    """Sets an event from any thread."""
+    """Set an event from any thread."""
     loop.call_soon_threadsafe(event.set)
 
 
 def _processors() -> int:
-    """How many this process may use."""
+    """Return how many this process may use."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(2, count or 1)
 
 
 async def _within_time(awaitable: Awaitable[T]) -> T:
-    """Awaits, until the request's deadline."""
+    """Await, until the request's deadline."""
     current = context.current()
     try:
         return await within(current.remaining(), awaitable)
@@ -406,7 +406,7 @@ def _cancels_the_request(error: BaseException) -> bool:
 
 
 def _is_mlserver_error(error: BaseException) -> bool:
-    """Whether the author chose a status for the client, as MLServer's own errors do."""
+    """Return whether the author chose a status for the client, as MLServer's own errors do."""
     return any(
         kind.__module__ == "mlserver.errors" and kind.__name__ == "MLServerError"
         for kind in type(error).__mro__

@@ -77,16 +77,16 @@ class Runtime:
             raise
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Runs what calls it in this thread; only for one that never awaits."""
+        """Run what calls it in this thread; only for one that never awaits."""
         return _run_to_end(coroutine)
 
     def start(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
-        """Starts what calls it on its own loop; only for one that may await."""
+        """Start what calls it on its own loop; only for one that may await."""
         assert self._loop is not None
         return self._loop.start(coroutine)
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
-        """Calls it; to be run by `run` or `start`."""
+        """Call it; to be run by `run` or `start`."""
         from mlserver.context import model_context
 
         with model_context(self._settings):
@@ -99,7 +99,7 @@ class Runtime:
             return await asyncio.shield(call)
 
     async def unload(self) -> None:
-        """Frees it. A call that was given up and blocks its loop is waited for, for a while."""
+        """Free it. A call that was given up and blocks its loop is waited for, for a while."""
         if self._loop is None:
             await asyncio.to_thread(_run_to_end, self._unload())
             return
@@ -173,11 +173,11 @@ class _OwnLoop:
         self.stop.atexit = False
 
     def start(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
-        """Starts a coroutine, with the caller's context variables."""
+        """Start a coroutine, with the caller's context variables."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     def join(self, timeout: float) -> None:
-        """Waits for the thread to end."""
+        """Wait for the thread to end."""
         self._thread.join(timeout)
 
 

@@ -37,7 +37,7 @@ _loaded: WeakValueDictionary[_Key, Shared] = WeakValueDictionary()
 
 
 def acquire(settings: ModelSettings, folder: str, fast: bool = False, code: str = "") -> Shared:
-    """Loads a runtime, unless one of the same settings and the same files is loaded.
+    """Load a runtime, unless one of the same settings and the same files is loaded.
 
     A file that has changed makes it another model: who has the old one keeps it.
 
@@ -73,7 +73,7 @@ def acquire(settings: ModelSettings, folder: str, fast: bool = False, code: str 
 
 
 async def release(shared: Shared) -> None:
-    """Unloads a runtime that nobody else uses."""
+    """Unload a runtime that nobody else uses."""
     with _lock:
         shared.users -= 1
         if shared.users:
@@ -83,7 +83,7 @@ async def release(shared: Shared) -> None:
 
 
 def _files(folder: str, settings: ModelSettings) -> Iterator[tuple[str, int, int]]:
-    """What of the model's files changes when they are written."""
+    """Yield what of the model's files changes when they are written."""
     assert settings.parameters is not None
     # The settings may name a place outside of the folder.
     for place in {os.path.abspath(folder), settings.parameters.uri}:

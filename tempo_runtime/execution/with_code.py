@@ -30,7 +30,7 @@ class ModelWithCode(MLModel):
     _model: MLModel | None = None
 
     async def load(self) -> bool:
-        """Loads the model."""
+        """Load the model."""
         assert self.settings.parameters is not None
         assert self.settings.parameters.extra is not None
         extra = dict(self.settings.parameters.extra)
@@ -59,7 +59,7 @@ class ModelWithCode(MLModel):
         return loaded
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
-        """Answers one request."""
+        """Answer one request."""
         assert self._model is not None
         with importing.running(self._code):
             return await self._model.predict(payload)
@@ -67,7 +67,7 @@ class ModelWithCode(MLModel):
     async def predict_stream(
         self, payloads: AsyncIterator[InferenceRequest]
     ) -> AsyncGenerator[InferenceResponse, None]:
-        """Answers requests item by item."""
+        """Answer requests item by item."""
         assert self._model is not None
         async for response in self._model.predict_stream(payloads):
             yield response

@@ -40,7 +40,7 @@ def encode_arguments(
     *,
     tagged: bool = False,
 ) -> list[Tensor]:
-    """The tensors of a call, as a caller writes it.
+    """Return the tensors of a call, as a caller writes it.
 
     Args:
         signature: What the model takes; None when that is not known, and each value is then
@@ -161,7 +161,7 @@ def decode_arguments(
 def encode_results(
     signature: Signature, value: Any, *, tempo_0_5: bool = False, tagged: bool = False
 ) -> tuple[list[Tensor], str | None]:
-    """The tensors of a result, and the response's content type (None but for a DataFrame).
+    """Return the tensors of a result, and the response's content type (None but for a DataFrame).
 
     Args:
         signature: What the predict method gives.
@@ -269,7 +269,7 @@ def _untyped(tensors: list[Tensor], limits: DecodingLimits) -> dict[str, Any]:
 
 
 def _name_positional(signature: Signature, tensors: list[Tensor]) -> list[Tensor]:
-    """Gives tensors named `input-N`, as clients call what they have no name for, their names."""
+    """Give tensors named `input-N`, as clients call what they have no name for, their names."""
     names = {
         f"{INPUT_PREFIX}{position}": spec.name
         for position, spec in enumerate(signature.inputs)
@@ -372,7 +372,7 @@ def _encode_dynamic(value: Any, encode: _Encode, tagged: bool) -> tuple[list[Ten
 
 
 def _named(tensors: list[Tensor]) -> list[Tensor]:
-    """Outputs that have names, and say so where their names and number do not."""
+    """Mark outputs as named where their names and number do not show it."""
     names = [tensor.name for tensor in tensors]
     if len(names) == 1 or (names and names == [f"{OUTPUT_PREFIX}{i}" for i in range(len(names))]):
         tensors[0].parameters[_NAMED] = True

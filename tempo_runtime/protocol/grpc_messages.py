@@ -23,7 +23,7 @@ _LENGTH = struct.Struct("<I")  # before each element of a BYTES tensor
 
 
 def request_to_proto(request: Request, model: str, version: str | None) -> pb.ModelInferRequest:
-    """The message of `ModelInfer`."""
+    """Return the message of `ModelInfer`."""
     from mlserver.grpc import dataplane_pb2 as pb
 
     message = pb.ModelInferRequest(model_name=model, model_version=version or "")
@@ -40,7 +40,7 @@ def request_to_proto(request: Request, model: str, version: str | None) -> pb.Mo
 
 
 def response_from_proto(message: pb.ModelInferResponse) -> Response:
-    """Reads a V2 server's answer.
+    """Read a V2 server's answer.
 
     Raises:
         PayloadError: If contents are missing, or do not fit their datatype.
@@ -63,7 +63,7 @@ def response_from_proto(message: pb.ModelInferResponse) -> Response:
 
 
 def metadata_from_proto(message: pb.ModelMetadataResponse) -> dict[str, Any]:
-    """What a V2 server says of a model, as it says it in JSON."""
+    """Return what a V2 server says of a model, as it says it in JSON."""
 
     def tensors(parts: Any) -> list[dict[str, Any]]:
         return [

@@ -25,7 +25,7 @@ class EncodedJsonCache:
         self._json: Any = None
 
     def json(self, array: np.ndarray[Any, Any]) -> Any:
-        """What orjson should write for a flat, contiguous array of numbers."""
+        """Return what orjson should write for a flat, contiguous array of numbers."""
         if array.size < _SMALLEST:
             return array
         bits = array.view(f"u{array.itemsize}")  # NaN is not itself, and -0.0 is 0.0

@@ -61,7 +61,7 @@ class Response:
 
 
 def request_to_json(request: Request) -> bytes:
-    """The body of `POST /v2/models/NAME/infer`."""
+    """Return the body of `POST /v2/models/NAME/infer`."""
     memo = request.memo
     body: dict[str, Any] = {"inputs": [tensor_to_json(tensor, memo) for tensor in request.tensors]}
     if request.outputs:
@@ -74,7 +74,7 @@ def request_to_json(request: Request) -> bytes:
 
 
 def request_from_json(body: bytes) -> Request:
-    """Reads what `request_to_json`, or any V2 client, wrote.
+    """Read what `request_to_json`, or any V2 client, wrote.
 
     Raises:
         PayloadError: If it is not a V2 request.
@@ -89,7 +89,7 @@ def request_from_json(body: bytes) -> Request:
 
 
 def response_to_json(response: Response, model: str) -> bytes:
-    """The body of an answer, as a V2 server writes it."""
+    """Return the body of an answer, as a V2 server writes it."""
     body: dict[str, Any] = {
         "model_name": model,
         "outputs": [tensor_to_json(tensor) for tensor in response.tensors],
@@ -100,7 +100,7 @@ def response_to_json(response: Response, model: str) -> bytes:
 
 
 def response_from_json(body: bytes) -> Response:
-    """Reads a V2 server's answer.
+    """Read a V2 server's answer.
 
     Raises:
         PayloadError: If it is not a V2 response.
@@ -110,7 +110,7 @@ def response_from_json(body: bytes) -> Response:
 
 
 def load_object(body: bytes) -> dict[str, Any]:
-    """Reads a JSON object, as any V2 body is one.
+    """Read a JSON object, as any V2 body is one.
 
     Raises:
         PayloadError: If it is none.
@@ -128,7 +128,7 @@ def load_object(body: bytes) -> dict[str, Any]:
 
 
 def tensor_from_json(item: Any) -> Tensor:
-    """Reads one tensor of a V2 body.
+    """Read one tensor of a V2 body.
 
     Raises:
         PayloadError: If it is none.
@@ -146,7 +146,7 @@ def _tensors(content: dict[str, Any], key: str) -> list[Tensor]:
 
 
 def _field(holder: Any, key: str, kind: type, default: Any = ...) -> Any:
-    """A field of a JSON object; one that is null is not there."""
+    """Return a field of a JSON object; one that is null is not there."""
     value = holder.get(key) if isinstance(holder, dict) else None
     if value is None and default is not ...:
         return default
@@ -181,7 +181,7 @@ def tensor_to_json(tensor: Tensor, memo: EncodedJsonCache | None = None) -> dict
 
 
 def from_mlserver(tensor: types.RequestInput | types.ResponseOutput) -> Tensor:
-    """A tensor that MLServer decoded, or that one of its runtimes answered."""
+    """Return a tensor that MLServer decoded, or that one of its runtimes answered."""
     data = getattr(tensor.data, "root", tensor.data)
     datatype = getattr(tensor.datatype, "value", tensor.datatype)
     return Tensor(
@@ -198,7 +198,7 @@ def mlserver_parameters(parameters: types.Parameters | None) -> dict[str, Any]:
 
 
 def to_mlserver_output(tensor: Tensor, *, json: bool) -> types.ResponseOutput:
-    """A tensor that MLServer will write.
+    """Return a tensor that MLServer will write.
 
     Args:
         tensor: The tensor.
@@ -220,7 +220,7 @@ def to_mlserver_output(tensor: Tensor, *, json: bool) -> types.ResponseOutput:
 
 
 def to_mlserver_request(request: Request) -> types.InferenceRequest:
-    """A request for a runtime in this process; arrays are handed over as they are."""
+    """Return a request for a runtime in this process; arrays are handed over as they are."""
     from mlserver import types
 
     return types.InferenceRequest.model_construct(

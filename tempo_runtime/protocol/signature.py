@@ -97,7 +97,7 @@ class TensorSpec:
 
     @classmethod
     def of(cls, name: str, hint: Any, *, has_default: bool = False) -> TensorSpec:
-        """Reads one annotation.
+        """Read one annotation.
 
         Raises:
             AuthoringError: If values of that type cannot travel.
@@ -160,7 +160,7 @@ class Signature:
         return {part.name: getattr(self, part.name) for part in fields(self)}
 
     def input(self, name: str) -> TensorSpec | None:
-        """The argument of that name."""
+        """Return the argument of that name."""
         return next((spec for spec in self.inputs if spec.name == name), None)
 
     def takes(self, count: int, names: Collection[str]) -> bool:
@@ -190,7 +190,7 @@ class Signature:
 
     @classmethod
     def of(cls, function: Callable[..., Any], *, method: bool = False) -> Signature:
-        """Reads a function's annotations.
+        """Read a function's annotations.
 
         Args:
             function: The predict method, or a pipeline function.
@@ -235,7 +235,7 @@ class Signature:
 
     @classmethod
     def declared(cls, inputs: Any, outputs: Any) -> Signature | None:
-        """The signature a `Model` declares: a type, or a dict of names to types, each way."""
+        """Return the signature a `Model` declares: a type, or a dict of names to types, each way."""
         if inputs is None and outputs is None:
             return None
         if inputs is None:
@@ -269,7 +269,7 @@ def _outputs(hint: Any) -> tuple[OutputForm, Any, tuple[TensorSpec, ...]]:
 
 
 def _fields(container: Any) -> tuple[TensorSpec, ...]:
-    """The fields of a NamedTuple or TypedDict; those with a default, or not required, may lack."""
+    """Return the fields of a NamedTuple or TypedDict; those with a default, or not required, may lack."""
     try:
         hints = typing_extensions.get_type_hints(container, include_extras=True)
     except _UNRESOLVED as error:
@@ -334,7 +334,7 @@ def _without_none(hint: Any) -> tuple[Any, bool]:
 
 
 def _unaliased(hint: Any) -> Any:
-    """What an alias stands for: of `type` (as `NDArray` is from numpy 2.4 on), NewType or TypeVar."""
+    """Return what an alias stands for: `type` (`NDArray`, from numpy 2.4 on), NewType or TypeVar."""
     if isinstance(hint, typing.TypeVar):
         if hint.__constraints__:
             return Union[hint.__constraints__]  # noqa: UP007 - known at run time only
@@ -348,14 +348,14 @@ def _unaliased(hint: Any) -> Any:
 
 
 def _within(hint: Any) -> Iterator[Any]:
-    """A type and all that it is made of, as far as its annotation says."""
+    """Yield a type and all that it is made of, as far as its annotation says."""
     yield hint
     for part in get_args(hint):
         yield from _within(part)
 
 
 def _is_read_once(hint: Any) -> bool:
-    """Whether pydantic would give an iterator of what it was given."""
+    """Return whether pydantic would give an iterator of what it was given."""
     return hint is collections.abc.Iterable or get_origin(hint) is collections.abc.Iterable
 
 

@@ -71,7 +71,7 @@ class Tensor:
         return named if isinstance(named, str) else None
 
     def numbers(self) -> np.ndarray[Any, Any]:
-        """The elements of a numeric tensor, in its shape.
+        """Return the elements of a numeric tensor, in its shape.
 
         Raises:
             PayloadError: If they do not fit the datatype or the shape.
@@ -89,7 +89,7 @@ class Tensor:
         return self.shaped(data)
 
     def elements(self) -> list[Any]:
-        """The elements of a `BYTES` tensor, as one flat list."""
+        """Return the elements of a `BYTES` tensor, as one flat list."""
         if self.datatype != BYTES:
             raise PayloadError(f"tensor {self.name!r} has datatype {self.datatype}, not BYTES")
         data = self.data
@@ -150,7 +150,7 @@ class Tensor:
         return array.astype(dtype, copy=False)
 
     def shaped(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """An array of the tensor's elements, in its shape.
+        """Return an array of the tensor's elements, in its shape.
 
         Raises:
             PayloadError: If there are more or fewer than the shape says.
@@ -200,7 +200,7 @@ class Tensor:
 
 
 def shown(value: Any, length: int = 80) -> str:
-    """A value as a message shows it, cut off at a length."""
+    """Return a value as a message shows it, cut off at a length."""
     try:
         return f"{value!r:.{length}}"
     except (RecursionError, ValueError):  # nested too deep, or too many digits
@@ -208,14 +208,14 @@ def shown(value: Any, length: int = 80) -> str:
 
 
 def refuse_twice(names: list[str]) -> None:
-    """Refuses tensors of one name, which would overwrite each other."""
+    """Refuse tensors of one name, which would overwrite each other."""
     if len(set(names)) != len(names):
         [(name, _)] = Counter(names).most_common(1)
         raise PayloadError(f"tensor {name!r} is given twice; send it once")
 
 
 def refuse_unwritable(names: Iterable[str]) -> None:
-    """Refuses names of tensors that no transport can write."""
+    """Refuse names of tensors that no transport can write."""
     for name in names:
         if name.isascii():
             continue
@@ -228,7 +228,7 @@ def refuse_unwritable(names: Iterable[str]) -> None:
 
 
 def datatype_of(dtype: np.dtype[Any]) -> str:
-    """The V2 datatype for a numpy dtype; text and objects are `BYTES`.
+    """Return the V2 datatype for a numpy dtype; text and objects are `BYTES`.
 
     Raises:
         PayloadError: If V2 has none, as for complex numbers.
@@ -244,7 +244,7 @@ def datatype_of(dtype: np.dtype[Any]) -> str:
 
 
 def misfits(array: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
-    """Marks the numbers that a dtype cannot hold; less precision is not among them."""
+    """Mark the numbers that a dtype cannot hold; less precision is not among them."""
     if dtype.kind == "b":
         return ~np.isin(array, (0, 1))
     if dtype.kind in "iu":
@@ -257,7 +257,7 @@ def misfits(array: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any
 
 
 def json_numbers(array: np.ndarray[Any, Any]) -> Any:
-    """What orjson should write for a numeric array: the array itself, or a list where it must.
+    """Return what orjson should write for a numeric array: the array itself, or a list where it must.
 
     NaN is written as null (as MLServer does), infinities as the words "Infinity" and "-Infinity":
     orjson would write null for all three.
@@ -274,7 +274,7 @@ def json_numbers(array: np.ndarray[Any, Any]) -> Any:
 
 
 def plain_numbers(array: np.ndarray[Any, Any]) -> list[Any]:
-    """A flat list of Python numbers that any JSON writer keeps whole; see `json_numbers`."""
+    """Return a flat list of Python numbers that any JSON writer keeps whole; see `json_numbers`."""
     flat: list[Any] = array.reshape(-1).tolist()
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         return [_word(number) for number in flat]
@@ -290,7 +290,7 @@ def _word(number: float) -> float | str | None:
 
 
 def _packed(data: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any] | None:
-    """A flat list of numbers as an array, None if it is anything else.
+    """Return a flat list of numbers as an array, None if it is anything else.
 
     Python's arrays are made in two thirds of the time of numpy's, and take numbers only.
     """
@@ -305,7 +305,7 @@ def _packed(data: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any] | None:
 
 
 def _only_numbers(data: Any, levels: int = _DEEPEST) -> bool:
-    """Whether this is a number, or lists of nothing else; quicker than a look at each type."""
+    """Return whether this is a number, or lists of nothing else; quicker than a look at each type."""
     if isinstance(data, int | float):
         return True
     try:
@@ -323,7 +323,7 @@ def _objects(array: np.ndarray[Any, Any]) -> list[Any]:
 
 
 def _flatten(data: Any, levels: int = _DEEPEST) -> list[Any]:
-    """The leaves of nested lists; what is nested deeper is a leaf, and nothing that a tensor holds."""
+    """Return the leaves of nested lists down to a depth; deeper lists count as leaves."""
     if not isinstance(data, list) or not levels:
         return [data]
     if not any(isinstance(element, list) for element in data):
@@ -332,5 +332,5 @@ def _flatten(data: Any, levels: int = _DEEPEST) -> list[Any]:
 
 
 def is_repr(flat: list[Any]) -> bool:
-    """Whether this is how tempo 0.5 writes `BYTES`: the bytes of a `repr`, one integer each."""
+    """Return whether this is how tempo 0.5 writes `BYTES`: the bytes of a `repr`, one integer each."""
     return bool(flat) and all(type(element) is int for element in flat)

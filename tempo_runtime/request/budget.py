@@ -42,7 +42,7 @@ class RequestBudget:
     _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
 
     def spend(self, rows: int) -> None:
-        """A call with so many rows is made.
+        """Count a call with so many rows.
 
         Raises:
             BudgetExceeded: If it may not be.

@@ -77,7 +77,7 @@ class RequestContext:
         return {**parameters, **{name: value for name, value in own.items() if value is not None}}
 
     def exceeded(self) -> DeadlineExceeded:
-        """The error for a request whose time is spent."""
+        """Return the error for a request whose time is spent."""
         return DeadlineExceeded(
             f"the request's {self.budget:g} s are spent; give it more with the setting `timeout` or "
             f"the request parameter `{TIMEOUT}`, or ask for less"
@@ -89,7 +89,7 @@ _current: ContextVar[RequestContext] = ContextVar("tempo_request", default=_NO_R
 
 
 def current() -> RequestContext:
-    """The request being served; one without a deadline outside a server."""
+    """Return the request being served; one without a deadline outside a server."""
     return _current.get()
 
 
@@ -100,7 +100,7 @@ def is_request() -> bool:
 
 @contextmanager
 def entered(request: RequestContext) -> Iterator[None]:
-    """Makes a request that has begun the current one, for the block, in whichever thread that runs."""
+    """Make a request that has begun the current one, for the block, in whichever thread that runs."""
     token = _current.set(request)
     try:
         yield
@@ -132,7 +132,7 @@ _loading: ContextVar[bool] = ContextVar("tempo_loading", default=False)
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """Marks the block as the loading of a pipeline, whose calls to children belong to no request."""
+    """Mark the block as the loading of a pipeline, whose calls to children belong to no request."""
     token = _loading.set(True)
     try:
         yield
@@ -156,7 +156,7 @@ class Callers:
 
     @contextmanager
     def call(self, pipeline: str) -> Iterator[None]:
-        """Counts a call of the pipeline without a server, for the block.
+        """Count a call of the pipeline without a server, for the block.
 
         Raises:
             PipelineFailed: If it, or another in this process, is served: the call is part of a request
@@ -209,7 +209,7 @@ class _Anyone(Callers):
 
     @contextmanager
     def serving(self) -> Iterator[None]:
-        """Counts a pipeline that is being served, for the block."""
+        """Count a pipeline that is being served, for the block."""
         with self._lock:
             self._services += 1
         try:
@@ -219,7 +219,7 @@ class _Anyone(Callers):
                 self._services -= 1
 
     def serves_here(self) -> bool:
-        """Whether this thread may belong to a pipeline that is being served."""
+        """Return whether this thread may belong to a pipeline that is being served."""
         return self._services > 0 and current_thread() is not main_thread()
 
     def _may_be_lost(self) -> bool:

@@ -32,16 +32,16 @@ class _Calls:
         self._in_flight = family.in_flight.labels(*labels)
 
     def call(self) -> _Call:
-        """Counts a block as one call; its outcome is `ok`, or the error's class."""
+        """Count a block as one call; its outcome is `ok`, or the error's class."""
         return _Call(self)
 
     def begin(self) -> float:
-        """A call begins, now."""
+        """Return a call begins, now."""
         self._in_flight.inc()
         return time.perf_counter()
 
     def end(self, begin: float, error: type[BaseException] | None) -> None:
-        """A call ends that began then."""
+        """Count a call that began at that time and ends now."""
         self._in_flight.dec()
         self._seconds.observe(time.perf_counter() - begin)
         if error is None:
@@ -99,7 +99,7 @@ class ChildMetrics(_Calls):
         self._rows.inc(rows)
 
     def retried(self) -> None:
-        """A call is made again."""
+        """Count a retry."""
         self._retries.inc()
 
     def breaker_is(self, url: str, state: int) -> None:

@@ -31,7 +31,7 @@ class Portal:
         return self._loop
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Runs a coroutine on the loop and waits for it, from a thread that is not the loop's.
+        """Run a coroutine on the loop and wait for it, from a thread that is not the loop's.
 
         Raises:
             PipelineFailed: If this thread is the loop's own, which would wait for itself.
@@ -45,11 +45,11 @@ class Portal:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
-        """Runs a coroutine on the loop, in the caller's context, without waiting for it."""
+        """Run a coroutine on the loop, in the caller's context, without waiting for it."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     async def arun(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Runs a coroutine on the loop and awaits it, from any loop."""
+        """Run a coroutine on the loop and await it, from any loop."""
         if _running_loop() is self._loop:
             return await coroutine
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self._loop))
@@ -57,7 +57,7 @@ class Portal:
 
 @cache
 def background() -> Portal:
-    """A loop in a daemon thread, for pipelines that are called without a server.
+    """Return a loop in a daemon thread, for pipelines that are called without a server.
 
     A notebook's own loop cannot be used: the cell that waits for a child is what it is running.
     """

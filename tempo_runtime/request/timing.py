@@ -14,7 +14,7 @@ class Elapsed(Exception):
 
 
 async def within(seconds: float | None, awaitable: Awaitable[T]) -> T:
-    """Awaits something, for so many seconds; None is for ever.
+    """Await something, for so many seconds; None is for ever.
 
     anyio's and asyncio's own scopes do more (they nest, they are level-triggered) and take several
     times as long, which every request and every call to a child would pay.

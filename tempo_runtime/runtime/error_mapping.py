@@ -37,7 +37,7 @@ class Answered(MLServerError):
 
 
 def over_http(parameters: dict[str, Any]) -> bool:
-    """Whether a request came over HTTP, which demands this header, and not over gRPC."""
+    """Return whether a request came over HTTP, which demands this header, and not over gRPC."""
     return "host" in (parameters.get("headers") or {})
 
 

@@ -88,7 +88,7 @@ class TempoPipelineRuntime(MLModel):
         return self._service.share_left if self._service is not None else 1.0
 
     async def load(self) -> bool:
-        """Loads the artifact and connects its children. Calls none of them."""
+        """Load the artifact and connect its children. Calls none of them."""
         try:
             self._refuse_unsafe_settings()
             folder = await self._folder()
@@ -106,7 +106,7 @@ class TempoPipelineRuntime(MLModel):
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
-        """Answers one request."""
+        """Answer one request."""
         parameters = mlserver_parameters(payload.parameters)
         try:
             service = self._loaded()
@@ -120,13 +120,13 @@ class TempoPipelineRuntime(MLModel):
     async def predict_stream(
         self, payloads: AsyncIterator[InferenceRequest]
     ) -> AsyncGenerator[InferenceResponse, None]:
-        """Answers each request with what its predict method yields."""
+        """Answer each request with what its predict method yields."""
         async with aclosing(_in_own_task(self._stream(payloads))) as responses:
             async for response in responses:
                 yield response
 
     async def unload(self) -> bool:
-        """Lets running requests finish, and frees everything. Safe after a failed load."""
+        """Let running requests finish, and free everything. Safe after a failed load."""
         service, self._service = self._service, None
         if service is not None:
             await service.close()
@@ -291,7 +291,7 @@ async def _convert(large: bool, function: Callable[..., T], *arguments: Any) -> 
 
 
 def _refuse_lost(payload: InferenceRequest) -> None:
-    """Refuses parameters that MLServer's gRPC has no type for, and drops the values of."""
+    """Refuse parameters that MLServer's gRPC has no type for, and drop the values of."""
     given = (payload.parameters.model_extra if payload.parameters else None) or {}
     lost = [name for name, value in given.items() if value is None]
     if lost:
@@ -302,7 +302,7 @@ def _refuse_lost(payload: InferenceRequest) -> None:
 
 
 def _lower(setting: int | None, asked: int | None) -> int | None:
-    """A request may ask for less than the settings allow."""
+    """Return a request may ask for less than the settings allow."""
     given = [limit for limit in (setting, asked) if limit is not None]
     return min(given, default=None)
 
@@ -315,7 +315,7 @@ def _flag(parameters: dict[str, Any], name: str, default: bool) -> bool:
 
 
 def _number(parameters: dict[str, Any], name: str, kind: type) -> Any:
-    """A request parameter; gRPC has no floats there, so text will do."""
+    """Return a request parameter; gRPC has no floats there, so text will do."""
     value = parameters.get(name)
     if value is None:
         return None
@@ -334,7 +334,7 @@ def _number(parameters: dict[str, Any], name: str, kind: type) -> Any:
 async def _in_own_task(
     responses: AsyncGenerator[InferenceResponse, None],
 ) -> AsyncGenerator[InferenceResponse, None]:
-    """Runs a generator in one task from first to last.
+    """Run a generator in one task from first to last.
 
     MLServer may finish a stream that its client left from another task, and a generator's context
     variables can only be reset in the one that set them.

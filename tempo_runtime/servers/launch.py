@@ -70,7 +70,7 @@ class _Server(MLServer):  # type: ignore[misc]  # it has no types
         self._rest_server.start = self._serve_rest
 
     async def start(self, models_settings: list[ModelSettings] = []) -> None:  # noqa: B006 - as MLServer's
-        """Loads the models, waits to be told, and serves them until it is stopped."""
+        """Load the models, waits to be told, and serve them until it is stopped."""
         threading.Thread(target=self._obey, name="tempo-control", daemon=True).start()
         asked = self._uvicorn()
         asking = asyncio.create_task(asked.serve(sockets=[self._private]))
@@ -87,7 +87,7 @@ class _Server(MLServer):  # type: ignore[misc]  # it has no types
         await asking
 
     async def stop(self, sig: int | None = None) -> None:
-        """Ends the server; what it is being asked is answered first."""
+        """End the server; what it is being asked is answered first."""
         if not self._serving:
             if self._inference_pool_registry:
                 await self._inference_pool_registry.close()
@@ -110,7 +110,7 @@ class _Server(MLServer):  # type: ignore[misc]  # it has no types
         self._ending = asyncio.create_task(self.stop(signal.SIGTERM))
 
     def _leave(self) -> asyncio.Future[None]:
-        """Takes no more connections, and has the others end with the answer of what is asked on them.
+        """Take no more connections, and has the others end with the answer of what is asked on them.
 
         Returns:
             Done when all calls over gRPC are answered.
@@ -168,12 +168,12 @@ class _Server(MLServer):  # type: ignore[misc]  # it has no types
 
 
 def _unused(connection: Any) -> bool:
-    """Whether nothing is asked on a connection of uvicorn's."""
+    """Return whether nothing is asked on a connection of uvicorn's."""
     return connection.cycle is None or connection.cycle.response_complete
 
 
 def main(public: int, private: int) -> None:
-    """Serves the working directory.
+    """Serve the working directory.
 
     Args:
         public: File descriptor of the listening socket that callers know.
@@ -194,7 +194,7 @@ async def _run(public: socket.socket, private: socket.socket) -> None:
 
 
 def _refuse_fewer(models: list[ModelSettings]) -> None:
-    """Ends what MLServer would serve without the models whose settings it cannot read."""
+    """End what MLServer would serve without the models whose settings it cannot read."""
     if len(models) < len(list(Path().rglob(DEFAULT_MODEL_SETTINGS_FILENAME))):
         logger.error(
             "MLServer leaves out models of this folder; correct their settings, or unset "

@@ -92,7 +92,7 @@ class Log(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        """Keeps the last lines, and passes on each that comes once `pass_on` was called."""
+        """Keep the last lines, and pass on each that comes once `pass_on` was called."""
         with self._stream:
             for line in self._stream:
                 self._lines.append(line)
@@ -105,7 +105,7 @@ class Log(threading.Thread):
         self._to = to
 
     def text(self) -> str:
-        """The last lines of a server that has ended."""
+        """Return the last lines of a server that has ended."""
         self.join()
         return b"".join(self._lines).decode(errors="replace")
 

@@ -46,7 +46,7 @@ def gather(
     in_process: bool = False,
     environ: Mapping[str, str] = os.environ,
 ) -> dict[str, Served]:
-    """Finds all models of a server: those of folders, and their children.
+    """Find all models of a server: those of folders, and their children.
 
     A child that settings place nowhere is served beside its pipeline, and called over HTTP. So it is
     what a platform would make of it: it can be asked, watched and measured by itself, and its values
@@ -314,7 +314,7 @@ class _Gathering:
         return self._demands
 
     def _placed(self, extra: dict[str, Any], alias: str) -> dict[str, Any]:
-        """Settings that say where a child is, where they did not."""
+        """Return settings that say where a child is."""
         settings = PipelineSettings.read(extra, self._environ)
         child = settings.child(alias)
         if child.transport == "in_process":
@@ -372,7 +372,7 @@ class _Gathering:
         demands: trust.TrustPolicy,
         parent: store.OpenedArtifact | None,
     ) -> None:
-        """Serves what a pipeline in another's process calls as siblings; its settings are its own."""
+        """Serve what a pipeline in another's process calls as siblings; its settings are its own."""
         entered = (served.name, folder)
         if platform not in _OURS or store.is_other_model(folder) or entered in self._entered:
             return

@@ -12,7 +12,7 @@ _started: weakref.WeakSet[subprocess.Popen[bytes]] = weakref.WeakSet()
 
 
 def start(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
-    """Starts a process whose standard input is closed once this one has ended, however it did.
+    """Start a process whose standard input is closed once this one has ended, however it did.
 
     It has a session of its own: Ctrl-C is for its starter.
 

@@ -37,7 +37,7 @@ class Ports(NamedTuple):
     metrics: int
 
     def settings(self) -> dict[str, int]:
-        """The same in MLServer's settings.json."""
+        """Return the same in MLServer's settings.json."""
         return {f"{name}_port": port for name, port in self._asdict().items()}
 
 
@@ -87,7 +87,7 @@ class LocalServer:
         self._ended = False
 
     def ready(self, models: Iterable[str], timeout: float) -> Iterator[str]:
-        """Waits until each model says that it is ready, and gives its name then.
+        """Wait until each model says that it is ready, and give its name then.
 
         Raises:
             ServingFailed: If the server ends, or a model is not ready after `timeout` seconds.
@@ -107,7 +107,7 @@ class LocalServer:
                 time.sleep(_POLL)
 
     def stop(self) -> None:
-        """Ends the server and all it started; calls it works on are answered first."""
+        """End the server and all it started; call it works on are answered first."""
         try:
             self.process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -116,7 +116,7 @@ class LocalServer:
             self.kill()
 
     def kill(self) -> None:
-        """Ends the server and all it started, at once, as the kernel does that is out of memory."""
+        """End the server and all it started, at once, as the kernel does that is out of memory."""
         if self._ended:  # its number may be another process' by now
             return
         self._ended = True

@@ -84,7 +84,7 @@ class Served:
 
 
 def settings_files(folder: str | os.PathLike[str]) -> list[str]:
-    """The model-settings.json of a folder, or those of the folders in it.
+    """Return the model-settings.json of a folder, or those of the folders in it.
 
     Raises:
         ArtifactMissing: If there is none.
@@ -104,7 +104,7 @@ def settings_files(folder: str | os.PathLike[str]) -> list[str]:
 
 
 def located(settings: Mapping[str, Any], folder: str) -> dict[str, Any]:
-    """The same model-settings.json for another place: what it names in its folder, by its full path.
+    """Return a model-settings.json that works from another folder: its paths are absolute.
 
     Raises:
         ArtifactDamaged: If its parameters, or what of them is used here, are of another type.
@@ -136,7 +136,7 @@ def located(settings: Mapping[str, Any], folder: str) -> dict[str, Any]:
 def check(
     settings: Mapping[str, Any], folder: str, environ: Mapping[str, str] = os.environ
 ) -> None:
-    """Refuses a model-settings.json that MLServer cannot read: it would go on without that model.
+    """Refuse a model-settings.json that MLServer cannot read: it would go on without that model.
 
     Args:
         settings: What is in it.
@@ -165,7 +165,7 @@ def check(
 def write(
     root: str | os.PathLike[str], models: Iterable[Served], server: Mapping[str, Any]
 ) -> None:
-    """Writes the folder that `mlserver start` takes.
+    """Write the folder that `mlserver start` takes.
 
     Args:
         root: An empty folder.
@@ -306,7 +306,7 @@ def environment(models: Iterable[Served], environ: Mapping[str, str]) -> dict[st
 
 
 def workers(models: Iterable[Served], asked: int | None, stated: Any = None) -> int:
-    """How many parallel workers a server has.
+    """Return how many parallel workers a server has.
 
     Args:
         models: What it serves.
@@ -351,7 +351,7 @@ def parameters_of(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read(path: str) -> dict[str, Any]:
-    """A JSON file of settings.
+    """Return a JSON file of settings.
 
     Raises:
         ArtifactDamaged: If it is none.

@@ -35,7 +35,7 @@ class Running:
     log: Log
 
     def wait(self) -> None:
-        """Waits for the server to end, which it does not by itself.
+        """Wait for the server to end, which it does not by itself.
 
         Raises:
             ServingFailed: If it has, with what it printed last.
@@ -56,7 +56,7 @@ def running(
     timeout: float = 300,
     told: Callable[[str], object] = lambda name: None,
 ) -> Iterator[Running]:
-    """Serves models for the block; then nothing is left of it.
+    """Serve models for the block; then nothing is left of it.
 
     Args:
         models: What `gathering.gather` found.

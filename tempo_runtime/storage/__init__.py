@@ -36,7 +36,7 @@ def upload(
     prune: int | None = None,
     keep: Collection[str] = (),
 ) -> Transfer:
-    """Uploads a model's folder, or a pipeline's artifact, to its URI.
+    """Upload a model's folder, or a pipeline's artifact, to its URI.
 
     An artifact is checked first: one that is damaged is not sent. Files that are there already are not
     sent again, and an upload that was cut goes on where it was.
@@ -171,7 +171,7 @@ def check_prune(uri: str | None, digest: bool, newest: int, keep: Collection[str
 
 
 def download(target: Any, folder: str | None = None, *, secret: str | None = None) -> Transfer:
-    """Downloads a model's folder, or a pipeline's artifact, from its URI.
+    """Download a model's folder, or a pipeline's artifact, from its URI.
 
     An artifact's files are compared with its tempo.json, and nothing of it is run. Files that are here
     already are not fetched again, and a download that was cut goes on where it was. Where the URI ends
@@ -222,7 +222,7 @@ def _place(uri: str, folder: str, manifest: dict[str, Any], add: bool) -> str:
 
 
 def _ends(target: Any, folder: str | None, uri: str | None) -> tuple[str, str | None]:
-    """The folder, and the URI if there is one yet."""
+    """Return the folder, and the URI if there is one yet."""
     if isinstance(target, (str, os.PathLike)):
         return folder or os.fspath(target), uri
     get_tempo = getattr(target, "get_tempo", None)
@@ -236,7 +236,7 @@ def _ends(target: Any, folder: str | None, uri: str | None) -> tuple[str, str | 
 
 
 def _manifest(folder: str) -> dict[str, Any]:
-    """A folder's tempo.json; empty where there is none."""
+    """Return a folder's tempo.json; empty where there is none."""
     try:
         return store.read_manifest(folder, to_run=False)
     except ArtifactMissing:
@@ -253,7 +253,7 @@ def _secret(secret: str | None) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _told(folder: str) -> Iterator[None]:
-    """A disk that does not do what it should is told in one line."""
+    """Report an error of the disk in one line."""
     try:
         yield
     except OSError as error:

@@ -42,7 +42,7 @@ _DAMAGED = re.compile(r"corrupted on transfer|hash(es)? differ|sizes differ", re
 
 
 def explained(failed: Failed, uri: str, remote: str, path: str) -> StorageError:
-    """The error that its user is told.
+    """Return the error that its user is told.
 
     Args:
         failed: How rclone ended.

@@ -19,7 +19,7 @@ _ARRIVING = ".tempo-download"  # in the folder: what has arrived so far
 
 
 def fetch(remote: Remote, folder: str, digest: str | None = None) -> Transfer:
-    """Makes a folder have the files of a remote, all at once.
+    """Make a folder have the files of a remote, all at once.
 
     Args:
         remote: Where from.
@@ -98,7 +98,7 @@ def _copy_from(remote: Remote, folder: str, missing: Mapping[str, Entry]) -> Non
 
 @contextlib.contextmanager
 def _whole(remote: Remote, arrived: str) -> Iterator[None]:
-    """Refuses, and removes, what has arrived and is no whole artifact."""
+    """Refuse, and removes, what has arrived and is no whole artifact."""
     try:
         yield
     except ArtifactError as error:

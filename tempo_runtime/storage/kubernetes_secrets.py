@@ -77,7 +77,7 @@ def _remote(text: str) -> dict[str, str]:
 
 
 def load_balancer(namespace: str, service: str) -> str | None:
-    """The `HOST:PORT` that a service has outside of its cluster; None where there is no such service.
+    """Return a service's `HOST:PORT` outside the cluster; None if there is no such service.
 
     Raises:
         NoCluster: If there is none.
@@ -139,7 +139,7 @@ def _list(connection: Any, model: tuple[str, str, str], namespace: str) -> Any:
 
 @contextlib.contextmanager
 def _cluster(doing: str) -> Iterator[tuple[Any, str]]:
-    """The API of the current context's cluster, and the context's namespace."""
+    """Return the API of the current context's cluster, and the context's namespace."""
     client, config, urllib3, yaml = _kubernetes(doing)
     # The client itself looks at KUBECONFIG when it is imported, and not again.
     named = os.environ.get("KUBECONFIG")

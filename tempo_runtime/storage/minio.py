@@ -23,7 +23,7 @@ def create_minio_rclone(
     access_key: str | None = None,
     secret_key: str | None = None,
 ) -> None:
-    """Writes a config file of rclone's for MinIO, and has this process use it from now on.
+    """Write a config file of rclone's for MinIO, and has this process use it from now on.
 
     In it, both `s3://` and `gs://` are that MinIO, and buckets that are missing are made.
 
@@ -70,7 +70,7 @@ def create_minio_rclone(
 
 
 def _found() -> str:
-    """The endpoint in the current cluster, if there is one; else on this machine."""
+    """Return the endpoint in the current cluster, if there is one; else on this machine."""
     try:
         return kubernetes_secrets.load_balancer(_NAMESPACE, _SERVICE) or _LOCAL
     except kubernetes_secrets.NoCluster:
@@ -78,7 +78,7 @@ def _found() -> str:
 
 
 def _refuse_another(path: str) -> None:
-    """Refuses to write over remotes that are not MinIO's."""
+    """Refuse to write over remotes that are not MinIO's."""
     config = configparser.RawConfigParser()
     try:
         with open(path, encoding="utf-8") as file:

@@ -80,7 +80,7 @@ class Failed(Exception):
 
 
 def program() -> str:
-    """Where rclone is: beside this Python, which is the one that was installed for it, or on the PATH.
+    """Return the path of rclone: the one installed beside this Python, or the one on the PATH.
 
     Raises:
         StorageError: If it is nowhere.
@@ -95,7 +95,7 @@ def program() -> str:
 
 
 def run(*arguments: str, environment: Mapping[str, str], progress: Progress | None = None) -> bytes:
-    """Runs it to its end; an exception meanwhile, Ctrl-C among them, ends it.
+    """Run it to its end; an exception meanwhile, Ctrl-C among them, ends it.
 
     Args:
         arguments: A command of rclone's, and its arguments.
@@ -159,7 +159,7 @@ def _read(lines: IO[bytes], reports: list[str], progress: Progress | None) -> No
 
 
 def _parsed(line: bytes) -> dict[str, Any]:
-    """A report; what is not JSON, such as a flag that it does not know, is one as well."""
+    """Return a report; what is not JSON, such as a flag that it does not know, is one as well."""
     text = line.decode(errors="replace").strip()
     try:
         report = json.loads(text)

@@ -70,7 +70,7 @@ class Remote:
     environment: Mapping[str, str] = field(repr=False)
 
     def at(self, path: str = "") -> str:
-        """It, or what is in it, as rclone writes it."""
+        """Return it, or a path in it, as rclone writes it."""
         whole = f"{self.path}/{path}".rstrip("/")
         return f"{self.name}:{whole}" if self.name else whole
 
@@ -97,7 +97,7 @@ class Remote:
         *arguments: str,
         progress: rclone.Progress | None = None,
     ) -> bytes:
-        """Runs a command of rclone's on those files only."""
+        """Run a command of rclone's on those files only."""
         with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".txt") as listed:
             listed.writelines(f"{path}\n" for path in paths)
             listed.flush()
@@ -164,7 +164,7 @@ class Remote:
 
 
 def remote_of(uri: str, secret: Mapping[str, str] | None = None) -> Remote:
-    """A URI's remote.
+    """Return a URI's remote.
 
     Args:
         uri: A URI.
@@ -232,7 +232,7 @@ def _configured(environment: Mapping[str, str]) -> set[str]:
 
 
 def _usual(scheme: str) -> dict[str, str]:
-    """What a remote is that nobody configured: the cloud's, with the credentials of its own tools."""
+    """Return the settings of an unconfigured remote: the cloud's, with its own tools' credentials."""
     if scheme == "s3":
         return {"PROVIDER": "AWS", "ENV_AUTH": "true"}
     known = "GOOGLE_APPLICATION_CREDENTIALS" in os.environ

@@ -15,7 +15,7 @@ from tempo_runtime.storage.transfer import Transfer, expect, parted, parts
 
 
 def send(folder: str, remote: Remote, paths: list[str]) -> Transfer:
-    """Makes a remote have these files of a folder, tempo.json after all that is new.
+    """Make a remote have these files of a folder, tempo.json after all that is new.
 
     Args:
         folder: The folder.
@@ -119,7 +119,7 @@ def _copy_to(remote: Remote, folder: str, paths: list[str], under: str) -> None:
 def _finish_interrupted(
     remote: Remote, old: Mapping[str, Any], beside: Mapping[str, Entry], folder: str
 ) -> None:
-    """Moves to its place what an upload that was cut left beside it, if the tempo.json there names it.
+    """Move to its place what an upload that was cut left beside it, if the tempo.json there names it.
 
     It is part of the artifact, and what is sent now would take its place.
     """

@@ -43,7 +43,7 @@ def parts(manifest: Mapping[str, Any]) -> set[str]:
 
 
 def check(folder: str, named: Mapping[str, str]) -> None:
-    """Compares all files with the digests that tempo.json has."""
+    """Compare all files with the digests that tempo.json has."""
     for _ in atomic_files.verified(folder, named, lambda path: False):
         pass
 
@@ -64,7 +64,7 @@ def parted(entries: Mapping[str, Entry]) -> tuple[dict[str, Entry], dict[str, En
 
 
 def expect(paths: Iterable[str], same: set[str], remote: Remote) -> None:
-    """Refuses what did not arrive as it left."""
+    """Refuse what did not arrive as it left."""
     wrong = sorted(set(paths) - same)
     if wrong:
         raise StorageError(

@@ -60,7 +60,7 @@ class ChildCall:
 
 @contextmanager
 def record_calls(target: Any) -> Iterator[list[ChildCall]]:
-    """Records what a pipeline in this process asks its children, for the block.
+    """Record what a pipeline in this process asks its children, for the block.
 
     Args:
         target: The pipeline: its class, an instance of it, or its function.
@@ -75,7 +75,7 @@ def record_calls(target: Any) -> Iterator[list[ChildCall]]:
 
 @contextmanager
 def fake_children(target: Any, /, **fakes: Any) -> Iterator[list[ChildCall]]:
-    """Puts fakes in the place of a pipeline's children, in this process, for the block.
+    """Put fakes in the place of a pipeline's children, in this process, for the block.
 
     Values still pass through the codec and the JSON of V2, so that a value which cannot travel
     fails here, too. A fake stands for a child after all retries: what it fails with is what the
@@ -210,7 +210,7 @@ class _RecordingTransport:
 
 
 def _shared(target: Any) -> Pipeline:
-    """The Pipeline that holds the children: a class's, for all its instances."""
+    """Return the Pipeline that holds the children: a class's, for all its instances."""
     pipeline = describe(target)
     return pipeline._origin or pipeline
 
@@ -229,7 +229,7 @@ class _Connector(ChildResolver):
 
 @contextmanager
 def _connected(pipeline: Pipeline, fakes: dict[str, _FakeTransport]) -> Iterator[Children]:
-    """The pipeline's children, connected for the block where they are not."""
+    """Connect the pipeline's children for the block if they are not connected."""
     if pipeline._children is not None:
         yield pipeline._children
         return

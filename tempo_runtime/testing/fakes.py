@@ -88,15 +88,15 @@ class FakeModel:
         return self._script.calls
 
     def script(self, *steps: Step | Iterable[Step]) -> None:
-        """Adds steps, one a call; when none is left, calls get `answer` again."""
+        """Add steps, one a call; when none is left, calls get `answer` again."""
         self._script.add(steps)
 
     def clear(self) -> None:
-        """Forgets calls, and steps that are left."""
+        """Forget calls, and steps that are left."""
         self._script.clear()
 
     def wait_for_calls(self, count: int, timeout: float = 10) -> list[Call]:
-        """The calls, once there are so many.
+        """Return the calls, once there are so many.
 
         Raises:
             AssertionError: If there are not, within `timeout` seconds.
@@ -104,7 +104,7 @@ class FakeModel:
         return self._script.wait_for_calls(count, timeout)
 
     def start(self) -> FakeModel:
-        """Listens; on the same ports, when it was stopped."""
+        """Listen; on the same ports, when it was stopped."""
         if self._running is None:
             while len(self._ports) < 1 + bool(self._grpc):
                 self._ports.append(self._kept.enter_context(reserved()))
@@ -112,13 +112,13 @@ class FakeModel:
         return self
 
     def stop(self) -> None:
-        """Ends its connections and calls, and refuses others, as when a server's process dies."""
+        """End its connections and calls, and refuse others, as when a server's process dies."""
         if self._running is not None:
             self._running.stop()
             self._running = None
 
     def close(self) -> None:
-        """Stops it for good; its ports are free."""
+        """Stop it for good; its ports are free."""
         self.stop()
         self._ports.clear()
         self._kept.close()

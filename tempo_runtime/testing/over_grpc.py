@@ -72,7 +72,7 @@ class GrpcSide:
         self._server.start()
 
     def stop(self) -> None:
-        """Ends the server, and every call that it has not answered."""
+        """End the server, and every call that it has not answered."""
         self._server.stop(None).wait()
         self._threads.shutdown()
 

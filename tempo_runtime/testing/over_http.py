@@ -41,14 +41,14 @@ class HttpSide:
         self._tasks: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Takes a new connection; what `asyncio.start_server` calls."""
+        """Take a new connection; what `asyncio.start_server` calls."""
         connection = _Connection(reader, writer, next(self._numbers))
         task = asyncio.get_running_loop().create_task(self._converse(connection))
         self._tasks[task] = writer
         task.add_done_callback(self._tasks.pop)
 
     def abort(self) -> None:
-        """Ends every connection, as when a server's process dies."""
+        """End every connection, as when a server's process dies."""
         for writer in self._tasks.values():
             writer.transport.abort()
 
@@ -98,7 +98,7 @@ class HttpSide:
             await delivery.send(connection, head, body)
 
     def _about(self, path: str, model: re.Match[str] | None) -> _Rendered:
-        """What is asked beside inference."""
+        """Return what is asked beside inference."""
         if path.endswith(("/v2/health/live", "/v2/health/ready", "/v2")):
             return _json({"name": "tempo_runtime.testing", "version": "", "extensions": []})
         if model is None:

@@ -24,7 +24,7 @@ class Serve(Protocol):
         env: Mapping[str, str] | None = None,
         timeout: float = 60,
     ) -> Server:
-        """Serves pipelines and folders with a real MLServer, until the test ends.
+        """Serve pipelines and folders with a real MLServer, until the test ends.
 
         Args:
             targets: Folders, as `serve` takes them, and pipelines, which are saved first.
@@ -42,13 +42,13 @@ class MakeFakeModel(Protocol):
     """What the fixture `fake_model` gives."""
 
     def __call__(self, name: str, answer: Any = ..., **options: Any) -> FakeModel:
-        """Starts a `FakeModel`, which takes these arguments; it is closed when the test ends."""
+        """Start a `FakeModel`, which takes these arguments; it is closed when the test ends."""
         ...
 
 
 @pytest.fixture
 def tempo_serve(tmp_path: Path) -> Iterator[Serve]:
-    """Serves pipelines and folders with a real MLServer: see `Serve`."""
+    """Serve pipelines and folders with a real MLServer: see `Serve`."""
     with ExitStack() as stack:
 
         def start(*targets: Any, **options: Any) -> Server:
@@ -60,7 +60,7 @@ def tempo_serve(tmp_path: Path) -> Iterator[Serve]:
 
 @pytest.fixture
 def fake_model() -> Iterator[MakeFakeModel]:
-    """Starts fake models: see `FakeModel`."""
+    """Start fake models: see `FakeModel`."""
     with ExitStack() as stack:
 
         def start(name: str, answer: Any = ..., **options: Any) -> FakeModel:

@@ -51,7 +51,7 @@ class Call:
 
     @classmethod
     def of(cls, request: Request, signature: Signature | None = None, **details: Any) -> Call:
-        """Reads a request.
+        """Read a request.
 
         Raises:
             PayloadError: If its tensors are no values.
@@ -104,19 +104,19 @@ class Script:
             return list(self._calls)
 
     def add(self, steps: Iterable[Step | Iterable[Step]]) -> None:
-        """Adds steps, one a call."""
+        """Add steps, one a call."""
         with self._changed:
             for step in steps:
                 self._steps.extend([step] if isinstance(step, Step) else step)
 
     def clear(self) -> None:
-        """Forgets calls, and steps that are left."""
+        """Forget calls, and steps that are left."""
         with self._changed:
             self._steps.clear()
             self._calls.clear()
 
     def wait_for_calls(self, count: int, timeout: float) -> list[Call]:
-        """The calls, once there are so many.
+        """Return the calls, once there are so many.
 
         Raises:
             AssertionError: If there are not, in time.
@@ -127,7 +127,7 @@ class Script:
             return list(self._calls)
 
     async def play(self, call: Call) -> tuple[Response | Fail | Raw, Delivery | None]:
-        """Records a call and does what comes before its reply.
+        """Record a call and do what comes before its reply.
 
         Returns:
             The reply, and how it is delivered if not at once.
@@ -182,7 +182,7 @@ class Script:
 
 
 def values_of(request: Request, signature: Signature | None) -> dict[str, Any]:
-    """The values of a request, by name.
+    """Return the values of a request, by name.
 
     Raises:
         PayloadError: If its tensors are none.
@@ -193,7 +193,7 @@ def values_of(request: Request, signature: Signature | None) -> dict[str, Any]:
 
 
 def _apply(function: Any, inputs: dict[str, Any]) -> Any:
-    """Calls a function by its inputs' names where it has them, else in their order."""
+    """Call a function by its inputs' names where it has them, else in their order."""
     try:
         inspect.signature(function).bind(**inputs)
     except (TypeError, ValueError):  # other names, or a builtin that does not tell them

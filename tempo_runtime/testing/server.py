@@ -75,11 +75,11 @@ class Server:
         return self._server.process
 
     def log(self) -> str:
-        """What the server has printed so far."""
+        """Return what the server has printed so far."""
         return self._log.read_text(errors="replace")
 
     def infer(self, model: str, /, *args: Any, **kwargs: Any) -> Any:
-        """Calls a model with Python values, and gives its result as one.
+        """Call a model with Python values, and give its result as one.
 
         Raises:
             AssertionError: If the status is not 200; the message has the body.
@@ -92,13 +92,13 @@ class Server:
         return decode_results(None, response.tensors, response.content_type)
 
     def post(self, model: str, body: bytes | Mapping[str, Any]) -> httpx.Response:
-        """Posts a V2 request as it stands."""
+        """Post a V2 request as it stands."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         headers = {"content-type": "application/json"}
         return self.http.post(f"/v2/models/{model}/infer", content=content, headers=headers)
 
     def wait_ready(self, timeout: float) -> None:
-        """Waits until every model says that it is ready.
+        """Wait until every model says that it is ready.
 
         Raises:
             ServerFailed: If one does not in time.
@@ -110,17 +110,17 @@ class Server:
             raise ServerFailed(f"{error}:\n{self.log()}") from error
 
     def stop(self) -> None:
-        """Ends the server and all it started; calls it works on are answered first."""
+        """End the server and all it started; call it works on are answered first."""
         self._server.stop()
         self.http.close()
 
     def kill(self) -> None:
-        """Ends the server and all it started, at once, as the kernel does that is out of memory."""
+        """End the server and all it started, at once, as the kernel does that is out of memory."""
         self._server.kill()
         self.http.close()
 
     def restart(self, timeout: float = 60) -> None:
-        """Serves the same folder again, on the same ports; a server that is up is killed first.
+        """Serve the same folder again, on the same ports; a server that is up is killed first.
 
         Raises:
             ServerFailed: If a model is not ready after `timeout` seconds.
@@ -145,7 +145,7 @@ def serve(
     env: Mapping[str, str] | None = None,
     timeout: float = 60,
 ) -> Iterator[Server]:
-    """Serves folders with a real `mlserver start`, on free loopback ports.
+    """Serve folders with a real `mlserver start`, on free loopback ports.
 
     Args:
         folders: Artifacts, or folders of folders with a model-settings.json. A settings.json in

@@ -21,11 +21,11 @@ class Connection(Protocol):
     stale: Cut | None
 
     async def send(self, data: bytes) -> None:
-        """Sends bytes; they have left this process when it returns."""
+        """Send bytes; they have left this process when it returns."""
         ...
 
     def close(self, *, reset: bool) -> None:
-        """Ends it: with a reset, or as a server does that is done."""
+        """End it: with a reset, or as a server does that is done."""
         ...
 
 
@@ -93,14 +93,14 @@ class Way(Step):
     then: Step | None
 
     async def wait(self) -> None:
-        """What happens before the reply is made."""
+        """Act before the reply is made."""
 
 
 class Delivery(Way):
     """A way in which a reply's bytes are sent."""
 
     async def send(self, connection: Connection, head: bytes, body: bytes) -> None:
-        """Sends them."""
+        """Send them."""
         raise NotImplementedError
 
     async def whole(self) -> None:
@@ -140,7 +140,7 @@ class Hang(Way):
     _released: Future[None] = field(default_factory=Future, repr=False)
 
     def release(self) -> None:
-        """Lets every call that hangs here, or comes here, go on. From any thread."""
+        """Let every call that hangs here, or comes here, go on. From any thread."""
         if not self._released.done():
             self._released.set_result(None)
 

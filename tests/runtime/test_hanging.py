@@ -70,7 +70,7 @@ def test_a_pipeline_whose_threads_hang_is_not_ready_until_they_return_and_its_se
         log = server.log()
         assert "pipeline 'hang' is not ready: 3 calls hang after their requests have ended" in log
         assert "one is at " in log
-        assert "hanging.py:" in log
+        assert "hanging_pipelines.py:" in log
         gate.touch()
         until(ready)
         assert "pipeline 'hang' is ready again" in server.log()

@@ -61,7 +61,7 @@ class Packed:
 def prepare(
     folder: str, wanted: str | None, packages: Mapping[str, str], children: Mapping[str, Any]
 ) -> Packed | None:
-    """Packs the environment that an artifact needs, or takes it from the cache.
+    """Pack the environment that an artifact needs, or take it from the cache.
 
     Args:
         folder: The artifact; its environment.lock holds, as long as what it was made from has not

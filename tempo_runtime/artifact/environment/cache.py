@@ -21,14 +21,14 @@ _KEPT = 10  # environments; each is some 50 to 500 MB
 
 
 def root() -> str:
-    """Where they are kept."""
+    """Return where they are kept."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     cache = os.environ.get(VARIABLE) or os.path.join(base, "tempo_runtime")
     return os.path.join(cache, "environments")
 
 
 def find(key: str) -> tuple[str, str] | None:
-    """A packed environment and its SHA-256, if there is one of that key."""
+    """Return a packed environment and its SHA-256, if there is one of that key."""
     folder = os.path.join(root(), key)
     tarball = os.path.join(folder, TARBALL)
     try:
@@ -40,7 +40,7 @@ def find(key: str) -> tuple[str, str] | None:
 
 
 def add(key: str, building: str) -> tuple[str, str]:
-    """Takes over the tarball in a folder of `building`.
+    """Take over the tarball in a folder of `building`.
 
     Returns:
         Where it is now, and its SHA-256.
@@ -65,7 +65,7 @@ def add(key: str, building: str) -> tuple[str, str]:
 
 @contextlib.contextmanager
 def building() -> Iterator[str]:
-    """A folder to make an environment in, gone when the block ends.
+    """Give a folder to make an environment in, and remove it when the block ends.
 
     One that a killed process left is removed too.
     """

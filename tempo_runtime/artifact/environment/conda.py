@@ -26,7 +26,7 @@ _PIP = "# pip"
 
 
 def make(needs: Needs, wheel: str, prefix: str) -> None:
-    """Makes the environment that a conda.yaml describes, and adds what serves an artifact.
+    """Make the environment that a conda.yaml describes, and add what serves an artifact.
 
     Args:
         needs: What is asked for.
@@ -78,7 +78,7 @@ def make_again(needs: Needs, lock: str, wheel: str, prefix: str, building: str) 
 
 
 def locked(prefix: str) -> str:
-    """What is in an environment: conda's packages by URL, as `conda create --file` reads them, and pip's.
+    """Return an environment's lock: conda's packages by URL, for `conda create --file`, and pip's.
 
     Raises:
         EnvironmentFailed: If it is no conda environment.
@@ -99,13 +99,13 @@ def _without_secrets(text: str) -> str:
 
 
 def python_of(lock: str) -> str | None:
-    """The version of Python that a lock names."""
+    """Return the version of Python that a lock names."""
     found = re.search(r"/python-(\d+\.\d+\.\d+)-", lock)
     return found[1] if found else None
 
 
 def pack(prefix: str, building: str, extra: dict[str, bytes]) -> None:
-    """Packs a conda environment, so that it works elsewhere.
+    """Pack a conda environment, so that it works elsewhere.
 
     Args:
         prefix: The environment.

@@ -33,7 +33,7 @@ class Writer:
         self._buffer = bytearray()
 
     def write(self, content: bytes) -> int:
-        """Takes more content."""
+        """Take more content."""
         self._buffer += content
         while len(self._buffer) >= _BLOCK:
             self._submit(bytes(self._buffer[:_BLOCK]))
@@ -41,7 +41,7 @@ class Writer:
         return len(content)
 
     def close(self) -> None:
-        """Writes what is left, and waits for it."""
+        """Write what is left, and wait for it."""
         try:
             if self._buffer:
                 self._submit(bytes(self._buffer))

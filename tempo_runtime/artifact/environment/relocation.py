@@ -67,7 +67,7 @@ def scripts(minor: str) -> dict[str, bytes]:
 
 
 def relocated(script: bytes, prefix: str) -> bytes:
-    """A script of `bin/`, its first line without the folder it was made in."""
+    """Return a script of `bin/`, its first line without the folder it was made in."""
     first = re.escape(prefix.encode())
     match = re.match(
         rb"#!" + first + rb"/bin/python[0-9.]*[^\n]*\n"

@@ -62,7 +62,7 @@ class Needs:
 
 
 def of_folder(folder: str, wanted: str, packages: Mapping[str, str], version: str) -> Needs | None:
-    """What an artifact's folder says that it needs.
+    """Return what an artifact's folder says that it needs.
 
     Args:
         folder: The folder.
@@ -104,7 +104,7 @@ def of_folder(folder: str, wanted: str, packages: Mapping[str, str], version: st
 
 
 def names_in_conda_yaml(text: str, source: str) -> set[str]:
-    """Normalized names of the packages in a conda.yaml, pip's among them.
+    """Return the normalized names of a conda.yaml's packages, pip's among them.
 
     Raises:
         EnvironmentFailed: If it is not one.
@@ -134,12 +134,12 @@ def _dependencies(text: str, source: str) -> tuple[list[str], list[str]]:
 
 
 def python() -> str:
-    """The version of this Python, which an environment's is to be."""
+    """Return the version of this Python, which an environment's is to be."""
     return platform.python_version()
 
 
 def children_packages(children: Mapping[str, Any]) -> dict[str, str]:
-    """The MLServer runtimes, with the versions here, of children that may run in the pipeline's process.
+    """Return the MLServer runtimes, as installed here, of children that may run in this process.
 
     Args:
         children: As tempo.json has them.

@@ -20,7 +20,7 @@ _DECORATION = re.compile(r"\x1b\[[0-9;]*m|[\u00d7\u2500-\u257f\u25b6]")
 
 
 def find(*names: str) -> str | None:
-    """The first of these programs that is here: on PATH, or beside this Python."""
+    """Return the first of these programs that is here: on PATH, or beside this Python."""
     beside = os.path.dirname(sys.executable)
     for name in names:
         if found := shutil.which(name) or shutil.which(name, path=beside):
@@ -29,7 +29,7 @@ def find(*names: str) -> str | None:
 
 
 def run(command: Sequence[str], doing: str, failed: str) -> None:
-    """Runs a program to its end; it and all it started end with this call, however it ends.
+    """Run a program to its end; it and all it started end with this call, however it ends.
 
     Args:
         command: The program and its arguments.

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 def unpack(tarball: str, prefix: str) -> str:
-    """Unpacks an environment and makes it fit to this machine.
+    """Unpack an environment and make it fit to this machine.
 
     Args:
         tarball: environment.tar.gz of an artifact that is trusted: a program in it is run.
@@ -61,7 +61,7 @@ def unpack(tarball: str, prefix: str) -> str:
 
 
 def settle(folder: str, manifest: Mapping[str, Any], tarball: str | None) -> None:
-    """Makes sure that a process that loads an artifact is in the environment it is meant for.
+    """Make sure that a process that loads an artifact is in the environment it is meant for.
 
     Args:
         folder: The artifact.
@@ -93,7 +93,7 @@ def settle(folder: str, manifest: Mapping[str, Any], tarball: str | None) -> Non
 
 
 def is_active(folder: str) -> bool:
-    """Whether this process runs in the environment that an artifact was saved with."""
+    """Return whether this process runs in the environment that an artifact was saved with."""
     try:
         return atomic_files.read(folder, LOCK) == atomic_files.read(sys.prefix, LOCK)
     except OSError:

@@ -68,7 +68,7 @@ def resolve(needs: Needs, wheels: str, building: str) -> str:
 
 
 def only(name: str, digest: str, lock: str) -> str:
-    """A lock with one content of a package: what an index may have under its name is another."""
+    """Return a lock with one content of a package: what an index may have under its name is another."""
     entry = re.compile(rf"^({re.escape(name)}==\S+)((\s*\\\n)?\s*--hash=\S+)+", re.MULTILINE)
     return entry.sub(rf"\1 \\\n    --hash=sha256:{digest}", lock)
 
@@ -98,7 +98,7 @@ def make(lock: str, wheels: str, prefix: str) -> None:
 
 
 def install(prefix: str, what: list[str]) -> None:
-    """Installs packages into an environment, with uv or with pip.
+    """Install packages into an environment, with uv or with pip.
 
     Raises:
         EnvironmentFailed: If they cannot be installed, or there is neither.
@@ -111,7 +111,7 @@ def install(prefix: str, what: list[str]) -> None:
 
 
 def pack(prefix: str, building: str, extra: dict[str, bytes]) -> None:
-    """Packs a virtual environment, so that it works elsewhere.
+    """Pack a virtual environment, so that it works elsewhere.
 
     Args:
         prefix: The environment.

@@ -30,7 +30,7 @@ Tag: py3-none-any
 
 
 def build(folder: str) -> str:
-    """Writes a wheel of this tempo_runtime.
+    """Write a wheel of this tempo_runtime.
 
     Args:
         folder: Where to; it is made if need be.
@@ -57,7 +57,7 @@ def build(folder: str) -> str:
 
 
 def from_index() -> bool:
-    """Whether this tempo_runtime was installed by its name, so that pip finds it elsewhere as well.
+    """Return whether this tempo_runtime came from an index, so that pip finds it elsewhere as well.
 
     pip and uv write down where they took a package from, if it was not an index (PEP 610).
 
@@ -79,7 +79,7 @@ def _installed() -> importlib.metadata.Distribution:
 
 
 def _metadata(installed: importlib.metadata.Distribution) -> dict[str, bytes]:
-    """The files of `dist-info`, but for RECORD and what tells of this installation."""
+    """Return the files of `dist-info`, but for RECORD and what tells of this installation."""
     texts = {"WHEEL": _WHEEL}
     for name in ("METADATA", "entry_points.txt", "top_level.txt"):
         text = installed.read_text(name)

@@ -46,7 +46,7 @@ class Arguments:
         return rows_of(self.values.get(self.rows or ""))
 
     def only(self, start: int, stop: int) -> Arguments:
-        """The same with these rows alone."""
+        """Return the same with these rows alone."""
         if self.rows is None or (start, stop) == (0, len(self)):
             return self
         value = self.values[self.rows]
@@ -54,7 +54,7 @@ class Arguments:
         return replace(self, values={**self.values, self.rows: part})
 
     def parts(self, size: int) -> Iterator[tuple[range, Arguments]]:
-        """The same in parts of so many rows, each with the numbers of its rows.
+        """Yield the same in parts of so many rows, each with the numbers of its rows.
 
         Raises:
             PayloadError: If it is open which argument's rows are meant.
@@ -89,7 +89,7 @@ def read(
     header: bool | None = None,
     dtypes: Mapping[str, str] | None = None,
 ) -> Arguments | Request:
-    """Reads what a call is given.
+    """Read what a call is given.
 
     Args:
         signature: What is called takes; None where that is not known.
@@ -169,7 +169,7 @@ def _one_with_rows(signature: Signature | None, source: str, given: set[str]) ->
 
 
 def _spec(signature: Signature | None, name: str) -> TensorSpec | None:
-    """What is known of an argument; an unknown name is refused with the whole call."""
+    """Return what is known of an argument; an unknown name is refused with the whole call."""
     return None if signature is None else signature.input(name) or codec.spec_of(name)
 
 
@@ -250,7 +250,7 @@ def _is_request(content: Any) -> bool:
 
 
 def _fit(spec: TensorSpec | None, table: Any) -> Any:
-    """What a file of a table holds, as the argument's kind."""
+    """Return what a file of a table holds, as the argument's kind."""
     frame = codec.kind_of(table) is Kind.FRAME
     kind = Kind.ARRAY if spec is None else spec.kind
     if kind is Kind.FRAME:
@@ -274,7 +274,7 @@ def _fit(spec: TensorSpec | None, table: Any) -> Any:
 
 
 def _value(spec: TensorSpec | None, value: Any, dtypes: Mapping[str, str] | None = None) -> Any:
-    """What JSON says, as the argument's kind; lists of numbers are arrays where nothing is known."""
+    """Return a JSON value as the argument's kind; without a kind, lists of numbers become arrays."""
     kind = Kind.ARRAY if spec is None and isinstance(value, list) else spec and spec.kind
     if kind is Kind.ARRAY:
         array = _numbers(value)
@@ -295,7 +295,7 @@ def _frame(value: Any) -> Any:
 
 
 def _numbers(value: Any) -> np.ndarray[Any, Any] | None:
-    """A number, or lists of them, as an array; None for all else.
+    """Return a number, or lists of them, as an array; None for all else.
 
     As in V2's JSON, NaN may be null, and infinity is a word.
     """

@@ -87,7 +87,7 @@ _OPTIONS = (
 
 
 def call_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The arguments and options that say what is called with what."""
+    """Return the arguments and options that say what is called with what."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
@@ -106,7 +106,7 @@ def called(
     timeout: float | None,
     seed: int | None = None,
 ) -> Iterator[tuple[Target, Arguments | Request]]:
-    """A target, and what it is to be called with.
+    """Open a target, and read the arguments to call it with.
 
     What a pipeline prints goes to standard error: standard output is for results.
     """
@@ -136,7 +136,7 @@ def called(
 
 @contextlib.contextmanager
 def _without_tracebacks() -> Iterator[None]:
-    """What a pipeline raises is told by its error; a server's log has the traceback as well."""
+    """Silence the log of failed calls: the error itself is shown."""
     logger = logging.getLogger("tempo_runtime.execution.runner")
     before = logger.level
     logger.setLevel(logging.CRITICAL)

@@ -70,7 +70,7 @@ class Outcome:
 
 @contextlib.contextmanager
 def its_python(folder: str) -> Iterator[str]:
-    """The Python of an artifact's environment, unpacked until the block ends; this one if it has none.
+    """Give the Python of an artifact's environment, unpacked until the block ends, or this one.
 
     Raises:
         EnvironmentFailed: If it cannot be unpacked.
@@ -84,7 +84,7 @@ def its_python(folder: str) -> Iterator[str]:
 
 
 def example(folder: str) -> tuple[Request, Response] | None:
-    """The request of an artifact's example, and the answer; None if none is recorded.
+    """Return the request of an artifact's example, and the answer; None if none is recorded.
 
     Raises:
         ArtifactDamaged: If it is not what `record` writes.
@@ -105,7 +105,7 @@ def example(folder: str) -> tuple[Request, Response] | None:
 
 
 def record(folder: str, request: Request, timeout: float) -> Response:
-    """Asks an artifact in a fresh process of this environment, and writes that down as its example.
+    """Ask an artifact in a fresh process of this environment, and write that down as its example.
 
     Raises:
         CheckFailed: If it gives no answer.
@@ -119,7 +119,7 @@ def record(folder: str, request: Request, timeout: float) -> Response:
 
 
 def ask(python: str, folder: str, request: Request | None, timeout: float) -> Outcome:
-    """Loads an artifact in a fresh process, and asks it.
+    """Load an artifact in a fresh process, and ask it.
 
     Args:
         python: The process' Python; tempo_runtime is one of its packages.
@@ -180,7 +180,7 @@ def ask(python: str, folder: str, request: Request | None, timeout: float) -> Ou
 
 
 def difference(recorded: Response, found: Response) -> str | None:
-    """Where two answers differ, for people; None where only the last digits of numbers do."""
+    """Return where two answers differ, for people; None where only the last digits of numbers do."""
     values = [decode_results(None, each.tensors, each.content_type) for each in (recorded, found)]
     return _difference("its answer", *values)
 
@@ -224,7 +224,7 @@ class _OnlyInstalled:
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Finds a module; see `importlib.abc.MetaPathFinder`."""
+        """Find a module; see `importlib.abc.MetaPathFinder`."""
         finders = sys.meta_path[sys.meta_path.index(self) + 1 :]
         specs = (finder.find_spec(name, path, target) for finder in finders)
         spec = next(filter(None, specs), None)
@@ -240,7 +240,7 @@ class _OnlyInstalled:
 
 
 def _main(folder: str, told: str, *packages: str) -> None:
-    """What the fresh process does."""
+    """Load the artifact and answer its example, in a fresh process."""
     sys.path += [path for path in packages if path not in sys.path]
     sys.meta_path.insert(0, _OnlyInstalled())
     body = sys.stdin.buffer.read()

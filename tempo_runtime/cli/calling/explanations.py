@@ -35,7 +35,7 @@ class Anchor:
 
 
 def read(value: Any) -> Any:
-    """An explanation as it was before it was written as JSON."""
+    """Return an explanation as it was before it was written as JSON."""
     if isinstance(value, str):
         try:
             return json.loads(value)
@@ -45,7 +45,7 @@ def read(value: Any) -> Any:
 
 
 def anchor(explanation: Any) -> Anchor | None:
-    """The anchor that an explanation holds; None if it is of another kind."""
+    """Return the anchor that an explanation holds; None if it is of another kind."""
     if not isinstance(explanation, Mapping):
         return None
     data, meta = explanation.get("data", explanation), explanation.get("meta") or {}
@@ -62,7 +62,7 @@ def anchor(explanation: Any) -> Anchor | None:
 
 
 def summary(explanation: Any) -> Iterator[tuple[str, str]]:
-    """The parts of an explanation of any kind: the name of each, and in short what it holds."""
+    """Yield the parts of an explanation of any kind: the name of each, and in short what it holds."""
     data = explanation.get("data", explanation) if isinstance(explanation, Mapping) else explanation
     if not isinstance(data, Mapping):
         yield "explanation", _short(data)

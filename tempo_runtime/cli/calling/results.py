@@ -24,7 +24,7 @@ _WIDTH = 100
 
 
 def joined(results: Sequence[Any]) -> Any:
-    """The results of calls with some rows each, as the one result of all rows.
+    """Return the results of calls with some rows each, as the one result of all rows.
 
     Arrays, DataFrames and lists are put together, also where they are parts of a dict or tuple; other
     results stay a list.
@@ -47,7 +47,7 @@ def joined(results: Sequence[Any]) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """A value as what JSON can say: NaN is null, infinity a word, and a DataFrame a list of rows."""
+    """Return a value that JSON can hold: NaN is null, infinity a word, a DataFrame a list of rows."""
     if codec.kind_of(value) is Kind.FRAME:
         columns = {str(name): plain(column.tolist()) for name, column in value.items()}
         return [dict(zip(columns, row)) for row in zip(*columns.values())]
@@ -75,7 +75,7 @@ def text(value: Any) -> str:
 
 
 def check(path: str) -> None:
-    """Refuses a file that nothing could be written to, before there is something to write.
+    """Refuse a file that nothing could be written to, before there is something to write.
 
     Raises:
         PayloadError: If its ending says no format, or its folder is not there.
@@ -90,7 +90,7 @@ def check(path: str) -> None:
 
 
 def write(path: str, value: Any) -> None:
-    """Writes a value as its file's ending says: whole, or not at all.
+    """Write a value as its file's ending says: whole, or not at all.
 
     Raises:
         PayloadError: If the value is not what such a file holds, or the file cannot be written.
@@ -117,7 +117,7 @@ def _array(path: str, value: Any) -> np.ndarray[Any, Any]:
 
 
 def _table(path: str, value: Any) -> pandas.DataFrame:
-    """A result with rows, as the DataFrame of them."""
+    """Return a result with rows, as the DataFrame of them."""
     if isinstance(value, pandas.DataFrame):
         return value
     parts = value if isinstance(value, dict) else {"output": value}
@@ -134,7 +134,7 @@ def _table(path: str, value: Any) -> pandas.DataFrame:
 
 
 def _columns(name: str, part: Any) -> dict[str, Any]:
-    """The columns that a part of a result is; none if it is no column."""
+    """Return the columns that a part of a result is; none if it is no column."""
     if isinstance(part, list) and not any(isinstance(each, list | dict) for each in part):
         return {name: part}
     if isinstance(part, np.ndarray) and part.ndim == 2:

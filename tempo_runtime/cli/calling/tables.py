@@ -54,7 +54,7 @@ def read(
     as_numbers: bool = False,
     dtypes: Mapping[str, str] | None = None,
 ) -> Any:
-    """Reads a table.
+    """Read a table.
 
     In a CSV, a cell in quotation marks is text, and a column is numbers or truth values only where all of
     its cells are written as such: 02134, +49 and Nan are text.
@@ -165,7 +165,7 @@ def _quoted(content: str) -> Any:
 
 
 def dump(path: str, table: pandas.DataFrame) -> bytes:
-    """What a .csv or .parquet file of a DataFrame holds, so that `read` gives it back.
+    """Return what a .csv or .parquet file of a DataFrame holds, so that `read` gives it back.
 
     Raises:
         PayloadError: If it cannot be written so.
@@ -188,7 +188,7 @@ def dump(path: str, table: pandas.DataFrame) -> bytes:
 
 
 def npy(array: np.ndarray[Any, Any]) -> bytes:
-    """What a .npy file of an array holds.
+    """Return what a .npy file of an array holds.
 
     Raises:
         PayloadError: If it holds Python's objects.
@@ -202,7 +202,7 @@ def npy(array: np.ndarray[Any, Any]) -> bytes:
 
 
 def parquet(path: str) -> None:
-    """Refuses a .parquet file where nothing can read or write it.
+    """Refuse a .parquet file where nothing can read or write it.
 
     Raises:
         PayloadError: With what to install.
@@ -215,7 +215,7 @@ def parquet(path: str) -> None:
 
 
 def as_array(table: pandas.DataFrame) -> np.ndarray[Any, Any]:
-    """A DataFrame as the array of its rows.
+    """Return a DataFrame as the array of its rows.
 
     Raises:
         PayloadError: If its columns are not of one kind, as an array's are.

@@ -53,11 +53,11 @@ class Target(Protocol):
     tagged: bool
 
     def answers(self, requests: Iterable[Request], at_once: int = 1) -> Iterator[Response]:
-        """The answers to requests, in their order; raises what the first that fails did."""
+        """Return the answers to requests, in their order; raises what the first that fails did."""
         ...
 
     def infer(self, request: Request, told: Told | None = None) -> Response:
-        """The answer to one request.
+        """Return the answer to one request.
 
         Args:
             request: What to ask.
@@ -74,7 +74,7 @@ def opened(
     seed: int | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Iterator[Target]:
-    """Makes a target ready to be called, until the block ends.
+    """Make a target ready to be called, until the block ends.
 
     Args:
         target: Folder of an artifact, or URL of a model: `http://HOST:PORT/v2/models/NAME`,
@@ -135,7 +135,7 @@ class Local:
                 raise PipelineFailed(str(error).removesuffix(LOGGED)) from error
 
     def close(self) -> None:
-        """Unloads it."""
+        """Unload it."""
         closing = background().submit(self._service.close())
         if not self._abandoned:
             closing.result()
@@ -182,7 +182,7 @@ class Remote:
         self._seed = seed
 
     def look(self) -> None:
-        """Asks the server what the model takes.
+        """Ask the server what the model takes.
 
         Raises:
             ChildError: If there is no such server or model.
@@ -224,7 +224,7 @@ class Remote:
             return self._client.portal.run(self._stream(request, current, told))
 
     def close(self) -> None:
-        """Closes its connections."""
+        """Close its connections."""
         self._client.portal.run(self._client.transport.close())
 
     def _serving(self, request: Request) -> context.serving:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 def check(
     artifact: str, input_: str | None, args: tuple[str, ...], timeout: float, as_json: bool
 ) -> None:
-    r"""Checks that an ARTIFACT works where it is not at home.
+    r"""Check that an ARTIFACT works where it is not at home.
 
     A fresh process, in its packed environment if it has one, loads it and asks it its example; the
     answer must be the one that was recorded, but for the last digits of numbers. With INPUT, or --arg,

@@ -9,7 +9,7 @@ from click.shell_completion import get_completion_class
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    r"""Prints the script with which SHELL completes this command.
+    r"""Print the script with which SHELL completes this command.
 
     \b
     Examples:

@@ -119,7 +119,7 @@ def deploy(
     as_json: bool,
     **chosen: Any,
 ) -> None:
-    r"""Deploys a pipeline and the models it calls on this machine, each on a server of its own.
+    r"""Deploy a pipeline and the models it calls on this machine, each on a server of its own.
 
     It stays until `undeploy`. Deployed again under its name, what has changed is replaced, without a
     request that fails, and the rest goes on. ARTIFACT is deployed as it is. MODULE:NAME is saved anew if
@@ -151,7 +151,7 @@ def deploy(
 @click.option("--all", "everything", is_flag=True, help="All that was ever deployed here.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 def undeploy(names: tuple[str, ...], everything: bool, yes: bool) -> None:
-    r"""Ends deployments on this machine; what they are being asked is answered first.
+    r"""End deployments on this machine; what they are being asked is answered first.
 
     NAME is the name of a deployment, or its id.
 

@@ -26,7 +26,7 @@ _MARKS = {
 @click.argument("artifact", required=False, type=click.Path(exists=True, file_okay=False))
 @json_option
 def doctor(artifact: str | None, as_json: bool) -> None:
-    r"""Looks for what is known to go wrong here, and with an ARTIFACT here; says what to do about it.
+    r"""Look for what is known to go wrong here, and with an ARTIFACT here; say what to do about it.
 
     It exits with 1 if something will not work.
 

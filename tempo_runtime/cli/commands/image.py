@@ -19,7 +19,7 @@ def image() -> None:
 @click.option("--base", metavar="IMAGE", help="The server's image to build on.")
 @json_option
 def build(artifact: str, tag: str | None, base: str | None, as_json: bool) -> None:
-    r"""Builds an image with ARTIFACT in it, which serves it by itself.
+    r"""Build an image with ARTIFACT in it, which serves it by itself.
 
     It is built on the server's image, by the engine that DOCKER_HOST names. The same artifact on the same
     base gives the same layer.

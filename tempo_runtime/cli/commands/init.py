@@ -13,7 +13,7 @@ from tempo_runtime.cli.terminal import console, echo
 @click.argument("name")
 @click.option("--folder", type=click.Path(), help="Where to.  [default: a folder of that name]")
 def init(name: str, folder: str | None) -> None:
-    r"""Writes a new project: a pipeline called NAME over a scikit-learn model, with its tests.
+    r"""Write a new project: a pipeline called NAME over a scikit-learn model, with its tests.
 
     \b
     Example:

@@ -17,7 +17,7 @@ from tempo_runtime.cli.terminal import console
     "--verify", metavar="KEY", help="File of the public key that must match its signature."
 )
 def inspect(artifact: str, as_json: bool, verify: str | None) -> None:
-    r"""Shows what is in an ARTIFACT, and checks its files, without running any of it.
+    r"""Show what is in an ARTIFACT, and check its files, without running any of it.
 
     \b
     Example:

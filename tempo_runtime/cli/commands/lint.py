@@ -23,7 +23,7 @@ _COLOURS = {"error": "red", "warning": "yellow"}
 @click.option("--rules", is_flag=True, help="Lists the rules.")
 @click.option("--warnings-as-errors", is_flag=True, help="Warnings too make it fail.")
 def lint(files: tuple[str, ...], as_json: bool, rules: bool, warnings_as_errors: bool) -> None:
-    r"""Looks in manifests for what a platform would refuse, or silently break.
+    r"""Look in manifests for what a platform would refuse, or silently break.
 
     FILE is YAML, as it is written or as kustomize renders it, of Seldon Core v1, Seldon Core 2 or
     KServe, or a model-settings.json beside it; - is standard input. Files are looked at together.

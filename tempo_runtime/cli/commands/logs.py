@@ -25,7 +25,7 @@ _UNDEPLOYING = 3.0  # seconds that somebody's `undeploy` may take from the first
 @click.option("-n", "--lines", type=click.IntRange(0), metavar="N", help="Only the last lines.")
 @click.option("-f", "--follow", "following", is_flag=True, help="Go on with what comes.")
 def logs(name: str, model: str | None, lines: int | None, following: bool) -> None:
-    r"""Shows what the servers of a deployment have printed.
+    r"""Show what the servers of a deployment have printed.
 
     \b
     Examples:
@@ -53,7 +53,7 @@ def follow(
     to_stderr: bool = False,
     serving: bool = False,
 ) -> None:
-    """Shows a deployment's log as it grows, until it is undeployed.
+    """Show a deployment's log as it grows, until it is undeployed.
 
     Args:
         deployment: The deployment.
@@ -91,7 +91,7 @@ def _refuse_ended(deployment: Deployment) -> None:
 def _show(
     logs: dict[str, str], shown: dict[str, str], lines: int | None, to_stderr: bool = False
 ) -> dict[str, str]:
-    """Prints what is new, in whole lines; gives what has been shown by then."""
+    """Print what is new, in whole lines; give what has been shown by then."""
     seen = {}
     width = max(map(len, logs), default=0)
     for name, text in logs.items():

@@ -22,7 +22,7 @@ from tempo_runtime.errors import StorageError
     help="Show what would change on the current cluster, which is asked and not changed.",
 )
 def manifest(target: str, output: str | None, compare: bool, **given: Any) -> None:
-    r"""Writes the objects that deploy a pipeline, and the models it calls, on Kubernetes.
+    r"""Write the objects that deploy a pipeline, and the models it calls, on Kubernetes.
 
     The target is the folder of an artifact, of which nothing is run, or MODULE:NAME. No cluster is asked,
     but with --diff.

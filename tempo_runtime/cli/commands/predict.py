@@ -45,7 +45,7 @@ def predict(
     as_json: bool,
     **options: Any,
 ) -> None:
-    r"""Calls TARGET with INPUT, and shows what it answers.
+    r"""Call TARGET with INPUT, and show what it answers.
 
     TARGET is the folder of an artifact, which is then loaded in this process, the URL of a model on a
     server, or the name of a deployment on this machine. INPUT is a .json, .csv, .npy or .parquet file;

@@ -13,7 +13,7 @@ _COLOURS = {"ready": "green", "not ready": "yellow", "ended": "red"}
 @click.command()
 @json_option
 def ps(as_json: bool) -> None:
-    """Shows what is deployed on this machine, whoever deployed it."""
+    """Show what is deployed on this machine, whoever deployed it."""
     from tempo_runtime.deploy.local import find
 
     deployments = list(find.deployments())

@@ -21,7 +21,7 @@ from tempo_runtime.cli.terminal import echo
 @click.option("--sign", metavar="KEY", help="File of the private key to sign it with.")
 @json_option
 def save(name: str, folder: str | None, environment: str, sign: str | None, as_json: bool) -> None:
-    r"""Writes the artifact of a pipeline: NAME, a class or function of MODULE.
+    r"""Write the artifact of a pipeline: NAME, a class or function of MODULE.
 
     The environment: `conda` packs what conda.yaml in the artifact's folder describes, `venv` what
     requirements.txt there asks for, or else what the pipeline imports; `auto` packs one of them where

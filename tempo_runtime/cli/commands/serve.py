@@ -66,7 +66,7 @@ def serve(
     stale: Stale,
     as_json: bool,
 ) -> None:
-    r"""Serves each ARTIFACT, and the models it calls, with MLServer, until Ctrl-C.
+    r"""Serve each ARTIFACT, and the models it calls, with MLServer, until Ctrl-C.
 
     ARTIFACT is served as it is. MODULE:NAME is saved anew if it has changed since its artifact was saved.
 

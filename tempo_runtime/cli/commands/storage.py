@@ -57,7 +57,7 @@ def upload(
     stale: Stale,
     as_json: bool,
 ) -> None:
-    r"""Uploads a model's folder, or a pipeline's artifact, to its URI or another.
+    r"""Upload a model's folder, or a pipeline's artifact, to its URI or another.
 
     Files that are there already are not sent again, and an upload that was cut goes on where it was.
     Until it is done, the URI has what it had. FOLDER is uploaded as it is. MODULE:NAME is saved anew if
@@ -100,7 +100,7 @@ def upload(
 @secret_option
 @json_option
 def download(what: str, folder: str | None, secret: str | None, as_json: bool) -> None:
-    r"""Downloads a model's folder, or a pipeline's artifact, and checks it.
+    r"""Download a model's folder, or a pipeline's artifact, and check it.
 
     Files that are here already are not fetched again, and a download that was cut goes on where it was.
     Until it is done, the folder has what it had. Nothing of the artifact is run.

@@ -13,12 +13,12 @@ _NAMES = str.maketrans({'"': "&quot;", "#": "&num;"})
 
 
 def mermaid(node: Node) -> str:
-    """The graph as the text of a flowchart."""
+    """Return the graph as the text of a flowchart."""
     return "\n".join(["flowchart LR", *_lines(node, "n"), f"    {_FAULTY}", ""])
 
 
 def _lines(node: Node, own: str) -> Iterator[str]:
-    """The lines of a node and of all below it, whose ids begin with its own."""
+    """Yield the lines of a node and of all below it, whose ids begin with its own."""
     label = [f"<b>{_escaped(node.name)}</b>", _escaped(node.kind)]
     if node.fault is not None:
         label.append(_escaped(node.fault))
@@ -32,5 +32,5 @@ def _lines(node: Node, own: str) -> Iterator[str]:
 
 
 def _escaped(text: str) -> str:
-    """A text as the HTML that Mermaid's labels are; by names, as `#` and a number mean more to it."""
+    """Return a text as HTML for a Mermaid label, with named entities: Mermaid reads `#` and a number."""
     return escape(printable(" ".join(text.split())), quote=False).translate(_NAMES)

@@ -18,7 +18,7 @@ _OURS = (ModelFramework.TempoPipeline.value, ModelFramework.Custom.value)
 
 
 def of_folder(folder: str, environ: Mapping[str, str] = os.environ) -> Node:
-    """The graph of an artifact: of tempo.json and model-settings.json, its own and its children's.
+    """Return the graph of an artifact: of tempo.json and model-settings.json, its own and its children's.
 
     Args:
         folder: The artifact.
@@ -32,7 +32,7 @@ def of_folder(folder: str, environ: Mapping[str, str] = os.environ) -> Node:
 
 
 def of_pipeline(target: Any, environ: Mapping[str, str] = os.environ) -> Node:
-    """The graph of a pipeline class, an instance of one, or a pipeline function.
+    """Return the graph of a pipeline class, an instance of one, or a pipeline function.
 
     Raises:
         AuthoringError: If it is none of them.
@@ -78,7 +78,7 @@ class _Reader:
     inside: tuple[str, ...] = ()
 
     def artifact(self, folder: str) -> Node:
-        """The node of an artifact."""
+        """Return the node of an artifact."""
         manifest = store.read_manifest(folder)
         settings = PipelineSettings.read(store.extra_of(folder), self.environ)
         children = {
@@ -89,7 +89,7 @@ class _Reader:
         return self._node(own, children, settings)
 
     def pipeline(self, pipeline: Pipeline, settings: PipelineSettings) -> Node:
-        """The node of a pipeline that is not read from its artifact."""
+        """Return the node of a pipeline that is not read from its artifact."""
         children = {alias: _Child.declared(model) for alias, model in pipeline.declared.items()}
         return self._node(_Child.declared(pipeline), children, settings)
 
@@ -126,7 +126,7 @@ class _Reader:
         needed: bool = True,
         foreign: bool = False,
     ) -> Node:
-        """The node of a child.
+        """Return the node of a child.
 
         Args:
             child: The child.

@@ -51,7 +51,7 @@ class _Placed:
 
 
 def svg(node: Node) -> str:
-    """The graph as the text of an SVG, from left to right."""
+    """Return the graph as the text of an SVG, from left to right."""
     placed = _place(node, None, 0, count())
     every = list(_walk(placed))
     columns = _columns(every)

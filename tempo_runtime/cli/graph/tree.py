@@ -11,7 +11,7 @@ from tempo_runtime.cli.graph.nodes import Edge, Node
 
 
 def tree(node: Node) -> Tree:
-    """The graph as a tree that rich prints."""
+    """Return the graph as a tree that rich prints."""
     root = Tree(_label(node))
     _grow(root, node)
     return root
@@ -37,6 +37,6 @@ def _label(node: Node, edge: Edge | None = None) -> Text:
 
 
 def _near(folder: str) -> str:
-    """A folder as a person here would write it."""
+    """Return a folder as a person here would write it."""
     relative = os.path.relpath(folder)
     return folder if relative.startswith(f"..{os.sep}..") else relative

@@ -19,7 +19,7 @@ _WHEELS = "wheels"
 
 
 def create(name: str, folder: str | None = None) -> str:
-    """Writes a project; all of it, or nothing.
+    """Write a project; all of it, or nothing.
 
     Where this tempo_runtime is not from an index, the project gets a wheel of it.
 

@@ -39,14 +39,14 @@ class Endpoint:
 
 
 def local(host: str, http: int, grpc: int, model: str) -> Endpoint:
-    """A server on a machine that is known by name."""
+    """Return a server on a machine that is known by name."""
     return Endpoint(f"http://{host}:{http}", f"grpc://{host}:{grpc}", model)
 
 
 def seldon(
     name: str, namespace: str, *, predictor: str = "default", engine: bool = False
 ) -> Endpoint:
-    """A SeldonDeployment of Seldon Core v1, from inside the cluster.
+    """Return a SeldonDeployment of Seldon Core v1, from inside the cluster.
 
     Source: operator/controllers/seldondeployment_controller.go and seldondeployment_types.go.
 
@@ -62,7 +62,7 @@ def seldon(
 
 
 def seldon_service(name: str, predictor: str) -> str:
-    """The Service of a predictor, where the annotation `seldon.io/svc-name` names no other."""
+    """Return the Service of a predictor, where the annotation `seldon.io/svc-name` names no other."""
     service = f"{name}-{predictor}"
     if len(service) <= _LABEL:
         return service
@@ -70,7 +70,7 @@ def seldon_service(name: str, predictor: str) -> str:
 
 
 def seldon_ingress(name: str, namespace: str, ingress: str) -> Endpoint:
-    """A SeldonDeployment of Seldon Core v1, through the ingress.
+    """Return a SeldonDeployment of Seldon Core v1, through the ingress.
 
     Over gRPC it is found by headers.
 
@@ -86,7 +86,7 @@ def seldon_ingress(name: str, namespace: str, ingress: str) -> Endpoint:
 
 
 def seldon2(name: str, namespace: str, *, gateway: str = SELDON2_GATEWAY) -> Endpoint:
-    """A Model of Seldon Core 2, through the mesh's gateway.
+    """Return a Model of Seldon Core 2, through the mesh's gateway.
 
     Args:
         name: Its name.
@@ -98,7 +98,7 @@ def seldon2(name: str, namespace: str, *, gateway: str = SELDON2_GATEWAY) -> End
 
 
 def kserve(name: str, namespace: str, *, knative: bool = False, headless: bool = False) -> Endpoint:
-    """An InferenceService of KServe, from inside the cluster.
+    """Return an InferenceService of KServe, from inside the cluster.
 
     Args:
         name: Its name.

@@ -97,7 +97,7 @@ class NotFound(ApiError):
 
 
 def refusal(asked: ApiCall, code: int, body: bytes) -> ApiError:
-    """The error of an answer that is one.
+    """Return the error of an answer that is one.
 
     Args:
         asked: What was asked.
@@ -113,7 +113,7 @@ def refusal(asked: ApiCall, code: int, body: bytes) -> ApiError:
 
 
 def not_managed(asked: ApiCall, found: Mapping[str, Any]) -> DeploymentFailed:
-    """The error of a name that another's object has."""
+    """Return the error of a name that another's object has."""
     metadata = found["metadata"]
     label = (metadata.get("labels") or {}).get(MANAGED_BY)
     managers = [each.get("manager") for each in metadata.get("managedFields") or []]

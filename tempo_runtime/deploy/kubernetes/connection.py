@@ -129,7 +129,7 @@ class ApiConnection:
             ) from None
 
     def unreachable(self, error: Exception) -> Unreachable:
-        """What a request that failed on its way becomes."""
+        """Return what a request that failed on its way becomes."""
         why = "does not answer" if "timed out" in str(error) else "cannot be reached"
         return Unreachable(
             f"the cluster at {self.host} {why}; is it up, and the current context of KUBECONFIG the one "
@@ -137,7 +137,7 @@ class ApiConnection:
         )
 
     def close(self) -> None:
-        """Closes its connections."""
+        """Close its connections."""
         self._client.close()
 
     def _credentials(self) -> dict[str, str]:
@@ -162,7 +162,7 @@ class ApiConnection:
 
 
 def connect() -> ApiConnection:
-    """The cluster of the current context; in a pod without a kubeconfig, the pod's own.
+    """Return the cluster of the current context; in a pod without a kubeconfig, the pod's own.
 
     Raises:
         DeploymentFailed: If none is configured, or the package kubernetes is not installed.
@@ -226,13 +226,13 @@ def bounded(response: Any, seconds: float) -> Iterator[None]:
 
 
 def patient(response: Any, seconds: float) -> None:
-    """Lets the rest of a response be silent for so many seconds."""
+    """Let the rest of a response be silent for so many seconds."""
     with contextlib.suppress(AttributeError):  # its connection is not kept
         response.connection.sock.settimeout(seconds)
 
 
 def hang_up(response: Any) -> None:
-    """Ends a response that another thread is reading; closing it would wait for that thread."""
+    """End a response that another thread is reading; closing it would wait for that thread."""
     with contextlib.suppress(Exception):
         if hasattr(response, "shutdown"):
             response.shutdown()
@@ -241,7 +241,7 @@ def hang_up(response: Any) -> None:
 
 
 def _why(error: Exception) -> str:
-    """What an error says, if it is known to keep secrets to itself; else its kind."""
+    """Return what an error says, if it is known to keep secrets to itself; else its kind."""
     known = isinstance(error, (OSError, ImportError))
     if known or type(error).__module__.startswith(("kubernetes.", "yaml.")):
         return line(str(error))

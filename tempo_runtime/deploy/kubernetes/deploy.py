@@ -49,7 +49,7 @@ _THEIRS = (
 def deploy_remote(
     model: Any, options: RemotePlatform | None = None, *, timeout: float = _TIMEOUT
 ) -> RemoteModel:
-    """Deploys a pipeline and the models it calls on the cluster of the current context.
+    """Deploy a pipeline and the models it calls on the cluster of the current context.
 
     Deployed again, what has changed is replaced, and what it does not call any more is removed. What
     fails or is interrupted leaves what was applied, as kubectl does, and its message names it.
@@ -101,7 +101,7 @@ def deploy_remote(
 def undeploy(
     model: Any, options: RemotePlatform | None = None, *, timeout: float = _TIMEOUT
 ) -> list[str]:
-    """Deletes a model and what was deployed with it, and waits until it is gone.
+    """Delete a model and what was deployed with it, and wait until it is gone.
 
     A child that another pipeline was deployed with stays.
 
@@ -124,7 +124,7 @@ def undeploy(
 
 
 def status(model: Any, options: RemotePlatform | None = None) -> dict[str, Progress]:
-    """How a model and those that were deployed with it get on, by name, its own first.
+    """Return how a model and those that were deployed with it get on, by name, its own first.
 
     Args:
         model: The model, or its name.
@@ -141,7 +141,7 @@ def status(model: Any, options: RemotePlatform | None = None) -> dict[str, Progr
 
 
 def wait(model: Any, options: RemotePlatform | None = None, *, timeout: float = _TIMEOUT) -> None:
-    """Waits until a model and those that were deployed with it are ready.
+    """Wait until a model and those that were deployed with it are ready.
 
     Args:
         model: The model, or its name.
@@ -236,7 +236,7 @@ def list_models(
 
 
 def get_client(name: str, options: RemotePlatform | None = None) -> RemoteModel:
-    """A model that is deployed already, to be called.
+    """Return a model that is deployed already, to be called.
 
     Args:
         name: Its name.
@@ -257,7 +257,7 @@ def get_client(name: str, options: RemotePlatform | None = None) -> RemoteModel:
 
 
 def diff(model: Any, options: RemotePlatform | None = None, *, timeout: float = 60.0) -> str:
-    """What `deploy_remote` would change, as a unified diff of YAML; nothing is changed.
+    """Return what `deploy_remote` would change, as a unified diff of YAML; nothing is changed.
 
     Args:
         model: As `deploy_remote` takes it.
@@ -330,7 +330,7 @@ def _name(model: Any) -> str:
 
 
 def _details(model: Any, document: dict[str, Any]) -> ModelDetails:
-    """A model as its author declares it; of a folder, as its object has it."""
+    """Return a model as its author declares it; of a folder, as its object has it."""
     if hasattr(model, "get_tempo"):
         found: ModelDetails = model.get_tempo().details
         return found
@@ -338,6 +338,6 @@ def _details(model: Any, document: dict[str, Any]) -> ModelDetails:
 
 
 def _stated(item: dict[str, Any]) -> dict[str, Any]:
-    """An object without what the cluster says of it."""
+    """Return an object without what the cluster says of it."""
     metadata = {key: value for key, value in item["metadata"].items() if key not in _THEIRS}
     return {**{key: item[key] for key in item if key != "status"}, "metadata": metadata}

@@ -132,7 +132,7 @@ class ClusterDeployment(Deployment):
         return {name: "".join(each.text for each in pods if name in each.models) for name in names}
 
     def undeploy(self, grace: float = GRACE) -> None:
-        """Deletes it, and waits until it is gone. Nothing happens the second time.
+        """Delete it, and wait until it is gone. Nothing happens the second time.
 
         Args:
             grace: Seconds beside those that its pods may take to end by their own settings.
@@ -148,7 +148,7 @@ class ClusterDeployment(Deployment):
         self.close()
 
     def close(self) -> None:
-        """Closes what leads there; what is deployed stays."""
+        """Close what leads there; what is deployed stays."""
         relay, self._relay = self._relay, None
         if relay is not None:
             relay.close()

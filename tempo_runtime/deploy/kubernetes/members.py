@@ -32,7 +32,7 @@ def key_of(item: dict[str, Any]) -> Key:
 
 
 def members(api: Api, platform: Platform, namespace: str, name: str) -> list[dict[str, Any]]:
-    """The objects that were deployed with a model, and its own first.
+    """Return the objects that were deployed with a model, and its own first.
 
     Args:
         api: The cluster's API.
@@ -78,7 +78,7 @@ def sharers(api: Api, item: Mapping[str, Any]) -> set[str]:
 
 
 def models(api: Api, platform: Platform, namespace: str, name: str) -> dict[str, dict[str, Any]]:
-    """The models that were deployed with a model, by name, and its own first.
+    """Return the models that were deployed with a model, by name, and its own first.
 
     The arguments and errors are those of `members`.
     """
@@ -89,7 +89,7 @@ def models(api: Api, platform: Platform, namespace: str, name: str) -> dict[str,
 def progress_of(
     api: Api, platform: Platform, namespace: str, names: Iterable[str]
 ) -> dict[str, Progress]:
-    """How models get on at this moment.
+    """Return how models get on at this moment.
 
     Args:
         api: The cluster's API.

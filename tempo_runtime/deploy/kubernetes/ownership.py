@@ -42,18 +42,18 @@ _MANY = 5
 
 
 def part_of(name: str) -> str:
-    """The label of what is deployed with a model; a child of two pipelines has one for each."""
+    """Return the label of what is deployed with a model; a child of two pipelines has one for each."""
     return f"{_PART}/{name}"
 
 
 def parts(item: Mapping[str, Any]) -> set[str]:
-    """Names of the models that an object is deployed with."""
+    """Name of the models that an object is deployed with."""
     labels: Iterable[str] = item["metadata"].get("labels") or {}
     return {label.partition("/")[2] for label in labels if label.startswith(f"{_PART}/")}
 
 
 def claimed(item: Mapping[str, Any], name: str) -> dict[str, str]:
-    """The labels that an object still lacks to be deployed with a model.
+    """Return the labels that an object still lacks to be deployed with a model.
 
     What a manifest was applied from is nobody's part, and is not to go with a pipeline that was
     deployed over it: it becomes its own part.
@@ -72,7 +72,7 @@ def claimed(item: Mapping[str, Any], name: str) -> dict[str, str]:
 
 
 def at_least(document: dict[str, Any], live: Mapping[str, Any] | None) -> dict[str, Any]:
-    """A Server with the replicas that others need; another object as it is."""
+    """Return a Server with the replicas that others need; another object as it is."""
     if document["kind"] != SERVER.kind or live is None:
         return document
     most = max(document["spec"]["replicas"], live["spec"].get("replicas") or 0)

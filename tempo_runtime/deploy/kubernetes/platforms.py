@@ -59,7 +59,7 @@ class Platform:
     shared: bool = False
 
     def of(self, pod: Mapping[str, Any], item: Mapping[str, Any]) -> bool:
-        """Whether a pod serves the model of an object."""
+        """Return whether a pod serves the model of an object."""
         value = (pod["metadata"].get("labels") or {}).get(self.pods)
         return bool(
             value and value == (server_of(item) if self.shared else item["metadata"]["name"])
@@ -72,7 +72,7 @@ _KSERVE = Platform(kserve.TARGET, SERVICE, (RUNTIME, BUDGET), "serving.kserve.io
 
 
 def platform_of(options: RemotePlatform) -> Platform:
-    """The platform of these options.
+    """Return the platform of these options.
 
     Raises:
         SettingsError: If they are none of a platform.
@@ -89,12 +89,12 @@ def platform_of(options: RemotePlatform) -> Platform:
 
 
 def common(options: RemotePlatform) -> RemoteOptions:
-    """What the options of all platforms have."""
+    """Return what the options of all platforms have."""
     return options.remote_options
 
 
 def endpoint(name: str, options: RemotePlatform) -> Endpoint:
-    """Where a model is called by whoever is in the cluster; through the ingress, if one is named."""
+    """Return the address of a model inside the cluster, or at the ingress if the options name one."""
     if isinstance(options, SeldonCoreOptions) and (ingress := options.remote_options.ingress):
         return seldon_ingress(name, options.remote_options.namespace, ingress)
     models: Any = {name: None}
@@ -103,7 +103,7 @@ def endpoint(name: str, options: RemotePlatform) -> Endpoint:
 
 
 def service(name: str, options: RemotePlatform) -> Endpoint:
-    """The Service of a model, with its own port, by which the cluster's API knows it."""
+    """Return the Service of a model, with its own port, by which the cluster's API knows it."""
     if isinstance(options, KServeOptions):
         # A headless one has it as well: only its name in the cluster leads to the pods and their ports.
         return kserve_service(name, options.remote_options.namespace)
@@ -111,7 +111,7 @@ def service(name: str, options: RemotePlatform) -> Endpoint:
 
 
 def check_ingress(options: RemotePlatform) -> None:
-    """Refuses an ingress that is no URL, before anything is deployed that would be called through it.
+    """Refuse an ingress that is no URL, before anything is deployed that would be called through it.
 
     Raises:
         SettingsError: If it is none.
@@ -128,7 +128,7 @@ def check_ingress(options: RemotePlatform) -> None:
 
 
 def details_of(item: Mapping[str, Any]) -> ModelDetails:
-    """A model, from what an annotation of its object keeps of it; without one, its name only."""
+    """Return a model, from what an annotation of its object keeps of it; without one, its name only."""
     metadata = item["metadata"]
     try:
         return annotation.details_of((metadata.get("annotations") or {})[annotation.MODEL])
@@ -137,7 +137,7 @@ def details_of(item: Mapping[str, Any]) -> ModelDetails:
 
 
 def is_ours(item: Mapping[str, Any]) -> bool:
-    """Whether an object is one that we deploy."""
+    """Return whether an object is one that we deploy."""
     return bool((item["metadata"].get("labels") or {}).get(MANAGED_BY) == MANAGER)
 
 

@@ -73,7 +73,7 @@ def trouble(
     keys: str = "auth_secret_name",
     unhealthy: Mapping[str, str] | None = None,
 ) -> Trouble | None:
-    """What keeps a pod from being ready; None if nothing is known to.
+    """Return what keeps a pod from being ready; None if nothing is known to.
 
     Args:
         pod: The pod.
@@ -104,7 +104,7 @@ def trouble(
 
 
 def restarts(pod: Mapping[str, Any]) -> int:
-    """How often a pod's containers were started again."""
+    """Return how often a pod's containers were started again."""
     status = pod.get("status") or {}
     containers = [
         *(status.get("initContainerStatuses") or []),
@@ -121,7 +121,7 @@ def replica_set(pod: Mapping[str, Any]) -> str:
 
 
 def rolling(pods: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether pods of what a Deployment was before are there beside those of what it is now."""
+    """Return whether pods of what a Deployment was before are there beside those of what it is now."""
     versions = set()
     for pod in pods:
         if not is_over(pod) and (made := replica_set(pod)):

@@ -78,14 +78,14 @@ class Following:
         self._watching.__exit__(None, None, None)
 
     def applied(self, item: dict[str, Any]) -> None:
-        """Takes note of an object that has just been applied."""
+        """Take note of an object that has just been applied."""
         if item["kind"] == SERVER.kind:
             self._applied_servers[item["metadata"]["name"]] = item, time.monotonic() + SETTLED
         elif item["kind"] == self._platform.model.kind:
             self._applied[item["metadata"]["name"]] = (item, time.monotonic() + SETTLED)
 
     def progress(self, name: str) -> Progress:
-        """How a model gets on.
+        """Return how a model gets on.
 
         Raises:
             DeploymentFailed: If the cluster went away.
@@ -129,7 +129,7 @@ class Following:
         return found
 
     def until_ready(self, names: Sequence[str], tell: Callable[[str], object] | None) -> None:
-        """Waits until models are ready.
+        """Wait until models are ready.
 
         Args:
             names: Their names.
@@ -199,7 +199,7 @@ class Following:
         return self._settling(name) and stale(item, self._before.get(name), renewed=renewed)
 
     def _holds(self, event: Mapping[str, Any]) -> bool:
-        """Whether an event says that the first pod of a new version cannot be made, as by a quota."""
+        """Return whether an event says that the first pod of a new version cannot be created."""
         new = bool(self._old_sets) and subject(event) not in self._old_sets
         return new and event.get("reason") == "FailedCreate"
 
@@ -228,7 +228,7 @@ class Following:
 def until_gone(
     connection: ApiConnection, deadline: Deadline, namespace: str, deleted: Mapping[str, ApiCall]
 ) -> None:
-    """Waits until objects are gone.
+    """Wait until objects are gone.
 
     Args:
         connection: Where the cluster is.

@@ -75,7 +75,7 @@ class Rollout:
         self._applying = ""
 
     def read_live_state(self) -> None:
-        """Reads what is there, and waits for what is being deleted.
+        """Read what is there, and wait for what is being deleted.
 
         Raises:
             DeploymentFailed: If something there is not ours.
@@ -109,7 +109,7 @@ class Rollout:
         return found
 
     def superfluous(self) -> list[dict[str, Any]]:
-        """What was deployed with it before, and would be deleted.
+        """Return what was deployed with it before, and would be deleted.
 
         Raises:
             DeploymentFailed: If it may not be listed.
@@ -119,7 +119,7 @@ class Rollout:
         return [item for item in found if key_of(item) not in wanted and not self._sharers(item)]
 
     def run(self, tell: Tell | None) -> ClusterDeployment:
-        """Applies it, and waits until its models are ready and can be called.
+        """Apply it, and wait until its models are ready and can be called.
 
         Args:
             tell: Called with what is waited for.
@@ -160,7 +160,7 @@ class Rollout:
         return deployment
 
     def describe_leftovers(self) -> str:
-        """What was applied, or may have been, and what becomes of it; empty if nothing was."""
+        """Return what was applied, or may have been, and what becomes of it; empty if nothing was."""
         told = []
         if self.applied:
             told.append(f"applied, and left there: {', '.join(self.applied)}")
@@ -171,7 +171,7 @@ class Rollout:
         return "; ".join(told)
 
     def _read(self, document: dict[str, Any]) -> dict[str, Any] | None:
-        """What is there of a name; None if nothing is, or not any more.
+        """Return what is there of a name; None if nothing is, or not any more.
 
         Raises:
             DeploymentFailed: If it is not ours, or does not go away.
@@ -206,7 +206,7 @@ class Rollout:
         return sharers(self._api, live) - {self._name}
 
     def _apply(self, document: dict[str, Any]) -> dict[str, Any]:
-        """Applies an object, to the one that is there now, and labels it as a part of this."""
+        """Apply an object, to the one that is there now, and labels it as a part of this."""
         asked = self._asked(document)
         live = self._read(document)
         # First, so that who undeploys another pipeline meanwhile leaves it.
@@ -295,7 +295,7 @@ def _by_agent(code: int, said: str) -> bool:
 
 
 def _allowing(deployment: ClusterDeployment, url: str) -> str:
-    """What lets calls through that are refused."""
+    """Return what lets calls through that are refused."""
     if deployment.relayed:
         named = ", or name an ingress in remote_options" if deployment.target == TARGET else ""
         return f"get the right to `get` and `create` services/proxy, as in k8s/rbac{named}"
@@ -304,7 +304,7 @@ def _allowing(deployment: ClusterDeployment, url: str) -> str:
 
 
 def _begun(answer: Any, deadline: Deadline) -> bytes:
-    """The beginning of a body, of which more may never come."""
+    """Return the beginning of a body, of which more may never come."""
     content = b""
     for part in answer.iter_bytes():
         content += part

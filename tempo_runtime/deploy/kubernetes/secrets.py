@@ -83,7 +83,7 @@ _PLAIN_HEADERS |= {"namespace", "seldon", "seldon-internal-model", "seldon-model
 
 
 def refuse_secrets(variables: dict[str, str]) -> dict[str, str]:
-    """The same variables.
+    """Return the same variables.
 
     Raises:
         ValueError: If one looks like a secret.

@@ -44,7 +44,7 @@ _MOST_LINES = 2**31 - 1  # the API answers 400 to more than an int64, as to a po
 
 
 def resource_of(document: Mapping[str, Any]) -> Resource:
-    """The kind of an object."""
+    """Return the kind of an object."""
     return _KNOWN[document["kind"]]
 
 
@@ -108,7 +108,7 @@ class Api:
         self._reached = stopped is not None
 
     def get(self, resource: Resource, namespace: str, name: str) -> dict[str, Any] | None:
-        """An object; None if there is none.
+        """Return an object; None if there is none.
 
         Raises:
             DeploymentFailed: If it may not be read, or its kind or namespace is not there.
@@ -149,7 +149,7 @@ class Api:
         return self._object(_Request(asked, "PATCH", {**query, "force": "true"}, document, kind))
 
     def relabel(self, asked: ApiCall, labels: Mapping[str, str | None]) -> dict[str, Any] | None:
-        """Changes labels of an object; None takes one away.
+        """Change labels of an object; None takes one away.
 
         Returns:
             The object as it is then; None if it is not there any more.
@@ -165,7 +165,7 @@ class Api:
             return None
 
     def delete(self, asked: ApiCall, item: Mapping[str, Any]) -> None:
-        """Deletes an object as it was read, after all that it owns; nothing happens if it is gone.
+        """Delete an object as it was read, after all that it owns; nothing happens if it is gone.
 
         Raises:
             Refused: With code 409 if it has changed since, or another if it is refused.
@@ -178,7 +178,7 @@ class Api:
     def list(
         self, resource: Resource, namespace: str, selector: Mapping[str, str]
     ) -> tuple[list[dict[str, Any]], str]:
-        """The objects of a kind, and the version of the whole.
+        """Return the objects of a kind, and the version of the whole.
 
         Args:
             resource: The kind.
@@ -197,7 +197,7 @@ class Api:
     def watch(
         self, resource: Resource, namespace: str, selector: Mapping[str, str], version: str
     ) -> Any:
-        """A response that goes on with a line of JSON for each change since a version.
+        """Return a response that goes on with a line of JSON for each change since a version.
 
         Raises:
             DeploymentFailed: If it is refused.
@@ -225,7 +225,7 @@ class Api:
         since: str | None = None,
         timestamps: bool = False,
     ) -> str:
-        """What a container has printed, or the one before it that ended.
+        """Return what a container has printed, or the one before it that ended.
 
         Args:
             namespace: Namespace of the pod.
@@ -275,7 +275,7 @@ class Api:
                 delay = min(2 * delay, _LONGEST_DELAY)
 
     def _open(self, request: _Request) -> Any:
-        """A response that is no error; asks again for as long as that can help."""
+        """Return a response that is no error; asks again for as long as that can help."""
         delay = _FIRST_DELAY
         while True:
             left = max(self.deadline.left, 0.1)
@@ -304,7 +304,7 @@ class Api:
             delay = min(2 * delay, _LONGEST_DELAY)
 
     def _content(self, response: Any) -> bytes:
-        """The body of a response.
+        """Return the body of a response.
 
         Raises:
             Unreachable: If it breaks off, or is not there at the deadline.
@@ -322,7 +322,7 @@ class Api:
         return content
 
     def pause(self, error: Exception, seconds: float) -> None:
-        """Waits before something is asked again.
+        """Wait before something is asked again.
 
         Raises:
             Exception: The error, if the deadline is sooner.

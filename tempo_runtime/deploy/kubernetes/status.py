@@ -74,7 +74,7 @@ def progress(
     others: Iterable[str] = (),
     server: Wait | None = None,
 ) -> Progress:
-    """How a model gets on.
+    """Return how a model gets on.
 
     Args:
         item: Its SeldonDeployment, Model or InferenceService; None if there is none.
@@ -151,7 +151,7 @@ def without_pods(found: Progress, namespace: str) -> Progress:
 def stale(
     item: Mapping[str, Any], before: Mapping[str, Any] | None, *, renewed: bool = False
 ) -> bool:
-    """Whether what an object says of itself may still be of what it was before it was changed.
+    """Return whether what an object says of itself may still be of what it was before it was changed.
 
     Seldon Core v1 does not say which generation it means. Its word is new once it differs. KServe says
     which generation of what it makes, and that it is ready while old pods serve. Its word is new once
@@ -205,7 +205,7 @@ def _in_trouble(pod: Mapping[str, Any], logs: Mapping[Log, str] | None) -> bool:
 
 
 def _untried(pod: Mapping[str, Any], known: Mapping[str, int]) -> bool:
-    """Whether a pod was not tried again since it was known."""
+    """Return whether a pod was not tried again since it was known."""
     return known.get(str(pod["metadata"].get("uid"))) == restarts(pod)
 
 
@@ -335,7 +335,7 @@ def _replicas(item: Mapping[str, Any]) -> int:
 
 
 def _blocked(item: Mapping[str, Any]) -> bool:
-    """Whether KServe says that loading failed, as it does at the first crash, to take it back later."""
+    """Return whether KServe reports a failed load, which it does at the first crash and may revoke."""
     model = (item.get("status") or {}).get("modelStatus") or {}
     return bool(model.get("transitionStatus") == "BlockedByFailedLoad")
 
@@ -404,7 +404,7 @@ def _condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
 
 
 def _unmet(status: Mapping[str, Any]) -> str:
-    """The conditions that do not hold, of those that must (knative.dev/pkg's apis/condition_types.go)."""
+    """Return the required conditions that do not hold (knative.dev/pkg: apis/condition_types.go)."""
     unmet = []
     for condition in status.get("conditions") or []:
         counts = condition.get("type") != "Ready" and condition.get("severity") != "Info"

@@ -84,7 +84,7 @@ def _wait(
 
 
 def _release(api: Api, asked: ApiCall, item: dict[str, Any], name: str) -> bool:
-    """Takes an object from a model; deletes it if it is nobody's then, and says whether it did.
+    """Take an object from a model; delete it if it is nobody's then, and say whether it did.
 
     Others may take it, or let go of it, at the same time: it is deleted as it was looked at, or looked
     at again.

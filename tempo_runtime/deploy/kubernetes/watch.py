@@ -54,7 +54,7 @@ class Watch:
         self._thread = threading.Thread(target=self._follow, name="tempo-watch", daemon=True)
 
     def start(self) -> None:
-        """Lists the collection, and follows it from then on.
+        """List the collection, and follow it from then on.
 
         Raises:
             DeploymentFailed: If it may not be listed.
@@ -63,7 +63,7 @@ class Watch:
         self._thread.start()
 
     def items(self) -> list[dict[str, Any]]:
-        """The objects as they are now.
+        """Return the objects as they are now.
 
         Raises:
             DeploymentFailed: If they cannot be followed any more.
@@ -82,7 +82,7 @@ class Watch:
             hang_up(response)
 
     def join(self, seconds: float) -> None:
-        """Waits for the end of its thread."""
+        """Wait for the end of its thread."""
         if self._thread.is_alive():
             self._thread.join(seconds)
 
@@ -176,7 +176,7 @@ class Watching:
         self._watches: list[Watch] = []
 
     def watch(self, resource: Resource, selector: Mapping[str, str]) -> Watch:
-        """Follows the objects of a kind that a selector selects.
+        """Follow the objects of a kind that a selector selects.
 
         Raises:
             DeploymentFailed: If it may not be listed.
@@ -187,7 +187,7 @@ class Watching:
         return watch
 
     def wait(self, seconds: float) -> bool:
-        """Waits until something has changed; False if nothing did in so many seconds."""
+        """Wait until something has changed; False if nothing did in so many seconds."""
         try:
             self._news.get(timeout=max(0.0, min(seconds, self._deadline.left)))
             while not self._news.empty():
@@ -218,7 +218,7 @@ def _key(item: dict[str, Any]) -> str:
 
 
 def _lines(response: Any, connection: ApiConnection) -> Iterator[dict[str, Any]]:
-    """The changes in a response, until the API ends it.
+    """Yield the changes in a response, until the API ends it.
 
     Raises:
         Unreachable: If it breaks off.

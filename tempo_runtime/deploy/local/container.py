@@ -86,7 +86,7 @@ class Container:
         self.raw.reload()
 
     def named(self, network: str) -> bool:
-        """Whether the others of its network find it by the name of its model."""
+        """Return whether the others of its network find it by the name of its model."""
         networks = self.raw.attrs["NetworkSettings"].get("Networks") or {}
         return self.model in ((networks.get(network) or {}).get("Aliases") or ())
 
@@ -96,13 +96,13 @@ class Container:
         network.connect(self.raw, aliases=[self.model])
 
     def has(self, port: int) -> bool:
-        """Whether it has a port of this machine."""
+        """Return whether it has a port of this machine."""
         address = self.address
         urls = (address.url, address.grpc) if self.alive and address else ()
         return port in [urlsplit(url).port for url in urls]
 
     def status(self) -> ModelStatus:
-        """How its model is."""
+        """Return how its model is."""
         address = self.address or Address(self.model, "", "")
         state = "ended" if not self.alive else "ready" if self.ready() else "not ready"
         return ModelStatus(
@@ -110,11 +110,11 @@ class Container:
         )
 
     def text(self) -> str:
-        """What it has printed."""
+        """Return what it has printed."""
         return self.raw.logs().decode(errors="replace")
 
     def ready(self, timeout: float = 2.0) -> bool:
-        """Whether its model says that it is ready."""
+        """Return whether its model says that it is ready."""
         address = self.address
         if address is None:
             return False
@@ -124,7 +124,7 @@ class Container:
         return False
 
     def came_up(self, deadline: float, folder: str, user: str) -> bool:
-        """Whether its model has become ready.
+        """Return whether its model has become ready.
 
         Args:
             deadline: The time of `time.monotonic` until which it has to.
@@ -169,13 +169,13 @@ class Container:
 
 
 def listed(client: DockerClient, deployment: str | None = None) -> list[Container]:
-    """All of a deployment, or of every one."""
+    """Return all of a deployment, or of every one."""
     label = DEPLOYMENT if deployment is None else f"{DEPLOYMENT}={deployment}"
     return [Container(each) for each in engine.listed(client, {"label": label})]
 
 
 def unreadable(folder: str, user: str) -> str | None:
-    """What a user, `UID` or `UID:GID`, may not read of a folder, as its mode says."""
+    """Return what a user, `UID` or `UID:GID`, may not read of a folder, as its mode says."""
     uid, _, gid = user.partition(":")
     if not uid.isdigit():
         return None

@@ -109,7 +109,7 @@ class Plan:
                 raise why
 
     def start(self, name: str, *, free_ports: bool = False) -> Container:
-        """Starts one of those that are new; the others cannot find it yet.
+        """Start one of those that are new; the others cannot find it yet.
 
         Args:
             name: Its model.
@@ -141,7 +141,7 @@ class Plan:
 
 
 def _home(served: Served) -> str:
-    """The one folder of a model that its container sees, or file if it is one.
+    """Return the one folder of a model that its container sees, or file if it is one.
 
     Raises:
         DeploymentFailed: If the model has files outside of it.
@@ -164,7 +164,7 @@ def _home(served: Served) -> str:
 
 
 def _inside(home: str) -> str:
-    """Where its container sees it; a file by its own name, which some runtimes tell its format by."""
+    """Return its path in the container. A file keeps its name: some runtimes go by the extension."""
     return _MOUNT if os.path.isdir(home) else os.path.join(_MOUNT, os.path.basename(home))
 
 
@@ -177,7 +177,7 @@ def _configured(
     main: str,
     has_init: bool,
 ) -> dict[str, Any]:
-    """What a model's container is made from.
+    """Return what a model's container is made from.
 
     Args:
         served: The model.
@@ -232,7 +232,7 @@ def _environment(
     options: DockerOptions,
     urls: Mapping[str, Mapping[str, str]],
 ) -> dict[str, str]:
-    """Its variables: those that Seldon Core's operator gives a model, and where its siblings are."""
+    """Return its environment: what Seldon Core's operator sets, and the addresses of its siblings."""
     uri = str(repository.parameters_of(served.settings)["uri"])
     inside = os.path.normpath(os.path.join(_inside(home), os.path.relpath(uri, home)))
     variables = {

@@ -29,7 +29,7 @@ def terminate(containers: list[Container]) -> None:
 
 
 def ended(containers: list[Container], deadline: float) -> list[Container]:
-    """Waits for their end until a time of `time.monotonic`; gives those that have ended."""
+    """Wait for their end until a time of `time.monotonic`; give those that have ended."""
     from docker.errors import NotFound
 
     gone: list[Container] = []
@@ -46,7 +46,7 @@ def ended(containers: list[Container], deadline: float) -> list[Container]:
 
 
 def remove(containers: list[Container]) -> None:
-    """Ends them at once, and removes them and what they have written."""
+    """End them at once, and remove them and what they have written."""
     from docker.errors import APIError, NotFound
 
     for each in containers:
@@ -59,7 +59,7 @@ def remove(containers: list[Container]) -> None:
 
 
 def remove_all(client: DockerClient, labels: Labels) -> None:
-    """Removes the containers and the network of a deployment.
+    """Remove the containers and the network of a deployment.
 
     More than once: what its deployer asked for last may come about while this runs.
     """
@@ -80,7 +80,7 @@ def remove_all(client: DockerClient, labels: Labels) -> None:
 
 
 def stop(containers: list[Container]) -> None:
-    """Ends them, and leaves what the engine knows of them; what they work on is answered first."""
+    """End them, and leave what the engine knows of them; what they work on is answered first."""
     for each in containers:
         # By the engine, which returns once their ports are free: podman takes them away some time after
         # the end, and from another container that has them by then.
@@ -88,7 +88,7 @@ def stop(containers: list[Container]) -> None:
 
 
 def retire(containers: list[Container], running: Mapping[str, Container]) -> None:
-    """Ends those that others have replaced; one that still works goes on until it has answered."""
+    """End those that others have replaced; one that still works goes on until it has answered."""
     stay = {each.raw.id for each in running.values()}
     others = [each for each in containers if each.raw.id not in stay]
     replaced = [each for each in others if not each.leaving]

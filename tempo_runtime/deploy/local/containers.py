@@ -183,7 +183,7 @@ class ContainerDeployment(LocalDeployment):
         return _counted(listed(client, self.id), self._labels)
 
     def _tidied(self, client: DockerClient) -> list[Container]:
-        """What runs; what a deployer that was killed has left besides is ended."""
+        """Return what runs; what a deployer that was killed has left besides is ended."""
         all_ = listed(client, self.id)
         running = _counted(all_, self._labels)
         leaving = [each for each in all_ if each.leaving]
@@ -200,7 +200,7 @@ class ContainerDeployment(LocalDeployment):
 
 
 def create(name: str, options: DockerOptions) -> ContainerDeployment:
-    """A deployment that serves nothing yet.
+    """Return a deployment that serves nothing yet.
 
     Raises:
         DeploymentFailed: If no engine answers.
@@ -212,7 +212,7 @@ def create(name: str, options: DockerOptions) -> ContainerDeployment:
 
 
 def found(patience: int | None = None) -> list[ContainerDeployment]:
-    """Every deployment of containers that the engine knows, the oldest first.
+    """Return every deployment of containers that the engine knows, the oldest first.
 
     What is left of those that have ended is removed.
 
@@ -227,7 +227,7 @@ def found(patience: int | None = None) -> list[ContainerDeployment]:
 
 
 def of(deployment: str) -> ContainerDeployment:
-    """The deployment of an id, of which nothing need be left.
+    """Return the deployment of an id, of which nothing need be left.
 
     Raises:
         DeploymentFailed: If no engine answers.
@@ -258,7 +258,7 @@ def _described(labels: Labels, containers: list[Container]) -> ContainerDeployme
 
 
 def _counted(containers: list[Container], labels: Labels) -> list[Container]:
-    """The latest of each model that the others find, the one that people call first."""
+    """Return the latest of each model that the others find, the one that people call first."""
     latest: dict[str, Container] = {}
     for each in sorted(containers, key=lambda each: each.started):
         if each.named(labels.network) and not each.leaving:
@@ -273,7 +273,7 @@ def _wait(
     user: str,
     told: Callable[[str], object] = lambda _: None,
 ) -> None:
-    """Waits until all are ready, or one has failed."""
+    """Wait until all are ready, or one has failed."""
     waited_for = containers
     while waited_for:
         late = []

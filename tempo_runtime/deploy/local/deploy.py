@@ -36,7 +36,7 @@ def deploy_local(
     *,
     stale: Stale = "save",
 ) -> RemoteModel:
-    """Serves a pipeline and the models it calls on this machine, each by a server of its own.
+    """Serve a pipeline and the models it calls on this machine, each by a server of its own.
 
     A child that the settings place nowhere is deployed as well, and its address given to whatever calls
     it. Deployed again under its name, what has not changed goes on, and the rest is replaced, without
@@ -105,7 +105,7 @@ def _demanded(model: Any) -> trust.TrustPolicy | None:
 
 
 def _described(folder: str) -> ModelDetails:
-    """A model as the model-settings.json in its folder has it."""
+    """Return a model as the model-settings.json in its folder has it."""
     [*others, path] = repository.settings_files(folder)
     if others:
         raise SettingsError(f"{folder} has several models; name the folder of one")
@@ -146,7 +146,7 @@ def _target(options: LocalOptions | DockerOptions) -> Any:
 
 
 def _running(target: Any, name: str, detached: bool) -> LocalDeployment | None:
-    """What was deployed under that name, by this process or to stay."""
+    """Return what was deployed under that name, by this process or to stay."""
     if not detached:
         deployment = _owned.get((target.KIND, name))
         return deployment if deployment is not None and deployment.up else None

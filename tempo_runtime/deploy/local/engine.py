@@ -27,7 +27,7 @@ _SAME = {"x86_64": "amd64", "aarch64": "arm64"}
 
 @contextlib.contextmanager
 def connected(patience: int | None = None) -> Iterator[DockerClient]:
-    """The engine, for the length of a block, in which its errors are ours.
+    """Connect to the engine for the length of a block, and raise its errors as ours.
 
     Args:
         patience: Seconds in which it has to show that it is there; by default as for any answer.
@@ -65,7 +65,7 @@ def connected(patience: int | None = None) -> Iterator[DockerClient]:
 
 @contextlib.contextmanager
 def failures() -> Iterator[None]:
-    """A block in which errors of the engine are ours.
+    """Raise errors of the engine as ours.
 
     Raises:
         DeploymentFailed: If the engine does not answer, or refuses what it is asked.
@@ -98,7 +98,7 @@ def listed(client: DockerClient, filters: dict[str, Any]) -> list[ContainerOfEng
 
 
 def _probe() -> None:
-    """Refuses a socket at which nobody listens, which docker's client would leave open."""
+    """Refuse a socket at which nobody listens, which docker's client would leave open."""
     scheme, _, path = place().partition("://")
     if scheme == "unix":
         with socket.socket(socket.AF_UNIX) as probe:
@@ -106,7 +106,7 @@ def _probe() -> None:
 
 
 def _ping(patience: int) -> None:
-    """Refuses an engine that does not answer within so many seconds."""
+    """Refuse an engine that does not answer within so many seconds."""
     import docker
     from docker.constants import DEFAULT_DOCKER_API_VERSION
     from docker.errors import APIError
@@ -118,17 +118,17 @@ def _ping(patience: int) -> None:
 
 
 def place() -> str:
-    """Where the engine is looked for."""
+    """Return where the engine is looked for."""
     return os.environ.get("DOCKER_HOST") or f"unix://{_SOCKET}"
 
 
 def expected() -> bool:
-    """Whether there should be one here."""
+    """Return whether there should be one here."""
     return bool(os.environ.get("DOCKER_HOST")) or os.path.exists(_SOCKET)
 
 
 def image(client: DockerClient, name: str) -> Image:
-    """An image that the engine can run; one of a registry is pulled if the engine has it not.
+    """Return an image that the engine can run; one of a registry is pulled if the engine has it not.
 
     Raises:
         DeploymentFailed: If it is not there, or for other processors.

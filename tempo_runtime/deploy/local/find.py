@@ -35,7 +35,7 @@ def find(name: str, among: Iterable[LocalDeployment] | None = None) -> list[Loca
 
 
 def get(name: str) -> LocalDeployment:
-    """The deployment of a name, or of an id.
+    """Return the deployment of a name, or of an id.
 
     Raises:
         DeploymentFailed: If there is none, or several have the name.

@@ -15,7 +15,7 @@ from tempo_runtime.servers.repository import Served
 
 
 def fingerprint(served: Served, environment: Mapping[str, str]) -> str:
-    """What a server is made from; the same for the same artifact and settings.
+    """Return what a server is made from; the same for the same artifact and settings.
 
     An artifact's files are known by the digests in its tempo.json, those of other models by their sizes
     and times; so are models in its process.

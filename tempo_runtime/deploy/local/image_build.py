@@ -52,7 +52,7 @@ def bake(
     base: str = engine.IMAGE,
     labels: Mapping[str, str] | None = None,
 ) -> Baked:
-    """Builds an image that serves an artifact by itself, from `/mnt/models`.
+    """Build an image that serves an artifact by itself, from `/mnt/models`.
 
     Only files that tempo.json lists are in it, each as it was saved, and model-settings.json, which is
     written where the artifact has none. The same artifact on the same base is the same layer.
@@ -108,7 +108,7 @@ def bake(
 def _context(
     opened: store.OpenedArtifact, described: bytes, settings: bytes
 ) -> Iterator[IO[bytes]]:
-    """What the engine is sent: the Dockerfile and the artifact, the same bytes for the same artifact."""
+    """Give the build context: Dockerfile and artifact, the same bytes for the same artifact."""
     texts = {atomic_files.MANIFEST: described, store.MODEL_SETTINGS: settings}
     with tempfile.TemporaryFile(prefix="tempo-image-") as context:
         with tarfile.open(fileobj=context, mode="w", format=tarfile.PAX_FORMAT) as archive:

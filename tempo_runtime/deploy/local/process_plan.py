@@ -97,7 +97,7 @@ class Plan:
         }
 
     def start(self, name: str) -> Starting:
-        """Starts one of those that are new."""
+        """Start one of those that are new."""
         return start(
             self._models[name],
             self._before.folder,
@@ -111,7 +111,7 @@ class Plan:
 
 
 def _settings(environ: Mapping[str, str], options: LocalOptions) -> dict[str, str]:
-    """The variables that a server is made from: its settings, and all that was asked for."""
+    """Return the variables that a server is made from: its settings, and all that was asked for."""
     return {
         name: value
         for name, value in environ.items()

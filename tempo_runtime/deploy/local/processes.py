@@ -184,7 +184,7 @@ class ProcessDeployment(LocalDeployment):
         dataclasses.replace(before, leaving=(*before.leaving, *own)).write()
 
     def _current(self) -> Record:
-        """What is written down now: another process may have replaced it, or undeployed it."""
+        """Return what is written down now: another process may have replaced it, or undeployed it."""
         try:
             self._record = records.read(self._record.folder)
         except OSError:
@@ -193,7 +193,7 @@ class ProcessDeployment(LocalDeployment):
 
 
 def create(name: str, options: LocalOptions) -> ProcessDeployment:
-    """A deployment that serves nothing yet.
+    """Return a deployment that serves nothing yet.
 
     Raises:
         DeploymentFailed: If its folder cannot be made.
@@ -204,7 +204,7 @@ def create(name: str, options: LocalOptions) -> ProcessDeployment:
 
 
 def found() -> Iterator[ProcessDeployment]:
-    """Every deployment of processes on this machine; what is left of those that have ended is removed."""
+    """Yield each deployment of processes on this machine, and remove the remains of ended ones."""
     for record in records.found():
         servers = [ServerProcess(each) for each in (*record.servers, *record.leaving)]
         # One that is to stay is there also when its servers have died, with what they have said.
@@ -225,7 +225,7 @@ def _status(server: ServerProcess) -> ModelStatus:
 
 
 def _wait(starting: Mapping[str, Starting], deadline: float, told: Callable[[str], object]) -> None:
-    """Waits until all are ready.
+    """Wait until all are ready.
 
     Raises:
         DeploymentFailed: As soon as one has failed, or at the deadline.
@@ -241,7 +241,7 @@ def _wait(starting: Mapping[str, Starting], deadline: float, told: Callable[[str
 
 
 def _retire(replaced: list[ServerProcess], serving: list[str]) -> None:
-    """Ends servers that others have replaced, once they have answered what they were asked.
+    """End servers that others have replaced, once they have answered what they were asked.
 
     Args:
         replaced: They, the one that people called first.
@@ -265,6 +265,6 @@ def _retire_all(servers: list[ServerProcess]) -> None:
 
 
 def _forget(server: ServerProcess) -> None:
-    """Ends a server at once, and deletes its folder."""
+    """End a server at once, and delete its folder."""
     server.kill()
     shutil.rmtree(server.record.folder, ignore_errors=True)

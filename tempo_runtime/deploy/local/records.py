@@ -26,7 +26,7 @@ _FORMAT = 1
 
 
 def _machine() -> str:
-    """What processes are numbered by: the host, and in a container its own numbers."""
+    """Return what processes are numbered by: the host, and in a container its own numbers."""
     with contextlib.suppress(OSError):  # not on Linux
         return f"{socket.gethostname()} {os.readlink('/proc/self/ns/pid')}"
     return socket.gethostname()
@@ -46,7 +46,7 @@ class Process:
 
     @classmethod
     def of(cls, pid: int) -> Process:
-        """The process that has a number now."""
+        """Return the process that has a number now."""
         return cls(pid, _started(pid))
 
     @property
@@ -145,7 +145,7 @@ class Record:
         Path(self.folder, _UNDEPLOYING).unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """Deletes its folder."""
+        """Delete its folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -172,7 +172,7 @@ def alone(name: str) -> Iterator[None]:
 
 
 def create(name: str, owner: Process, transport: str) -> Record:
-    """A record of a deployment that has no server yet, in a folder of its own.
+    """Return a record of a deployment that has no server yet, in a folder of its own.
 
     Raises:
         DeploymentFailed: If the folder of all records cannot be written.

@@ -72,14 +72,14 @@ class ServerProcess:
         return Path(self.record.folder, LOG)
 
     def text(self) -> str:
-        """What it has printed."""
+        """Return what it has printed."""
         try:
             return self.log.read_text(errors="replace")
         except OSError:
             return ""
 
     def ready(self, timeout: float = 2.0) -> bool:
-        """Whether its model says that it is ready."""
+        """Return whether its model says that it is ready."""
         with contextlib.suppress(httpx.TransportError):
             return _ready(self.url, self.record.model, timeout)
         return False
@@ -101,7 +101,7 @@ class ServerProcess:
             self._tell(RETIRE)
 
     def shared(self) -> socket.socket:
-        """The socket that it listens on, for the one that replaces it.
+        """Return the socket that it listens on, for the one that replaces it.
 
         Raises:
             DeploymentFailed: If it does not answer.
@@ -119,13 +119,13 @@ class ServerProcess:
                 os.kill(self.record.process.pid, signal.SIGTERM)
 
     def end(self, deadline: float) -> None:
-        """Waits for its end until a time of `time.monotonic`, then ends it and all it started."""
+        """Wait for its end until a time of `time.monotonic`, then ends it and all it started."""
         while self.alive and time.monotonic() < deadline:
             time.sleep(_POLL)
         self.kill()
 
     def kill(self) -> None:
-        """Ends it and all it started, at once."""
+        """End it and all it started, at once."""
         pid = self.record.process.pid
         ours = _children.pop(pid, None)
         # Of another's process the number is only ours to use while it runs; of our own, until it is
@@ -213,7 +213,7 @@ def start(
     environment: Mapping[str, str],
     fingerprint: str,
 ) -> Starting:
-    """Starts the server of one model.
+    """Start the server of one model.
 
     Args:
         served: The model.
@@ -256,7 +256,7 @@ def _ready(url: str, model: str, timeout: float) -> bool:
 
 @contextlib.contextmanager
 def _short(folder: str) -> Iterator[str]:
-    """A short name of a folder, as the path of a socket has to be."""
+    """Give a short name of a folder: the path of a socket must be short."""
     opened = os.open(folder, os.O_RDONLY)
     try:
         short = f"/proc/self/fd/{opened}"

@@ -28,7 +28,7 @@ class Watchdog:
         )
 
     def stop(self) -> None:
-        """Ends it, when there is nothing left to end."""
+        """End it, when there is nothing left to end."""
         self._process.kill()
         self._process.wait()
         assert self._process.stdin is not None

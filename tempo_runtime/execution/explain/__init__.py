@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def fast(explainer: T) -> T:
-    """A copy of one of alibi's explainers that gives the same explanations in less time.
+    """Return a copy of one of alibi's explainers that gives the same explanations in less time.
 
     Pipelines that are served need not ask for it. Its data are shared with the original; like that
     one it serves one call at a time.

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 def is_fast(explainer: Any) -> bool:
-    """Whether there is a fast class for an explainer."""
+    """Return whether there is a fast class for an explainer."""
     module = sys.modules.get(type(explainer).__module__)
     # A class derived from alibi's, or a sampler of the author's own, may draw in other ways.
     if module is None or module.__name__ not in _CLASSES:
@@ -38,7 +38,7 @@ def is_fast(explainer: Any) -> bool:
 
 
 def of_fast_class(explainer: Any) -> Any:
-    """An explainer of the fast class, which has all that an explainer has.
+    """Return an explainer of the fast class, which has all that an explainer has.
 
     Args:
         explainer: One that has a fast class; it is not used any more.

@@ -23,7 +23,7 @@ class Explanations(list[Any]):
     """What alibi gives for each row of a payload, in order."""
 
     def to_json(self) -> str:
-        """All of them, as a JSON array of alibi's objects."""
+        """Return all of them, as a JSON array of alibi's objects."""
         return f"[{', '.join(each.to_json() for each in self)}]"
 
 
@@ -92,11 +92,11 @@ class Rendezvous:
             self._changed.notify_all()
 
     def of(self, predictor: _Predictor) -> _Predictor:
-        """That predictor, for one thread."""
+        """Return that predictor for one thread."""
         return _Member(self, predictor)
 
     def ask(self, predictor: _Predictor, rows: NDArray[Any]) -> NDArray[Any]:
-        """Asks a predictor, together with the others."""
+        """Ask a predictor, together with the others."""
         own = _Asked(predictor, rows)
         with self._changed:
             self._waiting.append(own)
@@ -139,7 +139,7 @@ class _Asked:
 
 
 def _answer(asked: Sequence[_Asked]) -> None:
-    """Makes one call for all of them."""
+    """Make one call for all of them."""
     if not asked:
         return
     try:

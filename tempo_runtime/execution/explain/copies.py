@@ -21,12 +21,12 @@ _PACKAGES = ("alibi", "shap")
 
 
 def copied(explainer: Any) -> Any:
-    """A copy of an explainer that shares its data."""
+    """Return a copy of an explainer that shares its data."""
     return _copy(explainer, _DEPTH, {})
 
 
 def of_class(kind: Any, instance: Any) -> Any:
-    """An object of another class that has all that an instance has."""
+    """Return an object of another class that has all that an instance has."""
     made = kind.__new__(kind)
     vars(made).update(vars(instance))
     return made
@@ -78,5 +78,5 @@ def _copy(value: Any, depth: int, done: dict[int, Any]) -> Any:
 
 
 def is_of(value: Any, packages: tuple[str, ...]) -> bool:
-    """Whether it is of a class of one of these packages, or one derived from such a class."""
+    """Return whether it is of a class of one of these packages, or one derived from such a class."""
     return any(kind.__module__.partition(".")[0] in packages for kind in type(value).__mro__)

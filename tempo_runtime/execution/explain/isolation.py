@@ -63,7 +63,7 @@ class RequestIsolation:
 
     @contextmanager
     def request(self) -> Iterator[Callable[..., Any]]:
-        """Gives what the current request calls."""
+        """Give what the current request calls."""
         held = self._known.explainers()
         seed = context.current().seed
         if seed is None:
@@ -132,12 +132,12 @@ class _Known:
 
 
 def explainers(instance: Any) -> dict[str, Any]:
-    """The attributes of a pipeline's instance that are explainers, or lists or dicts of some."""
+    """Return the attributes of a pipeline's instance that are explainers, or lists or dicts of some."""
     return {name: value for name, value in attributes(instance).items() if _each(value)}
 
 
 def per_request(instance: Any, *, fast: bool = True) -> Callable[[], Any]:
-    """A function that gives an instance one request may change.
+    """Return a function that gives an instance one request may change.
 
     A pipeline that holds no explainer is shared, as its author would expect.
 
@@ -150,7 +150,7 @@ def per_request(instance: Any, *, fast: bool = True) -> Callable[[], Any]:
 
 
 def declared_seed(instance: Any) -> int | None:
-    """The seed an explainer was made with.
+    """Return the seed an explainer was made with.
 
     alibi uses it once, in the constructor; its author meant explanations to be repeatable.
     """
@@ -181,12 +181,12 @@ def _fresh(instance: Any, held: dict[str, Any], fast: bool) -> Any:
 
 
 def is_explainer(value: Any) -> bool:
-    """Whether this is one of alibi's explainers."""
+    """Return whether this is one of alibi's explainers."""
     return is_of(value, ("alibi",)) and callable(getattr(value, "explain", None))
 
 
 def _each(value: Any) -> list[Any]:
-    """The explainers that a value is, or has among its elements."""
+    """Return the explainers that a value is, or has among its elements."""
     elements: Iterable[Any] = (value,)
     if isinstance(value, dict):
         elements = value.values()
@@ -210,7 +210,7 @@ def _isolated(value: Any, fast: bool) -> Any:
 
 
 def isolated(explainer: Any, *, fast: bool = True) -> Any:
-    """A copy of an explainer that can serve one call while others run.
+    """Return a copy of an explainer that can serve one call while others run.
 
     Args:
         explainer: One of alibi's.

@@ -29,7 +29,7 @@ class Labels:
         self.predictor = predictor
 
     def __call__(self, rows: Rows) -> NDArray[Any]:
-        """The labels of some rows: (n,)."""
+        """Return the labels of some rows: (n,)."""
         answer = self.predictor(rows)
         if not isinstance(answer, np.ndarray):
             raise PipelineFailed(

@@ -27,7 +27,7 @@ def places(explainer: Any) -> dict[str, Any]:
 
 
 def refuse_two(explainer: Any, given: dict[str, Any]) -> None:
-    """Refuses an explainer that would explain another model than its predictor.
+    """Refuse an explainer that would explain another model than its predictor.
 
     Args:
         explainer: One of alibi's.

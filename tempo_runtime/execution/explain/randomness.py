@@ -35,7 +35,7 @@ _installed = False
 
 
 def stream(seed: int | None) -> AbstractContextManager[None]:
-    """Gives the code inside its own stream; None leaves it the shared one.
+    """Give the code inside its own stream; None leaves it the shared one.
 
     Holds for this context: coroutines awaited inside, and threads given a copy of it.
     """
@@ -44,7 +44,7 @@ def stream(seed: int | None) -> AbstractContextManager[None]:
 
 @contextmanager
 def stream_from(state: Any) -> Iterator[None]:
-    """Gives the code inside a stream that goes on from a generator's state; None changes nothing."""
+    """Give the code inside a stream that goes on from a generator's state; None changes nothing."""
     if state is None:
         yield
         return
@@ -59,7 +59,7 @@ def stream_from(state: Any) -> Iterator[None]:
 
 
 def own() -> np.random.RandomState | None:
-    """The generator of the stream that is open; None outside of one."""
+    """Return the generator of the stream that is open; None outside of one."""
     return _current.get()
 
 
@@ -81,7 +81,7 @@ def _stream(seed: int) -> Iterator[None]:
 
 
 def _install() -> None:
-    """Puts a switch before each function of the shared generator, once."""
+    """Put a switch before each function of the shared generator, once."""
     global _installed
     with _lock:
         if _installed:

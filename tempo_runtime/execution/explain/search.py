@@ -56,7 +56,7 @@ class Sampler(Protocol):
         ...
 
     def compare_labels(self, samples: NDArray[Any], /) -> NDArray[np.bool_]:
-        """Which of them have the label of the one that is explained."""
+        """Return which of them have the label of the one that is explained."""
         ...
 
     def names(self, predicates: list[int], /) -> list[str]:
@@ -73,7 +73,7 @@ class FastSearch:
     _spent: Exception | None = None
 
     def anchor_beam(self, **options: Any) -> dict[str, Any]:
-        """Searches; where the request asks for it, what was found until its budget was spent."""
+        """Search; where the request asks for it, what was found until its budget was spent."""
         self._pace = 0.0  # seconds that the last round took
         self._began = time.monotonic()
         try:
@@ -85,7 +85,7 @@ class FastSearch:
         return result
 
     def marked(self, explanation: Any) -> Any:
-        """An explanation, marked if the search ended before it was done."""
+        """Return an explanation, marked if the search ended before it was done."""
         if self._spent is not None:
             explanation.meta["incomplete"] = str(self._spent)
         return explanation
@@ -136,12 +136,12 @@ class FastSearch:
 
     @staticmethod
     def dup_bernoulli(p: Floats, level: Floats, n_iter: int = 17) -> Floats:
-        """The highest precisions that samples of precision p allow, by bisection as alibi does it."""
+        """Return the upper confidence bounds of precisions p, by bisection as alibi does."""
         return _bound(p, level, np.minimum(p + np.sqrt(level / 2.0), 1.0), n_iter)
 
     @staticmethod
     def dlow_bernoulli(p: Floats, level: Floats, n_iter: int = 17) -> Floats:
-        """The lowest that they allow."""
+        """Return the lowest that they allow."""
         return _bound(p, level, np.clip(p - np.sqrt(level / 2.0), 0.0, 1.0), n_iter)
 
     def _init_state(self, batch_size: int, coverage_data: NDArray[np.bool_]) -> None:
@@ -152,7 +152,7 @@ class FastSearch:
     def _propose(
         self, anchor: Anchor, order: list[int], covered: NDArray[np.bool_], at: NDArray[Any]
     ) -> None:
-        """Notes what is known of a candidate: where it holds, in the coverage sample and so far."""
+        """Note what is known of a candidate: where it holds, in the coverage sample and so far."""
         state = self.state
         state["t_order"][anchor] = order
         state["t_coverage_idx"][anchor] = covered
@@ -162,7 +162,7 @@ class FastSearch:
         state["t_positives"][anchor] = float(state["labels"][at].sum())
 
     def _add(self, anchor: Anchor, draw: Draw, same: NDArray[np.bool_]) -> int:
-        """Notes the sample of a candidate; its rows with the explained row's label are counted."""
+        """Note the sample of a candidate; its rows with the explained row's label are counted."""
         state, rows, shown = self.state, draw.rows, self.sample_fcn.n_covered_ex
         count, first = len(rows), state["current_idx"]
         end = first + count
@@ -187,7 +187,7 @@ class FastSearch:
         return hasattr(self, "state") and self.state["current_idx"] > 0
 
     def _check_time(self) -> None:
-        """Stops while there is time to answer with what was found."""
+        """Stop while there is time to answer with what was found."""
         now = time.monotonic()
         self._pace, self._began = now - self._began, now
         current = context.current()
@@ -210,7 +210,7 @@ class FastSearch:
         allowance.watch()
 
     def _sampled(self) -> Iterator[Anchor]:
-        """The anchors that rows were drawn for, and so were the parts that they grew from."""
+        """Yield the anchors that rows were drawn for, and so were the parts that they grew from."""
         state = self.state
         for anchor in state["t_covered_true"]:
             parts = list(state["t_order"][anchor])
@@ -223,7 +223,7 @@ class FastSearch:
         return float(state["t_positives"][anchor] / state["t_nsamples"][anchor])
 
     def _lowest(self, anchor: Anchor, delta: float) -> float:
-        """The precision it has at least, but for a probability of delta."""
+        """Return the precision it has at least, but for a probability of delta."""
         level = np.array([np.log(1 / delta) / self.state["t_nsamples"][anchor]])
         bound = self.dlow_bernoulli(np.array([self._precision(anchor)]), level)
         return float(bound[0])
@@ -237,7 +237,7 @@ class FastSearch:
         batch_size: int,
         **_: Any,
     ) -> dict[str, Any]:
-        """Chooses as alibi does: of anchors precise enough the widest, else the most precise."""
+        """Choose as alibi does: of anchors precise enough the widest, else the most precise."""
         state = self.state
         delta /= 1 + (beam_size - 1) * state["n_features"]
         sampled = [anchor for anchor in self._sampled() if anchor]

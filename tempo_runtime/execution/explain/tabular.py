@@ -112,7 +112,7 @@ class FastSampler:
         generator.set_state(now)
 
     def set_instance_label(self, X: NDArray[Any]) -> None:  # noqa: N803 - alibi's name for it
-        """Asks for the label of the row that is explained."""
+        """Ask for the label of the row that is explained."""
         row, ahead = X.reshape(1, -1), self._ahead
         if ahead is None:
             self.instance_label = labels_of(self.predictor, row)[0]
@@ -121,7 +121,7 @@ class FastSampler:
         self.instance_label, self._ahead = labels[0], (ahead[0], labels[1:])
 
     def compare_labels(self, samples: NDArray[Any]) -> NDArray[np.bool_]:
-        """Which rows have the label of the row that is explained."""
+        """Return which rows have the label of the row that is explained."""
         ahead, self._ahead = self._ahead, None
         known = ahead is not None and np.array_equal(ahead[0], samples)
         labels = ahead[1] if ahead and known else labels_of(self.predictor, samples)
@@ -129,7 +129,7 @@ class FastSampler:
         return same
 
     def build_lookups(self, X: NDArray[Any]) -> Any:  # noqa: N803 - alibi's name for it
-        """Prepares for drawing around one row."""
+        """Prepare for drawing around one row."""
         found = super().build_lookups(X)  # type: ignore[misc]
         bins = {predicate: (value, value) for predicate, value in self.cat_lookup.items()}
         bins |= {predicate: (min(held), max(held)) for predicate, held in self.ord_lookup.items()}
@@ -141,12 +141,12 @@ class FastSampler:
         return found
 
     def forget(self) -> None:
-        """Lets go of what was found out about one row's anchors."""
+        """Let go of what was found out about one row's anchors."""
         self._found, self._parts, self._ahead = {}, {}, None
         del self.names  # which leads back to the explainer
 
     def __call__(self, anchor: tuple[int, tuple[int, ...]], num_samples: int, **_: Any) -> Any:
-        """The coverage sample, which is all that alibi's search asks for itself."""
+        """Return the coverage sample, which is all that alibi's search asks for itself."""
         return [self.draw(anchor[1], num_samples).holds]
 
     def draw(self, anchor: tuple[int, ...], count: int) -> Draw:
@@ -214,7 +214,7 @@ class FastAnchorTabular:
         return names
 
     def _transform_predictor(self, predictor: Callable[..., Any]) -> Callable[..., Any]:
-        """What alibi asks the predictor with a row of zeros is seen from its first answer."""
+        """Return what alibi asks the predictor with a row of zeros is seen from its first answer."""
         if self.ohe:
             return super()._transform_predictor(predictor)  # type: ignore[misc,no-any-return]
         return Labels(predictor)

@@ -52,7 +52,7 @@ class TextSampler:
         self.n_covered_ex = explainer.n_covered_ex
 
     def __call__(self, anchor: tuple[int, tuple[int, ...]], num_samples: int, **_: Any) -> Any:
-        """The coverage sample, which is all that alibi's search asks for itself."""
+        """Return the coverage sample, which is all that alibi's search asks for itself."""
         return [self.draw(anchor[1], num_samples).holds]
 
     def draw(self, anchor: tuple[int, ...], count: int) -> Draw:
@@ -61,11 +61,11 @@ class TextSampler:
         return Draw(texts, kept == 1)
 
     def compare_labels(self, texts: NDArray[Any]) -> NDArray[np.bool_]:
-        """Which texts have the label of the text that is explained."""
+        """Return which texts have the label of the text that is explained."""
         labels = labels_of(self._explainer.predictor, texts.tolist())
         same: NDArray[np.bool_] = labels == self._explainer.instance_label
         return same
 
     def names(self, predicates: list[int]) -> list[str]:
-        """An anchor's words."""
+        """Return an anchor's words."""
         return [str(self._explainer.perturbation.words[place]) for place in predicates]

@@ -28,7 +28,7 @@ _ARGUMENT_ERRORS = (
 
 
 def of_guarded_class(explainer: Any, *, together: bool) -> Any:
-    """An explainer whose `explain` is guarded, and which has all that an explainer has.
+    """Return an explainer whose `explain` is guarded, and which has all that an explainer has.
 
     A class, and not a function put on the explainer: that would refer to it in a circle, and what an
     explanation leaves behind would stay until Python looks for circles.
@@ -87,7 +87,7 @@ class Guarded:
             ) from error
 
     def _refuse_narrow(self, X: Any = None, *_: Any, **__: Any) -> None:  # noqa: N803
-        """Refuses rows that lack columns of a tree model: shap would read beyond its memory."""
+        """Refuse rows that lack columns of a tree model: shap would read beyond its memory."""
         trees = getattr(getattr(self, "_explainer", None), "model", None)
         columns = getattr(trees, "features", None)  # of each node of each tree; -2 for a leaf
         if columns is None or np.ndim(X) == 0:

@@ -28,7 +28,7 @@ _PROOF = 300  # rows
 
 
 def compile_model(model: Any) -> FastModel:
-    """Makes a fitted model fast, and proves that its answers stay the same.
+    """Make a fitted model fast, and proves that its answers stay the same.
 
     The proof asks both for rows made of what the model holds: its categories and unknown ones, means
     and spreads, NaN where it is replaced, and numbers below, at and above thresholds of its trees.
@@ -68,17 +68,17 @@ class FastModel:
         self._takes = self.chain.steps[0].takes if before else self.trees.takes
 
     def predict(self, x: Any) -> Any:
-        """What the model's `predict` gives, or raises, for any input."""
+        """Return what the model's `predict` gives, or raises, for any input."""
         found = self.answer("predict", x)
         return self.model.predict(x) if found is None else found
 
     def predict_proba(self, x: Any) -> Any:
-        """What the model's `predict_proba` gives, or raises, for any input."""
+        """Return what the model's `predict_proba` gives, or raises, for any input."""
         found = self.answer("predict_proba", x)
         return self.model.predict_proba(x) if found is None else found
 
     def answer(self, method: str, x: Any) -> Array | None:
-        """The fast answer; None where only the model itself knows what it answers.
+        """Return the fast answer; None where only the model itself knows what it answers.
 
         Args:
             method: `predict` or `predict_proba`.
@@ -135,7 +135,7 @@ class Shortcut:
         self._is_plain = not described
 
     def answer(self, request: Request) -> Response | None:
-        """What the runtime would answer; None where it has to be asked itself."""
+        """Return what the runtime would answer; None where it has to be asked itself."""
         x = _array(request) if self._is_plain else None
         if x is None:
             return None
@@ -149,7 +149,7 @@ class Shortcut:
 
 
 def _array(request: Request) -> Array | None:
-    """The one array of a request that MLServer's runtime would hand to its model."""
+    """Return the one array of a request that MLServer's runtime would hand to its model."""
     if len(request.tensors) != 1 or request.parameters:
         return None
     [tensor] = request.tensors
@@ -162,7 +162,7 @@ def _array(request: Request) -> Array | None:
 
 
 def _prove(fast: FastModel) -> None:
-    """Compares answers, those of the trees alone too, and what each transformer makes of rows.
+    """Compare answers, those of the trees alone too, and what each transformer makes of rows.
 
     Raises:
         NoFastPath: If there is any difference, or nothing to compare.

@@ -39,7 +39,7 @@ class Step(Protocol):
     is_sparse: bool
 
     def __call__(self, x: Array) -> Array:
-        """Transforms rows; leaves those it is given as they are.
+        """Transform rows; leave those it is given as they are.
 
         Raises:
             Unsure: If scikit-learn has to see them itself.
@@ -52,7 +52,7 @@ class Step(Protocol):
 
 
 def unfold(model: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """The steps of a pipeline and of those within, by their names; without those that do nothing."""
+    """Yield the steps of a pipeline and of nested ones, by name, without those that do nothing."""
     if kind(model) == "Pipeline":
         for step, part in model.steps:
             yield from unfold(part, f"{name} > {step}" if name else step)
@@ -61,13 +61,13 @@ def unfold(model: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def kind(model: Any) -> str:
-    """The name of its class, where that is scikit-learn's own: a subclass may do anything."""
+    """Return the name of its class, where that is scikit-learn's own: a subclass may do anything."""
     own = type(model).__module__.partition(".")[0] == "sklearn"
     return type(model).__name__ if own else ""
 
 
 def refused(name: str, model: Any, why: str) -> NoFastPath:
-    """The error that says why a step has no fast path."""
+    """Return the error that says why a step has no fast path."""
     step = f"step {name!r} ({type(model).__name__})" if name else f"a {type(model).__name__}"
     return NoFastPath(f"{step} {why}")
 

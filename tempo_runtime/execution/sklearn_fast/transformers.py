@@ -179,7 +179,7 @@ class _OneHot:
 
 
 def _comparable(categories: Array) -> frozenset[np.dtype[Any]]:
-    """The types of which a value equals a category whether numpy compares arrays or scalars with it.
+    """Return the types whose values equal a category whether numpy compares arrays or scalars.
 
     Versions before 2 compare an array with a scalar in the array's own precision.
     """
@@ -234,7 +234,7 @@ _TRANSFORMERS: dict[str, Any] = {
 
 
 def _positions(columns: Any, width: int) -> Array | None:
-    """The columns that a `ColumnTransformer` chooses, as positions; None where it does otherwise."""
+    """Return the positions of the columns that a `ColumnTransformer` chooses; None if it cannot tell."""
     if isinstance(columns, slice):
         parts = (columns.start, columns.stop, columns.step)
         whole = all(part is None or isinstance(part, int | np.integer) for part in parts)

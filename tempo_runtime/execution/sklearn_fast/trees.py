@@ -62,7 +62,7 @@ class Trees:
         self._trees = [tree.tree_ for tree in trees]
 
     def __call__(self, x: Array) -> Array:
-        """The shares of the classes, shape (n, k), or the numbers, shape (n, 1).
+        """Return the shares of the classes, shape (n, k), or the numbers, shape (n, 1).
 
         Raises:
             Unsure: If NaN, or what is infinite as a float32, is among the rows.

@@ -147,7 +147,7 @@ def decode(spec: TensorSpec, tensor: Tensor, limits: DecodingLimits = _LIMITS) -
 
 
 def is_null(tensor: Tensor) -> bool:
-    """Whether a tensor is how `encode` writes None."""
+    """Return whether a tensor is how `encode` writes None."""
     if tensor.datatype != BYTES or tensor.content_type != "json":
         return False
     return tensor.elements() in ([_NULL], [_NULL.decode()], [None])
@@ -171,7 +171,7 @@ def spell(spec: TensorSpec, value: Any) -> Tensor:
 
 
 def parameter(spec: TensorSpec, value: Any) -> Any:
-    """A small argument that came in the request's `parameters` and not as a tensor.
+    """Return a small argument that came in the request's `parameters` and not as a tensor.
 
     gRPC carries only booleans, integers and strings there, so anything else may come as JSON text.
 
@@ -224,7 +224,7 @@ def _plain(kind: Kind, tensor: Tensor) -> Any:
 
 
 def _encode_annotated(spec: TensorSpec, value: Any, tagged: bool) -> Tensor:
-    """A value whose annotation may have a validator, which runs again where the value is read.
+    """Return a value whose annotation may have a validator, which runs again where the value is read.
 
     It is sent as it was given, or as the validator made it, whichever is then what it was made here.
     """
@@ -245,19 +245,19 @@ def _encode_annotated(spec: TensorSpec, value: Any, tagged: bool) -> Tensor:
 
 
 def _is_typed(tensor: Tensor) -> bool:
-    """Whether a tensor says what it holds better than JSON would: its sender knew no annotation."""
+    """Return whether a tensor describes its content better than JSON, without an annotation."""
     return tensor.parameters.get(SCALAR) is True or (
         tensor.datatype == BYTES and tensor.content_type in ("datetime", "base64")
     )
 
 
 def _is_empty_text(spec: TensorSpec, tensor: Tensor) -> bool:
-    """Whether no elements are how tempo 0.5 spells a text without letters."""
+    """Return whether no elements are how tempo 0.5 spells a text without letters."""
     return spec.kind is Kind.STRING and not tensor.parameters
 
 
 def _accept(spec: TensorSpec, value: Any) -> Any:
-    """A plain Python value, which no tensor gave a type, as the spec's type."""
+    """Return a plain Python value, which no tensor gave a type, as the spec's type."""
     if value is None and spec.nullable:
         return None
     refuse_deep(spec, value)

@@ -65,7 +65,7 @@ def encode_array(spec: TensorSpec, value: Any, tagged: bool = False) -> Tensor:
 
 
 def decode_array(spec: TensorSpec, tensor: Tensor) -> np.ndarray[Any, Any]:
-    """The array a tensor holds, in the annotated dtype and shape."""
+    """Return the array a tensor holds, in the annotated dtype and shape."""
     said = tensor.parameters.get(ELEMENT_TYPE)
     if tensor.datatype != BYTES:
         return _fit(spec, _in_order(tensor.numbers(), said))
@@ -103,7 +103,7 @@ def _in_order(array: np.ndarray[Any, Any], said: Any) -> np.ndarray[Any, Any]:
 
 
 def as_array(spec: TensorSpec, value: Any) -> np.ndarray[Any, Any]:
-    """A value as an array, in the annotated dtype and shape."""
+    """Return a value as an array, in the annotated dtype and shape."""
     if isinstance(value, np.ndarray) and type(value) not in _WHOLE:
         raise PayloadError(
             f"{spec.name!r} is of type {kind_name(type(value))}, but only a plain array would "
@@ -123,7 +123,7 @@ def as_array(spec: TensorSpec, value: Any) -> np.ndarray[Any, Any]:
 
 
 def argument_as_array(spec: TensorSpec, value: Any) -> np.ndarray[Any, Any]:
-    """A plain value, which no tensor gave a type, as an array that a tensor can hold."""
+    """Return a plain value, which no tensor gave a type, as an array that a tensor can hold."""
     texts = [e for e in np.asarray(value, object).ravel().tolist() if isinstance(e, str | bytes)]
     _refuse_padding(spec, texts, "U")
     array = as_array(spec, value)
@@ -155,14 +155,14 @@ def _refuse_padding(spec: TensorSpec, texts: list[Any], kind: str, room: int = 0
 
 
 def _holds(array: np.ndarray[Any, Any], kind: str) -> bool:
-    """Whether all elements are what numpy's text (`U`) or bytes (`S`) are made of."""
+    """Return whether all elements are what numpy's text (`U`) or bytes (`S`) are made of."""
     return array.dtype.kind == kind or all(
         isinstance(element, _ELEMENTS[kind]) for element in array.ravel().tolist()
     )
 
 
 def _fit(spec: TensorSpec, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """The array in the annotated dtype and shape, where that loses nothing but float precision."""
+    """Return the array in the annotated dtype and shape, where that loses nothing but float precision."""
     wanted = spec.dtype
     if wanted is not None and array.dtype != wanted:
         if wanted.kind in _ELEMENTS:
@@ -198,7 +198,7 @@ def _fit(spec: TensorSpec, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def encode_number(spec: TensorSpec, value: Any, tagged: bool = False) -> Tensor:
-    """A number as INT64, UINT64, FP64 or BOOL; an integer over 64 bits as JSON."""
+    """Return a number as INT64, UINT64, FP64 or BOOL; an integer over 64 bits as JSON."""
     value = validate(spec, value)
     dtype: Any = {Kind.BOOL: np.bool_, Kind.INT: np.int64, Kind.FLOAT: np.float64}[spec.kind]
     if spec.kind is Kind.INT and not -(2**63) <= value < 2**63:
@@ -213,7 +213,7 @@ def encode_number(spec: TensorSpec, value: Any, tagged: bool = False) -> Tensor:
 
 
 def decode_number(spec: TensorSpec, tensor: Tensor) -> Any:
-    """The number a tensor holds, as a number or as JSON."""
+    """Return the number a tensor holds, as a number or as JSON."""
     if tensor.datatype == BYTES:
         return load_json(spec, only_element(spec, tensor, tensor.elements()))
     return validate(spec, only_element(spec, tensor, tensor.numbers().ravel()).item())

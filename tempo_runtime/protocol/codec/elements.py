@@ -23,12 +23,12 @@ def bytes_tensor(
     content_type: str,
     extra: dict[str, Any] | None = None,
 ) -> Tensor:
-    """A BYTES tensor with its content type."""
+    """Return a BYTES tensor with its content type."""
     return Tensor(spec.name, BYTES, shape, data, {"content_type": content_type, **(extra or {})})
 
 
 def only_element(spec: TensorSpec, tensor: Tensor, elements: Any) -> Any:
-    """The element of a tensor that must hold one."""
+    """Return the element of a tensor that must hold one."""
     if len(elements) != 1:
         raise PayloadError(
             f"{spec.name!r} is a single {spec.kind.value}, and the tensor holds {len(elements)} "
@@ -46,7 +46,7 @@ def to_utf8(spec: TensorSpec, texts: list[str]) -> list[bytes]:
 
 
 def read_texts(tensor: Tensor) -> list[str]:
-    """The elements of a BYTES tensor as text."""
+    """Return the elements of a BYTES tensor as text."""
     elements = read_blobs(tensor) if tensor.content_type == "base64" else tensor.elements()
     texts = []
     for element in elements:
@@ -65,7 +65,7 @@ def read_texts(tensor: Tensor) -> list[str]:
 
 
 def read_blobs(tensor: Tensor) -> list[bytes]:
-    """The elements of a BYTES tensor as bytes, out of base64 if its content type says so."""
+    """Return the elements of a BYTES tensor as bytes, out of base64 if its content type says so."""
     blobs = []
     for element in tensor.elements():
         if not isinstance(element, str | bytes):

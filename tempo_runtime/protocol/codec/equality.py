@@ -124,7 +124,7 @@ def _attributes(left: Any, right: Any, path: str, how: _How) -> Iterator[Differe
 
 
 def _alike(left: list[Any] | tuple[Any, ...], right: list[Any] | tuple[Any, ...]) -> bool:
-    """Whether two are the same by a quick look, of numbers and texts whose `==` says all but the type."""
+    """Return whether two values are the same, for numbers and texts, where `==` and the type decide."""
     kinds = list(map(type, left))
     return _COMPARABLE.issuperset(kinds) and kinds == list(map(type, right)) and [*left] == [*right]
 

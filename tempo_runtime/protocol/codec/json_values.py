@@ -52,7 +52,7 @@ def encode_json(spec: TensorSpec, value: Any, tagged: bool = False) -> Tensor:
 
 
 def decode_json(spec: TensorSpec, tensor: Tensor) -> Any:
-    """The value a tensor holds as JSON, or as the numbers or texts of a list."""
+    """Return the value a tensor holds as JSON, or as the numbers or texts of a list."""
     if tensor.datatype != BYTES:
         numbers = tensor.numbers().tolist()
         try:
@@ -100,7 +100,7 @@ def lossy_json(spec: TensorSpec, value: Any) -> str:
 
 
 def load_json(spec: TensorSpec, element: Any) -> Any:
-    """The value a JSON text says, as the spec's type."""
+    """Return the value a JSON text says, as the spec's type."""
     if not isinstance(element, str | bytes):
         refuse_deep(spec, element)
         return validate(spec, element)
@@ -115,7 +115,7 @@ def load_json(spec: TensorSpec, element: Any) -> Any:
 
 
 def refuse_deep(spec: TensorSpec, value: Any, levels: int = tags.DEEPEST) -> None:
-    """Refuses a plain value that is nested deeper than it could be written again."""
+    """Refuse a plain value that is nested deeper than it could be written again."""
     parts = list(value.values()) if isinstance(value, dict) else value
     if not isinstance(parts, list | tuple):
         return
@@ -127,7 +127,7 @@ def refuse_deep(spec: TensorSpec, value: Any, levels: int = tags.DEEPEST) -> Non
 
 
 def validate(spec: TensorSpec, value: Any) -> Any:
-    """A Python value as the spec's type, by pydantic's rules."""
+    """Return a Python value as the spec's type, by pydantic's rules."""
     if type(value) is spec.hint and spec.kind is not Kind.JSON:
         return value
     from pydantic import ValidationError
@@ -198,7 +198,7 @@ def _typed(spec: TensorSpec, value: Any, checked: Any, tagged: bool) -> Tensor:
 
 
 def _whole(spec: TensorSpec, value: Any) -> Tensor | None:
-    """A value of standard types in the form that says all of it to a reader without its annotation."""
+    """Return a value in a form that a reader without its annotation can restore."""
     if tags.is_plain(value):
         return None
     try:
@@ -239,7 +239,7 @@ def read_back(spec: TensorSpec, tensor: Tensor) -> Any:
 
 
 def changed(spec: TensorSpec, gap: Difference) -> PayloadError:
-    """The error of a value that would arrive as another."""
+    """Return the error of a value that would arrive as another."""
     return PayloadError(_gap(spec, gap))
 
 

@@ -219,7 +219,7 @@ def _pairs(value: dict[Any, Any], path: str, levels: int) -> list[Any]:
 
 
 def _is_short(values: Collection[Any]) -> bool:
-    """Whether values are nothing but numbers of 64 bits and ASCII, of which each is written as it is."""
+    """Return whether all values are 64-bit numbers or ASCII text, which are written unchanged."""
     kinds = set(map(type, values))
     if kinds == {int}:
         return bool(-(2**63) <= min(values) <= max(values) < 2**63)
@@ -429,7 +429,7 @@ def _read_dtype(content: Any) -> np.dtype[Any]:
 
 
 def _check_elements(array: np.ndarray[Any, Any]) -> None:
-    """Refuses bytes that are not elements of the dtype: reading one would fail later."""
+    """Refuse bytes that are not elements of the dtype: reading one would fail later."""
     if array.dtype.names is not None:
         for name in array.dtype.names:
             _check_elements(array[name])

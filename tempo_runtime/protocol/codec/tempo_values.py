@@ -20,7 +20,7 @@ _NO_LITERAL = (ValueError, SyntaxError, TypeError, OverflowError, MemoryError, R
 
 
 def spell(name: str, value: Any) -> Tensor:
-    """A text or a literal as a tensor of integers."""
+    """Return a text or a literal as a tensor of integers."""
     text = value if isinstance(value, str) else repr(value)
     spelled = list(text.encode())
     return Tensor(name, BYTES, [len(spelled)], spelled)
@@ -53,7 +53,7 @@ def read_spelled(
 
 
 def is_literal(value: Any) -> bool:
-    """Whether a value's `repr` says all of it."""
+    """Return whether a value's `repr` says all of it."""
     try:
         read_literal(repr(value))
     except _NO_LITERAL:

@@ -14,7 +14,7 @@ _NUMBERS = {"BOOL": Kind.BOOL, "INT64": Kind.INT, "FP64": Kind.FLOAT}
 
 
 def spec_described(tensor: dict[str, Any]) -> TensorSpec:
-    """The spec that a tensor of a model's V2 metadata was made from, as far as it can be told.
+    """Return the spec that a tensor of a model's V2 metadata was made from, as far as it can be told.
 
     Other servers than ours say less; what they leave open is left open.
 

@@ -27,26 +27,26 @@ from tempo_runtime.protocol.tensor import Tensor
 
 
 def encode_text(spec: TensorSpec, value: Any, tagged: bool = False) -> Tensor:
-    """A text as one element."""
+    """Return a text as one element."""
     return bytes_tensor(spec, to_utf8(spec, [validate(spec, value)]), [1], "str")
 
 
 def decode_text(spec: TensorSpec, tensor: Tensor) -> Any:
-    """The text a tensor holds, plain or as JSON."""
+    """Return the text a tensor holds, plain or as JSON."""
     if tensor.content_type == "json":
         return load_json(spec, only_element(spec, tensor, tensor.elements()))
     return validate(spec, only_element(spec, tensor, read_texts(tensor)))
 
 
 def encode_texts(spec: TensorSpec, value: Any, tagged: bool = False) -> Tensor:
-    """A list of texts, an element each."""
+    """Return a list of texts, an element each."""
     texts = to_utf8(spec, validate(spec, value))
     # [N, 1] as MLServer writes a list, so that a list of one text is not a text ([1]).
     return bytes_tensor(spec, texts, [len(texts), 1], "str")
 
 
 def decode_texts(spec: TensorSpec, tensor: Tensor) -> Any:
-    """The list of texts a tensor holds, plain or as JSON."""
+    """Return the list of texts a tensor holds, plain or as JSON."""
     if tensor.content_type == "json":
         return decode_json(spec, tensor)
     return validate(spec, read_texts(tensor))
@@ -60,19 +60,19 @@ def encode_blob(spec: TensorSpec, value: Any, tagged: bool = False) -> Tensor:
 
 
 def decode_blob(spec: TensorSpec, tensor: Tensor) -> Any:
-    """The bytes a tensor holds, as they are or as base64."""
+    """Return the bytes a tensor holds, as they are or as base64."""
     return validate(spec, only_element(spec, tensor, read_blobs(tensor)))
 
 
 def encode_blobs(spec: TensorSpec, value: Any, tagged: bool = False) -> Tensor:
-    """A list of bytes, an element of base64 each."""
+    """Return a list of bytes, an element of base64 each."""
     if not isinstance(value, list | tuple) or not all(isinstance(e, bytes) for e in value):
         raise _wrong_type(spec, value)
     return bytes_tensor(spec, to_base64(value), [len(value), 1], "base64")
 
 
 def decode_blobs(spec: TensorSpec, tensor: Tensor) -> Any:
-    """The list of bytes a tensor holds, as they are or as base64."""
+    """Return the list of bytes a tensor holds, as they are or as base64."""
     return validate(spec, read_blobs(tensor))
 
 
@@ -84,7 +84,7 @@ def encode_datetime(spec: TensorSpec, value: Any, tagged: bool = False) -> Tenso
 
 
 def decode_datetime(spec: TensorSpec, tensor: Tensor) -> Any:
-    """The datetime a tensor holds as text."""
+    """Return the datetime a tensor holds as text."""
     return settled(spec, validate(spec, only_element(spec, tensor, read_texts(tensor))))
 
 
@@ -97,12 +97,12 @@ def encode_datetimes(spec: TensorSpec, value: Any, tagged: bool = False) -> Tens
 
 
 def decode_datetimes(spec: TensorSpec, tensor: Tensor) -> Any:
-    """The list of datetimes a tensor holds as text."""
+    """Return the list of datetimes a tensor holds as text."""
     return settled(spec, validate(spec, read_texts(tensor)))
 
 
 def settled(spec: TensorSpec, value: Any) -> Any:
-    """A datetime, or a list of them, of Python's own type, with Python's time zone for pydantic's."""
+    """Return a datetime, or a list of them, with Python's own time zone in place of pydantic's."""
     if isinstance(value, list):
         return [_settled(spec, moment) for moment in value]
     return _settled(spec, value)

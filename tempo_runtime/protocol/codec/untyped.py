@@ -34,7 +34,7 @@ _HINTS: dict[Kind, Any] = {
 
 
 def kind_of(value: Any) -> Kind:
-    """The kind an untyped value travels as."""
+    """Return the kind an untyped value travels as."""
     if type(value) in KINDS:
         return KINDS[type(value)]
     if isinstance(value, np.ndarray | np.generic):
@@ -49,7 +49,7 @@ def kind_of(value: Any) -> Kind:
 
 
 def kind_in(tensor: Tensor) -> Kind:
-    """The kind the sender of a tensor most likely meant, by content type and shape."""
+    """Return the kind the sender of a tensor most likely meant, by content type and shape."""
     one, many = Kind.ARRAY, Kind.ARRAY
     if ELEMENT_TYPE not in tensor.parameters and tensor.datatype == BYTES:
         one, many = MEANT.get(tensor.content_type or "", (one, many))
@@ -58,7 +58,7 @@ def kind_in(tensor: Tensor) -> Kind:
 
 @lru_cache(1024)
 def spec_of(name: str, kind: Kind = Kind.ANY) -> TensorSpec:
-    """The spec of a value of the kind that has no annotation."""
+    """Return the spec of a value of the kind that has no annotation."""
     return TensorSpec(name, kind, _HINTS.get(kind, Any))
 
 

@@ -39,7 +39,7 @@ _PLACE = ("namespace", "ingress", "engine", "gateway", "knative", "headless")
 @timeout_option("How long it may take until all models are ready.")
 @json_option
 def deploy(target: str, timeout: float, as_json: bool, **given: Any) -> None:
-    r"""Deploys a pipeline and waits until it is ready.
+    r"""Deploy a pipeline and wait until it is ready.
 
     The models it calls are deployed with it. The cluster downloads the uploaded artifact, so MODULE:NAME
     is refused if it has changed since. Deploying again applies the changes. If it fails or you stop it,

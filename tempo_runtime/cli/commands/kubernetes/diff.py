@@ -17,7 +17,7 @@ from tempo_runtime.cli.terminal import echo
 @all_options
 @click.pass_context
 def diff(ctx: click.Context, /, target: str, **given: Any) -> None:
-    r"""Shows what `deploy` would change or delete, and changes nothing.
+    r"""Show what `deploy` would change or delete, and change nothing.
 
     The exit code is 0 if nothing would change, and 3 if something would.
 

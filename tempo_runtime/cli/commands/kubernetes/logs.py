@@ -45,7 +45,7 @@ def logs(
     previous: bool,
     **given: Any,
 ) -> None:
-    r"""Shows what the pods of a deployment have printed.
+    r"""Show what the pods of a deployment have printed.
 
     It shows the pods of a pipeline and of the models it calls, without the platform's own containers.
     Each line begins with the model and the end of the pod's name. Notes about pods that have not

@@ -28,7 +28,7 @@ _DIGEST = len("sha256:") + 12  # characters of a digest that a table shows
 @json_option
 @click.pass_context
 def status(ctx: click.Context, /, name: str, as_json: bool, **given: Any) -> None:
-    r"""Shows whether a deployment is ready, and why it is not.
+    r"""Show whether a deployment is ready, and why it is not.
 
     NAME is the pipeline's, or that of a model it calls. The states are ready, waiting, failed and
     gone. The exit code is 0 if all are ready, and 3 if not.
@@ -82,7 +82,7 @@ def status(ctx: click.Context, /, name: str, as_json: bool, **given: Any) -> Non
 @where_options()
 @timeout_option("How long to wait.")
 def wait(name: str, timeout: float, **given: Any) -> None:
-    r"""Waits until a deployment is ready.
+    r"""Wait until a deployment is ready.
 
     If one of its models fails, or is not ready in time, the exit code is 1, and the message says why.
 
@@ -100,7 +100,7 @@ def wait(name: str, timeout: float, **given: Any) -> None:
 @where_options()
 @json_option
 def list_(as_json: bool, **given: Any) -> None:
-    r"""Lists the models that tempo-runtime deployed.
+    r"""List the models that tempo-runtime deployed.
 
     It lists one namespace and one platform.
 

@@ -23,7 +23,7 @@ from tempo_runtime.cli.terminal import echo
 def undeploy(
     names: tuple[str, ...], everything: bool, yes: bool, timeout: float, **given: Any
 ) -> None:
-    r"""Deletes deployments and waits until they are gone.
+    r"""Delete deployments and wait until they are gone.
 
     The models that were deployed with a pipeline are deleted too, unless another pipeline was deployed
     with them.

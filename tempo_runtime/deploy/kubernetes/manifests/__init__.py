@@ -27,7 +27,7 @@ RemotePlatform = SeldonCoreOptions | Seldon2Options | KServeOptions
 
 
 def manifest(model: Any, options: RemotePlatform | None = None) -> str:
-    """The objects that deploy a pipeline and the models it calls, as YAML.
+    """Return the objects that deploy a pipeline and the models it calls, as YAML.
 
     One document for each, the pipeline's first, in the same order each time. Addresses of its children
     are in them, so that nothing asks the cluster for them.
@@ -47,7 +47,7 @@ def manifest(model: Any, options: RemotePlatform | None = None) -> str:
 
 
 def documents(model: Any, options: RemotePlatform) -> list[dict[str, Any]]:
-    """The same objects as dicts."""
+    """Return the same objects as dicts."""
     platform = PLATFORMS.get(type(options))
     if platform is None:
         raise SettingsError(

@@ -21,7 +21,7 @@ KEPT = frozenset({MANAGED_BY, *LABELS, DESCRIPTION, MODEL, DIGEST})
 
 
 def written(model: DeployedModel, target: str, namespace: str) -> dict[str, str]:
-    """The annotations of the object that is a model.
+    """Return the annotations of the object that is a model.
 
     Args:
         model: The model.
@@ -44,7 +44,7 @@ def written(model: DeployedModel, target: str, namespace: str) -> dict[str, str]
 
 
 def details_of(annotation: str) -> ModelDetails:
-    """The model that an annotation describes, as far as V2 metadata can say.
+    """Return the model that an annotation describes, as far as V2 metadata can say.
 
     Args:
         annotation: Value of the annotation `MODEL` of a deployed object.

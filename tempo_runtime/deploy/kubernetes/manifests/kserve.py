@@ -47,7 +47,7 @@ _FORMATS = {
 
 
 def endpoints(models: Mapping[str, DeployedModel], options: KServeRemote) -> dict[str, Endpoint]:
-    """Where each model is called from inside the cluster."""
+    """Return where each model is called from inside the cluster."""
     return {
         name: kserve(name, options.namespace, knative=options.knative, headless=options.headless)
         for name in models
@@ -55,7 +55,7 @@ def endpoints(models: Mapping[str, DeployedModel], options: KServeRemote) -> dic
 
 
 def documents(models: Mapping[str, DeployedModel], options: KServeRemote) -> list[dict[str, Any]]:
-    """The objects, the pipeline's first.
+    """Return the objects, the pipeline's first.
 
     Args:
         models: What `specified` found.
@@ -141,7 +141,7 @@ def _mode(options: KServeRemote) -> str:
 
 
 def _is_from(options: KServeRemote, version: tuple[int, ...]) -> bool:
-    """Whether the cluster's KServe is of this version or a later one."""
+    """Return whether the cluster's KServe is of this version or a later one."""
     stated = options.kserve_version
     if stated is None:
         return True
@@ -163,7 +163,7 @@ def _write_as_stored(predictor: dict[str, Any]) -> None:
 
 
 def _runtime(options: KServeRemote) -> dict[str, Any]:
-    """A runtime of our own: KServe's for MLServer takes its class from a label that it overwrites."""
+    """Return our own ServingRuntime: KServe's for MLServer reads its class from a label that it sets."""
     from tempo_runtime import __version__
 
     ports = {"MLSERVER_HTTP_PORT": KSERVE_HTTP, "MLSERVER_GRPC_PORT": KSERVE_GRPC}

@@ -14,7 +14,7 @@ from tempo_runtime.deploy.options import DockerOptions, Options
 
 
 def _text(value: Any) -> Any:
-    """A number as the text of a quantity: 0.5 is none to a custom resource, "0.5" is."""
+    """Return a number as the text of a quantity: 0.5 is none to a custom resource, "0.5" is."""
     return str(value) if type(value) in (int, float) else value
 
 
@@ -230,7 +230,7 @@ class RemoteOptions(ModelOptions):
     annotations: Annotated[dict[Key, str], AfterValidator(_free)] = Field(default_factory=dict)
 
     def of(self, model: str) -> ModelOptions:
-        """What one model has: what is its own, over what all have."""
+        """Return what one model has: what is its own, over what all have."""
         own = self.models.get(model)
         if own is None:
             return self
@@ -243,7 +243,7 @@ class RemoteOptions(ModelOptions):
         return self.model_copy(update=stated)
 
     def stating(self, fields: Collection[str]) -> list[str]:
-        """Which of these options are stated, for all models or for one, as errors name them."""
+        """Return which of these options are stated, for all models or for one, as errors name them."""
         found = sorted(self.model_fields_set.intersection(fields))
         for name, own in self.models.items():
             both = sorted(own.model_fields_set.intersection(fields))

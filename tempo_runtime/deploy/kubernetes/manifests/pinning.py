@@ -36,7 +36,7 @@ _INERT_SETTING, _INERT_VARIABLE = "artifact_digest", "TEMPO_RUNTIME_ARTIFACT_DIG
 def pin_all(
     documents: Iterable[dict[str, Any]], models: Mapping[str, DeployedModel], options: RemoteOptions
 ) -> None:
-    """Writes the digests of artifacts that are known into the objects that are their models.
+    """Write the digests of artifacts that are known into the objects that are their models.
 
     Args:
         documents: The objects.
@@ -119,7 +119,7 @@ def _settings_of_code(model: DeployedModel) -> dict[str, str]:
 
 
 def _refuse_other_place(model: DeployedModel) -> None:
-    """Refuses a uri that names the digest of another artifact than the one on this machine."""
+    """Refuse a uri that names the digest of another artifact than the one on this machine."""
     _, named = digest_in(model.uri)
     if named and named != model.digest:
         raise SettingsError(
@@ -130,7 +130,7 @@ def _refuse_other_place(model: DeployedModel) -> None:
 
 
 def _refuse_other_demand(model: DeployedModel, options: RemoteOptions) -> None:
-    """Refuses a demand in `env` by which pods would refuse the artifact on this machine."""
+    """Refuse a demand in `env` by which pods would refuse the artifact on this machine."""
     text = options.of(model.name).env.get(EXPECTED_DIGEST, "")
     stated = parse_digests(text, f"{model.name}: env.{EXPECTED_DIGEST}")
     if stated and model.digest not in stated:

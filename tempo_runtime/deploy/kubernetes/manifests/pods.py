@@ -37,7 +37,7 @@ def metadata(
 
 
 def addressed(model: DeployedModel, endpoints: Mapping[str, Endpoint]) -> dict[str, Any]:
-    """Settings `models` of a pipeline that say where its children are."""
+    """Return the settings `models` of a pipeline that say where its children are."""
     found = {}
     for alias, called in model.calls.items():
         endpoint = endpoints[called.model]
@@ -70,7 +70,7 @@ def environment(
 def container(
     name: str, model: DeployedModel, own: ModelOptions, endpoints: Mapping[str, Endpoint]
 ) -> dict[str, Any]:
-    """A container of a model's server, as far as the platform does not make it.
+    """Return a container of a model's server, as far as the platform does not make it.
 
     Args:
         name: Its name, by which the platform finds it.
@@ -92,13 +92,13 @@ def container(
 
 
 def resources(own: ModelOptions) -> dict[str, Any]:
-    """What a container is promised, and may use."""
+    """Return what a container is promised, and may use."""
     kinds = {"requests": own.resources.requests, "limits": own.resources.limits}
     return {kind: dict(quantities) for kind, quantities in kinds.items() if quantities}
 
 
 def probe(numbers: Probe) -> dict[str, Any]:
-    """A probe without what it asks, which the platform knows."""
+    """Return a probe without what it asks, which the platform knows."""
     return {
         "initialDelaySeconds": numbers.initial_delay,
         "periodSeconds": numbers.period,
@@ -108,7 +108,7 @@ def probe(numbers: Probe) -> dict[str, Any]:
 
 
 def pod(own: ModelOptions, labels: Mapping[str, str]) -> dict[str, Any]:
-    """What a pod has beside its containers.
+    """Return what a pod has beside its containers.
 
     Args:
         own: What the model has.
@@ -138,12 +138,12 @@ def pod(own: ModelOptions, labels: Mapping[str, str]) -> dict[str, Any]:
 
 
 def secure_container(pod: dict[str, Any], container: dict[str, Any]) -> None:
-    """Moves a pod's securityContext into its container, where the pod may have none of ours."""
+    """Move a pod's securityContext into its container, where the pod may have none of ours."""
     container["securityContext"] = {**pod.pop("securityContext"), **UNPRIVILEGED}
 
 
 def refuse_idle_targets(names: Collection[str], options: RemoteOptions) -> None:
-    """Refuses the target of an autoscaler where there is none.
+    """Refuse the target of an autoscaler where there is none.
 
     Args:
         names: The models that are deployed.

@@ -31,7 +31,7 @@ _PREPACKED = {
 
 
 def endpoints(models: Mapping[str, DeployedModel], options: SeldonRemote) -> dict[str, Endpoint]:
-    """Where each model is called from inside the cluster."""
+    """Return where each model is called from inside the cluster."""
     return {
         name: seldon(name, options.namespace, predictor=PREDICTOR, engine=options.engine)
         for name in models
@@ -39,7 +39,7 @@ def endpoints(models: Mapping[str, DeployedModel], options: SeldonRemote) -> dic
 
 
 def documents(models: Mapping[str, DeployedModel], options: SeldonRemote) -> list[dict[str, Any]]:
-    """The objects, the pipeline's first.
+    """Return the objects, the pipeline's first.
 
     Args:
         models: What `specified` found.

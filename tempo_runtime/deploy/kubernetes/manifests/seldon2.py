@@ -30,12 +30,12 @@ _UNKNOWN = re.compile(r"unknown field \"spec\.(\w+)\"|\.spec\.(\w+): field not d
 
 
 def endpoints(models: Mapping[str, DeployedModel], options: Seldon2Remote) -> dict[str, Endpoint]:
-    """Where each model is called from inside the cluster."""
+    """Return where each model is called from inside the cluster."""
     return {name: seldon2(name, options.namespace, gateway=options.gateway) for name in models}
 
 
 def documents(models: Mapping[str, DeployedModel], options: Seldon2Remote) -> list[dict[str, Any]]:
-    """The objects, the pipeline's first.
+    """Return the objects, the pipeline's first.
 
     Args:
         models: What `specified` found.
@@ -89,7 +89,7 @@ def _scaled(own: ModelOptions) -> dict[str, Any]:
 
 
 def _server(models: Mapping[str, DeployedModel], options: Seldon2Remote) -> dict[str, Any]:
-    """A Server for pipelines: they run in it together, so what it has are the common options."""
+    """Return a Server for pipelines: they run in it together, so what it has are the common options."""
     container: dict[str, Any] = {"name": _CONTAINER}
     if options.image:
         container["image"] = options.image

@@ -77,7 +77,7 @@ class DeployedModel:
 def resolve_models(
     model: Any, pins: Callable[[str], bool] = lambda name: True
 ) -> dict[str, DeployedModel]:
-    """A pipeline and all that is deployed with it, by name, the pipeline first.
+    """Return a pipeline and all that is deployed with it, by name, the pipeline first.
 
     A child that the pipeline's settings place at a URL, or in its process, is not deployed. Settings are
     those of its artifact; the environment is this machine's, and means nothing there.
@@ -109,7 +109,7 @@ class _Found:
         self.models: dict[str, DeployedModel] = {}
 
     def model(self, model: Any) -> None:
-        """Adds a model as it was written."""
+        """Add a model as it was written."""
         details = model.details
         folder = details.home or ""
         # A reference to a pipeline has no code: what it calls is in its artifact.
@@ -139,7 +139,7 @@ class _Found:
         )
 
     def folder(self, folder: str) -> None:
-        """Adds an artifact."""
+        """Add an artifact."""
         manifest = store.read_manifest(folder, to_run=False)
         signature = manifest["signature"]
         self._add(
@@ -158,7 +158,7 @@ class _Found:
         )
 
     def child(self, description: Mapping[str, Any], folder: str) -> None:
-        """Adds a child as its pipeline's tempo.json has it."""
+        """Add a child as its pipeline's tempo.json has it."""
         platform = ModelFramework(description["platform"])
         if platform.value in _OURS and _has_manifest(folder):
             self.folder(folder)
@@ -174,7 +174,7 @@ class _Found:
         children: Mapping[str, tuple[str, Any]],
         content: str | None = None,
     ) -> None:
-        """Adds a model.
+        """Add a model.
 
         Args:
             model: The model.
@@ -220,7 +220,7 @@ class _Found:
 
 
 def _transport(settings: PipelineSettings, alias: str) -> str | None:
-    """How a child is called that is deployed; None for one that is somewhere else."""
+    """Return how a child is called that is deployed; None for one that is somewhere else."""
     child = settings.child(alias)
     if child.transport == "in_process":
         stated = settings.stated(alias).transport or settings.transport or child.fast
@@ -229,7 +229,7 @@ def _transport(settings: PipelineSettings, alias: str) -> str | None:
 
 
 def _written(manifest: Mapping[str, Any], folder: str) -> dict[str, tuple[str, Any]]:
-    """The children in a tempo.json: name, and what is known, with their folders here if any."""
+    """Return the children in a tempo.json: name, and what is known, with their folders here if any."""
     return {
         alias: (
             child["name"],
@@ -297,7 +297,7 @@ def _has_manifest(folder: str) -> bool:
 
 
 def _is_reference(model: Any) -> bool:
-    """Whether it is a pipeline without its code, as those are that a saved pipeline calls."""
+    """Return whether it is a pipeline without its code, as those are that a saved pipeline calls."""
     return model.details.served_by_us and not isinstance(model, Pipeline)
 
 
