@@ -52,7 +52,7 @@ def _check_url(url: str) -> str:
         )
     if parts.username or parts.password:
         raise ValueError("a URL is printed in errors, so it may hold no password; use `headers`")
-    _ = parts.port  # raises ValueError if it is no port
+    _ = parts.port  # raises ValueError if it is not a port
     return url.rstrip("/")
 
 

@@ -164,7 +164,7 @@ class _Builder:
         count, merged = 1, []
         for key, value in node.value:
             if not isinstance(key.value, str):
-                raise _Refused(key, "a key in it is no text")
+                raise _Refused(key, "a key in it is not text")
             found, inner, size = self.build(value)
             count += size
             if key.tag == f"{_TAG}merge":

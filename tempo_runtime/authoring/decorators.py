@@ -120,7 +120,7 @@ def describe(target: Any) -> Pipeline:
     """Return the `Pipeline` of a pipeline class, an instance of one, or a pipeline function.
 
     Raises:
-        AuthoringError: If it is none of them.
+        AuthoringError: If it is not one of them.
     """
     get_tempo = getattr(target, "get_tempo", None)
     found = get_tempo() if get_tempo is not None else None

@@ -31,7 +31,7 @@ def ssl_context(tls: TlsSettings) -> ssl.SSLContext:
         except ssl.SSLError as error:
             files = " and ".join(filter(None, (tls.cert, tls.key)))
             raise SettingsError(
-                f"settings tls.cert and tls.key: {files} are no certificate and its key: {error}"
+                f"settings tls.cert and tls.key: {files} are not a certificate and its key: {error}"
             ) from error
     return context
 

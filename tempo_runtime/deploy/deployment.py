@@ -169,7 +169,7 @@ def addressed(
         urls: Base URLs by the name of a model and a transport.
 
     Raises:
-        SettingsError: If the variable of the models' settings is no JSON object.
+        SettingsError: If the variable of the models' settings is not a JSON object.
     """
     places = {
         alias: {"transport": sibling.transport, "url": urls[sibling.model][sibling.transport]}

@@ -166,7 +166,7 @@ def encode_results(
     Args:
         signature: What the predict method gives.
         value: What it gave.
-        tempo_0_5: Whether clients of tempo 0.5 read it, over HTTP: texts, and all that is no array of
+        tempo_0_5: Whether clients of tempo 0.5 read it, over HTTP: texts, and all that is not an array of
             numbers, are then spelled as integers, and outputs without names are `output0`, `output1`.
         tagged: Whether the client reads tagged JSON, as ours do.
 

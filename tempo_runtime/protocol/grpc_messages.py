@@ -100,7 +100,7 @@ def _from_raw(tensor: Tensor, content: bytes) -> Any:
         return content
     if len(content) != prod(tensor.shape) * dtype.itemsize:
         raise PayloadError(
-            f"output {tensor.name!r} has {len(content)} bytes, which are no {tensor.datatype} of "
+            f"output {tensor.name!r} has {len(content)} bytes, which do not make a {tensor.datatype} of "
             f"shape {tensor.shape}"
         )
     # A copy: memory of a message is read-only, and an answer is the caller's to change.

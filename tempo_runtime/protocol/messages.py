@@ -7,7 +7,7 @@ checked when they become values.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from json import loads as loads_with_nan  # bare NaN is no JSON, and many servers write it
+from json import loads as loads_with_nan  # bare NaN is not JSON, and many servers write it
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -113,7 +113,7 @@ def load_object(body: bytes) -> dict[str, Any]:
     """Read a JSON object, as any V2 body is one.
 
     Raises:
-        PayloadError: If it is none.
+        PayloadError: If it is not one.
     """
     try:
         content = orjson.loads(body)
@@ -131,7 +131,7 @@ def tensor_from_json(item: Any) -> Tensor:
     """Read one tensor of a V2 body.
 
     Raises:
-        PayloadError: If it is none.
+        PayloadError: If it is not one.
     """
     name, shape = _field(item, "name", str), _field(item, "shape", list)
     if not all(type(length) is int for length in shape):

@@ -64,7 +64,7 @@ def gather(
 
     Raises:
         ArtifactError: If a folder holds no model, or one that cannot be served here.
-        AuthoringError: If a target is no model, or has no folder.
+        AuthoringError: If a target is not a model, or has no folder.
         EnvironmentFailed: If an artifact's environment needs an interpreter that is not here.
         SettingsError: If settings are wrong, or nothing says where a child is.
     """

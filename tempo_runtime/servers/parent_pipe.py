@@ -30,7 +30,7 @@ def start(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
 def _let_go() -> None:
     """In a fork of the starter, which would keep the pipes open after its end."""
     for process in _started:
-        process.poll()  # finds that it is no child of the fork
+        process.poll()  # finds that it is not a child of the fork
         assert process.stdin is not None
         process.stdin.close()
 

@@ -113,11 +113,11 @@ def located(settings: Mapping[str, Any], folder: str) -> dict[str, Any]:
     parameters = found["parameters"] = found.get("parameters") or {}
     if not isinstance(parameters, dict):
         raise ArtifactDamaged(
-            f"{folder}: `parameters` of its {store.MODEL_SETTINGS} is no JSON object; correct it"
+            f"{folder}: `parameters` of its {store.MODEL_SETTINGS} is not a JSON object; correct it"
         )
     if not isinstance(parameters.get("extra") or {}, dict):
         raise ArtifactDamaged(
-            f"{folder}: parameters.extra of its {store.MODEL_SETTINGS} is no JSON object; correct it"
+            f"{folder}: parameters.extra of its {store.MODEL_SETTINGS} is not a JSON object; correct it"
         )
     if parameters.get("uri") is None:
         parameters["uri"] = "."
@@ -354,7 +354,7 @@ def read(path: str) -> dict[str, Any]:
     """Return a JSON file of settings.
 
     Raises:
-        ArtifactDamaged: If it is none.
+        ArtifactDamaged: If it is not one.
     """
     try:
         return json_files.read_object(path)

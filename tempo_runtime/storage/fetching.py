@@ -98,12 +98,12 @@ def _copy_from(remote: Remote, folder: str, missing: Mapping[str, Entry]) -> Non
 
 @contextlib.contextmanager
 def _whole(remote: Remote, arrived: str) -> Iterator[None]:
-    """Refuse, and removes, what has arrived and is no whole artifact."""
+    """Refuse and remove a download that is not a complete artifact."""
     try:
         yield
     except ArtifactError as error:
         shutil.rmtree(arrived)
         raise StorageError(
-            f"what is at {remote.uri} is no whole artifact ({error}); upload it again, or wait for the "
+            f"{remote.uri} does not hold a complete artifact ({error}); upload it again, or wait for the "
             "upload to end"
         ) from error

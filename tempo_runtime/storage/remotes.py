@@ -219,7 +219,9 @@ def _split(uri: str) -> tuple[str, str]:
     check_uri(uri)
     match = _URI.fullmatch(uri)
     if match is None:
-        raise StorageError(f"{uri!r} is no uri; one is like s3://bucket/folder or file:///folder")
+        raise StorageError(
+            f"{uri!r} is not a URI; one is like s3://bucket/folder or file:///folder"
+        )
     return match[1], match[2]
 
 

@@ -229,7 +229,7 @@ BAD_MESSAGES: dict[str, tuple[Any, str]] = {
     "bfloat16": (answer("BF16", [1], b"\0\0"), "'y' has datatype 'BF16'"),
     "lower case": (answer("fp64", [1], b"\0" * 8), "'y' has datatype 'fp64'"),
     "any length": (answer("FP64", [-1], b"\0" * 8), r"'y'.*shape \[-1\]"),
-    "too few raw": (answer("FP64", [2], b"\0" * 8), "'y' has 8 bytes, which are no FP64"),
+    "too few raw": (answer("FP64", [2], b"\0" * 8), "'y' has 8 bytes, which do not make a FP64"),
     "too few typed": (answer("FP64", [2], fp64_contents=[1]), "'y'.*2 values, but it holds 1"),
     "nothing": (answer("FP64", [1]), "'y'.*1 values, but it holds 0"),
     "cut text": (answer("BYTES", [1], b"\5\0\0\0ab"), "'y' ends within an element"),

@@ -62,7 +62,7 @@ SENT: dict[str, tuple[Any, Any]] = {
     "int": (int, -7),
     "large int": (int, 2**70),
     "float": (float, 1e-300),
-    "float that is no number": (float, float("nan")),
+    "float that is not a number": (float, float("nan")),
     "none": (int | None, None),
     "bytes": (bytes, b"\xff\x00"),
     "texts": (list[str], ["a", "it's", ""]),

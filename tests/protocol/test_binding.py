@@ -224,7 +224,7 @@ def test_frame_of_an_unknown_signature_is_sent_by_column() -> None:
         ((ROWS,), {"payload": ROWS}, "'payload' is given twice"),
         ((ROWS,), {"threshold": None}, "'threshold'.*number"),
         ((ROWS,), {"threshold": "high"}, "'threshold'.*number"),
-        (([[1], [2, 3]],), {}, "'payload' is no array"),
+        (([[1], [2, 3]],), {}, "'payload' is not an array"),
     ],
 )
 def test_wrong_call_is_not_sent(args: Any, kwargs: Any, match: str) -> None:
@@ -249,7 +249,7 @@ PAYLOAD = Tensor("payload", "FP64", [1, 1], [1.0])
         ([PAYLOAD], {"limit": 1.5}, "'limit'.*integer"),
         ([PAYLOAD], {"names": "a"}, "'names'.*Invalid JSON"),
         ([PAYLOAD], {"names": [1]}, r"'names\.0'.*string"),
-        ([], {"payload": [[1], [2, 3]]}, "'payload' is no array"),
+        ([], {"payload": [[1], [2, 3]]}, "'payload' is not an array"),
         ([], {"payload": "x"}, "'payload' must be float64"),
     ],
 )

@@ -64,7 +64,9 @@ def test_a_damaged_artifact_is_refused_and_the_old_one_stays(s3: S3, uri: str, s
     put(folder, uri)
     old = save("old", "old")
     before = contents(old)
-    with pytest.raises(StorageError, match=r"is no whole artifact .*weights.*upload it again"):
+    with pytest.raises(
+        StorageError, match=r"is not a complete artifact .*weights.*upload it again"
+    ):
         download(uri, str(old))
     assert contents(old) == before
 

@@ -126,7 +126,10 @@ def test_a_cluster_without_minio_leaves_this_machine(tmp_path: Path, cluster: Cl
 
 
 WRONG = [
-    (SimpleNamespace(endpoint="ftp://x"), "'ftp://x' is no endpoint of MinIO; one is like http://"),
+    (
+        SimpleNamespace(endpoint="ftp://x"),
+        "'ftp://x' is not an endpoint of MinIO; one is like http://",
+    ),
     (SimpleNamespace(secret_key="a\n[b]"), "has a line break in it"),
 ]
 
@@ -151,7 +154,7 @@ def test_a_config_with_other_remotes_is_not_written_over(tmp_path: Path) -> None
 def test_a_file_that_is_no_config_is_not_written_over(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("notes")
-    with pytest.raises(StorageError, match="is no config of rclone's: name another"):
+    with pytest.raises(StorageError, match="is not an rclone config: name another"):
         create_minio_rclone(str(path))
     assert path.read_text() == "notes"
 

@@ -83,7 +83,7 @@ def test_a_refused_key_of_a_secret_is_not_told(known: Cluster, save: Save) -> No
 
 
 REFUSED = {
-    404: "there is none of that name in that namespace; correct it, or create it",
+    404: "it does not exist in that namespace; correct the name, or create it",
     403: r"the cluster refuses it \(403 Forbidden\); ask for the right to read it",
     500: "the cluster answers 500 Internal Server Error; do it again",
 }
@@ -104,7 +104,7 @@ def test_a_secret_without_rclones_settings_is_told(cluster: Cluster, save: Save)
 
 CONFIGS = {
     "": "no cluster is configured here .*set KUBECONFIG",
-    "a: [": "the kubeconfig is no YAML; correct KUBECONFIG",
+    "a: [": "the kubeconfig is not valid YAML; correct KUBECONFIG",
     CONFIG.format(
         host="127.0.0.1", port=1
     ): "the cluster at http://127.0.0.1:1 does not answer; corr",

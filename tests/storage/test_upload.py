@@ -202,7 +202,7 @@ def test_a_pipeline_that_is_not_what_was_saved_is_saved_anew(
 
 REFUSED = {
     "pvc://claim/x": "pvc:// is a volume of a cluster.*copy the folder into it.*s3://",
-    "models/x": "'models/x' is no uri; one is like s3://bucket/folder",
+    "models/x": "'models/x' is not a URI; one is like s3://bucket/folder",
     "s3://": "'s3://' names no bucket",
     "file://x": "has to name a folder by its whole path",
     "file:///": "has to name a folder by its whole path",

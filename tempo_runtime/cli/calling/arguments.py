@@ -104,7 +104,7 @@ def read(
         The arguments; the request itself, where the JSON is one.
 
     Raises:
-        PayloadError: If something cannot be read, or is no argument.
+        PayloadError: If something cannot be read, or is not an argument.
     """
     told = dtypes or {}
     values = dict(_named(signature, text, header, told) for text in args)
@@ -178,7 +178,7 @@ def _named(
 ) -> tuple[str, Any]:
     name, equals, given = text.partition("=")
     if not equals or not name:
-        raise PayloadError(f"--arg {text!r:.80} is no NAME=JSON, and no NAME=@FILE")
+        raise PayloadError(f"--arg {text!r:.80} is neither NAME=JSON nor NAME=@FILE")
     spec = _spec(signature, name)
     if given.startswith("@"):
         path = given[1:]
@@ -291,7 +291,7 @@ def _frame(value: Any) -> Any:
     try:
         return pandas.DataFrame(value)
     except ValueError as error:
-        raise PayloadError(f"that is no DataFrame: {error}; send its rows as objects") from error
+        raise PayloadError(f"that is not a DataFrame: {error}; send its rows as objects") from error
 
 
 def _numbers(value: Any) -> np.ndarray[Any, Any] | None:

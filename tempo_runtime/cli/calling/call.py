@@ -37,7 +37,7 @@ def _target(ctx: click.Context, param: click.Parameter, value: str) -> str:
         return find.get(value).endpoint
     except DeploymentFailed as error:
         raise click.BadParameter(
-            f"{value!r} is no folder and no URL, and {error}", ctx, param
+            f"{value!r} is neither a folder nor a URL, and {error}", ctx, param
         ) from error
 
 

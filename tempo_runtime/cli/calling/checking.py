@@ -1,7 +1,7 @@
 """Whether an artifact works where it is not at home: in a fresh process, in its packed environment.
 
 What it is asked there is its example, `example.json`: a request, and the answer it gave when that was
-recorded. It is no part of what the digests cover, so that one can be recorded at any time.
+recorded. It is not part of what the digests cover, so that one can be recorded at any time.
 """
 
 from __future__ import annotations

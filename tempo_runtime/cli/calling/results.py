@@ -134,7 +134,7 @@ def _table(path: str, value: Any) -> pandas.DataFrame:
 
 
 def _columns(name: str, part: Any) -> dict[str, Any]:
-    """Return the columns that a part of a result is; none if it is no column."""
+    """Return the columns that a part of a result is; none if it is not a column."""
     if isinstance(part, list) and not any(isinstance(each, list | dict) for each in part):
         return {name: part}
     if isinstance(part, np.ndarray) and part.ndim == 2:

@@ -223,7 +223,7 @@ def as_array(table: pandas.DataFrame) -> np.ndarray[Any, Any]:
     kinds = {_kind(column): name for name, column in table.items()}
     if len(kinds) > 1:
         shown = ", ".join(f"column {str(name)!r} is {kind}" for kind, name in kinds.items())
-        raise PayloadError(f"the table is no array: {shown}; send columns of one kind")
+        raise PayloadError(f"the table is not an array: {shown}; send columns of one kind")
     if "text" in kinds:
         return table.to_numpy(dtype=str)
     return table.to_numpy()

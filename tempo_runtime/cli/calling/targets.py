@@ -268,7 +268,7 @@ def _client(found: re.Match[str], headers: Mapping[str, str]) -> ModelClient:
 
 
 def _progress(parameters: Mapping[str, Any]) -> Progress:
-    """News of a stream; over gRPC what is no number is JSON in text."""
+    """Return the progress in a message of a stream; over gRPC anything but a number is JSON text."""
     told = {
         name: orjson.loads(value) if isinstance(value, str) else value
         for name, value in parameters.items()

@@ -18,7 +18,7 @@ def examine(folder: str, facts: Facts) -> list[Finding]:
     """All that is found of an artifact.
 
     Raises:
-        ArtifactError: If it is none.
+        ArtifactError: If it is not one.
     """
     manifest = store.read_manifest(folder, to_run=False)
     settings = repository.read(os.path.join(folder, store.MODEL_SETTINGS))

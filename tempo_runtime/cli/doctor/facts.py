@@ -112,7 +112,7 @@ def _unanswered(endpoint: str) -> str | None:
         elif parts.hostname:
             socket.create_connection((parts.hostname, parts.port or 2375), _PATIENCE).close()
         else:
-            return "it is no address that can be tried"
+            return "it is not an address that can be tried"
     except (OSError, ValueError) as error:
         return str(getattr(error, "strerror", None) or error)
     return None

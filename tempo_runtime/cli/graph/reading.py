@@ -25,7 +25,7 @@ def of_folder(folder: str, environ: Mapping[str, str] = os.environ) -> Node:
         environ: The environment, whose settings win.
 
     Raises:
-        ArtifactError: If it is none. A child without one is a node with a fault.
+        ArtifactError: If it is not one. A child without one is a node with a fault.
         SettingsError: If its settings are wrong.
     """
     return _Reader(environ).artifact(os.path.abspath(folder))
@@ -35,7 +35,7 @@ def of_pipeline(target: Any, environ: Mapping[str, str] = os.environ) -> Node:
     """Return the graph of a pipeline class, an instance of one, or a pipeline function.
 
     Raises:
-        AuthoringError: If it is none of them.
+        AuthoringError: If it is not one of them.
         SettingsError: If the environment's settings are wrong.
     """
     pipeline = describe(target)

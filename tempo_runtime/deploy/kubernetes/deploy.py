@@ -68,7 +68,7 @@ def deploy_remote(
 
     Raises:
         ArtifactError: If a folder holds no artifact, or a pipeline has changed since it was saved.
-        AuthoringError: If `model` is no model, or one has no `uri`.
+        AuthoringError: If `model` is not a model, or one has no `uri`.
         DeploymentFailed: If it cannot be deployed, or is not ready in time, with the reason.
         KeyboardInterrupt: If it is interrupted; what was applied is named.
         SettingsError: If settings are wrong.
@@ -266,7 +266,7 @@ def diff(model: Any, options: RemotePlatform | None = None, *, timeout: float = 
 
     Raises:
         ArtifactError: If a folder holds no artifact.
-        AuthoringError: If `model` is no model, or one has no `uri`.
+        AuthoringError: If `model` is not a model, or one has no `uri`.
         DeploymentFailed: If the cluster refuses it.
         SettingsError: If settings are wrong.
     """

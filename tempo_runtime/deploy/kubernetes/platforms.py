@@ -75,7 +75,7 @@ def platform_of(options: RemotePlatform) -> Platform:
     """Return the platform of these options.
 
     Raises:
-        SettingsError: If they are none of a platform.
+        SettingsError: If they are not options of a platform.
     """
     if isinstance(options, SeldonCoreOptions):
         return _SELDON
@@ -111,10 +111,10 @@ def service(name: str, options: RemotePlatform) -> Endpoint:
 
 
 def check_ingress(options: RemotePlatform) -> None:
-    """Refuse an ingress that is no URL, before anything is deployed that would be called through it.
+    """Refuse an ingress that is not a URL, before anything is deployed that would be called through it.
 
     Raises:
-        SettingsError: If it is none.
+        SettingsError: If it is not one.
     """
     import httpx
 
@@ -123,7 +123,7 @@ def check_ingress(options: RemotePlatform) -> None:
         httpx.URL(ingress or "")
     except httpx.InvalidURL as error:
         raise SettingsError(
-            f"ingress {ingress!r} is no URL ({error}); give its scheme and host"
+            f"ingress {ingress!r} is not a URL ({error}); give its scheme and host"
         ) from None
 
 

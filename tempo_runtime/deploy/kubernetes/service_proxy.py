@@ -103,7 +103,7 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Nothing: a client that left in the middle is no error of ours."""
+        """Nothing: a client that left in the middle is not an error of ours."""
 
 
 class _Handler(BaseHTTPRequestHandler):

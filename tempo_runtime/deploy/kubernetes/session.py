@@ -275,7 +275,7 @@ class Api:
                 delay = min(2 * delay, _LONGEST_DELAY)
 
     def _open(self, request: _Request) -> Any:
-        """Return a response that is no error; asks again for as long as that can help."""
+        """Return a response that is not an error; asks again for as long as that can help."""
         delay = _FIRST_DELAY
         while True:
             left = max(self.deadline.left, 0.1)

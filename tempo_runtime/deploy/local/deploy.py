@@ -56,7 +56,7 @@ def deploy_local(
     Raises:
         ArtifactError: If a model's artifact is not there, cannot be served here, or is stale and cannot
             be saved anew, or is not to be.
-        AuthoringError: If `model` is no model.
+        AuthoringError: If `model` is not a model.
         DeploymentFailed: If a model does not get ready, with the reason; then nothing of it is left, and
             what ran before under that name still does.
         SettingsError: If settings are wrong.

@@ -62,7 +62,7 @@ class Labels:
         """Those of a container, or of a network.
 
         Raises:
-            ValueError: If they are none of ours.
+            ValueError: If they are not ours.
         """
         try:
             said = json.loads(labels[f"{PREFIX}owner"])

@@ -112,7 +112,7 @@ def as_array(spec: TensorSpec, value: Any) -> np.ndarray[Any, Any]:
     try:
         array = np.asarray(value)
     except (ValueError, OverflowError) as error:
-        raise PayloadError(f"{spec.name!r} is no array: {error}") from error
+        raise PayloadError(f"{spec.name!r} is not an array: {error}") from error
     fitted = _fit(spec, array)
     if not array.ndim and array.dtype.kind == "O" and array is not value:
         raise PayloadError(

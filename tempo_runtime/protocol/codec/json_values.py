@@ -331,7 +331,7 @@ def _rebuilt(spec: TensorSpec, value: Any) -> Any:
     """Rebuild a value of the author's classes with the artifact's copies of those classes.
 
     Raises:
-        PayloadError: If it is none; what `validate` says, or how it would differ.
+        PayloadError: If it is not one; what `validate` says, or how it would differ.
     """
     for by_alias in (True, False):
         try:

@@ -14,7 +14,7 @@ from tempo_runtime.protocol.signature import Kind, TensorSpec
 from tempo_runtime.protocol.sizes import DecodingLimits
 from tempo_runtime.protocol.tensor import BYTES, Tensor
 
-# A text has no quotes there, so where a text may be meant, what is no literal is one.
+# A text has no quotes there, so where a text may be meant, what is not a literal is one.
 _MAYBE_TEXT = (Kind.ANY, Kind.JSON, Kind.DATETIME)
 _NO_LITERAL = (ValueError, SyntaxError, TypeError, OverflowError, MemoryError, RecursionError)
 

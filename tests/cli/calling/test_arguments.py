@@ -243,7 +243,7 @@ def test_an_argument_may_be_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arg", "told"),
     [
-        ("rows", "no NAME=JSON"),
+        ("rows", "neither NAME=JSON"),
         ("rows=[1,", "--arg rows is not JSON"),
         ("rows=@none.csv", "none.csv cannot be read"),
         ("rows=@none.json", "none.json cannot be read"),

@@ -94,7 +94,7 @@ def test_an_unknown_name_is_told_with_those_there_are(plus: Path) -> None:
     code, _, told = run("predict", "pluss")
     assert code == 2
     assert (
-        "'pluss' is no folder and no URL, and there is no deployment 'pluss'; there are: plus"
+        "'pluss' is neither a folder nor a URL, and there is no deployment 'pluss'; there are: plus"
         in (" ".join(told.split()))
     )
     assert run("undeploy", "pluss")[0] == 1

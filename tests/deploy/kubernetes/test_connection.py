@@ -160,7 +160,7 @@ def test_names_are_quoted_in_paths(api: ApiServer) -> None:
 
 
 def test_an_ingress_that_is_no_url_is_refused_before_anything_is_applied(api: ApiServer) -> None:
-    with pytest.raises(SettingsError, match="ingress 'http://a:b' is no URL"):
+    with pytest.raises(SettingsError, match="ingress 'http://a:b' is not a URL"):
         deploy_remote(plus(), options(ingress="http://a:b"), timeout=5)
     assert not api.requests
 

@@ -105,7 +105,7 @@ GARBAGE: dict[str, Step] = {
     "bytes": Raw(bytes(range(256))),
     "a list": Raw(b"[1, 2]"),
     "no outputs": Raw(b'{"model_name": "iris"}'),
-    "a length that is no number": Raw(tensor(), headers={"content-length": "many"}),
+    "a length that is not a number": Raw(tensor(), headers={"content-length": "many"}),
     "no HTTP": NotHttp(b"220 mail.example ESMTP\r\n"),
 }
 

@@ -385,7 +385,7 @@ def test_model_is_written_by_alias() -> None:
         (dict[str, int], {"a": "b"}, r"'x\.a'"),
         (Point, {"x": "far"}, r"'x\.x'"),
         (Any, {1, 2}.__iter__, "'x': x is of type method-wrapper"),
-        (np.ndarray, [[1, 2], [3]], "'x' is no array"),
+        (np.ndarray, [[1, 2], [3]], "'x' is not an array"),
         (np.ndarray, np.array([1, None], object), "'x' is an object array that holds 1"),
         (np.ndarray, np.array([1j]), "'x'.*complex128"),
         (np.ndarray, np.array(["2020"], "M8[D]"), "'x'.*datetime64"),

@@ -39,7 +39,7 @@ def manifest(model: Any, options: RemotePlatform | None = None) -> str:
 
     Raises:
         ArtifactError: If a folder holds no artifact, or a pipeline has changed since it was saved.
-        AuthoringError: If `model` is no model, or one has no `uri`.
+        AuthoringError: If `model` is not a model, or one has no `uri`.
         SettingsError: If settings are wrong, or the platform cannot deploy one of the models.
     """
     freshness.check_uploaded(model)
@@ -95,7 +95,7 @@ def _dumper() -> Any:
             return True
 
     def text(dumper: Any, value: str) -> Any:
-        # What is no letter to one parser is the end of a line to another: escaped.
+        # What is not a letter to one parser is the end of a line to another: escaped.
         quotes = "'" if value.isprintable() else '"'
         style = None if _WORD.fullmatch(value) else quotes
         return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)

@@ -66,7 +66,7 @@ def details_of(annotation: str) -> ModelDetails:
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DeploymentFailed(
-            f"the annotation {MODEL} is none of ours, or of another version; deploy the model again"
+            f"the annotation {MODEL} is not ours, or of another version; deploy the model again"
         ) from error
 
 

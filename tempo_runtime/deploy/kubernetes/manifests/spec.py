@@ -88,7 +88,7 @@ def resolve_models(
 
     Raises:
         ArtifactError: If a folder holds no artifact, or one cannot be read.
-        AuthoringError: If `model` is none, or one has no `uri`.
+        AuthoringError: If `model` is not one, or one has no `uri`.
         SettingsError: If settings are wrong, or two models have one name.
     """
     found = _Found(pins)

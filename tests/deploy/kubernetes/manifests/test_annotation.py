@@ -107,5 +107,5 @@ def test_any_description_is_kept(description: str) -> None:
     ],
 )
 def test_another_s_annotation_is_told(text: str) -> None:
-    with pytest.raises(DeploymentFailed, match=r"seldon\.io/tempo-model is none of ours"):
+    with pytest.raises(DeploymentFailed, match=r"seldon\.io/tempo-model is not ours"):
         details_of(text)
