@@ -19,7 +19,7 @@ with warnings.catch_warnings():  # of what MLServer imports, about itself
 
 from tempo_runtime.testing import Server, serve
 from tests.helpers import packed_environment
-from tests.helpers.income import CENSUS, EXAMPLE, ROWS, Income, repository
+from tests.helpers.income import EXAMPLE, ROWS, Income, census, repository
 from tests.helpers.made_once import made_once
 
 _TRAIN = """
@@ -88,9 +88,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def _train(folder: Path) -> None:
-    environment = {**os.environ, "INCOME_ARTIFACTS": str(folder)}
-    if CENSUS.is_file():
-        environment["TEMPO_ADULT_DATA"] = str(CENSUS)
+    environment = {
+        **os.environ,
+        "INCOME_ARTIFACTS": str(folder),
+        "TEMPO_ADULT_DATA": str(census()),
+    }
     done = subprocess.run(
         [sys.executable, "-c", _TRAIN.format(example=str(EXAMPLE), rows=ROWS)],
         env=environment,

@@ -27,7 +27,6 @@ from tempo_runtime.testing import Server, serve
 from tests.cli.commands.test_serve import Serving
 from tests.deploy.conftest import alone
 from tests.helpers.income import (
-    CENSUS,
     EXAMPLE,
     ROOT,
     ROWS,
@@ -35,22 +34,17 @@ from tests.helpers.income import (
     THRESHOLDS,
     Income,
     answered,
+    census,
     essence,
     explain,
 )
 
-needs_census = pytest.mark.skipif(
-    not CENSUS.is_file(), reason=f"UCI's adult.data is not at {CENSUS}; TEMPO_ADULT_DATA names it"
-)
 
-
-@needs_census
 def test_the_forest_is_as_accurate_as_the_mission_says(income: Income) -> None:
     accuracy = float(re.search(r"Test accuracy:\s+([\d.]+)", income.printed).group(1))
     assert accuracy == pytest.approx(0.854, abs=0.005)
 
 
-@needs_census
 def test_each_threshold_gives_an_anchor_of_the_mission(
     income_server: Server, income: Income
 ) -> None:
@@ -59,16 +53,15 @@ def test_each_threshold_gives_an_anchor_of_the_mission(
         assert "Marital Status = Separated" in found["anchor"]
 
 
-@needs_census
 def test_the_categories_are_those_of_fetch_adult(monkeypatch: pytest.MonkeyPatch) -> None:
     class Answer:
-        text = CENSUS.read_text()
+        text = census().read_text()
 
         def raise_for_status(self) -> None:
             pass
 
     monkeypatch.setattr("requests.get", lambda url: Answer())  # the same file, without a network
-    monkeypatch.setenv("TEMPO_ADULT_DATA", str(CENSUS))
+    monkeypatch.setenv("TEMPO_ADULT_DATA", str(census()))
     ours = runpy.run_path(str(EXAMPLE / "src" / "adult.py"))["load_adult"]()
     with warnings.catch_warnings():  # of alibi and what it imports, about themselves
         warnings.simplefilter("ignore")
@@ -115,9 +108,7 @@ def test_a_census_file_that_is_not_there_is_named_without_a_traceback(tmp_path: 
 
 
 def test_the_pipeline_of_the_mission_differs_in_its_imports_only() -> None:
-    mission = ROOT.parent / "shared" / "mission" / "model-explainer-example.md"
-    if not mission.is_file():
-        pytest.skip(f"the mission's document is not at {mission}")
+    mission = ROOT / "tests" / "data" / "model-explainer-example.md"
     source = mission.read_text().split("# %load src/tempo.py\n")[1].split("```")[0]
 
     def body(text: str) -> list[str]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tempo_runtime import KServeOptions, Seldon2Options, SeldonCoreOptions
 from tempo_runtime.deploy.kubernetes.manifests import documents, pinning, to_yaml
 from tests.deploy.kubernetes.manifests import models
-from tests.deploy.kubernetes.manifests.crds import faults, needs_crds
+from tests.deploy.kubernetes.manifests.crds import faults
 from tests.deploy.kubernetes.manifests.kustomize import kustomized
 
 ALNUM = "abcxyz019"
@@ -166,7 +166,6 @@ PLATFORMS: dict[str, tuple[Any, st.SearchStrategy[dict[str, Any]], st.SearchStra
 }
 
 
-@needs_crds
 @pytest.mark.parametrize("platform", PLATFORMS)
 @settings(
     max_examples=60,
@@ -190,7 +189,6 @@ def test_any_options_make_objects_that_a_cluster_takes_and_yaml_keeps(
     assert list(yaml.safe_load_all(to_yaml(found))) == found
 
 
-@needs_crds
 def test_a_field_that_a_platform_does_not_know_is_found() -> None:
     [deployment, _] = documents(models.explainer(), SeldonCoreOptions())
     deployment["spec"]["predictors"][0]["componentSpecs"][0]["spec"]["containers"][0]["imagee"] = (

@@ -15,11 +15,10 @@ import yaml
 from tempo_runtime import PipelineModels, pipeline, predictmethod
 from tempo_runtime.lint import lint
 from tests.deploy.kubernetes.manifests import models
-from tests.deploy.kubernetes.manifests.crds import ROOT, faults, needs_crds
+from tests.deploy.kubernetes.manifests.crds import ROOT, faults
 from tests.deploy.kubernetes.manifests.kustomize import kustomized
 
-MISSION = ROOT.parent / "shared" / "mission" / "model-explainer-example.md"
-needs_mission = pytest.mark.skipif(not MISSION.is_file(), reason=f"there is no {MISSION}")
+MISSION = ROOT / "tests" / "data" / "model-explainer-example.md"
 
 # Where ours differs from what the mission shows, and why; docs/kubernetes.md says more. `*` is the one
 # predictor, component and container.
@@ -131,7 +130,6 @@ def expanded(deployment: dict[str, Any]) -> dict[str, Any]:
     return deployment
 
 
-@needs_mission
 def test_the_mission_s_objects_come_out_but_for_what_is_stated(written: Path) -> None:
     expected = shown()
     ours = {each["metadata"]["name"]: each for each in patched(written)}
@@ -140,14 +138,11 @@ def test_the_mission_s_objects_come_out_but_for_what_is_stated(written: Path) ->
         assert differences(ours[name], expanded(expected[name])) == set(reasons)
 
 
-@needs_mission
-@needs_crds
 def test_a_cluster_takes_what_the_patch_makes(written: Path) -> None:
     for each in patched(written):
         assert faults(each) == []
 
 
-@needs_mission
 def test_the_patch_is_of_the_container_that_seldon_core_looks_for(written: Path) -> None:
     [explainer, _] = patched(written)
     [predictor] = explainer["spec"]["predictors"]
@@ -157,7 +152,6 @@ def test_the_patch_is_of_the_container_that_seldon_core_looks_for(written: Path)
     assert "income-sklearn" in models.variables(container)["TEMPO_RUNTIME_MODELS"]
 
 
-@needs_mission
 def test_kustomize_makes_the_same_of_it(written: Path) -> None:
     done = kustomized(written)
     assert done.returncode == 0, done.stderr
@@ -167,7 +161,6 @@ def test_kustomize_makes_the_same_of_it(written: Path) -> None:
     assert [each for each in lint(done.stdout) if each.severity == "error"] == []
 
 
-@needs_mission
 def test_the_patch_fails_where_the_container_has_another_name(written: Path) -> None:
     file = written / "tempo.yaml"
     file.write_text(file.read_text().replace("- name: income-explainer", "- name: classifier"))

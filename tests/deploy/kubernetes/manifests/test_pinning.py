@@ -27,7 +27,7 @@ from tempo_runtime.deploy.kubernetes.manifests import to_yaml
 from tempo_runtime.deploy.kubernetes.manifests.annotation import DIGEST
 from tempo_runtime.lint import lint
 from tests.deploy.kubernetes.manifests import models
-from tests.deploy.kubernetes.manifests.crds import faults, needs_crds
+from tests.deploy.kubernetes.manifests.crds import faults
 
 PLATFORMS: dict[str, Callable[..., Any]] = {
     "seldon": SeldonCoreOptions,
@@ -230,7 +230,6 @@ def test_the_annotation_is_not_the_user_s(platform: str) -> None:
         described(models.explainer(), platform, annotations={DIGEST: OTHER})
 
 
-@needs_crds
 @pytest.mark.parametrize("platform", PLATFORMS)
 def test_a_cluster_takes_the_pinned_objects(platform: str, tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
