@@ -181,8 +181,13 @@ class PipelineSettings(BaseModel):
         base_url: Server of every child that has no URL of its own.
         transport: Transport of every child that names none.
         timeout: Seconds a request may take, unless it asks for less.
-        connect_timeout, read_timeout, patience, retries, max_answer_bytes, tls, proxy: Those of every
-            child that has none of its own.
+        connect_timeout: Default of each child's `connect_timeout`.
+        read_timeout: Default of each child's `read_timeout`.
+        patience: Default of each child's `patience`.
+        retries: Default of each child's `retries`.
+        max_answer_bytes: Default of each child's `max_answer_bytes`.
+        tls: Default of each child's `tls`.
+        proxy: Default of each child's `proxy`.
         forward_headers: Further headers of a request that go with each call to a child, such as
             `authorization`.
         seed: Seed of numpy's global generator for each request; by default an explainer's own.

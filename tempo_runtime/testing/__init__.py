@@ -1,7 +1,9 @@
 """What the tests of your own pipelines need; `docs/testing.md` shows it.
 
-with serve("artifacts/explainer") as server:
-    answer = server.infer("income-explainer", payload=rows, parameters={"threshold": 0.95})
+Serve an artifact, for example:
+
+    with serve("artifacts/explainer") as server:
+        answer = server.infer("income-explainer", payload=rows, parameters={"threshold": 0.95})
 """
 
 from __future__ import annotations
