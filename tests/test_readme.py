@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
+import pytest
 
-from tempo_runtime.testing import Server, serve
+from tempo_runtime.testing import Server
+from tests.helpers.command_line import Serving
 from tests.helpers.income import ROOT, Income
 
 README = (ROOT / "README.md").read_text()
+DEFAULT = "http://127.0.0.1:8080"
+COMMAND = Path(sys.executable).parent / "tempo-runtime"
 
 
 def blocks(language: str) -> list[str]:
@@ -36,45 +39,63 @@ def test_the_files_it_names_are_there() -> None:
     assert [path for path in named if not (ROOT / path).is_file()] == []
 
 
-def test_its_tour_runs_and_what_it_saves_is_served(tmp_path: Path) -> None:
-    data = "X, y = np.array([[0.0], [1.0], [2.0]]), [0, 0, 1]"
-    pipeline, call, deploy = blocks("python")
-    (tmp_path / "shop.py").write_text(pipeline)
-    script = [
-        "import os, joblib, numpy as np",
-        "from sklearn.linear_model import LogisticRegression",
-        data,
-        "os.makedirs('artifacts/forest')",
-        "joblib.dump(LogisticRegression(C=100).fit(X, y), 'artifacts/forest/model.joblib')",
-        "from shop import Check",
-        call,
-    ]
-    (tmp_path / "tour.py").write_text("\n".join(script))
-    then = ["import numpy as np", data, "from shop import Check", deploy]
-    (tmp_path / "deploy.py").write_text("\n".join(then))
-    environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path / "state")}
-    run = functools.partial(
-        subprocess.run, cwd=tmp_path, capture_output=True, text=True, env=environment
-    )
-    done = run([sys.executable, "tour.py"])
-    assert done.returncode == 0, done.stderr
+@pytest.fixture(scope="module")
+def flowers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the README's files, its model trained and its commands run, without serving."""
+    folder = tmp_path_factory.mktemp("readme")
+    for name in ("train.py", "flowers.py"):
+        (block,) = (block for block in blocks("python") if block.startswith(f"# {name}\n"))
+        (folder / name).write_text(block)
+    run(folder, [sys.executable, "train.py"])
     lines = re.findall(
         r"^tempo-runtime (?:save|inspect|check|manifest) [^>\n]*", README, re.MULTILINE
     )
-    assert len(lines) == 4
+    assert len(lines) == 5
     for line in lines:
-        done = run([Path(sys.executable).parent / "tempo-runtime", *shlex.split(line, True)[1:]])
-        assert done.returncode == 0, done.stderr
-    done = run([sys.executable, "deploy.py"])
+        run(folder, [COMMAND, *shlex.split(line, True)[1:]])
+    return folder
+
+
+def run(folder: Path, command: Sequence[str | Path]) -> str:
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, "XDG_STATE_HOME": str(folder / "state")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
-    with serve(tmp_path / "artifacts" / "check") as server:
-        found = server.infer("income-check", rows=np.array([[0.0], [2.0]]), labels=[0, 0])
-    assert found == {"accuracy": 0.5}
+    return done.stdout
+
+
+def test_its_first_pipeline_answers_its_curl_line_as_shown(
+    flowers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (curl,) = (block for block in blocks("bash") if "/models/flowers/infer -H" in block)
+    (predict,) = re.findall(r"^tempo-runtime predict .*", README, re.MULTILINE)
+    (shown,) = map(json.loads, blocks("json"))
+    monkeypatch.chdir(flowers)
+    with Serving(tmp_path, "artifacts/flowers", "--port", "0") as serving:
+        serving.wait_for("Ctrl-C stops the server")
+        (url,) = re.findall(r"ready at (\S+)", serving.printed())
+        answer = json.loads(run(flowers, ["bash", "-c", curl.replace(DEFAULT, url)]))
+        printed = run(flowers, [COMMAND, *shlex.split(predict.replace(DEFAULT, url))[1:]])
+    assert {**answer, "id": shown["id"]} == shown
+    assert json.loads(printed) == ["setosa"]
+
+
+def test_its_tour_runs(flowers: Path) -> None:
+    call, deploy = (block for block in blocks("python") if not block.startswith("# "))
+    *imports, expression = call.strip().splitlines()
+    script = [*imports, f"print({expression.partition('  # ')[0]})"]
+    assert run(flowers, [sys.executable, "-c", "\n".join(script)]).strip() == "['setosa']"
+    assert run(flowers, [sys.executable, "-c", deploy]).strip().endswith("['setosa']")
 
 
 def test_its_curl_line_works(income_server: Server, income: Income) -> None:
-    line = next(block for block in blocks("bash") if block.startswith("curl"))
-    line = line.replace("http://127.0.0.1:8080", income_server.url)
+    line = next(block for block in blocks("bash") if "income-explainer/infer" in block)
+    line = line.replace(DEFAULT, income_server.url)
     # Its row is of the default rows, which lack the last column that UCI's have.
     missing = [9] * (income.rows.shape[1] - 11)
     line = line.replace("[1, 11]", f"[1, {11 + len(missing)}]")
