@@ -21,7 +21,9 @@ def test_a_file_that_is_not_there_is_named(name: str, use: object, tmp_path: Pat
         use(TlsSettings(**files, **{name: missing}))
 
 
-@pytest.mark.parametrize(("name", "told"), [("ca", "no certificates"), ("cert", "not a certificate")])
+@pytest.mark.parametrize(
+    ("name", "told"), [("ca", "no certificates"), ("cert", "not a certificate")]
+)
 def test_a_file_that_is_something_else_is_named(name: str, told: str, tmp_path: Path) -> None:
     file = tmp_path / "file.pem"
     file.write_text("hello")
