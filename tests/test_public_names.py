@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import pytest
 
 import tempo_runtime
+from tempo_runtime import kubernetes
 
 NAMES = [
     "ArtifactDamaged",
@@ -20,10 +23,12 @@ NAMES = [
     "AuthoringError",
     "BudgetExceeded",
     "CheckFailed",
+    "Child",
     "ChildError",
     "ChildFailed",
     "ChildNotFound",
     "ChildUnavailable",
+    "Children",
     "DeadlineExceeded",
     "DeploymentFailed",
     "DockerOptions",
@@ -35,6 +40,7 @@ NAMES = [
     "NotReady",
     "Overloaded",
     "PayloadError",
+    "Pipeline",
     "PipelineFailed",
     "PipelineModels",
     "RemoteModel",
@@ -48,6 +54,7 @@ NAMES = [
     "create_minio_rclone",
     "deploy_local",
     "deploy_remote",
+    "describe",
     "download",
     "load",
     "loadmethod",
@@ -85,6 +92,27 @@ def test_each_name_is_found_and_is_no_module(name: str) -> None:
     assert found.__name__ == name
 
 
+def type_checked_names(module: types.ModuleType) -> dict[str, str]:
+    """The names that a type checker sees in a module, each with the module that it comes from."""
+    tree = ast.parse(Path(str(module.__file__)).read_text())
+    [block] = [node for node in tree.body if isinstance(node, ast.If)]
+    assert ast.unparse(block.test) == "TYPE_CHECKING"
+    imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
+    assert len(imports) == len(block.body)
+    names = [(alias, str(node.module)) for node in imports for alias in node.names]
+    assert all(alias.asname == alias.name for alias, _ in names), "only `X as X` is re-exported"
+    return {alias.name: home for alias, home in names}
+
+
+def test_type_checkers_see_the_names_that_are_looked_up() -> None:
+    for module, package in [
+        (tempo_runtime, "tempo_runtime"),
+        (kubernetes, "tempo_runtime.deploy.kubernetes"),
+    ]:
+        looked_up = {name: f"{package}.{home}" for name, home in module._HOMES.items()}
+        assert type_checked_names(module) == looked_up
+
+
 def test_dir_lists_the_names_and_the_version() -> None:
     assert set(dir(tempo_runtime)) == {*NAMES, "__version__"}
 
@@ -111,9 +139,15 @@ def test_importing_the_package_imports_nothing_heavy(line: str) -> None:
 
 
 def test_the_names_for_kubernetes_are_these_and_importing_them_imports_nothing_heavy() -> None:
-    from tempo_runtime import kubernetes
-
     names = [
+        "Canary",
+        "KServeRemote",
+        "ModelOptions",
+        "Probe",
+        "Resources",
+        "Seldon2Remote",
+        "SeldonRemote",
+        "Toleration",
         "deploy_remote",
         "diff",
         "get_client",

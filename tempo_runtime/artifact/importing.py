@@ -56,6 +56,12 @@ def load(data: bytes, modules: Modules) -> Any:
     return _Unpickler(io.BytesIO(data), modules).load()
 
 
+def written_in(target: Any) -> str:
+    """Return the name of the module that a class or function was written in, as its author knows it."""
+    module: str = target.__module__
+    return module.partition(".")[2] if module.startswith(PREFIX) else module
+
+
 @contextmanager
 def running(modules: Modules | None) -> Iterator[None]:
     """Look plain names up in an artifact's modules, for what is awaited in the block."""

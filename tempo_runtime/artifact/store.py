@@ -25,7 +25,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ParamSpec, TypeVar, overload
 
 from tempo_runtime._util import atomic_files, json_files
 from tempo_runtime._util.atomic_files import MANIFEST
@@ -51,6 +51,10 @@ from tempo_runtime.errors import (
     ArtifactMissing,
 )
 from tempo_runtime.settings import PipelineSettings, check_children
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
 
 PIPELINE = "pipeline.dill"
 MODEL_SETTINGS = "model-settings.json"
@@ -300,7 +304,19 @@ def write(
     return folder
 
 
-def load(folder: str, *, verify: str | None = None) -> Any:
+@overload
+def load(folder: str, *, as_: type[T], verify: str | None = None) -> T: ...
+
+
+@overload
+def load(folder: str, *, as_: Pipeline[P, R], verify: str | None = None) -> Pipeline[P, R]: ...
+
+
+@overload
+def load(folder: str, *, verify: str | None = None) -> Any: ...
+
+
+def load(folder: str, *, as_: Any = None, verify: str | None = None) -> Any:
     """Load a pipeline, to be called in this process.
 
     What `parameters.extra` of its model-settings.json says holds for its calls, as it would in a
@@ -308,14 +324,17 @@ def load(folder: str, *, verify: str | None = None) -> Any:
 
     Args:
         folder: Its artifact.
+        as_: The pipeline class, or the pipeline function, that is expected: an artifact of another one
+            is refused, and type checkers know what is returned. The artifact brings its own code, so
+            the class that it holds is another object, of the same module and name.
         verify: File of the Ed25519 public key, in PEM, that must match its signature.
 
     Returns:
         An instance of the pipeline class, or the pipeline function.
 
     Raises:
-        ArtifactError: If there is none, if a file is not the one that was saved, or if this Python
-            cannot read it.
+        ArtifactError: If there is none, if a file is not the one that was saved, if this Python cannot
+            read it, or if it holds another pipeline than `as_`.
         ArtifactUntrusted: If it is not signed so, or not what the environment demands.
         SettingsError: If those settings name a child that it does not have.
     """
@@ -324,10 +343,39 @@ def load(folder: str, *, verify: str | None = None) -> Any:
         demands = demands.and_(trust.TrustPolicy(keys=(verify,)))
     opened = verify_folder(folder, demands)
     pipeline, extra = unpickle(opened)
+    if as_ is not None:
+        _check_expected(pipeline, as_, folder)
     check_children(extra, [alias for alias, _ in pipeline.declared.items()])
     pipeline.extra = extra
     pipeline.demands = demands
     return pipeline.build(None, opened.folder)
+
+
+def _check_expected(pipeline: Pipeline, expected: Any, folder: str) -> None:
+    """Refuse a pipeline that is not of the class, or not the function, that is expected."""
+    if isinstance(expected, Pipeline):
+        expected = expected.target
+    if any(
+        _is_same(kind, expected) for kind in getattr(pipeline.target, "__mro__", [pipeline.target])
+    ):
+        return
+    pipeline.release()
+    raise ArtifactError(
+        f"{folder} holds {_full_name(pipeline.target)}, not {_full_name(expected)}; load the folder that "
+        "holds it, or leave out as_"
+    )
+
+
+def _is_same(held: Any, expected: Any) -> bool:
+    """Compare by name: the code that an artifact brings is imported once more, as other objects."""
+    modules = {importing.written_in(held), importing.written_in(expected)}
+    # A script's own module is `__main__` where it was saved, and has another name where it is imported.
+    same_module = len(modules) == 1 or "__main__" in modules
+    return same_module and bool(held.__qualname__ == expected.__qualname__)
+
+
+def _full_name(target: Any) -> str:
+    return f"{importing.written_in(target)}.{target.__qualname__}"
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import replace
 from types import MethodType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 
 from tempo_runtime.authoring import module_sources
 from tempo_runtime.authoring.details import ModelDetails, ModelFramework
@@ -42,7 +42,7 @@ from tempo_runtime.errors import AuthoringError
 from tempo_runtime.protocol.signature import Signature
 
 if TYPE_CHECKING:
-    from tempo_runtime.clients.child import Children
+    from tempo_runtime.authoring.children import Children
 
 __all__ = [
     "Model",
@@ -55,8 +55,21 @@ __all__ = [
     "predictmethod",
 ]
 
+C = TypeVar("C", bound=type)
 F = TypeVar("F", bound=Callable[..., Any])
+P = ParamSpec("P")
+R = TypeVar("R")
 _ROLE = "__tempo_role__"
+
+
+class Decorator(Protocol):
+    """Make a class a pipeline, which stays that class, or a function, which becomes a `Pipeline`."""
+
+    @overload  # a class can be called too, so its overload is the first
+    def __call__(self, target: C, /) -> C: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def __call__(self, target: Callable[P, R], /) -> Pipeline[P, R]: ...
 
 
 @by_name("pipeline", 1, "uri", "local_folder", "models", "description")
@@ -67,7 +80,7 @@ def pipeline(
     local_folder: str | None = None,
     models: PipelineModels | None = None,
     description: str = "",
-) -> Callable[[Any], Any]:
+) -> Decorator:
     """Make a class or function a pipeline.
 
     Args:
@@ -93,7 +106,7 @@ def model(
     uri: str = "",
     local_folder: str | None = None,
     description: str = "",
-) -> Callable[[Any], Any]:
+) -> Decorator:
     """Make a class or function a model of its own: a pipeline that calls no other.
 
     Args and errors are those of `pipeline`.
@@ -131,7 +144,7 @@ def describe(target: Any) -> Pipeline:
     return found
 
 
-def _decorator(details: ModelDetails, models: PipelineModels | None) -> Callable[[Any], Any]:
+def _decorator(details: ModelDetails, models: PipelineModels | None) -> Decorator:
     def decorate(target: Any) -> Any:
         module_sources.note()
         if inspect.isclass(target):

@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextvars import Context, ContextVar
 from dataclasses import replace
 from types import MappingProxyType, SimpleNamespace
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Protocol, cast
+
+from typing_extensions import ParamSpec, TypeVar
 
 from tempo_runtime.authoring.details import ModelDetails, ModelFramework
 from tempo_runtime.authoring.instances import Beside, attributes, weak
@@ -21,11 +23,14 @@ from tempo_runtime.protocol.signature import Signature
 if TYPE_CHECKING:
     from tempo_runtime.artifact.importing import Modules
     from tempo_runtime.artifact.trust import TrustPolicy
-    from tempo_runtime.clients.child import Children
+    from tempo_runtime.authoring.children import Children
+    from tempo_runtime.clients.child import Children as CallableChildren
     from tempo_runtime.request.context import Callers
     from tempo_runtime.settings import PipelineSettings
 
 F = TypeVar("F", bound=Callable[..., Any])
+P = ParamSpec("P", default=...)
+R_co = TypeVar("R_co", default=Any, covariant=True)
 
 ABSENT: Any = object()  # the value of an attribute that is not there
 
@@ -156,10 +161,11 @@ class PipelineModels:
         return len(self._models)
 
 
-class Pipeline(Model):
+class Pipeline(Model, Generic[P, R_co]):
     """A model made of Python code, over other models.
 
-    Made by `@pipeline` and `@model`, not by hand. On a function it takes the function's place.
+    Made by `@pipeline` and `@model`, not by hand. On a function it takes the function's place, and
+    keeps its parameters and its result: `Pipeline[[float], str]`.
 
     Attributes:
         declared: The models it calls, as its author declared them.
@@ -196,7 +202,7 @@ class Pipeline(Model):
         vars(self)["context"] = SimpleNamespace()
         self._load_function: Callable[[], Any] | None = None
         self._loaded = False
-        self._children: Children | None = None
+        self._children: CallableChildren | None = None
         self._origin: Pipeline | None = None  # the class's, whose children its instances share
         self._release: Callable[[], None] | None = None
 
@@ -347,7 +353,7 @@ class Pipeline(Model):
             )
         return found
 
-    def build(self, children: Children | None, local_folder: str) -> Any:
+    def build(self, children: CallableChildren | None, local_folder: str) -> Any:
         """Return the object that a server calls: the saved instance, a new one, or the function.
 
         Args:
@@ -397,16 +403,20 @@ class Pipeline(Model):
         vars(own).update(vars(self))
         return own
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Call a function pipeline; a pipeline class is called on an instance of it."""
+        answer: R_co
         if self.predict_name is not None:
-            return super().__call__(*args, **kwargs)
+            answer = super().__call__(*args, **kwargs)
+            return answer
         from tempo_runtime.request import context
 
         self.load_once(None)
         if context.is_request():
-            return self.target(*args, **kwargs)
-        return execution().call(self, None, args, kwargs)
+            answer = self.target(*args, **kwargs)
+        else:
+            answer = execution().call(self, None, args, kwargs)
+        return answer
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         # A function pipeline of a module is found there again: it has the context and the children

@@ -9,7 +9,9 @@ from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import Any, Generic
+
+from typing_extensions import ParamSpec, Self, TypeVar
 
 from tempo_runtime.authoring.details import ModelDetails
 from tempo_runtime.clients.child import Child
@@ -22,13 +24,17 @@ from tempo_runtime.protocol.messages import Request
 from tempo_runtime.request import context
 from tempo_runtime.request.portal import Portal, background
 
+R = TypeVar("R", default=Any)
+P = ParamSpec("P", default=...)
 _DONE = object()
 
 
-class RemoteModel:
+class RemoteModel(Generic[R, P]):
     """A deployed model. At the end of a `with` block it is undeployed.
 
-    Made by `deploy_local` and `deploy_remote`.
+    Made by `deploy_local` and `deploy_remote`. To a type checker that of a pipeline function has the
+    function's parameters and result. Which method of a class answers is not in its type; say what that
+    returns: `remote: RemoteModel[float] = deploy_local(Shop)`.
 
     Args:
         details: The model that people call first.
@@ -53,7 +59,7 @@ class RemoteModel:
         self._connection: _Connection | None = None
 
     @property
-    def aio(self) -> _Awaited:
+    def aio(self) -> _Awaited[R, P]:
         """The same calls, to be awaited."""
         return _Awaited(self)  # made each time: what it is kept in would keep it
 
@@ -75,7 +81,7 @@ class RemoteModel:
         """
         return dict(self.deployment.main().headers)
 
-    def predict(self, *args: Any, **kwargs: Any) -> Any:
+    def predict(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the model.
 
         Args:
@@ -91,11 +97,12 @@ class RemoteModel:
             DeploymentFailed: If it was undeployed.
         """
         connection = self._connected()  # kept for the length of the call
-        return connection.call(*args, **kwargs)
+        answer: R = connection.call(*args, **kwargs)
+        return answer
 
     __call__ = predict
 
-    def stream(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
+    def stream(self, *args: P.args, **kwargs: P.kwargs) -> Iterator[Any]:
         """Call the model, and yield each value that its predict method yields.
 
         The arguments and errors are those of `predict`.
@@ -130,7 +137,7 @@ class RemoteModel:
             if connection is not None:
                 connection.close()
 
-    def __enter__(self) -> RemoteModel:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -156,20 +163,21 @@ class RemoteModel:
         return connection
 
 
-class _Awaited:
+class _Awaited(Generic[R, P]):
     """The calls of a `RemoteModel`, to be awaited."""
 
-    def __init__(self, remote: RemoteModel) -> None:
+    def __init__(self, remote: RemoteModel[R, P]) -> None:
         self._remote = remote
 
-    async def predict(self, *args: Any, **kwargs: Any) -> Any:
+    async def predict(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """See `RemoteModel.predict`."""
         connection = self._remote._connected()
-        return await connection.awaited(*args, **kwargs)
+        answer: R = await connection.awaited(*args, **kwargs)
+        return answer
 
     __call__ = predict
 
-    async def stream(self, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
+    async def stream(self, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[Any, None]:
         """See `RemoteModel.stream`."""
         portal = background()  # whose loop the connection lives on
         connection = self._remote._connected()

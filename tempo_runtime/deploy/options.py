@@ -54,7 +54,8 @@ def names(kind: type[BaseModel] | None) -> dict[str, str]:
     """List the names that options may be given by, each with its name in Python."""
     fields = kind.model_fields if kind is not None else {}
     own = {name: name for name in fields}
-    return own | {field.alias: name for name, field in fields.items() if field.alias}
+    aliases = {name: field.validation_alias for name, field in fields.items()}
+    return own | {alias: name for name, alias in aliases.items() if isinstance(alias, str)}
 
 
 def _inside(kind: type[BaseModel], path: list[Any]) -> type[BaseModel] | None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, overload
+
+from typing_extensions import ParamSpec, TypeVar
 
 from tempo_runtime._util.progress import telling
 from tempo_runtime.artifact import freshness
+from tempo_runtime.authoring.decorators import Pipeline
 from tempo_runtime.authoring.details import ModelDetails
 from tempo_runtime.deploy.client import RemoteModel
 from tempo_runtime.deploy.kubernetes.api_errors import ApiCall, absent, check_name, not_managed
@@ -34,6 +37,8 @@ from tempo_runtime.deploy.kubernetes.status import Progress
 from tempo_runtime.deploy.kubernetes.undeploy import remove
 from tempo_runtime.errors import DeploymentFailed
 
+P = ParamSpec("P", default=...)
+R = TypeVar("R", default=Any)
 _TIMEOUT = 600.0
 _THEIRS = (
     "creationTimestamp",
@@ -44,6 +49,39 @@ _THEIRS = (
     "selfLink",
     "uid",
 )
+
+
+@overload
+def deploy_remote(
+    model: Pipeline[P, Iterator[Any] | AsyncIterator[Any]],
+    options: RemotePlatform | None = None,
+    *,
+    timeout: float = ...,
+) -> RemoteModel[Any, P]: ...
+
+
+@overload
+def deploy_remote(
+    model: Pipeline[P, Awaitable[R]],
+    options: RemotePlatform | None = None,
+    *,
+    timeout: float = ...,
+) -> RemoteModel[R, P]: ...
+
+
+@overload
+def deploy_remote(
+    model: Pipeline[P, R],
+    options: RemotePlatform | None = None,
+    *,
+    timeout: float = ...,
+) -> RemoteModel[R, P]: ...
+
+
+@overload
+def deploy_remote(
+    model: Pipeline[P, R] | Any, options: RemotePlatform | None = None, *, timeout: float = ...
+) -> RemoteModel[R, P]: ...
 
 
 def deploy_remote(

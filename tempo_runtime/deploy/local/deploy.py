@@ -6,12 +6,16 @@ import atexit
 import contextlib
 import os
 import threading
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from typing import Any, overload
+
+from typing_extensions import ParamSpec, TypeVar
 
 from tempo_runtime._util.progress import shown
 from tempo_runtime.artifact import freshness, trust
 from tempo_runtime.artifact.declaration import IMPLEMENTATION
 from tempo_runtime.artifact.freshness import Stale
+from tempo_runtime.authoring.decorators import Pipeline
 from tempo_runtime.authoring.details import ModelDetails, ModelFramework
 from tempo_runtime.deploy.client import RemoteModel
 from tempo_runtime.deploy.deployment import LocalDeployment
@@ -24,15 +28,52 @@ from tempo_runtime.protocol import codec
 from tempo_runtime.protocol.signature import Signature
 from tempo_runtime.servers import model_set, repository
 
+P = ParamSpec("P", default=...)
+R = TypeVar("R", default=Any)
+AnyLocalOptions = LocalOptions | DockerOptions | SeldonCoreOptions
+
 _FRAMEWORKS = {runtime: each for each, runtime in frameworks.IMPLEMENTATIONS.items()}
 _owned: dict[tuple[str, str], LocalDeployment] = {}
 """Deployments that end with this process, by target and name."""
 _lock = threading.Lock()
 
 
+@overload
+def deploy_local(
+    model: Pipeline[P, Iterator[Any] | AsyncIterator[Any]],
+    options: AnyLocalOptions | None = None,
+    *,
+    stale: Stale = ...,
+) -> RemoteModel[Any, P]: ...
+
+
+@overload
+def deploy_local(
+    model: Pipeline[P, Awaitable[R]],
+    options: AnyLocalOptions | None = None,
+    *,
+    stale: Stale = ...,
+) -> RemoteModel[R, P]: ...
+
+
+@overload
+def deploy_local(
+    model: Pipeline[P, R],
+    options: AnyLocalOptions | None = None,
+    *,
+    stale: Stale = ...,
+) -> RemoteModel[R, P]: ...
+
+
+@overload
+def deploy_local(
+    model: Pipeline[P, R] | Any, options: AnyLocalOptions | None = None, *, stale: Stale = ...
+) -> RemoteModel[R, P]: ...
+
+
 def deploy_local(
     model: Any,
-    options: LocalOptions | DockerOptions | SeldonCoreOptions | None = None,
+    options: AnyLocalOptions | None = None,
     *,
     stale: Stale = "save",
 ) -> RemoteModel:
@@ -124,7 +165,7 @@ def _described(folder: str) -> ModelDetails:
 
 
 def _here(
-    options: LocalOptions | DockerOptions | SeldonCoreOptions | None,
+    options: AnyLocalOptions | None,
 ) -> LocalOptions | DockerOptions:
     if options is None:
         return LocalOptions()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
-from typing import Annotated, Any, Literal
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -114,18 +114,20 @@ class Resources(Options):
 
 
 class Toleration(Options):
-    """A taint of nodes that pods bear, with Kubernetes' own names.
+    """A taint of nodes that pods bear.
 
     Attributes:
         key, operator, value, effect: Which taint.
-        tolerationSeconds: How long it is borne.
+        toleration_seconds: How long it is borne.
     """
 
     key: Key | None = None
     operator: Literal["Exists", "Equal"] | None = None
     value: str | None = None
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
-    tolerationSeconds: int | None = None  # noqa: N815 - Kubernetes' spelling
+    toleration_seconds: int | None = Field(
+        default=None, validation_alias="tolerationSeconds", serialization_alias="tolerationSeconds"
+    )
 
 
 class Probe(Options):
@@ -140,10 +142,10 @@ class Probe(Options):
         failures: How many in a row.
     """
 
-    initial_delay: Count = Field(default=0, alias="initialDelaySeconds")
-    period: Some = Field(default=10, alias="periodSeconds")
-    timeout: Some = Field(default=5, alias="timeoutSeconds")
-    failures: Some = Field(default=6, alias="failureThreshold")
+    initial_delay: Count = Field(default=0, validation_alias="initialDelaySeconds")
+    period: Some = Field(default=10, validation_alias="periodSeconds")
+    timeout: Some = Field(default=5, validation_alias="timeoutSeconds")
+    failures: Some = Field(default=6, validation_alias="failureThreshold")
 
 
 class ModelOptions(Options):
@@ -175,8 +177,8 @@ class ModelOptions(Options):
     uri: Text | None = None
     image: Text | None = None
     replicas: Count = 1
-    min_replicas: Some | None = Field(default=None, alias="minReplicas")
-    max_replicas: Some | None = Field(default=None, alias="maxReplicas")
+    min_replicas: Some | None = Field(default=None, validation_alias="minReplicas")
+    max_replicas: Some | None = Field(default=None, validation_alias="maxReplicas")
     target_cpu: Some = 80
     resources: Resources = Resources()
     env: Variables = Field(default_factory=dict)
@@ -189,10 +191,8 @@ class ModelOptions(Options):
     run_as_user: User | None = 8888
     progress_deadline: Some = 600
     pin_artifact: bool = True
-    liveness: Probe = Probe(initialDelaySeconds=60)
-    readiness: Probe = Probe(
-        initialDelaySeconds=5, periodSeconds=5, timeoutSeconds=2, failureThreshold=3
-    )
+    liveness: Probe = Probe(initial_delay=60)
+    readiness: Probe = Probe(initial_delay=5, period=5, timeout=2, failures=3)
 
     @model_validator(mode="after")
     def _bounds(self) -> ModelOptions:
@@ -223,8 +223,8 @@ class RemoteOptions(ModelOptions):
     """
 
     namespace: Name = "default"
-    auth_secret_name: Name | None = Field(default=None, alias="authSecretName")
-    service_account_name: Name | None = Field(default=None, alias="serviceAccountName")
+    auth_secret_name: Name | None = Field(default=None, validation_alias="authSecretName")
+    service_account_name: Name | None = Field(default=None, validation_alias="serviceAccountName")
     models: dict[str, ModelOptions] = Field(default_factory=dict)
     labels: Annotated[Labels, AfterValidator(_free)] = Field(default_factory=dict)
     annotations: Annotated[dict[Key, str], AfterValidator(_free)] = Field(default_factory=dict)
@@ -279,7 +279,7 @@ class SeldonRemote(RemoteOptions):
     """
 
     protocol: Literal["kfserving", "v2"] = "kfserving"
-    engine: bool = Field(default=False, alias="add_svc_orchestrator")
+    engine: bool = Field(default=False, validation_alias="add_svc_orchestrator")
     canary: Canary | None = None
     ingress: Address | None = None
 
@@ -328,6 +328,15 @@ class SeldonCoreOptions(Options):
     local_options: DockerOptions = DockerOptions()
     remote_options: SeldonRemote = SeldonRemote()
 
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            local_options: DockerOptions | Mapping[str, Any] = ...,
+            remote_options: SeldonRemote | Mapping[str, Any] = ...,
+        ) -> None: ...
+
 
 class Seldon2Options(Options):
     """A deployment by Seldon Core 2.
@@ -338,6 +347,10 @@ class Seldon2Options(Options):
 
     remote_options: Seldon2Remote = Seldon2Remote()
 
+    if TYPE_CHECKING:
+
+        def __init__(self, *, remote_options: Seldon2Remote | Mapping[str, Any] = ...) -> None: ...
+
 
 class KServeOptions(Options):
     """A deployment by KServe.
@@ -347,3 +360,7 @@ class KServeOptions(Options):
     """
 
     remote_options: KServeRemote = KServeRemote()
+
+    if TYPE_CHECKING:
+
+        def __init__(self, *, remote_options: KServeRemote | Mapping[str, Any] = ...) -> None: ...

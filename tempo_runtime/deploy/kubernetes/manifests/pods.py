@@ -124,7 +124,10 @@ def pod(own: ModelOptions, labels: Mapping[str, str]) -> dict[str, Any]:
     if own.node_selector:
         found["nodeSelector"] = dict(own.node_selector)
     if own.tolerations:
-        found["tolerations"] = [each.model_dump(exclude_none=True) for each in own.tolerations]
+        found["tolerations"] = [
+            toleration.model_dump(exclude_none=True, by_alias=True)
+            for toleration in own.tolerations
+        ]
     if own.spread:
         found["topologySpreadConstraints"] = [
             {
