@@ -1,4 +1,4 @@
-"""What the tests of your own pipelines need; `docs/testing.md` shows it.
+"""Tools for tests of your own pipelines; `docs/testing.md` shows how to use them.
 
 Serve an artifact, for example:
 
@@ -13,37 +13,19 @@ from tempo_runtime.testing.children import ChildCall, fake_children, record_call
 from tempo_runtime.testing.fakes import FakeModel
 from tempo_runtime.testing.script import Call
 from tempo_runtime.testing.server import Server, ServerFailed, serve
-from tempo_runtime.testing.steps import (
-    Answer,
-    Cut,
-    Delay,
-    Fail,
-    Hang,
-    NotHttp,
-    Raw,
-    Stale,
-    Stall,
-    Step,
-    Trickle,
-)
+from tempo_runtime.testing.steps import Answer, Delay, Fail, Hang, Step
 
 __all__ = [
     "Answer",
     "Call",
     "ChildCall",
-    "Cut",
     "Delay",
     "Fail",
     "FakeModel",
     "Hang",
-    "NotHttp",
-    "Raw",
     "Server",
     "ServerFailed",
-    "Stale",
-    "Stall",
     "Step",
-    "Trickle",
     "fake_children",
     "free_ports",
     "record_calls",

@@ -1,4 +1,4 @@
-"""Fake children in this process, and a record of what a pipeline asks its children."""
+"""Replace a pipeline's children with fakes in this process, and record calls of its children."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from tempo_runtime.request.context import RequestContext
 from tempo_runtime.request.portal import background
 from tempo_runtime.settings import PipelineSettings
 from tempo_runtime.testing.script import Call, Script, values_of
-from tempo_runtime.testing.steps import Fail, Raw, Step
+from tempo_runtime.testing.steps import Fail, Reply, Step
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,11 @@ class ChildCall:
     """A call of a pipeline to one of its children.
 
     Attributes:
-        alias: What the pipeline calls the child.
+        alias: The child's name in the pipeline.
         inputs: The values it was called with, by name.
-        output: What it gave; None when it failed.
+        output: Its result; None if it failed.
         error: Why it failed, if it did.
-        seconds: What it took.
+        seconds: How long it took.
     """
 
     alias: str
@@ -60,7 +60,7 @@ class ChildCall:
 
 @contextmanager
 def record_calls(target: Any) -> Iterator[list[ChildCall]]:
-    """Record what a pipeline in this process asks its children, for the block.
+    """Record the calls of a pipeline in this process to its children, during the block.
 
     Args:
         target: The pipeline: its class, an instance of it, or its function.
@@ -75,22 +75,21 @@ def record_calls(target: Any) -> Iterator[list[ChildCall]]:
 
 @contextmanager
 def fake_children(target: Any, /, **fakes: Any) -> Iterator[list[ChildCall]]:
-    """Put fakes in the place of a pipeline's children, in this process, for the block.
+    """Replace a pipeline's children with fakes, in this process, during the block.
 
-    Values still pass through the codec and the JSON of V2, so that a value which cannot travel
-    fails here, too. A fake stands for a child after all retries: what it fails with is what the
-    pipeline sees. The other children stay what they are.
+    Values are still encoded as V2's JSON, so that a value which cannot travel fails here, too. A fake
+    stands for a child after all retries: the pipeline sees its errors. Other children are not replaced.
 
     Args:
         target: The pipeline: its class, an instance of it, or its function.
-        fakes: For each child's alias what it answers: a function of the call's values, a value, a
-            step, or a list of steps, one a call.
+        fakes: The answer of each fake, by the child's name in the pipeline: a function of the call's
+            values, a value, a step, or a list of steps, one for each call.
 
     Yields:
         The calls to the pipeline's children, in the order in which they ended.
 
     Raises:
-        TypeError: If the pipeline has no child of that name.
+        TypeError: If the pipeline has no child of such a name.
     """
     pipeline = _shared(target)
     declared = dict(pipeline.declared.items())
@@ -108,7 +107,7 @@ def fake_children(target: Any, /, **fakes: Any) -> Iterator[list[ChildCall]]:
 
 
 class _FakeTransport:
-    """Answers as a script says; see `Transport`."""
+    """Answer calls by a script; see `Transport`."""
 
     def __init__(self, alias: str, details: ModelDetails, fake: Any) -> None:
         steps = isinstance(fake, list | tuple) and fake and all(isinstance(s, Step) for s in fake)
@@ -135,19 +134,12 @@ class _FakeTransport:
             raise DeadlineExceeded(
                 f"child {self._details.name!r} had not answered when the time was up"
             ) from current.exceeded()
-        except ConnectionError as error:
-            raise ChildUnavailable(str(error), model=self._details.name) from error
-        if isinstance(reply, Raw) and reply.status != 200:
-            reply = Fail(reply.status, reply.body.decode(errors="replace"))
-        if isinstance(reply, Fail):
-            raise self._failure(reply)
-        body = reply.body if isinstance(reply, Raw) else response_to_json(reply, "")
-        try:
-            return response_from_json(body)
-        except PayloadError as error:
-            raise self._failure(Fail(200, str(error))) from error
+        if isinstance(reply, Response):
+            return response_from_json(response_to_json(reply, ""))
+        assert isinstance(reply, Fail)
+        raise self._failure(reply)
 
-    async def _reply(self, request: Request, current: RequestContext) -> Response | Fail | Raw:
+    async def _reply(self, request: Request, current: RequestContext) -> Response | Reply:
         try:
             call = Call.of(
                 request_from_json(request_to_json(request)),
@@ -156,21 +148,18 @@ class _FakeTransport:
             )
         except PayloadError as error:
             return Fail(422, str(error))
-        reply, delivery = await self._script.play(call)
-        if delivery is not None:
-            await delivery.whole()
-        return reply
+        return await self._script.play(call)
 
     def _failure(self, reply: Fail) -> TempoError:
-        said = f"child {self._details.name!r} answered {reply.status}: {reply.message}"
+        message = f"child {self._details.name!r} answered {reply.status}: {reply.message}"
         if reply.status == 504:
-            return DeadlineExceeded(said)
+            return DeadlineExceeded(message)
         kind = {404: ChildNotFound, 429: ChildUnavailable, 503: ChildUnavailable}
-        return kind.get(reply.status, ChildFailed)(said, model=self._details.name)
+        return kind.get(reply.status, ChildFailed)(message, model=self._details.name)
 
 
 class _RecordingTransport:
-    """Writes down what goes to another transport, and what comes back."""
+    """Record the calls that go through another transport."""
 
     def __init__(self, alias: str, child: Child, calls: list[ChildCall]) -> None:
         self._alias = alias
@@ -196,27 +185,27 @@ class _RecordingTransport:
     def _record(self, request: Request) -> Iterator[list[Response]]:
         inputs = copy.deepcopy(values_of(request, self._child.details.signature))
         responses: list[Response] = []
-        output, failed = None, None
+        output, failure = None, None
         start = time.perf_counter()
         try:
             yield responses
             output = copy.deepcopy(self._child._decode(responses[0]))
         except BaseException as error:
-            failed = error
+            failure = error
             raise
         finally:
             seconds = time.perf_counter() - start
-            self._calls.append(ChildCall(self._alias, inputs, output, failed, seconds))
+            self._calls.append(ChildCall(self._alias, inputs, output, failure, seconds))
 
 
 def _shared(target: Any) -> Pipeline:
-    """Return the Pipeline that holds the children: a class's, for all its instances."""
+    """Return the pipeline that holds the children; all instances of a class share that of the class."""
     pipeline = describe(target)
     return pipeline._origin or pipeline
 
 
-class _Connector(ChildResolver):
-    """Connects a pipeline's children, but for those that have a fake."""
+class _FakeResolver(ChildResolver):
+    """Connect a pipeline's children, except those that have a fake."""
 
     def __init__(self, pipeline: Pipeline, fakes: dict[str, _FakeTransport]) -> None:
         names = [pipeline.details.name]
@@ -229,19 +218,19 @@ class _Connector(ChildResolver):
 
 @contextmanager
 def _connected(pipeline: Pipeline, fakes: dict[str, _FakeTransport]) -> Iterator[Children]:
-    """Connect the pipeline's children for the block if they are not connected."""
+    """Connect the pipeline's children during the block, unless they are connected."""
     if pipeline._children is not None:
         yield pipeline._children
         return
-    # A function pipeline among the children is connected itself, and its children end with ours.
+    # Closing the children also closes those of function pipelines among them, which get theirs back.
     before = [(nested, dict(vars(nested))) for nested in _nested(pipeline)]
-    connector = _Connector(pipeline, fakes)
+    resolver = _FakeResolver(pipeline, fakes)
     try:
-        pipeline._children = connector.connect(pipeline)
+        pipeline._children = resolver.connect(pipeline)
         yield pipeline._children
     finally:
         pipeline._children = None
-        background().run(connector.close())
+        background().run(resolver.close())
         for nested, state in before:
             vars(nested).update(state)
 

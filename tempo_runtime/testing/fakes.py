@@ -1,4 +1,4 @@
-"""A fake model: a V2 server on real sockets, that answers as its script says."""
+"""A fake model: a V2 server on real sockets that answers by a script."""
 
 from __future__ import annotations
 
@@ -12,35 +12,37 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from tempo_runtime._util.ports import HOST, reserved
-from tempo_runtime.testing.over_http import HttpSide
 from tempo_runtime.testing.script import Call, Script
 from tempo_runtime.testing.steps import Step
 
 if TYPE_CHECKING:
     import grpc as grpc_package
 
+    from tempo_runtime.testing.over_grpc import GrpcSide
+    from tempo_runtime.testing.over_http import HttpSide
+
 
 class FakeModel:
-    """A V2 server for one model, on loopback ports that stay its own.
+    """A V2 server for one model, on loopback ports that stay reserved for it.
 
         with FakeModel("sklearn", answer=lambda x: x.sum(axis=1)) as fake:
             fake.script(Fail(503, retry_after=1), Delay(0.2))
-            ...                   # code that calls the model at fake.url, three times
+            ...                   # code that calls the model at fake.url three times
             assert fake.calls[2].inputs["input-0"].shape == (2, 4)
 
     Args:
-        name: Name of the model; calls of another are answered with 404.
-        answer: What it usually answers: a function of the call's values (by name where it has
-            parameters of their names, else in order; it may be a coroutine function), a value, or
-            a step. A function may give a step, too. It runs on the fake's only thread.
-        grpc: Whether it answers over gRPC as well; its credentials, for TLS.
+        name: Name of the model; calls of other models are answered with 404.
+        answer: Its usual answer: a function of the call's values (by name if it has parameters of
+            these names, else in order; it may be async), a value, or a step. A function may return
+            a step, too. It runs on the fake's only thread.
+        grpc: Whether it answers over gRPC as well; for TLS, the server's credentials.
         columns: Whether it writes `(N,)` as `(N, 1)`, as MLServer's own runtimes do.
         ssl_context: TLS over HTTP.
 
     Attributes:
         name: Name of the model.
-        ready: Whether the model says that it is ready.
-        metadata: What it says of itself.
+        ready: Whether the model reports that it is ready.
+        metadata: Its V2 metadata.
     """
 
     def __init__(
@@ -55,11 +57,11 @@ class FakeModel:
         self.name = name
         self.ready = True
         self.metadata: dict[str, Any] = {"name": name, "versions": [], "platform": "fake"}
-        self._script = Script(name, answer, columns=columns)
+        self._script = self._new_script(name, answer, columns)
         self._grpc = grpc
         self._ssl = ssl_context
         self._ports: list[int] = []
-        self._kept = contextlib.ExitStack()
+        self._reserved = contextlib.ExitStack()
         self._running: _Running | None = None
 
     @property
@@ -70,12 +72,12 @@ class FakeModel:
     @property
     def grpc_url(self) -> str:
         """Its URL over gRPC."""
-        assert self._grpc, "a fake answers over gRPC when it is made with grpc=True"
+        assert self._grpc, "a fake answers over gRPC only if it is created with grpc=True"
         return f"{'grpc' if self._grpc is True else 'grpcs'}://{HOST}:{self._port(1)}"
 
     @property
     def answer(self) -> Any:
-        """What it usually answers; may be set at any time."""
+        """Its usual answer; may be set at any time."""
         return self._script.answer
 
     @answer.setter
@@ -88,40 +90,40 @@ class FakeModel:
         return self._script.calls
 
     def script(self, *steps: Step | Iterable[Step]) -> None:
-        """Add steps, one a call; when none is left, calls get `answer` again."""
+        """Add steps, one for each call; after the last one, calls get `answer` again."""
         self._script.add(steps)
 
     def clear(self) -> None:
-        """Forget calls, and steps that are left."""
+        """Forget the recorded calls and the remaining steps."""
         self._script.clear()
 
     def wait_for_calls(self, count: int, timeout: float = 10) -> list[Call]:
-        """Return the calls, once there are so many.
+        """Wait until there are `count` calls, and return them.
 
         Raises:
-            AssertionError: If there are not, within `timeout` seconds.
+            AssertionError: If there are fewer after `timeout` seconds.
         """
         return self._script.wait_for_calls(count, timeout)
 
     def start(self) -> FakeModel:
-        """Listen; on the same ports, when it was stopped."""
+        """Listen; after `stop`, on the same ports as before."""
         if self._running is None:
             while len(self._ports) < 1 + bool(self._grpc):
-                self._ports.append(self._kept.enter_context(reserved()))
-            self._running = _Running(self, self._script)
+                self._ports.append(self._reserved.enter_context(reserved()))
+            self._running = _Running(self)
         return self
 
     def stop(self) -> None:
-        """End its connections and calls, and refuse others, as when a server's process dies."""
+        """End all connections and calls and refuse new ones, as when a server's process dies."""
         if self._running is not None:
             self._running.stop()
             self._running = None
 
     def close(self) -> None:
-        """Stop it for good; its ports are free."""
+        """Stop it and give up its ports."""
         self.stop()
         self._ports.clear()
-        self._kept.close()
+        self._reserved.close()
 
     def __enter__(self) -> FakeModel:
         return self.start()
@@ -134,17 +136,31 @@ class FakeModel:
     ) -> None:
         self.close()
 
+    @staticmethod
+    def _new_script(name: str, answer: Any, columns: bool) -> Script:
+        return Script(name, answer, columns=columns)
+
+    def _http_side(self) -> HttpSide:
+        from tempo_runtime.testing.over_http import HttpSide
+
+        return HttpSide(self, self._script)
+
+    def _grpc_side(self, loop: asyncio.AbstractEventLoop) -> GrpcSide:
+        from tempo_runtime.testing.over_grpc import GrpcSide
+
+        credentials = None if isinstance(self._grpc, bool) else self._grpc
+        return GrpcSide(self, self._script, loop, self._port(1), credentials)
+
     def _port(self, index: int) -> int:
         assert self._ports, "the fake has not been started"
         return self._ports[index]
 
 
 class _Running:
-    """A fake's loop, in a thread of its own, and its servers."""
+    """A fake's event loop, in its own thread, and its servers."""
 
-    def __init__(self, fake: FakeModel, script: Script) -> None:
+    def __init__(self, fake: FakeModel) -> None:
         self._fake = fake
-        self._script = script
         self._stopping = asyncio.Event()
         self._started: Future[asyncio.AbstractEventLoop] = Future()
         self._thread = threading.Thread(
@@ -154,11 +170,8 @@ class _Running:
         self._loop = self._started.result()
         self._grpc = None
         if fake._grpc:
-            from tempo_runtime.testing.over_grpc import GrpcSide
-
-            credentials = None if fake._grpc is True else fake._grpc
             try:
-                self._grpc = GrpcSide(fake, script, self._loop, fake._port(1), credentials)
+                self._grpc = fake._grpc_side(self._loop)
             except BaseException:
                 self.stop()
                 raise
@@ -170,15 +183,12 @@ class _Running:
         self._thread.join()
 
     async def _run(self) -> None:
-        http = HttpSide(self._fake, self._script)
+        http = self._fake._http_side()
         try:
-            server = await asyncio.start_server(
-                http.connected, HOST, self._fake._port(0), ssl=self._fake._ssl, backlog=512
-            )
+            await http.listen(self._fake._port(0), self._fake._ssl)
         except BaseException as error:
             self._started.set_exception(error)
             return
         self._started.set_result(asyncio.get_running_loop())
         await self._stopping.wait()
-        server.close()
         http.abort()

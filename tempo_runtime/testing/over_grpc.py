@@ -1,7 +1,7 @@
-"""A fake's side of V2 over gRPC, by the stubs MLServer carries.
+"""Serve a fake model over gRPC, with the messages that MLServer includes.
 
-A threaded server and not grpc.aio's: the client under test is grpc.aio's, whose event loops of
-different threads disturb each other. The script still runs on the fake's loop.
+The server is threaded and not of grpc.aio: the client under test is, and its event loops in different
+threads disturb each other. The script still runs on the fake's loop.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from typing import Any, NoReturn
+from typing import Any
 
 import grpc
 from mlserver.grpc import dataplane_pb2 as pb
@@ -19,16 +19,16 @@ from tempo_runtime.errors import PayloadError
 from tempo_runtime.protocol.grpc_messages import request_to_proto, response_from_proto
 from tempo_runtime.protocol.messages import Request, Response
 from tempo_runtime.testing.script import Call, Model, Script
-from tempo_runtime.testing.steps import Fail, Raw
+from tempo_runtime.testing.steps import Fail, Reply
 
 _SERVICE = "inference.GRPCInferenceService"
-_AT_ONCE = 256  # calls; each takes a thread
+_MOST_CALLS = 256  # at once; each takes a thread
 _OPTIONS = (
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
-    ("grpc.so_reuseport", 0),  # a port in use is an error, and not a server that nobody reaches
+    ("grpc.so_reuseport", 0),  # a port in use is an error, instead of a server that nobody reaches
 )
-_CODES = {  # MLServer's, and those that V2 servers of other makers give
+_CODES = {  # of MLServer, and of other V2 servers
     400: grpc.StatusCode.INVALID_ARGUMENT,
     404: grpc.StatusCode.NOT_FOUND,
     422: grpc.StatusCode.FAILED_PRECONDITION,
@@ -40,14 +40,14 @@ _CODES = {  # MLServer's, and those that V2 servers of other makers give
 
 
 class GrpcSide:
-    """A gRPC server that answers for a fake.
+    """A gRPC server that answers for a fake model.
 
     Args:
-        fake: The fake.
+        fake: The fake model.
         script: What it does with its calls.
-        loop: The loop its script runs on.
+        loop: The loop that its script runs on.
         port: Port to listen on.
-        credentials: Its TLS; None for none.
+        credentials: Credentials for TLS; None to serve without TLS.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class GrpcSide:
         self._fake = fake
         self._script = script
         self._loop = loop
-        self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="fake-model-grpc")
+        self._threads = ThreadPoolExecutor(_MOST_CALLS, thread_name_prefix="fake-model-grpc")
         self._server = grpc.server(self._threads, options=_OPTIONS)
         address = f"{HOST}:{port}"
         if credentials is None:
@@ -72,7 +72,7 @@ class GrpcSide:
         self._server.start()
 
     def stop(self) -> None:
-        """End the server, and every call that it has not answered."""
+        """Stop the server and end every call that has no answer yet."""
         self._server.stop(None).wait()
         self._threads.shutdown()
 
@@ -87,28 +87,30 @@ class GrpcSide:
         return grpc.method_handlers_generic_handler(
             _SERVICE,
             {
-                name: grpc.unary_unary_rpc_method_handler(method, asked.FromString, _serialized)
-                for name, (asked, method) in methods.items()
+                name: grpc.unary_unary_rpc_method_handler(
+                    method, request.FromString, lambda message: message.SerializeToString()
+                )
+                for name, (request, method) in methods.items()
             },
         )
 
-    def _ready(self, asked: Any, context: grpc.ServicerContext) -> Any:
-        self._check_name(asked.name, context)
+    def _ready(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self._check_name(request.name, context)
         return pb.ModelReadyResponse(ready=self._fake.ready)
 
-    def _metadata(self, asked: Any, context: grpc.ServicerContext) -> Any:
-        self._check_name(asked.name, context)
+    def _metadata(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self._check_name(request.name, context)
         return pb.ModelMetadataResponse(**self._fake.metadata)
 
-    def _infer(self, asked: Any, context: grpc.ServicerContext) -> Any:
-        self._check_name(asked.model_name, context)
+    def _infer(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self._check_name(request.model_name, context)
         try:
             call = Call.of(
-                _request(asked),
+                _request(request),
                 headers={name: str(value) for name, value in context.invocation_metadata()},
                 transport="grpc",
                 path=f"/{_SERVICE}/ModelInfer",
-                version=asked.model_version or None,
+                version=request.model_version or None,
             )
         except PayloadError as error:
             context.abort(_CODES[422], str(error))
@@ -116,50 +118,42 @@ class GrpcSide:
             reply = self._played(call, context)
         except CancelledError:
             context.abort(grpc.StatusCode.CANCELLED, "the call has ended")
-        except ConnectionError as error:
-            context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+        return self._sent(reply, context)
+
+    def _sent(self, reply: Response | Reply, context: grpc.ServicerContext) -> Any:
+        """Return the message of a reply, or end the call with its error."""
         if isinstance(reply, Response):
             return _message(reply, self._fake.name)
-        return reply.body if isinstance(reply, Raw) else _abort(reply, context)
+        assert isinstance(reply, Fail)
+        code = _CODES.get(reply.status, grpc.StatusCode.UNKNOWN)
+        context.abort(grpc.StatusCode[reply.code] if reply.code else code, reply.message)
 
-    def _played(self, call: Call, context: grpc.ServicerContext) -> Response | Fail | Raw:
+    def _played(self, call: Call, context: grpc.ServicerContext) -> Response | Reply:
         playing = asyncio.run_coroutine_threadsafe(self._play(call), self._loop)
 
         def ended() -> None:  # answered, given up by the client, or cut off by `stop`
             playing.cancel()
 
-        if not context.add_callback(ended):  # it has ended already, and will not tell
+        if not context.add_callback(ended):  # it has ended already: `ended` is never called
             playing.cancel()
         return playing.result()
 
-    async def _play(self, call: Call) -> Response | Fail | Raw:
-        reply, delivery = await self._script.play(call)
-        if delivery is not None:
-            await delivery.whole()
-        return reply
+    async def _play(self, call: Call) -> Response | Reply:
+        return await self._script.play(call)
 
     def _check_name(self, name: str, context: grpc.ServicerContext) -> None:
         if name != self._fake.name:
             context.abort(grpc.StatusCode.NOT_FOUND, f"Model {name} not found")
 
 
-def _abort(reply: Fail, context: grpc.ServicerContext) -> NoReturn:
-    code = _CODES.get(reply.status, grpc.StatusCode.UNKNOWN)
-    context.abort(grpc.StatusCode[reply.code] if reply.code else code, reply.message)
-
-
-def _serialized(message: Any) -> bytes:
-    return message if isinstance(message, bytes) else bytes(message.SerializeToString())
-
-
-# `proto` has the client's half. The tensors of a request and of a response have the same fields, so
-# either half reads and writes the other's.
+# `protocol.grpc_messages` has the client's half. The tensors of requests and responses have the same
+# fields, so that each half can read and write those of the other.
 
 
 def _request(message: Any) -> Request:
     tensors = [pb.ModelInferResponse.InferOutputTensor() for _ in message.inputs]
-    for tensor, given in zip(tensors, message.inputs):
-        tensor.ParseFromString(given.SerializeToString())
+    for tensor, sent in zip(tensors, message.inputs):
+        tensor.ParseFromString(sent.SerializeToString())
     read = response_from_proto(
         pb.ModelInferResponse(
             outputs=tensors,
@@ -178,6 +172,6 @@ def _message(response: Response, name: str) -> Any:
         raw_output_contents=written.raw_input_contents,
         parameters=written.parameters,
     )
-    for given in written.inputs:
-        message.outputs.add().ParseFromString(given.SerializeToString())
+    for tensor in written.inputs:
+        message.outputs.add().ParseFromString(tensor.SerializeToString())
     return message

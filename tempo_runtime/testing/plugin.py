@@ -15,7 +15,7 @@ from tempo_runtime.testing.server import Server, serve
 
 
 class Serve(Protocol):
-    """What the fixture `tempo_serve` gives."""
+    """The type of the fixture `tempo_serve`."""
 
     def __call__(
         self,
@@ -27,7 +27,7 @@ class Serve(Protocol):
         """Serve pipelines and folders with a real MLServer, until the test ends.
 
         Args:
-            targets: Folders, as `serve` takes them, and pipelines, which are saved first.
+            targets: Folders, as for `serve`, and pipelines, which are saved first.
             settings: See `serve`.
             env: See `serve`.
             timeout: See `serve`.
@@ -39,10 +39,10 @@ class Serve(Protocol):
 
 
 class MakeFakeModel(Protocol):
-    """What the fixture `fake_model` gives."""
+    """The type of the fixture `fake_model`."""
 
     def __call__(self, name: str, answer: Any = ..., **options: Any) -> FakeModel:
-        """Start a `FakeModel`, which takes these arguments; it is closed when the test ends."""
+        """Start a `FakeModel` with these arguments; it is closed when the test ends."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""A fake's script: what it has been asked, and what it does next. The same for every transport."""
+"""The script of a fake model: the calls it has received, and what it does with the next one."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from tempo_runtime.protocol.messages import Request, Response
 from tempo_runtime.protocol.signature import Signature, TensorSpec
 from tempo_runtime.protocol.tensor import Tensor
 from tempo_runtime.request.context import TAGGED
-from tempo_runtime.testing.steps import Answer, Delivery, Fail, Raw, Reply, Step, Way
+from tempo_runtime.testing.steps import Answer, Fail, Pause, Reply, Step
 
-_DYNAMIC = Signature(())  # any values, as what they are
+_DYNAMIC = Signature(())  # any values, with their own types
 
 
 @dataclass(frozen=True)
 class Call:
-    """A call that a fake was asked.
+    """A call that a fake model received.
 
     Attributes:
         inputs: Its values, by name.
         parameters: Its own V2 parameters.
-        outputs: Names of the outputs it asks for.
+        outputs: Names of the requested outputs.
         id: Its id.
         headers: Its HTTP headers, or gRPC metadata, by lower-case name.
         transport: `http`, `grpc` or `in_process`.
-        path: Where it was sent to.
-        version: Version of the model that it asks for.
-        connection: Number of its HTTP connection: calls with the same number shared one.
+        path: Path of the request.
+        version: Requested version of the model.
+        connection: Number of its HTTP connection; calls over the same connection have the same number.
     """
 
     inputs: dict[str, Any]
@@ -54,14 +54,14 @@ class Call:
         """Read a request.
 
         Raises:
-            PayloadError: If its tensors are no values.
+            PayloadError: If its tensors cannot be decoded.
         """
         inputs = values_of(request, signature)
         return cls(inputs, request.parameters, request.outputs, request.id, **details)
 
 
 class Model(Protocol):
-    """What a fake says of itself, over any transport."""
+    """What a fake model states about itself, over any transport."""
 
     name: str
     ready: bool
@@ -69,15 +69,15 @@ class Model(Protocol):
 
 
 class Script:
-    """What a fake does with its calls. Safe to use from several threads.
+    """What a fake model does with its calls. Safe to use from several threads.
 
     Args:
         name: The fake's name, for messages.
-        answer: What it usually answers: a function of the call's values (it may be a coroutine
-            function), a step, or a value. A function may give a step, too.
-        signature: What it takes and gives; None for whatever comes.
+        answer: Its usual answer: a function of the call's values (which may be async), a step, or a
+            value. A function may return a step, too.
+        signature: Its inputs and outputs; None to accept any.
         columns: Whether it writes `(N,)` as `(N, 1)`, as MLServer's own runtimes do.
-        tagged: Whether whoever asks reads tagged JSON; None where a call's own parameters say so.
+        tagged: Whether callers read tagged JSON; None if the parameters of each call say so.
     """
 
     def __init__(
@@ -104,60 +104,64 @@ class Script:
             return list(self._calls)
 
     def add(self, steps: Iterable[Step | Iterable[Step]]) -> None:
-        """Add steps, one a call."""
+        """Add steps, one for each call."""
         with self._changed:
             for step in steps:
                 self._steps.extend([step] if isinstance(step, Step) else step)
 
     def clear(self) -> None:
-        """Forget calls, and steps that are left."""
+        """Forget the recorded calls and the remaining steps."""
         with self._changed:
             self._steps.clear()
             self._calls.clear()
 
     def wait_for_calls(self, count: int, timeout: float) -> list[Call]:
-        """Return the calls, once there are so many.
+        """Wait until there are `count` calls, and return them.
 
         Raises:
-            AssertionError: If there are not, in time.
+            AssertionError: If there are fewer after `timeout` seconds.
         """
         with self._changed:
-            came = self._changed.wait_for(lambda: len(self._calls) >= count, timeout)
-            assert came, f"{self.name}: {len(self._calls)} of {count} calls after {timeout:g} s"
+            arrived = self._changed.wait_for(lambda: len(self._calls) >= count, timeout)
+            assert arrived, f"{self.name}: {len(self._calls)} of {count} calls after {timeout:g} s"
             return list(self._calls)
 
-    async def play(self, call: Call) -> tuple[Response | Fail | Raw, Delivery | None]:
-        """Record a call and do what comes before its reply.
+    async def play(self, call: Call) -> Response | Reply:
+        """Record a call, and do what its step says.
 
         Returns:
-            The reply, and how it is delivered if not at once.
+            The reply: a response, or a `Fail`.
         """
         with self._changed:
             self._calls.append(call)
             self._changed.notify_all()
             step = self._steps.popleft() if self._steps else None
-        delivery = None
-        asked_usual = False
+        return await self._rendered(await self._reply(step, call), call)
+
+    async def _reply(self, step: Step | None, call: Call) -> Reply:
+        """Go through the pauses of a step to its reply; None stands for the usual answer."""
+        took_usual = False
         while not isinstance(step, Reply):
-            if isinstance(step, Way):
+            if isinstance(step, Pause):
                 await step.wait()
-                delivery = step if isinstance(step, Delivery) else delivery
                 step = step.then
-            else:  # a usual answer that is a way may lead to no reply of its own
-                step = self._none_left() if asked_usual else await self._usual(call)
-                asked_usual = True
-        if not isinstance(step, Answer):
-            assert isinstance(step, Fail | Raw)
-            return step, delivery
+            else:  # the usual answer may be a pause without a reply of its own
+                step = self._no_answer_left() if took_usual else await self._usual(call)
+                took_usual = True
+        return step
+
+    async def _rendered(self, reply: Reply, call: Call) -> Response | Reply:
+        if not isinstance(reply, Answer):
+            return reply
+        tagged = call.parameters.get(TAGGED) is True if self._tagged is None else self._tagged
         try:
-            tagged = call.parameters.get(TAGGED) is True if self._tagged is None else self._tagged
-            return self._response(step.value, tagged), delivery
+            return self._response(reply.value, tagged)
         except TempoError as error:
-            return Fail(500, f"the fake's answer cannot travel: {error}"), delivery
+            return Fail(500, f"the fake's answer cannot travel: {error}")
 
     async def _usual(self, call: Call) -> Step:
         if self.answer is ...:
-            return self._none_left()
+            return self._no_answer_left()
         if not callable(self.answer):
             return self.answer if isinstance(self.answer, Step) else Answer(self.answer)
         try:
@@ -170,7 +174,7 @@ class Script:
             return Fail(500, f"{type(error).__name__}: {error}")
         return value if isinstance(value, Step) else Answer(value)
 
-    def _none_left(self) -> Fail:
+    def _no_answer_left(self) -> Fail:
         return Fail(500, f"the fake {self.name!r} has no answer left; script one, or give it one")
 
     def _response(self, value: Any, tagged: bool) -> Response:
@@ -185,18 +189,19 @@ def values_of(request: Request, signature: Signature | None) -> dict[str, Any]:
     """Return the values of a request, by name.
 
     Raises:
-        PayloadError: If its tensors are none.
+        PayloadError: If its tensors cannot be decoded.
     """
     if signature is None or not signature.inputs:
-        return {each.name: codec.decode(TensorSpec(each.name), each) for each in request.tensors}
+        tensors = request.tensors
+        return {tensor.name: codec.decode(TensorSpec(tensor.name), tensor) for tensor in tensors}
     return decode_arguments(signature, request.tensors, request.parameters)
 
 
 def _apply(function: Any, inputs: dict[str, Any]) -> Any:
-    """Call a function by its inputs' names where it has them, else in their order."""
+    """Call a function with the inputs by name if it has parameters of these names, else in order."""
     try:
         inspect.signature(function).bind(**inputs)
-    except (TypeError, ValueError):  # other names, or a builtin that does not tell them
+    except (TypeError, ValueError):  # other names, or a builtin without a signature
         return function(*inputs.values())
     return function(**inputs)
 

@@ -1,4 +1,4 @@
-"""A real MLServer on free ports, for a test."""
+"""Run a real MLServer on free ports, for a test."""
 
 from __future__ import annotations
 
@@ -23,17 +23,15 @@ from tempo_runtime.servers.process import LocalServer, Ports
 
 
 class ServerFailed(AssertionError):
-    """The server ended, or a model was not ready in time; the message ends with its log."""
+    """The server ended, or a model was not ready in time. The message ends with the server's log."""
 
 
 class Server:
-    """An MLServer that serves a folder, on loopback ports that stay its own.
-
-    Made by `serve`.
+    """An MLServer that serves a folder, on loopback ports that stay reserved for it; see `serve`.
 
     Attributes:
         models: Names of the models it serves.
-        http: A client of it.
+        http: An HTTP client of the server.
     """
 
     http: httpx.Client
@@ -61,7 +59,7 @@ class Server:
 
     @property
     def grpc(self) -> str:
-        """Address over gRPC."""
+        """Address for gRPC."""
         return self._server.grpc
 
     @property
@@ -79,10 +77,10 @@ class Server:
         return self._log.read_text(errors="replace")
 
     def infer(self, model: str, /, *args: Any, **kwargs: Any) -> Any:
-        """Call a model with Python values, and give its result as one.
+        """Call a model with Python values, and return its result as a Python value.
 
         Raises:
-            AssertionError: If the status is not 200; the message has the body.
+            AssertionError: If the status is not 200; the message includes the body.
         """
         tensors = encode_arguments(None, args, kwargs, tagged=True)
         body = request_to_json(Request(tensors, parameters={TAGGED: True}))
@@ -92,16 +90,16 @@ class Server:
         return decode_results(None, response.tensors, response.content_type)
 
     def post(self, model: str, body: bytes | Mapping[str, Any]) -> httpx.Response:
-        """Post a V2 request as it stands."""
+        """Post a V2 request without changes."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         headers = {"content-type": "application/json"}
         return self.http.post(f"/v2/models/{model}/infer", content=content, headers=headers)
 
     def wait_ready(self, timeout: float) -> None:
-        """Wait until every model says that it is ready.
+        """Wait until every model reports that it is ready.
 
         Raises:
-            ServerFailed: If one does not in time.
+            ServerFailed: If a model is not ready in time.
         """
         try:
             for _ in self._server.ready(self.models, timeout):
@@ -110,17 +108,17 @@ class Server:
             raise ServerFailed(f"{error}:\n{self.log()}") from error
 
     def stop(self) -> None:
-        """End the server and all it started; call it works on are answered first."""
+        """End the server and the processes it started; it answers current calls first."""
         self._server.stop()
         self.http.close()
 
     def kill(self) -> None:
-        """End the server and all it started, at once, as the kernel does that is out of memory."""
+        """Kill the server and the processes it started, as the kernel does when memory is short."""
         self._server.kill()
         self.http.close()
 
     def restart(self, timeout: float = 60) -> None:
-        """Serve the same folder again, on the same ports; a server that is up is killed first.
+        """Serve the same folder on the same ports again; a running server is killed first.
 
         Raises:
             ServerFailed: If a model is not ready after `timeout` seconds.
@@ -149,21 +147,22 @@ def serve(
 
     Args:
         folders: Artifacts, or folders of folders with a model-settings.json. A settings.json in
-            the first is used.
-        settings: More of MLServer's settings, such as `parallel_workers` (0 by default).
-        env: More environment variables.
-        timeout: Seconds that all models together may take to be ready.
+            the first one is used.
+        settings: Additional settings of MLServer, such as `parallel_workers` (0 by default).
+        env: Additional environment variables.
+        timeout: Seconds in which all models must be ready.
 
     Raises:
         ServerFailed: If the server ends, or a model is not ready in time.
     """
     with contextlib.ExitStack() as stack:
-        folder = tempfile.TemporaryDirectory(prefix="tempo-serve-", ignore_cleanup_errors=True)
-        root = Path(stack.enter_context(folder))
+        temporary = tempfile.TemporaryDirectory(prefix="tempo-serve-", ignore_cleanup_errors=True)
+        root = Path(stack.enter_context(temporary))
         ports = Ports(*(stack.enter_context(reserved()) for _ in Ports._fields))
         stated = repository.server_settings(folders[0] if folders else None)
         server = {**repository.SERVER_DEFAULTS, **stated, **(settings or {}), **ports.settings()}
-        models = [_served(path) for each in folders for path in repository.settings_files(each)]
+        paths = [path for folder in folders for path in repository.settings_files(folder)]
+        models = list(map(_served, paths))
         repository.write(root, models, server)
         names = [model.name for model in models]
         environment = {**os.environ, **(env or {})}

@@ -23,22 +23,23 @@ from tempo_runtime.errors import ChildFailed
 from tempo_runtime.protocol.messages import Request
 from tempo_runtime.request.portal import background
 from tempo_runtime.settings import PipelineSettings
-from tempo_runtime.testing import Fail, FakeModel, Raw
+from tempo_runtime.testing import Fail
 from tests.clients.connected_child import Connect, connect
+from tests.helpers.byte_faults import FaultyModel, Raw
 
 __all__ = ["connect"]
 TOLD = r"child 'iris' at .* at most 1000 are read; .*`max_answer_bytes`"
 
 
 @pytest.fixture
-def fake() -> Iterator[FakeModel]:
-    with FakeModel("iris", np.arange(1000.0), grpc=True) as fake:
+def fake() -> Iterator[FaultyModel]:
+    with FaultyModel("iris", np.arange(1000.0), grpc=True) as fake:
         yield fake
 
 
 @pytest.mark.parametrize("transport", ["http", "grpc"])
 def test_an_answer_that_is_too_long_is_refused_and_names_child_size_and_setting(
-    transport: str, fake: FakeModel, connect: Connect
+    transport: str, fake: FaultyModel, connect: Connect
 ) -> None:
     url = fake.url if transport == "http" else fake.grpc_url
     with pytest.raises(ChildFailed, match=TOLD):
@@ -47,14 +48,14 @@ def test_an_answer_that_is_too_long_is_refused_and_names_child_size_and_setting(
     assert connect(url, max_answer_bytes=0)(np.ones(1)).shape == (1000,)
 
 
-def test_the_body_of_an_error_has_the_same_limit(fake: FakeModel, connect: Connect) -> None:
+def test_the_body_of_an_error_has_the_same_limit(fake: FaultyModel, connect: Connect) -> None:
     fake.answer = Fail(500, "a" * 2000)
     with pytest.raises(ChildFailed, match=TOLD):
         connect(fake.url, max_answer_bytes=1000)(np.ones(1))
 
 
 def test_a_compressed_answer_is_refused_before_it_is_read(
-    fake: FakeModel, connect: Connect
+    fake: FaultyModel, connect: Connect
 ) -> None:
     bomb = gzip.compress(b'{"outputs": [' + b" " * 1_000_000 + b"]}")
     fake.answer = Raw(bomb, headers={"content-encoding": "gzip"})

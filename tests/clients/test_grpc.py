@@ -19,9 +19,10 @@ from tempo_runtime.errors import (
     TempoError,
 )
 from tempo_runtime.request import context
-from tempo_runtime.testing import Fail, FakeModel, Hang, Raw, Server, serve
+from tempo_runtime.testing import Fail, Hang, Server, serve
 from tests.clients.connected_child import Connect, connect
 from tests.helpers import pipelines
+from tests.helpers.byte_faults import FaultyModel, Raw
 
 __all__ = ["connect"]
 OURS = ModelFramework.Custom
@@ -37,8 +38,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture
-def fake() -> Iterator[FakeModel]:
-    with FakeModel("iris", np.array([3, 4]), grpc=True) as fake:
+def fake() -> Iterator[FaultyModel]:
+    with FaultyModel("iris", np.array([3, 4]), grpc=True) as fake:
         yield fake
 
 
@@ -79,14 +80,16 @@ def test_a_child_that_hangs_ends_with_the_requests_deadline(
     gate.touch()
 
 
-def test_a_child_may_be_given_less_time_than_the_request(fake: FakeModel, connect: Connect) -> None:
+def test_a_child_may_be_given_less_time_than_the_request(
+    fake: FaultyModel, connect: Connect
+) -> None:
     fake.script(Hang())
     told = r"no answer within 0\.2 s, the child's `timeout`"
     with context.serving(20, {}), pytest.raises(ChildUnavailable, match=told):
         connect(fake.grpc_url, timeout=0.2)(np.ones(1))
 
 
-def test_headers_and_id_go_along(fake: FakeModel, connect: Connect) -> None:
+def test_headers_and_id_go_along(fake: FaultyModel, connect: Connect) -> None:
     with context.serving(None, {"traceparent": "00-1", "host": "a"}, id="abc"):
         connect(fake.grpc_url, headers={"Authorization": "Bearer s3cret"})(np.ones(1))
     [call] = fake.calls
@@ -109,7 +112,7 @@ CODES: list[tuple[str, str, type[TempoError], str]] = [
 
 @pytest.mark.parametrize(("code", "said", "kind", "told"), CODES)
 def test_an_error_becomes_ours_and_names_the_child(
-    code: str, said: str, kind: type[TempoError], told: str, fake: FakeModel, connect: Connect
+    code: str, said: str, kind: type[TempoError], told: str, fake: FaultyModel, connect: Connect
 ) -> None:
     fake.answer = Fail(500, said, code=code)
     with pytest.raises(kind) as caught:
@@ -119,7 +122,7 @@ def test_an_error_becomes_ours_and_names_the_child(
     assert "child 'iris'" in str(caught.value)
 
 
-def test_an_answer_that_is_no_message_is_told(fake: FakeModel, connect: Connect) -> None:
+def test_an_answer_that_is_no_message_is_told(fake: FaultyModel, connect: Connect) -> None:
     fake.answer = Raw(b"\xff\xff\xff")
     with pytest.raises(ChildFailed, match="child 'iris'"):
         connect(fake.grpc_url)(np.ones(1))

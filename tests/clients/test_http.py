@@ -23,35 +23,36 @@ from tempo_runtime.errors import (
     TempoError,
 )
 from tempo_runtime.request import context
-from tempo_runtime.testing import Cut, Fail, FakeModel, Hang, NotHttp, Raw, Stall
+from tempo_runtime.testing import Fail, Hang
 from tests.clients.connected_child import Connect, connect
+from tests.helpers.byte_faults import Cut, FaultyModel, NotHttp, Raw, Stall
 
 __all__ = ["connect"]
 LABELS = np.array([3, 4])
 
 
 @pytest.fixture
-def fake() -> Iterator[FakeModel]:
-    with FakeModel("iris", LABELS, columns=True) as fake:
+def fake() -> Iterator[FaultyModel]:
+    with FaultyModel("iris", LABELS, columns=True) as fake:
         yield fake
 
 
-def test_an_answer_loses_the_column_mlserver_gave_it(fake: FakeModel, connect: Connect) -> None:
+def test_an_answer_loses_the_column_mlserver_gave_it(fake: FaultyModel, connect: Connect) -> None:
     found = connect(fake.url)(np.ones((2, 4)))
     assert found.tolist() == [3, 4]
     assert found.dtype == np.int64
 
 
-def test_an_answer_may_keep_its_column(fake: FakeModel, connect: Connect) -> None:
+def test_an_answer_may_keep_its_column(fake: FaultyModel, connect: Connect) -> None:
     assert connect(fake.url, squeeze=False)(np.ones((2, 4))).tolist() == [[3], [4]]
 
 
-def test_the_version_is_part_of_the_path(fake: FakeModel, connect: Connect) -> None:
+def test_the_version_is_part_of_the_path(fake: FaultyModel, connect: Connect) -> None:
     connect(fake.url, version="v2")(np.ones(1))
     assert fake.calls[0].path == "/v2/models/iris/versions/v2/infer"
 
 
-def test_only_headers_that_may_travel_go_along(fake: FakeModel, connect: Connect) -> None:
+def test_only_headers_that_may_travel_go_along(fake: FaultyModel, connect: Connect) -> None:
     headers = {"X-Request-Id": "7", "traceparent": "00-1", "Seldon-Model": "me", "Host": "a"}
     with context.serving(None, headers):
         connect(fake.url)(np.ones(1))
@@ -61,12 +62,12 @@ def test_only_headers_that_may_travel_go_along(fake: FakeModel, connect: Connect
     assert sent["host"] != "a"
 
 
-def test_a_child_has_headers_of_its_own(fake: FakeModel, connect: Connect) -> None:
+def test_a_child_has_headers_of_its_own(fake: FaultyModel, connect: Connect) -> None:
     connect(fake.url, headers={"Authorization": "Bearer s3cret"})(np.ones(1))
     assert fake.calls[0].headers["authorization"] == "Bearer s3cret"
 
 
-def test_the_requests_id_goes_along(fake: FakeModel, connect: Connect) -> None:
+def test_the_requests_id_goes_along(fake: FaultyModel, connect: Connect) -> None:
     with context.serving(None, {}, id="abc"):
         connect(fake.url)(np.ones(1))
     assert fake.calls[0].id == "abc"
@@ -111,7 +112,7 @@ def test_an_unusable_answer_becomes_an_error_that_names_the_child(
     body: bytes,
     kind: type[TempoError],
     told: str,
-    fake: FakeModel,
+    fake: FaultyModel,
     connect: Connect,
 ) -> None:
     fake.answer = Raw(body, status)
@@ -125,7 +126,7 @@ def test_an_unusable_answer_becomes_an_error_that_names_the_child(
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 @pytest.mark.parametrize("target", ["https://login.example/?next=infer", "/v2/models/iris/"])
 def test_the_target_of_a_redirect_is_named_and_not_called(
-    fake: FakeModel, connect: Connect, status: int, target: str
+    fake: FaultyModel, connect: Connect, status: int, target: str
 ) -> None:
     fake.script(Raw(b"", status, {"location": target}))
     with pytest.raises(ChildFailed, match=re.escape(f"answered {status} → {target}; correct")):
@@ -134,7 +135,7 @@ def test_the_target_of_a_redirect_is_named_and_not_called(
 
 
 def test_credentials_in_the_target_of_a_redirect_are_not_told(
-    fake: FakeModel, connect: Connect
+    fake: FaultyModel, connect: Connect
 ) -> None:
     location = "https://me:hunter2@login.example/?token=hunter2"
     fake.script(Raw(b"", 307, {"location": location}))
@@ -160,7 +161,7 @@ def test_a_host_that_does_not_exist_is_unavailable(connect: Connect) -> None:
     ("sent", "kind"), [(b"", ChildUnavailable), (b"hello\r\n\r\n", ChildFailed)]
 )
 def test_a_server_that_does_not_speak_http_is_told(
-    sent: bytes, kind: type[TempoError], fake: FakeModel, connect: Connect
+    sent: bytes, kind: type[TempoError], fake: FaultyModel, connect: Connect
 ) -> None:
     fake.answer = NotHttp(sent)
     with pytest.raises(kind, match="child 'iris'"):
@@ -168,7 +169,7 @@ def test_a_server_that_does_not_speak_http_is_told(
 
 
 def test_a_child_that_hangs_ends_with_the_requests_deadline(
-    fake: FakeModel, connect: Connect
+    fake: FaultyModel, connect: Connect
 ) -> None:
     fake.script(Hang())
     child = connect(fake.url)
@@ -178,7 +179,7 @@ def test_a_child_that_hangs_ends_with_the_requests_deadline(
 
 
 def test_a_child_that_stops_within_its_answer_ends_with_the_deadline_and_others_go_on(
-    fake: FakeModel, connect: Connect
+    fake: FaultyModel, connect: Connect
 ) -> None:
     child = connect(fake.url)
     fake.script(*Stall() * 3)
@@ -188,13 +189,15 @@ def test_a_child_that_stops_within_its_answer_ends_with_the_deadline_and_others_
     assert child(np.ones(1)).tolist() == [3, 4]
 
 
-def test_an_answer_that_is_cut_off_is_unavailable(fake: FakeModel, connect: Connect) -> None:
+def test_an_answer_that_is_cut_off_is_unavailable(fake: FaultyModel, connect: Connect) -> None:
     fake.script(*Cut("body", reset=False) * 3)
     with pytest.raises(ChildUnavailable, match="the connection broke"):
         connect(fake.url)(np.ones(1))
 
 
-def test_a_child_may_be_given_less_time_than_the_request(fake: FakeModel, connect: Connect) -> None:
+def test_a_child_may_be_given_less_time_than_the_request(
+    fake: FaultyModel, connect: Connect
+) -> None:
     fake.script(Hang())
     child = connect(fake.url, timeout=0.2)
     told = r"no answer within 0\.2 s, the child's `timeout`"
@@ -203,7 +206,7 @@ def test_a_child_may_be_given_less_time_than_the_request(fake: FakeModel, connec
 
 
 def test_an_answer_whose_bytes_stop_coming_ends_with_the_read_timeout(
-    fake: FakeModel, connect: Connect
+    fake: FaultyModel, connect: Connect
 ) -> None:
     fake.script(Stall())
     told = r"no answer within 0\.2 s, its `read_timeout`"
@@ -211,19 +214,19 @@ def test_an_answer_whose_bytes_stop_coming_ends_with_the_read_timeout(
         connect(fake.url, read_timeout=0.2)(np.ones(1))
 
 
-def test_no_call_is_made_once_the_time_is_up(fake: FakeModel, connect: Connect) -> None:
+def test_no_call_is_made_once_the_time_is_up(fake: FaultyModel, connect: Connect) -> None:
     with context.serving(1e-9, {}), pytest.raises(DeadlineExceeded):
         connect(fake.url)(np.ones(1))
     assert fake.calls == []
 
 
 async def test_a_sync_child_can_be_called_inside_a_running_loop(
-    fake: FakeModel, connect: Connect
+    fake: FaultyModel, connect: Connect
 ) -> None:
     assert connect(fake.url)(np.ones(1)).tolist() == [3, 4]
 
 
-def test_calls_from_several_event_loops_share_a_client(fake: FakeModel, connect: Connect) -> None:
+def test_calls_from_several_event_loops_share_a_client(fake: FaultyModel, connect: Connect) -> None:
     child = connect(fake.url, awaitable=True)
 
     async def call() -> Any:
@@ -233,7 +236,7 @@ def test_calls_from_several_event_loops_share_a_client(fake: FakeModel, connect:
 
 
 def test_a_call_that_is_submitted_works_beside_its_caller(
-    fake: FakeModel, connect: Connect
+    fake: FaultyModel, connect: Connect
 ) -> None:
     gate = Hang()
     fake.script(gate)
@@ -246,14 +249,14 @@ def test_a_call_that_is_submitted_works_beside_its_caller(
     assert [call.headers["traceparent"] for call in fake.calls] == ["00-1", "00-1"]
 
 
-def test_a_submitted_call_raises_when_it_is_asked_for(fake: FakeModel, connect: Connect) -> None:
+def test_a_submitted_call_raises_when_it_is_asked_for(fake: FaultyModel, connect: Connect) -> None:
     fake.answer = Fail(500, "no")
     future = connect(fake.url).submit(np.ones(1))
     with pytest.raises(ChildFailed, match="answered 500: no"):
         future.result()
 
 
-def test_a_proxy_is_asked_in_the_servers_place(fake: FakeModel, connect: Connect) -> None:
+def test_a_proxy_is_asked_in_the_servers_place(fake: FaultyModel, connect: Connect) -> None:
     asked = []
     with socket.create_server(("127.0.0.1", 0)) as proxy:
 

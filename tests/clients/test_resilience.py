@@ -17,21 +17,22 @@ from tempo_runtime.errors import (
     SettingsError,
 )
 from tempo_runtime.request import context
-from tempo_runtime.testing import Answer, Cut, Fail, FakeModel, Hang, Stale
+from tempo_runtime.testing import Answer, Fail, Hang
 from tests.clients.connected_child import Connect, connect
+from tests.helpers.byte_faults import Cut, FaultyModel, Stale
 
 __all__ = ["connect"]
 X = np.ones(1)
 
 
 @pytest.fixture
-def fake() -> Iterator[FakeModel]:
-    with FakeModel("iris", np.array([3]), grpc=True) as fake:
+def fake() -> Iterator[FaultyModel]:
+    with FaultyModel("iris", np.array([3]), grpc=True) as fake:
         yield fake
 
 
 @pytest.fixture(params=["http", "grpc"])
-def url(request: pytest.FixtureRequest, fake: FakeModel) -> str:
+def url(request: pytest.FixtureRequest, fake: FaultyModel) -> str:
     return fake.url if request.param == "http" else fake.grpc_url
 
 
@@ -41,7 +42,7 @@ def sample(name: str, **labels: str) -> float:
 
 
 def test_a_gateway_that_has_no_upstream_is_asked_again(
-    url: str, fake: FakeModel, connect: Connect
+    url: str, fake: FaultyModel, connect: Connect
 ) -> None:
     fake.script(Fail(503), Fail(503))
     assert connect(url, patience=10)(X) == 3
@@ -49,7 +50,7 @@ def test_a_gateway_that_has_no_upstream_is_asked_again(
 
 
 def test_a_busy_child_is_asked_again_a_few_times(
-    url: str, fake: FakeModel, connect: Connect
+    url: str, fake: FaultyModel, connect: Connect
 ) -> None:
     fake.answer = Fail(429, "slow down", code="RESOURCE_EXHAUSTED")
     with pytest.raises(ChildUnavailable, match="slow down"):
@@ -58,7 +59,7 @@ def test_a_busy_child_is_asked_again_a_few_times(
 
 
 def test_a_child_that_asks_for_more_time_than_there_is_is_not_asked_again(
-    fake: FakeModel, connect: Connect
+    fake: FaultyModel, connect: Connect
 ) -> None:
     fake.answer = Fail(503, "later", retry_after=100)
     child = connect(fake.url, patience=10)
@@ -68,7 +69,7 @@ def test_a_child_that_asks_for_more_time_than_there_is_is_not_asked_again(
 
 
 def test_an_error_of_the_childs_own_is_not_tried_again(
-    url: str, fake: FakeModel, connect: Connect
+    url: str, fake: FaultyModel, connect: Connect
 ) -> None:
     fake.answer = Fail(500, "bug")
     with pytest.raises(ChildFailed, match="bug"):
@@ -77,7 +78,7 @@ def test_an_error_of_the_childs_own_is_not_tried_again(
 
 
 def test_a_connection_that_was_given_up_between_calls_is_replaced(
-    fake: FakeModel, connect: Connect
+    fake: FaultyModel, connect: Connect
 ) -> None:
     child = connect(fake.url)
     fake.script(Stale(), Answer(np.array([3])))
@@ -85,7 +86,7 @@ def test_a_connection_that_was_given_up_between_calls_is_replaced(
 
 
 def test_a_request_that_breaks_its_connection_is_sent_a_few_times_only(
-    fake: FakeModel, connect: Connect
+    fake: FaultyModel, connect: Connect
 ) -> None:
     fake.script(*Cut("start") * 10)
     with pytest.raises(ChildUnavailable, match="the connection broke"):
@@ -93,14 +94,14 @@ def test_a_request_that_breaks_its_connection_is_sent_a_few_times_only(
     assert len(fake.calls) == 3
 
 
-def test_retries_are_counted(fake: FakeModel, connect: Connect) -> None:
+def test_retries_are_counted(fake: FaultyModel, connect: Connect) -> None:
     before = sample("tempo_child_retries_total")
     fake.script(Fail(502), Fail(502))
     connect(fake.url)(X)
     assert sample("tempo_child_retries_total") == before + 2
 
 
-def test_a_child_that_is_down_is_waited_for(url: str, fake: FakeModel, connect: Connect) -> None:
+def test_a_child_that_is_down_is_waited_for(url: str, fake: FaultyModel, connect: Connect) -> None:
     child = connect(url, patience=60)
     fake.stop()
     with ThreadPoolExecutor(20) as pool:
@@ -113,7 +114,7 @@ def test_a_child_that_is_down_is_waited_for(url: str, fake: FakeModel, connect: 
 
 
 def test_a_child_that_is_down_for_long_fails_at_once(
-    url: str, fake: FakeModel, connect: Connect
+    url: str, fake: FaultyModel, connect: Connect
 ) -> None:
     child = connect(url, patience=0.3)
     fake.stop()
@@ -126,7 +127,7 @@ def test_a_child_that_is_down_for_long_fails_at_once(
 
 
 def test_waiting_for_a_child_ends_before_the_requests_deadline(
-    url: str, fake: FakeModel, connect: Connect
+    url: str, fake: FaultyModel, connect: Connect
 ) -> None:
     child = connect(url, patience=60)
     fake.stop()
@@ -135,7 +136,7 @@ def test_waiting_for_a_child_ends_before_the_requests_deadline(
 
 
 def test_after_a_hung_child_its_breaker_opens_and_closes_again(
-    fake: FakeModel, connect: Connect
+    fake: FaultyModel, connect: Connect
 ) -> None:
     hanging = Hang(then=Answer(np.array([3])))
     fake.answer = hanging
@@ -149,7 +150,7 @@ def test_after_a_hung_child_its_breaker_opens_and_closes_again(
     assert connect(fake.url, patience=10)(X) == 3
 
 
-def test_calls_beyond_the_limit_wait(fake: FakeModel, connect: Connect) -> None:
+def test_calls_beyond_the_limit_wait(fake: FaultyModel, connect: Connect) -> None:
     gate = Hang()
     fake.script(gate, gate)
     child = connect(fake.url, max_concurrency=2)
@@ -164,7 +165,7 @@ def test_calls_beyond_the_limit_wait(fake: FakeModel, connect: Connect) -> None:
 
 
 def test_a_call_that_waits_for_others_until_its_time_is_up_says_so(
-    fake: FakeModel, connect: Connect
+    fake: FaultyModel, connect: Connect
 ) -> None:
     gate = Hang()
     fake.script(gate)
@@ -179,19 +180,19 @@ def test_a_call_that_waits_for_others_until_its_time_is_up_says_so(
 
 
 def test_several_servers_take_turns(connect: Connect) -> None:
-    with FakeModel("iris", 1) as one, FakeModel("iris", 2) as two:
+    with FaultyModel("iris", 1) as one, FaultyModel("iris", 2) as two:
         child = connect([one.url, two.url])
         assert [child(X).item() for _ in range(4)] == [1, 2, 1, 2]
 
 
 def test_several_servers_may_be_written_with_commas(connect: Connect) -> None:
-    with FakeModel("iris", 1) as one, FakeModel("iris", 2) as two:
+    with FaultyModel("iris", 1) as one, FaultyModel("iris", 2) as two:
         child = connect(f"{one.url}, {two.url}")
         assert {child(X).item(), child(X).item()} == {1, 2}
 
 
 def test_a_server_that_is_down_is_left_out(connect: Connect) -> None:
-    with FakeModel("iris", 1) as one, FakeModel("iris", 2) as two:
+    with FaultyModel("iris", 1) as one, FaultyModel("iris", 2) as two:
         child = connect([one.url, two.url], patience=10)
         two.stop()
         assert [child(X) for _ in range(20)] == [1] * 20
@@ -201,7 +202,7 @@ def test_a_server_that_is_down_is_left_out(connect: Connect) -> None:
 
 
 def test_a_pipeline_of_ours_is_told_what_time_is_left_and_the_seed(
-    url: str, fake: FakeModel, connect: Connect
+    url: str, fake: FaultyModel, connect: Connect
 ) -> None:
     child = connect(url, platform=ModelFramework.TempoPipeline)
     with context.serving(20, {}, seed=7):
@@ -212,7 +213,7 @@ def test_a_pipeline_of_ours_is_told_what_time_is_left_and_the_seed(
 
 
 def test_another_model_is_not_sent_our_parameters(
-    url: str, fake: FakeModel, connect: Connect
+    url: str, fake: FaultyModel, connect: Connect
 ) -> None:
     child = connect(url)
     with context.serving(20, {}, seed=7):
@@ -220,7 +221,7 @@ def test_another_model_is_not_sent_our_parameters(
     assert not any(name.startswith("tempo") for name in fake.calls[0].parameters)
 
 
-def test_a_deadline_ends_a_call_that_was_submitted(fake: FakeModel, connect: Connect) -> None:
+def test_a_deadline_ends_a_call_that_was_submitted(fake: FaultyModel, connect: Connect) -> None:
     fake.script(Hang())
     child = connect(fake.url)
     with context.serving(0.2, {}):
@@ -238,7 +239,9 @@ def _place(url: str) -> str:
     return url if url.startswith("grpc") else f"{url}/v2/models/iris/infer"
 
 
-def test_children_of_several_pipelines_share_connections(fake: FakeModel, connect: Connect) -> None:
+def test_children_of_several_pipelines_share_connections(
+    fake: FaultyModel, connect: Connect
+) -> None:
     for _ in range(3):
         connect(fake.url)(X)
     assert len({call.connection for call in fake.calls}) == 1

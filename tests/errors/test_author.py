@@ -25,8 +25,9 @@ from tempo_runtime.execution.runner import Runner
 from tempo_runtime.request import context
 from tempo_runtime.request.portal import Portal, background
 from tempo_runtime.settings import PipelineSettings
-from tempo_runtime.testing import FakeModel, Raw, ServerFailed, serve
+from tempo_runtime.testing import ServerFailed, serve
 from tests.clients.connected_child import Connect, connect
+from tests.helpers.byte_faults import FaultyModel, Raw
 
 __all__ = ["connect"]
 
@@ -137,14 +138,14 @@ def test_traceback_of_a_load_method_is_in_the_log_once(failed_to_load: str) -> N
 
 
 @pytest.fixture
-def refusing() -> Iterator[FakeModel]:
-    with FakeModel("iris", Raw(b'{"error": "bad rows"}', 400)) as fake:
+def refusing() -> Iterator[FaultyModel]:
+    with FaultyModel("iris", Raw(b'{"error": "bad rows"}', 400)) as fake:
         yield fake
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="groups of exceptions are Python 3.11's")
 def test_childs_refusal_inside_a_group_of_tasks_is_the_clients(
-    refusing: FakeModel, connect: Connect
+    refusing: FaultyModel, connect: Connect
 ) -> None:
     child = connect(refusing.url, awaitable=True)
 
@@ -160,7 +161,7 @@ def test_childs_refusal_inside_a_group_of_tasks_is_the_clients(
 
 
 def test_value_that_cannot_be_sent_is_named_by_child_and_argument(
-    refusing: FakeModel, connect: Connect
+    refusing: FaultyModel, connect: Connect
 ) -> None:
     told = (
         r"child 'iris' could not be sent its arguments: argument 2 is an object array that holds 20"

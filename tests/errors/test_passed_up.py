@@ -20,9 +20,10 @@ from tempo_runtime.errors import (
     TempoError,
 )
 from tempo_runtime.protocol.error_details import HEADER, KEY, ErrorInfo, marked
-from tempo_runtime.testing import Fail, FakeModel, Raw
+from tempo_runtime.testing import Fail
 from tempo_runtime.testing.steps import Step
 from tests.clients.connected_child import Connect, connect
+from tests.helpers.byte_faults import FaultyModel, Raw
 
 __all__ = ["connect"]
 X = np.ones(1)
@@ -40,8 +41,8 @@ FINAL: dict[str, tuple[ErrorInfo, type[TempoError]]] = {
 
 
 @pytest.fixture
-def fake() -> Iterator[FakeModel]:
-    with FakeModel("shop", X * 3, grpc=True) as fake:
+def fake() -> Iterator[FaultyModel]:
+    with FaultyModel("shop", X * 3, grpc=True) as fake:
         yield fake
 
 
@@ -58,14 +59,14 @@ def answer(way: str, info: ErrorInfo, said: str) -> Step:
     return Raw(orjson.dumps(body), info.status, {HEADER: info.to_header()})
 
 
-def connected(way: str, fake: FakeModel, connect: Connect) -> Child:
+def connected(way: str, fake: FaultyModel, connect: Connect) -> Child:
     url = fake.grpc_url if way == "grpc" else fake.url
     return connect(url, "shop", ModelFramework.TempoPipeline, patience=10)
 
 
 @pytest.mark.parametrize("case", FINAL)
 def test_error_is_passed_up_with_its_status_and_text_and_not_tried_again(
-    case: str, way: str, fake: FakeModel, connect: Connect
+    case: str, way: str, fake: FaultyModel, connect: Connect
 ) -> None:
     info, kind = FINAL[case]
     child = connected(way, fake, connect)
@@ -81,7 +82,7 @@ def test_error_is_passed_up_with_its_status_and_text_and_not_tried_again(
 
 @pytest.mark.parametrize("case", FINAL)
 def test_error_that_its_server_explains_never_opens_its_breaker(
-    case: str, way: str, fake: FakeModel, connect: Connect
+    case: str, way: str, fake: FaultyModel, connect: Connect
 ) -> None:
     info, kind = FINAL[case]
     child = connected(way, fake, connect)
@@ -96,7 +97,7 @@ def test_error_that_its_server_explains_never_opens_its_breaker(
 
 
 def test_server_that_is_busy_itself_is_asked_again(
-    way: str, fake: FakeModel, connect: Connect
+    way: str, fake: FaultyModel, connect: Connect
 ) -> None:
     busy = ErrorInfo("Overloaded", 503, Fault.SERVER, True, 0.01)
     fake.script(answer(way, busy, "full"))
@@ -104,13 +105,13 @@ def test_server_that_is_busy_itself_is_asked_again(
     assert len(fake.calls) == 2
 
 
-def test_gateways_502_is_tried_again_as_before(fake: FakeModel, connect: Connect) -> None:
+def test_gateways_502_is_tried_again_as_before(fake: FaultyModel, connect: Connect) -> None:
     fake.script(Fail(502, "Bad Gateway"))
     assert connected("http", fake, connect)(X).tolist() == [3.0]
 
 
 def test_header_that_disagrees_with_the_status_is_not_our_servers(
-    fake: FakeModel, connect: Connect
+    fake: FaultyModel, connect: Connect
 ) -> None:
     info = ErrorInfo("PayloadError", 422, Fault.CLIENT)
     fake.script(Raw(b"Bad Gateway", 502, {HEADER: info.to_header()}))

@@ -11,22 +11,22 @@ from mlserver.grpc import dataplane_pb2 as pb
 
 from tempo_runtime.clients.child import Child
 from tempo_runtime.errors import ChildFailed
-from tempo_runtime.testing import FakeModel, Raw
+from tests.helpers.byte_faults import FaultyModel, Raw
 from tests.helpers.value_strategies import same
 
 Connect = Callable[..., Child]
 
 
 @pytest.fixture(scope="module")
-def fake() -> Iterator[FakeModel]:
-    with FakeModel("model", grpc=True) as fake:
+def fake() -> Iterator[FaultyModel]:
+    with FaultyModel("model", grpc=True) as fake:
         yield fake
 
 
 # -- over HTTP -------------------------------------------------------------------------------------
 
 
-def over_http(connect: Connect, fake: FakeModel, body: str | bytes, outputs: Any = None) -> Any:
+def over_http(connect: Connect, fake: FaultyModel, body: str | bytes, outputs: Any = None) -> Any:
     """What a child that answers so gives."""
     fake.script(Raw(body.encode() if isinstance(body, str) else body))
     return connect(fake.url, "model", outputs, squeeze=False)(1)
@@ -85,7 +85,7 @@ LEGAL: dict[str, tuple[str, Any]] = {
 
 
 @pytest.mark.parametrize("case", LEGAL)
-def test_a_legal_output_is_read(case: str, fake: FakeModel, connect: Connect) -> None:
+def test_a_legal_output_is_read(case: str, fake: FaultyModel, connect: Connect) -> None:
     tensor, expected = LEGAL[case]
     found = over_http(connect, fake, outputs_of(f'"name": "y", {tensor}'))
     assert same(found, expected), found
@@ -106,7 +106,7 @@ ONE = '{"name": "y", "datatype": "FP64", "shape": [1], "data": [1]}'
     ids=["outputs only", "nulls", "all", "white space", "byte order mark"],
 )
 def test_fields_of_an_answer_may_be_there_or_not(
-    body: str, fake: FakeModel, connect: Connect
+    body: str, fake: FaultyModel, connect: Connect
 ) -> None:
     assert same(over_http(connect, fake, body), floats(1))
 
@@ -130,7 +130,9 @@ NOT_LEGAL: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize("case", NOT_LEGAL)
-def test_an_output_that_is_not_legal_is_named(case: str, fake: FakeModel, connect: Connect) -> None:
+def test_an_output_that_is_not_legal_is_named(
+    case: str, fake: FaultyModel, connect: Connect
+) -> None:
     tensor, told = NOT_LEGAL[case]
     with pytest.raises(ChildFailed, match=f"child 'model'.*'y'.*{told}|child 'model'.*{told}.*'y'"):
         over_http(connect, fake, outputs_of(f'"name": "y", {tensor}'))
@@ -161,29 +163,31 @@ class Scored(NamedTuple):
     ids=["undeclared", "named", "one of them", "in order", "all of them"],
 )
 def test_several_outputs_are_found_by_name(
-    outputs: Any, expected: Any, fake: FakeModel, connect: Connect
+    outputs: Any, expected: Any, fake: FaultyModel, connect: Connect
 ) -> None:
     assert same(over_http(connect, fake, outputs_of(SCORE, LABEL), outputs), expected)
 
 
-def test_an_output_that_is_not_declared_is_not_looked_at(fake: FakeModel, connect: Connect) -> None:
+def test_an_output_that_is_not_declared_is_not_looked_at(
+    fake: FaultyModel, connect: Connect
+) -> None:
     found = over_http(connect, fake, outputs_of(ODD, SCORE, LABEL), Scored)
     assert same(found, Scored(LABELS, SCORES))
 
 
-def test_one_of_several_outputs_has_to_be_chosen(fake: FakeModel, connect: Connect) -> None:
+def test_one_of_several_outputs_has_to_be_chosen(fake: FaultyModel, connect: Connect) -> None:
     with pytest.raises(ChildFailed, match=r"\['label', 'score'\]; name one .* `output` setting"):
         over_http(connect, fake, outputs_of(LABEL, SCORE), np.ndarray)
 
 
-def test_one_output_may_have_any_name(fake: FakeModel, connect: Connect) -> None:
+def test_one_output_may_have_any_name(fake: FaultyModel, connect: Connect) -> None:
     assert same(over_http(connect, fake, outputs_of(LABEL), np.ndarray), LABELS)
 
 
 # -- over gRPC -------------------------------------------------------------------------------------
 
 
-def over_grpc(connect: Connect, fake: FakeModel, message: Any, outputs: Any = None) -> Any:
+def over_grpc(connect: Connect, fake: FaultyModel, message: Any, outputs: Any = None) -> Any:
     fake.script(Raw(message.SerializeToString()))
     return connect(fake.grpc_url, "model", outputs, squeeze=False)(1)
 
@@ -220,7 +224,7 @@ MESSAGES: dict[str, tuple[Any, Any]] = {
 
 
 @pytest.mark.parametrize("case", MESSAGES)
-def test_a_legal_message_is_read(case: str, fake: FakeModel, connect: Connect) -> None:
+def test_a_legal_message_is_read(case: str, fake: FaultyModel, connect: Connect) -> None:
     message, expected = MESSAGES[case]
     assert same(over_grpc(connect, fake, message), expected)
 
@@ -237,14 +241,16 @@ BAD_MESSAGES: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("case", BAD_MESSAGES)
-def test_a_message_that_is_not_legal_is_named(case: str, fake: FakeModel, connect: Connect) -> None:
+def test_a_message_that_is_not_legal_is_named(
+    case: str, fake: FaultyModel, connect: Connect
+) -> None:
     message, told = BAD_MESSAGES[case]
     with pytest.raises(ChildFailed, match=f"child 'model'.*{told}"):
         over_grpc(connect, fake, message)
 
 
 def test_an_output_of_a_message_that_is_not_declared_is_not_looked_at(
-    fake: FakeModel, connect: Connect
+    fake: FaultyModel, connect: Connect
 ) -> None:
     message = answer("BF16", [1], b"\0\0")
     message.outputs.add(name="label", datatype="INT64", shape=[2])

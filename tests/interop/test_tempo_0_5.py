@@ -24,7 +24,8 @@ from tempo_runtime.clients.child import Child
 from tempo_runtime.protocol.binding import decode_arguments, encode_results
 from tempo_runtime.protocol.messages import request_from_json, to_mlserver_output
 from tempo_runtime.protocol.signature import Signature, TensorSpec
-from tempo_runtime.testing import FakeModel, Raw, Server, free_ports
+from tempo_runtime.testing import Server, free_ports
+from tests.helpers.byte_faults import FaultyModel, Raw
 from tests.helpers.value_strategies import same
 from tests.interop.foreign import CLIENTS, python_with, run
 
@@ -201,7 +202,7 @@ ANSWERED: dict[str, tuple[Any, Any, Any, Any]] = {
 def read(python: str) -> dict[str, Any]:
     """What its client has of the answers, by case."""
     jobs = []
-    with FakeModel("model") as fake:
+    with FaultyModel("model") as fake:
         for hint, value, outputs, _ in ANSWERED.values():
             fake.script(Raw(as_mlserver_writes(hint, value)))
             url = f"{fake.url}/v2/models/model/infer"

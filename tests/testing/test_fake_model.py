@@ -1,4 +1,7 @@
-"""A fake model over HTTP: what its steps do to the bytes a client sees."""
+"""A fake model over HTTP: what a client sees of its steps.
+
+The one with faults in each byte, of `tests.helpers`, has its own server and passes the same tests.
+"""
 
 from __future__ import annotations
 
@@ -21,16 +24,19 @@ from tempo_runtime.protocol.binding import decode_results, encode_arguments
 from tempo_runtime.protocol.messages import Request, request_to_json, response_from_json
 from tempo_runtime.testing import (
     Answer,
-    Cut,
     Delay,
     Fail,
     FakeModel,
     Hang,
+    Step,
+)
+from tests.helpers.byte_faults import (
+    Cut,
+    FaultyModel,
     NotHttp,
     Raw,
     Stale,
     Stall,
-    Step,
     Trickle,
 )
 
@@ -41,9 +47,21 @@ def body(*args: Any, **kwargs: Any) -> bytes:
     return request_to_json(Request(encode_arguments(None, args, kwargs)))
 
 
+@pytest.fixture(params=[FakeModel, FaultyModel])
+def kind(request: pytest.FixtureRequest) -> type[FakeModel]:
+    kind: type[FakeModel] = request.param
+    return kind
+
+
 @pytest.fixture
-def fake() -> Iterator[FakeModel]:
-    with FakeModel("iris", answer=lambda rows: rows.sum(axis=1)) as fake:
+def fake(kind: type[FakeModel]) -> Iterator[FakeModel]:
+    with kind("iris", answer=lambda rows: rows.sum(axis=1)) as fake:
+        yield fake
+
+
+@pytest.fixture
+def faulty() -> Iterator[FaultyModel]:
+    with FaultyModel("iris", answer=lambda rows: rows.sum(axis=1)) as fake:
         yield fake
 
 
@@ -124,24 +142,27 @@ def test_an_answer_that_cannot_travel_is_told(fake: FakeModel, client: httpx.Cli
     assert "the fake's answer cannot travel" in post(client, fake).json()["error"]
 
 
-def test_without_an_answer_it_says_so_once_the_script_ends(client: httpx.Client) -> None:
-    with FakeModel("iris") as fake:
+def test_without_an_answer_it_says_so_once_the_script_ends(
+    kind: type[FakeModel], client: httpx.Client
+) -> None:
+    with kind("iris") as fake:
         fake.script(Answer(1))
         assert post(client, fake).status_code == 200
         assert "has no answer left" in post(client, fake).json()["error"]
 
 
 def test_a_usual_answer_may_be_a_step(fake: FakeModel, client: httpx.Client) -> None:
-    fake.answer = Cut("start")
+    fake.answer = Fail(503, "busy")
     for _ in range(2):
-        with pytest.raises(httpx.ReadError):
-            post(client, fake)
+        assert post(client, fake).json() == {"error": "busy"}
     fake.answer = Delay(0.01)
     assert "has no answer left" in post(client, fake).json()["error"]
 
 
-def test_columns_writes_shapes_as_mlserver_does(client: httpx.Client) -> None:
-    with FakeModel("iris", np.array([1, 2]), columns=True) as fake:
+def test_columns_writes_shapes_as_mlserver_does(
+    kind: type[FakeModel], client: httpx.Client
+) -> None:
+    with kind("iris", np.array([1, 2]), columns=True) as fake:
         assert value(post(client, fake)).tolist() == [[1], [2]]
 
 
@@ -212,6 +233,14 @@ def test_a_chunked_body_is_read(fake: FakeModel, client: httpx.Client) -> None:
     assert value(answer).tolist() == [6.0, 22.0]
 
 
+def test_a_large_body_and_long_headers_are_read(fake: FakeModel, client: httpx.Client) -> None:
+    rows = np.ones((200_000, 2))
+    headers = {"x-long": "a" * 20_000, "expect": "100-continue"}
+    answer = post(client, fake, body(rows), headers=headers)
+    assert value(answer).shape == (200_000,)
+    assert len(fake.calls[0].headers["x-long"]) == 20_000
+
+
 def test_waiting_for_calls_that_do_not_come_says_how_many_came(fake: FakeModel) -> None:
     with pytest.raises(AssertionError, match=r"iris: 0 of 2 calls after 0\.01 s"):
         fake.wait_for_calls(2, timeout=0.01)
@@ -238,9 +267,14 @@ def test_a_failure_has_its_status_message_and_retry_after(
     assert post(client, fake).json() == {"error": "Bad Gateway"}
 
 
-def test_a_raw_body_is_sent_as_it_stands(fake: FakeModel, client: httpx.Client) -> None:
-    fake.script(Raw(b"<html>", status=418, headers={"content-type": "text/html"}))
-    answer = post(client, fake)
+def test_pauses_can_be_joined(fake: FakeModel, client: httpx.Client) -> None:
+    fake.script(Delay(0.01, Delay(0.01, Fail(503, "busy"))))
+    assert post(client, fake).json() == {"error": "busy"}
+
+
+def test_a_raw_body_is_sent_as_it_stands(faulty: FaultyModel, client: httpx.Client) -> None:
+    faulty.script(Raw(b"<html>", status=418, headers={"content-type": "text/html"}))
+    answer = post(client, faulty)
     assert (answer.status_code, answer.content) == (418, b"<html>")
     assert answer.headers["content-type"] == "text/html"
 
@@ -256,49 +290,58 @@ def test_a_raw_body_is_sent_as_it_stands(fake: FakeModel, client: httpx.Client) 
     ],
 )
 def test_a_connection_that_ends_is_what_the_client_sees(
-    step: Step, kind: type[Exception], fake: FakeModel, client: httpx.Client
+    step: Step, kind: type[Exception], faulty: FaultyModel, client: httpx.Client
 ) -> None:
-    fake.script(step)
+    faulty.script(step)
     with pytest.raises(kind):
-        post(client, fake)
-    assert len(fake.calls) == 1
+        post(client, faulty)
+    assert len(faulty.calls) == 1
 
 
 @pytest.mark.parametrize(
     ("reset", "kind"), [(True, httpx.ReadError), (False, httpx.RemoteProtocolError)]
 )
 def test_a_stale_connection_ends_unread_with_the_next_request(
-    reset: bool, kind: type[Exception], fake: FakeModel, client: httpx.Client
+    reset: bool, kind: type[Exception], faulty: FaultyModel, client: httpx.Client
 ) -> None:
-    fake.script(Stale(reset=reset))
-    assert post(client, fake).status_code == 200
+    faulty.script(Stale(reset=reset))
+    assert post(client, faulty).status_code == 200
     with pytest.raises(kind):
-        post(client, fake)
-    assert len(fake.calls) == 1
-    assert post(client, fake).status_code == 200
-    assert [call.connection for call in fake.calls] == [1, 2]
+        post(client, faulty)
+    assert len(faulty.calls) == 1
+    assert post(client, faulty).status_code == 200
+    assert [call.connection for call in faulty.calls] == [1, 2]
 
 
-def test_a_stalled_body_stops_half_way(fake: FakeModel) -> None:
-    fake.script(Stall())
+def test_a_stalled_body_stops_half_way(faulty: FaultyModel) -> None:
+    faulty.script(Stall())
     with httpx.Client(timeout=0.2) as client, pytest.raises(httpx.ReadTimeout):
-        post(client, fake)
+        post(client, faulty)
 
 
 def test_a_trickled_body_arrives_a_byte_at_a_time_and_whole(
-    fake: FakeModel, client: httpx.Client
+    faulty: FaultyModel, client: httpx.Client
 ) -> None:
-    fake.script(Trickle(0.01))
-    with client.stream("POST", f"{fake.url}/v2/models/iris/infer", content=body(ROWS)) as answer:
+    faulty.script(Trickle(0.01))
+    with client.stream("POST", f"{faulty.url}/v2/models/iris/infer", content=body(ROWS)) as answer:
         chunks = list(answer.iter_raw())
     assert len(chunks) > 2
     found = response_from_json(b"".join(chunks)).tensors
     assert decode_results(None, found).tolist() == [6.0, 22.0]
 
 
-def test_ways_can_be_joined(fake: FakeModel, client: httpx.Client) -> None:
-    fake.script(Delay(0.01, Trickle(0.01, Fail(503, "busy"))))
-    assert post(client, fake).json() == {"error": "busy"}
+def test_ways_can_be_joined(faulty: FaultyModel, client: httpx.Client) -> None:
+    faulty.script(Delay(0.01, Trickle(0.01, Fail(503, "busy"))))
+    assert post(client, faulty).json() == {"error": "busy"}
+
+
+def test_a_usual_answer_may_be_a_delivery(faulty: FaultyModel, client: httpx.Client) -> None:
+    faulty.answer = Cut("start")
+    for _ in range(2):
+        with pytest.raises(httpx.ReadError):
+            post(client, faulty)
+    faulty.answer = Trickle(0.01)
+    assert "has no answer left" in post(client, faulty).json()["error"]
 
 
 def test_a_call_that_hangs_goes_on_when_it_is_released(
@@ -315,8 +358,19 @@ def test_a_call_that_hangs_goes_on_when_it_is_released(
         assert value(waiting.result()) == "held"
 
 
-@pytest.mark.parametrize("step", [Hang(), Stall(), Delay(3600), Trickle(3600)])
+@pytest.mark.parametrize("step", [Hang(), Delay(3600)])
 def test_stopping_ends_what_is_under_way(step: Step, fake: FakeModel, client: httpx.Client) -> None:
+    _stop_with_a_call_under_way(step, fake, client)
+
+
+@pytest.mark.parametrize("step", [Stall(), Trickle(3600)])
+def test_stopping_ends_an_answer_under_way(
+    step: Step, faulty: FaultyModel, client: httpx.Client
+) -> None:
+    _stop_with_a_call_under_way(step, faulty, client)
+
+
+def _stop_with_a_call_under_way(step: Step, fake: FakeModel, client: httpx.Client) -> None:
     fake.script(step)
     with ThreadPoolExecutor() as threads:
         waiting = threads.submit(post, client, fake)
@@ -343,9 +397,9 @@ def test_stopped_it_refuses_and_started_again_it_is_at_the_same_url(
         assert post(client, fake).status_code == 200
 
 
-def test_it_leaves_no_thread_behind(client: httpx.Client) -> None:
+def test_it_leaves_no_thread_behind(kind: type[FakeModel], client: httpx.Client) -> None:
     before = set(threading.enumerate())
-    with FakeModel("iris", 1) as fake:
+    with kind("iris", 1) as fake:
         post(client, fake)
         assert set(threading.enumerate()) - before
     assert set(threading.enumerate()) - before == set()
@@ -368,7 +422,7 @@ async def test_it_holds_200_calls_at_once(fake: FakeModel) -> None:
     assert len({call.connection for call in fake.calls}) == 200
 
 
-def test_it_speaks_tls(tmp_path: Path) -> None:
+def test_it_speaks_tls(kind: type[FakeModel], tmp_path: Path) -> None:
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     subprocess.run(
         [
@@ -382,10 +436,11 @@ def test_it_speaks_tls(tmp_path: Path) -> None:
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(certificate, key)
     trusted = ssl.create_default_context(cafile=str(certificate))
-    with FakeModel("iris", 1, ssl_context=server) as fake:
+    with kind("iris", 1, ssl_context=server) as fake:
         assert fake.url.startswith("https://")
         with httpx.Client(verify=trusted, trust_env=False) as client:
             assert value(post(client, fake)) == [1]
-            fake.script(Cut("start"))
-            with pytest.raises(httpx.TransportError):
-                post(client, fake)
+            if isinstance(fake, FaultyModel):
+                fake.script(Cut("start"))
+                with pytest.raises(httpx.TransportError):
+                    post(client, fake)

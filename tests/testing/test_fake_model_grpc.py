@@ -1,4 +1,4 @@
-"""A fake model over gRPC."""
+"""A fake model over gRPC, and the one of `tests.helpers` that has faults in each byte."""
 
 from __future__ import annotations
 
@@ -16,21 +16,8 @@ from mlserver.grpc.dataplane_pb2_grpc import GRPCInferenceServiceStub
 from tempo_runtime.protocol.binding import decode_results, encode_arguments
 from tempo_runtime.protocol.grpc_messages import request_to_proto, response_from_proto
 from tempo_runtime.protocol.messages import Request
-from tempo_runtime.testing import (
-    Answer,
-    Call,
-    Cut,
-    Delay,
-    Fail,
-    FakeModel,
-    Hang,
-    NotHttp,
-    Raw,
-    Stale,
-    Stall,
-    Step,
-    Trickle,
-)
+from tempo_runtime.testing import Answer, Call, Delay, Fail, FakeModel, Hang, Step
+from tests.helpers.byte_faults import Cut, FaultyModel, NotHttp, Raw, Stale, Stall, Trickle
 
 ROWS = np.arange(8.0).reshape(2, 4)
 
@@ -39,22 +26,34 @@ def channel_to(fake: FakeModel) -> grpc.Channel:
     return grpc.insecure_channel(fake.grpc_url.removeprefix("grpc://"))
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[tuple[FakeModel, Any]]:
-    with FakeModel("iris", grpc=True) as fake, channel_to(fake) as channel:
+Running = tuple[FakeModel, Any]
+
+
+@pytest.fixture(scope="module", params=[FakeModel, FaultyModel])
+def running(request: pytest.FixtureRequest) -> Iterator[Running]:
+    with request.param("iris", grpc=True) as fake, channel_to(fake) as channel:
         yield fake, GRPCInferenceServiceStub(channel)
 
 
 @pytest.fixture
-def fake(running: tuple[FakeModel, Any]) -> FakeModel:
+def fake(running: Running) -> FakeModel:
     running[0].clear()
     running[0].answer = lambda rows: rows.sum(axis=1)
     return running[0]
 
 
 @pytest.fixture
-def stub(running: tuple[FakeModel, Any]) -> Any:
+def stub(running: Running) -> Any:
     return running[1]
+
+
+@pytest.fixture
+def faulty() -> Iterator[Running]:
+    with (
+        FaultyModel("iris", lambda rows: rows.sum(axis=1), grpc=True) as fake,
+        channel_to(fake) as channel,
+    ):
+        yield fake, GRPCInferenceServiceStub(channel)
 
 
 def message(value: Any = ROWS, model: str = "iris") -> pb.ModelInferRequest:
@@ -101,9 +100,6 @@ def test_it_tells_that_it_is_ready_and_what_it_is(fake: FakeModel, stub: Any) ->
         (Fail(500), grpc.StatusCode.INTERNAL, ""),
         (Fail(418), grpc.StatusCode.UNKNOWN, ""),
         (Fail(code="DATA_LOSS"), grpc.StatusCode.DATA_LOSS, ""),
-        (Raw(b"\xff\xff"), grpc.StatusCode.INTERNAL, "Exception deserializing response!"),
-        (Cut(), grpc.StatusCode.UNAVAILABLE, "the connection was cut"),
-        (NotHttp(b""), grpc.StatusCode.UNAVAILABLE, "the connection does not speak the protocol"),
         (Answer(object()), grpc.StatusCode.INTERNAL, None),
     ],
 )
@@ -116,14 +112,43 @@ def test_a_step_that_fails_has_its_status(
     assert told is None or found[1] == told
 
 
-@pytest.mark.parametrize("step", [Delay(0.01), Trickle(0.01), Stale()])
-def test_a_step_that_takes_time_still_answers(step: Step, fake: FakeModel, stub: Any) -> None:
+@pytest.mark.parametrize(
+    ("step", "code", "told"),
+    [
+        (Raw(b"\xff\xff"), grpc.StatusCode.INTERNAL, "Exception deserializing response!"),
+        (Cut(), grpc.StatusCode.UNAVAILABLE, "the connection was cut"),
+        (NotHttp(b""), grpc.StatusCode.UNAVAILABLE, "the connection does not speak the protocol"),
+    ],
+)
+def test_a_faulty_answer_has_its_status(
+    step: Step, code: grpc.StatusCode, told: str, faulty: Running
+) -> None:
+    fake, stub = faulty
+    fake.script(step)
+    assert failure(stub) == (code, told)
+
+
+def test_a_step_that_takes_time_still_answers(fake: FakeModel, stub: Any) -> None:
+    fake.script(Delay(0.01))
+    found = response_from_proto(stub.ModelInfer(message()))
+    assert decode_results(None, found.tensors).tolist() == [6.0, 22.0]
+
+
+@pytest.mark.parametrize("step", [Trickle(0.01), Stale()])
+def test_a_delivery_that_takes_time_still_answers(step: Step, faulty: Running) -> None:
+    fake, stub = faulty
     fake.script(step)
     found = response_from_proto(stub.ModelInfer(message()))
     assert decode_results(None, found.tensors).tolist() == [6.0, 22.0]
 
 
-@pytest.mark.parametrize("step", [Hang(), Stall(), Delay(3600)])
+def test_an_answer_that_stalls_ends_with_the_clients_deadline(faulty: Running) -> None:
+    fake, stub = faulty
+    fake.script(Stall())
+    assert failure(stub, timeout=0.1)[0] is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+@pytest.mark.parametrize("step", [Hang(), Delay(3600)])
 def test_a_call_that_hangs_ends_with_the_clients_deadline(
     step: Step, fake: FakeModel, stub: Any
 ) -> None:
@@ -145,9 +170,12 @@ def test_a_message_that_is_no_tensor_is_refused(fake: FakeModel, stub: Any) -> N
     assert fake.calls == []
 
 
-def test_it_stops_with_200_calls_under_way_and_starts_on_the_same_port() -> None:
+@pytest.mark.parametrize("kind", [FakeModel, FaultyModel])
+def test_it_stops_with_200_calls_under_way_and_starts_on_the_same_port(
+    kind: type[FakeModel],
+) -> None:
     before = set(threading.enumerate())
-    with FakeModel("iris", 1, grpc=True) as fake, channel_to(fake) as channel:
+    with kind("iris", 1, grpc=True) as fake, channel_to(fake) as channel:
         url, stub = fake.grpc_url, GRPCInferenceServiceStub(channel)
         fake.script(Hang() * 200)
         calls = [stub.ModelInfer.future(message()) for _ in range(200)]

@@ -13,20 +13,21 @@ import pytest
 
 from tempo_runtime import save
 from tempo_runtime.authoring.decorators import describe
-from tempo_runtime.testing import FakeModel, Server, serve
+from tempo_runtime.testing import Server, serve
 from tests.helpers import pipelines
+from tests.helpers.byte_faults import FaultyModel
 from tests.integration.faults import inside
 from tests.integration.faults.asker import Asker, X
 
 
 @pytest.fixture(scope="session")
-def own_fake() -> Iterator[FakeModel]:
-    with FakeModel("iris", X * 2, grpc=True) as fake:
+def own_fake() -> Iterator[FaultyModel]:
+    with FaultyModel("iris", X * 2, grpc=True) as fake:
         yield fake
 
 
 @pytest.fixture
-def fake(own_fake: FakeModel) -> Iterator[FakeModel]:
+def fake(own_fake: FaultyModel) -> Iterator[FaultyModel]:
     """A fake child that is well before each test, and after it."""
     own_fake.clear()
     yield own_fake
@@ -72,7 +73,7 @@ def blackhole() -> Iterator[int]:
 
 @pytest.fixture(scope="session")
 def served(
-    own_fake: FakeModel,
+    own_fake: FaultyModel,
     child: Server,
     blackhole: int,
     tmp_path_factory: pytest.TempPathFactory,

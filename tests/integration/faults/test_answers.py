@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tempo_runtime.testing import Answer, Fail, FakeModel, NotHttp, Raw, Step
+from tempo_runtime.testing import Answer, Fail, Step
+from tests.helpers.byte_faults import FaultyModel, NotHttp, Raw
 from tests.integration.faults.asker import Asker, Told, X
 
 
@@ -31,7 +32,7 @@ ERRORS: list[tuple[Step, int, str]] = [
 
 @pytest.mark.parametrize(("step", "status", "said"), ERRORS)
 def test_an_error_is_told_with_its_child(
-    step: Step, status: int, said: str, pipeline: str, fake: FakeModel, asker: Asker
+    step: Step, status: int, said: str, pipeline: str, fake: FaultyModel, asker: Asker
 ) -> None:
     fake.answer = step
     told = asker.ask(pipeline, "http", seconds=1)
@@ -46,7 +47,7 @@ def test_an_error_is_told_with_its_child(
     "step",
     [Fail(429), Fail(429, retry_after=0.5), Fail(502), Fail(503), Fail(503, retry_after=0.5)],
 )
-def test_an_error_that_passes_is_not_seen(step: Step, fake: FakeModel, asker: Asker) -> None:
+def test_an_error_that_passes_is_not_seen(step: Step, fake: FaultyModel, asker: Asker) -> None:
     fake.script(step)
     check_well(asker, "ask", "http")
     assert len(fake.calls) == 2
@@ -62,7 +63,7 @@ GRPC_ERRORS: list[tuple[Step, int, str]] = [
 
 @pytest.mark.parametrize(("step", "status", "said"), GRPC_ERRORS)
 def test_an_error_over_grpc_is_told_with_its_child(
-    step: Step, status: int, said: str, fake: FakeModel, asker: Asker
+    step: Step, status: int, said: str, fake: FaultyModel, asker: Asker
 ) -> None:
     fake.answer = step
     told = asker.ask("ask-async", "grpc", seconds=1)
@@ -82,7 +83,7 @@ def test_an_error_over_grpc_is_told_with_its_child(
     ],
 )
 def test_a_pipelines_own_client_over_grpc_is_told_the_same(
-    step: Step, code: str, said: str, fake: FakeModel, asker: Asker
+    step: Step, code: str, said: str, fake: FaultyModel, asker: Asker
 ) -> None:
     fake.answer = step
     told = asker.ask_over_grpc("ask-async", "http", seconds=1)
@@ -111,7 +112,7 @@ GARBAGE: dict[str, Step] = {
 
 
 @pytest.mark.parametrize("garbage", GARBAGE)
-def test_garbage_is_told_with_its_child(garbage: str, fake: FakeModel, asker: Asker) -> None:
+def test_garbage_is_told_with_its_child(garbage: str, fake: FaultyModel, asker: Asker) -> None:
     fake.answer = GARBAGE[garbage]
     told = asker.ask("ask", "http", seconds=1)
     assert told.status == 502, told
@@ -134,7 +135,7 @@ WRONG: dict[str, Step] = {
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_a_wrong_tensor_is_told_with_its_child(wrong: str, fake: FakeModel, asker: Asker) -> None:
+def test_a_wrong_tensor_is_told_with_its_child(wrong: str, fake: FaultyModel, asker: Asker) -> None:
     fake.answer = WRONG[wrong]
     told = asker.ask("ask-async", "typed", seconds=1)
     assert told.status == 502, told
@@ -144,7 +145,7 @@ def test_a_wrong_tensor_is_told_with_its_child(wrong: str, fake: FakeModel, aske
 
 
 def test_an_answer_that_fits_the_declared_dtype_is_given_in_it(
-    fake: FakeModel, asker: Asker
+    fake: FaultyModel, asker: Asker
 ) -> None:
     fake.script(Answer(np.array([4], np.int8)))
     assert asker.ask("ask", "typed").value.dtype == np.int64

@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tempo_runtime.testing import Cut, FakeModel, Hang, Server, Stale, Step
+from tempo_runtime.testing import Hang, Server, Step
+from tests.helpers.byte_faults import Cut, FaultyModel, Stale
 from tests.integration.faults.asker import Asker, Told, X
 
 WELL = Told(200, "", X * 2)
@@ -18,7 +19,7 @@ BREAKS = [Cut("start"), Cut("start", reset=False), Cut("body"), Cut("body", rese
 
 @pytest.mark.parametrize("step", BREAKS)
 def test_a_connection_that_breaks_is_made_again(
-    step: Step, pipeline: str, fake: FakeModel, asker: Asker
+    step: Step, pipeline: str, fake: FaultyModel, asker: Asker
 ) -> None:
     fake.script(step)
     assert asker.ask(pipeline, "http") == WELL
@@ -27,7 +28,7 @@ def test_a_connection_that_breaks_is_made_again(
 
 @pytest.mark.parametrize("transport", ["http", "grpc"])
 def test_a_request_that_breaks_each_connection_is_told_and_sent_a_few_times_only(
-    transport: str, pipeline: str, fake: FakeModel, asker: Asker
+    transport: str, pipeline: str, fake: FaultyModel, asker: Asker
 ) -> None:
     fake.script(*Cut("start") * 3)
     told = asker.ask(pipeline, transport, seconds=30)
@@ -40,7 +41,7 @@ def test_a_request_that_breaks_each_connection_is_told_and_sent_a_few_times_only
 
 @pytest.mark.parametrize("transport", ["http", "grpc"])
 def test_without_retries_a_connection_that_breaks_is_told(
-    transport: str, fake: FakeModel, asker: Asker
+    transport: str, fake: FaultyModel, asker: Asker
 ) -> None:
     fake.script(Cut("start"))
     told = asker.ask("ask", f"once_{transport}", seconds=30)
@@ -52,14 +53,14 @@ def test_without_retries_a_connection_that_breaks_is_told(
 
 @pytest.mark.parametrize("reset", [True, False])
 def test_a_connection_that_was_given_up_unseen_is_replaced(
-    reset: bool, pipeline: str, fake: FakeModel, asker: Asker
+    reset: bool, pipeline: str, fake: FaultyModel, asker: Asker
 ) -> None:
     fake.script(Stale(reset))
     assert [asker.ask(pipeline, "http") for _ in range(2)] == [WELL] * 2
 
 
 def test_many_connections_that_were_given_up_at_once_are_replaced(
-    pipeline: str, fake: FakeModel, asker: Asker
+    pipeline: str, fake: FaultyModel, asker: Asker
 ) -> None:
     gate = Hang()
     count = 12
@@ -88,7 +89,7 @@ def test_at_the_moment_a_server_closes_idle_connections_requests_succeed(
 
 @pytest.mark.parametrize("transport", ["http", "grpc"])
 def test_a_server_that_nobody_runs_is_told(
-    transport: str, pipeline: str, fake: FakeModel, asker: Asker
+    transport: str, pipeline: str, fake: FaultyModel, asker: Asker
 ) -> None:
     fake.stop()
     told = asker.ask(pipeline, transport, seconds=1)
@@ -128,7 +129,7 @@ def test_a_connection_that_is_not_made_in_time_is_told(
 
 
 def test_a_burst_leaves_its_connections_until_they_are_idle_for_long(
-    fake: FakeModel, asker: Asker
+    fake: FaultyModel, asker: Asker
 ) -> None:
     gate = Hang()
     fake.script(*gate * 16)

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from tempo_runtime.testing import FakeModel, Hang, Server, Stall, Step, Trickle
+from tempo_runtime.testing import Hang, Server, Step
+from tests.helpers.byte_faults import FaultyModel, Stall, Trickle
 from tests.integration.faults.asker import Asker, Told, X
 
 WELL = Told(200, "", X * 2)
@@ -46,7 +47,7 @@ def test_a_hung_process_costs_a_request_its_time_and_no_more(
     "step", [Hang(), Stall(), Trickle(60)], ids=["hangs", "stalls", "trickles"]
 )
 def test_a_child_that_does_not_finish_costs_a_request_its_time_and_no_more(
-    step: Step, transport: str, pipeline: str, fake: FakeModel, asker: Asker
+    step: Step, transport: str, pipeline: str, fake: FaultyModel, asker: Asker
 ) -> None:
     fake.script(*step * 5)
     with ThreadPoolExecutor(5) as pool:
@@ -60,7 +61,7 @@ def test_a_child_that_does_not_finish_costs_a_request_its_time_and_no_more(
 
 
 def test_a_pipelines_own_client_over_grpc_is_told_that_the_time_is_spent(
-    fake: FakeModel, asker: Asker
+    fake: FaultyModel, asker: Asker
 ) -> None:
     fake.script(Stall())
     told = asker.ask_over_grpc("ask", "http", seconds=0.5)
@@ -69,7 +70,7 @@ def test_a_pipelines_own_client_over_grpc_is_told_that_the_time_is_spent(
 
 
 def test_a_slow_answer_that_comes_in_time_is_given(
-    pipeline: str, fake: FakeModel, asker: Asker
+    pipeline: str, fake: FaultyModel, asker: Asker
 ) -> None:
     fake.script(Trickle(0.5))
     assert asker.ask(pipeline, "http", seconds=30) == WELL
@@ -84,7 +85,7 @@ LIMITS = [
 
 @pytest.mark.parametrize(("limited", "said"), LIMITS)
 def test_a_child_may_be_given_less_time_than_the_request(
-    limited: str, said: str, pipeline: str, fake: FakeModel, asker: Asker
+    limited: str, said: str, pipeline: str, fake: FaultyModel, asker: Asker
 ) -> None:
     fake.script(Stall())
     told = asker.ask(pipeline, limited, seconds=30)
