@@ -1,4 +1,4 @@
-"""The documents of a YAML file: plain values, and the line of each."""
+"""Documents of a YAML file: plain values, and the line of each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Path = tuple[Key, ...]
 
 SETTINGS = "model-settings.json"
 
-# Kind -> API group, and the versions of it that there are.
+# Kind -> API group, and its versions.
 APIS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "SeldonDeployment": ("machinelearning.seldon.io", ("v1", "v1alpha2", "v1alpha3")),
     "Model": ("mlops.seldon.io", ("v1alpha1",)),
@@ -26,19 +26,19 @@ APIS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "ClusterServingRuntime": ("serving.kserve.io", ("v1alpha1",)),
     "InferenceGraph": ("serving.kserve.io", ("v1alpha1",)),
     "Secret": ("", ("v1",)),
-    "ConfigMap": ("", ("v1",)),  # which no rule judges: it may be KServe's configuration
+    "ConfigMap": ("", ("v1",)),  # it may be KServe's configuration
 }
-# Kinds whose names other projects use too: of another group, they are not ours to judge.
+# Other projects have kinds with these names, too; those are of other groups.
 _SHARED = ("Model", "Server", "Pipeline", "Experiment", "Secret", "ConfigMap")
 
 
 @dataclass(frozen=True)
 class Place:
-    """A place in a document, which need not be there: what is asked of it then is absent too.
+    """A place in a document; it may be absent, and then all places in it are absent, too.
 
     Attributes:
-        value: What is there; None where nothing is.
-        path: How it is reached from the document's root.
+        value: Its value; None if it is absent.
+        path: Its path from the root of the document.
     """
 
     value: Any
@@ -53,7 +53,7 @@ class Place:
         return Place(value, (*self.path, key))
 
     def __iter__(self) -> Iterator[Place]:
-        """Yield the items, of a list."""
+        """Yield the items of a list; nothing if it is not a list."""
         for index in range(len(self.value) if isinstance(self.value, list) else 0):
             yield self[index]
 
@@ -67,31 +67,31 @@ class Place:
 
     @property
     def text(self) -> str:
-        """The text that is there; empty where it is something else."""
+        """Its text; empty if it is something else."""
         return self.value if isinstance(self.value, str) else ""
 
     @property
     def number(self) -> int | None:
-        """The whole number that is there; None where it is something else."""
+        """Its whole number; None if it is something else."""
         whole = isinstance(self.value, int) and not isinstance(self.value, bool)
         return self.value if whole else None
 
 
 @dataclass(frozen=True)
 class Lines:
-    """Lines of a value, and of those in it."""
+    """The line of a value, and the lines of the values in it."""
 
     line: int
     inner: dict[Key, Lines] = field(default_factory=dict)
 
     def at(self, path: Path) -> int:
-        """Return the line of a path; of what would hold it where nothing is there."""
-        found = self
+        """Return the line of a path; if it is absent, of the nearest place that would contain it."""
+        lines = self
         for key in path:
-            if key not in found.inner:
+            if key not in lines.inner:
                 break
-            found = found.inner[key]
-        return found.line
+            lines = lines.inner[key]
+        return lines.line
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +104,7 @@ class Document:
 
     @functools.cached_property
     def root(self) -> Place:
-        """All of it."""
+        """The whole document."""
         return Place(self.content)
 
     def __getitem__(self, key: str) -> Place:
@@ -112,11 +112,11 @@ class Document:
 
     @functools.cached_property
     def kind(self) -> str:
-        """One of `APIS`, or `SETTINGS`; empty for a document that no rule is about."""
+        """One of `APIS`, or `SETTINGS`; empty if no rule applies to the document."""
         kind, version = self["kind"].text, self["apiVersion"].text
         if not kind and not version:
-            named = os.path.basename(self.file) == SETTINGS
-            return SETTINGS if named or self["implementation"].text else ""
+            is_settings = os.path.basename(self.file) == SETTINGS
+            return SETTINGS if is_settings or self["implementation"].text else ""
         group = version.rpartition("/")[0]
         if kind not in APIS or (kind in _SHARED and group != APIS[kind][0]):
             return ""
@@ -124,41 +124,41 @@ class Document:
 
     @property
     def name(self) -> str:
-        """Its name; empty where it has none."""
+        """Its name; empty if it has none."""
         return (self if self.kind == SETTINGS else self["metadata"])["name"].text
 
     @property
     def namespace(self) -> str:
-        """Its namespace; empty where it says none."""
+        """Its namespace; empty if it states none."""
         return self["metadata"]["namespace"].text
 
     def line(self, path: Path) -> int:
-        """Return the line of a path; of what would hold it where nothing is there."""
+        """See `Lines.at`."""
         return self.lines.at(path)
 
 
 class Run:
-    """All documents that are looked at together."""
+    """All documents that are checked together."""
 
     def __init__(self, documents: list[Document]) -> None:
         self.documents = documents
 
     def of(self, *kinds: str) -> list[Document]:
-        """Those of some kinds."""
+        """Return the documents of some kinds."""
         return [document for document in self.documents if document.kind in kinds]
 
     def named(self, name: str, *kinds: str) -> list[Document]:
-        """Those of some kinds that have a name."""
+        """Return the documents of some kinds that have a name."""
         return [document for document in self.of(*kinds) if document.name == name]
 
 
-def apart(one: str, other: str) -> bool:
-    """Return whether two namespaces are certainly two: one that is not stated may be any."""
+def differ(one: str, other: str) -> bool:
+    """Return whether two namespaces differ for certain: one that is not stated may be any."""
     return bool(one and other and one != other)
 
 
-def written(path: Path) -> str:
-    """Return a path for people: `spec.predictors[0].name`."""
+def path_text(path: Path) -> str:
+    """Return a path as text: `spec.predictors[0].name`."""
     text = ""
     for key in path:
         if isinstance(key, int):

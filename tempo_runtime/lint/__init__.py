@@ -1,14 +1,13 @@
-"""What a platform would refuse, or silently break, in a manifest: found before it is applied.
+"""Check manifests before they are applied: what would a platform refuse, or silently break?
 
-    document    a document, and the lines of what is in it
-    reading     YAML, to documents
-    views       what several rules look at; `runtimes` are KServe's
-    rules       what a rule is; the rules themselves are in
+    rules       the type of a rule; the rules themselves are in
                 common, containers, artifacts, secrets, addresses, seldon, seldon_pods, seldon2,
                 kserve, kserve_knative and kserve_graph
+    views       parts of documents that several rules need; `runtimes` are those of KServe
+    fields      the fields that each kind has
+    finding     a finding of a rule
 
-Nothing is asked of a cluster: a rule knows the documents of one run, and says nothing of what may be
-in the cluster already.
+Rules do not ask a cluster: they know the documents of one run, and allow for others in the cluster.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 
-from tempo_runtime._util.yaml_document import Document, Run, written
-from tempo_runtime._util.yaml_reading import Fault, read
+from tempo_runtime._util.yaml_document import Document, Run, path_text
+from tempo_runtime._util.yaml_reading import read
 from tempo_runtime.lint import (
     addresses,
     artifacts,
@@ -38,7 +37,7 @@ from tempo_runtime.lint.rules import RULES, Rule, table
 
 __all__ = ["ANNOTATION", "RULES", "Finding", "Rule", "Severity", "lint", "lint_files", "table"]
 
-# Importing them adds their rules.
+# Importing these adds their rules.
 _CHAPTERS = (
     common,
     containers,
@@ -58,20 +57,20 @@ _COMMENT = re.compile(r"#\s*tempo-lint:\s*disable=([\w-]+(?:\s*,\s*[\w-]+)*)")
 
 
 def lint(text: str, file: str = "-") -> list[Finding]:
-    """All that is found in a text.
+    """Check a text.
 
     Args:
-        text: YAML or JSON, of any number of documents.
-        file: What to call it.
+        text: YAML or JSON, with any number of documents.
+        file: The file name in findings.
 
     Returns:
-        The findings, by line and rule. No text makes it fail: what cannot be read is one of them.
+        The findings, by line and rule. A text that cannot be read is one of them, not an exception.
     """
     return _lint([(file, text)])
 
 
 def lint_files(paths: Iterable[str | os.PathLike[str]]) -> list[Finding]:
-    """All that is found in files, which are looked at together; `-` is standard input.
+    """Check files together; `-` is standard input.
 
     Args:
         paths: The files.
@@ -93,9 +92,9 @@ def _text(path: str) -> str:
             with open(path, "rb") as file:
                 data = file.read()
     except OSError as error:
-        error.filename = path  # which is known only of what cannot be opened
+        error.filename = path  # missing in errors after the file was opened
         raise
-    # What is no UTF-8 becomes a character that YAML does not have, and so a finding with its line.
+    # Bytes that are not UTF-8 become characters that YAML does not allow: a finding with its line.
     return data.decode("utf-8-sig", errors="surrogateescape")
 
 
@@ -105,29 +104,21 @@ def _lint(texts: list[tuple[str, str]]) -> list[Finding]:
     for file, text in texts:
         read_here, faults = read(text, file)
         documents += read_here
-        findings += [_of_fault(fault, file) for fault in faults]
+        findings += [
+            _finding(RULES[fault.rule], file, fault.line, fault.message) for fault in faults
+        ]
     run = Run(documents)
     for document in documents:
         findings += _of_document(document, run)
     disabled = {(file, line, rule) for file, text in texts for line, rule in _comments(text)}
-    kept = {each for each in findings if (each.file, each.line, each.rule) not in disabled}
-    order = {file: place for place, (file, _) in enumerate(texts)}
-    return sorted(kept, key=lambda each: (order[each.file], each.line, each.rule, each.path))
-
-
-def _of_fault(fault: Fault, file: str) -> Finding:
-    rule = RULES[fault.rule]
-    return Finding(
-        rule.id,
-        rule.severity,
-        file,
-        fault.line,
-        "",
-        "",
-        "",
-        fault.message,
-        rule.consequence,
-        rule.fix,
+    kept = {
+        finding
+        for finding in findings
+        if (finding.file, finding.line, finding.rule) not in disabled
+    }
+    order = {file: index for index, (file, _) in enumerate(texts)}
+    return sorted(
+        kept, key=lambda finding: (order[finding.file], finding.line, finding.rule, finding.path)
     )
 
 
@@ -138,22 +129,20 @@ def _of_document(document: Document, run: Run) -> Iterator[Finding]:
         if document.kind not in rule.kinds or rule.check is None or rule.id in disabled:
             continue
         for place, message in rule.check(document, run):
-            yield Finding(
-                rule.id,
-                rule.severity,
-                document.file,
-                document.line(place.path),
-                document.kind,
-                document.name,
-                written(place.path),
-                message,
-                rule.consequence,
-                rule.fix,
-            )
+            where = document.kind, document.name, path_text(place.path)
+            yield _finding(rule, document.file, document.line(place.path), message, *where)
+
+
+def _finding(
+    rule: Rule, file: str, line: int, message: str, kind: str = "", name: str = "", path: str = ""
+) -> Finding:
+    return Finding(
+        rule.id, rule.severity, file, line, kind, name, path, message, rule.consequence, rule.fix
+    )
 
 
 def _comments(text: str) -> Iterator[tuple[int, str]]:
     for number, line in enumerate(text.split("\n"), 1):
-        for found in _COMMENT.finditer(line):
-            for rule in found[1].split(","):
+        for comment in _COMMENT.finditer(line):
+            for rule in comment[1].split(","):
                 yield number, rule.strip()

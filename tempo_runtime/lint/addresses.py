@@ -1,4 +1,4 @@
-"""Rules of how a pipeline is told where its children are."""
+"""Rules about the settings of pipelines, and the addresses of children in them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from tempo_runtime._util.yaml_document import SETTINGS, Document, Run, apart
+from tempo_runtime._util.yaml_document import SETTINGS, Document, Run, differ
 from tempo_runtime.deploy.kubernetes.addresses import (
     KSERVE_GRPC,
     KSERVE_HTTP,
@@ -30,18 +30,18 @@ from tempo_runtime.lint.views import (
 _SELDON = (SELDON_HTTP, SELDON_GRPC)
 _SELDON_ENGINE = (SELDON_ENGINE_HTTP, SELDON_ENGINE_GRPC)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-# What is written after a deployment's name when its service is meant.
-_MEANT = ("", "-default", "-predictor", "-predictor-default", "-svc")
+# Suffixes that people write after a deployment's name when they mean its service.
+_SUFFIXES = ("", "-default", "-predictor", "-predictor-default", "-svc")
 
 
 @dataclass(frozen=True)
 class _Service:
-    """A Service that a platform makes for a document.
+    """A Service that a platform creates for a document.
 
     Attributes:
         host: Its name.
         namespace: Its namespace.
-        ports: Its ports; none where they are not known.
+        ports: Its ports; empty if they are not known.
         document: The document.
     """
 
@@ -66,14 +66,14 @@ def _services(run: Run) -> Iterator[_Service]:
         for name in ("predictor", "transformer"):
             ports = _kserve_ports(document, name, run)
             yield _Service(f"{document.name}-{name}", document.namespace, ports, document)
-        # Knative's own name for it.
+        # the name that Knative gives it
         yield _Service(document.name, document.namespace, (80, 443), document)
 
 
 def _kserve_ports(document: Document, component: str, run: Run) -> tuple[int, ...]:
-    """80, what is behind it, which is all that a headless Service has, and each port that is declared.
+    """Return 80, the ports behind it (all that a headless Service has), and the declared ports.
 
-    None where a runtime that is not in these files may declare more.
+    Empty if a runtime that is not in these files may declare more.
     """
     place = document["spec"][component]
     containers = list(component_containers(place))
@@ -82,21 +82,21 @@ def _kserve_ports(document: Document, component: str, run: Run) -> tuple[int, ..
         if runtime is None:
             return ()
         containers += runtime.containers
-    stated = [each["containerPort"].number for holder in containers for each in holder["ports"]]
-    return (80, KSERVE_HTTP, KSERVE_GRPC, *filter(None, stated))
+    declared = [port["containerPort"].number for holder in containers for port in holder["ports"]]
+    return (80, KSERVE_HTTP, KSERVE_GRPC, *filter(None, declared))
 
 
 def child_urls(settings: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield each URL of a child in a pipeline's settings, after the setting that names it."""
+    """Yield the URLs of children in a pipeline's settings, each with the setting that has it."""
     models = settings.get("models")
-    found = [("base_url", settings.get("base_url"))]
+    values = [("base_url", settings.get("base_url"))]
     for alias, child in models.items() if isinstance(models, dict) else ():
         if isinstance(child, dict):
-            found.append((f"child {alias!r}", child.get("url")))
-    for what, value in found:
+            values.append((f"child {alias!r}", child.get("url")))
+    for what, value in values:
         for url in value if isinstance(value, list) else [value]:
             if isinstance(url, str):
-                yield from ((what, each.strip()) for each in url.split(","))
+                yield from ((what, part.strip()) for part in url.split(","))
 
 
 @across(
@@ -105,20 +105,19 @@ def child_urls(settings: dict[str, Any]) -> Iterator[tuple[str, str]]:
     *WITH_PODS,
     "Model",
     SETTINGS,
-    consequence="No call to that child succeeds: there is no such name, or nothing at that port.",
-    fix="write the name, namespace and port that the deployment beside it gets",
+    consequence="Every call of that child fails: the name or the port does not exist.",
+    fix="use the name, namespace and port of the deployment's Service",
 )
 def child_url(document: Document, run: Run) -> Hits:
-    """A child's URL that names a deployment of these files has its service, namespace and port.
+    """A child's URL that names a deployment in these files has its Service, namespace and port.
 
     Source: seldon-core constants.go, seldondeployment_controller.go:151-161; kserve raw deployments.
     """
     services = list(_services(run))
     for place, settings in pipeline_settings(document):
         for what, url in child_urls(settings):
-            told = _fault(url, document.namespace, services)
-            if told:
-                yield place, f"{what}: {told}"
+            if fault := _fault(url, document.namespace, services):
+                yield place, f"{what}: {fault}"
 
 
 def _fault(url: str, here: str, services: list[_Service]) -> str | None:
@@ -136,10 +135,10 @@ def _fault(url: str, here: str, services: list[_Service]) -> str | None:
     if not known:
         for service in services:
             name = service.document.name
-            if name and host.removeprefix(name) in _MEANT:
-                return f"{host} is no service of {name}; {service.host} is"
+            if name and host.removeprefix(name) in _SUFFIXES:
+                return f"{host} is not a Service of {name}; {service.host} is"
         return None
-    near = [service for service in known if not apart(service.namespace, namespace)]
+    near = [service for service in known if not differ(service.namespace, namespace)]
     if not near:
         return f"{host} is in namespace {known[0].namespace}, not in {namespace}"
     if port is not None and all(service.ports and port not in service.ports for service in near):
@@ -153,7 +152,7 @@ def _fault(url: str, here: str, services: list[_Service]) -> str | None:
     *WITH_PODS,
     "Model",
     SETTINGS,
-    consequence="The pipeline refuses to load.",
+    consequence="The pipeline does not load.",
     fix="correct the setting",
 )
 def pipeline_settings_hold(document: Document) -> Hits:

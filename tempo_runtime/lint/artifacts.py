@@ -1,4 +1,4 @@
-"""Rules of a model-settings.json, and of what a manifest says of an artifact."""
+"""Rules about model-settings.json, and about artifacts in manifests."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from tempo_runtime.lint.views import (
 )
 
 _DIGEST = "seldon.io/tempo-artifact-digest"
-# What Core 2's agent keeps of a model-settings.json, and of its parameters.
-_SURVIVE = (
+# The fields of model-settings.json and of its parameters that the agent of Core 2 keeps.
+_KEPT = (
     {"name", "inputs", "outputs", "platform", "versions", "parallel_workers"}
     | {"implementation", "parameters"},
     {"uri", "version", "format", "content_type", "extra", "environment_tarball"},
@@ -33,38 +33,38 @@ _SURVIVE = (
     "uri-scheme",
     "error",
     *OURS,
-    consequence="It is a path in the container that fetches it, where nothing is.",
+    consequence="It is taken for a path in the container that fetches it, where there is nothing.",
     fix="write a URI, such as s3://bucket/folder",
 )
 def uri_scheme(document: Document) -> Hits:
-    """An artifact is at a URI; on Seldon Core also at rclone's `remote:path`, and a Model's at a path.
+    """An artifact has a URI; Seldon Core also takes rclone's `remote:path`, and a Model a path.
 
     Source: seldon-core components/rclone-storage-initializer/readme.md; scheduler/pkg/agent/rclone.
     """
-    named = scheme if document.kind == "InferenceService" else remote
+    location = scheme if document.kind == "InferenceService" else remote
     for place in artifact_uris(document):
         path = document.kind == "Model" and place.text.startswith("/")
-        if place and not (path or named(place.text)):
-            yield place, f"{place.value!r:.100} is no URI"
+        if place and not (path or location(place.text)):
+            yield place, f"{place.value!r:.100} is not a URI"
 
 
 @rule(
     "tempo-annotation",
     "warning",
     *OURS,
-    consequence="Tools that read it are misled; the platform ignores it.",
-    fix="write the annotation again with the manifest, or remove it",
+    consequence="The platform ignores it, but it misleads tools that read it.",
+    fix="write the manifest again with its annotation, or remove the annotation",
 )
 def tempo_annotation(document: Document) -> Hits:
-    """The annotation `seldon.io/tempo-model` is JSON, and about this model."""
+    """The annotation `seldon.io/tempo-model` is JSON and describes this model."""
     place = document["metadata"]["annotations"]["seldon.io/tempo-model"]
     if not place:
         return
     details = json_object(place.text).get("model_details")
     if not isinstance(details, dict):
-        yield place, "it is no JSON with model_details"
+        yield place, "it is not JSON with model_details"
     elif details.get("name") != document.name:
-        yield place, f"it is about {details.get('name')!r:.80}, and this is {document.name!r}"
+        yield place, f"it describes {details.get('name')!r:.80}, and this is {document.name!r}"
 
 
 @rule(
@@ -73,26 +73,26 @@ def tempo_annotation(document: Document) -> Hits:
     "SeldonDeployment",
     "InferenceService",
     "Model",
-    consequence="Pods refuse the artifact that the object names, or a changed one starts no new pods.",
+    consequence="Pods refuse the object's artifact, or a changed artifact starts no new pods.",
     fix="write the manifest again with `tempo-runtime manifest`",
 )
 def artifact_digest(document: Document) -> Hits:
-    """The digest in `seldon.io/tempo-artifact-digest` is the one of its pods, and the one they demand."""
+    """Pods state and demand the digest in `seldon.io/tempo-artifact-digest`."""
     digest = document["metadata"]["annotations"][_DIGEST].text
     if not digest:
         return
     for place in _digests_of_pods(document):
-        stated = {each.strip() for each in place.text.split(",")}
+        stated = {part.strip() for part in place.text.split(",")}
         if place.text and digest not in stated:
-            yield place, f"it is {place.text:.80}, but the object names {digest:.80}"
+            yield place, f"it is {place.text:.80}, but the object states {digest:.80}"
 
 
 def _digests_of_pods(document: Document) -> Iterator[Place]:
-    """Return the places where pods have the digest: annotations and demands."""
+    """Yield the places where pods state the digest or demand it."""
     if document.kind == "Model":
-        for each in document["spec"]["parameters"]:
-            if each["name"].text in (trust.EXPECTED_DIGEST_SETTING, "artifact_digest"):
-                yield each["value"]
+        for parameter in document["spec"]["parameters"]:
+            if parameter["name"].text in (trust.EXPECTED_DIGEST_SETTING, "artifact_digest"):
+                yield parameter["value"]
         return
     if document.kind == "InferenceService":
         predictor = document["spec"]["predictor"]
@@ -110,12 +110,12 @@ def _digests_of_pods(document: Document) -> Iterator[Place]:
     "environment-ignored",
     "warning",
     SETTINGS,
-    consequence="MLServer takes an environment of a model's own only in a parallel worker: without one, "
-    "the model runs in the server's environment.",
+    consequence="MLServer uses a model's own environment only in a parallel worker; without one, the "
+    "model runs in the server's environment.",
     fix='set MLSERVER_PARALLEL_WORKERS to "1", or put the packages into the image',
 )
 def environment_ignored(document: Document, run: Run) -> Hits:
-    """A model with an environment of its own has a parallel worker.
+    """A model with its own environment has a parallel worker.
 
     Source: MLServer registry, _should_load_model; scheduler/pkg/agent/repository/mlserver.go:161-217.
     """
@@ -128,15 +128,15 @@ def environment_ignored(document: Document, run: Run) -> Hits:
                 yield place, f"{other.kind} {other.name} has no parallel worker"
     for other in run.named(document.name, "Model"):
         if other["spec"]["explainer"]:
-            yield place, f"Model {other.name} has spec.explainer, which takes its worker away"
+            yield place, f"Model {other.name} has spec.explainer, which removes its worker"
 
 
 @rule(
     "pipeline-batching",
     "error",
     SETTINGS,
-    consequence="tempo_runtime refuses to load the pipeline: answers of requests would be mixed up.",
-    fix="take max_batch_size, max_batch_time and cache_enabled away",
+    consequence="tempo_runtime does not load the pipeline: requests could get each other's answers.",
+    fix="remove max_batch_size, max_batch_time and cache_enabled",
 )
 def pipeline_batching(document: Document) -> Hits:
     """A pipeline has neither adaptive batching nor a response cache.
@@ -156,38 +156,38 @@ def pipeline_batching(document: Document) -> Hits:
     "settings-name",
     "warning",
     SETTINGS,
-    consequence="The name in the file wins in MLServer: calls by the deployment's name are answered 404.",
-    fix="give both one name",
+    consequence="MLServer uses the name in the file: calls by the deployment's name get 404.",
+    fix="use the same name for both",
 )
 def settings_name(document: Document, run: Run) -> Hits:
-    """A model-settings.json has the name that a deployment beside it calls it by.
+    """A model-settings.json has the name of the deployment beside it.
 
-    Source: https://github.com/kserve/kserve/issues/3682; mlserver settings, where the file wins.
+    Source: https://github.com/kserve/kserve/issues/3682; mlserver/settings.py (the file has priority).
     """
     deployed = run.of("SeldonDeployment", "InferenceService", "Model")
-    names = {each.name for each in deployed}
-    for each in deployed:
-        names |= {predictor["graph"]["name"].text for predictor in predictors(each)}
+    names = {deployment.name for deployment in deployed}
+    for deployment in deployed:
+        names |= {predictor["graph"]["name"].text for predictor in predictors(deployment)}
     if document.name and names and document.name not in names:
-        told = ", ".join(sorted(names - {""}))
-        yield document["name"], f"it is {document.name!r}, and what is deployed is {told}"
+        others = ", ".join(sorted(names - {""}))
+        yield document["name"], f"it is {document.name!r}, and the deployment's is {others}"
 
 
 @across(
     "seldon2-dropped",
     "warning",
     SETTINGS,
-    consequence="The agent writes the file anew, and leaves out what it does not know.",
+    consequence="The agent rewrites the file, without the fields that it does not know.",
     fix="put it into parameters.extra, or into the Server's environment",
 )
 def dropped(document: Document, run: Run) -> Hits:
-    """A model-settings.json for Core 2 has only what the agent keeps.
+    """A model-settings.json for Core 2 has only fields that the agent keeps.
 
     Source: scheduler/pkg/agent/repository/mlserver/mlserver.go:61-85.
     """
     if not run.of("Model"):
         return
-    for known, place in zip(_SURVIVE, (document.root, document["parameters"]), strict=True):
+    for known, place in zip(_KEPT, (document.root, document["parameters"]), strict=True):
         for key, value in place.items():
             if key not in known:
                 yield value, f"{key} is lost"

@@ -1,4 +1,4 @@
-"""Rules of Kubernetes, and of MLServer, that hold on every platform."""
+"""Rules of Kubernetes and MLServer that hold on every platform."""
 
 from __future__ import annotations
 
@@ -6,29 +6,26 @@ import re
 from collections.abc import Iterator
 
 from tempo_runtime._util import yaml_reading
-from tempo_runtime._util.yaml_document import APIS, SETTINGS, Document, Place, Run
+from tempo_runtime._util.yaml_document import SETTINGS, Document, Place, Run
 from tempo_runtime.lint.fields import unknown
 from tempo_runtime.lint.rules import Hits, Rule, across, add, rule
-from tempo_runtime.lint.views import OURS, components, predictors
+from tempo_runtime.lint.views import OURS, RUNTIMES, components, predictors
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
-_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?")
-# Kinds that a Service is made of, whose name begins with a letter (RFC 1035).
+# The platform makes a Service from these; its name starts with a letter (RFC 1035).
 _SERVED = ("SeldonDeployment", "InferenceService", "InferenceGraph")
-_PREDICTOR = 53  # with `-predictor` it is a Service
-
-QUOTED = 'quote it: "true", "1"'
+_MOST_OF_PREDICTOR = 53  # characters: the Service has `-predictor` in addition
 
 add(
     Rule(
         yaml_reading.YAML,
         "error",
         (),
-        "The text is YAML.",
+        "The text is valid YAML.",
         "",
         "kubectl refuses the whole file.",
-        "correct it; a template is rendered first (`helm template`, `kustomize build`)",
+        "correct it; render templates first (`helm template`, `kustomize build`)",
         "common",
     )
 )
@@ -37,10 +34,10 @@ add(
         yaml_reading.EMPTY,
         "warning",
         (),
-        "A file has an object in it, or the operations of a JSON patch.",
+        "A file contains an object, or the operations of a JSON patch.",
         "",
-        "Nothing is deployed; a command that was to write the file may have failed.",
-        "write it again, or leave the file out",
+        "Nothing is deployed; the command that writes the file may have failed.",
+        "write the file again, or leave it out",
         "common",
     )
 )
@@ -49,9 +46,9 @@ add(
         yaml_reading.DUPLICATE,
         "error",
         (),
-        "A mapping has each key once.",
+        "Each key of a mapping is unique.",
         "",
-        "kubectl refuses it, or what is said first is silently lost.",
+        "kubectl refuses it, or silently drops all values but the last.",
         "keep one of them",
         "common",
     )
@@ -59,50 +56,30 @@ add(
 
 
 @rule(
-    "api-version",
-    "error",
-    *OURS,
-    consequence="The API server knows no such kind, and refuses it.",
-    fix="write the API version of that kind",
-)
-def api_version(document: Document) -> Hits:
-    """The API version is one that the kind has."""
-    group, versions = APIS[document.kind]
-    place = document["apiVersion"]
-    known = [f"{group}/{version}" for version in versions]
-    if place.value not in known:
-        yield place, f"{document.kind} is of {known[0]}, not of {place.value!r:.60}"
-
-
-@rule(
     "name",
     "error",
-    *OURS,
-    "Secret",
-    consequence="The API server, or the Service that is made of the name, refuses it.",
-    fix="name it with lower-case letters, digits and '-', from a letter, at most 63 of them (53 of an "
-    "InferenceService)",
+    *(kind for kind in OURS if kind not in RUNTIMES),
+    consequence="The API server refuses the object, or later the Service that is made from its name.",
+    fix="use lower-case letters, digits and '-', at most 63 (53 for an InferenceService), and start "
+    "with a letter",
 )
 def name(document: Document) -> Hits:
-    """A name is there, and is one that the Services made of it may have, with at most 63 characters.
+    """A name is valid for the Services that are made from it, and has at most 63 characters.
 
     Source: Kubernetes; kserve pkg/apis/serving/v1alpha1/inference_graph_validation.go; seldon-core
     operator/controllers/seldondeployment_controller.go, createContainerService.
     """
     place = document["metadata"]["name"]
-    if not place:
-        if not document["metadata"]["generateName"]:
-            yield place, "it has no name"
-        return
-    free = document.kind in ("Secret", "ServingRuntime", "ClusterServingRuntime")
     text = place.text
-    if not (_SUBDOMAIN if free else _LABEL).fullmatch(text):
-        yield place, f"{place.value!r:.80} is no such name"
-    elif not free and len(text) > 63:
+    if not place:
+        return
+    if not _LABEL.fullmatch(text):
+        yield place, f"{place.value!r:.80} is not a valid name"
+    elif len(text) > 63:
         yield place, f"{text!r} has {len(text)} characters"
     elif document.kind in _SERVED and not text[0].isalpha():
-        yield place, f"{text!r} does not begin with a letter, as the name of a Service does"
-    elif document.kind == "InferenceService" and len(text) > _PREDICTOR:
+        yield place, f"{text!r} does not start with a letter, as the name of a Service must"
+    elif document.kind == "InferenceService" and len(text) > _MOST_OF_PREDICTOR:
         yield place, f"{text!r} has {len(text)} characters, and {len(text) + 10} with '-predictor'"
 
 
@@ -112,20 +89,21 @@ def name(document: Document) -> Hits:
     *OURS,
     "Secret",
     consequence="The one that is applied last replaces the other.",
-    fix="name them apart, or take one away",
+    fix="give them different names, or remove one",
 )
 def name_twice(document: Document, run: Run) -> Hits:
-    """Two documents of one kind and namespace have two names, or are equal.
+    """Documents of the same kind and namespace have different names, unless they are equal.
 
-    Manifests of two pipelines hold the same runtime, or Server.
+    Manifests of two pipelines contain the same runtime or Server.
     """
     for other in run.named(document.name, document.kind):
         if other is document:
             return
-        near = document.name and other.namespace == document.namespace
-        if near and other.content != document.content:
-            told = f"{document.kind} {document.name!r} is at {other.file}:{other.line(())} already"
-            yield document["metadata"]["name"], told
+        same_name = document.name and other.namespace == document.namespace
+        if same_name and other.content != document.content:
+            where = f"{other.file}:{other.line(())}"
+            message = f"{document.kind} {document.name!r} is already at {where}"
+            yield document["metadata"]["name"], message
             return
 
 
@@ -134,15 +112,19 @@ def name_twice(document: Document, run: Run) -> Hits:
     "warning",
     *OURS,
     "Secret",
-    consequence="It goes to the namespace of whoever applies it, and the others may not find it.",
-    fix="give each a namespace, or none",
+    consequence="It goes into the default namespace of whoever applies it, where others may not find it.",
+    fix="give each document a namespace, or none",
 )
 def namespace_missing(document: Document, run: Run) -> Hits:
-    """Either all documents say their namespace, or none does."""
-    free = ("", SETTINGS, "ClusterServingRuntime")
-    stated = sorted({each.namespace for each in run.documents if each.kind not in free} - {""})
-    if stated and not document.namespace and document.kind not in free:
-        yield document["metadata"], f"it says no namespace, and others are in {', '.join(stated)}"
+    """Either all documents state their namespace, or none does."""
+    namespaced = [
+        other
+        for other in run.documents
+        if other.kind not in ("", SETTINGS, "ClusterServingRuntime")
+    ]
+    stated = sorted({other.namespace for other in namespaced} - {""})
+    if stated and not document.namespace and document in namespaced:
+        yield document["metadata"], f"it states no namespace; others are in {', '.join(stated)}"
 
 
 def _labelled(document: Document) -> Iterator[Place]:
@@ -155,47 +137,30 @@ def _labelled(document: Document) -> Iterator[Place]:
 
 
 @rule(
-    "metadata-text",
-    "error",
-    *OURS,
-    "Secret",
-    consequence="The API server refuses what is no text.",
-    fix=QUOTED,
-)
-def metadata_text(document: Document) -> Hits:
-    """Labels and annotations are text: `seldon.io/no-engine: true` is not."""
-    for place in _labelled(document):
-        for which in ("labels", "annotations"):
-            for key, value in place[which].items():
-                if not isinstance(value.value, str):
-                    yield value, f"{key}: {value.value!r:.40} is no text"
-
-
-@rule(
     "label-value",
     "error",
     *OURS,
     "Secret",
-    consequence="The API server refuses it.",
-    fix="put it into an annotation, which may hold any text",
+    consequence="The API server refuses the object, or later its pods.",
+    fix="put it into an annotation, which may contain any text",
 )
 def label_value(document: Document) -> Hits:
     """A label's value has at most 63 letters, digits, '-', '_' and '.'."""
     for place in _labelled(document):
         for key, value in place["labels"].items():
             if len(value.text) > 63 or not _LABEL_VALUE.fullmatch(value.text):
-                yield value, f"{key}: {value.text!r:.80} is no label's value"
+                yield value, f"{key}: {value.text!r:.80} is not a valid label value"
 
 
 @rule(
     "field-case",
     "error",
     *OURS,
-    consequence="The API server drops a field that it does not know, and says so only if asked.",
-    fix="spell it as it is spelled",
+    consequence="The API server silently drops fields that it does not know.",
+    fix="use the capitals of the kind's field",
 )
 def field_case(document: Document) -> Hits:
-    """Fields are spelled with their capitals: `modelUri`, not `modelURI`.
+    """The capitals of field names are right: `modelUri`, not `modelURI`.
 
     Source: the platforms' CustomResourceDefinitions: structural schemas, which prune.
     """
@@ -211,14 +176,16 @@ def field_case(document: Document) -> Hits:
     "Secret",
     SETTINGS,
     consequence="The API server drops the field, or refuses the object if it checks fields.",
-    fix="correct its name or its indentation, or remove it",
+    fix="correct its name or indentation, or remove it",
 )
 def field_unknown(document: Document) -> Hits:
     """Every field of a document exists in its kind, at any depth.
 
     Source: the platforms' CustomResourceDefinitions; of model-settings.json mlserver/settings.py.
     """
-    if document.kind == "Secret" and document["sops"]:  # encrypted, with a field of SOPS' own
+    if (
+        document.kind == "Secret" and document["sops"]
+    ):  # encrypted, with an additional field of SOPS
         return
     for field in unknown(document):
         if not (field.spelled and document.kind in OURS):
@@ -229,11 +196,11 @@ def field_unknown(document: Document) -> Hits:
     "replica-range",
     "error",
     *OURS,
-    consequence="The API server, or the platform's webhook, refuses it.",
-    fix="make the least at most the most",
+    consequence="The platform's webhook refuses it, or the API server refuses the autoscaler.",
+    fix="set minReplicas no higher than maxReplicas",
 )
 def replica_range(document: Document) -> Hits:
-    """The least number of replicas is at most the most.
+    """MinReplicas is no higher than maxReplicas.
 
     Source: kserve pkg/apis/serving/v1beta1/component.go, validateReplicas.
     """
@@ -241,6 +208,6 @@ def replica_range(document: Document) -> Hits:
     for predictor in predictors(document):
         places += [component["hpaSpec"] for component in predictor["componentSpecs"]]
     for place in places:
-        least, most = place["minReplicas"].number, place["maxReplicas"].number
-        if least is not None and most is not None and least > most and most != 0:
-            yield place["minReplicas"], f"minReplicas is {least}, and maxReplicas {most}"
+        lowest, highest = place["minReplicas"].number, place["maxReplicas"].number
+        if lowest is not None and highest is not None and lowest > highest and highest != 0:
+            yield place["minReplicas"], f"minReplicas is {lowest} and maxReplicas is {highest}"

@@ -1,6 +1,6 @@
 """Find fields in a document, at any depth, that its kind does not have.
 
-`scripts/fields.py` makes `fields.json` from the platforms' schemas. Places that a schema leaves open
+`scripts/fields.py` generates `fields.json` from the platforms' schemas. Places that a schema leaves open
 (labels, annotations, parameters) are not checked.
 """
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from tempo_runtime._util.yaml_document import Document, Place, written
+from tempo_runtime._util.yaml_document import Document, Place, path_text
 
 _FILE = "fields.json"
 _ANY = "*"
@@ -28,17 +28,17 @@ class Node:
     """The fields of one place.
 
     Attributes:
-        fields: Field -> what is in it; None where that is not checked.
+        fields: The node of each field; None if its content is not checked.
     """
 
     fields: Mapping[str, Node | None]
 
     def get(self, name: str) -> Node | None:
-        """Return what is in a field."""
+        """Return the node of a field."""
         return self.fields.get(name, self.fields.get(_ANY))
 
     def has(self, name: str) -> bool:
-        """Tell whether there is such a field; `$patch` and the like are kustomize's."""
+        """Return whether there is such a field; `$patch` and the like belong to kustomize."""
         return name in self.fields or _ANY in self.fields or name.startswith("$")
 
 
@@ -48,7 +48,7 @@ class Unknown:
 
     Attributes:
         place: Where it is.
-        parents: The fields of each place on the way there, the nearest last.
+        parents: The path and node of each place that contains it, the nearest last.
     """
 
     place: Place
@@ -56,34 +56,34 @@ class Unknown:
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """The field's name."""
         return str(self.place.path[-1])
 
     @property
     def spelled(self) -> str | None:
-        """The field of that place that differs only in capitals."""
+        """The field of the same place that differs only in capitals."""
         _, node = self.parents[-1]
-        return next((each for each in node.fields if each.lower() == self.name.lower()), None)
+        return next((field for field in node.fields if field.lower() == self.name.lower()), None)
 
     def __str__(self) -> str:
         path, node = self.parents[-1]
-        told = f"{self.name[:80]!r} is not a field of {written(path) or 'the document'}"
+        message = f"{self.name[:80]!r} is not a field of {path_text(path) or 'the document'}"
         if meant := self.spelled or self._similar(node):
-            return f"{told}; did you mean {meant!r}?"
+            return f"{message}; did you mean {meant!r}?"
         elsewhere = self._elsewhere()
-        return f"{told}; it is a field of {elsewhere}" if elsewhere else told
+        return f"{message}; it is a field of {elsewhere}" if elsewhere else message
 
     def _similar(self, node: Node) -> str | None:
         return next(iter(difflib.get_close_matches(self.name, node.fields, 1, _CLOSE)), None)
 
     def _elsewhere(self) -> str | None:
-        """Return the nearest place that has the field, where it was probably meant to be."""
+        """Return the nearest place that has such a field, where it was probably meant to be."""
         for path, node in reversed(self.parents[:-1]):
             if self.name in node.fields:
-                return written(path) or "the document"
+                return path_text(path) or "the document"
         for path, node in reversed(self.parents):
-            if inner := _found_below(node, self.name):
-                return written((*path, *inner))
+            if inner := _search_below(node, self.name):
+                return path_text((*path, *inner))
         return None
 
 
@@ -107,7 +107,7 @@ def _unknown(
             yield from _unknown(value, inner, parents)
 
 
-def _found_below(node: Node, name: str) -> tuple[str, ...] | None:
+def _search_below(node: Node, name: str) -> tuple[str, ...] | None:
     """Return the path from a node to the nearest node below it that has a field."""
     waiting: deque[tuple[tuple[str, ...], Node]] = deque([((), node)])
     while waiting:
@@ -115,7 +115,7 @@ def _found_below(node: Node, name: str) -> tuple[str, ...] | None:
         if path and name in node.fields:
             return path
         if len(path) < _DEPTH:
-            waiting += [((*path, each), inner) for each, inner in node.fields.items() if inner]
+            waiting += [((*path, field), inner) for field, inner in node.fields.items() if inner]
     return None
 
 
@@ -124,7 +124,7 @@ def _kinds() -> dict[str, Node]:
     text = resources.files("tempo_runtime.lint").joinpath(_FILE).read_text("utf-8")
     content: dict[str, Any] = json.loads(text)
     nodes: list[Node | None] = []
-    for fields in content["nodes"]:  # each after those that it refers to
+    for fields in content["nodes"]:  # a node refers only to earlier ones
         inner = {name: nodes[number] for name, number in (fields or {}).items()}
         nodes.append(None if fields is None else Node(inner))
     kinds = ((kind, nodes[number]) for kind, number in content["kinds"].items())

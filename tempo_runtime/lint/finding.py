@@ -1,4 +1,4 @@
-"""What a rule found."""
+"""A finding of a rule."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ Severity = Literal["error", "warning"]
 
 @dataclass(frozen=True)
 class Finding:
-    """Something in a manifest that a platform does not take as it is meant.
+    """A place in a manifest that a platform would refuse, or handle in an unintended way.
 
     Attributes:
         rule: Id of the rule.
-        severity: `error` where the platform would refuse it or silently break, else `warning`.
-        file: The file as it was named; `-` for standard input.
+        severity: `error` if the platform would refuse it or silently break, else `warning`.
+        file: The file as the caller named it; `-` for standard input.
         line: Line in the file, from 1.
-        kind: Kind of the document; empty where the file cannot be read as far as that.
-        name: Its `metadata.name`; empty where it has none.
-        path: Where in the document, such as `spec.predictors[0].graph.name`.
-        message: What is there.
-        consequence: What the platform would do with it.
-        fix: What to write instead.
+        kind: Kind of the document; empty if the file cannot be read.
+        name: Its `metadata.name`; empty if it has none.
+        path: The place in the document, such as `spec.predictors[0].graph.name`.
+        message: What is wrong there.
+        consequence: What would happen.
+        fix: How to correct it.
     """
 
     rule: str

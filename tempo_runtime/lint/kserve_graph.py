@@ -1,4 +1,4 @@
-"""Rules of KServe's InferenceGraph."""
+"""Rules for KServe's InferenceGraph."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from tempo_runtime._util.yaml_document import Document, Run
 from tempo_runtime.lint.rules import Hits, across, rule
 
 GRAPH = "InferenceGraph"
-_ROUTERS = ("Sequence", "Switch", "Ensemble", "Splitter")
 _TARGETS = ("nodeName", "serviceName", "serviceUrl")
 
 
@@ -14,11 +13,11 @@ _TARGETS = ("nodeName", "serviceName", "serviceUrl")
     "kserve-graph-nodes",
     "error",
     GRAPH,
-    consequence="The webhook refuses it, or the router finds no such node.",
-    fix="name a node of this graph; the first one is named root",
+    consequence="The webhook refuses it, or the router does not find the node.",
+    fix="name a node of this graph; the first node is named root",
 )
 def nodes(document: Document) -> Hits:
-    """A graph has a node `root`, and nodes that are named are there, of a router type there is.
+    """A graph has a node `root`, and each node that a step names.
 
     Source: pkg/apis/serving/v1alpha1/inference_graph_validation.go.
     """
@@ -27,8 +26,6 @@ def nodes(document: Document) -> Hits:
     if "root" not in names:
         yield place, "there is no node 'root'"
     for _, node in place.items():
-        if node["routerType"].value not in _ROUTERS:
-            yield node["routerType"], f"{node['routerType'].value!r:.40} is no router type"
         for step in node["steps"]:
             if step["nodeName"].text and step["nodeName"].text not in names:
                 yield step["nodeName"], f"there is no node {step['nodeName'].text!r:.80}"
@@ -39,10 +36,10 @@ def nodes(document: Document) -> Hits:
     "error",
     GRAPH,
     consequence="The webhook refuses it.",
-    fix="give each step a name of its own, and one of nodeName, serviceName and serviceUrl",
+    fix="give each step its own name, and one of nodeName, serviceName and serviceUrl",
 )
 def steps(document: Document) -> Hits:
-    """A step has one target, and a name that no other step of its node has.
+    """A step has one target, and a name that is unique in its node.
 
     Source: pkg/apis/serving/v1alpha1/inference_graph_validation.go.
     """
@@ -51,9 +48,9 @@ def steps(document: Document) -> Hits:
         for step in node["steps"]:
             targets = [name for name in _TARGETS if step[name].text]
             if len(targets) != 1:
-                yield step, f"a step has {' and '.join(targets) or 'no target'}"
+                yield step, f"the step has {' and '.join(targets) or 'no target'}"
             if step["name"].text and step["name"].text in seen:
-                yield step["name"], f"step {step['name'].text!r} is there twice"
+                yield step["name"], f"there are two steps {step['name'].text!r}"
             seen.add(step["name"].text)
 
 
@@ -62,31 +59,31 @@ def steps(document: Document) -> Hits:
     "error",
     GRAPH,
     consequence="The webhook refuses it.",
-    fix="give each step of a Splitter a weight, all of them 100",
+    fix="give each step of a Splitter a weight, 100 together",
 )
 def weights(document: Document) -> Hits:
-    """The weights of a Splitter sum to 100.
+    """The weights of a Splitter add up to 100.
 
     Source: pkg/apis/serving/v1alpha1/inference_graph_validation.go.
     """
     for _, node in document["spec"]["nodes"].items():
-        each = [step["weight"].number for step in node["steps"]]
+        given = [step["weight"].number for step in node["steps"]]
         if node["routerType"].value == "Splitter" and (
-            None in each or sum(weight or 0 for weight in each) != 100
+            None in given or sum(weight or 0 for weight in given) != 100
         ):
-            yield node["steps"], f"the weights are {each!r:.80}"
+            yield node["steps"], f"the weights are {given!r:.80}"
 
 
 @across(
     "kserve-graph-service",
     "warning",
     GRAPH,
-    consequence="Unless the cluster has it already, calls of that step fail.",
+    consequence="Unless the cluster already has it, calls of that step fail.",
     fix="correct the name, or add the InferenceService",
 )
 def service(document: Document, run: Run) -> Hits:
-    """A service that a step names is in these files, if they have any."""
-    known = {each.name for each in run.of("InferenceService", GRAPH)}
+    """A service that a step names is in these files, if they have services."""
+    known = {other.name for other in run.of("InferenceService", GRAPH)}
     for _, node in document["spec"]["nodes"].items():
         for step in node["steps"]:
             name = step["serviceName"].text
@@ -98,11 +95,11 @@ def service(document: Document, run: Run) -> Hits:
     "kserve-graph-timeout",
     "warning",
     GRAPH,
-    consequence="The router waits for a step for ever.",
-    fix="routerTimeouts: {serviceClient: 60}",
+    consequence="The router waits for each step without a limit.",
+    fix="set routerTimeouts: {serviceClient: 60}",
 )
 def timeout(document: Document) -> Hits:
-    """The router of a graph bounds the time of its calls.
+    """The router of a graph has a time limit for its calls.
 
     Source: cmd/router/main.go:94-170.
     """

@@ -1,4 +1,4 @@
-"""Rules of services that KServe deploys by Knative."""
+"""Rules for services that KServe deploys with Knative."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ _FLAGS["initContainers"] = "kubernetes.podspec-init-containers"
     "kserve-knative-flag",
     "warning",
     "InferenceService",
-    consequence="Unless its flag is set, Knative refuses the revision: must not set the field(s).",
-    fix="enable the flag in the ConfigMap config-features of Knative, or leave the field out; a "
-    "securityContext may be the container's",
+    consequence="Without the field's flag, Knative refuses the revision: must not set the field(s).",
+    fix="enable the flag in Knative's ConfigMap config-features, or remove the field; a "
+    "securityContext may be set for the container",
 )
 def knative_flag(document: Document) -> Hits:
-    """A pod that Knative deploys has no field that is off by default.
+    """A pod that Knative deploys has no field that Knative disables by default.
 
     Source: knative serving pkg/apis/serving/fieldmask.go, PodSpecMask; pkg/apis/config/features.go.
     """
-    # Without the annotation it is as the cluster is set up.
+    # Without the annotation, the cluster's configuration decides.
     if document["metadata"]["annotations"][_MODE].text not in ("Serverless", "Knative"):
         return
     for component in components(document):

@@ -1,4 +1,4 @@
-"""What a rule is, and all of them."""
+"""The type of a rule, and the collection of all rules."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import cast
 from tempo_runtime._util.yaml_document import Document, Place, Run
 from tempo_runtime.lint.finding import Severity
 
-# Where something is wrong, and what is there.
+# The place of each fault, and a message.
 Hits = Iterator[tuple[Place, str]]
 Check = Callable[[Document], Hits]
 AcrossCheck = Callable[[Document, Run], Hits]
@@ -32,18 +32,18 @@ PLATFORMS = {
 
 @dataclass(frozen=True)
 class Rule:
-    """Something that must hold.
+    """A condition that manifests must meet.
 
     Attributes:
-        id: Its name, which stays.
-        severity: Of what it finds.
-        kinds: Kinds of documents that it is about.
-        wants: What must hold.
-        source: Where that is known from: a file of the platform.
-        consequence: What a platform does otherwise.
-        fix: What to write instead.
+        id: Its permanent name.
+        severity: Severity of its findings.
+        kinds: Kinds of documents that it applies to.
+        wants: The condition.
+        source: Evidence for it: a file of the platform.
+        consequence: What happens if it is not met.
+        fix: How to meet it.
         chapter: Key in `PLATFORMS`.
-        check: Finds it in one document, knowing the others; None for what reading finds.
+        check: Checks one document, knowing the others; None for faults that the YAML reader finds.
     """
 
     id: str
@@ -61,7 +61,7 @@ RULES: dict[str, Rule] = {}
 
 
 def add(rule: Rule) -> None:
-    """Adds a rule."""
+    """Add a rule."""
     assert rule.id not in RULES, rule.id
     RULES[rule.id] = rule
 
@@ -69,7 +69,7 @@ def add(rule: Rule) -> None:
 def rule(
     name: str, severity: Severity, *kinds: str, consequence: str, fix: str
 ) -> Callable[[Check], Check]:
-    """Makes a rule of a function over one document; see `across`."""
+    """Make a function that checks one document a rule; see `across`."""
 
     def decorate(check: Check) -> Check:
         def alone(document: Document, run: Run) -> Hits:
@@ -84,16 +84,16 @@ def rule(
 def across(
     name: str, severity: Severity, *kinds: str, consequence: str, fix: str
 ) -> Callable[[AcrossCheck], AcrossCheck]:
-    """Makes a rule of a function over one document that looks at the others.
+    """Make a function a rule that checks one document, and can look at the others.
 
-    The first line of its docstring says what must hold, its line `Source:` where that is known from.
+    The first line of its docstring is the condition; `Source:` names the evidence for it.
 
     Args:
         name: Id of the rule.
-        severity: Of what it finds.
-        kinds: Kinds of documents that it is about.
-        consequence: What a platform does otherwise.
-        fix: What to write instead.
+        severity: Severity of its findings.
+        kinds: Kinds of documents that it applies to.
+        consequence: What happens if the condition is not met.
+        fix: How to meet it.
     """
 
     def decorate(check: AcrossCheck) -> AcrossCheck:
@@ -109,17 +109,17 @@ def _register(
     kinds: tuple[str, ...],
     consequence: str,
     fix: str,
-    told: Callable[..., Hits],
+    function: Callable[..., Hits],
     check: AcrossCheck,
 ) -> None:
-    wants, _, rest = cast(str, inspect.getdoc(told)).partition("\n")
+    wants, _, rest = cast(str, inspect.getdoc(function)).partition("\n")
     source = " ".join(rest.split("Source:", 1)[1].split()) if "Source:" in rest else ""
-    chapter = told.__module__.rpartition(".")[2]
+    chapter = function.__module__.rpartition(".")[2]
     add(Rule(name, severity, kinds, wants, source, consequence, fix, chapter, check))
 
 
 def table() -> str:
-    """The rules in Markdown, as docs/lint.md has them."""
+    """Return the rules as Markdown, for docs/lint.md."""
     lines = []
     for chapter, title in PLATFORMS.items():
         lines += [
@@ -128,9 +128,9 @@ def table() -> str:
             "| rule | | what must hold | otherwise |",
             "|---|---|---|---|",
         ]
-        for each in sorted(RULES.values(), key=lambda rule: rule.id):
-            if each.chapter == chapter:
-                cells = (f"`{each.id}`", each.severity, each.wants, each.consequence)
+        for rule in sorted(RULES.values(), key=lambda rule: rule.id):
+            if rule.chapter == chapter:
+                cells = (f"`{rule.id}`", rule.severity, rule.wants, rule.consequence)
                 lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
         lines.append("")
     return "\n".join(lines)

@@ -1,10 +1,10 @@
-"""Runtimes of KServe: those in the files, and the one for MLServer that comes along."""
+"""Runtimes of KServe: those in the files, and the one for MLServer that KServe includes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tempo_runtime._util.yaml_document import Document, Place, Run, apart
+from tempo_runtime._util.yaml_document import Document, Place, Run, differ
 from tempo_runtime.lint.views import RUNTIMES
 
 # config/runtimes/kserve-mlserver.yaml
@@ -15,14 +15,14 @@ _SERVER_TYPE = "serving.kserve.io/server-type"
 
 @dataclass(frozen=True)
 class Runtime:
-    """What is known of a runtime.
+    """The properties of a runtime that rules need.
 
     Attributes:
         name: Its name.
-        formats: Formats of models that it serves.
-        protocols: Protocols that it has; none where it does not say.
-        by_mlserver: Whether KServe knows it as MLServer's.
-        containers: Its containers, where it is in the files.
+        formats: Model formats that it supports.
+        protocols: Protocols that it supports; empty if it states none.
+        by_mlserver: Whether KServe recognizes it as MLServer.
+        containers: Its containers, if it is in the files.
     """
 
     name: str
@@ -33,34 +33,35 @@ class Runtime:
 
 
 def formats(document: Document) -> frozenset[str]:
-    """The formats of models that a runtime of the files serves."""
-    return frozenset(each["name"].text for each in document["spec"]["supportedModelFormats"])
+    """Return the model formats that a runtime in the files supports."""
+    return frozenset(entry["name"].text for entry in document["spec"]["supportedModelFormats"])
 
 
-def reached(document: Document, run: Run) -> tuple[list[Document], list[Document]]:
-    """The runtimes of these files that an InferenceService names: all, and those that it can reach."""
+def reachable(document: Document, run: Run) -> tuple[list[Document], list[Document]]:
+    """Return the runtimes in these files that an InferenceService names: all, and those in its reach."""
     name = document["spec"]["predictor"]["model"]["runtime"].text
-    found = run.named(name, *RUNTIMES) if name else []
+    runtimes = run.named(name, *RUNTIMES) if name else []
     near = [
-        each
-        for each in found
-        if each.kind == "ClusterServingRuntime" or not apart(each.namespace, document.namespace)
+        runtime
+        for runtime in runtimes
+        if runtime.kind == "ClusterServingRuntime"
+        or not differ(runtime.namespace, document.namespace)
     ]
-    return found, near
+    return runtimes, near
 
 
 def runtime_of(document: Document, run: Run) -> Runtime | None:
-    """The runtime that an InferenceService names, where it is known."""
-    _, near = reached(document, run)
+    """Return the runtime that an InferenceService names, if it is known."""
+    _, near = reachable(document, run)
     if not near:
         name = document["spec"]["predictor"]["model"]["runtime"].text
         return Runtime(MLSERVER, MLSERVER_FORMATS, ("v2",), True) if name == MLSERVER else None
-    found = near[0]
-    stated = found["metadata"]["annotations"][_SERVER_TYPE].text
+    runtime = near[0]
+    server = runtime["metadata"]["annotations"][_SERVER_TYPE].text
     return Runtime(
-        found.name,
-        formats(found),
-        tuple(each.text for each in found["spec"]["protocolVersions"]),
-        stated == "mlserver" or found.name == MLSERVER,
-        tuple(found["spec"]["containers"]),
+        runtime.name,
+        formats(runtime),
+        tuple(protocol.text for protocol in runtime["spec"]["protocolVersions"]),
+        server == "mlserver" or runtime.name == MLSERVER,
+        tuple(runtime["spec"]["containers"]),
     )

@@ -1,4 +1,4 @@
-"""Rules of Seldon Core v1."""
+"""Rules for Seldon Core v1."""
 
 from __future__ import annotations
 
@@ -27,28 +27,29 @@ def pod_containers(predictor: Place) -> Iterator[Place]:
 def container_of(predictor: Place, unit: Place) -> Place | None:
     """The container of a node, if it has one."""
     name = unit["name"].text
-    return next((each for each in pod_containers(predictor) if each["name"].text == name), None)
+    named = (one for one in pod_containers(predictor) if one["name"].text == name)
+    return next(named, None)
 
 
 def _implementation(unit: Place) -> str:
-    found = unit["implementation"].text
-    return "" if found == "UNKNOWN_IMPLEMENTATION" else found
+    server = unit["implementation"].text
+    return "" if server == "UNKNOWN_IMPLEMENTATION" else server
 
 
 def prepacked(document: Document) -> Iterator[tuple[Place, Place, str]]:
     """Predictor, node and implementation, of nodes that a prepackaged server serves."""
     for predictor in predictors(document):
         for unit in units(predictor["graph"]):
-            found = _implementation(unit)
-            if found and found not in _BUILT_IN:
-                yield predictor, unit, found
+            server = _implementation(unit)
+            if server and server not in _BUILT_IN:
+                yield predictor, unit, server
 
 
 def by_mlserver(document: Document) -> Iterator[tuple[Place, Place]]:
     """Predictor and node, of nodes that MLServer serves."""
     if document["spec"]["protocol"].value in _V2:
-        for predictor, unit, found in prepacked(document):
-            if found not in ("TRITON_SERVER", "TENSORFLOW_SERVER"):
+        for predictor, unit, server in prepacked(document):
+            if server not in ("TRITON_SERVER", "TENSORFLOW_SERVER"):
                 yield predictor, unit
 
 
@@ -56,12 +57,12 @@ def by_mlserver(document: Document) -> Iterator[tuple[Place, Place]]:
     "seldon-container-name",
     "error",
     KIND,
-    consequence="The operator appends a second container with the name of the graph; this one has no "
+    consequence="The operator adds a second container with the name of the graph; this one has no "
     "image, and the Deployment is rejected.",
     fix="give the container the name of the graph (spec.predictors[].graph.name)",
 )
 def container_name(document: Document) -> Hits:
-    """A container without an image has the name of a node of the graph.
+    """A container without an image has the name of a node in the graph.
 
     Source: seldondeployment_webhook.go:56-67, defaults.go:238-290.
     """
@@ -69,23 +70,21 @@ def container_name(document: Document) -> Hits:
         names = [unit["name"].text for unit in units(predictor["graph"])]
         for container in pod_containers(predictor):
             if container["name"].text not in names and not container["image"].text:
-                told = ", ".join(map(repr, names)) or "none"
-                yield (
-                    container["name"],
-                    f"container {container['name'].text!r} is no node of the graph, which has {told}",
-                )
+                nodes = ", ".join(map(repr, names)) or "none"
+                message = f"container {container['name'].text!r} is not a node of the graph"
+                yield container["name"], f"{message}, which has {nodes}"
 
 
 @rule(
     "seldon-container-apart",
     "warning",
     KIND,
-    consequence="The operator appends another container for the graph: what this one sets does not "
+    consequence="The operator adds another container for the graph: the settings of this one do not "
     "reach the model.",
-    fix="if it is the model's, give it the name of the graph",
+    fix="if it is meant for the model, give it the name of the graph",
 )
 def container_apart(document: Document) -> Hits:
-    """Where a node has no container, none is there under another name.
+    """If a node has no container, there is none under another name.
 
     Source: seldondeployment_webhook.go:56-67, defaults.go:238-290.
     """
@@ -95,7 +94,7 @@ def container_apart(document: Document) -> Hits:
             continue
         for container in pod_containers(predictor):
             if container["name"].text not in names and container["image"].text:
-                yield container["name"], f"container {container['name'].text!r} is no node's"
+                yield container["name"], f"container {container['name'].text!r} belongs to no node"
 
 
 @rule(
@@ -103,10 +102,10 @@ def container_apart(document: Document) -> Hits:
     "error",
     KIND,
     consequence="The webhook refuses it: Can't find container for Predictive Unit.",
-    fix="name an implementation, or add a container with the node's name",
+    fix="set an implementation, or add a container with the node's name",
 )
 def container_missing(document: Document) -> Hits:
-    """A node without an implementation has a container of its name.
+    """A node without an implementation has a container with its name.
 
     Source: seldondeployment_webhook.go, checkPredictiveUnits.
     """
@@ -137,37 +136,37 @@ def protocol(document: Document) -> Hits:
     "seldon-protocol-v2",
     "error",
     KIND,
-    consequence="Without it the operator finds no image for that server, and the Deployment is invalid.",
+    consequence="Without it, the operator finds no image for the server, and the Deployment is invalid.",
     fix="protocol: v2 (kfserving before Core 1.13)",
 )
 def protocol_v2(document: Document) -> Hits:
-    """TEMPO_SERVER and HUGGINGFACE_SERVER are served with protocol v2.
+    """TEMPO_SERVER and HUGGINGFACE_SERVER have protocol v2.
 
     Source: seldondeployment_prepackaged_servers.go:449-460; helm values.yaml, predictor_servers.
     """
     place = document["spec"]["protocol"]
     if place.value in (None, "", "seldon", "tensorflow"):
-        for _, _, found in prepacked(document):
-            if found in ("TEMPO_SERVER", "HUGGINGFACE_SERVER"):
-                yield place, f"{found} has protocol {place.value or 'seldon, the default'}"
+        for _, _, server in prepacked(document):
+            if server in ("TEMPO_SERVER", "HUGGINGFACE_SERVER"):
+                yield place, f"{server} has protocol {place.value or 'seldon, the default'}"
 
 
 @rule(
     "seldon-implementation",
     "warning",
     KIND,
-    consequence="Unless it is a key of the operator's configmap seldon-config, it is refused; if it is, "
+    consequence="It is refused, unless the operator's ConfigMap seldon-config has it; in that case "
     "model-settings.json must name the implementation.",
-    fix="TEMPO_SERVER for a pipeline; or add the server to seldon-config",
+    fix="use TEMPO_SERVER for a pipeline, or add the server to seldon-config",
 )
 def implementation(document: Document) -> Hits:
-    """An implementation is one that comes with Seldon Core.
+    """Seldon Core includes the implementation.
 
     Source: prepack.go:24-34,146-149,174-202; mlserver.go:263-281.
     """
-    for _, unit, found in prepacked(document):
-        if found not in _PREPACKED:
-            yield unit["implementation"], f"{found} does not come with Seldon Core"
+    for _, unit, server in prepacked(document):
+        if server not in _PREPACKED:
+            yield unit["implementation"], f"Seldon Core does not include {server}"
 
 
 @rule(
@@ -175,27 +174,27 @@ def implementation(document: Document) -> Hits:
     "error",
     KIND,
     consequence="The webhook refuses it.",
-    fix="modelUri: the URI that the artifact was uploaded to",
+    fix="set modelUri to the URI that the artifact was uploaded to",
 )
 def model_uri(document: Document) -> Hits:
-    """A prepackaged server has a modelUri, but for HUGGINGFACE_SERVER.
+    """A prepackaged server has a modelUri, except HUGGINGFACE_SERVER.
 
     Source: seldondeployment_webhook.go:97-122.
     """
-    for _, unit, found in prepacked(document):
-        if found != "HUGGINGFACE_SERVER" and not unit["modelUri"].value:
-            yield unit["modelUri"], f"{found} {unit['name'].text!r} has no modelUri"
+    for _, unit, server in prepacked(document):
+        if server != "HUGGINGFACE_SERVER" and not unit["modelUri"].value:
+            yield unit["modelUri"], f"{server} {unit['name'].text!r} has no modelUri"
 
 
 @rule(
     "seldon-no-engine-children",
     "error",
     KIND,
-    consequence="The webhook refuses it, whatever the annotation's value is.",
-    fix="remove the annotation, or the graph's children",
+    consequence="The webhook refuses it, whatever the value of the annotation.",
+    fix="remove the annotation, or the children in the graph",
 )
 def no_engine_children(document: Document) -> Hits:
-    """A graph of several nodes has no annotation `seldon.io/no-engine`.
+    """A graph with several nodes does not have the annotation `seldon.io/no-engine`.
 
     Source: seldondeployment_webhook.go:265-282.
     """
@@ -209,11 +208,11 @@ def no_engine_children(document: Document) -> Hits:
     "seldon-no-engine",
     "warning",
     KIND,
-    consequence="The executor stands before MLServer, and passes on neither streams nor custom handlers.",
-    fix='seldon.io/no-engine: "true" among the predictor\'s annotations; it moves the port to 9000',
+    consequence="The executor in front of MLServer supports neither streams nor custom handlers.",
+    fix='add seldon.io/no-engine: "true" to the annotations of the predictor; its port is then 9000',
 )
 def no_engine(document: Document) -> Hits:
-    """A model of MLServer is called without the executor.
+    """A model on MLServer is called without the executor.
 
     Source: executor/api/rest/server.go:185-188.
     """
@@ -229,10 +228,10 @@ def no_engine(document: Document) -> Hits:
     "error",
     KIND,
     consequence="The webhook refuses it.",
-    fix="give it one predictor at least, each with a name of its own",
+    fix="add a predictor, and give each predictor its own name",
 )
 def predictor_names(document: Document) -> Hits:
-    """There are predictors, and their names are unique.
+    """There is a predictor, and names of predictors are unique.
 
     Source: seldondeployment_webhook.go:265-282.
     """
@@ -240,7 +239,7 @@ def predictor_names(document: Document) -> Hits:
     for predictor in predictors(document):
         name = predictor["name"].text
         if name in seen:
-            yield predictor["name"], f"predictor {name!r} is there twice"
+            yield predictor["name"], f"there are two predictors {name!r}"
         seen.add(name)
     if not seen:
         yield document["spec"]["predictors"], "it has no predictor"
@@ -251,39 +250,39 @@ def predictor_names(document: Document) -> Hits:
     "error",
     KIND,
     consequence="The webhook refuses it.",
-    fix="make the traffic of the predictors that are no shadow sum to 100",
+    fix="set traffic so that the predictors without the shadow have 100 together",
 )
 def traffic(document: Document) -> Hits:
-    """The traffic of several predictors sums to 100, one of them at most a shadow.
+    """The traffic of several predictors adds up to 100, and at most one is a shadow.
 
     Source: seldondeployment_webhook.go:137-164.
     """
-    each = list(predictors(document))
-    live = [predictor for predictor in each if predictor["shadow"].value is not True]
+    everything = list(predictors(document))
+    live = [predictor for predictor in everything if predictor["shadow"].value is not True]
     total = sum(predictor["traffic"].number or 0 for predictor in live)
-    if (len(live) > 1 and total != 100) or (len(each) == 1 and 0 < total < 100):
-        yield live[0]["traffic"], f"it sums to {total}"
-    if len(each) - len(live) > 1 or (each and not live):
-        yield document["spec"]["predictors"], "there is more than one shadow, or nothing but one"
+    if (len(live) > 1 and total != 100) or (len(everything) == 1 and 0 < total < 100):
+        yield live[0]["traffic"], f"it adds up to {total}"
+    if len(everything) - len(live) > 1 or (everything and not live):
+        yield document["spec"]["predictors"], "there is more than one shadow, or only a shadow"
 
 
 @rule(
     "seldon-name-length",
     "warning",
     KIND,
-    consequence="The Service or Deployment is named seldon-MD5: the URL by its name is nobody's.",
+    consequence="The Service or Deployment is named seldon-MD5, and the expected URL does not exist.",
     fix="shorten the names, or set the predictor's annotation seldon.io/svc-name",
 )
 def name_length(document: Document) -> Hits:
-    """Names that are put together have at most 63 characters.
+    """Names that the operator joins have at most 63 characters together.
 
     Source: seldondeployment_types.go:120-139.
     """
     for number, predictor in enumerate(predictors(document)):
         base = f"{document.name}-{predictor['name'].text}"
         nodes = [unit["name"].text for unit in units(predictor["graph"])]
-        made = [base] if not predictor["annotations"]["seldon.io/svc-name"] else []
-        made += [f"{base}-{number}-{'-'.join(nodes)}", *(f"{base}-{node}" for node in nodes)]
-        long = next((name for name in made if len(name) > 63), None)
+        joined = [base] if not predictor["annotations"]["seldon.io/svc-name"] else []
+        joined += [f"{base}-{number}-{'-'.join(nodes)}", *(f"{base}-{node}" for node in nodes)]
+        long = next((name for name in joined if len(name) > 63), None)
         if long:
             yield predictor["name"], f"{long!r:.120} has {len(long)} characters"

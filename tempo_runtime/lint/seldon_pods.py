@@ -1,4 +1,4 @@
-"""Rules of Seldon Core v1 about the pods of a graph."""
+"""Rules for the pods of Seldon Core v1."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WIPING = re.compile(r"MLSERVER_HTTP_PORT|MLSERVER_GRPC_PORT|MLSERVER_MODEL_URI|
     "seldon-env-wiped",
     "error",
     KIND,
-    consequence="The operator loses every variable of the container that is set here (1.13 to master).",
+    consequence="The operator drops every variable that the container sets here (1.13 to master).",
     fix="remove it; to move ports, declare container ports named http and grpc",
 )
 def env_wiped(document: Document) -> Hits:
@@ -27,15 +27,15 @@ def env_wiped(document: Document) -> Hits:
     for container in containers(document):
         for name, entry in variables(container):
             if _WIPING.fullmatch(name):
-                yield entry["name"], f"{name} is the operator's"
+                yield entry["name"], f"the operator sets {name}"
 
 
 @rule(
     "seldon-env-ignored",
     "warning",
     KIND,
-    consequence="The operator sets it after you: this value is lost.",
-    fix="remove it; the name is that of the graph, metrics are at port 6000, /prometheus",
+    consequence="The operator overwrites it: this value is lost.",
+    fix="remove it; the name is that of the graph, and metrics are at port 6000, /prometheus",
 )
 def env_ignored(document: Document) -> Hits:
     """No container sets MLSERVER_MODEL_NAME or MLSERVER_METRICS_*.
@@ -44,9 +44,9 @@ def env_ignored(document: Document) -> Hits:
     """
     for container in containers(document):
         for name, entry in variables(container):
-            own = entry["value"].value == container["name"].value
+            same = entry["value"].value == container["name"].value
             if name in ("MLSERVER_METRICS_PORT", "MLSERVER_METRICS_ENDPOINT") or (
-                name == "MLSERVER_MODEL_NAME" and not own
+                name == "MLSERVER_MODEL_NAME" and not same
             ):
                 yield entry["name"], f"{name} cannot be overridden"
 
@@ -55,18 +55,18 @@ def env_ignored(document: Document) -> Hits:
     "seldon-image",
     "warning",
     KIND,
-    consequence="The default image has no tempo_runtime: the pipeline loads only if its artifact has an "
-    "environment.tar.gz, with mlserver in it.",
-    fix="name an image with tempo_runtime in the graph's container",
+    consequence="The default image does not have tempo_runtime: the pipeline loads only if its artifact "
+    "has an environment.tar.gz that includes mlserver.",
+    fix="set an image with tempo_runtime in the container of the graph",
 )
 def image(document: Document) -> Hits:
-    """A TEMPO_SERVER has an image that has tempo_runtime.
+    """A TEMPO_SERVER has an image with tempo_runtime.
 
     Source: helm values.yaml, predictor_servers; MLServer Dockerfile, hack/activate-env.sh.
     """
-    for predictor, unit, found in prepacked(document):
+    for predictor, unit, server in prepacked(document):
         container = container_of(predictor, unit)
-        if found == "TEMPO_SERVER" and not (container and container["image"].text):
+        if server == "TEMPO_SERVER" and not (container and container["image"].text):
             yield unit["implementation"], f"node {unit['name'].text!r} has no image"
 
 
@@ -74,12 +74,12 @@ def image(document: Document) -> Hits:
     "seldon-liveness",
     "warning",
     KIND,
-    consequence="A pod that is busy for about 15 s is restarted (by default 1 s, 3 times, every 5 s).",
-    fix="livenessProbe: {initialDelaySeconds: 60, periodSeconds: 10, timeoutSeconds: 5, "
+    consequence="A pod that is busy for about 15 s is restarted (default: 1 s, 3 failures, every 5 s).",
+    fix="use livenessProbe: {initialDelaySeconds: 60, periodSeconds: 10, timeoutSeconds: 5, "
     "failureThreshold: 6}",
 )
 def liveness(document: Document) -> Hits:
-    """The liveness probe of a pipeline bears 30 s of work.
+    """The liveness probe of a pipeline tolerates 30 s of work.
 
     Source: seldondeployment_controller.go, createContainerService; mlserver_test.go:64-101.
     """
@@ -93,21 +93,19 @@ def liveness(document: Document) -> Hits:
             probe["timeoutSeconds"].number or 1
         ) > 1
         if not probe or not patient:
-            yield (
-                probe,
-                f"node {unit['name'].text!r} has {'a hasty' if probe else 'no'} liveness probe",
-            )
+            which = "an impatient" if probe else "no"
+            yield probe, f"node {unit['name'].text!r} has {which} liveness probe"
 
 
 @rule(
     "seldon-probe-handler",
     "warning",
     KIND,
-    consequence="The operator keeps the numbers, and asks /v2/health of MLServer in its place.",
-    fix="leave the handler out",
+    consequence="The operator keeps the numbers, but replaces the handler by one for /v2/health.",
+    fix="remove the handler",
 )
 def probe_handler(document: Document) -> Hits:
-    """A probe of MLServer's container has no handler of its own.
+    """A probe of MLServer's container does not set a handler.
 
     Source: mlserver.go:53-98, mlserver_test.go:64-101.
     """
@@ -125,27 +123,28 @@ def probe_handler(document: Document) -> Hits:
     "seldon-mount",
     "error",
     KIND,
-    consequence="The operator mounts the artifact there, read-only: the pod is refused, or cannot write.",
+    consequence="The operator mounts the artifact there, read-only: the pod is refused or cannot write.",
     fix="mount it somewhere else",
 )
 def mount(document: Document) -> Hits:
-    """Nothing is mounted at /mnt/models, or in it, of a node with a modelUri.
+    """In a node with a modelUri, nothing else is mounted at or below /mnt/models.
 
     Source: model_initializer_injector.go:294-300.
     """
     for predictor, unit, _ in prepacked(document):
         container = container_of(predictor, unit)
-        for each in container["volumeMounts"] if container and unit["modelUri"] else ():
-            if re.match(r"/mnt/models(/|$)", each["mountPath"].text):
-                yield each["mountPath"], f"something is mounted at {each['mountPath'].text!r:.80}"
+        for entry in container["volumeMounts"] if container and unit["modelUri"] else ():
+            path = entry["mountPath"]
+            if re.match(r"/mnt/models(/|$)", path.text):
+                yield path, f"a volume is mounted at {path.text!r:.80}"
 
 
 @rule(
     "seldon-replicas-hpa",
     "warning",
     KIND,
-    consequence="The operator and the autoscaler set the number in turn.",
-    fix="leave replicas out where there is an hpaSpec",
+    consequence="The operator and the autoscaler keep overwriting each other's number.",
+    fix="remove replicas where there is an hpaSpec",
 )
 def replicas_hpa(document: Document) -> Hits:
     """A component with an hpaSpec has no fixed number of replicas."""
@@ -153,38 +152,38 @@ def replicas_hpa(document: Document) -> Hits:
         for component in predictor["componentSpecs"]:
             for place in (component["replicas"], predictor["replicas"]):
                 if component["hpaSpec"] and place:
-                    yield place, "replicas is stated beside an hpaSpec"
+                    yield place, "replicas is set beside an hpaSpec"
 
 
 @rule(
     "seldon-class",
     "warning",
     KIND,
-    consequence="MLServer refuses unknown classes, and an empty one starts no model.",
-    fix="name the implementation in model-settings.json, which wins in any case",
+    consequence="MLServer refuses unknown classes, and starts no model for an empty value.",
+    fix="name the implementation in model-settings.json, which takes precedence",
 )
 def implementation_env(document: Document) -> Hits:
-    """MLSERVER_MODEL_IMPLEMENTATION, where it is set, names a class.
+    """MLSERVER_MODEL_IMPLEMENTATION, if set, names a class.
 
     Source: mlserver.go:263-281.
     """
     for container in containers(document):
         value = variable(container, "MLSERVER_MODEL_IMPLEMENTATION")
         if value.text and "." not in value.text:
-            yield value, f"{value.text!r:.80} names no class of a module"
+            yield value, f"{value.text!r:.80} is not a class in a module"
 
 
 @rule(
     "seldon-service-account",
     "warning",
     KIND,
-    consequence="Without that account in the namespace no pod is made, and the operator only logs it.",
+    consequence="Without that account in the namespace no pod starts; only the operator's log says so.",
     fix="remove it: children are called by DNS, which needs no account",
 )
 def service_account(document: Document) -> Hits:
-    """A graph with envSecretRefName names no service account.
+    """A graph with envSecretRefName does not name a service account.
 
-    Source: model_initializer_injector.go; tempo 0.5 needed one, to ask the API for a status.
+    Source: model_initializer_injector.go; tempo 0.5 needed one to get the status from the API.
     """
     for predictor in predictors(document):
         for unit in units(predictor["graph"]):
@@ -197,35 +196,33 @@ def service_account(document: Document) -> Hits:
     "seldon-secret-reach",
     "warning",
     KIND,
-    consequence="It reaches the init container that fetches modelUri, and nothing else.",
-    fix="add a modelUri; a secret of the model's own is env with valueFrom in its container",
+    consequence="The Secret reaches only the init container, which fetches modelUri.",
+    fix="add a modelUri; for a secret that the model reads, use env with valueFrom in its container",
 )
 def secret_reach(document: Document) -> Hits:
-    """An envSecretRefName is beside a modelUri.
+    """An envSecretRefName comes with a modelUri.
 
     Source: model_initializer_injector.go:209-217.
     """
     for predictor in predictors(document):
         for unit in units(predictor["graph"]):
             if unit["envSecretRefName"] and not unit["modelUri"].value:
-                yield unit["envSecretRefName"], "there is no modelUri that it would fetch"
+                yield unit["envSecretRefName"], "there is no modelUri to fetch with it"
 
 
 @rule(
     "seldon-progress-deadline",
     "warning",
     KIND,
-    consequence="A deployment that cannot come up says Creating for ten minutes before it says Failed.",
-    fix="progressDeadlineSeconds: 600, or less, in the predictor",
+    consequence="A deployment that cannot start reports Creating for ten minutes before Failed.",
+    fix="set progressDeadlineSeconds: 600, or less, in the predictor",
 )
 def progress_deadline(document: Document) -> Hits:
-    """A predictor says how long it may take to come up.
+    """A predictor states how long it may take to start.
 
     Source: https://github.com/SeldonIO/seldon-core/issues/4224.
     """
     for predictor in predictors(document):
         if not predictor["progressDeadlineSeconds"]:
-            yield (
-                predictor["progressDeadlineSeconds"],
-                f"predictor {predictor['name'].text!r} does not",
-            )
+            message = f"predictor {predictor['name'].text!r} has no progressDeadlineSeconds"
+            yield predictor["progressDeadlineSeconds"], message

@@ -1,4 +1,4 @@
-"""What several rules look at: containers, their variables, quantities, URIs, settings of pipelines."""
+"""Parts of documents for several rules: containers, variables, quantities, URIs, pipeline settings."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ WITH_PODS = ("SeldonDeployment", "Server", "InferenceService", *RUNTIMES)
 OUR_PREFIX = "TEMPO_RUNTIME_"
 
 _COMPONENTS = ("predictor", "transformer", "explainer")
-# How KServe named the framework before it was `model`, and what is no framework in a component.
+# The fields of a component that hold a model: `model`, and the frameworks that came before it.
 _FRAMEWORKS = ("model", "sklearn", "xgboost", "lightgbm", "mlflow", "tensorflow", "pytorch", "onnx")
-# What a Model of Core 2 requires that is a pipeline: by hand, and as manifests are written here. The
-# parameters of others have their own meaning.
+# The requirement that marks a Model of Core 2 as a pipeline: by hand, and in our own manifests. The
+# parameters of other Models have other meanings.
 _PIPELINES = {"tempo", "tempo-runtime"}
 _URI = re.compile(r"([a-zA-Z][\w+.-]*)://.+", re.DOTALL)
 _REMOTE = re.compile(r"(\w[\w+.-]*):.+", re.DOTALL)
@@ -32,19 +32,19 @@ _UNITS |= {unit: Decimal(1000) ** power for power, unit in enumerate("kMGTPE", 1
 
 
 def predictors(document: Document) -> Iterator[Place]:
-    """The predictors of a SeldonDeployment."""
+    """Yield the predictors of a SeldonDeployment."""
     yield from document["spec"]["predictors"]
 
 
 def components(document: Document) -> Iterator[Place]:
-    """The components of an InferenceService."""
+    """Yield the components of an InferenceService."""
     for name in _COMPONENTS:
         if place := document["spec"][name]:
             yield place
 
 
 def pods(document: Document) -> Iterator[Place]:
-    """The pod specs in a document."""
+    """Yield the pod specs in a document."""
     if document.kind == "SeldonDeployment":
         for predictor in predictors(document):
             for component in predictor["componentSpecs"]:
@@ -58,7 +58,7 @@ def pods(document: Document) -> Iterator[Place]:
 
 
 def containers(document: Document) -> Iterator[Place]:
-    """The containers in a document, and what KServe makes one of."""
+    """Yield the containers in a document, and the models that KServe makes containers of."""
     for pod in pods(document):
         if document.kind == "InferenceService":
             yield from component_containers(pod)
@@ -67,14 +67,14 @@ def containers(document: Document) -> Iterator[Place]:
 
 
 def all_containers(document: Document) -> Iterator[Place]:
-    """The containers in a document, and those that run before them."""
+    """Yield the containers in a document, and its init containers."""
     yield from containers(document)
     for pod in pods(document):
         yield from pod["initContainers"]
 
 
 def component_containers(component: Place) -> Iterator[Place]:
-    """The containers of an InferenceService's component, and what KServe makes one of."""
+    """Yield a component's containers, and the models that KServe makes containers of."""
     yield from component["containers"]
     for name in _FRAMEWORKS:
         if place := component[name]:
@@ -82,51 +82,45 @@ def component_containers(component: Place) -> Iterator[Place]:
 
 
 def variables(container: Place) -> Iterator[tuple[str, Place]]:
-    """The environment of a container: each name, and the entry that sets it."""
+    """Yield the variables of a container: each name, and the entry that sets it."""
     for entry in container["env"]:
         if name := entry["name"].text:
             yield name, entry
 
 
 def variable(container: Place, name: str) -> Place:
-    """The value of a variable; of the last entry, where there are several."""
-    found = [entry["value"] for each, entry in variables(container) if each == name]
-    return found[-1] if found else Place(None, container.path)
-
-
-def untold(value: Any) -> str:
-    """What is in the place of a text, without telling it: it may be a password."""
-    kinds = {bool: "true or false", int: "a number", float: "a number", list: "a list"}
-    return "nothing" if value is None else kinds.get(type(value), "a mapping")
+    """Return the value of a variable; of the last entry, if there are several."""
+    values = [entry["value"] for key, entry in variables(container) if key == name]
+    return values[-1] if values else Place(None, container.path)
 
 
 def quantity(value: Any) -> Decimal | None:
-    """What Kubernetes reads `500m`, `1` or `2Gi` as; None where it is no quantity."""
+    """Return the number that `500m`, `1` or `2Gi` is for Kubernetes; None if it is not a quantity."""
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         return None
-    found = _QUANTITY.fullmatch(str(value))
-    if found is None:
+    match = _QUANTITY.fullmatch(str(value))
+    if match is None:
         return None
     try:
-        return Decimal(found[1] + (found[2] or "")) * _UNITS.get(found[3] or "", Decimal(1))
+        return Decimal(match[1] + (match[2] or "")) * _UNITS.get(match[3] or "", Decimal(1))
     except ArithmeticError:  # 1e9999999
         return None
 
 
 def scheme(uri: str) -> str:
-    """The scheme of a URI, lower case; empty where it has none."""
-    found = _URI.fullmatch(uri)
-    return found[1].lower() if found else ""
+    """Return the scheme of a URI, in lower case; empty if it has none."""
+    match = _URI.fullmatch(uri)
+    return match[1].lower() if match else ""
 
 
 def remote(uri: str) -> str:
-    """The remote that rclone takes a URI to name, as `s3://bucket` and `minio:bucket` do; lower case."""
-    found = _REMOTE.fullmatch(uri)
-    return found[1].lower() if found else ""
+    """Return the remote of a URI for rclone, as in `s3://bucket` and `minio:bucket`, in lower case."""
+    match = _REMOTE.fullmatch(uri)
+    return match[1].lower() if match else ""
 
 
 def artifact_uris(document: Document) -> Iterator[Place]:
-    """Where a document says that an artifact is."""
+    """Yield the places where a document states the location of an artifact."""
     if document.kind == "SeldonDeployment":
         for predictor in predictors(document):
             yield from (unit["modelUri"] for unit in units(predictor["graph"]))
@@ -138,7 +132,7 @@ def artifact_uris(document: Document) -> Iterator[Place]:
 
 
 def units(graph: Place) -> Iterator[Place]:
-    """The nodes of a graph of Seldon Core v1."""
+    """Yield the nodes of a graph of Seldon Core v1."""
     if isinstance(graph.value, dict):
         yield graph
         for child in graph["children"]:
@@ -146,32 +140,33 @@ def units(graph: Place) -> Iterator[Place]:
 
 
 def pipeline_settings(document: Document) -> Iterator[tuple[Place, dict[str, Any]]]:
-    """Each place that sets up pipelines, and the settings there, as nested fields.
+    """Yield the places that configure pipelines, and their settings, as nested fields.
 
-    One that says something as an object and as text, or JSON that is none, is left out; so is a variable
-    that Kubernetes makes of others.
+    Leaves out places whose settings contradict each other or are invalid JSON, and variables that
+    Kubernetes expands.
     """
     for container in containers(document):
         environ = {
             name: entry["value"].text
             for name, entry in variables(container)
-            if name.startswith(OUR_PREFIX) and _stated(entry["value"])
+            if name.startswith(OUR_PREFIX) and _literal(entry["value"])
         }
-        extra = _stated(variable(container, "MLSERVER_MODEL_EXTRA"))
+        extra = _literal(variable(container, "MLSERVER_MODEL_EXTRA"))
         if environ or extra:
             yield from _settings(container["env"], json_object(extra), environ)
-    required = {each.text for each in document["spec"]["requirements"]}
+    required = {requirement.text for requirement in document["spec"]["requirements"]}
     if document.kind == "Model" and required & _PIPELINES:
         place = document["spec"]["parameters"]
-        yield from _settings(place, {each["name"].text: each["value"].value for each in place}, {})
+        parameters = {entry["name"].text: entry["value"].value for entry in place}
+        yield from _settings(place, parameters, {})
     if document.kind == SETTINGS and is_ours(document["implementation"].text):
         place = document["parameters"]["extra"]
         if isinstance(place.value, dict):
             yield from _settings(place, place.value, {})
 
 
-def _stated(value: Place) -> str:
-    """The text of a variable, where it does not refer to others: `$(HOST)`."""
+def _literal(value: Place) -> str:
+    """Return the text of a variable; empty if it refers to other variables, as in `$(HOST)`."""
     return "" if "$(" in value.text else value.text
 
 
@@ -189,7 +184,7 @@ def _settings(
 
 
 def json_object(text: str) -> dict[str, Any]:
-    """The JSON object that a text is; empty where it is none."""
+    """Return the JSON object in a text; empty if it does not contain one."""
     try:
         content = json.loads(text)
     except (ValueError, RecursionError):
@@ -198,5 +193,5 @@ def json_object(text: str) -> dict[str, Any]:
 
 
 def is_ours(implementation: str) -> bool:
-    """Whether an MLServer implementation is this package's."""
+    """Return whether an MLServer implementation is one of this package."""
     return implementation.startswith("tempo_runtime.")

@@ -135,7 +135,7 @@ def _replace_somewhere(value: Any, chance: random.Random) -> None:
     [
         ("a: b\nc: [1\n", 3, "expected"),
         ("a: *b\n", 1, "undefined alias"),
-        ("a: &a [*a]\n", 1, "refers to what it is in"),
+        ("a: &a [*a]\n", 1, "refers to a value that contains it"),
         ("a: b\nc: \x07\n", 2, "character #x0007"),
         ('a: b\nc: "\\UFFFFFFFF"\n', 2, "too large"),
         ("a: 1\n? [b]\n: c\n", 2, "key"),
@@ -230,17 +230,15 @@ def test_what_is_infinite_is_a_number(scalar: str) -> None:
     assert abs(document.content["a"]) == float("inf")
 
 
-def test_a_number_that_looks_like_a_commit_is_no_text() -> None:
-    bad = SELDON.replace('WORKERS, value: "0"', "WORKERS, value: 1e3")
-    assert [each.rule for each in lint(bad)] == ["env-value"]
-    bad = SELDON.replace("team: a", "version: 1234e56")
-    assert [each.rule for each in lint(bad)] == ["metadata-text"]
+def test_a_number_that_looks_like_a_commit_is_not_text() -> None:
+    bad = SELDON.replace("team: a", "version: 1234e56, commit: '1234e56'")
+    documents, _ = read(bad, "-")
+    assert documents[0].content["metadata"]["labels"] == {"version": 1234e56, "commit": "1234e56"}
 
 
 @pytest.mark.parametrize("huge", ["1e9999999", "'1e9999999'", HEX], ids=["1e", "'1e'", "0x"])
 def test_a_number_that_is_too_large_makes_nothing_fail(huge: str) -> None:
-    found = lint(SELDON.replace("cpu: 500m", f"cpu: {huge}"))
-    assert [each.rule for each in found] == ["resource-quantity"]
+    assert lint(SELDON.replace("cpu: 500m", f"cpu: {huge}")) == []
     found = lint(SELDON.replace('WORKERS, value: "0"', f"WORKERS, value: {huge}"))
     assert [each.rule for each in found] == ["mlserver-number"]
 

@@ -111,9 +111,9 @@ def test_a_runtime_of_modelmesh_has_containers_of_its_own() -> None:
     assert rules(text.replace("  protocolVersions", "  multiModel: true\n  protocolVersions")) == []
 
 
-def test_a_secret_that_sops_encrypted_is_no_base64_yet() -> None:
+def test_a_secret_that_sops_encrypted_has_a_field_of_sops() -> None:
     text = SELDON.replace("TWluaW8=", "'ENC[AES256_GCM,data:x,type:str]'")
-    assert rules(text) == ["secret-data"]
+    assert rules(text + "sop: {version: 3.9.0}\n") == ["field-unknown"]
     assert rules(text + "sops: {version: 3.9.0}\n") == []
 
 

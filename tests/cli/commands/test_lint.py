@@ -58,7 +58,7 @@ def test_for_machines_findings_are_json(manifest: Path) -> None:
         "kind": "SeldonDeployment",
         "name": "shop",
         "path": "spec.predictors[0].componentSpecs[0].spec.containers[0].image",
-        "message": "'registry/shop' names no version",
+        "message": "'registry/shop' has no version",
     }
 
 
