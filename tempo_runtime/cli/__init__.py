@@ -1,7 +1,7 @@
-"""`tempo-runtime`, for people and for scripts. Thin: it parses, calls the package, and shows.
+"""The command `tempo-runtime`. It is thin: it parses arguments, calls the package, and prints.
 
-One module a command. Each imports click and what is as light, and the rest where it is used, so that
-`--help` and completion answer at once.
+Each command is a module. It imports only light modules such as click at its top, and the others where
+they are used, so that `--help` and completion answer at once.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class _Group(click.Group):
         except (click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except KeyboardInterrupt as stopped:
-            left = str(stopped)  # what an interrupted deployment has applied
-            terminal.echo(f"Stopped; {left}" if left else "Stopped.", err=True)
+            applied = str(stopped)  # by an interrupted deployment
+            terminal.echo(f"Stopped; {applied}" if applied else "Stopped.", err=True)
             sys.exit(130)
         except Exception as error:
             self._late = isinstance(error, DeadlineExceeded)
@@ -68,11 +68,11 @@ class _Group(click.Group):
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="tempo-runtime")
 def main() -> None:
-    """Pipelines of models, from a notebook to production.
+    """Build, serve and deploy pipelines of models.
 
-    Exit codes: 0 done; 1 it failed, and the message says why; 2 the command was not understood; 3 not
-    all is ready, or something would change (`kubernetes status` and `diff`); 130 stopped by Ctrl-C.
-    TEMPO_RUNTIME_DEBUG=1 shows the traceback of an error.
+    Exit codes: 0 success; 1 failure, and the message says why; 2 wrong usage; 3 a model is not ready,
+    or something would change (`kubernetes status` and `diff`); 130 stopped by Ctrl-C. Set
+    TEMPO_RUNTIME_DEBUG=1 to see the traceback of an error.
     """
 
 
@@ -101,10 +101,10 @@ COMMANDS = (
 
 
 def _mark_lines(command: click.Command) -> None:
-    """Replace the escape in a raw docstring by click's mark for lines that are not rewrapped."""
+    r"""Replace `\b` in a raw docstring with the character that keeps click from rewrapping lines."""
     command.help = (command.help or "").replace("\\b\n", "\b\n")
-    for below in command.commands.values() if isinstance(command, click.Group) else ():
-        _mark_lines(below)
+    for subcommand in command.commands.values() if isinstance(command, click.Group) else ():
+        _mark_lines(subcommand)
 
 
 for command in COMMANDS:

@@ -1,4 +1,4 @@
-"""Arguments, options and words that several commands share."""
+"""Arguments, options and helpers that several commands share."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _YEAR = 365 * 24 * 3600
 
 
 class _Folder(click.Path):
-    """A folder that exists; the error for a missing one suggests the one that was probably meant."""
+    """An existing folder. If it is missing, the error suggests the folder that was probably meant."""
 
     def __init__(self) -> None:
         super().__init__(exists=True, file_okay=False)
@@ -35,7 +35,7 @@ artifact_argument = click.argument("artifact", type=_Folder())
 
 
 class Seconds(click.FloatRange):
-    """Seconds that an operation may take: a number above 0, up to a year."""
+    """Number of seconds that an operation may take: more than 0, at most a year."""
 
     def __init__(self) -> None:
         super().__init__(0, min_open=True)
@@ -43,37 +43,37 @@ class Seconds(click.FloatRange):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        """Convert the text of a command line."""
-        found = float(super().convert(value, param, ctx))
-        if not found <= _YEAR:  # also for nan, which every range takes
-            self.fail(f"{value!r}: give seconds, a year ({_YEAR}) at most", param, ctx)
-        return found
+        """Convert the text from the command line."""
+        seconds = float(super().convert(value, param, ctx))
+        if not seconds <= _YEAR:  # also refuses nan, which every range accepts
+            self.fail(f"{value!r} is not a number of seconds up to a year ({_YEAR})", param, ctx)
+        return seconds
 
 
-json_option = click.option("--json", "as_json", is_flag=True, help="For machines.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def complete_folders(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Has the shell complete folders, for what may be something else as well."""
+    """Let the shell complete folders for an argument that may be something else."""
     return [CompletionItem(incomplete, type="dir")]
 
 
 def complete_deployments(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Has the shell complete the names of deployments."""
-    from tempo_runtime.deploy.local import find as found
+    """Complete names of deployments."""
+    from tempo_runtime.deploy.local import find as find
 
-    names = sorted({each.name for each in found.deployments()})
+    names = sorted({deployment.name for deployment in find.deployments()})
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
 def complete_targets(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Has the shell complete what can be called: folders, and names of deployments."""
+    """Complete targets of a call: names of deployments, and folders."""
     named = complete_deployments(ctx, param, incomplete)
     return [*named, *complete_folders(ctx, param, incomplete)]
 
@@ -90,35 +90,37 @@ def stale_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def folder_or_object(text: str) -> Any:
-    """Return the folder of an ARTIFACT, or the object that MODULE:NAME names."""
+    """Return an artifact's folder as it is, or import the object that MODULE:NAME names."""
     return text if os.path.isdir(text) else imported(text)
 
 
 def pair(text: str, option: str) -> tuple[str, str]:
-    """Return a `KEY=VALUE` of the command line."""
+    """Split a `KEY=VALUE` of the command line."""
     key, equals, value = text.partition("=")
     if not key or not equals:
-        raise click.UsageError(f"{option} takes KEY=VALUE")  # not the text: it may be a secret
+        raise click.UsageError(
+            f"{option} takes KEY=VALUE"
+        )  # without the text, which may be a secret
     return key, value
 
 
 def print_whole(*shown: Any) -> None:
-    """Print for people, with names and addresses whole, for copying, however narrow the window is."""
+    """Print without wrapping, so that names and addresses can be copied from a narrow window."""
     console(width=1000).print(*shown)
 
 
 def echo_json(content: Any) -> None:
-    """Print what a machine reads."""
+    """Print a value as JSON."""
     click.echo(json.dumps(content, indent=2))
 
 
 def size(count: int) -> str:
-    """Return a number of bytes, for people."""
+    """Format a number of bytes for people."""
     return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
 
 
 def imported(name: str) -> Any:
-    """Return what a `MODULE:NAME` of the command line is, as `python -m` would find the module."""
+    """Import the object that `MODULE:NAME` names; the module is looked up as by `python -m`."""
     module, _, attribute = name.partition(":")
     if not module or not attribute:
         raise click.BadParameter(
@@ -127,7 +129,7 @@ def imported(name: str) -> Any:
     if "" not in sys.path:
         sys.path.insert(0, "")
     try:
-        found = importlib.import_module(module)
+        imported_module = importlib.import_module(module)
     except ModuleNotFoundError as error:
         meant = _meant(module, _modules_here()) if error.name == module else ""
         line = _author_line(error)
@@ -141,14 +143,18 @@ def imported(name: str) -> Any:
         line = _author_line(error)
         place = f" at {line}" if line else ""
         if isinstance(error, SystemExit):
-            place += '; call what ends the program under `if __name__ == "__main__":`'
+            place += '; move the call that ends the program under `if __name__ == "__main__":`'
         raise AuthoringError(f"{name} cannot be imported: {named(error)}{place}") from error
     try:
-        return getattr(found, attribute)
+        return getattr(imported_module, attribute)
     except AttributeError:
-        models = [each for each, value in vars(found).items() if hasattr(value, "get_tempo")]
+        models = [
+            model_name
+            for model_name, value in vars(imported_module).items()
+            if hasattr(value, "get_tempo")
+        ]
         has = f"; it has {', '.join(models)}" if models else ", nor any model"
-        meant = _meant(attribute, models) or _meant(attribute, list(vars(found))) or has
+        meant = _meant(attribute, models) or _meant(attribute, list(vars(imported_module))) or has
         raise click.BadParameter(
             f"{name}: module {module!r} has no attribute {attribute!r}{meant}"
         ) from None
@@ -161,33 +167,33 @@ def _author_line(error: BaseException) -> str | None:
 
 
 def _meant(name: str, known: list[str]) -> str:
-    lower = {each.lower(): each for each in known}
+    lower = {candidate.lower(): candidate for candidate in known}
     close = difflib.get_close_matches(name.lower(), lower, n=1)
     return f"; did you mean {lower[close[0]]!r}?" if close else ""
 
 
 def meant_path(path: str) -> str:
-    """Suggest the path that was probably meant by one that does not exist.
+    """Suggest the path that was probably meant instead of one that does not exist.
 
     Args:
-        path: The path. If it is a module's name or file, the text shows how to name what is in it.
+        path: The path. If it is the name or file of a module, the text shows how to name an object in it.
     """
     module = path.removesuffix(".py")
     if os.path.isfile(f"{module}.py"):
         name = module.strip("./").replace(os.sep, ".")
-        return f"; {module}.py is a module: name what is in it, as in {name}:NAME"
+        return f"; {module}.py is a module: name an object in it, as in {name}:NAME"
     folder, name = os.path.split(path.rstrip(os.sep))
     try:
         with os.scandir(folder or ".") as there:
-            found = [each.name for each in there if each.is_dir()]
+            folders = [entry.name for entry in there if entry.is_dir()]
     except OSError:
         return ""
-    known = [os.path.join(folder, each) for each in found]
+    known = [os.path.join(folder, entry) for entry in folders]
     return _meant(os.path.join(folder, name), known)
 
 
 def _modules_here() -> list[str]:
-    """List modules and packages in the current folder."""
+    """List the modules and packages in the current folder."""
     with os.scandir() as there:
-        found = [each.name for each in there if each.name.endswith(".py") or each.is_dir()]
-    return [name.removesuffix(".py") for name in found]
+        names = [entry.name for entry in there if entry.name.endswith(".py") or entry.is_dir()]
+    return [name.removesuffix(".py") for name in names]

@@ -1,4 +1,4 @@
-"""Options of the commands for Kubernetes, on the command line and in a file."""
+"""Options of the Kubernetes commands, on the command line and in a file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tempo_runtime.deploy.kubernetes.manifests import RemotePlatform
 
 _PLATFORMS = ("seldon", "seldon2", "kserve")
-# The options that have a flag of their own, by their names for --set.
+# Flags of the options that have one, by the option's name for --set.
 _FLAGS = {
     "namespace": "--namespace",
     "auth_secret_name": "--secret",
@@ -28,7 +28,7 @@ def where_options(*, short: bool = True) -> Callable[[Callable[..., Any]], Calla
     """Add the options that say where models are deployed.
 
     Args:
-        short: Whether `-f` is short for `--options`; `logs` has it for `--follow`, as kubectl has.
+        short: Whether `-f` is short for `--options`; `logs` uses it for `--follow`, as kubectl does.
     """
     options = (
         click.option(
@@ -58,28 +58,28 @@ def all_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--secret",
             metavar="NAME",
-            help="Secret with rclone's settings, for downloads of artifacts.",
+            help="Secret with rclone's settings, to download artifacts.",
         ),
-        click.option("--image", metavar="IMAGE", help="Image of each server."),
+        click.option("--image", metavar="IMAGE", help="Image of the servers."),
         click.option(
             "--set",
             "more",
             metavar="KEY=VALUE",
             multiple=True,
-            help="Any other option of the platform; VALUE is JSON, or text.",
+            help="Any other option of the platform; VALUE is JSON or text.",
         ),
     )
     return where_options()(_added(command, options))
 
 
 def platform_options(given: Mapping[str, Any]) -> RemotePlatform:
-    """Make the platform's options of a command's parameters.
+    """Build the platform's options from a command's parameters.
 
     Args:
-        given: The values of the options that this module added.
+        given: Values of the options that this module adds.
 
     Raises:
-        SettingsError: If they are wrong.
+        SettingsError: If they are invalid.
     """
     from tempo_runtime.deploy.kubernetes.manifests import options_file
 
@@ -88,23 +88,23 @@ def platform_options(given: Mapping[str, Any]) -> RemotePlatform:
         "auth_secret_name": given.get("secret"),
         "image": given.get("image"),
     }
-    stated = {name: value for name, value in flags.items() if value is not None}
+    flag_values = {name: value for name, value in flags.items() if value is not None}
     more = dict(map(_setting, given.get("more", ())))
-    flagged = {_FLAGS[name] for name in stated}
+    flagged = {_FLAGS[name] for name in flag_values}
     for key in more:
         if _FLAGS.get(key) in flagged:
             raise click.UsageError(f"{_FLAGS[key]} and --set {key} are both given; leave one out")
     file = options_file.read(given["file"]) if given["file"] is not None else None
     return options_file.options_of(
         given["platform"],
-        {**stated, **more},
+        {**flag_values, **more},
         file,
-        lambda name: _FLAGS[name] if name in stated else f"--set {name}",
+        lambda name: _FLAGS[name] if name in flag_values else f"--set {name}",
     )
 
 
 def where_words(given: Mapping[str, Any]) -> list[str]:
-    """List the options that point another command at the same deployment."""
+    """List the arguments that point another command at the same deployment."""
     more = dict(map(_setting, given.get("more", ())))
     namespace = more.get("namespace", given["namespace"])
     flags = {"--platform": given["platform"], "-n": namespace, "--options": given["file"]}
@@ -128,15 +128,15 @@ def _setting(text: str) -> tuple[str, Any]:
     key, value = pair(text, "--set")
     outer, *inner = key.split(".")
     if inner:
-        nested = "".join(f'{{"{each}": ' for each in inner) + "..." + "}" * len(inner)
-        told = f"{key}: nested values are JSON, as in --set '{outer}={nested}'"
-        raise click.BadParameter(told, param_hint="--set")
+        nested = "".join(f'{{"{part}": ' for part in inner) + "..." + "}" * len(inner)
+        message = f"{key}: nested values are JSON, as in --set '{outer}={nested}'"
+        raise click.BadParameter(message, param_hint="--set")
     if key == "platform":
         raise click.UsageError("--set platform: use --platform instead")
     try:
         return key, json.loads(value)
     except (ValueError, RecursionError):
         if value[:1] in ("{", "["):
-            told = f"{key}: its value is not valid JSON"
-            raise click.BadParameter(told, param_hint="--set") from None
+            message = f"{key}: its value is not valid JSON"
+            raise click.BadParameter(message, param_hint="--set") from None
         return key, value

@@ -1,4 +1,4 @@
-"""Print from the command line, so that text from artifacts and servers cannot steer the terminal."""
+"""Print to a terminal so that text from artifacts and servers cannot control it."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ _LONGEST = 4000  # characters of an error
 
 
 def echo(text: str, *, err: bool = False, nl: bool = True) -> None:
-    """Print text, its control characters escaped.
+    """Print text with its control characters escaped.
 
     Args:
         text: The text.
-        err: Whether it goes to standard error.
-        nl: Whether a newline follows.
+        err: Whether to print to standard error.
+        nl: Whether to end with a newline.
     """
     click.echo(printable(text), err=err, nl=nl)
 
 
 def console(**options: Any) -> Console:
-    """Make a console of rich's that escapes control characters in everything it prints.
+    """Make a rich console that escapes control characters in everything it prints.
 
     The caller must escape markup in text from elsewhere, with `rich.markup.escape`.
 
     Args:
-        options: Options of rich's `Console`.
+        options: Options of `rich.console.Console`.
     """
     from rich.console import Console, ConsoleOptions, RenderableType
     from rich.segment import Segment
@@ -55,7 +55,7 @@ def console(**options: Any) -> Console:
 
 
 def fail(error: Exception) -> None:
-    """Print an error in one line, and its traceback if `TEMPO_RUNTIME_DEBUG` is set.
+    """Print an error on one line, and its traceback if `TEMPO_RUNTIME_DEBUG` is set.
 
     Args:
         error: The error.

@@ -94,7 +94,7 @@ def test_a_graph_is_never_written_under_the_name_of_another_format(
         assert (tmp_path / name).read_text().startswith("<svg")
         return
     assert code == 2
-    assert "the name of a graph's file ends with .txt, .mmd, .mermaid, .svg" in " ".join(
+    assert "the name of a graph's file must end with .txt, .mmd, .mermaid, .svg" in " ".join(
         told.split()
     )
     assert not (tmp_path / name).exists()
@@ -207,7 +207,10 @@ def test_results_of_a_server_are_escaped_as_json(tmp_path: Path) -> None:
     [
         ("import json\nx = undefined", "NameError: name 'undefined' is not defined at {file}:2"),
         ("import absent", "there is no module 'absent', which {file}:1 imports"),
-        ("import sys\nsys.exit(3)", "SystemExit: 3 at {file}:2; call what ends the program under"),
+        (
+            "import sys\nsys.exit(3)",
+            "SystemExit: 3 at {file}:2; move the call that ends the program",
+        ),
     ],
     ids=["name", "module", "exit"],
 )

@@ -38,7 +38,7 @@ def test_the_digest_goes_into_the_uri_where_that_is_asked_for(
     assert code == 0
     named = json.loads(printed)["uri"]
     assert re.fullmatch(rf"{re.escape(uri)}@sha256:[0-9a-f]{{64}}", named)
-    assert run("upload", folder, uri, "--digest")[2].endswith(f" is at {named} (as it was)\n")
+    assert run("upload", folder, uri, "--digest")[2].endswith(f" is at {named} (unchanged)\n")
     assert run("download", named, tmp_path / "got")[0] == 0
     assert answer(tmp_path / "got") == "here"
 
@@ -46,7 +46,7 @@ def test_the_digest_goes_into_the_uri_where_that_is_asked_for(
 def test_what_is_there_already_is_told(s3: S3, uri: str, save: Save) -> None:
     folder = save("here", uri=uri)
     run("upload", str(folder))
-    assert run("upload", str(folder)) == (0, "", f"✓ {folder} is at {uri} (as it was)\n")
+    assert run("upload", str(folder)) == (0, "", f"✓ {folder} is at {uri} (unchanged)\n")
 
 
 def test_for_machines_it_is_what_was_done(s3: S3, uri: str, save: Save) -> None:

@@ -203,7 +203,7 @@ def test_the_command_names_what_goes_and_removes_it_when_told_to(stored: Uploads
     )
     code, _, told = run(*arguments, stdin="n\n")
     assert code == 1
-    assert f" is uploaded. Remove these?\n  {one}\n" in told
+    assert f". Remove these?\n  {one}\n" in told.partition("Uploaded to ")[2]
     assert stored.there(one, two) == [one, two]
     code, printed, _ = run(*arguments, "--yes", "--json")
     assert (code, json.loads(printed)["pruned"]) == (0, [one])
@@ -212,4 +212,4 @@ def test_the_command_names_what_goes_and_removes_it_when_told_to(stored: Uploads
 
 def test_options_of_prune_without_it_are_refused(here: Uploads) -> None:
     code, _, told = run("upload", here.save("one"), here.uri, "--yes")
-    assert (code, "--keep and --yes are for --prune" in told) == (2, True)
+    assert (code, "--keep and --yes need --prune" in told) == (2, True)

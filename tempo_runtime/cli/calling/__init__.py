@@ -1,1 +1,1 @@
-"""What the commands that call models share: targets, arguments, results."""
+"""Targets, arguments and results of the commands that call models."""

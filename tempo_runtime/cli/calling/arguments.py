@@ -1,4 +1,4 @@
-"""The arguments of a call, as a person gives them: JSON, files, and values by name."""
+"""Read the arguments of a call from the command line: JSON, files, and values by name."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tempo_runtime.protocol.messages import Request, request_from_json
 from tempo_runtime.protocol.signature import Kind, Signature, TensorSpec
 from tempo_runtime.protocol.tensor import Tensor
 
-# Kinds that a text is a value of without the quotation marks of JSON.
+# Kinds whose values may be given as text without JSON's quotation marks.
 _TEXTS = (Kind.STRING, Kind.BYTES, Kind.DATETIME, Kind.ANY)
 _TABLES = (Kind.ARRAY, Kind.FRAME)
 _LISTS_OF_TEXT = (Kind.STRINGS, Kind.BYTES_LIST, Kind.DATETIMES)
@@ -30,12 +30,12 @@ _WORDS = ("NaN", "Infinity", "-Infinity")
 
 @dataclass
 class Arguments:
-    """The arguments of one call, or of several that differ in their rows.
+    """The arguments of one call, or of several calls that differ only in their rows.
 
     Attributes:
-        signature: What is called takes; None where that is not known.
-        values: Each argument by its name.
-        rows: Name of the argument that has rows; None if none was given.
+        signature: Signature of the target; None if it is unknown.
+        values: The arguments by name.
+        rows: Name of the argument that has rows; None if there is none.
     """
 
     signature: Signature | None
@@ -46,33 +46,32 @@ class Arguments:
         return rows_of(self.values.get(self.rows or ""))
 
     def only(self, start: int, stop: int) -> Arguments:
-        """Return the same with these rows alone."""
+        """Return the same arguments with only these rows."""
         if self.rows is None or (start, stop) == (0, len(self)):
             return self
         value = self.values[self.rows]
-        part = value.iloc[start:stop] if hasattr(value, "iloc") else value[start:stop]
-        return replace(self, values={**self.values, self.rows: part})
+        selected = value.iloc[start:stop] if hasattr(value, "iloc") else value[start:stop]
+        return replace(self, values={**self.values, self.rows: selected})
 
     def parts(self, size: int) -> Iterator[tuple[range, Arguments]]:
-        """Yield the same in parts of so many rows, each with the numbers of its rows.
+        """Yield the arguments in parts of `size` rows, each with the numbers of its rows.
 
         Raises:
-            PayloadError: If it is open which argument's rows are meant.
+            PayloadError: If it is not clear which argument has the rows.
         """
         if self.rows is None:
             raise PayloadError(
-                "none, or more than one, of the arguments has rows to send in parts; give the one as "
-                "INPUT"
+                "exactly one argument must have rows to be sent in batches; give that argument as INPUT"
             )
         for start in range(0, max(1, len(self)), size):
             rows = range(start, min(start + size, len(self)))
             yield rows, self.only(rows.start, rows.stop)
 
     def request(self, *, tagged: bool = False) -> Request:
-        """Make the request of one call with all arguments; `tagged` as in `encode_arguments`.
+        """Build the request of one call with all arguments; `tagged` is that of `encode_arguments`.
 
         Raises:
-            PayloadError: If it does not fit the signature.
+            PayloadError: If the arguments do not fit the signature.
         """
         tensors = encode_arguments(self.signature, (), self.values, tagged=tagged)
         frame = [codec.kind_of(value) for value in self.values.values()] == [Kind.FRAME]
@@ -89,43 +88,48 @@ def read(
     header: bool | None = None,
     dtypes: Mapping[str, str] | None = None,
 ) -> Arguments | Request:
-    """Read what a call is given.
+    """Read the arguments of a call.
 
     Args:
-        signature: What is called takes; None where that is not known.
-        body: JSON: a V2 request, an object of arguments by name, or the one array.
-        file: File of such JSON, or a table: .csv, .npy, .parquet.
-        args: `NAME=JSON` or `NAME=@FILE` each.
-        to: Name of the argument that a table, or bare JSON, is; None for the only one it can be.
-        header: That of `tables.read`.
-        dtypes: That of `tables.read`, of a DataFrame's columns.
+        signature: Signature of the target; None if it is unknown.
+        body: JSON: a V2 request, an object of arguments by name, or the value of the only array.
+        file: A file with such JSON, or with a table: .csv, .npy, .parquet.
+        args: Arguments as `NAME=JSON` or `NAME=@FILE`.
+        to: Name of the argument whose value is a table or bare JSON; None if only one can be.
+        header: See `tables.read`.
+        dtypes: See `tables.read`; for the columns of a DataFrame.
 
     Returns:
-        The arguments; the request itself, where the JSON is one.
+        The arguments, or the request if the JSON is one.
 
     Raises:
         PayloadError: If something cannot be read, or is not an argument.
     """
-    told = dtypes or {}
-    values = dict(_named(signature, text, header, told) for text in args)
+    dtypes_by_column = dtypes or {}
+    values = dict(_named(signature, text, header, dtypes_by_column) for text in args)
     if file is not None and not file.lower().endswith(".json"):
         name = to or _one_with_rows(signature, file, set(values))
-        return _with(signature, values, {name: _file(_spec(signature, name), file, header, told)})
+        return _with(
+            signature, values, {name: _file(_spec(signature, name), file, header, dtypes_by_column)}
+        )
     source = file or "standard input"
     if file is not None:
         body = _bytes(file)
     if body is None or not body.strip():
-        return Arguments(signature, values, _found_rows(signature, values))
+        return Arguments(signature, values, _argument_with_rows(signature, values))
     content = _json(body, source)
     if _is_request(content):
         if values:
             raise PayloadError(
-                f"{source} is a whole V2 request: leave out --arg, or put it in there"
+                f"{source} is a complete V2 request; leave out --arg, or put it into the request"
             )
         return request_from_json(body)
     if to is not None or not isinstance(content, dict):
         content = {to or _one_with_rows(signature, source, set(values)): content}
-    given = {name: _value(_spec(signature, name), part, told) for name, part in content.items()}
+    given = {
+        name: _value(_spec(signature, name), part, dtypes_by_column)
+        for name, part in content.items()
+    }
     return _with(signature, values, given)
 
 
@@ -133,19 +137,19 @@ def _with(
     signature: Signature | None, values: Mapping[str, Any], given: Mapping[str, Any]
 ) -> Arguments:
     for name in values.keys() & given.keys():
-        raise PayloadError(f"{name!r} is given twice: by --arg, and by the input; leave one out")
-    rows = next(iter(given)) if len(given) == 1 else _found_rows(signature, given)
+        raise PayloadError(f"{name!r} is given twice, by --arg and by the input; leave one out")
+    rows = next(iter(given)) if len(given) == 1 else _argument_with_rows(signature, given)
     return Arguments(signature, {**given, **values}, rows)
 
 
-def _found_rows(signature: Signature | None, values: Mapping[str, Any]) -> str | None:
-    """Of arguments that were named, the only one that has rows."""
+def _argument_with_rows(signature: Signature | None, values: Mapping[str, Any]) -> str | None:
+    """Return the name of the only argument that has rows; None if there is not exactly one."""
     kinds = {}
     for name, value in values.items():
         spec = _spec(signature, name)
         kinds[name] = codec.kind_of(value) if spec is None else spec.kind
-    found = [name for name, kind in kinds.items() if kind in _TABLES]
-    return found[0] if len(found) == 1 else None
+    with_rows = [name for name, kind in kinds.items() if kind in _TABLES]
+    return with_rows[0] if len(with_rows) == 1 else None
 
 
 def _one_with_rows(signature: Signature | None, source: str, given: set[str]) -> str:
@@ -164,12 +168,12 @@ def _one_with_rows(signature: Signature | None, source: str, given: set[str]) ->
             break
     names = ", ".join(spec.name for spec in specs) or "none"
     raise PayloadError(
-        f"which argument is {source}? There are {names}; say --input-name, or give each by --arg"
+        f"which argument is {source}? The arguments are {names}; use --input-name, or --arg for each"
     )
 
 
 def _spec(signature: Signature | None, name: str) -> TensorSpec | None:
-    """Return what is known of an argument; an unknown name is refused with the whole call."""
+    """Return what is known about an argument; an unknown name is refused when it is encoded."""
     return None if signature is None else signature.input(name) or codec.spec_of(name)
 
 
@@ -193,7 +197,7 @@ def _named(
             raise
         value = given
     if spec is not None and spec.kind is Kind.STRING and not isinstance(value, str):
-        value = given  # what looks like a number may be a text
+        value = given  # text that looks like a number
     return name, _value(spec, value, dtypes)
 
 
@@ -215,10 +219,10 @@ def _bytes(path: str) -> bytes:
 def _file(
     spec: TensorSpec | None, path: str, header: bool | None, dtypes: Mapping[str, str]
 ) -> Any:
-    """Read the table in a file; the kind of the argument decides the types of its cells."""
+    """Read the table in a file; the argument's kind decides the types of the cells."""
     if os.path.splitext(path)[1].lower() not in tables.ENDINGS:
         raise PayloadError(
-            f"{path} is of no kind that can be read: .json, {', '.join(tables.ENDINGS)}"
+            f"{path} does not end with a known extension: .json, {', '.join(tables.ENDINGS)}"
         )
     kind = Kind.ANY if spec is None else spec.kind
     element = spec.dtype.kind if spec is not None and spec.dtype is not None else ""
@@ -230,33 +234,34 @@ def _file(
         )
 
     def table(as_text: bool) -> Any:
-        found = tables.read(path, header, as_text=as_text, as_numbers=numbers, dtypes=dtypes)
-        return found if dtypes and spec is None else _fit(spec, found)
+        content = tables.read(path, header, as_text=as_text, as_numbers=numbers, dtypes=dtypes)
+        return content if dtypes and spec is None else _fit(spec, content)
 
     if kind is not Kind.JSON:
         return table(text)
     try:
         return table(False)
     except PayloadError:
-        # An annotation within may be of text, where cells look like numbers.
+        # A nested annotation may be text although the cells look like numbers.
         return table(True)
 
 
 def _is_request(content: Any) -> bool:
     inputs = content.get("inputs") if isinstance(content, dict) else None
     return isinstance(inputs, list) and all(
-        isinstance(each, dict) and {"name", "datatype", "shape"} <= each.keys() for each in inputs
+        isinstance(tensor, dict) and {"name", "datatype", "shape"} <= tensor.keys()
+        for tensor in inputs
     )
 
 
 def _fit(spec: TensorSpec | None, table: Any) -> Any:
-    """Return what a file of a table holds, as the argument's kind."""
+    """Convert a table from a file to the argument's kind."""
     frame = codec.kind_of(table) is Kind.FRAME
     kind = Kind.ARRAY if spec is None else spec.kind
     if kind is Kind.FRAME:
         if not frame:
             raise PayloadError(
-                f"{spec and spec.name!r} is a DataFrame, and .npy has no names of columns; send a CSV"
+                f"{spec and spec.name!r} is a DataFrame, but .npy has no column names; send a CSV"
             )
         return table
     if frame and kind not in (Kind.ARRAY, Kind.ANY):
@@ -265,7 +270,7 @@ def _fit(spec: TensorSpec | None, table: Any) -> Any:
     try:
         array = tables.as_array(table) if frame else table
     except PayloadError:
-        if spec is None or kind is Kind.ANY:  # which may be a DataFrame
+        if spec is None or kind is Kind.ANY:  # then it may be a DataFrame
             return table
         raise
     if kind in (Kind.ARRAY, Kind.ANY):
@@ -274,7 +279,7 @@ def _fit(spec: TensorSpec | None, table: Any) -> Any:
 
 
 def _value(spec: TensorSpec | None, value: Any, dtypes: Mapping[str, str] | None = None) -> Any:
-    """Return a JSON value as the argument's kind; without a kind, lists of numbers become arrays."""
+    """Convert a JSON value to the argument's kind; without a kind, lists of numbers become arrays."""
     kind = Kind.ARRAY if spec is None and isinstance(value, list) else spec and spec.kind
     if kind is Kind.ARRAY:
         array = _numbers(value)
@@ -291,30 +296,32 @@ def _frame(value: Any) -> Any:
     try:
         return pandas.DataFrame(value)
     except ValueError as error:
-        raise PayloadError(f"that is not a DataFrame: {error}; send its rows as objects") from error
+        raise PayloadError(
+            f"the value is not a DataFrame: {error}; send its rows as objects"
+        ) from error
 
 
 def _numbers(value: Any) -> np.ndarray[Any, Any] | None:
-    """Return a number, or lists of them, as an array; None for all else.
+    """Return a number or nested lists of numbers as an array; None for anything else.
 
-    As in V2's JSON, NaN may be null, and infinity is a word.
+    As in V2's JSON, null is NaN, and infinity is a word.
     """
     try:
         array = np.asarray(value, object)
-    except ValueError:  # ragged, which the codec refuses
+    except ValueError:  # ragged; the codec refuses it
         return None
     flat = array.ravel().tolist()
-    odd = [each for each in flat if not isinstance(each, int | float)]
-    if len(odd) == len(flat) and None not in odd:
+    others = [item for item in flat if not isinstance(item, int | float)]
+    if len(others) == len(flat) and None not in others:
         return None
-    if not all(each is None or (isinstance(each, str) and each in _WORDS) for each in odd):
+    if not all(item is None or (isinstance(item, str) and item in _WORDS) for item in others):
         return None
-    found = Tensor("", "FP64", list(array.shape), flat).numbers() if odd else np.asarray(value)
-    return found if found.dtype.kind in "biuf" else None
+    numbers = Tensor("", "FP64", list(array.shape), flat).numbers() if others else np.asarray(value)
+    return numbers if numbers.dtype.kind in "biuf" else None
 
 
 def _cast(spec: TensorSpec, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Numbers as the argument's dtype, where that changes none: 1.0 is 1, and 1 is true."""
+    """Convert numbers to the argument's dtype if that changes no value: 1.0 is 1, and 1 is true."""
     wanted = spec.dtype
     if wanted is None or array.dtype.kind not in "biuf" or wanted.kind not in "biu":
         return array

@@ -1,4 +1,4 @@
-"""What `predict` and `explain` share: a target, what it is given, and calls of it."""
+"""Parse the target and the input of `predict` and `explain`, and open the target."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _target(ctx: click.Context, param: click.Parameter, value: str) -> str:
     from tempo_runtime.errors import DeploymentFailed
 
     if is_folder and not any(find.find(value)):
-        return value  # whoever opens it says what it lacks
+        return value  # opening it fails with an error that says what is missing
     try:
         return find.get(value).endpoint
     except DeploymentFailed as error:
@@ -60,41 +60,47 @@ _OPTIONS = (
         "args",
         multiple=True,
         metavar="NAME=JSON",
-        help="An argument; NAME=@FILE of a file.",
+        help="An argument; NAME=@FILE reads a file.",
     ),
-    click.option("--input-name", metavar="NAME", help="The argument that INPUT is."),
+    click.option("--input-name", metavar="NAME", help="Name of the argument whose value INPUT is."),
     click.option(
         "--header/--no-header",
         default=None,
-        help="Whether the first line of a CSV is names. By default it is, if it is not all numbers.",
+        help="Whether the first line of a CSV has column names.  [default: unless it is all numbers]",
     ),
     click.option(
         "--dtype",
         "dtypes",
         multiple=True,
         metavar="COLUMN=TYPE",
-        help="Type of a column of a DataFrame: str, int, float, bool, datetime, category, ...",
+        help="Type of a DataFrame's column: str, int, float, bool, datetime, category, ...",
     ),
     click.option(
-        "-H", "--http-header", "headers", multiple=True, metavar="NAME:VALUE", help="For a URL."
+        "-H",
+        "--http-header",
+        "headers",
+        multiple=True,
+        metavar="NAME:VALUE",
+        help="Header of the requests to a URL.",
     ),
     click.option(
         "--timeout",
         type=Seconds(),
-        help="Seconds that a call may take. [default: the setting `timeout`, 60]",
+        metavar="SECONDS",
+        help="How long a call may take.  [default: the setting `timeout`, 60]",
     ),
 )
 
 
 def call_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the arguments and options that say what is called with what."""
+    """Add the arguments and options that choose the target and its input."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
 
 
 @contextlib.contextmanager
-def called(
+def open_call(
     target: str,
     input_: str | None,
     *,
@@ -106,14 +112,14 @@ def called(
     timeout: float | None,
     seed: int | None = None,
 ) -> Iterator[tuple[Target, Arguments | Request]]:
-    """Open a target, and read the arguments to call it with.
+    """Open a target and read the arguments to call it with.
 
-    What a pipeline prints goes to standard error: standard output is for results.
+    Text that a pipeline prints goes to standard error: standard output is for results.
     """
     from tempo_runtime.cli.calling import arguments, targets
 
     pairs = dict(_pair(text) for text in headers)
-    told = dict(_column(text) for text in dtypes)
+    dtypes_by_column = dict(_column(text) for text in dtypes)
     with (
         contextlib.redirect_stdout(sys.stderr),
         _without_tracebacks(),
@@ -129,14 +135,14 @@ def called(
             args=args,
             to=input_name,
             header=header,
-            dtypes=told,
+            dtypes=dtypes_by_column,
         )
         yield opened, given
 
 
 @contextlib.contextmanager
 def _without_tracebacks() -> Iterator[None]:
-    """Silence the log of failed calls: the error itself is shown."""
+    """Silence the log of failed calls, because the error itself is shown."""
     logger = logging.getLogger("tempo_runtime.execution.runner")
     before = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -156,5 +162,5 @@ def _column(text: str) -> tuple[str, str]:
 def _pair(text: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
     if not colon or not name.strip():
-        raise PayloadError("-H takes NAME:VALUE")  # not the text: it may be a token
+        raise PayloadError("-H takes NAME:VALUE")  # without the text, which may be a token
     return name.strip(), value.strip()

@@ -1,7 +1,7 @@
-"""Whether an artifact works where it is not at home: in a fresh process, in its packed environment.
+"""Check that an artifact works in a fresh process, with its packed environment if it has one.
 
-What it is asked there is its example, `example.json`: a request, and the answer it gave when that was
-recorded. It is not part of what the digests cover, so that one can be recorded at any time.
+The process answers the artifact's example, `example.json`, which holds a request and the recorded
+answer. The digests do not cover that file, so that an example can be recorded at any time.
 """
 
 from __future__ import annotations
@@ -43,19 +43,19 @@ from tempo_runtime.protocol.messages import (
     response_to_json,
 )
 
-SEED = 0  # of an example's random numbers, so that its answer can be the same
-_RELATIVE = 1e-6  # how far numbers may differ: other processors add up in another order
+SEED = 0  # of an example's random numbers, so that the answer can be repeated
+_RELATIVE = 1e-6  # how much numbers may differ, because processors add in different orders
 _ABSOLUTE = 1e-9
-_OF_PYTHON = "PYTHON"  # variables that would bring this process' packages there
+_OF_PYTHON = "PYTHON"  # prefix of variables that would make this process' packages importable there
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a fresh process said.
+    """The result of loading and asking an artifact in a fresh process.
 
     Attributes:
         python: Version of its Python.
-        prefix: Where that is.
+        prefix: Where that Python is.
         loaded: Seconds that loading took.
         answered: Seconds that the answer took; None without a request.
         response: The answer.
@@ -70,7 +70,7 @@ class Outcome:
 
 @contextlib.contextmanager
 def its_python(folder: str) -> Iterator[str]:
-    """Give the Python of an artifact's environment, unpacked until the block ends, or this one.
+    """Provide the Python of an artifact's environment, unpacked until the block ends, or this one.
 
     Raises:
         EnvironmentFailed: If it cannot be unpacked.
@@ -84,10 +84,10 @@ def its_python(folder: str) -> Iterator[str]:
 
 
 def example(folder: str) -> tuple[Request, Response] | None:
-    """Return the request of an artifact's example, and the answer; None if none is recorded.
+    """Return the request and the answer of an artifact's example; None if none is recorded.
 
     Raises:
-        ArtifactDamaged: If it is not what `record` writes.
+        ArtifactDamaged: If `record` cannot have written it.
     """
     try:
         content = json_files.read_object(os.path.join(folder, EXAMPLE), "record it again")
@@ -105,10 +105,10 @@ def example(folder: str) -> tuple[Request, Response] | None:
 
 
 def record(folder: str, request: Request, timeout: float) -> Response:
-    """Ask an artifact in a fresh process of this environment, and write that down as its example.
+    """Ask an artifact in a fresh process of this environment, and record its example.
 
     Raises:
-        CheckFailed: If it gives no answer.
+        CheckFailed: If it does not answer.
     """
     response = ask(sys.executable, folder, request, timeout).response
     assert response is not None
@@ -119,36 +119,35 @@ def record(folder: str, request: Request, timeout: float) -> Response:
 
 
 def ask(python: str, folder: str, request: Request | None, timeout: float) -> Outcome:
-    """Load an artifact in a fresh process, and ask it.
+    """Load an artifact in a fresh process and send it a request.
 
     Args:
-        python: The process' Python; tempo_runtime is one of its packages.
+        python: The Python to run, which has tempo_runtime installed.
         folder: The artifact.
-        request: What to ask; None to load it only.
-        timeout: Seconds that all of it may take.
+        request: The request; None to only load the artifact.
+        timeout: Seconds that loading and answering may take together.
 
     Raises:
-        CheckFailed: If it cannot be loaded, gives no answer, or not in time.
+        CheckFailed: If it cannot be loaded, or does not answer in time.
     """
     environ = trust.elsewhere(os.environ)
     environ = {name: value for name, value in environ.items() if not name.startswith(_OF_PYTHON)}
-    with tempfile.TemporaryDirectory(prefix="tempo-check-") as place:
-        told = os.path.join(place, "told")
+    with tempfile.TemporaryDirectory(prefix="tempo-check-") as folder_there:
+        outcome_path = os.path.join(folder_there, "told")
         command = [
             python,
             "-I",
             "-m",
             "tempo_runtime.cli.calling.checking",
             os.path.abspath(folder),
-            told,
+            outcome_path,
         ]
-        if (
-            python == sys.executable
-        ):  # packages that this process finds elsewhere than its Python does
+        if python == sys.executable:
+            # This process may import packages from folders that its Python alone would not search.
             command += filter(ownership.holds_packages, sys.path)
         with subprocess.Popen(  # noqa: S603 - a Python, and a module of ours
             command,
-            cwd=place,
+            cwd=folder_there,
             env=environ,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -157,57 +156,64 @@ def ask(python: str, folder: str, request: Request | None, timeout: float) -> Ou
         ) as process:
             try:
                 body = b"" if request is None else request_to_json(request)
-                said, _ = process.communicate(body, timeout)
+                output, _ = process.communicate(body, timeout)
             except subprocess.TimeoutExpired as error:
                 raise CheckFailed(
-                    f"{folder}: no answer after {timeout:g} s; give it more"
+                    f"{folder}: no answer after {timeout:g} s; allow more time with --timeout"
                 ) from error
             finally:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
         try:
-            content = json.loads(atomic_files.read(place, "told"))
+            content = json.loads(atomic_files.read(folder_there, "told"))
         except FileNotFoundError as error:
-            last = said.decode(errors="replace").strip().splitlines()[-1:]
+            last = output.decode(errors="replace").strip().splitlines()[-1:]
             raise CheckFailed(
                 f"{folder}: the process ended with {process.returncode}: {''.join(last)}"
             ) from error
     if "error" in content:
         raise CheckFailed(f"{folder}, in a fresh process of {python}: {content['error']}")
     response = content.pop("response")
-    found = None if response is None else response_from_json(json.dumps(response).encode())
-    return Outcome(**content, response=found)
+    answer = None if response is None else response_from_json(json.dumps(response).encode())
+    return Outcome(**content, response=answer)
 
 
-def difference(recorded: Response, found: Response) -> str | None:
-    """Return where two answers differ, for people; None where only the last digits of numbers do."""
-    values = [decode_results(None, each.tensors, each.content_type) for each in (recorded, found)]
-    return _difference("its answer", *values)
+def difference(recorded: Response, current: Response) -> str | None:
+    """Describe the first difference of two answers; None if only the last digits of numbers differ."""
+    values = [
+        decode_results(None, response.tensors, response.content_type)
+        for response in (recorded, current)
+    ]
+    return _difference("the answer", *values)
 
 
-def _difference(where: str, recorded: Any, found: Any) -> str | None:
-    if isinstance(recorded, np.ndarray) and isinstance(found, np.ndarray):
-        if (recorded.dtype, recorded.shape) != (found.dtype, found.shape):
-            kinds = [f"{each.dtype} of shape {each.shape}" for each in (recorded, found)]
-            return f"{where} is {kinds[1]}, and was {kinds[0]}"
-        recorded, found = recorded.tolist(), found.tolist()
-    if isinstance(recorded, dict) and isinstance(found, dict) and recorded.keys() == found.keys():
-        pairs = [(f"{where}[{key!r}]", recorded[key], found[key]) for key in recorded]
+def _difference(where: str, recorded: Any, current: Any) -> str | None:
+    if isinstance(recorded, np.ndarray) and isinstance(current, np.ndarray):
+        if (recorded.dtype, recorded.shape) != (current.dtype, current.shape):
+            kinds = [f"{array.dtype} of shape {array.shape}" for array in (recorded, current)]
+            return f"{where} is {kinds[1]}, but was {kinds[0]}"
+        recorded, current = recorded.tolist(), current.tolist()
+    if (
+        isinstance(recorded, dict)
+        and isinstance(current, dict)
+        and recorded.keys() == current.keys()
+    ):
+        pairs = [(f"{where}[{key!r}]", recorded[key], current[key]) for key in recorded]
         return _first(pairs)
-    sequences = isinstance(recorded, list | tuple) and isinstance(found, list | tuple)
-    if sequences and len(recorded) == len(found):
-        numbered = enumerate(zip(recorded, found))
+    sequences = isinstance(recorded, list | tuple) and isinstance(current, list | tuple)
+    if sequences and len(recorded) == len(current):
+        numbered = enumerate(zip(recorded, current))
         return _first([(f"{where}[{index}]", *pair) for index, pair in numbered])
-    if isinstance(recorded, float) and isinstance(found, float):
-        same = math.isclose(recorded, found, rel_tol=_RELATIVE, abs_tol=_ABSOLUTE)
-        if same or (math.isnan(recorded) and math.isnan(found)):
+    if isinstance(recorded, float) and isinstance(current, float):
+        same = math.isclose(recorded, current, rel_tol=_RELATIVE, abs_tol=_ABSOLUTE)
+        if same or (math.isnan(recorded) and math.isnan(current)):
             return None
-    if isinstance(recorded, str) and isinstance(found, str) and recorded != found:
-        with contextlib.suppress(ValueError):  # explanations are JSON in a text
-            return _difference(where, json.loads(recorded), json.loads(found))
-    if type(recorded) is type(found) and recorded == found:
+    if isinstance(recorded, str) and isinstance(current, str) and recorded != current:
+        with contextlib.suppress(ValueError):  # explanations are JSON in a string
+            return _difference(where, json.loads(recorded), json.loads(current))
+    if type(recorded) is type(current) and recorded == current:
         return None
-    return f"{where} is {found!r:.60}, and was {recorded!r:.60}"
+    return f"{where} is {current!r:.60}, but was {recorded!r:.60}"
 
 
 def _first(pairs: list[tuple[str, Any, Any]]) -> str | None:
@@ -215,10 +221,10 @@ def _first(pairs: list[tuple[str, Any, Any]]) -> str | None:
 
 
 class _OnlyInstalled:
-    """Finds no module of the author's: it is not there where the artifact will run.
+    """Hides the author's own modules, which are not where the artifact will run.
 
-    Variables and the working folder are kept from the process; an editable install, or a .pth file, is
-    part of its Python.
+    The process gets neither PYTHON* variables nor the working folder, but an editable install or a .pth
+    file is part of its Python.
     """
 
     def find_spec(
@@ -233,14 +239,14 @@ class _OnlyInstalled:
             return spec
         if not ownership.is_installed(origin):
             raise ModuleNotFoundError(
-                f"No module named {name!r} (it is your own code, in {origin}, and did not travel)",
+                f"No module named {name!r} (your own code in {origin}, which is not in the artifact)",
                 name=name,
             )
         return spec
 
 
-def _main(folder: str, told: str, *packages: str) -> None:
-    """Load the artifact and answer its example, in a fresh process."""
+def _main(folder: str, outcome_path: str, *packages: str) -> None:
+    """Load the artifact and answer its example, in the fresh process."""
     sys.path += [path for path in packages if path not in sys.path]
     sys.meta_path.insert(0, _OnlyInstalled())
     body = sys.stdin.buffer.read()
@@ -260,7 +266,7 @@ def _main(folder: str, told: str, *packages: str) -> None:
                 content["response"] = json.loads(response_to_json(response, target.name))
     except Exception as error:
         content = {"error": one_line(error)}
-    with open(told, "w", encoding="utf-8") as file:
+    with open(outcome_path, "w", encoding="utf-8") as file:
         json.dump(content, file)
 
 

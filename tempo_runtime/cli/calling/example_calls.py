@@ -102,13 +102,13 @@ def _recorded(
     from tempo_runtime.cli.calling import checking
     from tempo_runtime.servers.example_request import Example
 
-    found = checking.example(folder) if os.path.isdir(folder) else None
-    if found is None:
+    recorded = checking.example(folder) if os.path.isdir(folder) else None
+    if recorded is None:
         return None
-    body = _body(found[0])
+    body = _body(recorded[0])
     if len(json.dumps(body)) > _LONGEST:
         return None
-    return Example(body, _arguments(found[0], body, inputs), (), _streams(description))
+    return Example(body, _arguments(recorded[0], body, inputs), (), _streams(description))
 
 
 def _body(request: Request) -> dict[str, Any]:
@@ -154,7 +154,7 @@ def _from_signature(
             for child in description.get("children", {}).values()
             if child.get("folder") and child["platform"] in _COLUMNS
         ]
-        known = {found for place in children if (found := pickle_imports.features(place))}
+        known = {names for place in children if (names := pickle_imports.features(place))}
         columns = known.pop() if len(known) == 1 else None
         values = description.get("example")
         return example.of_inputs(inputs, values, features=columns, streams=_streams(description))

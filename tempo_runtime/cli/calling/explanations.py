@@ -1,6 +1,6 @@
-"""What an explainer answered, as far as it can be told without the explainer's library.
+"""Read explanations without the explainer's library.
 
-Read is alibi's shape: an object of `meta` and `data`, as JSON in a text or as it is.
+They have the structure of alibi's: an object with `meta` and `data`, as JSON text or as it is.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ class Anchor:
     """Rules that are enough for a prediction to stay as it is.
 
     Attributes:
-        rules: All of them hold; none where nothing is needed.
-        precision: How often the prediction stays, where they hold.
-        coverage: Of how much they hold.
-        threshold: Precision that was asked for; None where that is not said.
-        incomplete: What the search ended for before it was done.
+        rules: The conditions, which hold together; empty if none is needed.
+        precision: How often the prediction stays the same where the rules hold.
+        coverage: Share of the data for which the rules hold.
+        threshold: The requested precision; None if it is unknown.
+        incomplete: Why the search ended before it was complete.
     """
 
     rules: tuple[str, ...]
@@ -35,7 +35,7 @@ class Anchor:
 
 
 def read(value: Any) -> Any:
-    """Return an explanation as it was before it was written as JSON."""
+    """Decode an explanation that is JSON text, and return any other as it is."""
     if isinstance(value, str):
         try:
             return json.loads(value)
@@ -62,7 +62,7 @@ def anchor(explanation: Any) -> Anchor | None:
 
 
 def summary(explanation: Any) -> Iterator[tuple[str, str]]:
-    """Yield the parts of an explanation of any kind: the name of each, and in short what it holds."""
+    """Yield the name and a short description of each part of any explanation."""
     data = explanation.get("data", explanation) if isinstance(explanation, Mapping) else explanation
     if not isinstance(data, Mapping):
         yield "explanation", _short(data)

@@ -1,4 +1,4 @@
-"""The results of calls, for people and for files."""
+"""Show the results of calls, and write them to files."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ _WIDTH = 100
 
 
 def joined(results: Sequence[Any]) -> Any:
-    """Return the results of calls with some rows each, as the one result of all rows.
+    """Join the results of calls on parts of the rows into the result for all rows.
 
-    Arrays, DataFrames and lists are put together, also where they are parts of a dict or tuple; other
-    results stay a list.
+    Arrays, DataFrames and lists are joined, also as parts of a dict or tuple; other results are returned
+    as a list.
     """
     first = results[0]
     if len(results) == 1:
         return first
-    if all(isinstance(each, np.ndarray) and each.ndim for each in results):
-        if len({each.shape[1:] for each in results}) == 1:
+    if all(isinstance(result, np.ndarray) and result.ndim for result in results):
+        if len({result.shape[1:] for result in results}) == 1:
             return np.concatenate(results)
-    elif all(codec.kind_of(each) is Kind.FRAME for each in results):
+    elif all(codec.kind_of(result) is Kind.FRAME for result in results):
         return pandas.concat(results, ignore_index=True)
-    elif all(isinstance(each, list) for each in results):
-        return [element for each in results for element in each]
-    elif all(isinstance(each, dict) and each.keys() == first.keys() for each in results):
-        return {name: joined([each[name] for each in results]) for name in first}
-    elif all(isinstance(each, tuple) and len(each) == len(first) for each in results):
+    elif all(isinstance(result, list) for result in results):
+        return [element for result in results for element in result]
+    elif all(isinstance(result, dict) and result.keys() == first.keys() for result in results):
+        return {name: joined([result[name] for result in results]) for name in first}
+    elif all(isinstance(result, tuple) and len(result) == len(first) for result in results):
         return tuple(joined(parts) for parts in zip(*results))
     return list(results)
 
 
 def plain(value: Any) -> Any:
-    """Return a value that JSON can hold: NaN is null, infinity a word, a DataFrame a list of rows."""
+    """Convert a value to JSON's types: NaN is null, infinity a word, a DataFrame a list of rows."""
     if codec.kind_of(value) is Kind.FRAME:
         columns = {str(name): plain(column.tolist()) for name, column in value.items()}
         return [dict(zip(columns, row)) for row in zip(*columns.values())]
@@ -70,30 +70,32 @@ def plain(value: Any) -> Any:
 
 
 def text(value: Any) -> str:
-    """JSON that people can read: what does not fit on a line is broken up, a part a line."""
+    """Format a value as readable JSON; what does not fit on one line gets a line for each part."""
     return _text(plain(value), "")
 
 
 def check(path: str) -> None:
-    """Refuse a file that nothing could be written to, before there is something to write.
+    """Refuse a file that cannot be written, before there is a result to write.
 
     Raises:
-        PayloadError: If its ending says no format, or its folder is not there.
+        PayloadError: If its extension is unknown, or its folder does not exist.
     """
     folder = os.path.dirname(path) or "."
     if not path.lower().endswith(ENDINGS):
-        raise PayloadError(f"{path} has none of the endings {', '.join(ENDINGS)}; name it with one")
+        raise PayloadError(f"{path} must end with one of {', '.join(ENDINGS)}")
     if not os.path.isdir(folder):
-        raise PayloadError(f"{path} cannot be written: there is no folder {folder}; make it first")
+        raise PayloadError(
+            f"{path} cannot be written: there is no folder {folder}; create it first"
+        )
     if path.lower().endswith(".parquet"):
         tables.parquet(path)
 
 
 def write(path: str, value: Any) -> None:
-    """Write a value as its file's ending says: whole, or not at all.
+    """Write a value in the format of its file's extension, completely or not at all.
 
     Raises:
-        PayloadError: If the value is not what such a file holds, or the file cannot be written.
+        PayloadError: If such a file cannot hold the value, or the file cannot be written.
     """
     ending = os.path.splitext(path)[1].lower()
     if ending == ".json":
@@ -112,30 +114,30 @@ def _array(path: str, value: Any) -> np.ndarray[Any, Any]:
     if isinstance(value, np.ndarray):
         return value
     raise PayloadError(
-        f"{path}: the result is a {_named(value)}, and .npy holds an array; use .json"
+        f"{path}: the result is a {_named(value)}, but .npy holds an array; use .json"
     )
 
 
 def _table(path: str, value: Any) -> pandas.DataFrame:
-    """Return a result with rows, as the DataFrame of them."""
+    """Convert a result that has rows to a DataFrame."""
     if isinstance(value, pandas.DataFrame):
         return value
     parts = value if isinstance(value, dict) else {"output": value}
     if isinstance(value, tuple):
         parts = {f"{OUTPUT_PREFIX}{position}": part for position, part in enumerate(value)}
     columns = [_columns(name, part) for name, part in parts.items()]
-    lengths = {len(column) for found in columns for column in found.values()}
+    lengths = {len(column) for part_columns in columns for column in part_columns.values()}
     if not all(columns) or len(lengths) != 1:
-        raise PayloadError(f"{path}: the result is a {_named(value)}, and no table; use .json")
+        raise PayloadError(f"{path}: the result is a {_named(value)}, not a table; use .json")
     table: pandas.DataFrame = pandas.DataFrame(
-        {name: found[name] for found in columns for name in found}
+        {name: part_columns[name] for part_columns in columns for name in part_columns}
     )
     return table
 
 
 def _columns(name: str, part: Any) -> dict[str, Any]:
-    """Return the columns that a part of a result is; none if it is not a column."""
-    if isinstance(part, list) and not any(isinstance(each, list | dict) for each in part):
+    """Return a part of a result as columns; none if it cannot be columns."""
+    if isinstance(part, list) and not any(isinstance(item, list | dict) for item in part):
         return {name: part}
     if isinstance(part, np.ndarray) and part.ndim == 2:
         return {f"{name}-{position}": column for position, column in enumerate(part.T)}

@@ -1,4 +1,4 @@
-"""Tables in files: CSV, npy and parquet."""
+"""Read and write tables in files: CSV, npy and parquet."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tempo_runtime.errors import PayloadError
 
 ENDINGS = (".csv", ".npy", ".parquet")
 _INTEGER = re.compile(r"\s*[-+]?[0-9]+\s*")
-_NUMBER = re.compile(  # an empty cell is a number that is missing
+_NUMBER = re.compile(  # an empty cell is a missing number
     r"(?i:\s*([-+]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[-+]?[0-9]+)?|[-+]?inf(inity)?|nan)?\s*)"
 )
 _TRUTH = {"True": True, "False": False, "true": True, "false": False}
 
 
-# What a column of a DataFrame may be told to be, by the names that pandas has for it.
+# Types that --dtype accepts for a column of a DataFrame, and pandas' names for them.
 DTYPES: dict[str, str] = {
     "str": "object",
     "int": "int64",
@@ -34,7 +34,7 @@ DTYPES: dict[str, str] = {
     **{name: name for name in ("int8", "int16", "int32", "int64", "float32", "float64")},
     **{name: name for name in ("uint8", "uint16", "uint32", "uint64")},
 }
-# Text that only a number is written as: a leading zero or plus is that of a code, and "Nan" is a name.
+# Text that is certainly a number: a leading zero or plus suggests a code, and "Nan" is a name.
 _PLAIN_INTEGER = re.compile(r"\s*-?(0|[1-9][0-9]*)\s*")
 _PLAIN_NUMBER = re.compile(
     r"\s*(-?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?|nan|NaN|-?(inf|Infinity))?\s*"
@@ -43,7 +43,7 @@ _CELL = re.compile(r'(?:"((?:[^"]|"")*)"([^,\r\n]*)|([^,\r\n]*))(,|\r\n|\n|\r|\Z
 
 
 class _Quoted(str):
-    """A cell that was in quotation marks, so it is text."""
+    """A cell in quotation marks, which is text."""
 
 
 def read(
@@ -56,21 +56,21 @@ def read(
 ) -> Any:
     """Read a table.
 
-    In a CSV, a cell in quotation marks is text, and a column is numbers or truth values only where all of
-    its cells are written as such: 02134, +49 and Nan are text.
+    In a CSV, a cell in quotation marks is text. A column holds numbers or booleans only if all of its
+    cells are written that way: 02134, +49 and Nan are text.
 
     Args:
-        path: File that ends with .csv, .npy or .parquet.
-        header: Whether the first line of a CSV is names. None: it is, unless it is numbers only.
-        as_text: Whether each cell of a CSV is the text that it is.
-        as_numbers: Whether cells of a CSV are numbers wherever they can be read as such.
-        dtypes: Columns, and the one of `DTYPES` that each is.
+        path: A file that ends with .csv, .npy or .parquet.
+        header: Whether the first line of a CSV has column names. None: unless it is all numbers.
+        as_text: Whether to keep each cell of a CSV as text.
+        as_numbers: Whether to read the cells of a CSV as numbers wherever possible.
+        dtypes: Names of columns, and the one of `DTYPES` that each has.
 
     Returns:
         An array from .npy, otherwise a DataFrame.
 
     Raises:
-        PayloadError: If it cannot be read, or it is open what its first line is.
+        PayloadError: If it cannot be read, or it is not clear whether its first line is a header.
     """
     ending = os.path.splitext(path)[1].lower()
     try:
@@ -88,41 +88,41 @@ def read(
     if _has_header(path, list(texts.iloc[0]), header):
         names = [str(name).strip() for name in texts.iloc[0]]
         texts = texts.iloc[1:].reset_index(drop=True).set_axis(names, axis=1)
-    told = dict(dtypes or {})
-    for name in told:
-        _check_told(name, told[name], texts)
+    requested = dict(dtypes or {})
+    for name in requested:
+        _check_requested(name, requested[name], texts)
     columns = [
-        _told(column, told[str(name)])
-        if str(name) in told
+        _converted(column, requested[str(name)])
+        if str(name) in requested
         else _texts(column)
         if as_text or not len(texts)
         else _typed(column, lenient=as_numbers)
         for name, column in texts.items()
     ]
-    found = pandas.concat(columns, axis=1) if columns else texts
-    return found.set_axis(texts.columns, axis=1)
+    table = pandas.concat(columns, axis=1) if columns else texts
+    return table.set_axis(texts.columns, axis=1)
 
 
 def typed(table: Any, dtypes: Mapping[str, str]) -> Any:
-    """Convert the columns of a DataFrame to the dtypes that were asked for.
+    """Convert columns of a DataFrame to the requested dtypes.
 
     Raises:
-        PayloadError: If there is no such column or dtype, or values of a column are not of it.
+        PayloadError: If there is no such column or dtype, or a value cannot be converted.
     """
-    found = table.copy() if dtypes else table
+    converted = table.copy() if dtypes else table
     for name, dtype in dtypes.items():
-        _check_told(name, dtype, table)
+        _check_requested(name, dtype, table)
         try:
             if dtype == "str":
-                found[name] = table[name].astype(str).where(table[name].notna(), None)
+                converted[name] = table[name].astype(str).where(table[name].notna(), None)
             else:
-                found[name] = table[name].astype(DTYPES[dtype])
+                converted[name] = table[name].astype(DTYPES[dtype])
         except (ValueError, TypeError, OverflowError) as error:
             raise PayloadError(f"column {name!r} is not {dtype}: {error}") from error
-    return found
+    return converted
 
 
-def _check_told(name: str, dtype: str, table: pandas.DataFrame) -> None:
+def _check_requested(name: str, dtype: str, table: pandas.DataFrame) -> None:
     known = [str(column) for column in table.columns]
     if known.count(name) != 1:
         many = "more than one column is named" if name in known else "there is no column"
@@ -157,7 +157,7 @@ def _quoted(content: str) -> Any:
     if len(widths) > 1:
         wrong = next(i for i, row in enumerate(rows) if len(row) != len(rows[0]))
         raise ValueError(
-            f"line {wrong + 1} has {len(rows[wrong])} cells, and the first has {len(rows[0])}"
+            f"line {wrong + 1} has {len(rows[wrong])} cells, but the first has {len(rows[0])}"
         )
     if not rows:
         raise ValueError("it is empty")
@@ -165,10 +165,10 @@ def _quoted(content: str) -> Any:
 
 
 def dump(path: str, table: pandas.DataFrame) -> bytes:
-    """Return what a .csv or .parquet file of a DataFrame holds, so that `read` gives it back.
+    """Return the content of a .csv or .parquet file from which `read` gets this DataFrame back.
 
     Raises:
-        PayloadError: If it cannot be written so.
+        PayloadError: If it cannot be written in that format.
     """
     if not path.lower().endswith(".parquet"):
         misread = any(
@@ -188,10 +188,10 @@ def dump(path: str, table: pandas.DataFrame) -> bytes:
 
 
 def npy(array: np.ndarray[Any, Any]) -> bytes:
-    """Return what a .npy file of an array holds.
+    """Return the content of a .npy file that holds an array.
 
     Raises:
-        PayloadError: If it holds Python's objects.
+        PayloadError: If the array holds Python objects.
     """
     content = io.BytesIO()
     try:
@@ -202,23 +202,25 @@ def npy(array: np.ndarray[Any, Any]) -> bytes:
 
 
 def parquet(path: str) -> None:
-    """Refuse a .parquet file where nothing can read or write it.
+    """Refuse a .parquet file if no package for it is installed.
 
     Raises:
-        PayloadError: With what to install.
+        PayloadError: The message says what to install.
     """
     for package in ("pyarrow", "fastparquet"):
         with suppress(ImportError):
             import_module(package)
             return
-    raise PayloadError(f"{path}: parquet takes a package that is not here: pip install pyarrow")
+    raise PayloadError(
+        f"{path}: parquet needs a package that is not installed: pip install pyarrow"
+    )
 
 
 def as_array(table: pandas.DataFrame) -> np.ndarray[Any, Any]:
-    """Return a DataFrame as the array of its rows.
+    """Convert a DataFrame to an array.
 
     Raises:
-        PayloadError: If its columns are not of one kind, as an array's are.
+        PayloadError: If its columns are not all of one kind.
     """
     kinds = {_kind(column): name for name, column in table.items()}
     if len(kinds) > 1:
@@ -241,8 +243,8 @@ def _has_header(path: str, first: list[str], header: bool | None) -> bool:
         return True
     if first == [str(position) for position in range(len(first))]:
         raise PayloadError(
-            f"the first line of {path} is {','.join(first)[:40]}: names, as pandas writes them, or a "
-            "row? Say --header or --no-header"
+            f"the first line of {path} is {','.join(first)[:40]}: column names, as pandas writes them, "
+            "or a row? Use --header or --no-header"
         )
     return False
 
@@ -253,7 +255,7 @@ def _texts(cells: pandas.Series[str]) -> pandas.Series[Any]:
 
 def _typed(cells: pandas.Series[str], *, lenient: bool = False) -> pandas.Series[Any]:
     """Convert a column to numbers or booleans if all cells allow it, else to text."""
-    # An empty cell says nothing, in quotation marks or without.
+    # An empty cell decides nothing, with or without quotation marks.
     quoted = any(type(cell) is _Quoted and cell for cell in cells)
     texts = _texts(cells)
     if quoted and not lenient:
@@ -271,14 +273,14 @@ def _typed(cells: pandas.Series[str], *, lenient: bool = False) -> pandas.Series
         return texts
     floats = texts.str.strip().replace("", "nan").astype(np.float64)
     if not lenient and any(
-        int(text) != found for text, found in zip(texts[integers], floats[integers])
+        int(text) != parsed for text, parsed in zip(texts[integers], floats[integers])
     ):
         return texts  # digits would be lost
     return floats
 
 
-def _told(cells: Any, dtype: str) -> Any:
-    """Convert a column to the dtype that `--dtype` gives it."""
+def _converted(cells: Any, dtype: str) -> Any:
+    """Convert a column to the dtype that `--dtype` requests."""
     texts: Any = _texts(cells)
     if dtype == "str":
         return texts
@@ -299,7 +301,7 @@ def _told(cells: Any, dtype: str) -> Any:
             limits = np.iinfo(known.lower())
             over = [n for n in whole if n is not None and not limits.min <= n <= limits.max]
             if over:
-                raise ValueError(f"{over[0]} is out of its range")
+                raise ValueError(f"{over[0]} is out of range")
             return pandas.Series(whole, dtype=known, name=texts.name)
         return texts.str.strip().replace("", "nan").astype(np.float64).astype(known)
     except (ValueError, TypeError, OverflowError) as error:

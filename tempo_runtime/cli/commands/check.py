@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tempo_runtime.protocol.messages import Request
 
 
-@click.command()
+@click.command(short_help="Check an artifact in a fresh process.")
 @artifact_argument
 @click.argument(
     "input_",
@@ -24,7 +24,11 @@ if TYPE_CHECKING:
     type=click.Path(exists=True, dir_okay=False, allow_dash=True),
 )
 @click.option(
-    "--arg", "args", multiple=True, metavar="NAME=JSON", help="An argument; NAME=@FILE of a file."
+    "--arg",
+    "args",
+    multiple=True,
+    metavar="NAME=JSON",
+    help="An argument; NAME=@FILE reads a file.",
 )
 @click.option(
     "--timeout",
@@ -32,18 +36,18 @@ if TYPE_CHECKING:
     default=300,
     show_default=True,
     metavar="SECONDS",
-    help="How long a process may take.",
+    help="How long each process may take.",
 )
 @json_option
 def check(
     artifact: str, input_: str | None, args: tuple[str, ...], timeout: float, as_json: bool
 ) -> None:
-    r"""Check that an ARTIFACT works where it is not at home.
+    r"""Check that an artifact loads in a fresh process and returns the recorded answer.
 
-    A fresh process, in its packed environment if it has one, loads it and asks it its example; the
-    answer must be the one that was recorded, but for the last digits of numbers. With INPUT, or --arg,
-    an example is recorded first, by a fresh process of this environment: what works here must work
-    there. INPUT is as `tempo-runtime predict` reads it.
+    The process uses the artifact's packed environment, if it has one. The answer to the example must be
+    the recorded one, except for the last digits of numbers. With INPUT or --arg, an example is first
+    recorded in a fresh process of this environment: what works here must also work there. INPUT is read
+    as by `tempo-runtime predict`.
 
     \b
     Examples:
@@ -64,11 +68,11 @@ def check(
     opened = store.verify_folder(artifact)
     store.verify_children(opened)
     manifest = opened.description
-    done("every file is the one that was saved")
+    done("every file is as it was saved")
     settings = os.path.join(artifact, store.MODEL_SETTINGS)
     if os.path.isfile(settings):
         repository.check(repository.read(settings), artifact)
-        done(f"MLServer can read its {store.MODEL_SETTINGS}")
+        done(f"MLServer can read {store.MODEL_SETTINGS}")
     if input_ is not None or args:
         checking.record(artifact, _request(manifest, input_, args), timeout)
         done("recorded an example in this environment")
@@ -76,20 +80,20 @@ def check(
     with checking.its_python(opened.folder) as python:
         if python != sys.executable:
             done("unpacked its environment")
-        found = checking.ask(python, artifact, example[0] if example else None, timeout)
-    done(f"loaded in a fresh process of Python {found.python}", found.loaded)
-    if example is not None and found.response is not None:
-        where = checking.difference(example[1], found.response)
-        if where is not None:
+        outcome = checking.ask(python, artifact, example[0] if example else None, timeout)
+    done(f"loaded in a fresh process of Python {outcome.python}", outcome.loaded)
+    if example is not None and outcome.response is not None:
+        difference = checking.difference(example[1], outcome.response)
+        if difference is not None:
             raise CheckFailed(
-                f"{artifact} answers its example, and not as when it was recorded: {where}; if that is "
-                "as it should be, record the example again"
+                f"{artifact} does not return the recorded answer to its example: {difference}; if the "
+                "new answer is right, record the example again"
             )
-        done("answered its example as it was recorded", found.answered)
+        done("returned the recorded answer to its example", outcome.answered)
     else:
-        shown.print("[yellow]-[/] no example is recorded: give INPUT or --arg to record one")
+        shown.print("[yellow]-[/] no example is recorded; give INPUT or --arg to record one")
     if as_json:
-        content = {"python": found.python, "loaded": found.loaded, "answered": found.answered}
+        content = {"python": outcome.python, "loaded": outcome.loaded, "answered": outcome.answered}
         echo_json({"name": manifest["name"], **content})
 
 

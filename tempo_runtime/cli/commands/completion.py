@@ -9,7 +9,7 @@ from click.shell_completion import get_completion_class
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    r"""Print the script with which SHELL completes this command.
+    r"""Print the completion script of a shell.
 
     \b
     Examples:
@@ -19,7 +19,7 @@ def completion(shell: str) -> None:
     """
     root = click.get_current_context().find_root()
     name = "tempo-runtime"
-    found = get_completion_class(shell)
-    assert found is not None
-    script = found(root.command, {}, name, "_TEMPO_RUNTIME_COMPLETE")
+    completer = get_completion_class(shell)
+    assert completer is not None
+    script = completer(root.command, {}, name, "_TEMPO_RUNTIME_COMPLETE")
     click.echo(script.source())

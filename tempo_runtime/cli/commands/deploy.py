@@ -31,7 +31,7 @@ _CLUSTER = "kubernetes"
 
 
 class _Deploy(click.Command):
-    """Becomes `tempo-runtime kubernetes deploy` where `--to kubernetes` is given."""
+    """The command `deploy`, which becomes `kubernetes deploy` if `--to kubernetes` is given."""
 
     def make_context(
         self,
@@ -40,34 +40,36 @@ class _Deploy(click.Command):
         parent: click.Context | None = None,
         **extra: Any,
     ) -> click.Context:
-        """Parse the arguments as the command that is meant."""
-        place, left = _place(args)
+        """Parse the arguments with the command that `--to` selects."""
+        target_place, other_args = _place(args)
         try:
-            if place != _CLUSTER:
+            if target_place != _CLUSTER:
                 return super().make_context(info_name, args, parent, **extra)
-            return on_cluster.make_context(info_name, left, parent, **extra)
+            return on_cluster.make_context(info_name, other_args, parent, **extra)
         except click.NoSuchOption as error:
-            other, to = (self, "here") if place == _CLUSTER else (on_cluster, _CLUSTER)
-            if any(error.option_name in each.opts for each in other.params):
-                raise click.UsageError(f"{error.option_name} is for --to {to}", error.ctx) from None
+            other_command, to = (
+                (self, "here") if target_place == _CLUSTER else (on_cluster, _CLUSTER)
+            )
+            if any(error.option_name in option.opts for option in other_command.params):
+                raise click.UsageError(f"{error.option_name} needs --to {to}", error.ctx) from None
             raise
 
 
 def _place(args: list[str]) -> tuple[str | None, list[str]]:
     """Split arguments into the last value of `--to`, if there is one, and the other arguments."""
     place: str | None = None
-    left: list[str] = []
+    other_args: list[str] = []
     words = iter(args)
     for word in words:
         if word == "--":
-            return place, [*left, word, *words]
+            return place, [*other_args, word, *words]
         if word == "--to":
             place = next(words, None)
         elif word.startswith("--to="):
             place = word.removeprefix("--to=")
         else:
-            left.append(word)
-    return place, left
+            other_args.append(word)
+    return place, other_args
 
 
 @click.command(cls=_Deploy)
@@ -78,34 +80,58 @@ def _place(args: list[str]) -> tuple[str | None, list[str]]:
     default="here",
     show_default=True,
     expose_value=False,
-    help="Where; the options of `--to kubernetes` are those of `tempo-runtime kubernetes deploy`.",
+    help="Where to deploy; `--to kubernetes` takes the options of `tempo-runtime kubernetes deploy`.",
 )
-@click.option("--name", help="Name of the deployment.  [default: the pipeline's]")
-@click.option("--docker", is_flag=True, help="As containers, and not as processes.")
+@click.option("--name", help="Name of the deployment.  [default: the pipeline's name]")
+@click.option("--docker", is_flag=True, help="Deploy containers instead of processes.")
 @click.option(
     "--image",
     "images",
     multiple=True,
     metavar="[MODEL=]IMAGE",
-    help="Image of the containers, or of one model's.",
+    help="Image of all containers, or of one model's container.",
 )
-@click.option("--transport", type=click.Choice(["http", "grpc"]), default="http", show_default=True)
-@click.option("--host", default="127.0.0.1", show_default=True, help="What to listen at.")
 @click.option(
-    "--port", type=_PORT, default=0, help="The pipeline's for HTTP.  [default: a free one]"
+    "--transport",
+    type=click.Choice(["http", "grpc"]),
+    default="http",
+    show_default=True,
+    help="How the pipeline is called.",
 )
-@click.option("--grpc-port", type=_PORT, default=0, help="For gRPC, likewise.")
-@click.option("--env", "variables", multiple=True, metavar="KEY=VALUE", help="For each server.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port",
+    type=_PORT,
+    metavar="PORT",
+    default=0,
+    help="HTTP port of the pipeline's server.  [default: a free port]",
+)
+@click.option(
+    "--grpc-port",
+    type=_PORT,
+    metavar="PORT",
+    default=0,
+    help="gRPC port of the pipeline's server.  [default: a free port]",
+)
+@click.option(
+    "--env",
+    "variables",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Environment variable of each server.",
+)
 @click.option(
     "--timeout",
     type=Seconds(),
     default=300,
     show_default=True,
     metavar="SECONDS",
-    help="How long the models may take to be ready.",
+    help="How long to wait until the models are ready.",
 )
 @click.option(
-    "--foreground", is_flag=True, help="Stay, and undeploy at Ctrl-C, or when a server ends."
+    "--foreground",
+    is_flag=True,
+    help="Keep running, and undeploy on Ctrl-C or when a server ends.",
 )
 @stale_option
 @json_option
@@ -119,11 +145,11 @@ def deploy(
     as_json: bool,
     **chosen: Any,
 ) -> None:
-    r"""Deploy a pipeline and the models it calls on this machine, each on a server of its own.
+    r"""Deploy a pipeline and the models it calls on this machine.
 
-    It stays until `undeploy`. Deployed again under its name, what has changed is replaced, without a
-    request that fails, and the rest goes on. ARTIFACT is deployed as it is. MODULE:NAME is saved anew if
-    it has changed since its artifact was saved.
+    Each of them gets its own server. They run until `undeploy`. Deploying again under the same name
+    replaces what has changed, without a failed request, and leaves the rest running. ARTIFACT is
+    deployed as it is. MODULE:NAME is saved again if it has changed since its artifact was saved.
 
     \b
     Examples:
@@ -133,7 +159,7 @@ def deploy(
         tempo-runtime deploy artifacts/check --to kubernetes --namespace production
     """
     if images and not docker:
-        raise click.UsageError("--image is for --docker")
+        raise click.UsageError("--image needs --docker")
     from tempo_runtime import deploy_local
 
     chosen["env"] = dict(pair(text, "--env") for text in variables)
@@ -143,17 +169,17 @@ def deploy(
     if foreground:
         _stay(remote, as_json)
     else:
-        _tell(remote, as_json)
+        _print_deployment(remote, as_json)
 
 
 @click.command()
 @click.argument("names", metavar="NAME...", nargs=-1, shell_complete=complete_deployments)
-@click.option("--all", "everything", is_flag=True, help="All that was ever deployed here.")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("--all", "everything", is_flag=True, help="Everything that was ever deployed here.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 def undeploy(names: tuple[str, ...], everything: bool, yes: bool) -> None:
-    r"""End deployments on this machine; what they are being asked is answered first.
+    r"""Stop deployments on this machine.
 
-    NAME is the name of a deployment, or its id.
+    Requests in progress are answered first. NAME is the name or the id of a deployment.
 
     \b
     Examples:
@@ -163,13 +189,13 @@ def undeploy(names: tuple[str, ...], everything: bool, yes: bool) -> None:
     if not (names or everything):
         raise click.UsageError("name deployments, or give --all")
     if names and everything:
-        raise click.UsageError("--all takes no names; leave one out")
+        raise click.UsageError("give names or --all, not both")
     from tempo_runtime.deploy.local import find
 
-    named = find.deployments() if everything else map(find.get, names)
-    chosen = list({each.id: each for each in named}.values())
+    candidates = find.deployments() if everything else map(find.get, names)
+    chosen = list({deployment.id: deployment for deployment in candidates}.values())
     if everything and chosen and not yes and sys.stdin.isatty():
-        listed = ", ".join(each.name for each in chosen)
+        listed = ", ".join(deployment.name for deployment in chosen)
         click.confirm(f"Undeploy {listed}?", abort=True)
     for deployment in chosen:
         deployment.undeploy()
@@ -185,14 +211,14 @@ def _options(
 
     if not docker:
         return LocalOptions(**chosen)
-    common = [image for image in images if "=" not in image]
-    if len(common) > 1:
-        raise click.UsageError("--image without MODEL= is given once")
-    own = dict(pair(image, "--image") for image in images if "=" in image)
-    return DockerOptions(image=common[0] if common else None, images=own, **chosen)
+    for_all = [image for image in images if "=" not in image]
+    if len(for_all) > 1:
+        raise click.UsageError("--image without MODEL= can be given only once")
+    by_model = dict(pair(image, "--image") for image in images if "=" in image)
+    return DockerOptions(image=for_all[0] if for_all else None, images=by_model, **chosen)
 
 
-def _tell(remote: RemoteModel, as_json: bool) -> None:
+def _print_deployment(remote: RemoteModel, as_json: bool) -> None:
     from rich.table import Table
 
     from tempo_runtime.cli.calling import example_calls
@@ -211,7 +237,7 @@ def _tell(remote: RemoteModel, as_json: bool) -> None:
         )
         return
     table = Table(box=None, pad_edge=False)
-    for heading in ("model", "", "at", "as"):
+    for heading in ("model", "", "address", "runs as"):
         table.add_column(heading)
     for model in models:
         place = model.grpc if deployment.transport == "grpc" else model.url
@@ -219,7 +245,7 @@ def _tell(remote: RemoteModel, as_json: bool) -> None:
     print_whole(f"[green]✓[/] {deployment.name} is ready at [bold]{remote.endpoint}[/]\n")
     print_whole(table)
     main, details = deployment.main(), remote.details
-    echo("\nCall it, and end it:\n")
+    echo("\nCall it, and undeploy it:\n")
     for line in example_calls.lines(
         main.model,
         details.local_folder or "",
@@ -244,6 +270,6 @@ def _stay(remote: RemoteModel, as_json: bool) -> None:
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with remote:
-        _tell(remote, as_json)
+        _print_deployment(remote, as_json)
         sys.stdout.flush()
         follow(remote.deployment, None, 0, to_stderr=True, serving=True)

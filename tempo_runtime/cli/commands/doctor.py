@@ -26,9 +26,10 @@ _MARKS = {
 @click.argument("artifact", required=False, type=click.Path(exists=True, file_okay=False))
 @json_option
 def doctor(artifact: str | None, as_json: bool) -> None:
-    r"""Look for what is known to go wrong here, and with an ARTIFACT here; say what to do about it.
+    r"""Find known problems on this machine and say how to fix them.
 
-    It exits with 1 if something will not work.
+    With ARTIFACT, it also finds out whether that artifact can be served here. The exit code is 1 if
+    something will not work.
 
     \b
     Examples:
@@ -59,10 +60,10 @@ def _show(findings: list[Finding]) -> None:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for finding in findings:
-        found = escape(finding.found)
+        text = escape(finding.found)
         if finding.remedy:
-            found += f"\n[dim]→ {escape(finding.remedy)}[/]"
-        table.add_row(_MARKS[finding.level], f"[bold]{escape(finding.check)}[/]", found)
+            text += f"\n[dim]→ {escape(finding.remedy)}[/]"
+        table.add_row(_MARKS[finding.level], f"[bold]{escape(finding.check)}[/]", text)
     shown = console()
     shown.print(table)
     problems, warnings = (

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tempo_runtime.cli.calling.call import call_options, called
+from tempo_runtime.cli.calling.call import call_options, open_call
 from tempo_runtime.cli.options import echo_json, json_option
 from tempo_runtime.cli.terminal import console
 from tempo_runtime.errors import PayloadError
@@ -20,16 +20,23 @@ if TYPE_CHECKING:
     from tempo_runtime.execution.runner import Progress
     from tempo_runtime.protocol.messages import Request
 
-_PARAMETERS = "parameters"  # the argument that takes an explainer's own, by convention
+_PARAMETERS = "parameters"  # by convention, the argument that takes an explainer's own parameters
 
 
 @click.command()
 @call_options
-@click.option("--row", metavar="I", type=click.IntRange(0), help="Explain this row alone, from 0.")
 @click.option(
-    "--threshold", type=click.FloatRange(0, 1), help="Precision that an anchor is to have."
+    "--row", metavar="I", type=click.IntRange(0), help="Explain only this row; the first is 0."
 )
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Seed of its random numbers.")
+@click.option(
+    "--threshold",
+    metavar="P",
+    type=click.FloatRange(0, 1),
+    help="Precision that an anchor must have.",
+)
+@click.option(
+    "--seed", metavar="N", type=click.IntRange(0, 2**32 - 1), help="Seed of random numbers."
+)
 @json_option
 def explain(
     target: str,
@@ -40,11 +47,11 @@ def explain(
     as_json: bool,
     **options: Any,
 ) -> None:
-    r"""Has TARGET explain INPUT, and shows the explanation.
+    r"""Call the explainer TARGET with INPUT and show the explanation.
 
-    TARGET is the folder of an artifact, the URL of a model, or the name of a deployment, and INPUT a
-    file, both as `predict` takes them. Anchors are shown as rules, and of other explanations what they
-    hold; --json prints the explanation as it is. What the explainer itself takes goes into the argument
+    TARGET is the folder of an artifact, the URL of a model, or the name of a deployment, and INPUT is a
+    file, both as for `predict`. An anchor is shown as rules, and any other explanation as its parts;
+    --json prints the explanation as it is. The explainer's own parameters go into the argument
     `parameters`.
 
     \b
@@ -58,22 +65,26 @@ def explain(
     from tempo_runtime.cli.calling import explanations, results
     from tempo_runtime.protocol.binding import decode_results
 
-    with called(target, input_, seed=seed, **options) as (opened, given):
+    with open_call(target, input_, seed=seed, **options) as (opened, given):
         request = _request(given, row, threshold)
-        with telling(f"{opened.name} explains") as tell:
-            told = None if tell is None else lambda progress: tell(_news(progress))
-            response = opened.infer(request, told)
-    found = explanations.read(decode_results(None, response.tensors, response.content_type))
+        with telling(f"{opened.name} explains") as show_text:
+            report = None if show_text is None else lambda progress: show_text(_news(progress))
+            response = opened.infer(request, report)
+    explanation = explanations.read(decode_results(None, response.tensors, response.content_type))
     if as_json:
-        echo_json(results.plain(found))
+        echo_json(results.plain(explanation))
         return
-    many = [explanations.read(each) for each in found] if isinstance(found, list) else [found]
-    anchors = [anchor for each in many if (anchor := explanations.anchor(each)) is not None]
-    if anchors and len(anchors) == len(many):
+    explained = (
+        [explanations.read(part) for part in explanation]
+        if isinstance(explanation, list)
+        else [explanation]
+    )
+    anchors = [anchor for part in explained if (anchor := explanations.anchor(part)) is not None]
+    if anchors and len(anchors) == len(explained):
         console().print(_anchors(anchors, row or 0))
         return
-    for each in many:
-        console().print(_parts(explanations.summary(each)))
+    for part in explained:
+        console().print(_parts(explanations.summary(part)))
 
 
 def _request(given: Arguments | Request, row: int | None, threshold: float | None) -> Request:
@@ -82,21 +93,23 @@ def _request(given: Arguments | Request, row: int | None, threshold: float | Non
     if not isinstance(given, Arguments):
         if row is not None or threshold is not None:
             raise PayloadError(
-                "a whole V2 request is sent as it is; leave --row and --threshold out"
+                "a complete V2 request is sent as it is; leave out --row and --threshold"
             )
         return given
     if row is not None:
         if row >= len(given):
-            raise PayloadError(f"there is no row {row}: the input has {len(given)}, from 0 on")
+            raise PayloadError(f"there is no row {row}: the input has {len(given)}, the first is 0")
         given = given.only(row, row + 1)
     names = [spec.name for spec in given.signature.inputs] if given.signature else [_PARAMETERS]
     if _PARAMETERS in names:
         given.values.setdefault(_PARAMETERS, {})
     if threshold is not None:
-        own = given.values if "threshold" in names else given.values.get(_PARAMETERS)
-        if not isinstance(own, dict):
-            raise PayloadError(f"no argument takes a threshold; there are {', '.join(names)}")
-        own["threshold"] = threshold
+        target = given.values if "threshold" in names else given.values.get(_PARAMETERS)
+        if not isinstance(target, dict):
+            raise PayloadError(
+                f"no argument takes a threshold; the arguments are {', '.join(names)}"
+            )
+        target["threshold"] = threshold
     return given.request()
 
 
@@ -116,13 +129,13 @@ def _anchors(anchors: Sequence[Anchor], first: int) -> Table:
 
     table = Table(show_lines=True)
     table.add_column("row", justify="right")
-    table.add_column("enough for the prediction to stay as it is")
+    table.add_column("the prediction stays the same if")
     table.add_column("precision", justify="right")
     table.add_column("coverage", justify="right")
     for number, anchor in enumerate(anchors, first):
-        text = Text("\n".join(anchor.rules) or "nothing: it stays, whatever changes")
+        text = Text("\n".join(anchor.rules) or "in any case, whatever else changes")
         if anchor.threshold is not None and anchor.precision < anchor.threshold:
-            text.append(f"\nless precise than the {anchor.threshold:g} asked for", "yellow")
+            text.append(f"\nless precise than the requested {anchor.threshold:g}", "yellow")
         if anchor.incomplete:
             text.append(f"\nincomplete: {anchor.incomplete}", "yellow")
         table.add_row(str(number), text, f"{anchor.precision:.3f}", f"{anchor.coverage:.1%}")

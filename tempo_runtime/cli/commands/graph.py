@@ -24,15 +24,17 @@ _IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".pdf")
     "--format",
     "format_",
     type=click.Choice(list(_FORMATS)),
-    help="By default what the ending of --output says, and text without it.",
+    help="Format of the graph.  [default: by the extension of --output, otherwise text]",
 )
-@click.option("-o", "--output", metavar="FILE", type=click.Path(dir_okay=False), help="Where to.")
+@click.option(
+    "-o", "--output", metavar="FILE", type=click.Path(dir_okay=False), help="File to write."
+)
 @json_option
 def graph(target: str, format_: str | None, output: str | None, as_json: bool) -> None:
-    r"""Draws a pipeline, the models it calls, and the way to each.
+    r"""Draw a pipeline, the models it calls, and how it calls them.
 
-    TARGET is the folder of an artifact, of which nothing is run, or MODULE:NAME, a pipeline that is not
-    saved yet. How a model is reached is what model-settings.json and the environment say.
+    TARGET is the folder of an artifact, whose code is not run, or MODULE:NAME, a pipeline that need not
+    be saved. How a model is called depends on model-settings.json and the environment.
 
     \b
     Examples:
@@ -58,21 +60,25 @@ def graph(target: str, format_: str | None, output: str | None, as_json: bool) -
         raise StorageError(f"{output} cannot be written: {error.strerror}") from error
 
 
-def _format(stated: str | None, output: str | None) -> str:
+def _format(given: str | None, output: str | None) -> str:
     """Choose the format, which a file's extension must match."""
     if output is None:
-        return stated or "text"
+        return given or "text"
     ending = os.path.splitext(output)[1].lower()
-    named = next((name for name, endings in _FORMATS.items() if ending in endings), None)
-    if (named or stated) is None or (named and stated and named != stated) or ending in _IMAGES:
+    by_ending = next((name for name, endings in _FORMATS.items() if ending in endings), None)
+    if (
+        (by_ending or given) is None
+        or (by_ending and given and by_ending != given)
+        or ending in _IMAGES
+    ):
         known = ", ".join(ending for endings in _FORMATS.values() for ending in endings)
         raise click.BadParameter(
-            f"{output!r} cannot be written: the name of a graph's file ends with {known}"
+            f"{output!r} cannot be written: the name of a graph's file must end with {known}"
             + ("; write an .svg, and convert it" if ending in _IMAGES else "")
-            + (f", and --format is {stated}" if named and stated else ""),
+            + (f", but --format is {given}" if by_ending and given else ""),
             param_hint="--output",
         )
-    return stated or named or "text"
+    return given or by_ending or "text"
 
 
 def _read(target: str) -> Node:

@@ -10,19 +10,19 @@ from tempo_runtime.cli.terminal import echo
 
 @click.group()
 def image() -> None:
-    """Images of artifacts."""
+    """Build images of artifacts."""
 
 
 @image.command()
 @artifact_argument
 @click.option("-t", "--tag", metavar="NAME", help="Name of the image.  [default: NAME:DIGEST]")
-@click.option("--base", metavar="IMAGE", help="The server's image to build on.")
+@click.option("--base", metavar="IMAGE", help="Base image, which contains the server.")
 @json_option
 def build(artifact: str, tag: str | None, base: str | None, as_json: bool) -> None:
-    r"""Build an image with ARTIFACT in it, which serves it by itself.
+    r"""Build an image that contains an artifact and serves it.
 
-    It is built on the server's image, by the engine that DOCKER_HOST names. The same artifact on the same
-    base gives the same layer.
+    It is built on the server's image, by the container engine at DOCKER_HOST. The same artifact on the
+    same base gives the same layer.
 
     \b
     Examples:
@@ -34,9 +34,9 @@ def build(artifact: str, tag: str | None, base: str | None, as_json: bool) -> No
     from tempo_runtime.deploy.local.image_build import bake
 
     with telling(f"Building an image of {artifact}"):
-        baked = bake(artifact, tag, base or engine.IMAGE)
+        built = bake(artifact, tag, base or engine.IMAGE)
     if as_json:
-        echo_json({"image": baked.name, "id": baked.id, "size": baked.size, "base": baked.base})
+        echo_json({"image": built.name, "id": built.id, "size": built.size, "base": built.base})
         return
-    echo(f"Built {baked.name}, {size(baked.size)}, on {baked.base}")
-    echo(f"\n    docker run --rm -p 127.0.0.1:8080:8080 {baked.name}")
+    echo(f"Built {built.name}, {size(built.size)}, on {built.base}")
+    echo(f"\n    docker run --rm -p 127.0.0.1:8080:8080 {built.name}")

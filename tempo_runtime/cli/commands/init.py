@@ -11,9 +11,11 @@ from tempo_runtime.cli.terminal import console, echo
 
 @click.command()
 @click.argument("name")
-@click.option("--folder", type=click.Path(), help="Where to.  [default: a folder of that name]")
+@click.option("--folder", type=click.Path(), help="Folder to write.  [default: NAME]")
 def init(name: str, folder: str | None) -> None:
-    r"""Write a new project: a pipeline called NAME over a scikit-learn model, with its tests.
+    r"""Start a project: a pipeline, the model it calls, and tests.
+
+    NAME is the name of the pipeline. The model is a scikit-learn classifier.
 
     \b
     Example:
@@ -24,5 +26,5 @@ def init(name: str, folder: str | None) -> None:
     from tempo_runtime.cli import project
 
     written = project.create(name, folder)
-    console().print(f"[green]✓[/] {escape(written)} is there, and its README says the rest. Now:\n")
+    console().print(f"[green]✓[/] Created {escape(written)}; its README says more. Next:\n")
     echo(f"cd {shlex.quote(written)} && make test")

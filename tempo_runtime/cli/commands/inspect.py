@@ -14,10 +14,12 @@ from tempo_runtime.cli.terminal import console
 @artifact_argument
 @json_option
 @click.option(
-    "--verify", metavar="KEY", help="File of the public key that must match its signature."
+    "--verify", metavar="KEY", help="File with the public key that must match the signature."
 )
 def inspect(artifact: str, as_json: bool, verify: str | None) -> None:
-    r"""Show what is in an ARTIFACT, and check its files, without running any of it.
+    r"""Show what is in an artifact, and check its files.
+
+    No code of the artifact is run.
 
     \b
     Example:
@@ -25,44 +27,46 @@ def inspect(artifact: str, as_json: bool, verify: str | None) -> None:
     """
     from tempo_runtime.artifact import declaration, store, trust
 
-    demands = None if verify is None else trust.TrustPolicy(keys=(verify,))
-    manifest = store.inspect(artifact, demands)
+    policy = None if verify is None else trust.TrustPolicy(keys=(verify,))
+    description = store.inspect(artifact, policy)
     if as_json:
-        echo_json(manifest)
+        echo_json(description)
         return
     from rich.markup import escape
     from rich.table import Table
 
-    title = escape(f"{manifest['name']} ({artifact})")
+    title = escape(f"{description['name']} ({artifact})")
     table = Table(title=title, show_header=False, title_justify="left")
     rows = {
-        "takes": _tensors(manifest["signature"]["inputs"]),
-        "gives": _tensors(manifest["signature"]["outputs"]),
+        "inputs": _tensors(description["signature"]["inputs"]),
+        "outputs": _tensors(description["signature"]["outputs"]),
         "calls": "\n".join(
             f"{alias}: {child['name']} ({child['platform']})  [dim]{child.get('digest') or ''}[/]"
-            for alias, child in manifest["children"].items()
+            for alias, child in description["children"].items()
         ),
-        "saved with": f"tempo_runtime {manifest['tempo_runtime']}, Python {manifest['python']}",
-        "packages": "\n".join(f"{name} {found}" for name, found in manifest["packages"].items()),
-        "environment": _environment(manifest),
-        "files": "\n".join(f"{path}  {sha[:12]}" for path, sha in manifest["files"].items()),
-        "your code": declaration.code(manifest["code"]) if manifest["code"] else "",
-        "its pickle imports": ", ".join(manifest["imports"]),
-        "size": size(manifest["bytes"]),
-        "digest": manifest["digest"],
-        "signed": "yes" if manifest.get("signed") else "no",
+        "saved with": f"tempo_runtime {description['tempo_runtime']}, Python {description['python']}",
+        "packages": "\n".join(
+            f"{name} {version}" for name, version in description["packages"].items()
+        ),
+        "environment": _environment(description),
+        "files": "\n".join(f"{path}  {sha[:12]}" for path, sha in description["files"].items()),
+        "your code": declaration.code(description["code"]) if description["code"] else "",
+        "pickle imports": ", ".join(description["imports"]),
+        "size": size(description["bytes"]),
+        "digest": description["digest"],
+        "signed": "yes" if description.get("signed") else "no",
     }
     for heading, text in rows.items():
-        table.add_row(f"[bold]{heading}[/]", escape(text) or "nothing")
+        table.add_row(f"[bold]{heading}[/]", escape(text) or "none")
     shown = console()
     shown.print(table)
-    shown.print("[green]✓[/] every file is the one that was saved")
+    shown.print("[green]✓[/] every file is as it was saved")
     if verify is not None:
-        shown.print(f"[green]✓[/] it is signed with the key {escape(verify)}")
+        shown.print(f"[green]✓[/] the signature matches the key {escape(verify)}")
 
 
-def _environment(manifest: dict[str, Any]) -> str:
-    packed = manifest.get("environment")
+def _environment(description: dict[str, Any]) -> str:
+    packed = description.get("environment")
     if not packed:
         return ""
     where = f", needs {packed['interpreter']}" if packed["interpreter"] else ""

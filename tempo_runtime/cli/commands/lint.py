@@ -20,15 +20,15 @@ _COLOURS = {"error": "red", "warning": "yellow"}
 @click.command()
 @click.argument("files", nargs=-1, metavar="FILE...", type=click.Path(allow_dash=True))
 @json_option
-@click.option("--rules", is_flag=True, help="Lists the rules.")
-@click.option("--warnings-as-errors", is_flag=True, help="Warnings too make it fail.")
+@click.option("--rules", is_flag=True, help="List the rules.")
+@click.option("--warnings-as-errors", is_flag=True, help="Fail on warnings, too.")
 def lint(files: tuple[str, ...], as_json: bool, rules: bool, warnings_as_errors: bool) -> None:
-    r"""Look in manifests for what a platform would refuse, or silently break.
+    r"""Find manifests that a platform would reject or silently break.
 
-    FILE is YAML, as it is written or as kustomize renders it, of Seldon Core v1, Seldon Core 2 or
-    KServe, or a model-settings.json beside it; - is standard input. Files are looked at together.
-    Other kinds are passed over, and no cluster is asked. It exits with 1 if there are errors, and with
-    2 if a file cannot be read.
+    FILE is YAML for Seldon Core v1, Seldon Core 2 or KServe, as it is written or as kustomize renders
+    it, or a model-settings.json beside it; - is standard input. The files are checked together. Objects
+    of other kinds are skipped, and no cluster is needed. The exit code is 1 if there are errors, and 2
+    if a file cannot be read.
 
     \b
     Examples:
@@ -46,13 +46,13 @@ def lint(files: tuple[str, ...], as_json: bool, rules: bool, warnings_as_errors:
         findings = linting.lint_files(files)
     except IsADirectoryError as error:
         echo(
-            f"Error: {error.filename} is a folder; name its files, or have it rendered: "
+            f"Error: {error.filename} is a folder; name its files, or render it: "
             f"kustomize build {error.filename} | tempo-runtime lint -",
             err=True,
         )
         sys.exit(2)
     except OSError as error:
-        echo(f"Error: {error.filename}: {error.strerror}; name a file of YAML", err=True)
+        echo(f"Error: {error.filename}: {error.strerror}; name a YAML file", err=True)
         sys.exit(2)
     if as_json:
         echo_json([dataclasses.asdict(finding) for finding in findings])
@@ -66,22 +66,22 @@ def _show(findings: list[Finding]) -> None:
     from rich.text import Text
 
     shown = console(soft_wrap=True)
-    for each in findings:
-        about = f"  {each.kind} {each.name}".rstrip()
+    for finding in findings:
+        about = f"  {finding.kind} {finding.name}".rstrip()
         shown.print(
             Text.assemble(
-                (f"{each.file}:{each.line}", "bold"),
+                (f"{finding.file}:{finding.line}", "bold"),
                 "  ",
-                (each.severity, _COLOURS[each.severity]),
-                f"  {each.rule}",
+                (finding.severity, _COLOURS[finding.severity]),
+                f"  {finding.rule}",
                 (about, "dim"),
             )
         )
-        where = f"{each.path}: " if each.path else ""
-        shown.print(Text(f"    {where}{each.message}"))
-        shown.print(Text(f"    What would happen: {each.consequence}"))
-        shown.print(Text(f"    Instead: {each.fix}\n"))
-    errors = sum(each.severity == "error" for each in findings)
+        where = f"{finding.path}: " if finding.path else ""
+        shown.print(Text(f"    {where}{finding.message}"))
+        shown.print(Text(f"    What would happen: {finding.consequence}"))
+        shown.print(Text(f"    Instead: {finding.fix}\n"))
+    errors = sum(finding.severity == "error" for finding in findings)
     shown.print(f"{_count(errors, 'error')}, {_count(len(findings) - errors, 'warning')}")
 
 

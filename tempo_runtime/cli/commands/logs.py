@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from tempo_runtime.deploy.deployment import Deployment
 
 _POLL = 0.3  # seconds
-_CHECK_EVERY = 10  # rounds: each model is asked then
+_CHECK_EVERY = 10  # rounds between checks that all servers still run
 _UNDEPLOYING = 3.0  # seconds that somebody's `undeploy` may take from the first server to the last
 
 
 @click.command()
 @click.argument("name", shell_complete=complete_deployments)
-@click.option("--model", metavar="MODEL", help="Only of this model.")
-@click.option("-n", "--lines", type=click.IntRange(0), metavar="N", help="Only the last lines.")
-@click.option("-f", "--follow", "following", is_flag=True, help="Go on with what comes.")
+@click.option("--model", metavar="MODEL", help="Only the log of this model.")
+@click.option("-n", "--lines", type=click.IntRange(0), metavar="N", help="Only the last N lines.")
+@click.option("-f", "--follow", "following", is_flag=True, help="Keep printing new lines.")
 def logs(name: str, model: str | None, lines: int | None, following: bool) -> None:
-    r"""Show what the servers of a deployment have printed.
+    r"""Show the logs of a deployment's servers.
 
     \b
     Examples:
@@ -36,7 +36,7 @@ def logs(name: str, model: str | None, lines: int | None, following: bool) -> No
     from tempo_runtime.errors import DeploymentFailed
 
     deployment = find.get(name)
-    known = [each.name for each in deployment.models()]
+    known = [status.name for status in deployment.models()]
     if model is not None and model not in known:
         raise DeploymentFailed(f"{name} has no model {model!r}; it has {', '.join(known)}")
     if following:
@@ -57,13 +57,13 @@ def follow(
 
     Args:
         deployment: The deployment.
-        model: Whose log; None for all.
-        lines: How many of those that are there already; None for all.
-        to_stderr: Whether it goes to standard error.
-        serving: Whether all of its servers are to run for that long.
+        model: The model whose log to show; None for all.
+        lines: How many of the existing lines to show first; None for all.
+        to_stderr: Whether to print to standard error.
+        serving: Whether all servers must keep running meanwhile.
 
     Raises:
-        DeploymentFailed: If one of them has ended, with the reason.
+        DeploymentFailed: If one of them has ended; the message says why.
     """
     shown = _show(deployment.logs(model), {}, lines, to_stderr)
     for round_ in itertools.count(1):
@@ -72,14 +72,14 @@ def follow(
         time.sleep(_POLL)
         shown = _show(deployment.logs(model), shown, None, to_stderr)
         if serving and round_ % _CHECK_EVERY == 0:
-            _refuse_ended(deployment)
+            _fail_if_ended(deployment)
 
 
-def _refuse_ended(deployment: Deployment) -> None:
+def _fail_if_ended(deployment: Deployment) -> None:
     from tempo_runtime.errors import DeploymentFailed
     from tempo_runtime.servers.log import reason
 
-    ended = next((each.name for each in deployment.models() if each.state == "ended"), None)
+    ended = next((status.name for status in deployment.models() if status.state == "ended"), None)
     if ended is None:
         return
     time.sleep(_UNDEPLOYING)
@@ -91,13 +91,13 @@ def _refuse_ended(deployment: Deployment) -> None:
 def _show(
     logs: dict[str, str], shown: dict[str, str], lines: int | None, to_stderr: bool = False
 ) -> dict[str, str]:
-    """Print what is new, in whole lines; give what has been shown by then."""
+    """Print new lines that are complete, and return all that has been shown of each log."""
     seen = {}
     width = max(map(len, logs), default=0)
     for name, text in logs.items():
         whole = text[: text.rfind("\n") + 1]
         before = shown.get(name, "")
-        # Of a server that was replaced the log begins anew.
+        # The log of a replaced server starts again.
         new = whole[len(before) :] if whole.startswith(before) else whole
         seen[name] = whole
         printed = new.splitlines()

@@ -14,18 +14,20 @@ from tempo_runtime.errors import StorageError
 @click.command()
 @click.argument("target", metavar="ARTIFACT|MODULE:NAME", shell_complete=complete_folders)
 @all_options
-@click.option("-o", "--output", metavar="FILE", type=click.Path(dir_okay=False), help="Where to.")
+@click.option(
+    "-o", "--output", metavar="FILE", type=click.Path(dir_okay=False), help="File to write."
+)
 @click.option(
     "--diff",
     "compare",
     is_flag=True,
-    help="Show what would change on the current cluster, which is asked and not changed.",
+    help="Show what would change on the current cluster, and change nothing.",
 )
 def manifest(target: str, output: str | None, compare: bool, **given: Any) -> None:
-    r"""Write the objects that deploy a pipeline, and the models it calls, on Kubernetes.
+    r"""Write the Kubernetes manifest of a pipeline and its models.
 
-    The target is the folder of an artifact, of which nothing is run, or MODULE:NAME. No cluster is asked,
-    but with --diff.
+    The target is the folder of an artifact, whose code is not run, or MODULE:NAME. No cluster is needed,
+    except with --diff.
 
     \b
     Examples:
@@ -36,11 +38,11 @@ def manifest(target: str, output: str | None, compare: bool, **given: Any) -> No
         tempo-runtime manifest artifacts/check -f production.yaml
         tempo-runtime manifest artifacts/check --namespace production --diff
     """
-    from tempo_runtime.deploy.kubernetes.manifests import manifest as written
+    from tempo_runtime.deploy.kubernetes.manifests import manifest as manifest_text
     from tempo_runtime.lint import lint
 
     if compare and output is not None:
-        raise click.UsageError("--diff writes no file; leave one of --diff and --output out")
+        raise click.UsageError("--diff writes no file; leave out --diff or --output")
     options = platform_options(given)
     model = folder_or_object(target)
     if compare:
@@ -48,15 +50,15 @@ def manifest(target: str, output: str | None, compare: bool, **given: Any) -> No
 
         click.echo(diff(model, options), nl=False)
         return
-    text = written(model, options)
+    text = manifest_text(model, options)
     findings = lint(text)
     if output is None:
         click.echo(text, nl=False)
     else:
         _write(output, text)
     if findings:
-        rules = ", ".join(dict.fromkeys(each.rule for each in findings))
-        click.echo(f"`tempo-runtime lint` has to say: {rules}", err=True)
+        rules = ", ".join(dict.fromkeys(finding.rule for finding in findings))
+        click.echo(f"`tempo-runtime lint` reports: {rules}", err=True)
 
 
 def _write(output: str, text: str) -> None:

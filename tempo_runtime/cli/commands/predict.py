@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tempo_runtime.cli.calling.call import call_options, called
+from tempo_runtime.cli.calling.call import call_options, open_call
 from tempo_runtime.cli.options import json_option
 from tempo_runtime.cli.terminal import echo
 from tempo_runtime.errors import DeadlineExceeded, PayloadError, TempoError
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 
 @click.command()
 @call_options
-@click.option("--batch", metavar="N", type=click.IntRange(1), help="Rows to send at a time.")
+@click.option("--batch", metavar="N", type=click.IntRange(1), help="Rows to send in one request.")
 @click.option(
     "--concurrency",
     metavar="K",
     type=click.IntRange(1),
     default=4,
     show_default=True,
-    help="Batches at once, to a URL.",
+    help="Batches to send to a URL at the same time.",
 )
 @click.option(
     "-o",
     "--output",
     metavar="FILE",
     type=click.Path(dir_okay=False),
-    help="Where the result goes: .json, .csv, .npy or .parquet.",
+    help="File for the result: .json, .csv, .npy or .parquet.",
 )
 @json_option
 def predict(
@@ -45,12 +45,12 @@ def predict(
     as_json: bool,
     **options: Any,
 ) -> None:
-    r"""Call TARGET with INPUT, and show what it answers.
+    r"""Call TARGET with INPUT and show the result.
 
-    TARGET is the folder of an artifact, which is then loaded in this process, the URL of a model on a
-    server, or the name of a deployment on this machine. INPUT is a .json, .csv, .npy or .parquet file;
-    "-", or nothing, is JSON on standard input. JSON is a V2 request, an object of arguments by name, or
-    the one array.
+    TARGET is the folder of an artifact, which is loaded in this process, the URL of a model on a server,
+    or the name of a deployment on this machine. INPUT is a .json, .csv, .npy or .parquet file; "-" or
+    nothing reads JSON from standard input. The JSON is a V2 request, an object of arguments by name, or
+    the value of the only array.
 
     \b
     Examples:
@@ -67,19 +67,19 @@ def predict(
 
     if output is not None:
         if as_json:
-            raise click.UsageError("--json is for standard output; leave it or --output out.")
+            raise click.UsageError("--json is for standard output; leave out --json or --output")
         outputs.check(output)
-    with called(target, input_, **options) as (opened, given):
+    with open_call(target, input_, **options) as (opened, given):
         if batch is None:
             request = given if isinstance(given, Request) else given.request(tagged=opened.tagged)
             responses = list(opened.answers([request]))
         elif isinstance(given, Request):
-            raise PayloadError(
-                "a whole V2 request has no rows to send in batches; leave --batch out"
-            )
+            raise PayloadError("a complete V2 request cannot be sent in batches; leave out --batch")
         else:
             responses = _in_batches(opened, given, batch, concurrency)
-    results = [decode_results(None, each.tensors, each.content_type) for each in responses]
+    results = [
+        decode_results(None, response.tensors, response.content_type) for response in responses
+    ]
     value = outputs.joined(results)
     if output is not None:
         outputs.write(output, value)
@@ -98,14 +98,14 @@ def _in_batches(target: Target, given: Arguments, size: int, at_once: int) -> li
 
     parts = list(given.parts(size))
     requests = [part.request(tagged=target.tagged) for _, part in parts]
-    found: list[Response] = []
+    responses: list[Response] = []
     with shown(f"{target.name}: rows", len(given)) as advance:
         try:
             for response in target.answers(requests, at_once):
-                advance(len(parts[len(found)][0]))
-                found.append(response)
+                advance(len(parts[len(responses)][0]))
+                responses.append(response)
         except TempoError as error:
-            rows, _ = parts[len(found)]
+            rows, _ = parts[len(responses)]
             kind = DeadlineExceeded if isinstance(error, DeadlineExceeded) else TempoError
             raise kind(f"rows {rows.start} to {rows.stop - 1}: {error}") from error
-    return found
+    return responses

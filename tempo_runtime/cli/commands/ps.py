@@ -13,7 +13,7 @@ _COLOURS = {"ready": "green", "not ready": "yellow", "ended": "red"}
 @click.command()
 @json_option
 def ps(as_json: bool) -> None:
-    """Show what is deployed on this machine, whoever deployed it."""
+    """List the deployments on this machine, whoever made them."""
     from tempo_runtime.deploy.local import find
 
     deployments = list(find.deployments())
@@ -21,14 +21,14 @@ def ps(as_json: bool) -> None:
         echo_json(
             [
                 {
-                    "name": each.name,
-                    "id": each.id,
-                    "target": each.target,
-                    "owner": each.owner,
-                    "created": each.created,
-                    "models": [vars(model) for model in each.models()],
+                    "name": deployment.name,
+                    "id": deployment.id,
+                    "target": deployment.target,
+                    "owner": deployment.owner,
+                    "created": deployment.created,
+                    "models": [vars(model) for model in deployment.models()],
                 }
-                for each in deployments
+                for deployment in deployments
             ]
         )
         return
@@ -38,14 +38,14 @@ def ps(as_json: bool) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for heading in ("deployment", "model", "state", "at", "as"):
+    for heading in ("deployment", "model", "state", "address", "runs as"):
         table.add_column(heading, no_wrap=True)
-    for each in deployments:
-        until = "" if each.owner is None else f" [dim]of process {each.owner}[/]"
-        name = f"[bold]{each.name}[/]{until}"
-        for model in each.models():
+    for deployment in deployments:
+        until = "" if deployment.owner is None else f" [dim]of process {deployment.owner}[/]"
+        name = f"[bold]{deployment.name}[/]{until}"
+        for model in deployment.models():
             colour = _COLOURS.get(model.state, "default")
-            place = (model.grpc if each.transport == "grpc" else model.url).partition("//")[2]
+            place = (model.grpc if deployment.transport == "grpc" else model.url).partition("//")[2]
             table.add_row(name, model.name, f"[{colour}]{model.state}[/]", place, model.place)
             name = ""
         if name:

@@ -10,22 +10,26 @@ from tempo_runtime.cli.terminal import echo
 
 @click.command()
 @click.argument("name", metavar="MODULE:NAME")
-@click.option("--folder", metavar="FOLDER", help="Where to; by default its local_folder.")
+@click.option(
+    "--folder", metavar="FOLDER", help="Folder to write.  [default: the pipeline's local_folder]"
+)
 @click.option(
     "--environment",
     type=click.Choice(["auto", "conda", "venv", "none"]),
     default="auto",
     show_default=True,
-    help="The Python environment to pack into it.",
+    help="Python environment to pack into the artifact.",
 )
-@click.option("--sign", metavar="KEY", help="File of the private key to sign it with.")
+@click.option("--sign", metavar="KEY", help="File with the private key to sign with.")
 @json_option
 def save(name: str, folder: str | None, environment: str, sign: str | None, as_json: bool) -> None:
-    r"""Write the artifact of a pipeline: NAME, a class or function of MODULE.
+    r"""Save a pipeline as an artifact.
 
-    The environment: `conda` packs what conda.yaml in the artifact's folder describes, `venv` what
-    requirements.txt there asks for, or else what the pipeline imports; `auto` packs one of them where
-    its file is there.
+    NAME is a class or function of MODULE.
+
+    The environment is described by a file in the artifact's folder: conda.yaml for `conda`, and
+    requirements.txt for `venv`, which without that file packs the packages that the pipeline imports.
+    `auto` packs an environment only if one of these files exists.
 
     \b
     Examples:
@@ -37,21 +41,21 @@ def save(name: str, folder: str | None, environment: str, sign: str | None, as_j
     from tempo_runtime.artifact import declaration, store, trust
 
     target = imported(name)
-    wanted = None if environment == "none" else environment
-    saved = store.save(target, folder, environment=wanted, sign=sign)
-    manifest = store.read_manifest(saved)
-    total = sum(os.path.getsize(os.path.join(saved, path)) for path in manifest["files"])
-    digest = trust.digest_of(manifest)
-    code = store.code_sizes(saved, manifest)
+    maker = None if environment == "none" else environment
+    saved = store.save(target, folder, environment=maker, sign=sign)
+    description = store.read_manifest(saved)
+    total = sum(os.path.getsize(os.path.join(saved, path)) for path in description["files"])
+    digest = trust.digest_of(description)
+    code = store.code_sizes(saved, description)
     if as_json:
-        found = {"name": manifest["name"], "bytes": total, "digest": digest, "code": code}
-        echo_json({"folder": saved, **found})
+        summary = {"name": description["name"], "bytes": total, "digest": digest, "code": code}
+        echo_json({"folder": saved, **summary})
         return
-    packed = manifest.get("environment")
+    packed = description.get("environment")
     with_ = (
         f", with its environment ({packed['maker']}, Python {packed['python']})" if packed else ""
     )
-    echo(f"Saved {manifest['name']} in {saved}: {size(total)}{with_}")
+    echo(f"Saved {description['name']} in {saved}: {size(total)}{with_}")
     echo(f"Your code in it: {declaration.code(code)}")
     echo(f"Serve it:    tempo-runtime serve {saved}")
-    echo(f"Look at it:  tempo-runtime inspect {saved}")
+    echo(f"Inspect it:  tempo-runtime inspect {saved}")

@@ -34,13 +34,29 @@ _PORT = click.IntRange(0, 65535)
     required=True,
     shell_complete=complete_folders,
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="What to listen at.")
-@click.option("--port", type=_PORT, help="For HTTP; 0 for any that is free.  [default: 8080]")
-@click.option("--grpc-port", type=_PORT, help="For gRPC.  [default: 8081, or one that is free]")
-@click.option("--metrics-port", type=_PORT, help="For metrics.  [default: 8082, likewise]")
-@click.option("--workers", type=click.IntRange(0), metavar="N", help="MLServer's parallel workers.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
-    "--in-process", is_flag=True, help="Keep children in their pipeline's process; serve it only."
+    "--port", type=_PORT, metavar="PORT", help="HTTP port; 0 is a free port.  [default: 8080]"
+)
+@click.option(
+    "--grpc-port",
+    type=_PORT,
+    metavar="PORT",
+    help="gRPC port.  [default: 8081, or a free port]",
+)
+@click.option(
+    "--metrics-port",
+    type=_PORT,
+    metavar="PORT",
+    help="Port for metrics.  [default: 8082, or a free port]",
+)
+@click.option(
+    "--workers", type=click.IntRange(0), metavar="N", help="Number of MLServer's parallel workers."
+)
+@click.option(
+    "--in-process",
+    is_flag=True,
+    help="Run models in the process of their pipeline, and serve only the pipeline.",
 )
 @click.option(
     "--timeout",
@@ -48,7 +64,7 @@ _PORT = click.IntRange(0, 65535)
     default=300,
     show_default=True,
     metavar="SECONDS",
-    help="How long the models may take to be ready.",
+    help="How long to wait until the models are ready.",
 )
 @stale_option
 @json_option
@@ -66,12 +82,14 @@ def serve(
     stale: Stale,
     as_json: bool,
 ) -> None:
-    r"""Serve each ARTIFACT, and the models it calls, with MLServer, until Ctrl-C.
+    r"""Serve artifacts and the models they call with MLServer.
 
-    ARTIFACT is served as it is. MODULE:NAME is saved anew if it has changed since its artifact was saved.
+    The server runs until Ctrl-C. ARTIFACT is served as it is. MODULE:NAME is saved again if it has
+    changed since its artifact was saved.
 
-    A child is a model of the same server, which its pipeline calls over HTTP, unless the settings say
-    where else it is. Once all are ready it prints what to call, and then the server's log.
+    The same server serves the models that a pipeline calls, and the pipeline calls them over HTTP, unless
+    the settings say otherwise. Once all models are ready, the command prints how to call them, and then
+    the server's log.
 
     \b
     Examples:
@@ -131,7 +149,7 @@ def _show(up: Running) -> None:
     shown.print(f"[green]✓[/] MLServer is ready at [bold]{server.url}[/]")
     shown.print(f"  gRPC at {server.grpc}, metrics at {server.metrics}\n")
     shown.print(table)
-    shown.print("\nCall it, from another shell:")
+    shown.print("\nCall it from another shell:")
     for model in up.models.values():
         echo("")
         inputs = model.settings.get("inputs") or []
@@ -140,7 +158,7 @@ def _show(up: Running) -> None:
         for line in example_calls.lines(
             model.name, model.place, inputs, server.url, target, implementation
         ):
-            echo(line)  # whole: rich would wrap it
+            echo(line)  # not through rich, which would wrap it
     shown.print("\n[bold]Ctrl-C stops the server.[/] This is its log:")
 
 

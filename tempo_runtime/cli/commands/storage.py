@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 secret_option = click.option(
     "--secret",
     metavar="[NAMESPACE/]NAME",
-    help="Kubernetes secret with RCLONE_CONFIG_..., for rclone.",
+    help="Kubernetes secret with RCLONE_CONFIG_... variables.",
 )
 
 
@@ -37,11 +37,9 @@ secret_option = click.option(
     "--prune",
     type=click.IntRange(min=1),
     metavar="KEEP",
-    help="Remove the oldest uploads with a digest, and keep that many.",
+    help="Keep this many of the newest uploads with a digest, and remove the others.",
 )
-@click.option(
-    "--keep", multiple=True, metavar="URI", help="An upload that --prune does not remove."
-)
+@click.option("--keep", multiple=True, metavar="URI", help="Upload that --prune must not remove.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask before --prune removes anything.")
 @secret_option
 @stale_option
@@ -57,11 +55,12 @@ def upload(
     stale: Stale,
     as_json: bool,
 ) -> None:
-    r"""Upload a model's folder, or a pipeline's artifact, to its URI or another.
+    r"""Upload the folder of a model or the artifact of a pipeline.
 
-    Files that are there already are not sent again, and an upload that was cut goes on where it was.
-    Until it is done, the URI has what it had. FOLDER is uploaded as it is. MODULE:NAME is saved anew if
-    it has changed since its artifact was saved.
+    It goes to URI, or else to the uri that the model declares. Files that are already there are not sent
+    again, and an interrupted upload resumes. Until the upload is complete, the URI keeps its old content.
+    FOLDER is uploaded as it is. MODULE:NAME is saved again if it has changed since its artifact was
+    saved.
 
     \b
     Examples:
@@ -72,7 +71,7 @@ def upload(
         tempo-runtime upload shop:Shop --secret production/minio-secret
 
     \b
-    Where a remote is, and its keys, rclone knows: from `rclone config`, or from the environment:
+    rclone takes the address and the keys of a remote from `rclone config` or from the environment:
         export RCLONE_CONFIG_S3_TYPE=s3 RCLONE_CONFIG_S3_PROVIDER=Minio
         export RCLONE_CONFIG_S3_ENDPOINT=http://localhost:9000
         export RCLONE_CONFIG_S3_ACCESS_KEY_ID=... RCLONE_CONFIG_S3_SECRET_ACCESS_KEY=...
@@ -80,15 +79,15 @@ def upload(
     from tempo_runtime import storage
 
     if prune is None and (keep or yes):
-        raise click.UsageError("--keep and --yes are for --prune; give it, or leave them out")
+        raise click.UsageError("--keep and --yes need --prune; add it, or leave them out")
     if prune is not None:
         storage.check_prune(uri, digest, prune, keep)
     done = storage.upload(_target(what), uri=uri, secret=secret, digest=digest, stale=stale)
     if prune is not None:
         old = storage.superseded(done.uri, prune, keep=keep, secret=secret)
         if old and not yes:
-            named = "".join(f"  {each}\n" for each in old)
-            click.confirm(f"{done.uri} is uploaded. Remove these?\n{named}", abort=True, err=True)
+            named = "".join(f"  {upload_uri}\n" for upload_uri in old)
+            click.confirm(f"Uploaded to {done.uri}. Remove these?\n{named}", abort=True, err=True)
         storage.remove(old, secret=secret)
         done = replace(done, pruned=tuple(old))
     _show(done, f"{done.folder} is at {done.uri}", as_json)
@@ -100,10 +99,11 @@ def upload(
 @secret_option
 @json_option
 def download(what: str, folder: str | None, secret: str | None, as_json: bool) -> None:
-    r"""Download a model's folder, or a pipeline's artifact, and check it.
+    r"""Download the folder of a model or the artifact of a pipeline.
 
-    Files that are here already are not fetched again, and a download that was cut goes on where it was.
-    Until it is done, the folder has what it had. Nothing of the artifact is run.
+    Files that are already here are not fetched again, and an interrupted download resumes. Until the
+    download is complete, the folder keeps its old content. An artifact is checked, and its code is not
+    run.
 
     \b
     Examples:
@@ -137,7 +137,7 @@ def _show(done: Transfer, where: str, as_json: bool) -> None:
     from rich.text import Text
 
     count = len(done.sent)
-    sent = f"{count} file{'' if count == 1 else 's'}, {size(done.size)}" if count else "as it was"
+    sent = f"{count} file{'' if count == 1 else 's'}, {size(done.size)}" if count else "unchanged"
     removed = f"; removed {', '.join(done.removed)}" if done.removed else ""
     line = Text.assemble(("✓", "green"), f" {where} ({sent}{removed})")
     console(stderr=True).print(line, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""What is known to go wrong on a machine, looked for on this one.
+"""Find known problems on this machine.
 
-`facts` gathers what there is; `machine` and `artifact` say what that means, and touch nothing.
+`facts` gathers facts about the machine; `machine` and `artifact` draw conclusions and change nothing.
 """

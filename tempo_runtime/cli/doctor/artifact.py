@@ -1,4 +1,4 @@
-"""Checks of an artifact on a machine. Nothing of it is run."""
+"""Checks of an artifact on a machine. None of its code is run."""
 
 from __future__ import annotations
 
@@ -15,101 +15,101 @@ from tempo_runtime.servers import model_set, repository
 
 
 def examine(folder: str, facts: Facts) -> list[Finding]:
-    """All that is found of an artifact.
+    """Run all checks of an artifact.
 
     Raises:
-        ArtifactError: If it is not one.
+        ArtifactError: If the folder is not an artifact.
     """
-    manifest = store.read_manifest(folder, to_run=False)
+    description = store.read_manifest(folder, to_run=False)
     settings = repository.read(os.path.join(folder, store.MODEL_SETTINGS))
-    stated = repository.server_settings(folder).get("parallel_workers")
+    setting = repository.server_settings(folder).get("parallel_workers")
     findings = [
-        *python(manifest, settings, facts),
-        *packages(manifest, settings, facts),
-        *workers(settings, facts, stated),
-        *_whole(folder, manifest),
+        *python(description, settings, facts),
+        *packages(description, settings, facts),
+        *workers(settings, facts, setting),
+        *_complete(folder, description),
         *_served(folder, facts),
-        *_demands(folder, manifest, facts),
+        *_trusted(folder, description, facts),
     ]
-    return list(dict.fromkeys(findings))  # two checks may find that it does not meet the demands
+    return list(dict.fromkeys(findings))  # two checks may both report that it is not trusted
 
 
 def python(
-    manifest: Mapping[str, Any], settings: Mapping[str, Any], facts: Facts
+    description: Mapping[str, Any], settings: Mapping[str, Any], facts: Facts
 ) -> Iterator[Finding]:
-    """A pickle holds bytecode, which is of one minor version."""
-    here, saved = "{}.{}".format(*facts.python), str(manifest.get("python"))
+    """Check that Python's minor version is the same, because a pickle holds bytecode."""
+    here, saved = "{}.{}".format(*facts.python), str(description.get("python"))
     if saved == here:
         yield Finding("saved with Python", "ok", saved)
     elif _packed(settings):
-        yield Finding("saved with Python", "ok", f"{saved}, which its environment brings")
+        yield Finding("saved with Python", "ok", f"{saved}, provided by its environment")
     else:
         yield Finding(
             "saved with Python",
             "problem",
-            f"{saved}, and this is {here}: a pickle holds bytecode",
+            f"{saved}, but this is {here}: a pickle holds bytecode",
             f"serve it with Python {saved}, or save it again with this one",
         )
 
 
 def packages(
-    manifest: Mapping[str, Any], settings: Mapping[str, Any], facts: Facts
+    description: Mapping[str, Any], settings: Mapping[str, Any], facts: Facts
 ) -> Iterator[Finding]:
-    """The packages that its code is from, as they were and as they are here."""
-    wanted = manifest.get("packages") or {}
-    other = {
+    """Check that the packages its code comes from have the versions it was saved with."""
+    wanted = description.get("packages") or {}
+    different = {
         name: (version, facts.packages.get(normal(name)))
         for name, version in wanted.items()
         if facts.packages.get(normal(name)) != version
     }
-    if not other or _packed(settings):
+    if not different or _packed(settings):
         listed = ", ".join(f"{name} {version}" for name, version in wanted.items())
         yield Finding("packages", "ok", listed or "it needs none")
         return
-    for name, (version, here) in other.items():
+    for name, (version, here) in different.items():
         yield Finding(
             name,
             "warning" if here else "problem",
-            f"{here or 'not installed'}, and it was saved with {version}",
+            f"{here or 'not installed'}, but it was saved with {version}",
             f"pip install '{name}=={version}'",
         )
 
 
-def workers(settings: Mapping[str, Any], facts: Facts, stated: Any) -> Iterator[Finding]:
-    """MLServer uses an environment of a model's own in a parallel worker, and ignores it elsewhere.
+def workers(settings: Mapping[str, Any], facts: Facts, setting: Any) -> Iterator[Finding]:
+    """Check that a parallel worker runs, without which MLServer ignores a model's own environment.
 
     Args:
         settings: Its model-settings.json.
         facts: The machine.
-        stated: `parallel_workers` of its settings.json.
+        setting: `parallel_workers` of its settings.json.
     """
     if not _packed(settings):
         return
-    asked = facts.environ.get("MLSERVER_PARALLEL_WORKERS", stated)
-    if asked is not None and str(asked) == "0":
+    count = facts.environ.get("MLSERVER_PARALLEL_WORKERS", setting)
+    if count is not None and str(count) == "0":
         yield Finding(
             "parallel workers",
             "problem",
-            "0: MLServer ignores environment_tarball without one",
+            "0: without a worker, MLServer ignores environment_tarball",
             "set parallel_workers to 1 in settings.json, and unset MLSERVER_PARALLEL_WORKERS",
         )
 
 
-def _whole(folder: str, manifest: Mapping[str, Any]) -> Iterator[Finding]:
+def _complete(folder: str, description: Mapping[str, Any]) -> Iterator[Finding]:
     try:
-        for _ in atomic_files.verified(folder, manifest["files"], lambda path: False):
+        for _ in atomic_files.verified(folder, description["files"], lambda path: False):
             pass
-        yield Finding("files", "ok", "every file is the one that was saved")
+        yield Finding("files", "ok", "every file is as it was saved")
     except TempoError as error:
         yield _problem("files", error)
 
 
 def _served(folder: str, facts: Facts) -> Iterator[Finding]:
-    """Its settings, its children, and what serves them."""
+    """Check its settings, its children, and the runtimes that serve them."""
     try:
         models = model_set.gather([folder], environ=facts.environ)
     except ArtifactIncompatible:
-        return  # said by `python`
+        return  # `python` reports it
     except ArtifactUntrusted as error:
         yield _problem("trust", error)
         return
@@ -117,23 +117,23 @@ def _served(folder: str, facts: Facts) -> Iterator[Finding]:
         yield _problem("children", error)
         return
     calls = next(iter(models.values())).calls
-    found = ", ".join(f"{alias}: {child}" for alias, child in calls.items())
-    yield Finding("children", "ok", found or "it calls none")
+    listed = ", ".join(f"{alias}: {child}" for alias, child in calls.items())
+    yield Finding("children", "ok", listed or "none")
 
 
-def _demands(folder: str, manifest: Mapping[str, Any], facts: Facts) -> Iterator[Finding]:
+def _trusted(folder: str, description: Mapping[str, Any], facts: Facts) -> Iterator[Finding]:
     try:
-        demands = trust.TrustPolicy.of_environment(facts.environ)
-        demands.check(os.path.abspath(folder), manifest)
+        policy = trust.TrustPolicy.of_environment(facts.environ)
+        policy.check(os.path.abspath(folder), description)
     except TempoError as error:
         yield _problem("trust", error)
         return
-    if demands.digests or demands.keys:
-        yield Finding("trust", "ok", "it is what this environment demands")
+    if policy.digests or policy.keys:
+        yield Finding("trust", "ok", "it meets the requirements of this environment")
     else:
-        told = "no digest and no signature is demanded here, and a pickle is code"
-        remedy = f"{trust.EXPECTED_DIGEST}={trust.digest_of(manifest)}"
-        yield Finding("trust", "info", told, f"to demand this one: {remedy}")
+        text = "no digest or signature is required here, although a pickle is code"
+        remedy = f"{trust.EXPECTED_DIGEST}={trust.digest_of(description)}"
+        yield Finding("trust", "info", text, f"to require this digest: {remedy}")
 
 
 def _packed(settings: Mapping[str, Any]) -> bool:
@@ -141,5 +141,5 @@ def _packed(settings: Mapping[str, Any]) -> bool:
 
 
 def _problem(check: str, error: TempoError) -> Finding:
-    found, _, remedy = str(error).partition("; ")
-    return Finding(check, "problem", found, remedy)
+    what, _, remedy = str(error).partition("; ")
+    return Finding(check, "problem", what, remedy)

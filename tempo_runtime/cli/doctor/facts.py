@@ -1,4 +1,4 @@
-"""What there is on this machine."""
+"""Gather facts about this machine."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ _PATIENCE = 1.0
 
 @dataclass(frozen=True)
 class Facts:
-    """A machine, as far as checks ask.
+    """The facts about a machine that checks use.
 
     Attributes:
         python: Version of Python.
-        packages: Installed packages and their versions, names as PyPI normalises them.
+        packages: Installed packages, by PyPI's normalised names, and their versions.
         broken: Modules that cannot be imported, and why.
-        ports: MLServer's usual ports, and why one cannot be had.
-        tools: Commands that are on the PATH, and where.
-        engine: Where a container engine is looked for, and why it does not answer.
-        space: Folders, and how many bytes are free there.
-        environ: The environment.
+        ports: MLServer's usual ports, and why each cannot be used; None if it is free.
+        tools: Commands on the PATH, and where they are.
+        engine: Address of the container engine, and why it does not answer; None if it does.
+        space: Folders, and how many bytes are free in them.
+        environ: Environment variables.
         dotenv: Variables that a file `.env` in the working directory sets.
     """
 
@@ -63,14 +63,14 @@ class Facts:
 
 
 def gather() -> Facts:
-    """Looks at this machine."""
+    """Gather the facts about this machine."""
     endpoint = os.environ.get("DOCKER_HOST") or _DOCKER
     return Facts(
         python=sys.version_info[:3],
         packages={
-            normal(found.metadata["Name"]): found.version
-            for found in importlib.metadata.distributions()
-            if found.metadata["Name"]
+            normal(distribution.metadata["Name"]): distribution.version
+            for distribution in importlib.metadata.distributions()
+            if distribution.metadata["Name"]
         },
         broken=_broken(_MODULES),
         ports={port: refused(HOST, port) for port in PORTS},
@@ -85,24 +85,24 @@ def gather() -> Facts:
 
 
 def normal(name: str) -> str:
-    """A package's name as PyPI normalises it."""
+    """Normalise a package's name as PyPI does."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _broken(modules: Iterable[str]) -> dict[str, str]:
-    found = {}
+    broken = {}
     for module in modules:
         try:
-            with warnings.catch_warnings():  # of what they import, about themselves
+            with warnings.catch_warnings():  # that imported packages issue about themselves
                 warnings.simplefilter("ignore")
                 importlib.import_module(module)
         except Exception as error:
-            found[module] = f"{type(error).__name__}: {error}"
-    return found
+            broken[module] = f"{type(error).__name__}: {error}"
+    return broken
 
 
 def _unanswered(endpoint: str) -> str | None:
-    """Why nothing answers at a container engine's address; None if something does."""
+    """Return why a container engine's address does not answer; None if it does."""
     parts = urlsplit(endpoint)
     try:
         if parts.scheme == "unix":
@@ -112,7 +112,7 @@ def _unanswered(endpoint: str) -> str | None:
         elif parts.hostname:
             socket.create_connection((parts.hostname, parts.port or 2375), _PATIENCE).close()
         else:
-            return "it is not an address that can be tried"
+            return "this kind of address cannot be tried"
     except (OSError, ValueError) as error:
         return str(getattr(error, "strerror", None) or error)
     return None

@@ -1,4 +1,4 @@
-"""What a check finds."""
+"""Findings of checks."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ Level = Literal["ok", "info", "warning", "problem"]
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found.
+    """A finding of a check.
 
     Attributes:
-        check: What was looked at.
-        level: `problem` where something will not work; `warning` where it may surprise; `info` of
-            what may be missing for some uses.
-        found: What there is.
-        remedy: What to do about it.
+        check: What was checked.
+        level: `problem` if something will not work; `warning` if it may surprise; `info` if
+        something is missing that some uses need.
+        found: What the check found.
+        remedy: How to fix it.
     """
 
     check: str
@@ -28,6 +28,6 @@ class Finding:
 
 
 def numbers(version: str) -> tuple[int, ...]:
-    """The numbers that a version begins with: `1.7.1rc2` is `(1, 7, 1)`."""
+    """Return the numbers that a version begins with: `1.7.1rc2` gives `(1, 7, 1)`."""
     matched = re.match(r"\d+(\.\d+)*", version)
     return tuple(int(part) for part in matched[0].split(".")) if matched else ()

@@ -1,4 +1,4 @@
-"""Checks of a machine: facts in, findings out."""
+"""Checks of a machine, which turn facts into findings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tempo_runtime.cli.doctor.findings import Finding, numbers
 
 _GIGABYTE = 1e9
 _SCARCE, _TOO_LITTLE = 2 * _GIGABYTE, 0.2 * _GIGABYTE
-# Runtimes that go with another MLServer than their own version says.
+# Runtimes that work with another MLServer than their own version suggests.
 _OTHER_VERSIONS = ("mlserver-alibi-explain", "mlserver-alibi-detect")
 _EXTRAS = {
     "scikit-learn": ("sklearn", "scikit-learn models"),
@@ -17,23 +17,23 @@ _EXTRAS = {
     "cryptography": ("sign", "signatures of artifacts"),
 }
 _TOOLS = {
-    ("conda", "mamba", "micromamba"): "environments of conda",
-    ("uv",): "environments in seconds, which pip makes in minutes",
-    ("rclone",): "uploading to, and downloading from, storage that rclone knows",
+    ("conda", "mamba", "micromamba"): "conda environments",
+    ("uv",): "creating environments in seconds instead of minutes",
+    ("rclone",): "uploads and downloads",
     ("docker", "podman"): "deploying to containers",
-    ("kubectl",): "looking into a cluster",
-    ("make",): "what `tempo-runtime init` writes",
+    ("kubectl",): "inspecting a cluster",
+    ("make",): "projects that `tempo-runtime init` writes",
 }
 _EXPECTED = ("MLSERVER_HTTP_PORT", "MLSERVER_GRPC_PORT", "MLSERVER_METRICS_PORT")
 
 
 def examine(facts: Facts) -> list[Finding]:
-    """All that is found."""
+    """Run all checks."""
     return [finding for check in CHECKS for finding in check(facts)]
 
 
 def python(facts: Facts) -> Iterator[Finding]:
-    """MLServer is for three versions of Python."""
+    """Check that MLServer supports this version of Python."""
     version = "{}.{}.{}".format(*facts.python)
     if (3, 10) <= facts.python[:2] <= (3, 12):
         yield Finding("Python", "ok", version)
@@ -41,61 +41,61 @@ def python(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "Python",
             "problem",
-            f"{version}: MLServer is for 3.10, 3.11 and 3.12",
-            "make an environment with one of those, such as: uv venv --python 3.12",
+            f"{version}: MLServer supports 3.10, 3.11 and 3.12",
+            "create an environment with one of these: uv venv --python 3.12",
         )
 
 
 def mlserver(facts: Facts) -> Iterator[Finding]:
-    """The versions that this package is tested with."""
-    found = facts.packages.get("mlserver")
+    """Check that this package supports the version of MLServer."""
+    version = facts.packages.get("mlserver")
     remedy = "pip install 'mlserver>=1.6.1,<1.8'"
-    if found is None:
+    if version is None:
         yield Finding("MLServer", "problem", "it is not installed", remedy)
-    elif not (1, 6, 1) <= numbers(found) < (1, 8):
-        yield Finding("MLServer", "problem", f"{found}: 1.6.1 to 1.7 are supported", remedy)
+    elif not (1, 6, 1) <= numbers(version) < (1, 8):
+        yield Finding("MLServer", "problem", f"{version}: 1.6.1 to 1.7 are supported", remedy)
     else:
-        yield Finding("MLServer", "ok", found)
+        yield Finding("MLServer", "ok", version)
 
 
 def uvloop(facts: Facts) -> Iterator[Finding]:
-    """From 0.22 on, a worker's start fails where it asks for a loop that is not there."""
+    """Check for uvloop 0.22, with which workers ask for an event loop that does not exist."""
     return _below(facts, "uvloop", "0.22", "every parallel worker of this MLServer dies at start")
 
 
 def pandas(facts: Facts) -> Iterator[Finding]:
-    """MLServer reads the letters of pandas' types."""
+    """Check for pandas 3, whose dtypes have other letters than MLServer expects."""
     return _below(facts, "pandas", "3", "MLServer's codec of DataFrames raises KeyError: 'O'")
 
 
 def setuptools(facts: Facts) -> Iterator[Finding]:
-    """MLServer 1.6's OpenTelemetry imports pkg_resources, which setuptools 80 no longer has."""
-    found = facts.packages.get("setuptools")
+    """Check for pkg_resources, which MLServer 1.6 imports and setuptools 80 no longer has."""
+    version = facts.packages.get("setuptools")
     if numbers(facts.packages.get("mlserver", "1.7"))[:2] != (1, 6):
         return
-    if found is None or numbers(found) >= (80,):
+    if version is None or numbers(version) >= (80,):
         yield Finding(
             "setuptools",
             "problem",
-            f"{found or 'not installed'}: MLServer 1.6 imports pkg_resources, which it does not have",
+            f"{version or 'not installed'}: MLServer 1.6 imports pkg_resources, which it does not have",
             "pip install 'setuptools<80'",
         )
     else:
-        yield Finding("setuptools", "ok", found)
+        yield Finding("setuptools", "ok", version)
 
 
 def pydantic(facts: Facts) -> Iterator[Finding]:
-    """Settings are read with pydantic 2."""
-    found = facts.packages.get("pydantic")
-    if found is None or numbers(found)[:1] != (2,):
+    """Check for pydantic 2, which reads the settings."""
+    version = facts.packages.get("pydantic")
+    if version is None or numbers(version)[:1] != (2,):
         remedy = "pip install 'pydantic>=2.7,<3'"
-        yield Finding("pydantic", "problem", f"{found or 'not installed'}: 2 is needed", remedy)
+        yield Finding("pydantic", "problem", f"{version or 'not installed'}: 2 is needed", remedy)
     else:
-        yield Finding("pydantic", "ok", found)
+        yield Finding("pydantic", "ok", version)
 
 
 def runtimes(facts: Facts) -> Iterator[Finding]:
-    """MLServer's runtimes are released with it."""
+    """Check that MLServer's runtimes have its version."""
     server = facts.packages.get("mlserver", "")
     for name, version in sorted(facts.packages.items()):
         if not name.startswith("mlserver-"):
@@ -112,118 +112,118 @@ def runtimes(facts: Facts) -> Iterator[Finding]:
 
 
 def imports(facts: Facts) -> Iterator[Finding]:
-    """What is installed, and cannot be imported."""
+    """Check that installed modules can be imported."""
     for module, error in facts.broken.items():
         yield Finding(
             f"import {module}",
             "problem",
             error,
-            "install what it lacks; in a new environment: pip install tempo_runtime",
+            "install the missing package; in a new environment: pip install tempo_runtime",
         )
     if not facts.broken:
         yield Finding("imports", "ok", "MLServer, gRPC and protobuf can be imported")
 
 
 def extras(facts: Facts) -> Iterator[Finding]:
-    """Packages that some pipelines need."""
+    """Check for packages that some pipelines need."""
     for package, (extra, purpose) in _EXTRAS.items():
-        found = facts.packages.get(package)
-        if found is None:
+        version = facts.packages.get(package)
+        if version is None:
             remedy = f"pip install 'tempo_runtime[{extra}]'"
-            yield Finding(package, "info", f"not installed; it is for {purpose}", remedy)
-        elif package == "alibi" and numbers(found) >= (0, 9, 5):
+            yield Finding(package, "info", f"not installed; needed for {purpose}", remedy)
+        elif package == "alibi" and numbers(version) >= (0, 9, 5):
             yield Finding(
                 package,
                 "info",
-                f"{found}: under the Business Source License 1.1",
+                f"{version}: under the Business Source License 1.1",
                 "if that does not suit you: pip install 'alibi==0.9.4', under Apache-2.0",
             )
         else:
-            yield Finding(package, "ok", found)
+            yield Finding(package, "ok", version)
 
 
 def ports(facts: Facts) -> Iterator[Finding]:
-    """MLServer's usual ports."""
+    """Check that MLServer's usual ports are free."""
     taken = {port: why for port, why in facts.ports.items() if why is not None}
     for port, why in taken.items():
         yield Finding(
             f"port {port}",
             "warning",
             f"it {why}",
-            "end that, or choose another: tempo-runtime serve --port"
+            "free it, or choose another port: tempo-runtime serve --port"
             if port == PORTS[0]
-            else "`tempo-runtime serve` takes a free one in its place",
+            else "`tempo-runtime serve` uses a free port instead",
         )
     if free := [str(port) for port in facts.ports if port not in taken]:
-        yield Finding("ports", "ok", f"{', '.join(free)} can be had")
+        yield Finding("ports", "ok", f"{', '.join(free)} can be used")
 
 
 def tools(facts: Facts) -> Iterator[Finding]:
-    """Commands that some uses need."""
+    """Check for commands that some uses need."""
     for names, purpose in _TOOLS.items():
-        found = [name for name in names if name in facts.tools]
-        if found:
-            where = ", ".join(facts.tools[name] for name in found)
-            yield Finding(", ".join(found), "ok", f"{where}, for {purpose}")
+        present = [name for name in names if name in facts.tools]
+        if present:
+            where = ", ".join(facts.tools[name] for name in present)
+            yield Finding(", ".join(present), "ok", f"{where}, for {purpose}")
         else:
             yield Finding(
                 ", ".join(names),
                 "info",
-                f"not on the PATH; for {purpose}",
-                "install one if need be",
+                f"not on the PATH; needed for {purpose}",
+                "install one if you need it",
             )
 
 
 def engine(facts: Facts) -> Iterator[Finding]:
-    """A container engine, which is looked for where DOCKER_HOST says."""
+    """Check that a container engine answers at DOCKER_HOST or the usual socket."""
     endpoint, why = facts.engine
     if why is None:
         yield Finding("container engine", "ok", f"{endpoint} answers")
         return
-    asked = "DOCKER_HOST" in facts.environ
+    is_configured = "DOCKER_HOST" in facts.environ
     yield Finding(
         "container engine",
-        "warning" if asked else "info",
+        "warning" if is_configured else "info",
         f"{endpoint} does not answer: {why}",
         "start it, or correct DOCKER_HOST"
-        if asked
-        else "start one, or set DOCKER_HOST to it, to deploy to containers",
+        if is_configured
+        else "to deploy to containers, start one, or set DOCKER_HOST to its address",
     )
 
 
 def space(facts: Facts) -> Iterator[Finding]:
-    """Environments are of hundreds of megabytes, and are unpacked where temporary files are."""
+    """Check the space for unpacked environments, which take hundreds of megabytes."""
     for folder, free in facts.space.items():
-        told = f"{folder}: {free / _GIGABYTE:.1f} GB free"
+        text = f"{folder}: {free / _GIGABYTE:.1f} GB free"
         if free >= _SCARCE:
-            yield Finding("disk space", "ok", told)
+            yield Finding("disk space", "ok", text)
         else:
             yield Finding(
                 "disk space",
                 "problem" if free < _TOO_LITTLE else "warning",
-                f"{told}; an environment takes about one when it is unpacked",
-                "free some, or set TMPDIR or TEMPO_RUNTIME_CACHE to a folder elsewhere",
+                f"{text}; an unpacked environment takes about 1 GB",
+                "free some space, or set TMPDIR or TEMPO_RUNTIME_CACHE to a folder elsewhere",
             )
 
 
 def variables(facts: Facts) -> Iterator[Finding]:
-    """Variables that MLServer reads in every server that is started from here."""
-    found = sorted(
+    """Check for variables that change every MLServer started from here."""
+    names = sorted(
         name
         for name in facts.environ
         if name.startswith("MLSERVER_") and name not in _EXPECTED and facts.environ[name]
     )
-    for name in found:
+    for name in names:
         yield Finding(name, "warning", facts.environ[name], _remedy(name))
     if "IMPLEMENTATION" in facts.environ:
-        told = f"{facts.environ['IMPLEMENTATION']}: MLServer takes it for a model's class"
-        yield Finding("IMPLEMENTATION", "warning", told, "unset IMPLEMENTATION")
-    if not found:
-        yield Finding("MLSERVER_*", "ok", "no variable that changes what is served")
+        text = f"{facts.environ['IMPLEMENTATION']}: MLServer takes this for the class of a model"
+        yield Finding("IMPLEMENTATION", "warning", text, "unset IMPLEMENTATION")
+    if not names:
+        yield Finding("MLSERVER_*", "ok", "no variable changes what is served")
 
 
 def dotenv(facts: Facts) -> Iterator[Finding]:
-    """MLServer reads `.env` where it is started."""
+    """Check for a file `.env`, which MLServer reads from the working directory."""
     read = [name for name in facts.dotenv if name.startswith("MLSERVER_")]
     if read:
         yield Finding(
@@ -235,22 +235,20 @@ def dotenv(facts: Facts) -> Iterator[Finding]:
 
 
 def _below(facts: Facts, package: str, limit: str, why: str) -> Iterator[Finding]:
-    found = facts.packages.get(package)
-    if found is not None and numbers(found) >= numbers(limit):
+    version = facts.packages.get(package)
+    if version is not None and numbers(version) >= numbers(limit):
         remedy = f"pip install '{package}<{limit}'"
-        yield Finding(package, "problem", f"{found}: {why}", remedy)
-    elif found is not None:
-        yield Finding(package, "ok", found)
+        yield Finding(package, "problem", f"{version}: {why}", remedy)
+    elif version is not None:
+        yield Finding(package, "ok", version)
 
 
 def _remedy(name: str) -> str:
     if name.startswith("MLSERVER_MODEL_"):
-        return f"it fills what any model's settings leave out; unset {name}"
+        return f"it applies to every model whose settings leave it out; unset {name}"
     if name == "MLSERVER_DEBUG":
-        return "with debug, MLServer answers errors with tracebacks; unset it where others call"
-    return (
-        f"every server from this shell reads it, where its settings.json says nothing; unset {name}"
-    )
+        return "with debug, MLServer returns tracebacks to clients; unset it where others call"
+    return f"every server started from this shell reads it unless its settings.json sets it; unset {name}"
 
 
 CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (

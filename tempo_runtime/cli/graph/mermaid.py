@@ -17,20 +17,20 @@ def mermaid(node: Node) -> str:
     return "\n".join(["flowchart LR", *_lines(node, "n"), f"    {_FAULTY}", ""])
 
 
-def _lines(node: Node, own: str) -> Iterator[str]:
-    """Yield the lines of a node and of all below it, whose ids begin with its own."""
+def _lines(node: Node, node_id: str) -> Iterator[str]:
+    """Yield the lines of a node and of all nodes below it, whose ids begin with its id."""
     label = [f"<b>{_escaped(node.name)}</b>", _escaped(node.kind)]
     if node.fault is not None:
         label.append(_escaped(node.fault))
     opening, closing = ('(["', '"])') if node.platform == "tempo" else ('["', '"]')
     faulty = "" if node.fault is None else ":::faulty"
-    yield f"    {own}{opening}{'<br>'.join(label)}{closing}{faulty}"
+    yield f"    {node_id}{opening}{'<br>'.join(label)}{closing}{faulty}"
     for number, edge in enumerate(node.edges):
-        below = f"{own}_{number}"
-        yield from _lines(edge.node, below)
-        yield f'    {own} -->|"{_escaped(edge.alias)}<br>{_escaped(edge.way)}"| {below}'
+        child_id = f"{node_id}_{number}"
+        yield from _lines(edge.node, child_id)
+        yield f'    {node_id} -->|"{_escaped(edge.alias)}<br>{_escaped(edge.way)}"| {child_id}'
 
 
 def _escaped(text: str) -> str:
-    """Return a text as HTML for a Mermaid label, with named entities: Mermaid reads `#` and a number."""
+    """Escape text as HTML with named entities: Mermaid interprets `#` and a number."""
     return escape(printable(" ".join(text.split())), quote=False).translate(_NAMES)

@@ -1,4 +1,4 @@
-"""What a graph is made of."""
+"""The nodes and edges of a graph."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ class Node:
     Attributes:
         name: Its name.
         platform: Its framework; `tempo` for a pipeline.
-        folder: Folder of its artifact; None where none is known.
-        fault: Why it could not be called, or looked into further; None if nothing is in the way.
+        folder: Folder of its artifact; None if it is unknown.
+        fault: Why it cannot be called, or its artifact cannot be read; None if nothing is wrong.
         edges: The models it calls.
     """
 
@@ -25,7 +25,7 @@ class Node:
 
     @property
     def kind(self) -> str:
-        """What it is, for people."""
+        """What the model is, for people."""
         return "pipeline" if self.platform == "tempo" else self.platform
 
 
@@ -34,9 +34,9 @@ class Edge:
     """How a pipeline calls one of its models.
 
     Attributes:
-        alias: Name it calls it by.
+        alias: Name by which the pipeline calls the model.
         transport: `in_process`, `http` or `grpc`.
-        urls: Its servers; none in this process, and none for the server that the pipeline is on.
+        urls: URLs of its servers; empty in the same process and on the pipeline's own server.
         node: The model.
     """
 
@@ -47,7 +47,7 @@ class Edge:
 
     @property
     def way(self) -> str:
-        """How it is reached, for people."""
+        """How the model is reached, for people."""
         if self.urls:
             return ", ".join(self.urls)
         return "in process" if self.transport == "in_process" else f"{self.transport}, same server"

@@ -1,4 +1,4 @@
-"""A graph as an SVG that needs nothing else, on a light and on a dark page."""
+"""Draw a graph as a self-contained SVG for light and dark pages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from itertools import count
 from tempo_runtime._util.printable import printable
 from tempo_runtime.cli.graph.nodes import Edge, Node
 
-_WIDE, _NARROW = 9.0, 6.7  # pixels that a letter takes: of a name, and of what is smaller
+_WIDE, _NARROW = 9.0, 6.7  # width of a letter in pixels: in names, and in smaller text
 _PADDING, _MARGIN, _BEND, _ROW = 14, 20, 44, 84
 _HEIGHT = 52
 _TOP = _MARGIN + _HEIGHT / 2
@@ -33,14 +33,14 @@ _STYLE = """
 
 @dataclass
 class _Placed:
-    """A node, and where it is drawn.
+    """A node and where it is drawn.
 
     Attributes:
         node: The node.
-        edge: How it is reached; None for the first.
-        depth: How many pipelines it is below.
-        y: Its middle.
-        children: Those it calls.
+        edge: The edge that leads to it; None for the root.
+        depth: Number of pipelines above it.
+        y: Vertical position of its middle.
+        children: The models it calls.
     """
 
     node: Node
@@ -53,10 +53,10 @@ class _Placed:
 def svg(node: Node) -> str:
     """Return the graph as the text of an SVG, from left to right."""
     placed = _place(node, None, 0, count())
-    every = list(_walk(placed))
-    columns = _columns(every)
+    placed_nodes = list(_walk(placed))
+    columns = _columns(placed_nodes)
     right = max(left + width for left, width in columns)
-    bottom = max(each.y for each in every) + _HEIGHT / 2 + _MARGIN
+    bottom = max(placed_node.y for placed_node in placed_nodes) + _HEIGHT / 2 + _MARGIN
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{right + _MARGIN:.0f}" height="{bottom:.0f}" '
         f'viewBox="0 0 {right + _MARGIN:.0f} {bottom:.0f}" role="img">',
@@ -64,35 +64,35 @@ def svg(node: Node) -> str:
         f"<style>{_STYLE}</style>",
         '<rect class="page" width="100%" height="100%" rx="6"/>',
     ]
-    for each in every:
-        parts += (_edge(each, below, columns) for below in each.children)
-        parts.append(_box(each, *columns[each.depth]))
+    for placed_node in placed_nodes:
+        parts += (_edge(placed_node, below, columns) for below in placed_node.children)
+        parts.append(_box(placed_node, *columns[placed_node.depth]))
     return "\n".join([*parts, "</svg>", ""])
 
 
 def _place(node: Node, edge: Edge | None, depth: int, rows: Iterator[int]) -> _Placed:
-    children = [_place(each.node, each, depth + 1, rows) for each in node.edges]
+    children = [_place(edge_below.node, edge_below, depth + 1, rows) for edge_below in node.edges]
     ends = [children[0].y, children[-1].y] if children else [_TOP + next(rows) * _ROW]
     return _Placed(node, edge, depth, sum(ends) / len(ends), children)
 
 
 def _walk(placed: _Placed) -> Iterator[_Placed]:
     yield placed
-    for each in placed.children:
-        yield from _walk(each)
+    for child in placed.children:
+        yield from _walk(child)
 
 
-def _columns(every: list[_Placed]) -> list[tuple[float, float]]:
-    """Left side and width of the boxes of each depth."""
+def _columns(placed_nodes: list[_Placed]) -> list[tuple[float, float]]:
+    """Return the left side and the width of the boxes at each depth."""
     columns: list[tuple[float, float]] = []
     left: float = _MARGIN
-    for depth in range(1 + max(each.depth for each in every)):
-        here = [each for each in every if each.depth == depth]
-        labels = [each.edge for each in here if each.edge is not None]
+    for depth in range(1 + max(placed_node.depth for placed_node in placed_nodes)):
+        same_depth = [placed_node for placed_node in placed_nodes if placed_node.depth == depth]
+        labels = [placed_node.edge for placed_node in same_depth if placed_node.edge is not None]
         if labels:
             letters = max(_NARROW * max(len(edge.alias) + 1, len(edge.way)) for edge in labels)
             left += _BEND + letters + _PADDING
-        width = max(_width(each.node) for each in here)
+        width = max(_width(placed_node.node) for placed_node in same_depth)
         columns.append((left, width))
         left += width
     return columns

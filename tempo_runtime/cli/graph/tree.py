@@ -1,4 +1,4 @@
-"""A graph as text, for a terminal."""
+"""Draw a graph as text for a terminal."""
 
 from __future__ import annotations
 
@@ -37,6 +37,6 @@ def _label(node: Node, edge: Edge | None = None) -> Text:
 
 
 def _near(folder: str) -> str:
-    """Return a folder as a person here would write it."""
+    """Return a folder relative to the working directory if it is near."""
     relative = os.path.relpath(folder)
     return folder if relative.startswith(f"..{os.sep}..") else relative

@@ -1,4 +1,4 @@
-"""A new project: a pipeline that trains, tests and serves itself from the first minute."""
+"""Create a project: a pipeline that can be trained, tested and served at once."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from tempo_runtime.authoring.details import check_name
 from tempo_runtime.errors import TempoError
 
 _TEMPLATE = Path(__file__).with_name("template")
-_SUFFIX = ".template"  # so that nothing takes them for code of the package
+_SUFFIX = ".template"  # so that no tool takes them for code of the package
 _WHEELS = "wheels"
 
 
 def create(name: str, folder: str | None = None) -> str:
-    """Write a project; all of it, or nothing.
+    """Write a project, completely or not at all.
 
-    Where this tempo_runtime is not from an index, the project gets a wheel of it.
+    If this tempo_runtime was not installed from a package index, the project gets a wheel of it.
 
     Args:
         name: The pipeline's name.
-        folder: Where to; by default a folder of that name, here.
+        folder: Folder to write; by default one of that name in the working directory.
 
     Returns:
         The folder.
 
     Raises:
-        AuthoringError: If a model cannot have such a name.
-        TempoError: If there is something in the folder, or it cannot be written.
+        AuthoringError: If a model cannot have this name.
+        TempoError: If the folder is not empty or cannot be written.
     """
     check_name(name)
     check_name(f"{name}-classifier")
     target = Path(folder if folder is not None else name)
     if target.is_file() or (target.is_dir() and any(target.iterdir())):
-        raise TempoError(f"{target} is there and not empty; choose another folder, or empty it")
+        raise TempoError(f"{target} exists and is not empty; choose another folder, or empty it")
     try:
         target.absolute().parent.mkdir(parents=True, exist_ok=True)
         beside = tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.absolute().parent)
@@ -54,20 +54,20 @@ def create(name: str, folder: str | None = None) -> str:
 
 def _write(folder: Path, name: str) -> None:
     folder.mkdir()
-    ours = not wheel.from_index()
-    words = {
+    is_unpublished = not wheel.from_index()
+    values = {
         "@NAME@": name,
         "@VERSION@": __version__,
         "@PYTHON@": "python{}.{}".format(*sys.version_info),
-        "@FIND_LINKS@": f"--find-links {_WHEELS}\n" if ours else "",
+        "@FIND_LINKS@": f"--find-links {_WHEELS}\n" if is_unpublished else "",
     }
     for template in sorted(_TEMPLATE.rglob(f"*{_SUFFIX}")):
         text = template.read_text()
-        for word, meaning in words.items():
-            text = text.replace(word, meaning)
+        for placeholder, value in values.items():
+            text = text.replace(placeholder, value)
         path = str(template.relative_to(_TEMPLATE)).removesuffix(_SUFFIX)
         written = folder / (".gitignore" if path == "gitignore" else path)
         written.parent.mkdir(exist_ok=True)
         written.write_text(text)
-    if ours:
+    if is_unpublished:
         wheel.build(str(folder / _WHEELS))

@@ -130,7 +130,7 @@ def test_the_lines_of_a_csv_are_rows(
 
 
 def test_a_first_line_that_could_be_both_is_asked_about(tmp_path: Path) -> None:
-    with pytest.raises(PayloadError, match="Say --header or --no-header"):
+    with pytest.raises(PayloadError, match="Use --header or --no-header"):
         read(file=written(tmp_path, "rows.csv", "0,1,2\n3,4,5\n"))
 
 
@@ -142,7 +142,7 @@ def test_a_first_line_that_could_be_both_is_asked_about(tmp_path: Path) -> None:
         ("rows.csv", "a,b\n1,x\n", "column 'a' is numbers, column 'b' is text"),
         ("rows.npy", "no array", "cannot be read"),
         ("rows.json", "[1,", "is not JSON"),
-        ("rows.txt", "1", "no kind that can be read"),
+        ("rows.txt", "1", "does not end with a known extension"),
     ],
 )
 def test_a_file_that_is_no_array_is_refused(
@@ -184,7 +184,7 @@ def test_a_table_that_could_be_several_is_asked_about(tmp_path: Path) -> None:
         """Two arrays."""
 
     path = written(tmp_path, "rows.csv", "n\n1\n")
-    with pytest.raises(PayloadError, match="There are one, two; say --input-name"):
+    with pytest.raises(PayloadError, match="The arguments are one, two; use --input-name"):
         read(of(wants), file=path)
     assert list(read(of(wants), file=path, args=["one=[1]"])) == ["two", "one"]
 
@@ -243,7 +243,7 @@ def test_an_argument_may_be_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arg", "told"),
     [
-        ("rows", "neither NAME=JSON"),
+        ("rows", "is neither NAME=JSON nor NAME=@FILE"),
         ("rows=[1,", "--arg rows is not JSON"),
         ("rows=@none.csv", "none.csv cannot be read"),
         ("rows=@none.json", "none.json cannot be read"),
@@ -383,7 +383,7 @@ def test_rows_in_json_are_of_the_dtype_that_was_said() -> None:
         ({"zap": "str"}, "there is no column 'zap'; the table has zip, n"),
         ({"zip": "text"}, "'text' is not a dtype; use one of str, int"),
         ({"zip": "bool"}, "column 'zip' is not bool: '02134' is neither true nor false"),
-        ({"zip": "int8"}, "column 'zip' is not int8: 2134 is out of its range"),
+        ({"zip": "int8"}, "column 'zip' is not int8: 2134 is out of range"),
     ],
 )
 def test_a_dtype_that_a_column_does_not_have_is_refused(

@@ -51,16 +51,16 @@ def test_the_last_digits_of_numbers_may_differ(recorded: Any, found: Any) -> Non
 @pytest.mark.parametrize(
     ("recorded", "found", "where"),
     [
-        (1.0, 1.1, r"its answer\[0\] is 1.1, and was 1.0"),
-        (np.array([1, 2]), np.array([1, 3]), r"its answer\[1\] is 3, and was 2"),
-        (np.array([1, 2]), np.array([1.0, 2.0]), r"is float64 of shape \(2,\), and was int64"),
-        (np.zeros((2, 1)), np.zeros((2, 2)), r"is float64 of shape \(2, 2\), and was"),
-        ({"a": {"b": "x"}}, {"a": {"b": "y"}}, r"its answer\['a'\]\['b'\] is 'y', and was 'x'"),
-        ([1, 2], [1, 2, 3], r"is \[1, 2, 3\], and was \[1, 2\]"),
-        ('{"anchor": ["a"]}', '{"anchor": ["b"]}', r"its answer\['anchor'\]\[0\] is 'b'"),
-        ("words", "other words", "is 'other words', and was 'words'"),
+        (1.0, 1.1, r"the answer\[0\] is 1.1, but was 1.0"),
+        (np.array([1, 2]), np.array([1, 3]), r"the answer\[1\] is 3, but was 2"),
+        (np.array([1, 2]), np.array([1.0, 2.0]), r"is float64 of shape \(2,\), but was int64"),
+        (np.zeros((2, 1)), np.zeros((2, 2)), r"is float64 of shape \(2, 2\), but was"),
+        ({"a": {"b": "x"}}, {"a": {"b": "y"}}, r"the answer\['a'\]\['b'\] is 'y', but was 'x'"),
+        ([1, 2], [1, 2, 3], r"is \[1, 2, 3\], but was \[1, 2\]"),
+        ('{"anchor": ["a"]}', '{"anchor": ["b"]}', r"the answer\['anchor'\]\[0\] is 'b'"),
+        ("words", "other words", "is 'other words', but was 'words'"),
         ({"a": 1}, {"b": 1}, "is {'b': 1}"),
-        ({"a": 1}, {"a": True}, r"its answer\['a'\] is True, and was 1"),
+        ({"a": 1}, {"a": True}, r"the answer\['a'\] is True, but was 1"),
     ],
 )
 def test_what_differs_is_told_with_its_place(recorded: Any, found: Any, where: str) -> None:

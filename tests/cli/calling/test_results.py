@@ -83,10 +83,10 @@ def test_what_has_rows_is_written_as_csv(value: Any, expected: str, tmp_path: Pa
 @pytest.mark.parametrize(
     ("name", "value", "told"),
     [
-        ("out.csv", {"total": 6.0}, "a dict, and no table; use .json"),
-        ("out.csv", {"y": np.array([1]), "z": np.array([1, 2])}, "no table"),
+        ("out.csv", {"total": 6.0}, "a dict, not a table; use .json"),
+        ("out.csv", {"y": np.array([1]), "z": np.array([1, 2])}, "not a table"),
         ("out.csv", np.zeros((1, 1, 1)), "ndarray of shape"),
-        ("out.npy", ["a"], "a list, and .npy holds an array"),
+        ("out.npy", ["a"], "a list, but .npy holds an array"),
         ("out.npy", np.array([None]), "use .json"),
     ],
 )
@@ -101,7 +101,10 @@ def test_what_a_file_cannot_hold_is_refused_and_the_old_one_stays(
 
 @pytest.mark.parametrize(
     ("path", "told"),
-    [("out.txt", "none of the endings"), ("no/such/out.csv", "there is no folder no/such")],
+    [
+        ("out.txt", "must end with one of .json, .csv, .npy"),
+        ("no/such/out.csv", "there is no folder no/such"),
+    ],
 )
 def test_a_file_that_could_never_be_written_is_refused_first(path: str, told: str) -> None:
     with pytest.raises(PayloadError, match=told):

@@ -26,14 +26,14 @@ def test_what_is_recorded_here_is_asked_again_in_a_fresh_process(artifact: Path)
     assert "recorded an example in this environment" in printed
     code, printed, _ = run("check", artifact)
     assert code == 0
-    assert "answered its example as it was recorded" in printed
+    assert "returned the recorded answer to its example" in printed
 
 
 def test_without_an_example_it_is_loaded_and_says_how_to_record_one(artifact: Path) -> None:
     code, printed, _ = run("check", artifact)
     assert code == 0
     assert "loaded in a fresh process of Python" in printed
-    assert "no example is recorded: give INPUT or --arg" in printed
+    assert "no example is recorded; give INPUT or --arg" in printed
 
 
 def test_settings_that_mlserver_cannot_read_are_told_with_the_field(artifact: Path) -> None:
@@ -61,7 +61,7 @@ def test_another_answer_fails_and_says_where(artifact: Path) -> None:
     example.write_text(json.dumps(content))
     code, _, told = run("check", artifact)
     assert code == 1
-    assert "its answer[1] is 4, and was 5" in told
+    assert "the answer[1] is 4, but was 5" in told
 
 
 def test_an_input_that_does_not_fit_is_told_before_anything_is_recorded(artifact: Path) -> None:
@@ -81,7 +81,7 @@ def test_an_example_that_is_none_is_told(artifact: Path) -> None:
 def test_a_process_that_takes_too_long_is_ended(artifact: Path) -> None:
     code, _, told = run("check", artifact, "--timeout", "0.001")
     assert code == 1
-    assert "no answer after 0.001 s; give it more" in told
+    assert "no answer after 0.001 s; allow more time with --timeout" in told
 
 
 def test_for_machines_the_result_is_json(artifact: Path) -> None:

@@ -77,7 +77,7 @@ def test_ps_shows_each_model(plus: Path) -> None:
     code, printed, _ = run("ps")
     assert code == 0
     heading, first, second = printed.splitlines()
-    assert heading.split() == ["deployment", "model", "state", "at", "as"]
+    assert heading.split() == ["deployment", "model", "state", "address", "runs", "as"]
     assert first.split()[:3] == ["plus", "plus", "ready"]
     assert second.split()[:2] == ["line", "ready"]
     (one,) = json.loads(run("ps", "--json")[1])
@@ -220,11 +220,11 @@ def test_several_of_one_name_are_told_apart_by_their_ids(state: Path) -> None:
     ("command", "said"),
     [
         (["deploy", "nowhere"], "'nowhere' is neither a folder nor MODULE:NAME, such as shop:Shop"),
-        (["deploy", "x:y", "--image", "a"], "--image is for --docker"),
+        (["deploy", "x:y", "--image", "a"], "--image needs --docker"),
         (["deploy", "x:y", "--docker", "--image", "a", "--image", "b"], "there is no module 'x'"),
         (["deploy", "x:y", "--env", "TOKEN"], "--env takes KEY=VALUE"),
         (["undeploy"], "name deployments, or give --all"),
-        (["undeploy", "x", "--all"], "--all takes no names; leave one out"),
+        (["undeploy", "x", "--all"], "give names or --all, not both"),
     ],
 )
 def test_a_command_that_cannot_be_right_is_told(command: list[str], said: str) -> None:

@@ -242,8 +242,8 @@ def test_a_problem_exits_with_1_and_machines_get_json(
     assert json.loads(printed)[0] == {
         "check": "Python",
         "level": "problem",
-        "found": "3.13.0: MLServer is for 3.10, 3.11 and 3.12",
-        "remedy": "make an environment with one of those, such as: uv venv --python 3.12",
+        "found": "3.13.0: MLServer supports 3.10, 3.11 and 3.12",
+        "remedy": "create an environment with one of these: uv venv --python 3.12",
     }
     code, printed, _ = run("doctor")
     assert code == 1

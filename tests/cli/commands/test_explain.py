@@ -73,7 +73,7 @@ def test_one_row_is_explained_alone(why: str, rows: Path) -> None:
 
 def test_a_threshold_is_one_of_the_explainer_s_parameters(why: str, rows: Path) -> None:
     _, printed, _ = run("explain", why, rows, "--threshold", 0.99)
-    assert "less precise than the 0.99 asked for" in printed
+    assert "less precise than the requested 0.99" in printed
 
 
 def test_a_threshold_may_be_an_argument(tmp_path: Path, rows: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_terminal_shows_how_far_it_is(
     ("options", "stdin", "told"),
     [
         (["--row", "7"], "[[1, 2]]", "there is no row 7: the input has 1"),
-        (["--row", "0"], '{"inputs": []}', "leave --row and --threshold out"),
+        (["--row", "0"], '{"inputs": []}', "leave out --row and --threshold"),
         (["--threshold", "0.9", "--arg", "parameters=1"], None, "'parameters'"),
     ],
 )

@@ -65,7 +65,7 @@ def test_a_folder_with_something_in_it_is_left_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "demo/mine.txt").write_text("mine")
     code, _, told = init("demo")
     assert code == 1
-    assert "demo is there and not empty" in told
+    assert "demo exists and is not empty" in told
     assert files(tmp_path) == ["demo/mine.txt"]
 
 

@@ -78,7 +78,7 @@ def test_rules_are_listed() -> None:
 def test_a_file_that_is_not_there_is_told_in_one_line(tmp_path: Path) -> None:
     code, _, told = run("lint", tmp_path / "none.yaml")
     assert code == 2
-    assert told == f"Error: {tmp_path}/none.yaml: No such file or directory; name a file of YAML\n"
+    assert told == f"Error: {tmp_path}/none.yaml: No such file or directory; name a YAML file\n"
 
 
 def test_it_needs_a_file() -> None:
@@ -98,4 +98,4 @@ def test_a_file_that_can_be_opened_and_not_read_is_told() -> None:
         pytest.skip("there is no /proc here")
     code, _, told = run("lint", "/proc/self/mem")
     assert code == 2
-    assert told == "Error: /proc/self/mem: Input/output error; name a file of YAML\n"
+    assert told == "Error: /proc/self/mem: Input/output error; name a YAML file\n"

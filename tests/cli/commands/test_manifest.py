@@ -87,7 +87,7 @@ def test_it_goes_to_a_file(tmp_path: Path) -> None:
     file = tmp_path / "tempo.yaml"
     code, printed, told = run("manifest", TARGET, "-o", file)
     assert (code, printed) == (0, "")
-    assert told.startswith("`tempo-runtime lint` has to say: ")
+    assert told.startswith("`tempo-runtime lint` reports: ")
     assert "resources-missing" in told
     assert file.read_text() == manifest(explainer)
 
@@ -109,7 +109,7 @@ def test_it_goes_to_a_file(tmp_path: Path) -> None:
         ((TARGET, "--set", "labels=[]"), 1, "--set labels: Input should be keys with values"),
         ((TARGET, "--image", ""), 1, "--image: String should have at least 1 character"),
         ((TARGET, "--set", "uri="), 1, "--set uri: String should have at least 1 character"),
-        ((TARGET, "--diff", "-o", "x.yaml"), 2, "leave one of --diff and --output out"),
+        ((TARGET, "--diff", "-o", "x.yaml"), 2, "leave out --diff or --output"),
         (
             (TARGET, "--secret", "a", "--set", "authSecretName=b"),
             2,

@@ -216,7 +216,7 @@ def test_a_command_that_cannot_be_right_exits_with_2(arguments: list[str], told:
 def test_an_output_that_could_not_be_written_is_refused_before_the_call() -> None:
     code, _, told = run("predict", "http://127.0.0.1:1/x", "-o", "out.txt", stdin="[1]")
     assert code == 1
-    assert "none of the endings" in told
+    assert "must end with one of .json, .csv, .npy, .parquet" in told
 
 
 def test_batches_of_rows_that_could_be_several_are_refused(tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ def test_batches_of_rows_that_could_be_several_are_refused(tmp_path: Path) -> No
             "predict", f"{fake.url}/iris", "--arg", "a=[1, 2]", "--arg", "b=[1]", "--batch", 1
         )
     assert (code, fake.calls) == (1, [])
-    assert "give the one as INPUT" in told
+    assert "give that argument as INPUT" in told
 
 
 @pytest.mark.parametrize("scheme", ["http", "grpc"])

@@ -13,10 +13,10 @@ from tempo_runtime.cli.commands.kubernetes.undeploy import undeploy
 
 @click.group()
 def kubernetes() -> None:
-    """Deploy pipelines on a cluster, and show how they get on.
+    """Deploy pipelines on a cluster and watch them.
 
     The cluster is that of the current context in the kubeconfig: the file that KUBECONFIG names, or
-    ~/.kube/config. Give each command the platform and the namespace that `deploy` was given.
+    ~/.kube/config. Give each command the same platform and namespace as `deploy`.
     """
 
 

@@ -1,4 +1,4 @@
-"""What the commands for a cluster share."""
+"""Arguments, options and messages that the commands for a cluster share."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _WORDS = {"waiting": "is not ready", "failed": "has failed", "gone": "was delete
 def complete_models(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Complete the names of models that are deployed, if the cluster says them in time."""
+    """Complete names of deployed models, if the cluster lists them in time."""
     names: list[str] = []
     with contextlib.suppress(Exception):
         from tempo_runtime.kubernetes import list_models
 
         options = platform_options(ctx.params)
-        names = [each.name for each in list_models(options, timeout=_COMPLETING)]
+        names = [model.name for model in list_models(options, timeout=_COMPLETING)]
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
@@ -51,24 +51,24 @@ def timeout_option(description: str) -> Callable[[Callable[..., Any]], Callable[
 
 
 def address_of(name: str, options: RemotePlatform) -> tuple[str, dict[str, str]]:
-    """Return where a model is called from inside the cluster, or through a named ingress.
+    """Return the address of a model inside the cluster, or through a named ingress.
 
     Args:
         name: The model.
-        options: Those it was deployed with.
+        options: Options that it was deployed with.
 
     Returns:
-        Its URL, and the headers by which a gateway finds it.
+        Its URL, and the headers by which a gateway routes to it.
     """
     from tempo_runtime.deploy.kubernetes.platforms import endpoint
 
     where = endpoint(name, options)
-    # Through Seldon Core's ingress the URL's path finds it, and the headers are for gRPC.
+    # Seldon Core's ingress routes HTTP by the URL's path; the headers are for gRPC.
     by_path = getattr(options.remote_options, "ingress", None) is not None
     return f"{where.url}{where.path}", {} if by_path else dict(where.headers)
 
 
-def nothing(options: RemotePlatform) -> str:
+def nothing_deployed(options: RemotePlatform) -> str:
     """Say that nothing is deployed in the namespace of the options."""
     from tempo_runtime.deploy.kubernetes.platforms import platform_of
 
@@ -77,6 +77,6 @@ def nothing(options: RemotePlatform) -> str:
 
 
 def sentence(name: str, state: str, reason: str) -> str:
-    """Say why a model is not ready, in the words of errors."""
-    said = f"{name} {_WORDS[state]}"
-    return f"{said}: {reason}" if reason else said
+    """Say why a model is not ready, as the errors do."""
+    text = f"{name} {_WORDS[state]}"
+    return f"{text}: {reason}" if reason else text

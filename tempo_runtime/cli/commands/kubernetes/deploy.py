@@ -1,4 +1,4 @@
-"""`tempo-runtime kubernetes deploy`, which is `tempo-runtime deploy --to kubernetes` as well."""
+"""`tempo-runtime kubernetes deploy`, also known as `tempo-runtime deploy --to kubernetes`."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ if TYPE_CHECKING:
     from tempo_runtime.deploy.kubernetes.manifests import RemotePlatform
     from tempo_runtime.servers.example_request import Example
 
-# The options that decide where a model is called.
+# The options that decide at which address a model is called.
 _PLACE = ("namespace", "ingress", "engine", "gateway", "knative", "headless")
 
 
 @click.command()
 @click.argument("target", metavar="ARTIFACT|MODULE:NAME", shell_complete=complete_folders)
 @all_options
-@timeout_option("How long it may take until all models are ready.")
+@timeout_option("How long to wait until all models are ready.")
 @json_option
 def deploy(target: str, timeout: float, as_json: bool, **given: Any) -> None:
     r"""Deploy a pipeline and wait until it is ready.
 
     The models it calls are deployed with it. The cluster downloads the uploaded artifact, so MODULE:NAME
-    is refused if it has changed since. Deploying again applies the changes. If it fails or you stop it,
-    the objects applied so far stay, and the message names them.
+    is refused if it has changed since its artifact was saved. Deploying again applies the changes. If
+    the command fails or you stop it, the objects that it has applied stay, and the message names them.
 
     \b
     Examples:
@@ -57,12 +57,12 @@ def deploy(target: str, timeout: float, as_json: bool, **given: Any) -> None:
     remote = deploy_remote(folder_or_object(target), options, timeout=timeout)
     with contextlib.closing(cast("ClusterDeployment", remote.deployment)):
         if as_json:
-            _tell_machines(remote, options)
+            _print_json(remote, options)
         else:
-            _tell_people(remote, options, target, where_words(given))
+            _print_deployment(remote, options, target, where_words(given))
 
 
-def _tell_machines(remote: RemoteModel, options: RemotePlatform) -> None:
+def _print_json(remote: RemoteModel, options: RemotePlatform) -> None:
     deployment = remote.deployment
     url, headers = address_of(deployment.name, options)
     echo_json(
@@ -78,7 +78,7 @@ def _tell_machines(remote: RemoteModel, options: RemotePlatform) -> None:
     )
 
 
-def _tell_people(
+def _print_deployment(
     remote: RemoteModel, options: RemotePlatform, target: str, where: list[str]
 ) -> None:
     from rich.markup import escape
@@ -89,7 +89,7 @@ def _tell_people(
     needs = "".join(f", with the header {key}: {value}" for key, value in headers.items())
     print_whole(f"[green]✓[/] {escape(name)} is ready at [bold]{escape(url)}[/]{escape(needs)}\n")
     table = Table(box=None, pad_edge=False)
-    for heading in ("model", "state", "at"):
+    for heading in ("model", "state", "address"):
         table.add_column(heading)
     for model in remote.status():
         table.add_row(f"[bold]{escape(model.name)}[/]", model.state, escape(model.url))
@@ -104,11 +104,11 @@ def _tell_people(
 
 
 def _calling(remote: RemoteModel, options: RemotePlatform, folder: str) -> Iterator[str]:
-    """Write lines of Python that call what is deployed from this machine."""
+    """Write lines of Python that call the deployment from this machine."""
     from tempo_runtime.artifact import declaration
     from tempo_runtime.cli.calling import example_calls
 
-    details, own = remote.details, options.remote_options
+    details, remote_options = remote.details, options.remote_options
     signature = details.signature
     inputs = declaration.metadata(signature)["inputs"] if signature is not None else []
     example, note = example_calls.example_of(details.name, folder, inputs, details.platform.value)
@@ -116,12 +116,16 @@ def _calling(remote: RemoteModel, options: RemotePlatform, folder: str) -> Itera
     if note:
         yield note
     kind = type(options).__name__
-    place = {key: getattr(own, key) for key in _PLACE if key in own.model_fields_set}
+    location = {
+        key: getattr(remote_options, key)
+        for key in _PLACE
+        if key in remote_options.model_fields_set
+    }
     yield f"from tempo_runtime import {kind}"
     yield "from tempo_runtime.kubernetes import get_client"
     yield ""
-    stated = f"remote_options={place}" if place else ""
-    yield f"options = {kind}({stated})"
+    settings = f"remote_options={location}" if location else ""
+    yield f"options = {kind}({settings})"
     yield f"model = get_client({remote.deployment.name!r}, options)"
     if signature is not None and signature.streams:
         yield "# call model.stream(...) with its arguments"
@@ -138,10 +142,10 @@ def _arguments(example: Example | None) -> str | None:
     words = []
     for text in example.arguments[1::2]:
         name, _, value = text.partition("=")
-        found = json.loads(value)
-        if not name.isidentifier() or not _is_finite(found):
+        argument = json.loads(value)
+        if not name.isidentifier() or not _is_finite(argument):
             return None
-        words.append(f"{name}={found!r}")
+        words.append(f"{name}={argument!r}")
     return ", ".join(words)
 
 

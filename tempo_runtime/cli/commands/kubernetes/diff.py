@@ -28,7 +28,7 @@ def diff(ctx: click.Context, /, target: str, **given: Any) -> None:
     from tempo_runtime import kubernetes
 
     options = platform_options(given)
-    found = kubernetes.diff(folder_or_object(target), options)
-    echo(found, nl=False)
-    if found:
+    difference = kubernetes.diff(folder_or_object(target), options)
+    echo(difference, nl=False)
+    if difference:
         ctx.exit(EXIT_NO)

@@ -29,11 +29,11 @@ _LINES = 1000
     default=_LINES,
     show_default=True,
     metavar="N",
-    help="Only the last lines of each pod.",
+    help="Only the last N lines of each pod.",
 )
-@click.option("-f", "--follow", "following", is_flag=True, help="Go on with new lines.")
+@click.option("-f", "--follow", "following", is_flag=True, help="Keep printing new lines.")
 @click.option(
-    "-p", "--previous", is_flag=True, help="Show the servers that ended before the running ones."
+    "-p", "--previous", is_flag=True, help="Show the servers that ran before the current ones."
 )
 @where_options(short=False)
 def logs(
@@ -45,9 +45,9 @@ def logs(
     previous: bool,
     **given: Any,
 ) -> None:
-    r"""Show what the pods of a deployment have printed.
+    r"""Show the logs of a deployment's pods.
 
-    It shows the pods of a pipeline and of the models it calls, without the platform's own containers.
+    It shows the pods of a pipeline and of the models it calls, except the platform's own containers.
     Each line begins with the model and the end of the pod's name. Notes about pods that have not
     started or have ended go to standard error.
 
@@ -60,36 +60,38 @@ def logs(
     from tempo_runtime.deploy.kubernetes.deploy import reading_logs
 
     if following and previous:
-        raise click.UsageError("--previous shows servers that have ended; leave it or --follow out")
+        raise click.UsageError(
+            "--previous shows servers that have ended; leave out --previous or --follow"
+        )
     with reading_logs(name, platform_options(given), child=model, pod=pod) as reading:
         printer = _Printer()
         if following:
-            for each in reading.follow(lines):
-                printer.show(each)
+            for log in reading.follow(lines):
+                printer.show(log)
             return
-        found = reading.read(lines, previous=previous)
-        printer.make_room(found)
-        for each in found:
-            printer.show(each)
-        if found and previous and not any(each.text for each in found):
-            echo(f"no server of {name} has ended before the running ones", err=True)
-        if not found:
+        pod_logs = reading.read(lines, previous=previous)
+        printer.make_room(pod_logs)
+        for log in pod_logs:
+            printer.show(log)
+        if pod_logs and previous and not any(log.text for log in pod_logs):
+            echo(f"no server of {name} ran before the current ones", err=True)
+        if not pod_logs:
             words = ["tempo-runtime", "kubernetes", "status", name, *where_words(given)]
             echo(f"{name} has no pods; `{shlex.join(words)}` says why", err=True)
 
 
 class _Printer:
-    """Prints logs, each line with its pod."""
+    """Prints logs, and names the pod on each line."""
 
     def __init__(self) -> None:
         self._width = 0
 
     def make_room(self, logs: list[PodLog]) -> None:
         """Make the first column wide enough for these pods."""
-        self._width = max([self._width, *(len(_label(each)) for each in logs)])
+        self._width = max([self._width, *(len(_label(log)) for log in logs)])
 
     def show(self, log: PodLog) -> None:
-        """Print a pod's log, and what there is to know of it."""
+        """Print a pod's log, and the note about it."""
         self.make_room([log])
         for line in log.text.splitlines():
             click.echo(f"{_label(log):<{self._width}} | {printable_log(line)}")

@@ -10,7 +10,7 @@ from tempo_runtime.cli.commands.kubernetes.common import (
     EXIT_NO,
     address_of,
     name_argument,
-    nothing,
+    nothing_deployed,
     sentence,
     timeout_option,
 )
@@ -28,9 +28,9 @@ _DIGEST = len("sha256:") + 12  # characters of a digest that a table shows
 @json_option
 @click.pass_context
 def status(ctx: click.Context, /, name: str, as_json: bool, **given: Any) -> None:
-    r"""Show whether a deployment is ready, and why it is not.
+    r"""Show whether a deployment is ready, and if not, why.
 
-    NAME is the pipeline's, or that of a model it calls. The states are ready, waiting, failed and
+    NAME is the name of a pipeline or of a model it calls. The states are ready, waiting, failed and
     gone. The exit code is 0 if all are ready, and 3 if not.
 
     \b
@@ -44,35 +44,35 @@ def status(ctx: click.Context, /, name: str, as_json: bool, **given: Any) -> Non
     from tempo_runtime import kubernetes
 
     options = platform_options(given)
-    found = kubernetes.status(name, options)
-    unready = {model: each for model, each in found.items() if each.state != "ready"}
-    places = {model: address_of(model, options) for model in found}
+    statuses = kubernetes.status(name, options)
+    unready = {model: progress for model, progress in statuses.items() if progress.state != "ready"}
+    addresses = {model: address_of(model, options) for model in statuses}
     if as_json:
         echo_json(
             [
                 {
                     "name": model,
-                    "state": each.state,
-                    "reason": each.reason,
-                    "url": places[model][0],
-                    "headers": places[model][1],
+                    "state": progress.state,
+                    "reason": progress.reason,
+                    "url": addresses[model][0],
+                    "headers": addresses[model][1],
                 }
-                for model, each in found.items()
+                for model, progress in statuses.items()
             ]
         )
     else:
         table = Table(box=None, pad_edge=False)
-        for heading in ("model", "state", "at"):
+        for heading in ("model", "state", "address"):
             table.add_column(heading)
-        for model, each in found.items():
+        for model, progress in statuses.items():
             table.add_row(
                 f"[bold]{escape(model)}[/]",
-                _coloured(each.state),
-                escape(places[model][0]),
+                _coloured(progress.state),
+                escape(addresses[model][0]),
             )
         print_whole(table)
-        for number, (model, each) in enumerate(unready.items()):
-            echo(("" if number else "\n") + sentence(model, each.state, each.reason))
+        for number, (model, progress) in enumerate(unready.items()):
+            echo(("" if number else "\n") + sentence(model, progress.state, progress.reason))
     if unready:
         ctx.exit(EXIT_NO)
 
@@ -84,7 +84,7 @@ def status(ctx: click.Context, /, name: str, as_json: bool, **given: Any) -> Non
 def wait(name: str, timeout: float, **given: Any) -> None:
     r"""Wait until a deployment is ready.
 
-    If one of its models fails, or is not ready in time, the exit code is 1, and the message says why.
+    If one of its models fails or is not ready in time, the exit code is 1, and the message says why.
 
     \b
     Examples:
@@ -115,37 +115,37 @@ def list_(as_json: bool, **given: Any) -> None:
     from tempo_runtime.deploy.kubernetes.listing import overview
 
     options = platform_options(given)
-    found = overview(options)
+    models = overview(options)
     if as_json:
         echo_json(
             [
                 {
-                    "name": each.details.name,
-                    "framework": each.details.platform.value,
-                    "state": each.progress.state,
-                    "reason": each.progress.reason,
-                    "uri": each.details.uri,
-                    "digest": each.digest or None,
-                    "deployed_with": list(each.pipelines),
+                    "name": model.details.name,
+                    "framework": model.details.platform.value,
+                    "state": model.progress.state,
+                    "reason": model.progress.reason,
+                    "uri": model.details.uri,
+                    "digest": model.digest or None,
+                    "deployed_with": list(model.pipelines),
                 }
-                for each in found
+                for model in models
             ]
         )
         return
-    if not found:
-        echo(nothing(options))
+    if not models:
+        echo(nothing_deployed(options))
         return
     table = Table(box=None, pad_edge=False)
-    for heading in ("model", "state", "framework", "digest", "with", "uri"):
+    for heading in ("model", "state", "framework", "digest", "deployed with", "uri"):
         table.add_column(heading)
-    for each in found:
+    for model in models:
         table.add_row(
-            f"[bold]{escape(each.details.name)}[/]",
-            _coloured(each.progress.state),
-            each.details.platform.value,
-            escape(each.digest[:_DIGEST]),
-            escape(", ".join(each.pipelines)),
-            escape(each.details.uri),
+            f"[bold]{escape(model.details.name)}[/]",
+            _coloured(model.progress.state),
+            model.details.platform.value,
+            escape(model.digest[:_DIGEST]),
+            escape(", ".join(model.pipelines)),
+            escape(model.details.uri),
         )
     print_whole(table)
 

@@ -7,7 +7,11 @@ from typing import Any
 
 import click
 
-from tempo_runtime.cli.commands.kubernetes.common import complete_models, nothing, timeout_option
+from tempo_runtime.cli.commands.kubernetes.common import (
+    complete_models,
+    nothing_deployed,
+    timeout_option,
+)
 from tempo_runtime.cli.platform_options import platform_options, where_options
 from tempo_runtime.cli.terminal import echo
 
@@ -17,9 +21,9 @@ from tempo_runtime.cli.terminal import echo
 @click.option(
     "--all", "everything", is_flag=True, help="Everything that was deployed in the namespace."
 )
-@click.option("-y", "--yes", is_flag=True, help="Do not ask before --all.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation of --all.")
 @where_options()
-@timeout_option("How long it may take until they are gone.")
+@timeout_option("How long to wait until they are gone.")
 def undeploy(
     names: tuple[str, ...], everything: bool, yes: bool, timeout: float, **given: Any
 ) -> None:
@@ -36,7 +40,7 @@ def undeploy(
     if not (names or everything):
         raise click.UsageError("name models, or give --all")
     if names and everything:
-        raise click.UsageError("--all takes no names; leave one out")
+        raise click.UsageError("give names or --all, not both")
     if everything and not (yes or sys.stdin.isatty()):
         raise click.UsageError("--all asks first, but standard input is not a terminal; add --yes")
     from tempo_runtime import kubernetes
@@ -48,7 +52,7 @@ def undeploy(
     known = deployed_names(options, among=names)
     chosen = list(known) if everything else list(dict.fromkeys(names))
     if everything and not chosen:
-        echo(nothing(options))
+        echo(nothing_deployed(options))
     elif everything and not yes:
         click.confirm(f"Undeploy {', '.join(chosen)} in {space}?", abort=True)
     for name in chosen:

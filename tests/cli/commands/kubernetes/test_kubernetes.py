@@ -124,14 +124,14 @@ def test_ctrl_c_names_what_was_applied(api: ApiServer) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("--to", "kubernetes", "--docker"), "--docker is for --to here"),
-        (("--to=kubernetes", "--stale", "save"), "--stale is for --to here"),
-        (("-n", "production"), "-n is for --to kubernetes"),
-        (("--platform", "kserve"), "--platform is for --to kubernetes"),
+        (("--to", "kubernetes", "--docker"), "--docker needs --to here"),
+        (("--to=kubernetes", "--stale", "save"), "--stale needs --to here"),
+        (("-n", "production"), "-n needs --to kubernetes"),
+        (("--platform", "kserve"), "--platform needs --to kubernetes"),
         (("--to", "kubernetes", "--dcker"), "--dcker"),
         (("--to", "moon"), "'moon' is not one of 'here', 'kubernetes'"),
-        (("--to", "here", "--to=kubernetes", "--docker"), "--docker is for --to here"),
-        (("--to", "kubernetes", "--to", "here", "-n", "x"), "-n is for --to kubernetes"),
+        (("--to", "here", "--to=kubernetes", "--docker"), "--docker needs --to here"),
+        (("--to", "kubernetes", "--to", "here", "-n", "x"), "-n needs --to kubernetes"),
         (("--to", "kubernetes", "--", "--docker"), "unexpected extra argument (--docker)"),
     ],
 )
@@ -160,7 +160,7 @@ def test_status_shows_each_model_and_why_it_is_not_ready(
     code, printed, said = command("status", "plus", *HERE)
     assert (code, said) == (expected, "")
     heading, first, second, *more = printed.splitlines()
-    assert heading.split() == ["model", "state", "at"]
+    assert heading.split() == ["model", "state", "address"]
     assert [first.split()[0], second.split()[0]] == ["plus", "line"]
     assert first.split()[2] == f"{AT.format('plus')}/v2/models/plus"
     assert more[1:] == told
@@ -238,7 +238,7 @@ def test_list_shows_what_is_deployed(api: ApiServer) -> None:
     code, printed, told = command("list", *HERE)
     assert (code, told) == (0, "")
     assert [line.split() for line in printed.splitlines()] == [
-        ["model", "state", "framework", "digest", "with", "uri"],
+        ["model", "state", "framework", "digest", "deployed", "with", "uri"],
         ["line", "ready", "sklearn", "sha256:aaaaaaaaaaaa", "plus", "s3://models/line"],
         ["plus", "ready", "tempo", "s3://models/plus"],
     ]
@@ -279,7 +279,7 @@ def test_logs_begin_with_the_model_and_the_pod(api: ApiServer) -> None:
     assert command("logs", "plus", *HERE, "--pod", "bc") == (0, "plus/bc | three\n", "")
     assert command("logs", "plus", *HERE, "--model", "line") == (0, "", said)
     code, _, told = command("logs", "plus", *HERE, "-f", "-p")
-    assert (code, "leave it or --follow out" in told) == (2, True)
+    assert (code, "leave out --previous or --follow" in told) == (2, True)
 
 
 def test_a_deployment_without_pods_says_where_the_reason_is(api: ApiServer) -> None:
@@ -387,7 +387,7 @@ def test_a_timeout_that_no_thread_can_wait_for_is_refused(api: ApiServer, second
     deployed(api, STATES[1])
     code, printed, told = command("wait", "plus", *HERE, "--timeout", seconds)
     assert (code, printed) == (2, "")
-    assert "give seconds, a year (31536000) at most" in told
+    assert "is not a number of seconds up to a year (31536000)" in told
 
 
 @pytest.mark.parametrize("name", ["", "../plus", "Plus"])
@@ -399,7 +399,7 @@ def test_undeploy_asks_for_no_name_that_is_not_valid(api: ApiServer, name: str) 
 
 def test_undeploy_takes_names_or_all_of_them() -> None:
     code, _, told = command("undeploy", "plus", "--all")
-    assert (code, "--all takes no names; leave one out" in told) == (2, True)
+    assert (code, "give names or --all, not both" in told) == (2, True)
 
 
 def test_a_second_file_of_options_is_refused_and_not_ignored(tmp_path: Path) -> None:
@@ -413,5 +413,5 @@ def test_a_second_file_of_options_is_refused_and_not_ignored(tmp_path: Path) -> 
 def test_logs_of_servers_before_say_that_there_were_none(api: ApiServer) -> None:
     deployed(api, STATES[0])
     put_pod(api, "plus", "a", "one\n")
-    told = "no server of plus has ended before the running ones\n"
+    told = "no server of plus ran before the current ones\n"
     assert command("logs", "plus", *HERE, "--previous") == (0, "", told)
