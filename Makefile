@@ -1,7 +1,7 @@
 # make demo    the income example, from training to explanations
 # make serve   keeps the example's server up
 # make test    the whole test suite; PYTEST=tests/test_x.py is a part of it
-# make check   lint, format, types and the documentation
+# make check   lint, format, types, plain English and the documentation
 # make docs    the documentation site, in site/index.html
 # make dist    the wheel and the sdist, in dist/
 # make image   the server image; IMAGE_EXTRAS=explain has alibi in it, BASE=IMAGE what it starts from
@@ -34,6 +34,7 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python scripts/english.py
 	$(MKDOCS)
 
 docs: $(VENV)/.dev
