@@ -21,10 +21,7 @@ from tempo_runtime.errors import AuthoringError
 from tempo_runtime.protocol.signature import Signature
 
 if TYPE_CHECKING:
-    from tempo_runtime.artifact.importing import Modules
-    from tempo_runtime.artifact.trust import TrustPolicy
     from tempo_runtime.authoring.children import Children
-    from tempo_runtime.clients.child import Children as CallableChildren
     from tempo_runtime.request.context import Callers
     from tempo_runtime.settings import PipelineSettings
 
@@ -63,9 +60,9 @@ class Model:
     """
 
     # What the artifact brought that it was read from, where its files need that to be unpickled.
-    code: Modules | None = None
+    code: Any = None
     # The demands on its files, if there were demands on the artifact that calls it.
-    demands: TrustPolicy | None = None
+    demands: Any = None
 
     @by_name("Model", 2, "platform", "local_folder", "uri", "inputs", "outputs", "description")
     def __init__(
@@ -202,7 +199,7 @@ class Pipeline(Model, Generic[P, R_co]):
         vars(self)["context"] = SimpleNamespace()
         self._load_function: Callable[[], Any] | None = None
         self._loaded = False
-        self._children: CallableChildren | None = None
+        self._children: ConnectedChildren | None = None
         self._origin: Pipeline | None = None  # the class's, whose children its instances share
         self._release: Callable[[], None] | None = None
 
@@ -353,7 +350,7 @@ class Pipeline(Model, Generic[P, R_co]):
             )
         return found
 
-    def build(self, children: CallableChildren | None, local_folder: str) -> Any:
+    def build(self, children: ConnectedChildren | None, local_folder: str) -> Any:
         """Return the object that a server calls: the saved instance, a new one, or the function.
 
         Args:
@@ -461,6 +458,17 @@ def finish(result: Any) -> None:
         background().run(result)
 
 
+class ConnectedChildren(Protocol):
+    """Children of one pipeline, to be called."""
+
+    _callers: Callers
+
+    def here(self) -> Children:
+        """Return the same children; within a request, as those of that request."""
+
+    def __iter__(self) -> Iterator[str]: ...
+
+
 class Execution(Protocol):
     """What a model needs to be called without a server."""
 
@@ -469,7 +477,7 @@ class Execution(Protocol):
     ) -> Any:
         """Call the predict method of an instance, or a pipeline function (`instance` is None)."""
 
-    def connect_children(self, pipeline: Pipeline) -> Any:
+    def connect_children(self, pipeline: Pipeline) -> ConnectedChildren:
         """Connect the children of a pipeline that is called without a server."""
 
     def connect_model(self, model: Model) -> Any:

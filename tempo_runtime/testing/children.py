@@ -219,15 +219,16 @@ class _FakeResolver(ChildResolver):
 @contextmanager
 def _connected(pipeline: Pipeline, fakes: dict[str, _FakeTransport]) -> Iterator[Children]:
     """Connect the pipeline's children during the block, unless they are connected."""
-    if pipeline._children is not None:
-        yield pipeline._children
+    if (known := pipeline._children) is not None:
+        assert isinstance(known, Children)
+        yield known
         return
     # Closing the children also closes those of function pipelines among them, which get theirs back.
     before = [(nested, dict(vars(nested))) for nested in _nested(pipeline)]
     resolver = _FakeResolver(pipeline, fakes)
     try:
-        pipeline._children = resolver.connect(pipeline)
-        yield pipeline._children
+        children = pipeline._children = resolver.connect(pipeline)
+        yield children
     finally:
         pipeline._children = None
         background().run(resolver.close())
