@@ -28,7 +28,6 @@ ALLOW = "english: allow"
 UNFINISHED: tuple[str, ...] = (
     "CHANGELOG.md",
     "benchmarks",
-    "docs",
     "examples",
     "images",
     "scripts",

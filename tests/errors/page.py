@@ -20,7 +20,7 @@ _MESSAGE = "child 'shop': child 'prices': row 3 has no price"
 _TEXT = """\
 # Errors
 
-What each error means, whose fault it is and what to do. `python -m tests.errors.page` generates this
+The meaning of each error, whose fault it is, and its remedy. `python -m tests.errors.page` generates this
 page from `tempo_runtime/errors.py`.
 
 ## Who has to change something

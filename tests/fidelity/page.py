@@ -16,11 +16,11 @@ This page is made from the table that the tests in `tests/fidelity` try on every
 notebook, an artifact that was saved and loaded, a child in the same process, a deployment over HTTP and
 over gRPC, servers with 0 and with 2 workers, and pipelines that call other pipelines. On each of them a
 value **arrives** (the same value, of the same type), **becomes** what its annotation says, or is
-**refused** with the same words. `python -m tests.fidelity.page` writes the page anew.
+**refused** with the same words. `python -m tests.fidelity.page` writes the page again.
 
 Between two ends of this package, values that JSON lacks travel in a tagged form (see the
 [guide](guide.md#types)). Another client, or a child that another server serves, gets plain V2 tensors;
-what those cannot say is refused by name. A caller of ours that does not know the annotation of a result
+anything else is refused by name. A caller of ours that does not know the annotation of a result
 gets standard types as they are, and enums, models, dataclasses and NamedTuples as the JSON that they are
 written in.
 

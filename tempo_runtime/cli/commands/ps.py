@@ -13,7 +13,7 @@ _COLOURS = {"ready": "green", "not ready": "yellow", "ended": "red"}
 @click.command()
 @json_option
 def ps(as_json: bool) -> None:
-    """List the deployments on this machine, whoever made them."""
+    """List the deployments on this machine."""
     from tempo_runtime.deploy.local import find
 
     deployments = list(find.deployments())
