@@ -38,7 +38,7 @@ def of_guarded_class(explainer: Any, *, together: bool) -> Any:
         together: Whether many rows may share calls of the predictor.
     """
     kind: Any = type(explainer)
-    if not issubclass(kind, Guarded):  # as one of `tempo_runtime.execution.explain.fast` is
+    if not issubclass(kind, Guarded):  # as one of `tempo_runtime.explain.fast` is
         kind = _guarded(kind, together)
     made = of_class(kind, explainer)
     made._given = predictors.places(made)

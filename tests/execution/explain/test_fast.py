@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from tempo_runtime.errors import BudgetExceeded, PayloadError, PipelineFailed
-from tempo_runtime.execution.explain import fast
 from tempo_runtime.execution.explain.accelerated import TESTED, is_fast
 from tempo_runtime.execution.explain.isolation import isolated
 from tempo_runtime.execution.explain.randomness import stream
+from tempo_runtime.explain import fast
 from tempo_runtime.request import context
 from tempo_runtime.request.budget import RequestBudget
 

@@ -1,0 +1,5 @@
+"""The former name of `tempo_runtime.deploy.kubernetes.manifests`."""
+
+from tempo_runtime._util.moved import names_of
+
+__getattr__ = names_of("tempo_runtime.deploy.kubernetes.manifests", __name__)
