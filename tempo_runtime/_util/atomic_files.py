@@ -1,7 +1,7 @@
 """A set of files that changes as one, each known by its SHA-256.
 
-The manifest lists them. A reader never sees a mixture of two sets: until a file of a new set is in
-its place it is taken from the folder `.tempo-next`, and nothing is taken that the manifest does not say.
+The description lists them. A reader never sees a mixture of two sets: until a file of a new set is in
+its place it is taken from the folder `.tempo-next`, and only files that the description lists are taken.
 It is so wherever the folder is: on a disk, or in an object store.
 """
 
@@ -18,14 +18,14 @@ from typing import BinaryIO
 
 from tempo_runtime.errors import ArtifactDamaged
 
-MANIFEST = "tempo.json"
+DESCRIPTION = "tempo.json"
 NEXT = ".tempo-next"  # in the folder: the files of a set that is being written, or received
 
 
 def commit(
     folder: str,
     files: Mapping[str, bytes],
-    manifest: bytes,
+    description: bytes,
     stale: Iterable[str],
     copied: Mapping[str, str] | None = None,
 ) -> None:
@@ -33,7 +33,7 @@ def commit(
 
     `copied` are files to be copied: path in the folder -> where it is now.
 
-    Each is first written into `.tempo-next`. Replacing the manifest is what makes them the set: from
+    Each is first written into `.tempo-next`. Replacing the description is what makes them the set: from
     then on `verified` takes a file from there, until it is moved to its place.
     """
     copied = copied or {}
@@ -42,7 +42,7 @@ def commit(
             _copy(source, _next(folder, path))
         for path, content in files.items():
             _write_next(folder, path, content)
-        write(folder, MANIFEST, manifest)
+        write(folder, DESCRIPTION, description)
     except BaseException:  # no space, as a rule: what was written is in its way
         shutil.rmtree(os.path.join(folder, NEXT), ignore_errors=True)
         raise
@@ -50,10 +50,10 @@ def commit(
 
 
 def adopt(folder: str, paths: Collection[str], stale: Iterable[str]) -> None:
-    """Commit files that are in `.tempo-next` already, among them tempo.json if it is there."""
-    if MANIFEST in paths:
-        _move_one(folder, MANIFEST)
-    _move(folder, [path for path in paths if path != MANIFEST], stale)
+    """Do the same with files that are in `.tempo-next` already, maybe the description among them."""
+    if DESCRIPTION in paths:
+        _move_one(folder, DESCRIPTION)
+    _move(folder, [path for path in paths if path != DESCRIPTION], stale)
 
 
 def finish_interrupted(folder: str, files: Mapping[str, str]) -> None:
@@ -61,7 +61,7 @@ def finish_interrupted(folder: str, files: Mapping[str, str]) -> None:
 
     Args:
         folder: The folder.
-        files: Path -> digest, as the manifest has them.
+        files: Path -> digest, as the description has them.
     """
     beside = os.path.join(folder, NEXT)
     valid = [path for path in walk(beside) if sha256_of(beside, path) == files.get(path)]
@@ -89,11 +89,11 @@ def verified(
 
     Args:
         folder: The folder.
-        files: Path -> digest, as the manifest has them.
+        files: Path -> digest, as the description has them.
         ours: Whether a path is of a file to be read.
 
     Raises:
-        ArtifactDamaged: If a file is missing, or does not have its digest in the manifest.
+        ArtifactDamaged: If a file is missing, or does not have its digest in the description.
     """
     for path, digest in files.items():
         for place in (f"{NEXT}/{path}", path):
@@ -116,11 +116,11 @@ def copy_verified(folder: str, digests: Mapping[str, str], target: str) -> None:
 
     Args:
         folder: The folder.
-        digests: Path -> digest, as the manifest has them.
+        digests: Path -> digest, as the description has them.
         target: An empty folder.
 
     Raises:
-        ArtifactDamaged: If a file is missing, or does not have its digest in the manifest.
+        ArtifactDamaged: If a file is missing, or does not have its digest in the description.
         OSError: If the copies cannot be written.
     """
     for path, digest in digests.items():
@@ -191,7 +191,7 @@ def _damage(folder: str, path: str, found: str, digest: str) -> str:
         return f"{folder}: {path} {reason}; copy the whole folder, or save the pipeline again"
     return (
         f"{folder}: {path} ({size} bytes) is not the file that was saved: its SHA-256 is "
-        f"{found[:12]}..., and {MANIFEST} says {digest[:12]}...; copy the whole folder again, "
+        f"{found[:12]}..., and {DESCRIPTION} says {digest[:12]}...; copy the whole folder again, "
         "or save the pipeline again if you changed the file"
     )
 

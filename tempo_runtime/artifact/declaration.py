@@ -1,4 +1,8 @@
-"""What an artifact's files say of a pipeline: tempo.json, and model-settings.json."""
+"""A pipeline's declaration in its artifact's files: tempo.json, and model-settings.json.
+
+`describe` writes a pipeline's declaration as tempo.json has it, and `pipeline` makes the pipeline from
+it. JSON holds all of a declaration but the Python types of a signature: those are in the pickle.
+"""
 
 from __future__ import annotations
 
@@ -7,62 +11,267 @@ import importlib.metadata
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tempo_runtime import __version__
-from tempo_runtime.artifact import pickle_graph
-from tempo_runtime.artifact.description import FORMAT_VERSION
-from tempo_runtime.artifact.environment import TARBALL
-from tempo_runtime.authoring.decorators import Pipeline
-from tempo_runtime.protocol import codec, example_values
-from tempo_runtime.protocol.signature import Signature
+import numpy as np
 
-DECLARED = ("name", "description", "uri", "signature", "children")
+from tempo_runtime.artifact import pickle_graph
+from tempo_runtime.artifact.description import (
+    ChildDescription,
+    ConstructorDescription,
+    ModelDescription,
+    PipelineDescription,
+    SignatureDescription,
+    ValueDescription,
+)
+from tempo_runtime.artifact.environment import TARBALL
+from tempo_runtime.authoring import decorators
+from tempo_runtime.authoring.details import ModelDetails, ModelFramework
+from tempo_runtime.authoring.models import Pipeline, PipelineModels, model_of
+from tempo_runtime.protocol import codec
+from tempo_runtime.protocol.signature import Signature, TensorSpec
+
+DECLARED = tuple(PipelineDescription.model_fields)
 IMPLEMENTATION = "tempo_runtime.TempoPipelineRuntime"
 WITH_CODE = "tempo_runtime.execution.with_code.ModelWithCode"
 CODE = "tempo_code"  # in parameters.extra of such a model: whose code, and which runtime serves it
 _TARBALL = "environment_tarball"
 _LISTED = 6  # files that a line names
 
-
-def children(pipeline: Pipeline, folder: str) -> dict[str, Any]:
-    """Return the models it calls, by their names in it; folders relative to its own."""
-    described = {}
-    for alias, model in pipeline.declared.items():
-        details = model.details
-        described[alias] = {
-            "name": details.name,
-            "platform": details.platform.value,
-            "uri": details.uri,
-            "folder": os.path.relpath(details.home, folder) if details.home else None,
-        }
-    return described
+Types = tuple[tuple[Any, ...], tuple[Any, ...], Any]
+"""The parts of a signature that JSON cannot hold: types of inputs and outputs, and the container."""
 
 
-def manifest(
-    pipeline: Pipeline,
-    imported: dict[str, str],
-    calls: dict[str, Any],
-    digests: dict[str, str],
-) -> dict[str, Any]:
-    """tempo.json.
+# -- from what the author declared to tempo.json ---------------------------------------------------
+
+
+def describe(pipeline: Pipeline, folder: str | None = None) -> PipelineDescription:
+    """Describe a pipeline as its author declared it.
 
     Args:
         pipeline: The pipeline.
-        imported: `packages` of what it imports.
-        calls: Its `children`.
-        digests: Path of each file -> its SHA-256.
+        folder: Its artifact, where the folders of its children start; None to leave them out.
     """
+    kind: Any = "function"
+    if pipeline.predict_name is not None:
+        kind = "class" if pipeline.instance is None else "instance"
+    return PipelineDescription(
+        **_described(pipeline.details),
+        constructor=ConstructorDescription(
+            kind=kind, predict=pipeline.predict_name, load=pipeline.load_name
+        ),
+        children={
+            alias: describe_child(model.details, folder)
+            for alias, model in pipeline.declared.items()
+        },
+    )
+
+
+def describe_child(details: ModelDetails, folder: str | None) -> ChildDescription:
+    """Describe a model that a pipeline calls; see `describe`."""
+    place = os.path.relpath(details.home, folder) if folder and details.home else None
+    return ChildDescription(**_described(details), folder=place)
+
+
+def describe_model(details: ModelDetails) -> ModelDescription:
+    """Describe a model, without its folder."""
+    return ModelDescription(**_described(details))
+
+
+def describe_signature(signature: Signature) -> SignatureDescription:
+    """Describe a signature: as V2 metadata, and for Python."""
+    return SignatureDescription.model_validate(
+        {
+            **metadata(signature),
+            "streams": signature.streams,
+            "python": {
+                "inputs": list(map(_value, signature.inputs)),
+                "outputs": list(map(_value, signature.outputs)),
+                "form": signature.form,
+            },
+        }
+    )
+
+
+def types_of(signature: Signature | None) -> Types | None:
+    """Return the parts of a signature that JSON cannot hold."""
+    if signature is None:
+        return None
+    inputs, outputs = (
+        tuple(spec.hint for spec in specs) for specs in (signature.inputs, signature.outputs)
+    )
+    return inputs, outputs, signature.container
+
+
+def pipeline_types(pipeline: Pipeline) -> dict[str, Any]:
+    """Return the parts of a pipeline's declaration that JSON cannot hold."""
     return {
-        "format_version": FORMAT_VERSION,
-        "tempo_runtime": __version__,
-        "python": python(),
-        **declaration(pipeline, calls),
-        "example": example_values.values(pipeline.signature),
-        "packages": imported,
-        "files": digests,
+        "signature": types_of(pipeline.signature),
+        "children": {
+            alias: types_of(model.details.signature) for alias, model in pipeline.declared.items()
+        },
     }
+
+
+def _described(details: ModelDetails) -> dict[str, Any]:
+    return {
+        "name": details.name,
+        "platform": details.platform.value,
+        "uri": details.uri,
+        "description": details.description,
+        "signature": describe_signature(details.signature) if details.signature else None,
+    }
+
+
+def _value(spec: TensorSpec) -> dict[str, Any]:
+    return {
+        "name": spec.name,
+        "kind": spec.kind,
+        "dtype": None if spec.dtype is None else spec.dtype.str,
+        "shape": None if spec.shape is None else list(spec.shape),
+        "has_default": spec.has_default,
+        "nullable": spec.nullable,
+    }
+
+
+# -- from tempo.json to what the author declared ---------------------------------------------------
+
+
+def pipeline(described: PipelineDescription, types: Mapping[str, Any], target: Any) -> Pipeline:
+    """Make a pipeline from its declaration.
+
+    Args:
+        described: The declaration.
+        types: What `pipeline_types` returned.
+        target: The class or function.
+    """
+    assert described.constructor is not None
+    children = {
+        alias: model_of(details(child, types["children"].get(alias)))
+        for alias, child in described.children.items()
+    }
+    constructor = described.constructor
+    own = details(described, types["signature"])
+    return Pipeline(own, PipelineModels(**children), target, constructor.predict, constructor.load)
+
+
+def details(
+    described: ModelDescription | PipelineDescription,
+    types: Types | None,
+    local_folder: str | None = None,
+) -> ModelDetails:
+    """Make the details of a model from its declaration.
+
+    Args:
+        described: The declaration.
+        types: What `types_of` returned.
+        local_folder: Its folder.
+    """
+    known = described.signature if types is not None else None
+    return ModelDetails(
+        described.name,
+        ModelFramework(described.platform),
+        local_folder,
+        described.uri or "",
+        described.description,
+        signature(known, types) if known is not None and types is not None else None,
+    )
+
+
+def signature(described: SignatureDescription, types: Types) -> Signature:
+    """Make a signature from its declaration.
+
+    Args:
+        described: The declaration.
+        types: What `types_of` returned.
+    """
+    assert described.python is not None
+    inputs, outputs, container = types
+    return Signature(
+        _specs(described.python.inputs, inputs),
+        _specs(described.python.outputs, outputs),
+        described.python.form,
+        container,
+        described.streams,
+    )
+
+
+def _specs(values: Sequence[ValueDescription], hints: Sequence[Any]) -> tuple[TensorSpec, ...]:
+    return tuple(
+        TensorSpec(
+            value.name,
+            value.kind,
+            hint,
+            None if value.dtype is None else np.dtype(value.dtype),
+            None if value.shape is None else tuple(value.shape),
+            value.has_default,
+            value.nullable,
+        )
+        for value, hint in zip(values, hints, strict=True)
+    )
+
+
+def differences(code: PipelineDescription, stored: PipelineDescription) -> list[str]:
+    """List in words how the declaration in an artifact's code differs from that in its tempo.json.
+
+    Where a model is uploaded to, and its description for people, are those of tempo.json.
+
+    Args:
+        code: The declaration in the code.
+        stored: The one in tempo.json.
+    """
+    parts = []
+    if code.name != stored.name:
+        parts.append(f"the name ({code.name!r}, and {stored.name!r} in tempo.json)")
+    if code.platform != stored.platform:
+        parts.append("the platform")
+    if _constructor(code) != _constructor(stored):
+        parts.append("the predict or load method")
+    if _python(code.signature) != _python(stored.signature):
+        parts.append("the signature")
+    if code.children.keys() != stored.children.keys():
+        parts.append("the children")
+    for alias in code.children.keys() & stored.children.keys():
+        one, other = code.children[alias], stored.children[alias]
+        same = one.name == other.name and one.platform == other.platform
+        if not same or _python(one.signature) != _python(other.signature):
+            parts.append(f"the child {alias!r}")
+    return parts
+
+
+def _constructor(described: PipelineDescription) -> tuple[str | None, str | None]:
+    assert described.constructor is not None
+    return described.constructor.predict, described.constructor.load
+
+
+def _python(described: SignatureDescription | None) -> tuple[Any, bool] | None:
+    """Return the part of a signature that code depends on; servers of later versions may say more."""
+    return None if described is None else (described.python, described.streams)
+
+
+def held(unpickled: Any) -> Pipeline:
+    """Return the pipeline of a pickle of format 2.
+
+    Args:
+        unpickled: The unpickled object: a class, and an instance of it if it holds one; or a function
+            pipeline, and what it keeps in its context.
+
+    Raises:
+        TypeError, ValueError, AuthoringError: If it is something else.
+    """
+    target, *more = unpickled
+    made = decorators.describe(target)
+    if made.predict_name is None:
+        made._loaded = False
+        vars(vars(made)["context"]).update(more[0] if more else {})
+        return made
+    copy = made.copy()
+    copy.saved = more[0] if more else None
+    return copy
+
+
+# --------------------------------------------------------------------------------------------------
 
 
 def python() -> str:
@@ -70,24 +279,16 @@ def python() -> str:
     return ".".join(map(str, sys.version_info[:2]))
 
 
-def declaration(pipeline: Pipeline, calls: dict[str, Any]) -> dict[str, Any]:
-    """Return the part of tempo.json that the author declared."""
-    details = pipeline.details
-    signature = {**metadata(pipeline.signature), "streams": pipeline.signature.streams}
-    described = (details.name, details.description, details.uri, signature, calls)
-    return dict(zip(DECLARED, described))
-
-
-def source(declared: Mapping[str, Any], pickle: bytes, code: Mapping[str, str]) -> str:
+def source(declared: PipelineDescription, pickle: bytes, code: Mapping[str, str]) -> str:
     """Compute the digest of an artifact's source, which is the same in every process.
 
     Args:
-        declared: Its `declaration`, as tempo.json has it.
+        declared: Its declaration.
         pickle: Its pickle, of which the content counts and not the bytes.
         code: Path -> SHA-256, of the files; those in `code` count.
     """
     content = {
-        "declared": {part: declared.get(part) for part in DECLARED},
+        "declared": declared.model_dump(mode="json", include=set(DECLARED)),
         "pickle": pickle_graph.digest(pickle),
         "code": {path: digest for path, digest in code.items() if path.startswith("code/")},
     }

@@ -17,6 +17,11 @@ from typing import Any, Literal, get_args
 
 from tempo_runtime._util import atomic_files
 from tempo_runtime.artifact import declaration, pickle_graph, store, trust
+from tempo_runtime.artifact.description import (
+    FORMAT_VERSION,
+    Description,
+    PipelineDescription,
+)
 from tempo_runtime.artifact.store import PendingArtifact
 from tempo_runtime.authoring.models import Pipeline
 from tempo_runtime.errors import (
@@ -29,13 +34,8 @@ from tempo_runtime.errors import (
 from tempo_runtime.settings import PipelineSettings
 
 Stale = Literal["save", "refuse"]
+_OF_DECLARATION = {"declared_types", "declaration"}  # in a pickle; see `saved`
 _REQUIREMENTS = ("conda.yaml", "requirements.txt")
-# Of what a Pipeline's state calls by these names.
-_WORDS = {
-    "_details": "the declaration",
-    "declared": "the declaration",
-    "arguments": "the constructor's arguments",
-}
 logger = logging.getLogger(__name__)
 
 
@@ -113,25 +113,34 @@ def _uploading(pipeline: Pipeline) -> str:
 def changes(composed: PendingArtifact) -> list[str]:
     """List in words how an artifact differs from what would be saved now; empty if it does not."""
     old = composed.committed
-    reasons = list(_changed_files(composed))
-    declared = declaration.declaration(composed.pipeline, dict(composed.children))
-    parts = [f"the {part}" for part in declaration.DECLARED if _part(old, part) != declared[part]]
+    if old is None:
+        return [atomic_files.DESCRIPTION]
+    reasons = list(_changed_files(composed, old))
+    if old.format_version < FORMAT_VERSION:
+        return [*reasons, "the format of artifacts"]
+    declared = composed.declared
+    parts = [
+        f"the {part}"
+        for part in declaration.DECLARED
+        if part != "constructor" and _part(old, part) != _part(declared, part)
+    ]
     reasons += parts
-    if trust.is_signed(old):  # its signature covers the models that it calls
-        reasons += _changed_children(composed)
-    if old.get("python") != declaration.python():
+    if old.signed:  # its signature covers the models that it calls
+        reasons += _changed_children(composed, old)
+    if old.python != declaration.python():
         reasons.append("Python")
-    if not reasons and _source(composed) == composed.source:
+    if not reasons and _source(composed, old) == composed.source:
         return []
     try:
         pickle = atomic_files.read(composed.folder, store.PIPELINE)
         name = pickle_graph.difference(pickle, composed.ours[store.PIPELINE])
     except (OSError, ArtifactDamaged):
         name = store.PIPELINE
-    if name is not None:
-        word = _WORDS.get(name.partition(".")[0], name) or "the instance's state"
-        reasons += [] if parts and word == "the declaration" else [word]
-    return reasons
+    if name is None:
+        return reasons
+    if not _OF_DECLARATION.isdisjoint(name.split(".")):
+        return reasons if parts else [*reasons, "the declaration"]
+    return [*reasons, name or "the instance's state"]
 
 
 def _pipelines(model: Any, environ: Mapping[str, str], entered: set[str]) -> Iterator[Any]:
@@ -141,7 +150,7 @@ def _pipelines(model: Any, environ: Mapping[str, str], entered: set[str]) -> Ite
     if not isinstance(pipeline, Pipeline) or pipeline.is_loaded:
         return
     folder = pipeline.details.local_folder
-    if not folder or not os.path.isfile(os.path.join(folder, atomic_files.MANIFEST)):
+    if not folder or not os.path.isfile(os.path.join(folder, atomic_files.DESCRIPTION)):
         return
     if os.path.realpath(folder) in entered:
         return
@@ -165,20 +174,19 @@ def _composed(pipeline: Any) -> PendingArtifact:
         ) from error
 
 
-def _source(composed: PendingArtifact) -> str | None:
+def _source(composed: PendingArtifact, old: Description) -> str | None:
     """Return the digest of the source that an artifact was saved from; None if unknown."""
-    old = composed.committed
-    if "source" in old:
-        return str(old["source"])
+    if old.source is not None:
+        return old.source
     with suppress(OSError, ArtifactDamaged):  # saved before this was recorded
         pickle = atomic_files.read(composed.folder, store.PIPELINE)
-        return declaration.source(old, pickle, old["files"])
+        return declaration.source(old, pickle, old.files)
     return None
 
 
-def _changed_files(composed: PendingArtifact) -> Iterator[str]:
+def _changed_files(composed: PendingArtifact, description: Description) -> Iterator[str]:
     """Yield files that are new, gone or changed; files of code by their path on this machine."""
-    old, folder = composed.committed["files"], composed.folder
+    old, folder = description.files, composed.folder
     new = {path: atomic_files.sha256(content) for path, content in composed.ours.items()}
     new |= composed.others
     for path in sorted({*old, *new}):
@@ -190,21 +198,16 @@ def _changed_files(composed: PendingArtifact) -> Iterator[str]:
         yield min(place, os.path.relpath(place), key=len) if os.path.isabs(place) else place
 
 
-def _part(description: Mapping[str, Any], part: str) -> Any:
+def _part(declared: PipelineDescription, part: str) -> Any:
     """Return a part of the author's declaration, without the digests of children."""
-    value = description.get(part)
-    if part != "children" or not isinstance(value, dict):
-        return value
-    return {
-        alias: {name: each for name, each in child.items() if name != trust.CHILD_DIGEST}
-        for alias, child in value.items()
-    }
+    return declared.model_dump(include={part}, exclude={"children": {"__all__": {"digest"}}})
 
 
-def _changed_children(composed: PendingArtifact) -> Iterator[str]:
+def _changed_children(composed: PendingArtifact, old: Description) -> Iterator[str]:
     """Yield the children whose files have changed since the artifact was saved."""
     for alias, digest in composed.child_digests():
-        if composed.committed["children"].get(alias, {}).get(trust.CHILD_DIGEST) != digest:
+        known = old.children.get(alias)
+        if known is None or known.digest != digest:
             yield f"the child {alias!r}"
 
 
@@ -216,7 +219,8 @@ def _is_whole(folder: str, path: str, digest: str | None) -> bool:
 
 
 def _save(composed: PendingArtifact, told: str, environ: Mapping[str, str]) -> None:
-    if trust.is_signed(composed.committed):
+    old = composed.committed
+    if old is not None and old.signed:
         raise ArtifactError(
             f"{told}; the artifact is signed, and saving it anew needs the key: save(..., sign=KEY), or "
             "deploy the folder as it is"
@@ -232,7 +236,7 @@ def _save(composed: PendingArtifact, told: str, environ: Mapping[str, str]) -> N
     environment = _environment(composed)
     if demands:
         # Anybody who can write to the folder can add requirements, and installing packages runs code.
-        if composed.committed.get("environment") or _has_requirements(composed):
+        if (old is not None and old.environment) or _has_requirements(composed):
             raise ArtifactUntrusted(
                 f"{told}, but it is not saved again: that would install packages that files in its "
                 "folder name, before anything is checked; save it yourself, or deploy the folder as it is"
@@ -246,11 +250,12 @@ def _save(composed: PendingArtifact, told: str, environ: Mapping[str, str]) -> N
 
 def _environment(composed: PendingArtifact) -> str | None:
     """Return how the artifact's environment was made; None if it should have none."""
-    packed = composed.committed.get("environment")
-    if packed and not _has_requirements(composed):
-        return str(packed["maker"])  # asked for by name: nothing in the folder says so
+    old = composed.committed
+    packed = None if old is None else old.environment
+    if packed is not None and not _has_requirements(composed):
+        return packed.maker  # asked for by name: nothing in the folder says so
     # With its requirements it was saved without an environment: so its author wanted it.
-    left_out = not packed and not composed.committed["files"].keys().isdisjoint(_REQUIREMENTS)
+    left_out = not packed and old is not None and not old.files.keys().isdisjoint(_REQUIREMENTS)
     return None if left_out else "auto"
 
 

@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 
 import dill
 
+from tempo_runtime.artifact import earlier
 from tempo_runtime.authoring import ownership
 
 if sys.version_info >= (3, 11):
@@ -38,17 +39,6 @@ T = TypeVar("T")
 PREFIX = "_tempo_artifact_"
 _STAND_IN = "__tempo_stand_in__"
 _running: ContextVar[Modules | None] = ContextVar("tempo_running", default=None)
-
-# Names of ours that earlier artifacts hold, and that have moved since.
-_MOVED_MODULES = {
-    "tempo_runtime.authoring": "tempo_runtime.authoring.decorators",
-    "tempo_runtime.children.child": "tempo_runtime.clients.child",
-    "tempo_runtime.details": "tempo_runtime.authoring.details",
-    "tempo_runtime.direct": "tempo_runtime.authoring.direct_call",
-    "tempo_runtime.models": "tempo_runtime.authoring.models",
-    "tempo_runtime.signature": "tempo_runtime.protocol.signature",
-}
-_RENAMED = {"_LoadingFirst": "_Direct", "_Recording": "_Method"}  # in authoring, by b385a99
 
 
 def load(data: bytes, modules: Modules) -> Any:
@@ -278,13 +268,14 @@ class _Unpickler(dill.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("dill._dill", "_import_module"):
-            return lambda found: importlib.import_module(self._modules.place(found))
+            return self._import_module
         if (module, name) == ("dill._dill", "_create_function"):
             return self._create_function
-        if module == "tempo_runtime.authoring":
-            name = _RENAMED.get(name, name)
-        module = _MOVED_MODULES.get(module, module)
+        module, name = earlier.current(module, name)
         return super().find_class(self._modules.place(module), name)
+
+    def _import_module(self, name: str) -> ModuleType:
+        return importlib.import_module(self._modules.place(earlier.current_module(name)))
 
     def _create_function(
         self, code: CodeType, scope: dict[str, Any], *args: Any, **kwargs: Any

@@ -92,6 +92,24 @@ def parts(data: bytes) -> int:
     return len(root.parts) if isinstance(root, _Node) and root.kind == "tuple" else 1
 
 
+def has_constructor_arguments(data: bytes) -> bool:
+    """Tell whether the first object of a pickled tuple has a non-empty attribute `arguments`.
+
+    So b385a99 saved an instance.
+
+    Raises:
+        ArtifactDamaged: If it is no pickle.
+    """
+    root = _read(data)
+    first = root.parts[0] if isinstance(root, _Node) and root.parts else None
+    for effect in first.effects if isinstance(first, _Node) else ():
+        if isinstance(effect, _Node) and effect.kind == "dict":
+            arguments = _items(effect).get("arguments")
+            if isinstance(arguments, _Node):
+                return any(part.parts for part in arguments.parts if isinstance(part, _Node))
+    return False
+
+
 # -- reading ---------------------------------------------------------------------------------------
 
 

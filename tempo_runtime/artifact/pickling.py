@@ -19,9 +19,10 @@ from typing import Any
 
 import dill
 
-from tempo_runtime.artifact import author_code, state
+from tempo_runtime.artifact import author_code, saved, state
 from tempo_runtime.artifact.importing import PREFIX, Shared
 from tempo_runtime.artifact.pickle_imports import references
+from tempo_runtime.authoring import decorators
 from tempo_runtime.errors import ArtifactError
 
 PROTOCOL = 4  # the highest that every supported Python reads and writes the same
@@ -67,7 +68,13 @@ def dump(
             f"it needs {culprits} of __main__, which dill can only name and not carry; move it into "
             "a module and import it"
         )
-    return data, author_code.collect(names, pickler.functions, folders, pickles)
+    code = author_code.collect(names, pickler.functions, folders, pickles)
+    if private := state.private_names(references(data)):
+        code.warnings.append(
+            f"it holds {', '.join(private)}, which later versions of tempo_runtime may not have; use "
+            "public names of tempo_runtime, or leave it out in __getstate__"
+        )
+    return data, code
 
 
 class _Pickler(dill.Pickler):
@@ -95,7 +102,32 @@ class _Pickler(dill.Pickler):
     def reducer_override(self, obj: Any) -> Any:
         if (reason := state.refusal(obj)) is not None:
             raise pickle.PicklingError(reason)
+        if state.public_module(obj) is not None:
+            return obj.__name__
         return state.reduced(obj, self._way)
+
+    def save_global(self, obj: Any, name: str | None = None) -> None:
+        if (module := state.public_module(obj)) is None:
+            super().save_global(obj, name)
+            return
+        self.save(module)
+        self.save(obj.__name__)
+        self.write(pickle.STACK_GLOBAL)
+        self.memoize(obj)
+
+    def save_reduce(
+        self, function: Any, arguments: Any, *more: Any, obj: Any = None, **named: Any
+    ) -> None:
+        if isinstance(obj, type) and decorators.is_pipeline_class(obj):
+            # dill gives the class with its attributes: they are written as the author wrote them, and
+            # what `@pipeline` put there is put back as soon as the class is made.
+            last = arguments[-1]
+            namespace = last if isinstance(last, dict) else last.keywords["source"]
+            written = decorators.undecorated(obj, namespace)
+            namespace.clear()
+            namespace.update(written)
+            more = state.class_state(obj, self._way), None, None, saved.pipeline_class
+        super().save_reduce(function, arguments, *more, obj=obj, **named)
 
 
 def _save_module(pickler: _Pickler, module: ModuleType) -> None:
@@ -180,5 +212,7 @@ def _submodules(function: FunctionType, names: set[str]) -> Iterator[ModuleType]
             continue
         prefix = f"{package.__name__}."
         for name, module in sorted(sys.modules.items()):
-            if name.startswith(prefix) and names.issuperset(name[len(prefix) :].split(".")):
+            is_used = name.startswith(prefix) and names.issuperset(name[len(prefix) :].split("."))
+            # This package has modules of many a name that other things have: `context`, `models`.
+            if is_used and not state.is_private(name):
                 yield module

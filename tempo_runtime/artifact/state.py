@@ -18,18 +18,23 @@ import sys
 import tempfile
 import threading
 from collections import namedtuple
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from types import CellType, FunctionType, MethodType
 from typing import Any, TypeVar
 
 import dill
 import numpy as np
+from pydantic import BaseModel
 
+from tempo_runtime.artifact import declaration, saved
+from tempo_runtime.authoring import decorators
 from tempo_runtime.authoring.decorators import describe
+from tempo_runtime.authoring.details import ModelDetails
 from tempo_runtime.authoring.instances import attributes
-from tempo_runtime.authoring.models import Pipeline, pipelines
+from tempo_runtime.authoring.models import Model, Pipeline, PipelineModels, pipelines
 from tempo_runtime.errors import AuthoringError
+from tempo_runtime.protocol.signature import Signature
 
 _CHILDREN = "tempo_runtime.clients.child"
 _OPEN = (io.FileIO, io.BufferedReader, io.BufferedWriter, io.BufferedRandom, io.TextIOWrapper)
@@ -43,6 +48,9 @@ _OF_NAMEDTUPLES = (  # what typing adds to a NamedTuple
     "__slotnames__",
     "__static_attributes__",
 )
+_OF_FUNCTIONS = (*functools.WRAPPER_ASSIGNMENTS, "__wrapped__")  # copied from a pipeline's function
+_PACKAGE = "tempo_runtime."
+_PUBLIC = ("tempo_runtime", "tempo_runtime.kubernetes", "tempo_runtime.testing")
 _SKIPPED = 8  # objects between an attribute and what is found in it
 _LOCKS = (type(threading.Lock()), type(threading.RLock()))
 _STANDARD = ("stdin", "stdout", "stderr", "__stdin__", "__stdout__", "__stderr__")
@@ -56,21 +64,18 @@ _NEVER: tuple[tuple[Any, str], ...] = (
 
 
 def contents(pipeline: Pipeline) -> tuple[Any, ...]:
-    """Return what is pickled: the pipeline, its class, and the instance or a function's context.
-
-    A class is beside its Pipeline, which it holds itself.
+    """Return what is pickled: a class, and its instance if any; or a function, and its context if any.
 
     Raises:
         AuthoringError: If it is a class that cannot be made without arguments.
     """
     if pipeline.predict_name is None:
         context = pipeline.without_loaded(vars(pipeline.context))
-        return (pipeline, None, context) if context else (pipeline, None)
+        return (pipeline, context) if context else (pipeline,)
     if (instance := pipeline.instance) is not None:
-        kind = type(instance)
-        return describe(kind), kind, instance
+        return type(instance), instance
     _check_constructor(pipeline)
-    return pipeline, pipeline.target
+    return (pipeline.target,)
 
 
 def _check_constructor(pipeline: Pipeline) -> None:
@@ -136,17 +141,115 @@ def reduced(obj: Any, way: Sequence[Any]) -> Any:
         variance = {"covariant": obj.__covariant__, "contravariant": obj.__contravariant__}
         made = functools.partial(TypeVar, obj.__name__, *obj.__constraints__, **bounds, **variance)
         return made, ()
+    if decorators.is_predict_method(obj):
+        return saved.predict_method, (obj.function,)
     if isinstance(obj, MethodType) and not isinstance(obj.__func__, FunctionType):
         name = obj.__func__.__name__
         if getattr(obj.__self__, name, None) == obj:
             return getattr, (obj.__self__, name)
     if type(obj).__module__ == _CHILDREN:
         return _child(obj, way)
-    if isinstance(obj, Pipeline):
-        # Its own, of an instance, which may hold it.
-        return (describe, (obj.instance,)) if obj._instance is not None else NotImplemented
+    if type(obj) in _OURS:
+        return _OURS[type(obj)](obj, way)
     own = pipelines.get(obj)
     return NotImplemented if own is None or not own._changed else _reduced(obj, own)
+
+
+# -- names of this package ------------------------------------------------------------------------
+
+
+def public_module(obj: Any) -> str | None:
+    """Return the module where a class or function of this package is public; None for any other."""
+    if not isinstance(obj, type | FunctionType) or not str(obj.__module__).startswith(_PACKAGE):
+        return None
+    for name in _PUBLIC:
+        module = sys.modules.get(name)
+        if obj.__name__ in getattr(module, "__all__", ()) and getattr(module, obj.__name__) is obj:
+            return name
+    return None
+
+
+def private_names(references: Iterable[tuple[str, str]]) -> list[str]:
+    """Return which names of this package in a pickle may move: neither public, nor in `saved`.
+
+    Args:
+        references: The module and the name of each global in the pickle.
+    """
+    return sorted(
+        f"{module}.{name}"
+        for module, name in references
+        if is_private(module) and module != saved.__name__
+    )
+
+
+def is_private(module: str) -> bool:
+    """Tell whether a module is one of this package that may move."""
+    return module.startswith(_PACKAGE) and module not in _PUBLIC
+
+
+# -- objects of this package: by the names in `saved`, and as a declaration ------------------------
+
+
+def _pipeline(obj: Pipeline, way: Sequence[Any]) -> Any:
+    if obj.predict_name is not None:
+        owner = obj.target if obj._instance is None else obj.instance
+        return saved.pipeline_of, (owner,)
+    made = obj.__reduce_ex__(4)
+    if isinstance(made, str):  # found in its module
+        return made
+    plain = vars(Pipeline(obj.details, obj.declared, obj.target))
+    state = {
+        "function": obj.target,
+        "load": obj._load_function,
+        "attributes": {
+            name: value
+            for name, value in vars(obj).items()
+            if name not in plain and name not in _OF_FUNCTIONS and not hasattr(Pipeline, name)
+        },
+        **_declaration(obj, is_root=obj is way[0][0]),
+    }
+    return saved.function_pipeline, (), state, None, None, saved.fill_function_pipeline
+
+
+def class_state(cls: Any, way: Sequence[Any]) -> dict[str, Any]:
+    """Return what makes a class, as its author wrote it, the pipeline class that it is.
+
+    Args:
+        cls: The class.
+        way: From the root of what is written to it.
+    """
+    made = describe(cls)
+    return {
+        "is_decorated": decorators.is_decorated(cls),
+        **_declaration(made, is_root=cls is way[0][0]),
+    }
+
+
+def _declaration(obj: Pipeline, *, is_root: bool) -> dict[str, Any]:
+    # That of the artifact's own pipeline is in tempo.json.
+    declared = None if is_root else _json(declaration.describe(obj))
+    return {"declared_types": declaration.pipeline_types(obj), "declaration": declared}
+
+
+def _details(obj: ModelDetails) -> tuple[Any, ...]:
+    declared = _json(declaration.describe_model(obj))
+    return declared, declaration.types_of(obj.signature), obj.local_folder
+
+
+def _json(described: BaseModel) -> Any:
+    return described.model_dump(mode="json", exclude_unset=True)
+
+
+_OURS: dict[type, Callable[[Any, Sequence[Any]], Any]] = {
+    Model: lambda obj, way: (saved.model, _details(obj.details)),
+    ModelDetails: lambda obj, way: (saved.details, _details(obj)),
+    Pipeline: _pipeline,
+    PipelineModels: lambda obj, way: (saved.models, (dict(obj.items()),)),
+    Signature: lambda obj, way: (
+        saved.signature,
+        (_json(declaration.describe_signature(obj)), declaration.types_of(obj)),
+    ),
+}
 
 
 def _namedtuple(kind: Any) -> Any:
@@ -195,33 +298,6 @@ def _without_loaded(state: Any, own: Pipeline) -> Any:
     return own.without_loaded(state)
 
 
-class Reference:
-    """A child that an object holds, or all of them: in an artifact, the pipeline's own."""
-
-    def __init__(self, holder: Any = None, alias: str | None = None) -> None:
-        self._holder = holder
-        self._alias = alias
-
-    def _found(self) -> Any:
-        models = self._holder.models
-        return models if self._alias is None else getattr(models, self._alias)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name in ("_holder", "_alias"):
-            raise AttributeError(name)
-        return getattr(self._found(), name)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the child."""
-        return self._found()(*args, **kwargs)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._found())
-
-    def __len__(self) -> int:
-        return len(self._found())
-
-
 def _child(obj: Any, way: Sequence[Any]) -> Any:
     """Reduce a child to its name in the pipeline that calls it."""
     for holder in reversed((*way[0], *way) if isinstance(way[0], tuple) else way):
@@ -230,10 +306,10 @@ def _child(obj: Any, way: Sequence[Any]) -> Any:
             continue
         children = (own._origin or own)._children
         if children == obj:  # in whichever request they were looked up
-            return Reference, (), {"_holder": holder, "_alias": None}
+            return saved.ChildReference, (), {"_holder": holder, "_alias": None}
         for alias in children or ():
             if getattr(children, alias) == obj:
-                return Reference, (), {"_holder": holder, "_alias": alias}
+                return saved.ChildReference, (), {"_holder": holder, "_alias": alias}
     raise TypeError("it is a model of another pipeline, which only that one can call")
 
 

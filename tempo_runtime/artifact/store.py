@@ -21,25 +21,33 @@ import itertools
 import json
 import logging
 import os
-import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ParamSpec, TypeVar, overload
 
+from tempo_runtime import __version__
 from tempo_runtime._util import atomic_files, json_files
-from tempo_runtime._util.atomic_files import MANIFEST
+from tempo_runtime._util.atomic_files import DESCRIPTION
 from tempo_runtime._util.private_copies import PrivateCopy
 from tempo_runtime.artifact import (
     declaration,
-    description,
+    earlier,
     importing,
     pickle_graph,
     pickle_imports,
     pickling,
+    saved,
     state,
     trust,
     verification,
+)
+from tempo_runtime.artifact.description import (
+    FORMAT_VERSION,
+    ChildDescription,
+    Description,
+    PipelineDescription,
 )
 from tempo_runtime.artifact.environment import LOCK, TARBALL, prepare
 from tempo_runtime.authoring import module_sources
@@ -50,6 +58,7 @@ from tempo_runtime.errors import (
     ArtifactIncompatible,
     ArtifactMissing,
 )
+from tempo_runtime.protocol import example_values
 from tempo_runtime.settings import PipelineSettings, check_children
 
 P = ParamSpec("P")
@@ -61,8 +70,7 @@ MODEL_SETTINGS = "model-settings.json"
 EXAMPLE = "example.json"
 CODE = "code"  # folder of the author's code
 # Describing the others; edited by people and rewritten by platforms; recorded at any time.
-_UNCHECKED = (MANIFEST, MODEL_SETTINGS, EXAMPLE)
-_PARTS_OF_A_CLASS = 2  # its Pipeline and itself; an instance has a third
+_UNCHECKED = (DESCRIPTION, MODEL_SETTINGS, EXAMPLE)
 _loading = itertools.count()
 logger = logging.getLogger(__name__)
 
@@ -110,11 +118,11 @@ class PendingArtifact:
     Attributes:
         pipeline: The pipeline.
         folder: Its artifact's folder.
-        committed: The tempo.json that is there; of none, its `files` are empty.
+        committed: The description that is there; None if there is none, or it is damaged.
+        declared: The declaration of the pipeline, as tempo.json has it; without digests of its children.
         ours: Path -> content, of the pickle and the code that travels.
         sources: Path of that code -> file on this machine.
         modules: Names of all modules that it imports.
-        children: The models it calls, as tempo.json has them.
         others: Path -> digest, of the files in the folder that `save` did not write.
         left: Files of the existing artifact that do not belong to this one.
         warnings: What may be missing where it runs.
@@ -122,11 +130,11 @@ class PendingArtifact:
 
     pipeline: Pipeline
     folder: str
-    committed: Mapping[str, Any]
+    committed: Description | None
+    declared: PipelineDescription
     ours: Mapping[str, bytes]
     sources: Mapping[str, str]
     modules: set[str]
-    children: Mapping[str, Any]
     others: Mapping[str, str]
     left: tuple[str, ...]
     warnings: list[str]
@@ -135,8 +143,7 @@ class PendingArtifact:
     def source(self) -> str:
         """The digest of what it is made from: see `declaration.source`."""
         code = {path: atomic_files.sha256(content) for path, content in self.ours.items()}
-        declared = declaration.declaration(self.pipeline, dict(self.children))
-        return declaration.source(declared, self.ours[PIPELINE], code)
+        return declaration.source(self.declared, self.ours[PIPELINE], code)
 
     def child_digests(self) -> Iterator[tuple[str, str]]:
         """Yield the alias and the digest of each child that has files on this machine.
@@ -148,8 +155,8 @@ class PendingArtifact:
             place = model.details.home
             if not place or not os.path.exists(place):
                 continue
-            if os.path.isfile(os.path.join(place, MANIFEST)):
-                yield alias, trust.digest_of(read_manifest(place, to_run=False))
+            if os.path.isfile(os.path.join(place, DESCRIPTION)):
+                yield alias, read_description(place, to_run=False).digest
                 continue
             try:
                 digest = verification.digest_of_model(place)
@@ -164,16 +171,13 @@ class PendingArtifact:
     @property
     def loses_state(self) -> bool:
         """Whether the artifact that is there holds an instance, and this is its class."""
-        new = self.ours[PIPELINE]
         try:
-            held = pickle_graph.parts(new)
-            if held > _PARTS_OF_A_CLASS:
+            if self.committed is None or pickle_graph.parts(self.ours[PIPELINE]) > 1:
                 return False
             old = atomic_files.read(self.folder, PIPELINE)
-            if pickle_graph.parts(old) != held:
-                return pickle_graph.parts(old) > held
-            given = self.pipeline.arguments != ((), {})
-            return not given and (pickle_graph.difference(old, new) or "").startswith("arguments")
+            if self.committed.format_version < 2:
+                return earlier.holds_state(old)
+            return pickle_graph.parts(old) > 1
         except (OSError, ArtifactDamaged):
             return False
 
@@ -194,12 +198,11 @@ def compose(target: Any, folder: str | None = None) -> PendingArtifact:
         raise ArtifactError(
             f"{pipeline.details.name}: nowhere to save; give it a local_folder, or save a folder"
         )
-    try:
-        committed = read_manifest(folder, to_run=False)
-    except ArtifactError:
-        committed = {"files": {}}
+    committed = None
+    with suppress(ArtifactError):  # one that is damaged is replaced
+        committed = read_description(folder, to_run=False)
     if os.path.isdir(folder):
-        atomic_files.finish_interrupted(folder, committed["files"])
+        atomic_files.finish_interrupted(folder, committed.files if committed else {})
     try:
         folders = {alias: model.details.home for alias, model in pipeline.declared.items()}
         places = [folder, *filter(None, folders.values())]
@@ -216,19 +219,21 @@ def compose(target: Any, folder: str | None = None) -> PendingArtifact:
     there = [path for path in atomic_files.walk(folder) if path not in (*_UNCHECKED, *ours)]
     left = tuple(path for path in there if _is_ours(path))
     others = {path: atomic_files.sha256_of(folder, path) for path in there if path not in left}
-    children = declaration.children(pipeline, folder)
+    declared = declaration.describe(pipeline, folder)
     for alias, place in folders.items():
         inside = (names for path, names in code.unpickled.items() if place and _is_in(path, place))
         if modules := set().union(*inside):
-            children[alias]["modules"] = sorted(modules)
+            declared.children[alias] = declared.children[alias].model_copy(
+                update={"modules": sorted(modules)}
+            )
     return PendingArtifact(
         pipeline,
         folder,
         committed,
+        declared,
         ours,
         sources,
         code.names,
-        children,
         others,
         left,
         code.warnings,
@@ -270,12 +275,13 @@ def write(
             pipeline.details.name,
             folder,
         )
-    packages, children = declaration.packages(composed.modules), dict(composed.children)
+    packages, children = declaration.packages(composed.modules), dict(composed.declared.children)
     packed = prepare(folder, environment, packages, children)
     if packed is not None:
         ours[LOCK] = packed.lock
     # What the save before packed, and this one does not.
-    dropped = (TARBALL, LOCK) if packed is None and composed.committed.get("environment") else ()
+    was_packed = composed.committed is not None and composed.committed.environment is not None
+    dropped = (TARBALL, LOCK) if packed is None and was_packed else ()
     stale = [*composed.left, *(path for path in dropped if path in composed.others)]
     digests = {path: digest for path, digest in composed.others.items() if path not in stale}
     digests |= {path: atomic_files.sha256(content) for path, content in ours.items()}
@@ -284,18 +290,28 @@ def write(
         copied[TARBALL] = packed.tarball
         digests[TARBALL] = packed.digest
     for alias, digest in composed.child_digests():
-        children[alias] = {**children[alias], trust.CHILD_DIGEST: digest}
-    manifest = declaration.manifest(pipeline, packages, children, dict(sorted(digests.items())))
-    manifest["source"] = composed.source
+        children[alias] = children[alias].model_copy(update={"digest": digest})
+    content: dict[str, Any] = {
+        **dict(composed.declared),
+        "children": children,
+        "format_version": FORMAT_VERSION,
+        "tempo_runtime": __version__,
+        "python": declaration.python(),
+        "example": example_values.values(pipeline.signature),
+        "packages": packages,
+        "files": dict(sorted(digests.items())),
+        "source": composed.source,
+    }
     if packed is not None:
-        manifest["environment"] = packed.described
+        content["environment"] = packed.described
+    description = Description(**content)
     if sign is not None:
-        manifest = trust.signed(manifest, sign)
+        description = trust.signed(description, sign)
     if demands is not None:
-        demands.check(folder, manifest)
+        demands.check(folder, description)
     settings = declaration.model_settings(pipeline, _settings_of(folder), packed is not None)
     try:
-        atomic_files.commit(folder, ours, _json(manifest), stale, copied)
+        atomic_files.commit(folder, ours, _json(description.stored), stale, copied)
         atomic_files.write(folder, MODEL_SETTINGS, _json(settings))
     except OSError as error:
         raise ArtifactError(
@@ -394,7 +410,7 @@ class OpenedArtifact:
 
     folder: str
     origin: str
-    description: dict[str, Any]
+    description: Description
     demands: trust.TrustPolicy
     contents: Mapping[str, bytes]
     copy: PrivateCopy | None = None
@@ -412,8 +428,8 @@ def verify_folder(
         to_run: Whether this Python will run it; a Python that only copies it may be any version.
 
     Raises:
-        ArtifactMissing, ArtifactDamaged, ArtifactIncompatible: As `read_manifest` does; and if a file is
-            not the one that was saved.
+        ArtifactMissing, ArtifactDamaged, ArtifactIncompatible: As `read_description` does; and if a file
+            is not the one that was saved.
         ArtifactUntrusted: If it does not meet the demands, or, if there are any, if a file or a
             setting that its description does not name could run or configure a server.
     """
@@ -422,11 +438,11 @@ def verify_folder(
     folder = os.path.abspath(folder)
     if demands is None:
         demands = trust.TrustPolicy.of_environment()
-    manifest = read_manifest(folder, to_run=to_run)
-    demands.check(folder, manifest)
-    named, copy, extra = manifest["files"], None, None
+    description = read_description(folder, to_run=to_run)
+    demands.check(folder, description)
+    named, copy, extra = description.files, None, None
     if demands:
-        verification.refuse_unnamed(folder, manifest)
+        verification.refuse_unnamed(folder, description)
         if demands.is_external:
             extra = extra_of(folder)
             stated = PipelineSettings.read(extra, {}).models
@@ -438,8 +454,10 @@ def verify_folder(
     place = folder if copy is None else copy.folder
     contents = dict(atomic_files.verified(place, named, _is_ours))
     if PIPELINE not in contents:
-        raise ArtifactDamaged(f"{folder}: {MANIFEST} names no {PIPELINE}; save the pipeline again")
-    return OpenedArtifact(place, folder, manifest, demands, contents, copy, extra)
+        raise ArtifactDamaged(
+            f"{folder}: {DESCRIPTION} names no {PIPELINE}; save the pipeline again"
+        )
+    return OpenedArtifact(place, folder, description, demands, contents, copy, extra)
 
 
 def unpickle(opened: OpenedArtifact) -> tuple[Pipeline, dict[str, Any]]:
@@ -451,34 +469,40 @@ def unpickle(opened: OpenedArtifact) -> tuple[Pipeline, dict[str, Any]]:
     Raises:
         ArtifactError: If this Python cannot read it.
     """
-    folder, manifest, contents = opened.origin, opened.description, opened.contents
-    _warn_of_versions(manifest)
+    folder, description, contents = opened.origin, opened.description, opened.contents
+    _warn_of_versions(description)
     modules = _modules(opened)
     try:
-        pipeline, target, *given = importing.load(contents[PIPELINE], modules)
-        if not isinstance(pipeline, Pipeline):
-            raise TypeError("it holds no pipeline")
+        with saved.described(description):
+            held = importing.load(contents[PIPELINE], modules)
+        read = earlier.pipeline if description.format_version < 2 else declaration.held
+        pipeline: Pipeline = read(held)
     except Exception as error:
         modules.forget()
         raise ArtifactError(
             f"{folder}: {PIPELINE} cannot be read: {type(error).__name__}: {error}; is a package it "
-            f"needs missing here? It was saved with {_listed(manifest['packages'])}"
+            f"needs missing here? It was saved with {_listed(description.packages)}"
         ) from error
-    if target is not None:
-        pipeline.target = target
-        pipeline.saved = given[0] if given else None
-    else:
-        pipeline._loaded = False
-        vars(vars(pipeline)["context"]).update(given[0] if given else {})
+    if description.format_version >= 2:
+        if differences := declaration.differences(declaration.describe(pipeline), description):
+            modules.forget()
+            raise ArtifactError(
+                f"{folder}: its code and its {DESCRIPTION} declare different things: "
+                f"{', '.join(differences)}; if the code reads an environment variable there, set it as "
+                "it was when the pipeline was saved, or save the pipeline again"
+            )
+        pipeline._details = replace(
+            pipeline.details, uri=description.uri, description=description.description
+        )
     pipeline.declared = _placed(pipeline.declared, opened, modules)
     pipeline.code, pipeline._release = modules, modules.forget
     # What was checked is not read again: the file may be another by now.
     return pipeline, extra_of(folder) if opened.extra is None else opened.extra
 
 
-def code_sizes(folder: str, manifest: dict[str, Any]) -> dict[str, int]:
+def code_sizes(folder: str, description: Description) -> dict[str, int]:
     """Return the path in `code` and the size of each file of the author's code in an artifact."""
-    paths = [path for path in manifest["files"] if path.startswith(f"{CODE}/")]
+    paths = [path for path in description.files if path.startswith(f"{CODE}/")]
     return {
         path.removeprefix(f"{CODE}/"): os.path.getsize(os.path.join(folder, path)) for path in paths
     }
@@ -510,16 +534,31 @@ def _modules(opened: OpenedArtifact) -> importing.Modules:
     return modules
 
 
-def inspect(folder: str, demands: trust.TrustPolicy | None = None) -> dict[str, Any]:
-    """Check an artifact's files and return its tempo.json, without running any of its code.
+@dataclass(frozen=True)
+class Inspected:
+    """The content of an artifact, read without running any of it.
+
+    Attributes:
+        description: Its tempo.json.
+        digest: Its digest.
+        bytes: The size of all its files.
+        code: Path -> size, of the files of the author's code.
+        imports: Names that its pickle would look up.
+    """
+
+    description: Description
+    digest: str
+    bytes: int
+    code: dict[str, int]
+    imports: list[str]
+
+
+def inspect(folder: str, demands: trust.TrustPolicy | None = None) -> Inspected:
+    """Check an artifact's files, without running any of its code.
 
     Args:
         folder: The artifact.
         demands: The demands on it and on its children on this machine; None for none.
-
-    Returns:
-        tempo.json, and beside it `digest`; `bytes`, the size of all files; `code`, the files of the
-        author's code and their sizes; and `imports`, the names that its pickle would look up.
 
     Raises:
         ArtifactError: If it is not an artifact, or a file is not the one that was saved.
@@ -527,15 +566,14 @@ def inspect(folder: str, demands: trust.TrustPolicy | None = None) -> dict[str, 
     """
     opened = verify_folder(folder, demands or trust.TrustPolicy())
     verify_children(opened)
-    manifest = opened.description
-    size = sum(os.path.getsize(os.path.join(opened.folder, path)) for path in manifest["files"])
-    found = {
-        "digest": trust.digest_of(manifest),
-        "bytes": size,
-        "code": code_sizes(opened.folder, manifest),
-        "imports": pickle_imports.imports(opened.contents[PIPELINE]),
-    }
-    return {**manifest, **found}
+    description = opened.description
+    return Inspected(
+        description,
+        description.digest,
+        sum(os.path.getsize(os.path.join(opened.folder, path)) for path in description.files),
+        code_sizes(opened.folder, description),
+        pickle_imports.imports(opened.contents[PIPELINE]),
+    )
 
 
 def verify_children(opened: OpenedArtifact, entered: frozenset[str] = frozenset()) -> None:
@@ -548,25 +586,25 @@ def verify_children(opened: OpenedArtifact, entered: frozenset[str] = frozenset(
     Raises:
         ArtifactError: As `verify_folder` does.
     """
-    for child in opened.description["children"].values() if opened.demands else ():
-        place = os.path.normpath(os.path.join(opened.origin, child.get("folder") or ""))
-        if not child.get("folder") or not os.path.exists(place) or place in entered:
+    for child in opened.description.children.values() if opened.demands else ():
+        place = os.path.normpath(os.path.join(opened.origin, child.folder or ""))
+        if not child.folder or not os.path.exists(place) or place in entered:
             continue
         demands = demands_of_child(opened, child)
-        if os.path.isfile(os.path.join(place, MANIFEST)):
+        if os.path.isfile(os.path.join(place, DESCRIPTION)):
             verify_children(verify_folder(place, demands, to_run=False), entered | {place})
         else:
             verification.copy_model(place, demands)
 
 
 def is_other_model(folder: str) -> bool:
-    """Return whether a folder holds a model that MLServer serves, and that `save` did not write."""
-    named, ours = (os.path.isfile(os.path.join(folder, f)) for f in (MODEL_SETTINGS, MANIFEST))
+    """Whether a folder holds a model that MLServer serves, and that `save` did not write."""
+    named, ours = (os.path.isfile(os.path.join(folder, f)) for f in (MODEL_SETTINGS, DESCRIPTION))
     return named and not ours
 
 
-def read_manifest(folder: str, *, to_run: bool = True) -> dict[str, Any]:
-    """Read tempo.json.
+def read_description(folder: str, *, to_run: bool = True) -> Description:
+    """Read an artifact's tempo.json.
 
     Args:
         folder: The artifact.
@@ -578,18 +616,17 @@ def read_manifest(folder: str, *, to_run: bool = True) -> dict[str, Any]:
         ArtifactIncompatible: If this version, or this Python, cannot read the artifact.
     """
     try:
-        manifest = description.read(os.path.join(folder, MANIFEST))
+        description = Description.read(os.path.join(folder, DESCRIPTION))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ArtifactMissing(
-            f"there is no artifact in {folder}: it has no {MANIFEST}; tempo_runtime.save writes one"
+            f"there is no artifact in {folder}: it has no {DESCRIPTION}; tempo_runtime.save writes one"
         ) from error
-    python = ".".join(map(str, sys.version_info[:2]))
-    if to_run and manifest.get("python") != python:
+    if to_run and description.python != declaration.python():
         raise ArtifactIncompatible(
-            f"{folder} was saved by Python {manifest.get('python')}, and this is {python}: a pickle "
-            "holds bytecode; save it again with this Python, or serve it with that one"
+            f"{folder} was saved by Python {description.python}, and this is {declaration.python()}: a "
+            "pickle holds bytecode; save it again with this Python, or serve it with that one"
         )
-    return manifest
+    return description
 
 
 def extra_of(folder: str) -> dict[str, Any]:
@@ -619,18 +656,20 @@ def _placed(
     """Return the models a pipeline calls, where tempo.json says they are."""
     placed = {}
     for alias, model in declared.items():
-        child = opened.description["children"].get(alias, {})
-        path = child.get("folder")
+        child = opened.description.children.get(alias)
+        folder = child and child.folder
         placed[alias] = model.reference(
-            os.path.normpath(os.path.join(opened.origin, path)) if path else None
+            os.path.normpath(os.path.join(opened.origin, folder)) if folder else None
         )
-        placed[alias].demands = demands_of_child(opened, child)
-        if child.get("modules"):
-            placed[alias].code = modules
+        placed[alias].demands = opened.demands
+        if child is not None:
+            placed[alias]._details = replace(placed[alias].details, uri=child.uri or "")
+            placed[alias].demands = demands_of_child(opened, child)
+            placed[alias].code = modules if child.modules else None
     return PipelineModels(**placed)
 
 
-def demands_of_child(opened: OpenedArtifact, child: Mapping[str, Any]) -> trust.TrustPolicy:
+def demands_of_child(opened: OpenedArtifact, child: ChildDescription) -> trust.TrustPolicy:
     """Return the demands on a child of an artifact.
 
     The child's digest is in the artifact's tempo.json, or follows from the files named there if the child
@@ -638,31 +677,34 @@ def demands_of_child(opened: OpenedArtifact, child: Mapping[str, Any]) -> trust.
 
     Args:
         opened: The artifact.
-        child: The child's entry in its tempo.json.
+        child: The child in its description.
     """
-    path = os.path.normpath(child.get("folder") or "..")
-    prefix = os.path.join(path, "")
-    if not child.get(trust.CHILD_DIGEST) and opened.demands:
-        named = opened.description["files"]
-        inside = {
-            each.removeprefix(prefix): digest
-            for each, digest in named.items()
-            if each.startswith(prefix)
-        }
-        if path in named:
-            inside = {os.path.basename(path): named[path]}
-        digest = trust.digest_of_files(inside) if inside else None
-        if MANIFEST in inside:
-            digest = trust.digest_of(read_manifest(os.path.join(opened.folder, path), to_run=False))
-        child = {**child, trust.CHILD_DIGEST: digest}
-    return opened.demands.of_child(opened.origin, child)
+    digest = child.digest
+    if not digest and opened.demands:
+        digest = _digest_inside(opened, os.path.normpath(child.folder or ".."))
+    return opened.demands.of_child(opened.origin, digest)
+
+
+def _digest_inside(opened: OpenedArtifact, path: str) -> str | None:
+    """Return the digest of a child in the artifact's own folder, if its files are named there."""
+    named, prefix = opened.description.files, os.path.join(path, "")
+    if path in named:
+        return trust.digest_of_files({os.path.basename(path): named[path]})
+    inside = {
+        file.removeprefix(prefix): digest
+        for file, digest in named.items()
+        if file.startswith(prefix)
+    }
+    if DESCRIPTION in inside:
+        return read_description(os.path.join(opened.folder, path), to_run=False).digest
+    return trust.digest_of_files(inside) if inside else None
 
 
 def _pickles(places: list[str]) -> dict[str, set[tuple[str, str]]]:
     """Return the names that pickles in the artifact's folder and its models' folders look up."""
     found = {}
     for place in places:
-        if place != places[0] and os.path.isfile(os.path.join(place, MANIFEST)):
+        if place != places[0] and os.path.isfile(os.path.join(place, DESCRIPTION)):
             continue  # a pipeline, whose code is in its own artifact
         for path in atomic_files.walk(place) if os.path.isdir(place) else [""]:
             whole = os.path.join(place, path) if path else place
@@ -696,9 +738,9 @@ def _json(content: Any) -> bytes:
     return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def _warn_of_versions(manifest: dict[str, Any]) -> None:
+def _warn_of_versions(description: Description) -> None:
     other = {}
-    for name, version in manifest["packages"].items():
+    for name, version in description.packages.items():
         try:
             here = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
@@ -706,7 +748,7 @@ def _warn_of_versions(manifest: dict[str, Any]) -> None:
         if here != version:
             other[name] = f"{version} (here {here})"
     if other:
-        logger.warning("%r was saved with %s", manifest.get("name"), _listed(other))
+        logger.warning("%r was saved with %s", description.name, _listed(other))
 
 
 def _listed(packages: dict[str, str]) -> str:

@@ -8,15 +8,14 @@ a byte of the pickle is read.
 from __future__ import annotations
 
 import base64
-import hashlib
-import json
 import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from tempo_runtime._util.atomic_files import MANIFEST
+from tempo_runtime._util.atomic_files import DESCRIPTION
+from tempo_runtime.artifact.description import Description, digest_of, signed_part
 from tempo_runtime.errors import ArtifactError, ArtifactUntrusted, SettingsError
 
 if TYPE_CHECKING:
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
 EXPECTED_DIGEST = "TEMPO_RUNTIME_EXPECTED_DIGEST"
 VERIFY_KEY = "TEMPO_RUNTIME_VERIFY_KEY"
 _IN_URI = re.compile(r"(.*[^/@])/*@(sha256:[0-9a-f]{64})/*", re.DOTALL)
-_SIGNATURE = "signed"  # `signature` is the pipeline's: what it takes and gives
-CHILD_DIGEST = "digest"  # in a child's entry of tempo.json
 EXPECTED_DIGEST_SETTING = "expected_digest"  # in parameters.extra
 _IN_SETTINGS = f"parameters.extra.{EXPECTED_DIGEST_SETTING}"
 
@@ -66,7 +63,7 @@ class TrustPolicy:
         """Return these demands together with others."""
         return replace(self, also=(*self.also, *filter(None, others)))
 
-    def of_child(self, folder: str, child: Mapping[str, Any]) -> TrustPolicy:
+    def of_child(self, folder: str, digest: str | None) -> TrustPolicy:
         """Return the demands on a child of an artifact.
 
         An artifact that meets its demands records the digests of its children. A child without a digest
@@ -74,12 +71,11 @@ class TrustPolicy:
 
         Args:
             folder: The artifact, for messages.
-            child: The child's entry in the artifact's tempo.json.
+            digest: The child's digest there.
         """
-        digest = child.get(CHILD_DIGEST)
         if not self or not digest:
             return self
-        return TrustPolicy((str(digest),), (), f"{folder}/{MANIFEST}")
+        return TrustPolicy((digest,), (), f"{folder}/{DESCRIPTION}")
 
     @classmethod
     def of_environment(cls, environ: Mapping[str, str] = os.environ) -> TrustPolicy:
@@ -114,26 +110,25 @@ class TrustPolicy:
         text = str(extra.get(EXPECTED_DIGEST_SETTING) or "")
         return cls(parse_digests(text, _IN_SETTINGS), (), _IN_SETTINGS)
 
-    def check(self, folder: str, manifest: Mapping[str, Any]) -> None:
+    def check(self, folder: str, description: Description) -> None:
         """Raise what an artifact does not show.
 
         Args:
             folder: Where it is, for messages.
-            manifest: Its tempo.json.
+            description: Its tempo.json.
 
         Raises:
             ArtifactUntrusted: If it is not one of those demanded.
         """
-        self.check_digest(folder, digest_of(manifest), _to(manifest))
-        if self.keys and not any(_signed_by(key, manifest) for key in self.keys):
-            signed = (
-                "is signed by another key than" if manifest.get(_SIGNATURE) else "is not signed by"
-            )
+        place = f" at {description.uri}" if description.uri else " into a store"
+        self.check_digest(folder, description.digest, place)
+        if self.keys and not any(_signed_by(key, description) for key in self.keys):
+            signed = "is signed by another key than" if description.signed else "is not signed by"
             raise ArtifactUntrusted(
                 f"{folder} {signed} {' or '.join(self.keys)}; save it with `sign` and that private key"
             )
         for demands in self.also:
-            demands.check(folder, manifest)
+            demands.check(folder, description)
 
     def check_files(self, folder: str, digest: str) -> None:
         """Refuse a model that is not a pipeline unless it meets the demands; it cannot be signed.
@@ -147,9 +142,9 @@ class TrustPolicy:
         """
         if self.keys:
             raise ArtifactUntrusted(
-                f"{folder} has no {MANIFEST} and so no signature, but {VERIFY_KEY} or `verify` demands "
-                "one; save the pipeline that calls it again, which records the digest of each child that "
-                "has a folder"
+                f"{folder} has no {DESCRIPTION} and so no signature, but {VERIFY_KEY} or `verify` "
+                "demands one; save the pipeline that calls it again, which records the digest of each "
+                "child that has a folder"
             )
         self.check_digest(folder, digest)
         for demands in self.also:
@@ -164,7 +159,7 @@ class TrustPolicy:
             )
 
     def _remedy(self, place: str) -> str:
-        if self.source.endswith(MANIFEST):
+        if self.source.endswith(DESCRIPTION):
             return (
                 "use the child that the pipeline was saved with, or save the pipeline again if you trust "
                 "this one"
@@ -173,14 +168,6 @@ class TrustPolicy:
             f"deploy that artifact (`tempo-runtime upload FOLDER` puts it{place}), or demand this digest "
             "if you trust it"
         )
-
-
-def digest_of(manifest: Mapping[str, Any]) -> str:
-    """Return the digest of an artifact: of tempo.json's content, which has those of all its files.
-
-    model-settings.json, which people and platforms edit, is not part of it; nor is the signature.
-    """
-    return f"sha256:{hashlib.sha256(_signed_part(manifest)).hexdigest()}"
 
 
 def digest_of_files(digests: Mapping[str, str]) -> str:
@@ -219,38 +206,28 @@ def digest_in(uri: str) -> tuple[str, str | None]:
     return (found[1], found[2]) if found else (uri, None)
 
 
-def is_signed(manifest: Mapping[str, Any]) -> bool:
-    """Tell whether a tempo.json has a signature, by any key."""
-    return bool(manifest.get(_SIGNATURE))
-
-
-def signed(manifest: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """Return the same, with its signature in it.
+def signed(description: Description, key: str) -> Description:
+    """Return a description with its signature in it.
 
     Args:
-        manifest: A tempo.json.
+        description: A tempo.json.
         key: File of an Ed25519 private key, in PEM.
 
     Raises:
         ArtifactError: If the key cannot be used.
     """
-    signature = _private(key).sign(_signed_part(manifest))
-    return {**manifest, _SIGNATURE: f"ed25519:{base64.b64encode(signature).decode()}"}
+    signature = _private(key).sign(signed_part(description.stored))
+    written = f"ed25519:{base64.b64encode(signature).decode()}"
+    return Description.of({**description.stored, "signed": written}, DESCRIPTION)
 
 
-def _signed_part(manifest: Mapping[str, Any]) -> bytes:
-    """Return what is signed: the content, however it was indented."""
-    content = {name: value for name, value in manifest.items() if name != _SIGNATURE}
-    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
-
-
-def _signed_by(key: str, manifest: Mapping[str, Any]) -> bool:
+def _signed_by(key: str, description: Description) -> bool:
     from cryptography.exceptions import InvalidSignature
 
     public = _public(key)
-    kind, _, signature = str(manifest.get(_SIGNATURE)).partition(":")
+    kind, _, signature = str(description.signed).partition(":")
     try:
-        public.verify(base64.b64decode(signature, validate=True), _signed_part(manifest))
+        public.verify(base64.b64decode(signature, validate=True), signed_part(description.stored))
     except (InvalidSignature, ValueError):
         return False
     return kind == "ed25519"
@@ -320,11 +297,6 @@ def parse_digests(text: str, source: str) -> tuple[str, ...]:
                 "a-f, as `tempo-runtime inspect` shows it"
             )
     return digests
-
-
-def _to(manifest: Mapping[str, Any]) -> str:
-    uri = manifest.get("uri")
-    return f" at {uri}" if uri else " into a store"
 
 
 def _parts(text: str) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from typing import Any
 from tempo_runtime._util import atomic_files
 from tempo_runtime._util.printable import shortened
 from tempo_runtime._util.private_copies import PrivateCopy, cannot_copy
+from tempo_runtime.artifact.description import Description
 from tempo_runtime.artifact.trust import TrustPolicy, digest_of_files
 from tempo_runtime.errors import ArtifactMissing, ArtifactUntrusted
 
@@ -82,7 +83,7 @@ def digest_of_model(place: str) -> str | None:
     return digest_of_files(digests) if digests else None
 
 
-def refuse_unnamed(folder: str, description: Mapping[str, Any]) -> None:
+def refuse_unnamed(folder: str, description: Description) -> None:
     """Refuse files that could be imported, or configure a server, and that the description does not name.
 
     Folders of children are left out: their files are checked when the child is opened.
@@ -94,17 +95,15 @@ def refuse_unnamed(folder: str, description: Mapping[str, Any]) -> None:
     Raises:
         ArtifactUntrusted: If there is one; the message has the path of the first.
     """
-    children = {
-        os.path.normpath(entry.get("folder") or "..") for entry in description["children"].values()
-    }
+    children = {os.path.normpath(child.folder or "..") for child in description.children.values()}
     for path in _reachable(folder, children):
-        if path in description["files"]:
+        if path in description.files:
             continue
         if path.endswith(_IMPORTABLE) or os.path.basename(path) in _CONFIGURING:
             raise ArtifactUntrusted(
                 f"{shortened(os.path.join(folder, path), 300)} could run or configure a server, and "
-                f"{atomic_files.MANIFEST} does not name it; remove it, or save the pipeline again if it "
-                "belongs to it"
+                f"{atomic_files.DESCRIPTION} does not name it; remove it, or save the pipeline again if "
+                "it belongs to it"
             )
 
 

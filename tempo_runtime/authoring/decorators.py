@@ -174,14 +174,69 @@ def _decorate_class(cls: type, details: ModelDetails, models: PipelineModels) ->
             "method is a plain method, whose first argument is self"
         )
     signed = replace(details, signature=Signature.of(predict, method=True))
-    made = Pipeline(signed, models, cls, predict_name, load_name)
+    install(Pipeline(signed, models, cls, predict_name, load_name))
+    return cls
+
+
+def install(made: Pipeline) -> None:
+    """Put on a class what makes it a pipeline.
+
+    Args:
+        made: The Pipeline of the class, its `target`.
+    """
+    cls, predict_name = made.target, str(made.predict_name)
     namespace: Any = cls
-    setattr(cls, predict_name, _Direct(predict))
+    setattr(cls, predict_name, _Direct(plain(cls, predict_name)))
     if not cls.__weakrefoffset__:
         namespace.__del__ = _Forgetting(getattr(cls, "__del__", _nothing))
     namespace.get_tempo = _Accessor(made)
     namespace.models = property(_models)
-    return cls
+
+
+def install_derived(made: Pipeline) -> None:
+    """Put the Pipeline of a class on it that only derives from a pipeline class."""
+    made.target.get_tempo = _Accessor(made)
+
+
+def is_pipeline_class(cls: type) -> bool:
+    """Tell whether a class has a Pipeline of its own."""
+    return isinstance(vars(cls).get("get_tempo"), _Accessor)
+
+
+def is_decorated(cls: type) -> bool:
+    """Tell whether a class was decorated itself, and does not only derive from one that was."""
+    found = vars(cls).get("models")
+    return isinstance(found, property) and found.fget is _models
+
+
+def predict_method(function: Callable[..., Any]) -> Any:
+    """Return what stands for a predict method on a class."""
+    return _Direct(function)
+
+
+def is_predict_method(found: Any) -> bool:
+    """Tell whether an object stands for a predict method on a class; its `function` is the author's."""
+    return isinstance(found, _Direct)
+
+
+def undecorated(cls: type, namespace: dict[str, Any]) -> dict[str, Any]:
+    """Return the attributes of a pipeline class as its author wrote them.
+
+    Args:
+        cls: The class.
+        namespace: Its attributes, or some of them.
+    """
+    written = {}
+    for name, value in namespace.items():
+        if isinstance(value, _Accessor) or (isinstance(value, property) and value.fget is _models):
+            continue
+        if isinstance(value, _Method):
+            inherited = getattr(super(cls, cls), name, None)
+            value = value.function
+            if value in (_nothing, inherited, getattr(inherited, "function", None)):
+                continue
+        written[name] = value
+    return written
 
 
 # What is put on a class is an object of a class here, not a closure: dill would write a closure's

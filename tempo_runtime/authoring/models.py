@@ -96,9 +96,7 @@ class Model:
 
     def reference(self, local_folder: str | None = None) -> Model:
         """Return this model as others refer to it: in that folder, without its code."""
-        other = Model.__new__(Model)
-        other._details = replace(self._details, local_folder=local_folder)
-        return other
+        return model_of(replace(self._details, local_folder=local_folder))
 
     @functools.cached_property
     def _local(self) -> Any:
@@ -117,6 +115,13 @@ class Model:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._details.name!r} ({self._details.platform.value})>"
+
+
+def model_of(details: ModelDetails) -> Model:
+    """Make a model from its details."""
+    made = Model.__new__(Model)
+    made._details = details
+    return made
 
 
 class PipelineModels:

@@ -141,7 +141,7 @@ class TempoPipelineRuntime(MLModel):
         if demands.is_external:
             stated = PipelineSettings.read(extra, {}).models
             verification.refuse_unsigned_settings(folder, stated)
-        check_children(extra, list(opened.description["children"]))
+        check_children(extra, list(opened.description.children))
         tarball = parameters.environment_tarball if parameters else None
         unpacking.settle(opened.folder, opened.description, tarball)
         with context.loading():  # its modules may call models while they are imported

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from tempo_runtime._util.layers import merge
 from tempo_runtime._util.private_copies import origin_of
 from tempo_runtime.artifact import declaration, store, trust, verification
+from tempo_runtime.artifact.description import ChildDescription, EnvironmentDescription
 from tempo_runtime.authoring.details import ModelDetails, ModelFramework
 from tempo_runtime.errors import (
     ArtifactError,
@@ -257,18 +258,18 @@ class _Gathering:
             return
         opened = shown.opened if shown is not None else None
         if opened is not None:
-            manifest = opened.description
+            description = opened.description
         elif model.packed:
             # MLServer runs the environment's Python, which then runs what checks the artifact.
-            manifest = store.verify_folder(uri, demands, to_run=False).description
+            description = store.verify_folder(uri, demands, to_run=False).description
         else:
-            manifest = store.read_manifest(uri, to_run=self._here)
+            description = store.read_description(uri, to_run=self._here)
         if model.packed and self._here:
-            _refuse_missing_interpreter(name, manifest)
+            _refuse_missing_interpreter(name, description.environment)
         if not self._follows:
             return
         extra = parameters.get("extra") or {}
-        for alias, child in manifest["children"].items():
+        for alias, child in description.children.items():
             extra = self._placed(extra, alias)
             model.calls[alias] = self._follow(extra, alias, child, uri, model, opened)
         parameters["extra"] = extra
@@ -306,9 +307,9 @@ class _Gathering:
     def _demanded(self, home: str) -> trust.TrustPolicy:
         """Return the demands on the model in a folder; it may be a child of a pipeline found before."""
         for outer, opened in self._opened.items():
-            for child in opened.description["children"].values():
+            for child in opened.description.children.values():
                 if home != outer and home == os.path.normpath(
-                    os.path.join(opened.origin, child["folder"] or os.curdir)
+                    os.path.join(opened.origin, child.folder or os.curdir)
                 ):
                     return store.demands_of_child(opened, child)
         return self._demands
@@ -330,7 +331,7 @@ class _Gathering:
         self,
         extra: dict[str, Any],
         alias: str,
-        child: dict[str, Any],
+        child: ChildDescription,
         folder: str,
         served: Served,
         opened: store.OpenedArtifact | None,
@@ -341,19 +342,19 @@ class _Gathering:
         """
         found = PipelineSettings.read(extra, self._environ).child(alias)
         if found.transport != "in_process" and found.url:
-            return f"{child['name']} at {', '.join(found.url)}"
-        place = child_folder(folder, alias, child["name"], found.uri or child["folder"])
-        if child["platform"] in _OURS and os.path.isfile(place):
+            return f"{child.name} at {', '.join(found.url)}"
+        place = child_folder(folder, alias, child.name, found.uri or child.folder)
+        if child.platform in _OURS and os.path.isfile(place):
             place = os.path.dirname(place)
         demands = trust.TrustPolicy() if opened is None else store.demands_of_child(opened, child)
         if found.transport == "in_process":
             served.inside.append(place)
-            self._inside(place, child["platform"], served, demands, opened)
-            return f"{child['name']} in its process"
-        name = found.model or child["name"]
-        self.sibling(name, place, child["platform"], found.implementation, demands)
-        if child.get("modules"):
-            digest = None if opened is None else trust.digest_of(opened.description)
+            self._inside(place, child.platform, served, demands, opened)
+            return f"{child.name} in its process"
+        name = found.model or child.name
+        self.sibling(name, place, child.platform, found.implementation, demands)
+        if child.modules:
+            digest = None if opened is None else opened.description.digest
             self._with_code(self.models[name], folder, digest)
         assert found.transport is not None
         sibling = Sibling(name, found.transport)
@@ -385,11 +386,11 @@ class _Gathering:
             opened = store.verify_folder(folder, demands, to_run=to_run)
             if parent is not None and demands is parent.demands:
                 # Its parent's description has no digest of it, so the server must be told.
-                served.digests.append(trust.digest_of(opened.description))
-            manifest = opened.description
+                served.digests.append(opened.description.digest)
+            description = opened.description
         else:
-            manifest = store.read_manifest(folder, to_run=to_run)
-        for alias, child in manifest["children"].items():
+            description = store.read_description(folder, to_run=to_run)
+        for alias, child in description.children.items():
             self._follow(extra, alias, child, folder, served, opened)
 
     def sibling(
@@ -403,7 +404,7 @@ class _Gathering:
         """Serve a model."""
         settings, digests = self._read(folder, demands)
         if settings is None and platform in _OURS:
-            store.read_manifest(folder, to_run=self._here)  # says what is missing
+            store.read_description(folder, to_run=self._here)  # says what is missing
             settings = {"implementation": declaration.IMPLEMENTATION}
         elif settings is None:
             settings = {"implementation": _RUNTIMES.get(platform)}
@@ -439,10 +440,10 @@ def _callers_first(homes: Iterable[str]) -> list[str]:
 
 def _children_of(home: str) -> set[str]:
     try:
-        children = store.read_manifest(home, to_run=False)["children"].values()
+        children = store.read_description(home, to_run=False).children.values()
     except ArtifactError:  # serving it reports the error
         return set()
-    folders = (child.get("folder") or os.curdir for child in children)
+    folders = (child.folder or os.curdir for child in children)
     return {os.path.normpath(os.path.join(home, folder)) for folder in folders}
 
 
@@ -455,12 +456,11 @@ def _refuse_missing_runtime(name: str, implementation: str) -> None:
         )
 
 
-def _refuse_missing_interpreter(name: str, manifest: Mapping[str, Any]) -> None:
-    environment = manifest.get("environment") or {}
-    interpreter = environment.get("interpreter")
-    if interpreter and not os.path.exists(interpreter):
+def _refuse_missing_interpreter(name: str, packed: EnvironmentDescription | None) -> None:
+    interpreter = None if packed is None else packed.interpreter
+    if packed and interpreter and not os.path.exists(interpreter):
         raise EnvironmentFailed(
             f"{name}: its environment was packed without Python and needs {interpreter}, which is not "
-            f"here; install Python {environment.get('python')} there, or remove environment_tarball "
+            f"here; install Python {packed.python} there, or remove environment_tarball "
             f"from its {store.MODEL_SETTINGS} to serve it with this Python"
         )

@@ -47,7 +47,7 @@ def is_pipeline(place: str, settings: Mapping[str, Any]) -> bool:
     if settings.get("implementation") == declaration.IMPLEMENTATION:
         return True
     uri = str(parameters_of(settings).get("uri") or "")
-    return os.path.isfile(os.path.join(place, uri, atomic_files.MANIFEST))
+    return os.path.isfile(os.path.join(place, uri, atomic_files.DESCRIPTION))
 
 
 def read_model(
@@ -122,7 +122,7 @@ def of_pipeline(
     every = demands.and_(trust.TrustPolicy.of_settings(parameters.get("extra") or {}))
     opened = store.verify_folder(parameters["uri"], every, to_run=to_run)
     environment = refuse_unsigned(settings, folder, opened)
-    return Shown(trust.digest_of(opened.description), environment, opened)
+    return Shown(opened.description.digest, environment, opened)
 
 
 def refuse_unsigned(
@@ -147,7 +147,7 @@ def refuse_unsigned(
             raise ArtifactUntrusted(f"{own} sets {name} to {settings[name]!r}, and {_REMEDY}")
     extra = parameters_of(settings).get("extra") or {}
     verification.refuse_unsigned_settings(folder, PipelineSettings.read(extra, {}).models)
-    return _environment(settings, opened.origin, own, opened.description["files"])
+    return _environment(settings, opened.origin, own, opened.description.files)
 
 
 def _environment(

@@ -246,7 +246,7 @@ def server_settings(
     if folder is None or not os.path.lexists(path):
         return {}
     if demands:
-        if not os.path.isfile(os.path.join(folder, atomic_files.MANIFEST)):
+        if not os.path.isfile(os.path.join(folder, atomic_files.DESCRIPTION)):
             raise ArtifactUntrusted(
                 f"{path} configures the server, and no signature or digest covers it; remove it, and set "
                 "MLSERVER_... variables instead"

@@ -16,6 +16,7 @@ from typing import Any
 
 from tempo_runtime._util import atomic_files
 from tempo_runtime.artifact import freshness, store, trust
+from tempo_runtime.artifact.description import Description
 from tempo_runtime.artifact.freshness import Stale
 from tempo_runtime.errors import ArtifactMissing, StorageError
 from tempo_runtime.storage import pruning
@@ -82,18 +83,18 @@ def upload(
     folder, uri = _ends(target, folder, uri)
     with _told(folder):
         check_links(folder)
-        manifest = _manifest(folder)
-        if manifest:
-            atomic_files.finish_interrupted(folder, manifest["files"])
-            check(folder, manifest["files"])
+        description = _description(folder)
+        if description is not None:
+            atomic_files.finish_interrupted(folder, description.files)
+            check(folder, description.files)
         paths = sorted(atomic_files.walk(folder))
         if not paths:
             raise StorageError(f"there is nothing to upload in {folder}; save there first")
-        uri = uri or str(manifest.get("uri") or "")
+        uri = uri or (description.uri if description is not None else "")
         if not uri:
             raise StorageError(f"{folder}: nowhere to upload it to; give it a uri")
         check_uri(uri)
-        uri = _place(uri, folder, manifest, digest)
+        uri = _place(uri, folder, description, digest)
         remote = remote_of(uri, _secret(secret))
         if remote.name:
             return send(folder, remote, paths)
@@ -202,17 +203,17 @@ def download(target: Any, folder: str | None = None, *, secret: str | None = Non
         return fetch(remote_of(uri, _secret(secret)), folder, digest)
 
 
-def _place(uri: str, folder: str, manifest: dict[str, Any], add: bool) -> str:
+def _place(uri: str, folder: str, description: Description | None, add: bool) -> str:
     """Return the URI to upload an artifact to, with its digest if the URI or `digest` asks for it."""
     place, named = trust.digest_in(uri)
     if not add and named is None:
         return uri
-    if not manifest:
+    if description is None:
         raise StorageError(
-            f"{folder} has no {atomic_files.MANIFEST}, and so no digest to go into a URI; upload it "
+            f"{folder} has no {atomic_files.DESCRIPTION}, and so no digest to go into a URI; upload it "
             "without one"
         )
-    own = trust.digest_of(manifest)
+    own = description.digest
     if not add and named != own:
         raise StorageError(
             f"{uri} names the digest of another artifact: {folder} has {own}; upload it to {place}, with "
@@ -235,12 +236,11 @@ def _ends(target: Any, folder: str | None, uri: str | None) -> tuple[str, str | 
     return folder, uri or details.uri
 
 
-def _manifest(folder: str) -> dict[str, Any]:
+def _description(folder: str) -> Description | None:
     """Return a folder's tempo.json; empty where there is none."""
-    try:
-        return store.read_manifest(folder, to_run=False)
-    except ArtifactMissing:
-        return {}
+    with contextlib.suppress(ArtifactMissing):
+        return store.read_description(folder, to_run=False)
+    return None
 
 
 def _secret(secret: str | None) -> dict[str, str]:

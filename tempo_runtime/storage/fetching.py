@@ -6,11 +6,10 @@ import contextlib
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from tempo_runtime._util import atomic_files
-from tempo_runtime._util.atomic_files import MANIFEST, NEXT
-from tempo_runtime.artifact import store, trust
+from tempo_runtime._util.atomic_files import DESCRIPTION, NEXT
+from tempo_runtime.artifact import store
 from tempo_runtime.errors import ArtifactError, ArtifactMissing, ArtifactUntrusted, StorageError
 from tempo_runtime.storage.remotes import Entry, Remote
 from tempo_runtime.storage.transfer import Transfer, check, expect, parted, parts
@@ -35,14 +34,14 @@ def fetch(remote: Remote, folder: str, digest: str | None = None) -> Transfer:
             f"there is nothing at {remote.uri}: no such bucket or folder, or it is empty; upload it "
             "first, or correct the uri"
         )
-    old: dict[str, Any] = {}
+    old = None
     with contextlib.suppress(ArtifactError):  # one that is damaged is replaced as well
-        old = store.read_manifest(folder, to_run=False)
-    atomic_files.finish_interrupted(folder, old.get("files", {}))
+        old = store.read_description(folder, to_run=False)
+    atomic_files.finish_interrupted(folder, old.files if old else {})
     stage = os.path.join(folder, _ARRIVING)
     kept = remote.same(there, folder)
     wanted = {path: entry for path, entry in there.items() if path not in kept}
-    if MANIFEST in there:  # an upload that is not quite finished has files there
+    if DESCRIPTION in there:  # an upload that is not quite finished has files there
         wanted |= {f"{NEXT}/{path}": entry for path, entry in beside.items()}
     arrived = remote.same(wanted, stage)
     missing = {path: entry for path, entry in wanted.items() if path not in arrived}
@@ -50,15 +49,16 @@ def fetch(remote: Remote, folder: str, digest: str | None = None) -> Transfer:
     expect(missing, remote.same(missing, stage), remote)
     named: dict[str, str] = {}
     with _whole(remote, stage):
-        if digest is not None and MANIFEST not in there:
-            raise ArtifactMissing(f"its URI names a digest, and it has no {MANIFEST}")
-        if MANIFEST in there:
-            where = folder if MANIFEST in kept else stage
-            manifest = store.read_manifest(where, to_run=False)
-            named = manifest["files"]
-            found = trust.digest_of(manifest)
-            if digest not in (None, found):
-                raise ArtifactUntrusted(f"it has the digest {found}, and not the one in its URI")
+        if digest is not None and DESCRIPTION not in there:
+            raise ArtifactMissing(f"its URI names a digest, and it has no {DESCRIPTION}")
+        if DESCRIPTION in there:
+            where = folder if DESCRIPTION in kept else stage
+            description = store.read_description(where, to_run=False)
+            named = description.files
+            if digest not in (None, description.digest):
+                raise ArtifactUntrusted(
+                    f"it has the digest {description.digest}, and not the one in its URI"
+                )
             atomic_files.finish_interrupted(stage, named)
     final = os.path.join(folder, NEXT)
     os.rename(stage, final)

@@ -12,11 +12,11 @@ import json
 from collections.abc import Collection
 from dataclasses import replace
 
-from tempo_runtime._util.atomic_files import MANIFEST, NEXT
+from tempo_runtime._util.atomic_files import DESCRIPTION, NEXT
 from tempo_runtime.artifact import trust
 from tempo_runtime.errors import StorageError
 from tempo_runtime.storage.remotes import Remote
-from tempo_runtime.storage.sending import manifest_at
+from tempo_runtime.storage.sending import description_at
 from tempo_runtime.storage.transfer import parted, parts
 
 
@@ -37,7 +37,7 @@ def superseded(remote: Remote, newest: int, kept: Collection[str]) -> list[str]:
     for found in _folders(parent):
         place, digest = trust.digest_in(found)
         if digest and digest != own and place == name:
-            beside[f"{found}/{MANIFEST}"] = digest
+            beside[f"{found}/{DESCRIPTION}"] = digest
     if not beside:
         return []
     listed = ("--recursive", "--files-only", "--format=tp", "--time-format=unixnano")
@@ -56,18 +56,18 @@ def remove(remote: Remote) -> None:
     Raises:
         StorageError: If it cannot be removed, or is not the artifact that its URI names.
     """
-    manifest = manifest_at(remote)
+    description = description_at(remote)
     _, digest = trust.digest_in(remote.uri)
-    if not manifest or trust.digest_of(manifest) != digest:
+    if description is None or description.digest != digest:
         raise StorageError(
             f"{remote.uri} is not the artifact that its digest names, so nothing of it was removed; look "
             "at it, and remove it by hand"
         )
     there, beside = parted(remote.entries())
-    files = sorted(parts(manifest) & there.keys() - {MANIFEST})
+    files = sorted(parts(description) & there.keys() - {DESCRIPTION})
     if files or beside:
         remote.on("delete", [*files, *(f"{NEXT}/{path}" for path in beside)], remote.at())
-    remote.run("deletefile", remote.at(MANIFEST))
+    remote.run("deletefile", remote.at(DESCRIPTION))
     with contextlib.suppress(StorageError):  # an object store has no folders
         remote.run("rmdirs", remote.at())
 

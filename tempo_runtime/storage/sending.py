@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import tempfile
 from collections.abc import Iterable, Mapping
-from typing import Any
 
-from tempo_runtime._util.atomic_files import MANIFEST, NEXT, belongs
-from tempo_runtime.errors import StorageError
+from tempo_runtime._util.atomic_files import DESCRIPTION, NEXT, belongs
+from tempo_runtime.artifact.description import Description
+from tempo_runtime.errors import ArtifactError, StorageError
 from tempo_runtime.storage.remotes import Entry, Remote
 from tempo_runtime.storage.transfer import Transfer, expect, parted, parts
 
@@ -26,12 +26,12 @@ def send(folder: str, remote: Remote, paths: list[str]) -> Transfer:
         StorageError: If it cannot.
     """
     there, beside = parted(remote.entries(first=True))
-    old = manifest_at(remote) if MANIFEST in there else {}
-    if old and beside:
+    old = description_at(remote) if DESCRIPTION in there else None
+    if old is not None and beside:
         _finish_interrupted(remote, old, beside, folder)
         there, beside = parted(remote.entries())
     kept = remote.same(there, folder)
-    changed = [path for path in paths if path not in kept and path != MANIFEST]
+    changed = [path for path in paths if path not in kept and path != DESCRIPTION]
     # A file that replaces none goes to its place at once: the old tempo.json does not name it.
     under = f"{NEXT}/" if any(path in there for path in changed) else ""
     staged = remote.same(beside, folder, under) if under else set()
@@ -40,10 +40,10 @@ def send(folder: str, remote: Remote, paths: list[str]) -> Transfer:
         _copy_to(remote, folder, missing, under)
         there, beside = parted(remote.entries())
         expect(missing, remote.same(beside if under else there, folder, under), remote)
-    if MANIFEST in paths and MANIFEST not in kept:
-        source = os.path.join(folder, MANIFEST)
-        remote.run("copyto", source, remote.at(MANIFEST), "--ignore-times")
-        missing.append(MANIFEST)
+    if DESCRIPTION in paths and DESCRIPTION not in kept:
+        source = os.path.join(folder, DESCRIPTION)
+        remote.run("copyto", source, remote.at(DESCRIPTION), "--ignore-times")
+        missing.append(DESCRIPTION)
     if under:
         ends = remote.at(NEXT), remote.at()
         remote.on("move", changed, *ends, "--ignore-times")
@@ -85,8 +85,8 @@ def check_links(folder: str) -> None:
                 )
 
 
-def manifest_at(remote: Remote) -> dict[str, Any]:
-    """Return the tempo.json at a remote; empty if there is no valid one.
+def description_at(remote: Remote) -> Description | None:
+    """Return the tempo.json at a remote; None if there is no valid one.
 
     Args:
         remote: Where an artifact may be.
@@ -94,11 +94,10 @@ def manifest_at(remote: Remote) -> dict[str, Any]:
     Raises:
         StorageError: If it cannot be read.
     """
-    try:
-        manifest = json.loads(remote.run("cat", remote.at(MANIFEST)))
-    except ValueError:
-        return {}
-    return manifest if isinstance(manifest, dict) and parts(manifest) else {}
+    content = remote.run("cat", remote.at(DESCRIPTION))
+    with contextlib.suppress(ArtifactError):
+        return Description.parse(content, remote.uri)
+    return None
 
 
 def _copy_to(remote: Remote, folder: str, paths: list[str], under: str) -> None:
@@ -117,16 +116,16 @@ def _copy_to(remote: Remote, folder: str, paths: list[str], under: str) -> None:
 
 
 def _finish_interrupted(
-    remote: Remote, old: Mapping[str, Any], beside: Mapping[str, Entry], folder: str
+    remote: Remote, old: Description, beside: Mapping[str, Entry], folder: str
 ) -> None:
     """Move to its place what an upload that was cut left beside it, if the tempo.json there names it.
 
     It is part of the artifact, and what is sent now would take its place.
     """
     known = remote.same(beside, folder, f"{NEXT}/")  # sent by the one that this one goes on from
-    doubtful = {f"{NEXT}/{path}": path for path in beside if path in old["files"].keys() - known}
+    doubtful = {f"{NEXT}/{path}": path for path in beside if path in old.files.keys() - known}
     found = remote.read_digests(doubtful, "sha256")
-    valid = [doubtful[at] for at in found if found[at] == old["files"][doubtful[at]]]
+    valid = [doubtful[at] for at in found if found[at] == old.files[doubtful[at]]]
     if valid:
         remote.on("move", valid, remote.at(NEXT), remote.at(), "--ignore-times")
 

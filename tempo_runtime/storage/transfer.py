@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from tempo_runtime._util import atomic_files
-from tempo_runtime._util.atomic_files import MANIFEST, NEXT
+from tempo_runtime._util.atomic_files import DESCRIPTION, NEXT
 from tempo_runtime.artifact import store
+from tempo_runtime.artifact.description import Description
 from tempo_runtime.errors import StorageError
 from tempo_runtime.storage.remotes import Entry, Remote
 
@@ -34,12 +34,11 @@ class Transfer:
     pruned: tuple[str, ...] = ()
 
 
-def parts(manifest: Mapping[str, Any]) -> set[str]:
+def parts(description: Description | None) -> set[str]:
     """Files of an artifact, by its tempo.json."""
-    named = manifest.get("files")
-    if not isinstance(named, dict):
+    if description is None:
         return set()
-    return {*named, store.MODEL_SETTINGS, store.EXAMPLE, MANIFEST}
+    return {*description.files, store.MODEL_SETTINGS, store.EXAMPLE, DESCRIPTION}
 
 
 def check(folder: str, named: Mapping[str, str]) -> None:

@@ -561,7 +561,7 @@ def test_save_and_inspect_tell_what_went_into_the_code(
     root = tree({**WORDS, "own/main.py": importing("HERE = __file__", "value")})
     folder = saved(imported("own.main").P, root)
     size = len((root / "own/main.py").read_bytes())
-    assert store.inspect(str(folder))["code"] == {
+    assert store.inspect(str(folder)).code == {
         "own/__init__.py": 0,
         "own/main.py": size,
         "own/words.txt": 8,

@@ -259,7 +259,7 @@ def test_a_signed_artifact_is_refused_with_how_to_sign(
 def test_what_would_not_have_the_digest_that_is_demanded_is_not_saved(
     root: Path, tree: Tree
 ) -> None:
-    digest = tempo_runtime.artifact.store.inspect("own/flowers")["digest"]
+    digest = tempo_runtime.artifact.store.inspect("own/flowers").digest
     good = edited(tree, "own/limits.py", "5", "6")
     before = contents(root / "own/flowers")
     with pytest.raises(

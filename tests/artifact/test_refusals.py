@@ -144,9 +144,9 @@ def _echo(value: int) -> int:
 
 
 def test_a_newer_format_says_to_upgrade(folder: Path) -> None:
-    change_manifest(folder, lambda manifest: manifest.update(format_version=2, tempo_runtime="9.0"))
+    change_manifest(folder, lambda manifest: manifest.update(format_version=3, tempo_runtime="9.0"))
     message = refusal(folder, ArtifactIncompatible)
-    assert "saved by tempo_runtime 9.0 in format 2" in message
+    assert "saved by tempo_runtime 9.0 in format 3" in message
     assert "upgrade tempo_runtime" in message
 
 

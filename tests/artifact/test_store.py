@@ -54,7 +54,7 @@ def test_save_writes_the_pipeline_its_code_and_two_descriptions(own: Any) -> Non
 
 def test_tempo_json_tells_what_the_artifact_is(own: Any) -> None:
     found = manifest(tempo_runtime.save(own.Outer))
-    assert (found["format_version"], found["tempo_runtime"]) == (1, tempo_runtime.__version__)
+    assert (found["format_version"], found["tempo_runtime"]) == (2, tempo_runtime.__version__)
     assert found["python"] == ".".join(platform.python_version_tuple()[:2])
     assert (found["name"], found["description"], found["uri"]) == ("outer", "Both.", "s3://outer")
     assert found["packages"]["numpy"] == version("numpy")
@@ -63,14 +63,14 @@ def test_tempo_json_tells_what_the_artifact_is(own: Any) -> None:
 
 
 def test_tempo_json_tells_where_children_are_from_the_folder(own: Any, tmp_path: Path) -> None:
-    assert manifest(tempo_runtime.save(own.two, str(tmp_path / "two")))["children"] == {
-        "inner": {"name": "inner", "platform": "custom", "uri": "", "folder": "../inner"},
-        "sklearn": {
-            "name": "forest",
-            "platform": "sklearn",
-            "uri": "s3://forest",
-            "folder": "../model",
-        },
+    children = manifest(tempo_runtime.save(own.two, str(tmp_path / "two")))["children"]
+    found = {
+        alias: (child["name"], child["platform"], child["uri"], child["folder"])
+        for alias, child in children.items()
+    }
+    assert found == {
+        "inner": ("inner", "custom", "", "../inner"),
+        "sklearn": ("forest", "sklearn", "s3://forest", "../model"),
     }
 
 

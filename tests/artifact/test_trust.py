@@ -16,10 +16,12 @@ from tempo_runtime import (
     ArtifactUntrusted,
     SettingsError,
     load,
+    model,
     save,
 )
-from tempo_runtime.artifact.store import inspect
-from tempo_runtime.artifact.trust import EXPECTED_DIGEST, VERIFY_KEY, TrustPolicy, digest_of
+from tempo_runtime.artifact.description import digest_of
+from tempo_runtime.artifact.store import inspect, read_description
+from tempo_runtime.artifact.trust import EXPECTED_DIGEST, VERIFY_KEY, TrustPolicy
 from tempo_runtime.cli import main
 from tempo_runtime.testing import ServerFailed, serve
 from tests.helpers import pipelines
@@ -112,16 +114,16 @@ def test_a_changed_file_of_a_signed_artifact_is_refused(artifact: str, keys: Key
 
 
 def test_a_signature_does_not_change_the_digest(artifact: str) -> None:
-    before = inspect(artifact)["digest"]
+    before = inspect(artifact).digest
     save(pipelines.double, artifact)
-    assert inspect(artifact)["digest"] == before
+    assert inspect(artifact).digest == before
 
 
 def test_the_digest_that_is_demanded_is_loaded_and_another_is_not(
     artifact: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = f"sha256:{'0' * 64}"
-    monkeypatch.setenv(EXPECTED_DIGEST, f"{wrong}, {inspect(artifact)['digest']}")
+    monkeypatch.setenv(EXPECTED_DIGEST, f"{wrong}, {inspect(artifact).digest}")
     assert load(artifact)(2) == 4
     monkeypatch.setenv(EXPECTED_DIGEST, wrong)
     with pytest.raises(ArtifactUntrusted, match=f"demands {wrong}; deploy that artifact"):
@@ -153,7 +155,7 @@ def test_a_server_refuses_what_is_not_demanded(artifact: str) -> None:
         serve(artifact, env={EXPECTED_DIGEST: wrong}),
     ):
         pass
-    with serve(artifact, env={EXPECTED_DIGEST: inspect(artifact)["digest"]}) as server:
+    with serve(artifact, env={EXPECTED_DIGEST: inspect(artifact).digest}) as server:
         assert server.infer("double", x=2.0) == 4.0
 
 
@@ -165,7 +167,7 @@ def test_a_server_demands_a_digest_of_one_model_by_its_settings(artifact: str) -
         serve(artifact),
     ):
         pass
-    demand(artifact, f"{wrong},{inspect(artifact)['digest']}")
+    demand(artifact, f"{wrong},{inspect(artifact).digest}")
     with serve(artifact) as server:
         assert server.infer("double", x=2.0) == 4.0
 
@@ -173,7 +175,7 @@ def test_a_server_demands_a_digest_of_one_model_by_its_settings(artifact: str) -
 def test_what_the_settings_demand_takes_nothing_from_what_the_environment_demands(
     artifact: str,
 ) -> None:
-    demand(artifact, inspect(artifact)["digest"])
+    demand(artifact, inspect(artifact).digest)
     wrong = f"sha256:{'0' * 64}"
     with (
         pytest.raises(ServerFailed, match=f"TEMPO_RUNTIME_EXPECTED_DIGEST demands {wrong}"),
@@ -193,11 +195,15 @@ def demand(artifact: str, digest: str) -> None:
 def test_another_artifact_than_demanded_is_told_with_both_digests_and_the_remedy(
     tmp_path: Path,
 ) -> None:
-    wrong = f"sha256:{'0' * 64}"
+    @model("shop", uri="s3://tempo/shop", local_folder=str(tmp_path))
+    def shop() -> int:
+        return 1
+
+    wrong, description = f"sha256:{'0' * 64}", read_description(save(shop))
     with pytest.raises(ArtifactUntrusted) as refused:
-        TrustPolicy((wrong,)).check("/mnt/models", {"uri": "s3://tempo/shop"})
+        TrustPolicy((wrong,)).check("/mnt/models", description)
     assert str(refused.value) == (
-        f"/mnt/models has the digest {digest_of({'uri': 's3://tempo/shop'})}, but "
+        f"/mnt/models has the digest {description.digest}, but "
         f"TEMPO_RUNTIME_EXPECTED_DIGEST demands {wrong}; deploy that artifact (`tempo-runtime upload "
         "FOLDER` puts it at s3://tempo/shop), or demand this digest if you trust it"
     )

@@ -232,4 +232,4 @@ def test_another_value_at_any_place_is_read_or_refused(
 @examples(20)
 def test_any_bytes_are_refused(content: bytes, whole: Path) -> None:
     with damaged(whole, "tempo.json", content) as folder, pytest.raises(ArtifactDamaged):
-        store.read_manifest(str(folder))
+        store.read_description(str(folder))

@@ -239,7 +239,7 @@ def demand(
     if request.param == "key":
         monkeypatch.setenv(VERIFY_KEY, original.public)
     else:
-        monkeypatch.setenv(EXPECTED_DIGEST, inspect(str(original.shop))["digest"])
+        monkeypatch.setenv(EXPECTED_DIGEST, inspect(str(original.shop)).digest)
     return {}
 
 
@@ -433,7 +433,7 @@ def test_packages_that_a_changed_folder_asks_for_are_not_installed(
         return value
 
     save(plain)
-    digest = inspect(str(tmp_path / "plain"))["digest"]
+    digest = inspect(str(tmp_path / "plain")).digest
     hostile = tmp_path / "hostile"
     hostile.mkdir()
     (hostile / "setup.py").write_text(hostile_module(signed.marker))

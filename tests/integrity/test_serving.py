@@ -25,8 +25,9 @@ from mlserver.errors import MLServerError
 from tempo_runtime import ArtifactError, LocalOptions, SettingsError, deploy_local, load, save
 from tempo_runtime._util import atomic_files
 from tempo_runtime._util.ports import free_ports
+from tempo_runtime.artifact.description import digest_of
 from tempo_runtime.artifact.store import inspect
-from tempo_runtime.artifact.trust import EXPECTED_DIGEST, VERIFY_KEY, digest_of
+from tempo_runtime.artifact.trust import EXPECTED_DIGEST, VERIFY_KEY
 from tempo_runtime.deploy.local import engine
 from tempo_runtime.deploy.local.image_build import bake
 from tempo_runtime.errors import TempoError
@@ -241,7 +242,7 @@ def test_a_child_is_pinned_by_its_pipeline_also_where_its_folder_comes_first(
 ) -> None:
     """Of the three only the pipeline has the digest that is demanded, and its folder is the last."""
     monkeypatch.delenv(VERIFY_KEY)
-    monkeypatch.setenv(EXPECTED_DIGEST, inspect(str(signed.shop))["digest"])
+    monkeypatch.setenv(EXPECTED_DIGEST, inspect(str(signed.shop)).digest)
     signed.shop.rename(signed.shop.with_name("z-shop"))
     assert set(model_set.gather([str(signed.shop.parent)])) == {"shop", "prices", "tax"}
 
@@ -504,7 +505,7 @@ def test_the_image_has_mlserver_read_a_folder_of_its_own(signed: Signed, tmp_pat
     assert done.returncode == 0, done.stderr
     started, *rest = done.stdout.splitlines()
     assert started.startswith(f"start {tmp_path}/checked.")
-    digest = inspect(str(signed.shop))["digest"]
+    digest = inspect(str(signed.shop)).digest
     assert f"{EXPECTED_DIGEST}={digest}" in rest
     assert not any(VERIFY_KEY in line for line in rest)
     assert f'"uri": "{signed.shop}"' in done.stdout

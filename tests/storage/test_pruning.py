@@ -52,7 +52,7 @@ class Uploads:
         found = []
         for minute, word in enumerate(words):
             saved = self.save(word)
-            digest = inspect(str(saved))["digest"]
+            digest = inspect(str(saved)).digest
             there = f"{self.folder}@{digest}"
             shutil.copytree(saved, there)
             os.utime(f"{there}/tempo.json", (60 * minute, 60 * minute))

@@ -142,7 +142,7 @@ def test_a_file_uri_is_a_folder_of_this_machine(tmp_path: Path, save: Save) -> N
 
 
 def digest_of(folder: Path) -> str:
-    return str(inspect(str(folder))["digest"])
+    return str(inspect(str(folder)).digest)
 
 
 def test_with_its_digest_in_the_path_what_was_there_before_stays(

@@ -20,6 +20,7 @@ from typing import Any
 from tempo_runtime import __version__
 from tempo_runtime._util import atomic_files
 from tempo_runtime._util.credentials import redacted, written_out
+from tempo_runtime.artifact.description import ChildDescription
 from tempo_runtime.artifact.environment import cache, conda, requirements, venv, wheel
 from tempo_runtime.artifact.environment.cache import TARBALL
 from tempo_runtime.artifact.environment.sources import (
@@ -59,7 +60,10 @@ class Packed:
 
 
 def prepare(
-    folder: str, wanted: str | None, packages: Mapping[str, str], children: Mapping[str, Any]
+    folder: str,
+    wanted: str | None,
+    packages: Mapping[str, str],
+    children: Mapping[str, ChildDescription],
 ) -> Packed | None:
     """Pack the environment that an artifact needs, or take it from the cache.
 

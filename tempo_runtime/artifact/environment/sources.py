@@ -11,11 +11,12 @@ import re
 import sysconfig
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from packaging.utils import canonicalize_name
 
 from tempo_runtime._util.credentials import redacted
+from tempo_runtime.artifact.description import ChildDescription
 from tempo_runtime.artifact.environment import requirements
 from tempo_runtime.errors import EnvironmentFailed
 
@@ -138,7 +139,7 @@ def python() -> str:
     return platform.python_version()
 
 
-def children_packages(children: Mapping[str, Any]) -> dict[str, str]:
+def children_packages(children: Mapping[str, ChildDescription]) -> dict[str, str]:
     """Return the MLServer runtimes, as installed here, of children that may run in this process.
 
     Args:
@@ -146,7 +147,7 @@ def children_packages(children: Mapping[str, Any]) -> dict[str, str]:
     """
     found = {}
     for child in children.values():
-        name = f"mlserver-{child['platform']}"
+        name = f"mlserver-{child.platform}"
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

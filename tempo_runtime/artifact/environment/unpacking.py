@@ -14,11 +14,11 @@ import subprocess
 import sys
 import tarfile
 import zlib
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from tempo_runtime._util import atomic_files
 from tempo_runtime._util.printable import shortened
+from tempo_runtime.artifact.description import Description
 from tempo_runtime.artifact.environment import archive, tools
 from tempo_runtime.artifact.environment.cache import TARBALL
 from tempo_runtime.errors import EnvironmentFailed
@@ -60,12 +60,12 @@ def unpack(tarball: str, prefix: str) -> str:
     return os.path.join(prefix, "bin", "python")
 
 
-def settle(folder: str, manifest: Mapping[str, Any], tarball: str | None) -> None:
+def settle(folder: str, description: Description, tarball: str | None) -> None:
     """Make sure that a process that loads an artifact is in the environment it is meant for.
 
     Args:
         folder: The artifact.
-        manifest: Its tempo.json.
+        description: Its tempo.json.
         tarball: `environment_tarball` of its model-settings.json.
 
     Raises:
@@ -76,7 +76,7 @@ def settle(folder: str, manifest: Mapping[str, Any], tarball: str | None) -> Non
         return
     if tarball is None:
         return
-    if manifest.get("environment") and os.path.basename(tarball) == TARBALL:
+    if description.environment and os.path.basename(tarball) == TARBALL:
         raise EnvironmentFailed(
             f"{folder} is meant for its packed environment ({TARBALL}), and this process ({sys.prefix}) "
             "is not in it: MLServer ignores environment_tarball without parallel workers. Set "
@@ -84,7 +84,7 @@ def settle(folder: str, manifest: Mapping[str, Any], tarball: str | None) -> Non
             "it before MLServer starts; to do without it, remove parameters.environment_tarball from "
             "model-settings.json"
         )
-    if strangers := foreign((*manifest["packages"], "mlserver", "tempo_runtime")):
+    if strangers := foreign((*description.packages, "mlserver", "tempo_runtime")):
         logger.warning(
             "%s: environment_tarball lacks %s, which come from the server's own environment",
             folder,

@@ -42,9 +42,9 @@ def _target(ctx: click.Context, param: click.Parameter, value: str) -> str:
 
 
 def _is_artifact(folder: str) -> bool:
-    from tempo_runtime._util.atomic_files import MANIFEST
+    from tempo_runtime._util.atomic_files import DESCRIPTION
 
-    return os.path.isfile(os.path.join(folder, MANIFEST))
+    return os.path.isfile(os.path.join(folder, DESCRIPTION))
 
 
 _OPTIONS = (

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tempo_runtime.errors import ArtifactMissing, TempoError
 
 if TYPE_CHECKING:
+    from tempo_runtime.artifact.description import Description
     from tempo_runtime.protocol.messages import Request
     from tempo_runtime.servers.example_request import Example
 
@@ -82,21 +83,17 @@ def example_of(
     return example, ""
 
 
-def _description(folder: str) -> Mapping[str, Any]:
+def _description(folder: str) -> Description | None:
     from tempo_runtime.artifact import store
 
-    if not os.path.isdir(
-        folder
-    ):  # a model's file, as other servers' models are named, or a remote URI
-        return {}
-    try:
-        return store.read_manifest(folder, to_run=False)
-    except ArtifactMissing:
-        return {}
+    # A model's file, as other servers' models are named, and a remote URI have none.
+    with contextlib.suppress(ArtifactMissing):
+        return store.read_description(folder, to_run=False) if os.path.isdir(folder) else None
+    return None
 
 
 def _recorded(
-    folder: str, inputs: Sequence[Mapping[str, Any]], description: Mapping[str, Any]
+    folder: str, inputs: Sequence[Mapping[str, Any]], description: Description | None
 ) -> Example | None:
     """Read the example that `tempo-runtime check` recorded, if a line can hold it."""
     from tempo_runtime.cli.calling import checking
@@ -142,21 +139,21 @@ def _arguments(
 def _from_signature(
     folder: str,
     inputs: Sequence[Mapping[str, Any]],
-    description: Mapping[str, Any],
+    description: Description | None,
     implementation: str | None,
 ) -> Example | None:
     from tempo_runtime.artifact import pickle_imports
     from tempo_runtime.servers import example_request as example
 
-    if inputs or description:
+    if inputs or description is not None:
         children = [
-            os.path.normpath(os.path.join(folder, child["folder"]))
-            for child in description.get("children", {}).values()
-            if child.get("folder") and child["platform"] in _COLUMNS
+            os.path.normpath(os.path.join(folder, child.folder))
+            for child in (description.children.values() if description is not None else ())
+            if child.folder and child.platform in _COLUMNS
         ]
         known = {names for place in children if (names := pickle_imports.features(place))}
         columns = known.pop() if len(known) == 1 else None
-        values = description.get("example")
+        values = None if description is None else description.example
         return example.of_inputs(inputs, values, features=columns, streams=_streams(description))
     columns = pickle_imports.features(folder) if implementation in _COLUMNS else None
     if columns is None:
@@ -165,5 +162,5 @@ def _from_signature(
     return example.of_inputs([{**tensor, "parameters": {"content_type": "np"}}])
 
 
-def _streams(description: Mapping[str, Any]) -> bool:
-    return bool((description.get("signature") or {}).get("streams"))
+def _streams(description: Description | None) -> bool:
+    return description is not None and description.signature.streams

@@ -12,6 +12,7 @@ from tempo_runtime.cli.options import Seconds, artifact_argument, echo_json, jso
 from tempo_runtime.cli.terminal import console
 
 if TYPE_CHECKING:
+    from tempo_runtime.artifact.description import Description
     from tempo_runtime.protocol.messages import Request
 
 
@@ -67,14 +68,14 @@ def check(
 
     opened = store.verify_folder(artifact)
     store.verify_children(opened)
-    manifest = opened.description
+    description = opened.description
     done("every file is as it was saved")
     settings = os.path.join(artifact, store.MODEL_SETTINGS)
     if os.path.isfile(settings):
         repository.check(repository.read(settings), artifact)
         done(f"MLServer can read {store.MODEL_SETTINGS}")
     if input_ is not None or args:
-        checking.record(artifact, _request(manifest, input_, args), timeout)
+        checking.record(artifact, _request(description, input_, args), timeout)
         done("recorded an example in this environment")
     example = checking.example(artifact)
     with checking.its_python(opened.folder) as python:
@@ -94,17 +95,17 @@ def check(
         shown.print("[yellow]-[/] no example is recorded; give INPUT or --arg to record one")
     if as_json:
         content = {"python": outcome.python, "loaded": outcome.loaded, "answered": outcome.answered}
-        echo_json({"name": manifest["name"], **content})
+        echo_json({"name": description.name, **content})
 
 
-def _request(manifest: dict[str, object], input_: str | None, args: tuple[str, ...]) -> Request:
+def _request(description: Description, input_: str | None, args: tuple[str, ...]) -> Request:
     from tempo_runtime.cli.calling import arguments
     from tempo_runtime.protocol import codec
     from tempo_runtime.protocol.messages import Request
     from tempo_runtime.protocol.signature import Signature
 
-    described = manifest["signature"]["inputs"]  # type: ignore[index]
-    signature = Signature(tuple(map(codec.spec_described, described)))
+    inputs = description.signature.metadata()["inputs"]
+    signature = Signature(tuple(map(codec.spec_described, inputs)))
     body = sys.stdin.buffer.read() if input_ == "-" else None
     given = arguments.read(
         signature, body=body, file=None if body is not None else input_, args=args

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from tempo_runtime.cli.options import artifact_argument, echo_json, json_option, size
 from tempo_runtime.cli.terminal import console
+
+if TYPE_CHECKING:
+    from tempo_runtime.artifact.description import EnvironmentDescription, TensorDescription
 
 
 @click.command()
@@ -28,33 +31,35 @@ def inspect(artifact: str, as_json: bool, verify: str | None) -> None:
     from tempo_runtime.artifact import declaration, store, trust
 
     policy = None if verify is None else trust.TrustPolicy(keys=(verify,))
-    description = store.inspect(artifact, policy)
+    inspected = store.inspect(artifact, policy)
+    description = inspected.description
     if as_json:
-        echo_json(description)
+        rest = {name: value for name, value in vars(inspected).items() if name != "description"}
+        echo_json({**description.stored, **rest})
         return
     from rich.markup import escape
     from rich.table import Table
 
-    title = escape(f"{description['name']} ({artifact})")
+    title = escape(f"{description.name} ({artifact})")
     table = Table(title=title, show_header=False, title_justify="left")
     rows = {
-        "inputs": _tensors(description["signature"]["inputs"]),
-        "outputs": _tensors(description["signature"]["outputs"]),
+        "inputs": _tensors(description.signature.inputs),
+        "outputs": _tensors(description.signature.outputs),
         "calls": "\n".join(
-            f"{alias}: {child['name']} ({child['platform']})  [dim]{child.get('digest') or ''}[/]"
-            for alias, child in description["children"].items()
+            f"{alias}: {child.name} ({child.platform})  [dim]{child.digest or ''}[/]"
+            for alias, child in description.children.items()
         ),
-        "saved with": f"tempo_runtime {description['tempo_runtime']}, Python {description['python']}",
+        "saved with": f"tempo_runtime {description.tempo_runtime}, Python {description.python}",
         "packages": "\n".join(
-            f"{name} {version}" for name, version in description["packages"].items()
+            f"{name} {version}" for name, version in description.packages.items()
         ),
-        "environment": _environment(description),
-        "files": "\n".join(f"{path}  {sha[:12]}" for path, sha in description["files"].items()),
-        "your code": declaration.code(description["code"]) if description["code"] else "",
-        "pickle imports": ", ".join(description["imports"]),
-        "size": size(description["bytes"]),
-        "digest": description["digest"],
-        "signed": "yes" if description.get("signed") else "no",
+        "environment": _environment(description.environment),
+        "files": "\n".join(f"{path}  {sha[:12]}" for path, sha in description.files.items()),
+        "your code": declaration.code(inspected.code) if inspected.code else "",
+        "pickle imports": ", ".join(inspected.imports),
+        "size": size(inspected.bytes),
+        "digest": inspected.digest,
+        "signed": "yes" if description.signed else "no",
     }
     for heading, text in rows.items():
         table.add_row(f"[bold]{heading}[/]", escape(text) or "none")
@@ -65,19 +70,18 @@ def inspect(artifact: str, as_json: bool, verify: str | None) -> None:
         shown.print(f"[green]✓[/] the signature matches the key {escape(verify)}")
 
 
-def _environment(description: dict[str, Any]) -> str:
-    packed = description.get("environment")
-    if not packed:
+def _environment(packed: EnvironmentDescription | None) -> str:
+    if packed is None:
         return ""
-    where = f", needs {packed['interpreter']}" if packed["interpreter"] else ""
-    return f"made by {packed['maker']}, Python {packed['python']}{where}"
+    where = f", needs {packed.interpreter}" if packed.interpreter else ""
+    return f"made by {packed.maker}, Python {packed.python}{where}"
 
 
-def _tensors(tensors: list[dict[str, Any]]) -> str:
+def _tensors(tensors: list[TensorDescription]) -> str:
     lines = []
     for tensor in tensors:
-        parameters = tensor["parameters"]
-        kind = "any type" if parameters.get("dtype") == "any" else tensor["datatype"]
-        optional = ", optional" if parameters.get("optional") else ""
-        lines.append(f"{tensor['name']}: {kind}, {parameters['content_type']}{optional}")
+        parameters = tensor.parameters
+        kind = "any type" if parameters.dtype == "any" else tensor.datatype
+        optional = ", optional" if parameters.optional else ""
+        lines.append(f"{tensor.name}: {kind}, {parameters.content_type}{optional}")
     return "\n".join(lines)

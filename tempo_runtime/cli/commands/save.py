@@ -38,24 +38,21 @@ def save(name: str, folder: str | None, environment: str, sign: str | None, as_j
     """
     import os
 
-    from tempo_runtime.artifact import declaration, store, trust
+    from tempo_runtime.artifact import declaration, store
 
     target = imported(name)
     maker = None if environment == "none" else environment
     saved = store.save(target, folder, environment=maker, sign=sign)
-    description = store.read_manifest(saved)
-    total = sum(os.path.getsize(os.path.join(saved, path)) for path in description["files"])
-    digest = trust.digest_of(description)
+    description = store.read_description(saved)
+    total = sum(os.path.getsize(os.path.join(saved, path)) for path in description.files)
     code = store.code_sizes(saved, description)
     if as_json:
-        summary = {"name": description["name"], "bytes": total, "digest": digest, "code": code}
-        echo_json({"folder": saved, **summary})
+        summary = {"name": description.name, "bytes": total, "digest": description.digest}
+        echo_json({"folder": saved, **summary, "code": code})
         return
-    packed = description.get("environment")
-    with_ = (
-        f", with its environment ({packed['maker']}, Python {packed['python']})" if packed else ""
-    )
-    echo(f"Saved {description['name']} in {saved}: {size(total)}{with_}")
+    packed = description.environment
+    with_ = f", with its environment ({packed.maker}, Python {packed.python})" if packed else ""
+    echo(f"Saved {description.name} in {saved}: {size(total)}{with_}")
     echo(f"Your code in it: {declaration.code(code)}")
     echo(f"Serve it:    tempo-runtime serve {saved}")
     echo(f"Inspect it:  tempo-runtime inspect {saved}")

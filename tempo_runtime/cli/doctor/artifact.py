@@ -8,6 +8,7 @@ from typing import Any
 
 from tempo_runtime._util import atomic_files
 from tempo_runtime.artifact import store, trust
+from tempo_runtime.artifact.description import Description
 from tempo_runtime.cli.doctor.facts import Facts, normal
 from tempo_runtime.cli.doctor.findings import Finding
 from tempo_runtime.errors import ArtifactIncompatible, ArtifactUntrusted, TempoError
@@ -20,7 +21,7 @@ def examine(folder: str, facts: Facts) -> list[Finding]:
     Raises:
         ArtifactError: If the folder is not an artifact.
     """
-    description = store.read_manifest(folder, to_run=False)
+    description = store.read_description(folder, to_run=False)
     settings = repository.read(os.path.join(folder, store.MODEL_SETTINGS))
     setting = repository.server_settings(folder).get("parallel_workers")
     findings = [
@@ -35,10 +36,10 @@ def examine(folder: str, facts: Facts) -> list[Finding]:
 
 
 def python(
-    description: Mapping[str, Any], settings: Mapping[str, Any], facts: Facts
+    description: Description, settings: Mapping[str, Any], facts: Facts
 ) -> Iterator[Finding]:
     """Check that Python's minor version is the same, because a pickle holds bytecode."""
-    here, saved = "{}.{}".format(*facts.python), str(description.get("python"))
+    here, saved = "{}.{}".format(*facts.python), description.python
     if saved == here:
         yield Finding("saved with Python", "ok", saved)
     elif _packed(settings):
@@ -53,10 +54,10 @@ def python(
 
 
 def packages(
-    description: Mapping[str, Any], settings: Mapping[str, Any], facts: Facts
+    description: Description, settings: Mapping[str, Any], facts: Facts
 ) -> Iterator[Finding]:
     """Check that the packages its code comes from have the versions it was saved with."""
-    wanted = description.get("packages") or {}
+    wanted = description.packages
     different = {
         name: (version, facts.packages.get(normal(name)))
         for name, version in wanted.items()
@@ -95,9 +96,9 @@ def workers(settings: Mapping[str, Any], facts: Facts, setting: Any) -> Iterator
         )
 
 
-def _complete(folder: str, description: Mapping[str, Any]) -> Iterator[Finding]:
+def _complete(folder: str, description: Description) -> Iterator[Finding]:
     try:
-        for _ in atomic_files.verified(folder, description["files"], lambda path: False):
+        for _ in atomic_files.verified(folder, description.files, lambda path: False):
             pass
         yield Finding("files", "ok", "every file is as it was saved")
     except TempoError as error:
@@ -121,7 +122,7 @@ def _served(folder: str, facts: Facts) -> Iterator[Finding]:
     yield Finding("children", "ok", listed or "none")
 
 
-def _trusted(folder: str, description: Mapping[str, Any], facts: Facts) -> Iterator[Finding]:
+def _trusted(folder: str, description: Description, facts: Facts) -> Iterator[Finding]:
     try:
         policy = trust.TrustPolicy.of_environment(facts.environ)
         policy.check(os.path.abspath(folder), description)
@@ -132,7 +133,7 @@ def _trusted(folder: str, description: Mapping[str, Any], facts: Facts) -> Itera
         yield Finding("trust", "ok", "it meets the requirements of this environment")
     else:
         text = "no digest or signature is required here, although a pickle is code"
-        remedy = f"{trust.EXPECTED_DIGEST}={trust.digest_of(description)}"
+        remedy = f"{trust.EXPECTED_DIGEST}={description.digest}"
         yield Finding("trust", "info", text, f"to require this digest: {remedy}")
 
 

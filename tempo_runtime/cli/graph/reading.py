@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tempo_runtime.artifact import store
+from tempo_runtime.artifact.description import ChildDescription
 from tempo_runtime.authoring.decorators import Model, Pipeline, describe
 from tempo_runtime.authoring.details import ModelFramework
 from tempo_runtime.cli.graph.nodes import Edge, Node
@@ -59,10 +60,10 @@ class _Child:
         return cls(details.name, details.platform.value, folder, pipeline)
 
     @classmethod
-    def recorded(cls, described: Mapping[str, Any], folder: str) -> _Child:
-        own = described.get("folder")
+    def recorded(cls, described: ChildDescription, folder: str) -> _Child:
+        own = described.folder
         place = os.path.normpath(os.path.join(folder, own)) if own else None
-        return cls(str(described.get("name")), str(described.get("platform")), place)
+        return cls(described.name, described.platform, place)
 
 
 @dataclass(frozen=True)
@@ -79,13 +80,13 @@ class _Reader:
 
     def artifact(self, folder: str) -> Node:
         """Return the node of an artifact."""
-        manifest = store.read_manifest(folder)
+        description = store.read_description(folder)
         settings = PipelineSettings.read(store.extra_of(folder), self.environ)
         children = {
             alias: _Child.recorded(described, folder)
-            for alias, described in manifest["children"].items()
+            for alias, described in description.children.items()
         }
-        own = _Child(str(manifest.get("name")), ModelFramework.TempoPipeline.value, folder)
+        own = _Child(description.name, ModelFramework.TempoPipeline.value, folder)
         return self._node(own, children, settings)
 
     def pipeline(self, pipeline: Pipeline, settings: PipelineSettings) -> Node:

@@ -28,9 +28,9 @@ def fingerprint(served: Served, environment: Mapping[str, str]) -> str:
 
 
 def _content(place: str) -> object:
-    manifest = os.path.join(place, atomic_files.MANIFEST)
-    if os.path.isfile(manifest):
-        return Path(manifest).read_text()
+    description = os.path.join(place, atomic_files.DESCRIPTION)
+    if os.path.isfile(description):
+        return Path(description).read_text()
     known = ((path, _status(path)) for path in sorted(_files(place)))
     return [(path, status.st_size, status.st_mtime_ns) for path, status in known]
 

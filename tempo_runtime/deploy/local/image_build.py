@@ -69,17 +69,18 @@ def bake(
     """
     folder = os.path.abspath(folder)
     opened = store.verify_folder(folder, to_run=False)
-    manifest, described = opened.description, atomic_files.read(folder, atomic_files.MANIFEST)
-    if json.loads(described) != manifest:
+    description = opened.description
+    described = atomic_files.read(folder, atomic_files.DESCRIPTION)
+    if json.loads(described) != description.stored:
         raise ArtifactDamaged(
-            f"{folder}: its {atomic_files.MANIFEST} changed while it was read; build it again"
+            f"{folder}: its {atomic_files.DESCRIPTION} changed while it was read; build it again"
         )
     settings = _settings(folder, opened)
     digest = atomic_files.sha256(described)
-    name = name or f"{manifest['name']}:{digest[:12]}"
+    name = name or f"{description.name}:{digest[:12]}"
     found = {
-        "org.opencontainers.image.title": str(manifest["name"]),
-        "org.opencontainers.image.description": str(manifest["description"]),
+        "org.opencontainers.image.title": description.name,
+        "org.opencontainers.image.description": description.description,
         "org.opencontainers.image.base.name": base,
         "tempo-runtime.version": __version__,
         "tempo-runtime.artifact": digest,
@@ -109,11 +110,11 @@ def _context(
     opened: store.OpenedArtifact, described: bytes, settings: bytes
 ) -> Iterator[IO[bytes]]:
     """Give the build context: Dockerfile and artifact, the same bytes for the same artifact."""
-    texts = {atomic_files.MANIFEST: described, store.MODEL_SETTINGS: settings}
+    texts = {atomic_files.DESCRIPTION: described, store.MODEL_SETTINGS: settings}
     with tempfile.TemporaryFile(prefix="tempo-image-") as context:
         with tarfile.open(fileobj=context, mode="w", format=tarfile.PAX_FORMAT) as archive:
             _add_text(archive, "Dockerfile", _DOCKERFILE.encode())
-            for path in sorted({*opened.description["files"], *texts}):
+            for path in sorted({*opened.description.files, *texts}):
                 if path in texts:
                     _add_text(archive, f"{_FOLDER}/{path}", texts[path])
                     continue
@@ -128,7 +129,7 @@ def _settings(folder: str, opened: store.OpenedArtifact) -> bytes:
     path = os.path.join(folder, store.MODEL_SETTINGS)
     if not os.path.exists(path):
         stated = {
-            "name": opened.description["name"],
+            "name": opened.description.name,
             "implementation": declaration.IMPLEMENTATION,
             "parameters": {"uri": "."},
         }

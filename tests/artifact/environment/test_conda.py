@@ -20,7 +20,7 @@ from tempo_runtime import pipeline, predictmethod, save
 from tempo_runtime.artifact.environment import LOCK, TARBALL, sources
 from tempo_runtime.artifact.environment.conda import locked
 from tempo_runtime.artifact.environment.unpacking import unpack
-from tempo_runtime.artifact.store import read_manifest
+from tempo_runtime.artifact.store import read_description
 from tempo_runtime.errors import EnvironmentFailed
 from tests.helpers import pipelines
 
@@ -119,7 +119,7 @@ def test_the_mission_s_cell_packs_what_conda_yaml_describes_and_it_runs_elsewher
 
     save(Explainer)
     assert "Packing the environment: done" in capsys.readouterr().err
-    assert read_manifest(str(artifact))["environment"]["maker"] == "conda"
+    assert read_description(str(artifact)).environment.maker == "conda"
     python = unpack(str(artifact / TARBALL), str(tmp_path / "elsewhere"))
     code = (
         "import sys, tempo_runtime; assert tempo_runtime.__file__.startswith(sys.prefix); "
@@ -169,10 +169,10 @@ def test_a_channel_s_password_or_token_does_not_get_into_the_lock(tmp_path: Path
 
 def test_a_second_save_asks_conda_for_nothing(conda: Conda, small: None, artifact: Path) -> None:
     save(pipelines.double, str(artifact))
-    before = read_manifest(str(artifact))
+    before = read_description(str(artifact))
     save(pipelines.double, str(artifact))
     assert len(conda.calls()) == 1
-    assert read_manifest(str(artifact)) == before
+    assert read_description(str(artifact)) == before
 
 
 def test_what_is_locked_and_no_longer_cached_is_made_again_as_it_was(

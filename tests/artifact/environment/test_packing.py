@@ -30,7 +30,7 @@ from tempo_runtime.artifact.environment import (
 from tempo_runtime.artifact.environment.relocation import relocated
 from tempo_runtime.artifact.environment.sources import Needs
 from tempo_runtime.artifact.environment.unpacking import unpack
-from tempo_runtime.artifact.store import read_manifest
+from tempo_runtime.artifact.store import read_description
 from tempo_runtime.errors import ArtifactError, EnvironmentFailed
 from tests.helpers import pipelines
 from tests.helpers.packed_environment import PACKAGE, Project
@@ -79,10 +79,10 @@ def test_a_second_save_takes_it_from_the_cache(
     small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = artifact(tmp_path / "double")
-    before = read_manifest(str(folder))
+    before = read_description(str(folder))
     monkeypatch.setattr(tools, "run", lambda *_: pytest.fail("a program was run"))
     save(pipelines.double, str(folder))
-    assert read_manifest(str(folder)) == before
+    assert read_description(str(folder)) == before
 
 
 def test_another_artifact_of_the_same_lock_shares_it(
@@ -109,7 +109,7 @@ def test_saved_without_one_its_files_and_its_setting_go(small: None, tmp_path: P
     save(pipelines.double, str(folder), environment=None)
     assert not (folder / TARBALL).exists()
     assert not (folder / LOCK).exists()
-    assert "environment" not in read_manifest(str(folder))
+    assert read_description(str(folder)).environment is None
     assert "environment_tarball" not in (folder / "model-settings.json").read_text()
 
 

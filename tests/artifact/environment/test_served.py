@@ -16,7 +16,7 @@ import pytest
 from tempo_runtime.artifact.environment import LOCK, TARBALL
 from tempo_runtime.artifact.environment.relocation import scripts
 from tempo_runtime.artifact.environment.unpacking import unpack
-from tempo_runtime.artifact.store import read_manifest
+from tempo_runtime.artifact.store import read_description
 from tempo_runtime.errors import EnvironmentFailed
 from tempo_runtime.testing import ServerFailed, serve
 from tests.helpers.packed_environment import PACKAGE, Project
@@ -91,10 +91,11 @@ def test_without_workers_the_server_says_why_it_is_refused(project: Project) -> 
 
 
 def test_tempo_json_says_what_made_it_and_model_settings_where_it_is(project: Project) -> None:
-    manifest = read_manifest(str(project.artifact))
-    assert manifest["environment"]["maker"] == "venv"
-    assert Path(manifest["environment"]["interpreter"]).exists()
-    assert {TARBALL, LOCK} <= manifest["files"].keys()
+    description = read_description(str(project.artifact))
+    assert description.environment is not None
+    assert description.environment.maker == "venv"
+    assert Path(str(description.environment.interpreter)).exists()
+    assert {TARBALL, LOCK} <= description.files.keys()
     settings = json.loads((project.artifact / "model-settings.json").read_text())
     assert settings["parameters"]["environment_tarball"] == f"./{TARBALL}"
 

@@ -8,12 +8,28 @@ from pathlib import Path
 
 import pytest
 
+from tempo_runtime.artifact.description import (
+    Description,
+    EnvironmentDescription,
+    SignatureDescription,
+)
 from tempo_runtime.artifact.environment import LOCK
 from tempo_runtime.artifact.environment.unpacking import foreign, is_active, settle
 from tempo_runtime.errors import EnvironmentFailed
 
-MANIFEST = {"packages": {"numpy": "1"}, "environment": {"maker": "venv"}}
-WITHOUT = {"packages": {"numpy": "1"}}
+WITHOUT = Description(
+    format_version=1,
+    tempo_runtime="0.1.0",
+    python="3.11",
+    name="p",
+    signature=SignatureDescription(inputs=[], outputs=[], streams=False),
+    children={},
+    packages={"numpy": "1"},
+    files={},
+)
+DESCRIPTION = WITHOUT.model_copy(
+    update={"environment": EnvironmentDescription(maker="venv", python="3.11")}
+)
 
 
 @pytest.fixture
@@ -39,17 +55,17 @@ def test_in_it_other_environments_packages_are_taken_from_the_path(
     own = f"{sys.prefix}/lib/python3/site-packages"
     kept = [own, "/usr/lib/python3", "/my/code", ""]
     monkeypatch.setattr(sys, "path", [*kept, "/server/lib/python3/site-packages"])
-    settle(str(inside), MANIFEST, "environment.tar.gz")
+    settle(str(inside), DESCRIPTION, "environment.tar.gz")
     assert sys.path == kept
 
 
 def test_out_of_it_and_with_its_tarball_set_it_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EnvironmentFailed, match="Set MLSERVER_PARALLEL_WORKERS=1"):
-        settle(str(tmp_path), MANIFEST, "/models/environment.tar.gz")
+        settle(str(tmp_path), DESCRIPTION, "/models/environment.tar.gz")
 
 
 def test_without_the_setting_any_environment_will_do(tmp_path: Path) -> None:
-    settle(str(tmp_path), MANIFEST, None)
+    settle(str(tmp_path), DESCRIPTION, None)
 
 
 def test_what_another_tarball_lacks_is_said(inside: Path, caplog: pytest.LogCaptureFixture) -> None:

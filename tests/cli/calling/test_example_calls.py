@@ -151,7 +151,7 @@ def _record(folder: Path, values: dict[str, object]) -> None:
     from tempo_runtime.protocol import codec
     from tempo_runtime.protocol.signature import Signature
 
-    described = store.read_manifest(str(folder))["signature"]["inputs"]
+    described = store.read_description(str(folder)).signature.metadata()["inputs"]
     signature = Signature(tuple(map(codec.spec_described, described)))
     request: Request = inputs.Arguments(signature, values).request(tagged=True)
     checking.record(str(folder), request, 60)

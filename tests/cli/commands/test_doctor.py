@@ -168,9 +168,10 @@ def test_an_artifact_of_another_python_is_a_problem_unless_its_environment_bring
     assert problems(artifacts.examine(str(bill), facts)) == []
 
 
-def test_packages_that_differ_are_warned_of_and_missing_ones_are_problems() -> None:
-    manifest = {"packages": {"pandas": "2.3.3", "Scikit_Learn": "1.0", "gone": "2.0"}}
-    found = list(artifacts.packages(manifest, {}, WELL))
+def test_packages_that_differ_are_warned_of_and_missing_ones_are_problems(bill: Path) -> None:
+    packages = {"pandas": "2.3.3", "Scikit_Learn": "1.0", "gone": "2.0"}
+    description = store.read_description(str(bill)).model_copy(update={"packages": packages})
+    found = list(artifacts.packages(description, {}, WELL))
     assert [(each.check, each.level) for each in found] == [
         ("Scikit_Learn", "warning"),
         ("gone", "problem"),
@@ -217,7 +218,7 @@ def test_a_file_that_is_not_the_saved_one_is_a_problem(bill: Path) -> None:
 
 
 def test_what_the_environment_demands_of_an_artifact_is_checked(bill: Path) -> None:
-    digest = trust.digest_of(store.read_manifest(str(bill)))
+    digest = store.read_description(str(bill)).digest
     facts = replace(gathering.gather(), environ={trust.EXPECTED_DIGEST: digest})
     assert worse(artifacts.examine(str(bill), facts)) == []
     other = f"sha256:{'0' * 64}"

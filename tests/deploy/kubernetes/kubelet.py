@@ -11,7 +11,7 @@ import hashlib
 import json
 from typing import Any
 
-from tempo_runtime.artifact.store import read_manifest
+from tempo_runtime.artifact.store import read_description
 from tempo_runtime.artifact.trust import TrustPolicy
 from tempo_runtime.errors import ArtifactUntrusted
 from tests.deploy.kubernetes.api_server import ApiServer, Object
@@ -111,7 +111,7 @@ class Kubelet:
     def _untrusted(self, uri: str, demands: TrustPolicy) -> str:
         try:
             if uri in self.bucket:
-                demands.check("/mnt/models", read_manifest(self.bucket[uri]))
+                demands.check("/mnt/models", read_description(self.bucket[uri]))
         except ArtifactUntrusted as error:
             return str(error)
         return ""

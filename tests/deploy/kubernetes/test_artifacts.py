@@ -65,7 +65,7 @@ class Artifact:
         self.folder.mkdir(exist_ok=True)
         (self.folder / "vocabulary.txt").write_text(version)
         save(plus(f"s3://models/{self._name}", self._name, child=None), str(self.folder))
-        return str(inspect(str(self.folder))["digest"])
+        return str(inspect(str(self.folder)).digest)
 
     def upload(self) -> None:
         """Puts it into the bucket, under the URI that it always has."""
@@ -104,7 +104,7 @@ def test_diff_says_in_words_that_another_artifact_will_be_served(
     chosen: Any, kubelet: Kubelet, artifact: Artifact
 ) -> None:
     deploy(artifact, chosen)
-    before, after = inspect(str(artifact.folder))["digest"], artifact.save("2")
+    before, after = inspect(str(artifact.folder)).digest, artifact.save("2")
     told = diff(str(artifact.folder), chosen).splitlines()[0]
     assert told.endswith(f"/plus is loaded anew: its artifact is {after}, and was {before}")
 
@@ -126,7 +126,7 @@ def test_a_pod_whose_bucket_holds_another_artifact_says_so_in_a_line(
     platform: str, api: ApiServer, kubelet: Kubelet, artifact: Artifact
 ) -> None:
     deploy(artifact, CHOSEN[platform])
-    there, deployed = inspect(str(artifact.folder))["digest"], artifact.save("2")
+    there, deployed = inspect(str(artifact.folder)).digest, artifact.save("2")
     with pytest.raises(DeploymentFailed) as failed:
         deploy(artifact, CHOSEN[platform])
     text = str(failed.value)
@@ -140,7 +140,7 @@ def test_a_pod_whose_bucket_holds_another_artifact_says_so_in_a_line(
 
 
 def test_what_a_real_server_logs_of_another_artifact_is_understood(artifact: Artifact) -> None:
-    there = inspect(str(artifact.folder))["digest"]
+    there = inspect(str(artifact.folder)).digest
     deployed = artifact.save("2")
     [made] = documents(str(artifact.folder), options())
     [container] = made["spec"]["predictors"][0]["componentSpecs"][0]["spec"]["containers"]

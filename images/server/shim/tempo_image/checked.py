@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tempo_runtime._util import atomic_files
-from tempo_runtime._util.atomic_files import MANIFEST
+from tempo_runtime._util.atomic_files import DESCRIPTION
 from tempo_runtime.artifact import store, trust
 from tempo_runtime.artifact.environment import TARBALL
 from tempo_runtime.errors import SettingsError, TempoError
@@ -29,7 +29,7 @@ def check(tarball: str) -> None:
     A folder without a tempo.json is another kind of model: it passes unless there is a demand.
     """
     folder = os.path.dirname(tarball)
-    if trust.TrustPolicy.of_environment() or os.path.exists(os.path.join(folder, MANIFEST)):
+    if trust.TrustPolicy.of_environment() or os.path.exists(os.path.join(folder, DESCRIPTION)):
         _environment(store.verify_folder(folder, to_run=False))
 
 
@@ -64,12 +64,13 @@ def prepare(tarball: str, new: str, models: str) -> None:
 
 
 def _environment(opened: store.OpenedArtifact) -> str:
-    digest = opened.description["files"].get(TARBALL)
+    digest = opened.description.files.get(TARBALL)
     if digest is None:
         raise SettingsError(
-            f"{opened.origin} has an {TARBALL} that its {MANIFEST} does not name; remove it or save again"
+            f"{opened.origin} has an {TARBALL} that its {DESCRIPTION} does not name; remove it or save "
+            "again"
         )
-    return str(digest)
+    return digest
 
 
 COMMANDS: dict[str, Callable[..., None]] = {"check": check, "copy": copy, "prepare": prepare}

@@ -10,6 +10,7 @@ from typing import Any
 from tempo_runtime._util import atomic_files
 from tempo_runtime._util.layers import parse_json
 from tempo_runtime.artifact import declaration, store, trust
+from tempo_runtime.artifact.description import ChildDescription, Description
 from tempo_runtime.authoring.details import ModelFramework
 from tempo_runtime.authoring.models import Pipeline
 from tempo_runtime.errors import ArtifactError, AuthoringError, SettingsError
@@ -114,8 +115,8 @@ class _Found:
         folder = details.home or ""
         # A reference to a pipeline has no code: what it calls is in its artifact.
         places: dict[str, tuple[str, Any]] = {}
-        if details.served_by_us and _has_manifest(folder):
-            places = _written(store.read_manifest(folder, to_run=False), folder)
+        if details.served_by_us and _has_description(folder):
+            places = _written(store.read_description(folder, to_run=False), folder)
         if isinstance(model, Pipeline):
             written, places = places, {}
             for alias, child in model.declared.items():
@@ -140,32 +141,30 @@ class _Found:
 
     def folder(self, folder: str) -> None:
         """Add an artifact."""
-        manifest = store.read_manifest(folder, to_run=False)
-        signature = manifest["signature"]
+        description = store.read_description(folder, to_run=False)
+        tensors = description.signature.metadata()
         self._add(
             DeployedModel(
-                manifest["name"],
+                description.name,
                 ModelFramework.TempoPipeline,
-                manifest["uri"],
-                manifest["description"],
-                tuple(signature["inputs"]),
-                tuple(signature["outputs"]),
-                streams=signature["streams"],
+                description.uri,
+                description.description,
+                tuple(tensors["inputs"]),
+                tuple(tensors["outputs"]),
+                streams=description.signature.streams,
                 signed=True,
             ),
             folder,
-            _written(manifest, folder),
+            _written(description, folder),
         )
 
-    def child(self, description: Mapping[str, Any], folder: str) -> None:
+    def child(self, child: ChildDescription, folder: str) -> None:
         """Add a child as its pipeline's tempo.json has it."""
-        platform = ModelFramework(description["platform"])
-        if platform.value in _OURS and _has_manifest(folder):
+        platform = ModelFramework(child.platform)
+        if platform.value in _OURS and _has_description(folder):
             self.folder(folder)
         else:
-            self._add(
-                DeployedModel(description["name"], platform, description["uri"]), "", {}, folder
-            )
+            self._add(DeployedModel(child.name, platform, child.uri or ""), "", {}, folder)
 
     def _add(
         self,
@@ -228,14 +227,14 @@ def _transport(settings: PipelineSettings, alias: str) -> str | None:
     return None if child.url else child.transport
 
 
-def _written(manifest: Mapping[str, Any], folder: str) -> dict[str, tuple[str, Any]]:
+def _written(description: Description, folder: str) -> dict[str, tuple[str, Any]]:
     """Return the children in a tempo.json: name, and what is known, with their folders here if any."""
     return {
         alias: (
-            child["name"],
-            (child, _beside(folder, child["folder"])),
+            child.name,
+            (child, _beside(folder, child.folder)),
         )
-        for alias, child in manifest["children"].items()
+        for alias, child in description.children.items()
     }
 
 
@@ -254,27 +253,27 @@ def _pinned(model: DeployedModel, folder: str) -> DeployedModel:
     """
     demanded: tuple[str, ...] = ()
     if model.ours:
-        if not _has_manifest(folder):
+        if not _has_description(folder):
             return model
-        manifest = store.read_manifest(folder, to_run=False)
-        digest = trust.digest_of(manifest)
-        demanded = (digest, *_digests_inside(folder, manifest))
+        description = store.read_description(folder, to_run=False)
+        digest = description.digest
+        demanded = (digest, *_digests_inside(folder, description))
     else:
         digest = _digest_of_files(folder)
     return replace(model, folder=folder, digest=digest, demanded=demanded)
 
 
-def _digests_inside(folder: str, manifest: Mapping[str, Any]) -> list[str]:
+def _digests_inside(folder: str, description: Description) -> list[str]:
     """Return the digests of the artifacts inside an artifact."""
     places = [
         os.path.join(folder, os.path.dirname(path))
-        for path in manifest["files"]
-        if os.path.basename(path) == atomic_files.MANIFEST
+        for path in description.files
+        if os.path.basename(path) == atomic_files.DESCRIPTION
     ]
     return sorted(
-        trust.digest_of(store.read_manifest(place, to_run=False))
+        store.read_description(place, to_run=False).digest
         for place in places
-        if _has_manifest(place)
+        if _has_description(place)
     )
 
 
@@ -289,11 +288,11 @@ def _digest_of_files(folder: str) -> str:
             f"{error.filename or folder} cannot be read: {error.strerror}; correct that, or set "
             "pin_artifact to false"
         ) from error
-    return trust.digest_of({"files": found}) if found else ""
+    return trust.digest_of_files(found) if found else ""
 
 
-def _has_manifest(folder: str) -> bool:
-    return bool(folder) and os.path.isfile(os.path.join(folder, atomic_files.MANIFEST))
+def _has_description(folder: str) -> bool:
+    return bool(folder) and os.path.isfile(os.path.join(folder, atomic_files.DESCRIPTION))
 
 
 def _is_reference(model: Any) -> bool:

@@ -39,7 +39,7 @@ KINDS = ("SeldonDeployment", "Model", "InferenceService")
 
 
 def digest_of(folder: str) -> str:
-    return str(inspect(folder)["digest"])
+    return str(inspect(folder).digest)
 
 
 def described(model: Any, platform: str = "seldon", **remote: Any) -> dict[str, dict[str, Any]]:
