@@ -112,7 +112,7 @@ def name_twice(document: Document, run: Run) -> Hits:
     "warning",
     *OURS,
     "Secret",
-    consequence="It goes into the namespace of the context that applies it, where others may not find it.",
+    consequence="It goes into the namespace of the context that applies it: others may not find it.",
     fix="give each document a namespace, or none",
 )
 def namespace_missing(document: Document, run: Run) -> Hits:
