@@ -1,34 +1,34 @@
-"""Every error the package raises.
+"""All errors that this package raises.
 
     TempoError                      500
-    ├── AuthoringError              500  an invalid pipeline, refused at decoration
-    ├── SettingsError               500  an invalid setting, refused at load
+    ├── AuthoringError              500  an invalid pipeline, refused by the decorator
+    ├── SettingsError               500  an invalid setting, refused when a pipeline is loaded
     ├── ArtifactError               422  an artifact that cannot be loaded or saved
     │   ├── ArtifactMissing         422
-    │   ├── ArtifactDamaged         422  truncated, tampered, or not an artifact at all
-    │   ├── ArtifactUntrusted       422  not the artifact, or not signed with the key, that is demanded
-    │   └── ArtifactIncompatible    422  written by a newer format or another Python
-    ├── EnvironmentFailed           500  a Python environment that cannot be made or used
+    │   ├── ArtifactDamaged         422  truncated, modified, or not an artifact
+    │   ├── ArtifactUntrusted       422  without the digest or signature that this process demands
+    │   └── ArtifactIncompatible    422  saved in a newer format or with another Python version
+    ├── EnvironmentFailed           500  a Python environment that cannot be created or used
     ├── CheckFailed                 500  an artifact that behaves differently in a fresh process
     ├── ServingFailed               500  a server that does not start
     ├── DeploymentFailed            500  a deployment that does not start, or does not exist
     ├── StorageError                500  a folder that cannot be uploaded or downloaded
-    ├── PayloadError                422  a request (or a value) that does not fit the signature
-    │   └── ArgumentError           500  the author's code gave a child arguments that cannot be sent
-    ├── PipelineFailed              500  the author's code raised
-    ├── DeadlineExceeded            504  the request's time is spent
-    ├── BudgetExceeded              422  the request's calls to children, or rows, are spent
-    ├── Overloaded                  503  too many requests are waiting already
+    ├── PayloadError                422  a request (or a value) that does not match the signature
+    │   └── ArgumentError           500  a call of a child with arguments that cannot be sent
+    ├── PipelineFailed              500  the author's code raised an exception
+    ├── DeadlineExceeded            504  the request has no time left
+    ├── BudgetExceeded              422  the request has no calls to children, or rows, left
+    ├── Overloaded                  503  too many requests are already waiting
     ├── NotReady                    503  the pipeline is not loaded, or is being unloaded
-    └── ChildError                  502  a call to a child model gave no usable answer
+    └── ChildError                  502  a call to a child model without a usable answer
         ├── ChildUnavailable        503  the child could not be reached, or is not ready
         └── ChildFailed             502  the child's answer cannot be used
-            ├── ChildNotFound       502  the child's server has no model of that name
-            └── ChildRefused        4xx  the child says that the request is wrong (also a PayloadError)
+            ├── ChildNotFound       502  the child's server does not have the model
+            └── ChildRefused        4xx  the child refused the request as wrong (also a PayloadError)
 
-`status` is the HTTP status the error becomes when it leaves a server; `retryable` says whether
-the same request may succeed later without any change; `fault` says who has to change something.
-docs/errors.md is generated from the docstrings here, which state the cause, and from `remedy`.
+`status` is the HTTP status of the error in a server's answer; `retryable` says whether the same
+request may succeed later without a change; `fault` says who must change something.
+docs/errors.md is generated from these docstrings, which state the cause, and from `remedy`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from enum import Enum
 
 
 class Fault(str, Enum):
-    """Who has to change something before a request can succeed."""
+    """The party that must change something before a request can succeed."""
 
     CLIENT = "client"  # the sender of the request
     PIPELINE = "pipeline"  # the author of the pipeline
@@ -46,17 +46,18 @@ class Fault(str, Enum):
 
 
 class TempoError(Exception):
-    """An unexpected error; the base of every error of the package.
+    """An unexpected error; the base class of all errors of this package.
 
     Attributes:
-        status: HTTP status that a request is answered with.
+        status: HTTP status of the answer to the request.
         retryable: Whether sending the same request again can help.
         retry_after: Seconds to wait before a retry; None if unknown.
-        fault: Who has to change something.
-        kind: Name of the error's class where it was raised, which may have been in another process.
-        path: Names of the children that the error came through, outermost first; empty without a child.
-        logged: Whether this process has logged it, with its traceback.
-        remedy: What to do about errors of this class.
+        fault: Who must change something.
+        kind: Name of the error's class where it was raised, possibly in another process.
+        path: Names of the children that the error came through, outermost first; empty if it did not
+            come from a child.
+        logged: Whether this process has already logged the error with its traceback.
+        remedy: How to resolve errors of this class.
     """
 
     status: int = 500
@@ -74,14 +75,14 @@ class TempoError(Exception):
 
 
 class AuthoringError(TempoError):
-    """A pipeline, model or signature is declared wrongly."""
+    """The declaration of a pipeline, model or signature is invalid."""
 
     fault = Fault.PIPELINE
     remedy = "Change the declaration that the message names."
 
 
 class SettingsError(TempoError):
-    """A setting is unknown, has the wrong type, or conflicts with another."""
+    """A setting is unknown, has the wrong type, or conflicts with another setting."""
 
     remedy = (
         "Correct the setting that the message names, in the environment or in model-settings.json."
@@ -96,7 +97,7 @@ class ArtifactError(TempoError):
 
 
 class ArtifactMissing(ArtifactError):
-    """There is no artifact at the given place."""
+    """There is no artifact at the given path or URI."""
 
     remedy = "Correct the path or `parameters.uri`, or save the artifact there."
 
@@ -120,7 +121,7 @@ class ArtifactIncompatible(ArtifactError):
 
 
 class EnvironmentFailed(TempoError):
-    """A Python environment cannot be made or packed, or does not work here."""
+    """A Python environment cannot be created or packed, or does not work on this machine."""
 
     remedy = "Correct the requirements that the message names, and save the artifact again."
 
@@ -132,7 +133,7 @@ class CheckFailed(TempoError):
 
 
 class ServingFailed(TempoError):
-    """A server cannot start here, or ended before its models were ready."""
+    """A server cannot start on this machine, or ended before its models were ready."""
 
     remedy = (
         "Correct the cause, which the message quotes from the server's log, and start it again."
@@ -152,7 +153,7 @@ class StorageError(TempoError):
 
 
 class PayloadError(TempoError):
-    """Tensors or values do not fit the signature."""
+    """Tensors or values do not match the signature."""
 
     fault = Fault.CLIENT
     remedy = "Send what the message asks for; the model's metadata lists its inputs."
@@ -160,7 +161,7 @@ class PayloadError(TempoError):
 
 
 class ArgumentError(PayloadError):
-    """The pipeline's code called a child with wrong arguments, or a value that no tensor holds."""
+    """The pipeline's code called a child with wrong arguments, or with a value that cannot be sent."""
 
     status = 500
     fault = Fault.PIPELINE
@@ -175,7 +176,7 @@ class PipelineFailed(TempoError):
 
 
 class DeadlineExceeded(TempoError):
-    """The request's time is spent."""
+    """The request has no time left."""
 
     remedy = "Give the request more time (`timeout`, `tempo_timeout`), or ask for less."
     status = 504
@@ -191,7 +192,7 @@ class BudgetExceeded(TempoError):
 
 
 class Overloaded(TempoError):
-    """Too many requests are waiting already, or no thread is left to work on this one."""
+    """Too many requests are already waiting, or no thread is free to work on this one."""
 
     remedy = "Send fewer requests at once, raise `max_concurrency` or `max_queue`, or add servers."
     status = 503
@@ -209,11 +210,11 @@ class NotReady(TempoError):
 
 
 class ChildError(TempoError):
-    """A call to a child model gave no usable answer.
+    """A call to a child model did not return a usable answer.
 
     Attributes:
         model: Name of the child model.
-        url: Where it was called; None for a child in this process.
+        url: URL at which it was called; None for a child in this process.
     """
 
     fault = Fault.CHILD
@@ -227,7 +228,7 @@ class ChildError(TempoError):
         self.path = (model,)
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Errors are copied and pickled, and the default would lose keyword-only arguments.
+        # Errors are copied and pickled; the default would lose the keyword-only arguments.
         return (_rebuild, (type(self), str(self), self.model, self.url), vars(self))
 
 
@@ -249,19 +250,19 @@ class ChildFailed(ChildError):
 
 
 class ChildNotFound(ChildFailed):
-    """The child's server has no model of that name."""
+    """The child's server does not have a model with that name."""
 
     fault = Fault.SERVER
     remedy = "Correct the child's URL or the settings `model` and `version`."
 
 
 class ChildRefused(ChildFailed, PayloadError):
-    """The child says that the request is wrong; the child's status is passed on."""
+    """The child refused the request as wrong; its status is passed on."""
 
     status = 422
     fault = Fault.CLIENT
     remedy = "Send what the child's answer asks for; it is in the message."
 
 
-def _rebuild(kind: type[ChildError], message: str, model: str, url: str | None) -> ChildError:
-    return kind(message, model=model, url=url)
+def _rebuild(category: type[ChildError], message: str, model: str, url: str | None) -> ChildError:
+    return category(message, model=model, url=url)

@@ -1,12 +1,12 @@
-"""Deploy pipelines on Kubernetes, and look after what is deployed.
+"""Deploy pipelines on Kubernetes, and manage these deployments.
 
     from tempo_runtime import SeldonCoreOptions
     from tempo_runtime.kubernetes import deploy_remote, logs, status
 
-Each function takes the options that say where it is deployed, by default Seldon Core v1 and the namespace
-`default`. `tempo-runtime kubernetes` does the same from a shell.
+Each function takes options that name the platform and the namespace, by default Seldon Core v1 and the
+namespace `default`. `tempo-runtime kubernetes` does the same from a shell.
 
-The classes are what the options consist of. A dict does as well, but a type checker knows the classes.
+The classes are the types of options. A dict works as well, but type checkers know the classes.
 """
 
 from __future__ import annotations

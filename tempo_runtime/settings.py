@@ -1,7 +1,7 @@
-"""What a deployment chooses: `parameters.extra` of model-settings.json, and the environment.
+"""Settings of a deployment: `parameters.extra` of model-settings.json, and the environment.
 
-Values may be strings or JSON, because Seldon Core 2 hands over strings only. The environment wins,
-field by field, so that one artifact serves in several places:
+Values may be strings or JSON, because Seldon Core 2 passes on only strings. The environment takes
+precedence, field by field, so that one artifact can be served in several places:
 
     TEMPO_RUNTIME_TIMEOUT=10
     TEMPO_RUNTIME_MODELS__SKLEARN__URL=http://income-sklearn:9000
@@ -11,6 +11,7 @@ field by field, so that one artifact serves in several places:
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -23,6 +24,7 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    model_validator,
 )
 from pydantic_core import ErrorDetails
 
@@ -47,20 +49,22 @@ def _check_url(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in _SCHEMES or not parts.hostname or " " in url:
         raise ValueError(
-            f"a child's URL is {', '.join(f'{scheme}://HOST' for scheme in _SCHEMES)}, with a port "
-            "if need be"
+            "a child's URL must be one of "
+            f"{', '.join(f'{scheme}://HOST[:PORT]' for scheme in _SCHEMES)}"
         )
     if parts.username or parts.password:
-        raise ValueError("a URL is printed in errors, so it may hold no password; use `headers`")
-    _ = parts.port  # raises ValueError if it is not a port
+        raise ValueError(
+            "URLs are printed in errors, so they must not contain a password; use `headers`"
+        )
+    _ = parts.port  # raises ValueError if it is invalid
     return url.rstrip("/")
 
 
 def _check_urls(urls: tuple[str, ...]) -> tuple[str, ...]:
     if not urls:
-        raise ValueError("a list of URLs needs one at least")
+        raise ValueError("a list of URLs must not be empty")
     if len({transport_of(url) for url in urls}) > 1:
-        raise ValueError("the URLs of one child are all of HTTP, or all of gRPC")
+        raise ValueError("all URLs of a child must use HTTP, or all of them gRPC")
     return urls
 
 
@@ -72,41 +76,95 @@ def _split(value: Any) -> Any:
 def _check_headers(headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
     lower = {name.lower(): value for name, value in headers.items()}
     for name, value in lower.items():
-        why = carried.fault(name, value.get_secret_value())
-        if why is not None:
-            raise ValueError(f"header {name!r} cannot be sent: {why}")
+        reason = carried.fault(name, value.get_secret_value())
+        if reason is not None:
+            raise ValueError(f"header {name!r} cannot be sent: {reason}")
     return lower
 
 
 def _check_names(names: tuple[str, ...]) -> tuple[str, ...]:
     lower = tuple(name.lower() for name in names)
     for name in lower:
-        why = carried.fault(name, "")
-        if why is not None:
-            raise ValueError(f"header {name!r} cannot be sent: {why}")
+        reason = carried.fault(name, "")
+        if reason is not None:
+            raise ValueError(f"header {name!r} cannot be sent: {reason}")
     return lower
 
 
+# Deprecated names of settings, and their present names.
+_RENAMED = {"best_so_far": "allow_incomplete_anchors", "patience": "unavailable_timeout"}
+_RENAMED_OF_CHILDREN = {
+    "fast": "fast_sklearn",
+    "patience": "unavailable_timeout",
+    "squeeze": "flatten_single_column",
+}
+
+
+def _with_present_names(
+    values: Mapping[str, Any], renamed: Mapping[str, str], prefix: str = ""
+) -> dict[str, Any]:
+    values = dict(values)
+    for old, new in renamed.items():
+        if old not in values:
+            continue
+        if new in values:
+            raise ValueError(
+                f"{prefix}{old} is the deprecated name of {prefix}{new}; remove one of the two"
+            )
+        warnings.warn(
+            f"the setting {prefix}{old} is deprecated; write {prefix}{new}",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        values[new] = values.pop(old)
+    return values
+
+
+def _with_present_names_everywhere(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Rename deprecated settings of a pipeline and of its children, in one of the two places.
+
+    This must happen before the places are merged: where they use different names of a setting, the
+    environment still takes precedence.
+    """
+    values = _with_present_names(values, _RENAMED)
+    models = _parsed(values.get("models"))
+    if isinstance(models, dict):
+        values["models"] = {
+            alias: _with_present_names(child, _RENAMED_OF_CHILDREN, f"models.{alias}.")
+            if isinstance(child := _parsed(settings), dict)
+            else settings
+            for alias, settings in models.items()
+        }
+    return values
+
+
+def _parsed(value: Any) -> Any:
+    try:
+        return parse_json(value)
+    except ValueError:
+        return value  # validation reports it, with the name of the setting
+
+
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Patience = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+SecondsOrZero = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
 Url = Annotated[str, AfterValidator(_check_url)]
 Urls = Annotated[tuple[Url, ...], BeforeValidator(_split), AfterValidator(_check_urls)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_check_names)]
-# Values may be tokens: they are not printed.
+# Values may be tokens, which must not be printed.
 Headers = Annotated[
     dict[str, SecretStr], BeforeValidator(parse_json), AfterValidator(_check_headers)
 ]
 
 
 class TlsSettings(BaseModel):
-    """How an encrypted connection is made.
+    """Settings of encrypted connections.
 
     Attributes:
-        verify: Whether the server's certificate is checked.
-        ca: File of certificates to trust, in place of the machine's.
+        verify: Whether to check the server's certificate.
+        ca: File of certificates to trust, instead of the machine's.
         cert: File of a client certificate, with its chain.
-        key: File of its private key, where it is not in `cert`.
+        key: File of the certificate's private key, unless `cert` contains it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
@@ -121,33 +179,34 @@ Tls = Annotated[TlsSettings, BeforeValidator(parse_json)]
 
 
 class ChildSettings(BaseModel):
-    """How one child is reached.
+    """Settings of calls to one child.
 
     Attributes:
-        transport: `in_process`, `http` or `grpc`. By default what the URL's scheme says, and
-            `in_process` where there is no URL.
-        url: Base URL of its server, such as `http://income-sklearn:9000`, or
+        transport: `in_process`, `http` or `grpc`. The default follows from the URL's scheme, and is
+            `in_process` if there is no URL.
+        url: Base URL of the child's server, such as `http://income-sklearn:9000`, or
             `grpc://income-sklearn:9500` (`grpcs` with TLS); or several, which take turns.
-        model: Name it is served under, if not its own.
+        model: Name that the server knows the child by, if it is another than the child's.
         version: Version to ask for.
-        uri: Folder of its artifact, for `in_process`; relative to the pipeline's artifact.
-        implementation: MLServer runtime class, for `in_process`; by default that of its framework.
-        fast: Whether a scikit-learn model, for `in_process`, is computed without what scikit-learn
-            wraps around each step and tree: the same answers in less time. One that cannot be is
-            refused when it is loaded.
+        uri: Folder of the child's artifact, for `in_process`; relative to the pipeline's artifact.
+        implementation: MLServer runtime class, for `in_process`; by default that of the framework.
+        fast_sklearn: Whether to compute a scikit-learn model, for `in_process`, without the checks
+            and conversions that scikit-learn repeats in each step and tree: the same answers in less
+            time. Loading fails if the model does not allow it.
         output: Output to ask for, such as `predict_proba`.
-        squeeze: Whether an answer of shape `(N, 1)` is `(N,)`, as it was before MLServer's codecs.
-            By default where MLServer's codec says that it wrote it.
-        timeout: Seconds one call may take, all attempts together; the request's deadline holds in
-            any case.
+        flatten_single_column: Whether to return an answer of shape `(N, 1)` as `(N,)`, the shape it
+            had before MLServer's codecs encoded it. By default, if MLServer's codec has marked it.
+        timeout: Seconds that one call may take, with all attempts; never beyond the request's
+            deadline.
         connect_timeout: Seconds to wait for a connection.
         read_timeout: Seconds to wait for the next byte of an answer over HTTP.
-        patience: Seconds a call waits for a child that is down, counted from when it went down.
-        retries: Further attempts, where the child may have worked on the first.
-        max_concurrency: Calls at once; more wait.
-        max_answer_bytes: Largest size of one answer; 0 for no limit. A larger one is not read to its end.
+        unavailable_timeout: Seconds to wait for a child that is down, counted from when it went down.
+        retries: Further attempts, if the child may have worked on the first.
+        max_concurrency: Largest number of calls at the same time; further calls wait.
+        max_answer_bytes: Largest size of one answer; 0 for no limit. The rest of a larger one is not
+            read.
         headers: Headers of each call.
-        tls: How an encrypted connection is made.
+        tls: Settings of encrypted connections.
         proxy: URL of an HTTP proxy.
     """
 
@@ -159,13 +218,13 @@ class ChildSettings(BaseModel):
     version: str | None = None
     uri: str | None = None
     implementation: str | None = None
-    fast: bool = False
+    fast_sklearn: bool = False
     output: str | None = None
-    squeeze: bool | None = None
+    flatten_single_column: bool | None = None
     timeout: Seconds | None = None
     connect_timeout: Seconds | None = None
     read_timeout: Seconds | None = None
-    patience: Patience | None = None
+    unavailable_timeout: SecondsOrZero | None = None
     retries: Count | None = None
     max_concurrency: Annotated[int, Field(ge=1)] | None = None
     max_answer_bytes: Count | None = None
@@ -173,48 +232,57 @@ class ChildSettings(BaseModel):
     tls: Tls | None = None
     proxy: SecretStr | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_deprecated_names(cls, values: Any) -> Any:
+        if isinstance(values, Mapping):
+            return _with_present_names(values, _RENAMED_OF_CHILDREN)
+        return values
+
 
 class PipelineSettings(BaseModel):
-    """How one pipeline is served.
+    """Settings of one pipeline.
 
     Attributes:
-        base_url: Server of every child that has no URL of its own.
-        transport: Transport of every child that names none.
-        timeout: Seconds a request may take, unless it asks for less.
+        base_url: Server of all children without a URL.
+        transport: Transport of all children without a transport.
+        timeout: Seconds that a request may take, unless it asks for less.
         connect_timeout: Default of each child's `connect_timeout`.
         read_timeout: Default of each child's `read_timeout`.
-        patience: Default of each child's `patience`.
+        unavailable_timeout: Default of each child's `unavailable_timeout`.
         retries: Default of each child's `retries`.
         max_answer_bytes: Default of each child's `max_answer_bytes`.
         tls: Default of each child's `tls`.
         proxy: Default of each child's `proxy`.
-        forward_headers: Further headers of a request that go with each call to a child, such as
+        forward_headers: Further headers of a request to send with each call to a child, such as
             `authorization`.
-        seed: Seed of numpy's global generator for each request; by default an explainer's own.
-        fast_explainers: Whether alibi's anchors are served by code that gives the same explanations
-            in less time, and sends rows to the classifier in fewer calls. The classifier's answer
-            for a row must not depend on the other rows of a call.
-        max_calls: Calls to children that a request may make; a request may ask for fewer.
-        max_rows: Rows that it may send with them.
-        best_so_far: Whether alibi's anchors, where a request has no calls, rows or time left, are
-            the best that was found until then, marked as incomplete.
-        max_concurrency: Requests that a sync pipeline works on at once; more wait. By default 16,
-            and as many as there are processors where it holds an explainer, which computes.
-        max_queue: How many may wait, or, in an async pipeline, be worked on beyond those; the next
-            is answered 503.
-        spare_threads: How many threads of a sync pipeline may be started to replace those that hang
-            after their requests have ended; by default `max_concurrency`.
-        drain_timeout: Seconds to wait for running requests when the model is unloaded, and the most
-            seconds that a server's process may take to end after SIGTERM.
-        max_columns: Tensors in one request, or in one answer of a child; each column of a DataFrame is
-            one.
-        max_literal_bytes: Length of a Python literal, as clients of tempo 0.5 write values.
-        tempo_0_5_clients: Whether to answer as tempo 0.5's clients read: text and JSON as a list of
-            byte integers.
-        models: How each child is reached, by its name in the pipeline.
+        seed: Seed of numpy's global generator for each request; by default that of an explainer.
+        fast_explainers: Whether to compute alibi's anchors with code that returns the same
+            explanations in less time, and sends rows to the classifier in fewer calls. The
+            classifier's answer for a row must not depend on the other rows of a call.
+        max_calls: Largest number of calls to children in a request; a request may ask for fewer.
+        max_rows: Largest number of rows sent with these calls.
+        allow_incomplete_anchors: Whether alibi's anchors return the best anchor so far, marked as
+            incomplete, when the request has no calls, rows or time left.
+        max_concurrency: Largest number of requests that a sync pipeline works on at the same time;
+            further requests wait. By default 16, or the number of processors if the pipeline has an
+            explainer, which computes.
+        max_queue: Largest number of requests that wait or, in an async pipeline, run beyond
+            `max_concurrency`; further requests are answered 503.
+        spare_threads: Largest number of threads started in a sync pipeline to replace those that
+            hang after their requests have ended; by default `max_concurrency`.
+        drain_timeout: Seconds to wait for running requests when the model is unloaded, and the
+            longest time that a server's process may take to end after SIGTERM.
+        max_columns: Largest number of tensors in a request, or in an answer of a child; each column
+            of a DataFrame is one.
+        max_literal_bytes: Largest size of a Python literal, the form in which clients of tempo 0.5
+            send values.
+        tempo_0_5_clients: Whether to answer in the form that clients of tempo 0.5 read: text and
+            JSON as a list of byte integers.
+        models: Settings of each child, by its name in the pipeline.
     """
 
-    # Other keys of `extra` are the author's, or the platform's.
+    # Other keys of `extra` belong to the author or to the platform.
     model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
 
     base_url: Urls | None = None
@@ -222,7 +290,7 @@ class PipelineSettings(BaseModel):
     timeout: Seconds = 60.0
     connect_timeout: Seconds = 5.0
     read_timeout: Seconds | None = None
-    patience: Patience = 10.0
+    unavailable_timeout: SecondsOrZero = 10.0
     retries: Count = 2
     max_answer_bytes: Count = 256 * 2**20
     tls: Tls = TlsSettings()
@@ -232,11 +300,11 @@ class PipelineSettings(BaseModel):
     fast_explainers: bool = True
     max_calls: Annotated[int, Field(ge=1)] | None = None
     max_rows: Annotated[int, Field(ge=1)] | None = None
-    best_so_far: bool = False
+    allow_incomplete_anchors: bool = False
     max_concurrency: Annotated[int, Field(ge=1)] | None = None
     max_queue: Count = 1000
     spare_threads: Count | None = None
-    drain_timeout: Annotated[float, Field(ge=0, allow_inf_nan=False)] = DRAIN_TIMEOUT
+    drain_timeout: SecondsOrZero = DRAIN_TIMEOUT
     max_columns: Annotated[int, Field(ge=1)] = MAX_COLUMNS
     max_literal_bytes: Annotated[int, Field(ge=1)] = MAX_LITERAL_BYTES
     tempo_0_5_clients: bool = False
@@ -245,68 +313,75 @@ class PipelineSettings(BaseModel):
         BeforeValidator(parse_json),
     ] = {}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_deprecated_names(cls, values: Any) -> Any:
+        return _with_present_names(values, _RENAMED) if isinstance(values, Mapping) else values
+
     @classmethod
     def read(
         cls, extra: Mapping[str, Any] | None = None, environ: Mapping[str, str] = os.environ
     ) -> PipelineSettings:
-        """Read both places.
+        """Read the settings from both places.
 
         Args:
             extra: `parameters.extra` of the model's settings.
             environ: The environment.
 
         Raises:
-            SettingsError: If a value is wrong; the message names it and where it stands.
+            SettingsError: If a value is invalid; the message names the setting.
         """
         try:
-            variables = from_environment(ENV_PREFIX, environ)
-            return cls.model_validate(merge(dict(extra or {}), variables))
+            declared = _with_present_names_everywhere(extra or {})
+            variables = _with_present_names_everywhere(from_environment(ENV_PREFIX, environ))
+            return cls.model_validate(merge(declared, variables))
         except ValidationError as error:
-            faults = map(_fault, error.errors(include_url=False))
+            faults = map(_describe, error.errors(include_url=False))
             raise SettingsError(
-                "settings of the pipeline are wrong; correct parameters.extra of its "
-                f"model-settings.json or the {ENV_PREFIX}* variables: " + "; ".join(faults)
+                "the settings of the pipeline are invalid; correct parameters.extra in its "
+                f"model-settings.json, or the {ENV_PREFIX}* variables: " + "; ".join(faults)
             ) from error
         except ValueError as error:
-            raise SettingsError(f"settings of the pipeline are wrong: {error}") from error
+            raise SettingsError(f"the settings of the pipeline are invalid: {error}") from error
 
     @property
     def decoding(self) -> DecodingLimits:
-        """Limits on decoding a request or an answer."""
+        """Limits for decoding a request or an answer."""
         return DecodingLimits(self.max_columns, self.max_literal_bytes)
 
     def stated(self, alias: str) -> ChildSettings:
-        """Return the settings of one child as stated.
+        """Return the settings of one child, without those that the pipeline has for all children.
 
-        A variable's name has no lower case, so an alias that has some is found without it.
+        Environment variables are in upper case, so an alias in mixed case is also looked up in lower
+        case.
         """
         return self.models.get(alias) or self.models.get(alias.lower()) or ChildSettings()
 
     def child(self, alias: str) -> ChildSettings:
-        """Return the settings of one child, with the pipeline's filled in.
+        """Return the settings of one child; those it does not set are the pipeline's.
 
         Raises:
-            SettingsError: If its transport and its URL do not go together.
+            SettingsError: If the URL's scheme does not match the transport.
         """
-        found = self.stated(alias)
-        own = found.transport or self.transport
-        urls = found.url
-        if urls is None and self.base_url and own in (None, transport_of(self.base_url[0])):
+        stated = self.stated(alias)
+        transport = stated.transport or self.transport
+        urls = stated.url
+        if urls is None and self.base_url and transport in (None, transport_of(self.base_url[0])):
             urls = self.base_url
-        own = own or (transport_of(urls[0]) if urls else "in_process")
-        if urls and own != "in_process" and transport_of(urls[0]) != own:
+        transport = transport or (transport_of(urls[0]) if urls else "in_process")
+        if urls and transport != "in_process" and transport_of(urls[0]) != transport:
             raise SettingsError(
-                f"child {alias!r}: transport {own} and URL {urls[0]} do not go together; leave the "
-                "transport out, or correct the URL"
+                f"child {alias!r}: the URL {urls[0]} does not match the transport {transport}; remove "
+                "the transport, or correct the URL"
             )
-        filled = {name: getattr(self, name) for name in _SHARED if getattr(found, name) is None}
-        return found.model_copy(update={"transport": own, "url": urls, **filled})
+        shared = {name: getattr(self, name) for name in _SHARED if getattr(stated, name) is None}
+        return stated.model_copy(update={"transport": transport, "url": urls, **shared})
 
 
 _SHARED = (
     "connect_timeout",
     "read_timeout",
-    "patience",
+    "unavailable_timeout",
     "retries",
     "max_answer_bytes",
     "tls",
@@ -315,32 +390,32 @@ _SHARED = (
 
 
 def child_folder(folder: str, alias: str, name: str, path: str | None) -> str:
-    """Folder of a child on this machine.
+    """Return the folder of a child on this machine.
 
     Args:
         folder: The pipeline's artifact.
-        alias: What the pipeline calls the child.
+        alias: The name by which the pipeline calls the child.
         name: The child's name.
-        path: Where its folder is, from the artifact, if anything says so.
+        path: Path of the child's folder, relative to the artifact; None if it is not known.
 
     Raises:
-        SettingsError: If it is not there.
+        SettingsError: If the folder does not exist.
     """
-    found = os.path.normpath(os.path.join(folder, path)) if path else None
-    if found is None or not os.path.exists(found):
+    location = os.path.normpath(os.path.join(folder, path)) if path else None
+    if location is None or not os.path.exists(location):
         variable = f"{ENV_PREFIX}MODELS__{alias.upper()}__"
         raise SettingsError(
-            f"nothing says where child {alias!r} ({name}) is: "
-            + (f"its folder {found} is not here" if found else "it has no folder")
+            f"cannot locate child {alias!r} ({name}): "
+            + (f"its folder {location} does not exist" if location else "it has no folder")
             + f"; set {variable}URL to its server, or {variable}URI to its folder"
         )
-    return found
+    return location
 
 
 def drain_timeout(
     extra: Mapping[str, Any] | None, environ: Mapping[str, str] = os.environ
 ) -> float | None:
-    """Return a pipeline's `drain_timeout`; None if its settings are wrong, which its loading reports.
+    """Return a pipeline's `drain_timeout`; None if its settings are invalid, which loading reports.
 
     The arguments are those of `PipelineSettings.read`.
     """
@@ -353,27 +428,27 @@ def drain_timeout(
 def check_children(extra: Mapping[str, Any], aliases: list[str]) -> None:
     """Refuse settings in model-settings.json for a child that the pipeline does not have.
 
-    Not so in the environment, which other pipelines of the process share.
+    The environment may have them: other pipelines of the process share it.
 
     Raises:
-        SettingsError: With the names it does have.
+        SettingsError: If there are any; the message lists the pipeline's children.
     """
     known = {alias.lower() for alias in aliases}
     models = merge(extra, {"models": {}})["models"]
     unknown = [alias for alias in models if alias.lower() not in known]
     if unknown:
         raise SettingsError(
-            f"parameters.extra.models names children the pipeline does not have: "
-            f"{', '.join(unknown)}; it has {', '.join(aliases) or 'none'}"
+            f"parameters.extra.models names children that the pipeline does not have: "
+            f"{', '.join(unknown)}; its children are: {', '.join(aliases) or '(none)'}"
         )
 
 
-def _fault(fault: ErrorDetails) -> str:
+def _describe(fault: ErrorDetails) -> str:
     names = [name for name in fault["loc"] if isinstance(name, str)]
     text, value = f"{'.'.join(names)}: {fault['msg']}", fault["input"]
-    # Not what may hold a token: headers, a URL with a password, a field that nobody knows.
+    # Values that may contain a token are not quoted: headers, URLs with a password, unknown fields.
     secret = (
         {"headers", "proxy"} & {*names} or fault["type"] == "extra_forbidden" or "@" in f"{value}"
     )
-    whole = isinstance(value, Mapping) or f"{value}".lstrip()[:1] in ("{", "[")
-    return text if secret or whole else f"{text} (got {value!r:.80})"
+    nested = isinstance(value, Mapping) or f"{value}".lstrip()[:1] in ("{", "[")
+    return text if secret or nested else f"{text} (got {value!r:.80})"

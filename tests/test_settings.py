@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tempo_runtime.errors import SettingsError
-from tempo_runtime.settings import PipelineSettings, check_children
+from tempo_runtime.settings import ChildSettings, PipelineSettings, check_children
 
 URL = "http://income:9000"
 
@@ -106,10 +106,10 @@ def test_child_in_this_process_has_no_url() -> None:
         ({"base_url": "http://a b"}, "base_url: .*http://HOST"),
         ({"base_url": "http://a:port"}, "base_url: .*Port"),
         ({"base_url": 5}, "base_url: .*tuple"),
-        ({"base_url": []}, "base_url: .*needs one at least"),
-        ({"base_url": ["http://a", "grpc://b"]}, "base_url: .*all of HTTP, or all of gRPC"),
-        ({"base_url": "http://me:secret@a"}, "base_url: .*may hold no password"),
-        ({"patience": -1}, "patience: "),
+        ({"base_url": []}, "base_url: .*must not be empty"),
+        ({"base_url": ["http://a", "grpc://b"]}, "base_url: .*must use HTTP, or all of them gRPC"),
+        ({"base_url": "http://me:secret@a"}, "base_url: .*must not contain a password"),
+        ({"unavailable_timeout": -1}, "unavailable_timeout: "),
         ({"retries": 1.5}, "retries: "),
         ({"max_queue": -1}, "max_queue: "),
         ({"tls": {"verfy": False}}, r"tls\.verfy: Extra"),
@@ -153,7 +153,7 @@ def test_settings_of_known_children_are_accepted(models: Any) -> None:
 
 @pytest.mark.parametrize("models", [{"lgbm": {}}, '{"lgbm": {}}'])
 def test_settings_of_an_unknown_child_are_refused(models: Any) -> None:
-    with pytest.raises(SettingsError, match="does not have: lgbm; it has sklearn"):
+    with pytest.raises(SettingsError, match="does not have: lgbm; its children are: sklearn"):
         check_children({"models": models}, ["sklearn"])
 
 
@@ -178,7 +178,9 @@ def test_the_scheme_of_a_url_says_the_transport(
 
 
 def test_a_transport_and_a_url_of_another_are_refused() -> None:
-    with pytest.raises(SettingsError, match="child 'a': transport grpc and URL http"):
+    with pytest.raises(
+        SettingsError, match=r"child 'a': the URL http.* does not match the transport grpc"
+    ):
         read({"models": {"a": {"transport": "grpc", "url": URL}}}).child("a")
 
 
@@ -190,11 +192,102 @@ def test_several_urls_are_a_list_or_have_commas() -> None:
 
 
 def test_a_childs_option_wins_over_the_pipelines() -> None:
-    extra = {"retries": 5, "patience": 1, "models": {"a": {"retries": "0", "connect_timeout": 2}}}
+    extra = {
+        "retries": 5,
+        "unavailable_timeout": 1,
+        "models": {"a": {"retries": "0", "connect_timeout": 2}},
+    }
     settings = read(extra, TLS__CA="/ca.pem", MODELS__B__TLS='{"verify": "false"}')
     one, two = settings.child("a"), settings.child("b")
-    assert (one.retries, one.patience, one.connect_timeout, one.tls.ca) == (0, 1, 2, "/ca.pem")
+    assert (one.retries, one.unavailable_timeout, one.connect_timeout, one.tls.ca) == (
+        0,
+        1,
+        2,
+        "/ca.pem",
+    )
     assert (two.retries, two.connect_timeout, two.tls.verify) == (5, 5, False)
+
+
+RENAMED = [
+    ({"patience": 1}, {"unavailable_timeout": 1}),
+    ({"best_so_far": True}, {"allow_incomplete_anchors": True}),
+    ({"models": {"a": {"patience": 1}}}, {"models": {"a": {"unavailable_timeout": 1}}}),
+    ({"models": {"a": {"squeeze": False}}}, {"models": {"a": {"flatten_single_column": False}}}),
+    ({"models": {"a": {"fast": True}}}, {"models": {"a": {"fast_sklearn": True}}}),
+    ({"models": '{"a": {"fast": "1"}}'}, {"models": {"a": {"fast_sklearn": True}}}),
+    ({"models": {"a": '{"fast": true}'}}, {"models": {"a": {"fast_sklearn": True}}}),
+]
+
+
+@pytest.mark.parametrize(("deprecated", "present"), RENAMED)
+def test_a_deprecated_name_in_model_settings_works_and_warns(deprecated: Any, present: Any) -> None:
+    with pytest.warns(DeprecationWarning, match=r"setting .* is deprecated; write "):
+        settings = read(deprecated)
+    assert settings == read(present)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "present"),
+    [
+        ("PATIENCE", "1", {"unavailable_timeout": 1}),
+        ("BEST_SO_FAR", "1", {"allow_incomplete_anchors": True}),
+        ("MODELS__A__PATIENCE", "1", {"models": {"a": {"unavailable_timeout": 1}}}),
+        ("MODELS__A__SQUEEZE", "0", {"models": {"a": {"flatten_single_column": False}}}),
+        ("MODELS__A__FAST", "1", {"models": {"a": {"fast_sklearn": True}}}),
+        ("MODELS", '{"a": {"fast": true}}', {"models": {"a": {"fast_sklearn": True}}}),
+    ],
+)
+def test_a_deprecated_name_of_a_variable_works_and_warns(
+    variable: str, value: str, present: Any
+) -> None:
+    with pytest.warns(DeprecationWarning, match=r"setting .* is deprecated; write "):
+        settings = read(**{variable: value})
+    assert settings == read(present)
+
+
+def test_deprecated_names_of_arguments_work_and_warn() -> None:
+    with pytest.warns(DeprecationWarning, match="setting patience is deprecated"):
+        assert PipelineSettings(patience=1).unavailable_timeout == 1  # type: ignore[call-arg]
+    with pytest.warns(DeprecationWarning, match="write flatten_single_column"):
+        assert ChildSettings(squeeze=True).flatten_single_column  # type: ignore[call-arg]
+
+
+def test_the_warning_names_the_child() -> None:
+    with pytest.warns(
+        DeprecationWarning, match=r"models\.a\.fast is deprecated; write models\.a\.fast_sklearn$"
+    ):
+        read({"models": {"a": {"fast": True}}})
+
+
+def test_the_environment_takes_precedence_by_either_name() -> None:
+    with pytest.warns(DeprecationWarning, match="setting patience"):
+        settings = read({"unavailable_timeout": 1}, PATIENCE="2")
+    assert settings.unavailable_timeout == 2
+    with pytest.warns(DeprecationWarning, match="setting patience"):
+        settings = read({"patience": 1}, UNAVAILABLE_TIMEOUT="2")
+    assert settings.unavailable_timeout == 2
+    with pytest.warns(DeprecationWarning, match="setting models.A.fast"):
+        settings = read({"models": {"A": {"fast": False}}}, MODELS__A__FAST_SKLEARN="1")
+    assert settings.child("A").fast_sklearn
+
+
+@pytest.mark.parametrize(
+    ("both", "match"),
+    [
+        ({"patience": 1, "unavailable_timeout": 2}, "patience is the deprecated name of unavail"),
+        (
+            {"models": {"a": {"fast": True, "fast_sklearn": True}}},
+            r"models\.a\.fast is the deprecated name of models\.a\.fast_sklearn; remove one",
+        ),
+    ],
+)
+def test_both_names_of_a_setting_in_one_place_are_refused(both: Any, match: str) -> None:
+    with pytest.raises(SettingsError, match=match):
+        read(both)
+
+
+def test_a_setting_of_the_author_may_have_the_deprecated_name_of_a_childs() -> None:
+    assert read({"fast": "the author's", "squeeze": 1}).models == {}
 
 
 def test_headers_come_from_either_place_in_any_case() -> None:

@@ -1,4 +1,4 @@
-"""Stops calls to a server that is down, but for one at a time that finds out whether it is back."""
+"""A circuit breaker: while a server is down, only one call at a time probes whether it is back."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ _LONGEST_PAUSE = 2.0
 
 
 class State(Enum):
-    """Whether calls go through."""
+    """State of a breaker: whether it lets calls through."""
 
     CLOSED = 0
-    HALF_OPEN = 1  # one does, as a probe
+    HALF_OPEN = 1  # one call, as a probe
     OPEN = 2
 
 
 class Breaker:
     """A circuit breaker for one server.
 
-    Failures in a row open it. After a pause it lets one call through, the probe; that closes it, or
-    begins another, longer pause. A pause is shortened at random, so that the breakers of many
-    processes do not probe together.
+    Consecutive failures open it. After a pause it lets one call through, the probe. If the probe
+    succeeds, the breaker closes; otherwise a longer pause begins. Each pause is shortened at random, so
+    that the breakers of many processes do not probe at the same time.
 
     Attributes:
-        state: Whether calls go through.
-        failures: Failures in a row.
+        state: Whether the breaker lets calls through.
+        failures: Number of consecutive failures.
 
     Args:
-        threshold: Failures in a row that open it.
-        clock: Seconds, from any start.
-        jitter: A number from 0 to 1.
+        threshold: Number of consecutive failures that open it.
+        clock: Returns seconds since any point in time.
+        jitter: Returns a random number from 0 to 1.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Breaker:
         self.state = State.CLOSED
 
     def admit(self) -> bool:
-        """Return whether a call may be made now; while half open, the caller is the probe."""
+        """Return whether a call may be made now; if half open, this call is the probe."""
         if self.state is State.CLOSED:
             return True
         if self.state is State.OPEN and self._clock() >= self._next_probe:
@@ -62,22 +62,22 @@ class Breaker:
         return False
 
     def down_for(self) -> float:
-        """Seconds since the first of the failures in a row; 0 where the last call succeeded."""
+        """Return the seconds since the first of the consecutive failures; 0 without failures."""
         return self._clock() - self._down_since if self.failures else 0.0
 
     def until_probe(self) -> float:
-        """Seconds until the next probe may be made; infinite while one is."""
+        """Return the seconds until the next probe may be made; infinite while a probe is under way."""
         return max(0.0, self._next_probe - self._clock()) if self.state is State.OPEN else math.inf
 
     def succeeded(self) -> None:
-        """Note that a call was answered."""
+        """Record that a call was answered."""
         self.failures = 0
         self.state = State.CLOSED
 
     def failed(self) -> None:
-        """Note that a call found the server down."""
+        """Record that a call failed because the server is down."""
         if self.state is State.OPEN:
-            return  # a call that was made before: it says nothing new
+            return  # the call began before the breaker opened, and tells nothing new
         if not self.failures:
             self._down_since = self._clock()
         self.failures += 1
@@ -88,6 +88,6 @@ class Breaker:
             self._next_probe = self._clock() + pause * (1 - self._jitter() / 2)
 
     def abandoned(self) -> None:
-        """Note that the probe ended without an answer, and not by the server's fault."""
+        """Record that the probe ended without an answer, for a reason other than the server."""
         if self.state is State.HALF_OPEN:
             self.state = State.OPEN

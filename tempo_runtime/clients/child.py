@@ -1,4 +1,4 @@
-"""A child, as a pipeline's code sees it: something to call with values."""
+"""The objects through which the code of a pipeline calls its children."""
 
 from __future__ import annotations
 
@@ -24,24 +24,25 @@ from tempo_runtime.request.context import Callers, RequestContext
 from tempo_runtime.request.metrics import ChildMetrics
 from tempo_runtime.request.portal import Portal
 
-_MLSERVERS = "np"  # content type of an array that MLServer's codec wrote
+_MLSERVER_ARRAY = "np"  # content type of an array that MLServer's codec wrote
 
 
 class Child:
     """One child of a pipeline.
 
-    In a sync pipeline calling it gives the answer; in an async one, something to await.
+    In a sync pipeline a call returns the answer; in an async pipeline it returns an awaitable.
 
     Args:
-        details: The model.
-        transport: The way to reach it.
+        details: Details of the child model.
+        transport: Transport that sends the calls.
         portal: Loop for calls that do not wait for their results.
-        metrics: Where calls are counted.
+        metrics: Metrics that count the calls.
         output: Output to ask for; None for the model's default.
-        squeeze: Whether an answer of shape `(N, 1)` is `(N,)`; None where MLServer's codec made it so.
+        flatten_single_column: Whether to return an answer of shape `(N, 1)` as `(N,)`; None to do so
+            if MLServer's codec encoded it.
         awaitable: Whether calls are awaited.
-        callers: Decides about calls from outside of any request.
-        decoding: Limits on what is decoded of an answer.
+        callers: Decides about calls from outside of a request.
+        decoding: Limits for decoding an answer.
     """
 
     _looked_up_in: RequestContext | None = None
@@ -54,7 +55,7 @@ class Child:
         metrics: ChildMetrics,
         *,
         output: str | None = None,
-        squeeze: bool | None = None,
+        flatten_single_column: bool | None = None,
         awaitable: bool = False,
         callers: Callers | None = None,
         decoding: DecodingLimits | None = None,
@@ -64,8 +65,10 @@ class Child:
         self._portal = portal
         self._metrics = metrics
         self._outputs = [output] if output else []
-        # Our own server writes shapes as they are; MLServer's runtimes make every rank at least two.
-        self._squeeze = False if details.served_by_us and squeeze is None else squeeze
+        # Pipelines keep shapes as they are; MLServer's runtimes make every rank at least two.
+        self._flatten = False if details.served_by_us else None
+        if flatten_single_column is not None:
+            self._flatten = flatten_single_column
         self._awaitable = awaitable
         self._callers = callers or Callers()
         self._decoding = decoding or DecodingLimits()
@@ -74,18 +77,18 @@ class Child:
         """Call the child.
 
         Args:
-            args: Its inputs, in order.
-            kwargs: Its inputs, by name.
+            args: Inputs of the child, in order.
+            kwargs: Inputs of the child, by name.
 
         Returns:
-            Its output: one value, or a dict by name where it has several.
+            The output: one value, or a dict by name if the child has several outputs.
 
         Raises:
-            PayloadError: If a value does not fit or cannot be sent; an `ArgumentError` if only the
-                author's code can have made the value.
-            ChildError: If the child gives no usable answer.
-            DeadlineExceeded: If the request's time is spent.
-            BudgetExceeded: If the request's calls or rows are spent.
+            PayloadError: If a value does not match the signature or cannot be sent; an
+                `ArgumentError` if only the author's code can have made the value.
+            ChildError: If the child does not return a usable answer.
+            DeadlineExceeded: If the request has no time left.
+            BudgetExceeded: If the request has no calls or rows left.
             PipelineFailed: If it is called in a thread that does not belong to a request.
         """
         if context.is_request():
@@ -93,24 +96,24 @@ class Child:
         request = self._request_elsewhere()
         with context.entered(request):
             answer = self._call(args, kwargs)
-        return _awaited_in(request, answer) if self._awaitable else answer
+        return _await_in(request, answer) if self._awaitable else answer
 
     def submit(self, *args: Any, **kwargs: Any) -> Future[Any]:
         """Call the child from a sync pipeline without waiting for it.
 
-        Several children then work at the same time:
+        Several children can then work at the same time:
 
             one, two = self.models.one.submit(x), self.models.two.submit(x)
             return (one.result() + two.result()) / 2
 
         Returns:
-            A future; its `result()` gives, or raises, what the call would have.
+            A future whose `result()` returns, or raises, what the call would have.
 
         Raises:
-            PayloadError: If a value cannot travel.
-            DeadlineExceeded: If the request's time is spent.
-            BudgetExceeded: If its calls or rows are.
-            PipelineFailed: If it is called in a thread that belongs to no request.
+            PayloadError: If a value cannot be sent.
+            DeadlineExceeded: If the request has no time left.
+            BudgetExceeded: If the request has no calls or rows left.
+            PipelineFailed: If it is called in a thread that does not belong to a request.
         """
         if context.is_request():
             return self._portal.submit(self._answer(self._request(args, kwargs)))
@@ -118,26 +121,26 @@ class Child:
             return self._portal.submit(self._answer(self._request(args, kwargs)))
 
     def looked_up_in(self, request: RequestContext) -> Child:
-        """Return the same child, bound to this request for calls in threads without one."""
-        own = object.__new__(type(self))
-        vars(own).update(vars(self))
-        own._looked_up_in = request
-        return own
+        """Return this child bound to a request, for calls in threads that do not belong to one."""
+        bound = object.__new__(type(self))
+        vars(bound).update(vars(self))
+        bound._looked_up_in = request
+        return bound
 
     def __eq__(self, other: object) -> bool:
-        """Compare children, regardless of the request that they were looked up in."""
+        """Return whether both are the same child, even if looked up in different requests."""
         return isinstance(other, Child) and self._metrics is other._metrics
 
     def __hash__(self) -> int:
         return hash(id(self._metrics))
 
     async def close(self) -> None:
-        """Free what the transport holds."""
+        """Close the transport."""
         await self._transport.close()
 
     def _call(self, args: Any, kwargs: Any) -> Any:
         if self._awaitable and is_large(args, kwargs):
-            return self._encoded_aside(args, kwargs)
+            return self._encode_in_thread(args, kwargs)
         request = self._request(args, kwargs)
         if self._awaitable:
             return self._answer(request)
@@ -145,7 +148,7 @@ class Child:
             return self._decode(self._transport.infer_blocking(request))
 
     def _request_elsewhere(self) -> RequestContext:
-        """Return the request that a call belongs to, in a thread without one."""
+        """Return the request that a call belongs to, in a thread that does not belong to one."""
         request = self._looked_up_in
         if request is None:
             return self._callers.context(self.details.name)
@@ -153,8 +156,8 @@ class Child:
         if request.allowance.ended:
             raise PipelineFailed(
                 f"child {self.details.name!r} was called in thread {current_thread().name!r}, but the "
-                "request it was looked up in has its answer; wait for the thread before the predict "
-                "method returns, and look the child up in each request (`self.models.NAME`)"
+                "request in which it was looked up has already been answered; wait for the thread before "
+                "the predict method returns, and look the child up in each request (`self.models.NAME`)"
             )
         return request
 
@@ -165,12 +168,12 @@ class Child:
         current.allowance.spend(rows)
         self._metrics.sent(rows)
         tensors = self._encoded(args, kwargs)
-        # Without it, MLServer's runtimes would not know that the columns are one DataFrame.
+        # MLServer's runtimes need this parameter to know that the columns are one DataFrame.
         frame = len(args) + len(kwargs) == 1 and kind_of(*args, *kwargs.values()) is Kind.FRAME
         parameters = {"content_type": FRAME} if frame else {}
         return Request(tensors, self._outputs, parameters, current.id, current.memo)
 
-    async def _encoded_aside(self, args: Any, kwargs: Any) -> Any:
+    async def _encode_in_thread(self, args: Any, kwargs: Any) -> Any:
         return await self._answer(await convert(True, self._request, args, kwargs))
 
     def _encoded(self, args: Any, kwargs: Any) -> list[Tensor]:
@@ -179,18 +182,18 @@ class Child:
                 self.details.signature, args, kwargs, tagged=self._transport.tagged
             )
         except PayloadError as error:
-            said = str(error)
-            for number in range(len(args)):  # replace names that only tensors have
-                said = said.replace(f"'{INPUT_PREFIX}{number}'", f"argument {number + 1}")
-            text = f"child {self.details.name!r} could not be sent its arguments: {said}"
-            made = PayloadError if self._may_be_the_clients(args, kwargs) else ArgumentError
-            raise made(text) from None
+            reason = str(error)
+            for number in range(len(args)):  # the author knows arguments, not names of tensors
+                reason = reason.replace(f"'{INPUT_PREFIX}{number}'", f"argument {number + 1}")
+            text = f"cannot send the arguments of child {self.details.name!r}: {reason}"
+            category = PayloadError if self._may_be_the_clients(args, kwargs) else ArgumentError
+            raise category(text) from None
 
     def _may_be_the_clients(self, args: Any, kwargs: Any) -> bool:
-        """Tell whether values that do not fit the child may have come with the request.
+        """Return whether values that the child cannot take may have come with the request.
 
-        Only the author chooses which arguments to pass. A value that arrived in tensors can be sent on in
-        tensors, whatever the child's signature says.
+        Only the author chooses which arguments to pass. A value that arrived in tensors can also be sent
+        in tensors, whatever the child's signature says.
         """
         signature = self.details.signature
         if signature is not None and not signature.takes(len(args), kwargs):
@@ -219,21 +222,21 @@ class Child:
             name, url = self.details.name, response.url
             place = f" at {url}" if url else ""
             raise ChildFailed(
-                f"child {name!r}{place} gave an answer that cannot be used: {error}",
+                f"child {name!r}{place} returned an answer that cannot be used: {error}",
                 model=name,
                 url=url,
             ) from error
-        squeeze = self._squeeze
-        if squeeze is None:  # other servers than MLServer mean what they say
-            squeeze = any(tensor.content_type == _MLSERVERS for tensor in response.tensors)
-        return _squeezed(value) if squeeze else value
+        flatten = self._flatten
+        if flatten is None:  # servers other than MLServer return the model's own shapes
+            flatten = any(tensor.content_type == _MLSERVER_ARRAY for tensor in response.tensors)
+        return _flattened(value) if flatten else value
 
     def __repr__(self) -> str:
         return f"<Child {self.details.name!r} over {type(self._transport).__name__}>"
 
 
 class Children:
-    """The children of a pipeline, by the names it calls them by."""
+    """The children of a pipeline, by the names that the pipeline uses for them."""
 
     _looked_up_in: RequestContext | None = None
 
@@ -242,12 +245,12 @@ class Children:
         self._callers = callers or Callers()
 
     def here(self) -> Children:
-        """Return the same children; within a request, in whichever thread, as those of that request."""
+        """Return the same children; within a request, bound to it, for use in any thread."""
         if not context.is_request():
             return self
-        own = Children(self._children, self._callers)
-        own._looked_up_in = context.current()
-        return own
+        bound = Children(self._children, self._callers)
+        bound._looked_up_in = context.current()
+        return bound
 
     def __getattr__(self, alias: str) -> Child:
         if alias.startswith("_") or alias not in self._children:
@@ -258,7 +261,7 @@ class Children:
         return child if request is None else child.looked_up_in(request)
 
     def __eq__(self, other: object) -> bool:
-        """Return whether they are the same children, in whichever request they were looked up."""
+        """Return whether both are the same children, even if looked up in different requests."""
         return isinstance(other, Children) and self._children is other._children
 
     def __hash__(self) -> int:
@@ -271,13 +274,13 @@ class Children:
         return len(self._children)
 
 
-async def _awaited_in(request: RequestContext, answer: Awaitable[Any]) -> Any:
+async def _await_in(request: RequestContext, answer: Awaitable[Any]) -> Any:
     with context.entered(request):
         return await answer
 
 
 def rows_of(value: Any) -> int:
-    """Return how many rows a value has: its length, if it has one."""
+    """Return the number of rows of a value: its length, or 1 if it does not have one."""
     if isinstance(value, np.ndarray):
         return len(value) if value.ndim else 1
     if isinstance(value, str | bytes | dict) or not isinstance(value, Sized):
@@ -285,12 +288,12 @@ def rows_of(value: Any) -> int:
     return len(value)
 
 
-def _squeezed(value: Any) -> Any:
-    """Make `(N, 1)` the `(N,)` it was before MLServer's codec."""
+def _flattened(value: Any) -> Any:
+    """Return an array of shape `(N, 1)` as `(N,)`, its shape before MLServer's codec encoded it."""
     if isinstance(value, np.ndarray) and value.ndim == 2 and value.shape[1] == 1:
         return value[:, 0]
     if isinstance(value, dict):
-        return {name: _squeezed(part) for name, part in value.items()}
+        return {name: _flattened(part) for name, part in value.items()}
     if isinstance(value, tuple):
-        return tuple(_squeezed(part) for part in value)
+        return tuple(_flattened(part) for part in value)
     return value

@@ -1,4 +1,4 @@
-"""A child on servers, as its settings name them."""
+"""Make the endpoints and limits of a child from its settings."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ _SIBLINGS = {"http": ("MLSERVER_HTTP_PORT", "8080"), "grpc": ("MLSERVER_GRPC_POR
 
 
 def endpoints(settings: ChildSettings, name: str, portal: Portal) -> list[Endpoint]:
-    """One endpoint for each URL; without any, for the server that this process is.
+    """Return an endpoint for each URL; without a URL, one for the server in this process.
 
     Args:
-        settings: How the child is reached: over `http` or `grpc`.
-        name: Name it is served under.
-        portal: The loop that the connections live on.
+        settings: The child's settings, with transport `http` or `grpc`.
+        name: Name that the server knows the child by.
+        portal: The loop that the connections belong to.
 
     Raises:
-        SettingsError: If a file of its TLS settings cannot be used.
+        SettingsError: If a file in the TLS settings cannot be used.
     """
     make = _grpc if settings.transport == "grpc" else _http
     return make(settings, name, portal)
 
 
 def limits(settings: ChildSettings, *, forwards_deadline: bool) -> Limits:
-    """Return what one call may do; `forwards_deadline` is that of `Limits`."""
-    assert settings.patience is not None
+    """Return the limits of each call; for `forwards_deadline` see `Limits`."""
+    assert settings.unavailable_timeout is not None
     assert settings.retries is not None
     return Limits(
-        Policy(settings.retries, settings.patience),
+        Policy(settings.retries, settings.unavailable_timeout),
         timeout=settings.timeout,
         max_concurrency=settings.max_concurrency,
         headers={name: value.get_secret_value() for name, value in settings.headers.items()},
@@ -43,7 +43,7 @@ def limits(settings: ChildSettings, *, forwards_deadline: bool) -> Limits:
 
 
 def _http(settings: ChildSettings, name: str, portal: Portal) -> list[Endpoint]:
-    # aiohttp, which a pipeline may not need
+    # Imported here, because not every pipeline needs aiohttp.
     from tempo_runtime.clients.connections import Connections
     from tempo_runtime.clients.http import HttpEndpoint
 
@@ -80,7 +80,7 @@ def _grpc(settings: ChildSettings, name: str, portal: Portal) -> list[Endpoint]:
 
 
 def _this_server(scheme: str) -> str:
-    """Return where a sibling is: the server this process is."""
-    variable, usual = _SIBLINGS[scheme]
+    """Return the URL of the server in this process, which also serves siblings of the pipeline."""
+    variable, default = _SIBLINGS[scheme]
     host = called(os.environ.get("MLSERVER_HOST", ""))
-    return f"{scheme}://{host}:{os.environ.get(variable, usual)}"
+    return f"{scheme}://{host}:{os.environ.get(variable, default)}"

@@ -1,7 +1,7 @@
-"""HTTP connections, which the children of all pipelines in a server share.
+"""HTTP connections that the children of all pipelines in a server share.
 
-aiohttp, not httpx: its connections take half the time of httpx's (`benchmarks/children.py`), and its
-errors tell a connection that broke from one that was never made, which decides about a retry.
+We use aiohttp instead of httpx: its connections take half the time (`benchmarks/children.py`), and its
+errors distinguish a broken connection from one that was never made, which decides about a retry.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import aiohttp
 from tempo_runtime.clients.tls import ssl_context
 from tempo_runtime.settings import TlsSettings
 
-# Idle connections are closed before uvicorn closes them, after 5 s: at exactly 5 s a request can be
-# sent into a connection that is being closed.
+# uvicorn closes idle connections after 5 s. We close them earlier, so that no request is sent on a
+# connection that the server is closing.
 _KEEPALIVE = 2.5
-# A server that is replaced keeps its name, and has another address.
-_LOOKED_UP = 1  # seconds
+# A replaced server keeps its name but has a new address, so addresses are kept only briefly.
+_DNS_CACHE = 1  # seconds
 
-_lock = Lock()  # pipelines are loaded in threads of their own
+_lock = Lock()  # each pipeline is loaded in its own thread
 _shared: dict[tuple[asyncio.AbstractEventLoop, TlsSettings], Connections] = {}
 
 
@@ -29,59 +29,59 @@ class Connections:
     """A pool of connections on one loop.
 
     Args:
-        loop: That loop.
-        tls: How they are encrypted, where a URL asks for it.
+        loop: The loop.
+        tls: Settings of encrypted connections.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, tls: TlsSettings) -> None:
         self._key = loop, tls
         self._ssl = True if tls == TlsSettings() else ssl_context(tls)
         self._users = 0
-        self._kept: aiohttp.ClientSession | None = None
-        self._new: aiohttp.ClientSession | None = None
+        self._pooled: aiohttp.ClientSession | None = None
+        self._fresh: aiohttp.ClientSession | None = None
 
     @classmethod
     def of(cls, loop: asyncio.AbstractEventLoop, tls: TlsSettings) -> Connections:
-        """Return the pool of that loop and that encryption; each caller closes it once.
+        """Return the pool for a loop and TLS settings; each caller must close it once.
 
         Raises:
-            SettingsError: If a file that `tls` names cannot be used.
+            SettingsError: If a file named in `tls` cannot be used.
         """
         with _lock:
-            found = _shared.get((loop, tls))
-            if found is None:
-                found = _shared[loop, tls] = cls(loop, tls)
-            found._users += 1
-            return found
+            pool = _shared.get((loop, tls))
+            if pool is None:
+                pool = _shared[loop, tls] = cls(loop, tls)
+            pool._users += 1
+            return pool
 
-    # Sessions belong to the loop they are made on, so they are made when they are first used.
+    # A session belongs to the loop on which it is made, so it is made on first use.
 
     @property
     def pooled(self) -> aiohttp.ClientSession:
         """Connections that are kept between calls."""
-        if self._kept is None:
-            self._kept = self._session(keepalive_timeout=_KEEPALIVE)
-        return self._kept
+        if self._pooled is None:
+            self._pooled = self._session(keepalive_timeout=_KEEPALIVE)
+        return self._pooled
 
     @property
     def fresh(self) -> aiohttp.ClientSession:
-        """A connection for each call: after one that was kept broke, others may be broken, too."""
-        if self._new is None:
-            self._new = self._session(force_close=True)
-        return self._new
+        """New connections for each call: after a pooled one broke, the others may be broken as well."""
+        if self._fresh is None:
+            self._fresh = self._session(force_close=True)
+        return self._fresh
 
     async def close(self) -> None:
-        """Give it back; the last to do so closes it. Called on its loop."""
+        """Release the pool, on its loop; the last user closes its connections."""
         with _lock:
             self._users -= 1
             if self._users:
                 return
             _shared.pop(self._key, None)
-        for session in filter(None, (self._kept, self._new)):
+        for session in filter(None, (self._pooled, self._fresh)):
             await session.close()
 
     def _session(self, **options: Any) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
-            limit=0, ttl_dns_cache=_LOOKED_UP, ssl=self._ssl, **options
+            limit=0, ttl_dns_cache=_DNS_CACHE, ssl=self._ssl, **options
         )
         return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())

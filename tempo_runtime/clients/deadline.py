@@ -1,4 +1,4 @@
-"""The time a call to a child has."""
+"""The deadline of a call to a child."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from tempo_runtime.clients.failures import ChildAddress
 from tempo_runtime.errors import ChildUnavailable, DeadlineExceeded, TempoError
 from tempo_runtime.request.context import RequestContext
 
-# A call ends a little before its request does: whoever waits is told which child was late.
+# A call ends a little before its request, so that the answer can name the child that was late.
 _MARGIN = 0.1  # seconds
 _MARGIN_RATIO = 0.1
 
 
 class CallDeadline:
-    """Ends with a call's own limit or with its request's deadline, whichever comes first.
+    """Deadline of one call: its own timeout or the request's deadline, whichever comes first.
 
     Args:
-        current: The request it is for.
-        timeout: Seconds the call may take; None for as long as the request.
+        current: The request that makes the call.
+        timeout: Seconds that the call may take; None for as long as the request.
 
     Attributes:
-        ends_request: Whether it is the request's deadline that comes first.
+        ends_request: Whether the request's deadline comes first.
     """
 
     def __init__(self, current: RequestContext, timeout: float | None) -> None:
@@ -35,19 +35,17 @@ class CallDeadline:
         self._end = None if seconds is None else time.monotonic() + seconds
 
     def left(self) -> float | None:
-        """Seconds until it ends, 0 once it has; None for never."""
+        """Return the seconds that are left, at least 0; None for no deadline."""
         return None if self._end is None else max(0.0, self._end - time.monotonic())
 
     def ended(self, place: ChildAddress) -> TempoError:
         """Return the error of a call that was not answered in time."""
         if self.ends_request:
-            error = DeadlineExceeded(
-                f"{place} had not answered when the time was up: {self._current.exceeded()}"
-            )
+            error = DeadlineExceeded(f"{place} did not answer in time: {self._current.exceeded()}")
             error.path = (place.model,)
             return error
         return ChildUnavailable(
-            f"{place} gave no answer within {self._timeout:g} s, the child's `timeout`",
+            f"{place} did not answer within {self._timeout:g} s, its `timeout`",
             model=place.model,
             url=place.url,
         )

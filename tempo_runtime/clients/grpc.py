@@ -1,4 +1,4 @@
-"""A child's server behind V2 over gRPC."""
+"""Calls to a child over gRPC, in the V2 protocol."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ from tempo_runtime.settings import TlsSettings
 
 _TOO_LARGE = "larger than max"
 _TOO_LONG = re.compile(r"Received message larger than max \((\d+) vs\. (\d+)\)")
-# A status that MLServer has no gRPC code for; pipelines of earlier versions add it to the text.
+# A status without a gRPC code in MLServer; pipelines of earlier versions append it to the text.
 _STATUS = re.compile(r"\(status (\d{3})(?:, retry after ([\d.]+) s)?\)$")
-# Codes for a wrong request: MLServer's for 400 and 422, and those of other servers.
+# Codes for a wrong request: those that MLServer uses for 400 and 422, and those of other servers.
 _REFUSALS = {
     grpc.StatusCode.INVALID_ARGUMENT: 400,
     grpc.StatusCode.OUT_OF_RANGE: 400,
@@ -44,36 +44,36 @@ _REFUSALS = {
 _NEVER_MADE = ("failed to connect", "dns resolution failed", "no address")
 _DISTRUSTED = ("ssl_error", "certificate", "tls handshake")
 _OPTIONS = (
-    # Tensors are larger than gRPC's 4 MB.
+    # Tensors can be larger than gRPC's default limit of 4 MB.
     ("grpc.max_send_message_length", -1),
-    # Only uncompressed messages are read: a few compressed bytes may expand without limit.
+    # Only uncompressed messages are accepted: a few compressed bytes may expand without limit.
     ("grpc.compression_enabled_algorithms_bitset", 1),
-    # A server that is gone without a word is noticed between calls, too.
+    # Keepalives notice between calls that a server has disappeared without closing its connection.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 5_000),
-    # When to connect again is decided by our own breaker.
+    # Our circuit breaker decides when to connect again.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 500),
-    # A name leads elsewhere once its container or pod is replaced: it may be asked for that often,
-    # where gRPC alone would wait 30 s.
+    # A name has a new address once its container or pod is replaced: look it up this often, because
+    # gRPC by default waits 30 s.
     ("grpc.dns_min_time_between_resolutions_ms", 500),
 )
 
 
 class GrpcEndpoint:
-    """Called with `ModelInfer`.
+    """A child's server, called with `ModelInfer`.
 
     Args:
-        url: The server: `grpc://HOST:PORT`, or `grpcs://HOST:PORT` with TLS.
-        model: Name the child is served under.
+        url: URL of the server: `grpc://HOST:PORT`, or `grpcs://HOST:PORT` with TLS.
+        model: Name that the server knows the child by.
         version: Version to ask for.
         connect_timeout: Seconds to wait for a connection.
-        tls: How the connection is encrypted, where the URL asks for it.
+        tls: Settings of the encrypted connection, if the URL asks for one.
         proxy: URL of an HTTP proxy.
         max_answer_bytes: Largest size of an answer, or of an item of a stream; None for no limit.
 
     Raises:
-        SettingsError: If a file that `tls` names cannot be used.
+        SettingsError: If a file named in `tls` cannot be used.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class GrpcEndpoint:
         scheme, _, self._target = url.partition("://")
         files = grpc_files(tls or TlsSettings()) if scheme == "grpcs" else None
         self._credentials = grpc.ssl_channel_credentials(*files) if files else None
-        # Only a proxy that the settings name: not one of the process's environment.
+        # Only the proxy in the settings is used, not one in the process's environment.
         options: list[tuple[str, Any]] = [*_OPTIONS, ("grpc.enable_http_proxy", int(bool(proxy)))]
         options.append(("grpc.max_receive_message_length", max_answer_bytes or -1))
         self._limit = AnswerLimit(max_answer_bytes)
@@ -107,10 +107,10 @@ class GrpcEndpoint:
     async def call(
         self, request: Request, seconds: float | None, headers: Mapping[str, str], *, fresh: bool
     ) -> Response:
-        """See `Endpoint.call`; gRPC looks after its one connection by itself."""
+        """See `Endpoint.call`; gRPC manages its only connection itself."""
         message = request_to_proto(request, self._model, self._version)
         answer = await self._ask("ModelInfer", message, seconds, headers)
-        if answer is None:  # what gRPC makes of bytes it cannot read
+        if answer is None:  # gRPC could not parse the message
             raise self.place.unusable(PayloadError("not a V2 message"))
         return self._response(answer)
 
@@ -142,7 +142,7 @@ class GrpcEndpoint:
             await channel.close()
 
     def _stub(self) -> Any:
-        if self._channel is None:  # made here, because it belongs to the loop it is made on
+        if self._channel is None:  # made on first use, because it belongs to the current loop
             self._channel = self._connect()
             self._made = GRPCInferenceServiceStub(self._channel)
         return self._made
@@ -152,8 +152,8 @@ class GrpcEndpoint:
     ) -> Any:
         begin = time.monotonic()
         try:
-            asked = getattr(self._stub(), method)
-            return await asked(message, timeout=seconds, metadata=tuple(headers.items()))
+            call = getattr(self._stub(), method)
+            return await call(message, timeout=seconds, metadata=tuple(headers.items()))
         except grpc.aio.AioRpcError as error:
             spent = seconds is not None and time.monotonic() - begin >= 0.95 * seconds
             if spent and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
@@ -172,35 +172,35 @@ class GrpcEndpoint:
         return grpc.aio.secure_channel(self._target, self._credentials, self._options)
 
     def _failure(self, error: grpc.aio.AioRpcError) -> Failure:
-        code, said = error.code(), error.details() or ""
-        said, info = unmarked(said)
+        code = error.code()
+        text, info = unmarked(error.details() or "")
         if info is not None:
-            return self.place.passed_up(info, said)
-        status = _STATUS.search(said)
+            return self.place.passed_up(info, text)
+        status = _STATUS.search(text)
         match code:
             case grpc.StatusCode.UNAVAILABLE:
-                return self._unreachable(said)
+                return self._unreachable(text)
             case grpc.StatusCode.NOT_FOUND:
-                return self.place.not_found(said)
+                return self.place.not_found(text)
             case grpc.StatusCode.DEADLINE_EXCEEDED:
-                return self.place.late(said)
+                return self.place.late(text)
             case grpc.StatusCode.CANCELLED | grpc.StatusCode.ABORTED:
                 return self.place.unreachable(
-                    f"it gave the call up: {said}", FailureKind.CONNECTION_LOST
+                    f"it cancelled the call: {text}", FailureKind.CONNECTION_LOST
                 )
-            case _ if (longer := _TOO_LONG.search(said)) and int(longer[2]) == self._limit.most:
+            case _ if (longer := _TOO_LONG.search(text)) and int(longer[2]) == self._limit.most:
                 return self._too_long(int(longer[1]))
-            case _ if _TOO_LARGE in said:
-                return self.place.refused(code.name, f"{said}; raise its `grpc_max_message_length`")
+            case _ if _TOO_LARGE in text:
+                return self.place.refused(code.name, f"{text}; raise its `grpc_max_message_length`")
             case grpc.StatusCode.RESOURCE_EXHAUSTED:
-                return self.place.not_ready(said, FailureKind.OVERLOADED)
-            case _ if NOT_READY in said:
-                return self.place.not_ready(said, FailureKind.UNAVAILABLE)
+                return self.place.not_ready(text, FailureKind.OVERLOADED)
+            case _ if NOT_READY in text:
+                return self.place.not_ready(text, FailureKind.UNAVAILABLE)
             case _ if status:
                 wait = float(status[2]) if status[2] else None
-                return self.place.by_status(int(status[1]), said[: status.start()].rstrip(), wait)
+                return self.place.by_status(int(status[1]), text[: status.start()].rstrip(), wait)
             case _:
-                return self.place.refused(code.name, said, status=_REFUSALS.get(code))
+                return self.place.refused(code.name, text, status=_REFUSALS.get(code))
 
     def _too_long(self, length: int) -> Failure:
         try:
@@ -209,11 +209,11 @@ class GrpcEndpoint:
             return self.place.unusable(error)
         raise AssertionError(length)
 
-    def _unreachable(self, said: str) -> Failure:
-        lower = said.lower()
+    def _unreachable(self, text: str) -> Failure:
+        lower = text.lower()
         if any(word in lower for word in _DISTRUSTED):
-            return self.place.distrusted(said)
+            return self.place.distrusted(text)
         never = any(word in lower for word in _NEVER_MADE)
         return self.place.unreachable(
-            said, FailureKind.UNAVAILABLE if never else FailureKind.CONNECTION_LOST
+            text, FailureKind.UNAVAILABLE if never else FailureKind.CONNECTION_LOST
         )

@@ -1,4 +1,4 @@
-"""A child's server behind V2 over HTTP."""
+"""Calls to a child over HTTP, in the V2 protocol."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from tempo_runtime.request.timing import within
 
 _HEADERS = {"content-type": "application/json", "accept-encoding": "identity"}
 _EXCERPT = 1000  # characters of another server's error
-_TEXTS = ("error", "detail", "message", "msg", "reason")  # where an error's text is, in JSON
+_TEXTS = ("error", "detail", "message", "msg", "reason")  # keys of an error's text in JSON
 _TRACEBACK = "Traceback (most recent call last):"
 
 
 class HttpEndpoint:
-    """Called with `POST {url}/v2/models/{model}/infer`.
+    """A child's server, called with `POST {url}/v2/models/{model}/infer`.
 
     Args:
         connections: Shared connections.
         url: Base URL of the server.
-        model: Name the child is served under.
+        model: Name that the server knows the child by.
         version: Version to ask for.
         connect_timeout: Seconds to wait for a connection.
         read_timeout: Seconds to wait for the next byte of an answer.
@@ -57,7 +57,7 @@ class HttpEndpoint:
         max_answer_bytes: int | None = None,
     ) -> None:
         base = f"{url}/v2/models/{model}{f'/versions/{version}' if version else ''}"
-        self.place = ChildAddress(model, f"{base}/infer")  # as it was written, where errors name it
+        self.place = ChildAddress(model, f"{base}/infer")  # errors show it as the user wrote it
         self._model_url, self._url = URL(base), URL(self.place.url)
         self._connections = connections
         self._timeout = aiohttp.ClientTimeout(sock_connect=connect_timeout, sock_read=read_timeout)
@@ -93,13 +93,13 @@ class HttpEndpoint:
                 self._refuse_compressed(answer)
                 async for event in _events(answer.content, self._limit):
                     response = response_from_json(event)
-                    said = response.parameters
-                    if "error" in said:  # our runtime's: the status line is sent by then
-                        raise self._ended(said)
+                    parameters = response.parameters
+                    if "error" in parameters:  # from our runtime, after the status line was sent
+                        raise self._ended(parameters)
                     yield response
 
     async def close(self) -> None:
-        """Give the connections back."""
+        """Release the shared connections."""
         await self._connections.close()
 
     def _how(self, headers: Mapping[str, str]) -> dict[str, Any]:
@@ -113,7 +113,7 @@ class HttpEndpoint:
 
     async def _read(self, answer: aiohttp.ClientResponse) -> bytes:
         self._refuse_compressed(answer)
-        if answer.content_length is not None:  # and the body cannot be longer than stated
+        if answer.content_length is not None:  # the body cannot be longer
             self._limit.check(answer.content_length)
             return await answer.read()
         parts, length = [], 0
@@ -124,13 +124,13 @@ class HttpEndpoint:
         return b"".join(parts)
 
     def _refuse_compressed(self, answer: aiohttp.ClientResponse) -> None:
-        """Refuse a compressed answer, which was not asked for: a few bytes may expand without limit."""
+        """Refuse a compressed answer, which was not requested: a few bytes may expand without limit."""
         encoding = answer.headers.get("content-encoding", "identity")
         if encoding != "identity":
             raise PayloadError(f"it is compressed ({encoding!r:.40}), which was not requested")
 
-    async def _content(self, asked: AbstractAsyncContextManager[aiohttp.ClientResponse]) -> bytes:
-        async with asked as answer:
+    async def _content(self, call: AbstractAsyncContextManager[aiohttp.ClientResponse]) -> bytes:
+        async with call as answer:
             content = await self._read(answer)
         if answer.status != 200:
             raise self._refusal(answer, content)
@@ -139,19 +139,19 @@ class HttpEndpoint:
     def _refusal(self, answer: aiohttp.ClientResponse, content: bytes) -> Failure:
         if 300 <= answer.status < 400 and (target := answer.headers.get("location")):
             return self.place.redirected(answer.status, target)
-        said, info = _read(content)
-        # A proxy in between may have replaced our server's body by its own.
+        text, info = _read(content)
+        # A proxy may have replaced the body; the header has the same details.
         info = info or ErrorInfo.parse(answer.headers.get(HEADER))
         if info is not None and info.status == answer.status:
-            return self.place.passed_up(info, said)
+            return self.place.passed_up(info, text)
         wait = _seconds(answer.headers.get("retry-after"))
-        return self.place.by_status(answer.status, (said or answer.reason or "")[:_EXCERPT], wait)
+        return self.place.by_status(answer.status, (text or answer.reason or "")[:_EXCERPT], wait)
 
-    def _ended(self, said: Mapping[str, Any]) -> Failure:
-        info, text = ErrorInfo.read(said.get(KEY)), f"{said['error']}"
+    def _ended(self, parameters: Mapping[str, Any]) -> Failure:
+        info, text = ErrorInfo.read(parameters.get(KEY)), f"{parameters['error']}"
         if info is not None:
             return self.place.passed_up(info, text)
-        status = said.get("status")
+        status = parameters.get("status")
         return self.place.by_status(status if isinstance(status, int) else 500, text[:_EXCERPT])
 
     @contextmanager
@@ -164,25 +164,25 @@ class HttpEndpoint:
             raise self.place.unusable(error) from error
 
     def _failure(self, error: aiohttp.ClientError) -> Failure:
-        said = str(error) or type(error).__name__
+        reason = str(error) or type(error).__name__
         match error:
             case aiohttp.ClientSSLError():
-                return self.place.distrusted(said)
+                return self.place.distrusted(reason)
             case aiohttp.SocketTimeoutError():
                 return self.place.silent(f"{self._timeout.sock_read:g} s, its `read_timeout`")
             case aiohttp.ClientConnectorError() | aiohttp.ConnectionTimeoutError():
-                return self.place.unreachable(said)
+                return self.place.unreachable(reason)
             case aiohttp.ClientConnectionError() | aiohttp.ClientPayloadError():
                 return self.place.unreachable(
-                    f"the connection broke: {said}", FailureKind.CONNECTION_LOST
+                    f"the connection broke: {reason}", FailureKind.CONNECTION_LOST
                 )
             case _:
-                return self.place.unusable(PayloadError(f"not HTTP ({said})"))
+                return self.place.unusable(PayloadError(f"not HTTP ({reason})"))
 
 
 async def _events(content: aiohttp.StreamReader, limit: AnswerLimit) -> AsyncIterator[bytes]:
-    """Yield the data of server-sent events. A line may be longer than aiohttp reads at once."""
-    parts: list[bytes] = []  # of a line
+    """Yield the data of server-sent events; their lines may be longer than aiohttp's limit."""
+    parts: list[bytes] = []  # of the current line
     length = 0
     async for chunk in content.iter_any():
         *lines, rest = chunk.split(b"\n")
@@ -198,33 +198,33 @@ async def _events(content: aiohttp.StreamReader, limit: AnswerLimit) -> AsyncIte
 
 
 def _read(content: bytes) -> tuple[str, ErrorInfo | None]:
-    """Read the body of an error: its text, and the details if one of our own servers sent it."""
+    """Return the text of an error's body, and the details if a pipeline's server sent it."""
     text = content.decode(errors="replace").strip()
     info = None
     with suppress(orjson.JSONDecodeError, RecursionError):
         body = orjson.loads(content)
         text = _text(body) or text
         info = ErrorInfo.read(body.get(KEY)) if isinstance(body, dict) else None
-    if text.startswith(_TRACEBACK):  # of a server in debug mode
+    if text.startswith(_TRACEBACK):  # from a server in debug mode
         text = text.splitlines()[-1]
     if info is None:
-        return unmarked(text)  # a server in whose own process our code does not run
+        return unmarked(text)  # from a server whose main process does not run our code
     return text, info
 
 
-def _text(said: Any) -> str:
-    """Find the text in an error, in any of the forms that V2 servers and FastAPI give it."""
-    if isinstance(said, list):
-        return "; ".join(filter(None, map(_text, said)))
-    if not isinstance(said, dict):
-        return f"{said}" if said is not None else ""
-    found = next((text for key in _TEXTS if (text := _text(said.get(key)))), "")
-    place = said.get("loc")
-    return f"{'.'.join(map(str, place))}: {found}" if found and isinstance(place, list) else found
+def _text(error: Any) -> str:
+    """Return the text of an error, in any of the forms that V2 servers and FastAPI use."""
+    if isinstance(error, list):
+        return "; ".join(filter(None, map(_text, error)))
+    if not isinstance(error, dict):
+        return f"{error}" if error is not None else ""
+    text = next((text for key in _TEXTS if (text := _text(error.get(key)))), "")
+    field = error.get("loc")
+    return f"{'.'.join(map(str, field))}: {text}" if text and isinstance(field, list) else text
 
 
 def _seconds(retry_after: str | None) -> float | None:
-    """Return the header's seconds; a date, which the header may also be, is as good as none."""
+    """Return the seconds in a `Retry-After` header; None if it has a date, or is missing."""
     try:
         return max(0.0, float(retry_after or ""))
     except ValueError:

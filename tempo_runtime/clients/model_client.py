@@ -1,4 +1,4 @@
-"""Call one model on one server: what the command line and `RemoteModel` do."""
+"""A client of one model on one server, for the command line and `RemoteModel`."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from tempo_runtime.settings import ChildSettings, PipelineSettings
 
 
 class ModelClient:
-    """A client of one model, which is not the child of a pipeline.
+    """A client of one model that is not the child of a pipeline.
 
-    It is reached as `given` says, and otherwise as the environment says of every child.
+    Settings that are not in `given` come from the environment's settings for all children.
 
     Args:
-        name: Name the model is served under.
-        given: `url` of its server, and any other settings of a child.
-        forwards_deadline: Whether it is a pipeline of ours: see `Limits`.
+        name: Name that the server knows the model by.
+        given: `url` of the server, and any other settings of a child.
+        forwards_deadline: Whether the model is a pipeline of this package; see `Limits`.
 
     Attributes:
-        endpoint: Its server.
-        transport: Calls it, as a child is called.
-        decoding: Limits of the size of its answers.
-        timeout: Seconds that the environment allows a request.
+        endpoint: The model's server.
+        transport: Transport that calls the model as if it were a child.
+        decoding: Limits for decoding answers.
+        timeout: Seconds that a request may take, as set in the environment.
 
     Raises:
-        pydantic.ValidationError: If `given` is not valid.
-        SettingsError: If the environment's settings are wrong, or a file of them cannot be used.
+        pydantic.ValidationError: If `given` is invalid.
+        SettingsError: If the environment's settings are invalid, or a file named there cannot be used.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class ModelClient:
         self.connect(forwards_deadline=forwards_deadline)
 
     def connect(self, *, forwards_deadline: bool) -> None:
-        """Make the transport anew, once it is known whether the model is a pipeline of ours."""
+        """Make the transport again, once it is known whether the model is a pipeline of this package."""
         allowed = limits(self._settings, forwards_deadline=forwards_deadline)
         self._headers = allowed.headers
         metrics = self.metrics = ChildMetrics("", self._name)
@@ -64,7 +64,7 @@ class ModelClient:
         """Return the model's V2 metadata.
 
         Args:
-            timeout: Seconds it may take.
+            timeout: Seconds that the call may take.
 
         Raises:
             ChildError: If there is no such server or model, or no answer in time.
@@ -83,11 +83,11 @@ class ModelClient:
 
         Args:
             request: The request.
-            current: Its context, whose parameters are sent along.
-            left: Seconds that the model is told it has.
+            current: The request's context, whose parameters are sent as well.
+            left: Seconds that the model may take, which it is sent.
 
         Raises:
-            ChildError: If the model gives no usable answer.
+            ChildError: If the model does not return a usable answer.
         """
         sent = replace(request, parameters=current.passed_on(request.parameters, left))
         try:

@@ -1,4 +1,4 @@
-"""The servers of one child: they take turns, and one that is down is left out."""
+"""The servers of one child: they take turns, and servers that are down are skipped."""
 
 from __future__ import annotations
 
@@ -16,44 +16,44 @@ from tempo_runtime.request.timing import Elapsed, within
 
 
 class Endpoint(Protocol):
-    """One server of a child, over one transport."""
+    """One server of a child, called over one transport."""
 
     place: ChildAddress
 
     async def call(
         self, request: Request, seconds: float | None, headers: Mapping[str, str], *, fresh: bool
     ) -> Response:
-        """Call it once.
+        """Call the child once.
 
         Args:
-            request: What to ask.
-            seconds: Time there is; None for no end.
+            request: The request.
+            seconds: Seconds to wait for the answer; None for no limit.
             headers: Headers to send.
-            fresh: Whether to make a connection for it: one that was kept has just broken.
+            fresh: Whether to make a new connection, because a pooled one has just broken.
 
         Raises:
-            Failure: If it gives no usable answer.
-            Elapsed: If it gives none within so many seconds.
+            Failure: If the server does not return a usable answer.
+            Elapsed: If it does not answer in time.
         """
         ...
 
     async def metadata(self, seconds: float | None, headers: Mapping[str, str]) -> dict[str, Any]:
-        """Return what the server says of the child, as V2's JSON has it; raises as `call` does."""
+        """Return the child's V2 metadata as JSON; raise as `call` does."""
         ...
 
     def stream(
         self, request: Request, headers: Mapping[str, str]
     ) -> AsyncGenerator[Response, None]:
-        """Call it once, for all it has to say until its answer; raise as `call` does."""
+        """Call the child once and yield each message until its answer; raise as `call` does."""
         ...
 
     async def close(self) -> None:
-        """Free what it holds."""
+        """Close the connections."""
         ...
 
 
 class PooledServer:
-    """One of them, and whether it is up."""
+    """A server of the pool, with its circuit breaker."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
@@ -62,38 +62,41 @@ class PooledServer:
 
     @property
     def is_open(self) -> bool:
-        """Whether calls to it would be turned away."""
+        """Whether calls to the server would be rejected."""
         return self.breaker.state is not State.CLOSED
 
 
 class ServerPool:
-    """All of them. Used on one event loop.
+    """All servers of a child, for use on one event loop.
 
     Args:
-        endpoints: One at least.
-        patience: Seconds to wait for a server that is down, from when it went down.
-        watch: Told a server's URL and the state of its breaker, when that changes.
+        endpoints: The servers; at least one.
+        unavailable_timeout: Seconds to wait if all servers are down, counted from when they went down.
+        watch: Called with a server's URL and the state of its breaker when that changes.
     """
 
     def __init__(
-        self, endpoints: Sequence[Endpoint], patience: float, watch: Callable[[str, int], None]
+        self,
+        endpoints: Sequence[Endpoint],
+        unavailable_timeout: float,
+        watch: Callable[[str, int], None],
     ) -> None:
         self._all = [PooledServer(endpoint) for endpoint in endpoints]
-        self._patience = patience
+        self._unavailable_timeout = unavailable_timeout
         self._watch = watch
         self._turn = 0
-        self._news = asyncio.Event()  # set, and replaced, when a breaker changes
+        self._change = asyncio.Event()  # set, and replaced, when a breaker changes
 
     @property
     def first(self) -> ChildAddress:
-        """Where one of them is."""
+        """Address of the first server, for messages about all of them."""
         return self._all[0].endpoint.place
 
     async def next(self, clock: CallDeadline) -> PooledServer:
-        """Return the next that may be called, as soon as there is one.
+        """Return the next server that may be called, as soon as there is one.
 
         Raises:
-            ChildUnavailable: If all are down, for longer than the patience or the time that is left.
+            ChildUnavailable: If all servers are down, and the wait for them or the call's time is over.
         """
         while True:
             for _ in self._all:
@@ -101,39 +104,39 @@ class ServerPool:
                 self._turn = (self._turn + 1) % len(self._all)
                 if self._admits(server):
                     return server
-            waits = [self._patience - self.down_for()]
+            waits = [self._unavailable_timeout - self.down_for()]
             if (left := clock.left()) is not None:
                 waits.append(left)
             if min(waits) <= 0:
                 raise self._down()
-            # While one is being probed there is no such time; there will be news of it.
+            # A server that is being probed does not limit the wait: the result is a change.
             waits += (server.breaker.until_probe() for server in self._all)
             with suppress(Elapsed):
-                await within(min(waits), self._news.wait())
+                await within(min(waits), self._change.wait())
 
     def down_for(self) -> float:
-        """Seconds since the last of them went down; 0 while one is up."""
+        """Return the seconds since all servers are down; 0 while one is up."""
         return min(server.breaker.down_for() for server in self._all)
 
     def another_is_up(self) -> bool:
-        """Return whether a call that failed may go to another at once."""
+        """Return whether a failed call may go to another server at once."""
         return len(self._all) > 1 and any(not server.is_open for server in self._all)
 
     def answered(self, server: PooledServer) -> None:
-        """Note that a call to it was answered."""
+        """Record that a call to a server was answered."""
         if server.breaker.failures:
             before = server.breaker.state
             server.breaker.succeeded()
             self._changed(server, before)
 
     def failed(self, server: PooledServer, failure: Failure) -> None:
-        """Note that a call to it failed."""
+        """Record that a call to a server failed."""
         if failure.kind not in (
             FailureKind.UNAVAILABLE,
             FailureKind.CONNECTION_LOST,
             FailureKind.TIMED_OUT,
         ):
-            self.answered(server)  # it is up, and does not like what it is asked
+            self.answered(server)  # it is up, although it refused the request
             return
         before = server.breaker.state
         server.failed_with = failure.error
@@ -141,13 +144,13 @@ class ServerPool:
         self._changed(server, before)
 
     def abandoned(self, server: PooledServer) -> None:
-        """Note that a call to it ended without an outcome."""
+        """Record that a call to a server ended without an outcome."""
         before = server.breaker.state
         server.breaker.abandoned()
         self._changed(server, before)
 
     async def close(self) -> None:
-        """Close them."""
+        """Close the connections of all servers."""
         for server in self._all:
             await server.endpoint.close()
 
@@ -161,14 +164,14 @@ class ServerPool:
         state = server.breaker.state
         if state is not before:
             self._watch(server.endpoint.place.url, state.value)
-            self._news.set()
-            self._news = asyncio.Event()
+            self._change.set()
+            self._change = asyncio.Event()
 
     def _down(self) -> TempoError:
         server = self._all[self._turn]
         place, seconds = server.endpoint.place, server.breaker.down_for()
         return ChildUnavailable(
-            f"{server.failed_with} It has been down for {seconds:.1f} s, and is tried again soon.",
+            f"{server.failed_with} It has been down for {seconds:.1f} s; calls try it again soon.",
             model=place.model,
             url=place.url,
         )

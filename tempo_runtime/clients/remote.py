@@ -1,4 +1,4 @@
-"""A child on a server: how often it is called, and for how long."""
+"""The transport to a child on servers: limits, attempts and deadlines of its calls."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from tempo_runtime.request.timing import Elapsed, within
 
 @dataclass(frozen=True)
 class Limits:
-    """What one call may do.
+    """Limits of the calls to a child.
 
     Attributes:
-        policy: When it is made again.
-        timeout: Seconds it may take, all attempts together.
-        max_concurrency: Calls at once; more wait.
-        headers: Headers of its own.
-        forwards_deadline: Whether the child is a pipeline of ours, which is told the time left and the
-            seed, and reads tagged JSON.
+        policy: When a failed call is made again.
+        timeout: Seconds that a call may take, with all attempts.
+        max_concurrency: Largest number of calls at the same time; further calls wait.
+        headers: Headers to send with each call.
+        forwards_deadline: Whether the child is a pipeline of this package: it receives the time that
+            is left and the seed, and reads tagged JSON.
     """
 
     policy: Policy = field(default_factory=Policy)
@@ -40,13 +40,13 @@ class Limits:
 
 
 class RemoteTransport:
-    """Calls a child on one of its servers, again where that can help, within the time there is.
+    """Calls a child on one of its servers, and retries within the deadline where that can help.
 
     Args:
-        endpoints: Its servers.
-        portal: The loop they live on; everything runs there.
-        limits: What one call may do.
-        metrics: Where retries and breakers are counted.
+        endpoints: The child's servers.
+        portal: The loop of their connections; everything runs there.
+        limits: Limits of the calls.
+        metrics: Metrics of retries and breakers.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class RemoteTransport:
         self._portal = portal
         self._limits = limits
         self._metrics = metrics
-        self._servers = ServerPool(endpoints, limits.policy.patience, metrics.breaker_is)
+        self._servers = ServerPool(endpoints, limits.policy.unavailable_timeout, metrics.breaker_is)
         self._budget = RetryBudget()
         count = limits.max_concurrency
         self._slots = None if count is None else asyncio.Semaphore(count)
@@ -70,10 +70,10 @@ class RemoteTransport:
         return self._portal.run(self._infer(request, context.current()))
 
     async def close(self) -> None:
-        """Close its connections."""
+        """Close the connections."""
         await self._portal.arun(self._servers.close())
 
-    # The context is passed by hand: a coroutine that crosses to another loop may lose its own.
+    # The context is an argument, because a coroutine may lose it on the way to another loop.
     async def _infer(self, request: Request, current: context.RequestContext) -> Response:
         clock = CallDeadline(current, self._limits.timeout)
         headers = {**current.headers, **self._limits.headers}
@@ -89,8 +89,8 @@ class RemoteTransport:
         except Elapsed:
             place, count = self._servers.first, self._limits.max_concurrency
             raise ChildUnavailable(
-                f"{place} was not called: {count} calls were at work all the time, its "
-                "`max_concurrency`",
+                f"{place} was not called: it stayed at its limit of concurrent calls "
+                f"(`max_concurrency` is {count})",
                 model=place.model,
                 url=place.url,
             ) from None
@@ -111,12 +111,12 @@ class RemoteTransport:
         while True:
             server = await self._servers.next(clock)
             left = clock.left()
-            asked = request
+            sent = request
             if self._limits.forwards_deadline:
-                asked = replace(request, parameters=current.passed_on(request.parameters, left))
+                sent = replace(request, parameters=current.passed_on(request.parameters, left))
             try:
                 fresh = repeated[FailureKind.CONNECTION_LOST] > 0
-                response = await server.endpoint.call(asked, left, headers, fresh=fresh)
+                response = await server.endpoint.call(sent, left, headers, fresh=fresh)
             except Failure as failure:
                 self._servers.failed(server, failure)
                 pause = self._pause(server, failure, repeated, clock)
@@ -148,7 +148,7 @@ class RemoteTransport:
         repeated: dict[FailureKind, int],
         clock: CallDeadline,
     ) -> float | None:
-        """Seconds until the next attempt; None if there is none."""
+        """Return the seconds until the next attempt; None to give up."""
         counted = (
             FailureKind.UNAVAILABLE
             if failure.kind is FailureKind.UNAVAILABLE
@@ -165,7 +165,7 @@ class RemoteTransport:
         repeated[counted] += 1
         if pause is None:
             return None
-        # A retry that waits until its server is known to be back gives nobody more to do.
+        # A retry that waits for the breaker is not extra load, so the budget does not limit it.
         if (
             counted is FailureKind.CONNECTION_LOST
             and not server.is_open

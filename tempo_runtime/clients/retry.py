@@ -1,4 +1,4 @@
-"""Whether a failed call is made again, and when."""
+"""Decide whether a failed call is made again, and when."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _LONGEST_PAUSE = 1.0
 
 @dataclass(frozen=True)
 class Policy:
-    """What a child's settings allow.
+    """A child's settings for retries.
 
     Attributes:
-        retries: Further attempts, where the child may have worked on the first.
-        patience: Seconds to wait for a child that is down, from when it went down.
+        retries: Further attempts, if the child may have worked on the first.
+        unavailable_timeout: Seconds to wait for a child that is down, counted from when it went down.
     """
 
     retries: int = 2
-    patience: float = 10.0
+    unavailable_timeout: float = 10.0
 
 
 def pause_before_retry(
@@ -36,27 +36,27 @@ def pause_before_retry(
     retry_after: float | None = None,
     jitter: Callable[[], float] = random.random,
 ) -> float | None:
-    """Seconds to wait before a failed call is made again; None if it is not.
+    """Return the seconds to wait before a failed call is made again; None to give up.
 
-    Only what a retry can help is tried again, and none that would begin after the deadline. Where
-    nothing took the request, time alone is the limit; where the child may have worked on it, the
-    number of retries is, so that a request that kills its child kills few. A pause doubles each time, and
-    is shortened at random by up to a half, so that callers who failed together come back apart. There is
-    always one: a connection made at once to a server that is just ending breaks as well, and one restart
-    would cost two retries.
+    A call is made again only if that can help, and never after the deadline. If no server took the
+    request, only time limits the attempts. If the child may have worked on it, their number is limited,
+    so that a request that kills its child kills only a few. Pauses double, and are shortened at random by
+    up to a half, so that callers that failed together do not return together. There is always a pause: a
+    server that is just ending would break the next connection as well, and one restart would cost two
+    retries.
 
     Args:
-        policy: What the settings allow.
-        kind: How the call failed.
-        repeated: Retries of this call so far.
-        down_for: Seconds since its server was first found down.
+        policy: The child's settings for retries.
+        kind: Kind of the failure.
+        repeated: Number of retries of this call so far.
+        down_for: Seconds since the child went down.
         left: Seconds until the call's deadline; None for no deadline.
-        retry_after: Seconds the child asked to wait.
-        jitter: A number from 0 to 1.
+        retry_after: Seconds that the child asked to wait.
+        jitter: Returns a random number from 0 to 1.
     """
     if kind in (FailureKind.PERMANENT, FailureKind.TIMED_OUT):
         return None
-    if kind is FailureKind.UNAVAILABLE and down_for >= policy.patience:
+    if kind is FailureKind.UNAVAILABLE and down_for >= policy.unavailable_timeout:
         return None
     if kind is not FailureKind.UNAVAILABLE and repeated >= policy.retries:
         return None
@@ -66,16 +66,16 @@ def pause_before_retry(
 
 
 class RetryBudget:
-    """Keeps retries a fraction of calls, so that a child in trouble is not given more to do.
+    """Limits retries to a fraction of the calls, so that they do not overload a child in trouble.
 
-    Each call earns a fraction of a retry; what is not spent is kept, up to a limit. Below the reserve
-    time earns, too, one retry a second, for a pipeline that is called now and then.
+    Each call earns a fraction of a retry. Unspent retries are kept, up to a limit. Below the reserve, one
+    retry is added each second, for pipelines that are rarely called.
 
     Args:
         ratio: Retries that a call earns.
         reserve: Retries to begin with.
-        most: Retries that can be kept.
-        clock: Seconds, from any start.
+        most: Largest number of retries to keep.
+        clock: Returns seconds since any point in time.
     """
 
     def __init__(
@@ -93,11 +93,11 @@ class RetryBudget:
         self._filled = clock()
 
     def earn(self) -> None:
-        """Note a call."""
+        """Record a call."""
         self._balance = min(self._most, self._balance + self._ratio)
 
     def spend(self) -> bool:
-        """Take one retry, if there is one."""
+        """Take one retry, and return whether there was one."""
         now = self._clock()
         if self._balance < self._reserve:
             self._balance = min(self._reserve, self._balance + now - self._filled)

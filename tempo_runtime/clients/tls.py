@@ -1,4 +1,4 @@
-"""Encrypted connections to children."""
+"""TLS contexts for connections to children."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from tempo_runtime.settings import TlsSettings
 
 
 def ssl_context(tls: TlsSettings) -> ssl.SSLContext:
-    """Return what an HTTP connection is encrypted with.
+    """Return the SSL context of HTTP connections.
 
     Raises:
-        SettingsError: If a file cannot be read, or is not what the setting says.
+        SettingsError: If a file cannot be read, or does not contain certificates or a key.
     """
     ca = _read("ca", tls.ca)
     try:
         context = ssl.create_default_context(cadata=ca.decode() if ca else None)
     except (ssl.SSLError, ValueError) as error:
-        raise SettingsError(f"setting tls.ca: {tls.ca} holds no certificates: {error}") from error
+        raise SettingsError(
+            f"setting tls.ca: {tls.ca} does not contain certificates: {error}"
+        ) from error
     if not tls.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -31,21 +33,22 @@ def ssl_context(tls: TlsSettings) -> ssl.SSLContext:
         except ssl.SSLError as error:
             files = " and ".join(filter(None, (tls.cert, tls.key)))
             raise SettingsError(
-                f"settings tls.cert and tls.key: {files} are not a certificate and its key: {error}"
+                f"settings tls.cert and tls.key: {files} do not contain a certificate and its key: "
+                f"{error}"
             ) from error
     return context
 
 
 def grpc_files(tls: TlsSettings) -> tuple[bytes | None, bytes | None, bytes | None]:
-    """Return the same for gRPC: certificates to trust, private key, certificate chain.
+    """Return the files for gRPC: certificates to trust, private key, certificate chain.
 
     Raises:
-        SettingsError: If a file cannot be read, or the server is not to be verified.
+        SettingsError: If a file cannot be read, or `verify` is false.
     """
     if not tls.verify:
         raise SettingsError(
-            "setting tls.verify: gRPC always verifies its server; name the server's certificate "
-            "with tls.ca"
+            "setting tls.verify: gRPC always verifies the server; set tls.ca to the server's "
+            "certificate instead"
         )
     chain = _read("cert", tls.cert)
     return _read("ca", tls.ca), _read("key", tls.key or tls.cert), chain

@@ -1,4 +1,4 @@
-"""What every transport does."""
+"""The interface of all transports to children."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from tempo_runtime.protocol.messages import Request, Response
 
 
 class Transport(Protocol):
-    """A way to a child. Each call is given its deadline and headers by `context.current()`.
+    """A transport to a child. The deadline and headers of a call come from `context.current()`.
 
     Attributes:
-        tagged: Whether the other end reads, and writes, what only we do: it is a pipeline of ours.
+        tagged: Whether the child is a pipeline of this package, which reads and writes tagged JSON.
     """
 
     tagged: bool
@@ -20,8 +20,8 @@ class Transport(Protocol):
         """Call the child from a coroutine.
 
         Raises:
-            ChildError: If it gives no usable answer.
-            DeadlineExceeded: If the request's time is spent first.
+            ChildError: If the child does not return a usable answer.
+            DeadlineExceeded: If the request has no time left.
         """
         ...
 
@@ -30,5 +30,5 @@ class Transport(Protocol):
         ...
 
     async def close(self) -> None:
-        """Free what the transport holds. Safe to call twice."""
+        """Close the transport; safe to call twice."""
         ...

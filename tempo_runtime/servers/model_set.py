@@ -319,7 +319,7 @@ class _Gathering:
         settings = PipelineSettings.read(extra, self._environ)
         child = settings.child(alias)
         if child.transport == "in_process":
-            said = settings.stated(alias).transport or settings.transport or child.fast
+            said = settings.stated(alias).transport or settings.transport or child.fast_sklearn
             transport = None if said or self._in_process else "http"
         else:
             transport = "in_process" if self._in_process and not child.url else None

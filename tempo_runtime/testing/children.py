@@ -132,7 +132,7 @@ class _FakeTransport:
             reply = await asyncio.wait_for(self._reply(request, current), current.remaining())
         except asyncio.TimeoutError:
             raise DeadlineExceeded(
-                f"child {self._details.name!r} had not answered when the time was up"
+                f"child {self._details.name!r} did not answer in time"
             ) from current.exceeded()
         if isinstance(reply, Response):
             return response_from_json(response_to_json(reply, ""))

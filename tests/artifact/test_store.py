@@ -300,7 +300,7 @@ def test_the_environment_wins_over_its_settings(
 
 def test_a_child_that_its_settings_name_and_it_lacks_is_refused(tmp_path: Path) -> None:
     folder = drawn(tmp_path, models={"forrest": {"output": "predict_proba"}})
-    with pytest.raises(SettingsError, match="does not have: forrest; it has forest"):
+    with pytest.raises(SettingsError, match="does not have: forrest; its children are: forest"):
         tempo_runtime.load(folder)
 
 

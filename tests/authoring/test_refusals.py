@@ -124,7 +124,7 @@ def test_a_missing_child_folder_says_what_to_set(tmp_path: Any) -> None:
         def predict(self, value: int) -> int:
             return int(self.models.lost(value))
 
-    with pytest.raises(SettingsError, match=r"child 'lost' .*gone is not here; set .*LOST__URL"):
+    with pytest.raises(SettingsError, match=r"child 'lost' .*gone does not exist; set .*LOST__URL"):
         Calls().predict(1)
 
 

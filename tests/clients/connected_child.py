@@ -29,7 +29,7 @@ def connect() -> Iterator[Connect]:
         awaitable: bool = False,
         **settings: Any,
     ) -> Child:
-        options = {"patience": 0, "url": url, **settings}
+        options = {"unavailable_timeout": 0, "url": url, **settings}
         pipeline = PipelineSettings.read({"models": {"child": options}}, {})
         connectors.append(ChildResolver(pipeline, background(), inside=["pipeline"]))
         return connectors[-1].child("child", Model(name, platform=platform), awaitable)

@@ -28,7 +28,7 @@ from tests.clients.connected_child import Connect, connect
 from tests.helpers.byte_faults import FaultyModel, Raw
 
 __all__ = ["connect"]
-TOLD = r"child 'iris' at .* at most 1000 are read; .*`max_answer_bytes`"
+TOLD = r"child 'iris' at .* more than the limit of 1000; .*`max_answer_bytes`"
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def endless() -> Iterator[str]:
 
 
 def test_an_answer_without_end_is_given_up_while_it_arrives(endless: str, connect: Connect) -> None:
-    with pytest.raises(ChildFailed, match=r"at most 100000 are read"):
+    with pytest.raises(ChildFailed, match=r"more than the limit of 100000"):
         connect(endless, max_answer_bytes=100_000)(np.ones(1))
 
 
@@ -132,4 +132,4 @@ def test_an_event_of_a_stream_without_end_is_given_up_while_it_arrives(endless: 
 
     with pytest.raises(Failure) as caught:
         background().run(read())
-    assert "at most 100000 are read" in str(caught.value.error)
+    assert "more than the limit of 100000" in str(caught.value.error)

@@ -44,7 +44,7 @@ def fake() -> Iterator[FaultyModel]:
 
 
 def test_a_model_its_server_does_not_have_is_not_found(server: Server, connect: Connect) -> None:
-    with pytest.raises(ChildNotFound, match="child 'absent' is not at grpc://"):
+    with pytest.raises(ChildNotFound, match="child 'absent' was not found at grpc://"):
         connect(f"grpc://{server.grpc}", "absent", OURS)(1)
 
 
@@ -74,7 +74,7 @@ def test_a_child_that_hangs_ends_with_the_requests_deadline(
     gate = tmp_path / "gate"
     child = connect(f"grpc://{server.grpc}", "waiter", OURS)
     # It is told how much time is left, so that either of the two may notice first.
-    told = r"child 'waiter'( at \S+ had not answered when the time|: the request's \S+ s are spent)"
+    told = r"child 'waiter'( at \S+ did not answer in time|: the request's \S+ s are spent)"
     with context.serving(0.2, {}), pytest.raises(DeadlineExceeded, match=told):
         child(str(gate))
     gate.touch()
@@ -84,7 +84,7 @@ def test_a_child_may_be_given_less_time_than_the_request(
     fake: FaultyModel, connect: Connect
 ) -> None:
     fake.script(Hang())
-    told = r"no answer within 0\.2 s, the child's `timeout`"
+    told = r"did not answer within 0\.2 s, its `timeout`"
     with context.serving(20, {}), pytest.raises(ChildUnavailable, match=told):
         connect(fake.grpc_url, timeout=0.2)(np.ones(1))
 

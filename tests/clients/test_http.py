@@ -44,7 +44,7 @@ def test_an_answer_loses_the_column_mlserver_gave_it(fake: FaultyModel, connect:
 
 
 def test_an_answer_may_keep_its_column(fake: FaultyModel, connect: Connect) -> None:
-    assert connect(fake.url, squeeze=False)(np.ones((2, 4))).tolist() == [[3], [4]]
+    assert connect(fake.url, flatten_single_column=False)(np.ones((2, 4))).tolist() == [[3], [4]]
 
 
 def test_the_version_is_part_of_the_path(fake: FaultyModel, connect: Connect) -> None:
@@ -81,7 +81,12 @@ ANSWERS: list[tuple[int, bytes, type[TempoError], str]] = [
     (413, b"too large", ChildRefused, "answered 413: too large"),
     (401, b"who are you", ChildFailed, "answered 401: who are you"),
     (429, b"slow down", ChildUnavailable, "slow down"),
-    (500, b"Internal Server Error", ChildFailed, "Server Error; its server's log has the reason"),
+    (
+        500,
+        b"Internal Server Error",
+        ChildFailed,
+        "Server Error; see its server's log for the reason",
+    ),
     (500, b'{"message": {"reason": "no GPU"}}', ChildFailed, "answered 500: no GPU"),
     (
         500,
@@ -173,7 +178,7 @@ def test_a_child_that_hangs_ends_with_the_requests_deadline(
 ) -> None:
     fake.script(Hang())
     child = connect(fake.url)
-    told = "child 'iris' at .* had not answered when the time was up"
+    told = "child 'iris' at .* did not answer in time"
     with context.serving(0.2, {}), pytest.raises(DeadlineExceeded, match=told):
         child(np.ones(1))
 
@@ -200,7 +205,7 @@ def test_a_child_may_be_given_less_time_than_the_request(
 ) -> None:
     fake.script(Hang())
     child = connect(fake.url, timeout=0.2)
-    told = r"no answer within 0\.2 s, the child's `timeout`"
+    told = r"did not answer within 0\.2 s, its `timeout`"
     with context.serving(20, {}), pytest.raises(ChildUnavailable, match=told):
         child(np.ones(1))
 
@@ -209,7 +214,7 @@ def test_an_answer_whose_bytes_stop_coming_ends_with_the_read_timeout(
     fake: FaultyModel, connect: Connect
 ) -> None:
     fake.script(Stall())
-    told = r"no answer within 0\.2 s, its `read_timeout`"
+    told = r"did not answer within 0\.2 s, its `read_timeout`"
     with context.serving(20, {}), pytest.raises(ChildUnavailable, match=told):
         connect(fake.url, read_timeout=0.2)(np.ones(1))
 

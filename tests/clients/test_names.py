@@ -42,8 +42,10 @@ def names() -> Iterator[str]:
     server.server.server_close()
 
 
-def test_over_grpc_it_is_looked_up_again_within_the_patience(names: str, connect: Connect) -> None:
+def test_over_grpc_it_is_looked_up_again_within_the_unavailable_timeout(
+    names: str, connect: Connect
+) -> None:
     with FakeModel("iris", np.array([3]), grpc=True) as fake:
         port = fake.grpc_url.rpartition(":")[2]
-        child = connect(f"grpc://dns://{names}/iris.test:{port}", patience=10)
+        child = connect(f"grpc://dns://{names}/iris.test:{port}", unavailable_timeout=10)
         assert child(np.ones(1)) == 3

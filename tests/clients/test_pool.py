@@ -18,7 +18,7 @@ class Endpoint:
 
 
 async def test_a_probe_that_becomes_possible_while_it_is_looked_for_is_made() -> None:
-    servers = ServerPool([Endpoint()], patience=1e9, watch=lambda url, state: None)  # type: ignore[list-item]
+    servers = ServerPool([Endpoint()], unavailable_timeout=1e9, watch=lambda url, state: None)  # type: ignore[list-item]
     [server] = servers._all
     # Each look at the clock is a little later than the last; the pause ends between two of them.
     for ahead in range(20):

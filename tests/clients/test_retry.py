@@ -53,18 +53,18 @@ def test_retries_are_counted_where_the_child_may_have_worked(kind: FailureKind) 
 
 
 def test_a_child_that_is_down_is_waited_for_by_time_and_not_by_count() -> None:
-    policy = Policy(retries=0, patience=10)
+    policy = Policy(retries=0, unavailable_timeout=10)
     assert pause(FailureKind.UNAVAILABLE, policy, repeated=1000, down_for=9.9) is not None
     assert pause(FailureKind.UNAVAILABLE, policy, down_for=10) is None
 
 
-def test_without_patience_a_child_that_is_down_fails_at_once() -> None:
-    assert pause(FailureKind.UNAVAILABLE, Policy(patience=0)) is None
+def test_a_child_that_is_down_fails_at_once_with_an_unavailable_timeout_of_0() -> None:
+    assert pause(FailureKind.UNAVAILABLE, Policy(unavailable_timeout=0)) is None
 
 
 @pytest.mark.parametrize("kind", RETRIED)
 def test_pauses_double_up_to_a_second(kind: FailureKind) -> None:
-    policy = Policy(retries=100, patience=100)
+    policy = Policy(retries=100, unavailable_timeout=100)
     found = [pause(kind, policy, repeated=count) for count in (0, 1, 2, 10, 99)]
     assert found == pytest.approx([0.05, 0.1, 0.2, 1, 1])
 

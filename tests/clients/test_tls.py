@@ -22,7 +22,8 @@ def test_a_file_that_is_not_there_is_named(name: str, use: object, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("name", "told"), [("ca", "no certificates"), ("cert", "not a certificate")]
+    ("name", "told"),
+    [("ca", "does not contain certificates"), ("cert", "do not contain a certificate")],
 )
 def test_a_file_that_is_something_else_is_named(name: str, told: str, tmp_path: Path) -> None:
     file = tmp_path / "file.pem"

@@ -139,7 +139,10 @@ def _servers(root: Path) -> Iterator[list[Server]]:
     """The servers, the outermost first."""
     with contextlib.ExitStack() as stack:
         servers: list[Server] = []
-        env = {"TEMPO_RUNTIME_TIMEOUT": f"{DEADLINE}", "TEMPO_RUNTIME_PATIENCE": f"{DEADLINE}"}
+        env = {
+            "TEMPO_RUNTIME_TIMEOUT": f"{DEADLINE}",
+            "TEMPO_RUNTIME_UNAVAILABLE_TIMEOUT": f"{DEADLINE}",
+        }
         for target in (Prices, Shop, Front):
             folder = save(target, str(root / target.__name__))
             own = {**env, "TEMPO_RUNTIME_BASE_URL": servers[0].url} if servers else env

@@ -119,10 +119,10 @@ def test_status_that_an_author_chose_is_passed_up(ask: Callable[[str], Asked]) -
 @pytest.mark.parametrize(
     ("how", "told"),
     [
-        ("bad call", "child 'prices' could not be sent its arguments: tensor 'amount' is unknown"),
+        ("bad call", "cannot send the arguments of child 'prices': tensor 'amount' is unknown"),
         (
             "bad value",
-            "child 'prices' could not be sent its arguments: 'rows': rows[0] is of type object",
+            "cannot send the arguments of child 'prices': 'rows': rows[0] is of type object",
         ),
     ],
     ids=["bad call", "bad value"],
@@ -152,7 +152,7 @@ def test_rows_that_do_not_fit_a_child_are_the_clients_mistake(servers: Servers) 
     answer = servers[0].post("front-http", {"inputs": [rows]})
     assert answer.status_code == 422
     assert answer.json()["tempo"]["fault"] == "client"
-    assert "child 'prices' could not be sent its arguments: 'rows'" in answer.json()["error"]
+    assert "cannot send the arguments of child 'prices': 'rows'" in answer.json()["error"]
 
 
 # -- clients of ours -------------------------------------------------------------------------------

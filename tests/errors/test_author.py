@@ -163,12 +163,10 @@ def test_childs_refusal_inside_a_group_of_tasks_is_the_clients(
 def test_value_that_cannot_be_sent_is_named_by_child_and_argument(
     refusing: FaultyModel, connect: Connect
 ) -> None:
-    told = (
-        r"child 'iris' could not be sent its arguments: argument 2 is an object array that holds 20"
-    )
+    told = r"cannot send the arguments of child 'iris': argument 2 is an object array that holds 20"
     with pytest.raises(PayloadError, match=told):
         connect(refusing.url)(np.ones(1), np.array(["a", 20], object))
-    with pytest.raises(ArgumentError, match="child 'iris' could not be sent its arguments: 'x'"):
+    with pytest.raises(ArgumentError, match="cannot send the arguments of child 'iris': 'x'"):
         connect(refusing.url)(x=object())
     assert refusing.calls == []
 

@@ -61,7 +61,7 @@ def answer(way: str, info: ErrorInfo, said: str) -> Step:
 
 def connected(way: str, fake: FaultyModel, connect: Connect) -> Child:
     url = fake.grpc_url if way == "grpc" else fake.url
-    return connect(url, "shop", ModelFramework.TempoPipeline, patience=10)
+    return connect(url, "shop", ModelFramework.TempoPipeline, unavailable_timeout=10)
 
 
 @pytest.mark.parametrize("case", FINAL)

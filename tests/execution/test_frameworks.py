@@ -209,7 +209,9 @@ def child(request: pytest.FixtureRequest) -> Iterator[Callable[..., Child]]:
     connectors = []
 
     def connected(folder: Path, platform: ModelFramework, **settings: Any) -> Child:
-        pipeline = PipelineSettings.read({"models": {"child": {"patience": 0, **settings}}}, {})
+        pipeline = PipelineSettings.read(
+            {"models": {"child": {"unavailable_timeout": 0, **settings}}}, {}
+        )
         connectors.append(ChildResolver(pipeline, background(), inside=["pipeline"]))
         return connectors[-1].child(
             "child", Model(folder.name, platform=platform, local_folder=str(folder))

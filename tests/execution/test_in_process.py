@@ -297,7 +297,7 @@ def test_it_ends_with_the_requests_deadline(
     name: str, made: Made, call: Callable[..., Any], tmp_path: Path
 ) -> None:
     transport = made(name)
-    told = f"child 'child' at {tmp_path} had not answered when the time was up"
+    told = f"child 'child' at {tmp_path} did not answer in time"
     with context.serving(0.2, {}), pytest.raises(DeadlineExceeded, match=told):
         call(transport)
 
@@ -311,7 +311,7 @@ def test_what_it_awaits_at_the_deadline_is_cancelled(made: Made, call: Callable[
 
 def test_it_may_be_given_less_time_than_the_request(made: Made, call: Callable[..., Any]) -> None:
     transport = made("Patient", timeout=0.2)
-    told = r"gave no answer within 0\.2 s, the child's `timeout`"
+    told = r"did not answer within 0\.2 s, its `timeout`"
     with context.serving(20, {}), pytest.raises(ChildUnavailable, match=told):
         call(transport)
 
@@ -386,7 +386,7 @@ def test_a_model_file_that_cannot_be_loaded_is_told_with_its_folder(
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ("{", r"its model-settings\.json is wrong: JSONDecodeError"),
+        ("{", r"its model-settings\.json is invalid: JSONDecodeError"),
         ("[]", "not a JSON object"),
         ('{"max_batch_size": "many"}', "max_batch_size"),
     ],
@@ -400,7 +400,9 @@ def test_settings_that_cannot_be_read_are_told(content: str, told: str, tmp_path
 
 def test_a_framework_nothing_serves_is_told(tmp_path: Path) -> None:
     details = ModelDetails("net", ModelFramework.ONNX)
-    with pytest.raises(SettingsError, match="nothing is known to serve 'ONNX'"):
+    with pytest.raises(
+        SettingsError, match="there is no known runtime class for the framework 'ONNX'"
+    ):
         RuntimeTransport(details, str(tmp_path), None)
 
 

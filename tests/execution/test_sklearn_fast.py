@@ -304,8 +304,8 @@ REFUSED: dict[str, tuple[Any, Any, str]] = {
     "first dropped": (before_forest(OneHotEncoder(drop="first")), X[:, :4], "without `drop`"),
     "rare": (before_forest(OneHotEncoder(min_frequency=3)), X[:, :4], "min_frequency"),
     "texts": (before_forest(OneHotEncoder()), TEXT_ROWS, "are not numbers of one type"),
-    "many": (before_forest(OneHotEncoder()), np.arange(5000)[:, np.newaxis], "over 4096"),
-    "huge": (before_forest(OneHotEncoder()), X[:, :4] + 2**60, f"over {2**53}"),
+    "many": (before_forest(OneHotEncoder()), np.arange(5000)[:, np.newaxis], "more than 4096"),
+    "huge": (before_forest(OneHotEncoder()), X[:, :4] + 2**60, f"above {2**53}"),
     "scaled categories": (
         before_forest(OneHotEncoder(), StandardScaler(with_mean=False)),
         X[:, :4],
@@ -314,7 +314,7 @@ REFUSED: dict[str, tuple[Any, Any, str]] = {
     "objects": (
         before_forest(SimpleImputer(strategy="most_frequent")),
         X.astype(object),
-        "was fitted to something else than numbers",
+        "was fitted to values other than numbers",
     ),
     "nothing left": (
         columns((make_column_transformer(("drop", [0])), KINDS), remainder="passthrough"),
@@ -324,19 +324,19 @@ REFUSED: dict[str, tuple[Any, Any, str]] = {
     "slice of names": (
         columns((ONE_HOT, slice("b", "c"))),
         pd.DataFrame(X, columns=list("abcdef")),
-        "not as a list of positions",
+        "does not select the columns of '.*' by their positions",
     ),
     "weights": (
         columns((ONE_HOT, [1]), remainder="passthrough").set_params(
             columntransformer__transformer_weights={"onehotencoder": 2}
         ),
         X,
-        "weighs",
+        "has transformer_weights",
     ),
     "names": (
         columns((ONE_HOT, ["b"])),
         pd.DataFrame(X, columns=list("abcdef")),
-        "those of 'onehotencoder' not as a list of positions",
+        "does not select the columns of 'onehotencoder' by their positions",
     ),
     "frames": (before_forest(StandardScaler().set_output(transform="pandas")), X, "set_output"),
 }
@@ -389,14 +389,16 @@ def _fails(rows: np.ndarray) -> Any:
 def test_a_model_that_answers_otherwise_than_its_parts_say_is_refused(otherwise: Any) -> None:
     model = RandomForestClassifier(**FOREST).fit(X, Y)
     model.predict_proba = otherwise
-    with pytest.raises(NoFastPath, match="does not give its answers to `predict"):
+    with pytest.raises(NoFastPath, match=r"answers to `predict.*` differ from its own"):
         compile_model(model)
 
 
 def test_a_step_that_transforms_otherwise_than_it_says_is_refused() -> None:
     model = before_forest(StandardScaler()).fit(X, Y)
     model[0].transform = lambda rows: rows * 1.0
-    with pytest.raises(NoFastPath, match=r"step 'standardscaler' .* does not give its numbers"):
+    with pytest.raises(
+        NoFastPath, match=r"step 'standardscaler' .* whose numbers differ from its own"
+    ):
         compile_model(model)
 
 
@@ -467,7 +469,7 @@ CALLS: dict[str, Any] = {
 def test_a_fast_child_answers_as_a_slow_one(
     name: str, output: str | None, saved: Callable[[str], Path], connect: Connect
 ) -> None:
-    slow, fast = (connect(saved(name), fast=fast, output=output) for fast in (False, True))
+    slow, fast = (connect(saved(name), fast_sklearn=fast, output=output) for fast in (False, True))
     for call, rows in CALLS.items():
         assert called(fast, rows) == called(slow, rows), call
 
@@ -495,8 +497,8 @@ def test_a_fast_child_answers_as_one_on_a_server(
     saved: Callable[[str], Path],
     connect: Connect,
 ) -> None:
-    fast = connect(saved(name), fast=True, output=output)
-    there = connect(saved(name), url=server.url, output=output, patience=0)
+    fast = connect(saved(name), fast_sklearn=True, output=output)
+    there = connect(saved(name), url=server.url, output=output, unavailable_timeout=0)
     for rows in (X[:150], GAPS[:5], X[:1]):
         if output and name == "numbers of a forest":
             for child in (fast, there):
@@ -507,7 +509,7 @@ def test_a_fast_child_answers_as_one_on_a_server(
 
 
 def test_most_calls_take_the_shortcut(saved: Callable[[str], Path], connect: Connect) -> None:
-    child = connect(saved("census"), fast=True)
+    child = connect(saved("census"), fast_sklearn=True)
     runtime: Any = child._transport
     runtime._runtime._model._model = None  # what only scikit-learn itself can answer now fails
     np.testing.assert_array_equal(child(X), fitted("census").predict(X))
@@ -519,7 +521,7 @@ def test_its_settings_choose_the_output_as_on_a_server(tmp_path: Path, connect: 
     joblib.dump(fitted("census"), tmp_path / "model.joblib")
     stated = {"parameters": {"extra": {"predict_fn": "predict_proba"}}}
     (tmp_path / "model-settings.json").write_text(json.dumps(stated))
-    fast = connect(tmp_path, fast=True)
+    fast = connect(tmp_path, fast_sklearn=True)
     assert called(fast, X) == outcome(fitted("census").predict_proba, X)
 
 
@@ -528,12 +530,12 @@ def test_tensors_that_its_settings_describe_are_mlservers(tmp_path: Path, connec
     described = [{"name": "rows", "datatype": "FP32", "shape": [-1, 6]}]
     described[0]["parameters"] = {"content_type": "np"}
     (tmp_path / "model-settings.json").write_text(json.dumps({"inputs": described}))
-    slow, fast = (connect(tmp_path, fast=fast) for fast in (False, True))
+    slow, fast = (connect(tmp_path, fast_sklearn=fast) for fast in (False, True))
     assert called(fast, rows=X) == called(slow, rows=X)
 
 
 def test_both_outputs_can_be_asked_for(saved: Callable[[str], Path], connect: Connect) -> None:
-    child = connect(saved("census"), fast=True)
+    child = connect(saved("census"), fast_sklearn=True)
     child._outputs = ["predict", "predict_proba"]
     found = child(X)
     assert outcome(lambda: found["predict"]) == outcome(fitted("census").predict, X)
@@ -544,7 +546,7 @@ def test_a_fast_child_and_a_slow_one_of_a_folder_do_not_share(
     saved: Callable[[str], Path], connect: Connect
 ) -> None:
     one, two, other = (
-        connect(saved("census"), fast=fast)._transport for fast in (True, True, False)
+        connect(saved("census"), fast_sklearn=fast)._transport for fast in (True, True, False)
     )
     runtimes: list[Any] = [one, two, other]
     assert runtimes[0]._runtime is runtimes[1]._runtime
@@ -552,14 +554,14 @@ def test_a_fast_child_and_a_slow_one_of_a_folder_do_not_share(
 
 
 def test_the_environment_makes_a_child_fast(saved: Callable[[str], Path], connect: Connect) -> None:
-    child: Any = connect(saved("census"), {"TEMPO_RUNTIME_MODELS__CHILD__FAST": "1"})
+    child: Any = connect(saved("census"), {"TEMPO_RUNTIME_MODELS__CHILD__FAST_SKLEARN": "1"})
     assert child._transport._runtime.shortcut is not None
 
 
 def test_an_async_pipeline_has_fast_children(
     saved: Callable[[str], Path], connect: Connect
 ) -> None:
-    child = connect(saved("census"), fast=True)
+    child = connect(saved("census"), fast_sklearn=True)
     assert outcome(child.submit(X).result) == called(child, X)
 
 
@@ -568,32 +570,36 @@ def test_a_model_that_cannot_be_fast_is_refused_at_load(tmp_path: Path, connect:
         make_pipeline(MinMaxScaler(), LogisticRegression()).fit(X, Y), tmp_path / "model.joblib"
     )
     told = (
-        rf"child '.*' in {tmp_path} cannot be fast: step 'logisticregression' "
-        r"\(LogisticRegression\) has no fast path.*; remove its setting `fast`"
+        rf"child '.*' in {tmp_path} cannot be loaded with `fast_sklearn`: step 'logisticregression' "
+        r"\(LogisticRegression\) has no fast path.*; remove the setting"
     )
     with pytest.raises(SettingsError, match=told):
-        connect(tmp_path, fast=True)
+        connect(tmp_path, fast_sklearn=True)
     assert connect(tmp_path)(X).shape == (len(X),)
 
 
 def test_a_fast_child_whose_model_is_missing_is_told(tmp_path: Path, connect: Connect) -> None:
     with pytest.raises(ChildUnavailable, match="cannot be loaded in this process"):
-        connect(tmp_path, fast=True)
+        connect(tmp_path, fast_sklearn=True)
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "grpc://127.0.0.1:1"])
 def test_a_child_on_a_server_is_not_made_fast(
     url: str, saved: Callable[[str], Path], connect: Connect
 ) -> None:
-    with pytest.raises(SettingsError, match=f"called over {url[:4]}; remove its setting `fast`"):
-        connect(saved("census"), url=url, fast=True)
+    with pytest.raises(
+        SettingsError, match=f"`fast_sklearn` requires .* called over {url[:4]}; remove the setting"
+    ):
+        connect(saved("census"), url=url, fast_sklearn=True)
 
 
 def test_another_runtime_is_not_made_fast(tmp_path: Path, connect: Connect) -> None:
     with pytest.raises(
-        SettingsError, match=r"tests\.execution\.custom_runtimes\.Custom serves it; remove"
+        SettingsError, match=r"tests\.execution\.custom_runtimes\.Custom; remove the setting"
     ):
-        connect(tmp_path, implementation="tests.execution.custom_runtimes.Custom", fast=True)
+        connect(
+            tmp_path, implementation="tests.execution.custom_runtimes.Custom", fast_sklearn=True
+        )
 
 
 def test_a_pipeline_is_not_made_fast(tmp_path: Path, connect: Connect) -> None:
@@ -602,10 +608,12 @@ def test_a_pipeline_is_not_made_fast(tmp_path: Path, connect: Connect) -> None:
         return x
 
     save(nested, str(tmp_path / "nested"))
-    settings = PipelineSettings.read({"models": {"child": {"fast": True}}}, {})
+    settings = PipelineSettings.read({"models": {"child": {"fast_sklearn": True}}}, {})
     child = Model(
         "nested", platform=ModelFramework.TempoPipeline, local_folder=str(tmp_path / "nested")
     )
     for model in (child, nested.get_tempo()):
-        with pytest.raises(SettingsError, match="it is a pipeline; remove its setting `fast`"):
+        with pytest.raises(
+            SettingsError, match=r"`fast_sklearn` requires .* it is a pipeline; remove the setting"
+        ):
             ChildResolver(settings, background(), inside=["pipeline"]).child("child", model)

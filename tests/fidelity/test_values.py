@@ -18,7 +18,7 @@ from tests.fidelity.routes import Route, all_routes, expected
 from tests.fidelity.values import VALUES
 
 pytestmark = pytest.mark.timeout(300)
-_WHOSE = re.compile(r"^child '\w+' could not be sent its arguments: ")
+_WHOSE = re.compile(r"^cannot send the arguments of child '\w+': ")
 _DECLARES = "returned a result that is refused: "
 
 

@@ -162,7 +162,7 @@ def test_a_child_that_is_not_there_is_named_with_its_url(troubled: tuple[Path, S
     answer = server.post("asks-for-another", request(tensor()))
     assert answer.status_code == 502
     assert "/v2/models/income-forest/infer" in answer.json()["error"]
-    assert "name it is served under" in answer.json()["error"]
+    assert "check the URL and the model's name" in answer.json()["error"]
 
 
 def test_a_child_that_is_down_is_named_with_its_url(troubled: tuple[Path, Server]) -> None:
@@ -179,6 +179,6 @@ def test_settings_that_name_no_child_of_the_pipeline_are_refused(tmp_path: Path)
     settings = json.loads((tmp_path / "model-settings.json").read_text())
     settings["parameters"]["extra"] = {"models": {"forest": {"url": "http://127.0.0.1:9"}}}
     (tmp_path / "model-settings.json").write_text(json.dumps(settings))
-    told = "children the pipeline does not have: forest; it has double"
+    told = "children that the pipeline does not have: forest; its children are: double"
     with pytest.raises(ServerFailed, match=told), serve(tmp_path):
         pass

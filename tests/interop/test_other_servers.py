@@ -29,7 +29,7 @@ def fake() -> Iterator[FaultyModel]:
 def over_http(connect: Connect, fake: FaultyModel, body: str | bytes, outputs: Any = None) -> Any:
     """What a child that answers so gives."""
     fake.script(Raw(body.encode() if isinstance(body, str) else body))
-    return connect(fake.url, "model", outputs, squeeze=False)(1)
+    return connect(fake.url, "model", outputs, flatten_single_column=False)(1)
 
 
 def outputs_of(*tensors: str) -> str:
@@ -189,7 +189,7 @@ def test_one_output_may_have_any_name(fake: FaultyModel, connect: Connect) -> No
 
 def over_grpc(connect: Connect, fake: FaultyModel, message: Any, outputs: Any = None) -> Any:
     fake.script(Raw(message.SerializeToString()))
-    return connect(fake.grpc_url, "model", outputs, squeeze=False)(1)
+    return connect(fake.grpc_url, "model", outputs, flatten_single_column=False)(1)
 
 
 def answer(

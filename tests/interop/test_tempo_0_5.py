@@ -287,4 +287,7 @@ def test_a_column_of_its_models_can_be_kept(
     tempo_server: str, connect: Callable[..., Child]
 ) -> None:
     rows = np.array([1.0, 2.0])
-    assert connect(tempo_server, "column", squeeze=False)(rows).tolist() == [[1.0], [2.0]]
+    assert connect(tempo_server, "column", flatten_single_column=False)(rows).tolist() == [
+        [1.0],
+        [2.0],
+    ]

@@ -156,7 +156,9 @@ def test_a_child_kept_from_a_request_that_has_its_answer_is_refused() -> None:
         return list(parts)
 
     split(keep, "early").predict(ROWS)
-    with pytest.raises(PipelineFailed, match="the request it was looked up in has its answer"):
+    with pytest.raises(
+        PipelineFailed, match="the request in which it was looked up has already been answered"
+    ):
         threaded_pipelines.in_pool(kept[0], [ROWS])
 
 
@@ -251,7 +253,7 @@ def test_what_is_looked_up_in_a_thread_of_no_request_is_refused_with_the_remedy(
     child.clear()
     answer = ask(server, "split", way="in_pool", lookup=lookup)
     assert answer.status_code == 500
-    assert "which belongs to no request" in answer.text
+    assert "which does not belong to a request" in answer.text
     assert "contextvars.copy_context().run" in answer.text
     assert child.calls == []
 
@@ -267,7 +269,7 @@ def test_models_that_were_looked_up_in_the_request_give_its_children(
 def test_a_thread_that_goes_on_after_the_answer_is_refused(server: Server) -> None:
     assert ask(server, "leaver").json()["outputs"][0]["data"] == ["left"]
     [told] = ask(server, "leaver").json()["outputs"][0]["data"]
-    assert "the request it was looked up in has its answer" in told
+    assert "the request in which it was looked up has already been answered" in told
 
 
 # -- streams ---------------------------------------------------------------------------------------

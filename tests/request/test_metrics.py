@@ -19,7 +19,7 @@ Sample = dict[tuple[str, ...], float]
 @pytest.fixture(params=[0, 1, 2])
 def server(request: pytest.FixtureRequest, tmp_path: Path, fake: FakeModel) -> Iterator[Server]:
     save(pipelines.SyncParent, str(tmp_path / "sync-parent"))
-    env = {"TEMPO_RUNTIME_MODELS__DOUBLE__URL": fake.url, "TEMPO_RUNTIME_PATIENCE": "0"}
+    env = {"TEMPO_RUNTIME_MODELS__DOUBLE__URL": fake.url, "TEMPO_RUNTIME_UNAVAILABLE_TIMEOUT": "0"}
     with serve(tmp_path, settings={"parallel_workers": request.param}, env=env) as server:
         yield server
 

@@ -92,4 +92,4 @@ def test_a_server_whose_loop_hangs_ends_in_time(tmp_path: Path) -> None:
         until(Path(f"{gate}.called").exists)
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(60) == 128 + signal.SIGTERM
-        assert "the server did not end within 2 s" in server.log()
+        assert "the server did not end within 2 s after the signal" in server.log()

@@ -39,7 +39,7 @@ PLAIN = [
     "A caller that has to be patient, and has also to be polite.",
     "At most one at a time.",
     "The manifest names a uri.",
-    "It is either None or a list.",
+    "If the name is None, it is a list.",
 ]
 
 

@@ -82,7 +82,7 @@ def test_a_child_with_a_url_is_elsewhere(shop: Path, in_process: bool) -> None:
     "environ",
     [
         {"TEMPO_RUNTIME_MODELS__PRICES__TRANSPORT": "in_process"},
-        {"TEMPO_RUNTIME_MODELS__PRICES__FAST": "true"},
+        {"TEMPO_RUNTIME_MODELS__PRICES__FAST_SKLEARN": "true"},
     ],
 )
 def test_a_child_that_is_to_be_in_process_stays_there(shop: Path, environ: dict[str, str]) -> None:

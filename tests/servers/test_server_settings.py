@@ -97,7 +97,7 @@ def test_a_model_s_file_of_another_name_is_told_with_the_one_that_is_wanted(
 ) -> None:
     shutil.copy(categorical / "model.bst", tmp_path / "model.txt")
     trees = Model("trees", platform=ModelFramework.LightGBM, local_folder=str(tmp_path))
-    told = r"has no model.bst, which .* loads; rename model.txt if it is the model"
+    told = r"does not contain model.bst, which .* loads; rename model.txt if it is the model"
     with pytest.raises(ChildUnavailable, match=told):
         trees(np.zeros((1, 2)))
     with pytest.raises(ArtifactMissing, match=told):

@@ -158,7 +158,7 @@ def test_a_child_that_hangs_ends_with_the_deadline(step: Step) -> None:
     with (
         fake_children(Best, scores=step, frames=1),
         context.serving(0.05, {}),
-        pytest.raises(DeadlineExceeded, match="child 'scores' had not answered"),
+        pytest.raises(DeadlineExceeded, match="child 'scores' did not answer"),
     ):
         Best().predict(ROWS)
 

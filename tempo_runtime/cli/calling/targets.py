@@ -125,7 +125,9 @@ class Local:
     def infer(self, request: Request, told: Told | None = None) -> Response:
         """See `Target.infer`."""
         settings = self._settings
-        asked = RequestBudget(settings.max_calls, settings.max_rows, settings.best_so_far)
+        asked = RequestBudget(
+            settings.max_calls, settings.max_rows, settings.allow_incomplete_anchors
+        )
         if told is not None:
             asked.watch = lambda: told(Progress(asked.calls, asked.rows, asked.news))
         with context.serving(self._timeout, {}, self._seed, request.id, limits=asked):
@@ -261,7 +263,9 @@ def _client(found: re.Match[str], headers: Mapping[str, str]) -> ModelClient:
 
     given = {"url": found["server"], "version": found["version"]}
     try:
-        return ModelClient(found["name"], {**given, "headers": dict(headers), "patience": 0})
+        return ModelClient(
+            found["name"], {**given, "headers": dict(headers), "unavailable_timeout": 0}
+        )
     except ValidationError as error:
         reason = error.errors(include_url=False, include_input=False)[0]["msg"]
         raise PayloadError(f"the target cannot be called: {reason}") from error

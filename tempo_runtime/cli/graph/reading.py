@@ -140,7 +140,7 @@ class _Reader:
             return self.pipeline(child.pipeline, settings)
         if child.folder is None or not os.path.exists(child.folder):
             missing = (
-                f"its folder {child.folder} is not here" if child.folder else "it has no folder"
+                f"its folder {child.folder} does not exist" if child.folder else "it has no folder"
             )
             return replace(leaf, fault=missing if needed else None)
         if foreign or child.platform not in _OURS or store.is_other_model(child.folder):

@@ -206,7 +206,7 @@ def test_a_child_that_nothing_places_is_a_problem(tmp_path: Path) -> None:
 
     save(lonely, str(tmp_path))
     (found,) = problems(artifacts.examine(str(tmp_path), gathering.gather()))
-    assert "nothing says where child 'double' (double) is" in found.found
+    assert "cannot locate child 'double' (double)" in found.found
     assert "TEMPO_RUNTIME_MODELS__DOUBLE__URL" in found.remedy
 
 

@@ -146,7 +146,7 @@ def test_an_answer_that_is_late_is_told(server: Server, tmp_path: Path) -> None:
     code, _, told = run("predict", url, "--arg", f"path={path}", "--timeout", 0.2)
     path.touch()
     assert code == 1
-    assert f"model 'waiter' at {url}/infer had not answered" in told
+    assert f"model 'waiter' at {url}/infer did not answer" in told
 
 
 def test_a_server_s_error_comes_with_its_status_and_url(server: Server) -> None:
@@ -161,7 +161,7 @@ def test_a_server_s_error_comes_with_its_status_and_url(server: Server) -> None:
         ("http://127.0.0.1:1/v2/models/x", "model 'x' cannot be reached at http://127.0.0.1:1/"),
         ("grpc://127.0.0.1:1/x", "model 'x' cannot be reached at grpc://127.0.0.1:1"),
         ("http://127.0.0.1:1", "names no model; write http://HOST:PORT/v2/models/NAME"),
-        ("http://me:secret@127.0.0.1:1/x", "may hold no password"),
+        ("http://me:secret@127.0.0.1:1/x", "must not contain a password"),
         ("ftp://127.0.0.1:1/x", "names no model"),
     ],
 )
@@ -176,7 +176,7 @@ def test_a_model_that_its_server_does_not_know_is_told(server: Server) -> None:
     for target in (f"{server.url}/v2/models/nope", f"grpc://{server.grpc}/nope"):
         code, _, told = run("predict", target, stdin="[1]")
         assert code == 1
-        assert told.startswith("Error: model 'nope' is not at ")
+        assert told.startswith("Error: model 'nope' was not found at ")
 
 
 def test_a_server_without_metadata_gets_arrays(rows: Path) -> None:

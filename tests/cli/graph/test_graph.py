@@ -104,7 +104,7 @@ def test_a_child_that_is_not_here_is_shown(tmp_path: Path) -> None:
     gone = Model("gone", platform=ModelFramework.SKLearn, local_folder=str(tmp_path / "gone"))
     chain(tmp_path, "top", gone=gone, lost=Model("lost"))
     assert lines(of_folder(str(tmp_path / "top"), {})) == [
-        f"gone: gone, in process (its folder {tmp_path / 'gone'} is not here)",
+        f"gone: gone, in process (its folder {tmp_path / 'gone'} does not exist)",
         "lost: lost, in process (it has no folder)",
     ]
 

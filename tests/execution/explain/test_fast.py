@@ -213,7 +213,7 @@ def test_of_a_text_too_the_best_anchor_so_far_is_given_and_marked() -> None:
         return np.array([sum(map(ord, each)) % 2 for each in given])  # no word decides it
 
     own.predictor = spent
-    allowance = RequestBudget(best_so_far=True)
+    allowance = RequestBudget(allow_incomplete_anchors=True)
     with stream(3), context.serving(None, {}, limits=allowance):
         found = json.loads(own.explain("a good and bad film", tau=0.01).to_json())
     assert found["meta"]["incomplete"] == "no more calls"

@@ -114,7 +114,7 @@ def test_rows_that_lack_a_column_of_the_trees_are_refused() -> None:
 
     rows = np.random.RandomState(0).rand(50, 4)
     trees = TreeShap(DecisionTreeRegressor(random_state=0).fit(rows, rows[:, 3])).fit()
-    with pytest.raises(PayloadError, match="rows of 2 columns, and its trees look at column 3"):
+    with pytest.raises(PayloadError, match="rows of 2 columns, but its trees use column 3"):
         isolated(trees).explain(rows[:, :2])
     assert isolated(trees).explain(rows[:2]).shap_values
 

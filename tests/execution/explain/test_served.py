@@ -143,7 +143,7 @@ def test_a_limit_of_the_settings_cannot_be_raised_by_a_request(artifacts: Path) 
 def test_when_asked_the_best_anchor_so_far_is_given_and_marked(
     limit: dict[str, int], server: Server, explainer: Any
 ) -> None:
-    found = explanation(ask(server, ROW, tempo_best_so_far=True, **limit))
+    found = explanation(ask(server, ROW, tempo_allow_incomplete_anchors=True, **limit))
     assert "the request needs more than its" in found["meta"]["incomplete"]
     raw = found["data"]["raw"]
     assert raw["prediction"] == alone(explainer, ROW)["raw"]["prediction"]
@@ -152,19 +152,24 @@ def test_when_asked_the_best_anchor_so_far_is_given_and_marked(
     assert 0 < found["data"]["coverage"] <= 1
 
 
-def test_before_a_candidate_was_tried_it_is_the_anchor_that_says_nothing(server: Server) -> None:
-    found = explanation(ask(server, ROW, tempo_best_so_far=True, tempo_max_calls=1))
-    assert found["data"]["anchor"] == []
-    assert "incomplete" in found["meta"]
+@pytest.mark.parametrize("parameter", ["tempo_allow_incomplete_anchors", "tempo_best_so_far"])
+def test_before_a_candidate_was_tried_the_anchor_is_empty_by_either_name_of_the_parameter(
+    parameter: str, server: Server
+) -> None:
+    incomplete = explanation(ask(server, ROW, **{parameter: True}, tempo_max_calls=1))
+    assert incomplete["data"]["anchor"] == []
+    assert "incomplete" in incomplete["meta"]
 
 
 def test_an_explanation_that_is_complete_is_not_marked(server: Server) -> None:
-    found = explanation(ask(server, ROW, tempo_best_so_far=True, tempo_max_calls=10**6))
+    found = explanation(
+        ask(server, ROW, tempo_allow_incomplete_anchors=True, tempo_max_calls=10**6)
+    )
     assert "incomplete" not in found["meta"]
 
 
-def test_without_a_first_answer_there_is_no_best_so_far(server: Server) -> None:
-    answer = ask(server, ROW, tempo_best_so_far=True, tempo_max_rows=50)
+def test_without_a_first_answer_there_is_no_incomplete_anchor(server: Server) -> None:
+    answer = ask(server, ROW, tempo_allow_incomplete_anchors=True, tempo_max_rows=50)
     assert answer.status_code == 422
 
 
@@ -172,7 +177,10 @@ def test_without_a_first_answer_there_is_no_best_so_far(server: Server) -> None:
     ("parameter", "told"),
     [
         ({"tempo_max_calls": "many"}, "'tempo_max_calls' is 'many', and must be a whole number"),
-        ({"tempo_best_so_far": "yes"}, "'tempo_best_so_far' is 'yes', and must be true or false"),
+        (
+            {"tempo_allow_incomplete_anchors": "yes"},
+            "'tempo_allow_incomplete_anchors' is 'yes', and must be true or false",
+        ),
     ],
 )
 def test_a_wrong_limit_is_the_callers_error(
@@ -186,7 +194,7 @@ def test_a_wrong_limit_is_the_callers_error(
 def test_when_asked_the_time_that_is_up_gives_the_best_anchor_so_far(server: Server) -> None:
     # So precise that the search would go on for minutes.
     options = {"threshold": 0.999, "tau": 1e-9}
-    limits = {"tempo_best_so_far": True, "tempo_timeout": 2}
+    limits = {"tempo_allow_incomplete_anchors": True, "tempo_timeout": 2}
     found = explanation(ask(server, ROWS[0], options=options, **limits))
     assert "2 s are spent" in found["meta"]["incomplete"]
     assert ask(server, ROWS[0], options=options, tempo_timeout=1).status_code == 504

@@ -96,9 +96,13 @@ def served(
                 "connect_timeout": 0.3,
             },
         }
-        children[f"impatient_{kind}"] = {**children[f"blackhole_{kind}"], "patience": 0}
+        children[f"impatient_{kind}"] = {**children[f"blackhole_{kind}"], "unavailable_timeout": 0}
         for name in ("double", "waiter", "gated"):
-            children[f"{name}_{kind}"] = {"url": real[kind], "model": name, "patience": 60}
+            children[f"{name}_{kind}"] = {
+                "url": real[kind],
+                "model": name,
+                "unavailable_timeout": 60,
+            }
     http, grpc = ([urls[kind], real[kind]] for kind in ("http", "grpc"))
     with asked(tmp_path_factory.mktemp("asking"), children, http, grpc) as asker:
         yield asker

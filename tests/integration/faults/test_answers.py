@@ -57,7 +57,7 @@ GRPC_ERRORS: list[tuple[Step, int, str]] = [
     (Fail(429, "too many rows"), 503, "is not ready: too many rows"),
     (Fail(500, "singular matrix"), 502, "answered INTERNAL: singular matrix"),
     (Fail(503, "draining"), 503, "draining"),
-    (Raw(b"\xff" * 9), 502, "gave an answer that cannot be used"),
+    (Raw(b"\xff" * 9), 502, "returned an answer that cannot be used"),
 ]
 
 

@@ -96,7 +96,7 @@ def test_a_server_that_nobody_runs_is_told(
     assert told.status == 503
     assert "child 'iris' cannot be reached at" in told.text
     assert (fake.url if transport == "http" else fake.grpc_url) in told.text
-    assert "is its server up, and is the URL right?" in told.text
+    assert "check that its server is running and that the URL is correct" in told.text
     fake.start()
     assert asker.ask(pipeline, transport) == WELL
 

@@ -36,7 +36,7 @@ def test_a_hung_process_costs_a_request_its_time_and_no_more(
         told = asker.ask(pipeline, f"double_{transport}", seconds=0.5)
         assert asker.server.http.get("/v2/health/live").status_code == 200
     assert told.status == 504
-    assert "had not answered when the time was up: the request's 0.5 s are spent" in told.text
+    assert "did not answer in time: the request's 0.5 s are spent" in told.text
     for words in ("child 'double'", child.url if transport == "http" else child.grpc):
         assert words in told.text
     assert asker.ask(pipeline, f"double_{transport}") == WELL

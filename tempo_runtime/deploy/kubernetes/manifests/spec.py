@@ -222,7 +222,7 @@ def _transport(settings: PipelineSettings, alias: str) -> str | None:
     """Return how a child is called that is deployed; None for one that is somewhere else."""
     child = settings.child(alias)
     if child.transport == "in_process":
-        stated = settings.stated(alias).transport or settings.transport or child.fast
+        stated = settings.stated(alias).transport or settings.transport or child.fast_sklearn
         return None if stated else "http"
     return None if child.url else child.transport
 

@@ -128,7 +128,7 @@ def test_what_a_nested_pipeline_calls_is_read_in_its_artifact(nested: str) -> No
         {"models": {"sklearn": {"url": "http://elsewhere:9000"}}},
         {"models": {"sklearn": '{"url": "http://elsewhere:9000"}'}},
         {"models": {"sklearn": {"transport": "in_process"}}},
-        {"models": {"sklearn": {"fast": True}}},
+        {"models": {"sklearn": {"fast_sklearn": True}}},
         {"transport": "in_process"},
         {"base_url": "http://elsewhere:9000"},
     ],
