@@ -1,8 +1,8 @@
-"""What belongs to the request being served: its deadline, seed, and the headers that travel on.
+"""The context of the current request: its deadline, its seed, and the headers to forward.
 
-A context variable, so that each request has its own in coroutines, and in threads that are given a copy
-of the context. In other threads of the author's own, a child knows the request in which it, or
-`self.models`, was looked up (`children/child`), or refuses the call.
+It is a context variable, so that coroutines, and threads with a copy of the context, each see their own
+request. In other threads of the author, a child uses the request in which it, or `self.models`, was
+looked up (`clients/child`), or refuses the call.
 """
 
 from __future__ import annotations
@@ -22,29 +22,30 @@ from tempo_runtime.protocol.memo import EncodedJsonCache
 from tempo_runtime.protocol.tensor import shown
 from tempo_runtime.request.budget import RequestBudget
 
-TIMEOUT = "tempo_timeout"  # parameters of a request
+# Parameters of a request.
+TIMEOUT = "tempo_timeout"
 SEED = "tempo_seed"
 TAGGED = "tempo_tagged"  # whether the client reads tagged JSON in the answer
 
-# Everything else stays: `host` and the entity headers describe another request, and Seldon's
+# Other headers are not forwarded: `host` and the entity headers describe this request only, and Seldon's
 # routing headers (`seldon-model`) would send the child's call back to this pipeline.
-_TRAVELS = frozenset(("x-request-id", "traceparent", "tracestate", "baggage"))
-_TRAVELS_PREFIX = "x-b3-"
+_FORWARDED = frozenset(("x-request-id", "traceparent", "tracestate", "baggage"))
+_FORWARDED_PREFIX = "x-b3-"
 _LONGEST_ID = 256
 
 
 @dataclass(frozen=True)
 class RequestContext:
-    """One request's budget, headers and seed.
+    """Deadline, headers, seed and limits of one request.
 
     Attributes:
-        deadline: When its time is spent, on `time.monotonic`'s clock; None for never.
-        budget: Seconds it was given, for messages.
-        headers: Headers that go with each child call.
-        seed: Seed it asks for; None for its pipeline's.
-        id: Its id.
-        memo: What its calls to children have in common; None outside a request.
-        allowance: What it may ask of its children.
+        deadline: Time of its deadline on the clock of `time.monotonic`; None for no deadline.
+        budget: Seconds from its start to the deadline, for messages.
+        headers: Headers to send with each call to a child.
+        seed: Seed that it asks for; None for the pipeline's.
+        id: Id of the request.
+        memo: Cache of values that several calls to children encode; None outside a request.
+        allowance: Limits on its calls to children, and their count.
     """
 
     deadline: float | None = None
@@ -56,10 +57,10 @@ class RequestContext:
     allowance: RequestBudget = field(default_factory=RequestBudget)
 
     def remaining(self) -> float | None:
-        """Seconds left; None when there is no deadline.
+        """Return the seconds until the deadline; None without a deadline.
 
         Raises:
-            DeadlineExceeded: If none are.
+            DeadlineExceeded: If the deadline has passed.
         """
         if self.deadline is None:
             return None
@@ -69,15 +70,15 @@ class RequestContext:
         return left
 
     def passed_on(self, parameters: Mapping[str, Any], left: float | None) -> dict[str, Any]:
-        """Parameters of a call to another pipeline, which is told what time is left and the seed.
+        """Return the parameters of a call to another pipeline, with the seed and the time that is left.
 
-        It may answer in tagged JSON, which only we ask for.
+        They also ask for tagged JSON in the answer.
         """
-        own = {SEED: self.seed, TIMEOUT: left, TAGGED: True}
-        return {**parameters, **{name: value for name, value in own.items() if value is not None}}
+        added = {SEED: self.seed, TIMEOUT: left, TAGGED: True}
+        return {**parameters, **{name: value for name, value in added.items() if value is not None}}
 
     def exceeded(self) -> DeadlineExceeded:
-        """Return the error for a request whose time is spent."""
+        """Return the error of a request whose deadline has passed."""
         return DeadlineExceeded(
             f"the request's {self.budget:g} s are spent; give it more with the setting `timeout` or "
             f"the request parameter `{TIMEOUT}`, or ask for less"
@@ -89,18 +90,18 @@ _current: ContextVar[RequestContext] = ContextVar("tempo_request", default=_NO_R
 
 
 def current() -> RequestContext:
-    """Return the request being served; one without a deadline outside a server."""
+    """Return the current request; outside of requests, one without a deadline."""
     return _current.get()
 
 
 def is_request() -> bool:
-    """Tell whether a request is being served, or a pipeline is being called without a server."""
+    """Return whether a request is being served, or a pipeline is being called without a server."""
     return _current.get() is not _NO_REQUEST
 
 
 @contextmanager
 def entered(request: RequestContext) -> Iterator[None]:
-    """Make a request that has begun the current one, for the block, in whichever thread that runs."""
+    """Make a running request the current one for the block, in the thread that runs the block."""
     token = _current.set(request)
     try:
         yield
@@ -113,9 +114,9 @@ _held: ContextVar[Mapping[int, Any]] = ContextVar("tempo_held", default=_NOTHING
 
 
 @contextmanager
-def holding(shared: Any, own: Any) -> Iterator[None]:
-    """Let an object stand for one that all requests share, for the block."""
-    token = _held.set({**_held.get(), id(shared): own})
+def holding(shared: Any, stand_in: Any) -> Iterator[None]:
+    """Replace an object that all requests share by another one, for this request and the block."""
+    token = _held.set({**_held.get(), id(shared): stand_in})
     try:
         yield
     finally:
@@ -123,7 +124,7 @@ def holding(shared: Any, own: Any) -> Iterator[None]:
 
 
 def own(shared: Any) -> Any:
-    """Return the current request's stand-in for a shared object, or the object itself."""
+    """Return the object that replaces a shared one in the current request, or the shared one."""
     return _held.get().get(id(shared), shared)
 
 
@@ -132,7 +133,7 @@ _loading: ContextVar[bool] = ContextVar("tempo_loading", default=False)
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """Mark the block as the loading of a pipeline, whose calls to children belong to no request."""
+    """Mark the block as the loading of a pipeline, whose calls to children are not part of a request."""
     token = _loading.set(True)
     try:
         yield
@@ -141,10 +142,10 @@ def loading() -> Iterator[None]:
 
 
 class Callers:
-    """Decides about calls to one pipeline's children that come from outside of any request.
+    """Decides about calls to the children of one pipeline that come from outside of a request.
 
     Attributes:
-        served: Whether the pipeline is being served, and so is called by requests only.
+        served: Whether the pipeline is being served, so that only requests call it.
         timeout: Seconds that such a call may take; None for no limit.
     """
 
@@ -156,10 +157,10 @@ class Callers:
 
     @contextmanager
     def call(self, pipeline: str) -> Iterator[None]:
-        """Count a call of the pipeline without a server, for the block.
+        """Count the block as a call of the pipeline without a server.
 
         Raises:
-            PipelineFailed: If it, or another in this process, is served: the call is part of a request
+            PipelineFailed: If a pipeline in this process is being served: the call is part of a request
                 that this thread does not know.
         """
         if (self.served or ANYONE.serves_here()) and not _loading.get():
@@ -173,10 +174,10 @@ class Callers:
                 self._calls -= 1
 
     def context(self, child: str) -> RequestContext:
-        """Return the context of a call to a child that belongs to no request.
+        """Return the context of a call to a child that is not part of a request.
 
-        While the pipeline is loaded, each call has the time that a request would have. In a notebook
-        a child may be called by hand, while the pipeline itself does not run.
+        While the pipeline is being loaded, each call has as much time as a request. In a notebook, the
+        user may call a child while the pipeline itself does not run.
 
         Raises:
             PipelineFailed: If the call may be part of a request that this thread does not know.
@@ -190,17 +191,17 @@ class Callers:
 
     def _remedy(self) -> str:
         return (
-            "look its models up in the request's own thread and use them in the other one "
+            "look the models up in the request's thread and use them in the other thread "
             "(`models = self.models; pool.map(lambda part: models.NAME(part), parts)`, or "
             f"`pool.map(self.models.NAME, parts)`), or {_START}"
         )
 
 
 class _Anyone(Callers):
-    """Decides likewise for models and pipelines that are not among the children of what is served.
+    """Decides about calls to models and pipelines that are not children of a pipeline being served.
 
-    Any pipeline that this process serves may have started the thread, but for the main thread, in which
-    a test may serve one and call another.
+    Any pipeline that this process serves may have started the current thread, except the main thread, in
+    which a test may serve one pipeline and call another.
     """
 
     def __init__(self) -> None:
@@ -209,7 +210,7 @@ class _Anyone(Callers):
 
     @contextmanager
     def serving(self) -> Iterator[None]:
-        """Count a pipeline that is being served, for the block."""
+        """Count a pipeline as being served during the block."""
         with self._lock:
             self._services += 1
         try:
@@ -227,37 +228,37 @@ class _Anyone(Callers):
 
     def _remedy(self) -> str:
         return (
-            f"make it one of the pipeline's `models` and use it as `self.models.NAME`, or {_START}"
+            f"declare it in the pipeline's `models` and call it as `self.models.NAME`, or {_START}"
         )
 
 
 ANYONE = _Anyone()
-_START = "start the function there with `contextvars.copy_context().run`"
+_START = "start the thread's function with `contextvars.copy_context().run`"
 
 
-def _lost(what: str, remedy: str) -> str:
+def _lost(callee: str, remedy: str) -> str:
     return (
-        f"{what} was called in thread {current_thread().name!r}, which belongs to no request, so the "
-        f"request's time, limits and trace would be lost; {remedy}"
+        f"{callee} was called in thread {current_thread().name!r}, which does not belong to a request, "
+        f"so the request's deadline, limits and trace would be lost; {remedy}"
     )
 
 
-class serving:  # noqa: N801 - used as a function is, in `with serving(...)`
-    """Makes a request the current one, for the block.
+class serving:  # noqa: N801 - used like a function, in `with serving(...)`
+    """Makes a request the current one for the block.
 
     Attributes:
         request: The request.
 
     Args:
-        budget: Seconds it may take. Inside another request, that request's remaining time is the limit.
-        headers: Its headers; those that may travel are kept.
-        seed: Seed it asks for.
-        id: Its id.
-        forward: Further headers that may travel, in lower case.
-        limits: Limits on the calls to its children.
+        budget: Seconds that it may take; within another request, not more than that one has left.
+        headers: Headers of the request; only those to forward are kept.
+        seed: Seed that it asks for.
+        id: Id of the request.
+        forward: Further headers to forward, in lower case.
+        limits: Limits on its calls to children.
 
     Raises:
-        PayloadError: If its id, or a header that may travel, could not be sent to a child.
+        PayloadError: If its id, or a header to forward, cannot be sent to a child.
     """
 
     def __init__(
@@ -277,7 +278,7 @@ class serving:  # noqa: N801 - used as a function is, in `with serving(...)`
         kept = {
             lower: value
             for name, value in headers.items()
-            if _travels(lower := name.lower(), forward)
+            if _is_forwarded(lower := name.lower(), forward)
         }
         if kept:
             carried.check(kept)
@@ -295,17 +296,17 @@ class serving:  # noqa: N801 - used as a function is, in `with serving(...)`
         _current.reset(self._token)
 
 
-def _travels(name: str, forward: Collection[str]) -> bool:
+def _is_forwarded(name: str, forward: Collection[str]) -> bool:
     if carried.is_binary(name):
         return False
-    return name in _TRAVELS or name.startswith(_TRAVELS_PREFIX) or name in forward
+    return name in _FORWARDED or name.startswith(_FORWARDED_PREFIX) or name in forward
 
 
 def _check_id(text: str | None) -> None:
-    """Refuse an id that some transport cannot carry: MLServer also copies it into response headers."""
+    """Refuse an id that cannot be sent over every transport, or in MLServer's response headers."""
     if text is None or (len(text) <= _LONGEST_ID and text.isascii() and text.isprintable()):
         return
     raise PayloadError(
-        f"the request's id {shown(text, 60)} cannot be sent on; an id has at most {_LONGEST_ID} "
-        "printable ASCII characters"
+        f"the request's id {shown(text, 60)} cannot be sent to children; an id must have at most "
+        f"{_LONGEST_ID} printable ASCII characters"
     )

@@ -1,7 +1,7 @@
-"""What Prometheus is told about pipelines and their children.
+"""Prometheus metrics of pipelines and their children.
 
-In the default registry, which MLServer's metrics endpoint serves. Made when first used, and not when
-imported: only then has MLServer chosen how values are kept where it has parallel workers.
+They are in the default registry, which MLServer's metrics endpoint serves. They are created on first use
+instead of on import: only then has MLServer configured how parallel workers keep their values.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _OK = "ok"
 
 
 class _Calls:
-    """Counts calls, their outcomes and their time: of a pipeline, or of a child."""
+    """Counts calls of a pipeline or a child, with their outcomes and their time."""
 
     def __init__(self, family: _Family, *labels: str) -> None:
         self._labels = labels
@@ -32,16 +32,16 @@ class _Calls:
         self._in_flight = family.in_flight.labels(*labels)
 
     def call(self) -> _Call:
-        """Count a block as one call; its outcome is `ok`, or the error's class."""
+        """Count the block as one call; its outcome is `ok` or the class of the error."""
         return _Call(self)
 
     def begin(self) -> float:
-        """Return a call begins, now."""
+        """Count the start of a call, and return the time."""
         self._in_flight.inc()
         return time.perf_counter()
 
     def end(self, begin: float, error: type[BaseException] | None) -> None:
-        """Count a call that began at that time and ends now."""
+        """Count the end of a call that began at this time."""
         self._in_flight.dec()
         self._seconds.observe(time.perf_counter() - begin)
         if error is None:
@@ -52,7 +52,7 @@ class _Calls:
 
 
 class _Call:
-    # Not contextlib's: every request and every call pays for it.
+    # A class instead of contextlib's decorator, because each request and each call would pay for that.
     __slots__ = ("_begin", "_calls")
 
     def __init__(self, calls: _Calls) -> None:
@@ -66,7 +66,7 @@ class _Call:
 
 
 class PipelineMetrics(_Calls):
-    """Those of one pipeline."""
+    """Metrics of one pipeline."""
 
     def __init__(self, pipeline: str) -> None:
         families = _families()
@@ -75,7 +75,7 @@ class PipelineMetrics(_Calls):
         self._hung = families.hung.labels(pipeline)
 
     def waiting(self, count: int) -> None:
-        """So many requests wait for a thread."""
+        """Set the number of requests that wait for a thread."""
         self._waiting.set(count)
 
     def hung(self, count: int) -> None:
@@ -84,7 +84,7 @@ class PipelineMetrics(_Calls):
 
 
 class ChildMetrics(_Calls):
-    """Those of one child of a pipeline."""
+    """Metrics of one child of a pipeline."""
 
     def __init__(self, pipeline: str, alias: str) -> None:
         families = _families()
@@ -95,7 +95,7 @@ class ChildMetrics(_Calls):
         self._names = (pipeline, alias)
 
     def sent(self, rows: int) -> None:
-        """So many rows are sent to it."""
+        """Count rows that are sent to the child."""
         self._rows.inc(rows)
 
     def retried(self) -> None:
@@ -103,7 +103,7 @@ class ChildMetrics(_Calls):
         self._retries.inc()
 
     def breaker_is(self, url: str, state: int) -> None:
-        """Note the state of one server's breaker: 0 closed, 1 half open, 2 open."""
+        """Set the state of one server's breaker: 0 closed, 1 half open, 2 open."""
         self._breaker.labels(*self._names, url).set(state)
 
 
@@ -125,7 +125,7 @@ class _Families:
     breaker: Gauge
 
 
-_making = Lock()  # pipelines are loaded in threads of their own
+_making = Lock()  # each pipeline is loaded in its own thread
 
 
 def _families() -> _Families:
@@ -137,11 +137,13 @@ def _families() -> _Families:
 def _make() -> _Families:
     from prometheus_client import Counter, Gauge, Histogram
 
-    def family(prefix: str, what: str, *labels: str) -> _Family:
+    def family(prefix: str, subject: str, *labels: str) -> _Family:
         return _Family(
-            Counter(f"{prefix}_total", f"{what}, by outcome", [*labels, "outcome"]),
-            Histogram(f"{prefix}_seconds", f"Time of {what.lower()}", labels, buckets=_SECONDS),
-            Gauge(f"{prefix}_in_flight", f"{what} at work", labels, multiprocess_mode="livesum"),
+            Counter(f"{prefix}_total", f"{subject}, by outcome", [*labels, "outcome"]),
+            Histogram(f"{prefix}_seconds", f"Time of {subject.lower()}", labels, buckets=_SECONDS),
+            Gauge(
+                f"{prefix}_in_flight", f"{subject} in progress", labels, multiprocess_mode="livesum"
+            ),
         )
 
     child = ("pipeline", "child")

@@ -1,7 +1,7 @@
-"""From a thread to an event loop and back.
+"""Run coroutines on an event loop from threads and from other loops.
 
-Children are called by one async client. A sync predict method runs in a thread; its calls cross to
-the loop that owns the client, and wait there for the answer.
+Children are called by one async client. A sync predict method runs in a thread; its calls run on the loop
+of that client, and the thread waits for their answers.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class Portal:
         return self._loop
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the loop and wait for it, from a thread that is not the loop's.
+        """Run a coroutine on the loop and wait for it, from another thread.
 
         Raises:
-            PipelineFailed: If this thread is the loop's own, which would wait for itself.
+            PipelineFailed: If this is the loop's thread, which would wait for itself.
         """
         if _running_loop() is self._loop:
             coroutine.close()
@@ -57,12 +57,12 @@ class Portal:
 
 @cache
 def background() -> Portal:
-    """Return a loop in a daemon thread, for pipelines that are called without a server.
+    """Return the portal to a loop in a daemon thread, for calls of pipelines without a server.
 
-    A notebook's own loop cannot be used: the cell that waits for a child is what it is running.
+    A notebook's own loop cannot be used, because it runs the cell that waits for the child.
     """
     loop = asyncio.new_event_loop()
-    # An empty context: a request's deadline must not become the default of every later call.
+    # Its own context, so that a request's deadline does not become the default of later calls.
     context = copy_context()
     threading.Thread(
         target=lambda: context.run(loop.run_forever), name="tempo-runtime-portal", daemon=True

@@ -1,4 +1,4 @@
-"""Awaiting something for so long and no longer."""
+"""Await something with a time limit."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ T = TypeVar("T")
 
 
 class Elapsed(Exception):
-    """The time was up first."""
+    """The time limit passed."""
 
 
 async def within(seconds: float | None, awaitable: Awaitable[T]) -> T:
-    """Await something, for so many seconds; None is for ever.
+    """Await something for at most this number of seconds; None for no limit.
 
-    anyio's and asyncio's own scopes do more (they nest, they are level-triggered) and take several
-    times as long, which every request and every call to a child would pay.
+    The scopes of anyio and asyncio can do more (they nest, and are level-triggered), but take several
+    times as long, in every request and every call to a child.
 
     Raises:
-        Elapsed: If the time is up; what was awaited is cancelled.
+        Elapsed: If the time limit passed; the awaitable is cancelled.
     """
     if seconds is None:
         return await awaitable
@@ -37,7 +37,7 @@ async def within(seconds: float | None, awaitable: Awaitable[T]) -> T:
     try:
         return await awaitable
     except asyncio.CancelledError:
-        # Cancelled by someone else as well: then that is what it is (known from Python 3.11 on).
+        # Another cancellation takes precedence (which can be detected from Python 3.11 on).
         if not late or (hasattr(task, "uncancel") and task.uncancel() > 0):
             raise
         raise Elapsed from None

@@ -1,1 +1,1 @@
-"""MLServer's side: the class that serves a pipeline, and how its errors leave."""
+"""Serve a pipeline in MLServer: its runtime class, its errors, its workers and its end."""

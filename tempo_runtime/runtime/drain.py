@@ -1,6 +1,6 @@
 """End a server's process within a time limit, even if its threads are still working.
 
-MLServer waits for running requests, and Python for threads. Either may take forever.
+MLServer waits for running requests, and Python waits for threads. Both may take forever.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 class _Deadline:
-    """Ends this process some time after the first signal that asks for it."""
+    """Ends this process some time after the first signal to end."""
 
     def __init__(self) -> None:
         self._stated: list[float] = []
@@ -41,7 +41,7 @@ class _Deadline:
         seconds = max(self._stated, default=DRAIN_TIMEOUT)
         time.sleep(seconds)
         logger.warning(
-            "the server did not end within %g s of being asked to (`drain_timeout`), and is ended now",
+            "the server did not end within %g s after the signal (`drain_timeout`); killing it now",
             seconds,
         )
         for worker in multiprocessing.active_children():
@@ -56,10 +56,10 @@ def watch(seconds: float | None = None) -> None:
     """End this process in time after SIGTERM, SIGINT or SIGQUIT, if it is a server.
 
     Args:
-        seconds: The longest that its end may take. If several models state one, the longest counts.
+        seconds: Seconds that the process may take to end. The longest of several models counts.
     """
     global _deadline
-    # MLServer has its parallel workers ignore signals, and ends them itself.
+    # MLServer's parallel workers ignore signals; MLServer ends them itself.
     if threading.current_thread() is not threading.main_thread() or (
         multiprocessing.parent_process() is not None
     ):
@@ -95,6 +95,6 @@ class _Handler:
 
 
 def _is_loops(handler: Any) -> bool:
-    """Tell whether a signal's handler is an event loop's or uvicorn's, as in a running MLServer."""
+    """Return whether an event loop or uvicorn handles a signal, as in a running MLServer."""
     module = getattr(handler, "__module__", None) or ""
     return isinstance(handler, _Handler) or module.partition(".")[0] in _LOOPS

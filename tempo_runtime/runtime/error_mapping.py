@@ -1,4 +1,4 @@
-"""Pass errors out through MLServer, and log them.
+"""Convert errors to the form that MLServer answers, and log them.
 
 MLServer passes on only an error's text and status. So the text ends with the details for programs
 (`error_info`). Over HTTP, the response class that `install` puts in place moves these details into the
@@ -24,7 +24,7 @@ from tempo_runtime.execution.runner import LOGGED
 from tempo_runtime.protocol.error_details import HEADER, KEY, ErrorInfo, marked, unmarked
 
 logger = logging.getLogger(__name__)
-# Loggers that write a traceback of each error that a request is answered with.
+# Loggers that write a traceback for each error in an answer.
 _LOGGERS = ("mlserver.grpc", "mlserver.parallel")
 
 
@@ -37,7 +37,7 @@ class Answered(MLServerError):
 
 
 def over_http(parameters: dict[str, Any]) -> bool:
-    """Return whether a request came over HTTP, which demands this header, and not over gRPC."""
+    """Return whether a request came over HTTP instead of gRPC: only HTTP requires this header."""
     return "host" in (parameters.get("headers") or {})
 
 
@@ -45,8 +45,8 @@ def answered(error: Exception, model: str, parameters: dict[str, Any]) -> Answer
     """Log an error of a request once, and return it in the form that MLServer answers.
 
     Args:
-        error: The error that the request failed with.
-        model: The pipeline that answers.
+        error: The error of the request.
+        model: Name of the pipeline.
         parameters: The request's parameters.
     """
     info, message = described(error, model)
@@ -58,7 +58,7 @@ def described(error: Exception, model: str) -> tuple[ErrorInfo, str]:
     if isinstance(error, TempoError):
         info, message = ErrorInfo.of(error), str(error)
         logged = error.logged
-    elif isinstance(error, MLServerError):  # the pipeline's author chose the status
+    elif isinstance(error, MLServerError):  # with a status that the pipeline's author chose
         info, message = ErrorInfo.chosen(error.status_code), str(error)
         logged = False
     else:
@@ -79,44 +79,44 @@ def described(error: Exception, model: str) -> tuple[ErrorInfo, str]:
 
 
 def as_mlserver_error(error: TempoError) -> MLServerError:
-    """Return an error of loading as an MLServerError with the text alone, which MLServer logs."""
+    """Return an error of loading as an MLServerError with only the text, which MLServer logs."""
     return MLServerError(str(error), error.status)
 
 
 def stream_error(model: str, error: MLServerError) -> InferenceResponse:
     """Return an error as the last event of a stream over HTTP.
 
-    The status line has been sent by then, and MLServer would close the connection without an explanation.
+    The status line has already been sent, and MLServer would close the connection without an explanation.
     """
     message, info = unmarked(str(error))
-    told = {"error": message, "status": error.status_code}
+    parameters = {"error": message, "status": error.status_code}
     if info is not None:
-        told[KEY] = info.to_json()
-    return InferenceResponse(model_name=model, outputs=[], parameters=Parameters(**told))
+        parameters[KEY] = info.to_json()
+    return InferenceResponse(model_name=model, outputs=[], parameters=Parameters(**parameters))
 
 
 def install() -> None:
-    """Make MLServer in this process send errors' details to programs, and log each error only once.
+    """Make MLServer send the details of errors to programs, and log each error only once.
 
-    MLServer has no setting for either: its error handler is fixed before any model is loaded. But the
-    handler looks up the class of its response in each call, so that class can be replaced.
+    MLServer does not have a setting for this: its error handler is fixed before any model is loaded. But
+    the handler looks up the class of its response in each call, so that class can be replaced.
     """
     rest_errors.Response = _ErrorResponse
-    # Read when the server is made, so it counts only for servers that this package starts.
+    # MLServer reads this when it creates the server, so it affects only servers that this package starts.
     rest_errors._EXCEPTION_HANDLERS[Exception] = _answer_unexpected
     for name in _LOGGERS:
-        found = logging.getLogger(name)
-        if _is_news not in found.filters:
-            found.addFilter(_is_news)
+        mlserver_logger = logging.getLogger(name)
+        if _is_new not in mlserver_logger.filters:
+            mlserver_logger.addFilter(_is_new)
 
 
 async def _answer_unexpected(_: Request, error: Exception) -> Response:
-    """Answer an exception of another model's runtime; FastAPI says "Internal Server Error" only."""
+    """Answer with the exception of another model's runtime; FastAPI would hide it."""
     return Response({"error": f"{type(error).__name__}: {error}"}, 500)
 
 
 class _ErrorResponse(Response):
-    """MLServer's error response, with the fields and headers of our own errors."""
+    """MLServer's error response, with the fields and headers of this package's errors."""
 
     def __init__(self, status_code: int, content: dict[str, Any]) -> None:
         message, info = unmarked(str(content.get("error")))
@@ -129,7 +129,7 @@ class _ErrorResponse(Response):
         super().__init__(content, status_code, headers)
 
 
-def _is_news(record: logging.LogRecord) -> bool:
-    """Tell whether a record is about an error that our runtime has not logged."""
+def _is_new(record: logging.LogRecord) -> bool:
+    """Return whether a record is about an error that our runtime has not logged."""
     error = record.exc_info[1] if record.exc_info else None
     return error is None or unmarked(str(error))[1] is None

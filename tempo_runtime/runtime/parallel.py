@@ -1,7 +1,7 @@
 """Represent a pipeline that parallel workers serve, in MLServer's main process, and end the workers.
 
-MLServer's stand-in passes requests on. It always says that the model is ready, and if a stream fails in
-a worker, the client's connection breaks. Ours asks the workers, and answers with an event.
+MLServer's own class passes requests on. It always reports that the model is ready, and if a stream fails
+in a worker, the client's connection breaks. Ours asks the workers, and answers with an event.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from tempo_runtime.execution.runner import is_enough
 from tempo_runtime.protocol.messages import mlserver_parameters
 from tempo_runtime.runtime.error_mapping import over_http, stream_error
 
-SHARE_LEFT = "share_left"  # the method of a pipeline's runtime that the workers run
-_AGE = 0.5  # seconds that an answer counts
-_PATIENCE = 5.0  # seconds; a worker that takes longer cannot serve
+SHARE_LEFT = "share_left"  # method of a pipeline's runtime, called in the workers
+_MAX_AGE = 0.5  # seconds until the workers are asked again
+_TIMEOUT = 5.0  # seconds; a worker that takes longer cannot serve
 logger = logging.getLogger(__name__)
 
 
-class PipelineInWorkers(ParallelModel):  # type: ignore[misc]  # it has no types
+class PipelineInWorkers(ParallelModel):  # type: ignore[misc]  # an untyped class
     """A pipeline that parallel workers serve, in MLServer's main process."""
 
     _loaded = False
@@ -39,7 +39,7 @@ class PipelineInWorkers(ParallelModel):  # type: ignore[misc]  # it has no types
 
     @property
     def ready(self) -> bool:
-        """Whether it is loaded, and its workers together have enough threads left."""
+        """Whether the pipeline is loaded, and its workers together have enough free threads."""
         if self._loaded:
             self._ask()
         return self._loaded and self._enough
@@ -51,7 +51,7 @@ class PipelineInWorkers(ParallelModel):  # type: ignore[misc]  # it has no types
     async def predict_stream(
         self, payloads: AsyncIterator[InferenceRequest]
     ) -> AsyncIterator[InferenceResponse]:
-        """Yield the workers' answer, which is the last item of a stream, or their error."""
+        """Yield a worker's answer, which is the last item of a stream, or its error."""
         payload = await anext(payloads)
         parameters = mlserver_parameters(payload.parameters)
         try:
@@ -62,32 +62,30 @@ class PipelineInWorkers(ParallelModel):  # type: ignore[misc]  # it has no types
             yield stream_error(self.name, error)
 
     def _ask(self) -> None:
-        """Ask the workers, unless they were asked just now; the next call gets the answer."""
+        """Ask the workers, unless they were asked just now; a later call uses the answer."""
         asking = self._asking is not None and not self._asking.done()
-        if asking or time.monotonic() - self._asked_at < _AGE:
+        if asking or time.monotonic() - self._asked_at < _MAX_AGE:
             return
         self._asked_at = time.monotonic()
         self._asking = asyncio.get_running_loop().create_task(self._ask_workers())
 
     async def _ask_workers(self) -> None:
-        # Calls go to the workers in turn, so this asks each once.
+        # Calls go to the workers in turn, so this asks each worker once.
         workers = range(len(self._dispatcher._workers))
         answers = await asyncio.gather(*(self._share_left() for _ in workers))
         shares = [share for share in answers if share is not None]
         self._enough = not shares or is_enough(sum(shares) / len(shares))
 
     async def _share_left(self) -> float | None:
-        """Ask the next worker; None if it is being replaced."""
+        """Return the next worker's share of free threads; None if it is being replaced."""
         try:
-            share: float = await asyncio.wait_for(self._send(SHARE_LEFT), _PATIENCE)
+            share: float = await asyncio.wait_for(self._send(SHARE_LEFT), _TIMEOUT)
         except asyncio.TimeoutError:
             return 0.0
         except WorkerStop:
             return None
         except MLServerError:
-            logger.exception(
-                "a worker of model %r does not report how many threads it has left", self.name
-            )
+            logger.exception("a worker of model %r did not report its free threads", self.name)
             return None
         return share
 
@@ -102,24 +100,24 @@ def install() -> None:
 
 
 def _stand_in(model: MLModel, dispatcher: Any) -> ParallelModel:
-    kind = PipelineInWorkers if hasattr(model, SHARE_LEFT) else ParallelModel
-    return kind(model, dispatcher)
+    represent = PipelineInWorkers if hasattr(model, SHARE_LEFT) else ParallelModel
+    return represent(model, dispatcher)
 
 
 async def _close_workers(workers: pool.InferencePool) -> None:
-    """End all workers of a pool in the time that one may take.
+    """End all workers of a pool at the same time.
 
-    MLServer ends one after the other, which may take longer than the server's `drain_timeout`.
+    MLServer ends them one after the other, which may take longer than the server's `drain_timeout`.
     """
     ending = list(workers._workers.values())
-    workers._workers.clear()  # a second signal finds nothing to do
+    workers._workers.clear()  # so that a second signal does nothing
     for worker in ending:
         await worker.stop()
     end = time.monotonic() + workers._settings.parallel_workers_timeout
     for worker in ending:
-        # Blocks the loop, as MLServer does: a loop that runs takes each end for a crash.
+        # Blocks the loop, as MLServer does: a running loop would treat each end as a crash.
         worker.join(max(0.0, end - time.monotonic()))
         if worker.exitcode is None:
             worker.kill()
-    told = [callback(worker) for worker in ending for callback in workers._on_worker_stop]
-    await asyncio.gather(*told)
+    callbacks = [callback(worker) for worker in ending for callback in workers._on_worker_stop]
+    await asyncio.gather(*callbacks)

@@ -1,4 +1,4 @@
-"""The class MLServer serves a pipeline with."""
+"""MLServer's runtime class for pipelines."""
 
 from __future__ import annotations
 
@@ -36,7 +36,13 @@ from tempo_runtime.protocol.messages import from_mlserver, mlserver_parameters, 
 from tempo_runtime.protocol.signature import Signature
 from tempo_runtime.protocol.sizes import LARGE_BYTES, DecodingLimits, convert, is_large
 from tempo_runtime.request import context
-from tempo_runtime.request.budget import BEST_SO_FAR, MAX_CALLS, MAX_ROWS, RequestBudget
+from tempo_runtime.request.budget import (
+    ALLOW_INCOMPLETE_ANCHORS,
+    BEST_SO_FAR,
+    MAX_CALLS,
+    MAX_ROWS,
+    RequestBudget,
+)
 from tempo_runtime.request.context import SEED, TAGGED, TIMEOUT
 from tempo_runtime.request.portal import Portal
 from tempo_runtime.request.timing import Elapsed, within
@@ -49,7 +55,17 @@ from tempo_runtime.runtime.error_mapping import (
 )
 from tempo_runtime.settings import PipelineSettings, check_children, drain_timeout
 
-_RESERVED = ("content_type", "headers", TIMEOUT, SEED, TAGGED, MAX_CALLS, MAX_ROWS, BEST_SO_FAR)
+_RESERVED = (
+    "content_type",
+    "headers",
+    TIMEOUT,
+    SEED,
+    TAGGED,
+    MAX_CALLS,
+    MAX_ROWS,
+    ALLOW_INCOMPLETE_ANCHORS,
+    BEST_SO_FAR,
+)
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
@@ -57,10 +73,10 @@ logger = logging.getLogger(__name__)
 class TempoPipelineRuntime(MLModel):
     """Serves the pipeline of an artifact.
 
-    In model-settings.json: `"implementation": "tempo_runtime.TempoPipelineRuntime"`, with
-    `parameters.uri` the artifact's folder and `parameters.extra` the settings
-    (`tempo_runtime.settings`). Every error leaves as MLServer's own, with the status that
-    `tempo_runtime.errors` gives it.
+    In model-settings.json, set `"implementation": "tempo_runtime.TempoPipelineRuntime"`,
+    `parameters.uri` to the artifact's folder, and `parameters.extra` to the settings
+    (`tempo_runtime.settings`). Every error is raised as one of MLServer's, with the status in
+    `tempo_runtime.errors`.
     """
 
     _is_loaded = False
@@ -69,14 +85,14 @@ class TempoPipelineRuntime(MLModel):
 
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__(settings)
-        # Also in the main process of a server with workers, where nothing is loaded.
+        # The main process of a server with workers needs these as well, although it loads nothing.
         error_mapping.install()
         parallel.install()
         drain.watch(drain_timeout(settings.parameters.extra if settings.parameters else None))
 
     @property
     def ready(self) -> bool:
-        """Whether it is loaded, and enough of its threads are left."""
+        """Whether the pipeline is loaded and has enough free threads."""
         return self._is_loaded and (self._service is None or is_enough(self._service.share_left))
 
     @ready.setter
@@ -84,16 +100,16 @@ class TempoPipelineRuntime(MLModel):
         self._is_loaded = loaded
 
     async def share_left(self) -> float:
-        """Return the share of its threads that can work; the main process asks its workers."""
+        """Return the share of threads that are free; the main process asks its workers."""
         return self._service.share_left if self._service is not None else 1.0
 
     async def load(self) -> bool:
-        """Load the artifact and connect its children. Calls none of them."""
+        """Load the artifact and connect its children, without calling them."""
         try:
             self._refuse_unsafe_settings()
             folder = await self._folder()
             portal = Portal(asyncio.get_running_loop())
-            # Unpickling imports libraries and reads models: seconds, off the loop.
+            # Unpickling imports libraries and reads models, for seconds: not on the loop.
             self._service = await asyncio.to_thread(self._assemble, folder, portal)
         except TempoError as error:
             if isinstance(error, PipelineFailed) and error.__cause__ is not None:
@@ -120,13 +136,13 @@ class TempoPipelineRuntime(MLModel):
     async def predict_stream(
         self, payloads: AsyncIterator[InferenceRequest]
     ) -> AsyncGenerator[InferenceResponse, None]:
-        """Answer each request with what its predict method yields."""
+        """Answer each request with the items that its predict method yields."""
         async with aclosing(_in_own_task(self._stream(payloads))) as responses:
             async for response in responses:
                 yield response
 
     async def unload(self) -> bool:
-        """Let running requests finish, and free everything. Safe after a failed load."""
+        """Let running requests finish, and release everything; safe after a failed load."""
         service, self._service = self._service, None
         if service is not None:
             await service.close()
@@ -144,7 +160,7 @@ class TempoPipelineRuntime(MLModel):
         check_children(extra, list(opened.description.children))
         tarball = parameters.environment_tarball if parameters else None
         unpacking.settle(opened.folder, opened.description, tarball)
-        with context.loading():  # its modules may call models while they are imported
+        with context.loading():  # the author's modules may call models during import
             pipeline, _ = store.unpickle(opened)
         self._pipeline_settings = settings
         return LoadedPipeline(pipeline, settings, portal, opened.folder)
@@ -162,13 +178,13 @@ class TempoPipelineRuntime(MLModel):
         settings = self.settings
         if settings.max_batch_size > 1 and settings.max_batch_time > 0:
             raise SettingsError(
-                "adaptive batching (max_batch_size, max_batch_time) merges requests, and a pipeline's "
-                "arguments and parameters belong to one request; remove both settings"
+                "adaptive batching (max_batch_size, max_batch_time) merges requests, but the arguments "
+                "and parameters of a pipeline belong to one request; remove both settings"
             )
         if settings.cache_enabled:
             raise SettingsError(
-                "the response cache (cache_enabled) has one key for all models of a server, and does "
-                "not know what a pipeline's children would answer now; remove the setting"
+                "the response cache (cache_enabled) uses the same keys for all models of a server, and "
+                "does not notice when the answers of a pipeline's children change; remove the setting"
             )
 
     def _loaded(self) -> LoadedPipeline:
@@ -179,7 +195,9 @@ class TempoPipelineRuntime(MLModel):
     def _serving(self, payload: InferenceRequest, parameters: dict[str, Any]) -> context.serving:
         budget = _number(parameters, TIMEOUT, float)
         if budget is not None and not budget > 0:
-            raise PayloadError(f"parameter {TIMEOUT!r} is {budget:g}; it is seconds, above 0")
+            raise PayloadError(
+                f"parameter {TIMEOUT!r} is {budget:g}, and must be a number of seconds above 0"
+            )
         settings = self._pipeline_settings
         return context.serving(
             settings.timeout if budget is None else min(budget, settings.timeout),
@@ -190,7 +208,11 @@ class TempoPipelineRuntime(MLModel):
             RequestBudget(
                 _lower(settings.max_calls, _number(parameters, MAX_CALLS, int)),
                 _lower(settings.max_rows, _number(parameters, MAX_ROWS, int)),
-                _flag(parameters, BEST_SO_FAR, settings.best_so_far),
+                _flag(
+                    parameters,
+                    ALLOW_INCOMPLETE_ANCHORS,
+                    _flag(parameters, BEST_SO_FAR, settings.allow_incomplete_anchors),
+                ),
             ),
         )
 
@@ -232,11 +254,13 @@ class TempoPipelineRuntime(MLModel):
         )
 
     def _progress(self, parameters: dict[str, Any], item: Progress) -> InferenceResponse:
-        told: dict[str, Any] = {"progress": True, "calls": item.calls, "rows": item.rows}
+        progress: dict[str, Any] = {"progress": True, "calls": item.calls, "rows": item.rows}
         for name, value in item.news.items():
             # gRPC's parameters are booleans, integers or text.
-            told[name] = value if over_http(parameters) else orjson.dumps(value).decode()
-        return InferenceResponse(model_name=self.name, outputs=[], parameters=Parameters(**told))
+            progress[name] = value if over_http(parameters) else orjson.dumps(value).decode()
+        return InferenceResponse(
+            model_name=self.name, outputs=[], parameters=Parameters(**progress)
+        )
 
     async def _stream(
         self, payloads: AsyncIterator[InferenceRequest]
@@ -271,7 +295,7 @@ def _decoded(
 
 
 def _is_large(parameters: dict[str, Any], *parts: Any) -> bool:
-    """Tell whether a request is large, by its Content-Length if it came over HTTP with one."""
+    """Return whether a request is large, by its Content-Length if it has one."""
     headers = parameters.get("headers") or {}
     length = headers.get("content-length")
     if isinstance(length, str) and length.isdecimal() and "content-encoding" not in headers:
@@ -280,7 +304,7 @@ def _is_large(parameters: dict[str, Any], *parts: Any) -> bool:
 
 
 async def _convert(large: bool, function: Callable[..., T], *arguments: Any) -> T:
-    """Run a conversion within the request's time."""
+    """Run a conversion, in a thread if it is large, within the request's time."""
     if not large:
         return function(*arguments)
     current = context.current()
@@ -291,20 +315,20 @@ async def _convert(large: bool, function: Callable[..., T], *arguments: Any) -> 
 
 
 def _refuse_lost(payload: InferenceRequest) -> None:
-    """Refuse parameters that MLServer's gRPC has no type for, and drop the values of."""
+    """Refuse parameters whose values are lost, because MLServer's gRPC does not have their type."""
     given = (payload.parameters.model_extra if payload.parameters else None) or {}
     lost = [name for name, value in given.items() if value is None]
     if lost:
         raise PayloadError(
-            f"parameter {lost[0]!r} has no value: over gRPC parameters are booleans, integers or "
-            "text; send it as text, or as a tensor"
+            f"parameter {lost[0]!r} arrived without a value: parameters over gRPC must be booleans, "
+            "integers or text; send it as text, or as a tensor"
         )
 
 
-def _lower(setting: int | None, asked: int | None) -> int | None:
-    """Return a request may ask for less than the settings allow."""
-    given = [limit for limit in (setting, asked) if limit is not None]
-    return min(given, default=None)
+def _lower(setting: int | None, requested: int | None) -> int | None:
+    """Return the lower of two limits, either of which may be missing."""
+    limits = [limit for limit in (setting, requested) if limit is not None]
+    return min(limits, default=None)
 
 
 def _flag(parameters: dict[str, Any], name: str, default: bool) -> bool:
@@ -314,30 +338,34 @@ def _flag(parameters: dict[str, Any], name: str, default: bool) -> bool:
     return value
 
 
-def _number(parameters: dict[str, Any], name: str, kind: type) -> Any:
-    """Return a request parameter; gRPC has no floats there, so text will do."""
+def _number(parameters: dict[str, Any], name: str, number_type: type) -> Any:
+    """Return a number in the request's parameters; text as well, because gRPC does not have floats."""
     value = parameters.get(name)
     if value is None:
         return None
     try:
         if isinstance(value, bool):
             raise ValueError(value)
-        number = kind(value)
-        if kind is int and not 0 <= number < 2**32:
+        number = number_type(value)
+        if number_type is int and not 0 <= number < 2**32:
             raise ValueError(value)
         return number
     except (TypeError, ValueError) as error:
-        what = "a number of seconds" if kind is float else "a whole number from 0 to 4294967295"
-        raise PayloadError(f"parameter {name!r} is {value!r:.80}, and must be {what}") from error
+        expected = (
+            "a number of seconds" if number_type is float else "a whole number from 0 to 4294967295"
+        )
+        raise PayloadError(
+            f"parameter {name!r} is {value!r:.80}, and must be {expected}"
+        ) from error
 
 
 async def _in_own_task(
     responses: AsyncGenerator[InferenceResponse, None],
 ) -> AsyncGenerator[InferenceResponse, None]:
-    """Run a generator in one task from first to last.
+    """Run a generator in one task, from its first item to its last.
 
-    MLServer may finish a stream that its client left from another task, and a generator's context
-    variables can only be reset in the one that set them.
+    If the client leaves, MLServer may close the stream in another task, but a generator's context
+    variables can only be reset in the task that set them.
     """
     queue: asyncio.Queue[InferenceResponse | None] = asyncio.Queue(1)
 
@@ -357,7 +385,7 @@ async def _in_own_task(
     finally:
         while not task.done():
             task.cancel()
-            # Room for the end mark, should the generator have been waiting to put an item.
+            # Make room for the end mark, in case the generator is waiting to put an item.
             while not queue.empty():
                 queue.get_nowait()
             await asyncio.wait({task}, timeout=0.1)
