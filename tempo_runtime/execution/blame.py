@@ -1,7 +1,7 @@
-"""Find the place in the author's own code that an exception came from, and name the exception.
+"""Find the line of the author's code that an exception came from, and name the exception.
 
-The last frame is often a library's: pandas' if a column is missing, alibi's if a predictor raises. The
-author needs the last line of their own code.
+The last frame is often in a library: in pandas if a column is missing, in alibi if a predictor raises.
+Authors need the last line of their own code.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from tempo_runtime.artifact import importing
 from tempo_runtime.authoring import ownership
 
 _PACKAGE = os.path.join(os.path.dirname(os.path.abspath(tempo_runtime.__file__)), "")
-# Code that was typed in, without a file.
+# File names of code that was typed in.
 _TYPED = ("<ipython-input-", "<stdin>", "<python-input-", "<string>")
 
 
 def author_line(error: BaseException) -> str | None:
-    """Return `FILE:LINE` of the author's last line that an exception came through; None without one.
+    """Return `FILE:LINE` of the last line of the author's code in a traceback; None without one.
 
     Args:
-        error: The exception. If a library raised it from another exception, the other one's place counts.
+        error: The exception. If a library raised it from another exception, the line of that one counts.
     """
-    found = None
-    for each in _chain(error):
-        lines = list(_frames(each.__traceback__))
-        own = [place for place, is_author in lines if is_author]
-        if own:
-            found = own[-1]
-        if lines and lines[-1][1]:  # the author's code itself raised it
+    author_line = None
+    for exception in _chain(error):
+        lines = list(_frames(exception.__traceback__))
+        author_lines = [line for line, is_author in lines if is_author]
+        if author_lines:
+            author_line = author_lines[-1]
+        if lines and lines[-1][1]:  # raised by the author's code itself
             break
-    return found
+    return author_line
 
 
 def named(error: BaseException) -> str:
-    """Return an exception's class, and its text if it has any."""
+    """Return an exception's class, and its text if it is not empty."""
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 

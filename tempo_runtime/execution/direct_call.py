@@ -1,8 +1,8 @@
-"""A call without a server: in a notebook, a script or a test.
+"""Call a pipeline without a server: in a notebook, a script or a test.
 
-It behaves as a request does: the predict method gets the arguments that a request would bring, in a
-context of its own, and the caller gets the result that a client would. Exceptions that the author's own
-code raises are passed on unchanged.
+A call behaves like a request: the predict method receives the arguments that a request would bring, in
+its own context, and the caller receives the result that a client would. Exceptions of the author's code
+are passed on unchanged.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ _END = object()
 def call(pipeline: Pipeline, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Call the predict method of an instance, or a pipeline function (`instance` is None).
 
-    The settings of a request hold where the environment (`TEMPO_RUNTIME_MAX_CALLS` and the like), or
-    the artifact that it was loaded from, states them; its time, too, is looked at by each call to a
-    child. Without that there is no limit.
+    Limits of requests apply if they are set in the environment (`TEMPO_RUNTIME_MAX_CALLS` and others) or
+    in the artifact that the pipeline was loaded from; each call to a child checks the timeout. By
+    default there is no limit.
 
     Returns:
-        Its result; for a coroutine function something to await, for a generator an iterator.
+        The result; for a coroutine function an awaitable, for a generator an iterator.
 
     Raises:
-        PayloadError: If an argument does not fit the signature, or cannot travel.
-        PipelineFailed: If the result is not what the signature says, or cannot travel.
-        Exception: Whatever the predict method raises.
+        PayloadError: If an argument does not match the signature, or cannot be sent.
+        PipelineFailed: If the result does not match the signature, or cannot be sent.
+        Exception: Any exception of the predict method.
     """
     arguments = bound_arguments(pipeline.signature, args, kwargs)
     plain = pipeline.predict_of(None)
@@ -59,7 +59,7 @@ def call(pipeline: Pipeline, instance: Any, args: tuple[Any, ...], kwargs: dict[
 
 def connect_children(pipeline: Pipeline) -> Children:
     """Connect the children of a pipeline that is called without a server."""
-    # A pipeline that calls no model needs none of the clients.
+    # Imported here, because a pipeline without children does not need the clients.
     from tempo_runtime.execution.loading import ChildResolver
 
     names = [pipeline.details.name]
@@ -83,10 +83,10 @@ def _result(pipeline: Pipeline, value: Any) -> Any:
 
 @contextmanager
 def _request(pipeline: Pipeline, instance: Any) -> Iterator[Callable[..., Any]]:
-    """Open the request of one direct call and yield the predict method to call in it."""
+    """Open the request of one direct call, and yield the predict method to call in it."""
     settings = _settings(pipeline)
     requests = requests_of(pipeline, instance, seed=settings.seed, fast=settings.fast_explainers)
-    limits = RequestBudget(settings.max_calls, settings.max_rows, settings.best_so_far)
+    limits = RequestBudget(settings.max_calls, settings.max_rows, settings.allow_incomplete_anchors)
     callers = pipeline.callers
     timeout = settings.timeout if "timeout" in settings.model_fields_set else callers.timeout
     with (
@@ -98,13 +98,13 @@ def _request(pipeline: Pipeline, instance: Any) -> Iterator[Callable[..., Any]]:
 
 
 def _settings(pipeline: Pipeline) -> PipelineSettings:
-    # The values of all variables would cost several times what the rest of the call does.
+    # To compare the values of all variables would take several times as long as the rest of the call.
     names = [name for name in os.environ if name.startswith(ENV_PREFIX)]
     variables = tuple((name, os.environ[name]) for name in names)
     known = pipeline.direct_settings
     if known is None or known[0] != variables:
-        found = PipelineSettings.read(pipeline.extra, dict(variables))
-        known = pipeline.direct_settings = variables, found
+        settings = PipelineSettings.read(pipeline.extra, dict(variables))
+        known = pipeline.direct_settings = variables, settings
     return known[1]
 
 
@@ -116,9 +116,9 @@ async def _await(pipeline: Pipeline, instance: Any, arguments: dict[str, Any]) -
 
 
 def _stream(pipeline: Pipeline, instance: Any, arguments: dict[str, Any]) -> Iterator[Any]:
-    # A generator shares its caller's context, and what the caller does between two items is not part of
-    # the call: each step runs in a context that belongs to it.
-    own = copy_context()
+    # A generator shares its caller's context, but the caller's work between two items is not part of the
+    # call. So each step runs in a separate context.
+    steps = copy_context()
 
     def iterate() -> Generator[Any, None, None]:
         with _request(pipeline, instance) as predict:
@@ -126,16 +126,16 @@ def _stream(pipeline: Pipeline, instance: Any, arguments: dict[str, Any]) -> Ite
 
     items = iterate()
     try:
-        while (item := own.run(next, items, _END)) is not _END:
+        while (item := steps.run(next, items, _END)) is not _END:
             yield _result(pipeline, item)
     finally:
-        own.run(items.close)
+        steps.run(items.close)
 
 
 async def _stream_async(
     pipeline: Pipeline, instance: Any, arguments: dict[str, Any]
 ) -> AsyncIterator[Any]:
-    own = copy_context()
+    steps = copy_context()
 
     async def iterate() -> AsyncIterator[Any]:
         with _request(pipeline, instance) as predict:
@@ -148,22 +148,22 @@ async def _stream_async(
 
     items: Any = iterate()
     try:
-        while (item := await _InContext(own, anext(items, _END))) is not _END:
+        while (item := await _InContext(steps, anext(items, _END))) is not _END:
             yield _result(pipeline, item)
     finally:
-        await _InContext(own, items.aclose())
+        await _InContext(steps, items.aclose())
 
 
 class _InContext:
-    """Await something, and run each of its steps in a context other than the task's."""
+    """Awaits something, and runs each of its steps in a context other than the task's."""
 
-    def __init__(self, own: Context, awaitable: Awaitable[T]) -> None:
-        self._own = own
+    def __init__(self, context: Context, awaitable: Awaitable[T]) -> None:
+        self._context = context
         self._awaitable = awaitable
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        run, steps = self._own.run, self._awaitable.__await__()
-        # `await` drives a coroutine by these methods, too.
+        run, steps = self._context.run, self._awaitable.__await__()
+        # `await` drives a coroutine through the same methods.
         step, argument = steps.send, None
         while True:
             try:

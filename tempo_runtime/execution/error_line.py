@@ -1,4 +1,4 @@
-"""Describe an error in one line that names the code at fault."""
+"""Describe an error in one line that names the code to correct."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import traceback
 
 from tempo_runtime.errors import TempoError
 
-DEBUG = "TEMPO_RUNTIME_DEBUG"  # a variable that asks for tracebacks
+DEBUG = "TEMPO_RUNTIME_DEBUG"  # environment variable that asks for tracebacks
 
 
 def one_line(error: Exception) -> str:
     """Describe an error for people.
 
     Args:
-        error: One of this package's errors, whose text is complete; or any other, for which the line
-            names the last line of the author's code.
+        error: An error of this package, whose text is complete; or any other exception, for which the
+            description contains the last line of the author's code.
     """
     if isinstance(error, TempoError):
         return str(error)
@@ -27,6 +27,6 @@ def one_line(error: Exception) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     place = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
     return (
-        f"unexpected {blame.named(error)}{place}; this is a fault of tempo-runtime: set "
+        f"unexpected {blame.named(error)}{place}; this is a bug in tempo-runtime: set "
         f"{DEBUG}=1 to see the traceback, and report it"
     )

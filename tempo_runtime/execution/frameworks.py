@@ -1,4 +1,4 @@
-"""Which MLServer runtime serves the models of a framework, and how it is installed."""
+"""MLServer's runtimes for each framework: class, files, installation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ IMPLEMENTATIONS = {
     ModelFramework.AlibiExplain: "mlserver_alibi_explain.AlibiExplainRuntime",
     ModelFramework.AlibiDetect: "mlserver_alibi_detect.AlibiDetectRuntime",
 }
-# What these two require does not go with MLServer 1.7, and they do without it.
+# The requirements of these two conflict with MLServer 1.7, and are not needed.
 _WITHOUT_REQUIREMENTS = ("mlserver_alibi_explain", "mlserver_alibi_detect")
 # File names that these runtimes look for in a model's folder, as MLServer lists them.
 _FILES = {
@@ -24,51 +24,54 @@ _FILES = {
     "mlserver_lightgbm.LightGBMModel": ("model.bst",),
     "mlserver_mlflow.MLflowRuntime": ("MLmodel",),
 }
-# Messages of libraries that do not explain the cause, and what to do.
+# Messages of libraries that do not explain the cause, and the remedies.
 _HINTS = {
     "train and valid dataset categorical_feature do not match": (
-        "the model was trained on a DataFrame with categorical columns, and MLServer's LightGBM runtime "
-        "cannot take them: send an array, with the number of each category in the order of training"
+        "the model was trained on a DataFrame with categorical columns, which MLServer's LightGBM "
+        "runtime does not support: send an array, with the number of each category in the order of "
+        "training"
     ),
 }
 
 
 def missing_file(implementation: str, folder: str) -> str | None:
-    """Name the file that a model's folder lacks.
+    """Describe the file that is missing in a model's folder.
 
     Args:
-        implementation: The runtime class that serves it.
+        implementation: The runtime class of the model.
         folder: The folder.
 
     Returns:
-        What is missing and what to do; None if nothing is missing or the runtime is not known.
+        The missing file and the remedy; None if no file is missing or the runtime is unknown.
     """
     wanted = _FILES.get(implementation)
     if wanted is None or not os.path.isdir(folder):
         return None
-    there = sorted(name for name in os.listdir(folder) if not name.startswith("."))
-    if not set(wanted).isdisjoint(there):
+    present = sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    if not set(wanted).isdisjoint(present):
         return None
     others = [
         name
-        for name in there
+        for name in present
         if name != "model-settings.json" and os.path.isfile(os.path.join(folder, name))
     ]
     remedy = f"rename {others[0]} if it is the model" if len(others) == 1 else "put the model there"
-    return f"{folder} has no {' or '.join(wanted)}, which {implementation} loads; {remedy}"
+    return (
+        f"{folder} does not contain {' or '.join(wanted)}, which {implementation} loads; {remedy}"
+    )
 
 
 def hint(error: Exception) -> str:
-    """Return what to do about a library's exception that does not explain it; empty if unknown."""
-    found = (told for said, told in _HINTS.items() if said in str(error))
-    return next((f"; {told}" for told in found), "")
+    """Return the remedy for an exception of a library that does not explain it; empty if unknown."""
+    hints = (hint for message, hint in _HINTS.items() if message in str(error))
+    return next((f"; {hint}" for hint in hints), "")
 
 
 def installing(implementation: str) -> str | None:
-    """Return the command that installs a runtime class of MLServer's; None for a class of others."""
+    """Return the command that installs one of MLServer's runtimes; None for other classes."""
     module = implementation.partition(".")[0]
     if not module.startswith("mlserver_"):
         return None
     package = module.replace("_", "-")
-    without = module in _WITHOUT_REQUIREMENTS
-    return f"pip install {f'--no-deps {package}==1.6.1' if without else package}"
+    no_deps = module in _WITHOUT_REQUIREMENTS
+    return f"pip install {f'--no-deps {package}==1.6.1' if no_deps else package}"

@@ -1,7 +1,7 @@
-"""A child in this process: an MLServer runtime, or another pipeline.
+"""Transports to children in this process: MLServer runtimes and other pipelines.
 
-Both are called with tensors, as over a network, so that a call means the same on each transport;
-arrays are copied, so that neither end sees what the other does with them.
+Both are called with tensors, as over a network, so that calls behave the same on each transport. Arrays
+are copied, so that neither side sees changes of the other.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tempo_runtime.errors import (
     TempoError,
 )
 from tempo_runtime.execution import frameworks, shared_runtimes
-from tempo_runtime.execution.runner import Runner, tell_readiness
+from tempo_runtime.execution.runner import Runner, log_readiness
 from tempo_runtime.execution.sklearn_fast.base import NoFastPath
 from tempo_runtime.execution.threads import Threads
 from tempo_runtime.protocol.binding import (
@@ -63,18 +63,18 @@ class RuntimeTransport:
     """Calls an MLServer runtime in this process.
 
     Args:
-        details: The child.
+        details: Details of the child.
         folder: Folder of its artifact.
-        implementation: Its runtime class; None for the class in its settings, or its framework's.
-        timeout: Seconds one call may take. In a sync pipeline a runtime that never awaits has the
-            pipeline's thread, and is not ended.
-        fast: Whether a scikit-learn model is computed in less time.
-        code: The pipeline's code, with which the model is unpickled.
-        copy: The object that keeps the folder, if it is a private copy.
+        implementation: Its runtime class; None for the class in its settings, or that of its framework.
+        timeout: Seconds that a call may take. In a sync pipeline, a runtime that never awaits runs in the
+            pipeline's thread, and is not interrupted.
+        fast: Whether to compute a scikit-learn model in less time.
+        code: The pipeline's code, which unpickles the model.
+        copy: The private copy that the folder belongs to, if any.
 
     Raises:
-        SettingsError: If nothing says which runtime it is, or it cannot be fast.
-        ChildUnavailable: If it cannot be loaded.
+        SettingsError: If its runtime class is unknown, or the model cannot be computed in less time.
+        ChildUnavailable: If the model cannot be loaded.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class RuntimeTransport:
 
     @property
     def share_left(self) -> float:
-        """The share of its threads that can work, from 0 to 1; the others hang."""
+        """The share of threads that are free to work, from 0 to 1; the others hang."""
         return self._threads.left / self._threads.count
 
     async def infer(self, request: Request) -> Response:
@@ -140,8 +140,8 @@ class RuntimeTransport:
         self._copy = None
 
     def _hung_changed(self) -> None:
-        what = f"child {self._name!r} in this process"
-        self._was_ready = tell_readiness(what, self._threads, self._was_ready)
+        owner = f"child {self._name!r} in this process"
+        self._was_ready = log_readiness(owner, self._threads, self._was_ready)
 
     async def _infer(self, payload: InferenceRequest) -> Response:
         try:
@@ -162,9 +162,9 @@ class PipelineTransport:
     """Calls another pipeline in this process.
 
     Args:
-        runner: The pipeline.
-        decoding: Limits on its requests.
-        child: Its name, which errors begin with; None if no pipeline here calls it.
+        runner: The runner of the pipeline.
+        decoding: Limits for decoding its requests.
+        child: Its name, for errors; None if no other pipeline calls it.
     """
 
     def __init__(self, runner: Runner, decoding: DecodingLimits, child: str | None = None) -> None:
@@ -197,7 +197,7 @@ class PipelineTransport:
             raise passed_up(error, self._child) from error.__cause__
 
     async def close(self) -> None:
-        """Wait for nothing: whoever calls this child is done."""
+        """Close at once: the pipeline that calls this child has no running requests."""
         await self._runner.close(0)
 
     def _arguments(self, request: Request) -> dict[str, Any]:
@@ -222,30 +222,31 @@ def _load(
     copy: PrivateCopy | None = None,
 ) -> shared_runtimes.Shared:
     origin = folder if copy is None else copy.origin
-    told = f"child {details.name!r} cannot be loaded in this process from {origin}"
+    failure = f"child {details.name!r} cannot be loaded in this process from {origin}"
     try:
         settings = _model_settings(details, folder, implementation)
     except (OSError, ValueError) as error:
-        raise SettingsError(f"{told}: its {_SETTINGS} is wrong: {_reason(error)}") from error
+        raise SettingsError(f"{failure}: its {_SETTINGS} is invalid: {_reason(error)}") from error
     if copy is not None:
         refuse_outside(str(settings.parameters.uri), copy.folder, details.name)
     sklearn = frameworks.IMPLEMENTATIONS[ModelFramework.SKLearn]
     if fast and settings.implementation_ != sklearn:
         raise SettingsError(
-            f"child {details.name!r}: `fast` is for scikit-learn models that {sklearn} serves, and "
-            f"{settings.implementation_} serves it; remove its setting `fast`"
+            f"child {details.name!r}: the setting `fast_sklearn` requires a scikit-learn model that is "
+            f"served by {sklearn}, but it is served by {settings.implementation_}; remove the setting"
         )
     try:
         owner = code.name if code is not None else ""
         return importing.run(code, shared_runtimes.acquire, settings, folder, fast, owner)
     except NoFastPath as error:
         raise SettingsError(
-            f"child {details.name!r} in {origin} cannot be fast: {error}; remove its setting `fast`"
+            f"child {details.name!r} in {origin} cannot be loaded with `fast_sklearn`: {error}; remove "
+            "the setting"
         ) from error
     except Exception as error:
-        said = _reason(error) + _advice(error, settings.implementation_, folder)
+        reason = _reason(error) + _advice(error, settings.implementation_, folder)
         raise ChildUnavailable(
-            f"{told} with {settings.implementation_}: {said.replace(folder, origin)}",
+            f"{failure} with {settings.implementation_}: {reason.replace(folder, origin)}",
             model=details.name,
         ) from error
 
@@ -255,10 +256,10 @@ def _model_settings(
 ) -> ModelSettings:
     from mlserver.settings import ModelParameters, ModelSettings
 
-    own = os.path.join(os.path.abspath(folder), _SETTINGS)
+    path = os.path.join(os.path.abspath(folder), _SETTINGS)
     stated = {}
-    if implementation is None and os.path.isfile(own):
-        with open(own, "rb") as file:
+    if implementation is None and os.path.isfile(path):
+        with open(path, "rb") as file:
             stated = json.load(file)
         if not isinstance(stated, dict):
             raise ValueError("not a JSON object")
@@ -266,20 +267,20 @@ def _model_settings(
     runtime = runtime or frameworks.IMPLEMENTATIONS.get(details.platform)
     if runtime is None:
         raise SettingsError(
-            f"child {details.name!r} cannot run in this process: nothing is known to serve "
-            f"{details.platform.value!r}; set its `implementation` to an MLServer runtime class, or "
-            "its `url`"
+            f"child {details.name!r} cannot run in this process: there is no known runtime class for "
+            f"the framework {details.platform.value!r}; set its `implementation` to an MLServer runtime "
+            "class, or set its `url`"
         )
-    # With `_source`, code in the folder is found, as it is when MLServer itself serves it.
+    # With `_source`, MLServer imports code from the folder, as it does when it serves the model itself.
     settings = ModelSettings.model_validate(
-        {"name": details.name, **stated, "implementation": runtime, "_source": own}
+        {"name": details.name, **stated, "implementation": runtime, "_source": path}
     )
-    # MLServer fills what is left out from MLSERVER_MODEL_URI and the like. In a server those are
-    # about its own model, the pipeline.
+    # MLServer takes missing parameters from MLSERVER_MODEL_URI and similar variables. In a server these
+    # are for its own model, the pipeline.
     parameters = stated.get("parameters") or {}
     uri = parameters.get("uri") or "."
     if not urlsplit(uri).scheme:
-        uri = os.path.normpath(os.path.join(os.path.dirname(own), uri))
+        uri = os.path.normpath(os.path.join(os.path.dirname(path), uri))
     settings.parameters = ModelParameters.model_construct(**{**parameters, "uri": uri})
     return settings
 
@@ -297,15 +298,15 @@ def _payload(request: Request) -> InferenceRequest:
 
 
 def _text(tensor: Tensor) -> Tensor:
-    """Return a `BYTES` tensor as MLServer reads it from JSON, which its codecs for arrays expect."""
-    elements = [each.decode() if isinstance(each, bytes) else each for each in tensor.data]
+    """Return a `BYTES` tensor in the form that MLServer reads from JSON: its array codecs expect that."""
+    elements = [item.decode() if isinstance(item, bytes) else item for item in tensor.data]
     return replace(tensor, data=elements)
 
 
 def _reason(error: Exception) -> str:
-    """Return what happened, without the C++ frames that XGBoost prints."""
-    said = str(error).partition("Stack trace:")[0].strip()
-    return f"{type(error).__name__}: {said}{frameworks.hint(error)}"
+    """Describe an exception, without the C++ frames that XGBoost prints."""
+    text = str(error).partition("Stack trace:")[0].strip()
+    return f"{type(error).__name__}: {text}{frameworks.hint(error)}"
 
 
 def _advice(error: Exception, implementation: str, folder: str) -> str:

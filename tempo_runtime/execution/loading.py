@@ -1,4 +1,4 @@
-"""Puts a pipeline together: chooses the way to each child, builds the instance, makes it run."""
+"""Load a pipeline: choose a transport to each child, build the instance, and make its runner."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from tempo_runtime.settings import ChildSettings, PipelineSettings, child_folder
 
 
 class LoadedPipeline:
-    """A pipeline that can be called: loaded, its children connected.
+    """A loaded pipeline with connected children, ready to be called.
 
-    Everything here blocks, and is done in a thread; no child is called.
+    The constructor blocks, so it must run in a thread. It does not call children.
 
     Args:
-        pipeline: What to serve.
-        settings: How to reach its children, and how to run it.
-        portal: The loop that clients and async code live on.
-        folder: Its artifact; relative paths of children start there.
-        inside: Names of the pipelines this one is a child of, outermost first.
-        callers: Decides about calls from outside of any request; None where there is a server, which
-            makes requests of all.
+        pipeline: The pipeline.
+        settings: Settings of the pipeline and its children.
+        portal: The loop of the clients and of async code.
+        folder: The pipeline's artifact, to which the paths of its children are relative.
+        inside: Names of the pipelines that this one is a child of, outermost first.
+        callers: Decides about calls from outside of a request; None in a server, where all calls are
+            requests.
 
     Raises:
-        SettingsError: If nothing says where a child is, or pipelines call each other in a circle.
-        ChildUnavailable: If a child that is to run in this process cannot be loaded.
+        SettingsError: If a child cannot be located, or pipelines call each other in a circle.
+        ChildUnavailable: If a child in this process cannot be loaded.
     """
 
     def __init__(
@@ -70,24 +70,24 @@ class LoadedPipeline:
 
     @property
     def share_left(self) -> float:
-        """The smallest share of threads left, among this pipeline and its children in this process."""
+        """The smallest share of free threads of this pipeline and its children in this process."""
         return min(self.runner.share_left, self._children.share_left)
 
     async def close(self) -> None:
-        """Let running requests finish, within `drain_timeout`, and free everything."""
+        """Let running requests finish within `drain_timeout`, and release everything."""
         await self.runner.close(self._settings.drain_timeout)
         await self._children.close()
         self.release()
 
     def release(self) -> None:
-        """Forget the code that the pipeline's artifact, and those of its children, brought."""
+        """Forget the code of the pipeline's artifact, and of the artifacts of its children."""
         self._serving.close()
         self._children.release()
         self._pipeline.release()
 
     def _start(self, portal: Portal, folder: str) -> Runner:
         pipeline, settings = self._pipeline, self._settings
-        instance = pipeline.instance  # the author's own, which has its models already
+        instance = pipeline.instance  # from the author, with its models
         children = self._children.connect(pipeline) if instance is None else None
         with context.loading():
             if instance is None:
@@ -112,7 +112,7 @@ class LoadedPipeline:
 
 @contextmanager
 def _naming_author(pipeline: Pipeline, code: str) -> Iterator[None]:
-    """Turn an exception of the author's code into an error that names its place."""
+    """Turn an exception of the author's code into an error that names the line."""
     try:
         yield
     except TempoError:
@@ -122,7 +122,7 @@ def _naming_author(pipeline: Pipeline, code: str) -> Iterator[None]:
 
 
 class ChildResolver:
-    """Connects the children of one pipeline, the last of those in `inside`.
+    """Connects the children of one pipeline, which is the last in `inside`.
 
     The arguments are those of `LoadedPipeline`.
     """
@@ -142,17 +142,17 @@ class ChildResolver:
         self._callers = callers or Callers()
         self._children: list[Child] = []
         self._nested: list[LoadedPipeline] = []
-        self._models: list[RuntimeTransport] = []  # in this process; other than pipelines
+        self._models: list[RuntimeTransport] = []  # models in this process
 
     def connect(self, pipeline: Pipeline) -> Children:
-        """Connect every child; one in this process is loaded here."""
+        """Connect all children, and load those in this process."""
         awaitable = pipeline.is_async
         models = pipeline.declared.items()
         children = {alias: self.child(alias, model, awaitable) for alias, model in models}
         return Children(children, self._callers)
 
     def child(self, alias: str, model: Model, awaitable: bool = False) -> Child:
-        """Connect one child; `awaitable` is whether its calls are awaited."""
+        """Connect one child; with `awaitable`, its calls are awaited."""
         settings = self._settings.child(alias)
         metrics = ChildMetrics(self._inside[-1] if self._inside else "", alias)
         child = Child(
@@ -161,7 +161,7 @@ class ChildResolver:
             self._portal,
             metrics,
             output=settings.output,
-            squeeze=settings.squeeze,
+            flatten_single_column=settings.flatten_single_column,
             awaitable=awaitable,
             callers=self._callers,
             decoding=self._settings.decoding,
@@ -177,14 +177,14 @@ class ChildResolver:
         return min(shares, default=1.0)
 
     async def close(self) -> None:
-        """Close every connection, and unload what was loaded."""
+        """Close all connections, and unload the models and pipelines in this process."""
         for child in self._children:
             await child.close()
         for service in self._nested:
             await service.close()
 
     def release(self) -> None:
-        """Forget the code that the artifacts of pipelines among the children brought."""
+        """Forget the code of the artifacts of child pipelines."""
         for service in self._nested:
             service.release()
 
@@ -217,7 +217,7 @@ class ChildResolver:
             folder if copy is None else copy.place,
             settings.implementation,
             timeout=settings.timeout,
-            fast=settings.fast,
+            fast=settings.fast_sklearn,
             code=model.code,
             copy=copy,
         )
@@ -235,9 +235,9 @@ class ChildResolver:
         return PipelineTransport(service.runner, settings.decoding, child=name)
 
 
-def _refuse_fast(alias: str, settings: ChildSettings, why: str) -> None:
-    if settings.fast:
+def _refuse_fast(alias: str, settings: ChildSettings, reason: str) -> None:
+    if settings.fast_sklearn:
         raise SettingsError(
-            f"child {alias!r}: `fast` is for scikit-learn models in the pipeline's process, and "
-            f"{why}; remove its setting `fast`"
+            f"child {alias!r}: the setting `fast_sklearn` requires a scikit-learn model in the "
+            f"pipeline's process, but {reason}; remove the setting"
         )

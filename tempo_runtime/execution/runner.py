@@ -1,4 +1,4 @@
-"""Runs a pipeline's predict method: off the loop, within its time, on an instance of its own."""
+"""Run a pipeline's predict method: in a thread if it blocks, within its deadline, on its own instance."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from tempo_runtime.request.timing import Elapsed, within
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
-LOGGED = "; its server's log has the traceback"  # how the error of a pipeline's own code ends
+LOGGED = "; its server's log has the traceback"  # end of errors of the author's code
 _END = object()
 _THREADS = 16
-_ENOUGH = 0.25  # share of a pipeline's threads; with this or less left, it is not ready
-_SWITCH = 0.0005  # seconds
+_ENOUGH = 0.25  # a pipeline is ready if more than this share of its threads is free
+_SWITCH_INTERVAL = 0.0005  # seconds
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a request has come.
+    """Progress of a request.
 
     Attributes:
-        calls: Calls to children so far.
-        rows: Rows sent with them.
-        news: What else there is to tell: an anchor explainer's best anchor so far, its precision and
+        calls: Number of calls to children so far.
+        rows: Number of rows sent with these calls.
+        news: Further facts: the best anchor so far of an anchor explainer, with its precision and
             coverage.
     """
 
@@ -50,19 +50,19 @@ class Progress:
 
 
 class Runner:
-    """One loaded pipeline, ready to be called by many requests at once.
+    """Runs the requests of one loaded pipeline, many at the same time.
 
     Args:
         pipeline: The loaded pipeline.
         instance: The object to call.
-        portal: The loop that async code runs on.
-        seed: Seed of each request without its own; None for an explainer's own, if any.
-        max_concurrency: Requests a sync pipeline works on at once; None for 16, or for the number of
-            processors if it holds an explainer.
-        max_queue: Further requests that may wait; the next one is refused.
-        spare_threads: Threads that may be started to replace those that hang; None for as many as
+        portal: The loop for async code.
+        seed: Seed of requests that do not have one; None for an explainer's own seed, if any.
+        max_concurrency: Largest number of requests that a sync pipeline works on at the same time; None
+            for 16, or for the number of processors if it has an explainer.
+        max_queue: Largest number of requests that wait; further requests are refused.
+        spare_threads: Largest number of threads started to replace those that hang; None for
             `max_concurrency`.
-        fast_explainers: Whether explainers that have a fast class get it.
+        fast_explainers: Whether to replace explainers by their fast classes, if they have one.
     """
 
     def __init__(
@@ -86,10 +86,10 @@ class Runner:
         self._running = 0
         self._idle = asyncio.Event()
         if self._explains:
-            # A thread that computes keeps the loop waiting for so long, each time the loop has waited
-            # for anything: Python's 5 ms are many times what a small request takes.
-            sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH))
-        # More threads that compute than processors would only keep each other, and the loop, waiting.
+            # Whenever the loop wakes up, a computing thread keeps it waiting for the switch interval.
+            # Python's default of 5 ms is many times as long as a small request takes.
+            sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_INTERVAL))
+        # More computing threads than processors would only delay each other, and the loop.
         self._threads = max_concurrency or (_processors() if self._explains else _THREADS)
         self._limit = self._threads + max_queue
         self._metrics = PipelineMetrics(pipeline.details.name)
@@ -103,17 +103,17 @@ class Runner:
 
     @property
     def share_left(self) -> float:
-        """The share of its threads that can work, from 0 to 1; the others hang."""
+        """The share of threads that are free to work, from 0 to 1; the others hang."""
         return self._pool.left / self._pool.count
 
     async def run(self, arguments: dict[str, Any]) -> Any:
         """Answer one request; a stream's answer is its last item.
 
         Raises:
-            Overloaded: If too many requests are here already.
+            Overloaded: If too many requests are already running or waiting.
             NotReady: If the pipeline was unloaded before a thread was free.
-            DeadlineExceeded: If the time is up; a sync pipeline stops at its next child call.
-            TempoError: Whatever the pipeline, or a child, failed with.
+            DeadlineExceeded: If the deadline has passed; a sync pipeline stops at its next child call.
+            TempoError: Any error of the pipeline or of a child.
         """
         with self._admitted():
             if self._async:
@@ -121,7 +121,7 @@ class Runner:
             return await self._in_thread(self._run_sync, arguments)
 
     def run_blocking(self, arguments: dict[str, Any]) -> Any:
-        """Answer one request in this thread; raise as `run` does, and turn none away."""
+        """Answer one request in this thread, however many are running; raise as `run` does."""
         with self._metrics.call():
             if self._async:
                 return self._portal.run(self._run_async(arguments))
@@ -131,8 +131,8 @@ class Runner:
         """Answer one request item by item; raise as `run` does.
 
         Yields:
-            What the predict method does; where it returns, and works with an explainer, each
-            `Progress`, and last its result.
+            The items that the predict method yields. If it returns a result, and the pipeline has an
+            explainer: the progress of the request, and then the result.
         """
         if not self._streams:
             news = self._with_news(arguments) if self._explains else self._alone(arguments)
@@ -150,24 +150,24 @@ class Runner:
         yield await self.run(arguments)
 
     async def _with_news(self, arguments: dict[str, Any]) -> AsyncGenerator[Any, None]:
-        """Yield the result of an explainer, and before it what there is to tell of its work.
+        """Yield the progress of an explainer, and then its result.
 
-        Whoever reads slowly gets the latest news, and not all of it.
+        A slow reader receives only the latest progress.
         """
         loop, changed = asyncio.get_running_loop(), asyncio.Event()
         allowance = context.current().allowance
         allowance.watch = lambda: _wake(loop, changed)
         answer = asyncio.ensure_future(self.run(arguments))
         answer.add_done_callback(lambda _: changed.set())
-        told: Progress | None = None
+        previous: Progress | None = None
         try:
             while True:
                 await changed.wait()
                 if not (done := answer.done()):
                     changed.clear()
                 latest = Progress(allowance.calls, allowance.rows, allowance.news)
-                if latest.calls and latest != told:
-                    told = latest
+                if latest.calls and latest != previous:
+                    previous = latest
                     yield latest
                 if done:
                     break
@@ -177,7 +177,7 @@ class Runner:
             answer.cancel()
 
     async def close(self, timeout: float) -> None:
-        """Wait for the requests that are running, then frees the threads."""
+        """Wait for the running requests, and then release the threads."""
         with anyio.move_on_after(timeout):
             while self._running:
                 self._idle.clear()
@@ -201,7 +201,7 @@ class Runner:
                     yield item
 
     async def _stream_sync(self, arguments: dict[str, Any]) -> AsyncGenerator[Any, None]:
-        # Every step runs in one context: a generator sees the same request from first to last.
+        # All steps run in one context, so that the generator always sees the same request.
         run = copy_context().run
         iterator = self._iterate(arguments)
         try:
@@ -227,16 +227,16 @@ class Runner:
 
     def _hung_changed(self) -> None:
         self._metrics.hung(self._pool.hung)
-        what = f"pipeline {self.pipeline.details.name!r}"
-        self._was_ready = tell_readiness(what, self._pool, self._was_ready)
+        owner = f"pipeline {self.pipeline.details.name!r}"
+        self._was_ready = log_readiness(owner, self._pool, self._was_ready)
 
     @contextmanager
     def _admitted(self) -> Iterator[None]:
         with self._metrics.call():
             if self._running >= self._limit:
                 raise Overloaded(
-                    f"pipeline {self.pipeline.details.name!r} has {self._running} requests already; "
-                    "send it less at once, or raise `max_concurrency` or `max_queue`"
+                    f"pipeline {self.pipeline.details.name!r} already has {self._running} requests; send "
+                    "fewer at the same time, or raise `max_concurrency` or `max_queue`"
                 )
             if not self._pool.left:
                 raise Overloaded(
@@ -278,17 +278,17 @@ class Runner:
             return known
         name, method = self.pipeline.details.name, self.pipeline.predict_name
         logger.error("pipeline %r failed", name, exc_info=error)
-        found = failed(name, method or "its function", error, LOGGED)
-        found.logged = True
-        return found
+        failure = failed(name, method or "its function", error, LOGGED)
+        failure.logged = True
+        return failure
 
 
 def failed(pipeline: str, code: str, error: BaseException, more: str = "") -> PipelineFailed:
-    """Return the error for an exception of the author's code, with their line.
+    """Return the error for an exception of the author's code, with its line.
 
     Args:
         pipeline: The pipeline's name.
-        code: The function that was called.
+        code: Name of the author's function.
         error: The exception that it raised.
         more: The end of the text.
     """
@@ -305,9 +305,9 @@ def not_loaded(pipeline: str) -> NotReady:
 
 
 def _known(error: BaseException) -> TempoError | None:
-    """Return our error inside an exception that wraps it, because its text says more.
+    """Return the error of this package that another exception wraps, because its text says more.
 
-    alibi wraps exceptions of its predictor, for example, and a task group those of its tasks.
+    alibi wraps exceptions of its predictor, for example, and a task group wraps those of its tasks.
     """
     cause: BaseException | None = error
     while cause is not None:
@@ -322,30 +322,30 @@ def _known(error: BaseException) -> TempoError | None:
 
 
 def is_enough(share: float) -> bool:
-    """Tell whether a pipeline with this share of its threads left is ready."""
+    """Return whether a pipeline with this share of free threads is ready."""
     return share > _ENOUGH
 
 
-def tell_readiness(what: str, pool: Threads, was_ready: bool) -> bool:
-    """Log when too many threads of a pool hang, and when enough of them are back.
+def log_readiness(owner: str, pool: Threads, was_ready: bool) -> bool:
+    """Log when too many threads of a pool hang, and when enough of them are free again.
 
     Args:
-        what: Whose threads they are.
-        pool: They.
-        was_ready: What this returned the last time.
+        owner: The pipeline or child that the threads belong to.
+        pool: The threads.
+        was_ready: Result of the previous call.
 
     Returns:
-        Whether enough threads are left.
+        Whether enough threads are free.
     """
     ready = is_enough(pool.left / pool.count)
     if ready and not was_ready:
-        logger.warning("%s is ready again: %d calls still hang", what, pool.hung)
+        logger.warning("%s is ready again: %d calls still hang", owner, pool.hung)
     elif was_ready and not ready:
         place = pool.place()
         logger.error(
             "%s is not ready: %d calls hang after their requests have ended, and %d of its %d threads "
             "are left%s; add a time limit to the call that hangs",
-            what,
+            owner,
             pool.hung,
             pool.left,
             pool.count,
@@ -355,7 +355,7 @@ def tell_readiness(what: str, pool: Threads, was_ready: bool) -> bool:
 
 
 def _context() -> AbstractContextManager[object]:
-    """Enter a request's context, if the caller has entered none."""
+    """Enter the context of a request, unless the caller has done so."""
     return nullcontext() if context.is_request() else context.serving(None, {})
 
 
@@ -365,13 +365,13 @@ def _wake(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
 
 
 def _processors() -> int:
-    """Return how many this process may use."""
+    """Return the number of processors that this process may use."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(2, count or 1)
 
 
 async def _within_time(awaitable: Awaitable[T]) -> T:
-    """Await, until the request's deadline."""
+    """Await something until the request's deadline."""
     current = context.current()
     try:
         return await within(current.remaining(), awaitable)
@@ -394,20 +394,20 @@ async def _alast(items: Any) -> Any:
 
 
 def _cancels_the_request(error: BaseException) -> bool:
-    """Tell whether it ends the request itself, rather than a task of the author's that was awaited."""
+    """Return whether a cancellation is that of the request, not of a task that the author awaited."""
     if not isinstance(error, asyncio.CancelledError):
         return False
     try:
         task: Any = asyncio.current_task()
-    except RuntimeError:  # a thread, which nobody can cancel
+    except RuntimeError:  # in a thread, which cannot be cancelled
         return False
-    # Only Python 3.11 and later know.
+    # Only Python 3.11 and later can tell.
     return task is None or not hasattr(task, "cancelling") or task.cancelling() > 0
 
 
 def _is_mlserver_error(error: BaseException) -> bool:
-    """Return whether the author chose a status for the client, as MLServer's own errors do."""
+    """Return whether an exception is MLServer's own, with a status that the author chose."""
     return any(
-        kind.__module__ == "mlserver.errors" and kind.__name__ == "MLServerError"
-        for kind in type(error).__mro__
+        base.__module__ == "mlserver.errors" and base.__name__ == "MLServerError"
+        for base in type(error).__mro__
     )

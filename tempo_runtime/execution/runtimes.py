@@ -1,4 +1,4 @@
-"""MLServer runtimes in this process: each loaded once, and run where it keeps nobody else waiting."""
+"""Run MLServer runtimes in this process, where they do not block the server's loop."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
-# Their `async def predict` awaits nothing, so the thread that calls can run it to its end.
+# Their `async def predict` never awaits, so the calling thread can run it to its end.
 _NEVER_AWAIT = frozenset(
     (
         "mlserver_sklearn.SKLearnModel",
@@ -32,31 +32,31 @@ _NEVER_AWAIT = frozenset(
         "mlserver_mlflow.MLflowRuntime",
     )
 )
-# alibi's explainers keep the state of a call on themselves, and this runtime calls them in threads:
-# two calls at once would get each other's explanations.
+# alibi's explainers keep the state of a call as attributes, and this runtime calls them in threads: two
+# concurrent calls would mix up their explanations.
 _ONE_AT_A_TIME = frozenset(("mlserver_alibi_explain.AlibiExplainRuntime",))
-_PATIENCE = 5.0  # seconds that a runtime which is unloaded may still be busy
-# MLServer finds a class in a model's folder by putting the folder on `sys.path`.
+_UNLOAD_TIMEOUT = 5.0  # seconds to wait for a busy runtime
+# MLServer imports a class in a model's folder by adding the folder to `sys.path`.
 _importing = threading.Lock()
 
 
 class Runtime:
-    """An MLServer runtime that is loaded.
+    """A loaded MLServer runtime.
 
-    Its code is `async`, and need not be: MLServer's own runtimes compute in `async def predict`. So
-    none runs on the server's loop. One that is known to await nothing runs in the thread that calls
-    it; any other lives on an event loop of its own, from its constructor to `unload`.
+    A runtime may block although its code is `async`: MLServer's own runtimes compute in
+    `async def predict`. So runtimes never run on the server's loop. If a runtime is known never to await,
+    it runs in the calling thread; otherwise it has its own event loop, from its constructor to `unload`.
 
     Args:
-        settings: What to load.
-        fast: Whether its scikit-learn model is to have a shortcut.
+        settings: Settings of the model.
+        fast: Whether to give its scikit-learn model a shortcut.
 
     Attributes:
-        shortcut: Answers most requests in its place, if it is fast.
+        shortcut: Answers most requests in place of a fast model.
 
     Raises:
-        NoFastPath: If its model cannot have one.
-        Exception: Whatever importing and loading it raises.
+        NoFastPath: If its model cannot have a shortcut.
+        Exception: Any exception while importing and loading it.
     """
 
     def __init__(self, settings: ModelSettings, fast: bool = False) -> None:
@@ -77,16 +77,16 @@ class Runtime:
             raise
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run what calls it in this thread; only for one that never awaits."""
+        """Run a coroutine in this thread; only for a runtime that never awaits."""
         return _run_to_end(coroutine)
 
     def start(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
-        """Start what calls it on its own loop; only for one that may await."""
+        """Start a coroutine on the runtime's loop; only for a runtime that may await."""
         assert self._loop is not None
         return self._loop.start(coroutine)
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
-        """Call it; to be run by `run` or `start`."""
+        """Call the runtime; pass this coroutine to `run` or `start`."""
         from mlserver.context import model_context
 
         with model_context(self._settings):
@@ -95,19 +95,19 @@ class Runtime:
             await self._turn.acquire()
             call = asyncio.ensure_future(self._model.predict(payload))
             call.add_done_callback(self._next)
-            # A call that is given up goes on in alibi's thread, and its turn lasts as long.
+            # An abandoned call continues in alibi's thread, and so does its turn.
             return await asyncio.shield(call)
 
     async def unload(self) -> None:
-        """Free it. A call that was given up and blocks its loop is waited for, for a while."""
+        """Unload the runtime; wait some time for an abandoned call that blocks its loop."""
         if self._loop is None:
             await asyncio.to_thread(_run_to_end, self._unload())
             return
         await asyncio.wait(
-            (asyncio.wrap_future(self._loop.start(self._unload())),), timeout=_PATIENCE
+            (asyncio.wrap_future(self._loop.start(self._unload())),), timeout=_UNLOAD_TIMEOUT
         )
         self._loop.stop()
-        await asyncio.to_thread(self._loop.join, _PATIENCE)
+        await asyncio.to_thread(self._loop.join, _UNLOAD_TIMEOUT)
 
     async def _load(self) -> MLModel:
         from mlserver.context import model_context
@@ -120,7 +120,7 @@ class Runtime:
                 loaded = await model.load()
                 if not loaded:
                     raise RuntimeError(
-                        f"its load() returned {loaded!r}, which MLServer takes for no"
+                        f"its load() returned {loaded!r}, which means that loading failed"
                     )
                 if self._fast:
                     self.shortcut = Shortcut(model)
@@ -137,18 +137,18 @@ class Runtime:
             with model_context(self._settings):
                 await self._model.unload()
         except Exception:
-            # Whoever closes a pipeline has its other children to close.
+            # The other children of the pipeline must still be closed.
             logger.exception("model %r could not be unloaded", self._settings.name)
 
     def _next(self, call: asyncio.Future[Any]) -> None:
         assert self._turn is not None
         self._turn.release()
         if not call.cancelled():
-            call.exception()  # seen, so that asyncio does not report one nobody waited for
+            call.exception()  # so that asyncio does not log it if the caller has left
 
 
 class _OwnLoop:
-    """An event loop in a daemon thread, which ends when this is stopped or forgotten."""
+    """An event loop in a daemon thread, which ends when this object is stopped or garbage-collected."""
 
     def __init__(self, name: str) -> None:
         started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
@@ -187,7 +187,7 @@ def _run_to_end(coroutine: Coroutine[Any, Any, T]) -> T:
     except StopIteration as finished:
         return finished.value  # type: ignore[no-any-return]
     coroutine.close()
-    raise RuntimeError("it awaits something, where none of its releases so far did")
+    raise RuntimeError("the runtime awaits something, which its earlier releases did not")
 
 
 def _implementation(settings: ModelSettings) -> type[MLModel]:
@@ -196,27 +196,27 @@ def _implementation(settings: ModelSettings) -> type[MLModel]:
         try:
             return settings.implementation  # type: ignore[no-any-return]
         except BaseException:
-            sys.path[:] = path  # MLServer leaves the folder on it
+            sys.path[:] = path  # MLServer does not remove the folder
             raise
 
 
 def _keep_arrays(model: MLModel) -> None:
-    """Has `encode` hand arrays over; MLServer's makes lists of them, for JSON."""
+    """Make `encode` return arrays as they are; MLServer's converts them to lists for JSON."""
     from mlserver import MLModel
     from mlserver.codecs import NumpyCodec
     from mlserver.types import Parameters, ResponseOutput, TensorData
 
     if type(model).encode is not MLModel.encode:
         return
-    here = weakref.ref(model)  # what the model holds does not hold the model
+    reference = weakref.ref(model)  # `encode` must not keep the model alive
 
     def encode(
         payload: Any, request_output: RequestOutput, default_codec: Any = None
     ) -> ResponseOutput:
-        model = here()
+        model = reference()
         assert model is not None
         numbers = isinstance(payload, np.ndarray) and payload.dtype.kind in "biuf"
-        # Outputs that the model's settings describe may have a codec of their own.
+        # Outputs that the model's settings describe may have their own codecs.
         if not numbers or default_codec is not NumpyCodec or model.outputs:
             return MLModel.encode(model, payload, request_output, default_codec)
         return ResponseOutput.model_construct(

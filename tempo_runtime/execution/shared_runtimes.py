@@ -1,4 +1,4 @@
-"""One loaded runtime for all children of the process that are the same model."""
+"""Load each model only once in a process, however many children use it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _Key: TypeAlias = tuple[str, str, bool, str, frozenset[tuple[str, int, int]]]
 
 
 class Shared:
-    """A loaded runtime, and how many children use it."""
+    """A loaded runtime, and the number of children that use it."""
 
     def __init__(self, key: _Key) -> None:
         self.key = key
@@ -27,28 +27,28 @@ class Shared:
 
     @property
     def runtime(self) -> Runtime:
-        """The runtime; waits while another thread loads it, and raises what that raised."""
+        """The runtime, once the thread that loads it has finished; raises if loading it failed."""
         return self.loading.result()
 
 
 _lock = threading.Lock()
-# Weak: a notebook that trains a model again drops the old one, and closes nothing.
+# Weak references, because a notebook that trains a model again drops the old one without closing it.
 _loaded: WeakValueDictionary[_Key, Shared] = WeakValueDictionary()
 
 
 def acquire(settings: ModelSettings, folder: str, fast: bool = False, code: str = "") -> Shared:
-    """Load a runtime, unless one of the same settings and the same files is loaded.
+    """Load a runtime, unless one with the same settings and the same files is already loaded.
 
-    A file that has changed makes it another model: who has the old one keeps it.
+    A changed file makes it another model; children that use the old one keep it.
 
     Args:
-        settings: What to load; their name does not matter.
-        folder: Its artifact.
+        settings: Settings of the model; their name does not matter.
+        folder: The model's artifact.
         fast: See `Runtime`.
-        code: Whose code it is unpickled with, if that matters.
+        code: Name of the pipeline whose code unpickles the model, if any.
 
     Raises:
-        Exception: Whatever loading it raises.
+        Exception: Any exception while loading it.
     """
     parameters = settings.model_dump_json(exclude={"name"})
     files = frozenset(_files(folder, settings))
@@ -58,22 +58,22 @@ def acquire(settings: ModelSettings, folder: str, fast: bool = False, code: str 
         if shared is not None:
             shared.users += 1
         else:
-            mine = _loaded[key] = Shared(key)
+            created = _loaded[key] = Shared(key)
     if shared is not None:
-        shared.runtime  # noqa: B018 - raises if it cannot be loaded
+        shared.runtime  # noqa: B018 - raises if loading failed
         return shared
     try:
-        mine.loading.set_result(Runtime(settings, fast))
+        created.loading.set_result(Runtime(settings, fast))
     except BaseException as error:
         with _lock:
             _loaded.pop(key, None)
-        mine.loading.set_exception(error)
+        created.loading.set_exception(error)
         raise
-    return mine
+    return created
 
 
 async def release(shared: Shared) -> None:
-    """Unload a runtime that nobody else uses."""
+    """Unload a runtime when its last user releases it."""
     with _lock:
         shared.users -= 1
         if shared.users:
@@ -83,7 +83,7 @@ async def release(shared: Shared) -> None:
 
 
 def _files(folder: str, settings: ModelSettings) -> Iterator[tuple[str, int, int]]:
-    """Yield what of the model's files changes when they are written."""
+    """Yield the path, modification time and size of each of the model's files."""
     assert settings.parameters is not None
     # The settings may name a place outside of the folder.
     for place in {os.path.abspath(folder), settings.parameters.uri}:
@@ -92,5 +92,5 @@ def _files(folder: str, settings: ModelSettings) -> Iterator[tuple[str, int, int
             for name in names:
                 path = os.path.join(parent, name)
                 if os.path.exists(path):
-                    found = os.stat(path)
-                    yield os.path.realpath(path), found.st_mtime_ns, found.st_size
+                    status = os.stat(path)
+                    yield os.path.realpath(path), status.st_mtime_ns, status.st_size

@@ -1,6 +1,6 @@
 """Run functions that may hang in threads; a thread whose caller has given up is replaced.
 
-The pool of `concurrent.futures` does not do: a hung function keeps its thread for good, and the
+The pool of `concurrent.futures` is not enough: a function that hangs occupies its thread forever, and the
 interpreter waits for all threads when it exits.
 """
 
@@ -26,7 +26,7 @@ _PACKAGE = os.path.join(os.path.dirname(tempo_runtime.__file__), "")
 
 
 class Closed(Exception):
-    """The pool was closed before the function could begin."""
+    """The pool was closed before the function began."""
 
 
 class _Task:
@@ -36,16 +36,16 @@ class _Task:
         self.work = work
         self.future: Future[Any] = Future()
         self.given_up = False
-        self.thread: int | None = None  # that runs it now
+        self.thread: int | None = None  # id of the thread that runs it now
 
 
 class Threads:
     """A pool of threads that end with the process.
 
     Args:
-        name: Name of the threads.
-        count: How many work at once.
-        spare: How many more may be started to replace those that hang.
+        name: Prefix of the threads' names.
+        count: Number of threads that work at the same time.
+        spare: Largest number of threads started to replace those that hang.
         changed: Called after the number of hung threads has changed, in the thread that changed it.
     """
 
@@ -70,12 +70,12 @@ class Threads:
 
     @property
     def hung(self) -> int:
-        """How many threads work for a caller that has given up."""
+        """Number of threads that work for a caller that has given up."""
         return len(self._hung)
 
     @property
     def left(self) -> int:
-        """How many threads can work."""
+        """Number of threads that are free to work."""
         return max(0, min(self.count, self.count + self._spare - self.hung))
 
     async def run(self, seconds: float | None, function: Callable[..., T], *arguments: Any) -> T:
@@ -95,7 +95,7 @@ class Threads:
             if result.done():
                 return result.result()
         finally:
-            if not task.future.cancel():  # it has a thread
+            if not task.future.cancel():  # it has begun
                 self._give_up(task)
             result.cancel()
         raise Elapsed
@@ -125,15 +125,15 @@ class Threads:
             self._tasks.put(None)
 
     def place(self) -> str:
-        """Return where one of the hung functions is, as `FILE:LINE`; empty if unknown."""
+        """Return the current `FILE:LINE` of one of the hung functions; empty if unknown."""
         frames = sys._current_frames()
         for task in list(self._hung):
             frame = frames.get(task.thread or 0)
             if frame is not None:
                 stack = traceback.extract_stack(frame)
-                theirs = [step for step in stack if not _is_library(step.filename)]
-                step = (theirs or stack)[-1]
-                return f"{step.filename}:{step.lineno}"
+                author_frames = [entry for entry in stack if not _is_library(entry.filename)]
+                entry = (author_frames or stack)[-1]
+                return f"{entry.filename}:{entry.lineno}"
         return ""
 
     def _start(self, function: Callable[..., Any], *arguments: Any) -> _Task:
@@ -147,7 +147,7 @@ class Threads:
         return task
 
     def _grow(self) -> None:
-        """Start a thread if a task waits and another thread is allowed. The lock is held."""
+        """Start a thread if a task waits and another thread is allowed; the caller holds the lock."""
         most = self.count + min(len(self._hung), self._spare)
         if self._waiting > self._idle and self._alive < most:
             self._alive += 1

@@ -1,7 +1,7 @@
-"""Serve a framework's model with what the framework's own runtime does not know.
+"""Serve a framework's model with code or files that the framework's runtime does not provide.
 
-That is the code of the calling pipeline, with which the model is unpickled, and, if there is a demand,
-a checked copy of the model's files.
+These are the code of the calling pipeline, with which the model is unpickled, and, if a digest or
+signature is demanded, a verified copy of the model's files.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from tempo_runtime.artifact import declaration, importing, store, trust, verific
 class ModelWithCode(MLModel):
     """Serves a model with the runtime of its framework.
 
-    Settings from `declaration.with_code` name the code that the model is unpickled with, and settings
-    from `declaration.with_copy` the files that are checked and copied before the model is opened.
+    Settings from `declaration.with_code` name the code that unpickles the model. Settings from
+    `declaration.with_copy` name the files to verify and copy before the model is opened.
     """
 
     _code: importing.Modules | None = None
@@ -34,22 +34,22 @@ class ModelWithCode(MLModel):
         assert self.settings.parameters is not None
         assert self.settings.parameters.extra is not None
         extra = dict(self.settings.parameters.extra)
-        own = extra.pop(declaration.CODE)
+        added = extra.pop(declaration.CODE)
         inner: ModelSettings = self.settings.model_copy(
-            update={"implementation_": own["implementation"]}
+            update={"implementation_": added["implementation"]}
         )
         uri = self.settings.parameters.uri
-        if place := own.get("place"):
+        if place := added.get("place"):
             demands = trust.TrustPolicy.of_environment().and_(trust.TrustPolicy.of_settings(extra))
             self._copy = await asyncio.to_thread(verification.copy_model, place, demands)
             uri = _moved(uri, place, self._copy.place)
-            # A class that lies beside the settings is imported from there.
+            # A class beside the settings is imported from the copy.
             inner._source = os.path.join(self._copy.folder, store.MODEL_SETTINGS)
             del extra[trust.EXPECTED_DIGEST_SETTING]
         changed: dict[str, Any] = {"uri": uri, "extra": extra}
         inner.parameters = self.settings.parameters.model_copy(update=changed)
-        if folder := own.get("artifact"):
-            digest = own.get("artifact_digest")
+        if folder := added.get("artifact"):
+            digest = added.get("artifact_digest")
             expected = trust.TrustPolicy((digest,)) if digest else None
             self._code = await asyncio.to_thread(store.code_of, folder, expected)
         with importing.running(self._code):
@@ -67,13 +67,13 @@ class ModelWithCode(MLModel):
     async def predict_stream(
         self, payloads: AsyncIterator[InferenceRequest]
     ) -> AsyncGenerator[InferenceResponse, None]:
-        """Answer requests item by item."""
+        """Answer each request with a stream of items."""
         assert self._model is not None
         async for response in self._model.predict_stream(payloads):
             yield response
 
     async def unload(self) -> bool:
-        """Free the model, the code and the copy."""
+        """Release the model, the code and the copy."""
         unloaded = True
         if self._model is not None:
             unloaded = await self._model.unload()

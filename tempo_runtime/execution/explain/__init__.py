@@ -1,5 +1,27 @@
-"""What makes alibi's explainers right when several requests use one, and fast.
+"""Make alibi's explainers safe for concurrent requests, and fast.
 
-Nothing here imports alibi: an explainer is known by the package its class comes from, once the
-author's own pipeline has loaded it.
+This package does not import alibi. It recognizes an explainer by the package of its class, once the
+author's pipeline has loaded it.
 """
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+__all__ = ["fast"]
+
+T = TypeVar("T")
+
+
+def fast(explainer: T) -> T:
+    """Return a copy of one of alibi's explainers that returns the same explanations in less time.
+
+    Pipelines on a server do this by themselves. The copy shares the data of the original, and like the
+    original it can serve one call at a time.
+
+    Args:
+        explainer: A fitted explainer. Only `AnchorTabular` and `AnchorText` become faster.
+    """
+    from tempo_runtime.execution.explain.isolation import isolated
+
+    return isolated(explainer)  # type: ignore[no-any-return]

@@ -1,8 +1,8 @@
-"""Which of alibi's explainers can explain the same in less time, and the classes that do.
+"""Replace alibi's explainers by classes that return the same explanations in less time.
 
-Nothing of alibi is changed or copied: an explainer of its own, and its sampler and its search, get
-classes derived from alibi's, in which what costs most is done in other ways. Every number drawn and
-every explanation stays what alibi gives.
+alibi itself is not changed or copied. A copy of the explainer, with its samplers and its search, is given
+classes derived from alibi's, in which the expensive parts are computed in another way. All random numbers
+and all explanations stay the same as alibi's.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from tempo_runtime.execution.explain.search import FastSearch
 from tempo_runtime.execution.explain.tabular import FastAnchorTabular, FastSampler
 from tempo_runtime.execution.explain.text import FastAnchorText, TextSearch
 
-# The versions whose explanations were compared; another may draw its numbers in another order.
-TESTED = ("0.9.4", "0.9.6")  # 0.9.5 wants a pydantic that MLServer does not go with
+# Versions whose explanations were compared; others may draw random numbers in another order.
+TESTED = ("0.9.4", "0.9.6")  # 0.9.5 requires a version of pydantic that MLServer does not support
 _ANCHORS = "alibi.explainers.anchors"
 logger = logging.getLogger(__name__)
 
 
 def is_fast(explainer: Any) -> bool:
-    """Return whether there is a fast class for an explainer."""
+    """Return whether an explainer has a fast class."""
     module = sys.modules.get(type(explainer).__module__)
-    # A class derived from alibi's, or a sampler of the author's own, may draw in other ways.
+    # Subclasses of alibi's classes, and samplers of the author, may draw in other ways.
     if module is None or module.__name__ not in _CLASSES:
         return False
     known = _CLASSES[module.__name__]
@@ -38,21 +38,22 @@ def is_fast(explainer: Any) -> bool:
 
 
 def of_fast_class(explainer: Any) -> Any:
-    """Return an explainer of the fast class, which has all that an explainer has.
+    """Return an explainer of the fast class, with all attributes of an explainer.
 
     Args:
-        explainer: One that has a fast class; it is not used any more.
+        explainer: An explainer with a fast class; it must not be used any more.
     """
     module = sys.modules[type(explainer).__module__]
-    made = of_class(_class(module), explainer)
-    if isinstance(made, FastAnchorTabular):
-        sampler = _sampler(module)
-        made.samplers = [of_class(sampler, each) for each in made.samplers]
-    return made
+    fast_explainer = of_class(_class(module), explainer)
+    if isinstance(fast_explainer, FastAnchorTabular):
+        fast_sampler = _sampler(module)
+        samplers = fast_explainer.samplers
+        fast_explainer.samplers = [of_class(fast_sampler, sampler) for sampler in samplers]
+    return fast_explainer
 
 
 class _Known(NamedTuple):
-    """One of alibi's explainers, and what is put before it and its search."""
+    """One of alibi's explainers, with the classes to derive its fast class and its search from."""
 
     name: str
     samplers: Callable[[Any], list[Any]]
@@ -78,27 +79,28 @@ _SAMPLERS = ("TabularSampler", "UnknownSampler", "SimilaritySampler")
 
 
 def _is_alibis(sampler: Any) -> bool:
-    kind = type(sampler)
-    return kind.__module__.startswith(f"{_ANCHORS}.") and kind.__name__ in _SAMPLERS
+    sampler_class = type(sampler)
+    in_alibi = sampler_class.__module__.startswith(f"{_ANCHORS}.")
+    return in_alibi and sampler_class.__name__ in _SAMPLERS
 
 
 @cache
 def _class(module: ModuleType) -> type:
     known = _CLASSES[module.__name__]
-    own: Any = known.explainer
+    fast: Any = known.explainer
     alibis = getattr(module, known.name)
     search = type("AnchorBaseBeam", (known.search, module.AnchorBaseBeam), {})
-    theirs = alibis.explain
-    # It names the search it makes as a global of its module; this one finds another there.
-    names = {**theirs.__globals__, "AnchorBaseBeam": search}
-    explain = FunctionType(theirs.__code__, names, theirs.__name__, theirs.__defaults__)
-    explain.__kwdefaults__ = theirs.__kwdefaults__
+    original = alibis.explain
+    # It looks up the class of its search in the globals of its module; the copy gets other globals.
+    names = {**original.__globals__, "AnchorBaseBeam": search}
+    explain = FunctionType(original.__code__, names, original.__name__, original.__defaults__)
+    explain.__kwdefaults__ = original.__kwdefaults__
 
-    @wraps(theirs)
+    @wraps(original)
     def outer(*args: Any, **kwargs: Any) -> Any:
-        return own.explain(*args, **kwargs)
+        return fast.explain(*args, **kwargs)
 
-    return type(known.name, (own, alibis), {"_alibis": explain, "explain": outer})
+    return type(known.name, (fast, alibis), {"_alibis": explain, "explain": outer})
 
 
 @cache
@@ -111,8 +113,8 @@ def _is_tested() -> bool:
     version = sys.modules["alibi"].__version__
     if version not in TESTED:
         logger.warning(
-            "alibi %s is newer, or older, than those whose explanations were compared (%s): its own "
-            "code explains, and takes longer",
+            "the fast explainers were not compared with alibi %s, but with %s: using alibi's own code, "
+            "which takes longer",
             version,
             ", ".join(TESTED),
         )

@@ -1,4 +1,4 @@
-"""Many rows in one request: each explained as if it had come alone, with their calls shared."""
+"""Explain several rows of one request, each as if it were alone, with shared calls of the predictor."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from tempo_runtime.execution.explain import randomness
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_TOGETHER = 8  # rows in work at once; each has some MB of samples
+_CONCURRENT = 8  # rows explained at the same time; each needs some MB for samples
 _Predictor = Callable[["NDArray[Any]"], "NDArray[Any]"]
 
 
 class Explanations(list[Any]):
-    """What alibi gives for each row of a payload, in order."""
+    """alibi's explanations of the rows of a payload, in order."""
 
     def to_json(self) -> str:
-        """Return all of them, as a JSON array of alibi's objects."""
-        return f"[{', '.join(each.to_json() for each in self)}]"
+        """Return a JSON array of the explanations."""
+        return f"[{', '.join(explanation.to_json() for explanation in self)}]"
 
 
 def explain_each(
     copies: Callable[[], Any], rows: NDArray[Any], *args: Any, together: bool, **kwargs: Any
 ) -> Explanations:
-    """Explains each row with an explainer of its own, and the random numbers it would have alone.
+    """Explain each row with its own copy of an explainer, and the same random numbers as alone.
 
     Args:
-        copies: Gives an explainer that can serve one call while others run.
-        rows: (n, features).
+        copies: Returns a copy of the explainer that can serve one call while others run.
+        rows: The rows, of shape (n, features).
         args: Passed to `explain`.
         together: Whether rows may share calls of the predictor.
         kwargs: Passed to `explain`.
@@ -55,71 +55,71 @@ def explain_each(
 
     if start is None or not together:
         return Explanations(map(one, range(len(rows))))
-    # Each row goes its own way, so they meet again and again, and those who are there go together.
-    meeting = Rendezvous(len(rows), min(_TOGETHER, len(rows)))
-    with ThreadPoolExecutor(min(_TOGETHER, len(rows)), "tempo-rows") as threads:
+    # The searches of the rows differ, so they meet again and again, and those present share a call.
+    meeting = Rendezvous(len(rows), min(_CONCURRENT, len(rows)))
+    with ThreadPoolExecutor(min(_CONCURRENT, len(rows)), "tempo-rows") as threads:
         work = [
             threads.submit(copy_context().run, one_of_many, number, meeting)
             for number in range(len(rows))
         ]
-        return Explanations(each.result() for each in work)
+        return Explanations(future.result() for future in work)
 
 
 class Rendezvous:
-    """Where threads wait until all have rows to predict, and one call is made for all.
+    """A point at which threads wait until all have rows to predict; then one call predicts them all.
 
     Args:
-        members: Threads' turns that will come.
-        places: Of which so many are here at once, until fewer are left.
+        members: Number of rows to explain, each by one thread.
+        places: Number of threads that work at the same time.
     """
 
     def __init__(self, members: int, places: int) -> None:
         self._left = members
         self._places = places
         self._changed = Condition()
-        self._waiting: list[_Asked] = []
+        self._waiting: list[_Question] = []
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, *_: object) -> None:
-        """One is done; if all others wait, nobody else would call for them."""
+        """Leave; if all others are waiting, make the call for them."""
         with self._changed:
             self._left -= 1
-            asked = self._complete()
-        _answer(asked)
+            questions = self._take_complete()
+        _answer(questions)
         with self._changed:
             self._changed.notify_all()
 
     def of(self, predictor: _Predictor) -> _Predictor:
-        """Return that predictor for one thread."""
+        """Return the predictor for one thread: its calls wait for the other threads."""
         return _Member(self, predictor)
 
     def ask(self, predictor: _Predictor, rows: NDArray[Any]) -> NDArray[Any]:
-        """Ask a predictor, together with the others."""
-        own = _Asked(predictor, rows)
+        """Call a predictor, together with the other threads."""
+        question = _Question(predictor, rows)
         with self._changed:
-            self._waiting.append(own)
-            asked = self._complete()
-        _answer(asked)
+            self._waiting.append(question)
+            questions = self._take_complete()
+        _answer(questions)
         with self._changed:
-            if asked:
+            if questions:
                 self._changed.notify_all()
-            self._changed.wait_for(lambda: own.done)
-        if own.error is not None:
-            raise own.error
-        return own.labels  # type: ignore[no-any-return]
+            self._changed.wait_for(lambda: question.done)
+        if question.error is not None:
+            raise question.error
+        return question.labels  # type: ignore[no-any-return]
 
-    def _complete(self) -> Sequence[_Asked]:
-        """Those who wait, if nobody else is to come."""
+    def _take_complete(self) -> Sequence[_Question]:
+        """Take the questions of all threads, once all of them are waiting."""
         if len(self._waiting) < min(self._places, self._left):
             return ()
-        asked, self._waiting = self._waiting, []
-        return asked
+        questions, self._waiting = self._waiting, []
+        return questions
 
 
 class _Member:
-    """A predictor as one thread asks it in a meeting."""
+    """A predictor as one thread calls it in a meeting."""
 
     def __init__(self, meeting: Rendezvous, predictor: _Predictor) -> None:
         self.predictor = predictor
@@ -129,7 +129,7 @@ class _Member:
         return self._meeting.ask(self.predictor, rows)
 
 
-class _Asked:
+class _Question:
     def __init__(self, predictor: _Predictor, rows: NDArray[Any]) -> None:
         self.predictor = predictor
         self.rows = rows
@@ -138,17 +138,18 @@ class _Asked:
         self.error: BaseException | None = None
 
 
-def _answer(asked: Sequence[_Asked]) -> None:
-    """Make one call for all of them."""
-    if not asked:
+def _answer(questions: Sequence[_Question]) -> None:
+    """Answer all questions by one call of the predictor."""
+    if not questions:
         return
     try:
-        labels = asked[0].predictor(np.concatenate([each.rows for each in asked]))
-        ends = np.cumsum([len(each.rows) for each in asked])
-        for each, part in zip(asked, np.split(labels, ends[:-1])):
-            each.labels = part
+        rows = np.concatenate([question.rows for question in questions])
+        labels = questions[0].predictor(rows)
+        ends = np.cumsum([len(question.rows) for question in questions])
+        for question, part in zip(questions, np.split(labels, ends[:-1])):
+            question.labels = part
     except BaseException as error:
-        for each in asked:
-            each.error = error
-    for each in asked:
-        each.done = True
+        for question in questions:
+            question.error = error
+    for question in questions:
+        question.done = True

@@ -1,8 +1,7 @@
-"""What an explainer changes while it explains, copied; what it only reads, shared.
+"""Copy the parts of an explainer that change during a call, and share the parts that it only reads.
 
-`KernelShap` and `TreeShap` keep the state of a call on objects of shap. What changes during a call is
-small: a shallow copy of the objects alibi and shap made, and of the lists and dicts they hold, shares
-all data.
+`KernelShap` and `TreeShap` keep the state of a call in objects of shap. The parts that change are small:
+shallow copies of the objects of alibi and shap, and of their lists and dicts, share all data.
 """
 
 from __future__ import annotations
@@ -26,30 +25,30 @@ def copied(explainer: Any) -> Any:
 
 
 def of_class(kind: Any, instance: Any) -> Any:
-    """Return an object of another class that has all that an instance has."""
-    made = kind.__new__(kind)
-    vars(made).update(vars(instance))
-    return made
+    """Return an object of another class with all attributes of an instance."""
+    converted = kind.__new__(kind)
+    vars(converted).update(vars(instance))
+    return converted
 
 
 def shallow(instance: Any) -> Any:
-    """Copy an instance, sharing everything that it holds.
+    """Copy an instance, and share the values of its attributes.
 
-    Not `copy.copy`, which leaves out what `__getstate__` does: that is about what can be saved.
+    This does not use `copy.copy`, because `__getstate__` may omit attributes that cannot be saved.
     """
     try:
-        made = object.__new__(type(instance))
-    except TypeError:  # a class derived from one of Python's own, such as dict
+        duplicate = object.__new__(type(instance))
+    except TypeError:  # a subclass of a built-in class such as dict
         return copy.copy(instance)
     for name, value in stored(instance).items():
-        object.__setattr__(made, name, value)
-    return made
+        object.__setattr__(duplicate, name, value)
+    return duplicate
 
 
 def own_generator(value: Any) -> Any:
-    """Copy a generator of random numbers in its present state; return anything else as it is.
+    """Copy a generator of random numbers in its present state; return other values as they are.
 
-    numpy's shared one stands for the request's own.
+    For numpy's shared generator, return that of the request.
     """
     if isinstance(value, np.random.RandomState):
         return randomness.own_of(value)
@@ -62,21 +61,21 @@ def _copy(value: Any, depth: int, done: dict[int, Any]) -> Any:
     if id(value) in done:
         return done[id(value)]
     if depth and is_of(value, _PACKAGES):
-        own = done[id(value)] = copy.copy(value)
-        for name, held in stored(value).items():
-            vars(own)[name] = _copy(held, depth - 1, done)
-        return own
+        duplicate = done[id(value)] = copy.copy(value)
+        for name, attribute in stored(value).items():
+            vars(duplicate)[name] = _copy(attribute, depth - 1, done)
+        return duplicate
     if depth and type(value) is list:
         return [_copy(element, depth - 1, done) for element in value]
     if depth and isinstance(value, dict):
-        own = done[id(value)] = copy.copy(value)
-        for key, held in value.items():
-            if isinstance(held, dict):  # `meta["params"]`, which an explanation begins by changing
-                own[key] = _copy(held, depth - 1, done)
-        return own
+        duplicate = done[id(value)] = copy.copy(value)
+        for key, item in value.items():
+            if isinstance(item, dict):  # such as `meta["params"]`, which `explain` changes first
+                duplicate[key] = _copy(item, depth - 1, done)
+        return duplicate
     return own_generator(value)
 
 
 def is_of(value: Any, packages: tuple[str, ...]) -> bool:
-    """Return whether it is of a class of one of these packages, or one derived from such a class."""
-    return any(kind.__module__.partition(".")[0] in packages for kind in type(value).__mro__)
+    """Return whether the class of a value, or one of its bases, is from one of these packages."""
+    return any(base.__module__.partition(".")[0] in packages for base in type(value).__mro__)

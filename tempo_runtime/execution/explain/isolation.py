@@ -1,7 +1,7 @@
-"""A copy of an explainer for each request.
+"""Give each request its own copy of the explainers.
 
-alibi's explainers keep the state of a call (the instance's label, its lookups) on themselves and on
-their samplers, so one object is right for one call at a time.
+alibi's explainers keep the state of a call (the instance's label, lookups) in their attributes and in
+their samplers, so that an explainer can serve only one call at a time.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from tempo_runtime.execution.explain.copies import copied, is_of, own_generator,
 from tempo_runtime.execution.explain.validated import of_guarded_class
 from tempo_runtime.request import context
 
-_SHORT = 64  # elements of a list or dict that may be looked at in each request
+_SHORT = 64  # elements; longer lists and dicts are not searched in each request
 
 
 class RequestIsolation:
-    """What each request of a pipeline runs on, in a server and without one.
+    """Isolates the requests of a pipeline from each other, in a server and without one.
 
-    Its predict method is called on an instance that the request may change, and draws random numbers
-    from a stream of its own, so that the same request has the same answer whatever ran before it.
+    The predict method is called on an instance that the request may change, and draws random numbers from
+    the request's own stream, so that the answer does not depend on earlier requests.
 
     Args:
-        predict: The predict method as its author wrote it.
-        instance: What it is called on; for a function, the namespace of what its load method loads.
-        is_function: Whether it is a function.
-        seed: Seed of each request that brings none; None for an explainer's own, if any.
-        fast: Whether explainers that have a fast class get it.
+        predict: The predict method as the author wrote it.
+        instance: The instance to call it on; for a function, the namespace that its load method fills.
+        is_function: Whether the pipeline is a function.
+        seed: Seed of requests that do not have one; None for an explainer's own seed, if any.
+        fast: Whether to replace explainers by their fast classes, if they have one.
     """
 
     def __init__(
@@ -53,60 +53,60 @@ class RequestIsolation:
         self._seed = seed
         self._fast = fast
         self._known = _Known(instance)
-        # What requests call that have nothing to change.
+        # For requests of a pipeline without explainers, which do not need a copy.
         self._shared = predict if is_function else partial(predict, instance)
 
     @property
     def explains(self) -> bool:
-        """Whether it works with an explainer."""
+        """Whether the pipeline has an explainer."""
         return bool(self._known.explainers())
 
     @contextmanager
     def request(self) -> Iterator[Callable[..., Any]]:
-        """Give what the current request calls."""
-        held = self._known.explainers()
+        """Yield the predict method for the current request."""
+        found_explainers = self._known.explainers()
         seed = context.current().seed
         if seed is None:
             seed = self._seed
-        if seed is None and held:
-            seed = _declared(held)
+        if seed is None and found_explainers:
+            seed = _declared(found_explainers)
         with randomness.stream(seed):
-            if not held:
+            if not found_explainers:
                 yield self._shared
                 return
-            own = _fresh(self._instance, held, self._fast)
+            instance = _fresh(self._instance, found_explainers, self._fast)
             if not self._is_function:
-                yield partial(self._predict, own)
+                yield partial(self._predict, instance)
             else:
-                with context.holding(self._instance, own):
+                with context.holding(self._instance, instance):
                     yield self._predict
 
 
 def requests_of(
     pipeline: Pipeline, instance: Any, *, seed: int | None, fast: bool
 ) -> RequestIsolation:
-    """Return the `RequestIsolation` that requests and direct calls of a pipeline run on.
+    """Return the `RequestIsolation` for the requests and direct calls of a pipeline.
 
     Args:
         pipeline: The pipeline.
-        instance: What the predict method is called on; not used where it is a function.
-        seed: Seed of each; None for that of an explainer.
-        fast: Whether explainers that have a fast class get it.
+        instance: The instance to call the predict method on; unused if the pipeline is a function.
+        seed: Seed of each request; None for that of an explainer.
+        fast: Whether to replace explainers by their fast classes, if they have one.
     """
     is_function = pipeline.predict_name is None
-    held = vars(pipeline)["context"] if is_function else instance
+    namespace = vars(pipeline)["context"] if is_function else instance
     predict = pipeline.predict_of(None)
-    return RequestIsolation(predict, held, is_function=is_function, seed=seed, fast=fast)
+    return RequestIsolation(predict, namespace, is_function=is_function, seed=seed, fast=fast)
 
 
 class _Known:
-    """The explainers of one instance, found at the start of each request.
+    """Finds the explainers of an instance at the start of each request.
 
-    Its author may set one at any time. A process without alibi has none, and long lists, such as a
-    vocabulary, are gone through once.
+    The author may set one at any time. To save time, nothing is searched before alibi is imported, and
+    long lists, such as a vocabulary, are searched only once.
 
     Args:
-        instance: What a predict method is called on.
+        instance: The instance that a predict method is called on.
     """
 
     def __init__(self, instance: Any) -> None:
@@ -114,53 +114,53 @@ class _Known:
         self._long: dict[str, tuple[Any, int, bool]] = {}
 
     def explainers(self) -> dict[str, Any]:
-        """As the function of that name finds them."""
+        """Return the explainers by attribute, as the function with this name does."""
         if "alibi" not in sys.modules:
             return {}
-        held = attributes(self._instance)
-        return {name: value for name, value in held.items() if self._has_one(name, value)}
+        values = attributes(self._instance)
+        return {name: value for name, value in values.items() if self._has_explainer(name, value)}
 
-    def _has_one(self, name: str, value: Any) -> bool:
+    def _has_explainer(self, name: str, value: Any) -> bool:
         length = len(value) if isinstance(value, (dict, list, tuple)) else 0
         if length <= _SHORT:
-            return bool(_each(value))
-        seen, seen_length, found = self._long.get(name, (None, 0, False))
+            return bool(_explainers_in(value))
+        seen, seen_length, has_explainer = self._long.get(name, (None, 0, False))
         if seen is not value or seen_length != length:
-            found = bool(_each(value))
-            self._long[name] = value, length, found
-        return found
+            has_explainer = bool(_explainers_in(value))
+            self._long[name] = value, length, has_explainer
+        return has_explainer
 
 
 def explainers(instance: Any) -> dict[str, Any]:
-    """Return the attributes of a pipeline's instance that are explainers, or lists or dicts of some."""
-    return {name: value for name, value in attributes(instance).items() if _each(value)}
+    """Return the attributes of an instance that are explainers, or lists or dicts with explainers."""
+    return {name: value for name, value in attributes(instance).items() if _explainers_in(value)}
 
 
 def per_request(instance: Any, *, fast: bool = True) -> Callable[[], Any]:
-    """Return a function that gives an instance one request may change.
+    """Return a function that returns an instance for one request to change.
 
-    A pipeline that holds no explainer is shared, as its author would expect.
+    An instance without explainers is shared, as authors expect.
 
     Args:
-        instance: What the predict method is called on.
-        fast: Whether explainers that have a fast class get it.
+        instance: The instance that the predict method is called on.
+        fast: Whether to replace explainers by their fast classes, if they have one.
     """
-    held = explainers(instance)
-    return partial(_fresh, instance, held, fast) if held else lambda: instance
+    by_name = explainers(instance)
+    return partial(_fresh, instance, by_name, fast) if by_name else lambda: instance
 
 
 def declared_seed(instance: Any) -> int | None:
-    """Return the seed an explainer was made with.
+    """Return the seed that an explainer was constructed with.
 
-    alibi uses it once, in the constructor; its author meant explanations to be repeatable.
+    alibi uses it only in the constructor, but the author who set it wants repeatable explanations.
     """
     return _declared(explainers(instance))
 
 
-def _declared(held: dict[str, Any]) -> int | None:
-    for value in held.values():
-        for explainer in _each(value):
-            # alibi's anchors have it among their parameters, its wrappers of shap as an attribute.
+def _declared(by_name: dict[str, Any]) -> int | None:
+    for value in by_name.values():
+        for explainer in _explainers_in(value):
+            # alibi's anchors keep the seed in their parameters, its wrappers of shap in an attribute.
             parameters = getattr(explainer, "meta", {}).get("params", {})
             seed = parameters.get("seed", getattr(explainer, "seed", None))
             if isinstance(seed, int):
@@ -168,25 +168,25 @@ def _declared(held: dict[str, Any]) -> int | None:
     return None
 
 
-def _fresh(instance: Any, held: dict[str, Any], fast: bool) -> Any:
-    own = shallow(instance)
+def _fresh(instance: Any, by_name: dict[str, Any], fast: bool) -> Any:
+    duplicate = shallow(instance)
     if (pipeline := pipelines.get(instance)) is not None:
-        pipelines.set(own, pipeline)  # the copy calls the same children
+        pipelines.set(duplicate, pipeline)  # the copy calls the same children
     for name, value in attributes(instance).items():
-        made = _isolated(value, fast) if name in held else own_generator(value)
-        if made is not value:
-            # Past a class that refuses or checks what is set, as frozen dataclasses do.
-            object.__setattr__(own, name, made)
-    return own
+        replacement = _isolated(value, fast) if name in by_name else own_generator(value)
+        if replacement is not value:
+            # `object`'s method also works for classes that refuse or check this: frozen dataclasses.
+            object.__setattr__(duplicate, name, replacement)
+    return duplicate
 
 
 def is_explainer(value: Any) -> bool:
-    """Return whether this is one of alibi's explainers."""
+    """Return whether a value is one of alibi's explainers."""
     return is_of(value, ("alibi",)) and callable(getattr(value, "explain", None))
 
 
-def _each(value: Any) -> list[Any]:
-    """Return the explainers that a value is, or has among its elements."""
+def _explainers_in(value: Any) -> list[Any]:
+    """Return the value if it is an explainer, or those of its elements that are."""
     elements: Iterable[Any] = (value,)
     if isinstance(value, dict):
         elements = value.values()
@@ -196,26 +196,26 @@ def _each(value: Any) -> list[Any]:
 
 
 def _isolated(value: Any, fast: bool) -> Any:
-    """Such a value, with its explainers isolated."""
+    """Return a copy of an explainer, or of a list, tuple or dict with explainers."""
     if is_explainer(value):
         return isolated(value, fast=fast)
     if isinstance(value, tuple):
-        make = getattr(value, "_make", tuple)  # a named one is made in its own way
+        make = getattr(value, "_make", tuple)  # a named tuple has its own constructor
         return make(_isolated(list(value), fast))
-    own = copy.copy(value)
+    duplicate = copy.copy(value)
     for key, element in value.items() if isinstance(value, dict) else enumerate(value):
         if is_explainer(element):
-            own[key] = isolated(element, fast=fast)
-    return own
+            duplicate[key] = isolated(element, fast=fast)
+    return duplicate
 
 
 def isolated(explainer: Any, *, fast: bool = True) -> Any:
     """Return a copy of an explainer that can serve one call while others run.
 
     Args:
-        explainer: One of alibi's.
-        fast: Whether it gets its fast class, if it has one.
+        explainer: One of alibi's explainers.
+        fast: Whether to replace it by its fast class, if it has one.
     """
-    own = copied(explainer)
-    fast = fast and is_fast(own)
-    return of_guarded_class(of_fast_class(own) if fast else own, together=fast)
+    duplicate = copied(explainer)
+    fast = fast and is_fast(duplicate)
+    return of_guarded_class(of_fast_class(duplicate) if fast else duplicate, together=fast)

@@ -1,4 +1,4 @@
-"""The labels that a predictor gives, or that its probabilities are for."""
+"""Get labels from a predictor that returns labels or probabilities."""
 
 from __future__ import annotations
 
@@ -16,24 +16,25 @@ if TYPE_CHECKING:
 
 
 class Labels:
-    """A predictor of labels, made of one of labels or of probabilities.
+    """A predictor of labels that wraps a predictor of labels or of probabilities.
 
-    alibi asks with an example which of them it is, whenever a predictor is set; here its first answer
-    shows.
+    alibi calls a predictor with an example to distinguish the two, whenever it is set. Here its first
+    answer shows which one it is.
 
     Args:
-        predictor: Gives labels, shape (n,), or probabilities, shape (n, classes), for n rows.
+        predictor: Returns labels, shape (n,), or probabilities, shape (n, classes), for n rows.
     """
 
     def __init__(self, predictor: Callable[[Any], Any]) -> None:
         self.predictor = predictor
 
     def __call__(self, rows: Rows) -> NDArray[Any]:
-        """Return the labels of some rows: (n,)."""
+        """Return the labels of rows, shape (n,)."""
         answer = self.predictor(rows)
         if not isinstance(answer, np.ndarray):
             raise PipelineFailed(
-                f"the explainer's predictor gave a {type(answer).__name__}; it gives a numpy array"
+                f"the explainer's predictor returned a {type(answer).__name__}; it must return a numpy "
+                "array"
             )
         if max(answer.shape[1:], default=1) == 1:
             return answer
@@ -41,15 +42,15 @@ class Labels:
 
 
 def labels_of(predictor: Callable[[Any], Any], rows: Rows) -> NDArray[Any]:
-    """One label for each row.
+    """Return one label for each row.
 
     Raises:
-        PipelineFailed: If the predictor gives anything else.
+        PipelineFailed: If the predictor returns anything else.
     """
     labels: NDArray[Any] = predictor(rows)
     if np.shape(labels) != (len(rows),):
         raise PipelineFailed(
-            f"the explainer's predictor was given {len(rows)} rows, and gave an answer of shape "
-            f"{np.shape(labels)}; it gives one label for each"
+            f"the explainer's predictor received {len(rows)} rows, and returned an answer of shape "
+            f"{np.shape(labels)}; it must return one label for each row"
         )
     return labels

@@ -1,7 +1,7 @@
 """Check that all parts of an explainer call the same predictor.
 
-Some of alibi's explainers hold their predictor twice, and their attribute `predictor` is one of the two.
-Setting it alone goes on explaining the old model, without any sign of that.
+Some of alibi's explainers store their predictor twice, and their attribute `predictor` is one of the two.
+After setting only that one, they continue to explain the old model, without a warning.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from tempo_runtime.authoring.instances import stored
 from tempo_runtime.errors import PipelineFailed
 from tempo_runtime.execution.explain.copies import is_of
 
-# What numpy says where shap puts a predictor's answer into its own array.
+# numpy's message when shap copies a predictor's answer into its array.
 _RESHAPED = re.compile(r"cannot reshape array of size (\d+) into shape \((\d+),(\d+)\)")
 _MAIN, _TREES = "predictor", "trees"
 
 
 def places(explainer: Any) -> dict[str, Any]:
-    """Return an explainer's predictors by the attribute that holds them."""
+    """Return the predictors of an explainer, by attribute."""
     return {_MAIN: _main(explainer), **dict(_places(explainer))}
 
 
@@ -30,20 +30,20 @@ def refuse_two(explainer: Any, given: dict[str, Any]) -> None:
     """Refuse an explainer that would explain another model than its predictor.
 
     Args:
-        explainer: One of alibi's.
-        given: Its `places` when the request began: a place that was set since then was set on purpose.
+        explainer: One of alibi's explainers.
+        given: Its `places` when the request began; a later change is taken as intended.
 
     Raises:
-        PipelineFailed: With the place, and how to set both.
+        PipelineFailed: If the predictors differ; the message says how to set both.
     """
     main = _main(explainer)
     for place, second in _places(explainer):
-        if _TREES in place:  # which shap has made of the model
+        if _TREES in place:  # which shap has extracted from the model
             if main is given[_MAIN] or second is not given.get(place):
                 continue
         elif _same(main, second):
             continue
-        # A place that was set in the request was set on purpose, unless both were, to two models.
+        # A change within the request is intended, unless both were changed, to different models.
         on_purpose = main is given[_MAIN] or not (_plain(main) and _plain(second))
         if second is not given.get(place, second) and on_purpose:
             continue
@@ -61,24 +61,26 @@ def refuse_two(explainer: Any, given: dict[str, Any]) -> None:
 
 
 def refuse_other_outputs(explainer: Any, error: Exception) -> None:
-    """Tell why KernelShap failed, if its predictor gives another number of outputs than it was made with.
+    """Explain an error of KernelShap if its predictor returns another number of outputs than before.
 
     Args:
-        explainer: One of alibi's.
-        error: What it raised, which names shapes only.
+        explainer: One of alibi's explainers.
+        error: The exception that it raised, which mentions only shapes.
 
     Raises:
-        PipelineFailed: With both numbers, and the setting that a child may lack.
+        PipelineFailed: If that is the cause; the message has both numbers, and the setting to correct.
     """
-    made = getattr(stored(explainer).get("_explainer"), "D", None)  # shap's name for the number
+    made = getattr(
+        stored(explainer).get("_explainer"), "D", None
+    )  # shap's name for the number of outputs
     shapes = _RESHAPED.search(str(error))
     if shapes is None or made is None or int(shapes[3]) != made:
         return
     name, given = type(explainer).__name__, int(shapes[1]) / int(shapes[2])
     raise PipelineFailed(
-        f"{name} was made with a predictor of {made} outputs for each row, and the one it calls gives "
-        f"{given:g}; if that is a child, correct its setting `output`: `predict_proba` asks for the "
-        "probabilities, and `predict` for the labels"
+        f"{name} was created with a predictor that returned {made} outputs for each row, but now its "
+        f"predictor returns {given:g}; if that is a child, correct its setting `output`: `predict_proba` "
+        "for probabilities, `predict` for labels"
     ) from error
 
 
@@ -89,7 +91,7 @@ def _places(explainer: Any) -> Iterator[tuple[str, Any]]:
             if hasattr(sampler, "predictor"):
                 yield f"samplers[{number}].predictor", sampler.predictor
         shaps = getattr(held.get("_explainer"), "model", None)
-        for name in ("f", _TREES):  # of KernelShap's, and of TreeShap's
+        for name in ("f", _TREES):  # KernelShap, TreeShap
             if is_of(shaps, ("shap",)) and name in stored(shaps):
                 yield f"_explainer.model.{name}", getattr(shaps, name)
         if "pd_explainer" in held:
@@ -99,19 +101,18 @@ def _places(explainer: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _main(explainer: Any) -> Any:
-    # AnchorTabular's property gives the predictor of encoded columns; this is what its samplers ask.
+    # AnchorTabular's property returns the predictor for encoded columns; its samplers call this one.
     held = stored(explainer)
     return held["_predictor"] if "_predictor" in held else held.get("predictor")
 
 
 def _plain(predictor: Any) -> bool:
-    """Tell whether it is a model or a model's method, rather than an arbitrary function."""
-    found = _underneath(predictor)
-    return not isinstance(found, (FunctionType, partial))
+    """Return whether a predictor is a model or a model's method, not an arbitrary function."""
+    return not isinstance(_underneath(predictor), (FunctionType, partial))
 
 
 def _underneath(predictor: Any) -> Any:
-    """Return the model inside the wrappers that alibi or this package put around it."""
+    """Return the model inside the wrappers of alibi and this package."""
     while is_of(predictor, ("alibi", "tempo_runtime")) and "predictor" in stored(predictor):
         predictor = predictor.predictor
     return predictor
@@ -132,7 +133,7 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _parts(function: FunctionType) -> tuple[Any, ...]:
-    """Return what a function consists of, without its name and place."""
+    """Return the parts of a function that determine what it does."""
     code = function.__code__
     cells = tuple(cell.cell_contents for cell in function.__closure__ or ())
     written = (code.co_code, code.co_consts, code.co_names, code.co_freevars)
@@ -151,6 +152,6 @@ def _equal(one: Any, other: Any) -> bool:
 
 
 def _named(predictor: Any) -> str:
-    found = _underneath(predictor)
-    name: Callable[..., Any] | str = getattr(found, "__qualname__", "")
-    return f"`{name}`" if name else f"{found!r:.80}"
+    model = _underneath(predictor)
+    name: Callable[..., Any] | str = getattr(model, "__qualname__", "")
+    return f"`{name}`" if name else f"{model!r:.80}"

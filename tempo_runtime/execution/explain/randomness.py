@@ -1,18 +1,17 @@
-"""A stream of numpy's global random numbers of one's own.
+"""Give each request its own stream of numpy's global random numbers.
 
-alibi, shap and scikit-learn draw with `np.random.choice(...)` and the like, from one generator the
-whole process shares: what a request draws depends on what runs beside it. Inside `stream(seed)`
-those functions draw from a generator that belongs to the request, and give what they would give
-after `np.random.seed(seed)` if nothing else ran. So does `np.random.mtrand._rand`, which scikit-learn
-and scipy take where `random_state=None`. Outside, they are what they were.
+alibi, shap and scikit-learn use `np.random.choice(...)` and similar functions, whose generator the whole
+process shares: the numbers of a request depend on the code that runs at the same time. Inside
+`stream(seed)` these functions use a generator of the request, and return the same numbers as after
+`np.random.seed(seed)` in a process that does nothing else. So does `np.random.mtrand._rand`, which
+scikit-learn and scipy use for `random_state=None`. Outside of a stream nothing changes.
 
-Each request that has a seed, its own or an explainer's, has a stream, in a server and in a call without
-one. A generator that an instance or an explainer holds is copied for each request (`copies`).
+Each request with a seed, its own or that of an explainer, has a stream, in a server and in direct calls.
+Generators in the attributes of an instance or an explainer are copied for each request (`copies`).
 
-Not reached: Python's `random`, which has one generator for all; what is drawn in threads that do not have
-the request's context; code that took a function, or the generator, out of numpy.random before the first
-stream was opened (`from numpy.random import choice`; the distributions of `scipy.stats`, as it is
-imported).
+This does not cover Python's `random`, which has one generator for all; threads without the request's
+context; and code that took a function or the generator from numpy.random before the first stream was
+opened (`from numpy.random import choice`; the distributions of `scipy.stats`, when it is imported).
 """
 
 from __future__ import annotations
@@ -35,16 +34,16 @@ _installed = False
 
 
 def stream(seed: int | None) -> AbstractContextManager[None]:
-    """Give the code inside its own stream; None leaves it the shared one.
+    """Open a stream for the block; None leaves it the shared generator.
 
-    Holds for this context: coroutines awaited inside, and threads given a copy of it.
+    The stream belongs to this context, with the coroutines awaited in it, and threads with a copy of it.
     """
     return nullcontext() if seed is None else _stream(seed)
 
 
 @contextmanager
 def stream_from(state: Any) -> Iterator[None]:
-    """Give the code inside a stream that goes on from a generator's state; None changes nothing."""
+    """Open a stream for the block that continues from a generator's state; None changes nothing."""
     if state is None:
         yield
         return
@@ -59,12 +58,12 @@ def stream_from(state: Any) -> Iterator[None]:
 
 
 def own() -> np.random.RandomState | None:
-    """Return the generator of the stream that is open; None outside of one."""
+    """Return the generator of the current stream; None outside of a stream."""
     return _current.get()
 
 
 def own_of(generator: np.random.RandomState) -> np.random.RandomState:
-    """Copy a generator in its present state; for numpy's shared one, return the stream's."""
+    """Copy a generator in its present state; for numpy's shared one, return that of the stream."""
     if generator is _shared or isinstance(generator, _Switch):
         return _current.get() or generator
     return copy.deepcopy(generator)
@@ -81,7 +80,7 @@ def _stream(seed: int) -> Iterator[None]:
 
 
 def _install() -> None:
-    """Put a switch before each function of the shared generator, once."""
+    """Replace the functions of the shared generator by ones that use the stream; only once."""
     global _installed
     with _lock:
         if _installed:
@@ -95,17 +94,18 @@ def _install() -> None:
 
 
 class _Switch(np.random.RandomState):
-    """Stands for the generator of the stream that is open; for the shared one outside of any."""
+    """Forwards to the generator of the current stream, or to the shared one outside of a stream."""
 
     def __getattribute__(self, name: str) -> Any:
-        own = _current.get()
-        return getattr(_shared if own is None else own, name)
+        generator = _current.get()
+        return getattr(_shared if generator is None else generator, name)
 
 
 def _switch(shared: Callable[..., Any], method: str) -> Callable[..., Any]:
     @wraps(shared)
     def draw(*args: Any, **kwargs: Any) -> Any:
-        own = _current.get()
-        return shared(*args, **kwargs) if own is None else getattr(own, method)(*args, **kwargs)
+        generator = _current.get()
+        function = shared if generator is None else getattr(generator, method)
+        return function(*args, **kwargs)
 
     return draw

@@ -1,8 +1,8 @@
 """alibi's search for an anchor, with fewer calls of the predictor and less work between them.
 
-The search and its statistics stay alibi's. Each round of it draws a sample for two candidates at
-most, or for all: here they are predicted in one call. Which candidate a row belongs to does not change
-what is drawn for the next, because alibi, too, draws for all before it looks at an answer.
+The search and its statistics stay alibi's. Each round draws samples for one or two candidates, or for all
+of them; here one call predicts all samples of a round. This does not change the samples, because alibi
+also draws all of them before it uses an answer.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
     Floats: TypeAlias = NDArray[np.float64]
 
 Anchor = tuple[int, ...]
-_EPSILON_STOP = 0.05  # alibi's, which `explain` does not let anyone change
-_MARGIN = 0.05  # seconds, to make an explanation of what was found
-_ZERO, _ONE = 0.0000001, 0.9999999999999999  # what alibi takes a precision of 0 and 1 for
+_EPSILON_STOP = 0.05  # alibi's default, which `explain` cannot change
+_MARGIN = 0.05  # seconds to build an explanation from the best anchor so far
+_ZERO, _ONE = 0.0000001, 0.9999999999999999  # replace precisions of 0 and 1, as in alibi
 
 
 @dataclass(frozen=True)
 class Draw:
-    """A sample in which an anchor holds.
+    """A sample of rows for which an anchor holds.
 
     Attributes:
-        rows: Its rows, as the predictor takes them: (n, features).
-        holds: Which predicates hold in each: (n, predicates), of booleans.
+        rows: The rows, as the predictor takes them, shape (n, features).
+        holds: Whether each predicate holds for each row, shape (n, predicates), of booleans.
     """
 
     rows: NDArray[Any]
@@ -43,29 +43,29 @@ class Draw:
 
 
 class Sampler(Protocol):
-    """What draws rows, or texts, around the one that is explained.
+    """Draws rows, or texts, around the one to explain.
 
     Attributes:
-        n_covered_ex: How many examples an explanation shows of an anchor.
+        n_covered_ex: Number of examples of an anchor in an explanation.
     """
 
     n_covered_ex: int
 
     def draw(self, anchor: Anchor, count: int) -> Draw:
-        """Draws some in which an anchor holds."""
+        """Draw rows for which an anchor holds."""
         ...
 
     def compare_labels(self, samples: NDArray[Any], /) -> NDArray[np.bool_]:
-        """Return which of them have the label of the one that is explained."""
+        """Return whether each row has the label of the row to explain."""
         ...
 
     def names(self, predicates: list[int], /) -> list[str]:
-        """Predicates as people read them."""
+        """Return the readable names of predicates."""
         ...
 
 
 class FastSearch:
-    """Put before alibi's `AnchorBaseBeam` among the bases of a class."""
+    """A mixin that precedes alibi's `AnchorBaseBeam` in the bases of a class."""
 
     sample_fcn: Sampler
     state: dict[str, Any]
@@ -73,28 +73,28 @@ class FastSearch:
     _spent: Exception | None = None
 
     def anchor_beam(self, **options: Any) -> dict[str, Any]:
-        """Search; where the request asks for it, what was found until its budget was spent."""
-        self._pace = 0.0  # seconds that the last round took
+        """Search; if the request allows it, return the best anchor so far when its budget is spent."""
+        self._pace = 0.0  # duration of the last round in seconds
         self._began = time.monotonic()
         try:
             result: dict[str, Any] = super().anchor_beam(**options)  # type: ignore[misc]
         except (BudgetExceeded, DeadlineExceeded) as spent:
-            if not context.current().allowance.best_so_far or not self._has_drawn():
+            if not context.current().allowance.allow_incomplete_anchors or not self._has_drawn():
                 raise
             result, self._spent = self._best_so_far(**options), spent
         return result
 
     def marked(self, explanation: Any) -> Any:
-        """Return an explanation, marked if the search ended before it was done."""
+        """Return an explanation, marked as incomplete if the search ended early."""
         if self._spent is not None:
             explanation.meta["incomplete"] = str(self._spent)
         return explanation
 
     def draw_samples(self, anchors: Sequence[Anchor], batch_size: int) -> tuple[Any, Any]:
-        """Draws and labels rows for each of some anchors.
+        """Draw and label rows for each anchor.
 
         Returns:
-            How many have the explained row's label, and how many there are, for each anchor.
+            For each anchor, the number of rows with the label of the explained row, and of all rows.
         """
         self._check_time()
         order, sampler = self.state["t_order"], self.sample_fcn
@@ -102,14 +102,14 @@ class FastSearch:
             if anchor not in order:
                 order[anchor] = list(anchor)
         draws = [sampler.draw(tuple(order[anchor]), batch_size) for anchor in anchors]
-        rows = draws[0].rows if len(draws) == 1 else np.concatenate([each.rows for each in draws])
+        rows = draws[0].rows if len(draws) == 1 else np.concatenate([draw.rows for draw in draws])
         same = sampler.compare_labels(rows).reshape(len(draws), batch_size)
         positives = tuple(map(self._add, anchors, draws, same))
         self._report()
         return positives, (batch_size,) * len(draws)
 
     def propose_anchors(self, previous_best: list[Anchor]) -> list[Anchor]:
-        """Candidates with one predicate more than the best so far."""
+        """Return candidates that extend the best anchors so far by one predicate."""
         state = self.state
         predicates = range(state["n_features"])
         if not previous_best:
@@ -141,18 +141,18 @@ class FastSearch:
 
     @staticmethod
     def dlow_bernoulli(p: Floats, level: Floats, n_iter: int = 17) -> Floats:
-        """Return the lowest that they allow."""
+        """Return the lower confidence bounds of precisions p, by bisection as alibi does."""
         return _bound(p, level, np.clip(p - np.sqrt(level / 2.0), 0.0, 1.0), n_iter)
 
     def _init_state(self, batch_size: int, coverage_data: NDArray[np.bool_]) -> None:
         super()._init_state(batch_size, coverage_data)  # type: ignore[misc]
-        # Arrays, where alibi has sets: an intersection is then one operation on memory.
+        # Arrays instead of alibi's sets: an intersection is then one array operation.
         self.state["t_idx"] = defaultdict(list)
 
     def _propose(
         self, anchor: Anchor, order: list[int], covered: NDArray[np.bool_], at: NDArray[Any]
     ) -> None:
-        """Note what is known of a candidate: where it holds, in the coverage sample and so far."""
+        """Record where a candidate holds, in the coverage sample and in the rows drawn so far."""
         state = self.state
         state["t_order"][anchor] = order
         state["t_coverage_idx"][anchor] = covered
@@ -162,7 +162,7 @@ class FastSearch:
         state["t_positives"][anchor] = float(state["labels"][at].sum())
 
     def _add(self, anchor: Anchor, draw: Draw, same: NDArray[np.bool_]) -> int:
-        """Note the sample of a candidate; its rows with the explained row's label are counted."""
+        """Record the sample of a candidate, and count its rows with the label of the explained row."""
         state, rows, shown = self.state, draw.rows, self.sample_fcn.n_covered_ex
         count, first = len(rows), state["current_idx"]
         end = first + count
@@ -181,18 +181,22 @@ class FastSearch:
             state["labels"] = np.hstack((state["labels"], np.zeros(more)))
         return positives  # type: ignore[no-any-return]
 
-    # -- a budget that is spent, and news while there is some ---------------------------------------
+    # -- progress, and incomplete anchors when the budget is spent ----------------------------------
 
     def _has_drawn(self) -> bool:
         return hasattr(self, "state") and self.state["current_idx"] > 0
 
     def _check_time(self) -> None:
-        """Stop while there is time to answer with what was found."""
+        """Stop while there is still time to return the best anchor so far."""
         now = time.monotonic()
         self._pace, self._began = now - self._began, now
         current = context.current()
         left = current.remaining()
-        if left is not None and current.allowance.best_so_far and left < 2 * self._pace + _MARGIN:
+        if (
+            left is not None
+            and current.allowance.allow_incomplete_anchors
+            and left < 2 * self._pace + _MARGIN
+        ):
             raise current.exceeded()
 
     def _report(self) -> None:
@@ -210,7 +214,7 @@ class FastSearch:
         allowance.watch()
 
     def _sampled(self) -> Iterator[Anchor]:
-        """Yield the anchors that rows were drawn for, and so were the parts that they grew from."""
+        """Yield the anchors with samples, if the shorter anchors they extend have samples as well."""
         state = self.state
         for anchor in state["t_covered_true"]:
             parts = list(state["t_order"][anchor])
@@ -223,7 +227,7 @@ class FastSearch:
         return float(state["t_positives"][anchor] / state["t_nsamples"][anchor])
 
     def _lowest(self, anchor: Anchor, delta: float) -> float:
-        """Return the precision it has at least, but for a probability of delta."""
+        """Return a lower bound of an anchor's precision, with confidence 1 - delta."""
         level = np.array([np.log(1 / delta) / self.state["t_nsamples"][anchor]])
         bound = self.dlow_bernoulli(np.array([self._precision(anchor)]), level)
         return float(bound[0])
@@ -237,7 +241,7 @@ class FastSearch:
         batch_size: int,
         **_: Any,
     ) -> dict[str, Any]:
-        """Choose as alibi does: of anchors precise enough the widest, else the most precise."""
+        """Choose as alibi does: the widest of the precise anchors, or else the most precise one."""
         state = self.state
         delta /= 1 + (beam_size - 1) * state["n_features"]
         sampled = [anchor for anchor in self._sampled() if anchor]
@@ -260,20 +264,20 @@ class FastSearch:
             if valid
             else max(sampled, key=lambda anchor: lowest[anchor])
         )
-        none = state["t_covered_true"][best][:0]
-        for length in range(1, len(best)):  # alibi would draw examples for those that have none
+        empty = state["t_covered_true"][best][:0]
+        for length in range(1, len(best)):  # alibi would draw examples where they are missing
             part = tuple(sorted(state["t_order"][best][:length]))
-            state["t_covered_true"].setdefault(part, none)
-            state["t_covered_false"].setdefault(part, none)
-        found: dict[str, Any] = self.get_anchor_metadata(best, bool(valid), batch_size)  # type: ignore[attr-defined]
-        return found
+            state["t_covered_true"].setdefault(part, empty)
+            state["t_covered_false"].setdefault(part, empty)
+        anchor: dict[str, Any] = self.get_anchor_metadata(best, bool(valid), batch_size)  # type: ignore[attr-defined]
+        return anchor
 
 
 def _bound(p: Floats, level: Floats, outer: Floats, n_iter: int) -> Floats:
-    """Bisects between p and a bound beyond which the divergence from p is above a level.
+    """Bisect between p and a bound beyond which the divergence from p is above a level.
 
-    Half of what alibi computes in each step is the same in all: the arithmetic here gives the same
-    floats, which the search's choices depend on.
+    alibi computes the same terms again in each step. Here they are computed once, with the same results
+    to the last bit, because the choices of the search depend on them.
     """
     inner = p
     m = np.minimum(np.maximum(p, _ZERO), _ONE)

@@ -1,8 +1,8 @@
-"""alibi's `AnchorTabular`, explaining the same in less time.
+"""alibi's `AnchorTabular` with the same explanations in less time.
 
-Each row that its sampler draws is the row that alibi would have drawn: the generator is asked for the
-same numbers in the same order. What is saved is work whose result is known: alibi makes an array of
-`range(30000)` for each sample, and intersects the same sorted lists of rows again and again.
+The sampler draws the same rows as alibi: it takes the same random numbers in the same order. It saves
+work whose result is known: alibi creates an array of `range(30000)` for each sample, and intersects the
+same sorted lists of rows again and again.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
 
 
 class _Rows:
-    """Where in the training data an anchor holds.
+    """The rows of the training data for which an anchor holds.
 
     Attributes:
-        features: Its features, in the order they joined it.
-        allowed: Rows in which the predicates on one feature hold, by feature.
-        bins: Bins those features may be in.
-        unknown: Features whose value is nowhere in the training data.
-        whole: Rows in which all of it holds.
+        features: Features of the anchor, in the order of its predicates.
+        allowed: Rows for which the predicates on one feature hold, by feature.
+        bins: Allowed bins of these features.
+        unknown: Features whose value does not occur in the training data.
+        whole: Rows for which the whole anchor holds.
     """
 
     def __init__(self, sampler: Any, anchor: tuple[int, ...], parts: dict[Any, _Part]) -> None:
         self.bins, allowed, self.unknown = sampler.get_features_index(anchor)
         self._parts: dict[int, _Part] = {}
         for feature, rows in allowed.items():
-            # A search has hundreds of anchors, and few parts that they are made of.
+            # A search has hundreds of anchors, but they share a few parts.
             key = feature, tuple(self.bins.get(feature, ()))
             if key not in parts:
                 parts[key] = _Part(rows, sampler.n_records)
@@ -52,19 +52,19 @@ class _Rows:
 
     @property
     def partial(self) -> list[NDArray[Any]]:
-        """Rows in which the first feature's predicates hold, then the first two's, and so on."""
+        """Rows for which the predicates on the first feature hold, on the first two, and so on."""
         if not self.features:
             return [np.array([], dtype=int)]
         first, *others = (self._parts[feature] for feature in self.features)
-        found, inside = [first.rows], first.inside
+        rows, inside = [first.rows], first.inside
         for part in others:
             inside = inside & part.inside
-            found.append(np.flatnonzero(inside))
-        return found
+            rows.append(np.flatnonzero(inside))
+        return rows
 
 
 class _Part:
-    """Rows in which the predicates on one feature hold, as numbers and as a mask."""
+    """Rows for which the predicates on one feature hold, as numbers and as a mask."""
 
     def __init__(self, rows: NDArray[Any], count: int) -> None:
         self.rows = rows
@@ -73,16 +73,16 @@ class _Part:
 
 
 class FastSampler:
-    """Put before alibi's `TabularSampler` among the bases of a class.
+    """A mixin that precedes alibi's `TabularSampler` in the bases of a class.
 
     Attributes:
-        names: Writes predicates as people read them.
+        names: Returns the readable names of predicates.
     """
 
     names: Callable[[list[int]], list[str]]
     n_covered_ex: int
     instance_label: Any
-    _found: dict[tuple[int, ...], _Rows]
+    _rows: dict[tuple[int, ...], _Rows]
     _parts: dict[Any, _Part]
     _ahead: tuple[NDArray[Any], NDArray[Any] | None] | None = None
 
@@ -96,23 +96,23 @@ class FastSampler:
     predictor: Callable[[NDArray[Any]], NDArray[Any]]
 
     def look_ahead(self, row: NDArray[Any], coverage_samples: int, count: int) -> None:
-        """Draws the first sample before its time, to have it labelled in one call with the row.
+        """Draw the first sample early, so that one call labels it together with the row.
 
         Args:
-            row: The row that is explained: (1, features).
+            row: The row to explain, shape (1, features).
             coverage_samples: Size of the sample that alibi draws before it.
-            count: Its own size.
+            count: Size of the first sample.
         """
         generator = randomness.own()
         if generator is None or row.dtype != self.train_data.dtype:
             return
-        now = generator.get_state()
+        state = generator.get_state()
         np.random.choice(self.n_records, coverage_samples)
         self._ahead = self._drawn((), count)[0], None
-        generator.set_state(now)
+        generator.set_state(state)
 
     def set_instance_label(self, X: NDArray[Any]) -> None:  # noqa: N803 - alibi's name for it
-        """Ask for the label of the row that is explained."""
+        """Predict the label of the row to explain."""
         row, ahead = X.reshape(1, -1), self._ahead
         if ahead is None:
             self.instance_label = labels_of(self.predictor, row)[0]
@@ -121,7 +121,7 @@ class FastSampler:
         self.instance_label, self._ahead = labels[0], (ahead[0], labels[1:])
 
     def compare_labels(self, samples: NDArray[Any]) -> NDArray[np.bool_]:
-        """Return which rows have the label of the row that is explained."""
+        """Return whether each row has the label of the row to explain."""
         ahead, self._ahead = self._ahead, None
         known = ahead is not None and np.array_equal(ahead[0], samples)
         labels = ahead[1] if ahead and known else labels_of(self.predictor, samples)
@@ -130,77 +130,79 @@ class FastSampler:
 
     def build_lookups(self, X: NDArray[Any]) -> Any:  # noqa: N803 - alibi's name for it
         """Prepare for drawing around one row."""
-        found = super().build_lookups(X)  # type: ignore[misc]
+        lookups = super().build_lookups(X)  # type: ignore[misc]
         bins = {predicate: (value, value) for predicate, value in self.cat_lookup.items()}
-        bins |= {predicate: (min(held), max(held)) for predicate, held in self.ord_lookup.items()}
+        bins |= {
+            predicate: (min(values), max(values)) for predicate, values in self.ord_lookup.items()
+        }
         predicates = range(len(self.enc2feat_idx))
         self._columns = [self.enc2feat_idx[predicate] for predicate in predicates]
         self._lowest = np.array([bins[predicate][0] for predicate in predicates])
         self._highest = np.array([bins[predicate][1] for predicate in predicates])
-        self._found, self._parts = {}, {}
-        return found
+        self._rows, self._parts = {}, {}
+        return lookups
 
     def forget(self) -> None:
-        """Let go of what was found out about one row's anchors."""
-        self._found, self._parts, self._ahead = {}, {}, None
-        del self.names  # which leads back to the explainer
+        """Release the rows of the anchors of one explanation."""
+        self._rows, self._parts, self._ahead = {}, {}, None
+        del self.names  # a reference to the explainer, and so a cycle
 
     def __call__(self, anchor: tuple[int, tuple[int, ...]], num_samples: int, **_: Any) -> Any:
-        """Return the coverage sample, which is all that alibi's search asks for itself."""
+        """Return the coverage sample, the only sample that alibi's search draws itself."""
         return [self.draw(anchor[1], num_samples).holds]
 
     def draw(self, anchor: tuple[int, ...], count: int) -> Draw:
-        """Draws rows in which an anchor holds, and all else is as in some row of the training data."""
+        """Draw rows for which an anchor holds, with other values from the training data."""
         rows, binned = self._drawn(anchor, count)
         inside = binned[:, self._columns]
         return Draw(rows, (self._lowest <= inside) & (inside <= self._highest))
 
     def _drawn(self, anchor: tuple[int, ...], count: int) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Such rows, and the same in bins."""
-        start = np.random.choice(self.n_records, count)  # what `choice(range(...))` draws
+        """Draw such rows, and return them as values and as bins."""
+        start = np.random.choice(self.n_records, count)  # the same as `choice(range(...))`
         rows, binned = self.train_data[start], self.d_train_data[start]
         if not anchor:
             return rows, binned
-        found = self._found.get(anchor)
-        if found is None:
-            found = self._found[anchor] = _Rows(self, anchor, self._parts)
-        features = found.features
-        if len(found.whole) >= count:
-            taken = np.ix_(np.random.choice(found.whole, count), features)
+        matching = self._rows.get(anchor)
+        if matching is None:
+            matching = self._rows[anchor] = _Rows(self, anchor, self._parts)
+        features = matching.features
+        if len(matching.whole) >= count:
+            taken = np.ix_(np.random.choice(matching.whole, count), features)
             rows[:, features] = self.train_data[taken]
             binned[:, features] = self.d_train_data[taken]
             return rows, binned
-        # Too few such rows: alibi puts them together, from rows in which parts of the anchor hold.
-        partial = found.partial
+        # There are too few such rows: alibi combines rows for which parts of the anchor hold.
+        partial = matching.partial
         counts = np.array([len(part) for part in reversed(partial)])
-        self.replace_features(rows, found.allowed, features, partial, counts, count)  # type: ignore[attr-defined]
-        if found.unknown:
-            self.handle_unk_features(found.bins, count, rows, found.unknown)  # type: ignore[attr-defined]
+        self.replace_features(rows, matching.allowed, features, partial, counts, count)  # type: ignore[attr-defined]
+        if matching.unknown:
+            self.handle_unk_features(matching.bins, count, rows, matching.unknown)  # type: ignore[attr-defined]
         return rows, self.disc.discretize(rows)
 
 
 class FastAnchorTabular:
-    """Put before alibi's `AnchorTabular` among the bases of a class."""
+    """A mixin that precedes alibi's `AnchorTabular` in the bases of a class."""
 
     samplers: list[FastSampler]
     ohe: bool
     mab: Any
-    _alibis: Any  # its `explain`, with the search that is fast
+    _alibis: Any  # alibi's `explain` with the fast search
 
     def explain(self, X: NDArray[Any], *args: Any, **kwargs: Any) -> Any:  # noqa: N803
-        """Explains one row, as alibi does."""
+        """Explain one row, as alibi does."""
         sampler = self.samplers[0]
         sampler.names = self._names
         if not self.ohe and X.size == sampler.train_data.shape[1]:
-            given = inspect.signature(self._alibis).bind(X, *args, **kwargs)
-            given.apply_defaults()
-            asked = given.arguments
-            sampler.look_ahead(X, asked["coverage_samples"], asked["min_samples_start"])
+            bound = inspect.signature(self._alibis).bind(X, *args, **kwargs)
+            bound.apply_defaults()
+            options = bound.arguments
+            sampler.look_ahead(X, options["coverage_samples"], options["min_samples_start"])
         try:
             return self._alibis(X, *args, **kwargs)
         finally:
-            # What a search leaves behind is large, and a predictor may refer to its pipeline in a
-            # circle, which Python finds only now and then.
+            # The state of a search is large. If a predictor refers back to its pipeline, only Python's
+            # cycle collector would free it, which rarely runs.
             self.mab = None
             sampler.forget()
 
@@ -208,13 +210,13 @@ class FastAnchorTabular:
         return self.mab.marked(super()._build_explanation(*args))  # type: ignore[misc]
 
     def _names(self, predicates: list[int]) -> list[str]:
-        found: dict[str, Any] = {"feature": list(predicates)}
-        self.add_names_to_exp(found)  # type: ignore[attr-defined]
-        names: list[str] = found["names"]
+        explanation: dict[str, Any] = {"feature": list(predicates)}
+        self.add_names_to_exp(explanation)  # type: ignore[attr-defined]
+        names: list[str] = explanation["names"]
         return names
 
     def _transform_predictor(self, predictor: Callable[..., Any]) -> Callable[..., Any]:
-        """Return what alibi asks the predictor with a row of zeros is seen from its first answer."""
+        """Wrap a predictor without calling it; alibi calls it with a row of zeros to learn its kind."""
         if self.ohe:
             return super()._transform_predictor(predictor)  # type: ignore[misc,no-any-return]
         return Labels(predictor)

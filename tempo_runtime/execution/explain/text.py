@@ -1,4 +1,4 @@
-"""alibi's `AnchorText`, explaining the same with fewer calls."""
+"""alibi's `AnchorText` with the same explanations and fewer calls."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 
 class FastAnchorText:
-    """Put before alibi's `AnchorText` among the bases of a class."""
+    """A mixin that precedes alibi's `AnchorText` in the bases of a class."""
 
     mab: Any
-    _alibis: Any  # its `explain`, with the search that is fast
+    _alibis: Any  # alibi's `explain` with the fast search
 
     def explain(self, *args: Any, **kwargs: Any) -> Any:
-        """Explains one text, as alibi does."""
+        """Explain one text, as alibi does."""
         try:
             return self._alibis(*args, **kwargs)
         finally:
-            self.mab = None  # what a search leaves behind is large
+            self.mab = None  # the state of a search is large
 
     def _build_explanation(self, *args: Any) -> Any:
         return self.mab.marked(super()._build_explanation(*args))  # type: ignore[misc]
@@ -34,17 +34,17 @@ class FastAnchorText:
 
 
 class TextSearch(FastSearch):
-    """Put before alibi's `AnchorBaseBeam` among the bases of a class."""
+    """A mixin that precedes alibi's `AnchorBaseBeam` in the bases of a class."""
 
     def __init__(self, samplers: list[Any], **options: Any) -> None:
         super().__init__(samplers=[TextSampler(samplers[0].__self__)], **options)  # type: ignore[call-arg]
 
 
 class TextSampler:
-    """The texts that an `AnchorText` draws.
+    """Draws the texts of an `AnchorText`.
 
     Args:
-        explainer: It.
+        explainer: The `AnchorText`.
     """
 
     def __init__(self, explainer: Any) -> None:
@@ -52,20 +52,20 @@ class TextSampler:
         self.n_covered_ex = explainer.n_covered_ex
 
     def __call__(self, anchor: tuple[int, tuple[int, ...]], num_samples: int, **_: Any) -> Any:
-        """Return the coverage sample, which is all that alibi's search asks for itself."""
+        """Return the coverage sample, the only sample that alibi's search draws itself."""
         return [self.draw(anchor[1], num_samples).holds]
 
     def draw(self, anchor: tuple[int, ...], count: int) -> Draw:
-        """Draws texts in which an anchor's words stay."""
+        """Draw texts that keep the words of an anchor."""
         texts, kept = self._explainer.perturbation(anchor, count)
         return Draw(texts, kept == 1)
 
     def compare_labels(self, texts: NDArray[Any]) -> NDArray[np.bool_]:
-        """Return which texts have the label of the text that is explained."""
+        """Return whether each text has the label of the text to explain."""
         labels = labels_of(self._explainer.predictor, texts.tolist())
         same: NDArray[np.bool_] = labels == self._explainer.instance_label
         return same
 
     def names(self, predicates: list[int]) -> list[str]:
-        """Return an anchor's words."""
+        """Return the words of an anchor."""
         return [str(self._explainer.perturbation.words[place]) for place in predicates]

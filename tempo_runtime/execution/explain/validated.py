@@ -1,4 +1,4 @@
-"""`explain`, as a served pipeline calls it: misuse is told, and rows may be many."""
+"""Check the arguments of `explain` in a pipeline, and accept many rows."""
 
 from __future__ import annotations
 
@@ -28,42 +28,45 @@ _ARGUMENT_ERRORS = (
 
 
 def of_guarded_class(explainer: Any, *, together: bool) -> Any:
-    """Return an explainer whose `explain` is guarded, and which has all that an explainer has.
+    """Return an explainer with a guarded `explain`, and all attributes of an explainer.
 
-    A class, and not a function put on the explainer: that would refer to it in a circle, and what an
-    explanation leaves behind would stay until Python looks for circles.
+    It is an instance of a subclass. A function set as an attribute would refer back to the explainer, and
+    the state of an explanation would stay in memory until Python's cycle collector runs.
 
     Args:
-        explainer: One of alibi's, which is not used any more.
+        explainer: One of alibi's explainers, which must not be used any more.
         together: Whether many rows may share calls of the predictor.
     """
-    kind: Any = type(explainer)
-    if not issubclass(kind, Guarded):  # as one of `tempo_runtime.explain.fast` is
-        kind = _guarded(kind, together)
-    made = of_class(kind, explainer)
-    made._given = predictors.places(made)
-    return made
+    explainer_class: Any = type(explainer)
+    if not issubclass(
+        explainer_class, Guarded
+    ):  # `tempo_runtime.execution.explain.fast` returns these
+        explainer_class = _guarded(explainer_class, together)
+    guarded = of_class(explainer_class, explainer)
+    guarded._given = predictors.places(guarded)
+    return guarded
 
 
 @cache
-def _guarded(kind: type, together: bool) -> type:
-    return type(kind.__name__, (Guarded, kind), {"_together": together, "__module__": __name__})
+def _guarded(explainer_class: type, together: bool) -> type:
+    attributes = {"_together": together, "__module__": __name__}
+    return type(explainer_class.__name__, (Guarded, explainer_class), attributes)
 
 
 class Guarded:
-    """Put before a class of alibi's among the bases of a class."""
+    """A mixin that precedes a class of alibi in the bases of a class."""
 
     _together: bool
     _given: dict[str, Any]
 
     def explain(self, *args: Any, **kwargs: Any) -> Any:
-        """Explains; alibi's tabular anchors take one row, and here they take any number.
+        """Explain any number of rows; alibi's tabular anchors accept only one.
 
         Raises:
             PayloadError: If alibi refuses an argument, or would ignore it.
             PipelineFailed: If it would explain another model than its predictor, or one with another
                 number of outputs.
-            Exception: Whatever the author's predictor raises.
+            Exception: Any exception of the author's predictor.
         """
         predictors.refuse_two(self, self._given)
         name, explain = type(self).__name__, super().explain  # type: ignore[misc]
@@ -76,7 +79,7 @@ class Guarded:
         except Exception as error:
             if isinstance(error.__cause__, TempoError) or not _is_the_callers(error):
                 raise
-            if author_line(error) is not None:  # the predictor raised it, not alibi
+            if author_line(error) is not None:  # raised by the predictor, not by alibi
                 raise
             predictors.refuse_other_outputs(self, error)
             given = ", ".join(f"{key}={value!r:.40}" for key, value in kwargs.items()) or "none"
@@ -87,20 +90,20 @@ class Guarded:
             ) from error
 
     def _refuse_narrow(self, X: Any = None, *_: Any, **__: Any) -> None:  # noqa: N803
-        """Refuse rows that lack columns of a tree model: shap would read beyond its memory."""
+        """Refuse rows without all columns of a tree model: shap would read beyond their memory."""
         trees = getattr(getattr(self, "_explainer", None), "model", None)
-        columns = getattr(trees, "features", None)  # of each node of each tree; -2 for a leaf
+        columns = getattr(trees, "features", None)  # for each node of each tree; -2 for a leaf
         if columns is None or np.ndim(X) == 0:
             return
         needed, given = int(np.max(columns)) + 1, np.shape(X)[-1]
         if given < needed:
             raise PayloadError(
-                f"{type(self).__name__} was given rows of {given} columns, and its trees look at "
-                f"column {needed - 1}; send rows of the model's width"
+                f"{type(self).__name__} received rows of {given} columns, but its trees use column "
+                f"{needed - 1}; send rows with all columns of the model"
             )
 
     def _has_many_rows(self, X: Any = None, *_: Any, **__: Any) -> bool:  # noqa: N803
-        tabular = any(kind.__name__ == "AnchorTabular" for kind in type(self).__mro__)
+        tabular = any(base.__name__ == "AnchorTabular" for base in type(self).__mro__)
         return tabular and np.ndim(X) == 2 and len(X) > 1
 
 
@@ -110,13 +113,13 @@ def _is_the_callers(error: Exception) -> bool:
 
 
 def _refuse_misspelt(explain: Callable[..., Any], kwargs: dict[str, Any], name: str) -> None:
-    """Alibi takes any keyword and ignores what it does not know, so a slip would go unseen."""
+    """Refuse misspelt keywords, because alibi ignores keywords that it does not know."""
     options = _options(explain)
     for given in kwargs:
         close = difflib.get_close_matches(given, options, n=1, cutoff=0.8)
         if given not in options and close:
             raise PayloadError(
-                f"{name} has no parameter {given!r}; did you mean {close[0]!r}? It accepts: "
+                f"{name} does not have a parameter {given!r}; did you mean {close[0]!r}? It accepts: "
                 + ", ".join(options)
             )
 

@@ -1,7 +1,8 @@
-"""scikit-learn models whose answers take less time, and are the same.
+"""Compute scikit-learn models in less time, with the same answers.
 
-Of a call with a hundred rows, scikit-learn spends most on what it wraps around each step and each
-tree. `compile_model` does the arithmetic alone, and is proved against the model before it is used.
+In a call with a hundred rows, scikit-learn spends most of the time on checks and conversions around each
+step and each tree. `compile_model` returns a model that only does the arithmetic, after proving it
+against the original.
 """
 
 from __future__ import annotations
@@ -23,21 +24,21 @@ if TYPE_CHECKING:
     from tempo_runtime.execution.sklearn_fast.base import Array, Values
 
 _METHODS = ("predict", "predict_proba")
-_AT_ONCE = 1024  # rows; categories are not sparse here
+_BATCH = 1024  # rows; encoded categories are not sparse here
 _PROOF = 300  # rows
 
 
 def compile_model(model: Any) -> FastModel:
-    """Make a fitted model fast, and proves that its answers stay the same.
+    """Make a fitted model fast, and prove that its answers stay the same.
 
-    The proof asks both for rows made of what the model holds: its categories and unknown ones, means
-    and spreads, NaN where it is replaced, and numbers below, at and above thresholds of its trees.
+    The proof compares both models on rows made from the model's parameters: known and unknown categories,
+    means and deviations, NaN if it is replaced, and numbers below, at and above thresholds of the trees.
 
     Raises:
         NoFastPath: If a step cannot be computed without scikit-learn, or the proof fails.
     """
     with warnings.catch_warnings():
-        # A model that was fitted to a DataFrame warns of every array.
+        # A model that was fitted to a DataFrame warns about each array.
         warnings.simplefilter("ignore")
         try:
             fast = FastModel(model)
@@ -48,10 +49,10 @@ def compile_model(model: Any) -> FastModel:
 
 
 class FastModel:
-    """A model that answers as it does by itself, in less time. Safe to call from several threads.
+    """A fast version of a model, with the same answers. Safe to call from several threads.
 
     Args:
-        model: Trees or a forest, or a pipeline of transformers that ends with them; fitted.
+        model: A fitted tree or forest, or a pipeline of transformers that ends with one.
 
     Raises:
         NoFastPath: If a step cannot be computed without scikit-learn.
@@ -68,55 +69,55 @@ class FastModel:
         self._takes = self.chain.steps[0].takes if before else self.trees.takes
 
     def predict(self, x: Any) -> Any:
-        """Return what the model's `predict` gives, or raises, for any input."""
-        found = self.answer("predict", x)
-        return self.model.predict(x) if found is None else found
+        """Return the result of the model's `predict`, or raise as it does, for any input."""
+        answer = self.answer("predict", x)
+        return self.model.predict(x) if answer is None else answer
 
     def predict_proba(self, x: Any) -> Any:
-        """Return what the model's `predict_proba` gives, or raises, for any input."""
-        found = self.answer("predict_proba", x)
-        return self.model.predict_proba(x) if found is None else found
+        """Return the result of the model's `predict_proba`, or raise as it does, for any input."""
+        answer = self.answer("predict_proba", x)
+        return self.model.predict_proba(x) if answer is None else answer
 
     def answer(self, method: str, x: Any) -> Array | None:
-        """Return the fast answer; None where only the model itself knows what it answers.
+        """Return the fast answer; None if only the original model can answer.
 
         Args:
             method: `predict` or `predict_proba`.
-            x: An array of numbers, shape (n, features); anything else has no fast answer.
+            x: An array of numbers, shape (n, features). For anything else the result is None.
         """
         rows = type(x) is np.ndarray and x.ndim == 2 and x.dtype in DTYPES
         if not rows or not len(x) or x.shape[1] != self._takes or method not in self.methods:
             return None
         try:
-            # Where numpy would warn, scikit-learn is asked, or warns of nothing.
+            # Where numpy would warn, scikit-learn either computes the answer, or does not warn.
             with np.errstate(all="ignore"):
                 parts = [
-                    self.trees(self.chain(x[i : i + _AT_ONCE])) for i in range(0, len(x), _AT_ONCE)
+                    self.trees(self.chain(x[i : i + _BATCH])) for i in range(0, len(x), _BATCH)
                 ]
         except Unsure:
             return None
-        found = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        predicted = parts[0] if len(parts) == 1 else np.concatenate(parts)
         if self.trees.classes is None:
-            return found[:, 0]
+            return predicted[:, 0]
         if method == "predict_proba":
-            return found
-        labels: Array = self.trees.classes.take(found.argmax(axis=1), axis=0)
+            return predicted
+        labels: Array = self.trees.classes.take(predicted.argmax(axis=1), axis=0)
         return labels
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """What it answers to; a regressor has no `predict_proba`."""
+        """Methods that the model has; a regressor does not have `predict_proba`."""
         return _METHODS if self.trees.classes is not None else _METHODS[:1]
 
 
 class Shortcut:
-    """Requests to MLServer's scikit-learn runtime, without its codecs.
+    """Answers requests to MLServer's scikit-learn runtime without its codecs.
 
     Args:
-        runtime: An `SKLearnModel` that is loaded.
+        runtime: A loaded `SKLearnModel`.
 
     Raises:
-        NoFastPath: If its model has none.
+        NoFastPath: If its model does not have a fast path.
     """
 
     def __init__(self, runtime: MLModel) -> None:
@@ -135,21 +136,21 @@ class Shortcut:
         self._is_plain = not described
 
     def answer(self, request: Request) -> Response | None:
-        """Return what the runtime would answer; None where it has to be asked itself."""
+        """Return the runtime's answer; None if only the runtime itself can answer."""
         x = _array(request) if self._is_plain else None
         if x is None:
             return None
         outputs = []
         for name in request.outputs or [self._default]:
-            found = self._model.answer(name, x)
-            if found is None:
+            answer = self._model.answer(name, x)
+            if answer is None:
                 return None
-            outputs.append(self._runtime.encode(found, self._outputs[name], self._codec))
+            outputs.append(self._runtime.encode(answer, self._outputs[name], self._codec))
         return Response([from_mlserver(output) for output in outputs])
 
 
 def _array(request: Request) -> Array | None:
-    """Return the one array of a request that MLServer's runtime would hand to its model."""
+    """Return the only array of a request, if MLServer's runtime would pass it to its model as it is."""
     if len(request.tensors) != 1 or request.parameters:
         return None
     [tensor] = request.tensors
@@ -162,10 +163,10 @@ def _array(request: Request) -> Array | None:
 
 
 def _prove(fast: FastModel) -> None:
-    """Compare answers, those of the trees alone too, and what each transformer makes of rows.
+    """Compare the answers of the model and of its trees alone, and the output of each transformer.
 
     Raises:
-        NoFastPath: If there is any difference, or nothing to compare.
+        NoFastPath: If there is any difference, or if nothing can be compared.
     """
     values = fast.trees.thresholds()
     if fast.chain.steps:
@@ -174,35 +175,35 @@ def _prove(fast: FastModel) -> None:
     for rows in _batches(fast.chain.back(values)):
         _compare_steps(fast, rows)
         for method in fast.methods:
-            found = fast.answer(method, rows)
-            if found is None:
+            answer = fast.answer(method, rows)
+            if answer is None:
                 continue
             compared += len(rows)
-            if not _same(found, _asked(fast.model, method, rows)):
-                why = f"has a fast path that does not give its answers to `{method}`"
-                raise refused("", fast.model, why)
+            if not _same(answer, _call(fast.model, method, rows)):
+                reason = f"has a fast path whose answers to `{method}` differ from its own"
+                raise refused("", fast.model, reason)
     if not compared:
-        raise refused("", fast.model, "takes none of the rows that would prove its fast path")
+        raise refused("", fast.model, "refuses all rows that would prove its fast path")
 
 
 def _compare_steps(fast: FastModel, rows: Array) -> None:
-    wanted = found = rows
+    expected = actual = rows
     for (name, model), step in zip(fast.parts, fast.chain.steps):
         try:
             with np.errstate(all="ignore"):
-                found = step(found)
+                actual = step(actual)
         except Unsure:
             return
-        wanted = _asked(model, "transform", wanted)
-        dense = wanted.toarray() if hasattr(wanted, "toarray") else wanted
-        if not _same(found, dense):
-            raise refused(name, model, "has a fast path that does not give its numbers")
+        expected = _call(model, "transform", expected)
+        dense = expected.toarray() if hasattr(expected, "toarray") else expected
+        if not _same(actual, dense):
+            raise refused(name, model, "has a fast path whose numbers differ from its own")
 
 
 def _batches(values: Values) -> Iterator[Array]:
-    """Rows of several sizes and types, made of numbers for each column."""
+    """Yield arrays of rows in several sizes and types, made of the values of each column."""
     random = np.random.RandomState(0)
-    rows = np.stack([random.choice(each, _PROOF) for each in values], axis=1)
+    rows = np.stack([random.choice(column, _PROOF) for column in values], axis=1)
     for end, size in ((1, 1), (2, 1), (4, 2), (104, 100), (_PROOF, _PROOF - 104)):
         yield rows[end - size : end]
     with np.errstate(all="ignore"):
@@ -210,14 +211,16 @@ def _batches(values: Values) -> Iterator[Array]:
         yield np.nan_to_num(rows).clip(-(2**31), 2**31).astype(np.int64)
 
 
-def _asked(model: Any, method: str, rows: Array) -> Any:
+def _call(model: Any, method: str, rows: Array) -> Any:
     try:
         return getattr(model, method)(rows)
     except Exception as error:
         return error
 
 
-def _same(found: Any, wanted: Any) -> bool:
-    if type(wanted) is not np.ndarray or (found.dtype, found.shape) != (wanted.dtype, wanted.shape):
+def _same(actual: Any, expected: Any) -> bool:
+    if type(expected) is not np.ndarray:
         return False
-    return np.array_equal(found, wanted, equal_nan=found.dtype.kind == "f")
+    if (actual.dtype, actual.shape) != (expected.dtype, expected.shape):
+        return False
+    return np.array_equal(actual, expected, equal_nan=actual.dtype.kind == "f")

@@ -1,4 +1,4 @@
-"""What the stand-ins for scikit-learn's transformers and trees have in common."""
+"""Shared parts of the replacements for scikit-learn's transformers and trees."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array: TypeAlias = NDArray[Any]
-    Values: TypeAlias = list[Array]  # for each column, numbers at which an answer may change
+    Values: TypeAlias = list[Array]  # for each column, numbers at which the answer may change
 
-# Not uint64: versions of numpy differ in how they compare it with others.
+# Without uint64, because versions of numpy differ in its comparison with other types.
 DTYPES = frozenset(map(np.dtype, ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "f4", "f8")))
 
 
 class NoFastPath(ValueError):
-    """A model that only scikit-learn itself can compute; says which step it is, and why."""
+    """A model that only scikit-learn itself can compute; the message has the step and the reason."""
 
 
 class Unsure(Exception):
-    """Rows that scikit-learn may refuse, or treat in a way that is not known here."""
+    """Rows that scikit-learn may refuse, or treat in a way that is not implemented here."""
 
 
 class Step(Protocol):
     """A transformer.
 
     Attributes:
-        takes: Columns it is given.
-        gives: Columns it makes of them.
-        is_sparse: Whether scikit-learn's own makes a sparse matrix.
+        takes: Number of input columns.
+        gives: Number of output columns.
+        is_sparse: Whether scikit-learn's transformer returns a sparse matrix.
     """
 
     takes: int
@@ -39,20 +39,20 @@ class Step(Protocol):
     is_sparse: bool
 
     def __call__(self, x: Array) -> Array:
-        """Transform rows; leave those it is given as they are.
+        """Return transformed rows, without changing the given ones.
 
         Raises:
-            Unsure: If scikit-learn has to see them itself.
+            Unsure: If only scikit-learn itself can transform them.
         """
         ...
 
     def back(self, values: Values) -> Values:
-        """Numbers that come out as these, and those at which it changes what it does."""
+        """Return inputs that become these values, and those at which the transformation changes."""
         ...
 
 
 def unfold(model: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the steps of a pipeline and of nested ones, by name, without those that do nothing."""
+    """Yield the names and steps of a pipeline and of nested ones, except steps that do nothing."""
     if kind(model) == "Pipeline":
         for step, part in model.steps:
             yield from unfold(part, f"{name} > {step}" if name else step)
@@ -61,19 +61,19 @@ def unfold(model: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def kind(model: Any) -> str:
-    """Return the name of its class, where that is scikit-learn's own: a subclass may do anything."""
-    own = type(model).__module__.partition(".")[0] == "sklearn"
-    return type(model).__name__ if own else ""
+    """Return the name of a class of scikit-learn; empty for others, as a subclass may do anything."""
+    in_sklearn = type(model).__module__.partition(".")[0] == "sklearn"
+    return type(model).__name__ if in_sklearn else ""
 
 
-def refused(name: str, model: Any, why: str) -> NoFastPath:
-    """Return the error that says why a step has no fast path."""
+def refused(name: str, model: Any, reason: str) -> NoFastPath:
+    """Return the error for a step that does not have a fast path."""
     step = f"step {name!r} ({type(model).__name__})" if name else f"a {type(model).__name__}"
-    return NoFastPath(f"{step} {why}")
+    return NoFastPath(f"{step} {reason}")
 
 
 def refuse_infinity(x: Array) -> None:
-    """Has scikit-learn refuse it, as it does before each transformer."""
+    """Leave infinite numbers to scikit-learn, which refuses them before each transformer."""
     if x.dtype.kind == "f" and np.isinf(x).any():
         raise Unsure
 

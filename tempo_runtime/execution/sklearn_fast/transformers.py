@@ -1,7 +1,7 @@
-"""What scikit-learn's transformers compute, without what it wraps around each call.
+"""Compute scikit-learn's transformers without its checks and conversions in each call.
 
-Each class stands for one of scikit-learn's and does the same arithmetic in the same order, so that
-its numbers are the same to the last bit. scikit-learn's classes are known by name, not imported.
+Each class replaces one of scikit-learn's. It does the same arithmetic in the same order, so that its
+numbers are the same to the last bit. scikit-learn is not imported; its classes are recognized by name.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from tempo_runtime.execution.sklearn_fast.base import (
 if TYPE_CHECKING:
     from tempo_runtime.execution.sklearn_fast.base import Array, Step, Values
 
-_EXACT = 2**53  # integers up to here are floats, too
-_WIDEST = 4096  # columns of categories; they are not sparse here
+_EXACT = 2**53  # integers up to here are exact as floats
+_WIDEST = 4096  # columns of encoded categories, which are not sparse here
 
 
 class Chain:
-    """Transformers one after the other; none is the identity. A `Step` itself.
+    """A sequence of transformers, which is a `Step` itself; an empty one is the identity.
 
     Args:
-        models: Fitted, with their names.
-        takes: Columns the first is given.
+        models: The fitted transformers, with their names.
+        takes: Number of input columns.
 
     Raises:
-        NoFastPath: If nothing here does what one of them does.
+        NoFastPath: If one of the transformers is not implemented here.
     """
 
     def __init__(self, models: list[tuple[str, Any]], takes: int) -> None:
@@ -49,7 +49,7 @@ class Chain:
                 raise refused(name, model, "takes a sparse matrix, for which it has no fast path")
             output = getattr(model, "_sklearn_output_config", {})
             if output.get("transform", "default") != "default":
-                raise refused(name, model, "makes DataFrames: set_output")
+                raise refused(name, model, "returns DataFrames (set_output)")
             step = make(name, model)
             self.steps.append(step)
             self.gives, self.is_sparse = step.gives, step.is_sparse
@@ -78,12 +78,12 @@ class _Imputer:
             raise refused(name, model, "has a fast path for NaN only, and without an indicator")
         self._fitted = np.dtype(model._fit_dtype)
         if self._fitted not in DTYPES:
-            raise refused(name, model, "was fitted to something else than numbers")
+            raise refused(name, model, "was fitted to values other than numbers")
         self._known = np.asarray(model.statistics_)
-        if self._known.dtype.kind == "O":  # some strategies keep Python's numbers
+        if self._known.dtype.kind == "O":  # some strategies store Python's numbers
             self._known = self._known.astype(self._fitted)
         if not np.isfinite(self._known).all():
-            raise refused(name, model, "leaves out columns that had no value when it was fitted")
+            raise refused(name, model, "omits columns that did not have a value when it was fitted")
         self.takes = self.gives = len(self._known)
         self._strategy = model.strategy
 
@@ -97,7 +97,8 @@ class _Imputer:
         return np.where(missing, self._known.astype(x.dtype), x) if missing.any() else x
 
     def back(self, values: Values) -> Values:
-        return [np.append(each, [known, np.nan]) for each, known in zip(values, self._known)]
+        pairs = zip(values, self._known)
+        return [np.append(column, [known, np.nan]) for column, known in pairs]
 
 
 class _Scaler:
@@ -109,7 +110,7 @@ class _Scaler:
         self.takes = self.gives = model.n_features_in_
         self._mean = np.asarray(model.mean_) if model.with_mean else None
         self._scale = np.asarray(model.scale_) if model.with_std else None
-        # Versions differ in whether float32 is scaled by numbers of float32: rows tell.
+        # Versions differ in whether they scale float32 by float32 numbers, so it is tried out.
         self._casts = True
         rows = np.stack(self.back([np.linspace(-3, 3, 99)] * self.takes), 1).astype(np.float32)
         self._casts = np.array_equal(self(rows), model.transform(rows))
@@ -127,11 +128,11 @@ class _Scaler:
         means = np.zeros(self.takes) if self._mean is None else self._mean
         scales = np.ones(self.takes) if self._scale is None else self._scale
         rows = zip(values, means, scales)
-        return [np.append(each, (-1, 0, 1)) * scale + mean for each, mean, scale in rows]
+        return [np.append(column, (-1, 0, 1)) * scale + mean for column, mean, scale in rows]
 
 
 class _OneHot:
-    """`OneHotEncoder`: a column for each category, which says whether a value is that."""
+    """`OneHotEncoder`: one column for each category, which is 1 for rows of this category."""
 
     def __init__(self, name: str, model: Any) -> None:
         rare = model.max_categories is not None or model.min_frequency is not None
@@ -140,36 +141,37 @@ class _OneHot:
             known = "handle_unknown='error' or 'ignore'"
             raise refused(name, model, f"has a fast path for {known}, and without {without}")
         self._ignores = model.handle_unknown == "ignore"
-        self._each = [np.asarray(each) for each in model.categories_]
+        self._by_column = [np.asarray(categories) for categories in model.categories_]
         self._dtype = np.dtype(model.dtype)
-        dtypes = {each.dtype for each in self._each}
+        dtypes = {categories.dtype for categories in self._by_column}
         if len(dtypes) != 1 or not {self._dtype, *dtypes} <= DTYPES:
             raise refused(name, model, "has categories that are not numbers of one type")
-        self._all = np.concatenate(self._each)
+        self._all = np.concatenate(self._by_column)
         inexact = self._all.dtype.kind != "f" and abs(self._all).max() > _EXACT
         if inexact or len(self._all) > _WIDEST:
-            raise refused(name, model, f"has over {_WIDEST} categories, or some over {_EXACT}")
+            raise refused(name, model, f"has more than {_WIDEST} categories, or one above {_EXACT}")
         self._dtypes = _comparable(self._all)
         self._nan = np.isnan(self._all)
-        self.takes, self.gives = len(self._each), len(self._all)
+        self.takes, self.gives = len(self._by_column), len(self._all)
         self.is_sparse = bool(model.sparse_output)
-        self._columns = np.repeat(range(self.takes), [len(each) for each in self._each])
+        sizes = [len(categories) for categories in self._by_column]
+        self._columns = np.repeat(range(self.takes), sizes)
 
     def __call__(self, x: Array) -> Array:
         refuse_infinity(x)
         if x.dtype not in self._dtypes:
             raise Unsure
         repeated = x.take(self._columns, axis=1)
-        found = repeated == self._all
+        matches = repeated == self._all
         if self._nan.any():
-            found |= self._nan & np.isnan(repeated)
-        if not self._ignores and np.count_nonzero(found) != x.size:
+            matches |= self._nan & np.isnan(repeated)
+        if not self._ignores and np.count_nonzero(matches) != x.size:
             raise Unsure
-        encoded: Array = found.astype(self._dtype)
+        encoded: Array = matches.astype(self._dtype)
         return encoded
 
     def back(self, values: Values) -> Values:
-        return [self._tried(each.astype(np.float64)) for each in self._each]
+        return [self._tried(categories.astype(np.float64)) for categories in self._by_column]
 
     def _tried(self, known: Array) -> Array:
         if not self._ignores:
@@ -179,9 +181,9 @@ class _OneHot:
 
 
 def _comparable(categories: Array) -> frozenset[np.dtype[Any]]:
-    """Return the types whose values equal a category whether numpy compares arrays or scalars.
+    """Return the types whose values equal a category in every version of numpy.
 
-    Versions before 2 compare an array with a scalar in the array's own precision.
+    Versions before 2 compare an array with a scalar in the precision of the array.
     """
     wide = {np.dtype(name) for name in ("i4", "i8", "u4", "f8")}
     if np.array_equal(categories.astype(np.float32), categories, equal_nan=True):
@@ -192,11 +194,11 @@ def _comparable(categories: Array) -> frozenset[np.dtype[Any]]:
 
 
 class _Columns:
-    """`ColumnTransformer`: chains beside each other, each with columns of its own."""
+    """`ColumnTransformer`: parallel chains, each for some columns."""
 
     def __init__(self, name: str, model: Any) -> None:
         if model.transformer_weights:
-            raise refused(name, model, "weighs its transformers")
+            raise refused(name, model, "has transformer_weights")
         self.takes = model.n_features_in_
         self._parts: list[tuple[Array, Chain]] = []
         for part, within, columns in model.transformers_:
@@ -204,7 +206,9 @@ class _Columns:
                 continue
             chosen = _positions(columns, self.takes)
             if chosen is None:
-                raise refused(name, model, f"chooses those of {part!r} not as a list of positions")
+                raise refused(
+                    name, model, f"does not select the columns of {part!r} by their positions"
+                )
             if len(chosen):
                 chain = Chain(list(unfold(within, f"{name} > {part}")), len(chosen))
                 self._parts.append((chosen, chain))
@@ -217,12 +221,12 @@ class _Columns:
         return np.concatenate([chain(x.take(at, axis=1)) for at, chain in self._parts], axis=1)
 
     def back(self, values: Values) -> Values:
-        found: list[Values] = [[] for _ in range(self.takes)]
+        inputs: list[Values] = [[] for _ in range(self.takes)]
         for columns, chain in self._parts:
-            for column, each in zip(columns, chain.back(values[: chain.gives])):
-                found[column].append(each)
+            for column, numbers in zip(columns, chain.back(values[: chain.gives])):
+                inputs[column].append(numbers)
             values = values[chain.gives :]
-        return [np.concatenate(each) if each else np.arange(2.0) for each in found]
+        return [np.concatenate(parts) if parts else np.arange(2.0) for parts in inputs]
 
 
 _TRANSFORMERS: dict[str, Any] = {
@@ -234,7 +238,7 @@ _TRANSFORMERS: dict[str, Any] = {
 
 
 def _positions(columns: Any, width: int) -> Array | None:
-    """Return the positions of the columns that a `ColumnTransformer` chooses; None if it cannot tell."""
+    """Return the positions of the columns that a `ColumnTransformer` selects; None if unknown."""
     if isinstance(columns, slice):
         parts = (columns.start, columns.stop, columns.step)
         whole = all(part is None or isinstance(part, int | np.integer) for part in parts)

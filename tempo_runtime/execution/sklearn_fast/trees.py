@@ -1,4 +1,4 @@
-"""What scikit-learn's trees and forests compute, without what it wraps around each of their trees."""
+"""Compute scikit-learn's trees and forests without its checks and conversions for each tree."""
 
 from __future__ import annotations
 
@@ -28,44 +28,46 @@ _FORESTS = frozenset(
         "ExtraTreesRegressor",
     )
 )
-_TRIED = 16  # trees at least, where there are as many
-_THRESHOLDS = 32  # of each feature
+_TRIED = 16  # smallest number of trees whose thresholds are tried, in a larger forest
+_THRESHOLDS = 32  # for each feature
 
 
 class Trees:
     """A decision tree, or a forest of them, with one output.
 
     Args:
-        name: Of the step it is.
-        model: Fitted.
+        name: Name of its step.
+        model: The fitted model.
 
     Attributes:
-        takes: Columns it is given.
-        classes: What it chooses from, shape (k,); None where it predicts numbers.
+        takes: Number of input columns.
+        classes: The classes, shape (k,); None for a regressor.
 
     Raises:
-        NoFastPath: If it is something else.
+        NoFastPath: If the model is anything else.
     """
 
     def __init__(self, name: str, model: Any) -> None:
         self._is_forest = kind(model) in _FORESTS
         trees = model.estimators_ if self._is_forest else [model]
         if any(kind(tree) not in _TREES for tree in trees):
-            raise refused(name, model, "has no fast path; a tree, or a forest of trees, has")
+            raise refused(name, model, "has no fast path; only a tree or a forest of trees has one")
         if model.n_outputs_ != 1:
             raise refused(name, model, f"has {model.n_outputs_} outputs")
         if self._is_forest and model.n_jobs not in (None, 1):
-            why = "its trees are then added up in the order in which threads finish"
-            raise refused(name, model, f"has n_jobs={model.n_jobs}: {why}; save it with n_jobs=1")
+            reason = "its threads would add up the trees in any order"
+            raise refused(
+                name, model, f"has n_jobs={model.n_jobs}: {reason}; save it with n_jobs=1"
+            )
         self.takes = model.n_features_in_
         self.classes: Array | None = getattr(model, "classes_", None)
         self._trees = [tree.tree_ for tree in trees]
 
     def __call__(self, x: Array) -> Array:
-        """Return the shares of the classes, shape (n, k), or the numbers, shape (n, 1).
+        """Return the probabilities of the classes, shape (n, k), or the numbers, shape (n, 1).
 
         Raises:
-            Unsure: If NaN, or what is infinite as a float32, is among the rows.
+            Unsure: If the rows contain NaN, or numbers that are infinite as float32.
         """
         x = x.astype(np.float32, copy=False)
         if not np.isfinite(x).all():
@@ -79,7 +81,7 @@ class Trees:
         return total
 
     def thresholds(self) -> Values:
-        """Numbers of float32 below, at and above some thresholds of each feature."""
+        """Return float32 numbers below, at and above some thresholds of each feature."""
         some = self._trees[:: 1 + len(self._trees) // _TRIED]
         features = np.concatenate([tree.feature for tree in some])
         limits = np.concatenate([tree.threshold for tree in some]).astype(np.float32)
