@@ -2,8 +2,8 @@
 
 A pickle looks up by module and name whatever makes its objects again, and an artifact outlives the
 version that saved it. So these names never move, and accept forever what they accept today. Beside them,
-a pickle holds public names of this package (of `tempo_runtime`, `tempo_runtime.kubernetes` and
-`tempo_runtime.testing`), and no others.
+a pickle holds public names of this package (those of `tempo_runtime` and of its modules `explain`,
+`kubernetes` and `testing`), and no others.
 
 A declaration is JSON as in tempo.json: see `description.PipelineDescription` and `ModelDescription`. That
 of the artifact's own pipeline is in tempo.json only. `types` are the parts that JSON cannot hold, as

@@ -50,7 +50,12 @@ _OF_NAMEDTUPLES = (  # what typing adds to a NamedTuple
 )
 _OF_FUNCTIONS = (*functools.WRAPPER_ASSIGNMENTS, "__wrapped__")  # copied from a pipeline's function
 _PACKAGE = "tempo_runtime."
-_PUBLIC = ("tempo_runtime", "tempo_runtime.kubernetes", "tempo_runtime.testing")
+_PUBLIC = (
+    "tempo_runtime",
+    "tempo_runtime.explain",
+    "tempo_runtime.kubernetes",
+    "tempo_runtime.testing",
+)
 _SKIPPED = 8  # objects between an attribute and what is found in it
 _LOCKS = (type(threading.Lock()), type(threading.RLock()))
 _STANDARD = ("stdin", "stdout", "stderr", "__stdin__", "__stdout__", "__stderr__")

@@ -235,7 +235,7 @@ def test_the_command_line_shows_digest_signature_and_imports(artifact: str, keys
     )
     assert shown.exit_code == 0
     assert found["digest"] in shown.output
-    assert "it is signed with the key" in shown.output
+    assert "the signature matches the key" in shown.output
 
 
 def test_the_command_line_fails_for_another_signer(artifact: str, other_keys: Keys) -> None:
