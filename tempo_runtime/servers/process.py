@@ -11,8 +11,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, NamedTuple
 
-import httpx
-
+from tempo_runtime._util.http_request import request
 from tempo_runtime._util.ports import HOST, called
 from tempo_runtime.errors import ServingFailed
 from tempo_runtime.servers import parent_pipe
@@ -94,16 +93,14 @@ class LocalServer:
         """
         end = time.monotonic() + timeout
         waiting = list(models)
-        with httpx.Client(base_url=self.url, trust_env=False) as http:
-            while waiting:
-                if self.process.poll() is not None:
-                    raise ServingFailed("the server ended")
-                if time.monotonic() > end:
-                    raise ServingFailed(f"not ready after {timeout:g} s: {', '.join(waiting)}")
-                with contextlib.suppress(httpx.TransportError):
-                    if http.get(f"/v2/models/{waiting[0]}/ready").status_code == 200:
-                        yield waiting.pop(0)
-                        continue
+        while waiting:
+            if self.process.poll() is not None:
+                raise ServingFailed("the server ended")
+            if time.monotonic() > end:
+                raise ServingFailed(f"not ready after {timeout:g} s: {', '.join(waiting)}")
+            if is_ready(self.url, waiting[0], timeout=5):
+                yield waiting.pop(0)
+            else:
                 time.sleep(_POLL)
 
     def stop(self) -> None:
@@ -126,3 +123,17 @@ class LocalServer:
         self.process.wait()
         if self.process.stdin is not None:
             self.process.stdin.close()
+
+
+def is_ready(url: str, model: str, timeout: float) -> bool:
+    """Return whether a server on this machine answers that a model is ready.
+
+    Args:
+        url: Base URL of the server.
+        model: Name of the model.
+        timeout: Seconds to wait for each part of the answer.
+    """
+    try:
+        return request(f"{url}/v2/models/{model}/ready", timeout).status == 200
+    except OSError:
+        return False

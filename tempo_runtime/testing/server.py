@@ -7,12 +7,12 @@ import json
 import os
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import httpx
-
+from tempo_runtime._util.http_request import request
 from tempo_runtime._util.ports import reserved
 from tempo_runtime.errors import ServingFailed
 from tempo_runtime.protocol.binding import decode_results, encode_arguments
@@ -20,6 +20,12 @@ from tempo_runtime.protocol.messages import Request, request_to_json, response_f
 from tempo_runtime.request.context import TAGGED
 from tempo_runtime.servers import repository
 from tempo_runtime.servers.process import LocalServer, Ports
+
+if TYPE_CHECKING:
+    import httpx
+
+_JSON = {"content-type": "application/json"}
+_TIMEOUT = 120  # seconds
 
 
 class ServerFailed(AssertionError):
@@ -31,10 +37,7 @@ class Server:
 
     Attributes:
         models: Names of the models it serves.
-        http: An HTTP client of the server.
     """
-
-    http: httpx.Client
 
     def __init__(
         self,
@@ -50,6 +53,8 @@ class Server:
         self._ports = ports
         self._log = folder / "server.log"
         self._environment = environment
+        self._http: httpx.Client | None = None
+        self._opening = threading.Lock()
         self._start()
 
     @property
@@ -68,6 +73,14 @@ class Server:
         return self._server.metrics
 
     @property
+    def http(self) -> httpx.Client:
+        """An HTTP client of the server. It needs the package httpx."""
+        with self._opening:
+            if self._http is None:
+                self._http = self._open_client()
+            return self._http
+
+    @property
     def process(self) -> subprocess.Popen[bytes]:
         """The process."""
         return self._server.process
@@ -84,16 +97,16 @@ class Server:
         """
         tensors = encode_arguments(None, args, kwargs, tagged=True)
         body = request_to_json(Request(tensors, parameters={TAGGED: True}))
-        answer = self.post(model, body)
-        assert answer.status_code == 200, f"{answer.status_code}: {answer.text}"
-        response = response_from_json(answer.content)
+        url = f"{self.url}/v2/models/{model}/infer"
+        answer = request(url, _TIMEOUT, body=body, headers=_JSON)
+        assert answer.status == 200, f"{answer.status}: {answer.body.decode(errors='replace')}"
+        response = response_from_json(answer.body)
         return decode_results(None, response.tensors, response.content_type)
 
     def post(self, model: str, body: bytes | Mapping[str, Any]) -> httpx.Response:
         """Post a V2 request without changes."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        headers = {"content-type": "application/json"}
-        return self.http.post(f"/v2/models/{model}/infer", content=content, headers=headers)
+        return self.http.post(f"/v2/models/{model}/infer", content=content, headers=_JSON)
 
     def wait_ready(self, timeout: float) -> None:
         """Wait until every model reports that it is ready.
@@ -110,12 +123,12 @@ class Server:
     def stop(self) -> None:
         """End the server and the processes it started; it answers current calls first."""
         self._server.stop()
-        self.http.close()
+        self._close_client()
 
     def kill(self) -> None:
         """Kill the server and the processes it started, as the kernel does when memory is short."""
         self._server.kill()
-        self.http.close()
+        self._close_client()
 
     def restart(self, timeout: float = 60) -> None:
         """Serve the same folder on the same ports again; a running server is killed first.
@@ -132,8 +145,22 @@ class Server:
             self._server = LocalServer(
                 self._folder, self._ports, self._environment, output, grace=self._grace
             )
+
+    def _open_client(self) -> httpx.Client:
+        try:
+            import httpx
+        except ImportError as error:
+            raise ImportError(
+                "Server.http and Server.post need the package httpx: "
+                "pip install 'tempo_runtime[testing]'"
+            ) from error
         limits = httpx.Limits(keepalive_expiry=2)  # below the 5 s after which the server closes
-        self.http = httpx.Client(base_url=self.url, timeout=120, trust_env=False, limits=limits)
+        return httpx.Client(base_url=self.url, timeout=_TIMEOUT, trust_env=False, limits=limits)
+
+    def _close_client(self) -> None:
+        if self._http is not None:
+            self._http.close()
+            self._http = None
 
 
 @contextlib.contextmanager

@@ -42,7 +42,7 @@ def test_a_server_that_is_killed_comes_back_on_its_ports_and_leaves_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["echo"]
 
 
-def test_a_server_ends_with_who_started_it_whatever_it_works_on(tmp_path: Path) -> None:
+def test_a_server_ends_with_its_starter_even_while_it_works(tmp_path: Path) -> None:
     save(pipelines.waiter, str(tmp_path / "waiter"))
     gate = tmp_path / "gate"
     code = (
@@ -62,6 +62,17 @@ def test_a_server_ends_with_who_started_it_whatever_it_works_on(tmp_path: Path) 
         starter.kill()
     while not not_there(server):
         time.sleep(0.05)
+
+
+def test_only_the_http_client_needs_httpx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(pipelines.echo, str(tmp_path / "echo"))
+    with serve(tmp_path / "echo") as server:
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, "httpx", None)
+            assert server.infer("echo", "a") == "a"
+            with pytest.raises(ImportError, match=r"pip install 'tempo_runtime\[testing\]'"):
+                server.post("echo", {})
+        assert server.post("echo", {}).status_code == 422
 
 
 def not_there(process: int) -> bool:

@@ -116,12 +116,12 @@ def check_ingress(options: RemotePlatform) -> None:
     Raises:
         SettingsError: If it is not one.
     """
-    import httpx
+    from yarl import URL  # which calls will use
 
     ingress = getattr(common(options), "ingress", None)
     try:
-        httpx.URL(ingress or "")
-    except httpx.InvalidURL as error:
+        URL(ingress or "")
+    except ValueError as error:
         raise SettingsError(
             f"ingress {ingress!r} is not a URL ({error}); give its scheme and host"
         ) from None

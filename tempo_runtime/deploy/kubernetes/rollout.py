@@ -7,7 +7,7 @@ fails or is interrupted, as with kubectl, and is named: its pods tell why, and d
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -34,6 +34,7 @@ from tempo_runtime.deploy.kubernetes.session import SERVER, Api, resource_of
 from tempo_runtime.deploy.kubernetes.status import tried_again
 from tempo_runtime.deploy.kubernetes.undeploy import remove
 from tempo_runtime.errors import DeploymentFailed
+from tempo_runtime.request.portal import background
 
 Tell = Callable[[str], object]
 _FIRST_DELAY, _LONGEST_DELAY = 0.1, 2.0
@@ -249,38 +250,32 @@ def ask(deployment: ClusterDeployment, deadline: Deadline) -> None:
     Raises:
         DeploymentFailed: If it is not by the deadline, or may not be asked.
     """
-    import httpx
+    import aiohttp
 
     main = deployment.main()
     url = f"{main.url}/v2/models/{main.model}/ready"
     delay = _FIRST_DELAY
-    with httpx.Client(trust_env=False, headers=dict(main.headers)) as client:
-        while True:
-            try:
-                wait = max(0.1, min(10.0, deadline.left))
-                with client.stream("GET", url, timeout=wait) as answer:
-                    code = answer.status_code
-                    said = line(_begun(answer, deadline))
-                    if code == 200 or (
-                        deployment.target == seldon2.TARGET and _by_agent(code, said)
-                    ):
-                        return
-                    why = f"{code} {said}"
-                if code in (401, 403):
-                    raise DeploymentFailed(
-                        f"{main.model} is ready on the cluster, and cannot be called from here: {why}; "
-                        f"{_allowing(deployment, main.url)}"
-                    )
-            except httpx.HTTPError as error:
-                why = line(str(error)) or type(error).__name__
-            if delay >= deadline.left:
+    while True:
+        try:
+            code, said = background().run(_asked_once(url, main.headers, deadline))
+            if code == 200 or (deployment.target == seldon2.TARGET and _by_agent(code, said)):
+                return
+            why = f"{code} {said}"
+            if code in (401, 403):
                 raise DeploymentFailed(
-                    f"{main.model} is ready on the cluster, and not at {url} after "
-                    f"{deadline.seconds:g} seconds ({why})"
-                    + ("; is that the right ingress?" if deployment.ingress else "")
+                    f"{main.model} is ready on the cluster, and cannot be called from here: {why}; "
+                    f"{_allowing(deployment, main.url)}"
                 )
-            time.sleep(delay)
-            delay = min(2 * delay, _LONGEST_DELAY)
+        except aiohttp.ClientError as error:
+            why = line(str(error)) or type(error).__name__
+        if delay >= deadline.left:
+            raise DeploymentFailed(
+                f"{main.model} is ready on the cluster, and not at {url} after "
+                f"{deadline.seconds:g} seconds ({why})"
+                + ("; is that the right ingress?" if deployment.ingress else "")
+            )
+        time.sleep(delay)
+        delay = min(2 * delay, _LONGEST_DELAY)
 
 
 def _by_agent(code: int, said: str) -> bool:
@@ -303,11 +298,19 @@ def _allowing(deployment: ClusterDeployment, url: str) -> str:
     return f"have what guards {url} let calls of models through{other}"
 
 
-def _begun(answer: Any, deadline: Deadline) -> bytes:
-    """Return the beginning of a body, of which more may never come."""
-    content = b""
-    for part in answer.iter_bytes():
-        content += part
-        if len(content) > _TOLD or not deadline.left:
-            break
-    return content
+async def _asked_once(url: str, headers: Mapping[str, str], deadline: Deadline) -> tuple[int, str]:
+    """Return the status and the text of an answer; of a long or slow one, the beginning of its text."""
+    import aiohttp
+
+    wait = max(0.1, min(10.0, deadline.left))
+    timeout = aiohttp.ClientTimeout(sock_connect=wait, sock_read=wait)
+    async with (
+        aiohttp.ClientSession(timeout=timeout, headers=headers) as session,
+        session.get(url, allow_redirects=False) as answer,
+    ):
+        content = b""
+        async for part in answer.content.iter_any():
+            content += part
+            if len(content) > _TOLD or not deadline.left:
+                break
+        return answer.status, line(content)

@@ -10,14 +10,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import httpx
-
 from tempo_runtime._util.ports import called
 from tempo_runtime.deploy.deployment import Address, ModelStatus
 from tempo_runtime.deploy.local import engine
 from tempo_runtime.deploy.local.labels import DEPLOYMENT, PREFIX
 from tempo_runtime.errors import DeploymentFailed
 from tempo_runtime.servers.log import reason
+from tempo_runtime.servers.process import is_ready
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -116,12 +115,7 @@ class Container:
     def ready(self, timeout: float = 2.0) -> bool:
         """Return whether its model says that it is ready."""
         address = self.address
-        if address is None:
-            return False
-        with contextlib.suppress(httpx.TransportError):
-            url = f"{address.url}/v2/models/{self.model}/ready"
-            return httpx.get(url, timeout=timeout, trust_env=False).status_code == 200
-        return False
+        return address is not None and is_ready(address.url, self.model, timeout)
 
     def came_up(self, deadline: float, folder: str, user: str) -> bool:
         """Return whether its model has become ready.

@@ -13,15 +13,13 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import httpx
-
 from tempo_runtime._util.ports import HOST, called, port_of
 from tempo_runtime.deploy.local.records import Process, ServerRecord
 from tempo_runtime.errors import DeploymentFailed
 from tempo_runtime.servers import parent_pipe, repository
 from tempo_runtime.servers.control_socket import CONTROL, DETACH, RETIRE, SERVE, SOCKET
 from tempo_runtime.servers.log import reason
-from tempo_runtime.servers.process import Ports
+from tempo_runtime.servers.process import Ports, is_ready
 from tempo_runtime.servers.repository import Served
 
 LOG = "server.log"
@@ -80,9 +78,7 @@ class ServerProcess:
 
     def ready(self, timeout: float = 2.0) -> bool:
         """Return whether its model says that it is ready."""
-        with contextlib.suppress(httpx.TransportError):
-            return _ready(self.url, self.record.model, timeout)
-        return False
+        return is_ready(self.url, self.record.model, timeout)
 
     def serve(self) -> None:
         """Has it listen on its port; returns when it does."""
@@ -175,9 +171,7 @@ class Starting(ServerProcess):
 
     def ready(self, timeout: float = 2.0) -> bool:
         """See `ServerProcess.ready`."""
-        with contextlib.suppress(httpx.TransportError):
-            return _ready(self._private, self.record.model, timeout)
-        return False
+        return is_ready(self._private, self.record.model, timeout)
 
     def check(self, deadline: float) -> None:
         """Nothing happens while it may still get ready.
@@ -247,11 +241,6 @@ def start(
             served.name, Process.of(process.pid), folder, host, *ports, fingerprint=fingerprint
         )
         return Starting(record, port_of(private))
-
-
-def _ready(url: str, model: str, timeout: float) -> bool:
-    answer = httpx.get(f"{url}/v2/models/{model}/ready", timeout=timeout, trust_env=False)
-    return answer.status_code == 200
 
 
 @contextlib.contextmanager
