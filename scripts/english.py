@@ -36,11 +36,9 @@ UNFINISHED: tuple[str, ...] = (
     "tempo_runtime/authoring",
     "tempo_runtime/cli",
     "tempo_runtime/deploy",
-    "tempo_runtime/lint",
     "tempo_runtime/protocol",
     "tempo_runtime/servers",
     "tempo_runtime/storage",
-    "tempo_runtime/testing",
     "tests",
 )
 

@@ -200,7 +200,7 @@ def field_unknown(document: Document) -> Hits:
     fix="set minReplicas no higher than maxReplicas",
 )
 def replica_range(document: Document) -> Hits:
-    """MinReplicas is no higher than maxReplicas.
+    """The value of minReplicas is no higher than that of maxReplicas.
 
     Source: kserve pkg/apis/serving/v1beta1/component.go, validateReplicas.
     """

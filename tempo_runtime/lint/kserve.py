@@ -33,7 +33,7 @@ _AT_PORT_80 = re.compile(r"https?://[^/:]+-predictor(\.[^/:]*)?(:80)?(/.*)?")
     fix="correct the name, or add the runtime",
 )
 def runtime_exists(document: Document, run: Run) -> Hits:
-    """The runtime that a service names is in these files, if any is, or KServe includes it."""
+    """The runtime that a service names is in these files (if they have any), or in KServe."""
     place = document["spec"]["predictor"]["model"]["runtime"]
     runtimes, _ = reachable(document, run)
     included = place.text.startswith("kserve-")

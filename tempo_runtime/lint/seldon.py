@@ -84,7 +84,7 @@ def container_name(document: Document) -> Hits:
     fix="if it is meant for the model, give it the name of the graph",
 )
 def container_apart(document: Document) -> Hits:
-    """If a node has no container, no container has another name.
+    """If a node has no container, every container has the name of another node.
 
     Source: seldondeployment_webhook.go:56-67, defaults.go:238-290.
     """

@@ -61,7 +61,7 @@ class Call:
 
 
 class Model(Protocol):
-    """What a fake model states about itself, over any transport."""
+    """The properties of a fake model that each transport needs."""
 
     name: str
     ready: bool
@@ -69,7 +69,7 @@ class Model(Protocol):
 
 
 class Script:
-    """What a fake model does with its calls. Safe to use from several threads.
+    """The behaviour of a fake model with its calls. Safe to use from several threads.
 
     Args:
         name: The fake's name, for messages.

@@ -14,14 +14,14 @@ from typing import Any
 
 
 class Step:
-    """What a fake does with one call. `step * 3` does it with three calls."""
+    """The behaviour of a fake with one call; `step * 3` is for three calls."""
 
     def __mul__(self, times: int) -> list[Step]:
         return [self] * times
 
 
 class Reply(Step):
-    """What a fake replies."""
+    """A reply of a fake."""
 
 
 @dataclass(frozen=True)

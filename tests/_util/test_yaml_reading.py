@@ -1,4 +1,4 @@
-"""Reading YAML: lines, what kubectl reads differently, and that no text makes it fail."""
+"""Reading YAML: lines, values as kubectl reads them, and faults instead of exceptions."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_no_text_makes_it_fail(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "---\n", "# nothing\n", "- a\n", "a\n"])
-def test_a_file_without_an_object_is_told(text: str) -> None:
+def test_a_file_without_an_object_is_a_finding(text: str) -> None:
     (found,) = lint(text)
     assert (found.rule, found.line) == ("yaml-empty", 1)
 
@@ -147,14 +147,16 @@ def _replace_somewhere(value: Any, chance: random.Random) -> None:
         ),
     ],
 )
-def test_what_cannot_be_read_is_a_finding_with_its_line(text: str, line: int, words: str) -> None:
+def test_text_that_cannot_be_read_is_a_finding_with_its_line(
+    text: str, line: int, words: str
+) -> None:
     (found,) = lint(text)
     assert found.rule == "yaml"
     assert words in found.message
     assert abs(found.line - line) <= 1
 
 
-def test_what_is_before_it_is_read_all_the_same() -> None:
+def test_documents_before_unreadable_text_are_checked() -> None:
     found = lint(SELDON.replace("protocol: v2", "protocol: v3", 1) + "---\na: [\n")
     assert [each.rule for each in found] == ["seldon-protocol", "yaml"]
 
@@ -204,14 +206,14 @@ SCALARS = {
 }
 
 
-def test_scalars_are_what_kubectl_makes_of_them() -> None:
+def test_scalars_are_read_as_kubectl_reads_them() -> None:
     text = "".join(f"- {scalar}\n" for scalar in SCALARS)
     (document,), _ = read(f"a:\n{text}", "-")
     assert document.content["a"] == list(SCALARS.values())
     assert [*map(type, document.content["a"])] == [*map(type, SCALARS.values())]
 
 
-def test_kubectl_makes_the_same_of_them(tmp_path: Path) -> None:
+def test_kubectl_reads_scalars_in_the_same_way(tmp_path: Path) -> None:
     if shutil.which("kubectl") is None:
         pytest.skip("there is no kubectl here")
     text = "".join(f"  - {scalar}\n" for scalar in SCALARS)
@@ -225,7 +227,7 @@ def test_kubectl_makes_the_same_of_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scalar", [".inf", "-.INF"])
-def test_what_is_infinite_is_a_number(scalar: str) -> None:
+def test_infinity_is_a_number(scalar: str) -> None:
     (document,), _ = read(f"a: {scalar}", "-")
     assert abs(document.content["a"]) == float("inf")
 
@@ -237,13 +239,13 @@ def test_a_number_that_looks_like_a_commit_is_not_text() -> None:
 
 
 @pytest.mark.parametrize("huge", ["1e9999999", "'1e9999999'", HEX], ids=["1e", "'1e'", "0x"])
-def test_a_number_that_is_too_large_makes_nothing_fail(huge: str) -> None:
+def test_a_number_that_is_too_large_raises_nothing(huge: str) -> None:
     assert lint(SELDON.replace("cpu: 500m", f"cpu: {huge}")) == []
     found = lint(SELDON.replace('WORKERS, value: "0"', f"WORKERS, value: {huge}"))
     assert [each.rule for each in found] == ["mlserver-number"]
 
 
-def test_a_file_that_is_no_text_is_a_finding(tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_is_a_finding(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_bytes(b"a: b\nc: \xff\n")
     (found,) = lint_files([tmp_path / "a.yaml"])
     assert (found.rule, found.line) == ("yaml", 2)

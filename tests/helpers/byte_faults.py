@@ -22,7 +22,7 @@ from tempo_runtime.testing.steps import Fail, Hang, Reply, Step
 
 
 class Connection(Protocol):
-    """What a delivery may do with the HTTP connection of a call."""
+    """The HTTP connection of a call, for deliveries."""
 
     stale: Cut | None
 

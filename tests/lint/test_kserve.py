@@ -89,7 +89,7 @@ def test_a_port_that_a_container_declares_is_right() -> None:
     assert calling("http://shop-predictor:9001") == []
 
 
-def test_a_port_that_the_runtime_of_these_files_declares_is_right() -> None:
+def test_a_port_that_a_runtime_in_the_files_declares_is_right() -> None:
     service = SERVICE.replace("kserve-mlserver", "tempo").replace("sklearn", "tempo")
     runtime = KSERVE.partition("---\n")[0].replace("namespace: production, ", "")
     assert calling("http://price-predictor:9001", f"{runtime}---\n{service}") == ["child-url"]
@@ -97,29 +97,29 @@ def test_a_port_that_the_runtime_of_these_files_declares_is_right() -> None:
     assert calling("http://price-predictor:9001", f"{runtime}---\n{service}") == []
 
 
-def test_ports_of_a_runtime_that_may_be_in_the_cluster_are_not_judged() -> None:
+def test_ports_of_a_runtime_that_may_be_in_the_cluster_are_not_checked() -> None:
     assert calling("http://price-predictor:9001", SERVICE.replace("kserve-mlserver", "own")) == []
 
 
 @pytest.mark.parametrize("name", ["sklearn", "xgboost", "lightgbm", "mlflow"])
-def test_mlserver_s_runtime_that_comes_along_has_its_formats(name: str) -> None:
+def test_the_included_mlserver_runtime_has_its_formats(name: str) -> None:
     assert rules(SERVICE.replace("name: sklearn", f"name: {name}")) == []
 
 
-def test_mlserver_s_runtime_that_comes_along_has_no_pipelines() -> None:
+def test_the_included_mlserver_runtime_has_no_pipelines() -> None:
     (found,) = lint(SERVICE.replace("name: sklearn", "name: tempo"))
     assert found.rule == "kserve-format"
     assert "supports lightgbm, mlflow, sklearn, xgboost, not 'tempo'" in found.message
 
 
-def test_mlserver_s_runtime_that_comes_along_has_one_protocol() -> None:
+def test_the_included_mlserver_runtime_has_one_protocol() -> None:
     assert rules(SERVICE.replace("protocolVersion: v2", "protocolVersion: v1")) == [
         "kserve-protocol"
     ]
     assert rules(SERVICE.replace("      protocolVersion: v2\n", "")) == ["kserve-protocol-missing"]
 
 
-def test_a_runtime_of_these_files_takes_the_place_of_the_one_that_comes_along() -> None:
+def test_a_runtime_in_the_files_replaces_the_included_one() -> None:
     runtime = KSERVE.partition("---\n")[0].replace(
         "name: tempo, namespace: production", "name: kserve-mlserver"
     )
@@ -139,7 +139,7 @@ def test_a_runtime_of_another_namespace_is_an_error() -> None:
     assert lint(bad.replace("kind: ServingRuntime", "kind: ClusterServingRuntime")) == []
 
 
-def test_of_two_runtimes_of_one_name_the_one_in_reach_is_meant() -> None:
+def test_of_two_runtimes_with_the_same_name_the_reachable_one_counts() -> None:
     runtime, _, rest = KSERVE.partition("---\n")
     far = runtime.replace("namespace: production", "namespace: other").replace(
         "name: tempo, auto", "name: onnx, auto"
@@ -147,12 +147,12 @@ def test_of_two_runtimes_of_one_name_the_one_in_reach_is_meant() -> None:
     assert lint(f"{far}---\n{runtime}---\n{rest}") == []
 
 
-def test_what_a_server_of_the_cluster_may_have_is_a_warning() -> None:
+def test_a_requirement_that_a_server_of_the_cluster_may_meet_is_a_warning() -> None:
     assert RULES["seldon2-requirement"].severity == "warning"
 
 
 @pytest.mark.parametrize(("length", "expected"), [(53, []), (54, ["name"]), (63, ["name"])])
-def test_a_name_leaves_room_for_what_is_added_to_it(length: int, expected: list[str]) -> None:
+def test_a_name_leaves_room_for_its_suffix(length: int, expected: list[str]) -> None:
     assert rules(SERVICE.replace("name: price", f"name: {'p' * length}")) == expected
 
 
@@ -176,7 +176,7 @@ def by(mode: str, field: str) -> list[str]:
         ("initContainers: [{name: a}]", "kubernetes.podspec-init-containers"),
     ],
 )
-def test_a_field_of_a_pod_that_knative_may_refuse_is_told_with_its_flag(
+def test_a_pod_field_that_knative_may_refuse_is_reported_with_its_flag(
     mode: str, field: str, flag: str
 ) -> None:
     (message,) = by(mode, field)
@@ -184,7 +184,7 @@ def test_a_field_of_a_pod_that_knative_may_refuse_is_told_with_its_flag(
 
 
 @pytest.mark.parametrize("mode", ["RawDeployment", "Standard", ""])
-def test_a_field_of_a_pod_is_right_where_knative_is_not_known_to_deploy_it(mode: str) -> None:
+def test_a_pod_field_is_right_if_knative_may_not_deploy_it(mode: str) -> None:
     assert by(mode, "nodeSelector: {gpu: a100}") == []
 
 
@@ -197,5 +197,5 @@ def test_a_field_of_a_pod_is_right_where_knative_is_not_known_to_deploy_it(mode:
         "minReplicas: 1",
     ],
 )
-def test_a_field_that_knative_takes_is_right(field: str) -> None:
+def test_a_field_that_knative_accepts_is_right(field: str) -> None:
     assert by("Knative", field) == []

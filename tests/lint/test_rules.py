@@ -1,4 +1,4 @@
-"""Each rule: what it speaks of, and what it is silent about."""
+"""Each rule: the mistakes that it reports, and the manifests that it accepts."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ DATA = ROOT / "tests" / "data"
 
 
 @pytest.mark.parametrize("text", [SELDON, SELDON2, KSERVE], ids=["seldon", "seldon2", "kserve"])
-def test_nothing_is_said_of_what_is_right(text: str) -> None:
+def test_correct_manifests_have_no_findings(text: str) -> None:
     assert lint(text) == []
 
 
 @pytest.mark.parametrize(("rule", "text", "good", "bad"), CASES)
-def test_a_rule_speaks_of_what_is_wrong(rule: str, text: str, good: str, bad: str) -> None:
+def test_a_rule_reports_its_mistake(rule: str, text: str, good: str, bad: str) -> None:
     assert good in text
     found = [each for each in lint(text.replace(good, bad, 1)) if each.rule == rule]
     assert found
@@ -36,7 +36,7 @@ def test_every_rule_has_a_case() -> None:
     assert {rule for rule, *_ in CASES} == {*RULES}
 
 
-def test_every_rule_says_what_must_hold() -> None:
+def test_every_rule_has_its_texts() -> None:
     for rule in RULES.values():
         assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", rule.id)
         assert rule.wants.endswith(".")
@@ -44,7 +44,7 @@ def test_every_rule_says_what_must_hold() -> None:
         assert rule.fix
 
 
-def test_the_rendered_manifest_of_the_mission_has_its_container_misnamed() -> None:
+def test_the_container_in_the_manifest_of_tempos_example_is_misnamed() -> None:
     lines = (DATA / "model-explainer-example.md").read_text().split("\n")
     start = lines.index("    apiVersion: machinelearning.seldon.io/v1")
     end = next(n for n, line in enumerate(lines[start:], start) if not line.startswith("    "))
@@ -63,14 +63,14 @@ def test_the_smallest_manifest_that_a_platform_takes_has_no_error(platform: str)
     assert [each for each in found if each.severity == "error"] == []
 
 
-def test_a_line_is_that_of_what_is_wrong() -> None:
+def test_a_finding_has_the_line_of_the_mistake() -> None:
     bad = SELDON.replace("cpu: 500m", "cpu: 1500m")
     (found,) = lint(bad, "k8s/shop.yaml")
     assert "cpu: 1500m" in bad.split("\n")[found.line - 1]
     assert (found.file, found.kind, found.name) == ("k8s/shop.yaml", "SeldonDeployment", "shop")
 
 
-def test_files_are_looked_at_together_and_in_their_order(tmp_path: Path) -> None:
+def test_files_are_checked_together_and_in_their_order(tmp_path: Path) -> None:
     shop, price, _ = SELDON.replace(":9000", ":9001").split("---\n")
     (tmp_path / "shop.yaml").write_text(shop)
     assert lint_files([tmp_path / "shop.yaml"]) == []
@@ -79,14 +79,14 @@ def test_files_are_looked_at_together_and_in_their_order(tmp_path: Path) -> None
     assert [each.rule for each in found] == ["child-url", "seldon-protocol"]
 
 
-def test_a_comment_on_the_line_silences_a_rule() -> None:
+def test_a_comment_disables_a_rule_on_its_line() -> None:
     bad = SELDON.replace(
         "protocol: v2", "protocol: v3  # tempo-lint: disable=name, seldon-protocol", 1
     )
     assert lint(bad) == []
 
 
-def test_an_annotation_silences_a_rule_in_its_document() -> None:
+def test_an_annotation_disables_a_rule_in_its_document() -> None:
     bad = SELDON.replace("protocol: v2", "protocol: v3")
     bad = bad.replace(
         "annotations: {seldon.io/tempo",
@@ -95,7 +95,7 @@ def test_an_annotation_silences_a_rule_in_its_document() -> None:
     assert [each.name for each in lint(bad)] == ["price"]
 
 
-def test_other_kinds_are_passed_over() -> None:
+def test_other_kinds_are_skipped() -> None:
     assert lint("apiVersion: tekton.dev/v1\nkind: Pipeline\nmetadata: {name: A_B}\n") == []
     assert (
         lint("kind: Deployment\napiVersion: apps/v1\nspec: {template: {}}\n--- text\n---\n") == []
@@ -114,17 +114,17 @@ def test_items_of_a_list_are_documents() -> None:
 @pytest.mark.parametrize(
     "url", ["http://price-eu-default:1", "https://price.example.com", "grpc://price-default:9500"]
 )
-def test_a_url_of_another_deployment_is_not_judged(url: str) -> None:
+def test_a_url_of_another_deployment_is_not_checked(url: str) -> None:
     assert lint(SELDON.replace("http://price-default:9000", url)) == []
 
 
-def test_parameters_of_another_runtime_are_not_judged() -> None:
+def test_parameters_of_another_runtime_are_not_checked() -> None:
     bad = SELDON2.replace('timeout, value: "10"', 'timeout, value: "soon"')
     assert lint(bad.replace("requirements: [tempo]", "requirements: [huggingface]")) == []
 
 
 @pytest.mark.parametrize("name", SECRETS)
-def test_what_a_manifest_is_refused_for_is_a_warning(name: str) -> None:
+def test_a_secret_that_manifests_refuse_is_a_warning(name: str) -> None:
     document = yaml.safe_load(SELDON.partition("---\n")[0])
     container = document["spec"]["predictors"][0]["componentSpecs"][0]["spec"]["containers"][0]
     container["env"] = [{"name": name, "value": SECRETS[name]}]
@@ -148,7 +148,9 @@ def test_what_a_manifest_is_refused_for_is_a_warning(name: str) -> None:
     ],
     ids=["annotation", "seldon", "seldon2", "kserve", "argument"],
 )
-def test_a_secret_anywhere_is_a_warning_and_not_told(text: str, good: str, bad: str) -> None:
+def test_a_secret_anywhere_is_a_warning_that_does_not_print_it(
+    text: str, good: str, bad: str
+) -> None:
     assert good in text
     found = lint(text.replace(good, bad, 1))
     assert "secret-written" in {each.rule for each in found}
@@ -202,7 +204,7 @@ def test_a_secret_anywhere_is_a_warning_and_not_told(text: str, good: str, bad: 
         ('{"implementation": "a.B"}', "}", ', "paralel_workers": 0}', "mean 'parallel_workers'?"),
     ],
 )
-def test_a_field_that_a_kind_does_not_have_is_an_error_with_what_was_meant(
+def test_an_unknown_field_is_an_error_with_the_probable_field(
     text: str, good: str, bad: str, told: str
 ) -> None:
     assert good in text
@@ -222,14 +224,14 @@ def test_a_field_that_a_kind_does_not_have_is_an_error_with_what_was_meant(
         ("  protocol: v2", "  protocol: v2\n  $patch: merge"),
     ],
 )
-def test_what_a_schema_leaves_open_is_free(good: str, bad: str) -> None:
+def test_places_that_a_schema_leaves_open_are_not_checked(good: str, bad: str) -> None:
     assert good in SELDON
     found = lint(SELDON.replace(good, bad, 1))
     assert "field-unknown" not in {each.rule for each in found}
 
 
 @pytest.mark.parametrize("name", ["TOKENIZER", "MAX_TOKENS", "TOKEN_FILE", "AWS_ACCESS_KEY_ID"])
-def test_what_only_sounds_like_a_secret_is_none(name: str) -> None:
+def test_a_name_that_only_sounds_like_a_secret_is_allowed(name: str) -> None:
     assert lint(SELDON.replace("MLSERVER_PARALLEL_WORKERS", name)) == []
 
 
@@ -240,7 +242,7 @@ def test_what_only_sounds_like_a_secret_is_none(name: str) -> None:
         ('{name: A, value: "1"}, {name: A, value: "2"}', "env-twice"),
     ],
 )
-def test_variables_of_an_init_container_are_looked_at(entry: str, rule: str) -> None:
+def test_variables_of_an_init_container_are_checked(entry: str, rule: str) -> None:
     init = f"        initContainers: [{{name: fetch, image: 'a:1', env: [{entry}]}}]\n"
     text = SELDON.replace("        containers:\n", f"{init}        containers:\n", 1)
     assert [each.rule for each in lint(text)] == [rule]
@@ -267,11 +269,11 @@ def test_a_rule_that_does_not_exist_may_be_disabled(rule: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["SeldonDeployment", "InferenceService"])
-def test_a_name_that_a_service_is_made_of_begins_with_a_letter(kind: str) -> None:
+def test_a_name_for_a_service_starts_with_a_letter(kind: str) -> None:
     text = {"SeldonDeployment": SELDON, "InferenceService": KSERVE}[kind]
     found = [each for each in lint(text.replace("name: shop", "name: 1shop")) if each.kind == kind]
     assert "name" in {each.rule for each in found}
 
 
-def test_the_table_of_rules_is_that_of_the_docs() -> None:
+def test_the_docs_have_the_table_of_rules() -> None:
     assert table().strip() in (ROOT / "docs/lint.md").read_text()

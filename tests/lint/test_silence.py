@@ -1,4 +1,4 @@
-"""What rules are silent about: it is right, or nothing that a manifest says can tell."""
+"""Manifests without findings: they are right, or a manifest alone cannot show a mistake."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_an_artifact_of_seldon_may_be_at_a_remote_of_rclone(uri: str) -> None:
     assert rules(SELDON.replace("gs://models/price", uri)) == []
 
 
-def test_an_artifact_of_kserve_is_at_no_remote_of_rclone() -> None:
+def test_an_artifact_of_kserve_is_not_at_a_remote_of_rclone() -> None:
     assert rules(KSERVE.replace("s3://models/shop", "minio:models/shop")) == ["uri-scheme"]
 
 
@@ -60,19 +60,17 @@ def test_an_artifact_of_kserve_is_at_no_remote_of_rclone() -> None:
         ("my-other:models/shop", ["secret-remote"]),
     ],
 )
-def test_a_remote_without_slashes_is_looked_for_in_its_secret(
-    uri: str, expected: list[str]
-) -> None:
+def test_a_remote_without_slashes_must_be_in_its_secret(uri: str, expected: list[str]) -> None:
     text = SELDON.replace("_S3_TYPE: s3}", "_S3_TYPE: s3, RCLONE_CONFIG_MY_MINIO_TYPE: s3}")
     assert rules(text.replace("s3://models/shop", uri)) == expected
 
 
 @pytest.mark.parametrize("requirement", ["mlserver", "python", "sklearn", "own"])
-def test_parameters_of_what_is_no_pipeline_are_not_judged(requirement: str) -> None:
+def test_parameters_of_other_models_are_not_checked(requirement: str) -> None:
     assert model(requirement=requirement) == []
 
 
-def test_parameters_of_a_pipeline_are_judged() -> None:
+def test_parameters_of_a_pipeline_are_checked() -> None:
     assert model(requirement="tempo") == ["pipeline-settings"]
     (server,) = [
         each["spec"]["requirements"][0]
@@ -83,13 +81,13 @@ def test_parameters_of_a_pipeline_are_judged() -> None:
 
 
 @pytest.mark.parametrize("value", ["$(SECONDS)", "$(A)0"])
-def test_a_setting_that_kubernetes_puts_together_is_not_judged(value: str) -> None:
+def test_a_setting_that_kubernetes_expands_is_not_checked(value: str) -> None:
     text = SELDON.replace("MLSERVER_PARALLEL_WORKERS, value", "TEMPO_RUNTIME_TIMEOUT, value")
     assert rules(text.replace('value: "0"', f'value: "{value}"')) == []
     assert rules(text.replace('value: "0"', 'value: "soon"')) == ["pipeline-settings"]
 
 
-def test_a_url_that_kubernetes_puts_together_is_not_judged() -> None:
+def test_a_url_that_kubernetes_expands_is_not_checked() -> None:
     assert rules(SELDON.replace("http://price-default:9000", "http://price:$(PORT)")) == []
 
 
@@ -105,7 +103,7 @@ def test_a_secret_of_another_initializer_has_its_own_settings(
     assert rules(text.replace("s3://models/shop", "minio://models/shop")) == expected
 
 
-def test_a_runtime_of_modelmesh_has_containers_of_its_own() -> None:
+def test_a_runtime_of_modelmesh_names_its_containers_freely() -> None:
     text = KSERVE.replace("name: kserve-container", "name: mlserver")
     assert rules(text) == ["kserve-container-name"]
     assert rules(text.replace("  protocolVersions", "  multiModel: true\n  protocolVersions")) == []
@@ -117,12 +115,12 @@ def test_a_secret_that_sops_encrypted_has_a_field_of_sops() -> None:
     assert rules(text + "sops: {version: 3.9.0}\n") == []
 
 
-def test_labels_that_are_looked_for_are_a_user_s_own() -> None:
+def test_labels_in_selectors_are_free() -> None:
     spread = "topologySpreadConstraints: [{labelSelector: {matchLabels: {Runtime: a}}}]"
     assert rules(SELDON2.replace("  podSpec:\n", f"  podSpec:\n    {spread}\n")) == []
 
 
-def test_a_runtime_that_two_manifests_hold_is_said_twice_and_equal() -> None:
+def test_two_manifests_may_contain_the_same_runtime() -> None:
     runtime = KSERVE.partition("---\n")[0]
     assert rules(f"{KSERVE}---\n{runtime}") == []
     assert rules(f"{KSERVE}---\n{runtime.replace('v2', 'v1, v2')}") == ["name-twice"]
@@ -138,19 +136,19 @@ def test_a_runtime_that_two_manifests_hold_is_said_twice_and_equal() -> None:
         ("RCLONE_CONFIG_MY-S3_TYPE", ["secret-rclone-key"]),
     ],
 )
-def test_rclone_has_variables_that_are_of_no_remote(name: str, expected: list[str]) -> None:
+def test_rclone_has_variables_without_a_remote(name: str, expected: list[str]) -> None:
     assert rules(SELDON.replace("RCLONE_CONFIG_S3_PROVIDER", name)) == expected
 
 
 VALUES = "name: values\nparameters: {colour: blue}\n"
 
 
-def test_values_of_helm_are_no_settings_of_a_model() -> None:
+def test_values_of_helm_are_not_settings_of_a_model() -> None:
     assert rules(f"{SELDON2}---\n{VALUES}") == []
 
 
 @pytest.mark.parametrize("file", ["model-settings.json", "artifacts/shop/model-settings.json"])
-def test_settings_of_a_model_are_known_by_the_name_of_their_file(file: str) -> None:
+def test_settings_of_a_model_are_recognized_by_their_file_name(file: str) -> None:
     (document,), _ = read('{"name": "shop"}', file)
     assert document.kind == SETTINGS
 
@@ -165,7 +163,9 @@ def test_settings_of_a_model_are_known_by_the_name_of_their_file(file: str) -> N
         ("MLSERVER_PARALLEL_WORKERS", "-1", ["mlserver-number"]),
     ],
 )
-def test_a_number_is_what_mlserver_takes(name: str, value: str, expected: list[str]) -> None:
+def test_numbers_are_those_that_mlserver_accepts(
+    name: str, value: str, expected: list[str]
+) -> None:
     good = 'MLSERVER_PARALLEL_WORKERS, value: "0"'
     assert rules(SELDON.replace(good, f'{name}, value: "{value}"')) == expected
 
@@ -174,10 +174,10 @@ def test_a_json_patch_is_not_empty() -> None:
     assert rules("- {op: remove, path: /spec/replicas}\n") == []
 
 
-# What `manifest` writes there is no part of the repository.
+# The file that `manifest` writes there does not belong to the repository.
 K8S = sorted(path for path in (ROOT / "k8s").rglob("*.yaml") if path.name != "tempo.yaml")
 
 
 @pytest.mark.parametrize("path", K8S, ids=lambda path: path.name)
-def test_nothing_is_said_of_the_files_of_the_repository(path: Path) -> None:
+def test_the_files_in_the_repository_have_no_findings(path: Path) -> None:
     assert lint_files([path]) == []

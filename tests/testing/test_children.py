@@ -1,4 +1,4 @@
-"""Fake children in this process, and the record of a pipeline's calls."""
+"""Fake children in this process, and records of a pipeline's calls."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Best:
 # -- Fakes -----------------------------------------------------------------------------------------
 
 
-def test_a_fake_answers_for_a_model_that_is_nowhere() -> None:
+def test_a_fake_answers_for_a_model_that_does_not_exist() -> None:
     with fake_children(Best, scores=lambda rows: rows[:, 0], frames=1) as calls:
         assert Best().predict(ROWS) == 1
     [call] = calls
@@ -60,7 +60,7 @@ def test_a_fake_answers_for_a_model_that_is_nowhere() -> None:
     assert call.seconds > 0
 
 
-def test_a_class_and_its_instances_share_fakes_for_the_block() -> None:
+def test_a_class_and_its_instances_share_fakes() -> None:
     best = Best()
     with fake_children(best, scores=ROWS[0], frames=1), fake_children(Best, scores=-ROWS[0]):
         assert best.predict(ROWS) == 0
@@ -77,7 +77,7 @@ async def test_an_async_pipeline_can_be_faked_inside_a_running_loop() -> None:
         assert (await async_parent(ROWS)).tolist() == (ROWS * 2).tolist()
 
 
-def test_the_other_children_stay_what_they_are() -> None:
+def test_other_children_are_not_replaced() -> None:
     with fake_children(grandparent, parent=lambda x: x) as calls:
         assert grandparent(np.ones(2)).tolist() == [5.0, 5.0]
     assert {call.alias: call.output.tolist() for call in calls} == {
@@ -96,7 +96,7 @@ def test_after_the_block_the_children_are_back() -> None:
     assert SyncParent().predict(np.ones(2)).tolist() == [3.0, 3.0]
 
 
-def test_a_fake_gets_a_frame_where_the_model_takes_one() -> None:
+def test_a_fake_gets_a_frame_if_the_model_takes_one() -> None:
     frame = pd.DataFrame({"n": [1, 2], "x": [1.5, 2.5]})
     with fake_children(
         Best, scores=1, frames=lambda frame: frame.assign(n=frame["n"] * 2)
@@ -106,7 +106,7 @@ def test_a_fake_gets_a_frame_where_the_model_takes_one() -> None:
     pd.testing.assert_frame_equal(calls[0].inputs["frame"], frame)
 
 
-def test_a_column_is_squeezed_as_it_is_from_mlserver() -> None:
+def test_a_column_is_squeezed_as_with_mlserver() -> None:
     with fake_children(Best, scores=np.array([[1], [2]]), frames=1) as calls:
         assert Best().ask("scores", ROWS).tolist() == [1, 2]
     assert calls[0].output.tolist() == [1, 2]
@@ -143,7 +143,7 @@ def test_a_step_fails_as_a_child_does(step: Step, kind: type[TempoError]) -> Non
     assert calls[0].output is None
 
 
-def test_a_list_of_steps_is_one_a_call() -> None:
+def test_a_list_of_steps_has_one_for_each_call() -> None:
     script = [Fail(503), Answer(np.array([0.0, 1.0]))]
     with fake_children(Best, scores=script, frames=1):
         with pytest.raises(ChildUnavailable):
@@ -171,7 +171,7 @@ def test_a_child_that_hangs_can_be_released() -> None:
         assert [call.result() for call in calls] == [1, 1]
 
 
-def test_a_child_the_pipeline_does_not_have_is_refused() -> None:
+def test_a_fake_for_an_unknown_child_is_refused() -> None:
     told = "no model 'score' to fake; it has scores, double, frames"
     with pytest.raises(TypeError, match=told), fake_children(Best, score=1):
         pass

@@ -29,6 +29,6 @@ def test_its_examples_pass(tmp_path: Path) -> None:
     assert "3 passed" in done.stdout, done.stdout + done.stderr
 
 
-def test_it_tells_of_every_public_name() -> None:
+def test_it_names_everything_public() -> None:
     named = set(re.findall(r"\w+", " ".join(re.findall(r"`[^`\n]+`", DOC))))
     assert set(testing.__all__) - named == set()

@@ -86,7 +86,7 @@ def value(answer: httpx.Response) -> Any:
 # -- What it answers -------------------------------------------------------------------------------
 
 
-def test_it_answers_what_the_function_gives(fake: FakeModel, client: httpx.Client) -> None:
+def test_it_answers_with_the_functions_result(fake: FakeModel, client: httpx.Client) -> None:
     assert value(post(client, fake)).tolist() == [6.0, 22.0]
 
 
@@ -126,7 +126,7 @@ def test_a_function_may_choose_a_step(fake: FakeModel, client: httpx.Client) -> 
     assert value(post(client, fake, body(ROWS[:1]))) == [1]
 
 
-def test_a_function_that_raises_is_an_error_with_its_words(
+def test_an_exception_of_a_function_is_an_error_with_its_message(
     fake: FakeModel, client: httpx.Client
 ) -> None:
     fake.answer = lambda rows: rows["absent"]
@@ -137,7 +137,7 @@ def test_a_function_that_raises_is_an_error_with_its_words(
     assert (answer.status_code, answer.json()) == (422, {"error": "wrong rows"})
 
 
-def test_an_answer_that_cannot_travel_is_told(fake: FakeModel, client: httpx.Client) -> None:
+def test_an_answer_that_cannot_travel_is_an_error(fake: FakeModel, client: httpx.Client) -> None:
     fake.script(Answer(object()))
     assert "the fake's answer cannot travel" in post(client, fake).json()["error"]
 
@@ -178,7 +178,7 @@ def test_columns_writes_shapes_as_mlserver_does(
         ("/v2/models/iris/other", 404),
     ],
 )
-def test_it_answers_beside_inference_as_mlserver_does(
+def test_it_answers_health_and_metadata_as_mlserver_does(
     path: str, status: int, fake: FakeModel, client: httpx.Client
 ) -> None:
     assert client.get(fake.url + path).status_code == status
@@ -190,7 +190,7 @@ def test_it_may_be_not_ready(fake: FakeModel, client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("content", [b"{", b"{}", b'{"inputs": [1]}'])
-def test_a_body_that_is_not_v2_is_refused_and_no_call(
+def test_a_body_that_is_not_v2_is_refused_and_not_recorded(
     content: bytes, fake: FakeModel, client: httpx.Client
 ) -> None:
     assert post(client, fake, content).status_code == 422
@@ -200,7 +200,9 @@ def test_a_body_that_is_not_v2_is_refused_and_no_call(
 # -- What it records -------------------------------------------------------------------------------
 
 
-def test_a_call_is_recorded_with_all_it_brought(fake: FakeModel, client: httpx.Client) -> None:
+def test_a_call_is_recorded_with_its_headers_and_parameters(
+    fake: FakeModel, client: httpx.Client
+) -> None:
     content = request_to_json(
         Request(encode_arguments(None, (ROWS,), {}), ["probabilities"], {"top": 3}, "7")
     )
@@ -217,7 +219,7 @@ def test_a_call_is_recorded_with_all_it_brought(fake: FakeModel, client: httpx.C
     assert call.path == "/v2/models/iris/versions/v2/infer"
 
 
-def test_a_connection_that_is_kept_has_one_number(fake: FakeModel, client: httpx.Client) -> None:
+def test_a_kept_connection_has_one_number(fake: FakeModel, client: httpx.Client) -> None:
     post(client, fake)
     post(client, fake)
     post(client, fake, headers={"connection": "close"})
@@ -272,7 +274,7 @@ def test_pauses_can_be_joined(fake: FakeModel, client: httpx.Client) -> None:
     assert post(client, fake).json() == {"error": "busy"}
 
 
-def test_a_raw_body_is_sent_as_it_stands(faulty: FaultyModel, client: httpx.Client) -> None:
+def test_a_raw_body_is_sent_without_changes(faulty: FaultyModel, client: httpx.Client) -> None:
     faulty.script(Raw(b"<html>", status=418, headers={"content-type": "text/html"}))
     answer = post(client, faulty)
     assert (answer.status_code, answer.content) == (418, b"<html>")
@@ -289,7 +291,7 @@ def test_a_raw_body_is_sent_as_it_stands(faulty: FaultyModel, client: httpx.Clie
         (NotHttp(b"hello\r\n\r\n"), httpx.RemoteProtocolError),
     ],
 )
-def test_a_connection_that_ends_is_what_the_client_sees(
+def test_the_client_sees_that_the_connection_ends(
     step: Step, kind: type[Exception], faulty: FaultyModel, client: httpx.Client
 ) -> None:
     faulty.script(step)
@@ -330,7 +332,7 @@ def test_a_trickled_body_arrives_a_byte_at_a_time_and_whole(
     assert decode_results(None, found).tolist() == [6.0, 22.0]
 
 
-def test_ways_can_be_joined(faulty: FaultyModel, client: httpx.Client) -> None:
+def test_a_delivery_may_follow_a_pause(faulty: FaultyModel, client: httpx.Client) -> None:
     faulty.script(Delay(0.01, Trickle(0.01, Fail(503, "busy"))))
     assert post(client, faulty).json() == {"error": "busy"}
 
@@ -344,7 +346,7 @@ def test_a_usual_answer_may_be_a_delivery(faulty: FaultyModel, client: httpx.Cli
     assert "has no answer left" in post(client, faulty).json()["error"]
 
 
-def test_a_call_that_hangs_goes_on_when_it_is_released(
+def test_a_call_that_hangs_continues_when_it_is_released(
     fake: FakeModel, client: httpx.Client
 ) -> None:
     held = Hang(Answer("held"))
@@ -359,12 +361,12 @@ def test_a_call_that_hangs_goes_on_when_it_is_released(
 
 
 @pytest.mark.parametrize("step", [Hang(), Delay(3600)])
-def test_stopping_ends_what_is_under_way(step: Step, fake: FakeModel, client: httpx.Client) -> None:
+def test_stopping_ends_a_call_that_waits(step: Step, fake: FakeModel, client: httpx.Client) -> None:
     _stop_with_a_call_under_way(step, fake, client)
 
 
 @pytest.mark.parametrize("step", [Stall(), Trickle(3600)])
-def test_stopping_ends_an_answer_under_way(
+def test_stopping_ends_an_answer_that_is_being_sent(
     step: Step, faulty: FaultyModel, client: httpx.Client
 ) -> None:
     _stop_with_a_call_under_way(step, faulty, client)
@@ -383,7 +385,7 @@ def _stop_with_a_call_under_way(step: Step, fake: FakeModel, client: httpx.Clien
 # -- Starting and stopping -------------------------------------------------------------------------
 
 
-def test_stopped_it_refuses_and_started_again_it_is_at_the_same_url(
+def test_it_refuses_calls_when_stopped_and_starts_at_the_same_url(
     fake: FakeModel, client: httpx.Client
 ) -> None:
     url = fake.url

@@ -76,7 +76,7 @@ def test_values_travel_both_ways(value: Any, fake: FakeModel, stub: Any) -> None
     np.testing.assert_equal(decode_results(None, found.tensors), value)
 
 
-def test_a_call_is_recorded_with_all_it_brought(fake: FakeModel, stub: Any) -> None:
+def test_a_call_is_recorded_with_its_metadata_and_parameters(fake: FakeModel, stub: Any) -> None:
     stub.ModelInfer(message(), metadata=(("x-request-id", "abc"),))
     [call] = fake.calls
     assert call.inputs["input-0"].tolist() == ROWS.tolist()
@@ -85,7 +85,7 @@ def test_a_call_is_recorded_with_all_it_brought(fake: FakeModel, stub: Any) -> N
     assert (call.transport, call.version) == ("grpc", "v2")
 
 
-def test_it_tells_that_it_is_ready_and_what_it_is(fake: FakeModel, stub: Any) -> None:
+def test_it_answers_health_and_metadata(fake: FakeModel, stub: Any) -> None:
     assert stub.ServerLive(pb.ServerLiveRequest()).live
     assert stub.ServerReady(pb.ServerReadyRequest()).ready
     assert stub.ModelReady(pb.ModelReadyRequest(name="iris")).ready
@@ -162,7 +162,7 @@ def test_another_model_is_not_found(fake: FakeModel, stub: Any) -> None:
     assert fake.calls == []
 
 
-def test_a_message_that_is_no_tensor_is_refused(fake: FakeModel, stub: Any) -> None:
+def test_a_message_that_is_not_a_tensor_is_refused(fake: FakeModel, stub: Any) -> None:
     broken = message()
     broken.raw_input_contents[0] = b"abc"
     with pytest.raises(grpc.RpcError, match="has 3 bytes"):
@@ -171,7 +171,7 @@ def test_a_message_that_is_no_tensor_is_refused(fake: FakeModel, stub: Any) -> N
 
 
 @pytest.mark.parametrize("kind", [FakeModel, FaultyModel])
-def test_it_stops_with_200_calls_under_way_and_starts_on_the_same_port(
+def test_it_stops_during_200_calls_and_starts_on_the_same_port(
     kind: type[FakeModel],
 ) -> None:
     before = set(threading.enumerate())
@@ -194,7 +194,7 @@ def test_without_grpc_there_is_no_address() -> None:
         _ = fake.grpc_url
 
 
-def test_a_call_that_has_ended_before_it_is_played_is_not_waited_for() -> None:
+def test_a_call_that_has_ended_is_not_waited_for() -> None:
     class Ended:
         def add_callback(self, callback: Callable[[], None]) -> bool:
             return False
