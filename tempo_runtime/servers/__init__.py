@@ -1,1 +1,1 @@
-"""A real MLServer on this machine: which models it serves, what it reads, its process and its log."""
+"""Run MLServer on this machine: choose its models, write its settings, and watch its process and log."""

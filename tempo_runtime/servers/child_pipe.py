@@ -1,6 +1,6 @@
-"""A server's process that ends with its starter, however that ended.
+"""End a server's process when the process that started it ends for any reason.
 
-Imports little: until it has run, nothing would end the process.
+It imports little, because nothing would end the process before it has run.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ import threading
 import time
 
 _GRACE = 3.0
-_alone = threading.Event()
+_detached = threading.Event()
 
 
 def attach() -> None:
-    """Has this process and its group end when its standard input, the starter's pipe, is closed."""
+    """End this process and its group once standard input, the pipe from its starter, is closed."""
     threading.Thread(target=_end_with_starter, name="tempo-starter", daemon=True).start()
 
 
 def detach() -> None:
-    """Has it stay."""
-    _alone.set()
+    """Keep this process running after its starter ends."""
+    _detached.set()
 
 
 def _end_with_starter() -> None:
     os.read(0, 1)
-    if _alone.is_set():
+    if _detached.is_set():
         return
-    # Nobody waits for what it works on, so it is given a moment only.
+    # Nobody waits for its results, so it only gets a moment.
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(_GRACE)
     os.killpg(0, signal.SIGKILL)

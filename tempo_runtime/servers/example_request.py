@@ -1,4 +1,4 @@
-"""Write a request for a model as shell lines, for people to start from."""
+"""Write shell lines with a request for a model, as a starting point for people."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-_LARGEST = 10_000  # most values of an input in a line
+_LARGEST = 10_000  # maximum number of an input's values on a line
 _TEXTS = {
     "base64": "dGV4dA==",
     "datetime": "2026-01-31T12:00:00",
@@ -22,9 +22,9 @@ class Example:
 
     Attributes:
         request: Its V2 request.
-        arguments: The words that give `predict` the same arguments; None if words cannot.
-        guessed: Names of the inputs whose values are a guess: the signature does not describe a JSON
-            value, or the number of columns of an array.
+        arguments: The words for `predict` with the same arguments; None if it cannot make this call.
+        guessed: Names of the inputs with guessed values, because the signature does not describe a
+            JSON value or the number of columns of an array.
         streams: Whether the model answers in parts.
     """
 
@@ -34,7 +34,7 @@ class Example:
     streams: bool = False
 
     def curl(self, url: str, model: str) -> str:
-        """Write a line for a shell that sends the request.
+        """Write a shell line that sends the request.
 
         Args:
             url: The server.
@@ -46,13 +46,13 @@ class Example:
         return f"{curl} {place} -H 'content-type: application/json' -d {body}"
 
     def predict(self, target: str) -> str | None:
-        """Write a line for a shell that makes the same call with values.
+        """Write a shell line that makes the same call with values.
 
         Args:
             target: The target for `tempo-runtime predict`.
 
         Returns:
-            The line; None if the values cannot be written in a line.
+            The line; None if the values cannot be written on a line.
         """
         if self.arguments is None:
             return None
@@ -69,22 +69,31 @@ def of_inputs(
     """Make an example from a model's inputs.
 
     Args:
-        inputs: V2 metadata tensors, as model-settings.json has them.
-        values: Example values of inputs, in JSON, as an artifact's description has them.
-        features: Number of columns of an array whose shape is open.
+        inputs: V2 metadata tensors, as in model-settings.json.
+        values: Example values of inputs, in JSON, as in an artifact's description.
+        features: Number of columns of an array with an open shape.
         streams: Whether the model answers in parts.
 
     Returns:
-        The example; None if an input is a DataFrame, whose columns are unknown, or is too large for a
+        The example; None if an input is a DataFrame, whose columns are unknown, or too large for a
         line.
     """
     known = values or {}
     needed = [_Input(tensor, known, features) for tensor in inputs if not _is_optional(tensor)]
-    if any(each.content_type == "pd" or each.is_large for each in needed):
+    if any(needed_input.content_type == "pd" or needed_input.is_large for needed_input in needed):
         return None
-    words = [word for each in needed for word in ("--arg", f"{each.name}={each.argument()}")]
-    guessed = tuple(each.name for each in needed if each.is_guess)
-    return Example({"inputs": [each.tensor() for each in needed]}, tuple(words), guessed, streams)
+    words = [
+        word
+        for needed_input in needed
+        for word in ("--arg", f"{needed_input.name}={needed_input.argument()}")
+    ]
+    guessed = tuple(needed_input.name for needed_input in needed if needed_input.is_guess)
+    return Example(
+        {"inputs": [needed_input.tensor() for needed_input in needed]},
+        tuple(words),
+        guessed,
+        streams,
+    )
 
 
 def _is_optional(tensor: Mapping[str, Any]) -> bool:
@@ -107,7 +116,7 @@ class _Input:
         self.content_type: str = (described.get("parameters") or {}).get("content_type") or ""
         self._datatype: str = described["datatype"]
         self._is_known = self.name in values
-        # An annotation without a shape is also described as an array of one dimension.
+        # An annotation without a shape is also described as a one-dimensional array.
         self._is_open = self.content_type == "np" and described["shape"] == [-1]
         shape = [1, features] if self._is_open and features else described["shape"]
         self._shape = [max(length, 1) for length in shape]
@@ -136,7 +145,7 @@ class _Input:
             "datatype": self._datatype,
             "data": data,
         }
-        # For an input of any type, this says how to read the bytes.
+        # This tells an input of any type how to read the bytes.
         if self.content_type and self._datatype == "BYTES":
             tensor["parameters"] = {"content_type": self.content_type}
         return tensor
@@ -145,7 +154,7 @@ class _Input:
         """Write the value as JSON."""
         value = self._value
         if not (self._is_known or self._is_scalar or self.content_type == "json"):
-            # MLServer's lists of texts have a second dimension, which the list itself does not have.
+            # MLServer's lists of strings have a second dimension, which the list itself does not have.
             is_list = self._datatype == "BYTES" and self.content_type != "np"
             for length in reversed(self._shape[:1] if is_list else self._shape):
                 value = [value] * length

@@ -1,8 +1,9 @@
-"""What runs in the process of a deployed model: MLServer, on a port that it may take over from another.
+"""Run MLServer in the process of a deployed model, on a port that it may take over from another process.
 
-It loads its models while nobody can reach it, says when they are ready, and only then listens on the port
-that callers know. The process that had the port before goes on until it has answered what it was asked.
-Whoever deploys talks to it over a Unix socket in its folder, which it alone can open.
+It loads its models while nobody can reach it, reports that they are ready, and only then listens on the
+public port. The previous process on that port continues until it has answered its requests. The
+deploying process sends commands through a Unix socket in the server's folder, which no other user can
+open.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from tempo_runtime.servers.control_socket import CONTROL, DETACH, DONE, RETIRE, 
 
 _TICK = 0.02
 _IDLE = 5.0  # seconds that a client's unused connection may stay open; uvicorn's own limit
-_LONG = 24 * 3600.0  # seconds: a request's own time ends before
+_LONG = 24 * 3600.0  # seconds; the requests themselves time out earlier
 
 
 class _LoadFailed(Exception):
@@ -40,7 +41,7 @@ class _LoadFailed(Exception):
 
 
 class _Uvicorn(uvicorn.Server):
-    """Leaves signals to MLServer, in uvicorn's versions old and new."""
+    """Leaves signals to MLServer, in old and new versions of uvicorn."""
 
     def install_signal_handlers(self) -> None:
         pass
@@ -51,12 +52,12 @@ class _Uvicorn(uvicorn.Server):
 
 
 class _Server(MLServer):  # type: ignore[misc]  # it has no types
-    """MLServer that is reached when it is told so.
+    """MLServer that serves its public port only on command.
 
     Args:
         settings: MLServer's.
-        public: The listening socket that callers know.
-        private: One for whoever deploys.
+        public: The listening socket for callers.
+        private: A listening socket for the deploying process.
     """
 
     def __init__(self, settings: Settings, public: socket.socket, private: socket.socket) -> None:
@@ -64,16 +65,16 @@ class _Server(MLServer):  # type: ignore[misc]  # it has no types
         drain.watch()
         self._public, self._private = public, private
         self._loop = asyncio.get_running_loop()
-        self._told_to_serve = asyncio.Event()
+        self._may_serve = asyncio.Event()
         self._serving = False
         self._calls: asyncio.Future[None] | None = None
         self._rest_server.start = self._serve_rest
 
     async def start(self, models_settings: list[ModelSettings] = []) -> None:  # noqa: B006 - as MLServer's
-        """Load the models, waits to be told, and serve them until it is stopped."""
-        threading.Thread(target=self._obey, name="tempo-control", daemon=True).start()
-        asked = self._uvicorn()
-        asking = asyncio.create_task(asked.serve(sockets=[self._private]))
+        """Load the models, wait for the command to serve them, and serve them until stopped."""
+        threading.Thread(target=self._run_commands, name="tempo-control", daemon=True).start()
+        private_server = self._uvicorn()
+        serving = asyncio.create_task(private_server.serve(sockets=[self._private]))
         try:
             await asyncio.gather(*map(self._model_registry.load, models_settings))
         except Exception:
@@ -81,39 +82,39 @@ class _Server(MLServer):  # type: ignore[misc]  # it has no types
             if self._inference_pool_registry:
                 await self._inference_pool_registry.close()
             raise _LoadFailed from None
-        await self._told_to_serve.wait()
+        await self._may_serve.wait()
         await super().start([])
-        asked.should_exit = True
-        await asking
+        private_server.should_exit = True
+        await serving
 
     async def stop(self, sig: int | None = None) -> None:
-        """End the server; what it is being asked is answered first."""
+        """Stop the server once the requests in progress are answered."""
         if not self._serving:
             if self._inference_pool_registry:
                 await self._inference_pool_registry.close()
-            os._exit(128 + (sig or 0))  # nobody has asked it anything
-        calls = self._leave()
-        while self._rest_server._server.server_state.tasks:  # noqa: ASYNC110 - it tells nobody
+            os._exit(128 + (sig or 0))  # it has no requests
+        calls = self._close_connections()
+        while self._rest_server._server.server_state.tasks:  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(_TICK)
         await calls
-        # MLServer's own way ends workers at once, and calls over gRPC after 5 s.
+        # MLServer itself would end workers at once, and calls over gRPC after 5 s.
         await super().stop(sig)
         drain.begin()  # the author's threads may hang and keep the process from ending
 
     async def _retire(self) -> None:
-        """Has the server end; returns when nobody can ask it any more."""
-        self._leave()
+        """Start to stop the server; return when it can get no more requests."""
+        self._close_connections()
         rest = self._rest_server._server.server_state
         end = time.monotonic() + _IDLE
         while any(map(_unused, rest.connections)) and time.monotonic() < end:  # noqa: ASYNC110
             await asyncio.sleep(_TICK)
         self._ending = asyncio.create_task(self.stop(signal.SIGTERM))
 
-    def _leave(self) -> asyncio.Future[None]:
-        """Take no more connections, and has the others end with the answer of what is asked on them.
+    def _close_connections(self) -> asyncio.Future[None]:
+        """Accept no more connections, and close each open one after its current answer.
 
         Returns:
-            Done when all calls over gRPC are answered.
+            A future that is done when all calls over gRPC are answered.
         """
         if self._calls is None:
             rest = self._rest_server._server
@@ -134,41 +135,41 @@ class _Server(MLServer):  # type: ignore[misc]  # it has no types
         await server.serve(sockets=[self._public])
 
     async def _serve(self) -> None:
-        self._told_to_serve.set()
-        # gRPC has its port once it has a server.
-        while not hasattr(self._grpc_server, "_server"):  # noqa: ASYNC110 - it tells nobody
+        self._may_serve.set()
+        # gRPC has a port once it has a server.
+        while not hasattr(self._grpc_server, "_server"):  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(_TICK)
         while not self._rest_server._server.started:  # noqa: ASYNC110
             await asyncio.sleep(_TICK)
-        drain.watch()  # again: each uvicorn server has put its own handler in front
+        drain.watch()  # again, because each uvicorn server has installed its own handler
         self._serving = True
 
-    def _obey(self) -> None:
+    def _run_commands(self) -> None:
         with socket.socket(socket.AF_UNIX) as control:
-            # In the working directory: the length of a socket's path is limited.
+            # In the working directory, because the length of a socket's path is limited.
             control.bind(CONTROL)
             control.listen()
             while True:
-                asker, _ = control.accept()
-                with asker, contextlib.suppress(OSError):
-                    self._answer(asker)
+                client, _ = control.accept()
+                with client, contextlib.suppress(OSError):
+                    self._answer(client)
 
-    def _answer(self, asker: socket.socket) -> None:
-        asked = asker.recv(1)
-        if asked == SOCKET:
-            socket.send_fds(asker, [DONE], [self._public.fileno()])
+    def _answer(self, client: socket.socket) -> None:
+        command = client.recv(1)
+        if command == SOCKET:
+            socket.send_fds(client, [DONE], [self._public.fileno()])
             return
-        if asked == SERVE:
+        if command == SERVE:
             asyncio.run_coroutine_threadsafe(self._serve(), self._loop).result()
-        elif asked == RETIRE:
+        elif command == RETIRE:
             asyncio.run_coroutine_threadsafe(self._retire(), self._loop).result()
-        elif asked == DETACH:
+        elif command == DETACH:
             detach()
-        asker.send(DONE)
+        client.send(DONE)
 
 
 def _unused(connection: Any) -> bool:
-    """Return whether nothing is asked on a connection of uvicorn's."""
+    """Return whether a connection of uvicorn has no request in progress."""
     return connection.cycle is None or connection.cycle.response_complete
 
 
@@ -176,11 +177,11 @@ def main(public: int, private: int) -> None:
     """Serve the working directory.
 
     Args:
-        public: File descriptor of the listening socket that callers know.
-        private: File descriptor of one for whoever deploys.
+        public: File descriptor of the listening socket for callers.
+        private: File descriptor of the listening socket for the deploying process.
     """
     install_uvloop_event_loop()
-    error_mapping.install()  # also if only its workers, in an environment of their own, load our runtime
+    error_mapping.install()  # also needed if only workers in another environment load our runtime
     try:
         asyncio.run(_run(socket.socket(fileno=public), socket.socket(fileno=private)))
     except _LoadFailed:
@@ -194,7 +195,7 @@ async def _run(public: socket.socket, private: socket.socket) -> None:
 
 
 def _refuse_fewer(models: list[ModelSettings]) -> None:
-    """End what MLServer would serve without the models whose settings it cannot read."""
+    """Stop a server that would start without the models whose settings it cannot read."""
     if len(models) < len(list(Path().rglob(DEFAULT_MODEL_SETTINGS_FILENAME))):
         logger.error(
             "MLServer leaves out models of this folder; correct their settings, or unset "

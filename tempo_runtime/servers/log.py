@@ -1,4 +1,4 @@
-"""What a server prints: kept while it starts, passed on afterwards, and what of it says why it ended."""
+"""Keep a server's output while it starts, forward it afterwards, and find the reason why it ended."""
 
 from __future__ import annotations
 
@@ -15,52 +15,52 @@ from tempo_runtime._util.printable import printable_log, without_colors
 
 _KEPT = 1000  # lines
 _SHOWN = 8
-# The line after a traceback. Some classes are lowercase (`zlib.error`) or of a function (`f.<locals>.C`),
-# some have no text (`KeyError`), and that of some begins in the next line.
+# The line after a traceback. Some classes are lowercase (`zlib.error`) or local (`f.<locals>.C`),
+# some have no message (`KeyError`), and some messages begin on the next line.
 _EXCEPTION = re.compile(r"(?:(?:[A-Za-z_]\w*|<locals>)\.)*([A-Za-z_]\w*)(?::(?: (.*))?)?")
-# What follows an exception and is not a line of its text.
+# Lines after an exception that are not part of its message.
 _OTHER = re.compile(
     r"\d{4}-|\[|\{|[A-Z]{4,}\b|\+-|/\S+:\d+: \w*Warning: |tempo-serve: "
     r"|Traceback \(|The above exception was |During handling of "
 )
-_MOST_LINES = 5  # of the text of an exception
+_MOST_LINES = 5  # of an exception's message
 _FRAME = re.compile(r'  File "(/[^"]+)", line (\d+)')
 _INSTALLED = re.compile(r"/(?:site-packages|python3\.\d+|tempo_runtime|bin)/")
-# What Python prints before the lines of an exception in a group.
+# Python's prefix for lines of an exception in a group.
 _IN_GROUP = re.compile(r"^ +\| ?|^ +(?=\+[-+]+)", re.MULTILINE)
 _GROUP = "Exception Group Traceback"
 _MEMBER = re.compile(r"\+[-+]+ \d+ -+$")
-# What Python's faulthandler prints. The frames after it begin with the last one.
+# The output of Python's faulthandler. Its frames begin with the last one.
 _FATAL = re.compile(r"Fatal Python error: (.+)")
-# Servers that are stopped leave these, whatever has stopped them. SystemExit may also be the author's.
+# A stopped server leaves these, whatever stopped it. SystemExit may also come from the author's code.
 _ENDINGS = frozenset(("CancelledError", "KeyboardInterrupt"))
 _EXIT = "SystemExit"
-# MLServer's first step when it ends, and a worker's failure to unload what it has not loaded.
+# MLServer's first step when it stops, and a worker's failure to unload a model that it has not loaded.
 _SHUTDOWN = re.compile(r"^INFO: +Shutting down|Waiting for gRPC server shutdown", re.MULTILINE)
 _UNLOADING = "model update of type 'Unload'"
 _OF_WORKER = "WorkerError"
-# rclone's levels and those of Python's loggers, and what rclone ended with.
+# Levels of rclone and of Python's loggers, and rclone's last message.
 _ERROR_LINE = re.compile(r"\b(?:ERROR|CRITICAL|FATAL)\b|\bFailed to ")
 _BEFORE_ERROR = re.compile(
     r"^(?:.*?\b(?:ERROR|CRITICAL|FATAL|NOTICE)\b(?: *: *| - | *\[[^\]]*\] *)?|[\d/:., -]+)"
 )
 _NO_REASON = re.compile(r"\b(?:INFO|DEBUG|WARNING)\b")
-# pydantic's lines of a field and of its fault, and one that names a page.
+# pydantic's lines with a field and its fault, and one with a link.
 _INVALID = re.compile(r"(validation errors? for .+)((?:\n\S+\n  \S.*(?:\n    .+)?)+)")
 _FAULT = re.compile(r"\n(\S+)\n  (\S.*)")
 _FAILED = re.compile(r"Couldn't load model '([^']+)'")
-_OURS = "MLServerError"  # what a pipeline's errors leave as
+_OURS = "MLServerError"  # the class that a pipeline's errors are converted to
 TRACEBACK = "Traceback (most recent call last):"
 
 
 @dataclass
 class _Raised:
-    """An exception that a log tells of.
+    """An exception in a log.
 
     Attributes:
         kind: Its class.
-        place: ` at FILE:LINE` of the author's code; empty if none is known.
-        lines: The lines of its text.
+        place: ` at FILE:LINE` of the author's code; empty if it is unknown.
+        lines: The lines of its message.
     """
 
     kind: str
@@ -78,7 +78,7 @@ class _Raised:
 
 
 class Log(threading.Thread):
-    """Reads what a server prints, to its end.
+    """Reads a server's output to its end.
 
     Args:
         stream: The server's output.
@@ -92,7 +92,7 @@ class Log(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        """Keep the last lines, and pass on each that comes once `pass_on` was called."""
+        """Keep the last lines, and forward each new one once `pass_on` was called."""
         with self._stream:
             for line in self._stream:
                 self._lines.append(line)
@@ -101,7 +101,7 @@ class Log(threading.Thread):
                     self._to.flush()
 
     def pass_on(self, to: IO[bytes]) -> None:
-        """Has what comes written to a stream as well."""
+        """Forward new lines to a stream."""
         self._to = to
 
     def text(self) -> str:
@@ -114,8 +114,8 @@ def reason(log: str, longest: int | None = None) -> str:
     """Summarize why a server, or a program that downloads its models, has ended.
 
     Args:
-        log: What it printed.
-        longest: If the summary has more characters, only the last error is told. None for no limit.
+        log: Its output.
+        longest: If the summary has more characters, only the last error is given. None for no limit.
 
     Returns:
         The models that failed, and the exceptions; without exceptions the last error, or the last lines.
@@ -128,10 +128,10 @@ def reason(log: str, longest: int | None = None) -> str:
     before = _SHUTDOWN.split(log)[0].splitlines()
     errors = _exceptions(before) or _exceptions(lines)
     if not errors:
-        told = [_BEFORE_ERROR.sub("", line) for line in lines if _ERROR_LINE.search(line)][-1:]
-        told = told or [line for line in lines if not _NO_REASON.search(line)][-_SHOWN:]
-        return "\n".join(told or lines[-_SHOWN:])
-    # An exception raised from another often repeats the other's text.
+        shown = [_BEFORE_ERROR.sub("", line) for line in lines if _ERROR_LINE.search(line)][-1:]
+        shown = shown or [line for line in lines if not _NO_REASON.search(line)][-_SHOWN:]
+        return "\n".join(shown or lines[-_SHOWN:])
+    # An exception raised from another often repeats its message.
     texts = list(errors)
     once = [
         text
@@ -139,12 +139,12 @@ def reason(log: str, longest: int | None = None) -> str:
         if not any(errors[text] in later for later in texts[number + 1 :])
     ]
     models = ", ".join(dict.fromkeys(_FAILED.findall(log)))
-    told_all = (f"{models}: " if models else "") + "; ".join(once)
-    return told_all if longest is None or len(told_all) <= longest else once[-1]
+    summary = (f"{models}: " if models else "") + "; ".join(once)
+    return summary if longest is None or len(summary) <= longest else once[-1]
 
 
 def _lines(log: str) -> Iterator[str]:
-    """Yield the lines of a log, also those in the JSON that some loggers write."""
+    """Yield the lines of a log, including those inside the JSON that some loggers write."""
     for line in log.splitlines():
         if line.startswith("{") and TRACEBACK in line:
             try:
@@ -159,8 +159,8 @@ def _lines(log: str) -> Iterator[str]:
 
 
 def _exceptions(lines: Iterable[str]) -> dict[str, str]:
-    """Return the exceptions of a log in their order: with class and place, and the text alone."""
-    found: list[_Raised] = []
+    """Return the exceptions of a log in order: each with class and place, and its message alone."""
+    exceptions: list[_Raised] = []
     reading: Literal["", "frames", "text", "fatal", "current"] = ""
     place, before = "", ""
     for line in lines:
@@ -168,31 +168,35 @@ def _exceptions(lines: Iterable[str]) -> dict[str, str]:
             reading, place = "" if _UNLOADING in before else "frames", ""
         elif fatal := _FATAL.match(line):
             reading = "fatal"
-            found.append(_Raised(fatal[1], "", []))
+            exceptions.append(_Raised(fatal[1], "", []))
         elif reading == "fatal" and line.startswith("Current thread"):
             reading = "current"
         elif reading in ("frames", "current") and (frame := _FRAME.match(line)):
             if not _INSTALLED.search(frame[1]):
                 place = f" at {frame[1]}:{frame[2]}"
                 if reading == "current":
-                    reading, found[-1].place = "", place
+                    reading, exceptions[-1].place = "", place
         elif reading == "frames" and not line[0].isspace():
             raised = _EXCEPTION.fullmatch(line)
-            # What a worker raised was printed by it, with its place.
+            # A worker has already printed its own exception, with the place.
             is_cause = (
-                raised and raised[1] not in _ENDINGS and not (found and raised[1] == _OF_WORKER)
+                raised
+                and raised[1] not in _ENDINGS
+                and not (exceptions and raised[1] == _OF_WORKER)
             )
             if raised and is_cause and (place or raised[1] != _EXIT):
-                found.append(_Raised(raised[1], place, [raised[2] or ""]))
+                exceptions.append(_Raised(raised[1], place, [raised[2] or ""]))
                 reading = "text"
             else:
                 reading = ""
-        elif reading == "text" and len(found[-1].lines) < _MOST_LINES and not _OTHER.match(line):
-            found[-1].lines.append(line.strip())
+        elif (
+            reading == "text" and len(exceptions[-1].lines) < _MOST_LINES and not _OTHER.match(line)
+        ):
+            exceptions[-1].lines.append(line.strip())
         elif reading == "text":
             reading = ""
         before = line
-    return {str(each): each.text or each.kind for each in found}
+    return {str(exception): exception.text or exception.kind for exception in exceptions}
 
 
 def _on_one_line(invalid: re.Match[str]) -> str:

@@ -1,4 +1,4 @@
-"""The starter's side of processes that end with it: it alone holds the pipe that each waits on."""
+"""Start processes that end with this one, which alone holds the pipe that each of them waits on."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ _started: weakref.WeakSet[subprocess.Popen[bytes]] = weakref.WeakSet()
 
 
 def start(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
-    """Start a process whose standard input is closed once this one has ended, however it did.
+    """Start a process whose standard input is closed when this one ends for any reason.
 
-    It has a session of its own: Ctrl-C is for its starter.
+    It runs in its own session, so that Ctrl-C only reaches this process.
 
     Args:
         command: The command.
-        options: Those of `subprocess.Popen`.
+        options: Options of `subprocess.Popen`.
     """
-    process: subprocess.Popen[bytes] = subprocess.Popen(  # noqa: S603 - ours
+    process: subprocess.Popen[bytes] = subprocess.Popen(  # noqa: S603 - our own command
         command, stdin=subprocess.PIPE, start_new_session=True, **options
     )
     _started.add(process)
@@ -28,9 +28,9 @@ def start(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
 
 
 def _let_go() -> None:
-    """In a fork of the starter, which would keep the pipes open after its end."""
+    """Close the pipes in a fork of this process, which would otherwise keep them open."""
     for process in _started:
-        process.poll()  # finds that it is not a child of the fork
+        process.poll()  # it finds that the process is not a child of the fork
         assert process.stdin is not None
         process.stdin.close()
 

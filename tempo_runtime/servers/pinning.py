@@ -1,7 +1,7 @@
-"""Prepare a model with demands on it for a server.
+"""Prepare a model that must meet a trust policy for a server.
 
 Its files are checked here, before a server is started, and again by the server, which opens a checked
-copy. So only the digests are kept here, and settings that lead to no other files.
+copy. So only the digests are kept here, and settings that do not lead to other files.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from tempo_runtime.errors import ArtifactDamaged, ArtifactUntrusted, SettingsErr
 from tempo_runtime.servers.repository import parameters_of, read
 from tempo_runtime.settings import PipelineSettings
 
-# MLServer reads it by either name.
+# MLServer accepts both names.
 _IMPLEMENTATION = ("implementation", "MLSERVER_MODEL_IMPLEMENTATION")
 _REMEDY = "no signature or digest covers it; remove it"
 
 
 @dataclass(frozen=True)
 class Shown:
-    """The digests of a model that met its demands.
+    """The digests of a model that meets its trust policy.
 
     Attributes:
         digest: Its digest.
@@ -38,10 +38,10 @@ class Shown:
 
 
 def is_pipeline(place: str, settings: Mapping[str, Any]) -> bool:
-    """Tell whether a model's tempo.json must meet the demands.
+    """Return whether a model has a tempo.json that must meet the trust policy.
 
     Args:
-        place: Its folder, or its only file.
+        place: Its folder or its only file.
         settings: Its model-settings.json.
     """
     if settings.get("implementation") == declaration.IMPLEMENTATION:
@@ -53,17 +53,17 @@ def is_pipeline(place: str, settings: Mapping[str, Any]) -> bool:
 def read_model(
     place: str, demands: trust.TrustPolicy
 ) -> tuple[dict[str, Any] | None, Mapping[str, str]]:
-    """Check a model that is not a pipeline, and read its own settings, which are among its files.
+    """Check a model that is not a pipeline, and read its settings from its own files.
 
     Args:
-        place: Its folder, or its only file.
-        demands: The demands on it.
+        place: Its folder or its only file.
+        demands: Its trust policy.
 
     Returns:
-        Its model-settings.json, or None, and path -> SHA-256 of its files.
+        Its model-settings.json or None, and the SHA-256 of each file by path.
 
     Raises:
-        ArtifactError: If its files cannot be read, or do not meet the demands.
+        ArtifactError: If its files cannot be read, or do not meet the policy.
     """
     copy = verification.copy_model(place, demands)
     digests = atomic_files.digests(copy.place)
@@ -76,30 +76,32 @@ def read_model(
 
 
 def of_model(settings: Mapping[str, Any], place: str, digests: Mapping[str, str]) -> Shown:
-    """Refuse settings that lead out of a model's checked files.
+    """Refuse settings that lead to files other than a model's checked ones.
 
     Args:
         settings: Its model-settings.json, with absolute paths.
-        place: Its folder, or its only file.
-        digests: Path -> SHA-256 of its files.
+        place: Its folder or its only file.
+        digests: SHA-256 of each of its files, by path.
 
     Raises:
         ArtifactUntrusted: If they do.
-        SettingsError: If they name no class that serves it.
+        SettingsError: If they do not name the class that serves it.
     """
-    own = os.path.join(place, store.MODEL_SETTINGS)
+    settings_path = os.path.join(place, store.MODEL_SETTINGS)
     if not settings.get("implementation"):
         raise SettingsError(
-            f"{own} sets no implementation; set it to an MLServer runtime class, and save the pipeline "
-            "that calls this model again"
+            f"{settings_path} sets no implementation; set it to an MLServer runtime class, and save the "
+            "pipeline that calls this model again"
         )
     uri = parameters_of(settings)["uri"]
     if os.path.relpath(uri, place).split(os.sep)[0] == os.pardir:
         raise ArtifactUntrusted(
-            f"{own} sets parameters.uri to {uri}, outside of {place}, but the demanded digest "
+            f"{settings_path} sets parameters.uri to {uri}, outside of {place}, but the demanded digest "
             "covers only that folder; move the files there"
         )
-    return Shown(trust.digest_of_files(digests), _environment(settings, place, own, digests))
+    return Shown(
+        trust.digest_of_files(digests), _environment(settings, place, settings_path, digests)
+    )
 
 
 def of_pipeline(
@@ -110,17 +112,17 @@ def of_pipeline(
     Args:
         settings: Its model-settings.json, with absolute paths.
         folder: Where that file is.
-        demands: The demands on the artifact.
+        demands: The artifact's trust policy.
         to_run: Whether this Python will run it.
 
     Raises:
-        ArtifactError: If the artifact does not meet the demands.
+        ArtifactError: If the artifact does not meet the policy.
         ArtifactUntrusted: If there are such settings.
-        SettingsError: If a digest in them is not written as one.
+        SettingsError: If a digest in them is not a valid digest.
     """
     parameters = parameters_of(settings)
-    every = demands.and_(trust.TrustPolicy.of_settings(parameters.get("extra") or {}))
-    opened = store.verify_folder(parameters["uri"], every, to_run=to_run)
+    all_demands = demands.and_(trust.TrustPolicy.of_settings(parameters.get("extra") or {}))
+    opened = store.verify_folder(parameters["uri"], all_demands, to_run=to_run)
     environment = refuse_unsigned(settings, folder, opened)
     return Shown(opened.description.digest, environment, opened)
 
@@ -141,27 +143,31 @@ def refuse_unsigned(
     Raises:
         ArtifactUntrusted: If there are such settings.
     """
-    own = os.path.join(folder, store.MODEL_SETTINGS)
+    settings_path = os.path.join(folder, store.MODEL_SETTINGS)
     for name in _IMPLEMENTATION:
         if settings.get(name) not in (None, declaration.IMPLEMENTATION):
-            raise ArtifactUntrusted(f"{own} sets {name} to {settings[name]!r}, and {_REMEDY}")
+            raise ArtifactUntrusted(
+                f"{settings_path} sets {name} to {settings[name]!r}, and {_REMEDY}"
+            )
     extra = parameters_of(settings).get("extra") or {}
     verification.refuse_unsigned_settings(folder, PipelineSettings.read(extra, {}).models)
-    return _environment(settings, opened.origin, own, opened.description.files)
+    return _environment(settings, opened.origin, settings_path, opened.description.files)
 
 
 def _environment(
-    settings: Mapping[str, Any], place: str, own: str, digests: Mapping[str, str]
+    settings: Mapping[str, Any], place: str, settings_path: str, digests: Mapping[str, str]
 ) -> str | None:
     parameters = parameters_of(settings)
     if path := parameters.get("environment_path"):
-        raise ArtifactUntrusted(f"{own} sets parameters.environment_path to {path}, and {_REMEDY}")
+        raise ArtifactUntrusted(
+            f"{settings_path} sets parameters.environment_path to {path}, and {_REMEDY}"
+        )
     tarball = parameters.get("environment_tarball")
     if not tarball:
         return None
     digest = digests.get(os.path.relpath(tarball, place))
     if digest is None:
         raise ArtifactUntrusted(
-            f"{own} sets parameters.environment_tarball to {tarball}, and {_REMEDY}"
+            f"{settings_path} sets parameters.environment_tarball to {tarball}, and {_REMEDY}"
         )
     return digest

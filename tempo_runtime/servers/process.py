@@ -1,4 +1,4 @@
-"""An MLServer in a process of its own, which ends with all it started."""
+"""Run an MLServer in a separate process, which ends together with everything it started."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tempo_runtime._util.ports import HOST, called
 from tempo_runtime.errors import ServingFailed
 from tempo_runtime.servers import parent_pipe
 
-# Its standard input is our pipe.
+# Its standard input is our pipe; see `child_pipe`.
 _MLSERVER = """\
 from tempo_runtime.servers.child_pipe import attach
 attach()
@@ -29,27 +29,27 @@ _POLL = 0.05
 
 
 class Ports(NamedTuple):
-    """What a server listens on."""
+    """The ports of a server."""
 
     http: int
     grpc: int
     metrics: int
 
     def settings(self) -> dict[str, int]:
-        """Return the same in MLServer's settings.json."""
+        """Return the ports as settings for MLServer's settings.json."""
         return {f"{name}_port": port for name, port in self._asdict().items()}
 
 
 class LocalServer:
-    """`mlserver start` on a folder, which ends with us.
+    """`mlserver start` on a folder, in a process that ends with this one.
 
     Args:
-        folder: What it serves, its settings.json with the same host and ports.
-        ports: What it listens on.
+        folder: The folder to serve; its settings.json has the same host and ports.
+        ports: The ports to listen on.
         environment: Its environment variables.
-        output: Where what it prints goes to: a file, or `subprocess.PIPE`.
-        host: What it listens at.
-        grace: Seconds that it may take to end after it was asked to.
+        output: Where its output goes: a file, or `subprocess.PIPE`.
+        host: The address to listen on.
+        grace: Seconds that it may take to end when it is stopped.
 
     Attributes:
         url: Base URL over HTTP.
@@ -72,13 +72,15 @@ class LocalServer:
         self.url = f"http://{place}:{ports.http}"
         self.grpc = f"{place}:{ports.grpc}"
         self.metrics = f"http://{place}:{ports.metrics}/metrics"
-        # What a pipeline's children are found by, where they are siblings.
-        own = {"MLSERVER_HOST": place}
-        own |= {f"MLSERVER_{name.upper()}": str(port) for name, port in ports.settings().items()}
+        # By these variables a pipeline finds its children on the same server.
+        variables = {"MLSERVER_HOST": place}
+        variables |= {
+            f"MLSERVER_{name.upper()}": str(port) for name, port in ports.settings().items()
+        }
         self.process = parent_pipe.start(
             [sys.executable, "-c", _MLSERVER, "start", os.fspath(folder)],
             cwd=folder,
-            env={**environment, **own},
+            env={**environment, **variables},
             stdout=output,
             stderr=subprocess.STDOUT,
         )
@@ -86,7 +88,7 @@ class LocalServer:
         self._ended = False
 
     def ready(self, models: Iterable[str], timeout: float) -> Iterator[str]:
-        """Wait until each model says that it is ready, and give its name then.
+        """Wait for the models, and yield the name of each when it is ready.
 
         Raises:
             ServingFailed: If the server ends, or a model is not ready after `timeout` seconds.
@@ -104,7 +106,7 @@ class LocalServer:
                 time.sleep(_POLL)
 
     def stop(self) -> None:
-        """End the server and all it started; call it works on are answered first."""
+        """Stop the server and everything it started; requests in progress are answered first."""
         try:
             self.process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -113,8 +115,8 @@ class LocalServer:
             self.kill()
 
     def kill(self) -> None:
-        """End the server and all it started, at once, as the kernel does that is out of memory."""
-        if self._ended:  # its number may be another process' by now
+        """Kill the server and everything it started at once, as the kernel does when memory runs out."""
+        if self._ended:  # another process may have its id by now
             return
         self._ended = True
         # Its parallel workers are in its session, and may outlive it.

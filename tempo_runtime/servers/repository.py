@@ -1,4 +1,4 @@
-"""The folder that MLServer reads: its own settings, and those of each model."""
+"""Write the folder that MLServer reads: its own settings, and those of each model."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from tempo_runtime.errors import (
 from tempo_runtime.settings import DRAIN_TIMEOUT, drain_timeout
 
 SERVER_SETTINGS = "settings.json"
-# Over these is what a settings.json says.
+# A settings.json overrides these.
 SERVER_DEFAULTS = {"parallel_workers": 0, "debug": False, "host": HOST}
 _FALSE = ("false", "0", "no", "off", "f", "n")
-_BEYOND_DRAIN = 5.0  # seconds in which a server that is past its drain_timeout is gone
+_BEYOND_DRAIN = 5.0  # seconds after the drain_timeout within which a server has ended
 _PATHS = ("uri", "environment_tarball", "environment_path")
 
 
 @dataclass(frozen=True)
 class Sibling:
-    """A child that is served beside its pipeline.
+    """A child that the same server, or another one of the deployment, serves.
 
     Attributes:
         model: Name it is served under.
@@ -54,13 +54,14 @@ class Served:
     Attributes:
         name: Name it is served under.
         settings: Its model-settings.json, with absolute paths.
-        folder: Folder that its settings are from, and code that they name.
-        calls: Of a pipeline, how each child is reached, by its name in the pipeline.
-        siblings: Of these, the ones that are served beside it; and of the pipelines in its process.
-        inside: Folders on this machine of the children in its process, or whose code is in it.
-        digests: If there are demands on it: its digest, and those of pipelines in its process that its
-            own description does not pin. Its server must find the same.
-        environment: SHA-256 of its packed environment, if there are demands on it.
+        folder: Folder of its settings and of the code that they name.
+        calls: How a pipeline reaches each child, by the child's alias in the pipeline.
+        siblings: The children with their own server or on the same server, by alias; also those of
+            pipelines in its process.
+        inside: Folders on this machine of the children in its process, or with code that it needs.
+        digests: If it has a trust policy: its digest, and those of pipelines in its process that its own
+            description does not pin. Its server must find the same digests.
+        environment: SHA-256 of its packed environment, if it has a trust policy.
     """
 
     name: str
@@ -74,43 +75,43 @@ class Served:
 
     @property
     def place(self) -> str:
-        """Its artifact, or the folder or file that it is in."""
+        """Its artifact, or its folder or file."""
         return str(parameters_of(self.settings).get("uri") or self.folder)
 
     @property
     def packed(self) -> bool:
-        """Whether it runs in an environment of its own, which takes a worker."""
+        """Whether it runs in its own environment, which requires a parallel worker."""
         return bool(parameters_of(self.settings).get("environment_tarball"))
 
 
 def settings_files(folder: str | os.PathLike[str]) -> list[str]:
-    """Return the model-settings.json of a folder, or those of the folders in it.
+    """Return the path of a folder's model-settings.json, or those of the folders in it.
 
     Raises:
         ArtifactMissing: If there is none.
     """
     folder = os.path.abspath(folder)
-    own = os.path.join(folder, store.MODEL_SETTINGS)
-    if os.path.isfile(own):
-        return [own]
+    own_settings = os.path.join(folder, store.MODEL_SETTINGS)
+    if os.path.isfile(own_settings):
+        return [own_settings]
     pattern = os.path.join(glob.escape(folder), "**", store.MODEL_SETTINGS)
-    found = sorted(glob.glob(pattern, recursive=True))
-    if not found:
+    files = sorted(glob.glob(pattern, recursive=True))
+    if not files:
         raise ArtifactMissing(
             f"there is no model in {folder}: neither it nor a folder in it has a "
             f"{store.MODEL_SETTINGS}; tempo_runtime.save writes one"
         )
-    return found
+    return files
 
 
 def located(settings: Mapping[str, Any], folder: str) -> dict[str, Any]:
-    """Return a model-settings.json that works from another folder: its paths are absolute.
+    """Return the content of a model-settings.json with absolute paths, so that it works elsewhere.
 
     Raises:
-        ArtifactDamaged: If its parameters, or what of them is used here, are of another type.
+        ArtifactDamaged: If its parameters, or those used here, have the wrong type.
     """
-    found = copy.deepcopy(dict(settings))
-    parameters = found["parameters"] = found.get("parameters") or {}
+    located_settings = copy.deepcopy(dict(settings))
+    parameters = located_settings["parameters"] = located_settings.get("parameters") or {}
     if not isinstance(parameters, dict):
         raise ArtifactDamaged(
             f"{folder}: `parameters` of its {store.MODEL_SETTINGS} is not a JSON object; correct it"
@@ -125,28 +126,28 @@ def located(settings: Mapping[str, Any], folder: str) -> dict[str, Any]:
         path = parameters.get(name)
         if path is not None and not isinstance(path, str):
             raise ArtifactDamaged(
-                f"{folder}: parameters.{name} of its {store.MODEL_SETTINGS} is text, and not "
+                f"{folder}: parameters.{name} of its {store.MODEL_SETTINGS} must be text, not "
                 f"{path!r:.80}; correct it"
             )
         if path and not urlsplit(path).scheme:
             parameters[name] = os.path.normpath(os.path.join(folder, os.path.expanduser(path)))
-    return found
+    return located_settings
 
 
 def check(
     settings: Mapping[str, Any], folder: str, environ: Mapping[str, str] = os.environ
 ) -> None:
-    """Refuse a model-settings.json that MLServer cannot read: it would go on without that model.
+    """Refuse a model-settings.json that MLServer cannot read, because it would skip that model.
 
     Args:
-        settings: What is in it.
-        folder: Where it is.
+        settings: Its content.
+        folder: Its folder.
         environ: The server's environment.
 
     Raises:
-        SettingsError: If it is wrong, with the fields.
+        SettingsError: If it is invalid; the message names the fields.
     """
-    from mlserver import ModelSettings  # takes a second
+    from mlserver import ModelSettings  # importing it takes a second
 
     implementation = environ.get("MLSERVER_MODEL_IMPLEMENTATION")
     given = {"implementation": implementation} if implementation else {}
@@ -158,22 +159,22 @@ def check(
             for fault in error.errors(include_url=False, include_input=False)
         )
         raise SettingsError(
-            f"{folder}: its {store.MODEL_SETTINGS} is wrong: {faults}; correct it"
+            f"{folder}: its {store.MODEL_SETTINGS} is invalid: {faults}; correct it"
         ) from error
 
 
 def write(
     root: str | os.PathLike[str], models: Iterable[Served], server: Mapping[str, Any]
 ) -> None:
-    """Write the folder that `mlserver start` takes.
+    """Write the folder for `mlserver start`.
 
     Args:
         root: An empty folder.
-        models: What is in it.
-        server: Its settings.json.
+        models: The models to serve.
+        server: The content of settings.json.
 
     Raises:
-        ArtifactDamaged: If the name of a model leads out of the folder.
+        ArtifactDamaged: If a model's name cannot be the name of a folder there.
     """
     Path(root, SERVER_SETTINGS).write_text(json.dumps(server))
     for model in models:
@@ -191,7 +192,7 @@ def write(
             ) from error
         settings = _pinned(model, str(place)) if model.digests else model.settings
         (place / store.MODEL_SETTINGS).write_text(json.dumps(settings))
-        # MLServer looks beside a model's settings for the code that they name.
+        # MLServer looks for the code that a model's settings name in their folder.
         for path in code(model):
             (place / os.path.basename(path)).symlink_to(path)
 
@@ -216,9 +217,9 @@ def _pinned(model: Served, place: str) -> dict[str, Any]:
 
 
 def code(model: Served) -> list[str]:
-    """List the code beside a model's settings, which they may name.
+    """List the Python files next to a model's settings, which they may name.
 
-    Empty if there are demands: then the server imports the code from a checked copy.
+    Empty if the model has a trust policy: then the server imports the code from a checked copy.
     """
     if model.digests or not os.path.isdir(model.folder):
         return []
@@ -228,13 +229,13 @@ def code(model: Served) -> list[str]:
 def server_settings(
     folder: str | os.PathLike[str] | None, demands: trust.TrustPolicy | None = None
 ) -> dict[str, Any]:
-    """Read the settings.json of a folder; nothing if it has none.
+    """Read the settings.json of a folder; return an empty dict if there is none.
 
     Paths in it are made absolute: a server runs in another folder.
 
     Args:
         folder: The folder.
-        demands: The demands on everything that the server runs.
+        demands: The trust policy for everything that the server runs.
 
     Raises:
         ArtifactDamaged: If it is not a JSON object.
@@ -248,13 +249,13 @@ def server_settings(
     if demands:
         if not os.path.isfile(os.path.join(folder, atomic_files.DESCRIPTION)):
             raise ArtifactUntrusted(
-                f"{path} configures the server, and no signature or digest covers it; remove it, and set "
+                f"{path} configures the server, but no signature or digest covers it; remove it, and set "
                 "MLSERVER_... variables instead"
             )
         opened = store.verify_folder(os.fspath(folder), demands, to_run=False)
         settings = read(os.path.join(opened.folder, SERVER_SETTINGS))
         named = settings.get("logging_settings")
-        if isinstance(named, str):  # the checked copy is gone when the server starts
+        if isinstance(named, str):  # the checked copy no longer exists when the server starts
             settings["logging_settings"] = read(os.path.join(opened.folder, named))
         return settings
     settings = read(path)
@@ -262,99 +263,101 @@ def server_settings(
     if isinstance(named, str):
         # `mlserver start` looks it up in the working directory.
         places = [os.path.abspath(os.path.join(start, named)) for start in (folder, "")]
-        there = [place for place in places if os.path.isfile(place)]
-        if not there:
+        existing = [place for place in places if os.path.isfile(place)]
+        if not existing:
             raise SettingsError(
                 f"{path}: the file {shortened(named)} in logging_settings does not exist; correct it"
             )
-        settings["logging_settings"] = there[0]
+        settings["logging_settings"] = existing[0]
     return settings
 
 
 def refuse_unloaded(settings: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> None:
-    """Refuse settings with which a server loads no models, because its starter waits for them.
+    """Refuse settings with which a server loads no models, because we wait until they are loaded.
 
     Args:
         settings: Its settings.json.
         environ: Its environment.
 
     Raises:
-        SettingsError: If it would not load any.
+        SettingsError: If it would load none.
     """
     name = "load_models_at_startup"
-    stated = settings.get(name)
+    value = settings.get(name)
     where = f"{name} in {SERVER_SETTINGS}"
-    if stated is None:
+    if value is None:
         where = f"MLSERVER_{name.upper()}"
-        stated = environ.get(where, "true")
-    if str(stated).lower() in _FALSE:
-        raise SettingsError(f"{where} is {stated}: MLServer would load no model; remove it")
+        value = environ.get(where, "true")
+    if str(value).lower() in _FALSE:
+        raise SettingsError(f"{where} is {value}: MLServer would load no models; remove it")
 
 
 def environment(models: Iterable[Served], environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a server, which demands the digests that were found.
+    """Return the environment of a server, which requires the digests of its models.
 
-    A child need not be signed like the pipeline that pins it, so demanded keys are replaced by the
-    digests of the models that met the demands.
+    A child need not be signed like the pipeline that pins it, so required keys are replaced by the
+    digests of the models that met the trust policy.
 
     Args:
-        models: What the server serves.
+        models: The models that the server serves.
         environ: The environment of this process.
     """
     digests = [digest for model in models for digest in model.digests]
     return trust.demanding(digests, environ) if digests else dict(environ)
 
 
-def workers(models: Iterable[Served], asked: int | None, stated: Any = None) -> int:
-    """Return how many parallel workers a server has.
+def workers(models: Iterable[Served], requested: int | None, configured: Any = None) -> int:
+    """Return the number of parallel workers of a server.
 
     Args:
-        models: What it serves.
-        asked: How many it is to have; None for what is stated, or what the models need.
-        stated: How many its settings.json says.
+        models: The models that it serves.
+        requested: How many it is to have; None for what is stated, or what the models need.
+        configured: How many its settings.json says.
 
     Raises:
-        SettingsError: If there are to be none, and a model needs one.
+        SettingsError: If the number is 0 but a model needs a worker.
     """
     packed = [model.name for model in models if model.packed]
-    wanted = next((count for count in (asked, stated) if count is not None), int(bool(packed)))
+    wanted = next(
+        (count for count in (requested, configured) if count is not None), int(bool(packed))
+    )
     if not isinstance(wanted, int):
         raise SettingsError(
-            f"parallel_workers is a number, and not {wanted!r}; correct settings.json"
+            f"parallel_workers must be a number, not {wanted!r}; correct settings.json"
         )
     if packed and not wanted:
         raise SettingsError(
-            f"{', '.join(packed)}: an environment_tarball needs a parallel worker, and MLServer ignores "
-            "it without one; have one worker at least, or remove environment_tarball"
+            f"{', '.join(packed)}: an environment_tarball needs a parallel worker; MLServer ignores it "
+            "without one; set at least one worker, or remove environment_tarball"
         )
     return wanted
 
 
 def seconds_to_end(models: Iterable[Served], environ: Mapping[str, str]) -> float:
-    """Return how long a server may take to end: its `drain_timeout`, and some time beyond that.
+    """Return how long a server may take to stop: its `drain_timeout`, and a little longer.
 
     Args:
-        models: What it serves.
+        models: The models that it serves.
         environ: Its environment.
     """
-    stated = [
+    timeouts = [
         drain_timeout(parameters_of(model.settings).get("extra"), environ) for model in models
     ]
     return _BEYOND_DRAIN + max(
-        (found for found in stated if found is not None), default=DRAIN_TIMEOUT
+        (timeout for timeout in timeouts if timeout is not None), default=DRAIN_TIMEOUT
     )
 
 
 def parameters_of(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """`parameters` of a model-settings.json, which may have none."""
+    """Return `parameters` of a model-settings.json, empty if there are none."""
     return settings.get("parameters") or {}
 
 
 def read(path: str) -> dict[str, Any]:
-    """Return a JSON file of settings.
+    """Read a JSON file of settings.
 
     Raises:
-        ArtifactDamaged: If it is not one.
+        ArtifactDamaged: If it cannot be read, or is not a JSON object.
     """
     try:
         return json_files.read_object(path)

@@ -1,4 +1,4 @@
-"""Serving artifacts on this machine, from their folders to a server that is ready."""
+"""Serve artifacts on this machine, from their folders to a server that is ready."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Running:
 
     Attributes:
         server: Its process.
-        models: What it serves, by name.
-        log: What it prints.
+        models: The models that it serves, by name.
+        log: Its output.
     """
 
     server: LocalServer
@@ -35,13 +35,13 @@ class Running:
     log: Log
 
     def wait(self) -> None:
-        """Wait for the server to end, which it does not by itself.
+        """Wait until the server ends, which is always a failure.
 
         Raises:
-            ServingFailed: If it has, with what it printed last.
+            ServingFailed: When it has ended; the message says why.
         """
         self.server.process.wait()
-        self.server.kill()  # its workers may outlive it, and would keep its log open
+        self.server.kill()  # its workers may outlive it and keep its log open
         raise ServingFailed(f"the server ended: {reason(self.log.text())}")
 
 
@@ -54,39 +54,40 @@ def running(
     settings: Mapping[str, Any] | None = None,
     workers: int | None = None,
     timeout: float = 300,
-    told: Callable[[str], object] = lambda name: None,
+    on_ready: Callable[[str], object] = lambda name: None,
 ) -> Iterator[Running]:
-    """Serve models for the block; then nothing is left of it.
+    """Serve models until the block ends; then stop the server and clean up.
 
     Args:
-        models: What `gathering.gather` found.
-        ports: What `choose_ports` chose.
-        host: What it listens at.
-        settings: MLServer's settings, such as `repository.server_settings` read.
-        workers: How many parallel workers it has; by default none, or one where a model has an
-            environment of its own.
+        models: The result of `model_set.gather`.
+        ports: The result of `choose_ports`.
+        host: The address to listen on.
+        settings: MLServer's settings, such as the result of `repository.server_settings`.
+        workers: Number of parallel workers; by default 0, or 1 if a model has its own environment.
         timeout: Seconds that all models together may take to be ready.
-        told: Called with each model's name when it is ready.
+        on_ready: Called with each model's name when it is ready.
 
     Raises:
-        SettingsError: If a model needs a worker and there is to be none, or MLServer cannot read its
+        SettingsError: If a model needs a worker but `workers` is 0, or MLServer cannot read its
             settings.
-        ServingFailed: If the server ends, or a model is not ready in time; with the reason.
+        ServingFailed: If the server ends, or a model is not ready in time; the message says why.
     """
-    stated = dict(settings or {})
-    repository.refuse_unloaded(stated)
-    count = repository.workers(models.values(), workers, stated.get("parallel_workers"))
-    # What it listens at is never what an artifact brings.
-    own = {"host": host, "parallel_workers": count, **ports.settings()}
+    configured = dict(settings or {})
+    repository.refuse_unloaded(configured)
+    count = repository.workers(models.values(), workers, configured.get("parallel_workers"))
+    # An artifact never decides the address to listen on.
+    fixed = {"host": host, "parallel_workers": count, **ports.settings()}
     with contextlib.ExitStack() as stack:
         for port in ports:
-            with contextlib.suppress(OSError):  # the server says who was quicker
+            with contextlib.suppress(OSError):  # the server reports a port that was taken meanwhile
                 stack.enter_context(reserved(host, port))
         for model in models.values():
             repository.check(model.settings, model.folder)
         folder = tempfile.TemporaryDirectory(prefix="tempo-serve-", ignore_cleanup_errors=True)
         root = stack.enter_context(folder)
-        repository.write(root, models.values(), {**repository.SERVER_DEFAULTS, **stated, **own})
+        repository.write(
+            root, models.values(), {**repository.SERVER_DEFAULTS, **configured, **fixed}
+        )
         environ = repository.environment(models.values(), os.environ)
         grace = repository.seconds_to_end(models.values(), environ)
         started = LocalServer(root, ports, environ, subprocess.PIPE, host, grace=grace)
@@ -95,7 +96,7 @@ def running(
         log = Log(started.process.stdout)
         try:
             for name in started.ready(models, timeout):
-                told(name)
+                on_ready(name)
         except ServingFailed as error:
             started.stop()
             raise ServingFailed(f"{error}: {reason(log.text())}") from error
@@ -105,30 +106,30 @@ def running(
 def choose_ports(
     host: str, http: int | None = None, grpc: int | None = None, metrics: int | None = None
 ) -> Ports:
-    """Ports for a server.
+    """Choose the ports of a server.
 
-    The one for HTTP is what everybody calls, so it is as asked, and 8080 by default. Of the others
-    those that nobody asked for are MLServer's if they are free.
+    The port for HTTP is the one that callers use, so it is the requested one, or 8080. The others, unless
+    requested, are MLServer's default ports if they are free.
 
     Args:
-        host: What the server listens at.
-        http: Its port; 0 for a free one.
-        grpc: Its port for gRPC; 0 for a free one.
-        metrics: Its port for metrics; 0 for a free one.
+        host: The address to listen on.
+        http: Port for HTTP; 0 for a free one.
+        grpc: Port for gRPC; 0 for a free one.
+        metrics: Port for metrics; 0 for a free one.
 
     Raises:
-        ServingFailed: If one that is asked for is taken; it names who has it. And if the host is IPv6.
+        ServingFailed: If a requested port is taken, or the host is IPv6.
     """
     if is_ipv6(host):
         raise ServingFailed(
-            f"MLServer cannot listen at {host}, which is IPv6; choose an IPv4 address"
+            f"MLServer cannot listen on {host}, which is IPv6; choose an IPv4 address"
         )
-    asked = Ports(http if http is not None else _USUAL.http, grpc or 0, metrics or 0)
-    chosen = dict(zip(Ports._fields, asked))
+    requested = Ports(http if http is not None else _USUAL.http, grpc or 0, metrics or 0)
+    chosen = dict(zip(Ports._fields, requested))
     for name, port in chosen.items():
         why = refused(host, port) if port else None
         if why is None and port and list(chosen.values()).count(port) > 1:
-            why = "is to be two of the server's ports"
+            why = "was chosen for two of the server's ports"
         if why is not None:
             option = "--port" if name == "http" else f"--{name}-port"
             raise ServingFailed(f"port {port} of {host} {why}; choose another with {option}")

@@ -127,5 +127,5 @@ def test_a_port_that_is_asked_for_and_taken_names_its_option() -> None:
 
 
 def test_a_server_at_an_address_of_ipv6_is_refused() -> None:
-    with pytest.raises(ServingFailed, match="cannot listen at ::1, which is IPv6"):
+    with pytest.raises(ServingFailed, match="cannot listen on ::1, which is IPv6"):
         choose_ports("::1")

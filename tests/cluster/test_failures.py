@@ -19,7 +19,7 @@ from tests.cluster.conftest import Space
 from tests.cluster.models import times, without_a_package, without_words
 
 TIMEOUT = 300  # of what is told long before
-WAITED = 90  # of what is told while it is waited for
+WAITED = 90  # of what is told while the deployment waits for it
 
 pytestmark = [pytest.mark.timeout(1200), pytest.mark.slow]
 Made = Callable[[str, str], Any]

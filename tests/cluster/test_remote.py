@@ -95,7 +95,7 @@ def test_uploaded_anew_under_its_uri_it_answers_anew_and_no_call_is_lost(
         later = times(3.0, str(tmp_path / "times"))
         save(later, environment=None)
         upload(later)
-        assert "cluster-times is loaded anew: its artifact is sha256:" in diff(later, options)
+        assert "cluster-times is loaded again: its artifact is sha256:" in diff(later, options)
         deploy_remote(later, options).deployment.close()
         np.testing.assert_array_equal(remote.predict(x=X), X * 3)
     assert {tuple(each) for each in calling.answers} == {tuple(X * 2), tuple(X * 3)}

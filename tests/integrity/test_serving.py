@@ -218,7 +218,7 @@ def test_settings_of_the_server_beside_several_models_are_refused(
     change(signed.shop / "model-settings.json", parameters={"uri": ".", "extra": extra})
     code, _, said = run("serve", signed.shop.parent, "--port", 0)
     assert code != 0
-    assert "settings.json configures the server, and no signature or digest covers it" in said
+    assert "settings.json configures the server, but no signature or digest covers it" in said
 
 
 def test_a_model_that_is_not_a_pipeline_is_served_where_its_digest_is_demanded(

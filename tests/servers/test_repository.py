@@ -295,7 +295,7 @@ def test_settings_that_mlserver_cannot_read_are_told_with_the_field(
 ) -> None:
     path = shop.parent / "tax/model-settings.json"
     settings = {**json.loads(path.read_text()), **wrong}
-    with pytest.raises(SettingsError, match=rf"/m: its model-settings\.json is wrong: {fault}"):
+    with pytest.raises(SettingsError, match=rf"/m: its model-settings\.json is invalid: {fault}"):
         repository.check(settings, "/m", {})
 
 

@@ -58,7 +58,7 @@ def test_a_server_that_would_load_no_models_is_not_waited_for(
 ) -> None:
     monkeypatch.setenv("MLSERVER_LOAD_MODELS_AT_STARTUP", value)
     ports = choose_ports("127.0.0.1", 0)
-    told = rf"MLSERVER_LOAD_MODELS_AT_STARTUP is {value}: MLServer would load no model; remove it"
+    told = rf"MLSERVER_LOAD_MODELS_AT_STARTUP is {value}: MLServer would load no models; remove it"
     with pytest.raises(SettingsError, match=told), running({}, ports):
         pass
 

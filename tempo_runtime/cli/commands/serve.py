@@ -120,7 +120,7 @@ def serve(
             settings=settings,
             workers=workers,
             timeout=timeout,
-            told=lambda name: advance(1),
+            on_ready=lambda name: advance(1),
         )
         up = context.with_resource(serving)
     if as_json:

@@ -1,1 +1,1 @@
-"""Deploying on Kubernetes: what is applied there, and how it gets on."""
+"""Deploy on Kubernetes: apply objects, and watch until they are ready."""

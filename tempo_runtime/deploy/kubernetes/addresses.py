@@ -1,6 +1,6 @@
-"""Where a deployed model is called, on each platform: pure functions of names.
+"""Addresses of deployed models on each platform, as pure functions of names.
 
-No API is asked, neither when a manifest is written nor when a request is served.
+The cluster is not asked, neither when a manifest is written nor when a request is served.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ _LABEL = 63  # characters of a DNS label, RFC 1123
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a model is called.
+    """The address of a model.
 
     Attributes:
         url: Base URL over HTTP.
-        grpc: The same over gRPC.
+        grpc: Base URL over gRPC.
         model: Name it is served under.
-        headers: Headers of each call, by which a gateway finds it.
+        headers: Headers that each call needs, so that a gateway can route it.
     """
 
     url: str
@@ -39,19 +39,19 @@ class Endpoint:
 
 
 def local(host: str, http: int, grpc: int, model: str) -> Endpoint:
-    """Return a server on a machine that is known by name."""
+    """Return the address of a model on a server with known ports."""
     return Endpoint(f"http://{host}:{http}", f"grpc://{host}:{grpc}", model)
 
 
 def seldon(
     name: str, namespace: str, *, predictor: str = "default", engine: bool = False
 ) -> Endpoint:
-    """Return a SeldonDeployment of Seldon Core v1, from inside the cluster.
+    """Return the address of a SeldonDeployment of Seldon Core v1 inside the cluster.
 
     Source: operator/controllers/seldondeployment_controller.go and seldondeployment_types.go.
 
     Args:
-        name: Its name, that of its graph, and of the model.
+        name: Name of the SeldonDeployment, of its graph and of the model.
         namespace: Its namespace.
         predictor: Name of the predictor.
         engine: Whether calls go through Seldon's engine.
@@ -62,7 +62,7 @@ def seldon(
 
 
 def seldon_service(name: str, predictor: str) -> str:
-    """Return the Service of a predictor, where the annotation `seldon.io/svc-name` names no other."""
+    """Return the name of a predictor's Service, unless the annotation `seldon.io/svc-name` sets it."""
     service = f"{name}-{predictor}"
     if len(service) <= _LABEL:
         return service
@@ -70,9 +70,9 @@ def seldon_service(name: str, predictor: str) -> str:
 
 
 def seldon_ingress(name: str, namespace: str, ingress: str) -> Endpoint:
-    """Return a SeldonDeployment of Seldon Core v1, through the ingress.
+    """Return the address of a SeldonDeployment of Seldon Core v1 at the ingress.
 
-    Over gRPC it is found by headers.
+    The ingress routes gRPC by headers.
 
     Args:
         name: Its name.
@@ -86,11 +86,11 @@ def seldon_ingress(name: str, namespace: str, ingress: str) -> Endpoint:
 
 
 def seldon2(name: str, namespace: str, *, gateway: str = SELDON2_GATEWAY) -> Endpoint:
-    """Return a Model of Seldon Core 2, through the mesh's gateway.
+    """Return the address of a Model of Seldon Core 2 at the gateway of the mesh.
 
     Args:
         name: Its name.
-        namespace: Namespace of the gateway; that of the runtime.
+        namespace: Namespace of the gateway, which is that of the SeldonRuntime.
         gateway: Service of the gateway.
     """
     host = f"{gateway}.{namespace}.svc.cluster.local"
@@ -98,14 +98,14 @@ def seldon2(name: str, namespace: str, *, gateway: str = SELDON2_GATEWAY) -> End
 
 
 def kserve(name: str, namespace: str, *, knative: bool = False, headless: bool = False) -> Endpoint:
-    """Return an InferenceService of KServe, from inside the cluster.
+    """Return the address of an InferenceService of KServe inside the cluster.
 
     Args:
         name: Its name.
         namespace: Its namespace.
-        knative: Whether it is deployed by Knative, which has one port, and not as plain Deployments.
-        headless: Whether the Service has no address of its own: its name is that of the pods, and only
-            their ports are there.
+        knative: Whether Knative deploys it, with only one port, instead of a plain Deployment.
+        headless: Whether the Service has no address of its own: its name leads to the pods and their
+            ports.
     """
     service = name if knative else f"{name}-predictor"
     host = f"{service}.{namespace}.svc.cluster.local"

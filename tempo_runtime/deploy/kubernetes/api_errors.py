@@ -1,4 +1,4 @@
-"""What the cluster's API says no to, and what can be done about it."""
+"""Errors of the cluster's API, and what can be done about them."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _OPERATORS = {
     "mlops.seldon.io": "Seldon Core 2 (its Helm charts seldon-core-v2-crds and seldon-core-v2-setup)",
     "serving.kserve.io": "KServe (its Helm charts kserve-crd and kserve-resources)",
 }
-# Of KServe's webhook: a version that has other names for what is written by default.
+# Messages of KServe's webhook if its version has other names for what is written by default.
 _OTHER_VERSION = ("is not a supported autoscaler class type", "deploymentMode cannot be changed")
 
 
 @dataclass(frozen=True)
 class Resource:
-    """A kind of object, as the API's paths have it.
+    """A kind of object, as it appears in the API's paths.
 
     Attributes:
         group: Its API group; empty for the core's.
@@ -44,24 +44,24 @@ class Resource:
 
     @property
     def prefix(self) -> str:
-        """Path of its group and version."""
+        """Path of the group and version."""
         return f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
 
     @property
     def rule(self) -> str:
-        """Its name in a Role."""
+        """Name of the resource in a Role."""
         return f"{self.plural}.{self.group}" if self.group else self.plural
 
 
 @dataclass(frozen=True)
 class ApiCall:
-    """What was asked of the API.
+    """A call of the API.
 
     Attributes:
-        verb: As a Role has it.
+        verb: Verb of the call in a Role.
         resource: The kind of object.
         namespace: Its namespace.
-        name: Name of the object; empty for all.
+        name: Name of the object; empty for all objects.
     """
 
     verb: str
@@ -78,7 +78,7 @@ class ApiError(DeploymentFailed):
 
     Attributes:
         code: Its HTTP status.
-        conflicts: Fields that other managers have, such as `spec.replicas`, where that is why.
+        conflicts: Fields such as `spec.replicas` that other managers own, if that is the cause.
     """
 
     def __init__(self, message: str, code: int, conflicts: Collection[str] = ()) -> None:
@@ -88,48 +88,48 @@ class ApiError(DeploymentFailed):
 
     @property
     def forbidden(self) -> bool:
-        """Whether a right is missing."""
+        """Whether the caller lacks a right."""
         return self.code == 403
 
 
 class NotFound(ApiError):
-    """The object is not there."""
+    """The object does not exist."""
 
 
-def refusal(asked: ApiCall, code: int, body: bytes) -> ApiError:
-    """Return the error of an answer that is one.
+def refusal(call: ApiCall, code: int, body: bytes) -> ApiError:
+    """Return the error for a failed call.
 
     Args:
-        asked: What was asked.
+        call: What was asked.
         code: The HTTP status.
-        body: What came with it.
+        body: The body of the answer.
     """
     status = _status(body)
     details = status.get("details") or {}
     absent = code == 404 and details.get("name") and details.get("kind") != "namespaces"
     return (NotFound if absent else ApiError)(
-        _told(asked, code, status, line(status.get("message") or body)), code, _conflicts(details)
+        _message(call, code, status, line(status.get("message") or body)), code, _conflicts(details)
     )
 
 
-def not_managed(asked: ApiCall, found: Mapping[str, Any]) -> DeploymentFailed:
-    """Return the error of a name that another's object has."""
-    metadata = found["metadata"]
+def not_managed(call: ApiCall, item: Mapping[str, Any]) -> DeploymentFailed:
+    """Return the error for an object that tempo-runtime does not manage."""
+    metadata = item["metadata"]
     label = (metadata.get("labels") or {}).get(MANAGED_BY)
-    managers = [each.get("manager") for each in metadata.get("managedFields") or []]
-    others = [each for each in (label, *managers) if each and each != MANAGER]
-    owner = others[0] if others else "somebody else"
+    managers = [entry.get("manager") for entry in metadata.get("managedFields") or []]
+    others = [manager for manager in (label, *managers) if manager and manager != MANAGER]
+    owner = others[0] if others else "someone else"
     return DeploymentFailed(
-        f"{asked} in {asked.namespace} is {owner}'s, and not one that {MANAGER} deployed; give the model "
-        "another name, choose another namespace, or delete that one"
+        f"{call} in {call.namespace} belongs to {owner} and was not deployed by {MANAGER}; give the "
+        "model another name, choose another namespace, or delete that object"
     )
 
 
 def check_name(name: str) -> None:
-    """Refuse text that cannot be the name of a model, before it gets into the path of a request.
+    """Refuse an invalid name of a model before it becomes part of a request's path.
 
     Raises:
-        DeploymentFailed: If it cannot.
+        DeploymentFailed: If it is invalid.
     """
     if not _NAME.fullmatch(name):
         raise DeploymentFailed(
@@ -137,28 +137,28 @@ def check_name(name: str) -> None:
         )
 
 
-def absent(asked: ApiCall, there: Collection[str] = ()) -> DeploymentFailed:
-    """Make the error of what is not there.
+def absent(call: ApiCall, existing: Collection[str] = ()) -> DeploymentFailed:
+    """Return the error for an object that does not exist.
 
     Args:
-        asked: What was asked for.
-        there: Names of what is there instead, one of which was probably meant.
+        call: What was asked for.
+        existing: Names of objects that exist, one of which was probably meant.
     """
-    close = difflib.get_close_matches(asked.name, there, n=1)
+    close = difflib.get_close_matches(call.name, existing, n=1)
     remedy = "deploy it first, or correct its name, the namespace or the platform"
     if close:
         remedy = f"did you mean {close[0]!r}?"
-    elif there:
-        names = sorted(there)
+    elif existing:
+        names = sorted(existing)
         more = ", ..." if len(names) > _MOST_NAMES else ""
         remedy = f"there are: {', '.join(names[:_MOST_NAMES])}{more}"
-    return DeploymentFailed(f"there is no {asked} in {asked.namespace}; {remedy}")
+    return DeploymentFailed(f"there is no {call} in {call.namespace}; {remedy}")
 
 
 def line(text: str | bytes) -> str:
-    """Text in one line that is not too long, in which no URL has credentials.
+    """Return text as one short line, without credentials in URLs.
 
-    Its end is kept: the cause, and the line of the author's code, are often there.
+    The end is kept, because the cause and the line of the author's code are often there.
     """
     if isinstance(text, bytes):
         text = text.decode(errors="replace")
@@ -167,27 +167,27 @@ def line(text: str | bytes) -> str:
     return text if len(text) <= _LONGEST else f"{text[: half - 5]} ... {text[-half:]}"
 
 
-def _told(asked: ApiCall, code: int, status: Mapping[str, Any], message: str) -> str:
-    space, rule = asked.namespace, asked.resource.rule
+def _message(call: ApiCall, code: int, status: Mapping[str, Any], message: str) -> str:
+    space, rule = call.namespace, call.resource.rule
     details = status.get("details") or {}
     if any(sign in message for sign in _OTHER_VERSION):
         return (
-            f"{asked} is refused: {message}; if the cluster's KServe is older than 0.16, set "
+            f"{call} is refused: {message}; if the cluster's KServe is older than 0.16, set "
             "kserve_version to its version; to change its mode, undeploy the model first"
         )
     if "denied the request" in message:
-        return f"{asked} is refused: {message}; correct the options, or what the webhook demands"
+        return f"{call} is refused: {message}; correct the options, or change what the webhook requires"
     if "failed calling webhook" in message:
-        return f"{asked}: {message}; see that the operator's own pods are up, and deploy again"
+        return f"{call}: {message}; check that the operator's own pods run, and deploy again"
     if "exceeded quota" in message:
         return (
-            f"{asked}: {message}; ask for less with resources or replicas, or have the quota of {space} "
-            "raised"
+            f"{call}: {message}; request less with resources or replicas, or get a higher quota in "
+            f"{space}"
         )
     if code == 403 and "system:anonymous" in message:
         return (
-            "the cluster does not know who is asking (403, system:anonymous): the current context gives "
-            "no credentials, as when its plugin fails; log in again, or correct KUBECONFIG"
+            "the cluster does not know who you are (403, system:anonymous): the current context gives no "
+            "credentials, for example because its plugin failed; log in again, or correct KUBECONFIG"
         )
     if code == 401:
         return (
@@ -195,45 +195,45 @@ def _told(asked: ApiCall, code: int, status: Mapping[str, Any], message: str) ->
             "correct KUBECONFIG"
         )
     if code == 403 and "is being terminated" in message:
-        return f"{asked}: the namespace {space} is being deleted; choose another"
+        return f"{call}: the namespace {space} is being deleted; choose another"
     if code == 403:
         return (
-            f"you may not {asked.verb} {rule} in the namespace {space} (403); a Role as in k8s/rbac "
+            f"you may not {call.verb} {rule} in the namespace {space} (403); a Role as in k8s/rbac "
             f"grants it: {message}"
         )
     if code == 404 and details.get("kind") == "namespaces":
         return f"there is no namespace {space}; create it: kubectl create namespace {space}"
     if code == 404 and not details.get("name"):
-        operator = _OPERATORS.get(asked.resource.group, "what defines it")
-        return f"the cluster knows no {rule}; install {operator}, or choose another platform"
+        operator = _OPERATORS.get(call.resource.group, "the operator that defines it")
+        return f"the cluster has no {rule}; install {operator}, or choose another platform"
     if code == 404:
-        return str(absent(asked))
+        return str(absent(call))
     if code == 409 and (conflicts := _conflicts(details)):
         whose = ", ".join(f"{field} belongs to {manager}" for field, manager in conflicts.items())
         return (
-            f"{asked}: {line(whose)}, and is not overwritten; change it there, or have that manager give "
-            "it up"
+            f"{call}: {line(whose)}, and is not overwritten; change it there, or make that manager "
+            "release it"
         )
     if code == 409 and "Precondition failed" in message:
-        return f"{asked} was replaced by somebody else meanwhile; look at it, and deploy again"
+        return f"{call} was replaced by someone else in the meantime; check it, and deploy again"
     if code in (400, 422):
-        return f"{asked} is invalid: {message}; correct the options"
-    return f"{asked}: the cluster answers {code}: {message}; try again"
+        return f"{call} is invalid: {message}; correct the options"
+    return f"{call}: the cluster answers {code}: {message}; try again"
 
 
 def _conflicts(details: Mapping[str, Any]) -> dict[str, str]:
-    """Return the managers of the fields that an apply may not change, by field."""
-    found = {}
+    """Return the fields that an apply must not change, each with its manager."""
+    managers = {}
     for cause in details.get("causes") or []:
         if cause.get("reason") == "FieldManagerConflict":
             manager = str(cause.get("message", "")).partition('"')[2].partition('"')[0]
-            found[str(cause.get("field")).lstrip(".")] = manager or "another"
-    return found
+            managers[str(cause.get("field")).lstrip(".")] = manager or "another"
+    return managers
 
 
 def _status(body: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(body)
+        status = json.loads(body)
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return status if isinstance(status, dict) else {}

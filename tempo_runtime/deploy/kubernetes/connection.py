@@ -1,7 +1,7 @@
-"""A cluster's API, as kubeconfig or a pod's service account has it.
+"""Connect to a cluster's API, as the kubeconfig or a pod's service account configures it.
 
-The official client finds the cluster, its certificates and proxies, and keeps credentials fresh.
-Requests go over its pool of connections, whose own retries know no deadline and are off.
+The official client finds the cluster, its certificates and proxies, and renews credentials. Requests
+use its pool of connections; the pool's own retries ignore deadlines and are switched off.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _HOME_CONFIG = "~/.kube/config"
 _CONNECT = 10.0
 _READ = 30.0
 QUERY_SECONDS = 30.0
-"""Seconds that a question to the cluster may take."""
-_LONGEST = 365 * 24 * 3600.0  # threads cannot wait for ever by a number
+"""Seconds that a query to the cluster may take."""
+_LONGEST = 365 * 24 * 3600.0  # threads cannot wait for an infinite number of seconds
 _HEADER = re.compile(r"[\x20-\x7e]+")
 _USER = re.compile(r"^([^/@]*//)?[^/]*@")
 
 
 class Deadline:
-    """When an operation has to be done.
+    """The time by which an operation must be complete.
 
     Args:
         seconds: From now.
@@ -44,20 +44,20 @@ class Deadline:
 
     @property
     def left(self) -> float:
-        """Seconds until then; 0 when it has passed."""
+        """Seconds until the deadline; 0 once it has passed."""
         return max(0.0, self._end - time.monotonic())
 
 
 class Unreachable(DeploymentFailed):
-    """The cluster's API gives no answer."""
+    """The cluster's API does not answer."""
 
 
 class ApiConnection:
     """The API of one cluster.
 
     Args:
-        client: The official client's connection to it.
-        inside: Whether this process is one of its pods.
+        client: The official client, connected to the cluster.
+        inside: Whether this process runs in a pod of the cluster.
 
     Attributes:
         host: Base URL of the API.
@@ -68,7 +68,7 @@ class ApiConnection:
         self._client = client
         self._settings = client.configuration
         self._pool = client.rest_client.pool_manager
-        # A password in it would be printed; credentials are a user's of the kubeconfig.
+        # Errors print the host, so it must not contain a password; the user of the kubeconfig has it.
         self.host = _USER.sub(r"\1", str(self._settings.host)).rstrip("/")
         self.inside = inside
 
@@ -89,8 +89,8 @@ class ApiConnection:
             method: Its method.
             path: Path under the base URL.
             query: Its query.
-            body: Bytes, a file that is read as it is sent, or an object that becomes JSON.
-            headers: Its headers, beside those with credentials.
+            body: Bytes, a file that is read while it is sent, or an object that becomes JSON.
+            headers: Its headers, without those for credentials.
             read: Seconds that the server may be silent.
             connect: Seconds to connect.
 
@@ -100,15 +100,15 @@ class ApiConnection:
         import urllib3
 
         url = f"{self.host}{path}" + (f"?{urlencode(query)}" if query else "")
-        who = self._credentials()
-        as_it_is = body is None or isinstance(body, bytes) or hasattr(body, "read")
-        content = body if as_it_is else json.dumps(body).encode()
+        credentials = self._credentials()
+        is_raw = body is None or isinstance(body, bytes) or hasattr(body, "read")
+        content = body if is_raw else json.dumps(body).encode()
         try:
             return self._pool.request(
                 method,
                 url,
                 body=content,
-                headers={"user-agent": "tempo-runtime", **(headers or {}), **who},
+                headers={"user-agent": "tempo-runtime", **(headers or {}), **credentials},
                 timeout=urllib3.Timeout(connect=connect, read=read),
                 retries=False,
                 redirect=False,
@@ -116,24 +116,24 @@ class ApiConnection:
             )
         except urllib3.exceptions.SSLError as error:
             raise Unreachable(
-                f"no TLS with the cluster at {self.host}: its certificate is not trusted, or it does not "
-                "trust yours; correct certificate-authority or client-certificate in KUBECONFIG"
+                f"TLS with the cluster at {self.host} fails: its certificate is not trusted, or it does "
+                "not trust yours; correct certificate-authority or client-certificate in KUBECONFIG"
             ) from error
         except urllib3.exceptions.HTTPError as error:
             raise self.unreachable(error) from error
         except Exception as error:
-            # Of files of certificates, or values that may be secret: neither is told.
+            # About certificate files, or about values that may be secret: the message is not shown.
             raise Unreachable(
-                f"nothing can be sent to the cluster at {self.host} ({type(error).__name__}); correct "
+                f"no request can be sent to the cluster at {self.host} ({type(error).__name__}); correct "
                 "KUBECONFIG"
             ) from None
 
     def unreachable(self, error: Exception) -> Unreachable:
-        """Return what a request that failed on its way becomes."""
+        """Return the error for a request that got no answer."""
         why = "does not answer" if "timed out" in str(error) else "cannot be reached"
         return Unreachable(
-            f"the cluster at {self.host} {why}; is it up, and the current context of KUBECONFIG the one "
-            "you mean?"
+            f"the cluster at {self.host} {why}; check that it is up, and that the current context of "
+            "KUBECONFIG is the right one"
         )
 
     def close(self) -> None:
@@ -142,27 +142,27 @@ class ApiConnection:
 
     def _credentials(self) -> dict[str, str]:
         try:
-            found = list(self._settings.auth_settings().values())
-        except Exception as error:  # a plugin's, or of the file that they are read from anew
+            settings = list(self._settings.auth_settings().values())
+        except Exception as error:  # from a plugin, or from reading the credentials' file again
             raise Unreachable(
-                f"the credentials of the current context cannot be had ({_why(error)}); log in again, or "
-                "correct KUBECONFIG"
+                f"the credentials of the current context cannot be read ({_why(error)}); log in again, "
+                "or correct KUBECONFIG"
             ) from None
         headers = {
             str(auth["key"]): str(auth["value"]).strip()
-            for auth in found
+            for auth in settings
             if auth["in"] == "header" and auth["value"]
         }
         if not all(map(_HEADER.fullmatch, headers.values())):
             raise Unreachable(
-                "the credentials of the current context have characters that cannot be sent; log in "
+                "the credentials of the current context contain characters that cannot be sent; log in "
                 "again, or correct KUBECONFIG"
             )
         return headers
 
 
 def connect() -> ApiConnection:
-    """Return the cluster of the current context; in a pod without a kubeconfig, the pod's own.
+    """Connect to the cluster of the current context, or in a pod without a kubeconfig to the pod's own.
 
     Raises:
         DeploymentFailed: If none is configured, or the package kubernetes is not installed.
@@ -175,7 +175,7 @@ def connect() -> ApiConnection:
         ) from error
     settings = client.Configuration()
     settings.retries = False
-    loads: Any = config  # which carries no types
+    loads: Any = config  # it has no types
     named = os.environ.get("KUBECONFIG")
     home = os.path.expanduser(_HOME_CONFIG)
     inside = not named and not os.path.exists(home)
@@ -186,23 +186,22 @@ def connect() -> ApiConnection:
             loads.load_incluster_config(client_configuration=settings)
         else:
             raise DeploymentFailed(
-                f"no cluster is known: there is no {_HOME_CONFIG}, and this is not a pod; name a "
-                "kubeconfig with KUBECONFIG"
+                f"no cluster is configured: there is no {_HOME_CONFIG}, and this is not a pod; set "
+                "KUBECONFIG to a kubeconfig"
             )
         return ApiConnection(client.ApiClient(settings), inside)
     except DeploymentFailed:
         raise
-    except Exception as error:  # the client takes a kubeconfig for well-formed
+    except Exception as error:  # the client does not validate a kubeconfig
         where = "the pod's service account" if inside else f"the kubeconfig {named or home}"
         raise DeploymentFailed(
-            f"{where} names no cluster that can be used ({_why(error)}); correct it, or name another "
-            "with KUBECONFIG"
+            f"{where} has no usable cluster ({_why(error)}); correct it, or set KUBECONFIG to another one"
         ) from None
 
 
 @contextmanager
 def connected() -> Iterator[ApiConnection]:
-    """Connect as `connect` does, until the block ends."""
+    """Connect as `connect` does, and close the connection when the block ends."""
     connection = connect()
     try:
         yield connection
@@ -212,9 +211,9 @@ def connected() -> Iterator[ApiConnection]:
 
 @contextmanager
 def bounded(response: Any, seconds: float) -> Iterator[None]:
-    """Hangs up on a response whose body is not there in time.
+    """Hang up on a response whose body does not arrive in time.
 
-    A body may come in drops, of which each is in time.
+    The timeout for reading is not enough: it applies to each part of the body separately.
     """
     timer = threading.Timer(seconds, hang_up, [response])
     timer.daemon = True
@@ -226,13 +225,13 @@ def bounded(response: Any, seconds: float) -> Iterator[None]:
 
 
 def patient(response: Any, seconds: float) -> None:
-    """Let the rest of a response be silent for so many seconds."""
-    with contextlib.suppress(AttributeError):  # its connection is not kept
+    """Allow the rest of a response to be silent for this many seconds."""
+    with contextlib.suppress(AttributeError):  # its connection was released
         response.connection.sock.settimeout(seconds)
 
 
 def hang_up(response: Any) -> None:
-    """End a response that another thread is reading; closing it would wait for that thread."""
+    """Stop a response that another thread is reading; closing it would wait for that thread."""
     with contextlib.suppress(Exception):
         if hasattr(response, "shutdown"):
             response.shutdown()
@@ -241,7 +240,7 @@ def hang_up(response: Any) -> None:
 
 
 def _why(error: Exception) -> str:
-    """Return what an error says, if it is known to keep secrets to itself; else its kind."""
+    """Return the message of an error that is known to contain no secrets, otherwise its type."""
     known = isinstance(error, (OSError, ImportError))
     if known or type(error).__module__.startswith(("kubernetes.", "yaml.")):
         return line(str(error))

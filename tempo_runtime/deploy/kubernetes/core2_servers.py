@@ -1,7 +1,7 @@
-"""Whether a Server of Seldon Core 2 has the pods that it should have: pure functions.
+"""Decide whether a Server of Seldon Core 2 has all its pods, by pure functions.
 
-A Server becomes a StatefulSet, and its status does not say which generation it is of
-(operator/controllers/mlops/server_controller.go). Its pods do.
+A Server becomes a StatefulSet. Its status does not say which generation it describes
+(operator/controllers/mlops/server_controller.go), but its pods do.
 """
 
 from __future__ import annotations
@@ -14,8 +14,11 @@ from typing import Any
 from tempo_runtime.deploy.kubernetes.api_errors import line
 from tempo_runtime.deploy.kubernetes.pods import is_over, is_ready
 
-_REVISION = ("controller-revision-hash", "pod-template-hash")  # of a StatefulSet, of a Deployment
-# What the operator does not write into the pods.
+_REVISION = (
+    "controller-revision-hash",
+    "pod-template-hash",
+)  # labels of the pods of a StatefulSet, and of a Deployment
+# Fields that the operator does not write into the pods.
 _NOT_OF_PODS = frozenset(
     (
         "deploymentStrategy",
@@ -26,18 +29,18 @@ _NOT_OF_PODS = frozenset(
         "statefulSetPersistentVolumeClaimRetentionPolicy",
     )
 )
-# What the condition of a Server says without an error (GetConditions in
-# operator/controllers/reconcilers/server), and errors after which the operator tries again.
+# Messages of a Server's condition that are not errors (GetConditions in
+# operator/controllers/reconcilers/server), or after which the operator tries again.
 _NO_ERROR = re.compile("desired replicas$|the object has been modified")
 
 
 @dataclass(frozen=True)
 class Wait:
-    """What a Server waits for.
+    """What the models on a Server wait for.
 
     Attributes:
-        reason: In a sentence; empty for nothing.
-        holds: Whether models that are loaded wait for it as well.
+        reason: The reason as a sentence; empty if nothing is waited for.
+        holds: Whether models that are already loaded wait as well.
     """
 
     reason: str = ""
@@ -51,20 +54,20 @@ def wait_of(
     *,
     counted: bool = False,
 ) -> Wait:
-    """Return what a Server waits for until all its pods are ready, and of one version.
+    """Return what a Server waits for, until all its pods are ready and have the same version.
 
     Args:
-        server: The Server; None if it is not one of ours.
-        pods: Its pods; none if they may not be seen.
-        old: Uids of the pods that are to be replaced.
-        counted: Whether models that are loaded wait until as many pods are ready as are wanted.
+        server: The Server; None if we do not manage it.
+        pods: Its pods; empty if they may not be listed.
+        old: Uids of the pods that will be replaced.
+        counted: Whether loaded models wait until the wanted number of pods is ready.
     """
     if server is None:
         return Wait()
-    every = _unready(server, pods, old, counted=True)
-    if every and (error := _error(server)):
-        every = f"{every} ({error})"
-    return Wait(every, bool(_unready(server, pods, old, counted=counted)))
+    reason = _unready(server, pods, old, counted=True)
+    if reason and (error := _error(server)):
+        reason = f"{reason} ({error})"
+    return Wait(reason, bool(_unready(server, pods, old, counted=counted)))
 
 
 def _unready(
@@ -75,20 +78,20 @@ def _unready(
     counted: bool,
 ) -> str:
     name = f"Server {server['metadata']['name']}"
-    there = [pod for pod in pods if not is_over(pod)]
-    if len(set(map(_revision, there))) > 1:
-        return f"{name}: its pods are replaced one by one"
+    current = [pod for pod in pods if not is_over(pod)]
+    if len(set(map(_revision, current))) > 1:
+        return f"{name}: its pods are being replaced one by one"
     if not counted:
         return ""
     if not pods:
         return "" if is_ready(server) else f"{name} has no pods yet"
     wanted = int(server["spec"].get("replicas", 1))
-    ready = sum(is_ready(pod) and pod["metadata"].get("uid") not in old for pod in there)
+    ready = sum(is_ready(pod) and pod["metadata"].get("uid") not in old for pod in current)
     return "" if ready >= wanted else f"{name}: {ready} of {wanted} pods are ready"
 
 
 def replaced(before: Mapping[str, Any] | None, server: Mapping[str, Any]) -> bool:
-    """Return whether a change of a Server replaces its pods."""
+    """Return whether changing a Server replaces its pods."""
     return before is not None and _of_pods(before) != _of_pods(server)
 
 
@@ -99,11 +102,11 @@ def _of_pods(server: Mapping[str, Any]) -> list[Any]:
 
 
 def _error(server: Mapping[str, Any]) -> str:
-    """Return why the operator cannot make what a Server asks for; empty if it can."""
+    """Return why the operator cannot create what a Server specifies; empty if it can."""
     for condition in (server.get("status") or {}).get("conditions") or []:
-        said = str(condition.get("message") or condition.get("reason") or "")
-        if condition.get("status") == "False" and not _NO_ERROR.search(said):
-            return line(said)
+        message = str(condition.get("message") or condition.get("reason") or "")
+        if condition.get("status") == "False" and not _NO_ERROR.search(message):
+            return line(message)
     return ""
 
 

@@ -1,4 +1,4 @@
-"""Deploying on Kubernetes from Python."""
+"""Deploy on Kubernetes from Python."""
 
 from __future__ import annotations
 
@@ -24,13 +24,12 @@ from tempo_runtime.deploy.kubernetes.members import Key, key_of, listed, models,
 from tempo_runtime.deploy.kubernetes.platforms import (
     OURS,
     check_ingress,
-    common,
     details_of,
     is_ours,
     platform_of,
 )
 from tempo_runtime.deploy.kubernetes.pod_logs import LINES, PodLogs
-from tempo_runtime.deploy.kubernetes.readiness import Following
+from tempo_runtime.deploy.kubernetes.readiness import ReadinessMonitor
 from tempo_runtime.deploy.kubernetes.rollout import Rollout
 from tempo_runtime.deploy.kubernetes.session import Api
 from tempo_runtime.deploy.kubernetes.status import Progress
@@ -40,7 +39,7 @@ from tempo_runtime.errors import DeploymentFailed
 P = ParamSpec("P", default=...)
 R = TypeVar("R", default=Any)
 _TIMEOUT = 600.0
-_THEIRS = (
+_SET_BY_CLUSTER = (
     "creationTimestamp",
     "deletionTimestamp",
     "generation",
@@ -89,27 +88,27 @@ def deploy_remote(
 ) -> RemoteModel:
     """Deploy a pipeline and the models it calls on the cluster of the current context.
 
-    Deployed again, what has changed is replaced, and what it does not call any more is removed. What
-    fails or is interrupted leaves what was applied, as kubectl does, and its message names it.
+    Deploying again replaces what has changed, and removes models that are no longer called. If it fails
+    or is interrupted, the applied objects stay, as with kubectl, and the message names them.
 
-    What is deployed is what was uploaded. So a pipeline that has changed since its artifact was saved is
-    refused, before anything is applied, until it is uploaded again.
+    The cluster runs the uploaded artifact. So a pipeline that has changed since its artifact was saved
+    is refused, before anything is applied, until it is uploaded again.
 
     Args:
         model: A pipeline (its class, an instance, or its function), a `Model`, or the folder of an
-            artifact. Each model that is deployed was uploaded to its `uri`.
-        options: The platform, and how; by default Seldon Core v1.
-        timeout: Seconds until all of it is ready.
+            artifact. Each deployed model must have been uploaded to its `uri`.
+        options: The platform and its options; by default Seldon Core v1.
+        timeout: Seconds until all models are ready.
 
     Returns:
-        The deployed model, to be called. It stays when this process ends.
+        The deployed model, which can be called. It stays when this process ends.
 
     Raises:
         ArtifactError: If a folder holds no artifact, or a pipeline has changed since it was saved.
-        AuthoringError: If `model` is not a model, or one has no `uri`.
-        DeploymentFailed: If it cannot be deployed, or is not ready in time, with the reason.
-        KeyboardInterrupt: If it is interrupted; what was applied is named.
-        SettingsError: If settings are wrong.
+        AuthoringError: If `model` is not a model, or a model has no `uri`.
+        DeploymentFailed: If it cannot be deployed or is not ready in time; the message says why.
+        KeyboardInterrupt: If it is interrupted; the message names the applied objects.
+        SettingsError: If settings are invalid.
     """
     options = options or SeldonCoreOptions()
     freshness.check_uploaded(model)
@@ -125,9 +124,9 @@ def deploy_remote(
                 rollout.check()
                 deployment = rollout.run(tell)
         except DeploymentFailed as error:
-            if not (left := rollout.describe_leftovers()):
+            if not (leftovers := rollout.describe_leftovers()):
                 raise
-            raise DeploymentFailed(f"{error}; {left}") from error
+            raise DeploymentFailed(f"{error}; {leftovers}") from error
         except KeyboardInterrupt:
             raise KeyboardInterrupt(rollout.describe_leftovers()) from None
         return RemoteModel(_details(model, objects[0]), deployment)
@@ -139,63 +138,63 @@ def deploy_remote(
 def undeploy(
     model: Any, options: RemotePlatform | None = None, *, timeout: float = _TIMEOUT
 ) -> list[str]:
-    """Delete a model and what was deployed with it, and wait until it is gone.
+    """Delete a model and the models deployed with it, and wait until they are gone.
 
-    A child that another pipeline was deployed with stays.
+    A model that was deployed with another pipeline as well stays.
 
     Args:
         model: The model, or its name.
-        options: Those it was deployed with.
-        timeout: Seconds until it is gone.
+        options: Options that it was deployed with.
+        timeout: Seconds until all are gone.
 
     Returns:
-        What was deleted, as kind and name; nothing if nothing was there.
+        Kind and name of each deleted object; empty if there was none.
 
     Raises:
-        DeploymentFailed: If it is not ours, may not be deleted, or is still there in the end.
+        DeploymentFailed: If tempo-runtime did not deploy it, or it cannot be deleted in time.
     """
     options = options or SeldonCoreOptions()
     name, deadline = _name(model), Deadline(timeout)
     with connected() as connection, telling(f"Undeploying {name}"):
-        space = common(options).namespace
+        space = options.remote_options.namespace
         return remove(connection, deadline, platform_of(options), space, name)
 
 
 def status(model: Any, options: RemotePlatform | None = None) -> dict[str, Progress]:
-    """Return how a model and those that were deployed with it get on, by name, its own first.
+    """Return the progress of a model and of those deployed with it, by name, its own first.
 
     Args:
         model: The model, or its name.
-        options: Those it was deployed with.
+        options: Options that it was deployed with.
 
     Raises:
-        DeploymentFailed: If the cluster cannot be asked, or the name is another's.
+        DeploymentFailed: If the cluster cannot be asked, or someone else has an object of this name.
     """
     options = options or SeldonCoreOptions()
-    name, platform, space = _name(model), platform_of(options), common(options).namespace
+    name, platform, space = _name(model), platform_of(options), options.remote_options.namespace
     with connected() as connection:
         api = Api(connection, Deadline(QUERY_SECONDS))
         return progress_of(api, platform, space, _names(api, name, options))
 
 
 def wait(model: Any, options: RemotePlatform | None = None, *, timeout: float = _TIMEOUT) -> None:
-    """Wait until a model and those that were deployed with it are ready.
+    """Wait until a model and those deployed with it are ready.
 
     Args:
         model: The model, or its name.
-        options: Those it was deployed with.
-        timeout: Seconds for it.
+        options: Options that it was deployed with.
+        timeout: Seconds that this may take.
 
     Raises:
-        DeploymentFailed: If one fails, goes away or is not ready in time, with the reason.
+        DeploymentFailed: If a model fails, is deleted or is not ready in time; the message says why.
     """
     options = options or SeldonCoreOptions()
     name, deadline = _name(model), Deadline(timeout)
-    platform, space = platform_of(options), common(options).namespace
+    platform, space = platform_of(options), options.remote_options.namespace
     with connected() as connection, telling(f"Waiting for {name}") as tell:
         names = _names(Api(connection, deadline), name, options)
-        with Following(connection, deadline, platform, space) as following:
-            following.until_ready(names, tell)
+        with ReadinessMonitor(connection, deadline, platform, space) as monitor:
+            monitor.wait_until_ready(names, tell)
 
 
 def logs(
@@ -205,27 +204,27 @@ def logs(
     lines: int | None = LINES,
     previous: bool = False,
 ) -> dict[str, dict[str, str]]:
-    """Read what the pods of a model, and of those that were deployed with it, have printed.
+    """Read the logs of a model's pods and of the pods of models deployed with it.
 
     Args:
         model: The model, or its name.
-        options: Those it was deployed with.
-        lines: How many of the last lines of each pod; all that are kept if None.
-        previous: Whether of the container before, which has ended.
+        options: Options that it was deployed with.
+        lines: Number of last lines of each pod; None for all that are kept.
+        previous: Whether to read the previous container, which has ended.
 
     Returns:
-        The text by the name of a model, and then by the name of a pod. A pod of Seldon Core 2 serves
-        several models, and has the same text for each.
+        The text by name of the model, then by name of the pod. A pod of Seldon Core 2 serves several
+        models and has the same text for each.
 
     Raises:
-        DeploymentFailed: If they may not be read, or the model is not there.
+        DeploymentFailed: If they may not be read, or the model does not exist.
     """
-    found: dict[str, dict[str, str]] = {}
+    texts: dict[str, dict[str, str]] = {}
     with reading_logs(model, options) as reading:
         for pod in reading.read(lines, previous=previous):
             for name in pod.models:
-                found.setdefault(name, {})[pod.pod] = pod.text
-    return found
+                texts.setdefault(name, {})[pod.pod] = pod.text
+    return texts
 
 
 @contextmanager
@@ -236,19 +235,19 @@ def reading_logs(
     child: str | None = None,
     pod: str | None = None,
 ) -> Iterator[PodLogs]:
-    """Connect to the logs of a model and of those that were deployed with it.
+    """Connect to the logs of a model and of those deployed with it.
 
     Args:
         model: The model, or its name.
-        options: Those it was deployed with.
-        child: One of these models, if only its pods count.
-        pod: Name of a pod, or the end of it, if only that one counts.
+        options: Options that it was deployed with.
+        child: One of these models, to read only its pods.
+        pod: Name of a pod, or the end of its name, to read only this pod.
 
     Raises:
-        DeploymentFailed: If the model is not there.
+        DeploymentFailed: If the model does not exist.
     """
     options = options or SeldonCoreOptions()
-    name, platform, space = _name(model), platform_of(options), common(options).namespace
+    name, platform, space = _name(model), platform_of(options), options.remote_options.namespace
     with connected() as connection:
         _names(Api(connection, Deadline(QUERY_SECONDS)), name, options)
         yield PodLogs(connection, platform, space, name, model=child, pod=pod)
@@ -257,11 +256,11 @@ def reading_logs(
 def list_models(
     options: RemotePlatform | None = None, *, timeout: float = QUERY_SECONDS
 ) -> list[ModelDetails]:
-    """List the models that were deployed by us in the namespace, by name.
+    """List the models that tempo-runtime deployed in the namespace, sorted by name.
 
     Args:
         options: The platform and the namespace; by default Seldon Core v1, and `default`.
-        timeout: Seconds for it.
+        timeout: Seconds that this may take.
 
     Raises:
         DeploymentFailed: If they may not be listed.
@@ -269,25 +268,25 @@ def list_models(
     options = options or SeldonCoreOptions()
     with connected() as connection:
         api = Api(connection, Deadline(timeout))
-        items, _ = api.list(platform_of(options).model, common(options).namespace, OURS)
-    return sorted(map(details_of, items), key=lambda each: each.name)
+        items, _ = api.list(platform_of(options).model, options.remote_options.namespace, OURS)
+    return sorted(map(details_of, items), key=lambda details: details.name)
 
 
 def get_client(name: str, options: RemotePlatform | None = None) -> RemoteModel:
-    """Return a model that is deployed already, to be called.
+    """Return a model that is already deployed, to call it.
 
     Args:
         name: Its name.
-        options: Those it was deployed with.
+        options: Options that it was deployed with.
 
     Raises:
-        DeploymentFailed: If it is not there, or not ours.
+        DeploymentFailed: If it does not exist, or tempo-runtime did not deploy it.
     """
     options, name = options or SeldonCoreOptions(), _name(name)
     check_ingress(options)
     connection = connect()
     try:
-        item = _found(Api(connection, Deadline(QUERY_SECONDS)), name, options)
+        item = _managed_object(Api(connection, Deadline(QUERY_SECONDS)), name, options)
         return RemoteModel(details_of(item), ClusterDeployment(connection, options, item))
     except BaseException:
         connection.close()
@@ -295,18 +294,18 @@ def get_client(name: str, options: RemotePlatform | None = None) -> RemoteModel:
 
 
 def diff(model: Any, options: RemotePlatform | None = None, *, timeout: float = 60.0) -> str:
-    """Return what `deploy_remote` would change, as a unified diff of YAML; nothing is changed.
+    """Return what `deploy_remote` would change, as a unified diff of YAML, and change nothing.
 
     Args:
-        model: As `deploy_remote` takes it.
-        options: Likewise.
-        timeout: Seconds for it.
+        model: See `deploy_remote`.
+        options: See `deploy_remote`.
+        timeout: Seconds that this may take.
 
     Raises:
         ArtifactError: If a folder holds no artifact.
-        AuthoringError: If `model` is not a model, or one has no `uri`.
-        DeploymentFailed: If the cluster refuses it.
-        SettingsError: If settings are wrong.
+        AuthoringError: If `model` is not a model, or a model has no `uri`.
+        DeploymentFailed: If the cluster refuses an object.
+        SettingsError: If settings are invalid.
     """
     options = options or SeldonCoreOptions()
     freshness.check_uploaded(model)
@@ -314,20 +313,20 @@ def diff(model: Any, options: RemotePlatform | None = None, *, timeout: float = 
     with connected() as connection:
         rollout = Rollout(connection, Deadline(timeout), options, objects)
         rollout.read_live_state()
-        found: list[str] = []
+        parts: list[str] = []
         for item in rollout.check():
             kind, name = key_of(item)
             live = rollout.live[kind, name]
-            old = to_yaml([_stated(live)]) if live else ""
+            old = to_yaml([_without_cluster_fields(live)]) if live else ""
             if live and (before := pinned(live)) != (after := pinned(item)):
-                found.append(
-                    f"# {kind}/{name} is loaded anew: its artifact is {after or 'any'}, and was "
+                parts.append(
+                    f"# {kind}/{name} is loaded again: its artifact is {after or 'any'} instead of "
                     f"{before or 'any'}\n"
                 )
-            found.extend(_compared((kind, name), old, to_yaml([_stated(item)])))
-        for item in rollout.superfluous():
-            found.extend(_compared(key_of(item), to_yaml([_stated(item)]), ""))
-    return "".join(found)
+            parts.extend(_compared((kind, name), old, to_yaml([_without_cluster_fields(item)])))
+        for item in rollout.obsolete():
+            parts.extend(_compared(key_of(item), to_yaml([_without_cluster_fields(item)]), ""))
+    return "".join(parts)
 
 
 def _compared(key: Key, old: str, new: str) -> Iterator[str]:
@@ -337,26 +336,26 @@ def _compared(key: Key, old: str, new: str) -> Iterator[str]:
 
 
 def _names(api: Api, name: str, options: RemotePlatform) -> list[str]:
-    platform, space = platform_of(options), common(options).namespace
-    found = models(api, platform, space, name)
-    if name not in found:
-        raise _absent(api, ApiCall("get", platform.model, space, name))
-    return list(found)
+    platform, space = platform_of(options), options.remote_options.namespace
+    by_name = models(api, platform, space, name)
+    if name not in by_name:
+        raise _not_found(api, ApiCall("get", platform.model, space, name))
+    return list(by_name)
 
 
-def _found(api: Api, name: str, options: RemotePlatform) -> dict[str, Any]:
-    asked = ApiCall("get", platform_of(options).model, common(options).namespace, name)
-    item = api.get(asked.resource, asked.namespace, name)
+def _managed_object(api: Api, name: str, options: RemotePlatform) -> dict[str, Any]:
+    call = ApiCall("get", platform_of(options).model, options.remote_options.namespace, name)
+    item = api.get(call.resource, call.namespace, name)
     if item is None:
-        raise _absent(api, asked)
+        raise _not_found(api, call)
     if not is_ours(item):
-        raise not_managed(asked, item)
+        raise not_managed(call, item)
     return item
 
 
-def _absent(api: Api, asked: ApiCall) -> DeploymentFailed:
-    items = listed(api, asked.resource, asked.namespace, OURS)
-    return absent(asked, [item["metadata"]["name"] for item in items])
+def _not_found(api: Api, call: ApiCall) -> DeploymentFailed:
+    items = listed(api, call.resource, call.namespace, OURS)
+    return absent(call, [item["metadata"]["name"] for item in items])
 
 
 def _name(model: Any) -> str:
@@ -368,14 +367,14 @@ def _name(model: Any) -> str:
 
 
 def _details(model: Any, document: dict[str, Any]) -> ModelDetails:
-    """Return a model as its author declares it; of a folder, as its object has it."""
+    """Return a model's details as its author declares them, or for a folder as its object has them."""
     if hasattr(model, "get_tempo"):
-        found: ModelDetails = model.get_tempo().details
-        return found
+        details: ModelDetails = model.get_tempo().details
+        return details
     return details_of(document)
 
 
-def _stated(item: dict[str, Any]) -> dict[str, Any]:
-    """Return an object without what the cluster says of it."""
-    metadata = {key: value for key, value in item["metadata"].items() if key not in _THEIRS}
+def _without_cluster_fields(item: dict[str, Any]) -> dict[str, Any]:
+    """Return an object without the fields that the cluster sets."""
+    metadata = {key: value for key, value in item["metadata"].items() if key not in _SET_BY_CLUSTER}
     return {**{key: item[key] for key in item if key != "status"}, "metadata": metadata}

@@ -1,4 +1,4 @@
-"""A pipeline and the models it calls, as they run on a cluster."""
+"""A pipeline and the models it calls on a cluster."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tempo_runtime.deploy.kubernetes.connection import QUERY_SECONDS, ApiConnect
 from tempo_runtime.deploy.kubernetes.manifests import RemotePlatform
 from tempo_runtime.deploy.kubernetes.manifests.options import KServeOptions, SeldonCoreOptions
 from tempo_runtime.deploy.kubernetes.members import models, progress_of
-from tempo_runtime.deploy.kubernetes.platforms import common, endpoint, platform_of, service
+from tempo_runtime.deploy.kubernetes.platforms import endpoint, platform_of, service
 from tempo_runtime.deploy.kubernetes.pod_logs import PodLogs
 from tempo_runtime.deploy.kubernetes.service_proxy import ServiceProxy
 from tempo_runtime.deploy.kubernetes.session import Api
@@ -25,9 +25,9 @@ class ClusterDeployment(Deployment):
     """A deployment on a cluster.
 
     Args:
-        connection: Where the cluster is.
-        options: Of the platform.
-        main: The object of the model that people call first.
+        connection: The connection to the cluster.
+        options: The platform's options.
+        main: The object of the main model, which users call.
     """
 
     def __init__(
@@ -38,8 +38,8 @@ class ClusterDeployment(Deployment):
         self._main = main
         self._platform = platform_of(options)
         self.target = self._platform.target  # type: ignore[misc]  # one class for three platforms
-        self._namespace = common(options).namespace
-        self._relay: ServiceProxy | None = None
+        self._namespace = options.remote_options.namespace
+        self._proxy: ServiceProxy | None = None
         self._up = True
 
     @property
@@ -49,12 +49,12 @@ class ClusterDeployment(Deployment):
 
     @property
     def id(self) -> str:
-        """See `Deployment.id`; the uid of its object."""
+        """See `Deployment.id`; it is the uid of the main object."""
         return str(self._main["metadata"]["uid"])
 
     @property
     def transport(self) -> str:
-        """See `Deployment.transport`; an API passes on HTTP only."""
+        """See `Deployment.transport`; the cluster's API forwards only HTTP."""
         return "http"
 
     @property
@@ -64,7 +64,7 @@ class ClusterDeployment(Deployment):
 
     @property
     def owner(self) -> int | None:
-        """See `Deployment.owner`; it stays until it is undeployed."""
+        """See `Deployment.owner`; a deployment on a cluster has none."""
         return None
 
     @property
@@ -73,54 +73,54 @@ class ClusterDeployment(Deployment):
         if not self._up:
             return False
         api = self._api()
-        found = api.get(self._platform.model, self._namespace, self.name)
-        return found is not None and found["metadata"]["uid"] == self.id
+        item = api.get(self._platform.model, self._namespace, self.name)
+        return item is not None and item["metadata"]["uid"] == self.id
 
     @property
     def ingress(self) -> str | None:
-        """The ingress that it is called through, if one is named."""
+        """The ingress through which the model is called; None if the options name none."""
         options = self._options
         return options.remote_options.ingress if isinstance(options, SeldonCoreOptions) else None
 
     @property
-    def relayed(self) -> bool:
-        """Whether it is called through the cluster's API."""
-        return self._relay is not None
+    def proxied(self) -> bool:
+        """Whether the model is called through the cluster's API."""
+        return self._proxy is not None
 
     def main(self) -> Address:
-        """See `Deployment.main`: the ingress, the Service in the cluster, or a port that leads there."""
+        """See `Deployment.main`: the ingress, the Service in the cluster, or a local port."""
         if not self._up:
             raise DeploymentFailed(f"{self.name} was undeployed; deploy it again")
         where = endpoint(self.name, self._options)
         if self.ingress or self._connection.inside:
             return Address(self.name, where.url, where.grpc, where.headers)
         if isinstance(self._options, KServeOptions) and self._options.remote_options.knative:
-            # Its Service is the name of Knative's gateway, which the API passes nothing on to.
+            # Its Service is an alias of Knative's gateway, and the API does not forward to that.
             url = str((self._main.get("status") or {}).get("url") or where.url)
             return Address(self.name, url.rstrip("/"), where.grpc, where.headers)
-        if self._relay is None:
-            self._relay = ServiceProxy(self._connection, service(self.name, self._options))
-        return Address(self.name, self._relay.url, where.grpc, self._relay.headers)
+        if self._proxy is None:
+            self._proxy = ServiceProxy(self._connection, service(self.name, self._options))
+        return Address(self.name, self._proxy.url, where.grpc, self._proxy.headers)
 
     def models(self) -> list[ModelStatus]:
         """See `Deployment.models`."""
         if not self._up:
             return []
         api = self._api()
-        found = progress_of(api, self._platform, self._namespace, self._models(api))
+        progress_by_name = progress_of(api, self._platform, self._namespace, self._models(api))
         statuses = []
-        for name, each in found.items():
+        for name, progress in progress_by_name.items():
             where = endpoint(name, self._options)
-            state = _STATES.get(each.state, "not ready")
+            state = _STATES.get(progress.state, "not ready")
             place = f"{self._platform.model.kind} {name} in {self._namespace}"
             headers = dict(where.headers)
             statuses.append(
-                ModelStatus(name, state, where.url, where.grpc, place, headers, each.reason)
+                ModelStatus(name, state, where.url, where.grpc, place, headers, progress.reason)
             )
         return statuses
 
     def logs(self, model: str | None = None) -> dict[str, str]:
-        """See `Deployment.logs`; the last thousand lines of each pod, one pod after the other."""
+        """See `Deployment.logs`; the last 1000 lines of each pod, one pod after the other."""
         if not self._up:
             return {}
         names = [name for name in self._models(self._api()) if model in (None, name)]
@@ -129,16 +129,16 @@ class ClusterDeployment(Deployment):
         pods = PodLogs(
             self._connection, self._platform, self._namespace, self.name, model=model
         ).read()
-        return {name: "".join(each.text for each in pods if name in each.models) for name in names}
+        return {name: "".join(log.text for log in pods if name in log.models) for name in names}
 
     def undeploy(self, grace: float = GRACE) -> None:
-        """Delete it, and wait until it is gone. Nothing happens the second time.
+        """Delete it and wait until it is gone. A second call does nothing.
 
         Args:
-            grace: Seconds beside those that its pods may take to end by their own settings.
+            grace: Seconds in addition to the pods' own time to stop.
 
         Raises:
-            DeploymentFailed: If it may not be deleted, or is still there after five minutes.
+            DeploymentFailed: If it may not be deleted, or still exists after five minutes.
         """
         if not self._up:
             return
@@ -148,10 +148,10 @@ class ClusterDeployment(Deployment):
         self.close()
 
     def close(self) -> None:
-        """Close what leads there; what is deployed stays."""
-        relay, self._relay = self._relay, None
-        if relay is not None:
-            relay.close()
+        """Close the connections to it; the deployment stays."""
+        proxy, self._proxy = self._proxy, None
+        if proxy is not None:
+            proxy.close()
         self._connection.close()
 
     def _api(self) -> Api:

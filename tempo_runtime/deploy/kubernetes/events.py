@@ -1,8 +1,8 @@
-"""Which warnings of a namespace say why a model is not ready: pure functions of its events.
+"""Choose the warnings of a namespace that explain why a model is not ready, by pure functions.
 
-Most warnings pass by themselves: an operator tries a write again that another one came before, the
-kubelet mounts a volume at the second try. Kubernetes counts what repeats in one event
-(client-go/tools/record/events_cache.go), so that what lasts can be told from the events alone.
+Most warnings resolve themselves: an operator repeats a write that conflicted with another, or the
+kubelet mounts a volume at the second attempt. Kubernetes counts repetitions in one event
+(client-go/tools/record/events_cache.go), so the events alone show which warnings last.
 """
 
 from __future__ import annotations
@@ -17,51 +17,59 @@ from tempo_runtime.deploy.kubernetes.api_errors import line
 Event = Mapping[str, Any]
 Subject = tuple[str, str, str]  # reason, kind and name of the object
 
-# Seconds between the first and the last: a failed mount of the first seconds is over by then.
+# Seconds between the first and the last event: a mount that only failed at first is over by then.
 _LASTING = 5.0
-# The pods say the same themselves, or it never keeps a model from being ready.
+# The pods report the same themselves, or it never keeps a model from being ready.
 _QUIET = ("Unhealthy", "BackOff", "FailedScheduling", "FailedToUpdateEndpoint")
 _QUIET_KINDS = ("HorizontalPodAutoscaler", "PodDisruptionBudget", "Endpoints", "EndpointSlice")
 _CONFLICT = "the object has been modified"
-# KServe says so once, and looks at the service again only when that has changed (TerminalError in
+# KServe issues it once, and processes the service again only after a change (TerminalError in
 # pkg/controller/v1beta1/inferenceservice/controller.go).
 REJECTED = "ServerlessModeRejected"
-# What a platform gives the name of a model or of a Server, and no suffix.
+# Kinds of objects whose name is exactly that of a model or of a Server.
 _NAMESAKES = ("SeldonDeployment", "Model", "InferenceService", "Server", "StatefulSet", "")
-# The kubelet's, before it ends a container (pkg/kubelet/prober/prober.go).
+# The kubelet's message before it stops a container (pkg/kubelet/prober/prober.go).
 _LIVENESS = "Liveness probe failed"
 
 
-def warned(
+def lasting_warning(
     events: Iterable[Event],
     name: str,
-    others: Iterable[str] = (),
+    other_names: Iterable[str] = (),
     pods: Iterable[Mapping[str, Any]] | None = None,
     parts: Iterable[str] = ("",),
 ) -> str:
-    """Return the last warning that lasts about a model or what was made of it; empty without any.
+    """Return the last lasting warning about a model or its parts; empty if there is none.
 
     Args:
         events: Events of its namespace.
         name: Its name.
-        others: Names of other models, which may begin with this one's.
-        pods: The pods that it has. None if they cannot be seen.
-        parts: As of `is_about`.
+        other_names: Names of other models, which may begin with this one's.
+        pods: The pods of the model; None if they may not be listed.
+        parts: See `is_about`.
     """
-    others, parts = list(others), list(parts)
-    seen = None if pods is None else {each["metadata"]["name"]: each for each in pods}
-    told: dict[Subject, list[Event]] = {}
+    other_names, parts = list(other_names), list(parts)
+    seen = (
+        None
+        if pods is None
+        else {same_subject["metadata"]["name"]: same_subject for same_subject in pods}
+    )
+    by_subject: dict[Subject, list[Event]] = {}
     for event in sorted(events, key=_last):
-        if _worth_telling(event) and is_about(event, name, others, parts):
+        if _is_relevant(event) and is_about(event, name, other_names, parts):
             kind = str((event.get("involvedObject") or {}).get("kind", ""))
             key = (str(event.get("reason")), kind, subject(event))
-            told.setdefault(key, []).append(event)
-    lasting = [each[-1] for each in told.values() if _lasts(each) and not _is_over(each[-1], seen)]
-    return said(max(lasting, key=_last)) if lasting else ""
+            by_subject.setdefault(key, []).append(event)
+    lasting = [
+        same_subject[-1]
+        for same_subject in by_subject.values()
+        if _lasts(same_subject) and not _is_over(same_subject[-1], seen)
+    ]
+    return describe(max(lasting, key=_last)) if lasting else ""
 
 
-def said(event: Event) -> str:
-    """Return an event in a line, with what helps."""
+def describe(event: Event) -> str:
+    """Describe an event on one line, with a remedy."""
     message = line(event.get("message") or "")
     remedy = remedies.of_event(message)
     return f"{event.get('reason')}: {message}" + (f"; {remedy}" if remedy else "")
@@ -73,37 +81,37 @@ def subject(event: Event) -> str:
 
 
 def is_about(event: Event, name: str, others: Iterable[str], parts: Iterable[str] = ("",)) -> bool:
-    """Return whether an event is about a model or what was made of it.
+    """Return whether an event is about a model or one of its parts.
 
     Args:
         event: The event.
         name: Name of the model.
-        others: Names of other models, which may begin with this one's.
-        parts: How the names go on after `NAME-` that the platform gives to what it makes of it.
+        others: Names of other models, which may begin with this name.
+        parts: What follows `NAME-` in the names of the objects that the platform creates for it.
     """
     about = subject(event)
     if about == name:
         return (event.get("involvedObject") or {}).get("kind", "") in _NAMESAKES
-    longer = (each for each in others if each.startswith(f"{name}-"))
+    longer = (other for other in others if other.startswith(f"{name}-"))
     return any(about.startswith(f"{name}-{part}") for part in parts) and not any(
-        about == each or about.startswith(f"{each}-") for each in longer
+        about == other or about.startswith(f"{other}-") for other in longer
     )
 
 
 def parts_of(item: Mapping[str, Any]) -> list[str]:
-    """Return how the names go on that a platform gives to what it makes of a model.
+    """Return what follows `NAME-` in the names of the objects that a platform creates for a model.
 
-    They are those of GetDeploymentName in seldondeployment_types.go of Seldon Core v1, and of
-    PredictorServiceName in pkg/constants/constants.go of KServe. A Server's are its own with any suffix.
+    See GetDeploymentName in seldondeployment_types.go of Seldon Core v1, and PredictorServiceName in
+    pkg/constants/constants.go of KServe. For a Server any suffix is possible.
     """
     if item["kind"] == "SeldonDeployment":
         predictors = (item.get("spec") or {}).get("predictors") or []
-        return [f"{each['name']}-" for each in predictors]
+        return [f"{predictor['name']}-" for predictor in predictors]
     return ["predictor"] if item["kind"] == "InferenceService" else [""]
 
 
 def killed(events: Iterable[Event]) -> dict[str, str]:
-    """Return the pods whose liveness probe failed, with what it says."""
+    """Return the names of pods whose liveness probe failed, with its message."""
     return {
         subject(event): line(_message(event))
         for event in sorted(events, key=_last)
@@ -111,14 +119,14 @@ def killed(events: Iterable[Event]) -> dict[str, str]:
     }
 
 
-def _worth_telling(event: Event) -> bool:
+def _is_relevant(event: Event) -> bool:
     kind = (event.get("involvedObject") or {}).get("kind")
     quiet = event.get("reason") in _QUIET or kind in _QUIET_KINDS
     return event.get("type") == "Warning" and not quiet and _CONFLICT not in _message(event)
 
 
 def _lasts(events: list[Event]) -> bool:
-    """Return whether an object was warned of again after some seconds, or for good."""
+    """Return whether a warning was repeated after some seconds, or is final."""
     if events[-1].get("reason") == REJECTED:
         return True
     first = min((when for event in events if (when := _time(_first(event)))), default=None)
@@ -127,11 +135,14 @@ def _lasts(events: list[Event]) -> bool:
 
 
 def _is_over(event: Event, pods: Mapping[str, Mapping[str, Any]] | None) -> bool:
-    """Return whether pods have been made, or got further, since an event."""
+    """Return whether pods were created or made progress after an event."""
     if pods is None:
         return False
     if event.get("reason") == "FailedCreate":
-        made = [_time(str(each["metadata"].get("creationTimestamp"))) for each in pods.values()]
+        made = [
+            _time(str(container["metadata"].get("creationTimestamp")))
+            for container in pods.values()
+        ]
         last = _time(_last(event))
         return last is not None and any(when > last for when in made if when is not None)
     if (event.get("involvedObject") or {}).get("kind") != "Pod":
@@ -143,7 +154,9 @@ def _is_over(event: Event, pods: Mapping[str, Mapping[str, Any]] | None) -> bool
         *(status.get("initContainerStatuses") or []),
         *(status.get("containerStatuses") or []),
     ]
-    return any({"running", "terminated"} & set(each.get("state") or {}) for each in containers)
+    return any(
+        {"running", "terminated"} & set(container.get("state") or {}) for container in containers
+    )
 
 
 def _message(event: Event) -> str:

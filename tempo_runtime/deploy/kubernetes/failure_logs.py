@@ -1,4 +1,4 @@
-"""Reading the logs that tell why models are not ready."""
+"""Read the logs that explain why models are not ready."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from tempo_runtime.deploy.kubernetes.session import Api
 from tempo_runtime.deploy.kubernetes.status import Progress
 from tempo_runtime.errors import DeploymentFailed
 
-LINES = 200  # MLServer tells why a model does not load, and then each step of its shutdown
-_SECONDS = 2.0  # for one log, also where the deadline of an operation has passed
-# Seconds until the log of a container that runs, or that could not be read, is read again.
+LINES = 200  # MLServer logs why a model does not load, and then each step of its shutdown
+_SECONDS = 2.0  # for one log, even after the deadline of an operation
+# Seconds until a log is read again if its container runs, or it could not be read.
 _AGAIN = 3.0
 
 
 class Logs:
-    """The logs of a namespace, of which each is read once it tells more.
+    """The logs of a namespace; each is read when it can explain more.
 
     Args:
-        connection: Where the cluster is.
+        connection: The connection to the cluster.
         namespace: The namespace.
     """
 
@@ -34,20 +34,26 @@ class Logs:
         self._again: dict[Log, float] = {}
         self._refused: dict[Log, str] = {}
 
-    def explain(self, ask: Callable[[Mapping[Log, str]], Progress]) -> Progress:
-        """Return how a model gets on, with the reason that a log tells.
+    def explain(self, judge: Callable[[Mapping[Log, str]], Progress]) -> Progress:
+        """Return the progress of a model, with the reason that its log gives.
 
         Args:
-            ask: Says it by the logs that were read, and which other log would tell more.
+            judge: Says it by the logs that were read, and which other log would tell more.
         """
-        found = ask(self._texts)
-        if found.log is not None and time.monotonic() >= self._again.get(found.log, 0.0):
-            self._read(found.log)
-            found = ask(self._texts)
-        refused = self._refused.get(found.log) if found.log is not None and found.reason else None
-        if refused:
-            return replace(found, reason=f"{found.reason}; its log would tell more, but {refused}")
-        return found
+        progress = judge(self._texts)
+        if progress.log is not None and time.monotonic() >= self._again.get(progress.log, 0.0):
+            self._read(progress.log)
+            progress = judge(self._texts)
+        refusal = (
+            self._refused.get(progress.log)
+            if progress.log is not None and progress.reason
+            else None
+        )
+        if refusal:
+            return replace(
+                progress, reason=f"{progress.reason}; its log would say more, but {refusal}"
+            )
+        return progress
 
     def _read(self, log: Log) -> None:
         api = Api(self._connection, Deadline(_SECONDS))
@@ -59,6 +65,6 @@ class Logs:
             if refused.forbidden:
                 self._refused[log] = str(refused)
         except DeploymentFailed:
-            pass  # then less is told
+            pass  # the reason stays shorter
         final = self._texts.get(log) and not log.running
         self._again[log] = float("inf") if final else time.monotonic() + _AGAIN

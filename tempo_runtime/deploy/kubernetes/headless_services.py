@@ -1,4 +1,4 @@
-"""KServe's Services without an address, for which a manifest must be written differently."""
+"""Find KServe's Services that have no address and need a different manifest."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _SERVICE = Resource("", "v1", "services", "Service")
 
 
 def refuse_headless(api: Api, options: RemotePlatform, children: Iterable[str]) -> None:
-    """Refuse children whose Services do not have the port that their pipeline calls them at.
+    """Refuse children whose Services lack the port at which their pipeline calls them.
 
-    KServe makes Services without an address where its ConfigMap sets serviceClusterIPNone
-    (pkg/controller/v1beta1/inferenceservice/reconcilers/service/service_reconciler.go), and only the
-    Service itself shows it. Without the right to read Services nothing is checked.
+    KServe creates Services without an address if its ConfigMap sets serviceClusterIPNone
+    (pkg/controller/v1beta1/inferenceservice/reconcilers/service/service_reconciler.go). Only the
+    Service itself shows this. Without the right to read Services, nothing is checked.
 
     Args:
         api: The cluster's API.
@@ -43,6 +43,6 @@ def refuse_headless(api: Api, options: RemotePlatform, children: Iterable[str]) 
             return
         if service is not None and service["spec"].get("clusterIP") == "None":
             raise DeploymentFailed(
-                f"{name} cannot be called at port 80: the Services of this KServe have no address, and "
-                f"so only the port of their pods, {KSERVE_HTTP}; set headless to true, and deploy again"
+                f"{name} cannot be called at port 80: the Services of this KServe have no address, so "
+                f"only their pods' port {KSERVE_HTTP} works; set headless to true, and deploy again"
             )

@@ -1,4 +1,4 @@
-"""What is deployed in a namespace."""
+"""List the models in a namespace."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tempo_runtime.deploy.kubernetes.manifests import RemotePlatform
 from tempo_runtime.deploy.kubernetes.manifests.pinning import pinned
 from tempo_runtime.deploy.kubernetes.members import key_of, listed, members, progress_of
 from tempo_runtime.deploy.kubernetes.ownership import parts
-from tempo_runtime.deploy.kubernetes.platforms import OURS, common, details_of, platform_of
+from tempo_runtime.deploy.kubernetes.platforms import OURS, details_of, platform_of
 from tempo_runtime.deploy.kubernetes.session import Api
 from tempo_runtime.deploy.kubernetes.status import Progress
 
@@ -23,8 +23,8 @@ class Listed:
 
     Attributes:
         details: The model.
-        digest: Digest of the artifact that it was deployed with; empty if that is not known.
-        progress: How it gets on.
+        digest: Digest of the artifact that it was deployed with; empty if it is unknown.
+        progress: Its progress.
         pipelines: The other models that it was deployed with.
     """
 
@@ -35,7 +35,7 @@ class Listed:
 
 
 def overview(options: RemotePlatform) -> list[Listed]:
-    """List the models as `list_models` does, with what the cluster knows of each.
+    """List the models as `list_models` does, with the progress of each.
 
     Args:
         options: The platform and the namespace.
@@ -43,12 +43,12 @@ def overview(options: RemotePlatform) -> list[Listed]:
     Raises:
         DeploymentFailed: If they may not be listed.
     """
-    platform, space = platform_of(options), common(options).namespace
+    platform, space = platform_of(options), options.remote_options.namespace
     with connected() as connection:
         api = Api(connection, Deadline(QUERY_SECONDS))
         items, _ = api.list(platform.model, space, OURS)
         by_name = {item["metadata"]["name"]: item for item in items}
-        found = progress_of(api, platform, space, sorted(by_name))
+        progress_by_name = progress_of(api, platform, space, sorted(by_name))
     return [
         Listed(
             details_of(by_name[name]),
@@ -56,26 +56,26 @@ def overview(options: RemotePlatform) -> list[Listed]:
             progress,
             tuple(sorted(parts(by_name[name]) - {name})),
         )
-        for name, progress in found.items()
+        for name, progress in progress_by_name.items()
     ]
 
 
 def deployed_names(options: RemotePlatform, among: Sequence[str] = ()) -> dict[str, set[str]]:
-    """List the names that something in the namespace was deployed with, so that `undeploy` takes them.
+    """List the names that `undeploy` accepts: those with which any object in the namespace was deployed.
 
-    An interrupted deployment may have left a Server, or a child, and not the model of its name.
+    An interrupted deployment may have left a Server or a child without the main model.
 
     Args:
         options: The platform and the namespace.
-        among: Names that must all be among them.
+        among: Names that must all be in the list.
 
     Returns:
-        By each name, the names of the other models that the model of this name was deployed with.
+        Each name with the names of the other models that this model was deployed with.
 
     Raises:
-        DeploymentFailed: If one of those is not, or they may not be listed.
+        DeploymentFailed: If one of `among` is missing, or they may not be listed.
     """
-    platform, space = platform_of(options), common(options).namespace
+    platform, space = platform_of(options), options.remote_options.namespace
     for name in among:
         check_name(name)
     with connected() as connection:

@@ -1,10 +1,11 @@
-"""Objects that several deployments have in common: whose they are, and what one may change of them.
+"""Ownership of objects that several deployments share, and what each may change.
 
-Labels say it, one for each model that an object is deployed with. They are set by themselves and not
-with the rest of an object, where what one deployment does not state would be taken from the others.
+An object has one label for each model that it is deployed with. Labels are set separately from the
+rest of the object: otherwise a deployment would remove the labels of the others, which it does not
+state.
 
-A Server of Seldon Core 2 has none of them: its labels are also those of its pods, which a new label
-would replace (operator/controllers/reconcilers/server/statefulset_reconciler.go, toStatefulSet). It
+A Server of Seldon Core 2 has no such labels: its pods get the same labels, so a new label would
+replace them (operator/controllers/reconcilers/server/statefulset_reconciler.go, toStatefulSet). It
 belongs to the pipelines whose Models need it; see `members.sharers`.
 """
 
@@ -21,8 +22,8 @@ from tempo_runtime.errors import DeploymentFailed
 
 _PART = "deployment.tempo-runtime"
 _OPTION = {SERVER.kind: "server", RUNTIME.kind: "runtime"}
-# What no option decides: there are never fewer replicas than there were, the rest is written the same for
-# all, and a Model that failed is only tried again.
+# Fields that no option decides: replicas never become fewer, the others are the same for all
+# deployments, and `dedicated` only makes a failed Model load again.
 _FREE = {
     SERVER.kind: (
         "spec.replicas",
@@ -32,47 +33,47 @@ _FREE = {
     ),
     MODEL.kind: ("spec.dedicated",),
 }
-# From 2.9 on the scheduler takes from a Server the replicas that have no model, and its operator owns the
-# field then (shouldScaleDown in scheduler/pkg/server/utils.go, scaleServerReplicas in
-# operator/scheduler/server.go). For a new Model it adds none (serverScaleUp in
-# scheduler/pkg/scheduler/scheduler.go), so they are asked for here, where they are only ever raised.
+# From 2.9 on the scheduler removes a Server's replicas that have no model, and its operator then owns
+# the field (shouldScaleDown in scheduler/pkg/server/utils.go, scaleServerReplicas in
+# operator/scheduler/server.go). It adds none for a new Model (serverScaleUp in
+# scheduler/pkg/scheduler/scheduler.go), so they are set here, where they are only ever raised.
 TAKEN = {SERVER.kind: ("spec.replicas",)}
-"""Fields by kind that are taken from other managers."""
+"""Fields, by kind, that are taken over from other managers."""
 _MANY = 5
 
 
 def part_of(name: str) -> str:
-    """Return the label of what is deployed with a model; a child of two pipelines has one for each."""
+    """Return the label of objects deployed with a model; a child of two pipelines has two labels."""
     return f"{_PART}/{name}"
 
 
 def parts(item: Mapping[str, Any]) -> set[str]:
-    """Name of the models that an object is deployed with."""
+    """Return the names of the models that an object is deployed with."""
     labels: Iterable[str] = item["metadata"].get("labels") or {}
     return {label.partition("/")[2] for label in labels if label.startswith(f"{_PART}/")}
 
 
 def claimed(item: Mapping[str, Any], name: str) -> dict[str, str]:
-    """Return the labels that an object still lacks to be deployed with a model.
+    """Return the labels that an object still needs to belong to a model.
 
-    What a manifest was applied from is nobody's part, and is not to go with a pipeline that was
-    deployed over it: it becomes its own part.
+    An object that was applied from a manifest belongs to no model, and must not be deleted with a
+    pipeline that is deployed over it. So it is also made to belong to itself.
 
     Args:
         item: The object.
         name: Name of the model.
     """
-    there = parts(item)
-    managers = [each.get("manager") for each in item["metadata"].get("managedFields") or []]
-    by_us = there or MANAGER in managers  # an interrupt may have come before the labels
-    names = set() if by_us else {item["metadata"]["name"]}
+    existing = parts(item)
+    managers = [entry.get("manager") for entry in item["metadata"].get("managedFields") or []]
+    is_deployed = existing or MANAGER in managers  # an interrupt may have come before the labels
+    names = set() if is_deployed else {item["metadata"]["name"]}
     if item["kind"] != SERVER.kind:
         names.add(name)
-    return {part_of(each): "" for each in sorted(names - there)}
+    return {part_of(model): "" for model in sorted(names - existing)}
 
 
 def at_least(document: dict[str, Any], live: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return a Server with the replicas that others need; another object as it is."""
+    """Return a Server with at least the replicas that others need, and any other object unchanged."""
     if document["kind"] != SERVER.kind or live is None:
         return document
     most = max(document["spec"]["replicas"], live["spec"].get("replicas") or 0)
@@ -80,14 +81,14 @@ def at_least(document: dict[str, Any], live: Mapping[str, Any] | None) -> dict[s
 
 
 def keep_pin(document: dict[str, Any], live: Mapping[str, Any] | None, name: str) -> dict[str, Any]:
-    """Keep the digest that another pipeline deployed a shared child with.
+    """Keep the digest with which another pipeline deployed a shared child.
 
-    Who deploys without that artifact on the machine knows no digest, and takes none from the others.
+    Without the artifact on this machine no digest is known, and the others keep theirs.
 
     Args:
-        document: The object as it is to be.
-        live: The object as it is; None if there is none.
-        name: Name of the model that is deployed.
+        document: The object to apply.
+        live: The object on the cluster; None if there is none.
+        name: Name of the model that is being deployed.
     """
     if live is None or document["kind"] not in pinning.KINDS or pinning.pinned(document):
         return document
@@ -100,39 +101,39 @@ def keep_pin(document: dict[str, Any], live: Mapping[str, Any] | None, name: str
 
 
 def refuse_change(live: Mapping[str, Any], new: Mapping[str, Any], sharers: set[str]) -> None:
-    """Refuse to change under others what they were deployed with.
+    """Refuse to change a shared object that other models were deployed with.
 
     Args:
-        live: The object as it is.
-        new: As it would be.
+        live: The object on the cluster.
+        new: The object as it would become.
         sharers: Names of the other models that it is deployed with.
 
     Raises:
-        DeploymentFailed: If others have it, and would have another.
+        DeploymentFailed: If the object would change for other models.
     """
-    kind, own = live["kind"], live["metadata"]["name"]
+    kind, name = live["kind"], live["metadata"]["name"]
     changed = [*_changed(live.get("spec") or {}, new.get("spec") or {}, "spec")]
-    if kind == SERVER.kind:  # its pods have them too, and would be replaced
+    if kind == SERVER.kind:  # its pods get them, too, and would be replaced
         for part in ("labels", "annotations"):
             old, now = (item["metadata"].get(part) or {} for item in (live, new))
             changed += _changed(old, now, f"metadata.{part}")
     fields = sorted(field for field in changed if not field.startswith(_FREE.get(kind, ())))
     others = sorted(sharers)
     if fields and others:
-        told = ", ".join(fields[:_MANY]) + (", ..." if len(fields) > _MANY else "")
+        changes = ", ".join(fields[:_MANY]) + (", ..." if len(fields) > _MANY else "")
         remedy = (
             f"name another with the option {_OPTION[kind]}"
             if kind in _OPTION
             else "deploy it by itself to change it for all"
         )
         raise DeploymentFailed(
-            f"{kind} {own} was deployed with {', '.join(others)} as well, for which {told} would "
+            f"{kind} {name} was also deployed with {', '.join(others)}, for which {changes} would "
             f"change; give it the same options as there, or {remedy}"
         )
 
 
 def _changed(old: Any, new: Any, path: str) -> Iterator[str]:
-    """Paths of what differs."""
+    """Yield the paths at which two values differ."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in {*old, *new}:
             yield from _changed(old.get(key), new.get(key), f"{path}.{key}")

@@ -1,4 +1,4 @@
-"""What is to be known of each platform once its objects are on a cluster."""
+"""The platforms: their kinds of objects, and how pods and addresses belong to models."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from tempo_runtime.deploy.kubernetes.manifests import (
 from tempo_runtime.deploy.kubernetes.manifests.annotation import MANAGED_BY
 from tempo_runtime.deploy.kubernetes.manifests.options import (
     KServeOptions,
-    RemoteOptions,
     Seldon2Options,
     SeldonCoreOptions,
 )
@@ -45,11 +44,11 @@ class Platform:
     """A platform.
 
     Attributes:
-        target: Its name.
-        model: Kind of the objects that are models.
-        others: Kinds of the objects that are applied beside them.
-        pods: Label of a pod by which it is found.
-        shared: Whether its value is the name of a server that many models share; else it is the model's.
+        target: Name of the platform.
+        model: Kind of the objects that represent models.
+        others: Kinds of the objects that are applied with them.
+        pods: The label by which pods are found.
+        shared: Whether the label's value is the name of a shared server instead of the model's name.
     """
 
     target: str
@@ -59,7 +58,7 @@ class Platform:
     shared: bool = False
 
     def of(self, pod: Mapping[str, Any], item: Mapping[str, Any]) -> bool:
-        """Return whether a pod serves the model of an object."""
+        """Return whether a pod serves the model that an object represents."""
         value = (pod["metadata"].get("labels") or {}).get(self.pods)
         return bool(
             value and value == (server_of(item) if self.shared else item["metadata"]["name"])
@@ -84,13 +83,8 @@ def platform_of(options: RemotePlatform) -> Platform:
     if isinstance(options, Seldon2Options):
         return _SELDON2
     raise SettingsError(
-        f"a cluster takes SeldonCoreOptions, Seldon2Options or KServeOptions, not {options!r:.80}"
+        f"expected SeldonCoreOptions, Seldon2Options or KServeOptions, not {options!r:.80}"
     )
-
-
-def common(options: RemotePlatform) -> RemoteOptions:
-    """Return what the options of all platforms have."""
-    return options.remote_options
 
 
 def endpoint(name: str, options: RemotePlatform) -> Endpoint:
@@ -98,27 +92,27 @@ def endpoint(name: str, options: RemotePlatform) -> Endpoint:
     if isinstance(options, SeldonCoreOptions) and (ingress := options.remote_options.ingress):
         return seldon_ingress(name, options.remote_options.namespace, ingress)
     models: Any = {name: None}
-    found: Endpoint = PLATFORMS[type(options)].endpoints(models, options.remote_options)[name]
-    return found
+    address: Endpoint = PLATFORMS[type(options)].endpoints(models, options.remote_options)[name]
+    return address
 
 
 def service(name: str, options: RemotePlatform) -> Endpoint:
-    """Return the Service of a model, with its own port, by which the cluster's API knows it."""
+    """Return the Service of a model, with the port by which the cluster's API knows it."""
     if isinstance(options, KServeOptions):
-        # A headless one has it as well: only its name in the cluster leads to the pods and their ports.
+        # Also if it is headless: only inside the cluster does its name lead to the pods and their ports.
         return kserve_service(name, options.remote_options.namespace)
     return endpoint(name, options)
 
 
 def check_ingress(options: RemotePlatform) -> None:
-    """Refuse an ingress that is not a URL, before anything is deployed that would be called through it.
+    """Refuse an ingress that is not a URL before anything is deployed.
 
     Raises:
-        SettingsError: If it is not one.
+        SettingsError: If it is not a URL.
     """
     from yarl import URL  # which calls will use
 
-    ingress = getattr(common(options), "ingress", None)
+    ingress = getattr(options.remote_options, "ingress", None)
     try:
         URL(ingress or "")
     except ValueError as error:
@@ -128,7 +122,7 @@ def check_ingress(options: RemotePlatform) -> None:
 
 
 def details_of(item: Mapping[str, Any]) -> ModelDetails:
-    """Return a model, from what an annotation of its object keeps of it; without one, its name only."""
+    """Return a model's details from the annotation of its object, or without one only its name."""
     metadata = item["metadata"]
     try:
         return annotation.details_of((metadata.get("annotations") or {})[annotation.MODEL])
@@ -137,21 +131,21 @@ def details_of(item: Mapping[str, Any]) -> ModelDetails:
 
 
 def is_ours(item: Mapping[str, Any]) -> bool:
-    """Return whether an object is one that we deploy."""
+    """Return whether tempo-runtime manages an object."""
     return bool((item["metadata"].get("labels") or {}).get(MANAGED_BY) == MANAGER)
 
 
 def needs(model: Mapping[str, Any], server: str) -> bool:
-    """Return whether a Model of Seldon Core 2 cannot be loaded without a Server, or is loaded on it."""
+    """Return whether a Model of Seldon Core 2 needs a Server or is loaded on it."""
     return server in (server_of(model), (model.get("spec") or {}).get("server"))
 
 
 def server_of(model: Mapping[str, Any]) -> str:
-    """Return the name of the Server of Seldon Core 2 that has a Model; empty if none is known to.
+    """Return the name of the Server of Seldon Core 2 that has a Model; empty if it is unknown.
 
     From 2.9 on the scheduler names it in `status.selector` (operator/scheduler/model.go).
     """
     spec = model.get("spec") or {}
     selector = str((model.get("status") or {}).get("selector") or "")
-    ours = seldon2.SERVER if seldon2.SERVER in (spec.get("requirements") or []) else ""
-    return selector.removeprefix("server=") or str(spec.get("server") or ours)
+    default = seldon2.SERVER if seldon2.SERVER in (spec.get("requirements") or []) else ""
+    return selector.removeprefix("server=") or str(spec.get("server") or default)

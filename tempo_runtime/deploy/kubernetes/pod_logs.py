@@ -1,7 +1,7 @@
-"""What the pods of models have printed, each pod apart.
+"""Read the logs of models' pods, separately for each pod.
 
-Pods of Seldon Core 2 serve several models, and their log is that of all of them. The platforms' own
-containers are left out: what downloads an artifact, Seldon's engine and agent, and sidecars.
+A pod of Seldon Core 2 serves several models, which share its log. The platforms' own containers are
+left out: those that download artifacts, Seldon's engine and agent, and sidecars.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from tempo_runtime.deploy.kubernetes.session import PODS, Api
 from tempo_runtime.errors import DeploymentFailed
 
 LINES = 1000
-_EVERY = 1.0  # seconds between two looks
-# Seldon Core v1 calls the container as the model, KServe and Seldon Core 2 as follows.
+_EVERY = 1.0  # seconds between two requests
+# Seldon Core v1 names the container after the model, KServe and Seldon Core 2 as follows.
 _CONTAINERS = ("kserve-container", "mlserver")
-# As the kubelet writes times: pkg/kubelet/kuberuntime/logs/logs.go of kubernetes/kubernetes.
+# The kubelet's format of times: pkg/kubelet/kuberuntime/logs/logs.go of kubernetes/kubernetes.
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}(Z|[+-]\d\d:\d\d)")
 _FRACTION = re.compile(r"\.\d+")
-# What has not started has no log, and what is gone has none any more.
+# Statuses for containers that have not started, and for pods that are gone.
 _NO_LOG = (400, 404)
 
 
 @dataclass(frozen=True)
 class PodLog:
-    """A pod of a deployment, and what it has printed.
+    """The log of a pod of a deployment.
 
     Attributes:
         models: The models of the deployment that it serves.
-        pod: Its name.
-        label: Short name for it, that no other pod of these models has: the end of its name.
-        text: What its server has printed.
-        note: What there is to know of it besides, such as that it has ended; empty if nothing.
+        pod: Name of the pod.
+        label: A short name that no other pod of these models has: the end of its name.
+        text: What the pod's server has printed.
+        note: A note about the pod, such as that it has ended; empty if there is none.
     """
 
     models: tuple[str, ...]
@@ -51,7 +51,7 @@ class PodLog:
 
 @dataclass(frozen=True)
 class _Pod:
-    """A pod as it was seen, and the state of its server's container."""
+    """A pod as it was last seen, and the state of its server's container."""
 
     log: PodLog
     uid: str
@@ -60,15 +60,15 @@ class _Pod:
 
 
 class PodLogs:
-    """The logs of a model's pods, and of those of the models that were deployed with it.
+    """The logs of the pods of a model and of the models deployed with it.
 
     Args:
         connection: Where the cluster is.
-        platform: What deployed them.
+        platform: The platform that deployed them.
         namespace: Their namespace.
         name: Name of the model.
-        model: One of these models, if only its pods count.
-        pod: Name or label of a pod, if only that one counts.
+        model: One of these models, to read only its pods.
+        pod: Name or label of a pod, to read only this pod.
     """
 
     def __init__(
@@ -92,30 +92,30 @@ class PodLogs:
         """Read the log of each pod.
 
         Args:
-            lines: How many of its last lines; all that are kept if None.
-            previous: Whether of the container before, which has ended.
+            lines: Number of last lines of each log; None for all that are kept.
+            previous: Whether to read the previous container, which has ended.
 
         Raises:
-            DeploymentFailed: If they may not be read, or the named model or pod is not there.
+            DeploymentFailed: If they may not be read, or the named model or pod does not exist.
         """
         api = Api(self._connection, Deadline(QUERY_SECONDS))
-        found = self._named_pods(api)
+        pods = self._named_pods(api)
         return [
-            replace(each.log, text=self._text(api, each, lines=lines, ended=previous))
-            for each in found
+            replace(pod.log, text=self._text(api, pod, lines=lines, ended=previous)) for pod in pods
         ]
 
     def follow(self, lines: int | None = LINES) -> Iterator[PodLog]:
-        """Yield what each pod prints, in whole lines, until the model is undeployed.
+        """Yield complete new lines of each pod until the model is undeployed.
 
-        Each look asks for what is new since the one before: a pod may end, start again, or be replaced
-        meanwhile. A time in the log tells what is new, because the API knows whole seconds only.
+        Each request asks for the lines since the one before, because a pod may end, restart or be
+        replaced in between. The times in the log show which lines are new, because the API only knows
+        whole seconds.
 
         Args:
-            lines: How many of the last lines of a pod come first.
+            lines: Number of existing lines of each pod to start with.
 
         Raises:
-            DeploymentFailed: As `read` does.
+            DeploymentFailed: See `read`.
         """
         seen: dict[str, tuple[_Pod, str]] = {}
         first = True
@@ -127,7 +127,7 @@ class PodLogs:
                 text = ""
                 if before is not None and pod.restarts > before.restarts:
                     text, since = self._new(api, pod, since, ended=True)
-                # One line at least, which tells the time from which on lines are new.
+                # At least one line, whose time shows which later lines are new.
                 most = max(lines, 1) if first and lines is not None else None
                 more, since = self._new(api, pod, since, lines=most)
                 if first and lines == 0:
@@ -137,8 +137,8 @@ class PodLogs:
                 note = pod.log.note if changed else ""
                 if text or more or note:
                     yield replace(pod.log, text=text + more, note=note)
-            there = {pod.uid for pod in pods}
-            for uid in [each for each in seen if each not in there]:
+            current = {pod.uid for pod in pods}
+            for uid in [known_uid for known_uid in seen if known_uid not in current]:
                 yield replace(seen.pop(uid)[0].log, note="is gone")
             if not pods and api.get(self._platform.model, self._namespace, self._name) is None:
                 return
@@ -146,16 +146,16 @@ class PodLogs:
             time.sleep(_EVERY)
 
     def _named_pods(self, api: Api) -> list[_Pod]:
-        """List the pods, and refuse the name of a model or a pod that is not there."""
-        found = self._pods(api)
-        if self._pod is not None and not found:
+        """List the pods; fail if the named model or pod does not exist."""
+        pods = self._pods(api)
+        if self._pod is not None and not pods:
             raise DeploymentFailed(
                 f"{self._name} has no pod {self._pod!r}; leave it out to see the logs of all"
             )
-        return found
+        return pods
 
     def _pods(self, api: Api) -> list[_Pod]:
-        """List the pods, those of the model itself first, and older ones before younger."""
+        """List the pods, those of the model itself first, and older before younger ones."""
         items = models(api, self._platform, self._namespace, self._name)
         if items and self._model not in (None, *items):
             raise DeploymentFailed(
@@ -169,43 +169,43 @@ class PodLogs:
             )
             for pod in pods
         }
-        found = []
+        selected = []
         for first in items:
             for pod in pods:
                 name = pod["metadata"]["name"]
                 if served[name][:1] == (first,):
-                    others = [each for each in served if served[each] == served[name]]
-                    found.append(_seen(pod, served[name], others))
+                    same_models = [other for other in served if served[other] == served[name]]
+                    selected.append(_seen(pod, served[name], same_models))
         return [
-            each
-            for each in found
-            if self._model in (None, *each.log.models)
-            and self._pod in (None, each.log.pod, each.log.label)
+            pod
+            for pod in selected
+            if self._model in (None, *pod.log.models)
+            and self._pod in (None, pod.log.pod, pod.log.label)
         ]
 
     def _new(
         self, api: Api, pod: _Pod, since: str, *, lines: int | None = None, ended: bool = False
     ) -> tuple[str, str]:
-        """Read what a pod has printed after a time.
+        """Read the lines that a pod has printed after a time.
 
         Returns:
-            The whole lines, and the time of the last one.
+            The complete lines, and the time of the last one.
         """
         second = _FRACTION.sub("", since) if since else None
         text = self._text(api, pod, lines=lines, ended=ended, since=second, timestamps=True)
         new, last = [], since
-        # Only at newlines: a progress bar has carriage returns. The last part is not a whole line.
+        # Split only at newlines: a progress bar has carriage returns. The last line is incomplete.
         for line in text.split("\n")[:-1]:
             when, _, rest = line.partition(" ")
-            # Without a time it is the kubelet's own word, as of a log that is not kept any more.
+            # A line without a time is the kubelet's own message, for example about a lost log.
             if when > since and _TIME.fullmatch(when):
                 new.append(f"{rest}\n")
                 last = when
         return "".join(new), last
 
-    def _text(self, api: Api, pod: _Pod, **asked: Any) -> str:
+    def _text(self, api: Api, pod: _Pod, **options: Any) -> str:
         try:
-            return api.log(self._namespace, pod.log.pod, pod.container, **asked)
+            return api.log(self._namespace, pod.log.pod, pod.container, **options)
         except ApiError as refused:
             if refused.code not in _NO_LOG:
                 raise
@@ -218,18 +218,18 @@ def _seen(pod: Mapping[str, Any], served: tuple[str, ...], names: list[str]) -> 
     Args:
         pod: The pod.
         served: The models that it serves.
-        names: Names of all pods that serve the same.
+        names: Names of all pods that serve the same models.
     """
     metadata = pod["metadata"]
     name = metadata["name"]
-    containers = [each["name"] for each in pod["spec"]["containers"]]
-    known = [each for each in (*served, *_CONTAINERS) if each in containers]
+    containers = [container["name"] for container in pod["spec"]["containers"]]
+    known = [name for name in (*served, *_CONTAINERS) if name in containers]
     container = (known or containers)[0]
     statuses = (pod.get("status") or {}).get("containerStatuses") or []
     status: Mapping[str, Any] = next(
-        (each for each in statuses if each.get("name") == container), {}
+        (status for status in statuses if status.get("name") == container), {}
     )
-    ends = [each.rpartition("-")[2] for each in names]
+    ends = [pod_name.rpartition("-")[2] for pod_name in names]
     end = name.rpartition("-")[2]
     label = end if ends.count(end) == 1 else name
     return _Pod(
@@ -241,14 +241,14 @@ def _seen(pod: Mapping[str, Any], served: tuple[str, ...], names: list[str]) -> 
 
 
 def _note(status: Mapping[str, Any]) -> str:
-    """Say what is to be known of a container that does not simply run; empty if it does."""
+    """Describe the state of a container that has not started or has ended; empty if it runs."""
     state, restarts = status.get("state") or {}, int(status.get("restartCount") or 0)
     waiting = (state.get("waiting") or {}).get("reason") or ""
     ended = state.get("terminated") or (status.get("lastState") or {}).get("terminated") or {}
     if not ended:
         return f"has not started ({waiting})" if waiting else ""
     why = f" ({ended['reason']})" if ended.get("reason") else ""
-    told = f"has ended with status {ended.get('exitCode')}{why}"
+    text = f"has ended with status {ended.get('exitCode')}{why}"
     if "terminated" in state or waiting:
-        return told + (f", and is started again ({waiting})" if waiting else "")
-    return f"{told}, and was started again; restarts: {restarts}"
+        return text + (f", and is being restarted ({waiting})" if waiting else "")
+    return f"{text}, and was restarted; restarts: {restarts}"

@@ -1,4 +1,4 @@
-"""What is wrong with pods, and whether they are replaced: pure functions of what the cluster says."""
+"""Explain why pods are not ready, by pure functions of their state."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from tempo_runtime.deploy.kubernetes import remedies
 from tempo_runtime.deploy.kubernetes.api_errors import line
 from tempo_runtime.servers.log import TRACEBACK, reason
 
-# What waiting does not heal.
+# Problems that waiting does not solve.
 _PULLS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
 _PULL_FAILED = _PULLS[1:]
 _OUT_OF_MEMORY = "OOMKilled"
 _CRASH_LOOP = "CrashLoopBackOff"
-_KILLED = (0, 128 + signal.SIGTERM, 128 + signal.SIGKILL)  # 0 where the server heeds the signal
+_KILLED = (0, 128 + signal.SIGTERM, 128 + signal.SIGKILL)  # 0 if the server reacts to the signal
 _NEVER_RAN = ("StartError", "ContainerCannotRun")
-# How often a container ends until only a change is thought to help. Kubernetes starts it again at once
-# after the first end, and 10 seconds after the second.
+# Number of times that a container ends until only a change is expected to help. Kubernetes restarts it
+# at once after the first time, and 10 seconds after the second.
 _ENDS = 2
-# Containers beside the server: Seldon Core's engine, Knative's, those of service meshes, KServe's agent.
+# Containers next to the server: Seldon Core's engine, Knative's proxy, service meshes, KServe's agent.
 _SIDECARS = ("seldon-container-engine", "queue-proxy", "istio-proxy", "linkerd-proxy", "agent")
 _TEMPLATE = "pod-template-hash"  # label of the pods of a Deployment
 _LAST_LINES = 3
 _LONGEST = 400
-# What our runtime says of an artifact that is not the one it is to serve (`trust.Demands.check`).
+# Our runtime's message about an artifact that is not the required one (`trust.TrustPolicy.check`).
 _OTHER_ARTIFACT = re.compile(
     r"has the digest (sha256:[0-9a-f]{64}), but \S+ demands (sha256:[0-9a-f]{64})"
 )
@@ -35,14 +35,14 @@ _OTHER_ARTIFACT = re.compile(
 
 @dataclass(frozen=True)
 class Log:
-    """A log that would tell more.
+    """A log that would explain more.
 
     Attributes:
         pod: Name of the pod.
         container: Name of its container.
-        ended: Whether it is the one before, which has ended.
-        restarts: How often the container had been started again.
-        running: Whether it goes on.
+        ended: Whether it is that of the previous container, which has ended.
+        restarts: How often the container had been restarted.
+        running: Whether the container still runs.
     """
 
     pod: str
@@ -57,9 +57,9 @@ class Trouble:
     """Why a pod is not ready.
 
     Attributes:
-        reason: In a sentence; empty if nothing is known before the log is read.
+        reason: The reason as a sentence; empty if it is unknown until the log is read.
         lasting: Whether only a change can help.
-        log: The log that tells more, if one does.
+        log: The log that would explain more; None if there is none.
     """
 
     reason: str
@@ -73,30 +73,30 @@ def trouble(
     keys: str = "auth_secret_name",
     unhealthy: Mapping[str, str] | None = None,
 ) -> Trouble | None:
-    """Return what keeps a pod from being ready; None if nothing is known to.
+    """Return what keeps a pod from being ready; None if no problem is known.
 
     Args:
         pod: The pod.
         logs: The logs that were read.
-        keys: The option that names the Secrets that artifacts are downloaded with.
-        unhealthy: The pods whose liveness probe failed, with what it says.
+        keys: The option that names the Secret for downloading artifacts.
+        unhealthy: Names of pods whose liveness probe failed, with its message.
     """
     name = pod["metadata"]["name"]
     probe = (unhealthy or {}).get(name, "")
     status = pod.get("status") or {}
     if pod["metadata"].get("deletionTimestamp"):
-        return None  # on its way out, it is of no matter any more
+        return None  # it is being deleted, so its state does not matter
     for condition in status.get("conditions") or []:
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             message = line(condition.get("message") or condition.get("reason") or "")
-            return Trouble(f"pod {name} finds no node ({message}); {remedies.of_no_node(message)}")
+            return Trouble(f"no node takes pod {name} ({message}); {remedies.of_no_node(message)}")
     unread = None
     for kind, key in (("init container", "initContainerStatuses"), ("", "containerStatuses")):
         for container in status.get(key) or []:
-            found = _container(name, kind, container, logs or {}, keys, probe)
-            if found is not None and found.reason:
-                return found
-            unread = unread or found
+            problem = _container(name, kind, container, logs or {}, keys, probe)
+            if problem is not None and problem.reason:
+                return problem
+            unread = unread or problem
     if status.get("phase") == "Failed":
         message = status.get("message") or status.get("reason") or "no reason is given"
         return Trouble(f"pod {name} has failed: {line(message)}")
@@ -104,24 +104,24 @@ def trouble(
 
 
 def restarts(pod: Mapping[str, Any]) -> int:
-    """Return how often a pod's containers were started again."""
+    """Return how often a pod's containers were restarted."""
     status = pod.get("status") or {}
     containers = [
         *(status.get("initContainerStatuses") or []),
         *(status.get("containerStatuses") or []),
     ]
-    return sum(int(each.get("restartCount") or 0) for each in containers)
+    return sum(int(container.get("restartCount") or 0) for container in containers)
 
 
 def replica_set(pod: Mapping[str, Any]) -> str:
-    """Name of the ReplicaSet that made a pod, one for each version of its Deployment; empty without."""
+    """Return the name of the ReplicaSet that created a pod, one for each version; empty if none did."""
     metadata = pod["metadata"]
     made = (metadata.get("labels") or {}).get(_TEMPLATE)
     return str(metadata.get("generateName", "")).removesuffix("-") if made else ""
 
 
 def rolling(pods: Iterable[Mapping[str, Any]]) -> bool:
-    """Return whether pods of what a Deployment was before are there beside those of what it is now."""
+    """Return whether pods of an older version of a Deployment still run next to the new ones."""
     versions = set()
     for pod in pods:
         if not is_over(pod) and (made := replica_set(pod)):
@@ -130,9 +130,12 @@ def rolling(pods: Iterable[Mapping[str, Any]]) -> bool:
 
 
 def is_ready(item: Mapping[str, Any]) -> bool:
-    """Return whether a pod, or another object with conditions, is ready."""
+    """Return whether a pod or another object with conditions is ready."""
     conditions = (item.get("status") or {}).get("conditions") or []
-    return any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions)
+    return any(
+        condition.get("type") == "Ready" and condition.get("status") == "True"
+        for condition in conditions
+    )
 
 
 def is_over(pod: Mapping[str, Any]) -> bool:
@@ -166,16 +169,16 @@ def _container(
     if container.get("ready"):
         return None
     if not ended:
-        own = "running" in state and not kind and name not in _SIDECARS
-        return _unready(pod, name, logs) if own else None
+        is_server = "running" in state and not kind and name not in _SIDECARS
+        return _unready(pod, name, logs) if is_server else None
     if kind and ended.get("exitCode") == 0:
-        return None  # a server does not end by itself, but MLServer ends with 0 without its model
+        return None  # a server is not expected to end, but MLServer ends with 0 if its model is missing
     restarts = int(container.get("restartCount") or 0)
-    running = not (why == _CRASH_LOOP or "terminated" in state)  # so that it may come up now
+    running = not (why == _CRASH_LOOP or "terminated" in state)  # so it may become ready now
     lasting = not running and restarts + 1 >= _ENDS
     if ended.get("reason") == _OUT_OF_MEMORY:
         return Trouble(
-            f"pod {pod}: {kind or 'container'} {name} was killed for the memory it took "
+            f"pod {pod}: {kind or 'container'} {name} was killed because it used too much memory "
             f"({_OUT_OF_MEMORY}); raise memory in the limits of resources",
             lasting,
         )
@@ -185,46 +188,50 @@ def _container(
             lasting,
         )
     log = Log(pod, name, "terminated" not in state, restarts)
-    told = summary(_text(log, logs) or ended.get("message") or "")
+    cause = summary(_text(log, logs) or ended.get("message") or "")
     if ended.get("reason") in _NEVER_RAN:
-        remedy = remedies.of_container(told, keys)
+        remedy = remedies.of_container(cause, keys)
     else:
-        remedy = f"is its uri right, and are the keys of {keys}?" if kind else ""
+        remedy = f"check its uri and the keys of {keys}" if kind else ""
     what = f"{kind or 'container'} {name} ended with {ended.get('exitCode')} (restarts: {restarts})"
-    parts = [": ".join(filter(None, [f"pod {pod}: {what}", told])), remedy]
+    parts = [": ".join(filter(None, [f"pod {pod}: {what}", cause])), remedy]
     return Trouble("; ".join(filter(None, parts)), lasting, log)
 
 
 def _text(log: Log, logs: Mapping[Log, str]) -> str:
-    """Return a log, or that of an earlier end of the container where the log cannot be read."""
-    ends = [each for each in logs if (each.pod, each.container) == (log.pod, log.container)]
-    ends = [each for each in ends if each.restarts < log.restarts and not each.running]
-    earlier = max(ends, key=lambda each: each.restarts, default=log)
+    """Return a log, or if it cannot be read that of an earlier run of the container."""
+    runs = [other for other in logs if (other.pod, other.container) == (log.pod, log.container)]
+    runs = [other for other in runs if other.restarts < log.restarts and not other.running]
+    earlier = max(runs, key=lambda other: other.restarts, default=log)
     return logs.get(log) or logs.get(earlier, "")
 
 
 def _unready(pod: str, name: str, logs: Mapping[Log, str]) -> Trouble:
-    """Return why a server that runs is not ready: MLServer stays up without a model it cannot read."""
+    """Return why a running server is not ready: MLServer stays up without a model that it cannot read."""
     log = Log(pod, name, ended=False, running=True)
     text = logs.get(log, "")
-    told = summary(text) if TRACEBACK in text else ""
-    return Trouble(told and f"pod {pod}: container {name} runs without its model: {told}", log=log)
+    cause = summary(text) if TRACEBACK in text else ""
+    return Trouble(
+        cause and f"pod {pod}: container {name} runs without its model: {cause}", log=log
+    )
 
 
 def other_artifact(text: str) -> tuple[str, str] | None:
-    """Return the digests of the artifact that a pod found and of the one that it should serve.
+    """Return the digest of the artifact that a pod got, and of the one that it should serve.
 
-    None where that is not what kept it from being ready.
+    Return None if this is not the reason that it is not ready.
 
     Args:
-        text: What the pod, or the platform, says of a model that was not loaded.
+        text: The message of the pod or of the platform about a model that was not loaded.
     """
-    found = _OTHER_ARTIFACT.search(text)
-    return (found[1], found[2]) if found else None
+    match = _OTHER_ARTIFACT.search(text)
+    return (match[1], match[2]) if match else None
 
 
 def summary(log: str) -> str:
-    """Summarize a log in a line: why an artifact is not served, the last exception, or the last lines."""
-    if told := [found[0] for each in log.splitlines() if (found := _OTHER_ARTIFACT.search(each))]:
-        return told[-1]
+    """Summarize a log on one line: the wrong artifact, the last exception, or the last lines."""
+    if mismatches := [
+        match[0] for log_line in log.splitlines() if (match := _OTHER_ARTIFACT.search(log_line))
+    ]:
+        return mismatches[-1]
     return line(" / ".join(reason(log, _LONGEST).splitlines()[-_LAST_LINES:]))

@@ -1,4 +1,4 @@
-"""Following models until they are ready, or gone, by what the cluster tells of its own accord."""
+"""Wait until models are ready or gone, by watching the cluster."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from tempo_runtime.deploy.kubernetes.api_errors import ApiCall, ApiError
 from tempo_runtime.deploy.kubernetes.connection import ApiConnection, Deadline, Unreachable
 from tempo_runtime.deploy.kubernetes.core2_servers import Wait, replaced, wait_of
-from tempo_runtime.deploy.kubernetes.events import is_about, parts_of, said, subject
+from tempo_runtime.deploy.kubernetes.events import describe, is_about, parts_of, subject
 from tempo_runtime.deploy.kubernetes.failure_logs import Logs
 from tempo_runtime.deploy.kubernetes.platforms import OURS, WARNINGS, Platform, server_of
 from tempo_runtime.deploy.kubernetes.pods import Log, replica_set, restarts
@@ -24,21 +24,21 @@ from tempo_runtime.deploy.kubernetes.status import (
     stale,
     without_pods,
 )
-from tempo_runtime.deploy.kubernetes.watch import Watch, Watching
+from tempo_runtime.deploy.kubernetes.watch import Watch, WatchGroup
 from tempo_runtime.errors import DeploymentFailed
 
-# An operator that has said nothing of a change after so many seconds had nothing to do.
+# If an operator has not reacted to a change after this many seconds, it had nothing to do.
 SETTLED = 10.0
 _logger = logging.getLogger(__name__)
 
 
-class Following:
-    """The models of a namespace, their pods, and what happens to them.
+class ReadinessMonitor:
+    """Watches the models of a namespace, their pods and their events.
 
     Args:
-        connection: Where the cluster is.
-        deadline: When it ends at the latest.
-        platform: What deploys the models.
+        connection: The connection to the cluster.
+        deadline: When watching ends at the latest.
+        platform: The platform that deploys the models.
         namespace: The namespace.
     """
 
@@ -48,17 +48,17 @@ class Following:
         self._api = Api(connection, deadline)
         self._platform = platform
         self._namespace = namespace
-        self._watching = Watching(connection, deadline, namespace)
+        self._watches = WatchGroup(connection, deadline, namespace)
         self._logs = Logs(connection, namespace)
         self._before: dict[str, dict[str, Any]] = {}
         self._applied: dict[str, tuple[dict[str, Any], float]] = {}
         self._applied_servers: dict[str, tuple[dict[str, Any], float]] = {}
         self._seen: set[str] = set()
 
-    def __enter__(self) -> Following:
+    def __enter__(self) -> ReadinessMonitor:
         try:
-            self._models = self._watching.watch(self._platform.model, OURS)
-            # Without the right to see them less is told, and nothing else is different.
+            self._models = self._watches.watch(self._platform.model, OURS)
+            # Without the right to list them, only the reasons are shorter.
             self._pods = self._allowed(PODS, {"labelSelector": self._platform.pods})
             self._events = self._allowed(EVENTS, WARNINGS)
             self._servers = self._allowed(SERVER, OURS) if self._platform.shared else None
@@ -67,31 +67,33 @@ class Following:
             self._old_pods = {pod["metadata"]["uid"]: restarts(pod) for pod in pods}
             self._old_sets = set(map(replica_set, pods)) - {""}
             servers = self._items(self._servers)
-            self._old_servers = {each["metadata"]["name"]: each for each in servers}
+            self._old_servers = {server["metadata"]["name"]: server for server in servers}
             self._old_events = {_version(event) for event in self._items(self._events)}
         except BaseException:
-            self._watching.__exit__(None, None, None)
+            self._watches.__exit__(None, None, None)
             raise
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._watching.__exit__(None, None, None)
+        self._watches.__exit__(None, None, None)
 
     def applied(self, item: dict[str, Any]) -> None:
-        """Take note of an object that has just been applied."""
+        """Record an object that has just been applied."""
         if item["kind"] == SERVER.kind:
             self._applied_servers[item["metadata"]["name"]] = item, time.monotonic() + SETTLED
         elif item["kind"] == self._platform.model.kind:
             self._applied[item["metadata"]["name"]] = (item, time.monotonic() + SETTLED)
 
     def progress(self, name: str) -> Progress:
-        """Return how a model gets on.
+        """Return the progress of a model.
 
         Raises:
-            DeploymentFailed: If the cluster went away.
+            DeploymentFailed: If the connection to the cluster is lost.
         """
-        found = self._logs.explain(lambda logs: self._progress(name, logs))
-        return found if self._pods is not None else without_pods(found, self._namespace)
+        progress_now = self._logs.explain(lambda logs: self._progress(name, logs))
+        return (
+            progress_now if self._pods is not None else without_pods(progress_now, self._namespace)
+        )
 
     def _progress(self, name: str, logs: Mapping[Log, str]) -> Progress:
         item = self._item(name)
@@ -112,81 +114,82 @@ class Following:
         if self._applied:
             events = [event for event in events if _version(event) not in self._old_events]
             old = Old(self._old_pods, None if changed else before)
-        others = [each["metadata"]["name"] for each in self._items(self._models)]
+        others = [model["metadata"]["name"] for model in self._items(self._models)]
         server = self._server(item, pods) if item is not None and self._servers else None
-        found = progress(item, pods, events, logs, old, others, server)
+        state = progress(item, pods, events, logs, old, others, server)
         renewed = not self._old_sets.issuperset(filter(None, map(replica_set, pods)))
         if item is not None and self._pending(name, item, renewed):
-            return Progress("waiting", "the operator has not taken up the change yet")
-        if item is not None and found.state == "ready" and changed and not renewed:
+            return Progress("waiting", "the operator has not processed the change yet")
+        if item is not None and state.state == "ready" and changed and not renewed:
             about = (name, others, parts_of(item))
-            held = [each for each in events if self._holds(each) and is_about(each, *about)]
-            if held:
-                return Progress("waiting", said(held[-1]))
-        # KServe refuses what asks for a runtime that it has not seen yet.
-        if found.state == "failed" and item is not None and invalid(item) and self._settling(name):
-            return replace(found, state="waiting")
-        return found
+            blocking = [
+                event for event in events if self._blocks(event) and is_about(event, *about)
+            ]
+            if blocking:
+                return Progress("waiting", describe(blocking[-1]))
+        # KServe rejects a service if it has not seen its runtime yet.
+        if state.state == "failed" and item is not None and invalid(item) and self._settling(name):
+            return replace(state, state="waiting")
+        return state
 
-    def until_ready(self, names: Sequence[str], tell: Callable[[str], object] | None) -> None:
+    def wait_until_ready(self, names: Sequence[str], tell: Callable[[str], object] | None) -> None:
         """Wait until models are ready.
 
         Args:
             names: Their names.
-            tell: Called with what is waited for. Without it, what is wrong is logged.
+            tell: Called with a description of what is waited for. Without it, problems are logged.
 
         Raises:
-            DeploymentFailed: If one fails or goes away, or the deadline passes, with the reason.
+            DeploymentFailed: If a model fails or is deleted, or time runs out; the message says why.
         """
         logged: set[str] = set()
         while True:
-            found = {name: self.progress(name) for name in names}
-            for name, each in found.items():
-                if each.state in ("failed", "gone"):
-                    raise DeploymentFailed(self._why(name, each.state))
-            waiting = [name for name, each in found.items() if each.state != "ready"]
+            progress_by_name = {name: self.progress(name) for name in names}
+            for name, progress_now in progress_by_name.items():
+                if progress_now.state in ("failed", "gone"):
+                    raise DeploymentFailed(self._why(name, progress_now.state))
+            waiting = [name for name in names if progress_by_name[name].state != "ready"]
             if not waiting:
                 return
-            name = max(waiting, key=lambda each: (found[each].blocked, bool(found[each].reason)))
+            name = max(waiting, key=lambda name: _urgency(progress_by_name[name]))
+            reason = progress_by_name[name].reason
             if tell is not None:
                 ready = len(names) - len(waiting)
-                tell(
-                    f"{ready} of {len(names)} are ready; {name}: {found[name].reason or 'waiting'}"
-                )
-            elif found[name].blocked and found[name].reason not in logged:
-                logged.add(found[name].reason)
-                _logger.warning("%s is not ready: %s", name, found[name].reason)
+                tell(f"{ready} of {len(names)} are ready; {name}: {reason or 'waiting'}")
+            elif progress_by_name[name].blocked and reason not in logged:
+                logged.add(reason)
+                _logger.warning("%s is not ready: %s", name, reason)
             deadline = self._api.deadline
             if not deadline.left:
                 after = f"is not ready after {deadline.seconds:g} seconds"
                 raise DeploymentFailed(self._why(name, after))
-            noted = [*self._applied.values(), *self._applied_servers.values()]
-            settling = [end for _, end in noted if end > time.monotonic()]
+            applied = [*self._applied.values(), *self._applied_servers.values()]
+            settling = [end for _, end in applied if end > time.monotonic()]
             soon = min((end - time.monotonic() for end in settling), default=deadline.left)
-            self._watching.wait(soon + 0.01)
+            self._watches.wait(soon + 0.01)
 
     def _why(self, name: str, what: str) -> str:
-        found = self.progress(name)
+        progress_now = self.progress(name)
         what = {"failed": "has failed", "gone": "was deleted"}.get(what, what)
-        return f"{name} {what}: {found.reason}" if found.reason else f"{name} {what}"
+        return f"{name} {what}: {progress_now.reason}" if progress_now.reason else f"{name} {what}"
 
     def _server(self, item: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> Wait:
         """Return what the Server of a model waits for."""
         name = server_of(item)
         servers = self._items(self._servers)
-        server = next((each for each in servers if each["metadata"]["name"] == name), None)
+        server = next((server for server in servers if server["metadata"]["name"] == name), None)
         if name not in self._applied_servers:
             return wait_of(server, pods)
         applied, end = self._applied_servers[name]
         before = self._old_servers.get(name)
-        taken_up = any(pod["metadata"]["uid"] not in self._old_pods for pod in pods)
-        goes = replaced(before, applied) and (taken_up or time.monotonic() < end)
-        changed = goes or _generation(before) != _generation(applied)
-        return wait_of(server, pods, self._old_pods if goes else (), counted=changed)
+        has_new_pods = any(pod["metadata"]["uid"] not in self._old_pods for pod in pods)
+        replaces = replaced(before, applied) and (has_new_pods or time.monotonic() < end)
+        changed = replaces or _generation(before) != _generation(applied)
+        return wait_of(server, pods, self._old_pods if replaces else (), counted=changed)
 
     def _item(self, name: str) -> dict[str, Any] | None:
         items = self._items(self._models)
-        item = next((each for each in items if each["metadata"]["name"] == name), None)
+        item = next((item for item in items if item["metadata"]["name"] == name), None)
         applied = self._applied.get(name)
         if item is not None and applied and _generation(item) < _generation(applied[0]):
             return applied[0]
@@ -198,14 +201,14 @@ class Following:
     def _pending(self, name: str, item: Mapping[str, Any], renewed: bool) -> bool:
         return self._settling(name) and stale(item, self._before.get(name), renewed=renewed)
 
-    def _holds(self, event: Mapping[str, Any]) -> bool:
+    def _blocks(self, event: Mapping[str, Any]) -> bool:
         """Return whether an event says that the first pod of a new version cannot be created."""
         new = bool(self._old_sets) and subject(event) not in self._old_sets
         return new and event.get("reason") == "FailedCreate"
 
     def _allowed(self, *what: Any) -> Watch | None:
         try:
-            return self._watching.watch(*what)
+            return self._watches.watch(*what)
         except ApiError as refused:
             if not refused.forbidden:
                 raise
@@ -217,7 +220,7 @@ class Following:
         try:
             return _followed(watch, self._api)
         except ApiError as refused:
-            # They may be listed, and not watched.
+            # The caller may list them, but not watch them.
             if watch is self._models or not refused.forbidden:
                 raise
             if watch is self._pods:
@@ -225,40 +228,45 @@ class Following:
             return []
 
 
-def until_gone(
+def wait_until_gone(
     connection: ApiConnection, deadline: Deadline, namespace: str, deleted: Mapping[str, ApiCall]
 ) -> None:
     """Wait until objects are gone.
 
     Args:
-        connection: Where the cluster is.
-        deadline: Until when.
+        connection: The connection to the cluster.
+        deadline: The deadline.
         namespace: Their namespace.
         deleted: The objects by uid.
 
     Raises:
-        DeploymentFailed: If one is still there then.
+        DeploymentFailed: If one still exists at the deadline.
     """
     api = Api(connection, deadline)
-    with Watching(connection, deadline, namespace) as watching:
+    with WatchGroup(connection, deadline, namespace) as group:
         watches = [
-            watching.watch(resource, OURS)
-            for resource in dict.fromkeys(asked.resource for asked in deleted.values())
+            group.watch(resource, OURS)
+            for resource in dict.fromkeys(call.resource for call in deleted.values())
         ]
         while True:
-            items = [item for each in watches for item in _followed(each, api)]
-            there = {item["metadata"]["uid"]: item for item in items}
-            left = [uid for uid in deleted if uid in there]
-            if not left:
+            items = [item for watch in watches for item in _followed(watch, api)]
+            existing = {item["metadata"]["uid"]: item for item in items}
+            remaining = [uid for uid in deleted if uid in existing]
+            if not remaining:
                 return
             if not deadline.left:
-                holding = ", ".join(there[left[0]]["metadata"].get("finalizers") or [])
+                finalizers = ", ".join(existing[remaining[0]]["metadata"].get("finalizers") or [])
                 raise DeploymentFailed(
-                    f"{deleted[left[0]]} is still being deleted after {deadline.seconds:g} seconds"
-                    + (f"; its finalizers hold it: {holding}" if holding else "")
-                    + "; see that its operator is up"
+                    f"{deleted[remaining[0]]} is still being deleted after {deadline.seconds:g} seconds"
+                    + (f"; its finalizers block it: {finalizers}" if finalizers else "")
+                    + "; check that its operator runs"
                 )
-            watching.wait(deadline.left)
+            group.wait(deadline.left)
+
+
+def _urgency(progress: Progress) -> tuple[bool, bool]:
+    """Rank models to report: first those with a problem, then those with a reason."""
+    return progress.blocked, bool(progress.reason)
 
 
 def _followed(watch: Watch, api: Api) -> list[dict[str, Any]]:
@@ -266,8 +274,8 @@ def _followed(watch: Watch, api: Api) -> list[dict[str, Any]]:
         return watch.items()
     except Unreachable as error:
         raise DeploymentFailed(
-            f"the cluster at {api.connection.host} went away, and was not back within "
-            f"{api.deadline.seconds:g} seconds; see that it is up"
+            f"the connection to the cluster at {api.connection.host} was lost, and not restored within "
+            f"{api.deadline.seconds:g} seconds; check that the cluster is up"
         ) from error
 
 

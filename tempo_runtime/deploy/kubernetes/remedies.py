@@ -1,4 +1,4 @@
-"""Which option mends what keeps a pod from running: pure functions of the messages of Kubernetes.
+"""Find the option that solves a problem of a pod, by pure functions of Kubernetes' messages.
 
 The messages are those of Kubernetes' scheduler (pkg/scheduler/framework/plugins), kubelet
 (pkg/kubelet/kuberuntime) and admission (plugin/pkg/admission).
@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 
-WAITED = "it is waited for"
+WAITED = "the deployment waits for it"
 _TAINT = re.compile(r"untolerated taint(?:\(s\)| \{([^:}]*))")
-# Taints that Kubernetes sets by itself, such as those of a control plane or of a node that starts.
+# Taints that Kubernetes sets itself, such as those of a control plane or of a starting node.
 _OWN_TAINTS = ("node-role.kubernetes.io/", "node.kubernetes.io/")
 _CLAIM = re.compile(r"persistentvolumeclaim|PersistentVolumeClaim")
 _MISSING = re.compile(r"(?:secret|configmap) \"?[^\s\"]+\"? not found|couldn't find key ")
@@ -22,41 +22,43 @@ _LIMITS = re.compile(r"must specify (?:limits|requests)|(?:maximum|minimum) \w+ 
 
 
 def of_no_node(message: str) -> str:
-    """Return what helps a pod that the scheduler finds no node for.
+    """Return the remedy for a pod for which the scheduler finds no node.
 
     Args:
-        message: The scheduler's.
+        message: The scheduler's message.
     """
-    found = []
+    parts = []
     if "node affinity" in message or "node selector" in message:
-        found.append("correct node_selector")
+        parts.append("correct node_selector")
     taints = _TAINT.findall(message)
     if any(not taint.strip().startswith(_OWN_TAINTS) for taint in taints):
-        found.append("name the taint in tolerations")
+        parts.append("name the taint in tolerations")
     if "Insufficient " in message:
-        found.append("ask for less with resources")
+        parts.append("request less with resources")
     if _CLAIM.search(message):
-        found.append("see that the volume claim of its uri is there and bound")
-    return ", ".join([*found, "or add nodes"] if found else ["see that nodes are up, or add nodes"])
+        parts.append("check that the volume claim of its uri exists and is bound")
+    return ", ".join(
+        [*parts, "or add nodes"] if parts else ["check that nodes are up, or add nodes"]
+    )
 
 
 def of_image(init: bool) -> str:
-    """Return what helps a container whose image cannot be pulled.
+    """Return the remedy for a container whose image cannot be pulled.
 
     Args:
         init: Whether it is an init container, whose image the platform chooses.
     """
     if init:
-        return "that is the platform's own image: correct the platform's configuration"
-    return "correct image, or name image_pull_secrets"
+        return "this is the platform's own image: correct the platform's configuration"
+    return "correct image, or set image_pull_secrets"
 
 
 def of_container(message: str, option: str) -> str:
-    """Return what helps a container that cannot be made; empty if that is not known.
+    """Return the remedy for a container that cannot be created; empty if none is known.
 
     Args:
-        message: The kubelet's.
-        option: The option that names the Secrets that the container needs.
+        message: The kubelet's message.
+        option: The option that names the Secrets of the container.
     """
     if _MISSING.search(message):
         return f"create it, or correct {option}; {WAITED}"
@@ -68,14 +70,14 @@ def of_container(message: str, option: str) -> str:
 
 
 def of_event(message: str) -> str:
-    """Return what helps against a warning; empty if that is not known."""
+    """Return the remedy for a warning; empty if none is known."""
     if _NO_KNATIVE.search(message):
         return (
             "install Knative Serving, or set knative to false; if the cluster's KServe is older than "
             "0.16, set kserve_version to its version; then undeploy, and deploy again"
         )
     if "exceeded quota" in message:
-        return "ask for less with resources or replicas, or have the quota raised"
+        return "request less with resources or replicas, or get a higher quota"
     if _ACCOUNT.search(message):
         return f"create it, or correct service_account_name; {WAITED}"
     if _LIMITS.search(message):
@@ -83,7 +85,7 @@ def of_event(message: str) -> str:
     if "violates PodSecurity" in message:
         return "set run_as_user, or choose a namespace that allows it"
     if _CLAIM.search(message):
-        return "see that the volume claim of its uri is there and bound"
+        return "check that the volume claim of its uri exists and is bound"
     if _MISSING.search(message):
         return f"create it; {WAITED}"
     return ""

@@ -1,7 +1,8 @@
-"""Applying the objects of a deployment, one step after another.
+"""Apply the objects of a deployment, step by step.
 
-Nothing is applied before the cluster has agreed to all of it. What was applied stays when the rest
-fails or is interrupted, as with kubectl, and is named: its pods tell why, and deploying again goes on.
+Nothing is applied before the cluster has accepted all objects in a dry run. If applying fails or is
+interrupted, the applied objects stay, as with kubectl, and the error names them: their pods show the
+cause, and deploying again continues.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from tempo_runtime.deploy.kubernetes.deployment import ClusterDeployment
 from tempo_runtime.deploy.kubernetes.headless_services import refuse_headless
 from tempo_runtime.deploy.kubernetes.manifests import RemotePlatform, seldon2
 from tempo_runtime.deploy.kubernetes.manifests.seldon import (
-    TARGET,  # the platform that has an ingress
+    TARGET,  # the only platform with an ingress
 )
 from tempo_runtime.deploy.kubernetes.members import Key, key_of, members, sharers
 from tempo_runtime.deploy.kubernetes.ownership import (
@@ -28,8 +29,8 @@ from tempo_runtime.deploy.kubernetes.ownership import (
     keep_pin,
     refuse_change,
 )
-from tempo_runtime.deploy.kubernetes.platforms import common, is_ours, platform_of
-from tempo_runtime.deploy.kubernetes.readiness import Following, until_gone
+from tempo_runtime.deploy.kubernetes.platforms import is_ours, platform_of
+from tempo_runtime.deploy.kubernetes.readiness import ReadinessMonitor, wait_until_gone
 from tempo_runtime.deploy.kubernetes.session import SERVER, Api, resource_of
 from tempo_runtime.deploy.kubernetes.status import tried_again
 from tempo_runtime.deploy.kubernetes.undeploy import remove
@@ -38,23 +39,23 @@ from tempo_runtime.request.portal import background
 
 Tell = Callable[[str], object]
 _FIRST_DELAY, _LONGEST_DELAY = 0.1, 2.0
-_TOLD = 400
+_LONGEST_ANSWER = 400
 _NO_DRY_RUN = "does not support dry run"
 
 
 class Rollout:
-    """The objects of one deployment on their way to the cluster.
+    """Applies the objects of one deployment.
 
     Args:
-        connection: Where the cluster is.
-        deadline: Until when.
-        options: Of the platform.
-        documents: The objects, that of the model which people call first being the first.
+        connection: The connection to the cluster.
+        deadline: The deadline.
+        options: The platform's options.
+        documents: The objects, that of the main model first.
 
     Attributes:
         documents: The objects as they are applied.
-        live: What is there, by kind and name.
-        applied: What was applied, as kind and name.
+        live: The objects on the cluster, by kind and name; None for one that does not exist.
+        applied: Kind and name of each applied object.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class Rollout:
         self._connection = connection
         self._deadline = deadline
         self._options = options
-        self._namespace = common(options).namespace
+        self._namespace = options.remote_options.namespace
         self._api = Api(connection, deadline)
         self._name: str = documents[0]["metadata"]["name"]
         self.documents = list(documents)
@@ -76,10 +77,10 @@ class Rollout:
         self._applying = ""
 
     def read_live_state(self) -> None:
-        """Read what is there, and wait for what is being deleted.
+        """Read the objects on the cluster, and wait for those that are being deleted.
 
         Raises:
-            DeploymentFailed: If something there is not ours.
+            DeploymentFailed: If tempo-runtime does not manage one of them.
         """
         self.live = {key_of(document): self._read(document) for document in self.documents}
         self.documents = [
@@ -89,15 +90,15 @@ class Rollout:
         ]
 
     def check(self) -> list[dict[str, Any]]:
-        """Has the cluster check all of it, and change nothing.
+        """Let the cluster check all objects without changing anything.
 
         Returns:
-            The objects as they would be.
+            The objects as they would become.
 
         Raises:
-            DeploymentFailed: If it refuses one, or one would change under another pipeline.
+            DeploymentFailed: If an object is refused, or would change for another pipeline.
         """
-        found = []
+        results = []
         for index, document in enumerate(self.documents):
             try:
                 item = self._dry_run(document)
@@ -106,53 +107,55 @@ class Rollout:
                     raise
                 self.documents[index] = older
                 item = self._dry_run(older)
-            found.append(item)
-        return found
+            results.append(item)
+        return results
 
-    def superfluous(self) -> list[dict[str, Any]]:
-        """Return what was deployed with it before, and would be deleted.
+    def obsolete(self) -> list[dict[str, Any]]:
+        """Return the objects from the previous deployment that would be deleted.
 
         Raises:
-            DeploymentFailed: If it may not be listed.
+            DeploymentFailed: If they may not be listed.
         """
         wanted = set(map(key_of, self.documents))
-        found = members(self._api, platform_of(self._options), self._namespace, self._name)
-        return [item for item in found if key_of(item) not in wanted and not self._sharers(item)]
+        deployed = members(self._api, platform_of(self._options), self._namespace, self._name)
+        return [item for item in deployed if key_of(item) not in wanted and not self._sharers(item)]
 
     def run(self, tell: Tell | None) -> ClusterDeployment:
-        """Apply it, and wait until its models are ready and can be called.
+        """Apply the objects, and wait until their models are ready and can be called.
 
         Args:
-            tell: Called with what is waited for.
+            tell: Called with a description of what is waited for.
 
         Returns:
             The deployment.
 
         Raises:
-            DeploymentFailed: If that fails, or takes too long.
+            DeploymentFailed: If this fails or takes too long.
         """
         platform = platform_of(self._options)
         kind = platform.model.kind
-        names = [name for each, name in map(key_of, self.documents) if each == kind]
-        with Following(self._connection, self._deadline, platform, self._namespace) as following:
-            for document in reversed(self.documents):  # what is called, before what calls it
+        names = [name for object_kind, name in map(key_of, self.documents) if object_kind == kind]
+        with ReadinessMonitor(
+            self._connection, self._deadline, platform, self._namespace
+        ) as monitor:
+            for document in reversed(self.documents):  # children before their callers
                 item = self._apply(document)
-                following.applied(item)
+                monitor.applied(item)
             for document in self.documents:
                 if document["kind"] == SERVER.kind:
-                    # Whoever undeployed another pipeline before these Models were there may have
-                    # taken their Server for one that nobody needs.
+                    # If someone undeployed another pipeline before these Models existed, their Server
+                    # may have been deleted as unused.
                     self._apply(document)
-            following.until_ready(names, tell)
+            monitor.wait_until_ready(names, tell)
         refuse_headless(self._api, self._options, [name for name in names if name != self._name])
         main = self._api.get(platform.model, self._namespace, self._name)
         if main is None:
-            raise DeploymentFailed(f"{self._name} was deleted while it was deployed")
+            raise DeploymentFailed(f"{self._name} was deleted during the deployment")
         deployment = ClusterDeployment(self._connection, self._options, main)
         if tell is not None:
-            tell("asking it whether it is ready")
+            tell("checking that it can be called")
         try:
-            ask(deployment, self._deadline)
+            wait_until_callable(deployment, self._deadline)
             keep = set(map(key_of, self.documents))
             remove(self._connection, self._deadline, platform, self._namespace, self._name, keep)
         except BaseException:
@@ -161,36 +164,36 @@ class Rollout:
         return deployment
 
     def describe_leftovers(self) -> str:
-        """Return what was applied, or may have been, and what becomes of it; empty if nothing was."""
-        told = []
+        """Return which objects were or may have been applied, and what to do; empty if none were."""
+        parts = []
         if self.applied:
-            told.append(f"applied, and left there: {', '.join(self.applied)}")
+            parts.append(f"applied so far: {', '.join(self.applied)}")
         if self._applying:
-            told.append(f"{self._applying} may have been applied")
-        if told:
-            told.append("deploy again once it is right, or undeploy it")
-        return "; ".join(told)
+            parts.append(f"{self._applying} may have been applied")
+        if parts:
+            parts.append("deploy again to continue, or undeploy")
+        return "; ".join(parts)
 
     def _read(self, document: dict[str, Any]) -> dict[str, Any] | None:
-        """Return what is there of a name; None if nothing is, or not any more.
+        """Return the object of a document's kind and name on the cluster; None if there is none.
 
         Raises:
-            DeploymentFailed: If it is not ours, or does not go away.
+            DeploymentFailed: If tempo-runtime does not manage it, or its deletion does not end.
         """
-        asked = self._asked(document)
-        item = self._api.get(asked.resource, self._namespace, asked.name)
+        call = self._call(document)
+        item = self._api.get(call.resource, self._namespace, call.name)
         if item is None:
             return None
         if not is_ours(item):
-            raise not_managed(asked, item)
+            raise not_managed(call, item)
         if item["metadata"].get("deletionTimestamp"):
-            gone = {item["metadata"]["uid"]: asked}
-            until_gone(self._connection, self._deadline, self._namespace, gone)
+            gone = {item["metadata"]["uid"]: call}
+            wait_until_gone(self._connection, self._deadline, self._namespace, gone)
             return None
         return item
 
     def _dry_run(self, document: dict[str, Any]) -> dict[str, Any]:
-        """Return an object as it would be, or as it was given where no webhook can tell."""
+        """Return an object as it would become, or unchanged if a webhook does not support dry runs."""
         try:
             item = self._api.apply(document, dry_run=True, over=TAKEN.get(document["kind"], ()))
         except ApiError as refused:
@@ -207,18 +210,18 @@ class Rollout:
         return sharers(self._api, live) - {self._name}
 
     def _apply(self, document: dict[str, Any]) -> dict[str, Any]:
-        """Apply an object, to the one that is there now, and labels it as a part of this."""
-        asked = self._asked(document)
+        """Apply an object, and label it as deployed with this model."""
+        call = self._call(document)
         live = self._read(document)
-        # First, so that who undeploys another pipeline meanwhile leaves it.
-        if live is not None and not self._claim(asked, live):
+        # Label it first, so that nobody deletes it while undeploying another pipeline.
+        if live is not None and not self._claim(call, live):
             live = self._read(document)
         document = at_least(document, live)
         if live is not None:
-            # One that took its place since then is refused.
+            # With the uid, an object that has replaced it since then is refused.
             metadata = {**document["metadata"], "uid": live["metadata"]["uid"]}
             document = {**document, "metadata": metadata}
-        self._applying = str(asked)  # an interrupt or a lost answer leaves it open
+        self._applying = str(call)  # after an interrupt or a lost answer it is unknown
         try:
             item = self._api.apply(document, over=TAKEN.get(document["kind"], ()))
         except ApiError:
@@ -227,28 +230,28 @@ class Rollout:
         if self._applying not in self.applied:
             self.applied.append(self._applying)
         self._applying = ""
-        self._claim(asked, item)
+        self._claim(call, item)
         return item
 
-    def _claim(self, asked: ApiCall, item: dict[str, Any]) -> bool:
-        """Labels an object as a part of this; whether it stays, and is not being deleted."""
+    def _claim(self, call: ApiCall, item: dict[str, Any]) -> bool:
+        """Label an object as deployed with this model; return whether it still exists and stays."""
         if not (labels := claimed(item, self._name)):
             return True
-        labelled = self._api.relabel(replace(asked, verb="patch"), labels)
+        labelled = self._api.relabel(replace(call, verb="patch"), labels)
         return labelled is not None and "deletionTimestamp" not in labelled["metadata"]
 
-    def _asked(self, document: dict[str, Any]) -> ApiCall:
+    def _call(self, document: dict[str, Any]) -> ApiCall:
         name = document["metadata"]["name"]
         return ApiCall("get", resource_of(document), self._namespace, name)
 
 
-def ask(deployment: ClusterDeployment, deadline: Deadline) -> None:
-    """Ask a model whether it is ready, in the way that callers reach it, until it is.
+def wait_until_callable(deployment: ClusterDeployment, deadline: Deadline) -> None:
+    """Wait until a model is ready at the address that callers use.
 
-    An ingress and a mesh follow their models with a delay, so that all but a refusal is asked again.
+    An ingress or a mesh learns about models with a delay, so every answer but a refusal is retried.
 
     Raises:
-        DeploymentFailed: If it is not by the deadline, or may not be asked.
+        DeploymentFailed: If it is not ready by the deadline, or calls are refused.
     """
     import aiohttp
 
@@ -257,45 +260,45 @@ def ask(deployment: ClusterDeployment, deadline: Deadline) -> None:
     delay = _FIRST_DELAY
     while True:
         try:
-            code, said = background().run(_asked_once(url, main.headers, deadline))
-            if code == 200 or (deployment.target == seldon2.TARGET and _by_agent(code, said)):
+            code, text = background().run(_asked_once(url, main.headers, deadline))
+            if code == 200 or (deployment.target == seldon2.TARGET and _by_agent(code, text)):
                 return
-            why = f"{code} {said}"
+            failure = f"{code} {text}"
             if code in (401, 403):
                 raise DeploymentFailed(
-                    f"{main.model} is ready on the cluster, and cannot be called from here: {why}; "
-                    f"{_allowing(deployment, main.url)}"
+                    f"{main.model} is ready on the cluster, but cannot be called from here: {failure}; "
+                    f"{_remedy(deployment, main.url)}"
                 )
         except aiohttp.ClientError as error:
-            why = line(str(error)) or type(error).__name__
+            failure = line(str(error)) or type(error).__name__
         if delay >= deadline.left:
             raise DeploymentFailed(
-                f"{main.model} is ready on the cluster, and not at {url} after "
-                f"{deadline.seconds:g} seconds ({why})"
-                + ("; is that the right ingress?" if deployment.ingress else "")
+                f"{main.model} is ready on the cluster, but not at {url} after "
+                f"{deadline.seconds:g} seconds ({failure})"
+                + ("; check that the ingress is right" if deployment.ingress else "")
             )
         time.sleep(delay)
         delay = min(2 * delay, _LONGEST_DELAY)
 
 
-def _by_agent(code: int, said: str) -> bool:
+def _by_agent(code: int, text: str) -> bool:
     """Return whether an answer to "ready" is from the agent of Seldon Core 2 beside a model's server.
 
-    From 2.10 on the agent knows no other calls over HTTP than `infer`, and answers 400 with a text
-    (scheduler/pkg/translator/utils.go, GetPathTermination). By then the model's condition has said that
-    it is loaded, and what was missing is the mesh's route: without one it answers 404, and 503 without
-    a server. MLServer answers 400 without a text for a model that is not ready.
+    From 2.10 on the agent only knows the call `infer` over HTTP, and answers others with 400 and a text
+    (scheduler/pkg/translator/utils.go, GetPathTermination). The model's condition already says that it is
+    loaded, so only the mesh's route was missing: without a route the mesh answers 404, and without a
+    server 503. MLServer answers 400 without a text if a model is not ready.
     """
-    return code == 400 and bool(said) and NOT_READY not in said
+    return code == 400 and bool(text) and NOT_READY not in text
 
 
-def _allowing(deployment: ClusterDeployment, url: str) -> str:
-    """Return what lets calls through that are refused."""
-    if deployment.relayed:
-        named = ", or name an ingress in remote_options" if deployment.target == TARGET else ""
-        return f"get the right to `get` and `create` services/proxy, as in k8s/rbac{named}"
+def _remedy(deployment: ClusterDeployment, url: str) -> str:
+    """Return the remedy for refused calls."""
+    if deployment.proxied:
+        ingress = ", or set ingress in remote_options" if deployment.target == TARGET else ""
+        return f"get the right to `get` and `create` services/proxy, as in k8s/rbac{ingress}"
     other = ", or leave the ingress out of remote_options" if deployment.ingress else ""
-    return f"have what guards {url} let calls of models through{other}"
+    return f"make the gateway that protects {url} accept calls of models{other}"
 
 
 async def _asked_once(url: str, headers: Mapping[str, str], deadline: Deadline) -> tuple[int, str]:
@@ -311,6 +314,6 @@ async def _asked_once(url: str, headers: Mapping[str, str], deadline: Deadline) 
         content = b""
         async for part in answer.content.iter_any():
             content += part
-            if len(content) > _TOLD or not deadline.left:
+            if len(content) > _LONGEST_ANSWER or not deadline.left:
                 break
         return answer.status, line(content)

@@ -1,4 +1,4 @@
-"""What looks like a secret: a manifest is committed, and read by many."""
+"""Find secrets in manifests, which are committed and read by many people."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ _REMEDY = (
 _NAME = re.compile(
     r"AUTHORIZATION|CONNECTION_STRING|CREDENTIAL|PASSPHRASE|PASSWD|PASSWORD|SECRET"
     r"|(ACCESS|API|AUTH|PRIVATE)_?(KEY|TOKEN(?!S|IZ))"
-    r"|(_|DB|PG|SMTP|SQL)(PASS|PWD)(?![A-Z])|^PASS$|(^|_)CREDS(?![A-Z])"  # `BYPASS`, `PWD` are none
-    r"|(TOKEN|(^|_)KEY)_?\d*$"  # and so are `TOKEN_LENGTH`, `CACHE_KEY_PREFIX`
+    r"|(_|DB|PG|SMTP|SQL)(PASS|PWD)(?![A-Z])|^PASS$|(^|_)CREDS(?![A-Z])"  # but not `BYPASS`, `PWD`
+    r"|(TOKEN|(^|_)KEY)_?\d*$"  # nor `TOKEN_LENGTH`, `CACHE_KEY_PREFIX`
 )
-# Properties of a secret, or the place of one; and the tokens of language models.
+# Properties or locations of secrets, and the tokens of language models.
 _NO_NAME = re.compile(
     r".*_(FILE|PATH|DIR|NAME|URL|ENABLED|TYPE|ID|REF)|(.*_)?PUBLIC_?KEY"
     r"|(.*_)?(BOS|CLS|END|EOS|MASK|PAD|SEP|SPECIAL|START|STOP|UNK)_TOKEN"
 )
-# The keys of records and maps, which have names like some clouds' keys.
+# Keys of records and maps, whose names resemble those of some clouds' keys.
 _KEY_OF_DATA = re.compile(
     r"(.*_)?(CACHE|DICT|FEATURE|FOREIGN|GROUP|INDEX|JOIN|JSON|LABEL|LOOKUP|MAP|MESSAGE|OBJECT|PARTITION"
     r"|PRIMARY|RANGE|RECORD|ROUTING|ROW|SORT)_KEY"
 )
-# Settings of ours that name a file: the public key of a signer, the key of a certificate.
+# Our own settings that name a file: the public key of a signer, the key of a certificate.
 _OURS = re.compile(r"TEMPO_RUNTIME_(\w+__)?(VERIFY_KEY|TLS__KEY)")
 _HEADERS = re.compile(r"(.*__)?HEADERS(__.*)?")
 _PROXY = re.compile(r".*PROXY")
@@ -43,7 +43,7 @@ _CHOSEN = re.compile(r"(PASS|PASSPHRASE|PASSWD|PASSWORD|PWD|SECRET)_?\d*$")
 
 # -- Values -------------------------------------------------------------------------------------
 
-# Secrets in any text: tokens with a known prefix, and private keys.
+# Secrets anywhere in a text: tokens with a known prefix, and private keys.
 _CREDENTIAL = re.compile(
     r"\b(gh[oprsu]_[A-Za-z0-9]{6,}|github_pat_\w{6,}|glpat-[\w-]{8,}|npm_[A-Za-z0-9]{30,}"
     r"|pypi-AgE[\w-]{8,}|dckr_pat_[\w-]{8,}|hf_[A-Za-z0-9]{20,}|hv[bs]\.[\w-]{20,}"
@@ -56,7 +56,7 @@ _CREDENTIAL = re.compile(
     r"|LS0tLS1CRUdJTiB(QUklW|SU0Eg|FQyBQ|PUEVO|FTkNS|EU0Eg)"  # the same in base64
 )
 _BARE_USERINFO = re.compile(r"([a-z]+://)?[^/\s@]*[^/\s@:]@\S+", re.IGNORECASE)
-# A header in JSON or as it is sent, Azure's connection strings and signed URLs.
+# A header in JSON or as it is sent, and Azure's connection strings and signed URLs.
 _STATED = re.compile(
     r"(authorization|api-?key|(?<!bos_)(?<!eos_)(?<!pad_)(?<!unk_)(?<!sep_)(?<!cls_)(?<!max_)(?<!mask_)token"
     r"|password)[\\\"']*\s*:(?!\s*[\\\"']*([-\d.]+|true|false|null|none)?[\\\"']*\s*([,;}\]]|$))"
@@ -75,15 +75,15 @@ _FILE = re.compile(
 )
 _PUBLIC = re.compile(r"(ssh|ecdsa)-[\w-]+ AAAA|-----BEGIN ([A-Z]+ )?(PUBLIC KEY|CERTIFICATE)-")
 _RANDOM = re.compile(r"(?=.*\d)(?=.*[A-Za-z])[\w+/=-]{20,}")
-# Another variable, which may be of a Secret.
+# A reference to another variable, which may come from a Secret.
 _REFERENCE = re.compile(r"\$\([^()]*\)")
-# Headers by which gateways find a model, or that describe a body.
+# Headers by which gateways route a call, or that describe a body.
 _PLAIN_HEADERS = {"accept", "accept-encoding", "content-type", "user-agent", "host"}
 _PLAIN_HEADERS |= {"namespace", "seldon", "seldon-internal-model", "seldon-model"}
 
 
 def refuse_secrets(variables: dict[str, str]) -> dict[str, str]:
-    """Return the same variables.
+    """Return the variables unchanged.
 
     Raises:
         ValueError: If one looks like a secret.
@@ -94,13 +94,13 @@ def refuse_secrets(variables: dict[str, str]) -> dict[str, str]:
     return variables
 
 
-def refuse_written(documents: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse documents with a secret anywhere in them.
+def refuse_secrets_in(documents: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse documents that contain a secret.
 
-    The secret may come from an option, or from the settings and the description in an artifact.
+    The secret may come from an option, or from the settings or the description in an artifact.
 
     Raises:
-        SettingsError: If there is one. The message has its place and not its value.
+        SettingsError: If there is one; the message has its location but not its value.
     """
     for document in documents:
         for path in _secrets(document, ""):
@@ -109,7 +109,7 @@ def refuse_written(documents: Sequence[Mapping[str, Any]]) -> None:
 
 
 def looks_secret(name: str, value: str) -> bool:
-    """Tell whether a variable is a secret, by its name or by a credential in its value."""
+    """Return whether a variable is a secret, by its name or by a credential in its value."""
     written = _REFERENCE.sub("", value)
     big = re.sub(r"\W", "_", name.upper())
     if holds_secret(written) or _STATED.search(written):
@@ -130,13 +130,13 @@ def looks_secret(name: str, value: str) -> bool:
 
 
 def holds_secret(text: str) -> bool:
-    """Tell whether a text contains a token, a private key, or a URL with a password."""
+    """Return whether a text contains a token, a private key, or a URL with a password."""
     written = _REFERENCE.sub("", text)
     return bool(_CREDENTIAL.search(written) or has_password(written))
 
 
 def _secrets(value: Any, path: str) -> Iterator[str]:
-    """Yield the paths of texts in an object that hold a secret."""
+    """Yield the paths of the texts in an object that contain a secret."""
     if isinstance(value, str):
         if holds_secret(value):
             yield path
@@ -152,10 +152,10 @@ def _secrets(value: Any, path: str) -> Iterator[str]:
 
 
 def _has_headers(name: str, value: str) -> bool:
-    """Tell whether a variable sets headers of a child, other than those that only route a call."""
-    if found := _HEADERS.fullmatch(name):
-        if one := found[2]:
-            return bool(value) and one[2:].lower().replace("_", "-") not in _PLAIN_HEADERS
+    """Return whether a variable sets headers of a child other than those that only route a call."""
+    if match := _HEADERS.fullmatch(name):
+        if header := match[2]:
+            return bool(value) and header[2:].lower().replace("_", "-") not in _PLAIN_HEADERS
         headers = _parsed(value)
         if isinstance(headers, dict):
             return _are_secret(headers)

@@ -1,11 +1,10 @@
-"""A port of this machine that leads to a Service of the cluster, through its API.
+"""Forward a local port to a Service of the cluster, through the cluster's API.
 
-`GET /api/v1/namespaces/NS/services/SVC:PORT/proxy/` needs no tunnel: calls find the pods that are
+`GET /api/v1/namespaces/NS/services/SVC:PORT/proxy/` needs no tunnel: calls reach the pods that are
 ready, as calls in the cluster do, and keep working when pods are replaced. This requires the right to
 `get` and `create` on `services/proxy`.
 
-The relay itself adds the headers by which a gateway finds the model, and passes on none that a caller
-sends in their place.
+The proxy adds the headers by which a gateway finds the model, and does not forward a caller's own.
 
 Calls are made with the deploying user's credentials, and a port on loopback is open to every user of
 the machine and to every page in a browser. So each call needs a header with a token that only this
@@ -36,8 +35,8 @@ TOKEN = "x-tempo-relay-token"  # noqa: S105 - the name of a header
 _PATH = r"/v2/models/{name}(?:/versions/\w[\w.-]*)?"
 _READS = "(?:/ready)?"
 _CALLS = "/(?:infer|generate)(?:_stream)?"
-# Anything else may be read by the API server (`Impersonate-User`), or by a proxy on the way.
-_PASSED = frozenset(
+# The API server may interpret any other header (`Impersonate-User`), and so may a proxy on the way.
+_FORWARDED = frozenset(
     (
         "accept",
         "accept-encoding",
@@ -48,7 +47,7 @@ _PASSED = frozenset(
         "user-agent",
     )
 )
-_PASSED_PREFIXES = ("x-b3-", "x-request-id")
+_FORWARDED_PREFIXES = ("x-b3-", "x-request-id")
 _HOP_BY_HOP = (
     "connection",
     "keep-alive",
@@ -60,7 +59,7 @@ _HOP_BY_HOP = (
 # Headers that would let a page read an answer, or store something in a browser.
 _NOT_RETURNED = ("access-control-", "set-cookie")
 _BROWSER = ("origin", "sec-fetch-")
-# No explanation takes so long without a word; who asked may have left, which nobody tells.
+# No explanation is silent for so long; the caller may have left without notice.
 _SILENT = 600.0
 _IDLE = 60.0
 
@@ -69,8 +68,8 @@ class ServiceProxy:
     """A port that leads to one model of a Service, until it is closed or no longer referenced.
 
     Args:
-        connection: Where the cluster is.
-        endpoint: Where the Service is for callers in the cluster.
+        connection: The connection to the cluster.
+        endpoint: Address of the Service inside the cluster.
 
     Attributes:
         url: Base URL of the port.
@@ -82,7 +81,7 @@ class ServiceProxy:
         path = _PATH.format(name=re.escape(endpoint.model))
         bound = {
             "api": connection,
-            "prefix": _proxied(endpoint),
+            "prefix": _proxy_path(endpoint),
             "token": token.encode(),
             "added": MappingProxyType(dict(endpoint.headers)),
             "paths": {"GET": re.compile(path + _READS), "POST": re.compile(path + _CALLS)},
@@ -95,7 +94,7 @@ class ServiceProxy:
         )
         thread.start()
         self.close = weakref.finalize(self, _close, server, thread)
-        self.close.atexit = False  # it goes with the process
+        self.close.atexit = False  # it ends with the process
 
 
 class _Server(ThreadingHTTPServer):
@@ -103,7 +102,7 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Nothing: a client that left in the middle is not an error of ours."""
+        """Do nothing: a client that disconnects is not an error here."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -117,22 +116,22 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = _IDLE
 
     def do_GET(self) -> None:
-        self._pass_on()
+        self._forward()
 
     def do_POST(self) -> None:
-        self._pass_on()
+        self._forward()
 
     def log_message(self, *_: object) -> None:
-        """Nothing: what is called is nobody's business."""
+        """Do nothing: calls are not logged."""
 
     def handle_expect_100(self) -> bool:
-        """Do nothing: whether the body is wanted is decided with the request."""
+        """Do nothing: the request itself decides whether its body is read."""
         return True
 
-    def _pass_on(self) -> None:
+    def _forward(self) -> None:
         import urllib3
 
-        # Decided by the headers alone: the body of a refused request is never read.
+        # The headers alone decide this: the body of a refused request is never read.
         if refusal := self._refusal():
             self.close_connection = True
             self._answer(*refusal)
@@ -141,7 +140,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_response_only(100)
             self.end_headers()
         body = _Body(self.rfile, int(self.headers.get("content-length") or 0))
-        headers = {name: value for name, value in self.headers.items() if _is_passed(name.lower())}
+        headers = {
+            name: value for name, value in self.headers.items() if _is_forwarded(name.lower())
+        }
         headers |= self.added
         if body.left:
             headers["content-length"] = str(body.left)
@@ -212,10 +213,10 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class _Body:
-    """The body of a request, read while it is sent on.
+    """The body of a request, which is read while it is forwarded.
 
     Args:
-        file: Where it is read from.
+        file: The file to read it from.
         length: Its length in bytes.
 
     Attributes:
@@ -227,7 +228,7 @@ class _Body:
         self.left = length
 
     def read(self, size: int = -1) -> bytes:
-        """Return the next bytes, at most so many; all that are left for a negative size."""
+        """Return the next bytes, at most `size`; all remaining bytes for a negative size."""
         content: bytes = self._file.read(self.left if size < 0 else min(size, self.left))
         if self.left and not content:
             raise ConnectionError("the caller disconnected before sending its whole body")
@@ -235,12 +236,12 @@ class _Body:
         return content
 
 
-def _is_passed(header: str) -> bool:
-    return header in _PASSED or header.startswith(_PASSED_PREFIXES)
+def _is_forwarded(header: str) -> bool:
+    return header in _FORWARDED or header.startswith(_FORWARDED_PREFIXES)
 
 
-def _proxied(endpoint: Endpoint) -> str:
-    """Path of a Service in the API: that of `http://SVC.NS.svc.cluster.local:PORT`."""
+def _proxy_path(endpoint: Endpoint) -> str:
+    """Return the API's path for a Service with the address `http://SVC.NS.svc.cluster.local:PORT`."""
     where = urlsplit(endpoint.url)
     service, namespace = (where.hostname or "").split(".")[:2]
     return f"/api/v1/namespaces/{namespace}/services/{service}:{where.port or 80}/proxy"
@@ -248,7 +249,7 @@ def _proxied(endpoint: Endpoint) -> str:
 
 def _close(server: _Server, thread: threading.Thread) -> None:
     if threading.current_thread() is thread:
-        # Forgotten by a collection that happened here: the thread cannot wait for its own end.
+        # The garbage collector ran in this thread, which cannot wait for its own end.
         threading.Thread(target=_close, args=(server, thread), daemon=True).start()
         return
     with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""What is asked of a cluster's API: applied, read, deleted and followed, within one deadline."""
+"""Call a cluster's API within one deadline: apply, read, list, delete and watch objects."""
 
 from __future__ import annotations
 
@@ -34,35 +34,37 @@ RUNTIME = Resource("serving.kserve.io", "v1alpha1", "servingruntimes", "ServingR
 BUDGET = Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
 PODS = Resource("", "v1", "pods", "Pod")
 EVENTS = Resource("", "v1", "events", "Event")
-_KNOWN = {each.kind: each for each in (SELDON, MODEL, SERVER, SERVICE, RUNTIME, BUDGET)}
+_KNOWN = {resource.kind: resource for resource in (SELDON, MODEL, SERVER, SERVICE, RUNTIME, BUDGET)}
 _AGAIN = (429, 503, 504)
 _FIRST_DELAY, _LONGEST_DELAY = 0.2, 5.0
-# The API ends a watch by itself, and long before a connection that says nothing is given up.
+# The API ends a watch itself, long before a silent connection counts as lost.
 _WATCHED, _SILENT = 50, 70.0
 _READ, _BEGUN = 30.0, 10.0
-_MOST_LINES = 2**31 - 1  # the API answers 400 to more than an int64, as to a pod without a log
+_MOST_LINES = (
+    2**31 - 1
+)  # the API answers 400 to more than an int64, which would look like a pod without a log
 
 
 def resource_of(document: Mapping[str, Any]) -> Resource:
-    """Return the kind of an object."""
+    """Return the resource of a document's kind."""
     return _KNOWN[document["kind"]]
 
 
 @dataclass(frozen=True)
 class _Request:
-    """A request.
+    """A request to the API.
 
     Attributes:
-        asked: What it asks.
+        call: The call.
         method: Its method.
         query: Its query.
-        body: An object, that becomes JSON.
+        body: An object, which becomes JSON.
         kind: Content type of the body.
-        suffix: What comes after the object's path.
+        suffix: Text that follows the object's path.
         read: Seconds until the answer begins.
     """
 
-    asked: ApiCall
+    call: ApiCall
     method: str = "GET"
     query: Mapping[str, Any] = field(default_factory=dict)
     body: Any = None
@@ -72,31 +74,29 @@ class _Request:
 
     @property
     def path(self) -> str:
-        """Its path."""
-        resource = self.asked.resource
+        """Path of the request."""
+        resource = self.call.resource
         plural = resource.plural.partition("/")[0]
-        path = f"{resource.prefix}/namespaces/{quote(self.asked.namespace, safe='')}/{plural}"
-        return path + (
-            f"/{quote(self.asked.name, safe='')}{self.suffix}" if self.asked.name else ""
-        )
+        path = f"{resource.prefix}/namespaces/{quote(self.call.namespace, safe='')}/{plural}"
+        return path + (f"/{quote(self.call.name, safe='')}{self.suffix}" if self.call.name else "")
 
     @property
     def headers(self) -> dict[str, str]:
-        """Its headers."""
+        """Headers of the request."""
         kind = {"content-type": self.kind} if self.kind else {}
         return {"accept": "application/json, */*", **kind}
 
 
 class Api:
-    """The API, for one operation.
+    """The API for one operation.
 
-    What fails for the moment is asked again until the deadline: 429 and 503 as long after as the API
-    says, and a connection that breaks once there had been one.
+    Temporary failures are retried until the deadline: 429 and 503 after the time that the API states, and
+    lost connections if there has been one.
 
     Args:
-        connection: Where it is.
-        deadline: Of the operation.
-        stopped: Set when nobody waits for it any more.
+        connection: The connection to the cluster.
+        deadline: Deadline of the operation.
+        stopped: Set when nobody waits for the operation any longer.
     """
 
     def __init__(
@@ -108,51 +108,51 @@ class Api:
         self._reached = stopped is not None
 
     def get(self, resource: Resource, namespace: str, name: str) -> dict[str, Any] | None:
-        """Return an object; None if there is none.
+        """Return an object; None if it does not exist.
 
         Raises:
-            DeploymentFailed: If it may not be read, or its kind or namespace is not there.
+            DeploymentFailed: If it may not be read, or its kind or namespace does not exist.
         """
-        asked = ApiCall("get", resource, namespace, name)
+        call = ApiCall("get", resource, namespace, name)
         try:
-            return self._object(_Request(asked))
+            return self._object(_Request(call))
         except NotFound:
             return None
 
     def apply(
         self, document: Mapping[str, Any], *, dry_run: bool = False, over: Collection[str] = ()
     ) -> dict[str, Any]:
-        """Apply an object server-side, and take no field from another manager.
+        """Apply an object server-side, without taking fields from other managers.
 
         Args:
-            document: All that we say of it.
-            dry_run: Whether it is only checked.
-            over: Fields that are taken from other managers all the same.
+            document: The fields that we set.
+            dry_run: Whether the object is only checked.
+            over: Fields that may be taken from other managers nevertheless.
 
         Returns:
-            The object as it is then.
+            The resulting object.
 
         Raises:
-            DeploymentFailed: If it is refused, or a field is another manager's.
+            DeploymentFailed: If it is refused, or another manager owns a field.
         """
         metadata = document["metadata"]
-        asked = ApiCall("patch", resource_of(document), metadata["namespace"], metadata["name"])
+        call = ApiCall("patch", resource_of(document), metadata["namespace"], metadata["name"])
         query = {"fieldManager": MANAGER, "force": "false", "fieldValidation": "Strict"}
         if dry_run:
             query["dryRun"] = "All"
-        kind = "application/apply-patch+yaml"  # of which JSON is a part
+        kind = "application/apply-patch+yaml"  # JSON is valid YAML
         try:
-            return self._object(_Request(asked, "PATCH", query, document, kind))
+            return self._object(_Request(call, "PATCH", query, document, kind))
         except ApiError as refused:
             if not refused.conflicts or not refused.conflicts.issubset(over):
                 raise
-        return self._object(_Request(asked, "PATCH", {**query, "force": "true"}, document, kind))
+        return self._object(_Request(call, "PATCH", {**query, "force": "true"}, document, kind))
 
-    def relabel(self, asked: ApiCall, labels: Mapping[str, str | None]) -> dict[str, Any] | None:
-        """Change labels of an object; None takes one away.
+    def relabel(self, call: ApiCall, labels: Mapping[str, str | None]) -> dict[str, Any] | None:
+        """Change labels of an object; the value None removes a label.
 
         Returns:
-            The object as it is then; None if it is not there any more.
+            The resulting object; None if it no longer exists.
 
         Raises:
             DeploymentFailed: If it is refused.
@@ -160,44 +160,44 @@ class Api:
         body = {"metadata": {"labels": dict(labels)}}
         kind = "application/merge-patch+json"
         try:
-            return self._object(_Request(asked, "PATCH", {"fieldManager": MANAGER}, body, kind))
+            return self._object(_Request(call, "PATCH", {"fieldManager": MANAGER}, body, kind))
         except NotFound:
             return None
 
-    def delete(self, asked: ApiCall, item: Mapping[str, Any]) -> None:
-        """Delete an object as it was read, after all that it owns; nothing happens if it is gone.
+    def delete(self, call: ApiCall, item: Mapping[str, Any]) -> None:
+        """Delete an object in the state in which it was read, after what it owns, unless it is gone.
 
         Raises:
-            Refused: With code 409 if it has changed since, or another if it is refused.
+            ApiError: With code 409 if it has changed since then, or another code if it is refused.
         """
         read = {key: item["metadata"][key] for key in ("uid", "resourceVersion")}
         body = {"propagationPolicy": "Foreground", "preconditions": read}
         with contextlib.suppress(NotFound):
-            self._object(_Request(asked, "DELETE", {}, body, "application/json"))
+            self._object(_Request(call, "DELETE", {}, body, "application/json"))
 
     def list(
         self, resource: Resource, namespace: str, selector: Mapping[str, str]
     ) -> tuple[list[dict[str, Any]], str]:
-        """Return the objects of a kind, and the version of the whole.
+        """Return the objects of a kind, and the version of the list.
 
         Args:
             resource: The kind.
             namespace: Their namespace.
-            selector: Which of them: `labelSelector`, `fieldSelector`.
+            selector: Query that selects objects: `labelSelector`, `fieldSelector`.
 
         Raises:
             DeploymentFailed: If it is refused.
         """
-        found = self._object(_Request(ApiCall("list", resource, namespace), query=selector))
-        # The items of a list do not say what they are.
+        answer = self._object(_Request(ApiCall("list", resource, namespace), query=selector))
+        # The items of a list do not have their own kind.
         kind = {"apiVersion": resource.prefix.split("/", 2)[2], "kind": resource.kind}
-        items = [{**kind, **item} for item in found.get("items") or []]
-        return items, str(found.get("metadata", {}).get("resourceVersion", ""))
+        items = [{**kind, **item} for item in answer.get("items") or []]
+        return items, str(answer.get("metadata", {}).get("resourceVersion", ""))
 
     def watch(
         self, resource: Resource, namespace: str, selector: Mapping[str, str], version: str
     ) -> Any:
-        """Return a response that goes on with a line of JSON for each change since a version.
+        """Return a response that streams a line of JSON for each change since a version.
 
         Raises:
             DeploymentFailed: If it is refused.
@@ -209,8 +209,8 @@ class Api:
             "resourceVersion": version,
             **selector,
         }
-        asked = ApiCall("watch", resource, namespace)
-        response = self._open(_Request(asked, query=query, read=_BEGUN))
+        call = ApiCall("watch", resource, namespace)
+        response = self._open(_Request(call, query=query, read=_BEGUN))
         patient(response, _SILENT)
         return response
 
@@ -225,15 +225,15 @@ class Api:
         since: str | None = None,
         timestamps: bool = False,
     ) -> str:
-        """Return what a container has printed, or the one before it that ended.
+        """Return the log of a container, or of its previous run.
 
         Args:
             namespace: Namespace of the pod.
-            pod: Its name.
+            pod: Name of the pod.
             container: Name of the container.
-            lines: How many of the last lines; all that are kept without it.
-            ended: Whether of the one before.
-            since: The second from which on, in RFC 3339.
+            lines: Number of last lines; None for all that are kept.
+            ended: Whether to read the previous run, which has ended.
+            since: The second to start at, in RFC 3339.
             timestamps: Whether each line begins with its time.
 
         Raises:
@@ -249,19 +249,19 @@ class Api:
         if timestamps:
             query["timestamps"] = "true"
         logs = Resource("", "v1", "pods/log", "Pod")
-        asked = ApiCall("get", logs, namespace, pod)
-        content = self._bytes(_Request(asked, query=query, suffix="/log"))
+        call = ApiCall("get", logs, namespace, pod)
+        content = self._bytes(_Request(call, query=query, suffix="/log"))
         return content.decode(errors="replace")
 
     def _object(self, request: _Request) -> dict[str, Any]:
         content = self._bytes(request)
         try:
-            found = json.loads(content)
+            item = json.loads(content)
         except ValueError:
-            found = None
-        if not isinstance(found, dict):
-            raise refusal(request.asked, 200, b"no JSON: is that the URL of a Kubernetes API?")
-        return found
+            item = None
+        if not isinstance(item, dict):
+            raise refusal(request.call, 200, b"not JSON: is this the URL of a Kubernetes API?")
+        return item
 
     def _bytes(self, request: _Request) -> bytes:
         delay = _FIRST_DELAY
@@ -275,7 +275,7 @@ class Api:
                 delay = min(2 * delay, _LONGEST_DELAY)
 
     def _open(self, request: _Request) -> Any:
-        """Return a response that is not an error; asks again for as long as that can help."""
+        """Return a successful response, and retry as long as that can help."""
         delay = _FIRST_DELAY
         while True:
             left = max(self.deadline.left, 0.1)
@@ -292,7 +292,7 @@ class Api:
                 self._reached = True
                 if response.status < 300:
                     return response
-                refused = refusal(request.asked, response.status, self._content(response))
+                refused = refusal(request.call, response.status, self._content(response))
             except Unreachable as error:
                 if not self._reached:
                     raise
@@ -307,7 +307,7 @@ class Api:
         """Return the body of a response.
 
         Raises:
-            Unreachable: If it breaks off, or is not there at the deadline.
+            Unreachable: If the connection is lost, or the body is incomplete at the deadline.
         """
         import urllib3
 
@@ -322,10 +322,10 @@ class Api:
         return content
 
     def pause(self, error: Exception, seconds: float) -> None:
-        """Wait before something is asked again.
+        """Wait before a retry.
 
         Raises:
-            Exception: The error, if the deadline is sooner.
+            Exception: The error, if the deadline comes first.
         """
         if seconds >= self.deadline.left or self.stopped.wait(seconds):
             raise error
@@ -333,7 +333,7 @@ class Api:
 
 def _retry_after(response: Any, otherwise: float) -> float:
     try:
-        # Never sooner than without it: some say 0.
+        # Never wait less than without the header, because some servers say 0.
         return max(otherwise, float(response.headers["retry-after"]))
     except (KeyError, ValueError):
         return otherwise

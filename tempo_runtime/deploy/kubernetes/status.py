@@ -1,6 +1,6 @@
-"""How a deployed model gets on: pure functions of what the cluster says.
+"""Judge the progress of a deployed model, by pure functions of the cluster's objects.
 
-Facts are from the operators' sources: operator/apis/machinelearning.seldon.io/v1 and
+The facts come from the operators' sources: operator/apis/machinelearning.seldon.io/v1 and
 operator/controllers of SeldonIO/seldon-core, operator/apis/mlops/v1alpha1 of its version 2, and
 pkg/apis/serving/v1beta1 of kserve/kserve.
 """
@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from tempo_runtime.deploy.kubernetes.api_errors import line
 from tempo_runtime.deploy.kubernetes.core2_servers import Wait
-from tempo_runtime.deploy.kubernetes.events import REJECTED, killed, parts_of, warned
+from tempo_runtime.deploy.kubernetes.events import REJECTED, killed, lasting_warning, parts_of
 from tempo_runtime.deploy.kubernetes.manifests import kserve, seldon2
 from tempo_runtime.deploy.kubernetes.manifests.pinning import uri_of
 from tempo_runtime.deploy.kubernetes.platforms import server_of
@@ -34,13 +34,13 @@ State = Literal["ready", "waiting", "failed", "gone"]
 
 @dataclass(frozen=True)
 class Progress:
-    """How a model gets on.
+    """The progress of a model.
 
     Attributes:
-        state: `ready`; `waiting`, and so it may still become ready; `failed`; or `gone`.
-        reason: What it waits for, or why it failed.
-        log: The log that would tell more, if one does.
-        blocked: Whether something is wrong that may be put right while it waits.
+        state: `ready`; `waiting`, so it may still become ready; `failed`; or `gone`.
+        reason: Why it waits or has failed.
+        log: The log that would explain more; None if there is none.
+        blocked: Whether there is a problem that someone may solve while it waits.
     """
 
     state: State
@@ -51,18 +51,18 @@ class Progress:
 
 @dataclass(frozen=True)
 class Old:
-    """What was there when a model was applied again: what it failed of may have been put right since.
+    """The state when a model was applied again: the problem of then may have been solved since.
 
     Attributes:
-        pods: Its pods by uid, with how often they had been restarted.
-        item: Its object; None if that has changed, so that its word is new, and its pods are replaced.
+        pods: Uids of its pods, and how often they had been restarted.
+        item: Its object; None if it has changed, so that its status is new and its pods are replaced.
     """
 
     pods: Mapping[str, int] = field(default_factory=dict)
     item: Mapping[str, Any] | None = None
 
 
-GONE = Progress("gone", "it is not there, or has been deleted")
+GONE = Progress("gone", "it does not exist, or has been deleted")
 
 
 def progress(
@@ -74,14 +74,14 @@ def progress(
     others: Iterable[str] = (),
     server: Wait | None = None,
 ) -> Progress:
-    """Return how a model gets on.
+    """Return the progress of a model.
 
     Args:
         item: Its SeldonDeployment, Model or InferenceService; None if there is none.
         pods: Its pods.
         events: Events of its namespace.
         logs: The logs that were read.
-        old: What is from before, and may be over.
+        old: The state before it was applied again, whose problems may be solved.
         others: Names of the other models of the namespace.
         server: What the Server of a Model waits for.
     """
@@ -89,78 +89,80 @@ def progress(
     if item is None or item["metadata"].get("deletionTimestamp"):
         return GONE
     if why := other_mode(item):
-        return Progress("failed", why)  # for good: it is changed by deleting the object only
-    found = _KINDS[item["kind"]](item)
-    if found.state == "ready" and rolling(pods):
-        found = Progress("waiting", "the pods from before serve until the new ones are ready")
+        return Progress("failed", why)  # final: only deleting the object changes it
+    state = _KINDS[item["kind"]](item)
+    if state.state == "ready" and rolling(pods):
+        state = Progress("waiting", "the old pods serve until the new ones are ready")
     server = server or Wait()
-    if server.holds or (server.reason and found.state == "waiting"):
-        # Also after a failure to load, as on a pod that drains: each pod that connects tries again.
-        found = Progress("waiting", "; ".join(filter(None, [found.reason, server.reason])))
+    if server.holds or (server.reason and state.state == "waiting"):
+        # Also after a failure to load, as on a draining pod: each pod that connects tries again.
+        state = Progress("waiting", "; ".join(filter(None, [state.reason, server.reason])))
     ready, least = sum(map(is_ready, pods)), _replicas(item)
-    if found.state == "ready" and pods and ready < least:
-        found = Progress("waiting", f"{ready} of {least} pods are ready")
-    if found.state == "ready":
-        return found
+    if state.state == "ready" and pods and ready < least:
+        state = Progress("waiting", f"{ready} of {least} pods are ready")
+    if state.state == "ready":
+        return state
     unchanged = old.item is not None and old.item.get("status") == item.get("status")
-    if found.state == "failed" and (unchanged or (pods and _blocked(item))):
-        found = replace(found, state="waiting")
-    # A Server's pods serve the models of others as well, and are not replaced with a model. One that is
-    # in trouble is not the end while another may serve it.
+    if state.state == "failed" and (unchanged or (pods and _blocked(item))):
+        state = replace(state, state="waiting")
+    # A Server's pods also serve other models, and are not replaced with a model. If one has a problem,
+    # another may still serve the model.
     shared = item["kind"] == "Model"
     alone = not shared or server.holds or all(_in_trouble(pod, logs) for pod in pods)
     unhealthy = killed(events)
     troubles = [
-        replace(each, lasting=each.lasting and alone and not _untried(pod, old.pods))
+        replace(problem, lasting=problem.lasting and alone and not _untried(pod, old.pods))
         for pod in pods
         if shared or old.item is not None or pod["metadata"].get("uid") not in old.pods
-        if (each := trouble(pod, logs, _KEYS[item["kind"]], unhealthy)) is not None
+        if (problem := trouble(pod, logs, _KEYS[item["kind"]], unhealthy)) is not None
     ]
-    told = [each for each in troubles if each.reason]
-    worst = max(told, key=lambda each: each.lasting, default=None)
+    with_reason = [problem for problem in troubles if problem.reason]
+    worst = max(with_reason, key=lambda problem: problem.lasting, default=None)
     about = [item["metadata"]["name"], *([server_of(item)] if shared else [])]
     seen, parts = pods or None, parts_of(item)
     warnings = (
-        [] if worst else [warned(events, each, others, seen, parts) for each in about if each]
+        []
+        if worst
+        else [lasting_warning(events, problem, others, seen, parts) for problem in about if problem]
     )
     warning = "; ".join(filter(None, warnings))
-    found = _explained(found, worst, warning, shared)
+    state = _explained(state, worst, warning, shared)
     if worst is None and not shared:
-        found = replace(found, log=next((each.log for each in troubles), None))
-    if digests := other_artifact(found.reason):
+        state = replace(state, log=next((problem.log for problem in troubles), None))
+    if digests := other_artifact(state.reason):
         there, deployed = digests
         reason = (
             f"the artifact at {uri_of(item)} has the digest {there}, but {deployed} is deployed: upload "
             "that one (`tempo-runtime upload FOLDER`), or deploy the one that is at the URI"
         )
-        return replace(found, reason=reason)
-    return found
+        return replace(state, reason=reason)
+    return state
 
 
-def without_pods(found: Progress, namespace: str) -> Progress:
-    """Add to what a model waits for that its pods, which would tell more, may not be seen."""
-    if found.state in ("ready", "gone"):
-        return found
+def without_pods(state: Progress, namespace: str) -> Progress:
+    """Add to the reason that the pods, which would explain more, may not be listed."""
+    if state.state in ("ready", "gone"):
+        return state
     unseen = (
-        "its pods may not be listed, and would tell more; get the right to list and watch pods in "
+        "its pods would say more, but you may not list them; get the right to list and watch pods in "
         f"{namespace}, as in k8s/rbac"
     )
-    return replace(found, reason="; ".join(filter(None, [found.reason, unseen])))
+    return replace(state, reason="; ".join(filter(None, [state.reason, unseen])))
 
 
 def stale(
     item: Mapping[str, Any], before: Mapping[str, Any] | None, *, renewed: bool = False
 ) -> bool:
-    """Return whether what an object says of itself may still be of what it was before it was changed.
+    """Return whether an object's status may still describe the version before a change.
 
-    Seldon Core v1 does not say which generation it means. Its word is new once it differs. KServe says
-    which generation of what it makes, and that it is ready while old pods serve. Its word is new once
-    there are new ones.
+    Seldon Core v1 does not say which generation its status describes: it is new once it differs. KServe
+    states the generation of the objects that it creates, but is ready while old pods serve: its status
+    is new once there are new pods.
 
     Args:
         item: The object.
-        before: The same before the change; None if there was none.
-        renewed: Whether pods of what it is now are there.
+        before: The object before the change; None if there was none.
+        renewed: Whether pods of the new version exist.
     """
     if before is None or before["metadata"].get("uid") != item["metadata"].get("uid"):
         return False
@@ -176,48 +178,50 @@ def stale(
 
 
 def tried_again(document: dict[str, Any], live: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return an object as it is applied so that a Model which failed to load is loaded again.
+    """Return an object, changed if necessary so that a Model that failed to load is loaded again.
 
-    Seldon Core 2 does so by itself only when a Server's pod connects. Its operator passes on a Model
-    whenever the spec is another, and its scheduler then loads it where it had failed (UpdateModel and
-    updateLoadedModelsImpl in scheduler/pkg/store/memory.go). `dedicated` means nothing to either
-    (AsSchedulerModel in operator/apis/mlops/v1alpha1/model_types.go), and false is what it is when it is
-    left out, so stating that, or not, changes nothing else. A Model that did not fail keeps it as it is.
+    Seldon Core 2 does this itself only when a Server's pod connects. Its operator forwards a Model
+    whenever its spec changes, and its scheduler then loads it where it had failed (UpdateModel and
+    updateLoadedModelsImpl in scheduler/pkg/store/memory.go). Neither uses `dedicated`
+    (AsSchedulerModel in operator/apis/mlops/v1alpha1/model_types.go), and its default is false, so
+    setting or omitting it changes nothing else. A Model that did not fail keeps its value.
 
     Args:
         document: The object.
-        live: The object as it is; None if there is none.
+        live: The object on the cluster; None if there is none.
     """
     if live is None or document["kind"] != "Model":
         return document
-    stated = "dedicated" in (live.get("spec") or {})
+    is_stated = "dedicated" in (live.get("spec") or {})
     failed = _seldon2(live).state == "failed"
     return (
         {**document, "spec": {**document["spec"], "dedicated": False}}
-        if stated != failed
+        if is_stated != failed
         else document
     )
 
 
 def _in_trouble(pod: Mapping[str, Any], logs: Mapping[Log, str] | None) -> bool:
-    found = trouble(pod, logs)
-    return found is not None and bool(found.reason)
+    problem = trouble(pod, logs)
+    return problem is not None and bool(problem.reason)
 
 
 def _untried(pod: Mapping[str, Any], known: Mapping[str, int]) -> bool:
-    """Return whether a pod was not tried again since it was known."""
+    """Return whether a pod has not been restarted since it was recorded."""
     return known.get(str(pod["metadata"].get("uid"))) == restarts(pod)
 
 
-def _explained(found: Progress, worst: Trouble | None, warning: str, shared: bool) -> Progress:
+def _explained(state: Progress, worst: Trouble | None, warning: str, shared: bool) -> Progress:
     if worst is None:
         if warning.startswith(REJECTED):
             return Progress("failed", warning)
-        parts = [found.reason, warning]
-        return Progress(found.state, "; ".join(filter(None, parts)), blocked=bool(warning))
-    state: State = "failed" if worst.lasting else found.state
-    said = found.reason if found.state == "failed" or shared else ""
-    return Progress(state, "; ".join(filter(None, [said, worst.reason])), worst.log, blocked=True)
+        parts = [state.reason, warning]
+        return Progress(state.state, "; ".join(filter(None, parts)), blocked=bool(warning))
+    new_state: State = "failed" if worst.lasting else state.state
+    reason = state.reason if state.state == "failed" or shared else ""
+    return Progress(
+        new_state, "; ".join(filter(None, [reason, worst.reason])), worst.log, blocked=True
+    )
 
 
 def _seldon(item: Mapping[str, Any]) -> Progress:
@@ -228,12 +232,14 @@ def _seldon(item: Mapping[str, Any]) -> Progress:
     if state == "Failed":
         return Progress("failed", line(status.get("description") or "Seldon Core gives no reason"))
     if not status:
-        return Progress("waiting", "Seldon Core has not looked at it yet; does its operator run?")
+        return Progress(
+            "waiting", "Seldon Core has not processed it yet; check that its operator runs"
+        )
     counts = [
-        f"{name}: {each.get('availableReplicas', 0)} of {each.get('replicas', 0)} pods are ready"
-        for name, each in sorted((status.get("deploymentStatus") or {}).items())
+        f"{name}: {counted.get('availableReplicas', 0)} of {counted.get('replicas', 0)} pods are ready"
+        for name, counted in sorted((status.get("deploymentStatus") or {}).items())
     ]
-    return Progress("waiting", ", ".join(counts) or _unmet(status) or "it is being made")
+    return Progress("waiting", ", ".join(counts) or _unmet(status) or "it is being created")
 
 
 def _seldon2(item: Mapping[str, Any]) -> Progress:
@@ -242,30 +248,39 @@ def _seldon2(item: Mapping[str, Any]) -> Progress:
     ready, model = _condition(status, "Ready"), _condition(status, "ModelReady")
     if (model or ready).get("status") == "True":
         return Progress("ready")
-    told = next((each for each in (model, ready) if each.get("reason") or each.get("message")), {})
-    state, why = told.get("reason"), told.get("message")
-    if why in _SELDON2_STATES:  # newer versions have them the other way round
+    condition = next(
+        (
+            candidate
+            for candidate in (model, ready)
+            if candidate.get("reason") or candidate.get("message")
+        ),
+        {},
+    )
+    state, why = condition.get("reason"), condition.get("message")
+    if why in _SELDON2_STATES:  # newer versions have swapped them
         state, why = why, state
     reason = line(": ".join(filter(None, [state, why])))
-    if remedy := next((each for part, each in _SELDON2_REMEDIES if re.search(part, reason)), ""):
+    if remedy := next(
+        (candidate for part, candidate in _SELDON2_REMEDIES if re.search(part, reason)), ""
+    ):
         reason += "; " + remedy.format(secret=spec.get("secretName") or "")
     elif _UNSCHEDULED in reason and spec.get("server"):
-        reason += f"; see that Server {spec['server']} is there and ready, or correct server"
+        reason += f"; check that Server {spec['server']} exists and is ready, or correct server"
     elif _UNSCHEDULED in reason and seldon2.SERVER not in needed:
         reason += (
-            f"; it needs a Server that has {', '.join(needed)}, such as that of the Helm chart "
-            f"seldon-core-v2-servers; the one for pipelines, {seldon2.SERVER}, does not have it"
+            f"; it needs a Server with {', '.join(needed)}, such as that of the Helm chart "
+            f"seldon-core-v2-servers; the Server for pipelines, {seldon2.SERVER}, does not have it"
         )
     if state == "ModelFailed" or (
         why is None and state not in _SELDON2_STATES and _is_final(reason)
     ):
         return Progress("failed", reason)
-    unseen = "Seldon Core 2 has not looked at it yet; does its operator run?"
+    unseen = "Seldon Core 2 has not processed it yet; check that its operator runs"
     return Progress("waiting", reason or unseen)
 
 
 def _is_final(reason: str) -> bool:
-    """Return whether a reason without a state, as up to 2.4, is that of a model that failed to load."""
+    """Return whether a reason without a state, as before 2.5, means that the model failed to load."""
     return bool(reason) and not re.match("Failed to schedule|rpc error: code = Unavailable", reason)
 
 
@@ -279,55 +294,55 @@ def _kserve(item: Mapping[str, Any]) -> Progress:
     if ready.get("status") == "True":
         return Progress("ready")
     if invalid(item):
-        return Progress("failed", f"{why or _INVALID}; {_of_runtime(item)}")
+        return Progress("failed", f"{why or _INVALID}; {_runtime_remedy(item)}")
     if _blocked(item):
         return Progress("failed", why or str(model["transitionStatus"]))
     reason = why or _unmet(status) or line(ready.get("message") or ready.get("reason") or "")
     return Progress(
-        "waiting", reason or "KServe has not looked at it yet; does its controller run?"
+        "waiting", reason or "KServe has not processed it yet; check that its controller runs"
     )
 
 
 def other_mode(item: Mapping[str, Any]) -> str:
-    """Return why KServe deploys a service in another mode than its object asks for; empty if it does not.
+    """Return why KServe deploys a service in another mode than requested; empty if it does not.
 
-    Up to 0.15.2 KServe does not know the names `Standard` and `Knative`, and takes the mode of its
-    configuration instead, in which a service has other addresses. From 0.15.1 on it says which it took
-    (GetDeploymentMode in pkg/controller/v1beta1/inferenceservice/utils/utils.go), and keeps to that.
+    Up to 0.15.2 KServe does not know the names `Standard` and `Knative`, and uses the mode of its
+    configuration instead, in which a service has other addresses. From 0.15.1 on it reports the mode
+    (GetDeploymentMode in pkg/controller/v1beta1/inferenceservice/utils/utils.go), and keeps it.
 
     Args:
         item: The object.
     """
-    asked = (item["metadata"].get("annotations") or {}).get(kserve.MODE)
-    taken = (item.get("status") or {}).get("deploymentMode")
-    if item["kind"] != "InferenceService" or not (asked and taken):
+    requested = (item["metadata"].get("annotations") or {}).get(kserve.MODE)
+    actual = (item.get("status") or {}).get("deploymentMode")
+    if item["kind"] != "InferenceService" or not (requested and actual):
         return ""
-    if kserve.MODES.get(asked, asked) == kserve.MODES.get(taken, taken):
+    if kserve.MODES.get(requested, requested) == kserve.MODES.get(actual, actual):
         return ""
     return (
-        f"KServe deploys it as {taken}, and not as {asked}, which versions before 0.16 do not know: "
+        f"KServe deploys it as {actual} instead of {requested}, which versions before 0.16 do not know: "
         "undeploy, set kserve_version to the cluster's version, and deploy again"
     )
 
 
 def invalid(item: Mapping[str, Any]) -> bool:
-    """Return whether KServe refuses the spec, as it does until it has seen the ServingRuntime."""
+    """Return whether KServe rejects the spec, as it does until it has seen the ServingRuntime."""
     model = (item.get("status") or {}).get("modelStatus") or {}
     return bool(model.get("transitionStatus") == _INVALID)
 
 
-def _of_runtime(item: Mapping[str, Any]) -> str:
-    """Return which runtime a model asks for, and what helps."""
+def _runtime_remedy(item: Mapping[str, Any]) -> str:
+    """Return the remedy for the runtime that a model names."""
     name = item["spec"]["predictor"]["model"].get("runtime")
     if name == kserve.MLSERVER:
         return f"install ClusterServingRuntime {name}, which comes with KServe"
-    return f"correct ServingRuntime {name}, or name another with runtime"
+    return f"correct ServingRuntime {name}, or set runtime to another one"
 
 
 def _replicas(item: Mapping[str, Any]) -> int:
-    """Return how many pods must be ready.
+    """Return the number of pods that must be ready.
 
-    KServe is ready with one pod, and makes the others later. The other platforms wait for all.
+    KServe is ready with one pod, and creates the others later. The other platforms wait for all.
     """
     if item["kind"] != "InferenceService":
         return 0
@@ -335,12 +350,12 @@ def _replicas(item: Mapping[str, Any]) -> int:
 
 
 def _blocked(item: Mapping[str, Any]) -> bool:
-    """Return whether KServe reports a failed load, which it does at the first crash and may revoke."""
+    """Return whether KServe reports a failed load, which it does at the first crash and may withdraw."""
     model = (item.get("status") or {}).get("modelStatus") or {}
     return bool(model.get("transitionStatus") == "BlockedByFailedLoad")
 
 
-# Of a Model, as apis/mlops/scheduler/scheduler.proto has them.
+# States of a Model, from apis/mlops/scheduler/scheduler.proto.
 _SELDON2_STATES = (
     "ModelAvailable",
     "ModelFailed",
@@ -352,7 +367,7 @@ _SELDON2_STATES = (
     "ModelTerminating",
     "ScheduleFailed",
 )
-# What helps, by what scheduler and agent say (scheduler/pkg/scheduler/scheduler.go, and below
+# Remedies by messages of the scheduler and the agent (scheduler/pkg/scheduler/scheduler.go, and in
 # scheduler/pkg/agent: k8s/secrets.go, rclone/rclone.go, repository/model_repository.go).
 _FORM = "one key, with rclone's name, type and parameters, as in k8s/rbac/secret-seldon2.yaml"
 _SELDON2_REMEDIES = (
@@ -375,22 +390,22 @@ _SELDON2_REMEDIES = (
     ),
     (
         "failed to sync/copy|Failed rclone request|Failed to download from",
-        "see that it was uploaded to its uri, and that the Secret of auth_secret_name opens that; the "
-        "log of the container rclone in the Server's pods says more",
+        "check that it was uploaded to its uri, and that the Secret of auth_secret_name gives access to "
+        "it; the log of the container rclone in the Server's pods says more",
     ),
     (
         "no such host|connection refused",
-        "see that the namespace has a SeldonRuntime, and that its scheduler is up",
+        "check that the namespace has a SeldonRuntime, and that its scheduler is up",
     ),
     (
         "enough suitable replicas",
         "its Server needs as many ready pods as the model has replicas, each with room for its memory; "
-        "ask for fewer replicas or less memory",
+        "request fewer replicas or less memory",
     ),
 )
 _UNSCHEDULED = "no matching servers are available"
 _INVALID = "InvalidSpec"
-# The option that names the Secrets that artifacts are downloaded with.
+# The option that names the Secret for downloading artifacts.
 _KEYS = {
     "SeldonDeployment": "auth_secret_name",
     "Model": "auth_secret_name",
@@ -400,7 +415,14 @@ _KINDS = {"SeldonDeployment": _seldon, "Model": _seldon2, "InferenceService": _k
 
 
 def _condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
-    return next((each for each in status.get("conditions") or [] if each.get("type") == kind), {})
+    return next(
+        (
+            condition
+            for condition in status.get("conditions") or []
+            if condition.get("type") == kind
+        ),
+        {},
+    )
 
 
 def _unmet(status: Mapping[str, Any]) -> str:
@@ -409,6 +431,6 @@ def _unmet(status: Mapping[str, Any]) -> str:
     for condition in status.get("conditions") or []:
         counts = condition.get("type") != "Ready" and condition.get("severity") != "Info"
         if condition.get("status") != "True" and counts:
-            told = condition.get("message") or condition.get("reason")
-            unmet.append(f"{condition.get('type')}" + (f" ({told})" if told else ""))
+            message = condition.get("message") or condition.get("reason")
+            unmet.append(f"{condition.get('type')}" + (f" ({message})" if message else ""))
     return line("not yet: " + ", ".join(unmet)) if unmet else ""

@@ -1,4 +1,4 @@
-"""Taking a deployment off a cluster, and leaving what others still need."""
+"""Delete a deployment from a cluster, except what others still need."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tempo_runtime.deploy.kubernetes.connection import ApiConnection, Deadline
 from tempo_runtime.deploy.kubernetes.members import Key, key_of, members, sharers
 from tempo_runtime.deploy.kubernetes.ownership import part_of, parts
 from tempo_runtime.deploy.kubernetes.platforms import Platform
-from tempo_runtime.deploy.kubernetes.readiness import until_gone
+from tempo_runtime.deploy.kubernetes.readiness import wait_until_gone
 from tempo_runtime.deploy.kubernetes.session import SERVER, Api, resource_of
 from tempo_runtime.errors import DeploymentFailed
 
@@ -27,40 +27,40 @@ def remove(
     name: str,
     keep: Collection[Key] = (),
 ) -> list[str]:
-    """Delete what was deployed with a model, and wait until it is gone.
+    """Delete the objects deployed with a model, and wait until they are gone.
 
-    What was deployed with another model as well stays, as that one's. Models are deleted before what
-    they run on: the agent of a Seldon Core 2 Server that still has some holds its pods for two minutes,
-    and the finalizers of the Models wait for the agent.
+    An object that was also deployed with another model stays with that model. Models are deleted before
+    their servers: the agent of a Seldon Core 2 Server that still has Models keeps its pods for two
+    minutes, and the finalizers of the Models wait for the agent.
 
     Args:
-        connection: Where the cluster is.
-        deadline: Until when.
-        platform: What deployed it.
-        namespace: Its namespace.
+        connection: The connection to the cluster.
+        deadline: The deadline.
+        platform: The platform that deployed it.
+        namespace: Namespace of the objects.
         name: Name of the model.
-        keep: What is left as it is.
+        keep: Objects that must stay.
 
     Returns:
-        What was deleted, as kind and name.
+        Kind and name of each deleted object.
 
     Raises:
-        DeploymentFailed: If something may not be deleted, or is still there at the deadline.
+        DeploymentFailed: If an object may not be deleted, or still exists at the deadline.
     """
     api = Api(connection, deadline)
-    found = [item for item in members(api, platform, namespace, name) if key_of(item) not in keep]
-    first = [item for item in found if item["kind"] == platform.model.kind]
-    then = [item for item in found if item["kind"] != platform.model.kind]
+    objects = [item for item in members(api, platform, namespace, name) if key_of(item) not in keep]
+    model_objects = [item for item in objects if item["kind"] == platform.model.kind]
+    other_objects = [item for item in objects if item["kind"] != platform.model.kind]
     deleted = []
-    for items, rest in ((first, then), (then, [])):
-        going: dict[str, ApiCall] = {}
+    for items, rest in ((model_objects, other_objects), (other_objects, [])):
+        deleting: dict[str, ApiCall] = {}
         for item in items:
-            asked = ApiCall("delete", resource_of(item), namespace, item["metadata"]["name"])
-            if _release(api, asked, item, name):
-                going[item["metadata"]["uid"]] = asked
-        deleted += [str(asked) for asked in going.values()]
-        if going:
-            _wait(connection, deadline, namespace, going, rest)
+            call = ApiCall("delete", resource_of(item), namespace, item["metadata"]["name"])
+            if _release(api, call, item, name):
+                deleting[item["metadata"]["uid"]] = call
+        deleted += [str(call) for call in deleting.values()]
+        if deleting:
+            _wait(connection, deadline, namespace, deleting, rest)
     return deleted
 
 
@@ -68,26 +68,26 @@ def _wait(
     connection: ApiConnection,
     deadline: Deadline,
     namespace: str,
-    going: Mapping[str, ApiCall],
-    rest: Collection[dict[str, Any]],
+    deleting: Mapping[str, ApiCall],
+    remaining: Collection[dict[str, Any]],
 ) -> None:
-    """Wait until objects are gone; the error names the rest, which is not deleted before."""
+    """Wait until objects are gone; the error names the remaining objects, which must be deleted later."""
     try:
-        until_gone(connection, deadline, namespace, going)
+        wait_until_gone(connection, deadline, namespace, deleting)
     except DeploymentFailed as error:
-        if not rest:
+        if not remaining:
             raise
-        later = ", ".join(" ".join(key_of(item)) for item in rest)
+        later = ", ".join(" ".join(key_of(item)) for item in remaining)
         raise DeploymentFailed(
             f"{error}; then undeploy again: {later} can only be deleted after that"
         ) from error
 
 
-def _release(api: Api, asked: ApiCall, item: dict[str, Any], name: str) -> bool:
-    """Take an object from a model; delete it if it is nobody's then, and say whether it did.
+def _release(api: Api, call: ApiCall, item: dict[str, Any], name: str) -> bool:
+    """Release an object from a model, delete it if no model has it then, and return whether it did.
 
-    Others may take it, or let go of it, at the same time: it is deleted as it was looked at, or looked
-    at again.
+    Others may take or release it at the same time: it is only deleted in the state in which it was read,
+    otherwise it is read again.
     """
     uid = item["metadata"]["uid"]
     current: dict[str, Any] | None = item
@@ -96,15 +96,15 @@ def _release(api: Api, asked: ApiCall, item: dict[str, Any], name: str) -> bool:
             if sharers(api, current) - {name}:
                 return False
         elif parts(current) - {name}:
-            current = api.relabel(replace(asked, verb="patch"), {part_of(name): None})
+            current = api.relabel(replace(call, verb="patch"), {part_of(name): None})
             if current is None or parts(current):
                 return False
         try:
-            api.delete(asked, current)
+            api.delete(call, current)
             return True
         except ApiError as refused:
             if refused.code != _CHANGED:
                 raise
             api.pause(refused, _DELAY)
-        current = api.get(asked.resource, asked.namespace, asked.name)
+        current = api.get(call.resource, call.namespace, call.name)
     return True

@@ -1,4 +1,4 @@
-"""Collections of a cluster, followed by watches instead of being asked for again and again."""
+"""Watch collections of a cluster instead of polling them."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _LONGEST_LINE = 8 * 2**20
 
 
 class Watch:
-    """One collection, kept as it is on the cluster by a thread of its own.
+    """A collection that a thread keeps up to date with the cluster.
 
     Args:
-        connection: Where the cluster is.
-        deadline: When it ends at the latest.
+        connection: The connection to the cluster.
+        deadline: When watching ends at the latest.
         resource: Kind of the objects.
         namespace: Their namespace.
-        selector: Which of them.
-        news: Where None is put whenever something has changed.
+        selector: Query that selects objects.
+        news: Receives None whenever something has changed.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Watch:
         self._thread = threading.Thread(target=self._follow, name="tempo-watch", daemon=True)
 
     def start(self) -> None:
-        """List the collection, and follow it from then on.
+        """List the collection, and watch it from then on.
 
         Raises:
             DeploymentFailed: If it may not be listed.
@@ -63,10 +63,10 @@ class Watch:
         self._thread.start()
 
     def items(self) -> list[dict[str, Any]]:
-        """Return the objects as they are now.
+        """Return the current objects.
 
         Raises:
-            DeploymentFailed: If they cannot be followed any more.
+            DeploymentFailed: If they can no longer be watched.
         """
         with self._lock:
             if self._error is not None:
@@ -74,7 +74,7 @@ class Watch:
             return list(self._items.values())
 
     def stop(self) -> None:
-        """Has the watch end."""
+        """Stop the watch."""
         self._stopped.set()
         with self._lock:
             response = self._response
@@ -82,7 +82,7 @@ class Watch:
             hang_up(response)
 
     def join(self, seconds: float) -> None:
-        """Wait for the end of its thread."""
+        """Wait until its thread has ended."""
         if self._thread.is_alive():
             self._thread.join(seconds)
 
@@ -94,11 +94,13 @@ class Watch:
                     for change in self._changes():
                         self._take(change)
                         delay = _DELAY
-                    self._stopped.wait(_DELAY)  # an API that ends each at once is not overrun
+                    self._stopped.wait(
+                        _DELAY
+                    )  # so as not to overload an API that ends each watch at once
                 except (ApiError, Unreachable) as error:
                     code = getattr(error, "code", 0)
                     if code == _GONE:
-                        self._list()  # what has happened since is not known any more
+                        self._list()  # the API no longer knows what has happened since
                         self._stopped.wait(_DELAY)
                     elif code and code < 500:
                         raise
@@ -107,12 +109,12 @@ class Watch:
                         delay = min(2 * delay, 5.0)
         except DeploymentFailed as error:
             self._fail(error)
-        except Exception as error:  # nobody would see it otherwise, and wait
+        except Exception as error:  # otherwise it would go unnoticed, and everyone would wait
             resource = self._collection[0]
             self._fail(
                 DeploymentFailed(
-                    f"the watch of {resource.rule} says what cannot be read ({type(error).__name__}); "
-                    "is that the URL of a Kubernetes API?"
+                    f"the watch of {resource.rule} returned unreadable data ({type(error).__name__}); "
+                    "is this the URL of a Kubernetes API?"
                 )
             )
 
@@ -134,7 +136,7 @@ class Watch:
         with self._lock:
             self._response = response
         try:
-            # Stopped before it could be hung up on.
+            # It may have been stopped before the response could be hung up.
             if not self._stopped.is_set():
                 yield from _lines(response, self._api.connection)
         finally:
@@ -159,12 +161,12 @@ class Watch:
             self._news.put(None)
 
 
-class Watching:
-    """Watches of several collections, that end together.
+class WatchGroup:
+    """Watches of several collections that end together.
 
     Args:
-        connection: Where the cluster is.
-        deadline: When they end at the latest.
+        connection: The connection to the cluster.
+        deadline: When watching ends at the latest.
         namespace: Namespace of all of them.
     """
 
@@ -176,7 +178,7 @@ class Watching:
         self._watches: list[Watch] = []
 
     def watch(self, resource: Resource, selector: Mapping[str, str]) -> Watch:
-        """Follow the objects of a kind that a selector selects.
+        """Watch the selected objects of a kind.
 
         Raises:
             DeploymentFailed: If it may not be listed.
@@ -187,7 +189,7 @@ class Watching:
         return watch
 
     def wait(self, seconds: float) -> bool:
-        """Wait until something has changed; False if nothing did in so many seconds."""
+        """Wait until something has changed; return False if nothing did in this many seconds."""
         try:
             self._news.get(timeout=max(0.0, min(seconds, self._deadline.left)))
             while not self._news.empty():
@@ -196,7 +198,7 @@ class Watching:
             return False
         return True
 
-    def __enter__(self) -> Watching:
+    def __enter__(self) -> WatchGroup:
         return self
 
     def __exit__(
@@ -221,7 +223,7 @@ def _lines(response: Any, connection: ApiConnection) -> Iterator[dict[str, Any]]
     """Yield the changes in a response, until the API ends it.
 
     Raises:
-        Unreachable: If it breaks off.
+        Unreachable: If the connection is lost.
     """
     import urllib3
 
@@ -232,6 +234,6 @@ def _lines(response: Any, connection: ApiConnection) -> Iterator[dict[str, Any]]
             for line in filter(None, lines):
                 yield json.loads(line)
             if len(rest) > _LONGEST_LINE:
-                raise ValueError("a line that does not end")
+                raise ValueError("a line does not end")
     except (urllib3.exceptions.HTTPError, ValueError, AttributeError) as error:
         raise connection.unreachable(error) from error

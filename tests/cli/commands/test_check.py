@@ -41,7 +41,7 @@ def test_settings_that_mlserver_cannot_read_are_told_with_the_field(artifact: Pa
     path.write_text(json.dumps({**json.loads(path.read_text()), "max_batch_size": "many"}))
     code, _, told = run("check", artifact)
     assert code == 1
-    assert f"Error: {artifact}: its model-settings.json is wrong: max_batch_size: " in told
+    assert f"Error: {artifact}: its model-settings.json is invalid: max_batch_size: " in told
 
 
 def test_an_example_changes_neither_digest_nor_what_is_checked(artifact: Path) -> None:

@@ -1,4 +1,4 @@
-"""Following a deployment that is to serve, without a server."""
+"""ReadinessMonitor a deployment that is to serve, without a server."""
 
 from __future__ import annotations
 

@@ -163,7 +163,7 @@ def test_two_ports_cannot_be_one(shop: Path) -> None:
     with reserved() as port:
         code, told = run(str(shop), "--port", str(port), "--grpc-port", str(port))
     assert code == 1
-    assert f"port {port} of 127.0.0.1 is to be two of the server's ports" in told
+    assert f"port {port} of 127.0.0.1 was chosen for two of the server's ports" in told
 
 
 def test_a_host_that_is_not_this_machine_is_told(shop: Path) -> None:

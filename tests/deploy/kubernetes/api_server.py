@@ -85,7 +85,7 @@ class ApiServer:
         self._history: list[tuple[int, str, str, Object]] = []
         self._version = 100
         self._oldest = 0
-        self._watching: set[socket.socket] = set()
+        self._watches: set[socket.socket] = set()
         self._ended = threading.Event()
         self._server: ThreadingHTTPServer | None = None
         self._open: set[socket.socket] = set()
@@ -191,14 +191,14 @@ class ApiServer:
     def cut(self) -> None:
         """Cuts every watch."""
         with self.changed:
-            for each in list(self._watching):
+            for each in list(self._watches):
                 cut(each)
             self.changed.notify_all()
 
     def watches(self, count: int) -> bool:
         """Waits until so many watches are open."""
         with self.changed:
-            return self.changed.wait_for(lambda: len(self._watching) >= count, 10)
+            return self.changed.wait_for(lambda: len(self._watches) >= count, 10)
 
     def asked(self, method: str, part: str) -> int:
         """How many requests there were of a method with a part in their path."""
@@ -214,7 +214,7 @@ class ApiServer:
         """Sends what happens, until the connection is cut or the server ends."""
         since = int(query["resourceVersion"] or 0)
         with self.changed:
-            self._watching.add(connection)
+            self._watches.add(connection)
             self.changed.notify_all()
         try:
             while not self._ended.is_set() and connection.fileno() >= 0:
@@ -233,7 +233,7 @@ class ApiServer:
                         send({"type": kind, "object": item})
         finally:
             with self.changed:
-                self._watching.discard(connection)
+                self._watches.discard(connection)
 
     def _now(self) -> Object:
         return {"resourceVersion": str(self._version)}

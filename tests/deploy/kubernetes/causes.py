@@ -220,7 +220,7 @@ class Cause:
         name: In a few words.
         steps: What happens at which second.
         told: What must be a part of what is told.
-        waited: Whether it is waited for, as it may be put right; otherwise the deployment has failed.
+        waited: Whether the deployment waits, because it may be put right; otherwise it has failed.
         options: Of the deployment.
         child: What the model calls.
     """
@@ -353,7 +353,7 @@ COMMON = [
     Cause(
         "image that is not there",
         lambda stage: images(stage, "ImagePullBackOff", "not found"),
-        "cannot be pulled (ImagePullBackOff: not found); correct image, or name image_pull_secrets",
+        "cannot be pulled (ImagePullBackOff: not found); correct image, or set image_pull_secrets",
     ),
     Cause(
         "invalid name of an image",
@@ -361,12 +361,12 @@ COMMON = [
         "cannot be pulled (InvalidImageName: no); correct image",
     ),
     Cause("image without the server", no_program, "executable file not found; correct image"),
-    Cause("memory", killed, "was killed for the memory it took (OOMKilled); raise memory"),
+    Cause("memory", killed, "was killed because it used too much memory (OOMKilled); raise memory"),
     Cause("liveness probe", unhealthy, "statuscode: 503); give it more time with liveness"),
     unmade(
         "missing Secret of env_from",
         'secret "keys" not found',
-        'secret "keys" not found; create it, or correct env_from; it is waited for',
+        'secret "keys" not found; create it, or correct env_from; the deployment waits for it',
     ),
     unmade(
         "image that runs as root",
@@ -382,22 +382,22 @@ COMMON = [
         "taint", "3 node(s) had untolerated taint {gpu: yes}.", "name the taint in tolerations"
     ),
     unscheduled(
-        "too much memory asked for", "3 Insufficient memory.", "ask for less with resources"
+        "too much memory asked for", "3 Insufficient memory.", "request less with resources"
     ),
     unscheduled(
         "missing volume claim",
         'persistentvolumeclaim "models" not found.',
-        "see that the volume claim of its uri is there and bound",
+        "check that the volume claim of its uri exists and is bound",
     ),
     forbidden(
         "quota",
         'pods "plus-" is forbidden: exceeded quota: small, requested: pods=1, used: 1, limited: 1',
-        "exceeded quota: small, requested: pods=1, used: 1, limited: 1; ask for less with resources",
+        "exceeded quota: small, requested: pods=1, used: 1, limited: 1; request less with resources",
     ),
     forbidden(
         "missing service account",
         'error looking up service account production/who: serviceaccount "who" not found',
-        "create it, or correct service_account_name; it is waited for",
+        "create it, or correct service_account_name; the deployment waits for it",
     ),
     Cause("volume that cannot be mounted", unmounted, 'secret "gcs" not found; create it', True),
 ]
@@ -405,18 +405,18 @@ SELDON = [
     unmade(
         "missing Secret of the download",
         'secret "minio" not found',
-        'secret "minio" not found; create it, or correct auth_secret_name; it is waited for',
+        'secret "minio" not found; create it, or correct auth_secret_name; the deployment waits for it',
         init=True,
     ),
     Cause(
         "wrong key of the bucket",
         lambda stage: stage.crash(log("rclone-key"), init=True),
-        "api error Forbidden: Forbidden; is its uri right, and are the keys of auth_secret_name?",
+        "api error Forbidden: Forbidden; check its uri and the keys of auth_secret_name",
     ),
     Cause(
         "nothing at the uri",
         lambda stage: stage.crash(log("rclone-nofolder"), 3, init=True),
-        "Failed to copy: directory not found; is its uri right",
+        "Failed to copy: directory not found; check its uri",
     ),
     Cause(
         "progress deadline",
@@ -469,23 +469,24 @@ KSERVE = [
     unmade(
         "missing Secret of the download",
         'secret "minio" not found',
-        'secret "minio" not found; create it, or correct service_account_name; it is waited for',
+        'secret "minio" not found; create it, or correct service_account_name; the deployment waits '
+        "for it",
         init=True,
     ),
     Cause(
         "wrong key of the bucket",
         lambda stage: stage.crash(log("kserve-storage-key"), init=True),
-        "S3 error [403]: Forbidden; is its uri right, and are the keys of service_account_name?",
+        "S3 error [403]: Forbidden; check its uri and the keys of service_account_name",
     ),
     Cause(
         "nothing at the uri",
         lambda stage: stage.crash(log("kserve-storage-none"), init=True),
-        "Failed to fetch model. No model found in plus.; is its uri right",
+        "Failed to fetch model. No model found in plus.; check its uri",
     ),
     Cause(
         "missing ServingRuntime",
         without_runtime,
-        "correct ServingRuntime pipelines, or name another with runtime",
+        "correct ServingRuntime pipelines, or set runtime to another one",
         options=lambda: {"runtime": "pipelines"},
     ),
     Cause(
@@ -617,7 +618,7 @@ def main(pace: float = 0.1) -> None:
                 with pytest.MonkeyPatch.context() as patch:
                     told = play(cause, stage, pace, patch)
                 api.stop()
-                failed = told.error.partition("; applied, and left there")[0]
+                failed = told.error.partition("; applied so far")[0]
                 said = f"waits: {told.status}" if cause.waited else failed
                 print(f"| {name} | {cause.name} | {told.seconds:.0f} s | {said} |", flush=True)
         for title, each in core2_causes.CAUSES.items():

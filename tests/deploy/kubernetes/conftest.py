@@ -53,7 +53,7 @@ def options(**remote: Any) -> SeldonCoreOptions:
 
 @pytest.fixture
 def kubeconfig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The kubeconfig of this test, which names no cluster yet."""
+    """The kubeconfig of this test, which has no usable cluster yet."""
     path = tmp_path / "kubeconfig"
     monkeypatch.setenv("KUBECONFIG", str(path))
     monkeypatch.setenv("HOME", str(tmp_path))

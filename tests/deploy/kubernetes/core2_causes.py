@@ -94,11 +94,15 @@ CAUSES = {
     "keys-or-bucket": Cause(
         "failed to sync/copy s3://models/plus to /mnt/agent/rclone/1: Failed rclone request to "
         "host:0.0.0.0 port:5572 path:/sync/copy",
-        ("see that it was uploaded to its uri", "auth_secret_name opens that", "container rclone"),
+        (
+            "check that it was uploaded to its uri",
+            "auth_secret_name gives access to it",
+            "container rclone",
+        ),
     ),
     "nothing-there": Cause(
         "Failed to download from s3://models/plus any files",
-        ("see that it was uploaded to its uri",),
+        ("check that it was uploaded to its uri",),
     ),
     "no-artifact": Cause(
         "Failed to find an mlserver model-settings.json file for model in /mnt/agent/rclone/1 for plus_1",
@@ -106,7 +110,7 @@ CAUSES = {
     ),
     "server-not-there": Cause(
         "",
-        ("ScheduleFailed", "see that Server own is there and ready, or correct server"),
+        ("ScheduleFailed", "check that Server own exists and is ready, or correct server"),
         final=False,
         options={"server": "own"},
     ),
@@ -128,7 +132,9 @@ CAUSES = {
     ),
     "no-node": Cause(
         "",
-        ("finds no node (0/1 nodes are available: 1 Insufficient nvidia.com/gpu.)",),
+        (
+            "no node takes pod tempo-runtime-0 (0/1 nodes are available: 1 Insufficient nvidia.com/gpu.)",
+        ),
         final=False,
         pod={
             "conditions": [
@@ -142,7 +148,7 @@ CAUSES = {
     ),
     "no-runtime": Cause(
         "rpc error: code = Unavailable desc = dial tcp: lookup seldon-scheduler.production: no such host",
-        ("see that the namespace has a SeldonRuntime",),
+        ("check that the namespace has a SeldonRuntime",),
         final=False,
     ),
 }

@@ -106,7 +106,7 @@ def test_diff_says_in_words_that_another_artifact_will_be_served(
     deploy(artifact, chosen)
     before, after = inspect(str(artifact.folder)).digest, artifact.save("2")
     told = diff(str(artifact.folder), chosen).splitlines()[0]
-    assert told.endswith(f"/plus is loaded anew: its artifact is {after}, and was {before}")
+    assert told.endswith(f"/plus is loaded again: its artifact is {after} instead of {before}")
 
 
 @pytest.mark.parametrize("platform", CHOSEN)

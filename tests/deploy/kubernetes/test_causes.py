@@ -31,5 +31,5 @@ def test_a_cause_is_told_with_what_helps(
         return
     state = f"is not ready after {TIMEOUT} seconds" if cause.waited else "has failed"
     assert told.wait == f"plus {state}: {told.status}"
-    assert told.error.startswith(f"{told.wait}; applied, and left there: ")
+    assert told.error.startswith(f"{told.wait}; applied so far: ")
     assert told.model == told.status

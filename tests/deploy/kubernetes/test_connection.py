@@ -39,7 +39,7 @@ def test_a_kubeconfig_that_the_client_trips_over_is_named(
     kubeconfig: Path, cluster: str, user: str
 ) -> None:
     kubeconfig.write_text(CLUSTER.format(cluster=cluster, user=user))
-    assert refused().startswith(f"the kubeconfig {kubeconfig} names no cluster that can be used (")
+    assert refused().startswith(f"the kubeconfig {kubeconfig} has no usable cluster (")
 
 
 def test_a_token_that_ends_in_a_newline_is_taken(
@@ -56,7 +56,7 @@ def test_a_token_that_cannot_be_sent_is_not_told(
 ) -> None:
     kubeconfig.write_text(CONFIG.format(host=HOST, port=api.port, token=f'"{token}"'))
     text = refused()
-    assert "credentials of the current context have characters that cannot be sent" in text
+    assert "credentials of the current context contain characters that cannot be sent" in text
     assert "secr" not in text
 
 
@@ -79,7 +79,7 @@ def test_credentials_that_cannot_be_renewed_are_told(api: ApiServer) -> None:
         raise OSError("no such plugin")
 
     connection._settings.refresh_api_key_hook = renewed
-    with pytest.raises(DeploymentFailed, match=r"cannot be had \(no such plugin\); log in again"):
+    with pytest.raises(DeploymentFailed, match=r"cannot be read \(no such plugin\); log in again"):
         Api(connection, Deadline(5)).get(SELDON, "production", "plus")
     connection.close()
 
@@ -119,7 +119,10 @@ def test_a_watch_that_is_always_too_late_does_not_list_all_the_time(api: ApiServ
 
 def test_a_watch_that_cannot_be_read_ends_the_wait(api: ApiServer) -> None:
     api.fault("WATCH", "/seldondeployments", 200, '{"type": "ADDED", "object": {}}\n')
-    assert "the watch of seldondeployments.machinelearning.seldon.io says what" in refused(60)
+    assert (
+        "the watch of seldondeployments.machinelearning.seldon.io returned unreadable data"
+        in refused(60)
+    )
 
 
 def test_pods_that_may_be_listed_and_not_watched_are_done_without(

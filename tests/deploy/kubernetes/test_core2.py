@@ -197,7 +197,7 @@ def test_a_server_is_not_changed_under_another_pipeline(core: Core2) -> None:
         ({"labels": {"team": "a"}}, "metadata.labels.team"),
     ):
         text = refused(plus(), **remote)
-        assert f"Server tempo-runtime was deployed with other as well, for which {field}" in text
+        assert f"Server tempo-runtime was also deployed with other, for which {field}" in text
         assert "name another with the option server" in text
 
 
@@ -343,13 +343,13 @@ def test_a_cause_is_told(core: Core2, cause: Cause) -> None:
         assert told in text
         assert told in said
     if cause.why:
-        assert f": {said}; applied, and left there: " in text
+        assert f": {said}; applied so far: " in text
 
 
 def test_pods_that_cannot_be_made_are_told(core: Core2, api: ApiServer) -> None:
     core.quota = "small"
     text = refused(plus(child=None), timeout=1)
-    assert "FailedCreate: create Pod tempo-runtime-0 failed: exceeded quota: small; ask for" in text
+    assert "FailedCreate: create Pod tempo-runtime-0 failed: exceeded quota: small; request" in text
 
 
 def test_why_the_operator_cannot_make_a_server_is_told(core: Core2) -> None:
@@ -363,7 +363,7 @@ def test_models_of_other_frameworks_need_a_server_for_them(core: Core2, api: Api
     for kind, name in list(api.objects):
         api.drop(kind, name)
     text = refused(plus(), timeout=2)
-    assert "it needs a Server that has sklearn, such as that of the Helm chart" in text
+    assert "it needs a Server with sklearn, such as that of the Helm chart" in text
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,9 @@ def test_a_caller_without_the_right_to_the_proxy_is_told_of_it(api: ApiServer) -
 def test_an_ingress_that_refuses_is_not_told_of_the_proxy(api: ApiServer) -> None:
     where = f"http://127.0.0.1:{api.port}"
     api.fault("GET", "/seldon/", 401, "log in")
-    with pytest.raises(DeploymentFailed, match="401 log in; have what guards") as error:
+    with pytest.raises(
+        DeploymentFailed, match="401 log in; make the gateway that protects"
+    ) as error:
         deploy_remote(plus(), options(ingress=where), timeout=30)
     assert "or leave the ingress out of remote_options" in str(error.value)
     assert "services/proxy" not in str(error.value)
@@ -200,7 +202,7 @@ def test_what_is_not_gone_at_the_deadline_names_what_holds_it(api: ApiServer) ->
     api.put("seldondeployments", ours("plus"))
     api.held = True
     with pytest.raises(
-        DeploymentFailed, match="still being deleted after 1 seconds; its finalizers hold it: fore"
+        DeploymentFailed, match="still being deleted after 1 seconds; its finalizers block it: fore"
     ):
         undeploy("plus", options(), timeout=1)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tempo_runtime.deploy.kubernetes.events import killed, parts_of, warned
+from tempo_runtime.deploy.kubernetes.events import killed, lasting_warning, parts_of
 from tests.deploy.kubernetes.api_server import Object
 
 POD = "plus-default-0-x"
@@ -35,8 +35,8 @@ def test_the_last_warning_about_a_model_that_lasts_is_told() -> None:
         event("plus", "Updated", 0, 30, type="Normal"),
         event("plusses", "FailedCreate", 0, 30),
     ]
-    assert warned(events, "plus") == "FailedMount: m"
-    assert warned([], "plus") == ""
+    assert lasting_warning(events, "plus") == "FailedMount: m"
+    assert lasting_warning([], "plus") == ""
 
 
 def test_a_warning_about_a_model_with_a_longer_name_is_not_told() -> None:
@@ -45,8 +45,8 @@ def test_a_warning_about_a_model_with_a_longer_name_is_not_told() -> None:
         event("shop-prices-default-0-x", "FailedCreate", 0, 20),
     ]
     names = ["shop", "shop-prices"]
-    assert warned(events, "shop", names) == "FailedMount: m"
-    assert warned(events, "shop-prices", names) == "FailedCreate: m"
+    assert lasting_warning(events, "shop", names) == "FailedMount: m"
+    assert lasting_warning(events, "shop-prices", names) == "FailedCreate: m"
 
 
 SELDON = {"kind": "SeldonDeployment", "spec": {"predictors": [{"name": "default"}]}}
@@ -70,7 +70,7 @@ def test_a_warning_about_an_object_that_only_begins_with_the_name_is_not_told(
     item: Object, name: str, kind: str, told: bool
 ) -> None:
     events = [event(name, "FailedCreate", 0, 10, kind)]
-    assert bool(warned(events, "plus", parts=parts_of(item))) is told
+    assert bool(lasting_warning(events, "plus", parts=parts_of(item))) is told
 
 
 def test_the_pods_whose_liveness_probe_failed_are_known() -> None:
@@ -82,13 +82,15 @@ def test_the_pods_whose_liveness_probe_failed_are_known() -> None:
 
 
 def test_a_warning_that_has_not_been_repeated_for_some_seconds_is_not_told() -> None:
-    assert warned([event(POD, "FailedMount", 0, 2)], "plus") == ""
-    assert warned([{**event(POD, "FailedMount", 0, 0), "lastTimestamp": None}], "plus") == ""
+    assert lasting_warning([event(POD, "FailedMount", 0, 2)], "plus") == ""
+    assert (
+        lasting_warning([{**event(POD, "FailedMount", 0, 0), "lastTimestamp": None}], "plus") == ""
+    )
 
 
 def test_warnings_with_other_words_about_one_object_are_one() -> None:
     events = [event(POD, "FailedMount", 0, 0), event(POD, "FailedMount", 9, 9, message="n")]
-    assert warned(events, "plus") == "FailedMount: n"
+    assert lasting_warning(events, "plus") == "FailedMount: n"
 
 
 def test_a_series_of_events_lasts_as_well() -> None:
@@ -96,7 +98,7 @@ def test_a_series_of_events_lasts_as_well() -> None:
     given |= {"firstTimestamp": None, "lastTimestamp": None, "eventTime": "2026-01-01T00:00:00.1Z"}
     given["eventTime"] = "2026-01-01T00:00:00.100000Z"
     given["series"] = {"count": 3, "lastObservedTime": "2026-01-01T00:00:09.000000Z"}
-    assert warned([given], "plus") == "FailedAttachVolume: m"
+    assert lasting_warning([given], "plus") == "FailedAttachVolume: m"
 
 
 @pytest.mark.parametrize(
@@ -117,39 +119,48 @@ def test_a_series_of_events_lasts_as_well() -> None:
     ids=lambda each: each["reason"],
 )
 def test_what_passes_by_itself_is_not_told(given: Object) -> None:
-    assert warned([given], "plus") == ""
+    assert lasting_warning([given], "plus") == ""
 
 
 def test_a_warning_about_a_pod_is_told_until_its_containers_start() -> None:
     mount = [event(POD, "FailedMount", 0, 10, "Pod")]
     waiting = {"waiting": {"reason": "ContainerCreating"}}
-    assert warned(mount, "plus", pods=[pod(**waiting)]) == "FailedMount: m"
-    assert warned(mount, "plus", pods=[pod(running={})]) == ""
+    assert lasting_warning(mount, "plus", pods=[pod(**waiting)]) == "FailedMount: m"
+    assert lasting_warning(mount, "plus", pods=[pod(running={})]) == ""
     other = {**pod(**waiting), "metadata": {"name": "plus-default-0-y"}}
-    assert warned(mount, "plus", pods=[other]) == ""
+    assert lasting_warning(mount, "plus", pods=[other]) == ""
 
 
 def test_pods_that_cannot_be_made_are_told_until_one_is() -> None:
     events = [event("plus-default-0", "FailedCreate", 0, 10, "ReplicaSet")]
-    assert warned(events, "plus", pods=[pod(made=10)]) == "FailedCreate: m"
-    assert warned(events, "plus", pods=[pod(made=12)]) == ""
+    assert lasting_warning(events, "plus", pods=[pod(made=10)]) == "FailedCreate: m"
+    assert lasting_warning(events, "plus", pods=[pod(made=12)]) == ""
 
 
 @pytest.mark.parametrize(
     ("message", "remedy"),
     [
-        ("forbidden: exceeded quota: small", "ask for less with resources or replicas"),
+        (
+            "forbidden: exceeded quota: small",
+            "request less with resources or replicas, or get a higher quota",
+        ),
         (
             'error looking up service account production/who: serviceaccount "who" not found',
-            "create it, or correct service_account_name; it is waited for",
+            "create it, or correct service_account_name; the deployment waits for it",
         ),
         ("failed quota: small: must specify limits.memory", "correct resources"),
         ("forbidden: maximum memory usage per Container is 1Gi", "correct resources"),
         ('violates PodSecurity "restricted:latest"', "set run_as_user, or choose a namespace"),
-        ('persistentvolumeclaim "models" not found', "see that the volume claim of its uri is"),
-        ('MountVolume.SetUp failed: secret "gcs" not found', "create it; it is waited for"),
+        (
+            'persistentvolumeclaim "models" not found',
+            "check that the volume claim of its uri exists",
+        ),
+        (
+            'MountVolume.SetUp failed: secret "gcs" not found',
+            "create it; the deployment waits for it",
+        ),
     ],
 )
 def test_the_option_that_helps_is_named(message: str, remedy: str) -> None:
-    told = warned([event("plus-default-0", "FailedCreate", 0, 9, message=message)], "plus")
+    told = lasting_warning([event("plus-default-0", "FailedCreate", 0, 9, message=message)], "plus")
     assert told.startswith(f"FailedCreate: {message}; {remedy}")

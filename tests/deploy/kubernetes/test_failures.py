@@ -36,29 +36,32 @@ def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_without_a_kubeconfig_it_says_so(kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert f"the kubeconfig {kubeconfig} names no cluster" in refused()
+    assert f"the kubeconfig {kubeconfig} has no usable cluster" in refused()
     monkeypatch.delenv("KUBECONFIG")
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-    assert "no cluster is known: there is no ~/.kube/config" in refused()
+    assert "no cluster is configured: there is no ~/.kube/config" in refused()
 
 
 @pytest.mark.parametrize("text", ["", "[", "kind: Config", "- a", "current-context: none"])
 def test_a_kubeconfig_that_is_none_is_named(kubeconfig: Path, text: str) -> None:
     kubeconfig.write_text(text)
-    assert f"the kubeconfig {kubeconfig} names no cluster" in refused()
+    assert f"the kubeconfig {kubeconfig} has no usable cluster" in refused()
 
 
 def test_a_pod_uses_its_service_account(kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KUBECONFIG")
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", HOST)
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "1")
-    assert "the pod's service account names no cluster" in refused()
+    assert "the pod's service account has no usable cluster" in refused()
 
 
 def test_a_cluster_that_is_not_there_is_named(kubeconfig: Path) -> None:
     with reserved() as port:
         kubeconfig.write_text(CONFIG.format(host=HOST, port=port, token=TOKEN))
-        assert f"the cluster at http://{HOST}:{port} cannot be reached; is it up" in refused(600)
+        assert (
+            f"the cluster at http://{HOST}:{port} cannot be reached; check that it is up"
+            in refused(600)
+        )
 
 
 def test_a_cluster_that_does_not_answer_is_given_up_at_the_deadline(kubeconfig: Path) -> None:
@@ -70,7 +73,7 @@ def test_a_cluster_that_does_not_answer_is_given_up_at_the_deadline(kubeconfig: 
 
 def test_what_is_no_api_is_told_apart(api: ApiServer) -> None:
     api.fault("GET", "/plus", 200, "<html>log in</html>")
-    assert "no JSON: is that the URL of a Kubernetes API?" in refused()
+    assert "not JSON: is this the URL of a Kubernetes API?" in refused()
 
 
 def test_credentials_that_are_not_accepted(api: ApiServer, kubeconfig: Path) -> None:
@@ -83,7 +86,7 @@ def test_credentials_that_are_not_accepted(api: ApiServer, kubeconfig: Path) -> 
 def test_a_missing_operator_is_named(api: ApiServer) -> None:
     api.kinds.clear()
     assert (
-        "the cluster knows no seldondeployments.machinelearning.seldon.io; install Seldon Core v1"
+        "the cluster has no seldondeployments.machinelearning.seldon.io; install Seldon Core v1"
     ) in refused()
 
 
@@ -106,7 +109,7 @@ def test_a_quota_is_told(api: ApiServer) -> None:
     api.fault("PATCH", "/line", 403, failure(403, message))
     text = refused()
     assert text.startswith("SeldonDeployment line: forbidden: exceeded quota: small")
-    assert "have the quota of production raised" in text
+    assert "or get a higher quota in production" in text
 
 
 @pytest.mark.parametrize(("code", "kind"), [(400, "is refused"), (403, "is refused")])
@@ -118,7 +121,7 @@ def test_a_webhooks_message_is_told(api: ApiServer, code: int, kind: str) -> Non
 
 def test_a_webhook_that_is_down_is_the_operators(api: ApiServer) -> None:
     api.fault("PATCH", "/plus", 500, failure(500, 'failed calling webhook "v1.seldon": refused'))
-    assert "see that the operator's own pods are up" in refused()
+    assert "check that the operator's own pods run" in refused()
 
 
 def test_an_invalid_object_is_told(api: ApiServer) -> None:
@@ -145,9 +148,11 @@ def test_anothers_object_is_left_alone(api: ApiServer, act: Any) -> None:
         text = act()
     except DeploymentFailed as error:
         text = str(error)
-    assert text.startswith("SeldonDeployment plus in production is helm's, and not one that")
+    assert text.startswith(
+        "SeldonDeployment plus in production belongs to helm and was not deployed by tempo-runtime"
+    )
     for ask in (get_client, status, wait):
-        with pytest.raises(DeploymentFailed, match="is helm's"):
+        with pytest.raises(DeploymentFailed, match="belongs to helm"):
             ask("plus", options())
     assert api.version() == before
 
@@ -191,7 +196,7 @@ def test_what_is_not_there_is_said(api: ApiServer) -> None:
 
 
 def test_other_options_and_models_are_refused_before_the_cluster_is_asked() -> None:
-    with pytest.raises(SettingsError, match="takes SeldonCoreOptions, Seldon2Options or KServe"):
+    with pytest.raises(SettingsError, match="expected SeldonCoreOptions, Seldon2Options or KServe"):
         deploy_remote(plus(), options().local_options)  # type: ignore[arg-type]
     with pytest.raises(AuthoringError, match="has no uri"):
         deploy_remote(plus(""), options())

@@ -118,7 +118,7 @@ def test_a_service_that_kserve_deploys_in_another_mode_fails_with_the_option_for
     api: ApiServer,
 ) -> None:
     KServe(api, (0, 15, 2)).default_mode = "Serverless"
-    told = r"has failed: KServe deploys it as Serverless, and not as Standard.*set kserve_version"
+    told = r"has failed: KServe deploys it as Serverless instead of Standard.*set kserve_version"
     with pytest.raises(DeploymentFailed, match=told):
         deploy(options())
     assert status("line", options())["line"].state == "failed"

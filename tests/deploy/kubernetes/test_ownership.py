@@ -168,7 +168,7 @@ def test_a_child_is_not_changed_under_another_pipeline(api: ApiServer) -> None:
     moved = Model("line", platform=ModelFramework.SKLearn, uri="s3://models/line-2")
     with pytest.raises(
         DeploymentFailed,
-        match=r"line was deployed with plus as well, for which spec.predictors\[0\].graph.modelUri "
+        match=r"line was also deployed with plus, for which spec.predictors\[0\].graph.modelUri "
         "would change; give it the same options as there, or deploy it by itself",
     ):
         deploy_remote(plus("s3://models/other", "other", moved), options(), timeout=30)
@@ -206,7 +206,8 @@ def test_a_server_is_not_changed_under_another_pipeline(
     api.services["seldon-mesh:80"] = urls["plus"]
     deploy_remote(plus(), Seldon2Options(remote_options={**space, "image": "a"}), timeout=30)
     with pytest.raises(
-        DeploymentFailed, match=r"Server tempo-runtime was deployed with plus .* the option server"
+        DeploymentFailed,
+        match=r"Server tempo-runtime was also deployed with plus, .* the option server",
     ):
         deploy_remote(OTHER, Seldon2Options(remote_options={**space, "image": "b"}), timeout=30)
 
@@ -217,7 +218,9 @@ def test_an_object_that_became_anothers_is_left_alone(
     ours = rollout(connection, plus())
     ours.read_live_state()
     api.put("seldondeployments", {"metadata": {"name": "line"}, "spec": {"theirs": True}})
-    with pytest.raises(DeploymentFailed, match="is somebody else's"):
+    with pytest.raises(
+        DeploymentFailed, match="belongs to someone else and was not deployed by tempo-runtime"
+    ):
         ours.run(None)
     assert api.objects["seldondeployments", "line"]["spec"] == {"theirs": True}
 

@@ -108,11 +108,11 @@ def test_a_server_of_several_models_is_read_once(api: ApiServer) -> None:
                 "lastState": CRASHED,
                 "restartCount": 4,
             },
-            "has ended with status 1 (Error), and is started again (CrashLoopBackOff)",
+            "has ended with status 1 (Error), and is being restarted (CrashLoopBackOff)",
         ),
         (
             {"lastState": {"terminated": {"exitCode": 0}}, "restartCount": 2},
-            "has ended with status 0, and was started again; restarts: 2",
+            "has ended with status 0, and was restarted; restarts: 2",
         ),
     ],
 )
@@ -233,7 +233,7 @@ def test_the_last_lines_before_a_crash_are_not_lost(deployed: ApiServer) -> None
         put_pod(deployed, "plus", "a", "again\n", lastState=CRASHED, restartCount=1)
         found = next(following)
     assert found.text == "MemoryError\nagain\n"
-    assert found.note == "has ended with status 1 (Error), and was started again; restarts: 1"
+    assert found.note == "has ended with status 1 (Error), and was restarted; restarts: 1"
 
 
 def test_a_pod_that_comes_later_is_followed_from_its_beginning(deployed: ApiServer) -> None:

@@ -48,14 +48,14 @@ def reason(
     return found.reason
 
 
-PULL = "pod p: image i:1 cannot be pulled ({}: m); correct image, or name image_pull_secrets"
+PULL = "pod p: image i:1 cannot be pulled ({}: m); correct image, or set image_pull_secrets"
 CRASH = "pod p: container c ended with 1 (restarts: {})"
 MEMORY = (
-    "pod p: container c was killed for the memory it took (OOMKilled); raise memory in the limits of "
-    "resources"
+    "pod p: container c was killed because it used too much memory (OOMKilled); raise memory in the "
+    "limits of resources"
 )
 INIT = "pod p: init container c ended with 1 (restarts: {})"
-HINT = "; is its uri right, and are the keys of auth_secret_name?"
+HINT = "; check its uri and the keys of auth_secret_name"
 
 
 @pytest.mark.parametrize(
@@ -143,17 +143,20 @@ def test_what_is_wrong_with_a_pod(given: Object, found: Trouble | None) -> None:
         (
             "0/2 nodes are available: 1 Insufficient memory, 1 node(s) had untolerated taint "
             "{node-role.kubernetes.io/control-plane: }.",
-            "ask for less with resources, or add nodes",
+            "request less with resources, or add nodes",
         ),
         (
             'persistentvolumeclaim "models" not found',
-            "see that the volume claim of its uri is there and bound, or add nodes",
+            "check that the volume claim of its uri exists and is bound, or add nodes",
         ),
-        ("0/1 nodes are available: 1 node(s) were unschedulable.", "see that nodes are up, or add"),
+        (
+            "0/1 nodes are available: 1 node(s) were unschedulable.",
+            "check that nodes are up, or add",
+        ),
     ],
 )
 def test_the_option_that_keeps_a_pod_from_every_node_is_named(message: str, remedy: str) -> None:
-    assert reason(unscheduled(message)).startswith(f"pod p finds no node ({message}); {remedy}")
+    assert reason(unscheduled(message)).startswith(f"no node takes pod p ({message}); {remedy}")
 
 
 @pytest.mark.parametrize(
@@ -172,7 +175,8 @@ def test_a_missing_secret_is_waited_for_and_its_option_named(
 ) -> None:
     given = pod([], **{kind: [waiting("CreateContainerConfigError", message)]})
     assert trouble(given, keys=keys) == Trouble(
-        f"pod p: CreateContainerConfigError: {message}; create it, or correct {option}; it is waited for"
+        f"pod p: CreateContainerConfigError: {message}; create it, or correct {option}; the deployment "
+        "waits for it"
     )
 
 

@@ -54,16 +54,14 @@ def test_a_cluster_that_goes_away_while_waiting(api: ApiServer) -> None:
         threading.Timer(0.2, api.stop).start() if item["metadata"]["name"] == "plus" else None
     )
     text = refused(3)
-    assert f"{api.port} went away, and was not back within 3 seconds" in text
-    assert "applied, and left there: SeldonDeployment line, SeldonDeployment plus" in text
+    assert f"{api.port} was lost, and not restored within 3 seconds" in text
+    assert "applied so far: SeldonDeployment line, SeldonDeployment plus" in text
     api.start()
 
 
 def test_an_apply_without_an_answer_is_named(api: ApiServer) -> None:
     api.operator = lambda item: api.stop()
-    assert "SeldonDeployment line may have been applied; deploy again once it is right" in refused(
-        2
-    )
+    assert "SeldonDeployment line may have been applied; deploy again to continue" in refused(2)
     api.start()
 
 
@@ -72,7 +70,7 @@ def test_what_fails_says_why_and_stays(api: ApiServer) -> None:
         "seldondeployments", item["metadata"]["name"], state="Failed", description="it rains"
     )
     text = refused(30)
-    assert re.match(r"(plus|line) has failed: it rains; applied, and left there: ", text)
+    assert re.match(r"(plus|line) has failed: it rains; applied so far: ", text)
     assert ("seldondeployments", "plus") in api.objects
 
 
@@ -114,7 +112,7 @@ def test_a_log_that_may_not_be_read_names_the_right(api: ApiServer) -> None:
     api.operator = crash
     api.fault("GET", "/log?", 403, failure(403, "pods is forbidden"), times=100)
     assert (
-        "container plus ended with 1 (restarts: 1); its log would tell more, but you may not get "
+        "container plus ended with 1 (restarts: 1); its log would say more, but you may not get "
         "pods/log in the namespace production (403); a Role as in k8s/rbac grants it"
     ) in refused(30)
 
@@ -178,7 +176,7 @@ def test_what_is_wrong_is_logged_once_where_nobody_watches(
     [message] = caplog.messages
     assert message == (
         'plus is not ready: pod plus-1: CreateContainerConfigError: secret "s" not found; create it, or '
-        "correct env_from; it is waited for"
+        "correct env_from; the deployment waits for it"
     )
 
 
@@ -255,7 +253,7 @@ def test_pods_that_a_quota_forbids_are_told(api: ApiServer) -> None:
 
     api.operator = forbid
     text = refused(1)
-    assert "FailedCreate: pods are forbidden: exceeded quota: small; ask for less" in text
+    assert "FailedCreate: pods are forbidden: exceeded quota: small; request less" in text
 
 
 def test_without_the_right_to_see_pods_it_is_deployed_all_the_same(
@@ -274,7 +272,9 @@ def test_without_the_right_to_see_pods_a_model_that_is_not_ready_is_told_with_th
     api.operator = lambda item: api.state(
         "seldondeployments", item["metadata"]["name"], state="Creating"
     )
-    unseen = "it is being made; its pods may not be listed, and would tell more; get the right to"
+    unseen = (
+        "it is being created; its pods would say more, but you may not list them; get the right to"
+    )
     assert unseen in refused(1)
     if method == "GET":
         assert unseen in deploy.status("plus", options())["plus"].reason
@@ -316,7 +316,9 @@ def test_an_interrupt_names_what_stays(api: ApiServer) -> None:
     # It is ignored where tests run in the background.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        with pytest.raises(KeyboardInterrupt, match="left there: SeldonDeployment line, SeldonDep"):
+        with pytest.raises(
+            KeyboardInterrupt, match="applied so far: SeldonDeployment line, SeldonDep"
+        ):
             deploy_remote(plus(), options(), timeout=60)
     finally:
         signal.signal(signal.SIGINT, before)

@@ -28,11 +28,11 @@ def condition(kind: str, status: str, **more: Any) -> Object:
 @pytest.mark.parametrize(
     ("status", "state", "reason"),
     [
-        (None, "waiting", "Seldon Core has not looked at it yet; does its operator run?"),
+        (None, "waiting", "Seldon Core has not processed it yet; check that its operator runs"),
         ({"state": "Available"}, "ready", ""),
         ({"state": "Failed", "description": "it\n rains"}, "failed", "it rains"),
         ({"state": "Failed"}, "failed", "Seldon Core gives no reason"),
-        ({"state": "Creating"}, "waiting", "it is being made"),
+        ({"state": "Creating"}, "waiting", "it is being created"),
         (
             {
                 "state": "Creating",
@@ -58,7 +58,7 @@ def condition(kind: str, status: str, **more: Any) -> Object:
             "waiting",
             "not yet: ServicesReady (NotYet), HpasReady",
         ),
-        ({"state": "New"}, "waiting", "it is being made"),
+        ({"state": "New"}, "waiting", "it is being created"),
     ],
 )
 def test_seldon_core_1(status: Object | None, state: str, reason: str) -> None:
@@ -71,7 +71,7 @@ def test_seldon_core_1(status: Object | None, state: str, reason: str) -> None:
         (
             [],
             "waiting",
-            "Seldon Core 2 has not looked at it yet; does its operator run?",
+            "Seldon Core 2 has not processed it yet; check that its operator runs",
         ),
         ([condition("Ready", "True"), condition("ModelReady", "True")], "ready", ""),
         (
@@ -115,7 +115,7 @@ def test_seldon_core_2(conditions: list[Object], state: str, reason: str) -> Non
 @pytest.mark.parametrize(
     ("status", "state", "reason"),
     [
-        (None, "waiting", "KServe has not looked at it yet; does its controller run?"),
+        (None, "waiting", "KServe has not processed it yet; check that its controller runs"),
         ({"conditions": [condition("Ready", "True")]}, "ready", ""),
         (
             {
@@ -153,7 +153,7 @@ def test_seldon_core_2(conditions: list[Object], state: str, reason: str) -> Non
         (
             {"modelStatus": {"transitionStatus": "InvalidSpec"}},
             "failed",
-            "InvalidSpec; correct ServingRuntime tempo-runtime, or name another with runtime",
+            "InvalidSpec; correct ServingRuntime tempo-runtime, or set runtime to another one",
         ),
         (
             {
@@ -202,7 +202,7 @@ def test_a_model_is_not_ready_while_it_is_replaced(ready: Object) -> None:
     new["status"]["conditions"] = [condition("Ready", "True")]
     assert progress(ready, [new]).state == "ready"
     found = progress(ready, [old, new])
-    assert found == Progress("waiting", "the pods from before serve until the new ones are ready")
+    assert found == Progress("waiting", "the old pods serve until the new ones are ready")
     new["status"]["containerStatuses"] = [waiting("ImagePullBackOff")]
     assert progress(ready, [old, new]).state == "failed"
 
@@ -238,11 +238,13 @@ def test_a_model_that_failed_on_a_pod_that_is_replaced_is_waited_for() -> None:
     why = condition("ModelReady", "False", message="ModelFailed", reason="server is draining")
     failed = item("Model", {"conditions": [why]})
     assert progress(failed).state == "failed"
-    found = progress(failed, server=Wait("Server s: its pods are replaced one by one", holds=True))
+    found = progress(
+        failed, server=Wait("Server s: its pods are being replaced one by one", holds=True)
+    )
     assert found.state == "waiting"
     assert (
         found.reason
-        == "ModelFailed: server is draining; Server s: its pods are replaced one by one"
+        == "ModelFailed: server is draining; Server s: its pods are being replaced one by one"
     )
 
 
@@ -277,7 +279,7 @@ def test_pods_that_models_share_fail_a_model_when_none_is_left(
 def test_a_warning_is_told_with_what_is_waited_for() -> None:
     creating = item("SeldonDeployment", {"state": "Creating"})
     events = [event("plus-default-0-x", "FailedMount", 0, 9)]
-    assert progress(creating, events=events).reason == "it is being made; FailedMount: m"
+    assert progress(creating, events=events).reason == "it is being created; FailedMount: m"
 
 
 @pytest.mark.parametrize("replicas", [1, 3])
@@ -317,7 +319,7 @@ def test_the_log_of_a_server_that_is_not_ready_is_asked_for() -> None:
     creating = item("SeldonDeployment", {"state": "Creating"})
     running = {"name": "c", "ready": False, "state": {"running": {}}}
     found = progress(creating, [pod([running])])
-    assert found.reason == "it is being made"
+    assert found.reason == "it is being created"
     assert found.log is not None
     assert found.log.running
 

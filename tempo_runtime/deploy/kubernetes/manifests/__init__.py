@@ -1,4 +1,4 @@
-"""Manifests: pure functions from what is deployed to objects of a platform; YAML is the last step."""
+"""Generate manifests: pure functions from models to a platform's objects, and finally YAML."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tempo_runtime.deploy.kubernetes.manifests.options import (
 )
 from tempo_runtime.deploy.kubernetes.manifests.pinning import pin_all
 from tempo_runtime.deploy.kubernetes.manifests.spec import resolve_models
-from tempo_runtime.deploy.kubernetes.secrets import refuse_written
+from tempo_runtime.deploy.kubernetes.secrets import refuse_secrets_in
 from tempo_runtime.errors import SettingsError
 
 PLATFORMS = {
@@ -27,52 +27,53 @@ RemotePlatform = SeldonCoreOptions | Seldon2Options | KServeOptions
 
 
 def manifest(model: Any, options: RemotePlatform | None = None) -> str:
-    """Return the objects that deploy a pipeline and the models it calls, as YAML.
+    """Return the YAML manifest that deploys a pipeline and the models it calls.
 
-    One document for each, the pipeline's first, in the same order each time. Addresses of its children
-    are in them, so that nothing asks the cluster for them.
+    It has one document for each object, the pipeline's first, always in the same order. The addresses of
+    the children are in the documents, so that the cluster need not be asked for them.
 
     Args:
         model: A pipeline (its class, an instance, or its function), a `Model`, or the folder of an
-            artifact. Each model that is deployed has a `uri`.
-        options: The platform, and how; by default Seldon Core v1.
+            artifact. Each deployed model must have a `uri`.
+        options: The platform and its options; by default Seldon Core v1.
 
     Raises:
         ArtifactError: If a folder holds no artifact, or a pipeline has changed since it was saved.
-        AuthoringError: If `model` is not a model, or one has no `uri`.
-        SettingsError: If settings are wrong, or the platform cannot deploy one of the models.
+        AuthoringError: If `model` is not a model, or a model has no `uri`.
+        SettingsError: If settings are invalid, or the platform cannot deploy one of the models.
     """
     freshness.check_uploaded(model)
     return to_yaml(documents(model, options or SeldonCoreOptions()))
 
 
 def documents(model: Any, options: RemotePlatform) -> list[dict[str, Any]]:
-    """Return the same objects as dicts."""
+    """Return the objects of a manifest as dicts."""
     platform = PLATFORMS.get(type(options))
     if platform is None:
         raise SettingsError(
-            f"a manifest takes SeldonCoreOptions, Seldon2Options or KServeOptions, not {options!r:.80}"
+            f"expected SeldonCoreOptions, Seldon2Options or KServeOptions, not {options!r:.80}"
         )
     remote = options.remote_options
     models = resolve_models(model, lambda name: remote.of(name).pin_artifact)
     if unknown := sorted(remote.models.keys() - models.keys()):
         raise SettingsError(
-            f"options for {', '.join(unknown)}, which is not deployed; there is {', '.join(models)}"
+            f"there are options for {', '.join(unknown)}, which is not deployed; the models are "
+            f"{', '.join(models)}"
         )
-    # Stated for all, it is that of the first, which is the pipeline.
-    stated = [(next(iter(models)), remote.uri)]
-    stated += [(name, own.uri) for name, own in remote.models.items()]
-    for name, uri in stated:
+    # A uri for all models is that of the first model, which is the pipeline.
+    uris = [(next(iter(models)), remote.uri)]
+    uris += [(name, model_options.uri) for name, model_options in remote.models.items()]
+    for name, uri in uris:
         if uri is not None:
             models[name] = replace(models[name], uri=uri)
-    found: list[dict[str, Any]] = platform.documents(models, remote)
-    pin_all(found, models, remote)
-    refuse_written(found)
-    return found
+    objects: list[dict[str, Any]] = platform.documents(models, remote)
+    pin_all(objects, models, remote)
+    refuse_secrets_in(objects)
+    return objects
 
 
 def to_yaml(objects: list[dict[str, Any]]) -> str:
-    """Objects as YAML documents; text that looks like a number stays text."""
+    """Write objects as YAML documents, in which text that looks like a number stays text."""
     import yaml
 
     text: str = yaml.dump_all(
@@ -81,13 +82,13 @@ def to_yaml(objects: list[dict[str, Any]]) -> str:
     return text
 
 
-# Kubernetes' parser takes `1e3` for a number and `y` for true, where PyYAML does not and leaves
-# them as they are.
+# Kubernetes' parser reads `1e3` as a number and `y` as true. PyYAML does not, so it would not quote
+# them.
 _WORD = re.compile(r"[A-Za-z/][A-Za-z0-9_.:/-]+")
 
 
 def _dumper() -> Any:
-    """PyYAML's, without references: an object that is there twice is written twice."""
+    """Return PyYAML's dumper, changed to write repeated objects in full instead of as references."""
     import yaml
 
     class Dumper(yaml.SafeDumper):
@@ -95,7 +96,7 @@ def _dumper() -> Any:
             return True
 
     def text(dumper: Any, value: str) -> Any:
-        # What is not a letter to one parser is the end of a line to another: escaped.
+        # A character that one parser prints may end a line for another: escape it.
         quotes = "'" if value.isprintable() else '"'
         style = None if _WORD.fullmatch(value) else quotes
         return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)

@@ -1,4 +1,4 @@
-"""What a deployed object says of its model, from which a client of it can be made again."""
+"""Describe a model in annotations of its object, from which a client can be created again."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ LABELS = {"seldon.io/tempo": "true"}
 DESCRIPTION = "seldon.io/tempo-description"
 MODEL = "seldon.io/tempo-model"
 DIGEST = "seldon.io/tempo-artifact-digest"
-# By these we find what is ours, and what may be replaced or removed.
+# By these labels and annotations we recognise our objects, which may be replaced or deleted.
 KEPT = frozenset({MANAGED_BY, *LABELS, DESCRIPTION, MODEL, DIGEST})
 
 
-def written(model: DeployedModel, target: str, namespace: str) -> dict[str, str]:
-    """Return the annotations of the object that is a model.
+def annotations_of(model: DeployedModel, target: str, namespace: str) -> dict[str, str]:
+    """Return the annotations of the object that represents a model.
 
     Args:
         model: The model.
-        target: What it is deployed on.
-        namespace: Where.
+        target: The platform.
+        namespace: Its namespace.
     """
     details = {
         "model_details": {
@@ -44,29 +44,30 @@ def written(model: DeployedModel, target: str, namespace: str) -> dict[str, str]
 
 
 def details_of(annotation: str) -> ModelDetails:
-    """Return the model that an annotation describes, as far as V2 metadata can say.
+    """Return the model that an annotation describes, with the types that V2 metadata can express.
 
     Args:
         annotation: Value of the annotation `MODEL` of a deployed object.
 
     Raises:
-        DeploymentFailed: If it was not written by this package.
+        DeploymentFailed: If this package did not write it.
     """
     try:
-        said = json.loads(annotation)["model_details"]
+        content = json.loads(annotation)["model_details"]
         signature = None
-        if said["inputs"] is not None:
-            signature = _signature(said["inputs"], said["outputs"], said["streams"])
+        if content["inputs"] is not None:
+            signature = _signature(content["inputs"], content["outputs"], content["streams"])
         return ModelDetails(
-            said["name"],
-            ModelFramework(said["platform"]),
-            uri=said["uri"],
-            description=said["description"],
+            content["name"],
+            ModelFramework(content["platform"]),
+            uri=content["uri"],
+            description=content["description"],
             signature=signature,
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DeploymentFailed(
-            f"the annotation {MODEL} is not ours, or of another version; deploy the model again"
+            f"the annotation {MODEL} was not written by this version of tempo_runtime; deploy the model "
+            "again"
         ) from error
 
 

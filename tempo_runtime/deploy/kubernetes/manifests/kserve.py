@@ -1,11 +1,11 @@
-"""KServe: an InferenceService for each model, and a ServingRuntime for pipelines.
+"""Generate KServe's objects: an InferenceService for each model, and a ServingRuntime for pipelines.
 
-KServe's webhook reads an InferenceService into Go's types and stores what these say. So objects are
+KServe's webhook reads an InferenceService into Go's types and stores the result. So objects are
 written in that form, and a GitOps tool that compares the manifest with the cluster sees no difference.
 From pkg/apis/serving/v1beta1/inference_service_defaults.go (DefaultInferenceService) and
 pkg/constants/constants.go of KServe: `deploymentMode` is `Standard` or `Knative` from 0.16.0 on, and from
-0.17.0 on the webhook rewrites `RawDeployment` and `Serverless` to these. The autoscaler class `none` is
-known from 0.15.1 on, and earlier webhooks refuse it.
+0.17.0 on the webhook rewrites `RawDeployment` and `Serverless` to these. The autoscaler class `none`
+exists from 0.15.1 on, and earlier webhooks reject it.
 """
 
 from __future__ import annotations
@@ -31,11 +31,14 @@ _PORTS = [
     {"name": "h2c", "containerPort": KSERVE_GRPC, "protocol": "TCP"},
 ]
 MODE = "serving.kserve.io/deploymentMode"
-MODES = {"RawDeployment": "Standard", "Serverless": "Knative"}  # the names of 0.16 by those before
+MODES = {
+    "RawDeployment": "Standard",
+    "Serverless": "Knative",
+}  # the names from 0.16 on, by the older names
 _AUTOSCALER = "serving.kserve.io/autoscalerClass"
 _MODES_RENAMED = (0, 16, 0)
 _AUTOSCALER_CAN_BE_NONE = (0, 15, 1)
-_LONGEST = 53  # with `-predictor` it is a Service, which has 63
+_LONGEST = 53  # the name of the Service, with `-predictor`, may have 63
 # config/runtimes/kserve-mlserver.yaml
 MLSERVER = "kserve-mlserver"
 _FORMATS = {
@@ -47,7 +50,7 @@ _FORMATS = {
 
 
 def endpoints(models: Mapping[str, DeployedModel], options: KServeRemote) -> dict[str, Endpoint]:
-    """Return where each model is called from inside the cluster."""
+    """Return the address of each model inside the cluster."""
     return {
         name: kserve(name, options.namespace, knative=options.knative, headless=options.headless)
         for name in models
@@ -58,73 +61,76 @@ def documents(models: Mapping[str, DeployedModel], options: KServeRemote) -> lis
     """Return the objects, the pipeline's first.
 
     Args:
-        models: What `specified` found.
-        options: How they are deployed.
+        models: The result of `resolve_models`.
+        options: The options.
 
     Raises:
-        SettingsError: If KServe has no runtime for a model, or an option means nothing to it.
+        SettingsError: If KServe has no runtime for a model, or does not support an option.
     """
     _refuse(models, options)
     where = endpoints(models, options)
     by_grpc = _called_by_grpc(models)
-    found = []
+    objects = []
     for model in models.values():
-        own = options.of(model.name)
-        found.append(_service(model, options, own, where, model.name in by_grpc))
-        if own.min_available is not None:
-            found.append(_budget(model, options, own.min_available))
+        model_options = options.of(model.name)
+        objects.append(_service(model, options, model_options, where, model.name in by_grpc))
+        if model_options.min_available is not None:
+            objects.append(_budget(model, options, model_options.min_available))
     if options.runtime is None and any(model.ours for model in models.values()):
-        found.append(_runtime(options))
-    return found
+        objects.append(_runtime(options))
+    return objects
 
 
 def _service(
     model: DeployedModel,
     options: KServeRemote,
-    own: ModelOptions,
+    model_options: ModelOptions,
     where: Mapping[str, Endpoint],
     by_grpc: bool,
 ) -> dict[str, Any]:
-    served = pods.container(_CONTAINER, model, own, where)
+    served = pods.container(_CONTAINER, model, model_options, where)
     del served["name"]
     if by_grpc:
-        served["ports"] = _PORTS  # the Service of a runtime that names none has HTTP's only
+        served["ports"] = _PORTS  # without ports the Service would have only that for HTTP
     served |= {
         "modelFormat": {"name": _format(model)},
         "runtime": (options.runtime or RUNTIME) if model.ours else MLSERVER,
         "protocolVersion": "v2",
         "storageUri": model.uri,
-        "livenessProbe": {**pods.probe(own.liveness), **_asks("/v2/health/live")},
+        "livenessProbe": {**pods.probe(model_options.liveness), **_http_get("/v2/health/live")},
         "readinessProbe": {
-            **pods.probe(own.readiness),
-            **_asks(f"/v2/models/{model.name}/ready"),
+            **pods.probe(model_options.readiness),
+            **_http_get(f"/v2/models/{model.name}/ready"),
         },
     }
     predictor: dict[str, Any] = {"model": served, "timeout": options.timeout}
-    if own.max_replicas is None:
-        predictor |= {"minReplicas": own.replicas, "maxReplicas": own.replicas}
+    if model_options.max_replicas is None:
+        predictor |= {"minReplicas": model_options.replicas, "maxReplicas": model_options.replicas}
     else:
-        predictor |= {"minReplicas": own.min_replicas or 1, "maxReplicas": own.max_replicas}
-        if not options.knative:  # which counts requests
-            predictor |= {"scaleMetric": "cpu", "scaleTarget": own.target_cpu}
+        predictor |= {
+            "minReplicas": model_options.min_replicas or 1,
+            "maxReplicas": model_options.max_replicas,
+        }
+        if not options.knative:  # Knative counts requests instead
+            predictor |= {"scaleMetric": "cpu", "scaleTarget": model_options.target_cpu}
     if options.service_account_name:
         predictor["serviceAccountName"] = options.service_account_name
-    pod = pods.pod(own, {"serving.kserve.io/inferenceservice": model.name})
+    pod = pods.pod(model_options, {"serving.kserve.io/inferenceservice": model.name})
     if options.knative:
-        # Which refuses that of a pod, unless its flag kubernetes.podspec-securitycontext is set.
+        # Knative rejects it for a pod, unless its flag kubernetes.podspec-securitycontext is set.
         pods.secure_container(pod, served)
     predictor |= pod
     _write_as_stored(predictor)
     annotations = {
-        **annotation.written(model, TARGET, options.namespace),
+        **annotation.annotations_of(model, TARGET, options.namespace),
         MODE: _mode(options),
     }
     if (
-        own.max_replicas is None
+        model_options.max_replicas is None
         and not options.knative
         and _is_from(options, _AUTOSCALER_CAN_BE_NONE)
     ):
-        # Else KServe makes an HPA also of two equal bounds, and its Deployment begins with one pod.
+        # Otherwise KServe creates an HPA even if both bounds are equal, and starts with one pod.
         annotations[_AUTOSCALER] = "none"
     return {
         "apiVersion": "serving.kserve.io/v1beta1",
@@ -141,19 +147,21 @@ def _mode(options: KServeRemote) -> str:
 
 
 def _is_from(options: KServeRemote, version: tuple[int, ...]) -> bool:
-    """Return whether the cluster's KServe is of this version or a later one."""
-    stated = options.kserve_version
-    if stated is None:
+    """Return whether the cluster's KServe has this version or a later one."""
+    version_text = options.kserve_version
+    if version_text is None:
         return True
-    number = stated.removeprefix("v").partition("-")[0]
+    number = version_text.removeprefix("v").partition("-")[0]
     return tuple(map(int, number.split("."))) >= version
 
 
 def _write_as_stored(predictor: dict[str, Any]) -> None:
-    """Leave out what Go leaves out of JSON, and write quantities as it does."""
+    """Omit the fields that Go omits from JSON, and write quantities as Go does."""
     served = predictor["model"]
     for kind, quantities in served.get("resources", {}).items():
-        served["resources"][kind] = {name: canonical(each) for name, each in quantities.items()}
+        served["resources"][kind] = {
+            name: canonical(quantity) for name, quantity in quantities.items()
+        }
     for item in (*served.get("env", []), *predictor.get("tolerations", [])):
         if item.get("value") == "":
             del item["value"]
@@ -163,7 +171,7 @@ def _write_as_stored(predictor: dict[str, Any]) -> None:
 
 
 def _runtime(options: KServeRemote) -> dict[str, Any]:
-    """Return our own ServingRuntime: KServe's for MLServer reads its class from a label that it sets."""
+    """Return our own ServingRuntime; KServe's for MLServer takes the class from a label that it sets."""
     from tempo_runtime import __version__
 
     ports = {"MLSERVER_HTTP_PORT": KSERVE_HTTP, "MLSERVER_GRPC_PORT": KSERVE_GRPC}
@@ -208,8 +216,8 @@ def _budget(model: DeployedModel, options: KServeRemote, least: int) -> dict[str
 
 
 def _called_by_grpc(models: Mapping[str, DeployedModel]) -> set[str]:
-    calls = [called for model in models.values() for called in model.calls.values()]
-    return {called.model for called in calls if called.transport == "grpc"}
+    calls = [call for model in models.values() for call in model.calls.values()]
+    return {call.model for call in calls if call.transport == "grpc"}
 
 
 def _refuse(models: Mapping[str, DeployedModel], options: KServeRemote) -> None:
@@ -218,11 +226,11 @@ def _refuse(models: Mapping[str, DeployedModel], options: KServeRemote) -> None:
             "auth_secret_name: KServe downloads with the secrets of a service account; set "
             "service_account_name to one that has them"
         )
-    if stated := options.stating(("progress_deadline",)):
-        raise SettingsError(f"{', '.join(stated)}: KServe has no such option; leave it out")
-    if options.knative and (stated := options.stating(("target_cpu", "min_available"))):
+    if fields := options.stating(("progress_deadline",)):
+        raise SettingsError(f"{', '.join(fields)}: KServe has no such option; leave it out")
+    if options.knative and (fields := options.stating(("target_cpu", "min_available"))):
         raise SettingsError(
-            f"{', '.join(stated)}: Knative scales by requests, and down to what is needed; leave it out"
+            f"{', '.join(fields)}: Knative scales by requests, down to the needed pods; leave it out"
         )
     if options.knative and options.headless:
         raise SettingsError(
@@ -232,22 +240,22 @@ def _refuse(models: Mapping[str, DeployedModel], options: KServeRemote) -> None:
     pods.refuse_idle_targets(models, options)
     if options.knative and (called := sorted(_called_by_grpc(models))):
         raise SettingsError(
-            f"{', '.join(called)}: a service of Knative has one port, HTTP's; call it over http, or set "
-            "knative to false"
+            f"{', '.join(called)}: a service of Knative has only a port for HTTP; call it over http, or "
+            "set knative to false"
         )
     for name in models:
         if len(name) > _LONGEST or not name[0].isalpha():
             raise SettingsError(
-                f"{name}: KServe takes names of up to {_LONGEST} characters that begin with a letter; "
+                f"{name}: KServe accepts names of up to {_LONGEST} characters that begin with a letter; "
                 "rename it"
             )
         if options.of(name).replicas == 0:
             raise SettingsError(
-                f"{name}: replicas is 0, which KServe takes for no limit; give 1 or more"
+                f"{name}: replicas is 0, which KServe reads as no limit; set it to 1 or more"
             )
 
 
-def _asks(path: str) -> dict[str, Any]:
+def _http_get(path: str) -> dict[str, Any]:
     return {"httpGet": {"path": path, "port": KSERVE_HTTP}}
 
 

@@ -1,4 +1,4 @@
-"""Options of a deployment on a cluster from a YAML file, and from a command line over it."""
+"""Read options of a deployment on a cluster from a YAML file and from the command line."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PLATFORMS: dict[str, Any] = {
 }
 DEFAULT = "seldon"
 _PLATFORM, _REMOTE = "platform", "remote_options"
-# What pydantic calls types that YAML and JSON have other words for.
+# Pydantic's types for which YAML and JSON have other words.
 _TYPES = {
     "tuple_type": "Input should be a list",
     "dict_type": "Input should be keys with values",
@@ -38,13 +38,13 @@ _TYPES = {
 
 @dataclass(frozen=True)
 class OptionsFile:
-    """Options that a file states.
+    """Options from a file.
 
     Attributes:
         path: The file.
-        platform: The platform that it names, if it names one.
+        platform: The platform that the file names; None if it names none.
         options: Fields of the platform's `remote_options`.
-        lines: The line of each.
+        lines: The lines of the options.
     """
 
     path: str
@@ -74,7 +74,7 @@ def read(path: str) -> OptionsFile:
         path: The file.
 
     Raises:
-        SettingsError: If it cannot be read, or is not one mapping with each key once.
+        SettingsError: If it cannot be read, or is not one mapping without repeated keys.
     """
     from tempo_runtime._util import yaml_reading
 
@@ -98,7 +98,7 @@ def read(path: str) -> OptionsFile:
     content = dict(documents[0].content)
     if "kind" in content or "apiVersion" in content:
         raise SettingsError(
-            f"{path} is a manifest ({content.get('kind')}) and not a file of options; apply it with "
+            f"{path} is a manifest ({content.get('kind')}), not a file of options; apply it with "
             "`kubectl apply -f`, or name a file with keys such as `platform` and `namespace`"
         )
     if _REMOTE in content:
@@ -117,26 +117,26 @@ def read(path: str) -> OptionsFile:
 
 def options_of(
     platform: str | None,
-    stated: Mapping[str, Any],
+    flags: Mapping[str, Any],
     file: OptionsFile | None,
     shown: Callable[[str], str],
 ) -> RemotePlatform:
-    """Make options of what a command line and a file state; the command line takes precedence.
+    """Build options from the command line and a file; the command line takes precedence.
 
     Args:
-        platform: The platform that the command line names, if it names one.
-        stated: Fields of its `remote_options` that the command line states.
-        file: The file, if one is named.
-        shown: Gives the command line's own spelling of a field, for errors.
+        platform: The platform that the command line names; None if it names none.
+        flags: Fields of its `remote_options` that the command line states.
+        file: The file; None if none is named.
+        shown: Returns the command line's own spelling of a field, for errors.
 
     Raises:
-        SettingsError: If they are wrong; it names the file and the key, or the command line's option.
+        SettingsError: If they are invalid; it names the file and the key, or the command line's option.
     """
     file = file or OptionsFile("")
     kind = PLATFORMS[platform or file.platform or DEFAULT]
     known = names(kind.model_fields[_REMOTE].annotation)
     merged: dict[str, tuple[str, Any]] = {}
-    for given in (file.options, stated):
+    for given in (file.options, flags):
         by_field: dict[str, tuple[str, Any]] = {}
         for key, value in given.items():
             name = known.get(key, key)
@@ -148,29 +148,29 @@ def options_of(
         merged |= by_field
     values = dict(merged.values())
     try:
-        found: RemotePlatform = kind.model_validate({_REMOTE: values})
+        options: RemotePlatform = kind.model_validate({_REMOTE: values})
     except ValidationError as error:
-        told = [
-            _told(kind, fault, lambda key: key in stated, file, shown)
+        messages = [
+            _message(kind, fault, lambda key: key in flags, file, shown)
             for fault in error.errors(include_url=False)
         ]
-        raise SettingsError("; ".join(told)) from None  # whose text would have the values
-    return found
+        raise SettingsError("; ".join(messages)) from None  # whose text would contain the values
+    return options
 
 
-def _told(
+def _message(
     kind: type[BaseModel],
     fault: Any,
     on_command_line: Callable[[Any], bool],
     file: OptionsFile,
     shown: Callable[[str], str],
 ) -> str:
-    """Describe a fault with its place, and without its value, which may be secret."""
+    """Describe a fault and its location, without its value, which may be secret."""
     text = message(kind, fault)
-    path = [each for each in fault["loc"][1:] if each != "[key]"]
+    path = [part for part in fault["loc"][1:] if part != "[key]"]
     if fault["type"] == "extra_forbidden" and len(path) == 1:
         text += _elsewhere(kind, path[0])
-    if not path:  # of several options that do not go together
+    if not path:  # several options do not go together
         return f"{file.path}: {text}" if file.path else text
     text = _TYPES.get(fault["type"], text)
     if on_command_line(path[0]):
@@ -182,17 +182,19 @@ def _told(
 
 
 def _elsewhere(kind: type[BaseModel], name: str) -> str:
-    """Say where a name belongs that the platform's options lack; empty if that is not known."""
-    having = [
+    """Say which platform has an option that this one lacks; empty if none does."""
+    platforms = [
         platform
         for platform, other in PLATFORMS.items()
         if other is not kind and name in names(other.model_fields[_REMOTE].annotation)
     ]
-    if not having:
+    if not platforms:
         meant = difflib.get_close_matches(name, [_PLATFORM])
         return f"; did you mean {_PLATFORM!r}?" if meant else ""
-    own = next(platform for platform, each in PLATFORMS.items() if each is kind)
-    return f" for {own}; it is one of {' and '.join(having)}"
+    platform_name = next(
+        platform for platform, options_class in PLATFORMS.items() if options_class is kind
+    )
+    return f" for {platform_name}; it is an option of {' and '.join(platforms)}"
 
 
 def _dotted(path: list[Any]) -> str:

@@ -1,11 +1,11 @@
-"""Which artifact a deployed model's pods must hold.
+"""Pin a deployed model to the digest of its artifact.
 
-The digest stands in the object as an annotation, for people and for deploying again, and in what its pods
-are made of, so that another digest makes new pods. A pipeline's pod is told to load no other artifact.
-Which fields do that was read in the platforms' sources: operator/controllers/
+The object has the digest as an annotation, for people and for later deployments, and in the
+specification of its pods, so that another digest creates new pods. A pipeline's pod loads only the
+artifact with this digest. The fields for this follow from the platforms' sources: operator/controllers/
 seldondeployment_controller.go of Seldon Core v1 (createDeploymentWithoutEngine, createDeployments),
 scheduler/pkg/store/memory.go and scheduler/pkg/agent/repository/model_repository.go of Seldon Core 2 (a
-changed ModelSpec is a new version, which is downloaded anew), and
+changed ModelSpec is a new version, which is downloaded again), and
 pkg/controller/v1beta1/inferenceservice/components/predictor.go of KServe.
 """
 
@@ -28,23 +28,22 @@ from tempo_runtime.deploy.kubernetes.manifests.options import RemoteOptions
 from tempo_runtime.deploy.kubernetes.manifests.spec import DeployedModel
 from tempo_runtime.errors import SettingsError
 
-# Where `upload` puts an artifact whose place is named after its digest.
-# For models that are not pipelines. Nothing reads it; that it changes is what counts.
+# For models that are not pipelines. Nothing reads them; it only matters that they change.
 _INERT_SETTING, _INERT_VARIABLE = "artifact_digest", "TEMPO_RUNTIME_ARTIFACT_DIGEST"
 
 
 def pin_all(
     documents: Iterable[dict[str, Any]], models: Mapping[str, DeployedModel], options: RemoteOptions
 ) -> None:
-    """Write the digests of artifacts that are known into the objects that are their models.
+    """Write the known digests of artifacts into the objects that represent their models.
 
     Args:
         documents: The objects.
-        models: What they deploy, by name.
-        options: How they are deployed.
+        models: The deployed models, by name.
+        options: The options.
 
     Raises:
-        SettingsError: If a model's pods would find, or would have to find, another artifact.
+        SettingsError: If a model's pods would get another artifact, or would have to.
     """
     for model in models.values():
         if model.demanded:
@@ -69,9 +68,9 @@ def pin(
     Args:
         document: A SeldonDeployment, Model or InferenceService, as generated here.
         digest: The digest of the model's artifact.
-        demanded: The digests of which its artifact must have one in its pods; empty for no demand.
-        settings: Variables for settings in its model-settings.json that pods with a demand accept only
-            from the environment.
+        demanded: The digests that its pods accept; empty if they accept any.
+        settings: Variables for settings in its model-settings.json that pods with required digests
+            accept only from the environment.
     """
     document["metadata"].setdefault("annotations", {})[DIGEST] = digest
     KINDS[document["kind"]](document["spec"], digest, ",".join(demanded), settings)
@@ -83,43 +82,43 @@ def pinned(document: Mapping[str, Any]) -> str:
 
 
 def demanded_by(document: Mapping[str, Any]) -> list[str]:
-    """Return the digests of which an object's pods must find one; empty if any will do."""
+    """Return the digests that an object's pods accept; empty if they accept any."""
     kind, spec = document["kind"], document.get("spec")
     if kind == "Model":
-        found = _value(_at(spec, "parameters"), EXPECTED_DIGEST_SETTING)
+        text = _value(_at(spec, "parameters"), EXPECTED_DIGEST_SETTING)
     elif kind == "InferenceService":
-        found = _value(_at(spec, "predictor", "model", "env"), EXPECTED_DIGEST)
+        text = _value(_at(spec, "predictor", "model", "env"), EXPECTED_DIGEST)
     else:
         container = ("predictors", 0, "componentSpecs", 0, "spec", "containers", 0)
-        found = _value(_at(spec, *container, "env"), EXPECTED_DIGEST)
-    return [each.strip() for each in found.split(",") if each.strip()]
+        text = _value(_at(spec, *container, "env"), EXPECTED_DIGEST)
+    return [digest.strip() for digest in text.split(",") if digest.strip()]
 
 
 def uri_of(document: Mapping[str, Any]) -> str:
     """Return the URI that an object's artifact is downloaded from; empty if it has none."""
     kind, spec = document["kind"], document.get("spec")
     if kind == "Model":
-        found = _at(spec, "storageUri")
+        uri = _at(spec, "storageUri")
     elif kind == "InferenceService":
-        found = _at(spec, "predictor", "model", "storageUri")
+        uri = _at(spec, "predictor", "model", "storageUri")
     else:
-        found = _at(spec, "predictors", 0, "graph", "modelUri")
-    return str(found or "")
+        uri = _at(spec, "predictors", 0, "graph", "modelUri")
+    return str(uri or "")
 
 
 def _settings_of_code(model: DeployedModel) -> dict[str, str]:
-    """Return the variables for settings of children that choose code; see `verification`."""
-    found = {}
-    for alias, stated in model.stated.items():
-        child = parse_json(stated)
+    """Return variables for the children's settings that choose code; see `verification`."""
+    variables = {}
+    for alias, text in model.stated.items():
+        child = parse_json(text)
         for name in CODE_SETTINGS:
             if isinstance(child, dict) and child.get(name) is not None:
-                found[variable_of(alias, name)] = str(child[name])
-    return found
+                variables[variable_of(alias, name)] = str(child[name])
+    return variables
 
 
 def _refuse_other_place(model: DeployedModel) -> None:
-    """Refuse a uri that names the digest of another artifact than the one on this machine."""
+    """Refuse a uri with the digest of another artifact than the one on this machine."""
     _, named = digest_in(model.uri)
     if named and named != model.digest:
         raise SettingsError(
@@ -130,28 +129,28 @@ def _refuse_other_place(model: DeployedModel) -> None:
 
 
 def _refuse_other_demand(model: DeployedModel, options: RemoteOptions) -> None:
-    """Refuse a demand in `env` by which pods would refuse the artifact on this machine."""
+    """Refuse a digest in `env` with which pods would not accept the artifact on this machine."""
     text = options.of(model.name).env.get(EXPECTED_DIGEST, "")
-    stated = parse_digests(text, f"{model.name}: env.{EXPECTED_DIGEST}")
-    if stated and model.digest not in stated:
+    digests = parse_digests(text, f"{model.name}: env.{EXPECTED_DIGEST}")
+    if digests and model.digest not in digests:
         raise SettingsError(
-            f"{model.name}: env.{EXPECTED_DIGEST} demands {' or '.join(stated)}, but the artifact in "
+            f"{model.name}: env.{EXPECTED_DIGEST} requires {' or '.join(digests)}, but the artifact in "
             f"{model.folder} has the digest {model.digest}, so its pods would not start; deploy the "
-            "artifact that is demanded, correct the variable, or set pin_artifact to false if another "
-            f"one is at {model.uri}"
+            "required artifact, correct the variable, or set pin_artifact to false if another artifact "
+            f"is at {model.uri}"
         )
 
 
 def _seldon(spec: dict[str, Any], digest: str, demanded: str, settings: Mapping[str, str]) -> None:
-    # Not the other predictor's, a canary's, which has another artifact.
+    # Not in the canary's predictor, which has another artifact.
     predictor = spec["predictors"][0]
     [component] = predictor["componentSpecs"]
-    # The predictor's own annotations would go to its Service as well.
+    # The predictor's own annotations would also go to its Service.
     predictor["componentSpecs"] = [{"metadata": {"annotations": {DIGEST: digest}}, **component}]
     container = component["spec"]["containers"][0]
     _demand(container, demanded, settings)
     if not demanded:
-        # Up to 1.15 the operator compares what pods are made of without their annotations.
+        # Up to 1.15 the operator ignores annotations when it compares specifications of pods.
         _add(container, _INERT_VARIABLE, digest)
 
 
@@ -166,7 +165,7 @@ def _seldon2(spec: dict[str, Any], digest: str, demanded: str, _: Mapping[str, s
 
 
 KINDS = {"SeldonDeployment": _seldon, "InferenceService": _kserve, "Model": _seldon2}
-"""The kinds of objects that are models."""
+"""The kinds of objects that represent models."""
 
 
 def _demand(container: dict[str, Any], demanded: str, settings: Mapping[str, str]) -> None:
@@ -180,11 +179,11 @@ def _add(container: dict[str, Any], name: str, value: str) -> None:
     variables = container.get("env", [])
     if not _value(variables, name):
         added = [*variables, {"name": name, "value": value}]
-        container["env"] = sorted(added, key=lambda each: str(each["name"]))
+        container["env"] = sorted(added, key=lambda variable: str(variable["name"]))
 
 
 def _at(item: Any, *path: str | int) -> Any:
-    """Return the value at a path of an object that others may have edited; None if there is none."""
+    """Return the value at a path of an object that others may have edited; None if it is missing."""
     for part in path:
         try:
             item = item[part]
@@ -194,5 +193,5 @@ def _at(item: Any, *path: str | int) -> Any:
 
 
 def _value(named: Any, name: str) -> str:
-    """Return the value of a name in a list of names and values."""
-    return next((str(each.get("value", "")) for each in named or [] if each["name"] == name), "")
+    """Return the value for a name in a list of names and values."""
+    return next((str(entry.get("value", "")) for entry in named or [] if entry["name"] == name), "")

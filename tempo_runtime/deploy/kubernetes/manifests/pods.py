@@ -1,4 +1,4 @@
-"""What pods have on every platform: environment, probes, security, and where they run."""
+"""Generate the parts of pods that all platforms share: environment, probes, security, placement."""
 
 from __future__ import annotations
 
@@ -24,81 +24,81 @@ def metadata(
     labels: Mapping[str, str] | None = None,
     annotations: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Metadata of an object."""
-    found: dict[str, Any] = {"name": name, "namespace": options.namespace}
-    found["labels"] = {
+    """Return the metadata of an object."""
+    content: dict[str, Any] = {"name": name, "namespace": options.namespace}
+    content["labels"] = {
         MANAGED_BY: MANAGER,
         **(labels or {}),
         **options.labels,
     }
     if both := {**(annotations or {}), **options.annotations}:
-        found["annotations"] = both
-    return found
+        content["annotations"] = both
+    return content
 
 
-def addressed(model: DeployedModel, endpoints: Mapping[str, Endpoint]) -> dict[str, Any]:
-    """Return the settings `models` of a pipeline that say where its children are."""
-    found = {}
-    for alias, called in model.calls.items():
-        endpoint = endpoints[called.model]
+def child_settings(model: DeployedModel, endpoints: Mapping[str, Endpoint]) -> dict[str, Any]:
+    """Return the settings `models` of a pipeline, with the addresses of its children."""
+    settings = {}
+    for alias, call in model.calls.items():
+        endpoint = endpoints[call.model]
         child: dict[str, Any] = {
-            "transport": called.transport,
-            "model": endpoint.model,  # whatever the artifact says that it is served as elsewhere
-            "url": endpoint.grpc if called.transport == "grpc" else endpoint.url,
+            "transport": call.transport,
+            "model": endpoint.model,  # whatever name the artifact says
+            "url": endpoint.grpc if call.transport == "grpc" else endpoint.url,
         }
         if endpoint.headers:
             child["headers"] = dict(endpoint.headers)
-        found[alias] = child
-    return found
+        settings[alias] = child
+    return settings
 
 
 def environment(
-    model: DeployedModel, own: ModelOptions, endpoints: Mapping[str, Endpoint]
+    model: DeployedModel, options: ModelOptions, endpoints: Mapping[str, Endpoint]
 ) -> list[dict[str, Any]]:
-    """Environment variables of a server: its children's addresses, and over them the options'."""
-    named = dict(own.env)
+    """Return the environment variables of a server: its children's addresses and the options' `env`."""
+    variables = dict(options.env)
     if model.calls:
         try:
-            stated = {MODELS: named[MODELS]} if MODELS in named else {}
-            both = merge({MODELS: addressed(model, endpoints)}, stated)
+            user_models = {MODELS: variables[MODELS]} if MODELS in variables else {}
+            merged = merge({MODELS: child_settings(model, endpoints)}, user_models)
         except ValueError as error:
             raise SettingsError(f"env.{error}") from error
-        named[MODELS] = json.dumps(both[MODELS], sort_keys=True)
-    return [{"name": name, "value": value} for name, value in sorted(named.items())]
+        variables[MODELS] = json.dumps(merged[MODELS], sort_keys=True)
+    return [{"name": name, "value": value} for name, value in sorted(variables.items())]
 
 
 def container(
-    name: str, model: DeployedModel, own: ModelOptions, endpoints: Mapping[str, Endpoint]
+    name: str, model: DeployedModel, options: ModelOptions, endpoints: Mapping[str, Endpoint]
 ) -> dict[str, Any]:
-    """Return a container of a model's server, as far as the platform does not make it.
+    """Return the container of a model's server, without the parts that the platform adds.
 
     Args:
         name: Its name, by which the platform finds it.
         model: The model.
-        own: What it has.
-        endpoints: Where each model is called, by name.
+        options: What it has.
+        endpoints: Addresses of the models, by name.
     """
-    found: dict[str, Any] = {"name": name}
-    if own.image:
-        found["image"] = own.image
-    if variables := environment(model, own, endpoints):
-        found["env"] = variables
-    if own.env_from:
-        found["envFrom"] = [{"secretRef": {"name": secret}} for secret in own.env_from]
-    if quantities := resources(own):
-        found["resources"] = quantities
-    found["securityContext"] = UNPRIVILEGED
-    return found
+    content: dict[str, Any] = {"name": name}
+    if options.image:
+        content["image"] = options.image
+    if variables := environment(model, options, endpoints):
+        content["env"] = variables
+    if options.env_from:
+        content["envFrom"] = [{"secretRef": {"name": secret}} for secret in options.env_from]
+    if quantities := resources(options):
+        content["resources"] = quantities
+    content["securityContext"] = UNPRIVILEGED
+    return content
 
 
-def resources(own: ModelOptions) -> dict[str, Any]:
-    """Return what a container is promised, and may use."""
-    kinds = {"requests": own.resources.requests, "limits": own.resources.limits}
+def resources(options: ModelOptions) -> dict[str, Any]:
+    """Return the resources that a container requests, and their limits."""
+    kinds = {"requests": options.resources.requests, "limits": options.resources.limits}
     return {kind: dict(quantities) for kind, quantities in kinds.items() if quantities}
 
 
 def probe(numbers: Probe) -> dict[str, Any]:
-    """Return a probe without what it asks, which the platform knows."""
+    """Return a probe without its request, which depends on the platform."""
     return {
         "initialDelaySeconds": numbers.initial_delay,
         "periodSeconds": numbers.period,
@@ -107,29 +107,29 @@ def probe(numbers: Probe) -> dict[str, Any]:
     }
 
 
-def pod(own: ModelOptions, labels: Mapping[str, str]) -> dict[str, Any]:
-    """Return what a pod has beside its containers.
+def pod(options: ModelOptions, labels: Mapping[str, str]) -> dict[str, Any]:
+    """Return the fields of a pod other than its containers.
 
     Args:
-        own: What the model has.
-        labels: Labels that the platform gives its pods, by which they are spread.
+        options: What the model has.
+        labels: Labels that the platform gives to its pods; pods with these labels are spread.
     """
     context: dict[str, Any] = {"runAsNonRoot": True}
-    if own.run_as_user is not None:
-        context["runAsUser"] = own.run_as_user
+    if options.run_as_user is not None:
+        context["runAsUser"] = options.run_as_user
     context["seccompProfile"] = {"type": "RuntimeDefault"}
-    found: dict[str, Any] = {"securityContext": context}
-    if own.image_pull_secrets:
-        found["imagePullSecrets"] = [{"name": secret} for secret in own.image_pull_secrets]
-    if own.node_selector:
-        found["nodeSelector"] = dict(own.node_selector)
-    if own.tolerations:
-        found["tolerations"] = [
+    content: dict[str, Any] = {"securityContext": context}
+    if options.image_pull_secrets:
+        content["imagePullSecrets"] = [{"name": secret} for secret in options.image_pull_secrets]
+    if options.node_selector:
+        content["nodeSelector"] = dict(options.node_selector)
+    if options.tolerations:
+        content["tolerations"] = [
             toleration.model_dump(exclude_none=True, by_alias=True)
-            for toleration in own.tolerations
+            for toleration in options.tolerations
         ]
-    if own.spread:
-        found["topologySpreadConstraints"] = [
+    if options.spread:
+        content["topologySpreadConstraints"] = [
             {
                 "maxSkew": 1,
                 "topologyKey": "kubernetes.io/hostname",
@@ -137,29 +137,29 @@ def pod(own: ModelOptions, labels: Mapping[str, str]) -> dict[str, Any]:
                 "labelSelector": {"matchLabels": dict(labels)},
             }
         ]
-    return found
+    return content
 
 
 def secure_container(pod: dict[str, Any], container: dict[str, Any]) -> None:
-    """Move a pod's securityContext into its container, where the pod may have none of ours."""
+    """Move a pod's securityContext into its container, if the pod's own must not be changed."""
     container["securityContext"] = {**pod.pop("securityContext"), **UNPRIVILEGED}
 
 
 def refuse_idle_targets(names: Collection[str], options: RemoteOptions) -> None:
-    """Refuse the target of an autoscaler where there is none.
+    """Refuse an autoscaler's target if there is no autoscaler.
 
     Args:
-        names: The models that are deployed.
-        options: How they are deployed.
+        names: Names of the deployed models.
+        options: The options.
 
     Raises:
-        SettingsError: If `target_cpu` is stated, for all models or for one, and `maxReplicas` is not.
+        SettingsError: If `target_cpu` is set, for all models or for one, but `maxReplicas` is not.
     """
     fixed = {name for name in names if options.of(name).max_replicas is None}
     where = {f"models.{name}.target_cpu" for name in fixed}
     if fixed == {*names}:
         where.add("target_cpu")
-    if stated := sorted(where.intersection(options.stating(("target_cpu",)))):
+    if fields := sorted(where.intersection(options.stating(("target_cpu",)))):
         raise SettingsError(
-            f"{', '.join(stated)}: it is for an autoscaler; give maxReplicas too, or leave it out"
+            f"{', '.join(fields)}: it is for an autoscaler; set maxReplicas, too, or leave it out"
         )

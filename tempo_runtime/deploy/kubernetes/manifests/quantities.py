@@ -31,7 +31,7 @@ def canonical(quantity: str) -> str:
     digits = (whole + fraction).lstrip("0") or "0"
     value = Fraction(int(digits), 10 ** len(fraction))
     if binary:
-        # What needs no other suffix is kept as it was spelled, as in Go.
+        # As in Go, a quantity that needs no other suffix keeps its spelling.
         if not fraction and int(digits) % 8:
             return quantity
         value *= 1024 ** _BINARY.index(binary)

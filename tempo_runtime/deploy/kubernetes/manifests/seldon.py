@@ -1,6 +1,6 @@
-"""Seldon Core v1: a SeldonDeployment for each model.
+"""Generate Seldon Core v1's objects: a SeldonDeployment for each model.
 
-Facts are from the operator's sources, named where they are used; `operator/` is SeldonIO/seldon-core's.
+The facts come from the operator's sources, named where they are used, in SeldonIO/seldon-core.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PREPACKED = {
 
 
 def endpoints(models: Mapping[str, DeployedModel], options: SeldonRemote) -> dict[str, Endpoint]:
-    """Return where each model is called from inside the cluster."""
+    """Return the address of each model inside the cluster."""
     return {
         name: seldon(name, options.namespace, predictor=PREDICTOR, engine=options.engine)
         for name in models
@@ -42,8 +42,8 @@ def documents(models: Mapping[str, DeployedModel], options: SeldonRemote) -> lis
     """Return the objects, the pipeline's first.
 
     Args:
-        models: What `specified` found.
-        options: How they are deployed.
+        models: The result of `resolve_models`.
+        options: The options.
 
     Raises:
         SettingsError: If Seldon Core has no server for a model's framework, cannot name a Service after a
@@ -63,7 +63,7 @@ def _refuse(models: Mapping[str, DeployedModel], options: SeldonRemote) -> None:
     for name in models:
         if not name[0].isalpha():
             raise SettingsError(
-                f"{name}: Seldon Core names a Service after it, which begins with a letter; rename it"
+                f"{name}: Seldon Core names a Service after it, so it must begin with a letter; rename it"
             )
 
 
@@ -73,12 +73,12 @@ def _deployment(
     where: Mapping[str, Endpoint],
     canary: Canary | None,
 ) -> dict[str, Any]:
-    own = options.of(model.name)
-    predictors = [_predictor(model, options, own, where, PREDICTOR, model.uri)]
+    model_options = options.of(model.name)
+    predictors = [_predictor(model, options, model_options, where, PREDICTOR, model.uri)]
     if canary is not None:
-        predictors += [_canary(model, options, own, where, canary)]
+        predictors += [_canary(model, options, model_options, where, canary)]
         predictors[0]["traffic"] = 100 if canary.shadow else 100 - _traffic(canary)
-    annotations = annotation.written(model, TARGET, options.namespace)
+    annotations = annotation.annotations_of(model, TARGET, options.namespace)
     return {
         "apiVersion": "machinelearning.seldon.io/v1",
         "kind": "SeldonDeployment",
@@ -90,14 +90,14 @@ def _deployment(
 def _predictor(
     model: DeployedModel,
     options: SeldonRemote,
-    own: ModelOptions,
+    model_options: ModelOptions,
     where: Mapping[str, Endpoint],
     name: str,
     uri: str,
 ) -> dict[str, Any]:
     annotations: dict[str, str] = {}
     if not options.engine:
-        # The engine has no streams and no handlers of one's own (executor/api/rest/server.go).
+        # The engine supports neither streams nor custom handlers (executor/api/rest/server.go).
         annotations[NO_ENGINE] = "true"
     service = seldon_service(model.name, name)
     if service != f"{model.name}-{name}":
@@ -112,62 +112,65 @@ def _predictor(
         graph["envSecretRefName"] = options.auth_secret_name
     if options.service_account_name and model.ours:
         graph["serviceAccountName"] = options.service_account_name
-    found = {
+    predictor = {
         "name": name,
         "annotations": annotations,
-        "progressDeadlineSeconds": own.progress_deadline,
+        "progressDeadlineSeconds": model_options.progress_deadline,
         "graph": graph,
-        "componentSpecs": [_component(model, own, where)],
+        "componentSpecs": [_component(model, model_options, where)],
     }
-    if own.max_replicas is None:
-        found["replicas"] = own.replicas
-    return found
+    if model_options.max_replicas is None:
+        predictor["replicas"] = model_options.replicas
+    return predictor
 
 
 def _component(
-    model: DeployedModel, own: ModelOptions, where: Mapping[str, Endpoint]
+    model: DeployedModel, model_options: ModelOptions, where: Mapping[str, Endpoint]
 ) -> dict[str, Any]:
-    # Named as the graph's node: under another name it is a second container without an image
-    # (operator/apis/machinelearning.seldon.io/v1/seldondeployment_webhook.go).
-    container = pods.container(model.name, model, own, where)
-    container["livenessProbe"] = pods.probe(own.liveness)
-    container["readinessProbe"] = pods.probe(own.readiness)
+    # It has the name of the graph's node: with another name it would be a second container without an
+    # image (operator/apis/machinelearning.seldon.io/v1/seldondeployment_webhook.go).
+    container = pods.container(model.name, model, model_options, where)
+    container["livenessProbe"] = pods.probe(model_options.liveness)
+    container["readinessProbe"] = pods.probe(model_options.readiness)
     labels = {"seldon-deployment-id": model.name}
-    spec = {"containers": [container], **pods.pod(own, labels)}
-    found: dict[str, Any] = {"spec": spec}
-    if own.max_replicas is not None:
-        found["hpaSpec"] = {
-            "minReplicas": own.min_replicas or 1,
-            "maxReplicas": own.max_replicas,
+    spec = {"containers": [container], **pods.pod(model_options, labels)}
+    component: dict[str, Any] = {"spec": spec}
+    if model_options.max_replicas is not None:
+        component["hpaSpec"] = {
+            "minReplicas": model_options.min_replicas or 1,
+            "maxReplicas": model_options.max_replicas,
             "metricsv2": [
                 {
                     "type": "Resource",
                     "resource": {
                         "name": "cpu",
-                        "target": {"type": "Utilization", "averageUtilization": own.target_cpu},
+                        "target": {
+                            "type": "Utilization",
+                            "averageUtilization": model_options.target_cpu,
+                        },
                     },
                 }
             ],
         }
-    if own.min_available is not None:
-        found["pdbSpec"] = {"minAvailable": own.min_available}
-    return found
+    if model_options.min_available is not None:
+        component["pdbSpec"] = {"minAvailable": model_options.min_available}
+    return component
 
 
 def _canary(
     model: DeployedModel,
     options: SeldonRemote,
-    own: ModelOptions,
+    model_options: ModelOptions,
     where: Mapping[str, Endpoint],
     canary: Canary,
 ) -> dict[str, Any]:
     if canary.image:
-        own = own.model_copy(update={"image": canary.image})
+        model_options = model_options.model_copy(update={"image": canary.image})
     name = "shadow" if canary.shadow else "canary"
-    found = _predictor(model, options, own, where, name, canary.uri)
+    predictor = _predictor(model, options, model_options, where, name, canary.uri)
     if canary.shadow:
-        found["shadow"] = True
-    return {**found, "traffic": _traffic(canary)}
+        predictor["shadow"] = True
+    return {**predictor, "traffic": _traffic(canary)}
 
 
 def _traffic(canary: Canary) -> int:
@@ -175,15 +178,15 @@ def _traffic(canary: Canary) -> int:
 
 
 def implementation(model: DeployedModel) -> str:
-    """Seldon Core's server for a model.
+    """Return Seldon Core's server for a model.
 
     Raises:
-        SettingsError: If it has none.
+        SettingsError: If there is none.
     """
-    found = _PREPACKED.get(model.platform)
-    if found is None:
+    server = _PREPACKED.get(model.platform)
+    if server is None:
         raise SettingsError(
             f"{model.name}: Seldon Core has no server for {model.platform.value!r}; deploy it by hand, "
             "and set its URL in the settings of the pipeline that calls it"
         )
-    return found
+    return server

@@ -1,6 +1,6 @@
-"""Seldon Core 2: a Model for each model, and a Server that runs pipelines and nothing else.
+"""Generate Seldon Core 2's objects: a Model for each model, and a Server only for pipelines.
 
-Facts are from operator/apis/mlops/v1alpha1 and operator/controllers/reconcilers/server of
+The facts come from operator/apis/mlops/v1alpha1 and operator/controllers/reconcilers/server of
 SeldonIO/seldon-core.
 """
 
@@ -21,16 +21,16 @@ from tempo_runtime.errors import SettingsError
 
 TARGET = "seldon2"
 _API = "mlops.seldon.io/v1alpha1"
-_CONTAINER = "mlserver"  # the one of serverConfig `mlserver` that podSpec is merged with
-SERVER = "tempo-runtime"  # our Server, and what it is capable of
+_CONTAINER = "mlserver"  # the container of serverConfig `mlserver`, with which podSpec is merged
+SERVER = "tempo-runtime"  # the name of our Server, and its capability
 _CAPABILITIES = "capabilities"
 _CLAIMS = "statefulSetPersistentVolumeClaimRetentionPolicy"
-# How the API names a field that its schema lacks: as kubectl's check, and as a server-side apply.
+# Messages about a field that the schema lacks, from strict validation and from server-side apply.
 _UNKNOWN = re.compile(r"unknown field \"spec\.(\w+)\"|\.spec\.(\w+): field not declared in schema")
 
 
 def endpoints(models: Mapping[str, DeployedModel], options: Seldon2Remote) -> dict[str, Endpoint]:
-    """Return where each model is called from inside the cluster."""
+    """Return the address of each model inside the cluster."""
     return {name: seldon2(name, options.namespace, gateway=options.gateway) for name in models}
 
 
@@ -38,24 +38,24 @@ def documents(models: Mapping[str, DeployedModel], options: Seldon2Remote) -> li
     """Return the objects, the pipeline's first.
 
     Args:
-        models: What `specified` found.
-        options: How they are deployed.
+        models: The result of `resolve_models`.
+        options: The options.
 
     Raises:
-        SettingsError: If an option means nothing to Seldon Core 2.
+        SettingsError: If Seldon Core 2 does not support an option.
     """
     _refuse(models, options)
     where = endpoints(models, options)
-    found = [_model(model, options, where) for model in models.values()]
+    objects = [_model(model, options, where) for model in models.values()]
     if options.server is None and any(model.ours for model in models.values()):
-        found.append(_server(models, options))
-    return found
+        objects.append(_server(models, options))
+    return objects
 
 
 def _model(
     model: DeployedModel, options: Seldon2Remote, where: Mapping[str, Endpoint]
 ) -> dict[str, Any]:
-    own = options.of(model.name)
+    model_options = options.of(model.name)
     spec: dict[str, Any] = {"storageUri": model.uri}
     if options.auth_secret_name:
         spec["secretName"] = options.auth_secret_name
@@ -64,16 +64,17 @@ def _model(
     else:
         spec["requirements"] = [SERVER if model.ours else model.platform.value.lower()]
     if options.memory is not None:
-        # As the operator writes it when it adds its finalizer: it would own another spelling, and a
-        # changed one be refused (handleFinalizer in operator/controllers/mlops/model_controller.go).
+        # In the operator's spelling: it rewrites any other when it adds its finalizer. Then it owns the
+        # field, and refuses a change (handleFinalizer in
+        # operator/controllers/mlops/model_controller.go).
         spec["memory"] = canonical(options.memory)
-    spec |= _scaled(own)
+    spec |= _scaled(model_options)
     if model.calls:
-        # It takes the place of parameters.extra.models in model-settings.json, as a whole.
-        both = merge({"models": model.stated}, {"models": pods.addressed(model, where)})
-        value = json.dumps(both["models"], sort_keys=True)
+        # It replaces parameters.extra.models in model-settings.json as a whole.
+        merged = merge({"models": model.stated}, {"models": pods.child_settings(model, where)})
+        value = json.dumps(merged["models"], sort_keys=True)
         spec["parameters"] = [{"name": "models", "value": value}]
-    annotations = annotation.written(model, TARGET, options.namespace)
+    annotations = annotation.annotations_of(model, TARGET, options.namespace)
     return {
         "apiVersion": _API,
         "kind": "Model",
@@ -82,14 +83,17 @@ def _model(
     }
 
 
-def _scaled(own: ModelOptions) -> dict[str, Any]:
-    if own.max_replicas is None:
-        return {"replicas": own.replicas}
-    return {"minReplicas": own.min_replicas or 1, "maxReplicas": own.max_replicas}
+def _scaled(model_options: ModelOptions) -> dict[str, Any]:
+    if model_options.max_replicas is None:
+        return {"replicas": model_options.replicas}
+    return {
+        "minReplicas": model_options.min_replicas or 1,
+        "maxReplicas": model_options.max_replicas,
+    }
 
 
 def _server(models: Mapping[str, DeployedModel], options: Seldon2Remote) -> dict[str, Any]:
-    """Return a Server for pipelines: they run in it together, so what it has are the common options."""
+    """Return a Server for pipelines, which they share, so it has only the options for all models."""
     container: dict[str, Any] = {"name": _CONTAINER}
     if options.image:
         container["image"] = options.image
@@ -100,20 +104,22 @@ def _server(models: Mapping[str, DeployedModel], options: Seldon2Remote) -> dict
     if quantities := pods.resources(options):
         container["resources"] = quantities
     pod = pods.pod(options, {"seldon-server-name": SERVER})
-    pods.secure_container(pod, container)  # the agent shares the pod, and is not ours to change
-    # Each of a model's replicas is on another of the Server's.
-    own = [options.of(name) for name, model in models.items() if model.ours]
-    most = max(each.max_replicas or each.replicas for each in own)
+    pods.secure_container(pod, container)  # the agent shares the pod, and must stay as it is
+    # Each replica of a model needs its own replica of the Server.
+    pipeline_options = [options.of(name) for name, model in models.items() if model.ours]
+    most = max(
+        model_options.max_replicas or model_options.replicas for model_options in pipeline_options
+    )
     return {
         "apiVersion": _API,
         "kind": "Server",
         "metadata": pods.metadata(SERVER, options),
         "spec": {
             "serverConfig": "mlserver",
-            # In place of MLServer's own: our image lacks most of its frameworks.
+            # Instead of MLServer's own capabilities: our image lacks most of its frameworks.
             _CAPABILITIES: [SERVER],
             "replicas": most,
-            # A volume only caches artifacts, and otherwise stays when its Server is deleted.
+            # The volume only caches artifacts; without this it would stay when its Server is deleted.
             _CLAIMS: {"whenDeleted": "Delete"},
             "podSpec": {"containers": [container], **pod},
         },
@@ -121,19 +127,19 @@ def _server(models: Mapping[str, DeployedModel], options: Seldon2Remote) -> dict
 
 
 def for_older(document: dict[str, Any], refusal: str) -> dict[str, Any] | None:
-    """Return a Server without what the schema of an older Seldon Core 2 lacks.
+    """Return a Server without the fields that an older Seldon Core 2 does not know.
 
-    `capabilities` came with 2.6.0; before, a Server can only have more than MLServer's own. What
-    becomes of its volumes can be stated from 2.8.5 on.
+    `capabilities` exists from 2.6.0 on; before, a Server could only add to MLServer's own. The retention
+    policy of its volumes exists from 2.8.5 on.
 
     Args:
         document: The object that was refused.
-        refusal: What the API says, in which it names each field.
+        refusal: The API's message, which names each unknown field.
 
     Returns:
-        The object for that version; None if it has none of those fields.
+        The object for the older version; None if it has none of these fields.
     """
-    unknown = {name for found in _UNKNOWN.findall(refusal) for name in found}
+    unknown = {name for match in _UNKNOWN.findall(refusal) for name in match}
     spec = document["spec"]
     if document["kind"] != "Server" or not unknown & {_CAPABILITIES, _CLAIMS} & spec.keys():
         return None
@@ -145,7 +151,7 @@ def for_older(document: dict[str, Any], refusal: str) -> dict[str, Any] | None:
 
 _SCALE = {"replicas", "min_replicas", "max_replicas", "uri"}
 _NEVER = ("target_cpu", "min_available", "progress_deadline", "liveness", "readiness")
-# What our Server has.
+# Options of our Server.
 _SERVERS = (
     "image",
     "resources",
@@ -160,21 +166,21 @@ _SERVERS = (
 
 
 def _refuse(models: Mapping[str, DeployedModel], options: Seldon2Remote) -> None:
-    if stated := options.stating((*_NEVER, "service_account_name")):
+    if fields := options.stating((*_NEVER, "service_account_name")):
         raise SettingsError(
-            f"{', '.join(stated)}: on Seldon Core 2 this is a Server's; leave it out, or deploy a Server "
-            "that has it, and name that with `server`"
+            f"{', '.join(fields)}: on Seldon Core 2 only a Server can have it; leave it out, or deploy a "
+            "Server that has it and name that Server with `server`"
         )
     if options.server or not any(model.ours for model in models.values()):
-        stated = options.stating(_SERVERS)
-        if stated:
+        fields = options.stating(_SERVERS)
+        if fields:
             raise SettingsError(
-                f"{', '.join(stated)}: no Server is written here that would have it; leave it out"
+                f"{', '.join(fields)}: no Server is deployed here that could have it; leave it out"
             )
-    for name, own in options.models.items():
-        if other := sorted(own.model_fields_set - _SCALE - {"pin_artifact"}):
+    for name, model_options in options.models.items():
+        if other := sorted(model_options.model_fields_set - _SCALE - {"pin_artifact"}):
             raise SettingsError(
-                f"{name}: {', '.join(other)} cannot be a model's own on Seldon Core 2, where models "
+                f"{name}: {', '.join(other)} cannot be set for one model on Seldon Core 2, where models "
                 "share a Server; set it for all, or deploy a Server and name it with `server`"
             )
     for model in models.values():

@@ -116,8 +116,8 @@ def test_ctrl_c_names_what_was_applied(api: ApiServer) -> None:
         finally:
             process.kill()
     assert (process.returncode, printed) == (130, "")
-    assert "Stopped; applied, and left there: SeldonDeployment line" in told
-    assert "deploy again once it is right, or undeploy it" in told
+    assert "Stopped; applied so far: SeldonDeployment line" in told
+    assert "deploy again to continue, or undeploy" in told
     assert "Traceback" not in told
 
 
@@ -145,11 +145,11 @@ def test_options_of_the_other_place_are_refused_by_name(words: Any, told: str) -
     ("states", "expected", "told"),
     [
         ((STATES[0], STATES[0]), 0, []),
-        ((STATES[0], STATES[1]), 3, ["line is not ready: it is being made"]),
+        ((STATES[0], STATES[1]), 3, ["line is not ready: it is being created"]),
         (
             (STATES[1], STATES[2]),
             3,
-            ["plus is not ready: it is being made", "line has failed: it rains"],
+            ["plus is not ready: it is being created", "line has failed: it rains"],
         ),
     ],
 )
@@ -219,7 +219,7 @@ def test_wait_ends_when_it_is_ready_or_says_why_it_is_not(api: ApiServer) -> Non
     deployed(api, STATES[1])
     code, printed, told = command("wait", "plus", *HERE, "--timeout", "0.5")
     assert (code, printed) == (1, "")
-    assert told == "Error: plus is not ready after 0.5 seconds: it is being made\n"
+    assert told == "Error: plus is not ready after 0.5 seconds: it is being created\n"
     deployed(api, STATES[2])
     assert command("wait", "plus", *HERE) == (1, "", "Error: plus has failed: it rains\n")
 
@@ -335,7 +335,10 @@ def test_undeploy_of_all_asks_and_leaves_what_is_not_ours(api: ApiServer) -> Non
         "Nothing is deployed in production (platform seldon)\n"
     )
     code, _, told = command("undeploy", "foreign", *HERE)
-    assert (code, "is somebody else's" in told) == (1, True)
+    assert (code, "belongs to someone else and was not deployed by tempo-runtime" in told) == (
+        1,
+        True,
+    )
 
 
 def test_what_an_interrupted_deployment_left_is_undeployed_by_its_name(api: ApiServer) -> None:
@@ -350,7 +353,7 @@ def test_what_keeps_it_from_the_cluster_is_told(
 ) -> None:
     code, printed, told = command(*words, *HERE)
     assert (code, printed) == (1, "")
-    assert told.startswith(f"Error: the kubeconfig {kubeconfig} names no cluster")
+    assert told.startswith(f"Error: the kubeconfig {kubeconfig} has no usable cluster")
     monkeypatch.setitem(sys.modules, "kubernetes", None)
     code, _, told = command(*words, *HERE)
     assert (code, "pip install 'tempo_runtime[k8s]'" in told) == (1, True)

@@ -107,5 +107,7 @@ def test_any_description_is_kept(description: str) -> None:
     ],
 )
 def test_another_s_annotation_is_told(text: str) -> None:
-    with pytest.raises(DeploymentFailed, match=r"seldon\.io/tempo-model is not ours"):
+    with pytest.raises(
+        DeploymentFailed, match=r"seldon\.io/tempo-model was not written by this version"
+    ):
         details_of(text)

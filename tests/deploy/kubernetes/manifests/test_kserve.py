@@ -95,7 +95,9 @@ def test_a_child_that_is_called_over_grpc_has_a_port_for_it(by_grpc: str) -> Non
 
 
 def test_knative_has_no_port_for_grpc(by_grpc: str) -> None:
-    with pytest.raises(SettingsError, match="income-sklearn: a service of Knative has one port"):
+    with pytest.raises(
+        SettingsError, match="income-sklearn: a service of Knative has only a port for HTTP"
+    ):
         deployed(by_grpc, knative=True)
     [container] = deployed(knative=True)["ServingRuntime/tempo-runtime"]["spec"]["containers"]
     assert [each["containerPort"] for each in container["ports"]] == [8080]
@@ -255,7 +257,7 @@ def test_pods_that_a_drained_node_leaves_are_a_budget() -> None:
     [
         (None, {"authSecretName": "s"}, "auth_secret_name: .* set service_account_name"),
         (None, {"progress_deadline": 1}, "progress_deadline: KServe has no such option"),
-        (None, {"replicas": 0}, "income-explainer: replicas is 0, which KServe takes for no limit"),
+        (None, {"replicas": 0}, "income-explainer: replicas is 0, which KServe reads as no limit"),
         (None, {"knative": True, "target_cpu": 1}, "target_cpu: Knative scales by requests"),
         (None, {"knative": True, "min_available": 1}, "min_available: Knative"),
         (

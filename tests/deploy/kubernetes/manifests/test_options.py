@@ -37,10 +37,10 @@ PLATFORMS = [SeldonCoreOptions, Seldon2Options, KServeOptions]
             {"run_as_user": 2**31},
             "remote_options.run_as_user: Input should be less than or equal to",
         ),
-        ({"minReplicas": 2}, "give maxReplicas too"),
+        ({"minReplicas": 2}, "set maxReplicas, too"),
         ({"minReplicas": 3, "maxReplicas": 2}, "minReplicas 3 is more than maxReplicas 2"),
-        ({"replicas": 2, "maxReplicas": 3}, "leave replicas out"),
-        ({"models": {"m": {"replicas": 2, "maxReplicas": 3}}}, "leave replicas out"),
+        ({"replicas": 2, "maxReplicas": 3}, "leave out replicas"),
+        ({"models": {"m": {"replicas": 2, "maxReplicas": 3}}}, "leave out replicas"),
         ({"resources": {"limit": {}}}, "remote_options.resources.limit: there is no such option"),
         ({"resources": {"limits": {"cpu": "1 GB"}}}, "remote_options.resources.limits.cpu: "),
         ({"resources": {"limits": {"cpu": True}}}, "remote_options.resources.limits.cpu: "),
@@ -220,7 +220,7 @@ def test_more_labels_and_annotations_are_on_each_object(kind: Any) -> None:
 def test_what_says_that_an_object_is_ours_cannot_be_overwritten(
     kind: Any, which: str, key: str
 ) -> None:
-    with pytest.raises(SettingsError, match=f"{which}: .*{key} says what is ours"):
+    with pytest.raises(SettingsError, match=f"{which}: .*{key} is reserved for tempo-runtime"):
         kind(remote_options={which: {"a": "b", key: "mine"}})
 
 
@@ -228,7 +228,7 @@ def test_what_says_that_an_object_is_ours_cannot_be_overwritten(
 @pytest.mark.parametrize(
     ("stated", "told"),
     [
-        ({"target_cpu": 50}, "target_cpu: it is for an autoscaler; give maxReplicas too"),
+        ({"target_cpu": 50}, "target_cpu: it is for an autoscaler; set maxReplicas, too"),
         ({"models": {models.CLASSIFIER: {"target_cpu": 50}}}, "models.income-sklearn.target_cpu: "),
         (
             {"maxReplicas": 3, "models": {models.CLASSIFIER: {"replicas": 2, "target_cpu": 50}}},

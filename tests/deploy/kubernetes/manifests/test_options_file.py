@@ -83,7 +83,10 @@ def test_the_command_line_chooses_another_platform(file: Path) -> None:
             "\nmodels:\n  prices:\n    replica: 2",
             "4: models.prices.replica: there is no such option; did you mean 'replicas'?",
         ),
-        ("knative: true", "1: knative: there is no such option for seldon; it is one of kserve"),
+        (
+            "knative: true",
+            "1: knative: there is no such option for seldon; it is an option of kserve",
+        ),
         ("replicas: no", "1: replicas: Input should be a number, not false"),
         (
             "namespace: no",
@@ -101,14 +104,14 @@ def test_the_command_line_chooses_another_platform(file: Path) -> None:
         ("platform: [seldon]", "1: platform: choose one of seldon, seldon2, kserve"),
         ("namespace: a\nnamespace: b", "2: there are two keys 'namespace'; correct it"),
         ("minReplicas: 1\nmin_replicas: 2", " minReplicas and min_replicas are the same option"),
-        ("min_replicas: 2", " minReplicas is for an autoscaler; give maxReplicas too"),
+        ("min_replicas: 2", " minReplicas is for an autoscaler; set maxReplicas, too"),
         ("- namespace", " must be one YAML document of keys with values"),
         ("production", " must be one YAML document of keys with values"),
         ("a: 1\n---\nb: 2", " must be one YAML document of keys with values"),
         ("namespace: [", "1: while parsing"),
         ("a: &a [*a]", "1: an alias refers to a value that contains it"),
         ("remote_options:\n  namespace: a", " remote_options is not needed in this file; move its"),
-        ("apiVersion: v1\nkind: Secret", " is a manifest (Secret) and not a file of options"),
+        ("apiVersion: v1\nkind: Secret", " is a manifest (Secret), not a file of options"),
         ("env: {HF_TOKEN: abc}", "1: env: "),
     ],
 )

@@ -184,7 +184,7 @@ def test_a_key_is_demanded_beside_the_digest(explainer: str) -> None:
 
 @pytest.mark.parametrize("platform", PLATFORMS)
 def test_a_demand_that_the_artifact_cannot_meet_is_refused(platform: str, explainer: str) -> None:
-    with pytest.raises(SettingsError, match=rf"demands {OTHER}, but the artifact in .*would not"):
+    with pytest.raises(SettingsError, match=rf"requires {OTHER}, but the artifact in .*would not"):
         described(explainer, platform, env={EXPECTED_DIGEST: OTHER})
 
 
@@ -226,7 +226,7 @@ def test_a_child_without_a_folder_is_not_taken_for_its_pipeline(tmp_path: Path) 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
 def test_the_annotation_is_not_the_user_s(platform: str) -> None:
-    with pytest.raises(SettingsError, match=f"{DIGEST} says what is ours"):
+    with pytest.raises(SettingsError, match=f"{DIGEST} is reserved for tempo-runtime"):
         described(models.explainer(), platform, annotations={DIGEST: OTHER})
 
 

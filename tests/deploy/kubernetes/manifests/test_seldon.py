@@ -237,6 +237,8 @@ def test_a_framework_without_one_is_told(platform: str) -> None:
 
 @pytest.mark.parametrize("model", [models.explainer("1abc"), models.classifier("1abc")])
 def test_a_name_that_no_service_can_have_is_told(model: Any) -> None:
-    with pytest.raises(SettingsError, match=r"1abc: .* begins with a letter; rename it") as error:
+    with pytest.raises(
+        SettingsError, match=r"1abc: .* must begin with a letter; rename it"
+    ) as error:
         manifest(model)
     assert "\n" not in str(error.value)

@@ -196,18 +196,18 @@ def test_our_container_is_not_root_and_the_agent_s_is_left_alone() -> None:
 @pytest.mark.parametrize(
     ("model", "remote", "told"),
     [
-        (None, {"target_cpu": 50}, "target_cpu: on Seldon Core 2 this is a Server's"),
+        (None, {"target_cpu": 50}, "target_cpu: on Seldon Core 2 only a Server can have it"),
         (None, {"min_available": 1}, "min_available: on Seldon Core 2"),
         (None, {"progress_deadline": 1}, "progress_deadline: on Seldon Core 2"),
         (None, {"liveness": {}}, "liveness: on Seldon Core 2"),
         (None, {"serviceAccountName": "s"}, "service_account_name: on Seldon Core 2"),
-        (None, {"server": "own", "image": "i"}, "image: no Server is written here"),
-        (None, {"server": "own", "run_as_user": None}, "run_as_user: no Server is written here"),
-        (models.classifier(), {"env": {"A": "1"}}, "env: no Server is written here"),
+        (None, {"server": "own", "image": "i"}, "image: no Server is deployed here"),
+        (None, {"server": "own", "run_as_user": None}, "run_as_user: no Server is deployed here"),
+        (models.classifier(), {"env": {"A": "1"}}, "env: no Server is deployed here"),
         (
             None,
             {"models": {"income-sklearn": {"image": "i", "spread": True}}},
-            "income-sklearn: image, spread cannot be a model's own",
+            "income-sklearn: image, spread cannot be set for one model",
         ),
     ],
 )

@@ -207,7 +207,7 @@ def test_what_cannot_be_deployed_is_told_in_one_line(
 
 
 def test_options_of_another_kind_are_refused() -> None:
-    with pytest.raises(SettingsError, match="takes SeldonCoreOptions, Seldon2Options or KServe"):
+    with pytest.raises(SettingsError, match="expected SeldonCoreOptions, Seldon2Options or KServe"):
         manifest(models.explainer(), {"namespace": "production"})  # type: ignore[arg-type]
 
 
