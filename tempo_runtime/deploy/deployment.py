@@ -1,4 +1,4 @@
-"""What every deployment can do, whatever its target is."""
+"""The interface of deployments on all targets."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ GRACE = 15.0
 
 @dataclass(frozen=True)
 class ModelStatus:
-    """How a model of a deployment is.
+    """The status of a model of a deployment.
 
     Attributes:
         name: Its name.
         state: `ready`, `not ready`, or `ended`.
         url: Base URL of its server over HTTP.
         grpc: URL of its server over gRPC.
-        place: What it runs as: `process 4711`, or `container NAME`.
-        headers: Headers that each call needs, by which a gateway finds it; they are no secret.
-        reason: On a cluster why it is not ready, as `status` and errors say it; otherwise empty.
+        place: What it runs as: `process 4711` or `container NAME`.
+        headers: Headers that each call needs, so that a gateway can route it; they are not secret.
+        reason: On a cluster, why it is not ready, as in `status` and errors; otherwise empty.
     """
 
     name: str
@@ -42,7 +42,7 @@ class ModelStatus:
 
 @dataclass(frozen=True)
 class Address:
-    """Where a model is called.
+    """The address of a model.
 
     Attributes:
         model: Name it is served under.
@@ -58,10 +58,10 @@ class Address:
 
 
 class Deployment(ABC):
-    """A pipeline and the models it calls, as they run somewhere.
+    """A pipeline and the models it calls, deployed together.
 
     Attributes:
-        target: `process` or `docker`, or the platform of a cluster.
+        target: `process`, `docker`, or the platform of a cluster.
     """
 
     target: ClassVar[str]
@@ -74,7 +74,7 @@ class Deployment(ABC):
     @property
     @abstractmethod
     def id(self) -> str:
-        """What tells it from another of the same name."""
+        """Its unique id, also among deployments of the same name."""
 
     @property
     @abstractmethod
@@ -89,16 +89,16 @@ class Deployment(ABC):
     @property
     @abstractmethod
     def owner(self) -> int | None:
-        """The process it ends with; None where it stays until it is undeployed."""
+        """The process it ends with; None if it stays until it is undeployed."""
 
     @property
     @abstractmethod
     def up(self) -> bool:
-        """Whether it was deployed, and not undeployed since."""
+        """Whether it was deployed and not undeployed since then."""
 
     @abstractmethod
     def main(self) -> Address:
-        """Return where the model is that people call first; nothing is asked.
+        """Return the address of the main model, which users call, without asking any server.
 
         Raises:
             DeploymentFailed: If it was undeployed.
@@ -106,7 +106,7 @@ class Deployment(ABC):
 
     @property
     def endpoint(self) -> str:
-        """URL of the model that people call first, for the deployment's transport.
+        """URL of the main model, for the deployment's transport.
 
         Raises:
             DeploymentFailed: If it was undeployed.
@@ -118,18 +118,18 @@ class Deployment(ABC):
 
     @abstractmethod
     def models(self) -> list[ModelStatus]:
-        """Return its models, the one that people call first."""
+        """Return the status of its models, the main model first."""
 
     @abstractmethod
     def logs(self, model: str | None = None) -> dict[str, str]:
-        """Return the output of its servers by the name of the model, or that of one model."""
+        """Return the logs of its servers by name of the model, or that of one model."""
 
     @abstractmethod
     def undeploy(self, grace: float = GRACE) -> None:
-        """End all of it. Nothing happens the second time.
+        """Stop all its servers. A second call does nothing.
 
         Args:
-            grace: Seconds for what is being asked to be answered first.
+            grace: Seconds for answering requests in progress.
         """
 
 
@@ -138,30 +138,30 @@ class LocalDeployment(Deployment):
 
     @abstractmethod
     def replace(
-        self, models: Mapping[str, Served], options: Any, told: Callable[[str], object]
+        self, models: Mapping[str, Served], options: Any, on_ready: Callable[[str], object]
     ) -> list[str]:
-        """Serve these models, and nothing else; a server of one that has not changed goes on.
+        """Serve these models and no others; the servers of unchanged models continue.
 
-        Callers notice nothing: a server that replaces another is called once all are ready, and the
-        other answers what it was asked before it ends.
+        Callers do not notice: new servers are called once all are ready, and replaced servers answer
+        their requests before they end.
 
         Args:
-            models: By name, the one that people call first being the first.
-            options: How, as the target has it.
-            told: Called with each model's name when it is ready.
+            models: The models by name, the main model first.
+            options: The target's options.
+            on_ready: Called with each model's name when it is ready.
 
         Returns:
-            Names of the models that were started.
+            Names of the models whose servers were started.
 
         Raises:
-            DeploymentFailed: If one cannot be started; what ran before then still runs.
+            DeploymentFailed: If a server cannot be started; the previous ones still run then.
         """
 
 
-def addressed(
+def with_child_addresses(
     environ: Mapping[str, str], served: Served, urls: Mapping[str, Mapping[str, str]]
 ) -> dict[str, str]:
-    """Variables of a server with those that say where the siblings of its model are.
+    """Add the addresses of a model's siblings to the environment variables of its server.
 
     Args:
         environ: The variables.
@@ -169,7 +169,7 @@ def addressed(
         urls: Base URLs by the name of a model and a transport.
 
     Raises:
-        SettingsError: If the variable of the models' settings is not a JSON object.
+        SettingsError: If the variable with the models' settings is not a JSON object.
     """
     places = {
         alias: {"transport": sibling.transport, "url": urls[sibling.model][sibling.transport]}
@@ -182,8 +182,8 @@ def addressed(
     return {**environ, _MODELS: json.dumps(known[_MODELS])}
 
 
-def taken(host: str, port: int) -> DeploymentFailed | None:
-    """Why a port cannot be had, or any of a host for port 0; None if it can."""
+def port_error(host: str, port: int) -> DeploymentFailed | None:
+    """Return the error for a port, or with port 0 a host, that cannot be used; None if it can."""
     why = refused(host, port)
     place = f"port {port} of {host}" if port else host
     return DeploymentFailed(f"{place} {why}; choose another") if why else None

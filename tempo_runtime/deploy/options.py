@@ -1,4 +1,4 @@
-"""Where a pipeline is deployed, and how."""
+"""Options of deployments."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Options(BaseModel):
-    """Options, whose faults are a `SettingsError` that names them."""
+    """Options, whose faults become a `SettingsError` that names the fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
@@ -30,8 +30,8 @@ class Options(BaseModel):
             )
             raise SettingsError(f"{type(self).__name__}: {faults}") from error
 
-    # Pydantic's mark of an `__init__` that it need not call for options inside of others: the error
-    # of those then has the whole path.
+    # This tells pydantic not to call this `__init__` for nested options, so that errors in them have the
+    # whole path.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
 
@@ -45,21 +45,21 @@ def message(kind: type[BaseModel], fault: Any) -> str:
     if fault["type"] != "extra_forbidden":
         return str(fault["msg"].removeprefix("Value error, "))
     *path, name = fault["loc"]
-    known = {each.lower(): each for each in names(_inside(kind, path))}
+    known = {option.lower(): option for option in names(_inside(kind, path))}
     close = difflib.get_close_matches(str(name).lower(), known, n=1)
     return "there is no such option" + (f"; did you mean {known[close[0]]!r}?" if close else "")
 
 
 def names(kind: type[BaseModel] | None) -> dict[str, str]:
-    """List the names that options may be given by, each with its name in Python."""
+    """List the names of options, including aliases, each with its name in Python."""
     fields = kind.model_fields if kind is not None else {}
-    own = {name: name for name in fields}
+    by_name = {name: name for name in fields}
     aliases = {name: field.validation_alias for name, field in fields.items()}
-    return own | {alias: name for name, alias in aliases.items() if isinstance(alias, str)}
+    return by_name | {alias: name for name, alias in aliases.items() if isinstance(alias, str)}
 
 
 def _inside(kind: type[BaseModel], path: list[Any]) -> type[BaseModel] | None:
-    """Return the options at a path in others; None if others than options are there."""
+    """Return the class of the options at a path in other options; None if there are none."""
     current: type[BaseModel] | None = kind
     for part in path:
         if current is not None and (name := names(current).get(part)):
@@ -68,25 +68,25 @@ def _inside(kind: type[BaseModel], path: list[Any]) -> type[BaseModel] | None:
 
 
 def _options_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    """Yield the options that an annotation such as `dict[str, ModelOptions] | None` contains."""
+    """Yield the classes of options in an annotation such as `dict[str, ModelOptions] | None`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
-    for each in get_args(annotation):
-        yield from _options_in(each)
+    for argument in get_args(annotation):
+        yield from _options_in(argument)
 
 
 class LocalDeploymentOptions(Options):
-    """What all deployments on this machine have.
+    """Options of all deployments on this machine.
 
     Attributes:
         name: Name of the deployment; by default that of the pipeline. Deploying the same name again
             replaces what has changed.
         transport: How the pipeline is called.
-        host: What to listen at on this machine.
-        port: Port of the pipeline for HTTP; 0 for one that is free.
-        grpc_port: Port of the pipeline for gRPC; 0 for one that is free.
+        host: Address to listen on.
+        port: Port of the pipeline for HTTP; 0 for a free one.
+        grpc_port: Port of the pipeline for gRPC; 0 for a free one.
         env: More environment variables of each server.
-        timeout: Seconds that all models together may take to be ready.
+        timeout: Seconds to wait until all models are ready.
         detached: Whether it stays when this process ends, until it is undeployed.
     """
 
@@ -103,7 +103,7 @@ class LocalDeploymentOptions(Options):
     @classmethod
     def _another_port(cls, port: int, info: ValidationInfo) -> int:
         if port and port == info.data.get("port"):
-            raise ValueError(f"{port} is the port for HTTP already; choose another, or 0")
+            raise ValueError(f"{port} is already the port for HTTP; choose another, or 0")
         return port
 
 
@@ -112,9 +112,9 @@ class LocalOptions(LocalDeploymentOptions):
 
     @field_validator("host")
     @classmethod
-    def _listened_at(cls, host: str) -> str:
+    def _not_ipv6(cls, host: str) -> str:
         if is_ipv6(host):
-            raise ValueError("MLServer cannot listen at an IPv6 address; choose one of IPv4")
+            raise ValueError("MLServer cannot listen on an IPv6 address; choose an IPv4 address")
         return host
 
 
@@ -122,13 +122,13 @@ class DockerOptions(LocalDeploymentOptions):
     """A deployment of containers on this machine, by any engine with Docker's API (`DOCKER_HOST`).
 
     Attributes:
-        image: Image of every model that has none of its own.
-        images: Images by the name of the model.
-        user: User and group that a server runs as, in numbers, as on Kubernetes.
-        read_only: Whether a container's own files cannot be changed; it can write to /tmp and
-            MLServer's folder all the same.
-        memory: What a container may use, such as `2g`.
-        cpus: How many processors a container may use.
+        image: Image of every model without its own image.
+        images: Images of single models, by the model's name.
+        user: Numeric user and group that a server runs as, as on Kubernetes.
+        read_only: Whether a container cannot change its own files; it can always write to /tmp and
+            MLServer's folder.
+        memory: Memory that a container may use, such as `2g`.
+        cpus: Number of processors that a container may use.
     """
 
     image: str | None = None

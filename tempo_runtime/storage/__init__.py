@@ -1,9 +1,9 @@
-"""Artifacts in object stores: `upload` and `download`, by rclone.
+"""Upload artifacts to object stores and download them, with rclone.
 
-Both ways the old artifact stays whole until the new one is there. What replaces a file is first put into
-the folder `.tempo-next` beside it, which is also what a transfer that was cut goes on from. Then
-tempo.json is replaced, and with it the set; then files are moved to their places (see `files`). A file is
-removed only where the old tempo.json says that it was part of the artifact.
+In both directions the old artifact stays complete until the new one has arrived. New versions of files
+first go into the folder `.tempo-next` next to the old ones, from where an interrupted transfer resumes.
+Then tempo.json is replaced, which makes the new set valid, and the files are moved to their places (see
+`atomic_files`). A file is removed only if the old tempo.json says that it was part of the artifact.
 """
 
 from __future__ import annotations
@@ -37,38 +37,38 @@ def upload(
     prune: int | None = None,
     keep: Collection[str] = (),
 ) -> Transfer:
-    """Upload a model's folder, or a pipeline's artifact, to its URI.
+    """Upload the folder of a model or the artifact of a pipeline to its URI.
 
-    An artifact is checked first: one that is damaged is not sent. Files that are there already are not
-    sent again, and an upload that was cut goes on where it was.
+    An artifact is checked first, and a damaged one is not sent. Files that are already there are not sent
+    again, and an interrupted upload resumes.
 
-    With `digest`, an artifact gets a place that no other ever has, so what was uploaded before is still
-    there to go back to:
+    With `digest`, each version of an artifact gets its own place, so that you can go back to an earlier
+    one:
 
         upload(Check, digest=True).uri  # s3://models/check@sha256:5ac6...
 
-    Such uploads stay until `prune` removes the oldest. One that is deployed on the cluster of the current
-    context stays as well.
+    Such uploads stay until `prune` removes the oldest, except those deployed on the cluster of the
+    current context.
 
     Args:
         target: A `Model`; a pipeline class, an instance of one, or a pipeline function; or a folder.
-        folder: Its folder; by default the target's `local_folder`.
-        uri: Where to; by default the target's `uri`, or the one in the folder's tempo.json.
+        folder: The folder to upload; by default the target's `local_folder`.
+        uri: The destination; by default the target's `uri`, or the one in the folder's tempo.json.
         secret: `NAME` or `NAMESPACE/NAME` of a Kubernetes secret with `RCLONE_CONFIG_*` for rclone.
-        digest: Whether the artifact's digest is added to the URI, as `URI@sha256:...`.
-        stale: What is done where a pipeline has changed since its artifact was saved: `save` it anew, or
+        digest: Whether to add the artifact's digest to the URI, as `URI@sha256:...`.
+        stale: What to do if a pipeline has changed since its artifact was saved: `save` it again, or
             `refuse`. A folder is uploaded as it is.
-        prune: How many uploads of the artifact stay, this one among them; by default all.
-        keep: URIs, or digests, of others that stay.
+        prune: Number of uploads of the artifact that stay, including this one; by default all.
+        keep: URIs or digests of other uploads that stay.
 
     Returns:
-        What was done.
+        What was transferred and removed.
 
     Raises:
-        ArtifactDamaged: If a file is not the one that was saved.
-        ArtifactError: If the artifact is stale, and cannot be saved anew or is not to be.
-        StorageError: If it cannot be uploaded. What was at the URI is still whole. Also if earlier
-            uploads cannot be removed, in which case this one is there.
+        ArtifactDamaged: If a file is not as it was saved.
+        ArtifactError: If the artifact is out of date, and cannot or must not be saved again.
+        StorageError: If it cannot be uploaded; the old content of the URI stays complete. Also if
+            earlier uploads cannot be removed; then this upload is complete.
     """
     if prune is not None:
         check_prune(uri, digest, prune, keep)
@@ -81,7 +81,7 @@ def upload(
     if folder is None:
         freshness.ensure(target, stale)
     folder, uri = _ends(target, folder, uri)
-    with _told(folder):
+    with _disk_errors(folder):
         check_links(folder)
         description = _description(folder)
         if description is not None:
@@ -89,10 +89,12 @@ def upload(
             check(folder, description.files)
         paths = sorted(atomic_files.walk(folder))
         if not paths:
-            raise StorageError(f"there is nothing to upload in {folder}; save there first")
+            raise StorageError(
+                f"there is nothing to upload in {folder}; save the artifact there first"
+            )
         uri = uri or (description.uri if description is not None else "")
         if not uri:
-            raise StorageError(f"{folder}: nowhere to upload it to; give it a uri")
+            raise StorageError(f"{folder}: there is no uri to upload it to; give one")
         check_uri(uri)
         uri = _place(uri, folder, description, digest)
         remote = remote_of(uri, _secret(secret))
@@ -108,10 +110,10 @@ def superseded(
     """Return the earlier uploads of an artifact that `upload` would remove, the oldest first.
 
     Args:
-        uri: Where the artifact is, ending with its digest. It stays.
-        newest: How many uploads stay, with this one.
-        keep: URIs, or digests, of others that stay, besides those that are deployed.
-        secret: As for `upload`.
+        uri: URI of the artifact, which ends with its digest. It stays.
+        newest: Number of uploads that stay, including this one.
+        keep: URIs or digests of other uploads that stay, besides the deployed ones.
+        secret: See `upload`.
 
     Raises:
         StorageError: If its URI does not end with a digest, or the storage or the cluster cannot be read.
@@ -124,18 +126,18 @@ def superseded(
     if not old:
         return []
     deployed = deployed_digests()
-    return [each for each in old if trust.digest_in(each)[1] not in deployed]
+    return [old_uri for old_uri in old if trust.digest_in(old_uri)[1] not in deployed]
 
 
 def remove(uris: Sequence[str], *, secret: str | None = None) -> None:
-    """Remove artifacts that `superseded` returned.
+    """Remove the artifacts that `superseded` returned.
 
     Args:
         uris: Their URIs.
-        secret: As for `upload`.
+        secret: See `upload`.
 
     Raises:
-        StorageError: If one cannot be removed; those before it are.
+        StorageError: If one cannot be removed; those before it are removed then.
     """
     settings = _secret(secret) if uris else {}
     for uri in uris:
@@ -143,19 +145,19 @@ def remove(uris: Sequence[str], *, secret: str | None = None) -> None:
 
 
 def check_prune(uri: str | None, digest: bool, newest: int, keep: Collection[str]) -> set[str]:
-    """Refuse, before an upload, to prune what cannot be pruned.
+    """Check, before an upload, that its earlier versions can be pruned.
 
     Args:
-        uri: As for `upload`.
-        digest: As for `upload`.
-        newest: How many uploads stay.
-        keep: URIs, or digests, of others that stay.
+        uri: See `upload`.
+        digest: See `upload`.
+        newest: Number of uploads that stay.
+        keep: URIs or digests of other uploads that stay.
 
     Returns:
         The digests that `keep` names.
 
     Raises:
-        SettingsError: If one of `keep` names no digest.
+        SettingsError: If an item of `keep` has no digest.
         StorageError: If the upload's URI contains no digest, or no upload would stay.
     """
     if not digest and trust.digest_in(uri or "")[1] is None:
@@ -165,29 +167,29 @@ def check_prune(uri: str | None, digest: bool, newest: int, keep: Collection[str
     if newest < 1:
         raise StorageError(f"prune is {newest}, but this upload stays; give 1 or more")
     kept: set[str] = set()
-    for each in keep:
-        _, named = trust.digest_in(each)
-        kept |= {named} if named else set(trust.parse_digests(each, "keep"))
+    for upload in keep:
+        _, named = trust.digest_in(upload)
+        kept |= {named} if named else set(trust.parse_digests(upload, "keep"))
     return kept
 
 
 def download(target: Any, folder: str | None = None, *, secret: str | None = None) -> Transfer:
-    """Download a model's folder, or a pipeline's artifact, from its URI.
+    """Download the folder of a model or the artifact of a pipeline from its URI.
 
-    An artifact's files are compared with its tempo.json, and nothing of it is run. Files that are here
-    already are not fetched again, and a download that was cut goes on where it was. Where the URI ends
-    with `@sha256:...` the artifact has to have that digest.
+    An artifact's files are compared with its tempo.json, and its code is not run. Files that are already
+    here are not fetched again, and an interrupted download resumes. If the URI ends with `@sha256:...`,
+    the artifact must have that digest.
 
     Args:
         target: A URI; or a `Model`, a pipeline class, an instance of one, or a pipeline function.
-        folder: Where to; by default the target's `local_folder`.
+        folder: The destination; by default the target's `local_folder`.
         secret: `NAME` or `NAMESPACE/NAME` of a Kubernetes secret with `RCLONE_CONFIG_*` for rclone.
 
     Returns:
-        What was done.
+        What was transferred and removed.
 
     Raises:
-        StorageError: If it cannot be downloaded. What was in the folder is still whole.
+        StorageError: If it cannot be downloaded; the old content of the folder stays complete.
     """
     if isinstance(target, str):
         uri: str | None = target
@@ -195,35 +197,35 @@ def download(target: Any, folder: str | None = None, *, secret: str | None = Non
         folder, uri = _ends(target, folder, None)
     check_uri(uri or "")
     if not folder:
-        raise StorageError(f"{uri}: nowhere to download it to; give it a folder")
+        raise StorageError(f"{uri}: there is no folder to download it to; give one")
     if not uri:
-        raise StorageError(f"{folder}: nowhere to download it from; give it a uri")
-    with _told(folder):
+        raise StorageError(f"{folder}: there is no uri to download it from; give one")
+    with _disk_errors(folder):
         _, digest = trust.digest_in(uri)
         return fetch(remote_of(uri, _secret(secret)), folder, digest)
 
 
 def _place(uri: str, folder: str, description: Description | None, add: bool) -> str:
-    """Return the URI to upload an artifact to, with its digest if the URI or `digest` asks for it."""
+    """Return the URI to upload an artifact to, with its digest if the URI or `add` requests it."""
     place, named = trust.digest_in(uri)
     if not add and named is None:
         return uri
     if description is None:
         raise StorageError(
-            f"{folder} has no {atomic_files.DESCRIPTION}, and so no digest to go into a URI; upload it "
+            f"{folder} has no {atomic_files.DESCRIPTION}, so it has no digest for its URI; upload it "
             "without one"
         )
-    own = description.digest
-    if not add and named != own:
+    own_digest = description.digest
+    if not add and named != own_digest:
         raise StorageError(
-            f"{uri} names the digest of another artifact: {folder} has {own}; upload it to {place}, with "
-            "the option `digest`, which adds its own"
+            f"{uri} names the digest of another artifact: {folder} has {own_digest}; upload it to "
+            f"{place} with the option `digest`, which adds its own"
         )
-    return f"{place.rstrip('/')}@{own}"
+    return f"{place.rstrip('/')}@{own_digest}"
 
 
 def _ends(target: Any, folder: str | None, uri: str | None) -> tuple[str, str | None]:
-    """Return the folder, and the URI if there is one yet."""
+    """Return the folder of a target, and its URI if it is known."""
     if isinstance(target, (str, os.PathLike)):
         return folder or os.fspath(target), uri
     get_tempo = getattr(target, "get_tempo", None)
@@ -237,7 +239,7 @@ def _ends(target: Any, folder: str | None, uri: str | None) -> tuple[str, str | 
 
 
 def _description(folder: str) -> Description | None:
-    """Return a folder's tempo.json; empty where there is none."""
+    """Return the description in a folder's tempo.json; None if there is none."""
     with contextlib.suppress(ArtifactMissing):
         return store.read_description(folder, to_run=False)
     return None
@@ -252,11 +254,11 @@ def _secret(secret: str | None) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _told(folder: str) -> Iterator[None]:
-    """Report an error of the disk in one line."""
+def _disk_errors(folder: str) -> Iterator[None]:
+    """Convert errors of the disk to one line."""
     try:
         yield
     except OSError as error:
         raise StorageError(
-            f"{error.filename or folder}: {error.strerror or error}; make it usable, and do it again"
+            f"{error.filename or folder}: {error.strerror or error}; make it usable, and try again"
         ) from error

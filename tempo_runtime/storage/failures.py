@@ -1,4 +1,4 @@
-"""What rclone says went wrong, in one line with the remedy."""
+"""Explain rclone's failures on one line, with the remedy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tempo_runtime.storage.rclone import Failed
 
 NOT_FOUND = (3, 4)  # rclone's exit codes: no such folder, no such file
 
-_QUOTED = re.compile(r"\"[^\"]*\"")  # names and URLs, which may have any word in them
+_QUOTED = re.compile(r"\"[^\"]*\"")  # names and URLs, which may contain any word
 _TOO_OLD = re.compile(r"unknown (flag|command|shorthand)", re.I)
 _NO_REMOTE = re.compile(r"didn't find section in config file", re.I)
 _LOCKED = re.compile(r"decrypt configuration|RCLONE_CONFIG_PASS", re.I)
@@ -42,51 +42,57 @@ _DAMAGED = re.compile(r"corrupted on transfer|hash(es)? differ|sizes differ", re
 
 
 def explained(failed: Failed, uri: str, remote: str, path: str) -> StorageError:
-    """Return the error that its user is told.
+    """Return the error to show to the user.
 
     Args:
-        failed: How rclone ended.
-        uri: What it was about.
+        failed: The failure of rclone.
+        uri: The URI of the transfer.
         remote: Name of rclone's remote.
-        path: What comes after it: bucket and folder.
+        path: Bucket and folder.
     """
-    said = _QUOTED.sub("", "\n".join(failed.reports))
+    output = _QUOTED.sub("", "\n".join(failed.reports))
     bucket = path.partition("/")[0]
     settings = f"RCLONE_CONFIG_{remote.upper()}_..."
     configured = f"rclone's config, in {settings} or in the secret"
-    # The first that fits: a refused request is often reported as a failed connection as well.
-    told = [
-        (_TOO_OLD, "this rclone is too old; pip install 'tempo_runtime[storage]' brings another"),
+    # The first match counts: a refused request is often also reported as a failed connection.
+    causes = [
+        (
+            _TOO_OLD,
+            "this rclone is too old; pip install 'tempo_runtime[storage]' installs a newer one",
+        ),
         (_LOCKED, "rclone's config is encrypted; set RCLONE_CONFIG_PASS"),
         (
             _NO_REMOTE,
-            f"rclone has no remote {remote!r}; make one with `rclone config`, set {settings}, or "
+            f"rclone has no remote {remote!r}; create it with `rclone config`, set {settings}, or "
             "correct the uri",
         ),
-        (_NO_ACCOUNT, f"no account is named; set AZURE_STORAGE_ACCOUNT_NAME, or {settings}"),
+        (_NO_ACCOUNT, f"no account is set; set AZURE_STORAGE_ACCOUNT_NAME, or {settings}"),
         (
             _NO_BUCKET,
-            f"there is no bucket {bucket!r}; make it (`rclone mkdir {remote}:{bucket}`), or correct "
+            f"there is no bucket {bucket!r}; create it (`rclone mkdir {remote}:{bucket}`), or correct "
             "the uri",
         ),
-        (_FULL, f"no space is left ({failed.reason}); make room, and do it again"),
+        (_FULL, f"no space is left ({failed.reason}); make room, and try again"),
         (
             _DISTRUSTED,
-            f"the server's certificate is not taken ({failed.reason}); correct the endpoint, or set "
+            f"the server's certificate is not trusted ({failed.reason}); correct the endpoint, or set "
             "RCLONE_CA_CERT",
         ),
         (_EXPIRED, f"the credentials have expired; renew those in {configured}"),
-        (_REFUSED, f"it was refused ({failed.reason}); correct the credentials in {configured}"),
-        (_DAMAGED, f"a file did not arrive as it left ({failed.reason}); do it again"),
+        (
+            _REFUSED,
+            f"access was refused ({failed.reason}); correct the credentials in {configured}",
+        ),
+        (_DAMAGED, f"a file was damaged on the way ({failed.reason}); try again"),
         (
             _UNREACHABLE,
             f"the server cannot be reached ({failed.reason}); correct the endpoint in {configured}, "
-            "or do it again once it is up: it goes on where it was",
+            "or try again once it is up: the transfer resumes",
         ),
     ]
-    for pattern, words in told:
-        if pattern.search(said):
-            return StorageError(f"{uri}: {words}")
+    for pattern, text in causes:
+        if pattern.search(output):
+            return StorageError(f"{uri}: {text}")
     if failed.code in NOT_FOUND:
         return StorageError(f"{uri}: there is no such bucket or folder; correct the uri")
-    return StorageError(f"{uri}: {failed.reason}; do it again, and it goes on where it was")
+    return StorageError(f"{uri}: {failed.reason}; try again, and the transfer resumes")

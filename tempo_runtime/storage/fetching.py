@@ -1,4 +1,4 @@
-"""From a remote to a folder of this machine."""
+"""Transfer files from a remote to a folder on this machine."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from tempo_runtime.errors import ArtifactError, ArtifactMissing, ArtifactUntrust
 from tempo_runtime.storage.remotes import Entry, Remote
 from tempo_runtime.storage.transfer import Transfer, check, expect, parted, parts
 
-_ARRIVING = ".tempo-download"  # in the folder: what has arrived so far
+_ARRIVING = ".tempo-download"  # in the folder, for the files that have arrived so far
 
 
 def fetch(remote: Remote, folder: str, digest: str | None = None) -> Transfer:
-    """Make a folder have the files of a remote, all at once.
+    """Give a folder the files of a remote, all at the same time.
 
     Args:
-        remote: Where from.
-        folder: The folder, which need not be there.
-        digest: That of the artifact that it has to be.
+        remote: The source.
+        folder: The folder, which need not exist.
+        digest: The digest that the artifact must have; None for any.
 
     Raises:
-        StorageError: If it cannot.
+        StorageError: If that fails.
     """
     there, beside = parted(remote.entries(first=True))
     if not there:
@@ -35,13 +35,13 @@ def fetch(remote: Remote, folder: str, digest: str | None = None) -> Transfer:
             "first, or correct the uri"
         )
     old = None
-    with contextlib.suppress(ArtifactError):  # one that is damaged is replaced as well
+    with contextlib.suppress(ArtifactError):  # a damaged artifact is also replaced
         old = store.read_description(folder, to_run=False)
     atomic_files.finish_interrupted(folder, old.files if old else {})
     stage = os.path.join(folder, _ARRIVING)
     kept = remote.same(there, folder)
     wanted = {path: entry for path, entry in there.items() if path not in kept}
-    if DESCRIPTION in there:  # an upload that is not quite finished has files there
+    if DESCRIPTION in there:  # an upload that has not quite finished has files there
         wanted |= {f"{NEXT}/{path}": entry for path, entry in beside.items()}
     arrived = remote.same(wanted, stage)
     missing = {path: entry for path, entry in wanted.items() if path not in arrived}
@@ -50,14 +50,14 @@ def fetch(remote: Remote, folder: str, digest: str | None = None) -> Transfer:
     named: dict[str, str] = {}
     with _whole(remote, stage):
         if digest is not None and DESCRIPTION not in there:
-            raise ArtifactMissing(f"its URI names a digest, and it has no {DESCRIPTION}")
+            raise ArtifactMissing(f"its URI has a digest, but it has no {DESCRIPTION}")
         if DESCRIPTION in there:
             where = folder if DESCRIPTION in kept else stage
             description = store.read_description(where, to_run=False)
             named = description.files
             if digest not in (None, description.digest):
                 raise ArtifactUntrusted(
-                    f"it has the digest {description.digest}, and not the one in its URI"
+                    f"it has the digest {description.digest}, not the one in its URI"
                 )
             atomic_files.finish_interrupted(stage, named)
     final = os.path.join(folder, NEXT)
@@ -83,14 +83,17 @@ def _copy_from(remote: Remote, folder: str, missing: Mapping[str, Entry]) -> Non
         free = shutil.disk_usage(folder).free
         if size > free:
             raise StorageError(
-                f"{remote.uri}: it needs {size:,} bytes, and {folder} has {free:,} left; "
-                "make room, and do it again"
+                f"{remote.uri}: it needs {size:,} bytes, but {folder} has {free:,} left; "
+                "make room, and try again"
             )
-        with shown(f"From {remote.uri}", size, size=True) as more:
+        with shown(f"Downloading {remote.uri}", size, size=True) as more:
             ends = remote.at(), stage
             remote.on("copy", missing, *ends, "--ignore-times", progress=more)
     except BaseException:
-        for empty in (stage, folder):  # what has arrived stays, to go on from
+        for empty in (
+            stage,
+            folder,
+        ):  # files that have arrived stay, so that the download can resume
             with contextlib.suppress(OSError):
                 os.rmdir(empty)
         raise
@@ -104,6 +107,6 @@ def _whole(remote: Remote, arrived: str) -> Iterator[None]:
     except ArtifactError as error:
         shutil.rmtree(arrived)
         raise StorageError(
-            f"{remote.uri} does not hold a complete artifact ({error}); upload it again, or wait for the "
-            "upload to end"
+            f"{remote.uri} is not a complete artifact ({error}); upload it again, or wait until the "
+            "upload has ended"
         ) from error

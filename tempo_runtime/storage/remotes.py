@@ -1,7 +1,7 @@
-"""Where an artifact is: a URI as rclone knows it, what is there, and whether it is the same as here.
+"""Remotes of rclone: what a URI leads to, which files are there, and whether they are the same as here.
 
-A URI's scheme is the name of a remote of rclone's, as for Seldon's storage initializer: `s3://bucket/x`
-is `s3:bucket/x`, and the remote is what rclone's config file or `RCLONE_CONFIG_S3_*` say.
+A URI's scheme is the name of a remote of rclone, as for Seldon's storage initializer: `s3://bucket/x` is
+`s3:bucket/x`, and rclone's config file or `RCLONE_CONFIG_S3_*` defines the remote.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from tempo_runtime.storage.failures import NOT_FOUND, explained
 _URI = re.compile(r"([A-Za-z][\w+.-]*)://([^\x00-\x1f\x7f]*)")
 _TYPES = {"s3": "s3", "gs": "google cloud storage", "az": "azureblob"}
 _GOOGLE = "~/.config/gcloud/application_default_credentials.json"
-# Of the kinds that both rclone and hashlib have.
+# Kinds of digests that both rclone and hashlib have.
 _KINDS = ("sha256", "sha1", "md5")
-# A bucket with a typing error in its name is not to be made.
+# A bucket with a typing error in its name must not be created.
 _NO_BUCKETS = {
     "RCLONE_S3_NO_CHECK_BUCKET": "true",
     "RCLONE_GCS_NO_CHECK_BUCKET": "true",
@@ -35,7 +35,7 @@ _own_config: str | None = None
 
 
 def use_config(path: str) -> None:
-    """Has this process use another config file of rclone's, in whose remotes buckets are made."""
+    """Use another config file of rclone in this process; missing buckets of its remotes are created."""
     global _own_config
     _own_config = os.path.abspath(path)
 
@@ -45,8 +45,8 @@ class Entry:
     """A file at a remote.
 
     Attributes:
-        size: Its bytes.
-        hashes: Kind -> digest, of those that are known there.
+        size: Its size in bytes.
+        hashes: The digests that the remote knows, by kind.
     """
 
     size: int
@@ -58,10 +58,10 @@ class Remote:
     """A folder at a remote.
 
     Attributes:
-        uri: As its user wrote it.
+        uri: The URI as the user wrote it.
         name: Name of rclone's remote; empty for a folder of this machine.
         path: Bucket and folder.
-        environment: What rclone's environment has to have.
+        environment: Variables that rclone needs.
     """
 
     uri: str
@@ -70,7 +70,7 @@ class Remote:
     environment: Mapping[str, str] = field(repr=False)
 
     def at(self, path: str = "") -> str:
-        """Return it, or a path in it, as rclone writes it."""
+        """Return the folder, or a path in it, in rclone's notation."""
         whole = f"{self.path}/{path}".rstrip("/")
         return f"{self.name}:{whole}" if self.name else whole
 
@@ -82,7 +82,7 @@ class Remote:
             progress: Called with the number of further bytes transferred.
 
         Raises:
-            StorageError: With the remedy.
+            StorageError: If it fails; the message has the remedy.
         """
         links = () if self.name else ("--copy-links",)
         try:
@@ -97,7 +97,7 @@ class Remote:
         *arguments: str,
         progress: rclone.Progress | None = None,
     ) -> bytes:
-        """Run a command of rclone's on those files only."""
+        """Run a command of rclone on these files only."""
         with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".txt") as listed:
             listed.writelines(f"{path}\n" for path in paths)
             listed.flush()
@@ -105,14 +105,13 @@ class Remote:
             return self.run(command, *arguments, *only, progress=progress)
 
     def entries(self, *, first: bool = False) -> dict[str, Entry]:
-        """Path -> file, of all that is there; nothing, where there is no such folder.
+        """Return all files by path; empty if there is no such folder.
 
         Args:
-            first: Whether it is the first that is asked, so that a server that is not there is told at
-                once.
+            first: Whether this is the first request, so that a missing server is reported at once.
         """
         retries = ("--low-level-retries=1",) if first else ()
-        # Of a local file rclone would compute each digest there is.
+        # For local files rclone would compute every kind of digest.
         digests = "--hash" if self.name else "--hash-type=sha1"
         try:
             printed = self.run(
@@ -130,14 +129,14 @@ class Remote:
         }
 
     def same(self, entries: Mapping[str, Entry], folder: str, under: str = "") -> set[str]:
-        """Paths of those files that a folder has as they are there.
+        """Return the paths of files that are the same in a folder on this machine.
 
         Args:
-            entries: Path -> file.
+            entries: The files of the remote, by path.
             folder: The folder.
-            under: Where at the remote the paths begin.
+            under: The prefix of these paths at the remote.
         """
-        found = set()
+        matching = set()
         unknown = {}
         for path, entry in entries.items():
             place = os.path.join(folder, path)
@@ -147,15 +146,15 @@ class Remote:
             if kind is None:
                 unknown[under + path] = path
             elif atomic_files.digest_of(folder, path, kind) == entry.hashes[kind]:
-                found.add(path)
-        # A remote that keeps no digests is read instead.
+                matching.add(path)
+        # If a remote has no digests, its files are read.
         for there, digest in self.read_digests(unknown, "sha1").items():
             if atomic_files.digest_of(folder, unknown[there], "sha1") == digest:
-                found.add(unknown[there])
-        return found
+                matching.add(unknown[there])
+        return matching
 
     def read_digests(self, paths: Collection[str], kind: str) -> dict[str, str]:
-        """Path -> digest, of files that are read for it."""
+        """Return the digests of files by path, by reading the files."""
         if not paths:
             return {}
         printed = self.on("hashsum", paths, kind, self.at(), "--download").decode()
@@ -164,20 +163,20 @@ class Remote:
 
 
 def remote_of(uri: str, secret: Mapping[str, str] | None = None) -> Remote:
-    """Return a URI's remote.
+    """Return the remote of a URI.
 
     Args:
         uri: A URI.
-        secret: `RCLONE_CONFIG_*`, for rclone's environment.
+        secret: `RCLONE_CONFIG_*` variables for rclone.
 
     Raises:
-        StorageError: If nothing can be there.
+        StorageError: If the URI cannot be the location of an artifact.
     """
     scheme, path = _split(uri)
     if scheme == "file":
         if not path.startswith("/") or not path.strip("/"):
             raise StorageError(
-                f"{uri!r} has to name a folder by its whole path, as in file:///srv/models/x"
+                f"{uri!r} must name a folder by its absolute path, as in file:///srv/models/x"
             )
         return Remote(uri, "", path.rstrip("/"), {})
     path = path.strip("/")
@@ -187,7 +186,7 @@ def remote_of(uri: str, secret: Mapping[str, str] | None = None) -> Remote:
             "into it from a pod (`kubectl cp`), or use an object store (s3://, gs://, az://)"
         )
     if not path:
-        raise StorageError(f"{uri!r} names no bucket; a uri is like s3://bucket/folder")
+        raise StorageError(f"{uri!r} has no bucket; an example of a uri is s3://bucket/folder")
     environment = dict(secret or {})
     if _own_config is not None:
         environment["RCLONE_CONFIG"] = _own_config
@@ -203,10 +202,10 @@ def remote_of(uri: str, secret: Mapping[str, str] | None = None) -> Remote:
 
 
 def check_uri(uri: str) -> None:
-    """Refuse a URI with credentials: it would be shown, saved and passed on a command line.
+    """Refuse a URI with credentials, because it would be shown, saved and put on a command line.
 
     Raises:
-        StorageError: If it has any.
+        StorageError: If it has credentials.
     """
     if has_password(uri):
         raise StorageError(
@@ -220,7 +219,7 @@ def _split(uri: str) -> tuple[str, str]:
     match = _URI.fullmatch(uri)
     if match is None:
         raise StorageError(
-            f"{uri!r} is not a URI; one is like s3://bucket/folder or file:///folder"
+            f"{uri!r} is not a URI; examples are s3://bucket/folder and file:///folder"
         )
     return match[1], match[2]
 
@@ -234,7 +233,7 @@ def _configured(environment: Mapping[str, str]) -> set[str]:
 
 
 def _usual(scheme: str) -> dict[str, str]:
-    """Return the settings of an unconfigured remote: the cloud's, with its own tools' credentials."""
+    """Return the settings of an unconfigured remote: the cloud's own, with its tools' credentials."""
     if scheme == "s3":
         return {"PROVIDER": "AWS", "ENV_AUTH": "true"}
     known = "GOOGLE_APPLICATION_CREDENTIALS" in os.environ

@@ -1,4 +1,4 @@
-"""From a folder of this machine to a remote."""
+"""Transfer files from a folder on this machine to a remote."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from tempo_runtime.storage.transfer import Transfer, expect, parted, parts
 
 
 def send(folder: str, remote: Remote, paths: list[str]) -> Transfer:
-    """Make a remote have these files of a folder, tempo.json after all that is new.
+    """Give a remote these files of a folder, tempo.json after all other new files.
 
     Args:
         folder: The folder.
-        remote: Where to.
+        remote: The destination.
         paths: Its files.
 
     Raises:
-        StorageError: If it cannot.
+        StorageError: If that fails.
     """
     there, beside = parted(remote.entries(first=True))
     old = description_at(remote) if DESCRIPTION in there else None
@@ -32,7 +32,7 @@ def send(folder: str, remote: Remote, paths: list[str]) -> Transfer:
         there, beside = parted(remote.entries())
     kept = remote.same(there, folder)
     changed = [path for path in paths if path not in kept and path != DESCRIPTION]
-    # A file that replaces none goes to its place at once: the old tempo.json does not name it.
+    # New files go directly to their places, because the old tempo.json does not name them.
     under = f"{NEXT}/" if any(path in there for path in changed) else ""
     staged = remote.same(beside, folder, under) if under else set()
     missing = [path for path in changed if path not in staged]
@@ -58,13 +58,13 @@ def send(folder: str, remote: Remote, paths: list[str]) -> Transfer:
 
 
 def check_links(folder: str) -> None:
-    """Refuse links that lead out of a folder, to folders, or nowhere: only files in it are sent.
+    """Refuse links that are broken or lead to folders or out of the folder: only its files are sent.
 
     Args:
         folder: The folder.
 
     Raises:
-        StorageError: If there is one.
+        StorageError: If there is such a link.
     """
     root = os.path.realpath(folder)
     for place, folders, names in os.walk(folder):
@@ -81,7 +81,7 @@ def check_links(folder: str) -> None:
                 why = "which is a folder" if os.path.isdir(end) else "which does not exist"
             if why:
                 raise StorageError(
-                    f"{path} is a link to {end}, {why}; replace the link by a copy, or remove it"
+                    f"{path} is a link to {end}, {why}; replace the link with a copy, or remove it"
                 )
 
 
@@ -89,7 +89,7 @@ def description_at(remote: Remote) -> Description | None:
     """Return the tempo.json at a remote; None if there is no valid one.
 
     Args:
-        remote: Where an artifact may be.
+        remote: The possible location of an artifact.
 
     Raises:
         StorageError: If it cannot be read.
@@ -105,7 +105,7 @@ def _copy_to(remote: Remote, folder: str, paths: list[str], under: str) -> None:
 
     with (
         tempfile.TemporaryDirectory() as tree,
-        shown(f"To {remote.uri}", _size(folder, paths), size=True) as more,
+        shown(f"Uploading to {remote.uri}", _size(folder, paths), size=True) as more,
     ):
         for path in paths:
             link = os.path.join(tree, under + path)
@@ -118,14 +118,15 @@ def _copy_to(remote: Remote, folder: str, paths: list[str], under: str) -> None:
 def _finish_interrupted(
     remote: Remote, old: Description, beside: Mapping[str, Entry], folder: str
 ) -> None:
-    """Move to its place what an upload that was cut left beside it, if the tempo.json there names it.
+    """Move the files of an interrupted upload to their places, if the tempo.json there names them.
 
-    It is part of the artifact, and what is sent now would take its place.
+    They are part of that artifact, and the files that are sent now would overwrite them.
     """
-    known = remote.same(beside, folder, f"{NEXT}/")  # sent by the one that this one goes on from
+    # Sent by the interrupted upload that this one resumes.
+    known = remote.same(beside, folder, f"{NEXT}/")
     doubtful = {f"{NEXT}/{path}": path for path in beside if path in old.files.keys() - known}
-    found = remote.read_digests(doubtful, "sha256")
-    valid = [doubtful[at] for at in found if found[at] == old.files[doubtful[at]]]
+    digests = remote.read_digests(doubtful, "sha256")
+    valid = [doubtful[at] for at in digests if digests[at] == old.files[doubtful[at]]]
     if valid:
         remote.on("move", valid, remote.at(NEXT), remote.at(), "--ignore-times")
 

@@ -1,4 +1,4 @@
-"""What uploads and downloads have in common."""
+"""Results and checks that uploads and downloads share."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tempo_runtime.storage.remotes import Entry, Remote
 
 @dataclass(frozen=True)
 class Transfer:
-    """What an upload or a download did.
+    """The result of an upload or a download.
 
     Attributes:
         folder: The folder on this machine.
-        uri: The other one.
-        sent: Files that were transferred; those that were there already were not.
-        size: Their bytes.
+        uri: The URI of the remote.
+        sent: Files that were transferred, without those that were already there.
+        size: Size of the transferred files in bytes.
         removed: Files that are no longer part of the artifact.
         pruned: URIs of earlier uploads that were removed.
     """
@@ -35,20 +35,20 @@ class Transfer:
 
 
 def parts(description: Description | None) -> set[str]:
-    """Files of an artifact, by its tempo.json."""
+    """Return the files of an artifact according to its tempo.json."""
     if description is None:
         return set()
     return {*description.files, store.MODEL_SETTINGS, store.EXAMPLE, DESCRIPTION}
 
 
 def check(folder: str, named: Mapping[str, str]) -> None:
-    """Compare all files with the digests that tempo.json has."""
+    """Compare all files with their digests in tempo.json."""
     for _ in atomic_files.verified(folder, named, lambda path: False):
         pass
 
 
 def parted(entries: Mapping[str, Entry]) -> tuple[dict[str, Entry], dict[str, Entry]]:
-    """Files in their places, and those of a set that is on its way there."""
+    """Split files into those in their places, and those of a new set in `.tempo-next`."""
     prefix = f"{NEXT}/"
     beside = {
         path.removeprefix(prefix): entry
@@ -63,10 +63,9 @@ def parted(entries: Mapping[str, Entry]) -> tuple[dict[str, Entry], dict[str, En
 
 
 def expect(paths: Iterable[str], same: set[str], remote: Remote) -> None:
-    """Refuse what did not arrive as it left."""
+    """Refuse files that differ after the transfer."""
     wrong = sorted(set(paths) - same)
     if wrong:
         raise StorageError(
-            f"{wrong[0]} is not the same here and at {remote.uri}; do it again, and let no one else "
-            "change it meanwhile"
+            f"{wrong[0]} is not the same here and at {remote.uri}; try again while nobody else changes it"
         )

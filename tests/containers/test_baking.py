@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tempo_runtime import ArtifactDamaged, DeploymentFailed
-from tempo_runtime.deploy.local.image_build import Baked, bake
+from tempo_runtime.deploy.local.image_build import BuiltImage, build_image
 from tests.containers.running import CONFINED, Served, created, served
 from tests.helpers.command_line import run
 
@@ -23,13 +23,13 @@ def tax(shop: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def baked(engine: Any, server_image: str, tax: Path) -> Iterator[Baked]:
+def baked(engine: Any, server_image: str, tax: Path) -> Iterator[BuiltImage]:
     name = f"tempo-test-{uuid.uuid4().hex[:8]}:1"
-    yield bake(tax, name, server_image, {"team": "prices"})
+    yield build_image(tax, name, server_image, {"team": "prices"})
     engine.images.remove(name, force=True)
 
 
-def test_it_serves_its_artifact_by_itself(engine: Any, baked: Baked) -> None:
+def test_it_serves_its_artifact_by_itself(engine: Any, baked: BuiltImage) -> None:
     with served(engine, baked.name, None, "tax") as server:
         assert server.infer(2.0) == 3.0
         assert server.run("id", "-u").strip() == "8888"
@@ -40,7 +40,7 @@ def test_an_artifact_without_settings_serves_by_itself_too(
 ) -> None:
     bare = tmp_path / "tax"
     shutil.copytree(tax, bare, ignore=shutil.ignore_patterns("model-settings.json"))
-    name = bake(bare, f"tempo-test-{uuid.uuid4().hex[:8]}:1", server_image).name
+    name = build_image(bare, f"tempo-test-{uuid.uuid4().hex[:8]}:1", server_image).name
     try:
         with created(engine, name, ports={"8080/tcp": ("127.0.0.1", None)}, **CONFINED) as running:
             running.start()
@@ -53,7 +53,7 @@ def test_an_artifact_without_settings_serves_by_itself_too(
         engine.images.remove(name, force=True)
 
 
-def test_its_labels_say_what_is_in_it(engine: Any, baked: Baked, server_image: str) -> None:
+def test_its_labels_say_what_is_in_it(engine: Any, baked: BuiltImage, server_image: str) -> None:
     labels = engine.images.get(baked.name).labels
     assert labels["org.opencontainers.image.title"] == "tax"
     assert labels["org.opencontainers.image.base.name"] == server_image
@@ -62,7 +62,7 @@ def test_its_labels_say_what_is_in_it(engine: Any, baked: Baked, server_image: s
 
 
 def test_the_same_artifact_is_the_same_layers(
-    engine: Any, baked: Baked, server_image: str, tax: Path, tmp_path: Path
+    engine: Any, baked: BuiltImage, server_image: str, tax: Path, tmp_path: Path
 ) -> None:
     again = tmp_path / "tax"
     shutil.copytree(tax, again)
@@ -81,7 +81,7 @@ def test_the_same_artifact_is_the_same_layers(
 
 def test_a_missing_base_is_told(engine: Any, tax: Path) -> None:
     with pytest.raises(DeploymentFailed, match="has no image nothing:here"):
-        bake(tax, base="nothing:here")
+        build_image(tax, base="nothing:here")
 
 
 def test_an_artifact_that_was_changed_is_refused(
@@ -91,4 +91,4 @@ def test_an_artifact_that_was_changed_is_refused(
     shutil.copytree(tax, changed)
     (changed / "pipeline.dill").write_bytes(b"other")
     with pytest.raises(ArtifactDamaged):
-        bake(changed, base=server_image)
+        build_image(changed, base=server_image)

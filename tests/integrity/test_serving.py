@@ -29,7 +29,7 @@ from tempo_runtime.artifact.description import digest_of
 from tempo_runtime.artifact.store import inspect
 from tempo_runtime.artifact.trust import EXPECTED_DIGEST, VERIFY_KEY
 from tempo_runtime.deploy.local import engine
-from tempo_runtime.deploy.local.image_build import bake
+from tempo_runtime.deploy.local.image_build import build_image
 from tempo_runtime.errors import TempoError
 from tempo_runtime.protocol.binding import encode_arguments
 from tempo_runtime.protocol.messages import Request, request_to_json
@@ -579,7 +579,7 @@ def test_the_image_unpacks_the_environment_that_was_checked_also_where_models_ar
 def test_an_attack_is_not_built_into_an_image(attack: Attack, signed: Signed) -> None:
     attack(signed)
     with pytest.raises((ArtifactError, SettingsError)):
-        bake(signed.shop)
+        build_image(signed.shop)
 
 
 def test_an_image_is_built_from_the_bytes_that_were_checked(
@@ -601,5 +601,5 @@ def test_an_image_is_built_from_the_bytes_that_were_checked(
 
     monkeypatch.setattr(engine, "connected", connected)
     monkeypatch.setattr(engine, "image", lambda client, base: None)
-    bake(signed.shop)
+    build_image(signed.shop)
     assert sent == [content]

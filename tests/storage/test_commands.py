@@ -78,12 +78,12 @@ def test_a_name_in_a_module_is_what_it_says(
 
 def test_what_cannot_be_uploaded_is_one_line_and_exits_with_1(s3: S3, save: Save) -> None:
     folder = save("here")
-    told = f"Error: {folder}: nowhere to upload it to; give it a uri\n"
+    told = f"Error: {folder}: there is no uri to upload it to; give one\n"
     assert run("upload", str(folder)) == (1, "", told)
     code, printed, told = run("upload", str(folder), "s3://absent/x")
     assert (code, printed) == (1, "")
     assert told == (
-        "Error: s3://absent/x: there is no bucket 'absent'; make it (`rclone mkdir s3:absent`), or "
+        "Error: s3://absent/x: there is no bucket 'absent'; create it (`rclone mkdir s3:absent`), or "
         "correct the uri\n"
     )
 

@@ -44,7 +44,7 @@ def test_an_upload_that_is_cut_leaves_the_old_artifact_and_goes_on_where_it_was(
     upload(folder, uri=uri)
     save("new", a=SMALL, z=os.urandom(LARGE))
     behind.cut(HALF, up=True)
-    with pytest.raises(StorageError, match=r"server cannot be reached.*it goes on where it was"):
+    with pytest.raises(StorageError, match=r"server cannot be reached.*the transfer resumes"):
         upload(folder, uri=uri)
     assert answer(s3.folder(uri)) == "old"
     behind.pass_on()
@@ -73,7 +73,7 @@ def test_a_download_that_is_cut_leaves_the_old_artifact_and_goes_on_where_it_was
     upload(new, uri=uri)
     old = save("old", "old", a=b"old")
     behind.cut(HALF, up=False)
-    with pytest.raises(StorageError, match="it goes on where it was"):
+    with pytest.raises(StorageError, match="the transfer resumes"):
         download(uri, str(old))
     assert answer(old) == "old"
     behind.pass_on()
@@ -242,5 +242,5 @@ def test_an_rclone_that_is_killed_is_told(behind: Proxy, uri: str, save: Save) -
         _, printed = process.communicate()
     assert process.returncode == 1
     assert printed == (
-        f"Error: {uri}: rclone was ended by signal 9; do it again, and it goes on where it was\n"
+        f"Error: {uri}: rclone was stopped by signal 9; try again, and the transfer resumes\n"
     )

@@ -79,14 +79,14 @@ def test_what_has_not_the_digest_in_its_uri_is_refused_and_the_old_one_stays(
     download(done.uri, str(tmp_path / "got"))
     save("two")
     put(folder, done.uri)
-    with pytest.raises(StorageError, match=r"has the digest .*, and not the one in its URI"):
+    with pytest.raises(StorageError, match=r"has the digest .*, not the one in its URI"):
         download(done.uri, str(tmp_path / "got"))
     assert answer(tmp_path / "got") == "one"
     (tmp_path / "other").mkdir()
     (tmp_path / "other/model.joblib").write_bytes(b"model")
     named = done.uri.replace("/x@", "/other@")
     put(tmp_path / "other", named)
-    with pytest.raises(StorageError, match=r"its URI names a digest, and it has no tempo\.json"):
+    with pytest.raises(StorageError, match=r"its URI has a digest, but it has no tempo\.json"):
         download(named, str(tmp_path / "got"))
     assert answer(tmp_path / "got") == "one"
 
@@ -150,6 +150,6 @@ def test_a_disk_that_is_full_meanwhile_is_told_and_the_old_artifact_stays(
     upload(save("new", weights=os.urandom(3_000_000)), uri=uri)
     plenty = shutil.disk_usage("/")._replace(free=1 << 40)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: plenty)
-    with pytest.raises(StorageError, match=r"no space is left .*make room, and do it again"):
+    with pytest.raises(StorageError, match=r"no space is left .*make room, and try again"):
         download(uri, str(old))
     assert answer(old) == "old"

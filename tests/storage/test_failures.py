@@ -55,7 +55,7 @@ def test_a_wrong_key(
     upload(folder, uri=uri)
     monkeypatch.setenv(f"RCLONE_CONFIG_S3_{which}", "not-the-key-of-it")
     told = refusal(save("new"), uri)
-    assert f"{uri}: it was refused ({code}: " in told
+    assert f"{uri}: access was refused ({code}: " in told
     assert "correct the credentials in rclone's config, in RCLONE_CONFIG_S3_... or in the" in told
     assert "not-the-key-of-it" not in told
     assert answer(s3.folder(uri)) == "old"
@@ -74,7 +74,7 @@ def test_a_wrong_key(
             403,
             "AccessDenied",
             "Access Denied.",
-            "it was refused (AccessDenied: Access Denied.); corr",
+            "access was refused (AccessDenied: Access Denied.); corr",
         ),
         (
             507,
@@ -86,7 +86,7 @@ def test_a_wrong_key(
             500,
             "Odd",
             "Something odd.",
-            "Odd: Something odd.; do it again, and it goes on where it was",
+            "Odd: Something odd.; try again, and the transfer resumes",
         ),
     ],
 )
@@ -108,8 +108,8 @@ def test_what_a_server_refuses(
 def test_a_bucket_that_is_not_there(s3: S3, save: Save) -> None:
     told = refusal(save("new"), "s3://absent/x")
     assert told == (
-        "s3://absent/x: there is no bucket 'absent'; make it (`rclone mkdir s3:absent`), or correct the "
-        "uri"
+        "s3://absent/x: there is no bucket 'absent'; create it (`rclone mkdir s3:absent`), or correct "
+        "the uri"
     )
     assert not (s3.data / "absent").exists()
 
@@ -133,7 +133,7 @@ def test_words_in_a_uri_are_no_failure(s3: S3, save: Save, monkeypatch: pytest.M
 
 
 def test_an_account_that_is_not_named(save: Save) -> None:
-    assert "no account is named; set AZURE_STORAGE_ACCOUNT_NAME" in refusal(save("new"), "az://b/x")
+    assert "no account is set; set AZURE_STORAGE_ACCOUNT_NAME" in refusal(save("new"), "az://b/x")
 
 
 def test_a_machine_without_rclone(

@@ -115,7 +115,7 @@ def test_in_a_cluster_it_is_the_services_load_balancer(
 def test_a_service_without_an_address_is_told(tmp_path: Path, cluster: Cluster) -> None:
     service = {"spec": {"ports": [{"port": 9000}]}, "status": {"loadBalancer": {}}}
     cluster.answers[SERVICE] = {"kind": "ServiceList", "items": [service]}
-    with pytest.raises(StorageError, match="has no address of a load balancer; name an endpoint"):
+    with pytest.raises(StorageError, match="has no address from a load balancer; give an endpoint"):
         create_minio_rclone(str(tmp_path / "minio.conf"))
 
 
@@ -128,9 +128,9 @@ def test_a_cluster_without_minio_leaves_this_machine(tmp_path: Path, cluster: Cl
 WRONG = [
     (
         SimpleNamespace(endpoint="ftp://x"),
-        "'ftp://x' is not an endpoint of MinIO; one is like http://",
+        "'ftp://x' is not an endpoint of MinIO; an example is http://",
     ),
-    (SimpleNamespace(secret_key="a\n[b]"), "has a line break in it"),
+    (SimpleNamespace(secret_key="a\n[b]"), "contains a line break"),
 ]
 
 
@@ -145,7 +145,7 @@ def test_a_config_with_other_remotes_is_not_written_over(tmp_path: Path) -> None
     path = tmp_path / "rclone.conf"
     path.write_text("[mine]\ntype = s3\n")
     with pytest.raises(
-        StorageError, match=r"holds other remotes of rclone's \(mine\); name a file"
+        StorageError, match=r"contains other remotes of rclone \(mine\); name a separate file"
     ):
         create_minio_rclone(str(path))
     assert path.read_text() == "[mine]\ntype = s3\n"
@@ -154,7 +154,7 @@ def test_a_config_with_other_remotes_is_not_written_over(tmp_path: Path) -> None
 def test_a_file_that_is_no_config_is_not_written_over(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("notes")
-    with pytest.raises(StorageError, match="is not an rclone config: name another"):
+    with pytest.raises(StorageError, match="is not a config file of rclone; name another"):
         create_minio_rclone(str(path))
     assert path.read_text() == "notes"
 

@@ -122,7 +122,7 @@ def test_a_folder_that_is_not_what_its_digest_names_is_not_removed(here: Uploads
     [one] = here.add("one")
     path = Path(one.removeprefix("file://"), "tempo.json")
     path.write_text(json.dumps({**json.loads(path.read_text()), "python": "3.9"}))
-    with pytest.raises(StorageError, match="is not the artifact that its digest names"):
+    with pytest.raises(StorageError, match="is not the artifact with the digest in its URI"):
         remove([one])
     assert path.with_name("pipeline.dill").exists()
 
@@ -159,7 +159,9 @@ def test_nothing_is_removed_where_a_cluster_does_not_say_what_is_deployed(
     _, two = here.add("one", "two")
     for path in MODELS:
         cluster.answers |= {path: status, own(path): status}
-    with pytest.raises(StorageError, match="that are deployed cannot be read, so none is removed"):
+    with pytest.raises(
+        StorageError, match="the deployed artifacts cannot be listed, so none is removed"
+    ):
         superseded(two, 1)
 
 

@@ -49,7 +49,7 @@ def test_a_link_that_leads_out_of_the_folder_or_to_a_folder_is_refused(
 ) -> None:
     (folder / link).symlink_to(tmp_path / to)
     uri = f"file://{tmp_path}/there" if target == "file" else target
-    with pytest.raises(StorageError, match=f"{link} is a link to .*; replace the link by a copy"):
+    with pytest.raises(StorageError, match=f"{link} is a link to .*; replace the link with a copy"):
         upload(str(folder), uri=uri)
     assert not (tmp_path / "there").exists()
 

@@ -179,7 +179,7 @@ def test_a_uri_with_the_digest_of_another_artifact_is_refused(s3: S3, uri: str, 
 
 def test_a_model_without_a_tempo_json_has_no_digest(uri: str, tmp_path: Path) -> None:
     (tmp_path / "model.joblib").write_bytes(b"model")
-    with pytest.raises(StorageError, match=r"has no tempo\.json, and so no digest"):
+    with pytest.raises(StorageError, match=r"has no tempo\.json, so it has no digest"):
         upload(str(tmp_path), uri=uri, digest=True)
 
 
@@ -202,10 +202,10 @@ def test_a_pipeline_that_is_not_what_was_saved_is_saved_anew(
 
 REFUSED = {
     "pvc://claim/x": "pvc:// is a volume of a cluster.*copy the folder into it.*s3://",
-    "models/x": "'models/x' is not a URI; one is like s3://bucket/folder",
-    "s3://": "'s3://' names no bucket",
-    "file://x": "has to name a folder by its whole path",
-    "file:///": "has to name a folder by its whole path",
+    "models/x": "'models/x' is not a URI; examples are s3://bucket/folder",
+    "s3://": "'s3://' has no bucket",
+    "file://x": "must name a folder by its absolute path",
+    "file:///": "must name a folder by its absolute path",
     "ftp://x/y": "rclone has no remote 'ftp'; make one with `rclone config`, set RCLONE_CONFIG_FTP_",
 }
 
@@ -219,7 +219,7 @@ def test_a_uri_that_cannot_be_is_refused_with_the_remedy(uri: str, save: Save) -
 def test_nothing_to_upload_and_nowhere_to_are_told(tmp_path: Path, save: Save) -> None:
     with pytest.raises(StorageError, match=r"nothing to upload in .*absent; save there first"):
         upload(str(tmp_path / "absent"), uri="s3://tempo/x")
-    with pytest.raises(StorageError, match="nowhere to upload it to; give it a uri"):
+    with pytest.raises(StorageError, match="there is no uri to upload it to; give one"):
         upload(save("here"))
     with pytest.raises(StorageError, match="forest: it has no folder; give it a local_folder"):
         upload(Model("forest"))

@@ -31,10 +31,10 @@ def build(artifact: str, tag: str | None, base: str | None, as_json: bool) -> No
     """
     from tempo_runtime._util.progress import telling
     from tempo_runtime.deploy.local import engine
-    from tempo_runtime.deploy.local.image_build import bake
+    from tempo_runtime.deploy.local.image_build import build_image
 
     with telling(f"Building an image of {artifact}"):
-        built = bake(artifact, tag, base or engine.IMAGE)
+        built = build_image(artifact, tag, base or engine.IMAGE)
     if as_json:
         echo_json({"image": built.name, "id": built.id, "size": built.size, "base": built.base})
         return

@@ -1,4 +1,4 @@
-"""Which containers a deployment has, and what each is made from."""
+"""Plan the containers of a deployment, and what each is built from."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tempo_runtime.artifact import trust
 from tempo_runtime.artifact.store import MODEL_SETTINGS
-from tempo_runtime.deploy.deployment import addressed, taken
+from tempo_runtime.deploy.deployment import port_error, with_child_addresses
 from tempo_runtime.deploy.local import engine
 from tempo_runtime.deploy.local.container import GRPC, HTTP, Container
 from tempo_runtime.deploy.local.fingerprint import fingerprint
@@ -35,14 +35,14 @@ _TMPFS = "rw,exec,nosuid,nodev,mode=1777,size=512m"
 
 
 class Plan:
-    """Which containers go on and which are started, each with what it is made from, before any is.
+    """Decides which containers continue and which are started, before any is started.
 
     Args:
-        client: The engine.
-        models: What is to run.
-        options: How.
-        labels: The deployment's.
-        before: What runs.
+        client: Client of the engine.
+        models: The models to run.
+        options: The options.
+        labels: Labels of the deployment.
+        before: The running containers.
     """
 
     def __init__(
@@ -55,8 +55,8 @@ class Plan:
     ) -> None:
         if unknown := sorted(options.images.keys() - models.keys()):
             raise SettingsError(
-                f"`images` names {', '.join(unknown)}, and {options.name or next(iter(models))} has "
-                f"only {', '.join(models)}; name one of these"
+                f"`images` names {', '.join(unknown)}, but {options.name or next(iter(models))} has "
+                f"only {', '.join(models)}; use these names"
             )
         self._client = client
         self._labels = labels
@@ -84,87 +84,93 @@ class Plan:
             )
             for name, served in models.items()
         }
-        self._own = {}
+        self._labels_by_model = {}
         for name, served in models.items():
-            own = {"model": name, "main": "", "transport": ""}
+            labels_of_model = {"model": name, "main": "", "transport": ""}
             if name == main:
-                own.update(main="true", transport=options.transport)
-            made_of = json.dumps([self._configs[name], own], sort_keys=True)
-            self._own[name] = {**own, "fingerprint": fingerprint(served, {"container": made_of})}
+                labels_of_model.update(main="true", transport=options.transport)
+            made_of = json.dumps([self._configs[name], labels_of_model], sort_keys=True)
+            self._labels_by_model[name] = {
+                **labels_of_model,
+                "fingerprint": fingerprint(served, {"container": made_of}),
+            }
         self.kept = {
-            each.model: each
-            for each in before
-            if each.model in models
-            and each.fingerprint == self._own[each.model]["fingerprint"]
-            and each.alive
-            and each.ready()
+            container.model: container
+            for container in before
+            if container.model in models
+            and container.fingerprint == self._labels_by_model[container.model]["fingerprint"]
+            and container.alive
+            and container.ready()
         }
         self.new = [name for name in reversed(self.names) if name not in self.kept]
-        old = next((each for each in before if each.model == main), None)
-        self.in_the_way: list[Container] = []
+        old = next((container for container in before if container.model == main), None)
+        self.blocking: list[Container] = []
         for port in (options.port, options.grpc_port) if main in self.new else ():
             if port and old is not None and old.has(port):
-                self.in_the_way = [old]  # the engine gives a port to one container only
-            elif why := taken(options.host, port):
+                self.blocking = [old]  # the engine gives a port to only one container
+            elif why := port_error(options.host, port):
                 raise why
 
     def start(self, name: str, *, free_ports: bool = False) -> Container:
-        """Start one of those that are new; the others cannot find it yet.
+        """Start a new container, which the others cannot find yet.
 
         Args:
-            name: Its model.
-            free_ports: Whether it has ports that are free, and not those that it is to have.
+            name: Name of its model.
+            free_ports: Whether it gets free ports instead of its own.
         """
         from docker.errors import APIError
 
-        # By its name, which people see of it; what it was made from has its id.
+        # By the image's name, which people see; the fingerprint contains the image's id.
         config = {**self._configs[name], "image": self._images[name]}
         if free_ports:
             ports = {inside: (host, None) for inside, (host, _) in config["ports"].items()}
             config["ports"] = ports
-        for left in reversed(range(_TRIES)):
-            made = self._client.containers.create(
+        for tries_left in reversed(range(_TRIES)):
+            created = self._client.containers.create(
                 **config,
                 name=f"{self._labels.network}-{name}-{uuid.uuid4().hex[:8]}",
                 network=self._labels.network,
-                labels=self._labels.written(**self._own[name], started=str(time.time_ns())),
+                labels=self._labels.to_dict(
+                    **self._labels_by_model[name], started=str(time.time_ns())
+                ),
             )
             try:
-                made.start()
+                created.start()
                 break
             except APIError as error:
                 # podman chooses a free port some time before it listens on it.
-                if not left or not any(taken in str(error) for taken in _TAKEN):
+                if not tries_left or not any(message in str(error) for message in _TAKEN):
                     raise
-                made.remove(force=True, v=True)
-        return Container(made)
+                created.remove(force=True, v=True)
+        return Container(created)
 
 
 def _home(served: Served) -> str:
-    """Return the one folder of a model that its container sees, or file if it is one.
+    """Return the only folder, or file, of a model that its container sees.
 
     Raises:
-        DeploymentFailed: If the model has files outside of it.
+        DeploymentFailed: If the model has files outside of that folder.
     """
     folder = served.folder
     uri = str(repository.parameters_of(served.settings)["uri"])
     for path in (uri, *served.inside):
         if not _within(path, folder):
             raise DeploymentFailed(
-                f"{served.name}: {path} is outside of {folder}, and a container has that folder only; "
+                f"{served.name}: {path} is outside of {folder}, but a container only has that folder; "
                 "move it there, or deploy it as a process (LocalOptions)"
             )
     path = os.path.join(folder, MODEL_SETTINGS)
-    stated = repository.read(path).get("name") if os.path.isfile(path) else None
-    if stated not in (None, served.name):
+    own_name = repository.read(path).get("name") if os.path.isfile(path) else None
+    if own_name not in (None, served.name):
         raise DeploymentFailed(
-            f"{served.name}: {path} names it {stated!r}, and so would its container; correct one of them"
+            f"{served.name}: {path} has the name {own_name!r}, which its container would use; correct "
+            "one of them"
         )
     return folder
 
 
 def _inside(home: str) -> str:
-    """Return its path in the container. A file keeps its name: some runtimes go by the extension."""
+    """Return its path in the container. A file keeps its name: some runtimes use the extension."""
     return _MOUNT if os.path.isdir(home) else os.path.join(_MOUNT, os.path.basename(home))
 
 
@@ -177,16 +183,16 @@ def _configured(
     main: str,
     has_init: bool,
 ) -> dict[str, Any]:
-    """Return what a model's container is made from.
+    """Return the configuration of a model's container.
 
     Args:
         served: The model.
-        home: What it sees of this machine.
+        home: The folder or file of this machine that it sees.
         image: Its image.
-        options: How.
-        urls: Where the models of the deployment are for each other.
-        main: The model that people call first.
-        has_init: Whether the engine has a program to be a container's first process.
+        options: The options.
+        urls: URLs at which the models of the deployment call each other.
+        main: The main model, which users call.
+        has_init: Whether the engine has an init program for containers.
     """
     first = served.name == main
     ports = {HTTP: options.port, GRPC: options.grpc_port} if first else {HTTP: 0, GRPC: 0}
@@ -196,13 +202,13 @@ def _configured(
     if served.digests and starts not in ((None, _COMMAND, _WORKING), ([], _COMMAND, _WORKING)):
         raise DeploymentFailed(
             f"{served.name}: its image does not start {_COMMAND[0]}, which checks a model before it "
-            "runs, and a check is demanded here; name an image made from the server image, or unset "
+            "runs, but a check is required here; name an image built on the server image, or unset "
             f"{trust.EXPECTED_DIGEST} and {trust.VERIFY_KEY}"
         )
     written = {"/tmp": _TMPFS}  # noqa: S108 - the container's
     mounts = [{"Target": _inside(home), "Source": home, "Type": "bind", "ReadOnly": True}]
     if served.packed or served.digests:
-        # An environment, or a copy, is too large for memory. The engine deletes the volume with the
+        # An environment or a copy is too large for memory. The engine deletes the volume with the
         # container.
         mounts.append({"Target": working, "Type": "volume"})
     else:
@@ -214,7 +220,9 @@ def _configured(
         "read_only": options.read_only,
         "tmpfs": written,
         "mounts": mounts,
-        "ports": {f"{port}/tcp": (options.host, asked or None) for port, asked in ports.items()},
+        "ports": {
+            f"{port}/tcp": (options.host, host_port or None) for port, host_port in ports.items()
+        },
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges"],
         "init": has_init,
@@ -232,7 +240,7 @@ def _environment(
     options: DockerOptions,
     urls: Mapping[str, Mapping[str, str]],
 ) -> dict[str, str]:
-    """Return its environment: what Seldon Core's operator sets, and the addresses of its siblings."""
+    """Return its environment: the variables of Seldon Core's operator, and its siblings' addresses."""
     uri = str(repository.parameters_of(served.settings)["uri"])
     inside = os.path.normpath(os.path.join(_inside(home), os.path.relpath(uri, home)))
     variables = {
@@ -255,7 +263,7 @@ def _environment(
         "SELDON_DEPLOYMENT_ID": served.name,
         "SELDON_EXECUTOR_ENABLED": "true",
     }
-    return addressed(variables, served, urls)
+    return with_child_addresses(variables, served, urls)
 
 
 def _within(path: str, folder: str) -> bool:

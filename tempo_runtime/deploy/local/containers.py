@@ -1,8 +1,8 @@
-"""Target `docker`: one container for each model and pipeline, as Seldon Core would run them.
+"""Target `docker`: one container for each model and pipeline, as Seldon Core runs them.
 
-Nothing is written down on this machine: the engine knows all there is by the labels of containers and
-networks. Of the containers of a model that others find by its name the latest counts; one that was
-replaced has a name that says so.
+Nothing is recorded on this machine: the engine has everything in the labels of containers and
+networks. If others find several containers of a model by its name, the latest counts. A replaced
+container is renamed.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ class ContainerDeployment(LocalDeployment):
     """A deployment of containers.
 
     Args:
-        labels: What is known of it.
-        running: Its containers, the one that people call first.
-        reaper: What ends it if this process cannot.
+        labels: The labels that describe it.
+        running: Its containers, that of the main model first.
+        watchdog: Ends the deployment if this process dies.
     """
 
     target = KIND
 
     def __init__(
-        self, labels: Labels, running: list[Container], reaper: Watchdog | None = None
+        self, labels: Labels, running: list[Container], watchdog: Watchdog | None = None
     ) -> None:
         self._labels = labels
-        self._reaper = reaper
-        self._know(running)
+        self._watchdog = watchdog
+        self._remember(running)
 
     @property
     def name(self) -> str:
@@ -83,61 +83,67 @@ class ContainerDeployment(LocalDeployment):
     def main(self) -> Address:
         """See `Deployment.main`."""
         if self._main is None:
-            raise DeploymentFailed(f"{self.name} was undeployed, or has ended; deploy it again")
+            raise DeploymentFailed(f"{self.name} was undeployed or has ended; deploy it again")
         return self._main
 
     def models(self) -> list[ModelStatus]:
         """See `Deployment.models`."""
         with engine.connected() as client:
-            return [each.status() for each in self._running(client)]
+            return [container.status() for container in self._running(client)]
 
     def logs(self, model: str | None = None) -> dict[str, str]:
         """See `Deployment.logs`."""
         with engine.connected() as client:
             return {
-                each.model: each.text()
-                for each in self._running(client)
-                if model in (None, each.model)
+                container.model: container.text()
+                for container in self._running(client)
+                if model in (None, container.model)
             }
 
     def undeploy(self, grace: float = GRACE) -> None:
         """See `Deployment.undeploy`."""
         with engine.connected() as client:
-            # Of those that nobody could call none has anything to answer.
+            # Containers that nobody could call have no requests in progress.
             network = self._labels.network
-            asked = [each for each in listed(client, self.id) if each.named(network)]
-            callers = [each for each in asked if each.is_main or each.leaving]
+            callable_ones = [
+                container for container in listed(client, self.id) if container.has_alias(network)
+            ]
+            callers = [
+                container for container in callable_ones if container.is_main or container.leaving
+            ]
             if grace:
                 container_removal.stop_in_order(
-                    callers, [each for each in asked if each not in callers], grace
+                    callers,
+                    [container for container in callable_ones if container not in callers],
+                    grace,
                 )
             container_removal.remove_all(client, self._labels)
-        self._know([])
-        self._let_go()
+        self._remember([])
+        self._stop_watchdog()
 
     def replace(
         self,
         models: Mapping[str, Served],
         options: DockerOptions,
-        told: Callable[[str], object],
+        on_ready: Callable[[str], object],
     ) -> list[str]:
         """See `LocalDeployment.replace`."""
         with engine.connected() as client:
-            before, begun = self._tidied(client), time.time_ns()
+            before, began = self._clean_up(client), time.time_ns()
             plan = Plan(client, models, options, self._labels, before)
             try:
                 with engine.failures():
-                    started = self._start(client, plan, options, told)
+                    started = self._start(client, plan, options, on_ready)
             except BaseException as error:
                 with contextlib.suppress(DeploymentFailed), engine.failures():
-                    self._undo(client, plan, begun)
+                    self._undo(client, plan, began)
                 if before and isinstance(error, DeploymentFailed):
-                    raise DeploymentFailed(f"{error}; what ran before still does") from error
+                    raise DeploymentFailed(f"{error}; the previous servers still run") from error
                 raise
-            running = {**plan.kept, **{each.model: each for each in started}}
-            self._know([running[name] for name in plan.names])
+            running = {**plan.kept, **{container.model: container for container in started}}
+            self._remember([running[name] for name in plan.names])
             if options.detached:
-                self._let_go()
+                self._stop_watchdog()
             container_removal.retire(listed(client, self.id), running)
         return plan.new
 
@@ -146,61 +152,65 @@ class ContainerDeployment(LocalDeployment):
         client: DockerClient,
         plan: Plan,
         options: DockerOptions,
-        told: Callable[[str], object],
+        on_ready: Callable[[str], object],
     ) -> list[Container]:
         deadline = time.monotonic() + options.timeout
         _make_network(client, self._labels)
-        if plan.in_the_way:
-            # Its port can be had once only: what is to take it is tried before.
+        if plan.blocking:
+            # Only one container can have the port: its successor is first tried on other ports.
             main = plan.names[0]
             trial = plan.start(main, free_ports=True)
             _wait([trial], plan, deadline, options.user)
             container_removal.remove([trial])
-            container_removal.stop(plan.in_the_way)
+            container_removal.stop(plan.blocking)
         starting = [plan.start(name) for name in plan.new]
-        _wait(starting, plan, deadline, options.user, told)
+        _wait(starting, plan, deadline, options.user, on_ready)
         network = client.networks.get(self._labels.network)
-        for each in starting:
-            each.join(network)
-        _wait(starting, plan, deadline, options.user)  # their ports may be others now
+        for container in starting:
+            container.join(network)
+        _wait(starting, plan, deadline, options.user)  # their ports may have changed
         return starting
 
-    def _undo(self, client: DockerClient, plan: Plan, begun: int) -> None:
-        # By label: one may have been made whose making was not told us any more.
+    def _undo(self, client: DockerClient, plan: Plan, began: int) -> None:
+        # By label, because the engine may have created one without our getting the answer.
         all_ = listed(client, self.id)
-        container_removal.remove([each for each in all_ if each.started >= begun])
-        if plan.in_the_way:
-            for each in plan.in_the_way:
-                each.raw.start()
-            self._know(self._running(client))
+        container_removal.remove([container for container in all_ if container.started >= began])
+        if plan.blocking:
+            for container in plan.blocking:
+                container.raw.start()
+            self._remember(self._running(client))
 
-    def _let_go(self) -> None:
-        if self._reaper is not None:
-            self._reaper.stop()
-            self._reaper = None
+    def _stop_watchdog(self) -> None:
+        if self._watchdog is not None:
+            self._watchdog.stop()
+            self._watchdog = None
 
     def _running(self, client: DockerClient) -> list[Container]:
-        return _counted(listed(client, self.id), self._labels)
+        return _current(listed(client, self.id), self._labels)
 
-    def _tidied(self, client: DockerClient) -> list[Container]:
-        """Return what runs; what a deployer that was killed has left besides is ended."""
+    def _clean_up(self, client: DockerClient) -> list[Container]:
+        """Return the running containers, and end those that a killed deployer has left."""
         all_ = listed(client, self.id)
-        running = _counted(all_, self._labels)
-        leaving = [each for each in all_ if each.leaving]
-        named = [each for each in all_ if each.named(self._labels.network)]
-        container_removal.remove([each for each in all_ if each not in (*leaving, *named)])
-        container_removal.stop_in_order(leaving, [], GRACE)  # they may not have been told
-        container_removal.retire([*leaving, *named], {each.model: each for each in running})
+        running = _current(all_, self._labels)
+        leaving = [container for container in all_ if container.leaving]
+        with_alias = [container for container in all_ if container.has_alias(self._labels.network)]
+        container_removal.remove(
+            [container for container in all_ if container not in (*leaving, *with_alias)]
+        )
+        container_removal.stop_in_order(leaving, [], GRACE)  # they may not have been asked to end
+        container_removal.retire(
+            [*leaving, *with_alias], {container.model: container for container in running}
+        )
         return running
 
-    def _know(self, running: list[Container]) -> None:
+    def _remember(self, running: list[Container]) -> None:
         self._main = running[0].address if running else None
-        said = running[0].raw.labels.get(_TRANSPORT) if running else None
-        self._transport = said or "http"
+        transport = running[0].raw.labels.get(_TRANSPORT) if running else None
+        self._transport = transport or "http"
 
 
 def create(name: str, options: DockerOptions) -> ContainerDeployment:
-    """Return a deployment that serves nothing yet.
+    """Return a new deployment that serves nothing yet.
 
     Raises:
         DeploymentFailed: If no engine answers.
@@ -211,10 +221,10 @@ def create(name: str, options: DockerOptions) -> ContainerDeployment:
     return ContainerDeployment(labels, [], Watchdog(KIND, labels.id))
 
 
-def found(patience: int | None = None) -> list[ContainerDeployment]:
-    """Return every deployment of containers that the engine knows, the oldest first.
+def list_deployments(patience: int | None = None) -> list[ContainerDeployment]:
+    """List the deployments of containers that the engine knows, the oldest first.
 
-    What is left of those that have ended is removed.
+    The remains of ended deployments are removed.
 
     Args:
         patience: See `engine.connected`.
@@ -226,8 +236,8 @@ def found(patience: int | None = None) -> list[ContainerDeployment]:
         return _known(client)
 
 
-def of(deployment: str) -> ContainerDeployment:
-    """Return the deployment of an id, of which nothing need be left.
+def by_id(deployment: str) -> ContainerDeployment:
+    """Return the deployment with an id, even if nothing of it is left.
 
     Raises:
         DeploymentFailed: If no engine answers.
@@ -241,29 +251,31 @@ def _known(client: DockerClient) -> list[ContainerDeployment]:
     for network in client.networks.list(filters={"label": DEPLOYMENT}):
         with contextlib.suppress(ValueError):
             containers[Labels.read(network.attrs.get("Labels") or {})] = []
-    for each in listed(client):
+    for container in listed(client):
         with contextlib.suppress(ValueError):
-            containers.setdefault(Labels.read(each.raw.labels), []).append(each)
+            containers.setdefault(Labels.read(container.raw.labels), []).append(container)
     known = []
-    for labels, own in sorted(containers.items(), key=lambda item: (item[0].created, item[0].id)):
-        if own or labels.owner is None or labels.owner.alive:
-            known.append(_described(labels, own))
+    for labels, members in sorted(
+        containers.items(), key=lambda item: (item[0].created, item[0].id)
+    ):
+        if members or labels.owner is None or labels.owner.alive:
+            known.append(_described(labels, members))
         else:
             container_removal.remove_all(client, labels)
     return known
 
 
 def _described(labels: Labels, containers: list[Container]) -> ContainerDeployment:
-    return ContainerDeployment(labels, _counted(containers, labels))
+    return ContainerDeployment(labels, _current(containers, labels))
 
 
-def _counted(containers: list[Container], labels: Labels) -> list[Container]:
-    """Return the latest of each model that the others find, the one that people call first."""
+def _current(containers: list[Container], labels: Labels) -> list[Container]:
+    """Return the latest container of each model that others find, that of the main model first."""
     latest: dict[str, Container] = {}
-    for each in sorted(containers, key=lambda each: each.started):
-        if each.named(labels.network) and not each.leaving:
-            latest[each.model] = each
-    return sorted(latest.values(), key=lambda each: (not each.is_main, each.model))
+    for container in sorted(containers, key=lambda container: container.started):
+        if container.has_alias(labels.network) and not container.leaving:
+            latest[container.model] = container
+    return sorted(latest.values(), key=lambda container: (not container.is_main, container.model))
 
 
 def _wait(
@@ -271,22 +283,22 @@ def _wait(
     plan: Plan,
     deadline: float,
     user: str,
-    told: Callable[[str], object] = lambda _: None,
+    on_ready: Callable[[str], object] = lambda _: None,
 ) -> None:
-    """Wait until all are ready, or one has failed."""
-    waited_for = containers
-    while waited_for:
-        late = []
-        for each in waited_for:
-            if each.came_up(deadline, plan.homes[each.model], user):
-                told(each.model)
+    """Wait until all containers are ready, or one has failed."""
+    waiting = containers
+    while waiting:
+        not_ready = []
+        for container in waiting:
+            if container.became_ready(deadline, plan.homes[container.model], user):
+                on_ready(container.model)
             else:
-                late.append(each)
-        waited_for = late
-        if late:
+                not_ready.append(container)
+        waiting = not_ready
+        if not_ready:
             time.sleep(_POLL)
 
 
 def _make_network(client: DockerClient, labels: Labels) -> None:
     if not client.networks.list(names=[labels.network]):
-        client.networks.create(labels.network, driver="bridge", labels=labels.written())
+        client.networks.create(labels.network, driver="bridge", labels=labels.to_dict())

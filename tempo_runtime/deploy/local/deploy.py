@@ -111,7 +111,7 @@ def deploy_local(
     freshness.ensure(model, stale, environ)
     models = model_set.gather_model(details, environ, here=inherited, demands=_demanded(model))
     # Another process may deploy the same name to stay.
-    with _lock, records.alone(name) if chosen.detached else contextlib.nullcontext():
+    with _lock, records.exclusive(name) if chosen.detached else contextlib.nullcontext():
         target = _target(chosen)
         deployment = _running(target, name, chosen.detached) or target.create(name, chosen)
         before = {model.name for model in deployment.models()}
@@ -194,7 +194,9 @@ def _running(target: Any, name: str, detached: bool) -> LocalDeployment | None:
     from tempo_runtime.deploy.local import find
 
     # The other target is not asked: its engine may not answer.
-    return next((each for each in find.find(name, target.found()) if not each.owner), None)
+    return next(
+        (each for each in find.find(name, target.list_deployments()) if not each.owner), None
+    )
 
 
 @atexit.register

@@ -1,4 +1,4 @@
-"""The container engine: Docker, or another with its API, at `DOCKER_HOST`."""
+"""Connect to the container engine at `DOCKER_HOST`: Docker, or another with its API."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 IMAGE = f"tempo-runtime-server:{__version__}"
 _SOCKET = "/var/run/docker.sock"
-_TIMEOUT = 60  # seconds for one answer of the engine
+_TIMEOUT = 60  # seconds for an answer of the engine
 _TRIES, _POLL = 50, 0.05
 _versions: dict[str, str] = {}
 _SAME = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -27,14 +27,14 @@ _SAME = {"x86_64": "amd64", "aarch64": "arm64"}
 
 @contextlib.contextmanager
 def connected(patience: int | None = None) -> Iterator[DockerClient]:
-    """Connect to the engine for the length of a block, and raise its errors as ours.
+    """Connect to the engine until the block ends, and convert its errors to ours.
 
     Args:
-        patience: Seconds in which it has to show that it is there; by default as for any answer.
+        patience: Seconds within which it must respond at all; by default the same as for any answer.
 
     Raises:
-        DeploymentFailed: If none answers, if it refuses what it is asked, or if the package docker is
-            not installed.
+        DeploymentFailed: If no engine answers, it refuses a request, or the package docker is not
+            installed.
     """
     try:
         import docker
@@ -48,13 +48,13 @@ def connected(patience: int | None = None) -> Iterator[DockerClient]:
         _probe()
         if patience is not None:
             _ping(patience)
-        # Asking an engine for the version of its API can take it longer than all the rest.
+        # An engine may take longer to tell the version of its API than for everything else.
         client = docker.from_env(version=_versions.get(place()), timeout=_TIMEOUT)
         _versions[place()] = client.api.api_version
     except (docker.errors.DockerException, RequestException, OSError, ValueError) as error:
         raise DeploymentFailed(
-            f"no container engine answers at {place()}: start Docker, or podman's service, or set "
-            "DOCKER_HOST to where one listens, such as unix:///run/podman/podman.sock"
+            f"no container engine answers at {place()}: start Docker or podman's service, or set "
+            "DOCKER_HOST to the address of one, such as unix:///run/podman/podman.sock"
         ) from error
     try:
         with failures():
@@ -65,10 +65,10 @@ def connected(patience: int | None = None) -> Iterator[DockerClient]:
 
 @contextlib.contextmanager
 def failures() -> Iterator[None]:
-    """Raise errors of the engine as ours.
+    """Convert the engine's errors to ours.
 
     Raises:
-        DeploymentFailed: If the engine does not answer, or refuses what it is asked.
+        DeploymentFailed: If the engine does not answer, or refuses a request.
     """
     from docker.errors import APIError, DockerException
     from requests import RequestException
@@ -77,14 +77,14 @@ def failures() -> Iterator[None]:
         yield
     except APIError as error:
         raise DeploymentFailed(
-            f"the engine at {place()} refuses: {error.explanation or error}"
+            f"the engine at {place()} refuses the request: {error.explanation or error}"
         ) from error
     except (DockerException, RequestException) as error:
         raise DeploymentFailed(f"the engine at {place()} does not answer: {error}") from error
 
 
 def listed(client: DockerClient, filters: dict[str, Any]) -> list[ContainerOfEngine]:
-    """Containers, also while some are being removed: podman then answers with status 500."""
+    """List containers, even while some are being removed, when podman answers with status 500."""
     from docker.errors import APIError
 
     for _ in range(_TRIES):
@@ -98,7 +98,7 @@ def listed(client: DockerClient, filters: dict[str, Any]) -> list[ContainerOfEng
 
 
 def _probe() -> None:
-    """Refuse a socket at which nobody listens, which docker's client would leave open."""
+    """Refuse a socket on which nobody listens, because docker's client would leave it open."""
     scheme, _, path = place().partition("://")
     if scheme == "unix":
         with socket.socket(socket.AF_UNIX) as probe:
@@ -106,59 +106,59 @@ def _probe() -> None:
 
 
 def _ping(patience: int) -> None:
-    """Refuse an engine that does not answer within so many seconds."""
+    """Refuse an engine that does not answer within `patience` seconds."""
     import docker
     from docker.constants import DEFAULT_DOCKER_API_VERSION
     from docker.errors import APIError
 
-    # Of any version: that it refuses this one is an answer too, and its own takes it longer to say.
+    # With any version: a refusal is also an answer, and finding its own version takes longer.
     client = docker.from_env(version=DEFAULT_DOCKER_API_VERSION, timeout=patience)
     with contextlib.closing(client), contextlib.suppress(APIError):
         client.ping()
 
 
 def place() -> str:
-    """Return where the engine is looked for."""
+    """Return the address of the engine."""
     return os.environ.get("DOCKER_HOST") or f"unix://{_SOCKET}"
 
 
 def expected() -> bool:
-    """Return whether there should be one here."""
+    """Return whether an engine is expected on this machine."""
     return bool(os.environ.get("DOCKER_HOST")) or os.path.exists(_SOCKET)
 
 
 def image(client: DockerClient, name: str) -> Image:
-    """Return an image that the engine can run; one of a registry is pulled if the engine has it not.
+    """Return an image that the engine can run; one from a registry is pulled if it is missing.
 
     Raises:
-        DeploymentFailed: If it is not there, or for other processors.
+        DeploymentFailed: If it does not exist, or is for another platform.
     """
     from docker.errors import APIError, ImageNotFound
 
     try:
-        found = client.images.get(name)
+        image_of_name = client.images.get(name)
     except ImageNotFound as error:
         if not _of_registry(name):
             raise DeploymentFailed(
-                f"the engine at {place()} has no image {name}: `make image` in tempo_runtime's source "
-                "builds it, or name another by the option `image`"
+                f"the engine at {place()} has no image {name}: build it with `make image` in "
+                "tempo_runtime's source, or name another one with the option `image`"
             ) from error
         try:
-            found = client.images.pull(name)
+            image_of_name = client.images.pull(name)
         except APIError as refused:
             raise DeploymentFailed(
-                f"the image {name} cannot be pulled: {refused.explanation}; correct its name, or log "
-                "the engine in to its registry"
+                f"the image {name} cannot be pulled: {refused.explanation}; correct its name, or log the "
+                "engine in to its registry"
             ) from refused
-    theirs = _platform(found.attrs["Os"], found.attrs["Architecture"])
+    image_platform = _platform(image_of_name.attrs["Os"], image_of_name.attrs["Architecture"])
     info = client.info()
-    own = _platform(info["OSType"], info["Architecture"])
-    if theirs != own:
+    engine_platform = _platform(info["OSType"], info["Architecture"])
+    if image_platform != engine_platform:
         raise DeploymentFailed(
-            f"the image {name} is for {theirs}, and the engine at {place()} is {own}; build or name one "
-            "for it"
+            f"the image {name} is for {image_platform}, but the engine at {place()} is "
+            f"{engine_platform}; build or name an image for that"
         )
-    return found
+    return image_of_name
 
 
 def _platform(system: str, processor: str) -> str:

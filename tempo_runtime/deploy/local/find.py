@@ -1,4 +1,4 @@
-"""Every deployment on this machine, whoever made it."""
+"""Find deployments on this machine, whoever made them."""
 
 from __future__ import annotations
 
@@ -14,44 +14,44 @@ _logger = logging.getLogger(__name__)
 
 
 def deployments() -> Iterator[LocalDeployment]:
-    """Those of processes, then those of containers, the oldest first.
+    """Yield the deployments of processes, then those of containers, the oldest first.
 
-    Where no engine answers there are none of containers; that is said where one is expected.
+    If no engine answers, those of containers are left out, with a warning if an engine is expected.
     """
-    yield from processes.found()
+    yield from processes.list_deployments()
     try:
-        known = containers.found(_PATIENCE)
+        known = containers.list_deployments(_PATIENCE)
     except DeploymentFailed as error:
         if engine.expected():
-            _logger.warning("Deployments of containers are not known: %s", error)
+            _logger.warning("Deployments of containers are left out: %s", error)
         return
     yield from known
 
 
 def find(name: str, among: Iterable[LocalDeployment] | None = None) -> list[LocalDeployment]:
-    """Those of a name, or the one of an id; among all there are, unless some are given."""
+    """Return the deployments with a name, or the one with an id; by default among all."""
     known = deployments() if among is None else among
-    return [each for each in known if name in (each.name, each.id)]
+    return [deployment for deployment in known if name in (deployment.name, deployment.id)]
 
 
 def get(name: str) -> LocalDeployment:
-    """Return the deployment of a name, or of an id.
+    """Return the deployment with a name or an id.
 
     Raises:
-        DeploymentFailed: If there is none, or several have the name.
+        DeploymentFailed: If there is none, or several have this name.
     """
     known = list(deployments())
     matching = find(name, known)
     if len(matching) == 1:
         return matching[0]
     if matching:
-        ids = ", ".join(each.id for each in matching)
+        ids = ", ".join(deployment.id for deployment in matching)
         raise DeploymentFailed(
             f"several deployments are called {name!r}; name one by its id: {ids}"
         )
-    there = ", ".join(each.name for each in known)
+    names = ", ".join(deployment.name for deployment in known)
     raise DeploymentFailed(
         f"there is no deployment {name!r}; "
-        + (f"there are: {there}" if there else "none is here: `tempo-runtime deploy` makes one")
+        + (f"there are: {names}" if names else "there are none: `tempo-runtime deploy` makes one")
         + "; for those on a cluster use `tempo-runtime kubernetes`"
     )

@@ -1,4 +1,4 @@
-"""What a server is made from: another, and it is to be replaced."""
+"""Fingerprint of everything a server is built from. If it changes, the server is replaced."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from tempo_runtime.servers.repository import Served
 
 
 def fingerprint(served: Served, environment: Mapping[str, str]) -> str:
-    """Return what a server is made from; the same for the same artifact and settings.
+    """Return the fingerprint of a server, which is the same for the same artifact and settings.
 
-    An artifact's files are known by the digests in its tempo.json, those of other models by their sizes
-    and times; so are models in its process.
+    An artifact's files enter it by the digests in tempo.json, other models' files by size and time. The
+    models in its process are included.
     """
     uri = str(repository.parameters_of(served.settings)["uri"])
     places = dict.fromkeys((uri, *served.inside, *repository.code(served)))
@@ -38,7 +38,7 @@ def _content(place: str) -> object:
 def _status(path: str) -> os.stat_result:
     try:
         return os.stat(path)
-    except FileNotFoundError:  # a link that leads nowhere, as an editor's lock
+    except FileNotFoundError:  # a broken link, such as an editor's lock
         return os.lstat(path)
 
 

@@ -1,4 +1,4 @@
-"""An image of one artifact: the server's image, and the artifact in it."""
+"""Build the image of an artifact: the server's image with the artifact in it."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from tempo_runtime.deploy.local import engine
 from tempo_runtime.errors import ArtifactDamaged, ArtifactUntrusted, DeploymentFailed
 from tempo_runtime.servers import pinning, repository
 
-_EPOCH = 315532800  # 1980-01-01: the same image from the same artifact, whenever it is built
+_EPOCH = 315532800  # 1980-01-01, so that the same artifact always gives the same image
 _FOLDER = "artifact"
-# The base decides on user, working directory and what is started.
+# The base image defines the user, the working directory and the command.
 _DOCKERFILE = f"""\
 ARG BASE
 FROM ${{BASE}}
@@ -30,14 +30,14 @@ COPY {_FOLDER}/ /mnt/models/
 
 
 @dataclass(frozen=True)
-class Baked:
+class BuiltImage:
     """An image that was built.
 
     Attributes:
         name: Its name, with a tag.
         id: Its id.
-        size: Its bytes, the base's among them.
-        base: What it was built on.
+        size: Its size in bytes, including the base.
+        base: The base image.
     """
 
     name: str
@@ -46,26 +46,26 @@ class Baked:
     base: str
 
 
-def bake(
+def build_image(
     folder: str | os.PathLike[str],
     name: str | None = None,
     base: str = engine.IMAGE,
     labels: Mapping[str, str] | None = None,
-) -> Baked:
-    """Build an image that serves an artifact by itself, from `/mnt/models`.
+) -> BuiltImage:
+    """Build an image that contains an artifact in `/mnt/models` and serves it.
 
-    Only files that tempo.json lists are in it, each as it was saved, and model-settings.json, which is
-    written where the artifact has none. The same artifact on the same base is the same layer.
+    It contains only the files that tempo.json lists, as they were saved, and model-settings.json, which
+    is written if the artifact has none. The same artifact on the same base gives the same layer.
 
     Args:
         folder: The artifact.
-        name: Name of the image; by default that of the pipeline, with the start of its digest as tag.
-        base: Image to build on: the server's, or one of it with more packages.
+        name: Name of the image; by default the pipeline's name, with the start of its digest as tag.
+        base: Base image: the server's image, or one built on it with more packages.
         labels: More labels.
 
     Raises:
-        ArtifactError: If there is no artifact, or a file of it is not the one that was saved.
-        DeploymentFailed: If no engine answers, the base is missing, or the image cannot be built.
+        ArtifactError: If there is no artifact, or one of its files is not as it was saved.
+        DeploymentFailed: If no engine answers, the base image is missing, or the image cannot be built.
     """
     folder = os.path.abspath(folder)
     opened = store.verify_folder(folder, to_run=False)
@@ -78,7 +78,7 @@ def bake(
     settings = _settings(folder, opened)
     digest = atomic_files.sha256(described)
     name = name or f"{description.name}:{digest[:12]}"
-    found = {
+    all_labels = {
         "org.opencontainers.image.title": description.name,
         "org.opencontainers.image.description": description.description,
         "org.opencontainers.image.base.name": base,
@@ -96,20 +96,20 @@ def bake(
                 custom_context=True,
                 tag=name,
                 buildargs={"BASE": base},
-                labels=found,
+                labels=all_labels,
                 rm=True,
                 forcerm=True,
             )
         except BuildError as error:
             raise DeploymentFailed(f"{name} cannot be built: {error.msg}") from error
-        return Baked(name, str(image.id), int(image.attrs["Size"]), base)
+        return BuiltImage(name, str(image.id), int(image.attrs["Size"]), base)
 
 
 @contextlib.contextmanager
 def _context(
     opened: store.OpenedArtifact, described: bytes, settings: bytes
 ) -> Iterator[IO[bytes]]:
-    """Give the build context: Dockerfile and artifact, the same bytes for the same artifact."""
+    """Provide the build context with Dockerfile and artifact: the same bytes for the same artifact."""
     texts = {atomic_files.DESCRIPTION: described, store.MODEL_SETTINGS: settings}
     with tempfile.TemporaryFile(prefix="tempo-image-") as context:
         with tarfile.open(fileobj=context, mode="w", format=tarfile.PAX_FORMAT) as archive:
@@ -125,21 +125,21 @@ def _context(
 
 
 def _settings(folder: str, opened: store.OpenedArtifact) -> bytes:
-    """Return its model-settings.json, or one with the settings that a self-contained image needs."""
+    """Return the artifact's model-settings.json, or one with the settings that the image needs."""
     path = os.path.join(folder, store.MODEL_SETTINGS)
     if not os.path.exists(path):
-        stated = {
+        settings = {
             "name": opened.description.name,
             "implementation": declaration.IMPLEMENTATION,
             "parameters": {"uri": "."},
         }
-        return json.dumps(stated).encode()
+        return json.dumps(settings).encode()
     content = atomic_files.read(folder, store.MODEL_SETTINGS)
     if opened.demands:
-        stated = repository.located(json_files.parse_object(content, path), folder)
-        pinning.refuse_unsigned(stated, folder, opened)
-        uri = repository.parameters_of(stated)["uri"]
-        if uri != folder:  # the image would serve another artifact, or none
+        settings = repository.located(json_files.parse_object(content, path), folder)
+        pinning.refuse_unsigned(settings, folder, opened)
+        uri = repository.parameters_of(settings)["uri"]
+        if uri != folder:  # the image would serve another artifact or none
             raise ArtifactUntrusted(
                 f"{path} sets parameters.uri to {uri}, which is not the artifact that is built into the "
                 "image; set it to '.'"

@@ -1,4 +1,4 @@
-"""What is known of a deployment of containers: labels, on each of them and on their network."""
+"""Labels that describe a deployment of containers, on each container and on their network."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ class Owner:
 
     @property
     def alive(self) -> bool:
-        """Whether it runs, as far as this machine knows."""
+        """Whether it runs; assumed for processes on other machines."""
         return self.host != socket.gethostname() or self.process.alive
 
 
 @dataclass(frozen=True)
 class Labels:
-    """A deployment.
+    """The description of a deployment.
 
     Attributes:
-        id: What tells it from others.
+        id: Its unique id.
         name: Its name.
         created: When it was first deployed, in ISO 8601.
-        owner: The process it ends with; None where it stays until it is undeployed.
+        owner: The process it ends with; None if it stays until it is undeployed.
     """
 
     id: str
@@ -52,21 +52,23 @@ class Labels:
 
     @classmethod
     def new(cls, name: str, detached: bool) -> Labels:
-        """Those of a deployment of this process."""
+        """Create the labels of a new deployment of this process."""
         owner = None if detached else Owner(Process.of(os.getpid()), socket.gethostname())
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
         return cls(f"{name}-{uuid.uuid4().hex[:8]}", name, now, owner)
 
     @classmethod
     def read(cls, labels: Mapping[str, str]) -> Labels:
-        """Those of a container, or of a network.
+        """Read the labels of a container or a network.
 
         Raises:
-            ValueError: If they are not ours.
+            ValueError: If they are not a deployment's labels.
         """
         try:
-            said = json.loads(labels[f"{PREFIX}owner"])
-            owner = said and Owner(Process(said["pid"], said["started"]), said["host"])
+            owner_label = json.loads(labels[f"{PREFIX}owner"])
+            owner = owner_label and Owner(
+                Process(owner_label["pid"], owner_label["started"]), owner_label["host"]
+            )
             return cls(
                 labels[DEPLOYMENT], labels[f"{PREFIX}name"], labels[f"{PREFIX}created"], owner
             )
@@ -78,20 +80,20 @@ class Labels:
         """Name of its network."""
         return f"tempo-{self.id}"
 
-    def written(self, **more: str) -> dict[str, str]:
-        """As the engine keeps them, with others.
+    def to_dict(self, **more: str) -> dict[str, str]:
+        """Return the labels in the engine's form, together with others.
 
         Args:
-            more: Those of one container, by name.
+            more: More labels of one container, by name.
         """
         owner = None
         if self.owner is not None:
             process = self.owner.process
             owner = {"pid": process.pid, "started": process.started, "host": self.owner.host}
-        own = {
+        labels = {
             "deployment": self.id,
             "name": self.name,
             "created": self.created,
             "owner": json.dumps(owner),
         }
-        return {PREFIX + name: value for name, value in {**own, **more}.items()}
+        return {PREFIX + name: value for name, value in {**labels, **more}.items()}

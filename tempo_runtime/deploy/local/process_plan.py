@@ -1,4 +1,4 @@
-"""Which servers a deployment of processes has, and what each is made from."""
+"""Plan the servers of a deployment of processes, and what each is built from."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import socket
 from collections.abc import Mapping
 
 from tempo_runtime._util.ports import HOST, called, port_of, reserved
-from tempo_runtime.deploy.deployment import addressed, taken
+from tempo_runtime.deploy.deployment import port_error, with_child_addresses
 from tempo_runtime.deploy.local.fingerprint import fingerprint
 from tempo_runtime.deploy.local.records import Record
-from tempo_runtime.deploy.local.server import ServerProcess, Starting, start
+from tempo_runtime.deploy.local.server import ServerProcess, StartingServer, start
 from tempo_runtime.deploy.options import LocalOptions
 from tempo_runtime.servers import repository
 from tempo_runtime.servers.repository import Served
@@ -20,13 +20,13 @@ _SETTINGS = ("TEMPO_RUNTIME_", "MLSERVER_")
 
 
 class Plan:
-    """Which servers go on and which are started, each with its port, before any is.
+    """Decides which servers continue and which are started, and their ports, before any is started.
 
     Args:
-        before: What runs.
-        models: What is to run.
-        options: How.
-        stack: Closes the sockets that servers are handed, and lets go of the ports that wait for them.
+        before: The record of the running servers.
+        models: The models to run.
+        options: The options.
+        stack: Closes the sockets that are handed to servers, and releases the ports reserved for them.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Plan:
         self._options = options
         self._before = before
         self.names = list(models)
-        # Children are the pipeline's to call.
+        # Only the pipeline calls the children.
         self._hosts = dict.fromkeys(self.names, HOST) | {self.names[0]: options.host}
         running = {
             record.model: record
@@ -49,7 +49,7 @@ class Plan:
             and record.host == self._hosts[record.model]
             and ServerProcess(record).alive
         }
-        # Ports first: what a pipeline is started with are those of its children.
+        # Ports first, because a pipeline is started with the ports of its children.
         http, self._grpc = {}, {}
         self._sockets: dict[str, socket.socket] = {}
         for name in self.names:
@@ -74,8 +74,8 @@ class Plan:
         }
         environ = {**os.environ, **options.env}
         self._environs = {
-            name: addressed(repository.environment([each], environ), each, urls)
-            for name, each in models.items()
+            name: with_child_addresses(repository.environment([served], environ), served, urls)
+            for name, served in models.items()
         }
         self._fingerprints = {
             name: fingerprint(served, _settings(self._environs[name], options))
@@ -96,8 +96,8 @@ class Plan:
             name: stack.enter_context(reserved(self._hosts[name])) for name in self.new
         }
 
-    def start(self, name: str) -> Starting:
-        """Start one of those that are new."""
+    def start(self, name: str) -> StartingServer:
+        """Start a new server."""
         return start(
             self._models[name],
             self._before.folder,
@@ -111,7 +111,7 @@ class Plan:
 
 
 def _settings(environ: Mapping[str, str], options: LocalOptions) -> dict[str, str]:
-    """Return the variables that a server is made from: its settings, and all that was asked for."""
+    """Return the variables that enter a server's fingerprint: its settings, and those of the options."""
     return {
         name: value
         for name, value in environ.items()
@@ -120,12 +120,12 @@ def _settings(environ: Mapping[str, str], options: LocalOptions) -> dict[str, st
 
 
 def _listening(host: str, port: int) -> socket.socket:
-    if why := taken(host, port):
+    if why := port_error(host, port):
         raise why
     return socket.create_server((host, port))
 
 
 def _reserved(host: str, port: int) -> contextlib.AbstractContextManager[int]:
-    if port and (why := taken(host, port)):
+    if port and (why := port_error(host, port)):
         raise why
     return reserved(host, port)

@@ -14,7 +14,7 @@ from tempo_runtime.deploy.deployment import GRACE, Address, LocalDeployment, Mod
 from tempo_runtime.deploy.local import records
 from tempo_runtime.deploy.local.process_plan import Plan
 from tempo_runtime.deploy.local.records import Process, Record
-from tempo_runtime.deploy.local.server import ServerProcess, Starting
+from tempo_runtime.deploy.local.server import ServerProcess, StartingServer
 from tempo_runtime.deploy.local.watchdog import Watchdog
 from tempo_runtime.deploy.options import LocalOptions
 from tempo_runtime.errors import DeploymentFailed
@@ -28,15 +28,15 @@ class ProcessDeployment(LocalDeployment):
     """A deployment of processes.
 
     Args:
-        record: What is written down of it.
-        reaper: What ends it if this process cannot.
+        record: The record that describes it.
+        watchdog: Ends the deployment if this process dies.
     """
 
     target = KIND
 
-    def __init__(self, record: Record, reaper: Watchdog | None = None) -> None:
+    def __init__(self, record: Record, watchdog: Watchdog | None = None) -> None:
         self._record = record
-        self._reaper = reaper
+        self._watchdog = watchdog
 
     @property
     def name(self) -> str:
@@ -70,7 +70,7 @@ class ProcessDeployment(LocalDeployment):
 
     def main(self) -> Address:
         """See `Deployment.main`."""
-        if not (self._record.servers and self._record.there):
+        if not (self._record.servers and self._record.exists):
             raise DeploymentFailed(f"{self.name} was undeployed; deploy it again")
         server = ServerProcess(self._record.servers[0])
         return Address(server.record.model, server.url, server.grpc)
@@ -92,22 +92,22 @@ class ProcessDeployment(LocalDeployment):
         record = self._current()
         record.announce_removal()
         deadline = time.monotonic() + grace
-        # The others once nobody is left who may be calling them.
+        # Children are stopped once their callers have ended.
         for group in ((*record.servers[:1], *record.leaving), record.servers[1:]):
-            servers = [ServerProcess(each) for each in group]
+            servers = [ServerProcess(server_record) for server_record in group]
             for server in servers:
                 server.terminate()
             for server in servers:
                 server.end(deadline)
         record.remove()
         self._record = dataclasses.replace(record, servers=(), leaving=())
-        self._let_go()
+        self._stop_watchdog()
 
     def replace(
         self,
         models: Mapping[str, Served],
         options: LocalOptions,
-        told: Callable[[str], object],
+        on_ready: Callable[[str], object],
     ) -> list[str]:
         """See `LocalDeployment.replace`."""
         before = self._current()
@@ -115,20 +115,20 @@ class ProcessDeployment(LocalDeployment):
         deadline = time.monotonic() + options.timeout
         with contextlib.ExitStack() as stack:
             plan = Plan(before, models, options, stack)
-            starting: dict[str, Starting] = {}
+            starting: dict[str, StartingServer] = {}
             try:
                 for name in plan.new:
                     starting[name] = plan.start(name)
                     self._write(before, starting)
-                _wait(starting, deadline, told)
+                _wait(starting, deadline, on_ready)
                 replaced = self._commit(before, plan, starting, options)
             except BaseException as error:
-                undeployed = not before.there
+                undeployed = not before.exists
                 self._undo(before, starting)
                 if undeployed and isinstance(error, Exception):
-                    raise DeploymentFailed(f"{self.name} was undeployed meanwhile") from error
+                    raise DeploymentFailed(f"{self.name} was undeployed in the meantime") from error
                 if before.servers and isinstance(error, DeploymentFailed):
-                    raise DeploymentFailed(f"{error}; what ran before still does") from error
+                    raise DeploymentFailed(f"{error}; the previous servers still run") from error
                 raise
         _retire(replaced, plan.names)
         return list(starting)
@@ -137,20 +137,20 @@ class ProcessDeployment(LocalDeployment):
         self,
         before: Record,
         plan: Plan,
-        starting: Mapping[str, Starting],
+        starting: Mapping[str, StartingServer],
         options: LocalOptions,
     ) -> list[ServerProcess]:
-        """Has the new servers be called, and writes them down; gives those that they replace."""
+        """Put the new servers into service, record them, and return those that they replace."""
         for server in starting.values():
             server.serve()
             if options.detached:
                 server.detach()
         new = {name: server.record for name, server in starting.items()}
         kept = [new.get(name) or plan.kept[name] for name in plan.names]
-        replaced = [each for each in before.servers if each not in kept]
-        leaving = [each for each in before.leaving if ServerProcess(each).alive]
-        for each in set(before.leaving) - set(leaving):
-            _forget(ServerProcess(each))
+        replaced = [record for record in before.servers if record not in kept]
+        leaving = [record for record in before.leaving if ServerProcess(record).alive]
+        for record in set(before.leaving) - set(leaving):
+            _forget(ServerProcess(record))
         self._record = dataclasses.replace(
             before,
             owner=None if options.detached else before.owner,
@@ -160,31 +160,31 @@ class ProcessDeployment(LocalDeployment):
         )
         self._record.write()
         if options.detached:
-            self._let_go()
-        return [ServerProcess(each) for each in replaced]
+            self._stop_watchdog()
+        return [ServerProcess(record) for record in replaced]
 
-    def _let_go(self) -> None:
-        reaper, self._reaper = self._reaper, None
-        if reaper is not None:
-            reaper.stop()
+    def _stop_watchdog(self) -> None:
+        watchdog, self._watchdog = self._watchdog, None
+        if watchdog is not None:
+            watchdog.stop()
 
-    def _undo(self, before: Record, starting: Mapping[str, Starting]) -> None:
+    def _undo(self, before: Record, starting: Mapping[str, StartingServer]) -> None:
         for server in starting.values():
             _forget(server)
-        if before.there:
+        if before.exists:
             self._record = before
             with contextlib.suppress(
                 DeploymentFailed
-            ):  # usually a full disk, which has been reported already
+            ):  # usually a full disk, which was already reported
                 before.write()
 
-    def _write(self, before: Record, starting: Mapping[str, Starting]) -> None:
-        """Has those be ended that nobody calls yet, if we are."""
-        own = tuple(server.record for server in starting.values())
-        dataclasses.replace(before, leaving=(*before.leaving, *own)).write()
+    def _write(self, before: Record, starting: Mapping[str, StartingServer]) -> None:
+        """Record servers that are starting, so that they are ended if this process dies."""
+        new_records = tuple(server.record for server in starting.values())
+        dataclasses.replace(before, leaving=(*before.leaving, *new_records)).write()
 
     def _current(self) -> Record:
-        """Return what is written down now: another process may have replaced it, or undeployed it."""
+        """Read the record again: another process may have changed the deployment or undeployed it."""
         try:
             self._record = records.read(self._record.folder)
         except OSError:
@@ -193,21 +193,23 @@ class ProcessDeployment(LocalDeployment):
 
 
 def create(name: str, options: LocalOptions) -> ProcessDeployment:
-    """Return a deployment that serves nothing yet.
+    """Return a new deployment that serves nothing yet.
 
     Raises:
-        DeploymentFailed: If its folder cannot be made.
+        DeploymentFailed: If its folder cannot be created.
     """
     record = records.create(name, Process.of(os.getpid()), options.transport)
-    # One that is to stay is ours until it is up.
+    # Even a detached deployment belongs to this process until it is up.
     return ProcessDeployment(record, Watchdog(KIND, record.folder))
 
 
-def found() -> Iterator[ProcessDeployment]:
-    """Yield each deployment of processes on this machine, and remove the remains of ended ones."""
-    for record in records.found():
-        servers = [ServerProcess(each) for each in (*record.servers, *record.leaving)]
-        # One that is to stay is there also when its servers have died, with what they have said.
+def list_deployments() -> Iterator[ProcessDeployment]:
+    """Yield the deployments of processes on this machine, and remove the remains of ended ones."""
+    for record in records.list_records():
+        servers = [
+            ServerProcess(server_record) for server_record in (*record.servers, *record.leaving)
+        ]
+        # A detached deployment still exists after its servers have died, with their logs.
         up = record.owner.alive if record.owner is not None else bool(record.servers)
         if up or any(server.alive for server in servers):
             yield ProcessDeployment(record)
@@ -224,47 +226,49 @@ def _status(server: ServerProcess) -> ModelStatus:
     )
 
 
-def _wait(starting: Mapping[str, Starting], deadline: float, told: Callable[[str], object]) -> None:
-    """Wait until all are ready.
+def _wait(
+    starting: Mapping[str, StartingServer], deadline: float, on_ready: Callable[[str], object]
+) -> None:
+    """Wait until all servers are ready.
 
     Raises:
-        DeploymentFailed: As soon as one has failed, or at the deadline.
+        DeploymentFailed: As soon as a server has failed, or at the deadline.
     """
     waiting = dict(starting)
     while waiting:
         for server in waiting.values():
             server.check(deadline)
         for name in [name for name, server in waiting.items() if server.ready()]:
-            told(name)
+            on_ready(name)
             del waiting[name]
         time.sleep(_POLL)
 
 
 def _retire(replaced: list[ServerProcess], serving: list[str]) -> None:
-    """End servers that others have replaced, once they have answered what they were asked.
+    """End replaced servers once they have answered their requests.
 
     Args:
-        replaced: They, the one that people called first.
-        serving: Models that are served now.
+        replaced: The servers, that of the main model first.
+        serving: Names of the models that are served now.
     """
-    # One that nobody serves any more is still called by those that leave.
-    dropped = [each for each in replaced[1:] if each.record.model not in serving]
-    callers = [each for each in replaced if each not in dropped]
+    # A model that is no longer served is still called by the leaving servers.
+    dropped = [server for server in replaced[1:] if server.record.model not in serving]
+    callers = [server for server in replaced if server not in dropped]
     _retire_all(callers)
     deadline = time.monotonic() + GRACE
-    while dropped and any(each.alive for each in callers) and time.monotonic() < deadline:
+    while dropped and any(server.alive for server in callers) and time.monotonic() < deadline:
         time.sleep(_POLL)
     _retire_all(dropped)
 
 
 def _retire_all(servers: list[ServerProcess]) -> None:
     if servers:
-        # All at once: each waits for connections that are kept, and not used, to be closed.
+        # All at the same time: each waits until its idle connections are closed.
         with ThreadPoolExecutor(len(servers)) as threads:
             list(threads.map(ServerProcess.retire, servers))
 
 
 def _forget(server: ServerProcess) -> None:
-    """End a server at once, and delete its folder."""
+    """Kill a server and delete its folder."""
     server.kill()
     shutil.rmtree(server.record.folder, ignore_errors=True)

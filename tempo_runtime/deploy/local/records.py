@@ -1,4 +1,4 @@
-"""What runs here as processes, written down: for whoever asks about it, and for whoever ends it."""
+"""Records of the deployments of processes on this machine, for all processes of the user."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FORMAT = 1
 
 
 def _machine() -> str:
-    """Return what processes are numbered by: the host, and in a container its own numbers."""
+    """Return the scope of process ids: the host, and its PID namespace."""
     with contextlib.suppress(OSError):  # not on Linux
         return f"{socket.gethostname()} {os.readlink('/proc/self/ns/pid')}"
     return socket.gethostname()
@@ -37,8 +37,8 @@ class Process:
     """A process of this machine.
 
     Attributes:
-        pid: Its number, which another process may have once it has ended.
-        started: When it started, as the system counts it; None where that is not known.
+        pid: Its id, which another process may get once it has ended.
+        started: When it started, in the system's units; None if that is unknown.
     """
 
     pid: int
@@ -46,7 +46,7 @@ class Process:
 
     @classmethod
     def of(cls, pid: int) -> Process:
-        """Return the process that has a number now."""
+        """Return the process that has an id now."""
         return cls(pid, _started(pid))
 
     @property
@@ -67,13 +67,13 @@ class ServerRecord:
 
     Attributes:
         model: Name of the model.
-        process: Its process, the first of its session.
-        folder: What it serves, and its log.
-        host: What it listens at.
+        process: Its process, which leads its session.
+        folder: The folder that it serves, which also has its log.
+        host: The address it listens on.
         http: Its port for HTTP.
         grpc: Its port for gRPC.
         metrics: Its port for metrics.
-        fingerprint: What it was made from: another one, and it is to be replaced.
+        fingerprint: Fingerprint of everything it is built from. If it changes, the server is replaced.
     """
 
     model: str
@@ -92,14 +92,14 @@ class Record:
 
     Attributes:
         name: Its name.
-        folder: Where this is written, and all of it is.
-        owner: The process it ends with; None where it stays until it is undeployed.
+        folder: The folder of the record and of all servers.
+        owner: The process it ends with; None if it stays until it is undeployed.
         created: When it was first deployed, in ISO 8601.
-        transport: How its models are called: `http` or `grpc`.
-        servers: Its servers, the one that people call first.
-        leaving: Servers that others have replaced, and that may still answer.
-        machine: Where it runs. Others may see its folder, as on a home that they share, and can neither
-            ask nor end its processes.
+        transport: How the pipeline is called: `http` or `grpc`.
+        servers: Its servers, that of the main model first.
+        leaving: Replaced servers, which may still answer.
+        machine: The machine it runs on. Other machines may see its folder, for example on a shared home
+            directory, but cannot reach its processes.
     """
 
     name: str
@@ -130,18 +130,18 @@ class Record:
                 raise
 
     @property
-    def there(self) -> bool:
-        """Whether the record still exists, and nobody has begun to undeploy it."""
+    def exists(self) -> bool:
+        """Whether the record still exists, and nobody has started to undeploy it."""
         marked = Path(self.folder, _UNDEPLOYING).exists()
         return not marked and Path(self.folder, _RECORD).exists()
 
     def announce_removal(self) -> None:
-        """Record that `undeploy` has begun, for a deployment that starts servers meanwhile."""
-        with contextlib.suppress(OSError):  # a full disk; the folder may be gone already
+        """Record that `undeploy` has started, for a process that deploys at the same time."""
+        with contextlib.suppress(OSError):  # a full disk, or the folder is already gone
             Path(self.folder, _UNDEPLOYING).touch()
 
     def withdraw_removal(self) -> None:
-        """Forget an earlier `undeploy` that did not get to the end."""
+        """Forget an earlier `undeploy` that did not finish."""
         Path(self.folder, _UNDEPLOYING).unlink(missing_ok=True)
 
     def remove(self) -> None:
@@ -150,36 +150,36 @@ class Record:
 
 
 def home() -> Path:
-    """Folder of all records: `$XDG_STATE_HOME/tempo-runtime`, by default in `~/.local/state`."""
+    """Return the folder of all records, in `$XDG_STATE_HOME` or by default in `~/.local/state`."""
     base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
     return Path(base, "tempo-runtime", "deployments")
 
 
 @contextlib.contextmanager
-def alone(name: str) -> Iterator[None]:
-    """Has nobody else deploy that name for the length of the block; waits while somebody does.
+def exclusive(name: str) -> Iterator[None]:
+    """Keep others from deploying a name until the block ends; wait if someone does so now.
 
     Raises:
         DeploymentFailed: If the folder of all records cannot be written.
     """
     check_name(name)
     with _writing():
-        lock = open(_made_home().parent / "lock", "a")  # noqa: SIM115
+        lock = open(_create_home().parent / "lock", "a")  # noqa: SIM115
     with lock:
-        # One byte for each name: nothing is left to remove when this process is killed.
+        # Lock one byte for each name, so that nothing is left over if this process is killed.
         fcntl.lockf(lock, fcntl.LOCK_EX, 1, zlib.crc32(name.encode()))
         yield
 
 
 def create(name: str, owner: Process, transport: str) -> Record:
-    """Return a record of a deployment that has no server yet, in a folder of its own.
+    """Create the record of a deployment without servers, in a new folder.
 
     Raises:
         DeploymentFailed: If the folder of all records cannot be written.
     """
     check_name(name)
     with _writing():
-        folder = tempfile.mkdtemp(prefix=f"{name}-", dir=_made_home())
+        folder = tempfile.mkdtemp(prefix=f"{name}-", dir=_create_home())
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     record = Record(name, folder, owner, now, transport)
     try:
@@ -190,7 +190,7 @@ def create(name: str, owner: Process, transport: str) -> Record:
     return record
 
 
-def _made_home() -> Path:
+def _create_home() -> Path:
     root = home()
     for folder in (root.parent, root):
         private_folders.made(folder)
@@ -208,16 +208,16 @@ def _writing() -> Iterator[None]:
         ) from error
 
 
-def found() -> Iterator[Record]:
-    """Return this user's records on this machine, the oldest first.
+def list_records() -> Iterator[Record]:
+    """Yield this user's records on this machine, the oldest first.
 
     Raises:
-        DeploymentFailed: If the folder of all records belongs to another user, or is a link.
+        DeploymentFailed: If the folder of all records belongs to another user or is a link.
     """
     records = []
     with _writing():
         if home().exists():
-            _made_home()
+            _create_home()
     for path in home().glob(f"*/{_RECORD}"):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             records.append(read(path.parent))
@@ -256,10 +256,10 @@ def _server(content: Any) -> ServerRecord:
 
 
 def _started(pid: int) -> int | None:
-    """When a process started, in ticks since the machine did; None if it has ended, or not on Linux."""
+    """Return when a process started, in ticks since boot; None if it has ended, or not on Linux."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            # The name before it, in parentheses, may have any character.
+            # The program's name before it, in parentheses, may contain any character.
             fields = file.read().rpartition(b")")[2].split()
     except OSError:
         return None

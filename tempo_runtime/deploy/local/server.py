@@ -1,4 +1,4 @@
-"""One MLServer of a deployment: started, asked, replaced, ended."""
+"""Start, command and stop one MLServer of a deployment."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ main(*map(int, sys.argv[1:]))
 _POLL = 0.05
 _ANSWERS = 30.0  # seconds
 _children: dict[int, subprocess.Popen[bytes]] = {}
-"""Our own processes: one that has ended keeps its number until it was waited for."""
+"""Processes that this one has started: an ended child keeps its id until it is waited for."""
 
 
 class ServerProcess:
-    """A server, as its record knows it.
+    """The process of a server, known by its record.
 
     Args:
         record: The record.
@@ -59,110 +59,110 @@ class ServerProcess:
     @property
     def alive(self) -> bool:
         """Whether its process runs."""
-        # Polled once: the process may end between two polls, and then has no status yet.
+        # Poll only once: the process may end between two polls, and then has no status yet.
         if child := _children.get(self.record.process.pid):
             return child.poll() is None
         return self.record.process.alive
 
     @property
     def log(self) -> Path:
-        """What it prints."""
+        """The file of its log."""
         return Path(self.record.folder, LOG)
 
     def text(self) -> str:
-        """Return what it has printed."""
+        """Return its log."""
         try:
             return self.log.read_text(errors="replace")
         except OSError:
             return ""
 
     def ready(self, timeout: float = 2.0) -> bool:
-        """Return whether its model says that it is ready."""
+        """Return whether its model reports that it is ready."""
         return is_ready(self.url, self.record.model, timeout)
 
     def serve(self) -> None:
-        """Has it listen on its port; returns when it does."""
-        self._tell(SERVE)
+        """Make it listen on its port, and return once it does."""
+        self._command(SERVE)
 
     def detach(self) -> None:
-        """Has it stay when this process ends."""
-        self._tell(DETACH)
+        """Make it stay when this process ends."""
+        self._command(DETACH)
         if child := _children.get(self.record.process.pid):
             assert child.stdin is not None
             child.stdin.close()
 
     def retire(self) -> None:
-        """Has it end once it has answered what it was asked; returns when it is asked nothing more."""
+        """Make it end once it has answered its requests; return when it gets no more of them."""
         with contextlib.suppress(DeploymentFailed):
-            self._tell(RETIRE)
+            self._command(RETIRE)
 
     def shared(self) -> socket.socket:
-        """Return the socket that it listens on, for the one that replaces it.
+        """Return the socket that it listens on, for its successor.
 
         Raises:
             DeploymentFailed: If it does not answer.
         """
-        with self._asked(SOCKET) as control:
+        with self._connected(SOCKET) as control:
             _, descriptors, _, _ = socket.recv_fds(control, 1, 1)
         if not descriptors:
-            raise self._silent()
+            raise self._no_answer()
         return socket.socket(fileno=descriptors[0])
 
     def terminate(self) -> None:
-        """Has it end; what it works on is answered first."""
+        """Ask it to end once the requests in progress are answered."""
         if self.alive:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.record.process.pid, signal.SIGTERM)
 
     def end(self, deadline: float) -> None:
-        """Wait for its end until a time of `time.monotonic`, then ends it and all it started."""
+        """Wait until it ends, at most until a time of `time.monotonic`, then kill it and its children."""
         while self.alive and time.monotonic() < deadline:
             time.sleep(_POLL)
         self.kill()
 
     def kill(self) -> None:
-        """End it and all it started, at once."""
+        """Kill it and everything it started."""
         pid = self.record.process.pid
-        ours = _children.pop(pid, None)
-        # Of another's process the number is only ours to use while it runs; of our own, until it is
-        # somebody else's: what it started may run on.
+        child = _children.pop(pid, None)
+        # The id of another's process may only be used while that runs. That of our own child may also be
+        # used afterwards, until another process has it: processes that it started may still run.
         known = (None, self.record.process.started)
-        if self.record.process.alive or (ours is not None and Process.of(pid).started in known):
+        if self.record.process.alive or (child is not None and Process.of(pid).started in known):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
-        if ours is not None:
-            ours.wait()
-            if ours.stdin is not None:
-                ours.stdin.close()
+        if child is not None:
+            child.wait()
+            if child.stdin is not None:
+                child.stdin.close()
 
-    def _tell(self, what: bytes) -> None:
-        with self._asked(what) as control:
+    def _command(self, command: bytes) -> None:
+        with self._connected(command) as control:
             if not control.recv(1):
-                raise self._silent()
+                raise self._no_answer()
 
     @contextlib.contextmanager
-    def _asked(self, what: bytes) -> Iterator[socket.socket]:
+    def _connected(self, command: bytes) -> Iterator[socket.socket]:
         try:
             with socket.socket(socket.AF_UNIX) as control, _short(self.record.folder) as folder:
                 control.settimeout(_ANSWERS)
                 control.connect(f"{folder}/{CONTROL}")
-                control.sendall(what)
+                control.sendall(command)
                 yield control
         except OSError as error:
-            raise self._silent() from error
+            raise self._no_answer() from error
 
-    def _silent(self) -> DeploymentFailed:
+    def _no_answer(self) -> DeploymentFailed:
         return DeploymentFailed(
             f"the server of {self.record.model} does not answer: {reason(self.text())}"
         )
 
 
-class Starting(ServerProcess):
-    """A server that has been started, and that nobody calls yet.
+class StartingServer(ServerProcess):
+    """A server that has been started, but is not called yet.
 
     Args:
         record: Its record.
-        private: Port at which it alone answers.
+        private: Its private port, which only this process knows.
     """
 
     def __init__(self, record: ServerRecord, private: int) -> None:
@@ -174,20 +174,20 @@ class Starting(ServerProcess):
         return is_ready(self._private, self.record.model, timeout)
 
     def check(self, deadline: float) -> None:
-        """Nothing happens while it may still get ready.
+        """Fail if the server cannot become ready any more.
 
         Args:
             deadline: A time of `time.monotonic`.
 
         Raises:
-            DeploymentFailed: If it has ended, or was not ready in time; with the reason.
+            DeploymentFailed: If it has ended or was not ready in time; the message says why.
         """
         model = self.record.model
         if not self.alive:
             code = _children[self.record.process.pid].returncode
             if code < 0:
                 name = signal.Signals(-code).name
-                hint = "; was there memory enough?" if name == "SIGKILL" else ""
+                hint = "; was there enough memory?" if name == "SIGKILL" else ""
                 raise DeploymentFailed(f"{model} failed: its server was killed by {name}{hint}")
             why = reason(self.text()).removeprefix(f"{model}: ")
             raise DeploymentFailed(f"{model} failed: {why}")
@@ -206,15 +206,15 @@ def start(
     metrics: int,
     environment: Mapping[str, str],
     fingerprint: str,
-) -> Starting:
+) -> StartingServer:
     """Start the server of one model.
 
     Args:
         served: The model.
         root: Folder of the deployment.
-        host: What it listens at, as it was asked for.
-        public: What it will listen on for HTTP.
-        grpc: Its port for gRPC; one that it shares with the server that it replaces.
+        host: The address to listen on, as requested.
+        public: The socket on which it will listen for HTTP.
+        grpc: Its port for gRPC, which it may share with its predecessor.
         metrics: Its port for metrics.
         environment: Its environment variables.
         fingerprint: See `ServerRecord`.
@@ -222,8 +222,8 @@ def start(
     folder = tempfile.mkdtemp(prefix=f"{served.name}-", dir=root)
     address = public.getsockname()[0]
     ports = Ports(port_of(public), grpc, metrics)
-    own = {"host": address, "parallel_workers": repository.workers([served], None)}
-    settings = {**repository.SERVER_DEFAULTS, **own, **ports.settings()}
+    address_settings = {"host": address, "parallel_workers": repository.workers([served], None)}
+    settings = {**repository.SERVER_DEFAULTS, **address_settings, **ports.settings()}
     repository.write(folder, [served], settings)
     at = {f"MLSERVER_{name.upper()}": str(port) for name, port in ports.settings().items()}
     with socket.create_server((HOST, 0)) as private, open(Path(folder, LOG), "wb") as log:
@@ -240,12 +240,12 @@ def start(
         record = ServerRecord(
             served.name, Process.of(process.pid), folder, host, *ports, fingerprint=fingerprint
         )
-        return Starting(record, port_of(private))
+        return StartingServer(record, port_of(private))
 
 
 @contextlib.contextmanager
 def _short(folder: str) -> Iterator[str]:
-    """Give a short name of a folder: the path of a socket must be short."""
+    """Provide a short path of a folder, because the path of a socket must be short."""
     opened = os.open(folder, os.O_RDONLY)
     try:
         short = f"/proc/self/fd/{opened}"

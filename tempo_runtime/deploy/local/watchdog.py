@@ -1,4 +1,4 @@
-"""Start the process that outlives the one that deploys, and ends what that left: `reap`."""
+"""Start a process that outlives the deploying process and ends its deployment; see `reap`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Watchdog:
     """Ends a deployment when this process has ended.
 
     Args:
-        target: Its target: `process` or `docker`.
-        place: What the target knows it by.
+        target: Target of the deployment: `process` or `docker`.
+        place: The deployment's folder or id.
     """
 
     def __init__(self, target: str, place: str) -> None:
@@ -28,7 +28,7 @@ class Watchdog:
         )
 
     def stop(self) -> None:
-        """End it, when there is nothing left to end."""
+        """Stop the watchdog, once there is nothing left to end."""
         self._process.kill()
         self._process.wait()
         assert self._process.stdin is not None

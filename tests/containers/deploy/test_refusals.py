@@ -86,7 +86,7 @@ def test_an_image_for_a_model_that_is_not_there_is_refused(
     with pytest.raises(SettingsError) as refused:
         deploy_local(studio.plus(1.0), chosen)
     assert str(refused.value) == (
-        f"`images` names lien, and {options.name} has only plus, line; name one of these"
+        f"`images` names lien, but {options.name} has only plus, line; use these names"
     )
 
 
@@ -125,8 +125,8 @@ def test_an_image_for_other_processors_is_refused(
     other = "arm64" if own == "amd64" else "amd64"
     foreign = handmade(other)
     said = refusal(studio.line, options, image=foreign)
-    assert said.startswith(f"the image {foreign} is for linux/{other}, and the engine at ")
-    assert said.endswith(f"is linux/{own}; build or name one for it")
+    assert said.startswith(f"the image {foreign} is for linux/{other}, but the engine at ")
+    assert said.endswith(f"is linux/{own}; build or name an image for that")
 
 
 def test_what_the_engine_refuses_is_said(
@@ -191,7 +191,7 @@ def test_what_the_container_s_user_cannot_read_is_named(
     file.chmod(0o600)
     said = refusal(alone, options)
     assert said == (
-        f"alone failed: user 8888:0, as which its container runs, cannot read {file}: "
+        f"alone failed: its container runs as user 8888:0, who cannot read {file}: "
         f"chmod -R a+rX {studio.folder / 'alone'}"
     )
 

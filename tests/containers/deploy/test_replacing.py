@@ -59,7 +59,7 @@ def test_what_ran_goes_on_where_the_new_one_fails_and_answers_what_it_was_asked(
     with deploy_local(studio.alone("first"), options) as remote:
         before = places(remote)
         with pytest.raises(
-            DeploymentFailed, match=r"wrong place at .*; what ran before still does"
+            DeploymentFailed, match=r"wrong place at .*; the previous servers still run"
         ):
             deploy_local(studio.alone(fails=True), options)
         assert places(remote) == before
@@ -74,7 +74,7 @@ def test_what_ran_goes_on_where_the_new_one_fails_and_answers_what_it_was_asked(
         assert answers == ["first"]
         # It can have the port once only, and so ends before the next starts.
         chosen = options.model_copy(update={"port": port})
-        with pytest.raises(DeploymentFailed, match="what ran before still does"):
+        with pytest.raises(DeploymentFailed, match="the previous servers still run"):
             deploy_local(studio.alone(fails=True), chosen)
         assert remote.predict() == "second"
         deploy_local(studio.alone("third"), chosen)

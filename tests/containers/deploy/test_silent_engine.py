@@ -43,7 +43,7 @@ def test_a_command_goes_on_without_it_and_says_so(
     )
     assert said in done.stdout + done.stderr
     place = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
-    assert f"Deployments of containers are not known: no container engine answers at {place}" in (
+    assert f"Deployments of containers are left out: no container engine answers at {place}" in (
         done.stderr
     )
 

@@ -128,13 +128,13 @@ def test_a_host_with_a_name_is_the_same_the_second_time(
 
 
 def test_a_host_of_ipv6_is_refused() -> None:
-    with pytest.raises(SettingsError, match="host: MLServer cannot listen at an IPv6 address"):
+    with pytest.raises(SettingsError, match="host: MLServer cannot listen on an IPv6 address"):
         LocalOptions(host="::1")
 
 
 @pytest.mark.parametrize("options", [LocalOptions, DockerOptions])
 def test_one_port_for_both_protocols_is_refused(options: type[LocalDeploymentOptions]) -> None:
-    with pytest.raises(SettingsError, match="grpc_port: 9000 is the port for HTTP already"):
+    with pytest.raises(SettingsError, match="grpc_port: 9000 is already the port for HTTP"):
         options(port=9000, grpc_port=9000)
     assert options(port=0, grpc_port=0).grpc_port == 0
 
@@ -183,7 +183,7 @@ def test_undeployed_while_it_starts_it_says_so_to_who_deploys(
         assert eventually(lambda: len(left(MARK, options.env[MARK])) == 1, 60)
         for each in find.find("alone"):
             each.undeploy()
-        assert process.communicate()[0] == "alone was undeployed meanwhile\n"
+        assert process.communicate()[0] == "alone was undeployed in the meantime\n"
 
 
 def test_a_deployment_whose_servers_end_before_its_record_is_removed_says_that_it_was_undeployed(
@@ -204,7 +204,7 @@ def test_a_deployment_whose_servers_end_before_its_record_is_removed_says_that_i
         monkeypatch.setattr(Record, "remove", remove_once_told)
         for each in find.find("alone"):
             each.undeploy()
-    assert told == ["alone was undeployed meanwhile\n"]
+    assert told == ["alone was undeployed in the meantime\n"]
 
 
 def test_one_that_is_to_stay_is_still_known_with_its_log_when_its_server_has_died(

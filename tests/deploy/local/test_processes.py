@@ -186,7 +186,7 @@ def test_a_server_that_ends_between_two_questions_is_told_by_its_status(
     monkeypatch.setattr(child, "poll", lambda: next(seen))
     monkeypatch.setitem(server._children, child.pid, child)
     record = ServerRecord("late", process, str(tmp_path), "127.0.0.1", 1, 2, 3, fingerprint="")
-    starting = server.Starting(record, 4)
+    starting = server.StartingServer(record, 4)
     starting.check(time.monotonic() + 60)
     with pytest.raises(DeploymentFailed, match="late failed: the moon is in the wrong place"):
         starting.check(time.monotonic() + 60)

@@ -54,7 +54,7 @@ def test_a_full_disk_leaves_the_old_record_as_it_was(home: Path) -> None:
     with full_disk(), pytest.raises(DeploymentFailed):
         replace(record, created="x" * 1000).write()
     assert os.listdir(record.folder) == ["deployment.json"]
-    assert list(records.found()) == [record]
+    assert list(records.list_records()) == [record]
 
 
 def test_folders_that_others_can_read_are_closed_to_them(home: Path) -> None:
@@ -75,7 +75,7 @@ def test_a_folder_of_records_that_is_a_link_is_refused(
     linked.parent.mkdir(exist_ok=True)
     linked.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(DeploymentFailed, match=f"{linked}: it is a link; .*XDG_STATE_HOME"):
-        made() if act == "deploy" else list(records.found())
+        made() if act == "deploy" else list(records.list_records())
 
 
 @pytest.mark.parametrize("act", ["deploy", "list"])
@@ -86,7 +86,7 @@ def test_a_folder_of_records_of_another_user_is_refused(
     own = os.geteuid()
     monkeypatch.setattr(private_folders.os, "geteuid", lambda: own + 1)
     with pytest.raises(DeploymentFailed, match="it belongs to another user"):
-        made() if act == "deploy" else list(records.found())
+        made() if act == "deploy" else list(records.list_records())
 
 
 @pytest.mark.parametrize("planted", ["folder", "file"])
@@ -99,7 +99,7 @@ def test_a_record_that_is_a_link_is_not_believed(home: Path, tmp_path: Path, pla
     else:
         Path(record.folder, "deployment.json").rename(elsewhere)
         Path(record.folder, "deployment.json").symlink_to(elsewhere)
-    assert list(records.found()) == []
+    assert list(records.list_records()) == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
@@ -111,4 +111,4 @@ def test_a_record_of_another_user_is_not_believed(home: Path, planted: str) -> N
     os.chown(
         record.folder if planted == "folder" else f"{record.folder}/deployment.json", 12345, -1
     )
-    assert list(records.found()) == []
+    assert list(records.list_records()) == []

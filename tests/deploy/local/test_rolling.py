@@ -125,7 +125,7 @@ def test_what_ran_goes_on_where_the_new_one_fails(studio: Studio, options: Local
     with deploy_local(studio.alone("first"), options) as remote:
         before = places(remote)
         with pytest.raises(
-            DeploymentFailed, match=r"wrong place at .*; what ran before still does"
+            DeploymentFailed, match=r"wrong place at .*; the previous servers still run"
         ):
             deploy_local(studio.alone(fails=True), options)
         assert places(remote) == before
