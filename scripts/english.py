@@ -34,11 +34,7 @@ UNFINISHED: tuple[str, ...] = (
     "tempo_runtime/_util",
     "tempo_runtime/artifact",
     "tempo_runtime/authoring",
-    "tempo_runtime/cli",
-    "tempo_runtime/deploy",
     "tempo_runtime/protocol",
-    "tempo_runtime/servers",
-    "tempo_runtime/storage",
     "tests",
 )
 

@@ -85,7 +85,7 @@ def stale_option(command: Callable[..., Any]) -> Callable[..., Any]:
         type=click.Choice(["save", "refuse"]),
         default="save",
         show_default=True,
-        help="What to do if MODULE:NAME has changed since its artifact was saved.",
+        help="How to handle a MODULE:NAME that has changed since its artifact was saved.",
     )(command)
 
 

@@ -1,4 +1,4 @@
-"""A deployed pipeline, or model, as the one who deployed it sees it: something to call."""
+"""Call a deployed pipeline or model."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ _DONE = object()
 
 
 class RemoteModel(Generic[R, P]):
-    """A deployed model. At the end of a `with` block it is undeployed.
+    """A deployed model. A `with` block undeploys it at its end.
 
     Made by `deploy_local` and `deploy_remote`. To a type checker that of a pipeline function has the
     function's parameters and result. Which method of a class answers is not in its type; say what that
     returns: `remote: RemoteModel[float] = deploy_local(Shop)`.
 
     Args:
-        details: The model that people call first.
-        deployment: Where it runs.
+        details: The main model, which users call.
+        deployment: The deployment that it runs in.
         changes: See the attribute.
 
     Attributes:
         details: As given.
         deployment: As given.
-        changes: What became of each model: `started`, `replaced` or `unchanged`.
+        changes: The change of each model: `started`, `replaced` or `unchanged`.
     """
 
     def __init__(
@@ -60,8 +60,8 @@ class RemoteModel(Generic[R, P]):
 
     @property
     def aio(self) -> _Awaited[R, P]:
-        """The same calls, to be awaited."""
-        return _Awaited(self)  # made each time: what it is kept in would keep it
+        """The same calls as coroutines."""
+        return _Awaited(self)  # created each time, because keeping it would create a cycle
 
     @property
     def endpoint(self) -> str:
@@ -74,7 +74,7 @@ class RemoteModel(Generic[R, P]):
 
     @property
     def headers(self) -> dict[str, str]:
-        """Headers that every call to `endpoint` needs: a secret, or empty if none are needed.
+        """Headers that every call to `endpoint` needs. They are secret, and often empty.
 
         Raises:
             DeploymentFailed: If it was undeployed.
@@ -92,11 +92,11 @@ class RemoteModel(Generic[R, P]):
             What its predict method returns.
 
         Raises:
-            PayloadError: If a value cannot travel.
-            ChildError: If it gives no usable answer.
+            PayloadError: If a value cannot be sent.
+            ChildError: If it does not give a usable answer.
             DeploymentFailed: If it was undeployed.
         """
-        connection = self._connected()  # kept for the length of the call
+        connection = self._connected()  # referenced until the call ends
         answer: R = connection.call(*args, **kwargs)
         return answer
 
@@ -117,22 +117,22 @@ class RemoteModel(Generic[R, P]):
             portal.run(values.aclose())
 
     def logs(self, model: str | None = None) -> str:
-        """Return what its servers have printed; of one model only, if named."""
-        found = self.deployment.logs(model)
+        """Return the logs of its servers, or of one model's server."""
+        logs = self.deployment.logs(model)
         if model is not None:
-            return found.get(model, "")
-        return "\n".join(f"== {name}\n{text}" for name, text in found.items())
+            return logs.get(model, "")
+        return "\n".join(f"== {name}\n{text}" for name, text in logs.items())
 
     def status(self) -> list[ModelStatus]:
-        """Return how it and the models it calls are; nothing once it was undeployed."""
+        """Return the status of the model and of those it calls; empty after `undeploy`."""
         return self.deployment.models()
 
     def undeploy(self) -> None:
-        """End it, and the models that were deployed with it."""
+        """Undeploy it and the models that were deployed with it."""
         try:
             self.deployment.undeploy()
         finally:
-            # Last, for calls of other threads that are still being answered.
+            # Close this last, because other threads may still wait for answers.
             connection, self._connection = self._connection, None
             if connection is not None:
                 connection.close()
@@ -158,13 +158,13 @@ class RemoteModel(Generic[R, P]):
         url = main.grpc if self.deployment.transport == "grpc" else main.url
         connection = self._connection
         if connection is None or connection.where != (url, main.headers):
-            # The other is closed with the last call that is made by it.
+            # The old connection is closed with the last call that uses it.
             connection = self._connection = _Connection(self.details, url, main.headers)
         return connection
 
 
 class _Awaited(Generic[R, P]):
-    """The calls of a `RemoteModel`, to be awaited."""
+    """The calls of a `RemoteModel` as coroutines."""
 
     def __init__(self, remote: RemoteModel[R, P]) -> None:
         self._remote = remote
@@ -179,7 +179,7 @@ class _Awaited(Generic[R, P]):
 
     async def stream(self, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[Any, None]:
         """See `RemoteModel.stream`."""
-        portal = background()  # whose loop the connection lives on
+        portal = background()  # the connection belongs to its event loop
         connection = self._remote._connected()
         values = connection.stream(*args, **kwargs)
         try:
@@ -207,7 +207,7 @@ class _Connection:
             decoding=client.decoding,
         )
         self.call, self.awaited = child(), child(awaitable=True)
-        # Also when its owner forgets it, and when the process ends.
+        # Also when it is garbage-collected, and when the process ends.
         self.close = weakref.finalize(self, _close, client.portal, client.transport)
 
     async def stream(self, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
@@ -232,7 +232,7 @@ class _Connection:
 def _close(portal: Portal, transport: RemoteTransport) -> None:
     closing = portal.submit(transport.close())
     try:
-        asyncio.get_running_loop()  # it may be the one that this is to happen on
+        asyncio.get_running_loop()  # this may be the loop that must close it
     except RuntimeError:
         closing.result()
 

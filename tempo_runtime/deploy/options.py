@@ -59,7 +59,7 @@ def names(kind: type[BaseModel] | None) -> dict[str, str]:
 
 
 def _inside(kind: type[BaseModel], path: list[Any]) -> type[BaseModel] | None:
-    """Return the class of the options at a path in other options; None if there are none."""
+    """Return the class of the options at a path in other options; None if the path leads to others."""
     current: type[BaseModel] | None = kind
     for part in path:
         if current is not None and (name := names(current).get(part)):

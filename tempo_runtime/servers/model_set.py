@@ -1,6 +1,6 @@
-"""Which models a server is to serve: artifacts, and what they call.
+"""Find the models that a server must serve: artifacts, and the models they call.
 
-Nothing of an artifact is run: what it calls is in its tempo.json, and where that is in the settings.
+No code of an artifact is run: its tempo.json names the models, and the settings their addresses.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from tempo_runtime.servers.repository import (
 )
 from tempo_runtime.settings import PipelineSettings, child_folder
 
-_RUNTIMES = {each.value: runtime for each, runtime in frameworks.IMPLEMENTATIONS.items()}
+_RUNTIMES = {name.value: runtime for name, runtime in frameworks.IMPLEMENTATIONS.items()}
 _OURS = (ModelFramework.TempoPipeline.value, ModelFramework.Custom.value)
 
 
@@ -49,25 +49,25 @@ def gather(
 ) -> dict[str, Served]:
     """Find all models of a server: those of folders, and their children.
 
-    A child that settings place nowhere is served beside its pipeline, and called over HTTP. So it is
-    what a platform would make of it: it can be asked, watched and measured by itself, and its values
-    travel as they will in production. In the pipeline's process it would take less time, and a model
-    that two pipelines call would be there twice.
+    A child without an address in the settings is served separately and called over HTTP, as on a
+    platform: it can be called, watched and measured by itself, and values are sent as in production. In
+    the pipeline's process a call would take less time, but a model that two pipelines call would be
+    loaded twice.
 
     Args:
-        targets: Artifacts, other folders with a model-settings.json, or folders of such; and pipelines
-            and models of this process, which are in their `local_folder`.
-        in_process: Whether children stay in their pipeline's process, where no URL is set for them.
-        environ: The environment, which has settings too.
+        targets: Artifacts, other folders with a model-settings.json, or folders that contain these;
+            also pipelines and models of this process, which are in their `local_folder`.
+        in_process: Whether children without a URL stay in their pipeline's process.
+        environ: The environment, which may have settings, too.
 
     Returns:
         The models by name, in the order in which they were found.
 
     Raises:
-        ArtifactError: If a folder holds no model, or one that cannot be served here.
+        ArtifactError: If a folder holds no model, or a model that cannot be served here.
         AuthoringError: If a target is not a model, or has no folder.
-        EnvironmentFailed: If an artifact's environment needs an interpreter that is not here.
-        SettingsError: If settings are wrong, or nothing says where a child is.
+        EnvironmentFailed: If an artifact's environment needs an interpreter that is missing here.
+        SettingsError: If settings are invalid, or the address of a child is unknown.
     """
     gathering = _Gathering(in_process, environ)
     for target in targets:
@@ -85,24 +85,24 @@ def gather_model(
     here: bool = True,
     demands: trust.TrustPolicy | None = None,
 ) -> dict[str, Served]:
-    """Find a model in its `local_folder`, and its children, as `gather` does.
+    """Find a model in its `local_folder` and its children, as `gather` does.
 
     Args:
         details: The model.
-        environ: The environment, which has settings too.
+        environ: The environment, which may have settings, too.
         here: Whether this Python serves them; otherwise it need not be able to.
-        demands: The demands on the model, beside the environment's.
+        demands: The model's trust policy, in addition to the environment's.
 
     Returns:
         The models by name, this one first.
 
     Raises:
         AuthoringError: If it has no folder.
-        ArtifactError, EnvironmentFailed, SettingsError: As `gather` does.
+        ArtifactError, EnvironmentFailed, SettingsError: See `gather`.
     """
     gathering = _Gathering(False, environ, here, demands=demands)
     gathering.declared(details)
-    if not here:  # where it is, the server says at once what it cannot read
+    if not here:  # here, the server itself reports at once what it cannot read
         for model in gathering.models.values():
             check(model.settings, model.folder, environ)
     return gathering.models
@@ -112,7 +112,7 @@ def gather_alone(folder: str, environ: Mapping[str, str] = os.environ) -> dict[s
     """Find the models that `mlserver start FOLDER` would serve, and check each.
 
     Their children are not gathered. A child in a pipeline's own folder must be the one that
-    the pipeline was saved with; any other model must meet the environment's demands.
+    the pipeline was saved with; any other model must meet the environment's trust policy.
 
     Args:
         folder: A model, or a folder of models.
@@ -122,7 +122,7 @@ def gather_alone(folder: str, environ: Mapping[str, str] = os.environ) -> dict[s
         The models by name.
 
     Raises:
-        ArtifactError, SettingsError: As `gather` does.
+        ArtifactError, SettingsError: See `gather`.
     """
     gathering = _Gathering(False, environ, here=False, follows=False)
     pattern = os.path.join(glob.escape(os.path.abspath(folder)), "**", store.MODEL_SETTINGS)
@@ -156,8 +156,8 @@ class _Gathering:
         environ: The environment.
         here: Whether this Python serves them.
         follows: Whether their children are served as well.
-        demands: The demands on the models that it starts from, beside those of `environ` and of this
-            process's environment.
+        demands: The trust policy for the models that it starts from, in addition to those of `environ`
+            and of this process's environment.
     """
 
     def __init__(
@@ -173,15 +173,15 @@ class _Gathering:
         self._opened: dict[str, store.OpenedArtifact] = {}
         self._in_process = in_process
         self._environ = environ
-        own = trust.TrustPolicy.of_environment({**os.environ, **environ})
-        self._demands = own.and_(demands or trust.TrustPolicy())
+        policy = trust.TrustPolicy.of_environment({**os.environ, **environ})
+        self._demands = policy.and_(demands or trust.TrustPolicy())
         self._here = here
         self._follows = follows
 
     def declared(self, details: ModelDetails) -> None:
         if not details.local_folder:
             raise AuthoringError(
-                f"{details.name!r} has no local_folder, where its artifact would be; give it one"
+                f"{details.name!r} has no local_folder for its artifact; give it one"
             )
         folder = origin_of(os.path.abspath(details.local_folder))
         if not details.served_by_us and not os.path.exists(folder):
@@ -191,7 +191,7 @@ class _Gathering:
         self.sibling(details.name, folder, details.platform.value, None, self._demands)
 
     def in_folders(self, homes: Iterable[str], name: str | None = None) -> None:
-        """Serve the models in folders; `name` is that of one whose settings have none."""
+        """Serve the models in folders; `name` is for a model whose settings have no name."""
         # A pipeline has the digests of its children, so it comes before them.
         for home in _callers_first(homes) if self._demands else homes:
             self._in_folder(home, name or os.path.basename(home))
@@ -215,17 +215,17 @@ class _Gathering:
         Args:
             name: Its name.
             settings: Its model-settings.json.
-            folder: Where that is, or the model's only file.
-            demands: The demands on it.
-            digests: The digests of its files, if there are demands and it is not a pipeline.
+            folder: Folder of that file, or the model's only file.
+            demands: Its trust policy.
+            digests: The digests of its files, if it has a trust policy and is not a pipeline.
         """
         settings = {**located(settings, folder), "name": name}
         parameters, uri = settings["parameters"], settings["parameters"]["uri"]
         packed = bool(parameters.get("environment_tarball"))
-        ours = settings.get("implementation") == declaration.IMPLEMENTATION
-        if urlsplit(uri).scheme and (ours or demands):
+        is_pipeline = settings.get("implementation") == declaration.IMPLEMENTATION
+        if urlsplit(uri).scheme and (is_pipeline or demands):
             raise ArtifactMissing(
-                f"{name}: its artifact is in {uri}, not on this machine; download it, and serve "
+                f"{name}: its artifact is at {uri}, not on this machine; download it, and serve "
                 "that folder"
             )
         shown = None
@@ -236,16 +236,16 @@ class _Gathering:
             other = parameters_of(self.models[name].settings)["uri"]
             if os.path.realpath(other) != os.path.realpath(uri):
                 raise SettingsError(
-                    f"two models are called {name!r}, in {other} and in {uri}; serve one of them, or "
-                    "rename it"
+                    f"two models are called {name!r}, in {other} and in {uri}; serve only one, or "
+                    "rename one"
                 )
             return
         environment = shown.environment if shown is not None else None
         model = self.models[name] = Served(name, settings, folder, environment=environment)
         if model.packed and not os.path.isfile(parameters["environment_tarball"]):
             raise ArtifactMissing(
-                f"{name}: its environment_tarball {parameters['environment_tarball']} is not there; save "
-                f"it again, or remove environment_tarball from its {store.MODEL_SETTINGS}"
+                f"{name}: its environment_tarball {parameters['environment_tarball']} does not exist; "
+                f"save it again, or remove environment_tarball from its {store.MODEL_SETTINGS}"
             )
         if shown is not None:
             model.digests.append(shown.digest)
@@ -260,7 +260,7 @@ class _Gathering:
         if opened is not None:
             description = opened.description
         elif model.packed:
-            # MLServer runs the environment's Python, which then runs what checks the artifact.
+            # MLServer runs the environment's Python, which then checks the artifact.
             description = store.verify_folder(uri, demands, to_run=False).description
         else:
             description = store.read_description(uri, to_run=self._here)
@@ -278,8 +278,8 @@ class _Gathering:
         self, place: str, demands: trust.TrustPolicy
     ) -> tuple[dict[str, Any] | None, Mapping[str, str] | None]:
         """Read a model's own settings, and the digests of its files if those were checked."""
-        own = os.path.join(place, store.MODEL_SETTINGS)
-        settings = read(own) if os.path.isfile(own) else None
+        settings_path = os.path.join(place, store.MODEL_SETTINGS)
+        settings = read(settings_path) if os.path.isfile(settings_path) else None
         if demands and not pinning.is_pipeline(place, settings or {}):
             return pinning.read_model(place, demands)
         return settings, None
@@ -305,7 +305,7 @@ class _Gathering:
         return shown
 
     def _demanded(self, home: str) -> trust.TrustPolicy:
-        """Return the demands on the model in a folder; it may be a child of a pipeline found before."""
+        """Return the trust policy of the model in a folder, possibly a child of an earlier pipeline."""
         for outer, opened in self._opened.items():
             for child in opened.description.children.values():
                 if home != outer and home == os.path.normpath(
@@ -315,12 +315,14 @@ class _Gathering:
         return self._demands
 
     def _placed(self, extra: dict[str, Any], alias: str) -> dict[str, Any]:
-        """Return settings that say where a child is."""
+        """Return settings that contain the address or transport of a child."""
         settings = PipelineSettings.read(extra, self._environ)
         child = settings.child(alias)
         if child.transport == "in_process":
-            said = settings.stated(alias).transport or settings.transport or child.fast_sklearn
-            transport = None if said or self._in_process else "http"
+            transport_is_set = (
+                settings.stated(alias).transport or settings.transport or child.fast_sklearn
+            )
+            transport = None if transport_is_set or self._in_process else "http"
         else:
             transport = "in_process" if self._in_process and not child.url else None
         if transport is None:
@@ -338,32 +340,32 @@ class _Gathering:
     ) -> str:
         """Serve a child if it belongs on this server, and return how it is reached.
 
-        `opened` is the artifact that calls it, if there were demands on that.
+        `opened` is the artifact that calls it, if that has a trust policy.
         """
-        found = PipelineSettings.read(extra, self._environ).child(alias)
-        if found.transport != "in_process" and found.url:
-            return f"{child.name} at {', '.join(found.url)}"
-        place = child_folder(folder, alias, child.name, found.uri or child.folder)
+        child_settings = PipelineSettings.read(extra, self._environ).child(alias)
+        if child_settings.transport != "in_process" and child_settings.url:
+            return f"{child.name} at {', '.join(child_settings.url)}"
+        place = child_folder(folder, alias, child.name, child_settings.uri or child.folder)
         if child.platform in _OURS and os.path.isfile(place):
             place = os.path.dirname(place)
         demands = trust.TrustPolicy() if opened is None else store.demands_of_child(opened, child)
-        if found.transport == "in_process":
+        if child_settings.transport == "in_process":
             served.inside.append(place)
             self._inside(place, child.platform, served, demands, opened)
             return f"{child.name} in its process"
-        name = found.model or child.name
-        self.sibling(name, place, child.platform, found.implementation, demands)
+        name = child_settings.model or child.name
+        self.sibling(name, place, child.platform, child_settings.implementation, demands)
         if child.modules:
             digest = None if opened is None else opened.description.digest
             self._with_code(self.models[name], folder, digest)
-        assert found.transport is not None
-        sibling = Sibling(name, found.transport)
+        assert child_settings.transport is not None
+        sibling = Sibling(name, child_settings.transport)
         if served.siblings.setdefault(alias, sibling) != sibling:
             raise SettingsError(
                 f"{served.name}: two pipelines in its process call different models {alias!r}; give "
                 "one of them another name, or an `url`"
             )
-        return f"{name} over {'gRPC' if found.transport == 'grpc' else 'HTTP'}"
+        return f"{name} over {'gRPC' if child_settings.transport == 'grpc' else 'HTTP'}"
 
     def _inside(
         self,
@@ -373,7 +375,7 @@ class _Gathering:
         demands: trust.TrustPolicy,
         parent: store.OpenedArtifact | None,
     ) -> None:
-        """Serve what a pipeline in another's process calls as siblings; its settings are its own."""
+        """Serve the siblings of a pipeline in another's process; that pipeline has its own settings."""
         entered = (served.name, folder)
         if platform not in _OURS or store.is_other_model(folder) or entered in self._entered:
             return
@@ -385,7 +387,7 @@ class _Gathering:
             verification.refuse_unsigned_settings(folder, PipelineSettings.read(extra, {}).models)
             opened = store.verify_folder(folder, demands, to_run=to_run)
             if parent is not None and demands is parent.demands:
-                # Its parent's description has no digest of it, so the server must be told.
+                # Its parent's description has no digest of it, so the server needs it.
                 served.digests.append(opened.description.digest)
             description = opened.description
         else:
@@ -404,7 +406,7 @@ class _Gathering:
         """Serve a model."""
         settings, digests = self._read(folder, demands)
         if settings is None and platform in _OURS:
-            store.read_description(folder, to_run=self._here)  # says what is missing
+            store.read_description(folder, to_run=self._here)  # the error names what is missing
             settings = {"implementation": declaration.IMPLEMENTATION}
         elif settings is None:
             settings = {"implementation": _RUNTIMES.get(platform)}
@@ -412,7 +414,7 @@ class _Gathering:
             settings["implementation"] = implementation
         if not settings.get("implementation"):
             raise SettingsError(
-                f"child {name!r} cannot be served: nothing is known to serve {platform!r}; set its "
+                f"child {name!r} cannot be served: no runtime for {platform!r} is known; set its "
                 "`implementation` to an MLServer runtime class, or its `url`"
             )
         if os.path.isfile(folder):
@@ -429,12 +431,12 @@ class _Gathering:
 
 def _callers_first(homes: Iterable[str]) -> list[str]:
     """Order folders of models so that each pipeline comes before its children."""
-    ordered, left = [], {home: _children_of(home) for home in homes}
-    while left:
-        called = {child for home, children in left.items() for child in children - {home}}
-        for home in [each for each in left if each not in called] or list(left):
+    ordered, remaining = [], {home: _children_of(home) for home in homes}
+    while remaining:
+        called = {child for home, children in remaining.items() for child in children - {home}}
+        for home in [home for home in remaining if home not in called] or list(remaining):
             ordered.append(home)
-            del left[home]
+            del remaining[home]
     return ordered
 
 
@@ -452,7 +454,7 @@ def _refuse_missing_runtime(name: str, implementation: str) -> None:
     module = implementation.partition(".")[0]
     if command is not None and importlib.util.find_spec(module) is None:
         raise ArtifactError(
-            f"{name} is served by {implementation}, which is not installed here: {command}"
+            f"{name} needs the runtime {implementation}, which is not installed here: {command}"
         )
 
 

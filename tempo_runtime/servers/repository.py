@@ -88,7 +88,7 @@ def settings_files(folder: str | os.PathLike[str]) -> list[str]:
     """Return the path of a folder's model-settings.json, or those of the folders in it.
 
     Raises:
-        ArtifactMissing: If there is none.
+        ArtifactMissing: If no folder has this file.
     """
     folder = os.path.abspath(folder)
     own_settings = os.path.join(folder, store.MODEL_SETTINGS)
@@ -229,7 +229,7 @@ def code(model: Served) -> list[str]:
 def server_settings(
     folder: str | os.PathLike[str] | None, demands: trust.TrustPolicy | None = None
 ) -> dict[str, Any]:
-    """Read the settings.json of a folder; return an empty dict if there is none.
+    """Read the settings.json of a folder; return an empty dict if the file does not exist.
 
     Paths in it are made absolute: a server runs in another folder.
 
@@ -349,7 +349,7 @@ def seconds_to_end(models: Iterable[Served], environ: Mapping[str, str]) -> floa
 
 
 def parameters_of(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `parameters` of a model-settings.json, empty if there are none."""
+    """Return `parameters` of a model-settings.json, or an empty dict if they are missing."""
     return settings.get("parameters") or {}
 
 

@@ -239,7 +239,7 @@ def _ends(target: Any, folder: str | None, uri: str | None) -> tuple[str, str | 
 
 
 def _description(folder: str) -> Description | None:
-    """Return the description in a folder's tempo.json; None if there is none."""
+    """Return the description in a folder's tempo.json; None if the file does not exist."""
     with contextlib.suppress(ArtifactMissing):
         return store.read_description(folder, to_run=False)
     return None

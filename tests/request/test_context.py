@@ -144,7 +144,9 @@ def test_calls_in_the_authors_threads_are_counted(
 
 @WAYS
 def test_a_child_looked_up_in_a_thread_of_no_request_is_refused(way: Any) -> None:
-    with pytest.raises(PipelineFailed, match=r"child 'part' was called in thread .* does not belong to a request"):
+    with pytest.raises(
+        PipelineFailed, match=r"child 'part' was called in thread .* does not belong to a request"
+    ):
         split(way, "late").predict(ROWS)
 
 

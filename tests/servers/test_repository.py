@@ -123,7 +123,7 @@ def test_a_child_of_a_framework_that_nothing_serves_is_told(shop: Path) -> None:
     manifest = json.loads((shop / "tempo.json").read_text())
     manifest["children"]["prices"]["platform"] = "tensorflow"
     (shop / "tempo.json").write_text(json.dumps(manifest))
-    with pytest.raises(SettingsError, match="nothing is known to serve 'tensorflow'"):
+    with pytest.raises(SettingsError, match="no runtime for 'tensorflow' is known"):
         found(shop)
 
 

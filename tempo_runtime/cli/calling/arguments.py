@@ -35,7 +35,7 @@ class Arguments:
     Attributes:
         signature: Signature of the target; None if it is unknown.
         values: The arguments by name.
-        rows: Name of the argument that has rows; None if there is none.
+        rows: Name of the argument that has rows; None if no argument has any.
     """
 
     signature: Signature | None

@@ -70,7 +70,7 @@ def plain(value: Any) -> Any:
 
 
 def text(value: Any) -> str:
-    """Format a value as readable JSON; what does not fit on one line gets a line for each part."""
+    """Format a value as readable JSON; a value too long for a line gets a line for each part."""
     return _text(plain(value), "")
 
 

@@ -1,4 +1,4 @@
-"""What the command line calls: an artifact in this process, or a model on a server."""
+"""Targets of calls from the command line: an artifact in this process, or a model on a server."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from tempo_runtime.request.portal import background
 from tempo_runtime.request.timing import Elapsed, within
 from tempo_runtime.settings import PipelineSettings
 
-Told = Callable[[Progress], None]
-_GRACE = 0.2  # seconds: a pipeline that ends by itself in this time has a better error
-_OURS = "tempo"  # the platform that our pipelines say in their metadata
+OnProgress = Callable[[Progress], None]
+_GRACE = 0.2  # seconds in which a pipeline may still end by itself, with a better error
+_PIPELINE = "tempo"  # the platform in the metadata of our pipelines
 _URL = re.compile(
     r"(?P<server>(?:https?|grpcs?)://[^/?#]+(?:/[^?#]*?)??)/(?:v2/models/)?(?P<name>[^/?#]+)"
     r"(?:/versions/(?P<version>[^/?#]+))?(?:/infer)?/?"
@@ -40,11 +40,11 @@ _URL = re.compile(
 
 
 class Target(Protocol):
-    """Something to call.
+    """A target that can be called.
 
     Attributes:
         name: Name of the pipeline, or model.
-        signature: What it takes; None where that is not known.
+        signature: Its signature; None if it is unknown.
         tagged: Whether it reads tagged JSON, as our pipelines do.
     """
 
@@ -53,15 +53,15 @@ class Target(Protocol):
     tagged: bool
 
     def answers(self, requests: Iterable[Request], at_once: int = 1) -> Iterator[Response]:
-        """Return the answers to requests, in their order; raises what the first that fails did."""
+        """Yield the answers to requests in order; raise the error of the first that fails."""
         ...
 
-    def infer(self, request: Request, told: Told | None = None) -> Response:
+    def infer(self, request: Request, on_progress: OnProgress | None = None) -> Response:
         """Return the answer to one request.
 
         Args:
-            request: What to ask.
-            told: Called with how far it has come, where the target says so.
+            request: The request.
+            on_progress: Called with how far it has come, where the target says so.
         """
         ...
 
@@ -74,17 +74,17 @@ def opened(
     seed: int | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Iterator[Target]:
-    """Make a target ready to be called, until the block ends.
+    """Open a target for calls until the block ends.
 
     Args:
         target: Folder of an artifact, or URL of a model: `http://HOST:PORT/v2/models/NAME`,
             `grpc://HOST:PORT/NAME`.
-        timeout: Seconds a request may take; None for the setting `timeout`.
+        timeout: Seconds that a request may take; None for the setting `timeout`.
         seed: Seed of each request.
         headers: Headers of each request to a server.
 
     Raises:
-        TempoError: If it cannot be loaded, or its server does not know it.
+        TempoError: If it cannot be loaded, or its server does not have it.
     """
     if "://" in target:
         remote = Remote(target, timeout, seed, headers or {})
@@ -102,7 +102,7 @@ def opened(
 
 
 class Local:
-    """An artifact in this process, its children reached as its settings and the environment say."""
+    """An artifact in this process, which calls its children as the settings and environment say."""
 
     def __init__(self, folder: str, timeout: float | None, seed: int | None) -> None:
         opened = store.verify_folder(folder)
@@ -119,31 +119,31 @@ class Local:
         self._transport = PipelineTransport(self._service.runner, settings.decoding)
 
     def answers(self, requests: Iterable[Request], at_once: int = 1) -> Iterator[Response]:
-        """See `Target.answers`. One after the other: they would compete for the processor."""
+        """See `Target.answers`; one after the other, because they would compete for the CPU."""
         return map(self.infer, requests)
 
-    def infer(self, request: Request, told: Told | None = None) -> Response:
+    def infer(self, request: Request, on_progress: OnProgress | None = None) -> Response:
         """See `Target.infer`."""
         settings = self._settings
-        asked = RequestBudget(
+        budget = RequestBudget(
             settings.max_calls, settings.max_rows, settings.allow_incomplete_anchors
         )
-        if told is not None:
-            asked.watch = lambda: told(Progress(asked.calls, asked.rows, asked.news))
-        with context.serving(self._timeout, {}, self._seed, request.id, limits=asked):
+        if on_progress is not None:
+            budget.watch = lambda: on_progress(Progress(budget.calls, budget.rows, budget.news))
+        with context.serving(self._timeout, {}, self._seed, request.id, limits=budget):
             try:
                 return self._in_time(request)
             except PipelineFailed as error:
                 raise PipelineFailed(str(error).removesuffix(LOGGED)) from error
 
     def close(self) -> None:
-        """Unload it."""
+        """Unload the artifact."""
         closing = background().submit(self._service.close())
         if not self._abandoned:
             closing.result()
 
     def _in_time(self, request: Request) -> Response:
-        """Call it in a thread, which is abandoned when the time is up: a thread cannot be ended."""
+        """Call it in a thread, which is abandoned at the timeout, because threads cannot be stopped."""
         current = context.current()
         answer: Future[Response] = Future()
         run = copy_context().run
@@ -159,7 +159,7 @@ class Local:
             return answer.result(self._timeout + _GRACE)
         except NotInTime:
             if answer.done():
-                raise  # the pipeline's own
+                raise  # the pipeline's own error
             self._abandoned = True
             raise current.exceeded() from None
 
@@ -170,37 +170,37 @@ class Remote:
     def __init__(
         self, url: str, timeout: float | None, seed: int | None, headers: Mapping[str, str]
     ) -> None:
-        found = _URL.fullmatch(url)
-        if found is None:
+        match = _URL.fullmatch(url)
+        if match is None:
             raise PayloadError(
                 "the target's URL names no model; write http://HOST:PORT/v2/models/NAME, or "
                 "grpc://HOST:PORT/NAME"
             )
-        self.name = found["name"]
+        self.name = match["name"]
         self.signature: Signature | None = None
         self.tagged = False
-        self._client = _client(found, headers)
+        self._client = _client(match, headers)
         self._timeout = timeout or self._client.timeout
         self._seed = seed
 
     def look(self) -> None:
-        """Ask the server what the model takes.
+        """Ask the server for the model's signature.
 
         Raises:
-            ChildError: If there is no such server or model.
+            ChildError: If the server or the model does not exist.
         """
         try:
-            said = self._client.portal.run(self._client.metadata(self._timeout))
+            metadata = self._client.portal.run(self._client.metadata(self._timeout))
         except ChildNotFound:
             raise
         except ChildFailed:
             return  # a server need not have metadata
-        inputs = said.get("inputs") or []
-        ours = said.get("platform") == _OURS
-        if inputs or ours:  # others may take what they do not say
+        inputs = metadata.get("inputs") or []
+        is_pipeline = metadata.get("platform") == _PIPELINE
+        if inputs or is_pipeline:  # other models may take inputs that their metadata omit
             self.signature = Signature(tuple(map(codec.spec_described, inputs)))
-        self.tagged = ours
-        self._client.connect(forwards_deadline=ours)
+        self.tagged = is_pipeline
+        self._client.connect(forwards_deadline=is_pipeline)
 
     def answers(self, requests: Iterable[Request], at_once: int = 1) -> Iterator[Response]:
         """See `Target.answers`."""
@@ -218,12 +218,12 @@ class Remote:
             for future in waiting:
                 future.cancel()
 
-    def infer(self, request: Request, told: Told | None = None) -> Response:
+    def infer(self, request: Request, on_progress: OnProgress | None = None) -> Response:
         """See `Target.infer`."""
-        if told is None or not self.tagged:
+        if on_progress is None or not self.tagged:
             return next(self.answers([request]))
         with self._serving(request) as current:
-            return self._client.portal.run(self._stream(request, current, told))
+            return self._client.portal.run(self._stream(request, current, on_progress))
 
     def close(self) -> None:
         """Close its connections."""
@@ -233,22 +233,28 @@ class Remote:
         return context.serving(self._timeout, {}, self._seed, request.id)
 
     async def _stream(
-        self, request: Request, current: context.RequestContext, told: Told
+        self, request: Request, current: context.RequestContext, on_progress: OnProgress
     ) -> Response:
         clock = CallDeadline(current, None)
         try:
-            return await within(clock.left(), self._last(request, current, clock.left(), told))
+            return await within(
+                clock.left(), self._last(request, current, clock.left(), on_progress)
+            )
         except Elapsed:
             raise clock.ended(self._client.endpoint.place) from None
 
     async def _last(
-        self, request: Request, current: context.RequestContext, left: float | None, told: Told
+        self,
+        request: Request,
+        current: context.RequestContext,
+        left: float | None,
+        on_progress: OnProgress,
     ) -> Response:
         last = None
         async with aclosing(self._client.stream(request, current, left)) as responses:
             async for response in responses:
                 if response.parameters.get("progress") is True:
-                    told(_progress(response.parameters))
+                    on_progress(_progress(response.parameters))
                 else:
                     last = response
         if last is None:
@@ -257,14 +263,14 @@ class Remote:
         return last
 
 
-def _client(found: re.Match[str], headers: Mapping[str, str]) -> ModelClient:
-    """Return a client of what a URL names, which does not wait for a server that is down."""
+def _client(match: re.Match[str], headers: Mapping[str, str]) -> ModelClient:
+    """Return a client of the model at a URL, which does not wait for a server that is down."""
     from pydantic import ValidationError
 
-    given = {"url": found["server"], "version": found["version"]}
+    given = {"url": match["server"], "version": match["version"]}
     try:
         return ModelClient(
-            found["name"], {**given, "headers": dict(headers), "unavailable_timeout": 0}
+            match["name"], {**given, "headers": dict(headers), "unavailable_timeout": 0}
         )
     except ValidationError as error:
         reason = error.errors(include_url=False, include_input=False)[0]["msg"]
@@ -273,10 +279,10 @@ def _client(found: re.Match[str], headers: Mapping[str, str]) -> ModelClient:
 
 def _progress(parameters: Mapping[str, Any]) -> Progress:
     """Return the progress in a message of a stream; over gRPC anything but a number is JSON text."""
-    told = {
+    parameters_by_name = {
         name: orjson.loads(value) if isinstance(value, str) else value
         for name, value in parameters.items()
     }
     known = ("progress", "calls", "rows")
-    news = {name: value for name, value in told.items() if name not in known}
-    return Progress(told.get("calls", 0), told.get("rows", 0), news)
+    news = {name: value for name, value in parameters_by_name.items() if name not in known}
+    return Progress(parameters_by_name.get("calls", 0), parameters_by_name.get("rows", 0), news)

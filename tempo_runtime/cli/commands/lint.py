@@ -79,8 +79,8 @@ def _show(findings: list[Finding]) -> None:
         )
         where = f"{finding.path}: " if finding.path else ""
         shown.print(Text(f"    {where}{finding.message}"))
-        shown.print(Text(f"    What would happen: {finding.consequence}"))
-        shown.print(Text(f"    Instead: {finding.fix}\n"))
+        shown.print(Text(f"    Consequence: {finding.consequence}"))
+        shown.print(Text(f"    Fix: {finding.fix}\n"))
     errors = sum(finding.severity == "error" for finding in findings)
     shown.print(f"{_count(errors, 'error')}, {_count(len(findings) - errors, 'warning')}")
 
@@ -93,7 +93,7 @@ def _list(rules: list[Rule], as_json: bool) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for heading in ("rule", "", "what must hold"):
+    for heading in ("rule", "", "requirement"):
         table.add_column(heading, overflow="fold")
     for rule in rules:
         table.add_row(rule.id, f"[{_COLOURS[rule.severity]}]{rule.severity}[/]", rule.wants)

@@ -25,7 +25,7 @@ class Node:
 
     @property
     def kind(self) -> str:
-        """What the model is, for people."""
+        """The kind of model, for people."""
         return "pipeline" if self.platform == "tempo" else self.platform
 
 

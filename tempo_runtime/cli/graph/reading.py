@@ -1,4 +1,4 @@
-"""Reads a graph from artifacts, none of which is run, or from a pipeline that is not saved yet."""
+"""Read a graph from artifacts without running their code, or from a pipeline of this process."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _OURS = (ModelFramework.TempoPipeline.value, ModelFramework.Custom.value)
 
 
 def of_folder(folder: str, environ: Mapping[str, str] = os.environ) -> Node:
-    """Return the graph of an artifact: of tempo.json and model-settings.json, its own and its children's.
+    """Return the graph of an artifact, from its and its children's tempo.json and model-settings.json.
 
     Args:
         folder: The artifact.
-        environ: The environment, whose settings win.
+        environ: The environment, whose settings take precedence.
 
     Raises:
         ArtifactError: If it is not one. A child without one is a node with a fault.
-        SettingsError: If its settings are wrong.
+        SettingsError: If its settings are invalid.
     """
     return _Reader(environ).artifact(os.path.abspath(folder))
 
@@ -37,7 +37,7 @@ def of_pipeline(target: Any, environ: Mapping[str, str] = os.environ) -> Node:
 
     Raises:
         AuthoringError: If it is not one of them.
-        SettingsError: If the environment's settings are wrong.
+        SettingsError: If the environment's settings are invalid.
     """
     pipeline = describe(target)
     return _Reader(environ).pipeline(pipeline, PipelineSettings.read({}, environ))
@@ -45,7 +45,7 @@ def of_pipeline(target: Any, environ: Mapping[str, str] = os.environ) -> Node:
 
 @dataclass(frozen=True)
 class _Child:
-    """A model as its pipeline declares it, or as tempo.json records it."""
+    """A model as its pipeline declares it or tempo.json records it."""
 
     name: str
     platform: str
@@ -61,18 +61,18 @@ class _Child:
 
     @classmethod
     def recorded(cls, described: ChildDescription, folder: str) -> _Child:
-        own = described.folder
-        place = os.path.normpath(os.path.join(folder, own)) if own else None
-        return cls(described.name, described.platform, place)
+        path = described.folder
+        full_path = os.path.normpath(os.path.join(folder, path)) if path else None
+        return cls(described.name, described.platform, full_path)
 
 
 @dataclass(frozen=True)
 class _Reader:
-    """Reads what is below some pipelines.
+    """Reads the graph below pipelines.
 
     Attributes:
-        environ: The environment that they are in; that of a server elsewhere is not known.
-        inside: Names of those pipelines, outermost first.
+        environ: Their environment; that of a server elsewhere is unknown.
+        inside: Names of these pipelines, outermost first.
     """
 
     environ: Mapping[str, str]
@@ -86,23 +86,28 @@ class _Reader:
             alias: _Child.recorded(described, folder)
             for alias, described in description.children.items()
         }
-        own = _Child(description.name, ModelFramework.TempoPipeline.value, folder)
-        return self._node(own, children, settings)
+        pipeline = _Child(description.name, ModelFramework.TempoPipeline.value, folder)
+        return self._node(pipeline, children, settings)
 
     def pipeline(self, pipeline: Pipeline, settings: PipelineSettings) -> Node:
         """Return the node of a pipeline that is not read from its artifact."""
         children = {alias: _Child.declared(model) for alias, model in pipeline.declared.items()}
         return self._node(_Child.declared(pipeline), children, settings)
 
-    def _node(self, own: _Child, children: dict[str, _Child], settings: PipelineSettings) -> Node:
-        if own.name in self.inside:
-            circle = " -> ".join((*self.inside, own.name))
-            return Node(own.name, own.platform, own.folder, f"they call each other: {circle}")
-        below = replace(self, inside=(*self.inside, own.name))
+    def _node(
+        self, pipeline: _Child, children: dict[str, _Child], settings: PipelineSettings
+    ) -> Node:
+        if pipeline.name in self.inside:
+            circle = " -> ".join((*self.inside, pipeline.name))
+            return Node(
+                pipeline.name, pipeline.platform, pipeline.folder, f"they call each other: {circle}"
+            )
+        below = replace(self, inside=(*self.inside, pipeline.name))
         edges = [
-            below._edge(alias, child, settings, own.folder) for alias, child in children.items()
+            below._edge(alias, child, settings, pipeline.folder)
+            for alias, child in children.items()
         ]
-        return Node(own.name, own.platform, own.folder, edges=tuple(edges))
+        return Node(pipeline.name, pipeline.platform, pipeline.folder, edges=tuple(edges))
 
     def _edge(
         self, alias: str, child: _Child, settings: PipelineSettings, folder: str | None
@@ -110,7 +115,7 @@ class _Reader:
         reach = settings.child(alias)
         assert reach.transport is not None
         if reach.transport != "in_process":
-            # What its server's environment says is not known here.
+            # The environment of its server is unknown here.
             node = replace(self, environ={})._child(child, PipelineSettings(), needed=False)
             return Edge(alias, reach.transport, reach.url or (), node)
         if reach.uri:
@@ -131,9 +136,9 @@ class _Reader:
 
         Args:
             child: The child.
-            settings: Those of its pipeline, which hold for a pipeline that has no artifact.
-            needed: Whether its folder has to be here.
-            foreign: Whether a class of others serves it.
+            settings: Its pipeline's settings, which also apply to a pipeline without an artifact.
+            needed: Whether its folder must exist here.
+            foreign: Whether another runtime serves it.
         """
         leaf = Node(child.name, child.platform, child.folder)
         if child.pipeline is not None:

@@ -36,7 +36,7 @@ _NO_ERROR = re.compile("desired replicas$|the object has been modified")
 
 @dataclass(frozen=True)
 class Wait:
-    """What the models on a Server wait for.
+    """The reason why models on a Server wait.
 
     Attributes:
         reason: The reason as a sentence; empty if nothing is waited for.

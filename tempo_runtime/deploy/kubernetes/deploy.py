@@ -148,7 +148,7 @@ def undeploy(
         timeout: Seconds until all are gone.
 
     Returns:
-        Kind and name of each deleted object; empty if there was none.
+        Kind and name of each deleted object.
 
     Raises:
         DeploymentFailed: If tempo-runtime did not deploy it, or it cannot be deleted in time.

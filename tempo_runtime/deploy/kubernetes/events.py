@@ -39,7 +39,7 @@ def lasting_warning(
     pods: Iterable[Mapping[str, Any]] | None = None,
     parts: Iterable[str] = ("",),
 ) -> str:
-    """Return the last lasting warning about a model or its parts; empty if there is none.
+    """Return the last lasting warning about a model or its parts, or an empty text.
 
     Args:
         events: Events of its namespace.

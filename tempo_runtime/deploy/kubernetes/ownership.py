@@ -87,7 +87,7 @@ def keep_pin(document: dict[str, Any], live: Mapping[str, Any] | None, name: str
 
     Args:
         document: The object to apply.
-        live: The object on the cluster; None if there is none.
+        live: The object on the cluster; None if it does not exist.
         name: Name of the model that is being deployed.
     """
     if live is None or document["kind"] not in pinning.KINDS or pinning.pinned(document):

@@ -39,7 +39,7 @@ class PodLog:
         pod: Name of the pod.
         label: A short name that no other pod of these models has: the end of its name.
         text: What the pod's server has printed.
-        note: A note about the pod, such as that it has ended; empty if there is none.
+        note: A note about the pod, such as that it has ended; often empty.
     """
 
     models: tuple[str, ...]

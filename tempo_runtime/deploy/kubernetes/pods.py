@@ -59,7 +59,7 @@ class Trouble:
     Attributes:
         reason: The reason as a sentence; empty if it is unknown until the log is read.
         lasting: Whether only a change can help.
-        log: The log that would explain more; None if there is none.
+        log: The log that would explain more; None if no log would.
     """
 
     reason: str

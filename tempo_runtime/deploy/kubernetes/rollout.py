@@ -175,7 +175,7 @@ class Rollout:
         return "; ".join(parts)
 
     def _read(self, document: dict[str, Any]) -> dict[str, Any] | None:
-        """Return the object of a document's kind and name on the cluster; None if there is none.
+        """Return the object of a document's kind and name on the cluster; None if it does not exist.
 
         Raises:
             DeploymentFailed: If tempo-runtime does not manage it, or its deletion does not end.

@@ -39,7 +39,7 @@ class Progress:
     Attributes:
         state: `ready`; `waiting`, so it may still become ready; `failed`; or `gone`.
         reason: Why it waits or has failed.
-        log: The log that would explain more; None if there is none.
+        log: The log that would explain more; None if no log would.
         blocked: Whether there is a problem that someone may solve while it waits.
     """
 
@@ -77,7 +77,7 @@ def progress(
     """Return the progress of a model.
 
     Args:
-        item: Its SeldonDeployment, Model or InferenceService; None if there is none.
+        item: Its SeldonDeployment, Model or InferenceService; None if it does not exist.
         pods: Its pods.
         events: Events of its namespace.
         logs: The logs that were read.
@@ -161,7 +161,7 @@ def stale(
 
     Args:
         item: The object.
-        before: The object before the change; None if there was none.
+        before: The object before the change; None if it did not exist.
         renewed: Whether pods of the new version exist.
     """
     if before is None or before["metadata"].get("uid") != item["metadata"].get("uid"):
@@ -188,7 +188,7 @@ def tried_again(document: dict[str, Any], live: Mapping[str, Any] | None) -> dic
 
     Args:
         document: The object.
-        live: The object on the cluster; None if there is none.
+        live: The object on the cluster; None if it does not exist.
     """
     if live is None or document["kind"] != "Model":
         return document

@@ -1,4 +1,4 @@
-"""Deploying on this machine, as processes or as containers."""
+"""Deploy on this machine, as processes or containers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ P = ParamSpec("P", default=...)
 R = TypeVar("R", default=Any)
 AnyLocalOptions = LocalOptions | DockerOptions | SeldonCoreOptions
 
-_FRAMEWORKS = {runtime: each for each, runtime in frameworks.IMPLEMENTATIONS.items()}
+_FRAMEWORKS = {runtime: name for name, runtime in frameworks.IMPLEMENTATIONS.items()}
 _owned: dict[tuple[str, str], LocalDeployment] = {}
 """Deployments that end with this process, by target and name."""
 _lock = threading.Lock()
@@ -77,40 +77,40 @@ def deploy_local(
     *,
     stale: Stale = "save",
 ) -> RemoteModel:
-    """Serve a pipeline and the models it calls on this machine, each by a server of its own.
+    """Serve a pipeline and the models it calls on this machine, each with its own server.
 
-    A child that the settings place nowhere is deployed as well, and its address given to whatever calls
-    it. Deployed again under its name, what has not changed goes on, and the rest is replaced, without
-    a request that fails. All of it ends with this process, however that ends, unless it is detached.
+    A child without an address in the settings is also deployed, and its callers get its address.
+    Deploying again under the same name replaces what has changed, without a failed request, and leaves
+    the rest running. Unless it is detached, the deployment ends with this process, for any reason.
 
     Args:
         model: A pipeline (its class, an instance, or its function) that was saved, a `Model`, or the
             folder of an artifact.
         options: `LocalOptions` for processes, which is the default; `DockerOptions` for containers;
             `SeldonCoreOptions` for containers as Seldon Core v1 would run them.
-        stale: What to do if a pipeline, or one that it calls, has changed since its artifact was saved:
-            `save` it anew, or `refuse`. A folder is deployed as it is.
+        stale: How to handle pipelines that have changed since their artifact was saved: `save` them
+            again, or `refuse`. A folder is deployed as it is.
 
     Returns:
-        The deployed model, to be called.
+        The deployed model, which can be called.
 
     Raises:
-        ArtifactError: If a model's artifact is not there, cannot be served here, or is stale and cannot
-            be saved anew, or is not to be.
+        ArtifactError: If a model's artifact does not exist, cannot be served here, or is out of date and
+            cannot or must not be saved again.
         AuthoringError: If `model` is not a model.
-        DeploymentFailed: If a model does not get ready, with the reason; then nothing of it is left, and
-            what ran before under that name still does.
-        SettingsError: If settings are wrong.
+        DeploymentFailed: If a model does not become ready; the message says why. Then nothing new is
+            left, and the previous deployment of that name still runs.
+        SettingsError: If settings are invalid.
     """
     details = _details(model)
     chosen = _here(options)
     name = chosen.name or details.name
-    # A process has this one's environment; a container has what it is given.
+    # A server process inherits the environment; a container does not.
     inherited = isinstance(chosen, LocalOptions)
     environ = {**(os.environ if inherited else {}), **chosen.env}
     freshness.ensure(model, stale, environ)
     models = model_set.gather_model(details, environ, here=inherited, demands=_demanded(model))
-    # Another process may deploy the same name to stay.
+    # Another process may deploy the same name, detached.
     with _lock, records.exclusive(name) if chosen.detached else contextlib.nullcontext():
         target = _target(chosen)
         deployment = _running(target, name, chosen.detached) or target.create(name, chosen)
@@ -126,8 +126,12 @@ def deploy_local(
         if not chosen.detached:
             _owned[target.KIND, name] = deployment
     changes = {
-        each: "unchanged" if each not in started else "replaced" if each in before else "started"
-        for each in models
+        model_name: "unchanged"
+        if model_name not in started
+        else "replaced"
+        if model_name in before
+        else "started"
+        for model_name in models
     }
     return RemoteModel(details, deployment, changes)
 
@@ -139,26 +143,26 @@ def _details(model: Any) -> ModelDetails:
 
 
 def _demanded(model: Any) -> trust.TrustPolicy | None:
-    """Return the demands that a pipeline met when it was loaded."""
+    """Return the trust policy that a pipeline met when it was loaded."""
     get_tempo = getattr(model, "get_tempo", None)
     demands: trust.TrustPolicy | None = get_tempo().demands if get_tempo is not None else None
     return demands
 
 
 def _described(folder: str) -> ModelDetails:
-    """Return a model as the model-settings.json in its folder has it."""
+    """Return a model's details from the model-settings.json in its folder."""
     [*others, path] = repository.settings_files(folder)
     if others:
         raise SettingsError(f"{folder} has several models; name the folder of one")
     settings = repository.read(path)
     implementation = str(settings.get("implementation"))
     platform = _FRAMEWORKS.get(implementation, ModelFramework.Custom)
-    ours = implementation == IMPLEMENTATION
+    is_pipeline = implementation == IMPLEMENTATION
     inputs = settings.get("inputs")
     home = os.path.dirname(path)
     return ModelDetails(
         name=str(settings.get("name") or os.path.basename(home)),
-        platform=ModelFramework.TempoPipeline if ours else platform,
+        platform=ModelFramework.TempoPipeline if is_pipeline else platform,
         local_folder=home,
         signature=Signature(tuple(map(codec.spec_described, inputs))) if inputs else None,
     )
@@ -174,7 +178,7 @@ def _here(
     if isinstance(options, (LocalOptions, DockerOptions)):
         return options
     raise SettingsError(
-        f"deploy_local takes LocalOptions, DockerOptions or SeldonCoreOptions, and not {options!r:.80}"
+        f"expected LocalOptions, DockerOptions or SeldonCoreOptions, not {options!r:.80}"
     )
 
 
@@ -187,13 +191,13 @@ def _target(options: LocalOptions | DockerOptions) -> Any:
 
 
 def _running(target: Any, name: str, detached: bool) -> LocalDeployment | None:
-    """Return what was deployed under that name, by this process or to stay."""
+    """Return the deployment of a name, of this process or if `detached` of any process."""
     if not detached:
         deployment = _owned.get((target.KIND, name))
         return deployment if deployment is not None and deployment.up else None
     from tempo_runtime.deploy.local import find
 
-    # The other target is not asked: its engine may not answer.
+    # The other target is not searched, because its engine may not answer.
     return next(
         (each for each in find.find(name, target.list_deployments()) if not each.owner), None
     )
@@ -206,10 +210,10 @@ def _undeploy_all() -> None:
 
 
 def _disown() -> None:
-    """In a fork of this process, whose deployments they are not."""
+    """Forget the deployments in a fork of this process, to which they do not belong."""
     global _lock
     _owned.clear()
-    _lock = threading.Lock()  # a thread that is not there may have it
+    _lock = threading.Lock()  # a thread that does not exist in the fork may hold it
 
 
 os.register_at_fork(after_in_child=_disown)

@@ -1,4 +1,4 @@
-"""Find deployments on this machine, whoever made them."""
+"""Find deployments on this machine, including those of other processes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def get(name: str) -> LocalDeployment:
     """Return the deployment with a name or an id.
 
     Raises:
-        DeploymentFailed: If there is none, or several have this name.
+        DeploymentFailed: If no deployment or several deployments have this name.
     """
     known = list(deployments())
     matching = find(name, known)
@@ -52,6 +52,10 @@ def get(name: str) -> LocalDeployment:
     names = ", ".join(deployment.name for deployment in known)
     raise DeploymentFailed(
         f"there is no deployment {name!r}; "
-        + (f"there are: {names}" if names else "there are none: `tempo-runtime deploy` makes one")
+        + (
+            f"there are: {names}"
+            if names
+            else "nothing is deployed here: use `tempo-runtime deploy`"
+        )
         + "; for those on a cluster use `tempo-runtime kubernetes`"
     )

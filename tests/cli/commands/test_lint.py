@@ -31,8 +31,8 @@ def test_an_error_is_told_with_its_line_what_would_happen_and_what_to_write(mani
     assert printed.split("\n")[:4] == [
         f"{manifest}:9  error  seldon-protocol  SeldonDeployment shop",
         "    spec.protocol: there is no protocol 'v3'",
-        "    What would happen: The webhook refuses it: Invalid protocol.",
-        "    Instead: protocol: v2 (kfserving before Core 1.13)",
+        "    Consequence: The webhook refuses it: Invalid protocol.",
+        "    Fix: protocol: v2 (kfserving before Core 1.13)",
     ]
     assert printed.endswith("1 error, no warnings\n")
 

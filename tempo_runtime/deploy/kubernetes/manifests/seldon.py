@@ -181,7 +181,7 @@ def implementation(model: DeployedModel) -> str:
     """Return Seldon Core's server for a model.
 
     Raises:
-        SettingsError: If there is none.
+        SettingsError: If Seldon Core has no server for it.
     """
     server = _PREPACKED.get(model.platform)
     if server is None:

@@ -1,4 +1,4 @@
-"""What is deployed: a pipeline, the models it calls, and what these call."""
+"""Resolve the models to deploy: a pipeline, the models it calls, and those that they call."""
 
 from __future__ import annotations
 
@@ -35,24 +35,23 @@ class ChildCall:
 
 @dataclass(frozen=True)
 class DeployedModel:
-    """A model that gets a deployment of its own.
+    """A model that gets its own object on the platform.
 
     Attributes:
         name: Its name.
         platform: Its framework.
-        uri: Where its artifact is downloaded from.
+        uri: URI of its artifact.
         description: A sentence for people.
         inputs: Its inputs as V2 metadata tensors.
-        outputs: Its outputs, likewise.
-        streams: Whether it gives its outputs one after the other.
+        outputs: Its outputs as V2 metadata tensors.
+        streams: Whether it streams its outputs.
         signed: Whether its inputs and outputs are known.
-        stated: Settings of its children that are in its artifact.
-        calls: The children that are deployed with it, by its names for them.
-        folder: Its artifact on this machine, if it is pinned to that.
+        stated: Settings of its children in its artifact.
+        calls: The children that are deployed with it, by alias.
+        folder: Its artifact on this machine, if it is pinned to it.
         digest: The digest of that artifact; empty if it is not pinned.
-        demanded: The digests of which its pods must find one; empty if they cannot demand any. Those of
-            pipelines inside of the artifact are among them: what a process demands, it demands of all
-            that it loads.
+        demanded: The digests that its pods accept; empty if they accept any. They include those of
+            pipelines inside the artifact, because a process checks every artifact that it loads.
     """
 
     name: str
@@ -71,49 +70,49 @@ class DeployedModel:
 
     @property
     def ours(self) -> bool:
-        """Whether it is a pipeline, or a custom model made as one."""
+        """Whether it is a pipeline, or a custom model that was made as one."""
         return self.platform.value in _OURS
 
 
 def resolve_models(
     model: Any, pins: Callable[[str], bool] = lambda name: True
 ) -> dict[str, DeployedModel]:
-    """Return a pipeline and all that is deployed with it, by name, the pipeline first.
+    """Return a pipeline and all models deployed with it, by name, the pipeline first.
 
-    A child that the pipeline's settings place at a URL, or in its process, is not deployed. Settings are
-    those of its artifact; the environment is this machine's, and means nothing there.
+    A child with a URL in the pipeline's settings, or in its process, is not deployed. Only settings in
+    the artifact count, because this machine's environment does not apply on the cluster.
 
     Args:
         model: A pipeline, a `Model`, or the folder of an artifact.
-        pins: Whether a model of a name is pinned to its artifact on this machine, if there is one.
+        pins: Returns whether the model with a name is pinned to its artifact on this machine, if any.
 
     Raises:
         ArtifactError: If a folder holds no artifact, or one cannot be read.
-        AuthoringError: If `model` is not one, or one has no `uri`.
-        SettingsError: If settings are wrong, or two models have one name.
+        AuthoringError: If `model` is not a model, or a model has no `uri`.
+        SettingsError: If settings are invalid, or two models have the same name.
     """
-    found = _Found(pins)
+    resolver = _Resolver(pins)
     if isinstance(model, (str, os.PathLike)):
-        found.folder(os.path.abspath(model))
+        resolver.folder(os.path.abspath(model))
     elif hasattr(model, "get_tempo"):
-        found.model(model.get_tempo())
+        resolver.model(model.get_tempo())
     else:
         raise AuthoringError(
             f"{model!r:.80} is neither a pipeline, nor a Model, nor the folder of an artifact"
         )
-    return found.models
+    return resolver.models
 
 
-class _Found:
+class _Resolver:
     def __init__(self, pins: Callable[[str], bool]) -> None:
         self._pins = pins
         self.models: dict[str, DeployedModel] = {}
 
     def model(self, model: Any) -> None:
-        """Add a model as it was written."""
+        """Add a model as its author declares it."""
         details = model.details
         folder = details.home or ""
-        # A reference to a pipeline has no code: what it calls is in its artifact.
+        # A reference to a pipeline has no code: its artifact names the models it calls.
         places: dict[str, tuple[str, Any]] = {}
         if details.served_by_us and _has_description(folder):
             places = _written(store.read_description(folder, to_run=False), folder)
@@ -159,7 +158,7 @@ class _Found:
         )
 
     def child(self, child: ChildDescription, folder: str) -> None:
-        """Add a child as its pipeline's tempo.json has it."""
+        """Add a child as its pipeline's tempo.json describes it."""
         platform = ModelFramework(child.platform)
         if platform.value in _OURS and _has_description(folder):
             self.folder(folder)
@@ -177,13 +176,13 @@ class _Found:
 
         Args:
             model: The model.
-            folder: Where its settings are.
-            children: What it calls.
-            content: Where its artifact is, if not in that folder.
+            folder: Folder of its settings.
+            children: The models it calls.
+            content: Folder of its artifact, if it is another one.
         """
         if not model.uri:
             raise AuthoringError(
-                f"{model.name} has no uri, from which the cluster would download it; give it one, and "
+                f"{model.name} has no uri from which the cluster can download it; give it one, and "
                 "upload it"
             )
         known = self.models.get(model.name)
@@ -219,16 +218,16 @@ class _Found:
 
 
 def _transport(settings: PipelineSettings, alias: str) -> str | None:
-    """Return how a child is called that is deployed; None for one that is somewhere else."""
+    """Return how a deployed child is called; None for a child that is not deployed."""
     child = settings.child(alias)
     if child.transport == "in_process":
-        stated = settings.stated(alias).transport or settings.transport or child.fast_sklearn
-        return None if stated else "http"
+        stays = settings.stated(alias).transport or settings.transport or child.fast_sklearn
+        return None if stays else "http"
     return None if child.url else child.transport
 
 
 def _written(description: Description, folder: str) -> dict[str, tuple[str, Any]]:
-    """Return the children in a tempo.json: name, and what is known, with their folders here if any."""
+    """Return the name, the description and the folder of each child in a tempo.json."""
     return {
         alias: (
             child.name,
@@ -245,8 +244,8 @@ def _beside(folder: str, path: str | None) -> str:
 def _pinned(model: DeployedModel, folder: str) -> DeployedModel:
     """Add the digest of a model's artifact on this machine, if there is one.
 
-    A pipeline's is that of its tempo.json. Other models have none: theirs is of their files, and only
-    tells when they change.
+    A pipeline's digest is that of its tempo.json. The digest of another model is computed from its files,
+    and only serves to notice changes.
 
     Raises:
         ArtifactError: If it cannot be read.
@@ -278,9 +277,9 @@ def _digests_inside(folder: str, description: Description) -> list[str]:
 
 
 def _digest_of_files(folder: str) -> str:
-    """Return a digest of the files that `upload` would send; empty if there are none."""
+    """Return a digest of the files that `upload` would send; empty without files."""
     try:
-        found = {
+        digests = {
             path: atomic_files.sha256_of(folder, path) for path in sorted(atomic_files.walk(folder))
         }
     except OSError as error:
@@ -288,7 +287,7 @@ def _digest_of_files(folder: str) -> str:
             f"{error.filename or folder} cannot be read: {error.strerror}; correct that, or set "
             "pin_artifact to false"
         ) from error
-    return trust.digest_of_files(found) if found else ""
+    return trust.digest_of_files(digests) if digests else ""
 
 
 def _has_description(folder: str) -> bool:
@@ -296,7 +295,7 @@ def _has_description(folder: str) -> bool:
 
 
 def _is_reference(model: Any) -> bool:
-    """Return whether it is a pipeline without its code, as those are that a saved pipeline calls."""
+    """Return whether a model is a pipeline without code, such as those that a saved pipeline calls."""
     return model.details.served_by_us and not isinstance(model, Pipeline)
 
 
