@@ -361,7 +361,7 @@ def test_columns_that_never_had_a_value_are_refused() -> None:
     model = before_forest(SimpleImputer())
     with pytest.warns(UserWarning, match="Skipping features"):
         model.fit(rows, Y)
-    with pytest.raises(NoFastPath, match="had no value when it was fitted"):
+    with pytest.raises(NoFastPath, match="did not have a value when it was fitted"):
         compile_model(model)
 
 

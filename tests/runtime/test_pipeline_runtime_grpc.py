@@ -127,4 +127,4 @@ def test_a_parameter_whose_type_grpc_has_no_word_for_is_refused_by_name(
     asked.parameters["price"].Clear()  # what becomes of a float
     with pytest.raises(grpc.RpcError) as caught:
         stub.ModelInfer(asked)
-    assert "parameter 'price' has no value" in caught.value.details()
+    assert "parameter 'price' arrived without a value" in caught.value.details()

@@ -218,9 +218,9 @@ def test_kernel_shap_called_with_another_output_than_it_was_made_with_names_the_
     own.predictor = own._explainer.model.f = predictor(called)
     with pytest.raises(PipelineFailed) as told:
         own.explain(rows[:2], silent=True)
-    assert f"predictor of {made} outputs for each row, and the one it calls gives {called};" in str(
-        told.value
-    )
+    assert (
+        f"predictor that returned {made} outputs for each row, but now its predictor returns {called};"
+    ) in str(told.value)
     assert "correct its setting `output`: `predict_proba`" in str(told.value)
 
 
