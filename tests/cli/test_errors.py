@@ -1,4 +1,4 @@
-"""What goes wrong is told in one line, by every command, and nothing steers the terminal."""
+"""Every command reports errors on one line, and nothing controls the terminal."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def late_async(x: int) -> int:
 
 
 @pytest.mark.parametrize("command", ["predict", "check"])
-def test_a_constructor_that_raises_is_told_in_one_line_with_its_place(
+def test_a_constructor_that_raises_is_reported_on_one_line_with_its_place(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = save(Unbuildable, str(tmp_path / "unbuildable"))
@@ -113,7 +113,7 @@ def test_the_help_of_a_command_in_a_group_has_its_examples_line_by_line() -> Non
     assert "\n      tempo-runtime image build artifacts/check\n" in printed
 
 
-def test_a_damaged_artifact_is_told_once_by_serve(tmp_path: Path) -> None:
+def test_serve_reports_a_damaged_artifact_once(tmp_path: Path) -> None:
     folder = Path(save(pipelines.double, str(tmp_path / "double")))
     (folder / "pipeline.dill").write_bytes(b"")
     done = subprocess.run([*TEMPO, "serve", folder, "--port", "0"], capture_output=True, text=True)
@@ -214,7 +214,7 @@ def test_results_of_a_server_are_escaped_as_json(tmp_path: Path) -> None:
     ],
     ids=["name", "module", "exit"],
 )
-def test_module_that_cannot_be_imported_is_told_with_the_line(
+def test_a_module_that_cannot_be_imported_is_reported_with_the_line(
     source: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = f"broken_{len(source)}"

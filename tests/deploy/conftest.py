@@ -1,4 +1,4 @@
-"""Deployments of tests, of which nothing is to be left."""
+"""Deployments of tests, which must leave nothing behind."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ MARK = "TEMPO_TEST_DEPLOYMENT"
 
 @contextlib.contextmanager
 def alone(home: Path) -> Iterator[Path]:
-    """Has deployments be written down in a folder, and none be found that is not there.
+    """Record deployments in a folder, and find no others.
 
-    Those of the machine, and containers of other tests, are not the test's to see, nor to end.
+    The test must neither see nor end the machine's deployments or the containers of other tests.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(home))

@@ -47,7 +47,7 @@ def made(function: Callable[..., None], **options: Any) -> example_request.Examp
     return found
 
 
-def test_it_is_what_the_signature_takes() -> None:
+def test_an_example_has_the_inputs_of_the_signature() -> None:
     signature = Signature.of(all_of_them)
     request = request_from_json(json.dumps(made(all_of_them).request).encode())
     found = decode_arguments(signature, request.tensors, {})
@@ -75,7 +75,9 @@ def anything(rows: Any) -> None: ...
 
 
 @pytest.mark.parametrize("function", [array, anything])
-def test_what_a_signature_does_not_say_is_named(function: Callable[..., None]) -> None:
+def test_inputs_that_the_signature_does_not_describe_are_named(
+    function: Callable[..., None],
+) -> None:
     assert made(function).guessed == ("rows",)
 
 
@@ -85,7 +87,7 @@ def test_json_is_a_guess_where_the_artifact_has_no_example_of_it() -> None:
     assert found.guessed == ("options", "labels")
 
 
-def test_a_data_frame_s_columns_are_not_made_up() -> None:
+def test_columns_of_a_data_frame_are_not_invented() -> None:
     assert example_request.of_inputs(metadata(Signature.of(frame))["inputs"]) is None
 
 
@@ -113,6 +115,6 @@ def test_the_lines_for_a_shell_are_quoted_and_have_values() -> None:
     assert words[-3:] == ["options={}", "--arg", "labels=[1]"]
 
 
-def test_a_stream_is_asked_for_as_one() -> None:
+def test_a_streaming_model_gets_a_line_for_a_stream() -> None:
     words = shlex.split(made(array, streams=True).curl("http://here:1", "m"))
     assert words[:3] == ["curl", "-sN", "http://here:1/v2/models/m/infer_stream"]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 FILES = Path(__file__).parents[2] / "images/server"
-# What stands for MLServer: it says when it may be told to end, and which signal told it.
+# A stand-in for MLServer: it reports when it may be stopped, and which signal stopped it.
 WAITING = """\
 trap 'echo ended by TERM; exit 0' TERM
 trap 'echo ended by INT; exit 0' INT
@@ -95,7 +95,7 @@ def test_a_server_that_is_killed_ends_with_the_signals_status(image: Image) -> N
 
 
 @pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
-def test_a_server_that_is_told_to_end_ends_with_0(
+def test_a_server_that_is_asked_to_end_ends_with_0(
     running: subprocess.Popen[str], told: signal.Signals
 ) -> None:
     running.send_signal(told)
@@ -126,7 +126,7 @@ def packed(image: Image, python: str) -> None:
         archive.add(folder, ".")
 
 
-def test_an_environment_whose_python_does_not_start_is_told(image: Image) -> None:
+def test_an_environment_whose_python_does_not_start_is_reported(image: Image) -> None:
     image.mlserver("echo started")
     packed(image, "/usr/local/bin/python3.99")
     status, text = image.run()
@@ -148,7 +148,7 @@ def test_an_environment_whose_python_does_not_start_is_told(image: Image) -> Non
         (None, "has no bin/activate; pack the environment with"),
     ],
 )
-def test_an_environment_that_cannot_be_used_is_told(
+def test_an_unusable_environment_is_reported(
     image: Image, content: bytes | None, told: str
 ) -> None:
     image.mlserver("echo started")

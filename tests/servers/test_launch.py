@@ -1,4 +1,4 @@
-"""What runs in the process of a deployed model."""
+"""The server in the process of a deployed model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a server's log says of why it ended."""
+"""The reason in a server's log why it ended."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ INFO:     Shutting down
 """
 
 
-def test_it_is_the_errors_and_the_models_that_failed() -> None:
+def test_the_reason_has_the_errors_and_the_failed_models() -> None:
     assert reason(FAILED) == (
         "forest: OSError: [Errno 2] No such file; nothing says where child 'a' is"
     )
 
 
-def test_of_an_invalid_file_it_is_each_field_with_its_fault() -> None:
+def test_the_reason_for_an_invalid_file_has_each_field_with_its_fault() -> None:
     assert reason(INVALID) == (
         "ValidationError: 2 validation errors for ModelSettings: max_batch_size: Input should be a "
         "valid integer [type=int_parsing, input_value='many', input_type=str], parameters.uri: Input "
@@ -55,7 +55,7 @@ def test_of_an_invalid_file_it_is_each_field_with_its_fault() -> None:
     )
 
 
-def test_without_an_error_it_is_the_last_lines() -> None:
+def test_without_an_error_the_reason_is_the_last_lines() -> None:
     log = "".join(f"line {number}\n\n" for number in range(20))
     assert reason(log).splitlines() == [f"line {number}" for number in range(12, 20)]
     assert reason("") == ""
@@ -113,12 +113,12 @@ TOLD = {
 
 
 @pytest.mark.parametrize("name", TOLD)
-def test_of_real_logs_it_is_the_error_and_the_authors_line(name: str) -> None:
+def test_the_reason_in_real_logs_is_the_error_and_the_authors_line(name: str) -> None:
     """Logs of MLServer, of rclone 1.75 and of KServe's storage initializer 0.20."""
     assert reason((LOGS / f"{name}.log").read_text()) == TOLD[name]
 
 
-def test_an_exception_without_a_text_is_told() -> None:
+def test_an_exception_without_a_message_is_the_reason() -> None:
     assert reason("Traceback (most recent call last):\n  ...\nAssertionError\n") == "AssertionError"
 
 
@@ -150,7 +150,7 @@ PLACE = " at /mnt/models/code/shop.py:8"
         ),
     ],
 )
-def test_an_exceptions_text_is_told_whole_and_without_secrets(text: str, told: str) -> None:
+def test_the_message_of_an_exception_is_complete_and_without_secrets(text: str, told: str) -> None:
     assert reason(raised(text)) == told + PLACE
 
 
@@ -160,21 +160,21 @@ def test_an_exception_of_the_shutdown_is_not_the_reason() -> None:
     assert reason(shutdown) == "RuntimeError: the loop is closed" + PLACE
 
 
-def test_an_exception_in_a_log_of_json_is_told() -> None:
+def test_an_exception_in_a_json_log_is_the_reason() -> None:
     entry = {"level": "ERROR", "exc_info": raised("KeyError: 'south'").rstrip(), "at": "12:00"}
     assert reason(f"{{}}\n{json.dumps(entry)}\n") == "KeyError: 'south'" + PLACE
 
 
-def test_what_a_stopped_server_leaves_is_not_the_reason() -> None:
+def test_the_traces_of_a_stopped_server_are_not_the_reason() -> None:
     ended = "ERROR:    Traceback (most recent call last):\nasyncio.exceptions.CancelledError\n"
     assert reason(INVALID + ended) == reason(INVALID)
 
 
-def test_of_errors_that_are_too_long_together_it_is_the_last_one() -> None:
+def test_if_errors_are_too_long_together_the_last_one_is_the_reason() -> None:
     assert reason(FAILED, longest=40) == "nothing says where child 'a' is"
 
 
-def test_lines_are_kept_and_passed_on_once_that_is_asked_for(tmp_path: Path) -> None:
+def test_lines_are_kept_and_forwarded_on_request(tmp_path: Path) -> None:
     read, written = os.pipe()
     with open(written, "wb", buffering=0) as output, open(tmp_path / "passed", "wb") as to:
         log = Log(os.fdopen(read, "rb"))
@@ -185,7 +185,7 @@ def test_lines_are_kept_and_passed_on_once_that_is_asked_for(tmp_path: Path) -> 
     assert (tmp_path / "passed").read_text() == "first\nsecond\n"
 
 
-def test_colours_of_a_log_are_passed_on_and_nothing_else_that_steers_a_terminal() -> None:
+def test_only_the_colours_of_a_log_are_forwarded_to_a_terminal() -> None:
     colours = "\x1b[32mINFO\x1b[0m \x1b[1;38;5;208mready\x1b[m"
     assert printable_log(colours) == colours
     hostile = "\x1b[2J\x1b]0;owned\x07\x1b[8mhidden \x1b[1;8mtoo\x1b[08;1m"

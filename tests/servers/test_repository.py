@@ -85,7 +85,7 @@ def test_a_child_with_a_url_is_elsewhere(shop: Path, in_process: bool) -> None:
         {"TEMPO_RUNTIME_MODELS__PRICES__FAST_SKLEARN": "true"},
     ],
 )
-def test_a_child_that_is_to_be_in_process_stays_there(shop: Path, environ: dict[str, str]) -> None:
+def test_a_child_set_to_in_process_stays_there(shop: Path, environ: dict[str, str]) -> None:
     models = found(shop, environ)
     assert list(models) == ["shop", "tax"]
     assert models["shop"].calls["prices"] == "prices in its process"
@@ -113,13 +113,13 @@ def test_a_child_of_a_child_in_process_is_served_where_its_settings_say(
     assert list(found(outer)) == ["outer", "prices"]
 
 
-def test_a_child_that_nothing_places_is_told_with_the_remedy(shop: Path) -> None:
+def test_a_child_without_an_address_is_reported_with_the_remedy(shop: Path) -> None:
     shutil.rmtree(shop.parent / "prices")
     with pytest.raises(SettingsError, match=r"child 'prices'.*MODELS__PRICES__URL"):
         found(shop)
 
 
-def test_a_child_of_a_framework_that_nothing_serves_is_told(shop: Path) -> None:
+def test_a_child_of_a_framework_without_a_runtime_is_reported(shop: Path) -> None:
     manifest = json.loads((shop / "tempo.json").read_text())
     manifest["children"]["prices"]["platform"] = "tensorflow"
     (shop / "tempo.json").write_text(json.dumps(manifest))
@@ -127,14 +127,14 @@ def test_a_child_of_a_framework_that_nothing_serves_is_told(shop: Path) -> None:
         found(shop)
 
 
-def test_a_runtime_that_is_not_installed_is_told_with_its_command(shop: Path) -> None:
+def test_a_missing_runtime_is_reported_with_the_command_that_installs_it(shop: Path) -> None:
     settings = {"name": "prices", "implementation": "mlserver_nothing.Model"}
     (shop.parent / "prices/model-settings.json").write_text(json.dumps(settings))
     with pytest.raises(ArtifactError, match="pip install mlserver-nothing"):
         found(shop)
 
 
-def test_what_this_python_need_not_serve_it_need_not_be_able_to(shop: Path) -> None:
+def test_this_python_need_not_support_a_model_that_it_does_not_serve(shop: Path) -> None:
     settings = {"name": "prices", "implementation": "mlserver_nothing.Model"}
     (shop.parent / "prices/model-settings.json").write_text(json.dumps(settings))
     for folder in (shop, shop.parent / "tax"):
@@ -160,11 +160,11 @@ def test_two_models_of_one_name_are_refused_and_the_same_one_twice_is_not(
     ]
 
 
-def test_a_folder_of_folders_is_all_of_them(shop: Path) -> None:
+def test_a_folder_of_folders_serves_all_of_them(shop: Path) -> None:
     assert list(gather([str(shop.parent)], environ={})) == ["shop", "prices", "tax"]
 
 
-def test_a_folder_without_models_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_models_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ArtifactMissing, match=r"there is no model in .*model-settings\.json"):
         gather([str(tmp_path)])
 
@@ -212,7 +212,7 @@ def test_an_environment_without_its_interpreter_is_refused_with_the_remedy(shop:
         found(shop)
 
 
-def test_an_environment_that_is_not_there_is_told(shop: Path) -> None:
+def test_a_missing_environment_is_reported(shop: Path) -> None:
     pack(shop)
     (shop / "environment.tar.gz").unlink()
     with pytest.raises(ArtifactMissing, match=r"environment\.tar\.gz is not there; save"):
@@ -240,7 +240,7 @@ def test_an_environment_without_a_worker_is_refused(asked: int | None, stated: i
         repository.workers([served(True)], asked, stated)
 
 
-def test_what_is_written_is_what_mlserver_reads_with_the_code_that_models_name(
+def test_the_written_folder_has_the_settings_and_the_code_that_models_name(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "own").mkdir()
@@ -260,7 +260,7 @@ def test_a_name_that_leads_out_of_the_folder_is_refused(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["root"]
 
 
-def test_a_uri_that_is_null_is_the_folder() -> None:
+def test_a_null_uri_means_the_folder() -> None:
     found = repository.located({"parameters": {"uri": None}}, "/m")
     assert found["parameters"]["uri"] == "/m"
 
@@ -276,7 +276,7 @@ def test_a_uri_that_is_null_is_the_folder() -> None:
         '{"parameters": {"extra": 5}}',
     ],
 )
-def test_settings_that_are_none_are_told(text: str, tmp_path: Path) -> None:
+def test_settings_that_are_not_json_are_reported(text: str, tmp_path: Path) -> None:
     (tmp_path / "model-settings.json").write_text(text)
     with pytest.raises(ArtifactDamaged, match="correct it"):
         gather([str(tmp_path)])
@@ -290,7 +290,7 @@ def test_settings_that_are_none_are_told(text: str, tmp_path: Path) -> None:
         ({"implementation": None}, "implementation: .*string"),
     ],
 )
-def test_settings_that_mlserver_cannot_read_are_told_with_the_field(
+def test_settings_that_mlserver_cannot_read_are_reported_with_the_field(
     wrong: dict[str, Any], fault: str, shop: Path
 ) -> None:
     path = shop.parent / "tax/model-settings.json"
@@ -299,13 +299,13 @@ def test_settings_that_mlserver_cannot_read_are_told_with_the_field(
         repository.check(settings, "/m", {})
 
 
-def test_an_implementation_that_the_environment_names_is_no_fault() -> None:
+def test_an_implementation_from_the_environment_is_accepted() -> None:
     repository.check({}, "/m", {"MLSERVER_MODEL_IMPLEMENTATION": "some.Model"})
     with pytest.raises(SettingsError, match="implementation: Field required"):
         repository.check({}, "/m", {})
 
 
-def test_a_child_that_mlserver_cannot_read_is_told_before_it_is_served_elsewhere(
+def test_a_child_that_mlserver_cannot_read_is_reported_before_it_is_served_elsewhere(
     shop: Path,
 ) -> None:
     path = shop.parent / "tax/model-settings.json"

@@ -27,7 +27,7 @@ subprocess.Popen(["sh", "-c", "sleep 20; echo its worker is gone"])
 """
 
 
-def test_settings_that_mlserver_cannot_read_are_told_before_a_server_is_started() -> None:
+def test_settings_that_mlserver_cannot_read_are_reported_before_a_server_is_started() -> None:
     settings = {"name": "m", "implementation": "some.Model", "max_batch_size": "many"}
     models = {"m": Served("m", settings, "/m")}
     with (

@@ -92,7 +92,7 @@ def test_categories_for_lightgbm_are_refused_with_the_cause(categorical: Path) -
         trees(table)
 
 
-def test_a_model_s_file_of_another_name_is_told_with_the_one_that_is_wanted(
+def test_a_model_file_of_another_name_is_reported_with_the_expected_one(
     categorical: Path, tmp_path: Path
 ) -> None:
     shutil.copy(categorical / "model.bst", tmp_path / "model.txt")

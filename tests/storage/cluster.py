@@ -22,7 +22,7 @@ current-context: mine
 
 
 class Cluster:
-    """What it answers: path -> object, or the status of an error."""
+    """A cluster with its answers: an object, or the status of an error, by path."""
 
     def __init__(self) -> None:
         self.answers: dict[str, dict[str, Any] | int] = {}

@@ -20,7 +20,7 @@ BUCKET = "tempo"
 
 @dataclass
 class S3:
-    """A server of `rclone serve s3`; what it holds is in a folder."""
+    """A server of `rclone serve s3`, whose content is in a folder."""
 
     port: int
     data: Path

@@ -43,13 +43,13 @@ def test_the_digest_goes_into_the_uri_where_that_is_asked_for(
     assert answer(tmp_path / "got") == "here"
 
 
-def test_what_is_there_already_is_told(s3: S3, uri: str, save: Save) -> None:
+def test_an_upload_that_is_already_there_is_reported(s3: S3, uri: str, save: Save) -> None:
     folder = save("here", uri=uri)
     run("upload", str(folder))
     assert run("upload", str(folder)) == (0, "", f"✓ {folder} is at {uri} (unchanged)\n")
 
 
-def test_for_machines_it_is_what_was_done(s3: S3, uri: str, save: Save) -> None:
+def test_the_result_can_be_printed_as_json(s3: S3, uri: str, save: Save) -> None:
     folder = save("here", gone=b"gone")
     run("upload", str(folder), uri)
     (folder / "gone").unlink()
@@ -63,7 +63,7 @@ def test_for_machines_it_is_what_was_done(s3: S3, uri: str, save: Save) -> None:
     assert done == {**named, "sent": sent, "removed": ["gone"], "pruned": []}
 
 
-def test_a_name_in_a_module_is_what_it_says(
+def test_a_name_in_a_module_is_imported(
     s3: S3, uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -76,7 +76,7 @@ def test_a_name_in_a_module_is_what_it_says(
     assert Path("forest/model.joblib").read_bytes() == b"model"
 
 
-def test_what_cannot_be_uploaded_is_one_line_and_exits_with_1(s3: S3, save: Save) -> None:
+def test_a_failed_upload_is_one_line_and_exits_with_1(s3: S3, save: Save) -> None:
     folder = save("here")
     told = f"Error: {folder}: there is no uri to upload it to; give one\n"
     assert run("upload", str(folder)) == (1, "", told)
@@ -96,7 +96,7 @@ def test_what_cannot_be_uploaded_is_one_line_and_exits_with_1(s3: S3, save: Save
         (["upload", "json:absent"], "module 'json' has no attribute 'absent'"),
     ],
 )
-def test_what_was_not_understood_exits_with_2(arguments: list[str], words: str) -> None:
+def test_a_command_that_was_not_understood_exits_with_2(arguments: list[str], words: str) -> None:
     code, _, told = run(*arguments)
     assert code == 2
     assert words in told

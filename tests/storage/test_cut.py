@@ -37,7 +37,7 @@ def behind(s3: S3, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Proxy:
     return proxy
 
 
-def test_an_upload_that_is_cut_leaves_the_old_artifact_and_goes_on_where_it_was(
+def test_an_interrupted_upload_leaves_the_old_artifact_and_resumes(
     behind: Proxy, s3: S3, uri: str, save: Save
 ) -> None:
     folder = save("old", a=b"old", z=b"old")
@@ -53,7 +53,7 @@ def test_an_upload_that_is_cut_leaves_the_old_artifact_and_goes_on_where_it_was(
     assert contents(s3.folder(uri)) == contents(folder)
 
 
-def test_a_first_upload_that_is_cut_leaves_no_artifact_and_goes_on_where_it_was(
+def test_an_interrupted_first_upload_leaves_no_artifact_and_resumes(
     behind: Proxy, s3: S3, uri: str, save: Save
 ) -> None:
     folder = save("new", a=SMALL, z=os.urandom(LARGE))
@@ -66,7 +66,7 @@ def test_a_first_upload_that_is_cut_leaves_no_artifact_and_goes_on_where_it_was(
     assert answer(s3.folder(uri)) == "new"
 
 
-def test_a_download_that_is_cut_leaves_the_old_artifact_and_goes_on_where_it_was(
+def test_an_interrupted_download_leaves_the_old_artifact_and_resumes(
     behind: Proxy, uri: str, save: Save
 ) -> None:
     new = save("new", a=SMALL, z=os.urandom(LARGE))
@@ -83,7 +83,7 @@ def test_a_download_that_is_cut_leaves_the_old_artifact_and_goes_on_where_it_was
 
 
 @pytest.mark.parametrize("up", [True, False])
-def test_a_connection_that_breaks_once_is_taken_up_again(
+def test_a_connection_that_breaks_once_is_restored(
     up: bool, behind: Proxy, uri: str, save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = save("new", large=os.urandom(LARGE))
@@ -171,12 +171,12 @@ def half(save: Save, tmp_path: Path) -> Path:
     return place
 
 
-def test_what_an_upload_left_half_moved_is_downloaded_whole(half: Path, tmp_path: Path) -> None:
+def test_a_half_moved_upload_is_downloaded_completely(half: Path, tmp_path: Path) -> None:
     download(f"file://{half}", str(tmp_path / "got"))
     assert contents(tmp_path / "got") == contents(tmp_path / "saved")
 
 
-def test_what_an_upload_left_half_moved_is_finished_by_the_next(
+def test_a_half_moved_upload_is_finished_by_the_next(
     half: Path, s3: S3, uri: str, tmp_path: Path
 ) -> None:
     put(half, uri)
@@ -184,7 +184,7 @@ def test_what_an_upload_left_half_moved_is_finished_by_the_next(
     assert contents(s3.folder(uri)) == contents(tmp_path / "saved")
 
 
-def test_what_an_upload_left_half_moved_outlives_the_next_that_is_cut(
+def test_a_half_moved_upload_survives_an_interrupted_next_one(
     half: Path, s3: S3, uri: str, save: Save, kill_before: KillBefore
 ) -> None:
     put(half, uri)
@@ -195,10 +195,10 @@ def test_what_an_upload_left_half_moved_outlives_the_next_that_is_cut(
     assert answer(s3.folder(uri)) == "new"
 
 
-def test_a_folder_that_a_download_left_half_moved_is_finished_by_the_next(
+def test_a_half_moved_download_is_finished_by_the_next(
     half: Path, save: Save, tmp_path: Path
 ) -> None:
-    # What comes is what is in the places of the files that were not moved.
+    # The download gets the content at the places of the files that were not moved.
     save("old", one=b"old", two=b"old")
     download(f"file://{tmp_path / 'saved'}", str(half))
     assert contents(half) == contents(tmp_path / "saved")
@@ -216,7 +216,7 @@ def rclones(process: subprocess.Popen[str]) -> list[psutil.Process]:
 @pytest.mark.parametrize(
     ("sent", "code", "told"), [(signal.SIGINT, 130, "Stopped.\n"), (signal.SIGKILL, -9, "")]
 )
-def test_no_rclone_outlives_a_command_that_is_ended(
+def test_no_rclone_outlives_its_command(
     sent: signal.Signals, code: int, told: str, behind: Proxy, uri: str, save: Save
 ) -> None:
     folder = save("new", z=os.urandom(LARGE))
@@ -232,7 +232,7 @@ def test_no_rclone_outlives_a_command_that_is_ended(
     assert not [each for each in left if each.is_running()]
 
 
-def test_an_rclone_that_is_killed_is_told(behind: Proxy, uri: str, save: Save) -> None:
+def test_a_killed_rclone_is_reported(behind: Proxy, uri: str, save: Save) -> None:
     folder = save("new", z=os.urandom(LARGE))
     behind.hold(HALF, up=True)
     with start_upload(folder, uri) as process:

@@ -47,7 +47,7 @@ def test_the_new_one_takes_the_place_of_the_old_and_leaves_other_files(
     assert "kept" not in done.sent
 
 
-def test_what_is_here_already_is_not_fetched_again(
+def test_files_that_are_already_here_are_not_fetched_again(
     s3: S3, uri: str, save: Save, tmp_path: Path
 ) -> None:
     upload(save("there"), uri=uri)
@@ -71,7 +71,7 @@ def test_a_damaged_artifact_is_refused_and_the_old_one_stays(s3: S3, uri: str, s
     assert contents(old) == before
 
 
-def test_what_has_not_the_digest_in_its_uri_is_refused_and_the_old_one_stays(
+def test_an_artifact_without_the_digest_in_its_uri_is_refused_and_the_old_one_stays(
     s3: S3, uri: str, save: Save, tmp_path: Path
 ) -> None:
     folder = save("one")
@@ -91,7 +91,7 @@ def test_what_has_not_the_digest_in_its_uri_is_refused_and_the_old_one_stays(
     assert answer(tmp_path / "got") == "one"
 
 
-def test_nothing_there_is_told_and_leaves_nothing(s3: S3, uri: str, tmp_path: Path) -> None:
+def test_an_empty_uri_is_reported_and_leaves_nothing(s3: S3, uri: str, tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"there is nothing at .*correct the uri"):
         download(uri, str(tmp_path / "got"))
     with pytest.raises(StorageError, match="there is nothing at file:///no/such: "):
@@ -99,7 +99,7 @@ def test_nothing_there_is_told_and_leaves_nothing(s3: S3, uri: str, tmp_path: Pa
     assert not (tmp_path / "got").exists()
 
 
-def test_a_folder_that_cannot_be_one_is_told(s3: S3, uri: str, save: Save, tmp_path: Path) -> None:
+def test_a_folder_below_a_file_is_reported(s3: S3, uri: str, save: Save, tmp_path: Path) -> None:
     upload(save("there"), uri=uri)
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match=r"file.*: (Not a directory|File exists)"):
@@ -132,7 +132,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(disk)], check=True)
 
 
-def test_a_disk_that_is_too_small_is_told_first_and_the_old_artifact_stays(
+def test_a_disk_that_is_too_small_is_reported_first_and_the_old_artifact_stays(
     s3: S3, uri: str, save: Save, small_disk: Path
 ) -> None:
     old = save("old", "disk/artifact")
@@ -143,7 +143,7 @@ def test_a_disk_that_is_too_small_is_told_first_and_the_old_artifact_stays(
     assert contents(old) == before
 
 
-def test_a_disk_that_is_full_meanwhile_is_told_and_the_old_artifact_stays(
+def test_a_disk_that_fills_up_is_reported_and_the_old_artifact_stays(
     s3: S3, uri: str, save: Save, small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = save("old", "disk/artifact")

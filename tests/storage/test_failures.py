@@ -1,4 +1,4 @@
-"""What cannot be uploaded or downloaded is told in one line, with the remedy, and changes nothing."""
+"""A failed upload or download is reported on one line, with the remedy, and changes nothing."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_a_wrong_key(
         ),
     ],
 )
-def test_what_a_server_refuses(
+def test_an_access_that_a_server_refuses_is_reported(
     status: int,
     code: str,
     message: str,
@@ -126,7 +126,9 @@ def test_a_server_that_is_not_there(
     assert "correct the endpoint in rclone's config, in RCLONE_CONFIG_S3_..." in told
 
 
-def test_words_in_a_uri_are_no_failure(s3: S3, save: Save, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_words_in_a_uri_do_not_count_as_a_failure(
+    s3: S3, save: Save, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RCLONE_CONFIG_S3_ENDPOINT", "http://127.0.0.1:1")
     told = refusal(save("new"), "s3://tempo/expired-credentials/x509/no space left")
     assert "the server cannot be reached" in told

@@ -112,7 +112,7 @@ def test_in_a_cluster_it_is_the_services_load_balancer(
     assert f"endpoint = http://{endpoint}\n" in (tmp_path / "minio.conf").read_text()
 
 
-def test_a_service_without_an_address_is_told(tmp_path: Path, cluster: Cluster) -> None:
+def test_a_service_without_an_address_is_reported(tmp_path: Path, cluster: Cluster) -> None:
     service = {"spec": {"ports": [{"port": 9000}]}, "status": {"loadBalancer": {}}}
     cluster.answers[SERVICE] = {"kind": "ServiceList", "items": [service]}
     with pytest.raises(StorageError, match="has no address from a load balancer; give an endpoint"):
@@ -135,13 +135,15 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("options", "words"), WRONG)
-def test_what_cannot_be_is_refused(options: SimpleNamespace, words: str, tmp_path: Path) -> None:
+def test_impossible_arguments_are_refused(
+    options: SimpleNamespace, words: str, tmp_path: Path
+) -> None:
     with pytest.raises(StorageError, match=words):
         create_minio_rclone(str(tmp_path / "minio.conf"), **vars(options))
     assert not list(tmp_path.iterdir())
 
 
-def test_a_config_with_other_remotes_is_not_written_over(tmp_path: Path) -> None:
+def test_a_config_with_other_remotes_is_not_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "rclone.conf"
     path.write_text("[mine]\ntype = s3\n")
     with pytest.raises(
@@ -151,7 +153,7 @@ def test_a_config_with_other_remotes_is_not_written_over(tmp_path: Path) -> None
     assert path.read_text() == "[mine]\ntype = s3\n"
 
 
-def test_a_file_that_is_no_config_is_not_written_over(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_config_is_not_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("notes")
     with pytest.raises(StorageError, match="is not a config file of rclone; name another"):
@@ -159,7 +161,7 @@ def test_a_file_that_is_no_config_is_not_written_over(tmp_path: Path) -> None:
     assert path.read_text() == "notes"
 
 
-def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="cannot be written: No such file or directory"):
         create_minio_rclone(str(tmp_path / "absent" / "minio.conf"))
 

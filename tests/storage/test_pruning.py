@@ -78,13 +78,13 @@ def stored(s3: S3, uri: str, save: Save) -> Uploads:
     return Uploads(uri, s3.folder(uri), save)
 
 
-def test_nothing_is_removed_unless_it_is_asked_for(here: Uploads) -> None:
+def test_nothing_is_removed_without_prune(here: Uploads) -> None:
     one, two = here.add("one", "two")
     upload(here.save("three"), uri=here.uri, digest=True)
     assert here.there(one, two) == [one, two]
 
 
-def test_the_newest_uploads_stay_and_the_one_of_now(stored: Uploads) -> None:
+def test_the_newest_uploads_stay_including_the_current_one(stored: Uploads) -> None:
     one, two, three = stored.add("one", "two", "three")
     done = upload(stored.save("one"), uri=stored.uri, digest=True, prune=2)
     assert (done.uri, done.pruned) == (one, (two,))
@@ -97,7 +97,7 @@ def test_the_oldest_is_named_first(here: Uploads) -> None:
     assert superseded(three, 3) == []
 
 
-def test_what_is_to_be_kept_stays(here: Uploads) -> None:
+def test_uploads_in_keep_stay(here: Uploads) -> None:
     one, two, three, four = here.add("one", "two", "three", "four")
     assert superseded(four, 1, keep=[one, str(digest_in(two)[1])]) == [three]
 
@@ -118,7 +118,7 @@ def test_only_the_artifact_s_own_files_are_removed(here: Uploads) -> None:
     assert [each.name for each in folder.iterdir()] == ["notes.txt"]
 
 
-def test_a_folder_that_is_not_what_its_digest_names_is_not_removed(here: Uploads) -> None:
+def test_a_folder_without_the_artifact_of_its_digest_is_not_removed(here: Uploads) -> None:
     [one] = here.add("one")
     path = Path(one.removeprefix("file://"), "tempo.json")
     path.write_text(json.dumps({**json.loads(path.read_text()), "python": "3.9"}))
@@ -127,7 +127,7 @@ def test_a_folder_that_is_not_what_its_digest_names_is_not_removed(here: Uploads
     assert path.with_name("pipeline.dill").exists()
 
 
-def test_a_removal_that_was_cut_is_finished_by_the_next(here: Uploads) -> None:
+def test_an_interrupted_removal_is_finished_by_the_next(here: Uploads) -> None:
     [one] = here.add("one")
     folder = Path(one.removeprefix("file://"))
     for path in set(folder.iterdir()) - {folder / "tempo.json"}:
@@ -143,7 +143,7 @@ def test_artifacts_that_are_deployed_on_any_platform_stay(here: Uploads, cluster
     assert superseded(five, 1) == [four]
 
 
-def test_where_all_namespaces_may_not_be_read_it_is_the_context_s_own(
+def test_only_the_contexts_namespace_is_read_if_others_are_forbidden(
     here: Uploads, cluster: Cluster
 ) -> None:
     one, two, three = here.add("one", "two", "three")
@@ -153,7 +153,7 @@ def test_where_all_namespaces_may_not_be_read_it_is_the_context_s_own(
 
 
 @pytest.mark.parametrize("status", [403, 500])
-def test_nothing_is_removed_where_a_cluster_does_not_say_what_is_deployed(
+def test_nothing_is_removed_if_a_cluster_does_not_list_its_deployments(
     status: int, here: Uploads, cluster: Cluster
 ) -> None:
     _, two = here.add("one", "two")
@@ -182,7 +182,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_what_cannot_be_meant_is_refused_before_anything_is_uploaded(
+def test_impossible_options_of_prune_are_refused_before_anything_is_uploaded(
     wrong: str, s3: S3, uri: str, save: Save
 ) -> None:
     arguments, told = WRONG[wrong]
@@ -191,7 +191,7 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_uploaded(
     assert not s3.folder(uri).parent.exists()
 
 
-def test_the_command_names_what_goes_and_removes_it_when_told_to(stored: Uploads) -> None:
+def test_the_command_names_the_uploads_to_remove_and_asks_first(stored: Uploads) -> None:
     one, two = stored.add("one", "two")
     arguments = (
         "upload",

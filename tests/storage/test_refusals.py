@@ -1,4 +1,4 @@
-"""What is not sent: links that lead out of the folder, and passwords in a URI."""
+"""Links that lead out of the folder and passwords in a URI are refused."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_a_folder_may_itself_be_reached_by_a_link(s3: S3, uri: str, folder: Path
 
 
 @pytest.mark.parametrize("uri", URIS)
-def test_a_password_in_a_uri_is_refused_and_not_told(
+def test_a_password_in_a_uri_is_refused_and_not_shown(
     uri: str, folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rclone, "run", lambda *_, **__: pytest.fail("rclone was run"))
@@ -98,7 +98,7 @@ def test_a_password_in_a_uri_is_refused_and_not_told(
     assert "hunter2" not in caplog.text
 
 
-def test_a_password_in_the_uri_of_an_artifact_is_refused_and_not_told(save: Save) -> None:
+def test_a_password_in_the_uri_of_an_artifact_is_refused_and_not_shown(save: Save) -> None:
     folder = save("here")
     path = folder / "tempo.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "uri": URIS[0]}))

@@ -67,7 +67,7 @@ names = st.text(st.characters(exclude_characters="/", exclude_categories=["Cc", 
 
 
 @given(st.lists(names, min_size=1, max_size=3))
-def test_what_comes_after_the_scheme_is_bucket_and_folder(parts: list[str]) -> None:
+def test_bucket_and_folder_follow_the_scheme(parts: list[str]) -> None:
     path = "/".join(parts)
     assert remote_of(f"mine://{path}/").at("tempo.json") == f"mine:{path}/tempo.json"
 

@@ -40,7 +40,7 @@ def known(cluster: Cluster, server: S3) -> Cluster:
 
 
 @pytest.mark.parametrize("named", ["minio-secret", "production/minio-secret"])
-def test_what_a_secret_says_is_used_for_this_transfer_only(
+def test_the_settings_of_a_secret_are_used_for_one_transfer_only(
     named: str, known: Cluster, server: S3, save: Save, tmp_path: Path
 ) -> None:
     folder, uri = save("here"), f"s3://tempo/secrets/{named}"
@@ -65,7 +65,7 @@ def test_a_secret_in_the_form_of_seldon_core_2_is_read_as_well(
 
 
 @pytest.mark.parametrize("text", ["hush", "name: s3", "[", "type: s3\nparameters: 1\nname: s3"])
-def test_one_key_that_is_no_remote_of_rclone_is_refused_and_not_told(
+def test_a_key_that_is_not_a_remote_of_rclone_is_refused_and_not_shown(
     cluster: Cluster, save: Save, text: str
 ) -> None:
     cluster.answers[SECRET] = secret(s3=text)
@@ -74,7 +74,7 @@ def test_one_key_that_is_no_remote_of_rclone_is_refused_and_not_told(
     assert "hush" not in str(refused.value)
 
 
-def test_a_refused_key_of_a_secret_is_not_told(known: Cluster, save: Save) -> None:
+def test_a_refused_key_of_a_secret_is_not_shown(known: Cluster, save: Save) -> None:
     known.answers[SECRET]["data"]["RCLONE_CONFIG_S3_ACCESS_KEY_ID"] = "aHVzaA=="  # type: ignore[index]
     with pytest.raises(StorageError, match="InvalidAccessKeyId") as refused:
         upload(save("here"), uri="s3://tempo/x", secret="minio-secret")
@@ -90,13 +90,15 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("status", REFUSED)
-def test_a_secret_that_cannot_be_read_is_told(status: int, cluster: Cluster, save: Save) -> None:
+def test_a_secret_that_cannot_be_read_is_reported(
+    status: int, cluster: Cluster, save: Save
+) -> None:
     cluster.answers[SECRET] = status
     with pytest.raises(StorageError, match=f"the secret 'minio-secret' .* {REFUSED[status]}"):
         upload(save("here"), uri="s3://tempo/x", secret="minio-secret")
 
 
-def test_a_secret_without_rclones_settings_is_told(cluster: Cluster, save: Save) -> None:
+def test_a_secret_without_rclones_settings_is_reported(cluster: Cluster, save: Save) -> None:
     cluster.answers[SECRET] = secret(AWS_ACCESS_KEY_ID="x")
     with pytest.raises(StorageError, match=r"'minio-secret' in .* has no RCLONE_CONFIG_"):
         upload(save("here"), uri="s3://tempo/x", secret="minio-secret")
@@ -112,7 +114,7 @@ CONFIGS = {
 
 
 @pytest.mark.parametrize("content", CONFIGS, ids=["none", "not YAML", "no server"])
-def test_a_machine_without_a_cluster_is_told(
+def test_a_machine_without_a_cluster_is_reported(
     content: str, save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("kubernetes", reason="the package kubernetes is not installed")
@@ -123,7 +125,9 @@ def test_a_machine_without_a_cluster_is_told(
         upload(save("here"), uri="s3://tempo/x", secret="minio-secret")
 
 
-def test_a_machine_without_the_client_is_told(save: Save, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_the_client_is_reported(
+    save: Save, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "kubernetes", None)
     with pytest.raises(StorageError, match=r"pip install 'tempo_runtime\[k8s\]'"):
         upload(save("here"), uri="s3://tempo/x", secret="minio-secret")

@@ -44,7 +44,7 @@ def test_a_model_goes_from_its_folder_to_its_uri(s3: S3, uri: str, tmp_path: Pat
     assert contents(s3.folder(uri)) == {"model.joblib": b"model"}
 
 
-def test_what_is_there_already_is_not_sent_again(s3: S3, uri: str, save: Save) -> None:
+def test_files_that_are_already_there_are_not_sent_again(s3: S3, uri: str, save: Save) -> None:
     folder = save("here", weights=b"0" * 1000)
     upload(folder, uri=uri)
     assert upload(folder, uri=uri).sent == ()
@@ -62,7 +62,9 @@ def test_a_file_that_is_no_longer_part_of_it_is_removed(s3: S3, uri: str, save: 
     assert contents(s3.folder(uri)) == contents(folder)
 
 
-def test_what_was_never_part_of_it_stays(s3: S3, uri: str, save: Save, tmp_path: Path) -> None:
+def test_files_that_were_never_part_of_it_stay(
+    s3: S3, uri: str, save: Save, tmp_path: Path
+) -> None:
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "model.joblib").write_bytes(b"other")
     upload(tmp_path / "other", uri=f"{uri}/other")
@@ -117,7 +119,7 @@ def test_an_artifact_of_another_python_is_carried(s3: S3, uri: str, save: Save) 
 def test_a_remote_without_digests_is_read_instead(
     tmp_path: Path, save: Save, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # What a crypt remote holds has no digest of what was put into it.
+    # A crypt remote has no digests of the original files.
     monkeypatch.setenv("RCLONE_CONFIG_VAULT_TYPE", "crypt")
     monkeypatch.setenv("RCLONE_CONFIG_VAULT_REMOTE", str(tmp_path / "vault"))
     monkeypatch.setenv("RCLONE_CONFIG_VAULT_PASSWORD", "qMdr45zv01GrrzfmWMb2xo7ytlRdPAHqNXdq4g")
@@ -145,7 +147,7 @@ def digest_of(folder: Path) -> str:
     return str(inspect(str(folder)).digest)
 
 
-def test_with_its_digest_in_the_path_what_was_there_before_stays(
+def test_with_the_digest_in_its_path_the_previous_upload_stays(
     s3: S3, uri: str, save: Save, tmp_path: Path
 ) -> None:
     folder = save("one")
@@ -183,7 +185,7 @@ def test_a_model_without_a_tempo_json_has_no_digest(uri: str, tmp_path: Path) ->
         upload(str(tmp_path), uri=uri, digest=True)
 
 
-def test_a_pipeline_that_is_not_what_was_saved_is_saved_anew(
+def test_a_pipeline_that_changed_since_it_was_saved_is_saved_again(
     s3: S3, uri: str, tmp_path: Path
 ) -> None:
     def made(word: str) -> Any:
@@ -211,13 +213,15 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("uri", REFUSED)
-def test_a_uri_that_cannot_be_is_refused_with_the_remedy(uri: str, save: Save) -> None:
+def test_an_impossible_uri_is_refused_with_the_remedy(uri: str, save: Save) -> None:
     with pytest.raises(StorageError, match=REFUSED[uri]):
         upload(save("here"), uri=uri)
 
 
-def test_nothing_to_upload_and_nowhere_to_are_told(tmp_path: Path, save: Save) -> None:
-    with pytest.raises(StorageError, match=r"nothing to upload in .*absent; save there first"):
+def test_a_missing_folder_and_a_missing_uri_are_reported(tmp_path: Path, save: Save) -> None:
+    with pytest.raises(
+        StorageError, match=r"nothing to upload in .*absent; save the artifact there first"
+    ):
         upload(str(tmp_path / "absent"), uri="s3://tempo/x")
     with pytest.raises(StorageError, match="there is no uri to upload it to; give one"):
         upload(save("here"))

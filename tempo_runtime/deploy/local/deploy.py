@@ -199,7 +199,7 @@ def _running(target: Any, name: str, detached: bool) -> LocalDeployment | None:
 
     # The other target is not searched, because its engine may not answer.
     return next(
-        (each for each in find.find(name, target.list_deployments()) if not each.owner), None
+        (known for known in find.find(name, target.list_deployments()) if not known.owner), None
     )
 
 

@@ -129,7 +129,7 @@ def test_the_lines_of_a_csv_are_rows(
     assert equal(found, np.array(expected))
 
 
-def test_a_first_line_that_could_be_both_is_asked_about(tmp_path: Path) -> None:
+def test_a_first_line_that_could_be_a_header_or_a_row_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PayloadError, match="Use --header or --no-header"):
         read(file=written(tmp_path, "rows.csv", "0,1,2\n3,4,5\n"))
 
@@ -145,14 +145,14 @@ def test_a_first_line_that_could_be_both_is_asked_about(tmp_path: Path) -> None:
         ("rows.txt", "1", "does not end with a known extension"),
     ],
 )
-def test_a_file_that_is_no_array_is_refused(
+def test_a_file_that_does_not_hold_an_array_is_refused(
     tmp_path: Path, name: str, content: str, told: str
 ) -> None:
     with pytest.raises(PayloadError, match=told):
         read(file=written(tmp_path, name, content))
 
 
-def test_numbers_get_the_dtype_that_is_wanted(tmp_path: Path) -> None:
+def test_numbers_get_the_dtype_of_the_signature(tmp_path: Path) -> None:
     def wants(rows: np.ndarray[Any, np.dtype[np.int64]], on: np.ndarray[Any, np.dtype[np.bool_]]):
         """Whole numbers, and truth values."""
 
@@ -172,14 +172,14 @@ def test_numbers_that_would_change_are_refused(tmp_path: Path) -> None:
         found.request()
 
 
-def test_a_table_is_the_only_argument_it_can_be(tmp_path: Path) -> None:
+def test_a_table_becomes_the_only_argument_that_fits(tmp_path: Path) -> None:
     path = written(tmp_path, "rows.csv", "n,t\n1,a\n")
     found = read(pipelines.frames.signature, file=path, args=["factor=3"])
     assert found["factor"] == 3
     assert found["frame"].to_dict("list") == {"n": [1], "t": ["a"]}
 
 
-def test_a_table_that_could_be_several_is_asked_about(tmp_path: Path) -> None:
+def test_a_table_that_fits_several_arguments_is_refused(tmp_path: Path) -> None:
     def wants(one: np.ndarray, two: np.ndarray) -> None:
         """Two arrays."""
 
@@ -199,7 +199,7 @@ def test_rows_in_json_are_a_dataframe() -> None:
     assert found["frame"].to_dict("list") == {"n": [1, 2]}
 
 
-def test_bare_json_is_the_one_array() -> None:
+def test_bare_json_becomes_the_only_array() -> None:
     assert equal(
         read(body=[[1, None], ["Infinity", 2]])["rows"], np.array([[1, np.nan], [np.inf, 2]])
     )
@@ -212,7 +212,7 @@ def test_a_v2_request_is_sent_as_it_stands() -> None:
     assert (found.id, found.tensors[0].data) == ("7", [1, 2])
 
 
-def test_where_nothing_is_known_lists_of_numbers_are_arrays(tmp_path: Path) -> None:
+def test_without_a_signature_lists_of_numbers_become_arrays(tmp_path: Path) -> None:
     assert equal(read(None, [[1, 2]])["input-0"], np.array([[1, 2]]))
     frame = read(None, file=written(tmp_path, "rows.csv", "n,t\n1,a\n"))["input-0"]
     assert isinstance(frame, pd.DataFrame)
@@ -230,7 +230,7 @@ def test_where_nothing_is_known_lists_of_numbers_are_arrays(tmp_path: Path) -> N
         (Literal["a", "b"], '"a"', "a"),
     ],
 )
-def test_an_argument_is_of_its_kind(hint: Any, text: str, expected: Any) -> None:
+def test_an_argument_gets_the_kind_of_its_signature(hint: Any, text: str, expected: Any) -> None:
     signature = Signature((TensorSpec.of("x", hint),))
     assert read(signature, args=[f"x={text}"]) == {"x": expected}
 
@@ -255,7 +255,7 @@ def test_an_argument_that_cannot_be_read_is_named(arg: str, told: str) -> None:
 
 
 @given(npst.arrays(np.int64, st.tuples(st.integers(0, 20), st.just(2))), st.integers(1, 25))
-def test_parts_are_all_rows_in_their_order(array: np.ndarray, size: int) -> None:
+def test_parts_together_are_all_rows_in_order(array: np.ndarray, size: int) -> None:
     given = Arguments(ARRAY, {"rows": array, "labels": [1, 2]}, "rows")
     parts = list(given.parts(size))
     assert equal(np.concatenate([part.values["rows"] for _, part in parts]), array)
@@ -268,7 +268,7 @@ def test_parts_are_all_rows_in_their_order(array: np.ndarray, size: int) -> None
     [bool, int, float, str, list[str], bytes, list[bytes], dict, Any, pd.DataFrame, np.ndarray],
     ids=str,
 )
-def test_metadata_says_what_an_argument_is(hint: Any) -> None:
+def test_metadata_gives_the_kind_of_an_argument(hint: Any) -> None:
     spec = TensorSpec.of("x", hint, has_default=True)
     datatype, shape, parameters = describe(spec)
     tensor = {"name": "x", "datatype": datatype, "shape": shape, "parameters": parameters}
@@ -277,7 +277,7 @@ def test_metadata_says_what_an_argument_is(hint: Any) -> None:
 
 
 @given(st.sampled_from((np.int32, np.float32, np.bool_)), st.lists(st.integers(-1, 4), min_size=2))
-def test_metadata_says_what_an_array_is(dtype: Any, shape: list[int]) -> None:
+def test_metadata_gives_the_dtype_of_an_array(dtype: Any, shape: list[int]) -> None:
     spec = TensorSpec("x", Kind.ARRAY, dtype=np.dtype(dtype), shape=tuple(shape))
     datatype, dimensions, parameters = describe(spec)
     tensor = {"name": "x", "datatype": datatype, "shape": dimensions, "parameters": parameters}
@@ -359,9 +359,7 @@ def test_text_that_looks_like_numbers_comes_back_from_csv(tmp_path: Path) -> Non
         ("category", ["02134", "10115"]),
     ],
 )
-def test_a_column_is_of_the_dtype_that_was_said(
-    tmp_path: Path, dtype: str, expected: list[Any]
-) -> None:
+def test_a_column_gets_the_requested_dtype(tmp_path: Path, dtype: str, expected: list[Any]) -> None:
     signature = Signature((TensorSpec.of("x", pd.DataFrame),))
     path = written(tmp_path, "rows.csv", CODES)
     found = arguments.read(signature, file=path, dtypes={"zip": dtype})
@@ -370,7 +368,7 @@ def test_a_column_is_of_the_dtype_that_was_said(
     assert found.values["x"]["n"].tolist() == [1, 2]
 
 
-def test_rows_in_json_are_of_the_dtype_that_was_said() -> None:
+def test_rows_in_json_get_the_requested_dtype() -> None:
     signature = Signature((TensorSpec.of("x", pd.DataFrame),))
     found = arguments.read(signature, body=b'[{"n": 1}, {"n": 2}]', dtypes={"n": "str"})
     assert isinstance(found, Arguments)
@@ -395,6 +393,6 @@ def test_a_dtype_that_a_column_does_not_have_is_refused(
 
 
 @pytest.mark.parametrize("lines", ['a,b\n"1,2\n', 'a,b\n"1"\n'])
-def test_a_csv_that_is_no_table_is_refused(tmp_path: Path, lines: str) -> None:
+def test_a_csv_that_is_not_a_table_is_refused(tmp_path: Path, lines: str) -> None:
     with pytest.raises(PayloadError, match="cannot be read: line"):
         tables.read(written(tmp_path, "rows.csv", lines))

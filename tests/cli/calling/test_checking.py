@@ -63,7 +63,7 @@ def test_the_last_digits_of_numbers_may_differ(recorded: Any, found: Any) -> Non
         ({"a": 1}, {"a": True}, r"the answer\['a'\] is True, but was 1"),
     ],
 )
-def test_what_differs_is_told_with_its_place(recorded: Any, found: Any, where: str) -> None:
+def test_a_difference_is_reported_with_its_path(recorded: Any, found: Any, where: str) -> None:
 
     told = difference(answer(recorded), answer(found))
     assert told is not None

@@ -214,13 +214,13 @@ def test_a_streaming_model_is_called_as_a_stream(printed: list[str]) -> None:
     assert [each["outputs"][0]["data"] for each in events] == [["first"], ["ok"]]
 
 
-def test_a_recorded_example_is_what_is_printed(printed: list[str]) -> None:
+def test_a_recorded_example_is_printed(printed: list[str]) -> None:
     line = next(line for line in printed if "/models/frame/" in line and line.startswith("curl"))
     assert json.loads(curl(line)[1])["outputs"][0]["data"] == [3.5]
     assert "# frame: the example recorded in its artifact" in printed
 
 
-def test_what_is_guessed_or_not_known_is_said(printed: list[str]) -> None:
+def test_guessed_values_and_unknown_columns_are_named(printed: list[str]) -> None:
     [unknown] = [line for line in printed if line.startswith("# unknown: ")]
     assert "a DataFrame with unknown columns; `tempo-runtime check " in unknown
     assert "# check: rows: the values are guessed; replace them" in printed

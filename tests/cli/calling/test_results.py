@@ -58,7 +58,7 @@ def test_text_has_a_line_for_each_row_that_is_long() -> None:
     assert len(text.splitlines()) == 8
 
 
-def test_what_json_has_no_word_for_is_said_as_v2_says_it() -> None:
+def test_values_without_a_json_form_are_written_as_in_v2() -> None:
     assert results.text(np.array([np.nan, np.inf, 1.0])) == '[null, "Infinity", 1.0]'
     assert results.text(b"\xff") == '"/w=="'
     assert results.text(pd.DataFrame({"n": [1], "t": ["a"]})) == '[{"n": 1, "t": "a"}]'
@@ -75,7 +75,7 @@ def test_what_json_has_no_word_for_is_said_as_v2_says_it() -> None:
         (pd.DataFrame({"n": [1]}), "n\n1\n"),
     ],
 )
-def test_what_has_rows_is_written_as_csv(value: Any, expected: str, tmp_path: Path) -> None:
+def test_a_result_with_rows_is_written_as_csv(value: Any, expected: str, tmp_path: Path) -> None:
     results.write(str(tmp_path / "out.csv"), value)
     assert (tmp_path / "out.csv").read_text() == expected
 
@@ -90,7 +90,7 @@ def test_what_has_rows_is_written_as_csv(value: Any, expected: str, tmp_path: Pa
         ("out.npy", np.array([None]), "use .json"),
     ],
 )
-def test_what_a_file_cannot_hold_is_refused_and_the_old_one_stays(
+def test_a_result_that_a_file_cannot_hold_is_refused_and_the_old_file_stays(
     name: str, value: Any, told: str, tmp_path: Path
 ) -> None:
     (tmp_path / name).write_text("old")

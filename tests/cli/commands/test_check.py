@@ -20,7 +20,7 @@ def artifact(tmp_path: Path) -> Path:
     return Path(save(pipelines.double, str(tmp_path / "double")))
 
 
-def test_what_is_recorded_here_is_asked_again_in_a_fresh_process(artifact: Path) -> None:
+def test_a_recorded_example_is_asked_again_in_a_fresh_process(artifact: Path) -> None:
     code, printed, _ = run("check", artifact, "--arg", "x=[1, 2.5]")
     assert code == 0, printed
     assert "recorded an example in this environment" in printed
@@ -36,7 +36,7 @@ def test_without_an_example_it_is_loaded_and_says_how_to_record_one(artifact: Pa
     assert "no example is recorded; give INPUT or --arg" in printed
 
 
-def test_settings_that_mlserver_cannot_read_are_told_with_the_field(artifact: Path) -> None:
+def test_settings_that_mlserver_cannot_read_are_reported_with_the_field(artifact: Path) -> None:
     path = artifact / "model-settings.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "max_batch_size": "many"}))
     code, _, told = run("check", artifact)
@@ -44,7 +44,7 @@ def test_settings_that_mlserver_cannot_read_are_told_with_the_field(artifact: Pa
     assert f"Error: {artifact}: its model-settings.json is invalid: max_batch_size: " in told
 
 
-def test_an_example_changes_neither_digest_nor_what_is_checked(artifact: Path) -> None:
+def test_an_example_changes_neither_digest_nor_checked_files(artifact: Path) -> None:
     before = (artifact / "tempo.json").read_bytes()
     run("check", artifact, "--arg", "x=[1]")
     assert run("inspect", artifact)[0] == 0
@@ -64,14 +64,14 @@ def test_another_answer_fails_and_says_where(artifact: Path) -> None:
     assert "the answer[1] is 4, but was 5" in told
 
 
-def test_an_input_that_does_not_fit_is_told_before_anything_is_recorded(artifact: Path) -> None:
+def test_an_input_that_does_not_fit_is_refused_before_anything_is_recorded(artifact: Path) -> None:
     code, _, told = run("check", artifact, "--arg", "y=1")
     assert code == 1
     assert "tensor 'y' is unknown; it takes x" in told
     assert not (artifact / "example.json").exists()
 
 
-def test_an_example_that_is_none_is_told(artifact: Path) -> None:
+def test_an_invalid_example_is_reported(artifact: Path) -> None:
     (artifact / "example.json").write_text("{}")
     code, _, told = run("check", artifact)
     assert code == 1
@@ -84,14 +84,14 @@ def test_a_process_that_takes_too_long_is_ended(artifact: Path) -> None:
     assert "no answer after 0.001 s; allow more time with --timeout" in told
 
 
-def test_for_machines_the_result_is_json(artifact: Path) -> None:
+def test_the_result_can_be_printed_as_json(artifact: Path) -> None:
     code, printed, _ = run("check", artifact, "--arg", "x=[1]", "--json")
     assert code == 0
     assert json.loads(printed).keys() == {"name", "python", "loaded", "answered"}
 
 
 @pytest.mark.slow
-def test_what_works_in_its_environment_and_not_in_this_one_is_told_so(
+def test_an_artifact_that_works_only_in_its_environment_is_reported(
     project: Project, tmp_path: Path
 ) -> None:
     # Of its own: `check` records an example in it, and other tests have the artifact too.

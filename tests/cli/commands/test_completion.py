@@ -14,7 +14,7 @@ from tests.helpers.command_line import run
 
 BIN = str(Path(sys.executable).parent)
 ENVIRONMENT = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
-# What bash does when TAB is pressed after these words.
+# These are bash's steps when TAB is pressed after the words.
 TAB = """
 set -e
 eval "$(tempo-runtime completion bash)"
@@ -48,7 +48,7 @@ def test_bash_completes_options() -> None:
     assert tab("predict", "--ba") == ["--batch"]
 
 
-def test_bash_completes_the_options_of_the_place_that_is_deployed_to() -> None:
+def test_bash_completes_the_options_of_the_chosen_target() -> None:
     assert tab("kubernetes", "un") == ["undeploy"]
     assert tab("deploy", "x", "--to", "kubernetes", "--na") == ["--namespace"]
     assert tab("deploy", "x", "--doc") == ["--docker"]

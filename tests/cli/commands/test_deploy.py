@@ -53,7 +53,7 @@ def plus(studio: Studio, state: Path) -> Iterator[Path]:
     assert run("undeploy", "plus") == (0, "Undeployed plus\n", "")
 
 
-def test_what_is_deployed_again_unchanged_goes_on(plus: Path) -> None:
+def test_an_unchanged_deployment_keeps_running_when_deployed_again(plus: Path) -> None:
     code, printed, told = run("deploy", plus)
     assert code == 0, told
     assert "plus is ready at http://127.0.0.1:" in printed
@@ -62,7 +62,7 @@ def test_what_is_deployed_again_unchanged_goes_on(plus: Path) -> None:
     assert "tempo-runtime undeploy plus" in printed
 
 
-def test_the_printed_lines_call_what_is_deployed(plus: Path) -> None:
+def test_the_printed_lines_call_the_deployment(plus: Path) -> None:
     lines = run("deploy", plus)[1].splitlines()
     (curl,) = [line for line in lines if line.startswith("curl ")]
     words = [*shlex.split(curl), "-w", "%{http_code}"]
@@ -90,7 +90,7 @@ def test_predict_calls_a_deployment_by_its_name(plus: Path) -> None:
     assert (code, json.loads(printed)) == (0, [3.0, 5.0]), told
 
 
-def test_an_unknown_name_is_told_with_those_there_are(plus: Path) -> None:
+def test_an_unknown_name_is_reported_with_the_known_ones(plus: Path) -> None:
     code, _, told = run("predict", "pluss")
     assert code == 2
     assert (
@@ -101,7 +101,7 @@ def test_an_unknown_name_is_told_with_those_there_are(plus: Path) -> None:
     assert run("logs", "pluss")[0] == 1
 
 
-def test_the_name_of_a_deployment_goes_before_a_folder_that_is_no_artifact(
+def test_the_name_of_a_deployment_precedes_a_folder_without_an_artifact(
     plus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -227,7 +227,7 @@ def test_several_of_one_name_are_told_apart_by_their_ids(state: Path) -> None:
         (["undeploy", "x", "--all"], "give names or --all, not both"),
     ],
 )
-def test_a_command_that_cannot_be_right_is_told(command: list[str], said: str) -> None:
+def test_a_command_that_cannot_be_right_is_refused(command: list[str], said: str) -> None:
     code, _, told = run(*command)
     assert code == 2
     assert said in " ".join(told.split())

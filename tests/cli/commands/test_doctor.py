@@ -131,7 +131,7 @@ def test_a_trap_is_found_with_its_remedy(facts: Facts, level: str, check: str, w
     assert finding.remedy
 
 
-def test_what_goes_with_another_version_of_mlserver_is_no_trap() -> None:
+def test_runtimes_for_another_version_of_mlserver_are_accepted() -> None:
     assert worse(machine.examine(with_packages(uvloop=None))) == []
     assert worse(machine.examine(with_packages(mlserver_alibi_explain="1.6.1"))) == []
     older = with_packages(mlserver="1.6.1", mlserver_sklearn="1.6.1", setuptools="79.0.1")
@@ -199,7 +199,7 @@ def test_an_interpreter_that_is_not_here_is_a_problem(bill: Path) -> None:
     assert "install Python 3.11.7 there" in found.remedy
 
 
-def test_a_child_that_nothing_places_is_a_problem(tmp_path: Path) -> None:
+def test_a_child_without_an_address_is_a_problem(tmp_path: Path) -> None:
     @pipeline("lonely", models=PipelineModels(double=pipelines.double))
     def lonely(x: int) -> int:
         return x
@@ -217,7 +217,7 @@ def test_a_file_that_is_not_the_saved_one_is_a_problem(bill: Path) -> None:
     ]
 
 
-def test_what_the_environment_demands_of_an_artifact_is_checked(bill: Path) -> None:
+def test_the_trust_policy_of_the_environment_is_checked(bill: Path) -> None:
     digest = store.read_description(str(bill)).digest
     facts = replace(gathering.gather(), environ={trust.EXPECTED_DIGEST: digest})
     assert worse(artifacts.examine(str(bill), facts)) == []
@@ -226,7 +226,7 @@ def test_what_the_environment_demands_of_an_artifact_is_checked(bill: Path) -> N
     assert [each.check for each in problems(artifacts.examine(str(bill), facts))] == ["trust"]
 
 
-def test_this_machine_is_looked_at(bill: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_this_machine_is_examined(bill: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code, printed, _ = run("doctor", bill)
     assert code == 0, printed
     for words in ("Python", "MLServer", "uvloop", "container engine", "saved with Python"):
@@ -251,7 +251,7 @@ def test_a_problem_exits_with_1_and_machines_get_json(
     assert "1 problem, no warnings" in printed
 
 
-def test_a_folder_without_an_artifact_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_an_artifact_is_reported(tmp_path: Path) -> None:
     code, _, told = run("doctor", tmp_path)
     assert code == 1
     assert "there is no artifact" in told

@@ -111,7 +111,7 @@ def test_a_terminal_shows_how_far_it_is(
         (["--threshold", "0.9", "--arg", "parameters=1"], None, "'parameters'"),
     ],
 )
-def test_what_cannot_be_explained_is_told(
+def test_a_call_that_cannot_be_explained_is_reported(
     options: list[str], stdin: str | None, told: str, why: str
 ) -> None:
     code, _, said = run("explain", why, *options, stdin=stdin)
@@ -119,7 +119,7 @@ def test_what_cannot_be_explained_is_told(
     assert told in said
 
 
-def test_a_served_explainer_tells_its_news_and_explains_as_it_does_alone(
+def test_a_served_explainer_reports_progress_and_gives_the_same_explanation(
     income: Income, income_server: Server
 ) -> None:
     for url in (f"{income_server.url}/v2/models", f"grpc://{income_server.grpc}"):

@@ -47,7 +47,7 @@ def test_a_tree_is_for_people(artifact: str) -> None:
 @pytest.mark.parametrize(
     ("name", "begins"), [("g.svg", "<svg"), ("g.mmd", "flowchart LR"), ("g.txt", "sync-parent")]
 )
-def test_a_file_s_ending_says_how_it_is_drawn(
+def test_the_extension_of_the_file_chooses_the_format(
     name: str, begins: str, artifact: str, tmp_path: Path
 ) -> None:
     assert run("graph", artifact, "-o", tmp_path / name) == (0, "", "")
@@ -70,7 +70,7 @@ def test_a_pipeline_of_a_module_is_drawn() -> None:
         ("own_fault:X", 1, "cannot be imported: ZeroDivisionError"),
     ],
 )
-def test_a_target_that_is_none_is_told(
+def test_an_invalid_target_is_reported(
     target: str, expected: int, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "own_fault.py").write_text("1 / 0")
@@ -81,7 +81,7 @@ def test_a_target_that_is_none_is_told(
     assert "Traceback" not in said
 
 
-def test_an_empty_folder_is_told(tmp_path: Path) -> None:
+def test_an_empty_folder_is_reported(tmp_path: Path) -> None:
     code, _, said = run("graph", tmp_path)
     assert (code, said.count("\n")) == (1, 1)
     assert "there is no artifact in" in said

@@ -37,7 +37,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_it_writes_a_project_with_a_wheel_of_what_no_index_has(tmp_path: Path) -> None:
+def test_a_project_contains_a_wheel_of_an_unpublished_version(tmp_path: Path) -> None:
     code, printed, _ = init("iris-1")
     assert code == 0
     assert "cd iris-1 && make test" in printed
@@ -46,7 +46,9 @@ def test_it_writes_a_project_with_a_wheel_of_what_no_index_has(tmp_path: Path) -
     assert not re.search(r"@[A-Z_]+@", "".join(texts(tmp_path / "iris-1")))
 
 
-def test_what_an_index_has_is_named_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_project_only_names_a_published_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(wheel, "from_index", lambda: True)
     assert init("demo")[0] == 0
     assert files(tmp_path / "demo") == FILES[:-1]
@@ -70,7 +72,7 @@ def test_a_folder_with_something_in_it_is_left_as_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["Demo", "my_pipeline", "a" * 60])
-def test_a_name_that_no_model_can_have_is_refused(name: str, tmp_path: Path) -> None:
+def test_an_invalid_name_of_a_model_is_refused(name: str, tmp_path: Path) -> None:
     code, _, told = init(name)
     assert code == 1
     assert "cannot be a model's name" in told

@@ -24,7 +24,7 @@ def test_inspect_shows_what_it_takes_gives_and_holds(artifact: Path) -> None:
         assert words in printed
 
 
-def test_inspect_for_machines_is_the_manifest(artifact: Path) -> None:
+def test_inspect_as_json_is_the_description(artifact: Path) -> None:
     code, printed, _ = run("inspect", artifact, "--json")
     assert code == 0
     found, manifest = json.loads(printed), json.loads((artifact / "tempo.json").read_text())
@@ -32,7 +32,7 @@ def test_inspect_for_machines_is_the_manifest(artifact: Path) -> None:
     assert found.keys() - manifest.keys() == {"digest", "bytes", "code", "imports"}
 
 
-def test_a_damaged_artifact_is_told_and_exits_with_1(artifact: Path) -> None:
+def test_a_damaged_artifact_is_reported_and_exits_with_1(artifact: Path) -> None:
     (artifact / "pipeline.dill").write_bytes(b"")
     code, _, told = run("inspect", artifact)
     assert code == 1

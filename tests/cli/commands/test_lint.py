@@ -20,11 +20,11 @@ def manifest(tmp_path: Path) -> Path:
     return path
 
 
-def test_what_is_right_is_told(manifest: Path) -> None:
+def test_valid_manifests_have_no_findings(manifest: Path) -> None:
     assert run("lint", manifest) == (0, "no errors, no warnings\n", "")
 
 
-def test_an_error_is_told_with_its_line_what_would_happen_and_what_to_write(manifest: Path) -> None:
+def test_an_error_is_shown_with_its_line_consequence_and_fix(manifest: Path) -> None:
     manifest.write_text(SELDON.replace("protocol: v2", "protocol: v3", 1))
     code, printed, _ = run("lint", manifest)
     assert code == 1
@@ -43,7 +43,7 @@ def test_warnings_fail_only_when_asked(manifest: Path) -> None:
     assert run("lint", manifest, "--warnings-as-errors")[0] == 1
 
 
-def test_for_machines_findings_are_json(manifest: Path) -> None:
+def test_findings_can_be_printed_as_json(manifest: Path) -> None:
     manifest.write_text(SELDON.replace("registry/shop:1", "registry/shop"))
     code, printed, _ = run("lint", manifest, "--json")
     (found,) = json.loads(printed)
@@ -75,7 +75,7 @@ def test_rules_are_listed() -> None:
     assert "seldon-container-name" in run("lint", "--rules")[1]
 
 
-def test_a_file_that_is_not_there_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported_on_one_line(tmp_path: Path) -> None:
     code, _, told = run("lint", tmp_path / "none.yaml")
     assert code == 2
     assert told == f"Error: {tmp_path}/none.yaml: No such file or directory; name a YAML file\n"
@@ -87,13 +87,13 @@ def test_it_needs_a_file() -> None:
     assert "name a file, or - for standard input" in told
 
 
-def test_a_folder_is_told_how_it_is_rendered(tmp_path: Path) -> None:
+def test_a_folder_is_refused_with_the_command_that_renders_it(tmp_path: Path) -> None:
     code, _, told = run("lint", tmp_path)
     assert code == 2
     assert f"kustomize build {tmp_path} | tempo-runtime lint -" in told
 
 
-def test_a_file_that_can_be_opened_and_not_read_is_told() -> None:
+def test_a_file_that_can_be_opened_but_not_read_is_reported() -> None:
     if not os.path.exists("/proc/self/mem"):
         pytest.skip("there is no /proc here")
     code, _, told = run("lint", "/proc/self/mem")

@@ -49,12 +49,12 @@ def follow(*ups: bool, **options: Any) -> None:
     logs.follow(cast(Deployment, Dying(iter(ups))), None, 0, **options)
 
 
-def test_a_server_that_has_ended_is_told_with_the_reason() -> None:
+def test_an_ended_server_is_reported_with_the_reason() -> None:
     with pytest.raises(DeploymentFailed, match=r"^ended has ended: MemoryError: no more$"):
         follow(True, True, serving=True)
 
 
-def test_servers_that_end_because_they_are_undeployed_are_no_failure() -> None:
+def test_servers_that_end_by_undeploy_are_not_a_failure() -> None:
     follow(True, False, False, serving=True)
 
 

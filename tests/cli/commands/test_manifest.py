@@ -27,7 +27,7 @@ def written(*arguments: object) -> list[dict[str, Any]]:
     return list(yaml.safe_load_all(printed))
 
 
-def test_it_is_what_the_function_writes(artifact: str) -> None:
+def test_the_command_writes_the_same_as_the_function(artifact: str) -> None:
     chosen = SeldonCoreOptions(
         remote_options={"namespace": "production", "authSecretName": "minio-secret"}
     )
@@ -36,7 +36,7 @@ def test_it_is_what_the_function_writes(artifact: str) -> None:
         assert run("manifest", target, *options)[:2] == (0, manifest(model, chosen))
 
 
-def test_an_artifact_is_its_pipeline_but_for_the_digest_that_only_it_has(artifact: str) -> None:
+def test_an_artifact_without_its_digest_gives_its_pipelines_manifest(artifact: str) -> None:
     unpinned = SeldonCoreOptions(remote_options={"pin_artifact": False})
     expected = manifest(explainer, unpinned)
     assert run("manifest", artifact, "--set", "pin_artifact=false")[:2] == (0, expected)
@@ -137,7 +137,7 @@ def test_it_goes_to_a_file(tmp_path: Path) -> None:
         ((TARGET, "-o", "/nowhere/x.yaml"), 1, "/nowhere/x.yaml cannot be written: No such file"),
     ],
 )
-def test_what_is_wrong_is_told(arguments: tuple[str, ...], expected: int, told: str) -> None:
+def test_invalid_options_are_reported(arguments: tuple[str, ...], expected: int, told: str) -> None:
     code, printed, said = run("manifest", *arguments)
     assert (code, printed) == (expected, "")
     assert told in said
@@ -145,6 +145,6 @@ def test_what_is_wrong_is_told(arguments: tuple[str, ...], expected: int, told: 
     assert expected == 2 or said.count("\n") == 1
 
 
-def test_an_empty_folder_is_told(tmp_path: Path) -> None:
+def test_an_empty_folder_is_reported(tmp_path: Path) -> None:
     code, _, said = run("manifest", tmp_path)
     assert (code, said.count("\n")) == (1, 1)

@@ -129,7 +129,7 @@ def test_batches_as_a_response_are_one_response(at, rows: Path) -> None:
     assert (output["shape"], output["data"]) == ([3, 2], [2, 4, 6, 8, 10, 12])
 
 
-def test_what_a_pipeline_raises_is_one_line(at) -> None:
+def test_an_exception_of_a_pipeline_is_one_line(at) -> None:
     code, printed, told = run("predict", at("broken"), "--arg", "kind=value")
     assert (code, printed, told.count("\n")) == (1, "", 1)
     assert "raised ValueError: this is wrong" in told
@@ -140,7 +140,7 @@ def test_arguments_that_do_not_fit_are_refused_by_name(at) -> None:
     assert (code, told) == (1, "Error: tensor 'y' is unknown; it takes x\n")
 
 
-def test_an_answer_that_is_late_is_told(server: Server, tmp_path: Path) -> None:
+def test_a_late_answer_is_reported(server: Server, tmp_path: Path) -> None:
     path = tmp_path / "gate"
     url = f"{server.url}/v2/models/waiter"
     code, _, told = run("predict", url, "--arg", f"path={path}", "--timeout", 0.2)
@@ -165,14 +165,14 @@ def test_a_server_s_error_comes_with_its_status_and_url(server: Server) -> None:
         ("ftp://127.0.0.1:1/x", "names no model"),
     ],
 )
-def test_a_url_that_cannot_be_called_is_told(target: str, told: str) -> None:
+def test_a_url_that_cannot_be_called_is_reported(target: str, told: str) -> None:
     code, _, said = run("predict", target, stdin="[1]")
     assert (code, said.count("\n")) == (1, 1)
     assert told in said
     assert "secret" not in said
 
 
-def test_a_model_that_its_server_does_not_know_is_told(server: Server) -> None:
+def test_an_unknown_model_of_a_server_is_reported(server: Server) -> None:
     for target in (f"{server.url}/v2/models/nope", f"grpc://{server.grpc}/nope"):
         code, _, told = run("predict", target, stdin="[1]")
         assert code == 1
@@ -194,7 +194,7 @@ def test_children_are_where_the_environment_says(
     assert run("predict", artifacts / "sync-parent", stdin="[1]")[:2] == (0, "[3]\n")
 
 
-def test_what_a_pipeline_prints_is_no_result(artifacts: Path) -> None:
+def test_text_that_a_pipeline_prints_is_not_part_of_the_result(artifacts: Path) -> None:
     assert run("predict", artifacts / "chatty", "--arg", "x=1") == (0, "2\n", "working\n")
 
 
@@ -232,7 +232,7 @@ def test_batches_of_rows_that_could_be_several_are_refused(tmp_path: Path) -> No
 def test_a_stream_that_fails_says_why(
     scheme: str, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("FORCE_COLOR", "1")  # a terminal, to which a stream's news would be told
+    monkeypatch.setenv("FORCE_COLOR", "1")  # a terminal, which would show the progress of a stream
     base = server.url if scheme == "http" else f"grpc://{server.grpc}"
     code, _, told = run("explain", f"{base}/broken", "--arg", "kind=value")
     assert code == 1

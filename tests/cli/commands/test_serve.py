@@ -110,7 +110,7 @@ def test_a_model_of_a_module_is_served_from_its_folder(
     ],
 )
 @pytest.mark.parametrize("verb", ["serve", "deploy", "save"])
-def test_a_name_that_was_mistyped_is_told_with_the_one_that_was_meant(
+def test_a_mistyped_name_is_reported_with_the_probable_one(
     verb: str, name: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -133,7 +133,9 @@ def test_killed_at_once_it_leaves_no_process(shop: Path, tmp_path: Path) -> None
             time.sleep(0.05)
 
 
-def test_a_model_that_does_not_load_is_told_and_exits_with_1(shop: Path, tmp_path: Path) -> None:
+def test_a_model_that_does_not_load_is_reported_and_exits_with_1(
+    shop: Path, tmp_path: Path
+) -> None:
     (tmp_path / "broken").mkdir()
     settings = {"name": "broken", "implementation": "broken_code.Model"}
     (tmp_path / "broken/model-settings.json").write_text(json.dumps(settings))
@@ -150,7 +152,7 @@ def test_a_model_that_does_not_load_is_told_and_exits_with_1(shop: Path, tmp_pat
         assert list(serving.temporary.iterdir()) == []
 
 
-def test_a_port_that_is_taken_is_told_with_who_has_it(shop: Path) -> None:
+def test_a_taken_port_is_reported_with_the_process_that_has_it(shop: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         code, told = run(str(shop), "--port", str(port))
@@ -159,14 +161,14 @@ def test_a_port_that_is_taken_is_told_with_who_has_it(shop: Path) -> None:
     assert "choose another with --port" in told
 
 
-def test_two_ports_cannot_be_one(shop: Path) -> None:
+def test_the_same_number_for_two_ports_is_refused(shop: Path) -> None:
     with reserved() as port:
         code, told = run(str(shop), "--port", str(port), "--grpc-port", str(port))
     assert code == 1
     assert f"port {port} of 127.0.0.1 was chosen for two of the server's ports" in told
 
 
-def test_a_host_that_is_not_this_machine_is_told(shop: Path) -> None:
+def test_a_host_of_another_machine_is_reported(shop: Path) -> None:
     code, told = run(str(shop), "--host", "192.0.2.1")
     assert code == 1
     assert "192.0.2.1 cannot be listened on" in told

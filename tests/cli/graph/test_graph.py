@@ -1,4 +1,4 @@
-"""What is read of a pipeline and its children, and how it is drawn."""
+"""Graphs of pipelines and their children are read and drawn."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from tests.deploy.kubernetes.verbs import Verbs
 
 
 def handler(api: ApiServer) -> type[BaseHTTPRequestHandler]:
-    """What answers the requests to an API."""
+    """The handler that answers the requests to an API."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

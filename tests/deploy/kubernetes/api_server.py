@@ -36,7 +36,7 @@ KINDS = {
 
 @dataclass
 class Fault:
-    """What the next requests get instead of an answer.
+    """The fault that the next requests get instead of an answer.
 
     Attributes:
         method: Their method; a watch is `WATCH`.

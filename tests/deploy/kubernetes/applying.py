@@ -13,7 +13,7 @@ class Conflict(Exception):
 
 
 def fields(item: dict[str, Any]) -> Fields:
-    """What an object states, without what names it."""
+    """Return the fields that an object states, without those that identify it."""
     found: Fields = {}
 
     def walk(value: Any, path: tuple[str, ...]) -> None:

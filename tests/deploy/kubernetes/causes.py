@@ -1,7 +1,7 @@
-"""What keeps a model from being ready, as each platform shows it, and what is told of it.
+"""Causes that keep a model from being ready, as each platform shows them, and their messages.
 
-`python -m tests.deploy.kubernetes.causes` prints a list of platform, cause, seconds, and what is told.
-The seconds are those of Kubernetes: what happens at which second is an estimate, from figures of a real
+`python -m tests.deploy.kubernetes.causes` prints a list of platform, cause, seconds and message.
+The seconds are those of Kubernetes: the time of each event is an estimate, from figures of a real
 cluster and the kubelet's back-off, and is played faster. Those of Seldon Core 2 are of the run: there an
 agent tells at once that a model does not load.
 """
@@ -214,12 +214,12 @@ class KServe(Stage):
 
 @dataclass(frozen=True)
 class Cause:
-    """What keeps a model from being ready.
+    """A cause that keeps a model from being ready.
 
     Attributes:
         name: In a few words.
         steps: What happens at which second.
-        told: What must be a part of what is told.
+        told: Text that the message must contain.
         waited: Whether the deployment waits, because it may be put right; otherwise it has failed.
         options: Of the deployment.
         child: What the model calls.
@@ -505,7 +505,7 @@ STAGES: dict[str, tuple[type[Stage], list[Cause]]] = {
 
 
 class Ending(Deadline):
-    """A deadline that passes when it is told to: what is waited for is told by then."""
+    """A deadline that passes on request, once the message about waiting has been given."""
 
     passed = False
 
@@ -516,7 +516,7 @@ class Ending(Deadline):
 
 @dataclass(frozen=True)
 class Told:
-    """What was told of a cause.
+    """The message about a cause.
 
     Attributes:
         seconds: Seconds of Kubernetes until then.

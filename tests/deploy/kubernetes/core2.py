@@ -386,7 +386,7 @@ def _capabilities(spec: Object) -> set[str]:
 
 
 def _mesh(core: Core2) -> type[BaseHTTPRequestHandler]:
-    """What answers calls by the header `seldon-model`, and 404 without a route."""
+    """The handler that answers calls by the header `seldon-model`, with 404 without a route."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

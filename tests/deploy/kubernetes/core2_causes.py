@@ -1,4 +1,4 @@
-"""What keeps a model from being ready on Seldon Core 2, as that says it, and what must be told of it.
+"""Causes that keep a model from being ready on Seldon Core 2, and the messages about them.
 
 The texts are those of scheduler/pkg/scheduler/scheduler.go, scheduler/pkg/agent and MLServer's gRPC.
 """
@@ -34,7 +34,7 @@ class Cause:
     Attributes:
         why: What the agent says of the model that it cannot load; empty for one that it never gets.
         told: What the message must contain.
-        final: Whether only a change helps, so that it is told at once.
+        final: Whether only a change helps, so that it is reported at once.
         container: Status of the container `mlserver` of the Server's pods.
         pod: More of the status of the Server's pods.
         options: Options of the deployment.
@@ -166,7 +166,7 @@ def arrange(core: Core2, cause: Cause) -> None:
 
 
 def tell(api: ApiServer, cause: Cause) -> tuple[float, str]:
-    """Deploy with a cause; return the seconds until it is told, and what `status` says then."""
+    """Deploy with a cause; return the seconds until it is reported, and the status then."""
     core = Core2(api)
     core.install()
     arrange(core, cause)

@@ -1,4 +1,4 @@
-"""What a GitOps tool sees that differs between a manifest and a cluster."""
+"""The differences between a manifest and a cluster that a GitOps tool sees."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def different(wanted: Any, stored: Any, path: str = "") -> list[str]:
-    """Return the paths of a manifest whose values differ; keys that the cluster adds are none.
+    """Return the paths of a manifest whose values differ; keys that the cluster adds do not count.
 
     Args:
         wanted: An object of a manifest.

@@ -1,4 +1,4 @@
-"""What KServe does with an InferenceService: its webhooks, its controller, and its autoscaler.
+"""A stand-in for KServe: its webhooks, its controller, and its autoscaler.
 
 Read in KServe's sources: pkg/apis/serving/v1beta1/inference_service_defaults.go (DefaultInferenceService)
 and inference_service_validation.go (validateInferenceServiceAutoscaler, validateDeploymentMode); in

@@ -1,4 +1,4 @@
-"""What a platform and its nodes do with what is applied: pods are made, and download their artifact.
+"""A stand-in for a platform and its nodes: it creates pods, which download their artifact.
 
 A changed template makes a new pod, and the old one goes when the new one is ready. A pod that may not
 load what it finds ends again and again as MLServer does: with status 0, and its reason in the log before
@@ -118,7 +118,7 @@ class Kubelet:
 
 
 def _template(item: Object) -> Any:
-    """What the pods of a model are made of."""
+    """Return the specification of a model's pods."""
     if item["kind"] == "InferenceService":
         return item["spec"]["predictor"]
     [predictor] = item["spec"]["predictors"]

@@ -1,4 +1,4 @@
-"""What is uploaded and what is deployed: pods follow the artifact, and serve no other one."""
+"""Pods follow the uploaded artifact and serve no other one."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def deploy(artifact: Artifact, chosen: Any, timeout: float = 30) -> None:
 
 
 @pytest.mark.parametrize("platform", CHOSEN)
-def test_an_artifact_uploaded_anew_under_its_uri_makes_new_pods(
+def test_an_artifact_uploaded_again_under_its_uri_creates_new_pods(
     platform: str, api: ApiServer, kubelet: Kubelet, artifact: Artifact
 ) -> None:
     deploy(artifact, CHOSEN[platform])
@@ -110,7 +110,7 @@ def test_diff_says_in_words_that_another_artifact_will_be_served(
 
 
 @pytest.mark.parametrize("platform", CHOSEN)
-def test_an_artifact_that_is_the_same_makes_none(
+def test_an_unchanged_artifact_creates_no_pods(
     platform: str, kubelet: Kubelet, artifact: Artifact
 ) -> None:
     for _ in range(2):
@@ -139,7 +139,7 @@ def test_a_pod_whose_bucket_holds_another_artifact_says_so_in_a_line(
     assert len([name for kind, name in api.objects if kind == "pods"]) == 2
 
 
-def test_what_a_real_server_logs_of_another_artifact_is_understood(artifact: Artifact) -> None:
+def test_a_real_servers_log_about_another_artifact_is_understood(artifact: Artifact) -> None:
     there = inspect(str(artifact.folder)).digest
     deployed = artifact.save("2")
     [made] = documents(str(artifact.folder), options())
@@ -172,7 +172,7 @@ def test_the_artifact_that_was_deployed_before_is_deployed_again(
     assert kubelet.made == ["plus", "plus"]
 
 
-def test_without_pins_an_artifact_uploaded_anew_is_not_noticed(
+def test_without_pins_an_artifact_uploaded_again_is_not_noticed(
     kubelet: Kubelet, artifact: Artifact
 ) -> None:
     for version in ("1", "2"):

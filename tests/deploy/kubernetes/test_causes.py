@@ -1,4 +1,4 @@
-"""Each cause that keeps a model from being ready is told, in the same words wherever one asks."""
+"""Each cause that keeps a model from being ready is reported, in the same words everywhere."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PACE = 0.002
         for cause in causes
     ],
 )
-def test_a_cause_is_told_with_what_helps(
+def test_a_cause_is_reported_with_its_remedy(
     kind: type[Stage], cause: Cause, api: ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage = kind(api)

@@ -1,4 +1,4 @@
-"""How the cluster's API is reached: who asks, for how long, and what is told of it."""
+"""Connections to the cluster's API: credentials, time limits and errors."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CLUSTER += (
         ("server: 'http://h', proxy-url: 'socks5://h:1'", "{}"),
     ],
 )
-def test_a_kubeconfig_that_the_client_trips_over_is_named(
+def test_a_kubeconfig_that_the_client_cannot_handle_is_named(
     kubeconfig: Path, cluster: str, user: str
 ) -> None:
     kubeconfig.write_text(CLUSTER.format(cluster=cluster, user=user))
@@ -51,7 +51,7 @@ def test_a_token_that_ends_in_a_newline_is_taken(
 
 
 @pytest.mark.parametrize("token", ["secr\u20act", "secr\\nt"])
-def test_a_token_that_cannot_be_sent_is_not_told(
+def test_a_token_that_cannot_be_sent_is_not_shown(
     api: ApiServer, kubeconfig: Path, token: str
 ) -> None:
     kubeconfig.write_text(CONFIG.format(host=HOST, port=api.port, token=f'"{token}"'))
@@ -60,7 +60,7 @@ def test_a_token_that_cannot_be_sent_is_not_told(
     assert "secr" not in text
 
 
-def test_a_password_in_the_url_is_not_told(kubeconfig: Path) -> None:
+def test_a_password_in_the_url_is_not_shown(kubeconfig: Path) -> None:
     text = CLUSTER.format(cluster=f"server: 'http://me:passw0rd@{HOST}:1'", user="{}")
     kubeconfig.write_text(text)
     assert f"the cluster at http://{HOST}:1 cannot be reached" in refused()
@@ -72,7 +72,7 @@ def test_both_certificates_are_named_when_tls_fails(api: ApiServer, kubeconfig: 
     assert "correct certificate-authority or client-certificate in KUBECONFIG" in refused()
 
 
-def test_credentials_that_cannot_be_renewed_are_told(api: ApiServer) -> None:
+def test_credentials_that_cannot_be_renewed_are_reported(api: ApiServer) -> None:
     connection = connections.connect()
 
     def renewed(settings: Any) -> None:
@@ -84,7 +84,7 @@ def test_credentials_that_cannot_be_renewed_are_told(api: ApiServer) -> None:
     connection.close()
 
 
-def test_who_is_asked_for_as_nobody_is_to_log_in(api: ApiServer) -> None:
+def test_an_anonymous_user_is_asked_to_log_in(api: ApiServer) -> None:
     message = 'User "system:anonymous" cannot get resource "seldondeployments"'
     api.fault("GET", "/plus", 403, failure(403, message))
     text = refused()
@@ -105,7 +105,7 @@ def test_a_body_without_an_end_is_not_waited_for(api: ApiServer, operator: Any, 
     assert api.asked("GET", part) < 9
 
 
-def test_a_cluster_that_has_enough_is_not_asked_all_the_time(api: ApiServer) -> None:
+def test_an_overloaded_cluster_is_not_asked_all_the_time(api: ApiServer) -> None:
     api.fault("GET", "/plus", 429, headers={"retry-after": "0"}, times=10**6)
     assert "answers 429" in refused(2)
     assert api.asked("GET", "/plus") < 9
@@ -135,7 +135,7 @@ def test_pods_that_may_be_listed_and_not_watched_are_done_without(
     deploy_remote(plus(), options(), timeout=30)
 
 
-def test_logs_that_may_not_be_read_are_told(
+def test_logs_that_may_not_be_read_are_reported(
     api: ApiServer, operator: Any, served: FakeModel
 ) -> None:
     remote = deploy_remote(plus(), options(), timeout=30)
@@ -148,7 +148,7 @@ def test_logs_that_may_not_be_read_are_told(
 
 
 @pytest.mark.parametrize("name", ["", "plus?x", "../plus", "Plus"])
-def test_what_is_no_name_is_not_asked_for(api: ApiServer, name: str) -> None:
+def test_an_invalid_name_is_not_requested(api: ApiServer, name: str) -> None:
     for act in (get_client, undeploy):
         with pytest.raises(DeploymentFailed, match="is not a valid model name"):
             act(name, options())
@@ -162,11 +162,11 @@ def test_names_are_quoted_in_paths(api: ApiServer) -> None:
     connection.close()
 
 
-def test_an_ingress_that_is_no_url_is_refused_before_anything_is_applied(api: ApiServer) -> None:
+def test_an_ingress_that_is_not_a_url_is_refused_before_anything_is_applied(api: ApiServer) -> None:
     with pytest.raises(SettingsError, match="ingress 'http://a:b' is not a URL"):
         deploy_remote(plus(), options(ingress="http://a:b"), timeout=5)
     assert not api.requests
 
 
-def test_a_deadline_for_ever_is_one_that_a_thread_can_wait_for() -> None:
+def test_an_infinite_deadline_is_one_that_a_thread_can_wait_for() -> None:
     assert 0 < Deadline(float("inf")).left <= threading.TIMEOUT_MAX

@@ -88,7 +88,7 @@ def test_in_a_pod_a_model_is_called_at_the_mesh_with_its_header(api: ApiServer) 
     deployment.close()
 
 
-def test_through_seldon_s_ingress_the_headers_of_grpc_are_told(api: ApiServer) -> None:
+def test_seldons_ingress_needs_headers_for_grpc(api: ApiServer) -> None:
     connection = connections.connect()
     item = {"metadata": {"name": "plus", "uid": "1"}, "kind": "SeldonDeployment"}
     deployment = ClusterDeployment(connection, options(ingress="http://gate"), item)
@@ -110,7 +110,7 @@ def test_the_relay_sends_the_header_of_its_model_and_not_the_caller_s(core: Core
     connection.close()
 
 
-def test_the_status_of_a_model_tells_its_headers(core: Core2) -> None:
+def test_the_status_of_a_model_has_its_headers(core: Core2) -> None:
     remote = deploy_remote(plus(), chosen(), timeout=20)
     headers = {each.name: each.headers for each in remote.status()}
     assert headers == {name: {"seldon-model": name} for name in ("plus", "line")}
@@ -139,7 +139,7 @@ def test_a_route_that_comes_later_is_waited_for(core: Core2) -> None:
         (503, "no healthy upstream", False),
     ],
 )
-def test_an_answer_of_the_agent_is_told_from_others(code: int, said: str, expected: bool) -> None:
+def test_an_answer_of_the_agent_is_recognised(code: int, said: str, expected: bool) -> None:
     assert _by_agent(code, said) is expected
 
 
@@ -162,7 +162,7 @@ def test_more_replicas_are_waited_for_and_replace_no_pod(api: ApiServer, core: C
     assert api.objects["pods", f"{SERVER}-1"]["status"]["phase"] == "Running"
 
 
-def test_a_server_whose_new_pods_do_not_start_fails_what_changed_it(core: Core2) -> None:
+def test_a_server_whose_new_pods_do_not_start_fails_the_deployment(core: Core2) -> None:
     pull = {"name": "mlserver", "image": "i", "state": {"waiting": {"reason": "ImagePullBackOff"}}}
     both = chosen(replicas=2, models={"line": {"replicas": 1}})
     deploy_remote(plus(), both, timeout=20)
@@ -170,11 +170,11 @@ def test_a_server_whose_new_pods_do_not_start_fails_what_changed_it(core: Core2)
     text = refused(plus(), replicas=2, models={"line": {"replicas": 1}}, image="i")
     assert "has failed: " in text
     assert "pod tempo-runtime-1: image i cannot be pulled (ImagePullBackOff" in text
-    # Another pod serves it still, and whoever changes nothing is not held up.
+    # Another pod still serves it, and a deployment without changes does not wait.
     assert core.loaded["plus"] == SERVER
 
 
-# What pipelines share
+# Shared by pipelines
 
 
 def test_a_second_pipeline_shares_server_and_child_and_replaces_no_pod(core: Core2) -> None:
@@ -211,7 +211,7 @@ def test_a_server_of_an_earlier_version_of_this_package_is_brought_up_to_date(
     assert api.objects["servers", SERVER]["spec"]["capabilities"] == [SERVER]
 
 
-def test_replicas_that_the_scheduler_took_from_a_server_are_asked_for_again(
+def test_replicas_that_the_scheduler_removed_are_requested_again(
     api: ApiServer, core: Core2
 ) -> None:
     deploy_remote(OTHER, chosen(models={"line": {"replicas": 1}}), timeout=20)
@@ -309,7 +309,7 @@ BROKEN = "rpc error: code = Internal desc = builtins.RuntimeError: no vocabulary
 
 
 @pytest.mark.parametrize(("core", "name"), [((2, 4), "plus"), ((2, 10), "line")], indirect=["core"])
-def test_deployed_again_unchanged_what_failed_is_tried_again(
+def test_a_failed_model_is_tried_again_when_deployed_unchanged(
     api: ApiServer, core: Core2, name: str
 ) -> None:
     core.broken[name] = BROKEN
@@ -334,7 +334,7 @@ def test_a_shared_child_that_failed_is_tried_again_with_another_pipeline(core: C
 
 
 @pytest.mark.parametrize("cause", CAUSES.values(), ids=CAUSES)
-def test_a_cause_is_told(core: Core2, cause: Cause) -> None:
+def test_a_cause_is_reported(core: Core2, cause: Cause) -> None:
     arrange(core, cause)
     text = refused(plus(child=None), timeout=20 if cause.final else 1, **cause.options)
     assert text.startswith("plus has failed: " if cause.final else "plus is not ready after 1 sec")
@@ -346,13 +346,13 @@ def test_a_cause_is_told(core: Core2, cause: Cause) -> None:
         assert f": {said}; applied so far: " in text
 
 
-def test_pods_that_cannot_be_made_are_told(core: Core2, api: ApiServer) -> None:
+def test_pods_that_cannot_be_created_are_reported(core: Core2, api: ApiServer) -> None:
     core.quota = "small"
     text = refused(plus(child=None), timeout=1)
     assert "FailedCreate: create Pod tempo-runtime-0 failed: exceeded quota: small; request" in text
 
 
-def test_why_the_operator_cannot_make_a_server_is_told(core: Core2) -> None:
+def test_the_reason_why_the_operator_cannot_create_a_server_is_reported(core: Core2) -> None:
     core.unmade = 'failed to get ServerConfig: ServerConfig.mlops.seldon.io "mlserver" not found'
     text = refused(plus(child=None), timeout=1)
     assert f"Server tempo-runtime has no pods yet ({core.unmade})" in text

@@ -59,14 +59,14 @@ def test_a_block_undeploys_it(api: ApiServer) -> None:
 
 
 @pytest.mark.usefixtures("served")
-def test_nothing_is_applied_before_all_was_checked(api: ApiServer) -> None:
+def test_nothing_is_applied_before_everything_was_checked(api: ApiServer) -> None:
     deploy_remote(plus(), options(), timeout=30)
     applied = [path for method, path in api.requests if method == "PATCH" and "force" in path]
     assert ["dryRun=All" in path for path in applied] == [True, True, False, False]
     assert ["/line?" in path for path in applied[2:]] == [True, False]
 
 
-def test_what_has_changed_since_it_was_saved_is_refused_before_anything_is_applied(
+def test_a_pipeline_that_changed_since_it_was_saved_is_refused_before_anything_is_applied(
     api: ApiServer, tmp_path: Path
 ) -> None:
     def made(word: str) -> Any:
@@ -92,7 +92,7 @@ def test_the_child_is_addressed_in_the_cluster(api: ApiServer) -> None:
 
 
 @pytest.mark.usefixtures("served")
-def test_a_named_ingress_is_what_is_asked_and_called(api: ApiServer) -> None:
+def test_a_named_ingress_is_called(api: ApiServer) -> None:
     where = f"http://127.0.0.1:{api.port}"
     remote = deploy_remote(plus(), options(ingress=where), timeout=30)
     assert remote.endpoint == f"{where}/seldon/production/plus/v2/models/plus"
@@ -114,13 +114,13 @@ def test_a_model_that_is_not_ready_yet_is_asked_again(api: ApiServer) -> None:
     assert api.asked("GET", "/proxy/v2/models/plus/ready") == 3
 
 
-def test_a_caller_without_the_right_to_the_proxy_is_told_of_it(api: ApiServer) -> None:
+def test_a_missing_right_to_the_proxy_is_named(api: ApiServer) -> None:
     api.fault("GET", "/proxy/", 403, "services/proxy is forbidden")
     with pytest.raises(DeploymentFailed, match="cannot be called from here: 403 services/proxy"):
         deploy_remote(plus(), options(), timeout=30)
 
 
-def test_an_ingress_that_refuses_is_not_told_of_the_proxy(api: ApiServer) -> None:
+def test_a_refusing_ingress_does_not_blame_the_proxy(api: ApiServer) -> None:
     where = f"http://127.0.0.1:{api.port}"
     api.fault("GET", "/seldon/", 401, "log in")
     with pytest.raises(
@@ -138,7 +138,7 @@ def test_without_an_ingress_none_is_suspected(api: ApiServer) -> None:
 
 
 @pytest.mark.usefixtures("served")
-def test_what_is_called_no_more_is_removed(api: ApiServer) -> None:
+def test_redeploying_removes_children_no_longer_referenced(api: ApiServer) -> None:
     deploy_remote(plus(), options(), timeout=30)
     deploy_remote(plus(child=None), options(), timeout=30)
     assert there(api) == {"plus"}
@@ -153,7 +153,7 @@ def test_deployed_again_without_a_change_nothing_is_written(api: ApiServer) -> N
 
 
 @pytest.mark.usefixtures("served")
-def test_a_change_is_waited_for_and_not_taken_for_ready_by_what_was(api: ApiServer) -> None:
+def test_a_change_is_waited_for_although_the_old_version_is_ready(api: ApiServer) -> None:
     deploy_remote(plus(), options(), timeout=30)
     told: list[str] = []
 
@@ -198,7 +198,9 @@ def test_undeploying_waits_until_it_is_gone(api: ApiServer) -> None:
     assert released == ["released"]
 
 
-def test_what_is_not_gone_at_the_deadline_names_what_holds_it(api: ApiServer) -> None:
+def test_an_object_that_is_not_gone_at_the_deadline_is_named_with_its_finalizers(
+    api: ApiServer,
+) -> None:
     api.put("seldondeployments", ours("plus"))
     api.held = True
     with pytest.raises(
@@ -228,7 +230,7 @@ def test_a_model_of_a_manifest_is_found_listed_and_called(
     assert there(api) == {"line"}
 
 
-def test_the_state_of_each_is_told(api: ApiServer) -> None:
+def test_the_state_of_each_model_is_shown(api: ApiServer) -> None:
     api.put("seldondeployments", ours("plus"))
     api.state("seldondeployments", "plus", state="Failed", description="it rains")
     assert {

@@ -1,4 +1,4 @@
-"""Which warnings are told: those about a model that last, with what helps."""
+"""Lasting warnings about a model are reported, with a remedy."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def pod(made: int = 0, **state: Any) -> Object:
     return {"metadata": metadata, "status": {"containerStatuses": [{"name": "c", "state": state}]}}
 
 
-def test_the_last_warning_about_a_model_that_lasts_is_told() -> None:
+def test_the_last_lasting_warning_about_a_model_is_reported() -> None:
     events = [
         event(POD, "FailedMount", 0, 20),
         event("plus", "InternalError", 0, 10),
@@ -39,7 +39,7 @@ def test_the_last_warning_about_a_model_that_lasts_is_told() -> None:
     assert lasting_warning([], "plus") == ""
 
 
-def test_a_warning_about_a_model_with_a_longer_name_is_not_told() -> None:
+def test_a_warning_about_a_model_with_a_longer_name_is_ignored() -> None:
     events = [
         event("shop-default-0-x", "FailedMount", 0, 10),
         event("shop-prices-default-0-x", "FailedCreate", 0, 20),
@@ -66,7 +66,7 @@ SELDON = {"kind": "SeldonDeployment", "spec": {"predictors": [{"name": "default"
         ({"kind": "Model"}, "plus-0", "Pod", True),  # where `plus` is a Server
     ],
 )
-def test_a_warning_about_an_object_that_only_begins_with_the_name_is_not_told(
+def test_a_warning_about_an_object_that_only_begins_with_the_name_is_ignored(
     item: Object, name: str, kind: str, told: bool
 ) -> None:
     events = [event(name, "FailedCreate", 0, 10, kind)]
@@ -81,7 +81,7 @@ def test_the_pods_whose_liveness_probe_failed_are_known() -> None:
     assert killed(events) == {POD: "Liveness probe failed: timeout"}
 
 
-def test_a_warning_that_has_not_been_repeated_for_some_seconds_is_not_told() -> None:
+def test_a_warning_that_was_not_repeated_for_some_seconds_is_ignored() -> None:
     assert lasting_warning([event(POD, "FailedMount", 0, 2)], "plus") == ""
     assert (
         lasting_warning([{**event(POD, "FailedMount", 0, 0), "lastTimestamp": None}], "plus") == ""
@@ -118,11 +118,11 @@ def test_a_series_of_events_lasts_as_well() -> None:
     ],
     ids=lambda each: each["reason"],
 )
-def test_what_passes_by_itself_is_not_told(given: Object) -> None:
+def test_a_warning_that_resolves_itself_is_ignored(given: Object) -> None:
     assert lasting_warning([given], "plus") == ""
 
 
-def test_a_warning_about_a_pod_is_told_until_its_containers_start() -> None:
+def test_a_warning_about_a_pod_is_reported_until_its_containers_start() -> None:
     mount = [event(POD, "FailedMount", 0, 10, "Pod")]
     waiting = {"waiting": {"reason": "ContainerCreating"}}
     assert lasting_warning(mount, "plus", pods=[pod(**waiting)]) == "FailedMount: m"
@@ -131,7 +131,7 @@ def test_a_warning_about_a_pod_is_told_until_its_containers_start() -> None:
     assert lasting_warning(mount, "plus", pods=[other]) == ""
 
 
-def test_pods_that_cannot_be_made_are_told_until_one_is() -> None:
+def test_pods_that_cannot_be_created_are_reported_until_one_is() -> None:
     events = [event("plus-default-0", "FailedCreate", 0, 10, "ReplicaSet")]
     assert lasting_warning(events, "plus", pods=[pod(made=10)]) == "FailedCreate: m"
     assert lasting_warning(events, "plus", pods=[pod(made=12)]) == ""

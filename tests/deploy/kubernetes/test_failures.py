@@ -1,4 +1,4 @@
-"""What goes wrong on the way to a cluster: each ends within its deadline, in a line that says why."""
+"""Failures on the way to a cluster: each ends within its deadline, with a line that says why."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_without_a_kubeconfig_it_says_so(kubeconfig: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("text", ["", "[", "kind: Config", "- a", "current-context: none"])
-def test_a_kubeconfig_that_is_none_is_named(kubeconfig: Path, text: str) -> None:
+def test_an_invalid_kubeconfig_is_named(kubeconfig: Path, text: str) -> None:
     kubeconfig.write_text(text)
     assert f"the kubeconfig {kubeconfig} has no usable cluster" in refused()
 
@@ -71,7 +71,7 @@ def test_a_cluster_that_does_not_answer_is_given_up_at_the_deadline(kubeconfig: 
         assert f"the cluster at http://{HOST}:{port} does not answer" in refused(1)
 
 
-def test_what_is_no_api_is_told_apart(api: ApiServer) -> None:
+def test_an_answer_that_is_not_from_an_api_is_recognised(api: ApiServer) -> None:
     api.fault("GET", "/plus", 200, "<html>log in</html>")
     assert "not JSON: is this the URL of a Kubernetes API?" in refused()
 
@@ -104,7 +104,7 @@ def test_a_missing_right_is_named(api: ApiServer) -> None:
     assert message in text
 
 
-def test_a_quota_is_told(api: ApiServer) -> None:
+def test_a_quota_is_reported(api: ApiServer) -> None:
     message = "forbidden: exceeded quota: small, requested: count/x=1, used: 1, limited: 1"
     api.fault("PATCH", "/line", 403, failure(403, message))
     text = refused()
@@ -113,7 +113,7 @@ def test_a_quota_is_told(api: ApiServer) -> None:
 
 
 @pytest.mark.parametrize(("code", "kind"), [(400, "is refused"), (403, "is refused")])
-def test_a_webhooks_message_is_told(api: ApiServer, code: int, kind: str) -> None:
+def test_a_webhooks_message_is_reported(api: ApiServer, code: int, kind: str) -> None:
     message = 'admission webhook "v1.seldon" denied the request: Invalid protocol'
     api.fault("PATCH", "/plus", code, failure(code, message))
     assert f"SeldonDeployment plus {kind}: {message}; correct the options" in refused()
@@ -124,7 +124,7 @@ def test_a_webhook_that_is_down_is_the_operators(api: ApiServer) -> None:
     assert "check that the operator's own pods run" in refused()
 
 
-def test_an_invalid_object_is_told(api: ApiServer) -> None:
+def test_an_invalid_object_is_reported(api: ApiServer) -> None:
     api.fault("PATCH", "/plus", 422, failure(422, "spec.replicas: Invalid value: -1"))
     assert "SeldonDeployment plus is invalid: spec.replicas: Invalid value: -1" in refused()
     assert not api.objects
@@ -186,7 +186,7 @@ def test_a_connection_that_is_cut_is_made_again(
     deploy_remote(plus(), options(), timeout=30)
 
 
-def test_what_is_not_there_is_said(api: ApiServer) -> None:
+def test_a_missing_model_is_reported(api: ApiServer) -> None:
     for ask in (get_client, status, wait):
         with pytest.raises(
             DeploymentFailed, match="there is no SeldonDeployment plus in production"

@@ -67,7 +67,9 @@ def test_replicas_are_pods_without_an_autoscaler(api: ApiServer) -> None:
     assert kserve.replicas == dict.fromkeys(NAMES, 2)
 
 
-def test_children_whose_services_have_no_address_are_told_with_the_option(api: ApiServer) -> None:
+def test_children_whose_services_have_no_address_are_reported_with_the_option(
+    api: ApiServer,
+) -> None:
     KServe(api).address = "None"
     with pytest.raises(DeploymentFailed, match=r"line cannot be called.*set headless to true"):
         deploy(options())
@@ -98,14 +100,14 @@ def test_a_version_that_is_stated_takes_the_objects_twice(
     assert diff(plus(), chosen) == ""
 
 
-def test_an_older_version_is_told_with_the_option_for_it(api: ApiServer) -> None:
+def test_an_older_version_is_reported_with_the_option_for_it(api: ApiServer) -> None:
     KServe(api, (0, 15, 0))
     with pytest.raises(DeploymentFailed, match=r"not a supported autoscaler.*set kserve_version"):
         deploy(options())
     assert not api.objects
 
 
-def test_a_service_of_another_mode_is_told_with_the_options_for_it(api: ApiServer) -> None:
+def test_a_service_of_another_mode_is_reported_with_the_options_for_it(api: ApiServer) -> None:
     KServe(api, (0, 15, 2))
     deploy(options(kserve_version="0.15.2"))
     with pytest.raises(
@@ -158,7 +160,7 @@ def test_without_knative_a_service_for_it_fails_at_once_with_the_options(
         (None, "Knative", False),
     ],
 )
-def test_a_mode_is_told_from_another_by_either_name(
+def test_a_mode_is_recognised_by_either_name(
     asked: str | None, taken: str | None, told: bool
 ) -> None:
     item = {

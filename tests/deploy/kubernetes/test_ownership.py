@@ -76,7 +76,7 @@ def from_a_manifest(api: ApiServer, model: Any, chosen: Any) -> None:
 
 
 def meanwhile(monkeypatch: pytest.MonkeyPatch, verb: str, act: Callable[[], object]) -> None:
-    """Has something be done just before the child is next deleted, or relabelled."""
+    """Do something just before the child is next deleted or relabelled."""
     asking = getattr(Api, verb)
 
     def ask(self: Api, asked: ApiCall, what: Any) -> Any:
@@ -99,7 +99,7 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch, verb: str, act: Callable[[], obje
     ],
     ids=["seldon", "kserve"],
 )
-def test_what_was_applied_from_a_manifest_stays(
+def test_an_object_applied_from_a_manifest_stays(
     api: ApiServer, chosen: Any, shared: set[tuple[str, str]]
 ) -> None:
     from_a_manifest(api, OTHER, chosen)
@@ -140,7 +140,7 @@ def test_a_child_that_another_takes_while_it_is_undeployed_stays(
     assert names(api) == {"other", "line"}
 
 
-def test_a_child_that_two_let_go_of_at_the_same_time_goes(
+def test_a_child_released_by_two_at_the_same_time_is_deleted(
     api: ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deploy_remote(plus(), options(), timeout=30)
@@ -186,7 +186,9 @@ def test_a_child_that_is_deployed_by_itself_changes_for_all(api: ApiServer) -> N
     assert predictor["graph"]["modelUri"] == "s3://models/line-2"
 
 
-def test_a_server_has_the_replicas_of_who_needs_most(api: ApiServer, urls: dict[str, str]) -> None:
+def test_a_server_has_the_replicas_of_the_pipeline_that_needs_most(
+    api: ApiServer, urls: dict[str, str]
+) -> None:
     def deployed(name: str, replicas: int) -> int:
         remote = {"namespace": "production", "models": {name: {"replicas": replicas}}}
         api.services["seldon-mesh:80"] = urls[name]

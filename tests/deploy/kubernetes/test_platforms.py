@@ -97,7 +97,7 @@ def test_a_platform_that_is_not_installed(
         deploy_remote(plus(), chosen, timeout=10)
 
 
-def test_knative_is_called_at_the_address_that_it_tells(api: ApiServer, fake: FakeModel) -> None:
+def test_knative_is_called_at_the_address_in_its_status(api: ApiServer, fake: FakeModel) -> None:
     api.operator = lambda item: (
         api.state("inferenceservices", item["metadata"]["name"], conditions=READY, url=fake.url)
         if item["kind"] == "InferenceService"

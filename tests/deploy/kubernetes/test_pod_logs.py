@@ -116,7 +116,7 @@ def test_a_server_of_several_models_is_read_once(api: ApiServer) -> None:
         ),
     ],
 )
-def test_a_pod_that_does_not_simply_run_is_told(
+def test_a_pod_that_does_not_run_is_described(
     deployed: ApiServer, container: Object, note: str
 ) -> None:
     put_pod(deployed, "plus", "a", "one\n", **container)
@@ -126,7 +126,7 @@ def test_a_pod_that_does_not_simply_run_is_told(
     assert found.text == ("" if "not started" in note else "one\n")
 
 
-def test_the_container_before_is_read_where_there_was_one(deployed: ApiServer) -> None:
+def test_the_previous_container_is_read_if_there_was_one(deployed: ApiServer) -> None:
     ended = put_pod(deployed, "plus", "a", "now\n", lastState=CRASHED, restartCount=1)
     put_pod(deployed, "plus", "b", "now\n")
     deployed.ended_logs[ended, "plus"] = "before\n"
@@ -179,7 +179,7 @@ def test_without_the_right_to_read_them_the_rule_is_named(deployed: ApiServer) -
         logs("plus", options())
 
 
-def test_what_comes_is_followed_until_it_is_undeployed(deployed: ApiServer) -> None:
+def test_new_lines_are_followed_until_it_is_undeployed(deployed: ApiServer) -> None:
     name = put_pod(deployed, "plus", "a", "one\ntwo\n")
     with reading_logs("plus", options()) as reading:
         following = reading.follow(lines=1)
@@ -207,7 +207,7 @@ def test_carriage_returns_and_words_of_the_kubelet_do_not_end_following(
         assert next(following).text == "more\n"
 
 
-def test_nothing_of_before_is_shown_if_no_line_is_asked_for(deployed: ApiServer) -> None:
+def test_no_existing_lines_are_shown_if_none_are_requested(deployed: ApiServer) -> None:
     name = put_pod(deployed, "plus", "a", "one\ntwo\n")
 
     deployed.logs = _Growing({(name, "plus"): "one\ntwo\n"})

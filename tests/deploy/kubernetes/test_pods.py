@@ -1,4 +1,4 @@
-"""What is wrong with pods, with the option that helps, and whether they are replaced."""
+"""Problems of pods, the options that solve them, and whether pods are replaced."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ HINT = "; check its uri and the keys of auth_secret_name"
         ),
     ],
 )
-def test_what_is_wrong_with_a_pod(given: Object, found: Trouble | None) -> None:
+def test_the_problem_of_a_pod_is_found(given: Object, found: Trouble | None) -> None:
     assert trouble(given) == found
 
 
@@ -224,36 +224,36 @@ INFO:     Finished server process [1]
 """
 
 
-def test_the_last_exception_of_a_log_is_told_with_the_authors_line() -> None:
+def test_the_last_exception_of_a_log_is_reported_with_the_authors_line() -> None:
     told = reason(pod([ended(1, 1)]), {crashed(1): TRACEBACK})
     assert told == CRASH.format(1) + ": KeyError: 'south' at /mnt/models/code/shop.py:8"
 
 
-def test_where_a_log_cannot_be_read_that_of_the_end_before_is_told() -> None:
+def test_an_unreadable_log_is_replaced_by_that_of_the_previous_run() -> None:
     first = Log("p", "c", ended=False)
     told = reason(pod([ended(1, 1)]), {first: TRACEBACK, Log("q", "c", ended=False): "other"})
     assert told == CRASH.format(1) + ": KeyError: 'south' at /mnt/models/code/shop.py:8"
 
 
-def test_without_an_exception_the_last_lines_of_a_log_are_told() -> None:
+def test_without_an_exception_the_last_lines_of_a_log_are_reported() -> None:
     told = reason(pod([ended(1, 1)]), {crashed(1): "a\nb\nc  c\nd\nINFO: shutting down\n"})
     assert told == CRASH.format(1) + ": b / c c / d"
 
 
-def test_of_many_errors_the_last_one_is_told() -> None:
+def test_the_last_of_many_errors_is_reported() -> None:
     log = "Traceback (most recent call last):\nValueError: {}\n"
     told = reason(pod([ended(1, 1)]), {crashed(1): log.format("x" * 500) + log.format("the cause")})
     assert told == CRASH.format(1) + ": ValueError: the cause"
 
 
-def test_of_an_exception_that_is_too_long_the_authors_line_is_told() -> None:
+def test_the_authors_line_of_a_too_long_exception_is_reported() -> None:
     log = TRACEBACK.replace("'south'", "x" * 10_000)
     told = reason(pod([ended(1, 1)]), {crashed(1): log})
     assert told.startswith(CRASH.format(1) + ": KeyError: xxx")
     assert told.endswith("xxx at /mnt/models/code/shop.py:8")
 
 
-def test_a_server_that_runs_without_its_model_is_told_by_its_log() -> None:
+def test_a_server_that_runs_without_its_model_is_recognised_by_its_log() -> None:
     given = pod([{"name": "c", "ready": False, "state": {"running": {}}}])
     log = Log("p", "c", ended=False, running=True)
     assert reason(given, {log: TRACEBACK}) == (
@@ -290,5 +290,5 @@ def test_ready_pods_are_counted() -> None:
         ([made("plus-a"), pod([])], False),
     ],
 )
-def test_versions_of_a_deployment_are_told_apart(pods: list[Object], expected: bool) -> None:
+def test_versions_of_a_deployment_are_distinguished(pods: list[Object], expected: bool) -> None:
     assert rolling(pods) is expected

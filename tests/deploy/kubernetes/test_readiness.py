@@ -1,4 +1,4 @@
-"""Waiting for what was applied: what is told meanwhile, what ends it, and what it survives."""
+"""Waiting for applied objects: the messages meanwhile, what ends it, and what it survives."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_an_apply_without_an_answer_is_named(api: ApiServer) -> None:
     api.start()
 
 
-def test_what_fails_says_why_and_stays(api: ApiServer) -> None:
+def test_a_failed_deployment_says_why_and_stays(api: ApiServer) -> None:
     api.operator = lambda item: api.state(
         "seldondeployments", item["metadata"]["name"], state="Failed", description="it rains"
     )
@@ -74,7 +74,7 @@ def test_what_fails_says_why_and_stays(api: ApiServer) -> None:
     assert ("seldondeployments", "plus") in api.objects
 
 
-def test_what_is_not_ready_in_time_says_what_it_waits_for(api: ApiServer) -> None:
+def test_a_model_that_is_not_ready_in_time_says_what_it_waits_for(api: ApiServer) -> None:
     api.operator = lambda item: api.state(
         "seldondeployments",
         item["metadata"]["name"],
@@ -85,7 +85,7 @@ def test_what_is_not_ready_in_time_says_what_it_waits_for(api: ApiServer) -> Non
     assert "is not ready after 1 seconds: plus-default-0: 0 of 1 pods are ready; applied" in text
 
 
-def test_a_crash_is_told_with_the_end_of_its_log(api: ApiServer) -> None:
+def test_a_crash_is_reported_with_the_end_of_its_log(api: ApiServer) -> None:
     def crash(item: Object) -> None:
         api.state("seldondeployments", item["metadata"]["name"], state="Creating")
         waiting = {"reason": "CrashLoopBackOff"}
@@ -117,7 +117,7 @@ def test_a_log_that_may_not_be_read_names_the_right(api: ApiServer) -> None:
     ) in refused(30)
 
 
-def test_a_first_crash_is_told_with_its_log_while_it_is_waited_for(
+def test_a_first_crash_is_reported_with_its_log_while_waiting(
     api: ApiServer, served: FakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines: list[str] = []
@@ -147,11 +147,11 @@ def test_a_first_crash_is_told_with_its_log_while_it_is_waited_for(
     assert any(told in line for line in lines)
 
 
-def test_what_is_wrong_is_logged_once_where_nobody_watches(
+def test_a_problem_is_logged_once_without_a_terminal(
     api: ApiServer, served: FakeModel, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Mend(logging.Handler):
-        """Make the Secret once it was told of, after more news of the pod."""
+        """Create the Secret once the message has named it, after more news of the pod."""
 
         def emit(self, record: logging.LogRecord) -> None:
             pod()
@@ -180,7 +180,7 @@ def test_what_is_wrong_is_logged_once_where_nobody_watches(
     )
 
 
-def test_pods_of_what_was_before_do_not_fail_what_replaces_them(
+def test_old_pods_do_not_fail_their_replacement(
     api: ApiServer, operator: Any, served: FakeModel
 ) -> None:
     deploy_remote(plus(), options(), timeout=30)
@@ -223,7 +223,7 @@ def test_a_pod_that_failed_before_may_come_up_now(
     assert "plus is not ready after 1 seconds: pod plus-1: image None cannot be pulled" in text
 
 
-def test_a_pod_that_failed_before_and_fails_again_is_told(
+def test_a_pod_that_failed_before_and_fails_again_is_reported(
     api: ApiServer, operator: Any, served: FakeModel
 ) -> None:
     deploy_remote(plus(), options(), timeout=30)
@@ -246,7 +246,7 @@ def test_a_pod_that_failed_before_and_fails_again_is_told(
     thread.join()
 
 
-def test_pods_that_a_quota_forbids_are_told(api: ApiServer) -> None:
+def test_pods_that_a_quota_forbids_are_reported(api: ApiServer) -> None:
     def forbid(item: Object) -> None:
         api.state("seldondeployments", item["metadata"]["name"], state="Creating")
         api.warn("plus-default-0-abc", "FailedCreate", "pods are forbidden: exceeded quota: small")
@@ -265,7 +265,7 @@ def test_without_the_right_to_see_pods_it_is_deployed_all_the_same(
 
 
 @pytest.mark.parametrize("method", ["GET", "WATCH"])
-def test_without_the_right_to_see_pods_a_model_that_is_not_ready_is_told_with_that_right(
+def test_without_the_right_to_see_pods_the_reason_names_that_right(
     api: ApiServer, method: str
 ) -> None:
     api.fault(method, "/pods", 403, failure(403, "no"), times=100)
@@ -280,7 +280,7 @@ def test_without_the_right_to_see_pods_a_model_that_is_not_ready_is_told_with_th
         assert unseen in deploy.status("plus", options())["plus"].reason
 
 
-def test_what_is_deleted_meanwhile_is_told(api: ApiServer) -> None:
+def test_a_model_that_is_deleted_while_waiting_is_reported(api: ApiServer) -> None:
     def deleted(item: Object) -> None:
         if item["metadata"]["name"] == "plus":
 
@@ -294,7 +294,7 @@ def test_what_is_deleted_meanwhile_is_told(api: ApiServer) -> None:
     assert "line was deleted" in refused(30)
 
 
-def test_what_is_being_deleted_is_waited_for(
+def test_an_object_that_is_being_deleted_is_waited_for(
     api: ApiServer, operator: Any, served: FakeModel
 ) -> None:
     deploy_remote(plus(), options(), timeout=30)

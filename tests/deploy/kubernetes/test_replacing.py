@@ -98,7 +98,7 @@ def test_a_change_that_makes_no_new_version_is_ready(
     deploy("s3://models/plus-2")
 
 
-def test_without_the_right_to_see_pods_its_word_is_taken(api: ApiServer) -> None:
+def test_without_the_right_to_see_pods_kserves_status_is_trusted(api: ApiServer) -> None:
     operator(api, lambda: (ready(api, 8), pod(api, "b", PULL), forbid(api, "plus-predictor-b")))
     api.fault("GET", "/pods", 403, failure(403, "no"), times=9)
     deploy("s3://models/plus-2")

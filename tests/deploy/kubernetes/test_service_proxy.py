@@ -166,7 +166,7 @@ def test_credentials_of_a_caller_do_not_reach_the_cluster(
     }
 
 
-def test_what_would_open_an_answer_to_a_page_is_not_returned(
+def test_headers_that_open_an_answer_to_a_page_are_not_returned(
     relay: ServiceProxy, api: ApiServer
 ) -> None:
     opened = {"access-control-allow-origin": "*", "set-cookie": "a=1", "retry-after": "3"}

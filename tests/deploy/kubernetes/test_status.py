@@ -172,11 +172,11 @@ def test_kserve(status: Object | None, state: str, reason: str) -> None:
 
 
 @pytest.mark.parametrize("gone", [None, item("Model", deletionTimestamp="2026-01-01T00:00:00Z")])
-def test_what_is_deleted_is_gone(gone: Object | None) -> None:
+def test_a_deleted_object_is_gone(gone: Object | None) -> None:
     assert progress(gone).state == "gone"
 
 
-def test_a_pod_that_only_a_change_heals_fails_its_model() -> None:
+def test_a_pod_that_needs_a_change_fails_its_model() -> None:
     creating = item("SeldonDeployment", {"state": "Creating"})
     pods = [pod([waiting("ErrImagePull")]), pod([waiting("ImagePullBackOff")])]
     assert progress(creating, pods) == Progress("failed", PULL.format("ImagePullBackOff"))
@@ -184,7 +184,7 @@ def test_a_pod_that_only_a_change_heals_fails_its_model() -> None:
     assert progress(item("SeldonDeployment", {"state": "Available"}), pods).state == "ready"
 
 
-def test_a_failure_is_told_with_what_the_pod_says() -> None:
+def test_a_failure_is_reported_with_the_pods_reason() -> None:
     failed = item("SeldonDeployment", {"state": "Failed", "description": "no progress"})
     found = progress(failed, [pod([waiting("ErrImagePull")])])
     assert found == Progress("failed", f"no progress; {PULL.format('ErrImagePull')}")
@@ -276,7 +276,7 @@ def test_pods_that_models_share_fail_a_model_when_none_is_left(
     assert found.reason == "; ".join(said)
 
 
-def test_a_warning_is_told_with_what_is_waited_for() -> None:
+def test_a_warning_is_added_to_the_reason_for_waiting() -> None:
     creating = item("SeldonDeployment", {"state": "Creating"})
     events = [event("plus-default-0-x", "FailedMount", 0, 9)]
     assert progress(creating, events=events).reason == "it is being created; FailedMount: m"
@@ -302,7 +302,7 @@ def test_the_runtime_of_another_framework_is_kserves_own() -> None:
     )
 
 
-def test_of_a_long_error_that_kserve_passes_on_the_last_exception_is_told() -> None:
+def test_the_last_exception_of_a_long_error_from_kserve_is_reported() -> None:
     """Its message is the end of the storage initializer's log (terminationMessagePolicy)."""
     message = "INFO downloading " * 40 + (
         "\nTraceback (most recent call last):\n"
@@ -338,13 +338,13 @@ OLD = item("SeldonDeployment", {"state": "Available"}, uid="1", generation=1)
         (item("Model", {"observedGeneration": 2}, uid="1", generation=2), False),
     ],
 )
-def test_a_word_from_before_the_change_is_known(now: Object, expected: bool) -> None:
+def test_a_status_from_before_the_change_is_recognised(now: Object, expected: bool) -> None:
     assert stale(now, OLD) is expected
     assert stale(now, None) is False
 
 
 @pytest.mark.parametrize("renewed", [False, True])
-def test_kserves_word_is_new_once_there_are_new_pods(renewed: bool) -> None:
+def test_kserves_status_is_new_once_there_are_new_pods(renewed: bool) -> None:
     # The generation that it has observed is that of its Deployment.
     now = item("InferenceService", {"observedGeneration": 7}, uid="1", generation=2)
     assert stale(now, OLD, renewed=renewed) is not renewed

@@ -13,7 +13,7 @@ Answer = tuple[int, Any]
 
 
 class Verbs:
-    """What a request does to the objects."""
+    """The effects of requests on objects."""
 
     def __init__(self, api: ApiServer) -> None:
         self._api = api
@@ -45,7 +45,7 @@ class Verbs:
             return self._delete(plural, item)
 
     def _log(self, pod: str, query: dict[str, str]) -> Answer:
-        """What a container has printed: pkg/kubelet/kubelet_pods.go and kuberuntime/logs/logs.go."""
+        """Return a container's log, as pkg/kubelet/kubelet_pods.go and kuberuntime/logs/logs.go do."""
         key = (pod, query["container"])
         if ("pods", pod) not in self._api.objects:
             return _absent("pods", pod)

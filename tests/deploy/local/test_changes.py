@@ -1,4 +1,4 @@
-"""What counts as a change, and what a deployment keeps when it is deployed again."""
+"""Changes of a deployment, and what it keeps when it is deployed again."""
 
 from __future__ import annotations
 
@@ -54,9 +54,7 @@ def test_a_model_in_the_process_of_its_pipeline_that_was_trained_again_is_a_chan
         assert remote.predict(X) == [11.0]
 
 
-def test_an_object_that_is_not_what_was_saved_is_what_is_deployed(
-    studio: Studio, options: LocalOptions
-) -> None:
+def test_a_changed_object_is_saved_and_deployed(studio: Studio, options: LocalOptions) -> None:
     plus = type(studio.plus(1.0))
     with deploy_local(plus(2.0), options) as remote:
         assert remote.predict(X) == [4.0]
@@ -73,7 +71,7 @@ def test_an_object_that_is_not_what_was_saved_is_what_is_deployed(
         assert deploy_local(folder, options, stale="refuse").changes["plus"] == "unchanged"
 
 
-def test_a_child_in_the_process_of_its_pipeline_that_is_not_what_was_saved_replaces_both(
+def test_a_changed_child_in_its_pipelines_process_replaces_both(
     studio: Studio, options: LocalOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TEMPO_RUNTIME_MODELS__WORD__TRANSPORT", "in_process")
@@ -140,7 +138,9 @@ def test_one_port_for_both_protocols_is_refused(options: type[LocalDeploymentOpt
 
 
 @pytest.mark.parametrize("said", ["nojson", "5", "[1]", '{"other'])
-def test_settings_of_models_that_are_no_object_are_told_with_the_variable(said: str) -> None:
+def test_settings_of_models_that_are_not_an_object_are_reported_with_the_variable(
+    said: str,
+) -> None:
     environ = {"TEMPO_RUNTIME_MODELS": said}
     with pytest.raises(SettingsError, match=r"^TEMPO_RUNTIME_MODELS: .*; correct the variable$"):
         addressed(environ, Served("m", {}, "/m"), {})
@@ -156,7 +156,7 @@ def test_servers_that_were_replaced_leave_no_process_behind(
     assert {child.pid for child in psutil.Process().children()} <= before
 
 
-def test_two_who_deploy_one_name_at_once_deploy_it_one_after_the_other(
+def test_two_processes_deploy_one_name_one_after_the_other(
     studio: Studio, options: LocalOptions
 ) -> None:
     studio.alone("first")
@@ -173,7 +173,7 @@ def test_two_who_deploy_one_name_at_once_deploy_it_one_after_the_other(
             each.undeploy()
 
 
-def test_undeployed_while_it_starts_it_says_so_to_who_deploys(
+def test_a_deployer_learns_that_its_deployment_was_undeployed_meanwhile(
     studio: Studio, options: LocalOptions
 ) -> None:
     studio.alone("first")
@@ -207,7 +207,7 @@ def test_a_deployment_whose_servers_end_before_its_record_is_removed_says_that_i
     assert told == ["alone was undeployed in the meantime\n"]
 
 
-def test_one_that_is_to_stay_is_still_known_with_its_log_when_its_server_has_died(
+def test_a_detached_deployment_is_still_known_with_its_log_when_its_server_has_died(
     studio: Studio, options: LocalOptions
 ) -> None:
     chosen = options.model_copy(update={"detached": True})

@@ -1,4 +1,4 @@
-"""What is being asked while a deployment changes, or ends, is answered."""
+"""Requests in progress are answered while a deployment changes or ends."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_undeploying_answers_a_long_call_over_grpc(
         assert answer.result() == "first"
 
 
-def test_after_a_redeploy_a_kept_connection_is_the_new_servers_whoever_else_has_given_up(
+def test_after_a_redeploy_a_kept_connection_leads_to_the_new_server(
     studio: Studio, options: LocalOptions
 ) -> None:
     with deploy_local(studio.alone("first"), options) as remote, httpx.Client() as kept:

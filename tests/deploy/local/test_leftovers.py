@@ -102,7 +102,7 @@ def test_a_deployer_that_ends_while_its_servers_start_leaves_nothing(
     studio.plus(1.0)
     process = deployer(str(studio.folder / "plus"), detached=detached, x=[[1.0]])
     assert eventually(lambda: len(left(MARK, options.env[MARK])) == 2, 60)
-    assert len(list(find.deployments())) == 1  # whoever looks at it now leaves it alone
+    assert len(list(find.deployments())) == 1  # listing it now does not remove it
     os.kill(process.pid, signalled)
     gone = eventually(
         lambda: not left(MARK, options.env[MARK]) and not list(state.iterdir()), _WITHIN
@@ -123,7 +123,7 @@ def test_a_deployer_that_just_ends_undeploys_first(
     assert not list(state.iterdir())
 
 
-def test_what_is_left_where_all_was_killed_is_removed_when_somebody_looks(
+def test_the_remains_of_killed_processes_are_removed_when_deployments_are_listed(
     studio: Studio, options: LocalOptions, state: Path, deployer: Callable[..., Any]
 ) -> None:
     studio.alone()

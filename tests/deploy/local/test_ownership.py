@@ -90,7 +90,7 @@ def test_records_are_for_their_user_only(studio: Studio, options: LocalOptions) 
             assert folder.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_number_that_another_process_has_by_now_is_not_killed(
+def test_a_process_that_got_the_id_of_an_ended_one_is_not_killed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with subprocess.Popen(

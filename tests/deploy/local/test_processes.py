@@ -39,7 +39,7 @@ X = np.array([[1.0], [2.0]])
 
 
 def listened(pid: int) -> set[str]:
-    """What a process listens at."""
+    """Return the addresses that a process listens on."""
     connections = psutil.Process(pid).net_connections("inet")
     return {each.laddr.ip for each in connections if each.status == psutil.CONN_LISTEN}
 
@@ -76,7 +76,7 @@ def test_a_remote_model_that_is_forgotten_is_gone_at_once_with_its_connection(
         assert known() is None
 
 
-def test_no_port_of_a_server_can_be_had_by_others_while_it_loads(
+def test_no_one_else_gets_a_port_of_a_server_while_it_loads(
     studio: Studio, options: LocalOptions
 ) -> None:
     with deploy_local(studio.grabbing(), options) as remote:
@@ -173,7 +173,7 @@ def test_a_model_that_fails_says_why(studio: Studio, options: LocalOptions) -> N
         deploy_local(studio.alone(fails=True), options)
 
 
-def test_a_server_that_ends_between_two_questions_is_told_by_its_status(
+def test_a_server_that_ends_between_two_polls_is_reported_with_its_status(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     code = "raise SystemExit('the moon is in the wrong place')"
@@ -199,14 +199,16 @@ def test_a_server_that_is_killed_while_it_loads_says_by_what(
         deploy_local(studio.dying(), options)
 
 
-def test_what_fails_is_told_while_others_still_load(studio: Studio, options: LocalOptions) -> None:
+def test_a_failure_is_reported_while_others_still_load(
+    studio: Studio, options: LocalOptions
+) -> None:
     with pytest.raises(DeploymentFailed, match="dying failed"):
         deploy_local(
             studio.dying(child=studio.stuck()), options.model_copy(update={"timeout": 20.0})
         )
 
 
-def test_a_link_that_leads_nowhere_is_no_obstacle(studio: Studio, options: LocalOptions) -> None:
+def test_a_broken_link_is_not_an_obstacle(studio: Studio, options: LocalOptions) -> None:
     (studio.folder / "line/.#lock").symlink_to("nowhere")
     with deploy_local(studio.line, options) as remote:
         np.testing.assert_array_equal(remote(X), [2.0, 4.0])
@@ -264,12 +266,12 @@ def test_a_model_without_a_folder_is_refused(studio: Studio, options: LocalOptio
         deploy_local(studio.line, options)
 
 
-def test_what_is_no_model_is_refused(options: LocalOptions) -> None:
+def test_an_object_that_is_not_a_model_is_refused(options: LocalOptions) -> None:
     with pytest.raises(AuthoringError, match="3 is neither a pipeline"):
         deploy_local(3, options)
 
 
-def test_options_of_no_target_here_are_refused(studio: Studio) -> None:
+def test_options_of_other_targets_are_refused(studio: Studio) -> None:
     with pytest.raises(SettingsError, match="LocalOptions, DockerOptions or SeldonCoreOptions"):
         deploy_local(studio.line, {"port": 1})  # type: ignore[arg-type]
 

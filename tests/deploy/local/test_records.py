@@ -1,4 +1,4 @@
-"""What is written down of deployments: by whom it is believed, and what a full disk leaves."""
+"""Records of deployments: who may write them, and what a full disk leaves."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def made(name: str = "alone") -> Record:
     return records.create(name, Process.of(os.getpid()), "http")
 
 
-def test_a_full_disk_is_told_and_leaves_no_new_record(home: Path) -> None:
+def test_a_full_disk_is_reported_and_leaves_no_new_record(home: Path) -> None:
     with (
         full_disk(),
         pytest.raises(DeploymentFailed, match=r"too large; .*XDG_STATE_HOME") as raised,

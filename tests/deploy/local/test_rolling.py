@@ -59,7 +59,7 @@ def asked(url: str, client: httpx.Client) -> float:
     return float(answer.json()["outputs"][0]["data"][0])
 
 
-def test_unchanged_artifacts_go_on(studio: Studio, options: LocalOptions) -> None:
+def test_servers_of_unchanged_artifacts_continue(studio: Studio, options: LocalOptions) -> None:
     plus = studio.plus(1.0)
     with deploy_local(plus, options) as remote:
         before = places(remote)
@@ -68,7 +68,7 @@ def test_unchanged_artifacts_go_on(studio: Studio, options: LocalOptions) -> Non
         assert again.endpoint == remote.endpoint
 
 
-def test_a_changed_child_is_replaced_and_its_pipeline_goes_on(
+def test_a_changed_child_is_replaced_and_its_pipeline_continues(
     studio: Studio, options: LocalOptions
 ) -> None:
     plus = studio.plus(1.0)
@@ -84,7 +84,7 @@ def test_a_changed_child_is_replaced_and_its_pipeline_goes_on(
 
 
 @pytest.mark.parametrize("transport", ["http", "grpc"])
-def test_no_request_is_lost_while_all_is_replaced(
+def test_no_request_is_lost_while_everything_is_replaced(
     studio: Studio, options: LocalOptions, transport: str
 ) -> None:
     chosen = options.model_copy(update={"transport": transport})
@@ -121,7 +121,9 @@ def test_a_request_that_runs_is_answered_by_the_server_that_has_it(
         assert answers == ["first"]
 
 
-def test_what_ran_goes_on_where_the_new_one_fails(studio: Studio, options: LocalOptions) -> None:
+def test_the_previous_servers_continue_if_a_new_one_fails(
+    studio: Studio, options: LocalOptions
+) -> None:
     with deploy_local(studio.alone("first"), options) as remote:
         before = places(remote)
         with pytest.raises(
@@ -159,7 +161,7 @@ def test_a_detached_deployment_is_replaced_by_another_deployer(
             each.undeploy()
 
 
-def test_a_model_that_is_called_no_more_is_ended(studio: Studio, options: LocalOptions) -> None:
+def test_a_model_that_is_no_longer_called_is_stopped(studio: Studio, options: LocalOptions) -> None:
     plus = studio.plus(1.0)
     with deploy_local(plus, options) as remote:
         deploy_local(studio.alone(), options.model_copy(update={"name": "plus"}))

@@ -47,7 +47,7 @@ def deployed(api: ApiServer, *states: Object) -> None:
 
 @pytest.mark.usefixtures("operator", "served")
 @pytest.mark.parametrize("words", [("kubernetes", "deploy"), ("deploy", "--to", "kubernetes")])
-def test_a_pipeline_is_deployed_and_told_to_a_machine(
+def test_a_pipeline_is_deployed_and_reported_as_json(
     api: ApiServer, words: tuple[str, ...]
 ) -> None:
     code, printed, told = run(*words, TARGET, *HERE, "--secret", "minio", "--json")
@@ -72,7 +72,7 @@ def test_a_pipeline_is_deployed_and_told_to_a_machine(
 
 
 @pytest.mark.usefixtures("operator", "served")
-def test_what_a_deployment_prints_can_be_run_as_it_stands(api: ApiServer, tmp_path: Path) -> None:
+def test_the_lines_that_a_deployment_prints_can_be_run(api: ApiServer, tmp_path: Path) -> None:
     file = tmp_path / "production.yaml"
     file.write_text("namespace: production\nreplicas: 2\n")
     folder = save(plus(), str(tmp_path / "plus"))
@@ -92,7 +92,7 @@ def test_what_a_deployment_prints_can_be_run_as_it_stands(api: ApiServer, tmp_pa
 
 
 @pytest.mark.usefixtures("operator")
-def test_a_failure_is_told_as_python_tells_it(api: ApiServer) -> None:
+def test_a_failure_has_the_same_message_as_in_python(api: ApiServer) -> None:
     api.fault("PATCH", "/plus?", 403, failure(403, "forbidden"), times=2)
     code, printed, told = command("deploy", TARGET, *HERE)
     assert (code, printed) == (1, "")
@@ -135,7 +135,7 @@ def test_ctrl_c_names_what_was_applied(api: ApiServer) -> None:
         (("--to", "kubernetes", "--", "--docker"), "unexpected extra argument (--docker)"),
     ],
 )
-def test_options_of_the_other_place_are_refused_by_name(words: Any, told: str) -> None:
+def test_options_of_the_other_target_are_refused_by_name(words: Any, told: str) -> None:
     code, printed, said = run("deploy", TARGET, *words)
     assert (code, printed) == (2, "")
     assert told in said
@@ -341,14 +341,14 @@ def test_undeploy_of_all_asks_and_leaves_what_is_not_ours(api: ApiServer) -> Non
     )
 
 
-def test_what_an_interrupted_deployment_left_is_undeployed_by_its_name(api: ApiServer) -> None:
+def test_the_remains_of_an_interrupted_deployment_are_undeployed_by_name(api: ApiServer) -> None:
     put(api, "line")
     code, printed, told = command("undeploy", "plus", *HERE)
     assert (code, printed, told) == (0, "Undeployed SeldonDeployment line\n", "")
 
 
 @pytest.mark.parametrize("words", [("status", "plus"), ("list",), ("diff", TARGET)])
-def test_what_keeps_it_from_the_cluster_is_told(
+def test_a_failed_connection_to_the_cluster_is_explained(
     kubeconfig: Path, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code, printed, told = command(*words, *HERE)
@@ -413,7 +413,7 @@ def test_a_second_file_of_options_is_refused_and_not_ignored(tmp_path: Path) -> 
     assert (code, "--options names one file; put all options into it" in told) == (2, True)
 
 
-def test_logs_of_servers_before_say_that_there_were_none(api: ApiServer) -> None:
+def test_logs_without_previous_servers_say_so(api: ApiServer) -> None:
     deployed(api, STATES[0])
     put_pod(api, "plus", "a", "one\n")
     told = "no server of plus ran before the current ones\n"

@@ -1,4 +1,4 @@
-"""What a cluster would refuse of a manifest: the schemas of its custom resources."""
+"""Check manifests as a cluster does, with the schemas of its custom resources."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NAMES = ("field-case", "field-unknown")
 
 
 def faults(document: dict[str, Any]) -> list[str]:
-    """What is wrong with an object, unknown fields among it; nothing for objects of Kubernetes' own.
+    """Return the faults of an object, including unknown fields; empty for Kubernetes' own objects.
 
     Without a kind's schema, only the names of its fields are checked.
     """

@@ -12,7 +12,7 @@ _COMMANDS = (["kustomize", "build"], ["kubectl", "kustomize"])
 
 
 def kustomized(folder: Path) -> subprocess.CompletedProcess[str]:
-    """What it makes of a folder. Skips the test where there is none."""
+    """Render a folder with kustomize; skip the test if it is not installed."""
     for command in _COMMANDS:
         if shutil.which(command[0]):
             return subprocess.run([*command, folder], capture_output=True, text=True, check=False)

@@ -106,7 +106,7 @@ def test_any_description_is_kept(description: str) -> None:
         '{"model_details": {"name": "m", "platform": "other", "inputs": null, "uri": ""}}',
     ],
 )
-def test_another_s_annotation_is_told(text: str) -> None:
+def test_an_annotation_of_another_tool_is_reported(text: str) -> None:
     with pytest.raises(
         DeploymentFailed, match=r"seldon\.io/tempo-model was not written by this version"
     ):

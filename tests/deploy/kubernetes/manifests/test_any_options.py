@@ -205,7 +205,7 @@ def test_the_same_pipeline_is_the_same_text() -> None:
     assert "&id" not in first
 
 
-# What Kubernetes' parser of YAML, Go's, takes for a number or for true, and PyYAML for text.
+# Text that Kubernetes' YAML parser reads as a number or as true, and PyYAML as text.
 @pytest.mark.parametrize("text", ["1e3", "-1e-3", "0o14", "y", "N", "1E5"])
 def test_text_that_is_a_number_to_kubernetes_is_in_quotes(text: str) -> None:
     assert to_yaml([{"value": text}]) == f"value: '{text}'\n"

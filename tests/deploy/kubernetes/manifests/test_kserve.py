@@ -153,7 +153,7 @@ def test_quantities_are_written_as_kubernetes_stores_them(stated: Any, stored: s
     assert found["model"]["resources"]["requests"]["memory"] == stored
 
 
-def test_what_go_leaves_out_of_json_is_left_out() -> None:
+def test_fields_that_go_omits_from_json_are_omitted() -> None:
     found = predictor(
         env={"EMPTY": ""},
         tolerations=[{"key": "gpu", "value": ""}],
@@ -164,7 +164,7 @@ def test_what_go_leaves_out_of_json_is_left_out() -> None:
     assert "initialDelaySeconds" not in found["model"]["livenessProbe"]
 
 
-def test_a_model_is_downloaded_and_asked_whether_it_is_ready() -> None:
+def test_a_model_is_downloaded_and_has_a_readiness_probe() -> None:
     found = predictor(timeout=30)
     assert found["model"]["storageUri"] == "s3://tempo/income-explainer"
     assert found["timeout"] == 30
@@ -204,7 +204,7 @@ def test_a_service_account_is_each_pod_s() -> None:
         assert predictor(name, serviceAccountName="s3")["serviceAccountName"] == "s3"
 
 
-def test_what_pods_have_is_the_predictor_s() -> None:
+def test_options_of_pods_go_to_the_predictor() -> None:
     taint = {"key": "gpu", "operator": "Exists"}
     found = predictor(
         image="registry/tempo:1",
@@ -274,7 +274,9 @@ def test_pods_that_a_drained_node_leaves_are_a_budget() -> None:
         ),
     ],
 )
-def test_what_kserve_cannot_do_is_told_in_one_line(model: Any, remote: Any, told: str) -> None:
+def test_options_that_kserve_lacks_are_reported_on_one_line(
+    model: Any, remote: Any, told: str
+) -> None:
     with pytest.raises(SettingsError, match=told) as error:
         deployed(model, **remote)
     assert "\n" not in str(error.value)

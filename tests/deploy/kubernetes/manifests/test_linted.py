@@ -50,7 +50,7 @@ def test_options_that_knative_may_refuse_are_warned_of() -> None:
 
 
 @pytest.mark.parametrize("kind", [SeldonCoreOptions, Seldon2Options, KServeOptions])
-def test_a_user_that_is_left_to_the_cluster_is_no_finding(kind: Any) -> None:
+def test_a_user_that_is_left_to_the_cluster_is_accepted(kind: Any) -> None:
     plain, without = (
         [each.rule for each in lint(manifest(models.explainer(), kind(remote_options=remote)))]
         for remote in ({}, {"run_as_user": None})

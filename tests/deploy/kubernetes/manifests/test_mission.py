@@ -61,7 +61,7 @@ def section() -> str:
 
 
 def cell() -> str:
-    """The mission's code, but for its import lines."""
+    """Return the mission's code with other import lines."""
     [code] = re.findall(r"```python\n(from tempo import manifest\n.*?)```", section(), re.DOTALL)
     return code.replace("from tempo.serve.metadata ", "from tempo_runtime ").replace(
         "from tempo ", "from tempo_runtime "
@@ -89,7 +89,7 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def patched(folder: Path) -> list[dict[str, Any]]:
-    """What kustomize makes of the folder, as far as it uses kustomize."""
+    """Render the folder as kustomize does, as far as it uses kustomize."""
     kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text())
     [resource], [patch] = kustomization["resources"], kustomization["patches"]
     found = list(yaml.safe_load_all((folder / resource).read_text()))
@@ -130,7 +130,9 @@ def expanded(deployment: dict[str, Any]) -> dict[str, Any]:
     return deployment
 
 
-def test_the_mission_s_objects_come_out_but_for_what_is_stated(written: Path) -> None:
+def test_the_missions_objects_are_generated_except_for_the_listed_differences(
+    written: Path,
+) -> None:
     expected = shown()
     ours = {each["metadata"]["name"]: each for each in patched(written)}
     assert list(ours) == list(expected)

@@ -59,7 +59,7 @@ PLATFORMS = [SeldonCoreOptions, Seldon2Options, KServeOptions]
     ],
     ids=lambda each: str(each) if isinstance(each, dict) else "",
 )
-def test_what_cannot_be_right_is_told_in_one_line(kind: Any, stated: Any, told: str) -> None:
+def test_impossible_options_are_reported_on_one_line(kind: Any, stated: Any, told: str) -> None:
     with pytest.raises(SettingsError) as error:
         kind(remote_options=stated)
     assert told in str(error.value)
@@ -217,7 +217,7 @@ def test_more_labels_and_annotations_are_on_each_object(kind: Any) -> None:
         "seldon.io/tempo-description",
     ],
 )
-def test_what_says_that_an_object_is_ours_cannot_be_overwritten(
+def test_labels_that_mark_our_objects_cannot_be_overwritten(
     kind: Any, which: str, key: str
 ) -> None:
     with pytest.raises(SettingsError, match=f"{which}: .*{key} is reserved for tempo-runtime"):

@@ -35,7 +35,7 @@ def made(file: Path, platform: str | None = None, **stated: Any) -> RemotePlatfo
     return options_file.options_of(platform, stated, read, "--set {}".format)
 
 
-def test_it_is_what_python_takes(file: Path) -> None:
+def test_a_file_gives_the_same_options_as_python(file: Path) -> None:
     file.write_text(WHOLE)
     expected = KServeOptions(
         remote_options={
@@ -115,7 +115,7 @@ def test_the_command_line_chooses_another_platform(file: Path) -> None:
         ("env: {HF_TOKEN: abc}", "1: env: "),
     ],
 )
-def test_what_is_wrong_is_told_with_its_place(file: Path, text: str, told: str) -> None:
+def test_an_invalid_option_is_reported_with_its_place(file: Path, text: str, told: str) -> None:
     file.write_text(text)
     with pytest.raises(SettingsError) as error:
         made(file)
@@ -125,13 +125,13 @@ def test_what_is_wrong_is_told_with_its_place(file: Path, text: str, told: str) 
     assert "\n" not in message
 
 
-def test_what_is_wrong_on_the_command_line_is_told_as_that(file: Path) -> None:
+def test_an_invalid_option_of_the_command_line_is_named_as_such(file: Path) -> None:
     file.write_text("namespace: production\nreplicas: 1\n")
     with pytest.raises(SettingsError, match=r"^--set replicas: Input should be a valid integer"):
         made(file, replicas="many")
 
 
-def test_a_value_is_never_told(file: Path) -> None:
+def test_a_value_is_never_shown(file: Path) -> None:
     file.write_text("env: [s3cr3t]\nreplicas: s3cr3t\n")
     with pytest.raises(SettingsError) as error:
         made(file)
@@ -139,7 +139,7 @@ def test_a_value_is_never_told(file: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"namespace: \xe4"])
-def test_a_file_that_is_not_text_is_told(file: Path, content: bytes) -> None:
+def test_a_file_that_is_not_text_is_reported(file: Path, content: bytes) -> None:
     file.write_bytes(content)
     with pytest.raises(SettingsError, match=r"production\.yaml is not UTF-8; save it as UTF-8"):
         made(file)

@@ -1,4 +1,4 @@
-"""The digest of an artifact in a manifest: which objects have it, and what its pods are told."""
+"""The digest of an artifact in a manifest: which objects and pods have it."""
 
 from __future__ import annotations
 
@@ -72,16 +72,14 @@ def explainer(tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
-def test_pods_are_told_the_digest_of_the_artifact_on_this_machine(
-    platform: str, explainer: str
-) -> None:
+def test_pods_get_the_digest_of_the_artifact_on_this_machine(platform: str, explainer: str) -> None:
     made = described(explainer, platform)["income-explainer"]
     assert told(made) == (digest_of(explainer), digest_of(explainer))
     assert made["metadata"]["annotations"][DIGEST] == digest_of(explainer)
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
-def test_an_artifact_saved_anew_changes_what_pods_are_made_of(
+def test_an_artifact_saved_again_changes_the_specification_of_pods(
     platform: str, explainer: str
 ) -> None:
     before = described(explainer, platform)["income-explainer"]
@@ -188,7 +186,7 @@ def test_a_demand_that_the_artifact_cannot_meet_is_refused(platform: str, explai
         described(explainer, platform, env={EXPECTED_DIGEST: OTHER})
 
 
-def test_a_demand_that_is_no_digest_is_refused(explainer: str) -> None:
+def test_a_demand_that_is_not_a_digest_is_refused(explainer: str) -> None:
     with pytest.raises(SettingsError, match=r"income-explainer: env\.TEMPO_.* has '1'"):
         described(explainer, env={EXPECTED_DIGEST: "1"})
 

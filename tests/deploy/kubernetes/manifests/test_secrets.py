@@ -1,4 +1,4 @@
-"""What looks like a secret is not written into a manifest."""
+"""Values that look like secrets are not written into a manifest."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ PLAIN = {
 
 @pytest.mark.parametrize("name", SECRETS)
 @pytest.mark.parametrize("of_one", [False, True], ids=["of all", "of one model"])
-def test_a_secret_is_refused_and_not_told(name: str, of_one: bool) -> None:
+def test_a_secret_is_refused_and_not_shown(name: str, of_one: bool) -> None:
     env = {"env": {"N": "1", name: SECRETS[name]}}
     with pytest.raises(SettingsError, match=f"{name} looks like a secret.*env_from") as error:
         SeldonCoreOptions(remote_options={"models": {"m": env}} if of_one else env)
@@ -174,13 +174,13 @@ def test_a_secret_is_refused_and_not_told(name: str, of_one: bool) -> None:
 
 
 @pytest.mark.parametrize("name", PLAIN)
-def test_what_only_sounds_like_a_secret_is_taken(name: str) -> None:
+def test_a_value_that_only_sounds_like_a_secret_is_accepted(name: str) -> None:
     assert ModelOptions(env={name: PLAIN[name]}).env == {name: PLAIN[name]}
 
 
 @settings(deadline=None)
 @given(st.text(st.characters(codec="utf-8", exclude_categories=["Cs"])), st.text())
-def test_any_name_and_value_is_looked_at(name: str, value: str) -> None:
+def test_any_name_and_value_is_checked(name: str, value: str) -> None:
     assert looks_secret(name, value) in (True, False)
 
 

@@ -59,7 +59,7 @@ def test_settings_in_env_are_over_the_addresses() -> None:
     assert json.loads(text) == {"sklearn": own}
 
 
-def test_settings_in_env_that_are_no_json_are_told() -> None:
+def test_settings_in_env_that_are_not_json_are_reported() -> None:
     with pytest.raises(SettingsError, match=r"env\.TEMPO_RUNTIME_MODELS: not JSON"):
         both(env={"TEMPO_RUNTIME_MODELS": "{sklearn"})
 
@@ -84,7 +84,7 @@ def test_a_name_that_is_too_long_for_a_service_gets_one_that_is_known() -> None:
 
 
 @pytest.mark.parametrize("protocol", ["kfserving", "v2"])
-def test_the_protocol_is_as_asked(protocol: str) -> None:
+def test_the_protocol_is_the_requested_one(protocol: str) -> None:
     assert {each["spec"]["protocol"] for each in both(protocol=protocol)} == {protocol}
 
 
@@ -229,14 +229,14 @@ def test_a_framework_has_a_server(platform: str, server: str) -> None:
 
 
 @pytest.mark.parametrize("platform", ["lightgbm", "alibi-explain", "ONNX"])
-def test_a_framework_without_one_is_told(platform: str) -> None:
+def test_a_framework_without_a_server_is_reported(platform: str) -> None:
     child = models.classifier("prices", platform=ModelFramework(platform))
     with pytest.raises(SettingsError, match=f"prices: Seldon Core has no server for '{platform}'"):
         manifest(models.explainer(models={"m": child}))
 
 
 @pytest.mark.parametrize("model", [models.explainer("1abc"), models.classifier("1abc")])
-def test_a_name_that_no_service_can_have_is_told(model: Any) -> None:
+def test_an_invalid_name_of_a_service_is_reported(model: Any) -> None:
     with pytest.raises(
         SettingsError, match=r"1abc: .* must begin with a letter; rename it"
     ) as error:

@@ -62,7 +62,7 @@ CLAIMS = "statefulSetPersistentVolumeClaimRetentionPolicy"
         ("spec.capabilities: Invalid value", None),
     ],
 )
-def test_an_older_version_gets_a_server_without_what_it_does_not_know(
+def test_an_older_version_gets_a_server_without_unknown_fields(
     refusal: str, left: set[str] | None
 ) -> None:
     [document] = [
@@ -161,7 +161,7 @@ def test_bounds_are_the_model_s_and_the_server_has_room_for_all() -> None:
     assert found["Server/tempo-runtime"]["replicas"] == 5
 
 
-def test_what_pods_have_is_the_server_s() -> None:
+def test_options_of_pods_go_to_the_server() -> None:
     taint = {"key": "gpu", "operator": "Exists"}
     remote = {
         "image": "registry/tempo:1",

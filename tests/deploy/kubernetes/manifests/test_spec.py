@@ -1,4 +1,4 @@
-"""What is deployed with a pipeline, and what is not."""
+"""The models that are deployed with a pipeline, and those that are not."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def nested(tmp_path: Path) -> str:
     return save(around, str(tmp_path / "outer"))
 
 
-def test_what_a_nested_pipeline_calls_is_read_in_its_artifact(nested: str) -> None:
+def test_the_children_of_a_nested_pipeline_are_read_from_its_artifact(nested: str) -> None:
     assert deployed(nested) == ["outer", "inner", "prices"]
     loaded = load(nested)
     try:
@@ -198,7 +198,7 @@ FRAMEWORKS = {
         (3, AuthoringError, "3 is neither a pipeline, nor a Model, nor the folder"),
     ],
 )
-def test_what_cannot_be_deployed_is_told_in_one_line(
+def test_a_model_that_cannot_be_deployed_is_reported_on_one_line(
     model: Any, kind: type[Exception], told: str
 ) -> None:
     with pytest.raises(kind, match=told) as error:
