@@ -26,7 +26,7 @@ ERRORS: list[tuple[Step, int, str]] = [
     (Fail(503, "draining"), 503, "is not ready: draining (status 503)"),
     (Fail(503, "draining", retry_after=60), 503, "is not ready: draining (status 503)"),
     (Fail(504, "took too long"), 504, "ran out of time: took too long"),
-    (Fail(404, "Model iris not found"), 502, "is not at"),
+    (Fail(404, "Model iris not found"), 502, "was not found at"),
 ]
 
 
@@ -116,7 +116,7 @@ def test_garbage_is_told_with_its_child(garbage: str, fake: FaultyModel, asker: 
     fake.answer = GARBAGE[garbage]
     told = asker.ask("ask", "http", seconds=1)
     assert told.status == 502, told
-    assert f"child 'iris' at {fake.url}/v2/models/iris/infer gave an answer" in told.text
+    assert f"child 'iris' at {fake.url}/v2/models/iris/infer returned an answer" in told.text
     fake.answer = X * 2
     check_well(asker, "ask", "http")
 
@@ -139,7 +139,7 @@ def test_a_wrong_tensor_is_told_with_its_child(wrong: str, fake: FaultyModel, as
     fake.answer = WRONG[wrong]
     told = asker.ask("ask-async", "typed", seconds=1)
     assert told.status == 502, told
-    assert f"child 'iris' at {fake.url}/v2/models/iris/infer gave an answer" in told.text
+    assert f"child 'iris' at {fake.url}/v2/models/iris/infer returned an answer" in told.text
     fake.answer = np.array([4])
     assert asker.ask("ask-async", "typed") == Told(200, "", np.array([4]))
 

@@ -77,9 +77,9 @@ def test_a_slow_answer_that_comes_in_time_is_given(
 
 
 LIMITS = [
-    ("timeout_http", "no answer within 0.3 s, the child's `timeout`"),
-    ("timeout_grpc", "no answer within 0.3 s, the child's `timeout`"),
-    ("read_timeout", "no answer within 0.3 s, its `read_timeout`"),
+    ("timeout_http", "did not answer within 0.3 s, its `timeout`"),
+    ("timeout_grpc", "did not answer within 0.3 s, its `timeout`"),
+    ("read_timeout", "did not answer within 0.3 s, its `read_timeout`"),
 ]
 
 
