@@ -1,1 +1,1 @@
-"""Helpers that know nothing of models."""
+"""Helpers that are independent of models."""

@@ -1,8 +1,8 @@
-"""A set of files that changes as one, each known by its SHA-256.
+"""Replace a set of files as a whole; each file is identified by its SHA-256.
 
-The description lists them. A reader never sees a mixture of two sets: until a file of a new set is in
-its place it is taken from the folder `.tempo-next`, and only files that the description lists are taken.
-It is so wherever the folder is: on a disk, or in an object store.
+The description lists the files and their digests. A reader never sees a mixture of two sets: while the
+files of a new set are not in place yet, it reads them from the folder `.tempo-next`, and it only accepts
+files that the description lists. This works on a disk and in an object store.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import BinaryIO
 from tempo_runtime.errors import ArtifactDamaged
 
 DESCRIPTION = "tempo.json"
-NEXT = ".tempo-next"  # in the folder: the files of a set that is being written, or received
+NEXT = ".tempo-next"  # subfolder for the files of a set that is being written or received
 
 
 def commit(
@@ -29,12 +29,17 @@ def commit(
     stale: Iterable[str],
     copied: Mapping[str, str] | None = None,
 ) -> None:
-    """Put all files in place together, and remove those that are stale.
+    """Put all files in place together, and remove stale ones.
 
-    `copied` are files to be copied: path in the folder -> where it is now.
+    All files are first written to `.tempo-next`. The new set becomes valid when the description is
+    replaced: from then on `verified` reads the files from there, until they are moved to their places.
 
-    Each is first written into `.tempo-next`. Replacing the description is what makes them the set: from
-    then on `verified` takes a file from there, until it is moved to its place.
+    Args:
+        folder: The folder.
+        files: Path in the folder -> content.
+        description: Content of the description.
+        stale: Paths of files to remove.
+        copied: Path in the folder -> path of a file to copy there.
     """
     copied = copied or {}
     try:
@@ -43,25 +48,25 @@ def commit(
         for path, content in files.items():
             _write_next(folder, path, content)
         write(folder, DESCRIPTION, description)
-    except BaseException:  # no space, as a rule: what was written is in its way
+    except BaseException:  # usually the disk is full, so free the space again
         shutil.rmtree(os.path.join(folder, NEXT), ignore_errors=True)
         raise
     _move(folder, (*copied, *files), stale)
 
 
 def adopt(folder: str, paths: Collection[str], stale: Iterable[str]) -> None:
-    """Do the same with files that are in `.tempo-next` already, maybe the description among them."""
+    """Commit files that are already in `.tempo-next`, possibly with the description."""
     if DESCRIPTION in paths:
         _move_one(folder, DESCRIPTION)
     _move(folder, [path for path in paths if path != DESCRIPTION], stale)
 
 
 def finish_interrupted(folder: str, files: Mapping[str, str]) -> None:
-    """Move what an interrupted commit had made valid to its place, and remove the rest.
+    """Finish an interrupted commit: move valid files to their places, and remove the rest.
 
     Args:
         folder: The folder.
-        files: Path -> digest, as the description has them.
+        files: Path -> digest, from the description.
     """
     beside = os.path.join(folder, NEXT)
     valid = [path for path in walk(beside) if sha256_of(beside, path) == files.get(path)]
@@ -85,12 +90,12 @@ def _move_one(folder: str, path: str) -> None:
 def verified(
     folder: str, files: Mapping[str, str], ours: Callable[[str], bool]
 ) -> Iterator[tuple[str, bytes]]:
-    """Check every file, and give the path and content of those that are ours.
+    """Verify all files, and yield the path and content of those to read.
 
     Args:
         folder: The folder.
-        files: Path -> digest, as the description has them.
-        ours: Whether a path is of a file to be read.
+        files: Path -> digest, from the description.
+        ours: Whether to read the file with this path.
 
     Raises:
         ArtifactDamaged: If a file is missing, or does not have its digest in the description.
@@ -98,25 +103,25 @@ def verified(
     for path, digest in files.items():
         for place in (f"{NEXT}/{path}", path):
             try:
-                # What is executed is read once: the bytes that were checked are the ones that run.
+                # Files to execute are read only once, so that the verified bytes are the ones that run.
                 content = read(folder, place) if ours(path) else b""
-                found = sha256(content) if ours(path) else sha256_of(folder, place)
+                actual = sha256(content) if ours(path) else sha256_of(folder, place)
             except OSError:
-                found = ""
-            if found == digest:
+                actual = ""
+            if actual == digest:
                 break
         else:
-            raise ArtifactDamaged(_damage(folder, path, found, digest))
+            raise ArtifactDamaged(_damage(folder, path, actual, digest))
         if ours(path):
             yield path, content
 
 
 def copy_verified(folder: str, digests: Mapping[str, str], target: str) -> None:
-    """Copy files, and check each copy while it is made.
+    """Copy files, and verify each copy while it is written.
 
     Args:
         folder: The folder.
-        digests: Path -> digest, as the description has them.
+        digests: Path -> digest, from the description.
         target: An empty folder.
 
     Raises:
@@ -126,17 +131,17 @@ def copy_verified(folder: str, digests: Mapping[str, str], target: str) -> None:
     for path, digest in digests.items():
         place = os.path.join(target, path)
         os.makedirs(os.path.dirname(place), exist_ok=True)
-        found = ""
+        actual = ""
         for source in (path, f"{NEXT}/{path}"):
             try:
                 opened = _open(os.path.join(folder, source))
             except OSError:
                 continue
-            found = _copy_hashed(opened, place)
-            if found == digest:
+            actual = _copy_hashed(opened, place)
+            if actual == digest:
                 break
         else:
-            raise ArtifactDamaged(_damage(folder, path, found, digest))
+            raise ArtifactDamaged(_damage(folder, path, actual, digest))
 
 
 def copy_all(place: str, target: str) -> dict[str, str]:
@@ -161,7 +166,7 @@ def copy_all(place: str, target: str) -> dict[str, str]:
 
 
 def digests(place: str) -> dict[str, str]:
-    """Return path -> digest of a folder's files, or of a single file, as `copy_all` does."""
+    """Return the digests that `copy_all` returns, without copying."""
     return {path: sha256_of("", source) for path, source in _sources(place)}
 
 
@@ -181,7 +186,7 @@ def _copy_hashed(source: BinaryIO, place: str) -> str:
     return digest.hexdigest()
 
 
-def _damage(folder: str, path: str, found: str, digest: str) -> str:
+def _damage(folder: str, path: str, actual: str, digest: str) -> str:
     try:
         with _open(os.path.join(folder, path)) as file:
             size = os.fstat(file.fileno()).st_size
@@ -191,13 +196,13 @@ def _damage(folder: str, path: str, found: str, digest: str) -> str:
         return f"{folder}: {path} {reason}; copy the whole folder, or save the pipeline again"
     return (
         f"{folder}: {path} ({size} bytes) is not the file that was saved: its SHA-256 is "
-        f"{found[:12]}..., and {DESCRIPTION} says {digest[:12]}...; copy the whole folder again, "
+        f"{actual[:12]}..., but {DESCRIPTION} has {digest[:12]}...; copy the whole folder again, "
         "or save the pipeline again if you changed the file"
     )
 
 
 def walk(folder: str) -> Iterator[str]:
-    """Files of a folder, by their path in it; hidden ones and bytecode are left out."""
+    """Yield the paths of a folder's files, without hidden files and bytecode."""
     for root, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if _belongs(name)]
         for name in names:
@@ -206,7 +211,7 @@ def walk(folder: str) -> Iterator[str]:
 
 
 def belongs(path: str) -> bool:
-    """Return whether `walk` gives a file of that path."""
+    """Return whether `walk` yields a file with this path."""
     *folders, name = path.split("/")
     return all(map(_belongs, folders)) and _belongs(name)
 
@@ -216,19 +221,19 @@ def _belongs(name: str) -> bool:
 
 
 def write(folder: str, path: str, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
+    """Write a file atomically: afterwards it is complete, or unchanged."""
     try:
         _write_next(folder, path, content)
         _move_one(folder, path)
     finally:
         with contextlib.suppress(OSError):
             os.remove(os.path.join(folder, NEXT, path))
-        with contextlib.suppress(OSError):  # unless there are more
+        with contextlib.suppress(OSError):  # it may contain other files
             os.rmdir(os.path.join(folder, NEXT))
 
 
 def _next(folder: str, path: str) -> str:
-    """Return where a file is written first."""
+    """Return the path to which a file is written first."""
     place = os.path.join(folder, NEXT, path)
     os.makedirs(os.path.dirname(place), exist_ok=True)
     return place
@@ -255,7 +260,7 @@ def read(folder: str, path: str) -> bytes:
 
 
 def _open(path: str) -> BinaryIO:
-    """Open a regular file; opening a pipe would wait for its writer."""
+    """Open a regular file; opening a pipe would wait for a writer."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -269,12 +274,12 @@ def sha256(content: bytes) -> str:
 
 
 def sha256_of(folder: str, path: str) -> str:
-    """Return the digest of a file, however large."""
+    """Return the digest of a file of any size."""
     return digest_of(folder, path, "sha256")
 
 
 def digest_of(folder: str, path: str, kind: str) -> str:
-    """Return a file's digest of a kind that hashlib has, for what is compared and not trusted."""
+    """Return a file's digest by an algorithm of hashlib, for comparisons without security."""
     digest = hashlib.new(kind, usedforsecurity=False)
     with _open(os.path.join(folder, path)) as file:
         while block := file.read(1 << 20):

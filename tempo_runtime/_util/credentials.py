@@ -1,7 +1,7 @@
 """Find and remove credentials in URLs.
 
 Credentials are the user and password before the host, either of which may be a token, and the
-parameters with which clouds and package indexes sign a URL.
+parameters by which clouds and package indexes sign a URL.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _VARIABLE = re.compile(r"\$\{\w+\}")
 _WRITTEN_OUT = re.compile(
     rf"://(?!git@)(?:[^/\s@:]+|[^/\s@:]*:[^/\s@]+)@|{_PARAMETER}[^&\s#]", re.IGNORECASE
 )
-# A password, or a token in its place. In URLs that name users, a user alone is not a secret.
+# A password, or a token in its place. In other URLs a user without a password is not a secret.
 _PASSWORD = re.compile(
     r"://[^/\s@:?#]*:[^/\s@?#]+@|\b(\w+\+)?https?://[^/\s@?#]*[^/\s@:?#][^/\s@?#]*@", re.IGNORECASE
 )
@@ -25,11 +25,11 @@ _URL = re.compile(r"[A-Za-z][\w+.-]*://[^\s\"'<>`]+")
 
 
 def redacted(text: str, mask: str = MASK) -> str:
-    """Return a text in which no URL has credentials.
+    """Return a text without the credentials in its URLs.
 
     Args:
         text: Any text.
-        mask: Text that replaces them; if empty, they are removed and the URLs stay valid.
+        mask: Text that replaces credentials; if empty, they are removed and the URLs stay valid.
     """
     user, value = (f"{mask}@", rf"\1={mask}") if mask else ("", "")
     text = _SIGNED.sub(value, _USER.sub(user, text))
@@ -37,15 +37,15 @@ def redacted(text: str, mask: str = MASK) -> str:
 
 
 def has_password(text: str) -> bool:
-    """Tell whether a URL in a text has a password, or a token in its place."""
+    """Return whether a URL in a text has a password, or a token in its place."""
     return bool(_PASSWORD.search(text))
 
 
 def with_credentials(text: str) -> list[str]:
-    """Return the URLs of a text that have credentials."""
+    """Return the URLs in a text that have credentials."""
     return [url for url in _URL.findall(text) if redacted(url) != url]
 
 
 def written_out(text: str) -> bool:
-    """Tell whether a URL of a text has a credential that is not the value of a variable, `${NAME}`."""
+    """Return whether a URL in a text has a credential other than the value of a variable, `${NAME}`."""
     return bool(_WRITTEN_OUT.search(_VARIABLE.sub("", text)))

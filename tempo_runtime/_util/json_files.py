@@ -19,7 +19,7 @@ def read_object(path: str, remedy: str = "correct it") -> dict[str, Any]:
 
     Args:
         path: The file.
-        remedy: What to do if it is damaged, for the error.
+        remedy: Remedy for a damaged file, for the error.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -38,7 +38,7 @@ def read_object(path: str, remedy: str = "correct it") -> dict[str, Any]:
 
 
 def read_bytes(path: str, limit: int = MAX_BYTES) -> bytes:
-    """Read a regular file: not a folder, and not a pipe or device, which may never end.
+    """Read a regular file; refuse folders, and pipes and devices, which may never end.
 
     Args:
         path: The file.
@@ -61,13 +61,13 @@ def read_bytes(path: str, limit: int = MAX_BYTES) -> bytes:
 def parse_object(content: bytes, source: str, remedy: str = "correct it") -> dict[str, Any]:
     """Parse a JSON object strictly.
 
-    Besides invalid JSON, this refuses duplicate names in an object, because readers differ in which they
-    use; nesting so deep that it raises RecursionError; and text that is not Unicode.
+    Besides invalid JSON, this refuses duplicate names in an object, because readers disagree on which one
+    to use; nesting so deep that it raises RecursionError; and text that is not Unicode.
 
     Args:
         content: The JSON, in UTF-8.
-        source: Where the content is from, for the error.
-        remedy: What to do, for the error.
+        source: Name of the content's source, for the error.
+        remedy: Remedy, for the error.
 
     Raises:
         ArtifactDamaged: If it is not one JSON object.
@@ -91,12 +91,12 @@ def _damaged(source: str, reason: str, remedy: str) -> ArtifactDamaged:
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    parsed: dict[str, Any] = {}
     for name, value in pairs:
-        if name in found:
+        if name in parsed:
             raise ValueError(f"an object has {shortened(repr(name))} twice")
-        found[name] = value
-    return found
+        parsed[name] = value
+    return parsed
 
 
 def _check(parsed: Any) -> None:

@@ -1,4 +1,4 @@
-"""Settings from two places, one over the other, field by field."""
+"""Merge settings from two places, field by field."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _SEPARATOR = "__"
 
 
 def parse_json(value: Any) -> Any:
-    """Read text that is a JSON object or list; anything else stays as it is.
+    """Parse text that begins like a JSON object or list; return anything else as it is.
 
     Raises:
-        ValueError: If it begins like one, and is none.
+        ValueError: If the text is not valid JSON.
     """
     if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
         try:
@@ -24,10 +24,10 @@ def parse_json(value: Any) -> Any:
 
 
 def from_environment(prefix: str, environ: Mapping[str, str]) -> dict[str, Any]:
-    """Variables as nested fields: `PREFIX_A__B=1` is `{"a": {"b": "1"}}`.
+    """Return variables as nested fields: `PREFIX_A__B=1` becomes `{"a": {"b": "1"}}`.
 
     Raises:
-        ValueError: If one says that a field is an object and another that it is not.
+        ValueError: If a field is an object in one variable and a plain value in another.
     """
     values: dict[str, Any] = {}
     # Sorted, so that TEMPO_RUNTIME_MODELS comes before TEMPO_RUNTIME_MODELS__SKLEARN__URL.
@@ -42,16 +42,16 @@ def from_environment(prefix: str, environ: Mapping[str, str]) -> dict[str, Any]:
 
 
 def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Both, field by field; where the same field is in both, `over` wins.
+    """Merge field by field; if both have a field, `over` takes precedence.
 
     Raises:
-        ValueError: If a field is an object in `over` and is not one in `under`.
+        ValueError: If a field is an object in `over` but not in `under`.
     """
     aliases = {key.lower(): key for key in under}
     merged = dict(under)
     for key, value in over.items():
-        place = key if key in under else aliases.get(key.lower(), key)
-        merged[place] = _both(place, merged[place], value) if place in merged else value
+        name = key if key in under else aliases.get(key.lower(), key)
+        merged[name] = _both(name, merged[name], value) if name in merged else value
     return merged
 
 
@@ -60,7 +60,7 @@ def _both(name: str, under: Any, over: Any) -> Any:
         under, over = parse_json(under), parse_json(over)
         if isinstance(over, dict) and under is not None:
             if not isinstance(under, dict):
-                raise ValueError("must be a JSON object, and is not")
+                raise ValueError("must be a JSON object, but is a plain value")
             return merge(under, over)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error

@@ -1,4 +1,4 @@
-"""Ports for servers: which are free, and who has one that is not."""
+"""Ports for servers: find and reserve free ports, and name the process that uses one."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 HOST = "127.0.0.1"
 _PROC = "/proc"
 _LISTENING = "0A"
-_EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - listened at, and not called
+_EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - addresses to listen on, not to call
 
 
 def called(host: str) -> str:
-    """Return the host to put in a URL for an address that a server listens at."""
+    """Return the host for the URL of a server that listens on an address."""
     if host in _EVERYWHERE:
         return HOST
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
@@ -30,52 +30,52 @@ def is_ipv6(host: str) -> bool:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of the loopback interface that nobody listens on."""
+    """Return free ports of the loopback interface."""
     with contextlib.ExitStack() as stack:
         return [stack.enter_context(reserved()) for _ in range(count)]
 
 
 @contextlib.contextmanager
 def reserved(host: str = HOST, port: int = 0) -> Iterator[int]:
-    """Keep a port for the block, so that the server it is meant for finds it free.
+    """Reserve a port for the block, so that it is still free for a server that starts in it.
 
-    A socket is bound to it that never listens: a server that allows the reuse of its address, as
-    MLServer's do, can listen on it, and while none does a connection is refused. The system gives
-    the port to nobody who asks for any, and to no outgoing connection. So on Linux; elsewhere
-    nobody could listen beside that socket, and the port is one that was free.
+    On Linux, a socket is bound to the port without listening. A server that allows the reuse of its
+    address, as MLServer does, can still listen on it; until then connections are refused. The system does
+    not assign the port to other sockets or outgoing connections. On other systems the server could not
+    listen next to that socket, so the port is only known to have been free.
 
     Args:
-        host: An IPv4 address, or a name of one.
-        port: The port; 0 for a free one.
+        host: An IPv4 address, or its name.
+        port: The port; 0 for any free port.
 
     Yields:
         The port.
 
     Raises:
-        OSError: If it cannot be had.
+        OSError: If the port is not available.
     """
-    with socket.socket() as kept:
-        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        kept.bind((host, port))
-        port = port_of(kept)
+    with socket.socket() as bound:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+        port = port_of(bound)
         if sys.platform != "linux":
-            kept.close()
+            bound.close()
         yield port
 
 
-def port_of(kept: socket.socket) -> int:
-    """Return the port a socket is bound to."""
-    port: int = kept.getsockname()[1]
+def port_of(bound: socket.socket) -> int:
+    """Return the port that a socket is bound to."""
+    port: int = bound.getsockname()[1]
     return port
 
 
 def refused(host: str, port: int) -> str | None:
-    """Why no server can listen there; None if one can.
+    """Return why a server cannot listen on a port; None if it can.
 
-    Asked beforehand, because MLServer's gRPC shares a port with whoever has it.
+    This must be checked before a start, because MLServer's gRPC shares a port that is in use.
     """
     try:
-        # By name, so that an address of IPv6 will do.
+        # Resolves names, and supports IPv6.
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
@@ -85,24 +85,24 @@ def refused(host: str, port: int) -> str | None:
             probe.listen()
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            who = holder(str(address[0]), port)
-            return f"is taken by {who or f'another process (`lsof -i :{port}` shows it)'}"
-        why = error.strerror or error
+            process = holder(str(address[0]), port)
+            return f"is taken by {process or f'another process (`lsof -i :{port}` shows it)'}"
+        reason = error.strerror or error
         if error.errno == errno.EACCES:
-            return f"cannot be listened on ({why}; one above 1023 needs none)"
-        return f"cannot be listened on ({why}; is the host one of this machine's?)"
+            return f"cannot be listened on ({reason}; ports above 1023 do not need permission)"
+        return f"cannot be listened on ({reason}; check that the host is one of this machine)"
     return None
 
 
 def holder(address: str, port: int) -> str | None:
-    """Return the process that keeps others from listening there, as far as Linux tells.
+    """Return the process that listens on a port, if Linux shows it.
 
     Args:
-        address: An address, and no name.
+        address: An IP address, not a name.
         port: The port.
 
     Returns:
-        Such as `process 4711 (mlserver)`.
+        The process, such as `process 4711 (mlserver)`.
     """
     inodes = set(_listening(ipaddress.ip_address(address), port))
     for process in _processes() if inodes else ():
@@ -119,16 +119,16 @@ def _listening(wanted: _Address, port: int) -> Iterator[str]:
                 local, state, inode = fields[1], fields[3], fields[9]
                 if state != _LISTENING or not local.endswith(f":{port:04X}"):
                     continue
-                there = _address(local.partition(":")[0])
-                if there == wanted or there.is_unspecified or wanted.is_unspecified:
+                address = _address(local.partition(":")[0])
+                if address == wanted or address.is_unspecified or wanted.is_unspecified:
                     yield f"socket:[{inode}]"
 
 
-def _address(written: str) -> _Address:
-    """Return the address that /proc writes so: in words of the processor's byte order."""
-    words = (int(written[at : at + 8], 16) for at in range(0, len(written), 8))
-    found = ipaddress.ip_address(b"".join(word.to_bytes(4, sys.byteorder) for word in words))
-    return getattr(found, "ipv4_mapped", None) or found
+def _address(text: str) -> _Address:
+    """Parse an address as /proc writes it: in words of the processor's byte order."""
+    words = (int(text[at : at + 8], 16) for at in range(0, len(text), 8))
+    address = ipaddress.ip_address(b"".join(word.to_bytes(4, sys.byteorder) for word in words))
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 def _processes() -> list[str]:
@@ -139,10 +139,10 @@ def _processes() -> list[str]:
 
 def _opened(process: str) -> Iterator[str]:
     folder = f"{_PROC}/{process}/fd"
-    with contextlib.suppress(OSError):  # another user's, or ended
-        for each in os.listdir(folder):
+    with contextlib.suppress(OSError):  # the process belongs to another user, or has ended
+        for descriptor in os.listdir(folder):
             with contextlib.suppress(OSError):
-                yield os.readlink(f"{folder}/{each}")
+                yield os.readlink(f"{folder}/{descriptor}")
 
 
 def _command(process: str) -> str:
@@ -150,4 +150,4 @@ def _command(process: str) -> str:
         with open(f"{_PROC}/{process}/comm") as file:
             return file.read().strip()
     except OSError:
-        return "ended by now"
+        return "already ended"

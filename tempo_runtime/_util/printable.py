@@ -1,11 +1,11 @@
-"""Text from elsewhere (an artifact, a server, a request) made safe to show in a terminal."""
+"""Make text from an artifact, a server or a request safe to show in a terminal."""
 
 from __future__ import annotations
 
 import re
 
-# Control characters except tab and newline, the halves of surrogate pairs, and the characters that
-# start a line or reorder text invisibly.
+# Control characters except tab and newline, halves of surrogate pairs, and characters that start a line
+# or reorder text invisibly.
 _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
@@ -14,24 +14,24 @@ _COLOUR = re.compile("(\x1b\\[(?!(?:[0-9]+;)*0*8[;m])[0-9;]*m)")
 
 
 def printable(text: str) -> str:
-    r"""Replace each character that could steer a terminal by its escape sequence `\uXXXX`.
+    r"""Replace each character that could control a terminal by its escape sequence `\uXXXX`.
 
     JSON text keeps its meaning, because JSON has the same escape sequences.
 
     Args:
-        text: The text; tabs and newlines in it stay.
+        text: The text; its tabs and newlines are kept.
     """
     return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def printable_log(text: str) -> str:
-    """Do the same to text of a log, in which colours stay: some loggers always write them."""
+    """Make text of a log printable, but keep its colours, because some loggers always write them."""
     parts = _COLOUR.split(text)
     return "".join(part if number % 2 else printable(part) for number, part in enumerate(parts))
 
 
 def without_colors(text: str) -> str:
-    """Return text of a log without colors, and with what else could steer a terminal made visible."""
+    """Return text of a log without colours, and otherwise printable."""
     plain = _COLOUR.sub("", text)
     return "\n".join(map(printable, plain.splitlines()))
 

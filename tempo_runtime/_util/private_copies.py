@@ -1,4 +1,4 @@
-"""Copies of files in a folder that only this user can open: what is checked there is what is opened."""
+"""Copy files to a folder that only this user can open, so that nobody changes them after a check."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from tempo_runtime.errors import ArtifactError
 _PREFIX = "tempo-verified-"
 _LOCK = ".lock"
 _VARIABLES = ("TMPDIR", "TEMP", "TMP")
-_USUAL = ("/tmp", "/var/tmp", "/usr/tmp")  # noqa: S108 - those that Python tries
+_USUAL = ("/tmp", "/var/tmp", "/usr/tmp")  # noqa: S108 - Python tries these
 _copies: weakref.WeakValueDictionary[str, PrivateCopy] = weakref.WeakValueDictionary()
 
 
 class PrivateCopy:
-    """Files that were checked while they were copied into a folder that only this user can open.
+    """A folder, which only this user can open, for copies of files that are verified while copied.
 
     The folder is removed when the object is no longer referenced, or when the process ends. A process
-    that was killed leaves its copies; the next one removes them.
+    that was killed leaves its copies; the next process removes them.
 
     Args:
-        origin: The folder, or the single file, that they were copied from.
+        origin: The folder, or the single file, to copy.
 
     Raises:
-        ArtifactError: If there is no folder to copy them to.
+        ArtifactError: If the folder for the copies cannot be created.
 
     Attributes:
-        folder: Where the copies are.
-        place: The path that replaces the origin: the same folder, or the single file in it.
+        folder: Folder of the copies.
+        place: Path that replaces the origin: this folder, or the single file in it.
         origin: See above.
     """
 
@@ -42,12 +42,14 @@ class PrivateCopy:
         temporary = _temporary(origin)
         _remove_abandoned(temporary)
         try:
-            made = tempfile.mkdtemp(prefix=f".{_PREFIX}", dir=temporary)
-            # Locked until the process ends, in whatever way, and before another process can look for it.
-            lock = os.open(os.path.join(made, _LOCK), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            hidden = tempfile.mkdtemp(prefix=f".{_PREFIX}", dir=temporary)
+            # Locked until the process ends in any way, and before other processes can find the folder.
+            lock = os.open(
+                os.path.join(hidden, _LOCK), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600
+            )
             fcntl.flock(lock, fcntl.LOCK_EX)
-            root = os.path.join(temporary, os.path.basename(made)[1:])
-            os.rename(made, root)
+            root = os.path.join(temporary, os.path.basename(hidden)[1:])
+            os.rename(hidden, root)
             self.folder = os.path.join(root, "files")
             os.mkdir(self.folder)
         except OSError as error:
@@ -59,48 +61,49 @@ class PrivateCopy:
 
 
 def origin_of(folder: str) -> str:
-    """Return the folder that a private copy was made of; any other folder is returned as it is."""
+    """Return the original of a private copy; return any other folder as it is."""
     copy = _copies.get(folder)
     return copy.origin if copy is not None else folder
 
 
 def _temporary(origin: str) -> str:
-    """Return the folder for private copies, which nobody may write to who can write to the original."""
+    """Return the folder for private copies; users who can write to the original must not write to it."""
     remedy = "set TMPDIR to a folder that only you can write to"
     try:
-        found = tempfile.gettempdir()
+        temporary = tempfile.gettempdir()
     except FileNotFoundError as error:
         raise ArtifactError(
-            f"{origin} must be copied to be checked, but no temporary folder can be written to; {remedy}"
-        ) from error
-    # Python's last resort, whatever that folder is.
-    known = {*_USUAL, *(os.path.abspath(os.environ.get(name) or os.sep) for name in _VARIABLES)}
-    is_last_resort = found == os.getcwd() and found not in known
-    place = os.path.join(os.path.realpath(found), "")
-    if is_last_resort or place.startswith(os.path.join(os.path.realpath(origin), "")):
-        raise ArtifactError(
-            f"{origin} would be copied to {found} to be checked, where others may change the copy; "
+            f"{origin} must be copied for verification, but there is no writable temporary folder; "
             f"{remedy}"
+        ) from error
+    # Python's last resort is the current folder, which may be any folder.
+    known = {*_USUAL, *(os.path.abspath(os.environ.get(name) or os.sep) for name in _VARIABLES)}
+    is_last_resort = temporary == os.getcwd() and temporary not in known
+    resolved = os.path.join(os.path.realpath(temporary), "")
+    if is_last_resort or resolved.startswith(os.path.join(os.path.realpath(origin), "")):
+        raise ArtifactError(
+            f"{origin} would be copied to {temporary} for verification, where others may change the "
+            f"copy; {remedy}"
         )
-    return found
+    return temporary
 
 
 def cannot_copy(origin: str, temporary: str, error: OSError) -> ArtifactError:
-    """Return the error for a copy that failed, with the remedy."""
+    """Return the error of a failed copy, with the remedy."""
     return ArtifactError(
-        f"{origin} cannot be copied to {temporary}, as it must be to be checked: {error.strerror}; make "
-        "room there, or set TMPDIR to another folder"
+        f"{origin} cannot be copied to {temporary} for verification: {error.strerror}; free some space "
+        "there, or set TMPDIR to another folder"
     )
 
 
 def _remove(root: str, lock: int, process: int) -> None:
-    if process == os.getpid():  # a fork inherits the object, and the files are not its own
+    if process == os.getpid():  # a fork inherits the object, but does not own the files
         shutil.rmtree(root, ignore_errors=True)
         os.close(lock)
 
 
 def _remove_abandoned(temporary: str) -> None:
-    """Remove the copies of processes of this user that were killed."""
+    """Remove the copies of this user's processes that were killed."""
     for root in Path(temporary).glob(f"{_PREFIX}*"):
         with contextlib.suppress(OSError):
             if root.is_symlink() or root.stat().st_uid != os.getuid():

@@ -1,4 +1,4 @@
-"""Make folders that only this user can use: their files are trusted, and may be secret."""
+"""Create folders that only this user can use: their files are trusted, and may be secret."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ _PRIVATE = 0o700
 
 
 def made(folder: str | os.PathLike[str]) -> str:
-    """Make a folder that only this user can read and write, or close an existing one to others.
+    """Create a folder that only this user can read and write, or remove others' access to it.
 
     Returns:
-        Its path.
+        The path of the folder.
 
     Raises:
         PermissionError: If it belongs to another user, or is a link.
-        OSError: If it cannot be made.
+        OSError: If it cannot be created.
     """
     os.makedirs(folder, _PRIVATE, exist_ok=True)
     check(folder)
@@ -33,8 +33,8 @@ def check(path: str | os.PathLike[str]) -> None:
         PermissionError: If it is refused.
         OSError: If its owner cannot be read.
     """
-    found = os.lstat(path)
-    if stat.S_ISLNK(found.st_mode):
+    status = os.lstat(path)
+    if stat.S_ISLNK(status.st_mode):
         raise PermissionError(errno.EPERM, "it is a link", os.fspath(path))
-    if found.st_uid != os.geteuid():
+    if status.st_uid != os.geteuid():
         raise PermissionError(errno.EPERM, "it belongs to another user", os.fspath(path))

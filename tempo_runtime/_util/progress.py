@@ -1,4 +1,4 @@
-"""What a person sees while something takes long: a bar on standard error, or in a notebook."""
+"""Show the progress of long work: a bar on standard error, or in a notebook."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from tempo_runtime._util.printable import printable
 def shown(
     text: str, total: float | None = None, *, size: bool = False
 ) -> Iterator[Callable[[float], None]]:
-    """Show that something is being done, until the block ends.
+    """Show the progress of the block.
 
-    On a terminal and in a notebook as a bar, which stays when it is full. Elsewhere, where a bar would
-    fill a log, as one line once it is done.
+    A terminal and a notebook show a bar, which stays when it is full. Elsewhere a bar would fill a log,
+    so there is one line at the end.
 
     Args:
-        text: What is being done.
-        total: How much there is to do; None where that is not known.
-        size: Whether that is a number of bytes.
+        text: Description of the work.
+        total: Total amount of work; None if it is not known.
+        size: Whether the amount is a number of bytes.
 
     Yields:
-        A function to be called with how much more is done.
+        A function to call with the amount of work since its last call.
     """
     from rich.console import Console
     from rich.markup import escape
@@ -57,13 +57,13 @@ def shown(
 
 @contextlib.contextmanager
 def telling(text: str) -> Iterator[Callable[[str], None] | None]:
-    """Show on one line what is being done, and what there is to tell of it, until the block ends.
+    """Show one line about the current state of the block.
 
     Args:
-        text: What is being done.
+        text: Description of the work.
 
     Yields:
-        A function to be called with what there is to tell; None where nobody watches.
+        A function to call with the current state; None without a terminal or notebook.
     """
     from rich.console import Console
     from rich.text import Text
