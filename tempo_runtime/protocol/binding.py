@@ -1,6 +1,6 @@
-"""A whole call: arguments -> tensors -> arguments, and results -> tensors -> results.
+"""Convert the values of a call: arguments and results to tensors, and back.
 
-A signature says which tensor is which argument, and which of them are the columns of a DataFrame.
+The signature maps tensors to arguments, and to the columns of a DataFrame.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tempo_runtime.protocol.sizes import DecodingLimits
 from tempo_runtime.protocol.tensor import Tensor, refuse_twice, refuse_unwritable, shown
 
 INPUT_PREFIX = "input-"
-_NAMED = "named"  # tensor parameter: whether it is an entry of a dict, where its name does not tell
+_NAMED = "named"  # tensor parameter: the output is an entry of a dict, although its name does not show it
 _LIMITS = DecodingLimits()
 _Encode = Callable[[TensorSpec, Any], Tensor]
 
@@ -40,17 +40,17 @@ def encode_arguments(
     *,
     tagged: bool = False,
 ) -> list[Tensor]:
-    """Return the tensors of a call, as a caller writes it.
+    """Encode the arguments of a call as tensors.
 
     Args:
-        signature: What the model takes; None when that is not known, and each value is then
-            written as what it is, positional ones named `input-0`, `input-1`, ...
+        signature: The model's signature. None if it is not known: then values are encoded by their own
+            types, and positional arguments are named `input-0`, `input-1`, ...
         args: Positional arguments.
         kwargs: Named arguments.
-        tagged: Whether the model reads tagged JSON and descriptions of DataFrames, as ours do.
+        tagged: Whether the model reads tagged JSON and descriptions of DataFrames: pipelines do.
 
     Raises:
-        PayloadError: If they do not fit the signature, or cannot travel.
+        PayloadError: If the arguments do not match the signature, or cannot be sent.
     """
     if signature is None or not signature.inputs:
         named = {f"{INPUT_PREFIX}{i}": value for i, value in enumerate(args)} | kwargs
@@ -58,7 +58,7 @@ def encode_arguments(
     else:
         specs = {spec.name: spec for spec in signature.inputs}
         if len(args) > len(specs):
-            raise PayloadError(f"{len(args)} values were given, and it takes {len(specs)}")
+            raise PayloadError(f"{len(args)} values were given, but {len(specs)} are expected")
         named = dict(zip(specs, args))
         for name in kwargs:
             if name not in specs:
@@ -70,10 +70,10 @@ def encode_arguments(
     for name, spec in specs.items():
         if name not in named:
             if spec.required:
-                raise PayloadError(f"{name!r} is missing; it takes {', '.join(specs)}")
+                raise PayloadError(f"{name!r} is missing; expected: {', '.join(specs)}")
             continue
         value = named[name]
-        # With a default, None is said: the default may be another value.
+        # If there is a default, None must be sent, because the default may be another value.
         if value is None and spec.nullable and not (spec.has_default and tagged):
             continue
         tensors[name] = []
@@ -85,7 +85,7 @@ def encode_arguments(
             frames[name] = value
         else:
             tensors[name] = [codec.encode(spec, value, tagged=tagged)]
-    # After the others, whose names are those of arguments; a column may have another.
+    # DataFrames come last: their columns can be renamed if other arguments have the same names.
     taken = {tensor.name for parts in tensors.values() for tensor in parts}
     for name, frame in frames.items():
         try:
@@ -108,10 +108,10 @@ def decode_arguments(
     """Decode the arguments of a predict method from a request.
 
     Args:
-        signature: The predict method's signature.
-        tensors: The request's inputs.
-        parameters: The request's own parameters; they may hold small arguments.
-        limits: How much may be decoded.
+        signature: The signature of the predict method.
+        tensors: The inputs of the request.
+        parameters: The parameters of the request, which may contain small arguments.
+        limits: Limits for decoding.
 
     Raises:
         PayloadError: If an argument is missing, unknown, given twice, of the wrong type, or too large.
@@ -161,22 +161,22 @@ def decode_arguments(
 def encode_results(
     signature: Signature, value: Any, *, tempo_0_5: bool = False, tagged: bool = False
 ) -> tuple[list[Tensor], str | None]:
-    """Return the tensors of a result, and the response's content type (None but for a DataFrame).
+    """Encode a result as tensors, and return them with the response's content type, if it has one.
 
     Args:
-        signature: What the predict method gives.
-        value: What it gave.
-        tempo_0_5: Whether clients of tempo 0.5 read it, over HTTP: texts, and all that is not an array of
-            numbers, are then spelled as integers, and outputs without names are `output0`, `output1`.
-        tagged: Whether the client reads tagged JSON, as ours do.
+        signature: The signature of the predict method.
+        value: The result.
+        tempo_0_5: Whether the client is one of tempo 0.5, over HTTP. Then everything except arrays of
+            numbers is spelled as integers, and outputs without names are called `output0`, `output1`.
+        tagged: Whether the client reads tagged JSON: those of this package do.
 
     Raises:
-        PayloadError: If the value is not what the signature says.
+        PayloadError: If the value does not match the signature.
     """
     encode = codec.spell if tempo_0_5 else partial(codec.encode, tagged=tagged)
     tensors, content_type = _encode_results(signature, value, encode, tagged and not tempo_0_5)
     refuse_unwritable(tensor.name for tensor in tensors)
-    if tempo_0_5 and content_type != FRAME:  # whose columns have names
+    if tempo_0_5 and content_type != FRAME:  # the columns of a DataFrame have names
         tensors = [_as_tempo_0_5_names_it(tensor) for tensor in tensors]
     return tensors, content_type
 
@@ -190,18 +190,18 @@ def decode_results(
 ) -> Any:
     """Decode the result of a call from a response.
 
-    Without a signature: one output is its value, several are a dict by name, or a tuple where they
-    have no names of their own.
+    Without a signature, a single output becomes its value, and several become a dict by name, or a tuple
+    if they do not have names.
 
     Args:
         signature: The model's signature; None if it is not known.
-        tensors: The response's outputs; outputs that the signature does not name are left out.
-        content_type: The response's content type.
-        asked: Names of the requested outputs; a server may answer with more.
-        limits: How much may be decoded.
+        tensors: The outputs of the response; those that are not in the signature are ignored.
+        content_type: The content type of the response.
+        asked: Names of the requested outputs; a server may return more.
+        limits: Limits for decoding.
 
     Raises:
-        PayloadError: If an output the signature names is missing, of the wrong type, or too large.
+        PayloadError: If an output of the signature is missing, of the wrong type, or too large.
     """
     limits.check_count(len(tensors))
     refuse_twice([tensor.name for tensor in tensors])
@@ -235,21 +235,21 @@ def decode_results(
         if any_frame or outputs[0].kind is Kind.FRAME:
             return decode_frame(tensors, asked)
         named = {tensor.name: tensor for tensor in tensors}
-        # Another server gives its own name to a single output.
+        # Other servers choose their own name for a single output.
         only = named.get(outputs[0].name) or (tensors[0] if len(tensors) == 1 else None)
         if only is None and outputs[0].kind is Kind.JSON and tensors:
-            # tempo 0.5 answers a dict with an output for each of its keys.
+            # tempo 0.5 returns a dict as one output for each of its keys.
             return codec.parameter(outputs[0], _untyped(tensors, limits))
         if only is None:
             raise PayloadError(
-                f"one output was expected, and these were given: {list(named)}; name one of them in "
-                "the child's `output` setting"
+                f"one output was expected, but the answer has {list(named)}; name one of them in the "
+                "child's setting `output`"
             )
         return codec.decode(outputs[0], only, limits)
     named = {tensor.name: tensor for tensor in tensors}
     unnamed = form == "tuple" and not any(spec.name in named for spec in outputs)
     if unnamed and len(tensors) == len(outputs):
-        # Another server gives its own names to outputs that have none here.
+        # Other servers choose their own names for outputs that do not have names here.
         named = {spec.name: tensor for spec, tensor in zip(outputs, tensors)}
     values = {}
     for spec in outputs:
@@ -269,7 +269,7 @@ def _untyped(tensors: list[Tensor], limits: DecodingLimits) -> dict[str, Any]:
 
 
 def _name_positional(signature: Signature, tensors: list[Tensor]) -> list[Tensor]:
-    """Give tensors named `input-N`, as clients call what they have no name for, their names."""
+    """Rename tensors called `input-N` to the arguments at these positions."""
     names = {
         f"{INPUT_PREFIX}{position}": spec.name
         for position, spec in enumerate(signature.inputs)
@@ -284,11 +284,11 @@ def _name_positional(signature: Signature, tensors: list[Tensor]) -> list[Tensor
 
 
 def _argument(signature: Signature, frame: DescribedFrame) -> str:
-    """Return the name of the argument that a described DataFrame is for."""
+    """Return the name of the argument that a described DataFrame belongs to."""
     named = frame.argument or ""
     position = named.removeprefix(INPUT_PREFIX)
     if signature.input(named) is None and position != named and position.isdecimal():
-        # As clients call what they have no name for.
+        # Clients that do not know the name of an argument call it `input-N`.
         named = next((spec.name for spec in signature.inputs[int(position) :]), named)
     spec = signature.input(named) or signature.frame
     if spec is None:
@@ -303,7 +303,9 @@ def _argument(signature: Signature, frame: DescribedFrame) -> str:
 def _unknown(name: str, known: list[str]) -> PayloadError:
     close = difflib.get_close_matches(name, known, n=1)
     meant = f"; did you mean {close[0]!r}?" if close else ""
-    return PayloadError(f"tensor {name!r} is unknown; it takes {', '.join(known) or 'none'}{meant}")
+    return PayloadError(
+        f"tensor {name!r} is unknown; expected: {', '.join(known) or '(none)'}{meant}"
+    )
 
 
 def _as_tempo_0_5_names_it(tensor: Tensor) -> Tensor:
@@ -330,12 +332,12 @@ def _encode_results(
         return [encode(outputs[0], value)], None
     if form == "mapping":
         if not isinstance(value, dict):
-            raise PayloadError(f"the result must be a dict, and a {type(value).__name__} was given")
+            raise PayloadError(f"the result must be a dict, but is a {type(value).__name__}")
         odd = next((name for name in value if type(name) is not str), None)
         if odd is not None:
             raise PayloadError(
                 f"the result has the key {shown(odd)} of type {type(odd).__name__}, but its keys become "
-                "the names of tensors; use text"
+                "names of tensors; use text"
             )
         tensors = [encode(replace(outputs[0], name=name), part) for name, part in value.items()]
         return _named(tensors), None
@@ -343,9 +345,10 @@ def _encode_results(
     if isinstance(value, tuple | list) and len(value) == len(outputs):
         value = dict(zip(names, value))
     if not isinstance(value, dict):
-        what = f"{len(value)} parts" if isinstance(value, tuple | list) else type(value).__name__
+        is_sequence = isinstance(value, tuple | list)
+        actual = f"has {len(value)}" if is_sequence else f"is a {type(value).__name__}"
         raise PayloadError(
-            f"the result must have {len(outputs)} parts ({', '.join(names)}), and {what} was given"
+            f"the result must have {len(outputs)} parts ({', '.join(names)}), but {actual}"
         )
     for name in value:
         if name not in names:
@@ -372,7 +375,7 @@ def _encode_dynamic(value: Any, encode: _Encode, tagged: bool) -> tuple[list[Ten
 
 
 def _named(tensors: list[Tensor]) -> list[Tensor]:
-    """Mark outputs as named where their names and number do not show it."""
+    """Mark outputs as entries of a dict if their names and number do not show it."""
     names = [tensor.name for tensor in tensors]
     if len(names) == 1 or (names and names == [f"{OUTPUT_PREFIX}{i}" for i in range(len(names))]):
         tensors[0].parameters[_NAMED] = True
@@ -380,7 +383,7 @@ def _named(tensors: list[Tensor]) -> list[Tensor]:
 
 
 def _is_mapping(value: Any) -> bool:
-    """Tell whether a value is a dict whose values are outputs of their own."""
+    """Return whether a value is a dict whose values are separate outputs."""
     return (
         type(value) is dict
         and any(type(part) is np.ndarray for part in value.values())
@@ -392,7 +395,7 @@ def _is_mapping(value: Any) -> bool:
 
 
 def handed_over(tensors: list[Tensor]) -> list[Tensor]:
-    """Copy tensors for a receiver in this process, which may change them."""
+    """Copy the arrays of tensors for a receiver in this process, which may change them."""
     return [
         replace(tensor, data=tensor.data.copy()) if isinstance(tensor.data, np.ndarray) else tensor
         for tensor in tensors
@@ -402,20 +405,20 @@ def handed_over(tensors: list[Tensor]) -> list[Tensor]:
 def bound_arguments(
     signature: Signature, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> dict[str, Any]:
-    """Convert arguments as a request would, for a predict method.
+    """Convert the arguments of a predict method in the same way as a request.
 
     Raises:
-        PayloadError: If they do not fit the signature, or cannot travel.
+        PayloadError: If they do not match the signature, or cannot be sent.
     """
     tensors = encode_arguments(signature, args, kwargs, tagged=True)
     return decode_arguments(signature, handed_over(tensors), {})
 
 
 def bound_result(signature: Signature, name: str, value: Any) -> Any:
-    """Convert a predict method's result to what a client would get.
+    """Convert the result of a predict method to the value that a client would receive.
 
     Raises:
-        PipelineFailed: If it is not what the signature says, or cannot travel.
+        PipelineFailed: If it does not match the signature, or cannot be sent.
     """
     try:
         tensors, content_type = encode_results(signature, value, tagged=True)
@@ -425,5 +428,5 @@ def bound_result(signature: Signature, name: str, value: Any) -> Any:
 
 
 def undeclared(name: str, error: PayloadError) -> PipelineFailed:
-    """Make the error of a pipeline whose result cannot be sent."""
-    return PipelineFailed(f"pipeline {name!r} returned a result that is refused: {error}")
+    """Return the error of a pipeline whose result cannot be sent."""
+    return PipelineFailed(f"pipeline {name!r} returned a result that cannot be sent: {error}")

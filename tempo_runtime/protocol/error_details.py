@@ -2,7 +2,8 @@
 
 The same object is in the body of an HTTP answer, in its header `tempo-error`, in the last event of a
 stream, and at the end of the text, because MLServer's gRPC and its workers pass on only a text. Objects
-from other processes are checked: with anything unknown, the answer is treated as another server's.
+from other processes are checked: if one has anything unknown, the error is treated as that of a server
+that does not serve pipelines.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ KEY = "tempo"
 
 _DEPTH = 50  # children in a path
 _NAME = 200  # characters of a child's name
-_HEADER = 2000  # bytes, of which servers and proxies allow 8,000 for all headers together
-_DETAILS = 4000  # bytes of a text over gRPC, which is a header there
+_HEADER = 2000  # bytes; servers and proxies allow 8,000 for all headers together
+_DETAILS = 4000  # bytes of a text over gRPC, which sends it in a header
 _BEGIN = ' {"kind":'
 _TEXT = re.compile(r" (\{.*\}) \(status \d{3}(?:, retry after [\d.e+-]+ s)?\)", re.DOTALL)
-# MLServer's workers put the name of an error's class before its text.
+# MLServer's workers prepend the name of an error's class to its text.
 _CLASS = re.compile(r"\A(?:[A-Za-z_]\w*\.)+[A-Za-z_]\w*: ")
 _LEFT_OUT = "..."
 
@@ -39,7 +40,7 @@ class ErrorInfo:
     Attributes:
         kind: Name of its class.
         status: Its HTTP status.
-        fault: Who has to change something.
+        fault: Who must change something.
         retryable: Whether the same request can succeed later.
         retry_after: Seconds to wait before a retry, if known.
         path: Names of the children that the error came through, outermost first.
@@ -66,14 +67,14 @@ class ErrorInfo:
 
     @staticmethod
     def chosen(status: int) -> ErrorInfo:
-        """Describe an error of MLServer's class, whose status the pipeline's author chose."""
+        """Describe an MLServerError that the author raised, with the status that the author chose."""
         status = status if 400 <= status < 600 else 500
         fault = Fault.CLIENT if status < 500 else Fault.PIPELINE
         return ErrorInfo("MLServerError", status, fault, retryable=status in (429, 503))
 
     @staticmethod
     def read(value: Any) -> ErrorInfo | None:
-        """Read it from a JSON object of another process; None if it is not one of ours."""
+        """Read the details from a JSON object of another process; None if it does not contain any."""
         if not isinstance(value, Mapping):
             return None
         kind, status, path = value.get("kind"), value.get("status"), value.get("path", [])
@@ -96,7 +97,7 @@ class ErrorInfo:
 
     @staticmethod
     def parse(text: str | None) -> ErrorInfo | None:
-        """Read it from JSON text, such as the header; None if it is not one of ours."""
+        """Read the details from JSON text, such as the header; None if it does not contain any."""
         with suppress(ValueError, RecursionError):
             return ErrorInfo.read(json.loads(text or ""))
         return None
@@ -111,37 +112,37 @@ class ErrorInfo:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Make the JSON object."""
-        found: dict[str, Any] = {
+        """Return the JSON object."""
+        content: dict[str, Any] = {
             "kind": self.kind,
             "status": self.status,
             "fault": self.fault.value,
             "retryable": self.retryable,
         }
         if self.retry_after is not None:
-            found["retry_after"] = self.retry_after
-        return {**found, "path": list(self.path)}
+            content["retry_after"] = self.retry_after
+        return {**content, "path": list(self.path)}
 
     def to_header(self) -> str:
-        """Write it in ASCII; `...` stands for names that would make it too long."""
-        found = self.to_json()
-        text = _written(found)
+        """Return the JSON in ASCII; `...` replaces names that would make it too long."""
+        content = self.to_json()
+        text = _dumps(content)
         while len(text) > _HEADER:
-            path = [name for name in found["path"] if name != _LEFT_OUT]
-            found["path"] = [*path[:-1], _LEFT_OUT] if path else []
-            text = _written(found)
+            path = [name for name in content["path"] if name != _LEFT_OUT]
+            content["path"] = [*path[:-1], _LEFT_OUT] if path else []
+            text = _dumps(content)
         return text
 
 
 def marked(message: str, info: ErrorInfo, *, short: bool = False) -> str:
     """Append the details for programs to an error's text.
 
-    The status comes last, where callers of earlier versions look for it.
+    The status comes last, where clients of earlier versions expect it.
 
     Args:
         message: The text.
         info: The details.
-        short: Whether to cut a text that is too long for gRPC.
+        short: Whether to shorten a text that is too long for gRPC.
     """
     message = message.encode(errors="replace").decode()  # half a surrogate pair cannot be sent
     if short:
@@ -151,10 +152,10 @@ def marked(message: str, info: ErrorInfo, *, short: bool = False) -> str:
 
 
 def unmarked(text: str) -> tuple[str, ErrorInfo | None]:
-    """Split a text from `marked` into text and details; None for the details of any other text."""
+    """Split a text from `marked` into text and details; the details are None for any other text."""
     start = text.rfind(_BEGIN)
-    found = _TEXT.fullmatch(text, start) if start >= 0 else None
-    info = ErrorInfo.parse(found[1]) if found else None
+    match = _TEXT.fullmatch(text, start) if start >= 0 else None
+    info = ErrorInfo.parse(match[1]) if match else None
     return (_CLASS.sub("", text[:start]), info) if info else (text, None)
 
 
@@ -162,14 +163,14 @@ def _is_seconds(value: Any) -> bool:
     return type(value) in (int, float) and math.isfinite(value) and 0 <= value <= 86_400
 
 
-def _written(found: dict[str, Any]) -> str:
-    return json.dumps(found, separators=(",", ":"))
+def _dumps(content: dict[str, Any]) -> str:
+    return json.dumps(content, separators=(",", ":"))
 
 
 def _shortened(message: str) -> str:
-    """Cut a message in the middle, so that gRPC, which escapes non-ASCII text, can send it."""
+    """Shorten a message in the middle, so that gRPC can send it, which escapes non-ASCII text."""
     kept = message
-    if len(kept) > _DETAILS:  # which no cut below makes longer; counting many bytes takes long
+    if len(kept) > _DETAILS:  # the loop below would take long for a long text
         kept = f"{kept[: _DETAILS // 2]} {_LEFT_OUT} {kept[-_DETAILS // 2 :]}"
     while sum(1 if 32 <= byte < 127 else 3 for byte in kept.encode()) > _DETAILS:
         part = int(len(kept) * 0.45)

@@ -1,8 +1,8 @@
-"""Make example values of annotations, for people to start from: `list[int]` becomes `[1]`.
+"""Make example values from annotations, for users to start from: `list[int]` becomes `[1]`.
 
-A saved artifact has them in its tempo.json, because annotations are only in its pickle. They are made
-from the annotation's JSON schema, so they respect its limits and the examples that its author wrote
-into a pydantic model. Each is checked against the annotation itself.
+An artifact has them in its tempo.json, because annotations are only in its pickle. They are made from the
+annotation's JSON schema, so they respect its limits and the examples in the author's pydantic models.
+Each is checked against the annotation itself.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tempo_runtime.protocol import codec
 from tempo_runtime.protocol.signature import Kind, Signature, TensorSpec
 
 _DEEPEST = 12
-# Texts to try for a schema with a pattern, and names for an object that may have any.
+# Texts to try for a schema with a pattern, and names for objects with arbitrary names.
 _WORDS = ("text", "1", "A", "a1")
 _FORMATS = {
     "date-time": "2026-01-31T12:00:00Z",
@@ -34,7 +34,7 @@ _FORMATS = {
     "ipv6interface": "2001:db8::1/32",
     "json-string": "{}",
 }
-_WITHOUT = (Kind.ARRAY, Kind.FRAME, Kind.ANY)  # their annotations say too little
+_WITHOUT = (Kind.ARRAY, Kind.FRAME, Kind.ANY)  # their annotations are too general
 
 
 def values(signature: Signature) -> dict[str, Any]:
@@ -43,14 +43,14 @@ def values(signature: Signature) -> dict[str, Any]:
     Args:
         signature: The signature of the method to call.
     """
-    found = {}
+    examples = {}
     for spec in signature.inputs:
-        tells_more = spec.kind is Kind.JSON or get_origin(spec.hint) is Annotated
-        if spec.required and spec.kind not in _WITHOUT and tells_more:
-            # A validator or schema of the author's own may raise anything.
+        is_specific = spec.kind is Kind.JSON or get_origin(spec.hint) is Annotated
+        if spec.required and spec.kind not in _WITHOUT and is_specific:
+            # The author's validators and schemas may raise anything.
             with contextlib.suppress(Exception):
-                found[spec.name] = _value(spec)
-    return found
+                examples[spec.name] = _value(spec)
+    return examples
 
 
 def _value(spec: TensorSpec) -> Any:
@@ -66,7 +66,7 @@ def _value(spec: TensorSpec) -> Any:
 
 
 class _Maker:
-    """Makes a value of a JSON schema.
+    """Makes a value for a JSON schema.
 
     Args:
         definitions: Schemas that other schemas refer to.
@@ -87,7 +87,7 @@ class _Maker:
         self._depth += 1
         try:
             if self._depth > _DEEPEST:
-                raise ValueError("a schema without an end")
+                raise ValueError("the schema is recursive")
             return self._make(schema)
         finally:
             self._depth -= 1
@@ -95,12 +95,12 @@ class _Maker:
     def _make(self, schema: Mapping[str, Any]) -> Any:
         if "$ref" in schema:
             return self.make(self._definitions[schema["$ref"].rpartition("/")[2]])
-        for given in ("examples", "enum"):
-            if schema.get(given):
-                return schema[given][0]
-        for given in ("const", "default"):
-            if given in schema:
-                return schema[given]
+        for key in ("examples", "enum"):
+            if schema.get(key):
+                return schema[key][0]
+        for key in ("const", "default"):
+            if key in schema:
+                return schema[key]
         for choice in ("anyOf", "oneOf", "allOf"):
             if choice in schema:
                 return self._first(schema[choice])
@@ -123,26 +123,26 @@ class _Maker:
 
     def _object(self, schema: Mapping[str, Any]) -> dict[str, Any]:
         properties = schema.get("properties", {})
-        found = {name: self.make(properties[name]) for name in schema.get("required", ())}
+        example = {name: self.make(properties[name]) for name in schema.get("required", ())}
         further = schema.get("additionalProperties")
         if not properties and isinstance(further, dict):
             names = schema.get("propertyNames")
             name = self.make(names) if names else self._word
             with contextlib.suppress(ValueError):
-                found[str(name)] = self.make(further)
-        return found
+                example[str(name)] = self.make(further)
+        return example
 
     def _array(self, schema: Mapping[str, Any]) -> list[Any]:
-        found = [self.make(each) for each in schema.get("prefixItems", ())]
+        example = [self.make(item) for item in schema.get("prefixItems", ())]
         items, least = schema.get("items"), schema.get("minItems", 0)
         wanted = max(1, least) if schema.get("maxItems", 1) else 0
         if isinstance(items, dict):
             try:
-                found += [self.make(items) for _ in range(wanted - len(found))]
+                example += [self.make(items) for _ in range(wanted - len(example))]
             except ValueError:
                 if least:
                     raise
-        return found
+        return example
 
     def _text(self, schema: Mapping[str, Any]) -> str:
         text: str = _FORMATS.get(schema.get("format", ""), self._word)

@@ -1,7 +1,7 @@
-"""Tensors <-> the V2 protocol's protobuf messages.
+"""Convert tensors to the protobuf messages of the V2 protocol, and back.
 
-Numbers are written as raw contents, from numpy's memory. What comes back is read in either form:
-raw, or typed contents. The messages are those MLServer carries, so gRPC needs no package of its own.
+Numbers are written as raw contents, from numpy's memory. Answers may have raw or typed contents. The
+messages are MLServer's, so gRPC does not need another package.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LENGTH = struct.Struct("<I")  # before each element of a BYTES tensor
 
 
 def request_to_proto(request: Request, model: str, version: str | None) -> pb.ModelInferRequest:
-    """Return the message of `ModelInfer`."""
+    """Return the message for `ModelInfer`."""
     from mlserver.grpc import dataplane_pb2 as pb
 
     message = pb.ModelInferRequest(model_name=model, model_version=version or "")
@@ -43,7 +43,7 @@ def response_from_proto(message: pb.ModelInferResponse) -> Response:
     """Read a V2 server's answer.
 
     Raises:
-        PayloadError: If contents are missing, or do not fit their datatype.
+        PayloadError: If contents are missing, or do not match their datatype.
     """
     raw = iter(message.raw_output_contents)
     tensors = []
@@ -63,7 +63,7 @@ def response_from_proto(message: pb.ModelInferResponse) -> Response:
 
 
 def metadata_from_proto(message: pb.ModelMetadataResponse) -> dict[str, Any]:
-    """Return what a V2 server says of a model, as it says it in JSON."""
+    """Return the metadata of a model in the form of V2's JSON."""
 
     def tensors(parts: Any) -> list[dict[str, Any]]:
         return [
@@ -96,14 +96,14 @@ def _from_raw(tensor: Tensor, content: bytes) -> Any:
     if tensor.datatype == BYTES:
         return _split(tensor, content)
     dtype = DATATYPES.get(tensor.datatype)
-    if dtype is None:  # refused when it is used: an output that nobody wants may be anything
+    if dtype is None:  # refused on use: an unused output may have any datatype
         return content
     if len(content) != prod(tensor.shape) * dtype.itemsize:
         raise PayloadError(
-            f"output {tensor.name!r} has {len(content)} bytes, which do not make a {tensor.datatype} of "
-            f"shape {tensor.shape}"
+            f"output {tensor.name!r} has {len(content)} bytes, which is not the size of "
+            f"{tensor.datatype} in shape {tensor.shape}"
         )
-    # A copy: memory of a message is read-only, and an answer is the caller's to change.
+    # A copy, because a message's memory is read-only, and callers may change the answer.
     return np.frombuffer(content, dtype.newbyteorder("<")).astype(dtype)
 
 
@@ -132,7 +132,7 @@ def _set_parameters(target: Any, parameters: dict[str, Any]) -> None:
             target[name].bool_param = value
         elif isinstance(value, int):
             target[name].int64_param = value
-        else:  # V2's parameters have no other type in gRPC
+        else:  # V2 has only these types of parameters in gRPC
             target[name].string_param = str(value)
 
 

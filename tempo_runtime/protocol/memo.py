@@ -1,4 +1,4 @@
-"""The JSON of an array, written once where several children are sent the same."""
+"""Cache the JSON of a large array that several children are sent."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import orjson
 
-# Below this, writing takes no longer than copying and comparing.
+# Smaller arrays are encoded faster than they are copied and compared.
 _SMALLEST = 1000
 
 
 class EncodedJsonCache:
-    """The last large array of a request, and its JSON.
+    """The last large array of a request, with its JSON.
 
-    An array may be changed by the pipeline between two calls, so it is kept as a copy, and compared:
-    both together take a fraction of the time of writing it.
+    The pipeline may change the array between two calls, so the cache keeps a copy to compare with. This
+    takes a fraction of the time of encoding it.
     """
 
     __slots__ = ("_array", "_json")
@@ -25,10 +25,10 @@ class EncodedJsonCache:
         self._json: Any = None
 
     def json(self, array: np.ndarray[Any, Any]) -> Any:
-        """Return what orjson should write for a flat, contiguous array of numbers."""
+        """Return a flat, contiguous array of numbers, or its JSON, for orjson to write."""
         if array.size < _SMALLEST:
             return array
-        bits = array.view(f"u{array.itemsize}")  # NaN is not itself, and -0.0 is 0.0
+        bits = array.view(f"u{array.itemsize}")  # NaN does not equal itself, and -0.0 equals 0.0
         known = self._array
         if (
             known is None

@@ -1,13 +1,13 @@
-"""Tensors <-> the V2 protocol's JSON, and <-> MLServer's own types.
+"""Convert tensors to the JSON of the V2 protocol and to MLServer's types, and back.
 
-JSON is written by orjson straight from numpy's memory and read without pydantic: the tensors are
-checked when they become values.
+orjson writes JSON directly from numpy's memory. It is read without pydantic: the tensors are checked when
+they are converted to values.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from json import loads as loads_with_nan  # bare NaN is not JSON, and many servers write it
+from json import loads as loads_with_nan  # NaN is not valid JSON, but many servers write it
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,11 +26,11 @@ class Request:
     """A V2 inference request.
 
     Attributes:
-        tensors: Its inputs.
-        outputs: Names of the outputs asked for; empty for the model's default.
-        parameters: Its own parameters.
-        id: Its id.
-        memo: What it may have in common with other requests.
+        tensors: The inputs.
+        outputs: Names of the requested outputs; empty for the model's default.
+        parameters: Parameters of the request.
+        id: Id of the request.
+        memo: Cache of JSON that several requests have in common.
     """
 
     tensors: list[Tensor]
@@ -45,9 +45,9 @@ class Response:
     """A V2 inference response.
 
     Attributes:
-        tensors: Its outputs.
-        parameters: Its own parameters.
-        url: Where it came from; None in this process.
+        tensors: The outputs.
+        parameters: Parameters of the response.
+        url: URL of the server that answered; None in this process.
     """
 
     tensors: list[Tensor]
@@ -56,7 +56,7 @@ class Response:
 
     @property
     def content_type(self) -> str | None:
-        """MLServer's word for what all outputs together are."""
+        """MLServer's content type of the outputs as a whole."""
         return self.parameters.get("content_type")
 
 
@@ -74,7 +74,7 @@ def request_to_json(request: Request) -> bytes:
 
 
 def request_from_json(body: bytes) -> Request:
-    """Read what `request_to_json`, or any V2 client, wrote.
+    """Read a request as `request_to_json`, or any V2 client, writes it.
 
     Raises:
         PayloadError: If it is not a V2 request.
@@ -110,10 +110,10 @@ def response_from_json(body: bytes) -> Response:
 
 
 def load_object(body: bytes) -> dict[str, Any]:
-    """Read a JSON object, as any V2 body is one.
+    """Read the JSON object of a V2 body.
 
     Raises:
-        PayloadError: If it is not one.
+        PayloadError: If it is not a JSON object.
     """
     try:
         content = orjson.loads(body)
@@ -123,7 +123,7 @@ def load_object(body: bytes) -> dict[str, Any]:
         except (ValueError, RecursionError):
             raise PayloadError(f"not JSON ({error}): {body[:80]!r}") from error
     if not isinstance(content, dict):
-        raise PayloadError(f"not a V2 body, which is a JSON object: {body[:80]!r}")
+        raise PayloadError(f"not a V2 body, which must be a JSON object: {body[:80]!r}")
     return content
 
 
@@ -131,11 +131,13 @@ def tensor_from_json(item: Any) -> Tensor:
     """Read one tensor of a V2 body.
 
     Raises:
-        PayloadError: If it is not one.
+        PayloadError: If it is not a tensor.
     """
     name, shape = _field(item, "name", str), _field(item, "shape", list)
     if not all(type(length) is int for length in shape):
-        raise PayloadError(f"tensor {name!r} says shape {shown(shape)}; it is a list of integers")
+        raise PayloadError(
+            f"tensor {name!r} has shape {shown(shape)}; it must be a list of integers"
+        )
     datatype = _field(item, "datatype", str)
     parameters = _field(item, "parameters", dict, {})
     return Tensor(name, datatype, shape, _field(item, "data", object), parameters)
@@ -145,20 +147,20 @@ def _tensors(content: dict[str, Any], key: str) -> list[Tensor]:
     return [tensor_from_json(item) for item in _field(content, key, list)]
 
 
-def _field(holder: Any, key: str, kind: type, default: Any = ...) -> Any:
-    """Return a field of a JSON object; one that is null is not there."""
+def _field(holder: Any, key: str, expected: type, default: Any = ...) -> Any:
+    """Return a field of a JSON object; null counts as missing."""
     value = holder.get(key) if isinstance(holder, dict) else None
     if value is None and default is not ...:
         return default
-    if value is None or not isinstance(value, kind):
+    if value is None or not isinstance(value, expected):
         names: dict[type, str] = {dict: "object", list: "list", str: "text"}
-        what = names.get(kind, "value")
-        raise PayloadError(f"not a V2 body: {key!r} must be a JSON {what}, in {shown(holder, 120)}")
+        name = names.get(expected, "value")
+        raise PayloadError(f"not a V2 body: {key!r} must be a JSON {name}, in {shown(holder, 120)}")
     return value
 
 
 def tensor_to_json(tensor: Tensor, memo: EncodedJsonCache | None = None) -> dict[str, Any]:
-    """Convert a tensor to an object that orjson writes, with numpy's arrays in it."""
+    """Convert a tensor to an object for orjson, which may contain numpy's arrays."""
     data = tensor.data
     if isinstance(data, np.ndarray):
         data = json_numbers(data)
@@ -181,7 +183,7 @@ def tensor_to_json(tensor: Tensor, memo: EncodedJsonCache | None = None) -> dict
 
 
 def from_mlserver(tensor: types.RequestInput | types.ResponseOutput) -> Tensor:
-    """Return a tensor that MLServer decoded, or that one of its runtimes answered."""
+    """Convert a tensor that MLServer decoded, or that one of its runtimes returned."""
     data = getattr(tensor.data, "root", tensor.data)
     datatype = getattr(tensor.datatype, "value", tensor.datatype)
     return Tensor(
@@ -190,26 +192,26 @@ def from_mlserver(tensor: types.RequestInput | types.ResponseOutput) -> Tensor:
 
 
 def mlserver_parameters(parameters: types.Parameters | None) -> dict[str, Any]:
-    """Parameters as a plain dict, without the ones that were never set."""
+    """Return parameters as a plain dict, without those that are not set."""
     if parameters is None:
         return {}
-    given = {**vars(parameters), **(parameters.model_extra or {})}
-    return {name: value for name, value in given.items() if value is not None}
+    values = {**vars(parameters), **(parameters.model_extra or {})}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def to_mlserver_output(tensor: Tensor, *, json: bool) -> types.ResponseOutput:
-    """Return a tensor that MLServer will write.
+    """Convert a tensor to an output for MLServer to write.
 
     Args:
         tensor: The tensor.
-        json: Whether it will be written as JSON, which has no word for infinity.
+        json: Whether MLServer writes JSON, which does not have infinity.
     """
     from mlserver import types
 
     data = tensor.data
     if isinstance(data, np.ndarray):
         data = plain_numbers(data) if json else data.reshape(-1).tolist()
-    # Not model_construct: that is Python, and takes longer than pydantic's checks and copy.
+    # The constructor is faster than model_construct, which is written in Python.
     return types.ResponseOutput(
         name=tensor.name,
         datatype=tensor.datatype,
@@ -220,7 +222,7 @@ def to_mlserver_output(tensor: Tensor, *, json: bool) -> types.ResponseOutput:
 
 
 def to_mlserver_request(request: Request) -> types.InferenceRequest:
-    """Return a request for a runtime in this process; arrays are handed over as they are."""
+    """Convert a request for a runtime in this process, which receives the arrays as they are."""
     from mlserver import types
 
     return types.InferenceRequest.model_construct(

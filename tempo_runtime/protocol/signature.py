@@ -1,4 +1,4 @@
-"""Annotations -> the named, typed tensors a pipeline takes and gives."""
+"""Read annotations as the named, typed tensors that a pipeline takes and returns."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _STREAMS = (
     collections.abc.AsyncGenerator,
 )
 _UNRESOLVED = (NameError, AttributeError, SyntaxError, TypeError)
-OUTPUT_PREFIX = "output-"  # as MLServer's own `decode_args` names them
+OUTPUT_PREFIX = "output-"  # as in MLServer's `decode_args`
 
 
 class Kind(str, Enum):
-    """How a value travels. Each kind has one codec."""
+    """Kinds of values, by how they are sent. Each kind has one codec."""
 
     ANY = "any"
     ARRAY = "array"
@@ -73,13 +73,13 @@ class TensorSpec:
     """One named, typed value of a signature.
 
     Attributes:
-        name: Tensor name on the wire, and argument name in Python.
-        kind: How the value travels.
+        name: Name of the tensor, and of the argument in Python.
+        kind: How the value is sent.
         hint: The annotation, without `Optional`.
-        dtype: Element type of an array; None when any will do.
+        dtype: Element type of an array; None for any type.
         shape: Dimensions of an array, -1 for any length; None for any rank.
-        has_default: Whether the argument may be left out.
-        nullable: Whether None is a value; an argument that is left out is then None.
+        has_default: Whether the argument may be omitted.
+        nullable: Whether the value may be None; an omitted argument is then None.
     """
 
     name: str
@@ -92,7 +92,7 @@ class TensorSpec:
 
     @property
     def required(self) -> bool:
-        """Whether a call without it is wrong."""
+        """Whether a call must have this argument."""
         return not (self.has_default or self.nullable)
 
     @classmethod
@@ -100,13 +100,13 @@ class TensorSpec:
         """Read one annotation.
 
         Raises:
-            AuthoringError: If values of that type cannot travel.
+            AuthoringError: If values of this type cannot be sent.
         """
-        said = hint
+        annotation = hint
         hint, nullable = _without_none(_unaliased(hint))
         hint = _unaliased(hint)
         if any(isinstance(part, str | typing.ForwardRef) for part in _within(hint)):
-            hint = said  # an alias that names itself, which nothing else resolves
+            hint = annotation  # an alias that refers to itself; only pydantic resolves it
         if any(map(_is_read_once, _within(hint))):
             raise AuthoringError(
                 f"{name}: values of type {hint!r} can be read only once, and would be empty or unchecked "
@@ -137,15 +137,15 @@ OutputForm = Literal["single", "tuple", "named", "mapping", "dynamic"]
 
 @dataclass(frozen=True)
 class Signature:
-    """What a model takes and gives.
+    """The inputs and outputs of a model.
 
     Attributes:
         inputs: The arguments, in order.
         outputs: The results, in order; one for the forms `single` and `mapping` (the type of each
-            value), none for `dynamic`.
-        form: How the outputs make one Python value: a `single` value, a `tuple`, a class with
-            `named` fields, a `mapping` of names to arrays, or whatever comes (`dynamic`).
-        container: The NamedTuple or TypedDict that holds `named` outputs.
+            value), empty for `dynamic`.
+        form: How the outputs are combined to one Python value: a `single` value, a `tuple`, a class with
+            `named` fields, a `mapping` of names to arrays, or by the outputs themselves (`dynamic`).
+        container: The NamedTuple or TypedDict of `named` outputs.
         streams: Whether the predict method is a generator.
     """
 
@@ -156,15 +156,15 @@ class Signature:
     streams: bool = False
 
     def __getstate__(self) -> dict[str, Any]:
-        # Without what is cached: an artifact is the same whether it was called before or not.
+        # Without cached properties, so that an artifact does not depend on earlier calls.
         return {part.name: getattr(self, part.name) for part in fields(self)}
 
     def input(self, name: str) -> TensorSpec | None:
-        """Return the argument of that name."""
+        """Return the argument with this name."""
         return next((spec for spec in self.inputs if spec.name == name), None)
 
     def takes(self, count: int, names: Collection[str]) -> bool:
-        """Tell whether it accepts this number of positional arguments and these named ones."""
+        """Return whether it accepts this number of positional arguments and these named ones."""
         if not self.inputs:
             return True
         positional = {spec.name for spec in self.inputs[:count]}
@@ -180,12 +180,12 @@ class Signature:
 
     @cached_property
     def named(self) -> dict[str, TensorSpec]:
-        """The arguments that are one tensor each, by name."""
+        """The arguments that are single tensors, by name."""
         return {spec.name: spec for spec in self.inputs if spec.kind is not Kind.FRAME}
 
     @cached_property
     def frame(self) -> TensorSpec | None:
-        """The DataFrame argument, whose columns are tensors of their own."""
+        """The DataFrame argument, whose columns are separate tensors."""
         return next((spec for spec in self.inputs if spec.kind is Kind.FRAME), None)
 
     @classmethod
@@ -197,7 +197,7 @@ class Signature:
             method: Whether the first parameter is `self`.
 
         Raises:
-            AuthoringError: If an argument or result cannot travel; the message names it.
+            AuthoringError: If an argument or result cannot be sent; the message names it.
         """
         hints = _hints(function)
         parameters = list(inspect.signature(function).parameters.values())[1 if method else 0 :]
@@ -206,25 +206,25 @@ class Signature:
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
                 stars = "*" if parameter.kind is parameter.VAR_POSITIONAL else "**"
                 raise AuthoringError(
-                    f"{_place(function)}: {stars}{parameter.name} has no name or type on the wire; "
-                    "write out the arguments"
+                    f"{_place(function)}: the arguments in {stars}{parameter.name} do not have names and "
+                    "types; declare each argument"
                 )
             if parameter.kind is parameter.POSITIONAL_ONLY:
                 raise AuthoringError(
-                    f"{_place(function)}: tensors are bound by name, so {parameter.name} cannot be "
-                    "positional-only"
+                    f"{_place(function)}: {parameter.name} cannot be positional-only, because arguments "
+                    "are passed by name"
                 )
             spec = TensorSpec.of(
                 parameter.name,
                 hints.get(parameter.name, Any),
                 has_default=parameter.default is not parameter.empty,
             )
-            # `x: int = None` says Optional; Python 3.10 reads it so, 3.11 does not.
+            # `x: int = None` means Optional; Python 3.10 reads it like that, 3.11 does not.
             inputs.append(replace(spec, nullable=spec.nullable or parameter.default is None))
         if sum(spec.kind is Kind.FRAME for spec in inputs) > 1:
             raise AuthoringError(
-                f"{_place(function)}: a DataFrame takes the request's tensors as its columns, so a "
-                "predict method can have only one"
+                f"{_place(function)}: the tensors of a request are the columns of a DataFrame, so a "
+                "predict method can have only one DataFrame"
             )
         streams = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
         hint = hints.get("return", Any)
@@ -235,7 +235,7 @@ class Signature:
 
     @classmethod
     def declared(cls, inputs: Any, outputs: Any) -> Signature | None:
-        """Return the signature a `Model` declares: a type, or a dict of names to types, each way."""
+        """Return the signature that a `Model` declares by types, or by dicts of names to types."""
         if inputs is None and outputs is None:
             return None
         if inputs is None:
@@ -252,7 +252,7 @@ class Signature:
 
 
 def _outputs(hint: Any) -> tuple[OutputForm, Any, tuple[TensorSpec, ...]]:
-    said, hint = hint, _unaliased(hint)
+    annotation, hint = hint, _unaliased(hint)
     if hint is Any or hint is object or hint is inspect.Parameter.empty:
         return "dynamic", None, ()
     if typing_extensions.is_typeddict(hint) or (inspect.isclass(hint) and hasattr(hint, "_fields")):
@@ -265,11 +265,11 @@ def _outputs(hint: Any) -> tuple[OutputForm, Any, tuple[TensorSpec, ...]]:
         value = TensorSpec.of(f"{OUTPUT_PREFIX}0", args[1])
         if value.kind is Kind.ARRAY:
             return "mapping", None, (value,)
-    return "single", None, (TensorSpec.of(f"{OUTPUT_PREFIX}0", said),)
+    return "single", None, (TensorSpec.of(f"{OUTPUT_PREFIX}0", annotation),)
 
 
 def _fields(container: Any) -> tuple[TensorSpec, ...]:
-    """Return the fields of a NamedTuple or TypedDict; those with a default, or not required, may lack."""
+    """Return the fields of a NamedTuple or TypedDict; fields may be optional."""
     try:
         hints = typing_extensions.get_type_hints(container, include_extras=True)
     except _UNRESOLVED as error:
@@ -279,17 +279,17 @@ def _fields(container: Any) -> tuple[TensorSpec, ...]:
         ) from error
     optional = getattr(container, "__optional_keys__", getattr(container, "_field_defaults", ()))
     specs = []
-    # A `collections.namedtuple` has fields, and no hints.
+    # A `collections.namedtuple` has fields without hints.
     for name in getattr(container, "_fields", hints):
         hint = hints.get(name, Any)
-        # `__optional_keys__` does not know what postponed annotations say.
-        says: Any = get_origin(hint)
-        if says in (typing_extensions.Required, typing_extensions.NotRequired):
+        # `__optional_keys__` does not consider postponed annotations.
+        qualifier: Any = get_origin(hint)
+        if qualifier in (typing_extensions.Required, typing_extensions.NotRequired):
             hint = get_args(hint)[0]
-        lacks = says is typing_extensions.NotRequired or (
-            name in optional and says is not typing_extensions.Required
+        is_optional = qualifier is typing_extensions.NotRequired or (
+            name in optional and qualifier is not typing_extensions.Required
         )
-        specs.append(TensorSpec.of(name, hint, has_default=lacks))
+        specs.append(TensorSpec.of(name, hint, has_default=is_optional))
     return _parts(specs)
 
 
@@ -298,8 +298,8 @@ def _parts(specs: Iterable[TensorSpec]) -> tuple[TensorSpec, ...]:
     for spec in specs:
         if spec.kind is Kind.FRAME:
             raise AuthoringError(
-                f"{spec.name}: a DataFrame's columns are the outputs, so it can only be the one "
-                "result, not a part of several"
+                f"{spec.name}: the columns of a DataFrame are the outputs, so it must be the only "
+                "result, not one of several"
             )
     return specs
 
@@ -309,7 +309,7 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     names = function.__code__.co_freevars
     local = {}
     for name, cell in zip(names, closure):
-        with suppress(ValueError):  # a name that is not assigned yet
+        with suppress(ValueError):  # the name is not assigned yet
             local[name] = cell.cell_contents
     try:
         return typing.get_type_hints(function, localns=local, include_extras=True)
@@ -330,14 +330,14 @@ def _without_none(hint: Any) -> tuple[Any, bool]:
     args = tuple(arg for arg in get_args(hint) if arg is not type(None))
     if len(args) == len(get_args(hint)):
         return hint, False
-    return (args[0] if len(args) == 1 else Union[args]), True  # noqa: UP007 - the members are known at run time only
+    return (args[0] if len(args) == 1 else Union[args]), True  # noqa: UP007 - the members are only known at run time
 
 
 def _unaliased(hint: Any) -> Any:
-    """Return what an alias stands for: `type` (`NDArray`, from numpy 2.4 on), NewType or TypeVar."""
+    """Return the type behind an alias: `type` (`NDArray`, from numpy 2.4 on), NewType or TypeVar."""
     if isinstance(hint, typing.TypeVar):
         if hint.__constraints__:
-            return Union[hint.__constraints__]  # noqa: UP007 - known at run time only
+            return Union[hint.__constraints__]  # noqa: UP007 - only known at run time
         return Any if hint.__bound__ is None else _unaliased(hint.__bound__)
     if isinstance(hint, typing.NewType):
         return _unaliased(hint.__supertype__)
@@ -348,19 +348,19 @@ def _unaliased(hint: Any) -> Any:
 
 
 def _within(hint: Any) -> Iterator[Any]:
-    """Yield a type and all that it is made of, as far as its annotation says."""
+    """Yield a type and all types in its annotation."""
     yield hint
     for part in get_args(hint):
         yield from _within(part)
 
 
 def _is_read_once(hint: Any) -> bool:
-    """Return whether pydantic would give an iterator of what it was given."""
+    """Return whether pydantic would validate the type as an iterator, which can be read only once."""
     return hint is collections.abc.Iterable or get_origin(hint) is collections.abc.Iterable
 
 
 def _array_type(hint: Any) -> tuple[np.dtype[Any] | None, tuple[int, ...] | None]:
-    """Dtype and shape of `np.ndarray[SHAPE, np.dtype[DTYPE]]`, each part optional.
+    """Return the dtype and shape in `np.ndarray[SHAPE, np.dtype[DTYPE]]`, both optional.
 
     SHAPE is `tuple[int, Literal[4]]` (any number of rows, four columns); `int` is any length.
     """
@@ -368,7 +368,7 @@ def _array_type(hint: Any) -> tuple[np.dtype[Any] | None, tuple[int, ...] | None
     if not args:
         return None, None
     scalar = get_args(args[1])[0] if get_args(args[1]) else Any
-    # An abstract type, such as np.floating, has no dtype; numpy would take it for float64.
+    # An abstract type, such as np.floating, is not a dtype; numpy would treat it as float64.
     dtype = np.dtype(scalar) if scalar in np.sctypeDict.values() else None
     dims = get_args(args[0])
     if get_origin(args[0]) is not tuple or Ellipsis in dims:
@@ -394,9 +394,9 @@ def _check_json(name: str, hint: Any) -> None:
     try:
         TypeAdapter(hint)
     except PydanticUserError as error:
-        # A model that refers to one defined later is complete when it is first used.
+        # A model that refers to a later definition is complete when it is first used.
         if error.code != "class-not-fully-defined":
             raise AuthoringError(
-                f"{name}: values of type {hint!r} cannot travel as tensors or JSON; use an "
+                f"{name}: values of type {hint!r} cannot be sent as tensors or JSON; use an "
                 "ndarray, DataFrame, str, bytes, number, list, dict or pydantic model"
             ) from error

@@ -19,19 +19,21 @@ T = TypeVar("T")
 MAX_COLUMNS = 10_000
 MAX_LITERAL_BYTES = 1_000_000
 # Smaller calls are converted in a few milliseconds.
-_LARGE = 20_000  # parts
-LARGE_BYTES = 100_000  # of a request over HTTP
+_LARGE = 20_000  # values
+LARGE_BYTES = 100_000  # size of a request over HTTP
 _THREADS = 4
 _DEEPEST = 100
 
 
 @dataclass(frozen=True)
 class DecodingLimits:
-    """Limits on decoding requests and answers.
+    """Limits for decoding requests and answers.
 
     Attributes:
-        max_columns: Tensors in one request or answer; each column of a DataFrame is one.
-        max_literal_bytes: Length of a Python literal, which is how tempo 0.5 writes text and JSON.
+        max_columns: Largest number of tensors in a request or an answer; each column of a DataFrame is
+            one.
+        max_literal_bytes: Largest size of a Python literal, the form in which tempo 0.5 sends text and
+            JSON.
     """
 
     max_columns: int = MAX_COLUMNS
@@ -45,30 +47,30 @@ class DecodingLimits:
         """
         if tensors > self.max_columns:
             raise PayloadError(
-                f"there are {tensors} tensors, where each column of a DataFrame is one, and at most "
-                f"{self.max_columns} are read; send fewer, or raise the setting `max_columns`"
+                f"there are {tensors} tensors (each column of a DataFrame is one), more than the limit "
+                f"of {self.max_columns}; send fewer, or raise the setting `max_columns`"
             )
 
     def check_literal(self, name: str, length: int) -> None:
-        """Check the length of a literal; raises as `check_count` does."""
+        """Check the size of a literal; raise as `check_count` does."""
         if length > self.max_literal_bytes:
             raise PayloadError(
-                f"tensor {shown(name)} is a Python literal of {length} bytes, and at most "
-                f"{self.max_literal_bytes} are read; send text or JSON as one BYTES element, or raise "
-                "the setting `max_literal_bytes`"
+                f"tensor {shown(name)} is a Python literal of {length} bytes, more than the limit of "
+                f"{self.max_literal_bytes}; send text or JSON as one BYTES element, or raise the setting "
+                "`max_literal_bytes`"
             )
 
 
 def is_large(*values: Any) -> bool:
-    """Tell whether values have so many parts that converting them would hold up an event loop.
+    """Return whether converting values would block an event loop, because they have too many parts.
 
-    This looks at no more parts than needed.
+    This counts only as many parts as needed.
     """
     return _count(values, _LARGE, _DEEPEST) > _LARGE
 
 
 async def convert(large: bool, function: Callable[..., T], *arguments: Any) -> T:
-    """Run a conversion: in a thread if it is large, otherwise here, which is faster."""
+    """Run a conversion in a thread if it is large, and otherwise directly, which is faster."""
     if not large:
         return function(*arguments)
     run = copy_context().run
@@ -77,15 +79,15 @@ async def convert(large: bool, function: Callable[..., T], *arguments: Any) -> T
 
 @cache
 def _pool() -> ThreadPoolExecutor:
-    """Return the threads for conversions only.
+    """Return the threads for conversions.
 
-    Authors use a loop's own pool too, and their functions may never return.
+    The loop's own pool is not used, because authors' functions in it may never return.
     """
     return ThreadPoolExecutor(_THREADS, "tempo-convert")
 
 
 def _count(value: Any, most: int, levels: int) -> int:
-    """Count the parts of a value until there are more than `most`; letters and bytes count in tens."""
+    """Count the parts of a value, up to about `most`; ten letters or bytes count as one part."""
     if isinstance(value, str | bytes | bytearray):
         return len(value) // 10
     if isinstance(value, np.ndarray) and value.dtype.kind != "O":
@@ -100,9 +102,8 @@ def _count(value: Any, most: int, levels: int) -> int:
         return size
     if isinstance(value, type):
         return 1
-    attributes = (
-        getattr(value, "__dict__", None) or {}
-    )  # of a pydantic model, a dataclass, a tensor
+    # Attributes of a pydantic model, a dataclass or a tensor.
+    attributes = getattr(value, "__dict__", None) or {}
     extra = getattr(value, "__pydantic_extra__", None) or {}
     return 1 + _count_all([*attributes.values(), *extra.values()], most, levels)
 

@@ -1,7 +1,7 @@
-"""One V2 tensor in memory, and its numbers.
+"""V2 tensors in memory, and their numbers.
 
-A tensor is what every transport carries and every value is made of: JSON, gRPC and MLServer's own
-types are written from it and read into it (`wire.py`), Python values are made of it (`codec/`).
+All transports carry tensors, and all values are converted to tensors: `messages` and `grpc_messages`
+convert them to JSON, gRPC and MLServer's types, `codec` converts them to Python values.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ DATATYPES: dict[str, np.dtype[Any]] = {
 _NAMES = {dtype: name for name, dtype in DATATYPES.items()}
 BYTES = "BYTES"
 
-# JSON has no word for these; the names are those of Python's json and of JavaScript.
+# JSON does not have these numbers; Python's json and JavaScript use these names.
 _WORDS = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}
 _PACKED: dict[str, tuple[str, Any]] = {
     "f": ("d", np.float64),
@@ -42,7 +42,7 @@ _PACKED: dict[str, tuple[str, Any]] = {
     "u": ("q", np.int64),
 }
 _EMPTY_ROWS = 2**20
-_DEEPEST = 32  # dimensions that numpy's arrays can have in each of its versions
+_DEEPEST = 32  # dimensions that arrays can have in all versions of numpy
 
 
 @dataclass
@@ -50,11 +50,11 @@ class Tensor:
     """A named V2 tensor.
 
     Attributes:
-        name: Its name.
-        datatype: Its V2 datatype, such as `FP64` or `BYTES`.
-        shape: Its dimensions; empty for a single number without any.
-        data: An ndarray for numbers. For `BYTES` a flat list of `str` or `bytes`. A tensor read
-            from JSON holds the list as it was sent, flat or nested.
+        name: Name of the tensor.
+        datatype: V2 datatype, such as `FP64` or `BYTES`.
+        shape: Dimensions; empty for a single number without dimensions.
+        data: An ndarray for numbers; a flat list of `str` or `bytes` for `BYTES`. A tensor read from JSON
+            has the list as it was sent, flat or nested.
         parameters: V2 parameters, such as `content_type`.
     """
 
@@ -66,20 +66,20 @@ class Tensor:
 
     @property
     def content_type(self) -> str | None:
-        """MLServer's word for what the tensor holds."""
-        named = self.parameters.get("content_type")
-        return named if isinstance(named, str) else None
+        """MLServer's content type of the tensor."""
+        content_type = self.parameters.get("content_type")
+        return content_type if isinstance(content_type, str) else None
 
     def numbers(self) -> np.ndarray[Any, Any]:
         """Return the elements of a numeric tensor, in its shape.
 
         Raises:
-            PayloadError: If they do not fit the datatype or the shape.
+            PayloadError: If they do not match the datatype or the shape.
         """
         dtype = DATATYPES.get(self.datatype)
         if dtype is None:
             raise PayloadError(
-                f"tensor {self.name!r} has datatype {self.datatype!r}, which holds no numbers"
+                f"tensor {self.name!r} has datatype {self.datatype!r}, which is not numeric"
             )
         data = self.data
         if not isinstance(data, np.ndarray):
@@ -103,7 +103,7 @@ class Tensor:
         if packed is not None:
             return self._cast(packed, dtype)
         try:
-            # Left to itself, numpy makes every element as long as the longest text among them.
+            # By default numpy would make all elements as long as the longest text.
             array = np.asarray(data, None if _only_numbers(data) else object)
         except ValueError as error:
             raise self._ragged() from error
@@ -112,7 +112,7 @@ class Tensor:
         if array.size == 0:
             return array.astype(dtype)
         if (array.dtype.kind in "OUf" and dtype.kind in "iu") or array.dtype.kind in "OU":
-            # Mixed or textual: rare, so element by element, exactly.
+            # Mixed or text, which is rare: convert the elements exactly, one by one.
             return self._from_elements(_flatten(data), dtype).reshape(array.shape)
         return self._cast(array, dtype)
 
@@ -120,7 +120,7 @@ class Tensor:
         if dtype.kind == "f":
             numbers = []
             for element in flat:
-                if element is None:  # MLServer's word for NaN
+                if element is None:  # MLServer writes NaN as null
                     element = np.nan
                 elif isinstance(element, str):
                     element = _WORDS.get(element, element)
@@ -141,7 +141,7 @@ class Tensor:
 
     def _cast(self, array: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
         if array.dtype == dtype:
-            # Of two names for one type, such as int64 and longlong, the one that everybody uses.
+            # If a type has two names, such as int64 and longlong, use the common one.
             return array if array.dtype.type is dtype.type else array.view(dtype)
         allowed = {"b": "biuf", "i": "iu", "u": "iu", "f": "iuf"}[dtype.kind]
         wrong = misfits(array, dtype) if array.dtype.kind in allowed else np.True_
@@ -153,37 +153,37 @@ class Tensor:
         """Return an array of the tensor's elements, in its shape.
 
         Raises:
-            PayloadError: If there are more or fewer than the shape says.
+            PayloadError: If their number does not match the shape.
         """
         self._check_size(array.size)
         if array.ndim > 1 and array.shape != tuple(self.shape):
             raise PayloadError(
-                f"tensor {self.name!r} says shape {self.shape}, but its data is nested as "
-                f"{list(array.shape)}; make them agree, or send one flat list"
+                f"tensor {self.name!r} has shape {self.shape}, but its data is nested as "
+                f"{list(array.shape)}; correct one of them, or send one flat list"
             )
         try:
             return array.reshape(self.shape)
         except ValueError as error:
             raise PayloadError(
-                f"tensor {self.name!r} says shape {shown(self.shape)}: {error}"
+                f"tensor {self.name!r} has shape {shown(self.shape)}: {error}"
             ) from error
 
     def _check_size(self, size: int) -> None:
         if any(length < 0 for length in self.shape):
             raise PayloadError(
-                f"tensor {self.name!r} says shape {self.shape}, and no dimension is below 0; send "
-                "the length it has"
+                f"tensor {self.name!r} has shape {self.shape}, but dimensions cannot be negative; send "
+                "the actual shape"
             )
-        # No elements can have any shape: as lists, [2000000000, 0] would be all the memory there is.
+        # An empty tensor can have any shape, but lists of shape [2000000000, 0] would fill the memory.
         if 0 in self.shape and prod(self.shape[: self.shape.index(0)]) > _EMPTY_ROWS:
             raise PayloadError(
-                f"tensor {self.name!r} says shape {shown(self.shape)}, which is too many rows of "
-                "nothing; send [0]"
+                f"tensor {self.name!r} has shape {shown(self.shape)}, which is too many empty rows; "
+                "send [0]"
             )
         if size != prod(self.shape):
             raise PayloadError(
-                f"tensor {self.name!r} says shape {self.shape}, which is {prod(self.shape)} values, "
-                f"but it holds {size}; correct the shape or the data"
+                f"tensor {self.name!r} has shape {self.shape}, which is {prod(self.shape)} values, "
+                f"but its data has {size}; correct the shape or the data"
             )
 
     def _unfit(self, element: Any) -> PayloadError:
@@ -194,13 +194,13 @@ class Tensor:
 
     def _ragged(self) -> PayloadError:
         return PayloadError(
-            f"tensor {self.name!r} is ragged: its rows differ in length, or are nested over "
-            f"{_DEEPEST} deep; send rows of one length, or one flat list"
+            f"tensor {self.name!r} is ragged: its rows differ in length, or are nested more than "
+            f"{_DEEPEST} levels deep; send rows of the same length, or one flat list"
         )
 
 
 def shown(value: Any, length: int = 80) -> str:
-    """Return a value as a message shows it, cut off at a length."""
+    """Return a value's `repr` for a message, shortened to a length."""
     try:
         return f"{value!r:.{length}}"
     except (RecursionError, ValueError):  # nested too deep, or too many digits
@@ -208,14 +208,14 @@ def shown(value: Any, length: int = 80) -> str:
 
 
 def refuse_twice(names: list[str]) -> None:
-    """Refuse tensors of one name, which would overwrite each other."""
+    """Refuse tensors with the same name, which would overwrite each other."""
     if len(set(names)) != len(names):
         [(name, _)] = Counter(names).most_common(1)
         raise PayloadError(f"tensor {name!r} is given twice; send it once")
 
 
 def refuse_unwritable(names: Iterable[str]) -> None:
-    """Refuse names of tensors that no transport can write."""
+    """Refuse names of tensors that cannot be encoded as UTF-8."""
     for name in names:
         if name.isascii():
             continue
@@ -223,15 +223,15 @@ def refuse_unwritable(names: Iterable[str]) -> None:
             name.encode()
         except UnicodeEncodeError as error:
             raise PayloadError(
-                f"{name!r} is a name of a tensor that UTF-8 cannot write: {error}; use another"
+                f"the tensor name {name!r} cannot be encoded as UTF-8: {error}; use another name"
             ) from error
 
 
 def datatype_of(dtype: np.dtype[Any]) -> str:
-    """Return the V2 datatype for a numpy dtype; text and objects are `BYTES`.
+    """Return the V2 datatype of a numpy dtype; text and objects are `BYTES`.
 
     Raises:
-        PayloadError: If V2 has none, as for complex numbers.
+        PayloadError: If V2 does not have one, as for complex numbers.
     """
     name = _NAMES.get(dtype.newbyteorder("=")) if dtype.kind in "biuf" else None
     if name is None and dtype.kind in "OSU":
@@ -244,7 +244,7 @@ def datatype_of(dtype: np.dtype[Any]) -> str:
 
 
 def misfits(array: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
-    """Mark the numbers that a dtype cannot hold; less precision is not among them."""
+    """Mark the numbers that a dtype cannot represent, apart from a loss of precision."""
     if dtype.kind == "b":
         return ~np.isin(array, (0, 1))
     if dtype.kind in "iu":
@@ -257,10 +257,10 @@ def misfits(array: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any
 
 
 def json_numbers(array: np.ndarray[Any, Any]) -> Any:
-    """Return what orjson should write for a numeric array: the array itself, or a list where it must.
+    """Return a numeric array for orjson to write, or a list if orjson would not write it correctly.
 
-    NaN is written as null (as MLServer does), infinities as the words "Infinity" and "-Infinity":
-    orjson would write null for all three.
+    NaN is written as null (as in MLServer), infinities as the texts "Infinity" and "-Infinity". orjson
+    would write null for all of them.
     """
     flat = np.ascontiguousarray(array).reshape(-1)
     if not flat.dtype.isnative:
@@ -274,7 +274,7 @@ def json_numbers(array: np.ndarray[Any, Any]) -> Any:
 
 
 def plain_numbers(array: np.ndarray[Any, Any]) -> list[Any]:
-    """Return a flat list of Python numbers that any JSON writer keeps whole; see `json_numbers`."""
+    """Return a flat list that any JSON writer writes as `json_numbers` does."""
     flat: list[Any] = array.reshape(-1).tolist()
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         return [_word(number) for number in flat]
@@ -290,27 +290,27 @@ def _word(number: float) -> float | str | None:
 
 
 def _packed(data: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any] | None:
-    """Return a flat list of numbers as an array, None if it is anything else.
+    """Return a flat list of numbers as an array; None for anything else.
 
-    Python's arrays are made in two thirds of the time of numpy's, and take numbers only.
+    Python's arrays accept only numbers, and are created in two thirds of the time of numpy's.
     """
-    code, own = _PACKED.get(dtype.kind, (None, None))
+    code, packed_dtype = _PACKED.get(dtype.kind, (None, None))
     if code is None or not isinstance(data, list) or not data or isinstance(data[0], bool):
         return None
     try:
-        # Not numpy's own dtype of the code, which has another type of scalar.
-        return np.frombuffer(array(code, data), own)
+        # numpy's dtype for the code would have another scalar type.
+        return np.frombuffer(array(code, data), packed_dtype)
     except (TypeError, OverflowError):
         return None
 
 
 def _only_numbers(data: Any, levels: int = _DEEPEST) -> bool:
-    """Return whether this is a number, or lists of nothing else; quicker than a look at each type."""
+    """Return whether data is a number or nested lists of numbers, without checking each type."""
     if isinstance(data, int | float):
         return True
     try:
         sum(data, 0.0)
-    except TypeError:  # rows, or something else
+    except TypeError:  # rows, or values other than numbers
         rows = data if isinstance(data, list) and levels else [None]
         return all(isinstance(row, list) and _only_numbers(row, levels - 1) for row in rows)
     except OverflowError:
@@ -323,7 +323,7 @@ def _objects(array: np.ndarray[Any, Any]) -> list[Any]:
 
 
 def _flatten(data: Any, levels: int = _DEEPEST) -> list[Any]:
-    """Return the leaves of nested lists down to a depth; deeper lists count as leaves."""
+    """Return the leaves of nested lists; lists below this depth count as leaves."""
     if not isinstance(data, list) or not levels:
         return [data]
     if not any(isinstance(element, list) for element in data):
@@ -332,5 +332,5 @@ def _flatten(data: Any, levels: int = _DEEPEST) -> list[Any]:
 
 
 def is_repr(flat: list[Any]) -> bool:
-    """Return whether this is how tempo 0.5 writes `BYTES`: the bytes of a `repr`, one integer each."""
+    """Return whether data has the form of `BYTES` in tempo 0.5: one integer for each byte of a `repr`."""
     return bool(flat) and all(type(element) is int for element in flat)

@@ -1,14 +1,14 @@
-"""Python values <-> tensors, by kind. No I/O.
+"""Convert Python values to tensors and back, by kind. No I/O.
 
-One codec a kind (`signature.Kind`). Reading is lenient where the wire leaves no doubt (an `int` may
-come as INT64, as JSON, or as text), writing is strict: the same value always gives the same tensor.
+Each kind (`signature.Kind`) has one codec. Reading is lenient where the meaning is clear (an `int` may be
+INT64, JSON or text). Writing is strict: the same value always becomes the same tensor.
 
-What V2 and plain JSON cannot say is tagged where the other end is one of ours (`tagged`), and refused by
-name elsewhere.
+Values that V2 and plain JSON lack are sent with tags if the receiver is part of this package (`tagged`),
+and refused by name otherwise.
 
-The table of codecs is here, and what they do is in modules that import one way: `elements`, `tagged`,
-`sameness` <- `documents` <- `arrays`, `text`. `untyped` chooses a kind where no annotation does,
-`spelled` is how tempo 0.5 writes.
+This module has the table of codecs. Their code is in modules with one direction of imports:
+`elements`, `tagged_json`, `equality` <- `json_values` <- `arrays`, `text`. `untyped` chooses a kind for
+values without an annotation, and `tempo_values` has the form of tempo 0.5.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ _LIMITS = DecodingLimits()
 
 @dataclass(frozen=True)
 class Codec:
-    """How values of one kind travel.
+    """How values of one kind are sent.
 
     Attributes:
         encode: `(spec, value, tagged) -> Tensor`.
@@ -105,15 +105,16 @@ class Codec:
 
 
 def encode(spec: TensorSpec, value: Any, *, tagged: bool = False) -> Tensor:
-    """One value as one tensor.
+    """Encode a value as a tensor.
 
     Args:
-        spec: What it is.
+        spec: The value's spec.
         value: The value.
-        tagged: Whether the other end reads what only we write: JSON with tags, numpy's dtypes.
+        tagged: Whether the receiver reads the forms that only this package writes: JSON with tags, and
+            numpy's dtypes.
 
     Raises:
-        PayloadError: If the value is not of the spec's type, or cannot travel.
+        PayloadError: If the value is not of the spec's type, or cannot be sent.
     """
     if value is None and (spec.nullable or spec.kind is Kind.ANY):
         return bytes_tensor(spec, [_NULL], [1], "json")
@@ -123,12 +124,12 @@ def encode(spec: TensorSpec, value: Any, *, tagged: bool = False) -> Tensor:
 
 
 def decode(spec: TensorSpec, tensor: Tensor, limits: DecodingLimits = _LIMITS) -> Any:
-    """Return the value that a tensor holds.
+    """Decode the value in a tensor.
 
     Args:
         spec: The value's spec.
         tensor: The tensor.
-        limits: Limits on what is decoded.
+        limits: Limits for decoding.
 
     Raises:
         PayloadError: If the value is not of the spec's type.
@@ -147,17 +148,17 @@ def decode(spec: TensorSpec, tensor: Tensor, limits: DecodingLimits = _LIMITS) -
 
 
 def is_null(tensor: Tensor) -> bool:
-    """Return whether a tensor is how `encode` writes None."""
+    """Return whether a tensor is None as `encode` writes it."""
     if tensor.datatype != BYTES or tensor.content_type != "json":
         return False
     return tensor.elements() in ([_NULL], [_NULL.decode()], [None])
 
 
 def spell(spec: TensorSpec, value: Any) -> Tensor:
-    """One value as one tensor that a client of tempo 0.5 reads.
+    """Encode a value as a tensor for a client of tempo 0.5.
 
     Raises:
-        PayloadError: As `encode`.
+        PayloadError: As `encode` does.
     """
     if spec.kind is Kind.ANY and isinstance(value, np.generic):
         value = value.item()
@@ -171,9 +172,9 @@ def spell(spec: TensorSpec, value: Any) -> Tensor:
 
 
 def parameter(spec: TensorSpec, value: Any) -> Any:
-    """Return a small argument that came in the request's `parameters` and not as a tensor.
+    """Return a small argument from the parameters of a request.
 
-    gRPC carries only booleans, integers and strings there, so anything else may come as JSON text.
+    Over gRPC these are only booleans, integers and strings, so other values may be JSON text.
 
     Raises:
         PayloadError: If it is not of the spec's type.
@@ -187,7 +188,7 @@ def parameter(spec: TensorSpec, value: Any) -> Any:
 
 
 def describe(spec: TensorSpec) -> tuple[str, list[int], dict[str, Any]]:
-    """Datatype, shape and parameters of a tensor, for a model's V2 metadata."""
+    """Return the datatype, shape and parameters of a tensor for a model's V2 metadata."""
     codec = CODECS[spec.kind]
     parameters: dict[str, Any] = {"content_type": codec.content_type}
     datatype, shape = codec.datatype, list(codec.shape)
@@ -204,29 +205,30 @@ def describe(spec: TensorSpec) -> tuple[str, list[int], dict[str, Any]]:
 
 
 def _literal(spec: TensorSpec, value: Any) -> Any:
-    """Write a value as a Python literal, or as JSON if a literal cannot hold all of it."""
-    said = lossy_json(replace(spec, kind=Kind.JSON), value)
-    # JSON has no tuples, and no keys but texts.
-    if is_literal(value) and lossy_json(TensorSpec(spec.name, Kind.JSON), value) == said:
+    """Return a value as it is if it has a Python literal, and otherwise its form in JSON."""
+    text = lossy_json(replace(spec, kind=Kind.JSON), value)
+    # JSON does not have tuples, and only text as keys.
+    if is_literal(value) and lossy_json(TensorSpec(spec.name, Kind.JSON), value) == text:
         return value
-    return json.loads(said)
+    return json.loads(text)
 
 
 def _plain(kind: Kind, tensor: Tensor) -> Any:
-    """Return a tensor's value in types that a Python literal can hold."""
+    """Return a tensor's value in types that have Python literals."""
     if tensor.content_type == "datetime":
         texts = read_texts(tensor)
         return texts[0] if kind is Kind.DATETIME else texts
-    held = decode(TensorSpec(tensor.name), tensor)
-    if isinstance(held, np.ndarray):
-        return held.tolist() if kind is Kind.ARRAY else held.item()
-    return held
+    value = decode(TensorSpec(tensor.name), tensor)
+    if isinstance(value, np.ndarray):
+        return value.tolist() if kind is Kind.ARRAY else value.item()
+    return value
 
 
 def _encode_annotated(spec: TensorSpec, value: Any, tagged: bool) -> Tensor:
-    """Return a value whose annotation may have a validator, which runs again where the value is read.
+    """Encode a value whose annotation may have a validator, which runs again when the value is read.
 
-    It is sent as it was given, or as the validator made it, whichever is then what it was made here.
+    The value is sent unchanged, or as the validator returns it, depending on which of the two the reader
+    decodes to the validated value.
     """
     bare = replace(spec, hint=get_args(spec.hint)[0])
     checked = validate(spec, without_numpy(value, spec.name))
@@ -252,12 +254,12 @@ def _is_typed(tensor: Tensor) -> bool:
 
 
 def _is_empty_text(spec: TensorSpec, tensor: Tensor) -> bool:
-    """Return whether no elements are how tempo 0.5 spells a text without letters."""
+    """Return whether a tensor without elements is an empty text as tempo 0.5 sends it."""
     return spec.kind is Kind.STRING and not tensor.parameters
 
 
 def _accept(spec: TensorSpec, value: Any) -> Any:
-    """Return a plain Python value, which no tensor gave a type, as the spec's type."""
+    """Convert a plain Python value, which does not come from a typed tensor, to the spec's type."""
     if value is None and spec.nullable:
         return None
     refuse_deep(spec, value)
@@ -306,12 +308,12 @@ def _decode_any(spec: TensorSpec, tensor: Tensor) -> Any:
 
 def _no_frame(spec: TensorSpec, *_: Any) -> Any:
     raise PayloadError(
-        f"{spec.name!r} is a DataFrame, which can be the only result or one argument, not a part "
-        "of several results"
+        f"{spec.name!r} is a DataFrame, which can be the only result or one argument, not one of "
+        "several results"
     )
 
 
-# Kinds whose values are checked where they are sent and where they are read.
+# Kinds whose values are validated by the sender and by the reader.
 _CHECKED_TWICE = (
     Kind.BOOL,
     Kind.INT,
@@ -321,7 +323,7 @@ _CHECKED_TWICE = (
     Kind.DATETIME,
     Kind.DATETIMES,
 )
-# Kinds whose values a JSON text can say, and a plain text cannot.
+# Kinds whose values can be given as JSON text, but not as plain text.
 _AS_JSON = (Kind.JSON, Kind.STRINGS, Kind.BYTES_LIST, Kind.DATETIMES)
 CODECS: dict[Kind, Codec] = {
     Kind.ANY: Codec(_encode_any, _decode_any, BYTES, (-1,), "json"),

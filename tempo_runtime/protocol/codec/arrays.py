@@ -1,4 +1,4 @@
-"""Arrays and single numbers <-> tensors."""
+"""Convert arrays and single numbers to tensors and back."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from tempo_runtime.protocol.signature import Kind, TensorSpec
 from tempo_runtime.protocol.tensor import BYTES, Tensor, datatype_of, misfits, shown
 
 _ELEMENTS: dict[str, Any] = {"U": str, "S": bytes}
-# Bytes that numpy may fill up texts to one length with: a short message must not make a huge array.
-_PADDING = 2**28
+# numpy pads texts to the same length, so that a short message could become a huge array.
+_PADDING = 2**28  # bytes
 _TEXTS = re.compile(r"[<>|=]?([US])(\d{0,8})")
-_WHOLE = (np.ndarray, np.memmap)  # of which nothing is lost in a plain array
+_PLAIN = (np.ndarray, np.memmap)  # classes that lose nothing as a plain array
 
 
 def encode_array(spec: TensorSpec, value: Any, tagged: bool = False) -> Tensor:
-    """Encode an array with its own datatype and shape, or as tagged JSON if V2 has no such datatype."""
+    """Encode an array with its datatype and shape, or as tagged JSON if V2 lacks the datatype."""
     array = as_array(spec, value)
     try:
         datatype = datatype_of(array.dtype)
@@ -46,7 +46,7 @@ def encode_array(spec: TensorSpec, value: Any, tagged: bool = False) -> Tensor:
         raise PayloadError(f"{spec.name!r}: {error}") from error
     shape = list(array.shape)
     if datatype != BYTES:
-        # Numbers on the wire have no order of bytes of their own.
+        # V2's numbers do not have a byte order, so ours is sent as a parameter.
         order = {} if array.dtype.isnative or not tagged else {ELEMENT_TYPE: array.dtype.str}
         return Tensor(spec.name, datatype, shape, array, {"content_type": "np", **order})
     flat = array.ravel().tolist()
@@ -59,31 +59,32 @@ def encode_array(spec: TensorSpec, value: Any, tagged: bool = False) -> Tensor:
         return encode_tagged(spec, array)
     odd = next(element for element in flat if type(element) is not str)
     raise PayloadError(
-        f"{spec.name!r} is an object array that holds {shown(odd)} ({type(odd).__name__}), which no "
-        "tensor can; convert it to numbers or text, or pass a list"
+        f"{spec.name!r} is an object array that holds {shown(odd)} ({type(odd).__name__}), which a "
+        "tensor cannot hold; convert it to numbers or text, or pass a list"
     )
 
 
 def decode_array(spec: TensorSpec, tensor: Tensor) -> np.ndarray[Any, Any]:
-    """Return the array a tensor holds, in the annotated dtype and shape."""
-    said = tensor.parameters.get(ELEMENT_TYPE)
+    """Decode the array in a tensor, in the annotated dtype and shape."""
+    element_type = tensor.parameters.get(ELEMENT_TYPE)
     if tensor.datatype != BYTES:
-        return _fit(spec, _in_order(tensor.numbers(), said))
+        return _fit(spec, _in_order(tensor.numbers(), element_type))
     binary = tensor.content_type == "base64" or (spec.dtype is not None and spec.dtype.kind == "S")
     elements: list[Any] = read_blobs(tensor) if binary else read_texts(tensor)
-    # Bytes of others are kept as objects: numpy's own drop zeros at the end.
-    wanted = said if isinstance(said, str) else "O" if binary else "U"
+    # Bytes without an element type stay objects, because numpy's bytes drop zeros at the end.
+    default = "O" if binary else "U"
+    dtype = element_type if isinstance(element_type, str) else default
     array = tensor.shaped(np.array(elements, object))
-    found = _TEXTS.fullmatch(wanted)
-    if found and _holds(array, found[1]):
-        array = _of_one_length(spec, array, found[1], int(found[2] or 0))
-        if array.dtype.kind == found[1]:
-            array = _in_order(array, wanted)
+    match = _TEXTS.fullmatch(dtype)
+    if match and _holds(array, match[1]):
+        array = _of_one_length(spec, array, match[1], int(match[2] or 0))
+        if array.dtype.kind == match[1]:
+            array = _in_order(array, dtype)
     return _fit(spec, array)
 
 
 def _element_type(array: np.ndarray[Any, Any], flat: list[Any], tagged: bool) -> dict[str, Any]:
-    """Return what BYTES leaves out of a dtype: objects, bytes, room for longer texts."""
+    """Return the parts of a dtype that BYTES omits: objects, bytes, the width of texts."""
     kind = array.dtype.kind
     if kind == "O":
         return {ELEMENT_TYPE: kind}
@@ -94,20 +95,21 @@ def _element_type(array: np.ndarray[Any, Any], flat: list[Any], tagged: bool) ->
     return {ELEMENT_TYPE: kind} if kind == "S" else {}
 
 
-def _in_order(array: np.ndarray[Any, Any], said: Any) -> np.ndarray[Any, Any]:
-    """Return the array in its sender's byte order."""
-    if not isinstance(said, str):
+def _in_order(array: np.ndarray[Any, Any], element_type: Any) -> np.ndarray[Any, Any]:
+    """Return the array in the byte order of its sender."""
+    if not isinstance(element_type, str):
         return array
     swapped = array.dtype.newbyteorder("S")
-    return array.astype(swapped) if said == swapped.str and said != array.dtype.str else array
+    is_swapped = element_type == swapped.str and element_type != array.dtype.str
+    return array.astype(swapped) if is_swapped else array
 
 
 def as_array(spec: TensorSpec, value: Any) -> np.ndarray[Any, Any]:
-    """Return a value as an array, in the annotated dtype and shape."""
-    if isinstance(value, np.ndarray) and type(value) not in _WHOLE:
+    """Convert a value to an array, in the annotated dtype and shape."""
+    if isinstance(value, np.ndarray) and type(value) not in _PLAIN:
         raise PayloadError(
-            f"{spec.name!r} is of type {kind_name(type(value))}, but only a plain array would "
-            "arrive; convert it (numpy.asarray(x), or x.filled() if it is masked)"
+            f"{spec.name!r} is of type {kind_name(type(value))}, but would arrive as a plain array; "
+            "convert it (numpy.asarray(x), or x.filled() if it is masked)"
         )
     try:
         array = np.asarray(value)
@@ -123,7 +125,7 @@ def as_array(spec: TensorSpec, value: Any) -> np.ndarray[Any, Any]:
 
 
 def argument_as_array(spec: TensorSpec, value: Any) -> np.ndarray[Any, Any]:
-    """Return a plain value, which no tensor gave a type, as an array that a tensor can hold."""
+    """Convert a plain value, which does not come from a typed tensor, to an array for a tensor."""
     texts = [e for e in np.asarray(value, object).ravel().tolist() if isinstance(e, str | bytes)]
     _refuse_padding(spec, texts, "U")
     array = as_array(spec, value)
@@ -134,7 +136,7 @@ def argument_as_array(spec: TensorSpec, value: Any) -> np.ndarray[Any, Any]:
 def _of_one_length(
     spec: TensorSpec, array: np.ndarray[Any, Any], kind: Any, room: int = 0
 ) -> np.ndarray[Any, Any]:
-    """Make a numpy array of texts or bytes, as wide as the longest or as the given width."""
+    """Return a numpy array of texts or bytes, as wide as the longest or as the given width."""
     if array.dtype.kind == "O":
         texts = array.ravel().tolist()
         room = max(room, *map(len, texts), 1) if room else 0
@@ -149,20 +151,20 @@ def _refuse_padding(spec: TensorSpec, texts: list[Any], kind: str, room: int = 0
     padded = max(padded, width * len(lengths) * room)
     if padded > _PADDING and padded > 16 * width * sum(lengths):
         raise PayloadError(
-            f"{spec.name!r} is {len(lengths)} texts of up to {max(lengths)} letters, for which "
-            f"numpy takes {padded / 2**20:.0f} MB; send shorter ones, or annotate it as a list"
+            f"{spec.name!r} is {len(lengths)} texts of up to {max(lengths)} letters, which would take "
+            f"{padded / 2**20:.0f} MB in numpy; send shorter ones, or annotate it as a list"
         )
 
 
 def _holds(array: np.ndarray[Any, Any], kind: str) -> bool:
-    """Return whether all elements are what numpy's text (`U`) or bytes (`S`) are made of."""
+    """Return whether all elements are text (for numpy's `U`) or bytes (for numpy's `S`)."""
     return array.dtype.kind == kind or all(
         isinstance(element, _ELEMENTS[kind]) for element in array.ravel().tolist()
     )
 
 
 def _fit(spec: TensorSpec, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return the array in the annotated dtype and shape, where that loses nothing but float precision."""
+    """Convert an array to the annotated dtype and shape, if that loses only float precision."""
     wanted = spec.dtype
     if wanted is not None and array.dtype != wanted:
         if wanted.kind in _ELEMENTS:
@@ -173,10 +175,10 @@ def _fit(spec: TensorSpec, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
             fits = fits and not misfits(array, wanted).any()
         else:
             fits = wanted.kind == "O"
-        # An empty list is float64 to numpy.
+        # numpy makes an empty list float64.
         if not fits and not (array.size == 0 and array.dtype.kind == "f"):
             raise PayloadError(
-                f"{spec.name!r} must be {wanted}, and {array.dtype} was given; convert it first"
+                f"{spec.name!r} must be {wanted}, but {array.dtype} was given; convert it first"
             )
         array = (
             _of_one_length(spec, array, wanted)
@@ -188,7 +190,7 @@ def _fit(spec: TensorSpec, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         or any(want not in (-1, got) for want, got in zip(spec.shape, array.shape))
     ):
         raise PayloadError(
-            f"{spec.name!r} must have shape {list(spec.shape)} (-1 is any length), and "
+            f"{spec.name!r} must have shape {list(spec.shape)} (-1 is any length), but "
             f"{list(array.shape)} was given"
         )
     return array
@@ -198,7 +200,7 @@ def _fit(spec: TensorSpec, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def encode_number(spec: TensorSpec, value: Any, tagged: bool = False) -> Tensor:
-    """Return a number as INT64, UINT64, FP64 or BOOL; an integer over 64 bits as JSON."""
+    """Encode a number as INT64, UINT64, FP64 or BOOL, and an integer of more than 64 bits as JSON."""
     value = validate(spec, value)
     dtype: Any = {Kind.BOOL: np.bool_, Kind.INT: np.int64, Kind.FLOAT: np.float64}[spec.kind]
     if spec.kind is Kind.INT and not -(2**63) <= value < 2**63:
@@ -207,13 +209,13 @@ def encode_number(spec: TensorSpec, value: Any, tagged: bool = False) -> Tensor:
         dtype = np.uint64
     array = np.array([value], dtype)
     parameters: dict[str, Any] = {"content_type": "np"}
-    if tagged:  # for an end of ours that does not know the annotation
+    if tagged:  # for a receiver that does not know the annotation
         parameters[SCALAR] = True
     return Tensor(spec.name, datatype_of(array.dtype), [1], array, parameters)
 
 
 def decode_number(spec: TensorSpec, tensor: Tensor) -> Any:
-    """Return the number a tensor holds, as a number or as JSON."""
+    """Decode the number in a tensor, which may be JSON."""
     if tensor.datatype == BYTES:
         return load_json(spec, only_element(spec, tensor, tensor.elements()))
     return validate(spec, only_element(spec, tensor, tensor.numbers().ravel()).item())

@@ -1,9 +1,9 @@
-"""One column of a DataFrame <-> one tensor, and what the tensor alone does not say of the column.
+"""Convert a column of a DataFrame to a tensor with a description, and back.
 
-The data of a tensor is what every V2 server reads: numbers, text, ISO 8601. The rest is in a description
-in the form that pandas documents for the columns of Arrow and Parquet files:
+The tensor has data that any V2 server reads: numbers, text, ISO 8601. The description has the rest, in
+the form that pandas documents for the columns of Arrow and Parquet files:
 `{"pandas_type": "datetimetz", "numpy_type": "datetime64[ns]", "metadata": {"timezone": "UTC"}}`.
-Types are looked up in tables by what is read: nothing is imported by a name, and nothing is evaluated.
+Reading looks types up in tables: it never imports anything by name, and never evaluates anything.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from tempo_runtime.protocol.messages import tensor_from_json, tensor_to_json
 from tempo_runtime.protocol.tensor import BYTES, DATATYPES, Tensor, datatype_of, shown
 
 Description = dict[str, Any]
-_JSON = "pd_json"  # MLServer's content type for a column of anything: JSON, an element at a time
+_JSON = "pd_json"  # MLServer's content type for a column of objects: each element is JSON
 _UNITS = ("s", "ms", "us", "ns")
-# Of both byte orders.
+# In both byte orders.
 _NUMPY = {str(dtype): dtype for kind in DATATYPES.values() for dtype in (kind, kind.newbyteorder())}
 _NULLABLE = {
     name: np.dtype(name.lower())
@@ -39,11 +39,10 @@ _NULLABLE = {
 _CLOSED = ("left", "right", "both", "neither")
 _FREQUENCY = re.compile(r"[-+0-9A-Za-z]{1,32}")
 _ZONE = re.compile(r"[-+\w]{1,32}(/[-+\w]{1,32}){0,3}", re.ASCII)
-MOST_BARE_ROWS = (
-    2**20
-)  # rows of a range without columns: no values come with it to bound its length
-_MOST_LEVELS = 100  # of an index
-_DEEPEST = 3  # a category's values may be intervals, whose ends may be instants
+# Rows of a range without columns, whose length no values limit.
+MOST_BARE_ROWS = 2**20
+_MOST_LEVELS = 100  # in an index
+_DEEPEST = 3  # categories may be intervals, whose ends may be datetimes
 
 
 def encode_column(
@@ -54,12 +53,12 @@ def encode_column(
     Args:
         name: Name of the tensor.
         values: The `array` of a Series or an Index, or a numpy array.
-        what: What errors call it.
-        described: Whether the reader gets the description. Without it, what the tensor does not say is
-            refused where a reader would take it for something else.
+        what: Name of the column in errors.
+        described: Whether the receiver reads the description. Otherwise a column that would be
+            misunderstood without it is refused.
 
     Raises:
-        PayloadError: If the column cannot travel.
+        PayloadError: If the column cannot be sent.
     """
     dtype = values.dtype
     if isinstance(dtype, np.dtype):
@@ -73,20 +72,20 @@ def encode_column(
         if not type(dtype).__module__.startswith("pandas."):
             writer = None
     if writer is None:
-        raise _refused(what, dtype, "pandas does not have it, or not on every machine")
+        raise _refused(what, dtype, "pandas does not have this dtype on every machine")
     tensor, description = writer(name, values, what)
     if not described and not _reads_alone(tensor, description):
-        raise _refused(what, dtype, "the server that is called may not read such a column")
+        raise _refused(what, dtype, "the server may not be able to read such a column")
     return tensor, description
 
 
 def decode_column(
     tensor: Tensor, description: Description, what: str, depth: int = _DEEPEST
 ) -> Any:
-    """Decode the array that `encode_column` was given.
+    """Decode the array that `encode_column` encoded.
 
     Raises:
-        PayloadError: If the tensor is not what its description says.
+        PayloadError: If the tensor does not match its description.
     """
     pandas_type, numpy_type = description.get("pandas_type"), description.get("numpy_type")
     reader = _READERS.get(pandas_type) if isinstance(pandas_type, str) else None
@@ -98,27 +97,27 @@ def decode_column(
     metadata = description.get("metadata")
     try:
         _check_shape(tensor)
-        found = reader(
+        array = reader(
             tensor, numpy_type, metadata if isinstance(metadata, dict) else {}, depth - 1
         )
-        if len(found) != (tensor.shape or [1])[0]:
-            raise ValueError(f"{len(found)} values for shape {tensor.shape}")
+        if len(array) != (tensor.shape or [1])[0]:
+            raise ValueError(f"{len(array)} values for shape {tensor.shape}")
     except ImportError as error:
         raise PayloadError(
-            f"{what} is {numpy_type}, which needs a package that is not installed here: {error}"
+            f"{what} is {numpy_type}, which requires a package that is not installed: {error}"
         ) from error
     except Exception as error:
         raise PayloadError(
-            f"{what} is not what its pandas metadata says ({pandas_type}, {numpy_type}): {error}"
+            f"{what} does not match its pandas metadata ({pandas_type}, {numpy_type}): {error}"
         ) from error
-    return found
+    return array
 
 
 def read_alone(tensor: Tensor) -> Any:
     """Decode a column without a description, as other clients and servers send it.
 
     Raises:
-        PayloadError: If it is not what its content type says.
+        PayloadError: If it does not match its content type.
     """
     import pandas
 
@@ -134,28 +133,28 @@ def read_alone(tensor: Tensor) -> Any:
             values = [json.loads(element) for element in values]
     except (ValueError, RecursionError) as error:
         raise PayloadError(
-            f"column {tensor.name!r} is not what its content type {tensor.content_type} says: {error}"
+            f"column {tensor.name!r} does not match its content type {tensor.content_type}: {error}"
         ) from error
     return _objects(values)
 
 
 def encode_index(index: Any, what: str) -> list[Description]:
-    """Describe an index: a RangeIndex as pandas does, any other level by level with its values.
+    """Describe an index: a RangeIndex as pandas does, any other index by the values of its levels.
 
     Raises:
-        PayloadError: If it cannot travel.
+        PayloadError: If it cannot be sent.
     """
     import pandas
 
     if not type(index).__module__.startswith("pandas."):
         raise PayloadError(
-            f"{what} is a {type(index).__name__}, but only pandas' part of it would arrive; make it "
-            "a pandas.Index"
+            f"{what} is a {type(index).__name__}, but would arrive as a plain pandas.Index; convert it "
+            "to that"
         )
     if isinstance(index, pandas.MultiIndex):
         if index.nlevels > _MOST_LEVELS:
             raise PayloadError(
-                f"{what} has {index.nlevels} levels, and at most {_MOST_LEVELS} travel"
+                f"{what} has {index.nlevels} levels, more than the limit of {_MOST_LEVELS}"
             )
         levels = []
         for level, codes, label in zip(index.levels, index.codes, index.names):
@@ -167,20 +166,22 @@ def encode_index(index: Any, what: str) -> list[Description]:
 
 
 def decode_index(levels: Any, what: str, depth: int = _DEEPEST) -> Any:
-    """Decode the index that `encode_index` was given.
+    """Decode the index that `encode_index` encoded.
 
     Raises:
-        PayloadError: If the descriptions are not those of an index.
+        PayloadError: If the descriptions do not describe an index.
     """
     import pandas
 
     if len(levels) > _MOST_LEVELS:
-        raise PayloadError(f"{what} has {len(levels)} levels, and at most {_MOST_LEVELS} are read")
+        raise PayloadError(
+            f"{what} has {len(levels)} levels, more than the limit of {_MOST_LEVELS}"
+        )
     try:
         parts = [_decode_level(level, what, depth) for level in levels]
         if "codes" not in levels[0]:
-            [found] = parts
-            return found
+            [index] = parts
+            return index
         codes: list[Any] = [
             tensor_from_json(level["codes"]).numbers().reshape(-1) for level in levels
         ]
@@ -189,16 +190,16 @@ def decode_index(levels: Any, what: str, depth: int = _DEEPEST) -> Any:
     except PayloadError:
         raise
     except Exception as error:
-        raise PayloadError(f"{what} is not what its pandas metadata says: {error}") from error
+        raise PayloadError(f"{what} does not match the pandas metadata: {error}") from error
 
 
 def encode_object(value: Any, what: str) -> str:
-    """Encode a value that has a tagged form as JSON text."""
+    """Encode a value as tagged JSON text."""
     return json.dumps(to_json(value, what))
 
 
 def decode_object(text: Any) -> Any:
-    """Decode the value that `encode_object` was given."""
+    """Decode the value that `encode_object` encoded."""
     return from_json(json.loads(text))
 
 
@@ -226,7 +227,7 @@ def _decode_level(level: Any, what: str, depth: int) -> Any:
     if level.get("kind") == "range":
         start, stop, step = (level[key] for key in ("start", "stop", "step"))
         extent = pandas.RangeIndex(start, stop, step, name=_label(level))
-        len(extent)  # which may be more than Python can count
+        len(extent)  # raises OverflowError if it is too large
         return extent
     array = decode_column(tensor_from_json(level["tensor"]), level, what, depth)
     index = pandas.Index(
@@ -235,7 +236,7 @@ def _decode_level(level: Any, what: str, depth: int) -> Any:
     freq = level.get("freq")
     if freq is not None:
         if not _FREQUENCY.fullmatch(freq):
-            raise ValueError(f"the frequency {shown(freq)}")
+            raise ValueError(f"invalid frequency {shown(freq)}")
         index.freq = freq
     return index
 
@@ -250,13 +251,13 @@ def _frequency(index: Any, freq: Any, what: str) -> str:
         kept = None
     if not kept:
         raise PayloadError(
-            f"{what} has the frequency {shown(freq)}, which cannot travel; set its freq to None"
+            f"{what} has the frequency {shown(freq)}, which cannot be sent; set its freq to None"
         )
     return text
 
 
 def _name(label: Any, what: str) -> Description:
-    """Return the name of an index or level, with JSON beside it if it is not text."""
+    """Return the name of an index or level, with its JSON if it is not text."""
     if label is None or type(label) is str:
         return {"name": label}
     return {"name": str(label), "label": encode_object(label, f"the name of {what}")}
@@ -290,7 +291,7 @@ def _texts(name: str, texts: list[str], what: str, content_type: str = "str") ->
     try:
         return _bytes(name, [text.encode() for text in texts], content_type)
     except UnicodeEncodeError as error:
-        raise PayloadError(f"{what} is text that UTF-8 cannot write: {error}") from error
+        raise PayloadError(f"{what} is text that cannot be encoded as UTF-8: {error}") from error
 
 
 def _with_gaps(name: str, values: list[Any]) -> Tensor:
@@ -308,7 +309,7 @@ def _write_local_instants(name: str, values: Any, what: str) -> tuple[Tensor, De
     dtype = values.dtype
     zone = _write_zone(dtype.tz, what, dtype)
     array = np.asarray(values.tz_convert(None))
-    # One zone: pandas cannot read a column of several offsets, as summer time makes.
+    # All in UTC: pandas cannot read a column with several offsets, such as with summer time.
     texts = [text if text == "NaT" else f"{text}+00:00" for text in _iso(array)]
     return _texts(name, texts, what, "datetime"), _description(
         "datetimetz", str(array.dtype), **zone
@@ -317,9 +318,9 @@ def _write_local_instants(name: str, values: Any, what: str) -> tuple[Tensor, De
 
 def _iso(array: np.ndarray[Any, Any]) -> list[str]:
     """Write ISO 8601 with as many fractional digits as the most precise value needs."""
-    own, _ = np.datetime_data(array.dtype)
-    unit: Any = own
-    for coarser in _UNITS[: _UNITS.index(own)]:
+    dtype_unit, _ = np.datetime_data(array.dtype)
+    unit: Any = dtype_unit
+    for coarser in _UNITS[: _UNITS.index(dtype_unit)]:
         if ((array.astype(f"M8[{coarser}]") == array) | np.isnat(array)).all():
             unit = coarser
             break
@@ -328,7 +329,7 @@ def _iso(array: np.ndarray[Any, Any]) -> list[str]:
 
 
 def _write_zone(zone: Any, what: str, dtype: Any) -> dict[str, Any]:
-    """Write a time zone as pandas does for Arrow, and the library it comes from."""
+    """Write a time zone as pandas does for Arrow, with the library it belongs to."""
     library = type(zone).__module__.partition(".")[0]
     if type(zone) is ZoneInfo and zone.key is not None:
         return {"timezone": zone.key, "zone": "zoneinfo"}
@@ -339,11 +340,13 @@ def _write_zone(zone: Any, what: str, dtype: Any) -> dict[str, Any]:
         named = zone.tzname(None) if type(zone) is dt.timezone else None
         if named == dt.timezone(offset).tzname(None):
             named = None
-        said = {"timezone": str(dt.timezone(offset))[3:] or "UTC", "zone": library}
-        return {**said, "offset": offset // dt.timedelta(microseconds=1), "named": named}
+        fields = {"timezone": str(dt.timezone(offset))[3:] or "UTC", "zone": library}
+        return {**fields, "offset": offset // dt.timedelta(microseconds=1), "named": named}
     if library == "dateutil" and type(zone).__name__ == "tzutc":
         return {"timezone": "UTC", "zone": library}
-    raise _refused(what, dtype, "its time zone is not one of zoneinfo, pytz or datetime.timezone")
+    raise _refused(
+        what, dtype, "its time zone does not come from zoneinfo, pytz or datetime.timezone"
+    )
 
 
 def _write_durations(name: str, values: Any, what: str) -> tuple[Tensor, Description]:
@@ -354,7 +357,7 @@ def _write_durations(name: str, values: Any, what: str) -> tuple[Tensor, Descrip
 def _write_complex(name: str, values: Any, what: str) -> tuple[Tensor, Description]:
     array = np.asarray(values)
     if array.dtype.itemsize > 16:
-        raise _refused(what, array.dtype, "it is not a dtype that every machine has")
+        raise _refused(what, array.dtype, "not every machine has this dtype")
     texts = list(map(str, array.astype(np.complex128).tolist()))
     return _texts(name, texts, what), _description("complex", str(array.dtype))
 
@@ -368,13 +371,12 @@ def _write_any(name: str, values: Any, what: str) -> tuple[Tensor, Description]:
         return _bytes(name, to_base64(elements), "base64"), _description("bytes", "object")
     if all(map(is_plain, elements)):
         return _bytes(name, _json(elements, what), _JSON), _description("object", "object")
-    # What other servers know as a number, or as nothing, is that to them.
+    # Other servers read numpy's numbers and pandas' gaps as plain numbers and nulls.
     plain = [_plain(element) for element in elements]
-    known = [was is not now for was, now in zip(elements, plain)]
     exact = {
         str(position): to_json(element)
         for position, element in enumerate(elements)
-        if known[position]
+        if plain[position] is not element
     }
     tensor = _bytes(name, _json(_tagged(plain, what, "object"), what), _JSON)
     tags = sum(not is_plain(element) for element in plain)
@@ -438,11 +440,11 @@ def _write_categories(name: str, values: Any, what: str) -> tuple[Tensor, Descri
     categories, codes = values.categories, np.asarray(values.codes)
     if len(categories) > MOST_BARE_ROWS:
         categories = _serialized(categories)
-    [held] = encode_index(categories, f"the categories of {what}")
+    [index] = encode_index(categories, f"the categories of {what}")
     metadata = {
         "num_categories": len(categories),
         "ordered": bool(values.ordered),
-        "categories": held,
+        "categories": index,
     }
     numbers = isinstance(categories.dtype, np.dtype) and categories.dtype.kind in "biuf"
     if not numbers and not all(type(value) is str for value in categories):
@@ -451,16 +453,16 @@ def _write_categories(name: str, values: Any, what: str) -> tuple[Tensor, Descri
     description = _description("categorical", str(codes.dtype), **metadata)
     gaps = codes < 0
     if len(categories) and not gaps.any():
-        found = categories.to_numpy()[codes]
-        tensor = _numbers(name, found) if numbers else _texts(name, found.tolist(), what)
+        array = categories.to_numpy()[codes]
+        tensor = _numbers(name, array) if numbers else _texts(name, array.tolist(), what)
         return tensor, description
     listed = categories.tolist()
-    each = [None if code < 0 else listed[code] for code in codes.tolist()]
-    return _with_gaps(name, each), description
+    elements = [None if code < 0 else listed[code] for code in codes.tolist()]
+    return _with_gaps(name, elements), description
 
 
 def _serialized(index: Any) -> Any:
-    """Write out the values of an index, even if they are a range."""
+    """Return an index with explicit values in place of a range."""
     import pandas
 
     if isinstance(index, pandas.RangeIndex):
@@ -471,7 +473,7 @@ def _serialized(index: Any) -> Any:
 def _write_periods(name: str, values: Any, what: str) -> tuple[Tensor, Description]:
     freq = str(values.dtype).removeprefix("period[").removesuffix("]")
     if not _FREQUENCY.fullmatch(freq):
-        raise _refused(what, values.dtype, f"its frequency {shown(freq)} cannot be written")
+        raise _refused(what, values.dtype, f"its frequency {shown(freq)} is not supported")
     return _numbers(name, np.asarray(values.asi8)), _description("period", freq)
 
 
@@ -482,7 +484,7 @@ def _write_intervals(name: str, values: Any, what: str) -> tuple[Tensor, Descrip
         encode_index(_serialized(pandas.Index(side)), what) for side in (values.left, values.right)
     )
     for side in (left, right):
-        side.pop("freq", None)  # which the ends of intervals do not have
+        side.pop("freq", None)  # the ends of intervals do not have a frequency
     texts = [str(value) for value in values]
     return _texts(name, texts, what), _description(
         "interval", "interval", closed=values.closed, left=left, right=right
@@ -492,7 +494,7 @@ def _write_intervals(name: str, values: Any, what: str) -> tuple[Tensor, Descrip
 def _write_sparse(name: str, values: Any, what: str) -> tuple[Tensor, Description]:
     subtype = values.dtype.subtype
     if str(subtype) not in _NUMPY:
-        raise _refused(what, values.dtype, "sparse columns are of numbers")
+        raise _refused(what, values.dtype, "only sparse columns of numbers are supported")
     fill = encode_object(np.asarray(values.dtype.fill_value).item(), what)
     dense = np.asarray(values.to_dense())
     return _numbers(name, dense), _description("sparse", str(subtype), fill_value=fill)
@@ -503,12 +505,12 @@ def _write_arrow(name: str, values: Any, what: str) -> tuple[Tensor, Description
     from pyarrow import types
 
     kind = values.dtype.pyarrow_dtype
-    held = _write_arrow_type(kind)
-    if held is None:
-        raise _refused(what, values.dtype, "that type of Arrow is not known here")
+    type_name = _write_arrow_type(kind)
+    if type_name is None:
+        raise _refused(what, values.dtype, "this type of Arrow is not supported")
     chunks = values.__arrow_array__().chunks
     array = pyarrow.concat_arrays(chunks) if chunks else pyarrow.array([], kind)
-    description = _description("arrow", held)
+    description = _description("arrow", type_name)
     gaps = np.asarray(array.is_null())
     if types.is_timestamp(kind):
         counts = array.cast(pyarrow.int64()).fill_null(np.iinfo(np.int64).min).to_numpy(False)
@@ -516,8 +518,8 @@ def _write_arrow(name: str, values: Any, what: str) -> tuple[Tensor, Description
         if kind.tz is not None:
             description["metadata"] = {"timezone": kind.tz}
         texts = _iso(counts.view(f"M8[{kind.unit}]"))
-        each = [text if text == "NaT" else text + suffix for text in texts]
-        return _texts(name, each, what, "datetime"), description
+        zoned = [text if text == "NaT" else text + suffix for text in texts]
+        return _texts(name, zoned, what, "datetime"), description
     if str(kind) in _ARROW_NUMBERS:
         dtype = np.dtype(_ARROW_NUMBERS[str(kind)])
         filled = array.fill_null(False if dtype.kind == "b" else 0) if gaps.any() else array
@@ -529,11 +531,11 @@ def _write_arrow(name: str, values: Any, what: str) -> tuple[Tensor, Description
     if types.is_string(kind) or types.is_large_string(kind):
         tensor = _with_gaps(name, listed) if gaps.any() else _texts(name, listed, what)
         return tensor, description
-    if "binary" in held and not gaps.any():
+    if "binary" in type_name and not gaps.any():
         return _bytes(name, to_base64(listed), "base64"), description
     if types.is_duration(kind):
         listed = array.cast(pyarrow.int64()).to_pylist()
-    tagged = _tagged(listed, what, held)
+    tagged = _tagged(listed, what, type_name)
     description["metadata"] = {"tags": len(tagged)}
     return _bytes(name, _json(tagged, what), _JSON), description
 
@@ -551,12 +553,12 @@ _ARROW_PLAIN = ("null", "string", "large_string", "binary", "large_binary", "dat
 
 
 def _write_arrow_type(kind: Any) -> str | None:
-    """Return the name of an Arrow type, if that name can be read back."""
+    """Return the name of an Arrow type, if the type can be restored from it."""
     text = str(kind).replace("date32[day]", "date32").replace("date64[ms]", "date64")
     if text in _ARROW_PLAIN or text in _ARROW_NUMBERS or _ARROW_DECIMAL.fullmatch(text):
         return text
     timed = _ARROW_UNIT.fullmatch(text)
-    # Python's times, of which the values are made, have no nanoseconds.
+    # The values are converted to Python's times, which do not have nanoseconds.
     return None if timed is None or (timed[1], timed[2]) == ("time64", "ns") else text
 
 
@@ -573,7 +575,7 @@ def _read_arrow_type(text: str, zone: str | None) -> Any:
         return make(int(decimal[2]), int(decimal[3]))
     timed = _ARROW_UNIT.fullmatch(text)
     if timed is None:
-        raise ValueError(f"the Arrow type {shown(text)}")
+        raise ValueError(f"unknown Arrow type {shown(text)}")
     if timed[1] == "timestamp":
         return pyarrow.timestamp(timed[2], tz=zone)
     return {
@@ -584,16 +586,16 @@ def _read_arrow_type(text: str, zone: str | None) -> Any:
 
 
 def _reads_alone(tensor: Tensor, description: Description) -> bool:
-    """Tell whether a column can be read from its tensor alone, without the description."""
+    """Return whether a column can be read from its tensor alone, without the description."""
     kind, metadata = description["pandas_type"], description["metadata"] or {}
     if kind in ("timedelta", "complex", "period", "interval") or metadata.get("codes"):
         return False
     return not metadata.get("tags")
 
 
-def _refused(what: str, dtype: Any, why: object) -> PayloadError:
+def _refused(what: str, dtype: Any, reason: object) -> PayloadError:
     return PayloadError(
-        f"{what} of dtype {dtype} cannot travel: {why}; convert it to numbers, text or datetime64"
+        f"{what} of dtype {dtype} cannot be sent: {reason}; convert it to numbers, text or datetime64"
     )
 
 
@@ -602,12 +604,12 @@ def _refused(what: str, dtype: Any, why: object) -> PayloadError:
 
 def _check_shape(tensor: Tensor) -> None:
     if prod(tensor.shape[1:]) != 1:
-        raise ValueError(f"shape {tensor.shape}, and a column has [N, 1]")
+        raise ValueError(f"shape {tensor.shape}, but a column must have [N, 1]")
 
 
 def _objects(values: list[Any]) -> np.ndarray[Any, Any]:
     array = np.empty(len(values), object)
-    for position, value in enumerate(values):  # which may be lists
+    for position, value in enumerate(values):  # one by one, because they may be lists
         array[position] = value
     return array
 
@@ -615,8 +617,8 @@ def _objects(values: list[Any]) -> np.ndarray[Any, Any]:
 def _elements(tensor: Tensor) -> list[Any]:
     """Read the elements of a tensor of numbers, text, JSON or base64."""
     if tensor.datatype != BYTES:
-        found: list[Any] = tensor.numbers().reshape(-1).tolist()
-        return found
+        numbers: list[Any] = tensor.numbers().reshape(-1).tolist()
+        return numbers
     if tensor.content_type == "base64":
         return list(read_blobs(tensor))
     texts = read_texts(tensor)
@@ -643,9 +645,9 @@ def _read_nullable(tensor: Tensor, numpy_type: str) -> Any:
 
 
 def _filled(tensor: Tensor, dtype: np.dtype[Any]) -> tuple[Any, Any]:
-    """Replace gaps by 0, and return the numbers and a mask of the gaps."""
+    """Return the numbers, with 0 in place of gaps, and a mask of the gaps."""
     if tensor.datatype != BYTES:
-        # A copy: the array that is made of it keeps it.
+        # A copy, because the new array uses this memory.
         data = tensor.numbers().reshape(-1)
         if data.dtype != dtype:
             raise ValueError(f"datatype {tensor.datatype}")
@@ -659,7 +661,7 @@ def _filled(tensor: Tensor, dtype: np.dtype[Any]) -> tuple[Any, Any]:
 
 def _read_instants(tensor: Tensor, numpy_type: str, metadata: Any, depth: int) -> Any:
     if numpy_type not in [f"datetime64[{unit}]" for unit in _UNITS]:
-        raise ValueError(f"the dtype {shown(numpy_type)}")
+        raise ValueError(f"invalid dtype {shown(numpy_type)}")
     texts = [text.removesuffix("+00:00") for text in _elements(tensor)]
     return np.array(texts, numpy_type)
 
@@ -682,7 +684,7 @@ def _read_zone(metadata: Description) -> Any:
         named = metadata.get("named")
         return dt.timezone(delta) if named is None else dt.timezone(delta, named)
     if not isinstance(name, str) or not _ZONE.fullmatch(name):
-        raise ValueError(f"the time zone {shown(name)}")
+        raise ValueError(f"invalid time zone {shown(name)}")
     if library == "dateutil":
         from dateutil.tz import tzutc  # type: ignore[import-untyped,unused-ignore]
 
@@ -696,7 +698,7 @@ def _read_zone(metadata: Description) -> Any:
 
 def _read_durations(tensor: Tensor, numpy_type: str, metadata: Any, depth: int) -> Any:
     if numpy_type not in [f"timedelta64[{unit}]" for unit in _UNITS]:
-        raise ValueError(f"the dtype {shown(numpy_type)}")
+        raise ValueError(f"invalid dtype {shown(numpy_type)}")
     return _counts(tensor).view(numpy_type)
 
 
@@ -708,7 +710,7 @@ def _counts(tensor: Tensor) -> np.ndarray[Any, Any]:
 
 def _read_complex(tensor: Tensor, numpy_type: str, metadata: Any, depth: int) -> Any:
     if numpy_type not in ("complex64", "complex128"):
-        raise ValueError(f"the dtype {shown(numpy_type)}")
+        raise ValueError(f"invalid dtype {shown(numpy_type)}")
     return np.array([complex(text) for text in _elements(tensor)], numpy_type)
 
 
@@ -734,16 +736,16 @@ def _read_texts(tensor: Tensor, numpy_type: str, metadata: Description, depth: i
         dtype = pandas.StringDtype(storage)
         values = [pandas.NA if text is None else text for text in _elements(tensor)]
     if not all(type(text) is str or text is dtype.na_value for text in values):
-        raise ValueError("it holds values that are not text")
+        raise ValueError("it contains values that are not text")
     return pandas.array(_objects(values), dtype)
 
 
 def _read_categories(tensor: Tensor, numpy_type: str, metadata: Description, depth: int) -> Any:
     import pandas
 
-    held = metadata["categories"]
-    categories = decode_index([held], "its categories", depth)
-    if held.get("kind") == "range" and len(categories) > MOST_BARE_ROWS:
+    index = metadata["categories"]
+    categories = decode_index([index], "its categories", depth)
+    if index.get("kind") == "range" and len(categories) > MOST_BARE_ROWS:
         raise ValueError(f"a range of {len(categories)} categories")
     dtype = pandas.CategoricalDtype(categories, ordered=metadata.get("ordered") is True)
     if metadata.get("codes") is True:
@@ -764,7 +766,7 @@ def _read_periods(tensor: Tensor, numpy_type: str, metadata: Any, depth: int) ->
     import pandas
 
     if not _FREQUENCY.fullmatch(numpy_type):
-        raise ValueError(f"the frequency {shown(numpy_type)}")
+        raise ValueError(f"invalid frequency {shown(numpy_type)}")
     return pandas.arrays.PeriodArray(_counts(tensor), dtype=pandas.PeriodDtype(numpy_type))
 
 
@@ -791,7 +793,7 @@ def _read_arrow(tensor: Tensor, numpy_type: str, metadata: Description, depth: i
 
     zone = metadata.get("timezone")
     if zone is not None and (not isinstance(zone, str) or len(zone) > 128):
-        raise ValueError(f"the time zone {shown(zone)}")
+        raise ValueError(f"invalid time zone {shown(zone)}")
     kind = _read_arrow_type(numpy_type, zone)
     if numpy_type in _ARROW_NUMBERS:
         data, gaps = _filled(tensor, np.dtype(_ARROW_NUMBERS[numpy_type]))

@@ -1,8 +1,8 @@
-"""DataFrames <-> tensors.
+"""Convert DataFrames to tensors and back.
 
-They are bound with a whole call and not by a codec, because each of their columns is a tensor. What
-the tensors do not say (dtypes, labels, the index) is in a parameter of the first of them: JSON text in
-the form that pandas documents for Arrow and Parquet files. Other V2 servers read the columns without it.
+A DataFrame does not have a codec, because each of its columns is a tensor. A parameter of the first
+tensor describes the parts that the tensors lack (dtypes, labels, the index): JSON text in the form that
+pandas documents for Arrow and Parquet files. Other V2 servers read the columns without it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tempo_runtime.protocol.signature import OUTPUT_PREFIX, Kind
 from tempo_runtime.protocol.tensor import BYTES, Tensor, refuse_twice, shown
 
 FRAME = "pd"  # MLServer's content type for a request or response that is one DataFrame
-PANDAS = "pandas"  # tensor parameter: the description of the DataFrame whose first column this is
+PANDAS = "pandas"  # parameter of the first column: the description of the DataFrame
 _CREATOR = {"library": "tempo_runtime"}
 _TEXT_LABELS = {
     "name": None,
@@ -44,12 +44,12 @@ _TEXT_LABELS = {
 
 @dataclass(frozen=True)
 class DescribedFrame:
-    """The tensors of a DataFrame that came with its description.
+    """The tensors of a DataFrame with its description.
 
     Attributes:
-        argument: Name of the argument it is; None where its sender did not say.
-        tensors: Its columns; for a DataFrame without any, the one tensor that has the description.
-        description: What its sender said of it.
+        argument: Name of the argument; None if the sender did not name it.
+        tensors: The columns; for a DataFrame without columns, the tensor with the description.
+        description: The description by the sender.
     """
 
     argument: str | None
@@ -68,13 +68,13 @@ def encode_frame(
 
     Args:
         frame: The DataFrame.
-        argument: The argument that it is.
+        argument: Name of its argument.
         taken: Names that its tensors must not have, because other arguments have them.
-        described: Whether the reader knows descriptions. Without one, the tensors are what every V2
-            server reads, and a column that would be taken for something else is refused.
+        described: Whether the receiver reads descriptions. Otherwise the tensors are plain V2, and a
+            column that would be misunderstood is refused.
 
     Raises:
-        PayloadError: If a column, a label, the index or `attrs` cannot travel.
+        PayloadError: If a column, a label, the index or `attrs` cannot be sent.
     """
     _refuse_others(frame)
     labels = frame.columns
@@ -85,15 +85,14 @@ def encode_frame(
     for name, (label, column) in zip(names, frame.items()):
         dtype = column.dtype
         values = column.to_numpy() if isinstance(dtype, np.dtype) else column.array
-        what = f"column {label!r}"
-        tensor, description = encode_column(name, values, what, described=described)
+        title = f"column {label!r}"
+        tensor, description = encode_column(name, values, title, described=described)
         tensors.append(tensor)
         columns.append({"name": str(label), "field_name": name, **description})
     if not described:
         if not tensors:
             raise PayloadError(
-                "the DataFrame has no columns, and the server that is called reads only columns; "
-                "add one"
+                "the DataFrame has no columns, but the server reads only columns; add a column"
             )
         refuse_twice(names)
         return tensors
@@ -114,10 +113,10 @@ def decode_frame(tensors: list[Tensor], asked: Collection[str] = ()) -> Any:
 
     Args:
         tensors: All of the tensors.
-        asked: Names of the tensors whose columns are wanted; if it has none of them, all are.
+        asked: Names of the tensors whose columns to return; if it is empty, all columns.
 
     Raises:
-        PayloadError: If they are not, or not as their description says.
+        PayloadError: If the tensors are not columns, or do not match their description.
     """
     refuse_twice([tensor.name for tensor in tensors])
     frames, rest = split(tensors)
@@ -135,10 +134,10 @@ def decode_frame(tensors: list[Tensor], asked: Collection[str] = ()) -> Any:
 
 
 def split(tensors: Sequence[Tensor]) -> tuple[list[DescribedFrame], list[Tensor]]:
-    """Split tensors into DataFrames that came with a description, and the rest.
+    """Split tensors into DataFrames with a description, and the rest.
 
     Raises:
-        PayloadError: If a description is none, or a tensor that it names is missing.
+        PayloadError: If a description is invalid, or a tensor that it names is missing.
     """
     if not any(PANDAS in tensor.parameters for tensor in tensors):
         return [], list(tensors)
@@ -149,14 +148,14 @@ def split(tensors: Sequence[Tensor]) -> tuple[list[DescribedFrame], list[Tensor]
             continue
         description = _parsed(first)
         fields = [column["field_name"] for column in description["columns"]] or [first.name]
-        found = [left.pop(field, None) for field in fields]
-        for field, tensor in zip(fields, found):
+        named = [left.pop(field, None) for field in fields]
+        for field, tensor in zip(fields, named):
             if tensor is None:
                 raise PayloadError(
                     f"column {field!r} is missing, which the pandas metadata of {first.name!r} names"
                 )
         argument = description.get("argument")
-        columns = [tensor for tensor in found if tensor is not None]
+        columns = [tensor for tensor in named if tensor is not None]
         frames.append(
             DescribedFrame(argument if isinstance(argument, str) else None, columns, description)
         )
@@ -167,7 +166,7 @@ def build(frame: DescribedFrame) -> Any:
     """Build a DataFrame from its tensors and description.
 
     Raises:
-        PayloadError: If the tensors are not what the description says.
+        PayloadError: If the tensors do not match the description.
     """
     import pandas
 
@@ -181,34 +180,34 @@ def build(frame: DescribedFrame) -> Any:
     for column, array in zip(columns, arrays):
         if len(array) != len(index):
             raise PayloadError(
-                f"column {shown(column['name'])} has {len(array)} rows, and the index {len(index)}; "
+                f"column {shown(column['name'])} has {len(array)} rows, but the index has {len(index)}; "
                 "send the same number"
             )
     if not arrays and len(index) > MOST_BARE_ROWS:
-        raise PayloadError(f"the index has {len(index)} rows without a column")
+        raise PayloadError(f"the index has {len(index)} rows, but there are no columns")
     labels: Any = description["column_indexes"]
     if labels == [_TEXT_LABELS]:
         labels = pandas.Index([column["name"] for column in columns], dtype=object)
     else:
-        labels = decode_index(labels, "the column labels")
+        labels = decode_index(labels, "the index of columns")
     if len(labels) != len(columns):
         raise PayloadError(f"there are {len(columns)} columns, but {len(labels)} column labels")
-    found = _frame(dict(enumerate(arrays)), index)
-    found.columns = labels
-    for array, (position, dtype) in zip(arrays, enumerate(found.dtypes)):
+    built = _frame(dict(enumerate(arrays)), index)
+    built.columns = labels
+    for array, (position, dtype) in zip(arrays, enumerate(built.dtypes)):
         if dtype != array.dtype:
             raise PayloadError(
-                f"column {shown(columns[position]['name'])} is {array.dtype}, which the pandas "
-                f"{pandas.__version__} here keeps as {dtype}; convert it first"
+                f"column {shown(columns[position]['name'])} is {array.dtype}, which pandas "
+                f"{pandas.__version__} converts to {dtype}; convert it first"
             )
     try:
         if "attributes" in description:
-            found.attrs = decode_object(description["attributes"])
+            built.attrs = decode_object(description["attributes"])
         if description.get("unique") is True:
-            found.flags.allows_duplicate_labels = False
+            built.flags.allows_duplicate_labels = False
     except Exception as error:
         raise PayloadError(f"the pandas metadata's attributes are not usable: {error}") from error
-    return found
+    return built
 
 
 def _refuse_others(frame: Any) -> None:
@@ -220,14 +219,14 @@ def _refuse_others(frame: Any) -> None:
         for base in type(frame).__mro__
     ):
         raise PayloadError(
-            f"a {name} was given, but only a plain DataFrame would arrive; pass pandas.DataFrame(...) of "
-            "it, and whatever else it holds as separate values"
+            f"a {name} was given, but would arrive as a plain DataFrame; pass pandas.DataFrame(...) of "
+            "it, and its other parts as separate values"
         )
     raise PayloadError(f"a DataFrame is expected, but a {name} was given")
 
 
 def _distinct(names: list[str], taken: Collection[str]) -> list[str]:
-    """Make names distinct: add a number to each that is taken."""
+    """Make names distinct: append a number to each duplicate."""
     if len(set(names)) == len(names) and not any(name in taken for name in names):
         return names
     used, known = set(taken), {*names, *taken}
@@ -276,7 +275,7 @@ def _labels(labels: Any) -> list[dict[str, Any]]:
 
 
 def _parsed(first: Tensor) -> dict[str, Any]:
-    """Parse a description, and check what is needed to find the tensors."""
+    """Parse a description, and check the parts that identify the tensors."""
     try:
         description = orjson.loads(first.parameters[PANDAS])
         columns = description["columns"]
@@ -295,8 +294,8 @@ def _parsed(first: Tensor) -> dict[str, Any]:
         raise PayloadError(
             f"tensor {first.name!r} has a parameter {PANDAS!r} that does not describe a DataFrame"
         )
-    found: dict[str, Any] = description
-    return found
+    parsed: dict[str, Any] = description
+    return parsed
 
 
 def _of_columns(tensors: list[Tensor]) -> Any:
@@ -313,11 +312,11 @@ def _of_columns(tensors: list[Tensor]) -> Any:
 
 
 def _frame(columns: dict[Any, Any], index: Any) -> Any:
-    """Make a DataFrame from arrays, without converting columns of objects.
+    """Build a DataFrame from arrays, without converting columns of objects.
 
-    From an array of objects that all are dates, pandas would make dates; from a Series it does not. But
-    a Series for each column would take most of the time. The arrays are copied, so that the result is
-    not shared and can be written to.
+    pandas converts an array of date objects to dates, but not a Series of them. Only these columns become
+    Series, because they take more time. The arrays are copied, so that the result is not shared and can
+    be modified.
     """
     import pandas
 

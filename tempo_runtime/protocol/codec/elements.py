@@ -1,4 +1,4 @@
-"""What the codecs share: the elements of BYTES tensors, in UTF-8 and base64."""
+"""Elements of BYTES tensors, in UTF-8 and base64, for all codecs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from tempo_runtime.errors import PayloadError
 from tempo_runtime.protocol.signature import TensorSpec
 from tempo_runtime.protocol.tensor import BYTES, Tensor, shown
 
-ELEMENT_TYPE = "dtype"  # tensor parameter: the numpy element type, where V2's BYTES hides it
-# Tensor parameter: whether the one element is a number, and not an array: one of Python's where the shape
-# is [1], one of numpy's where it is [].
+ELEMENT_TYPE = "dtype"  # tensor parameter: the numpy element type, which V2's BYTES does not show
+# Tensor parameter: the only element is a number instead of an array: Python's in shape [1], numpy's in
+# shape [].
 SCALAR = "scalar"
 
 
@@ -28,21 +28,23 @@ def bytes_tensor(
 
 
 def only_element(spec: TensorSpec, tensor: Tensor, elements: Any) -> Any:
-    """Return the element of a tensor that must hold one."""
+    """Return the element of a tensor that must have only one."""
     if len(elements) != 1:
         raise PayloadError(
-            f"{spec.name!r} is a single {spec.kind.value}, and the tensor holds {len(elements)} "
+            f"{spec.name!r} is a single {spec.kind.value}, but the tensor has {len(elements)} "
             f"elements (shape {tensor.shape}); send one"
         )
     return elements[0]
 
 
 def to_utf8(spec: TensorSpec, texts: list[str]) -> list[bytes]:
-    """Texts as UTF-8."""
+    """Encode texts as UTF-8."""
     try:
         return [text.encode() for text in texts]
     except UnicodeEncodeError as error:
-        raise PayloadError(f"{spec.name!r} is text that UTF-8 cannot write: {error}") from error
+        raise PayloadError(
+            f"{spec.name!r} is text that cannot be encoded as UTF-8: {error}"
+        ) from error
 
 
 def read_texts(tensor: Tensor) -> list[str]:
@@ -65,7 +67,7 @@ def read_texts(tensor: Tensor) -> list[str]:
 
 
 def read_blobs(tensor: Tensor) -> list[bytes]:
-    """Return the elements of a BYTES tensor as bytes, out of base64 if its content type says so."""
+    """Return the elements of a BYTES tensor as bytes, decoded if its content type is base64."""
     blobs = []
     for element in tensor.elements():
         if not isinstance(element, str | bytes):
@@ -77,10 +79,10 @@ def read_blobs(tensor: Tensor) -> list[bytes]:
         return [base64.b64decode(blob, validate=True) for blob in blobs]
     except binascii.Error as error:
         raise PayloadError(
-            f"tensor {tensor.name!r} has content type base64, and its data is not base64: {error}"
+            f"tensor {tensor.name!r} has content type base64, but its data is not base64: {error}"
         ) from error
 
 
 def to_base64(blobs: list[bytes] | tuple[bytes, ...]) -> list[bytes]:
-    """Bytes as base64, each."""
+    """Encode each of some bytes as base64."""
     return [base64.b64encode(blob) for blob in blobs]

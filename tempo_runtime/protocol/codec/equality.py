@@ -1,4 +1,4 @@
-"""Whether a value is what another was: in type and value, through and through."""
+"""Compare values in all their parts, by type and value."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from typing import Any
 
 import numpy as np
 
-MISSING = object()  # in the place of a value that is not there
+MISSING = object()  # stands for a missing value
 _COMPARABLE = frozenset((str, int, bool, bytes, type(None)))
 Difference = tuple[str, Any, Any]  # a path, and the two values there
 
 
 @dataclass(frozen=True)
 class _How:
-    """What counts: see `difference`."""
+    """The differences that count; see `difference`."""
 
     exact: bool
     classes: bool
 
     def is_kind(self, left: type, right: type) -> bool:
-        """Tell whether two types count as one."""
+        """Return whether two types count as the same."""
         if left is right or self.classes or left.__qualname__ != right.__qualname__:
             return left is right
-        # A module of an artifact is imported under a name that ends with its own.
+        # Modules of an artifact are imported under names that end with their own.
         names = sorted((left.__module__, right.__module__), key=len)
         return f".{names[1]}".endswith(f".{names[0]}")
 
@@ -40,20 +40,20 @@ def difference(
 ) -> Difference | None:
     """Find the first difference between two values; None if they are the same.
 
-    NaN is NaN here, 0.0 is not -0.0, and 1 is neither 1.0 nor True. The order of dicts counts.
+    Here NaN equals NaN, 0.0 differs from -0.0, and 1 from 1.0 and True. The order of dicts counts.
 
     Args:
         left: One value.
-        right: The other.
-        path: What leads to them.
-        exact: Whether time zones count where their offsets are equal, and types where JSON has the
-            same text or number for both.
-        classes: Whether a class counts, where another has its name: an artifact has its own of each of
-            its author's classes.
+        right: The other value.
+        path: Path to the values.
+        exact: Whether time zones count if their offsets are equal, and types if both have the same text
+            or number in JSON.
+        classes: Whether classes with the same name count as different: an artifact has its own copies of
+            the author's classes.
     """
     try:
         return next(_differences(left, right, path, _How(exact, classes)), None)
-    except Exception:  # of a comparison that an author wrote, or of recursion without end
+    except Exception:  # in an author's comparison, or for a recursive value
         return path, left, right
 
 
@@ -82,7 +82,7 @@ def _differences(left: Any, right: Any, path: str, how: _How) -> Iterator[Differ
 
 
 def _as_json(left: Any, right: Any) -> tuple[Any, Any]:
-    """Compare two values of different types by their form in JSON."""
+    """Convert two values of different types to a form in which JSON has the same type for both."""
     if isinstance(left, np.ndarray | np.generic):
         return left.tolist(), right
     if type(left) in (str, int, float, bool):
@@ -124,7 +124,7 @@ def _attributes(left: Any, right: Any, path: str, how: _How) -> Iterator[Differe
 
 
 def _alike(left: list[Any] | tuple[Any, ...], right: list[Any] | tuple[Any, ...]) -> bool:
-    """Return whether two values are the same, for numbers and texts, where `==` and the type decide."""
+    """Return whether two lists of numbers and texts are the same, for which `==` and types suffice."""
     kinds = list(map(type, left))
     return _COMPARABLE.issuperset(kinds) and kinds == list(map(type, right)) and [*left] == [*right]
 
@@ -187,7 +187,7 @@ def _equal(left: Any, right: Any, how: _How) -> bool:
             and left.shape == right.shape
             and left.tobytes() == right.tobytes()
         )
-    if isinstance(left, Enum):  # a member is one object, of a class
+    if isinstance(left, Enum):  # equal members of the same class are the same object
         return type(left) is not type(right) and left.name == right.name
     if isinstance(left, float):
         return (left == right and copysign(1, left) == copysign(1, right)) or (
@@ -196,7 +196,7 @@ def _equal(left: Any, right: Any, how: _How) -> bool:
     if isinstance(left, complex):
         return _equal(left.real, right.real, how) and _equal(left.imag, right.imag, how)
     if isinstance(left, Decimal):
-        return str(left) == str(right)  # 1.0 is not 1.00
+        return str(left) == str(right)  # 1.0 differs from 1.00
     if isinstance(left, dt.datetime | dt.time):
         return (
             left.replace(tzinfo=None) == right.replace(tzinfo=None)

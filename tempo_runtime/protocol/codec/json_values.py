@@ -1,7 +1,7 @@
-"""JSON <-> values, and pydantic's check of a value against its annotation.
+"""Convert values to JSON and back, and validate them against their annotations with pydantic.
 
-A value is written so that it arrives as it is: plainly where JSON brings it back, tagged (`tagged`) where
-the other end reads that, and otherwise it is refused by name.
+A value must arrive unchanged. It is written as plain JSON if that preserves it, or with tags
+(`tagged_json`) if the receiver reads them; otherwise it is refused by name.
 """
 
 from __future__ import annotations
@@ -27,32 +27,34 @@ from tempo_runtime.protocol.tensor import BYTES, Tensor, shown
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-TAGGED = "tagged"  # tensor parameter: whether its JSON has tags
+TAGGED = "tagged"  # tensor parameter: the JSON has tags
 _NATIVE = frozenset((Any, object, dict, list, str, int, float, bool, type(None)))
 _ELSEWHERE = (
-    "plain JSON does not have, and the other end has not said that it reads tagged JSON; annotate the "
+    "plain JSON does not have, and the receiver has not stated that it reads tagged JSON; annotate the "
     "argument or result with its type, such as dict[str, tuple[int, int]], pass lists, numbers and text "
-    "keys, or, for a result, have the client send the parameter tempo_tagged"
+    "keys, or, for a result, let the client send the parameter tempo_tagged"
 )
-# What a check may end in besides its own error, as that of pandas' NaT as a date does.
+# Exceptions of validation besides pydantic's own, such as for pandas' NaT as a date.
 _UNCHECKED = (TypeError, ArithmeticError)
 _LOST = "; change its type so that it is read back as it was written, or pass its parts"
 
 
 def encode_json(spec: TensorSpec, value: Any, tagged: bool = False) -> Tensor:
-    """Encode a value as one element of JSON, with tags if needed and if the other end reads them."""
+    """Encode a value as one element of JSON, with tags if it needs them and the receiver reads them."""
     try:
-        if spec.kind is not Kind.JSON:  # a number that no other datatype holds
+        if spec.kind is not Kind.JSON:  # an integer that does not have a datatype
             return _native_tensor(spec, value, tagged)
         if _is_native(spec.hint):
             return _native_tensor(spec, _native(spec, value), tagged)
         return _typed(spec, value, _checked(spec, value), tagged)
     except RecursionError as error:
-        raise PayloadError(f"{spec.name!r} is nested over {tags.DEEPEST} levels deep") from error
+        raise PayloadError(
+            f"{spec.name!r} is nested more than {tags.DEEPEST} levels deep"
+        ) from error
 
 
 def decode_json(spec: TensorSpec, tensor: Tensor) -> Any:
-    """Return the value a tensor holds as JSON, or as the numbers or texts of a list."""
+    """Decode the value in a tensor of JSON, or of the numbers or texts of a list."""
     if tensor.datatype != BYTES:
         numbers = tensor.numbers().tolist()
         try:
@@ -60,19 +62,19 @@ def decode_json(spec: TensorSpec, tensor: Tensor) -> Any:
         except PayloadError:
             if tensor.shape != [1]:
                 raise
-        return validate(spec, numbers[0])  # as most clients send a single one
+        return validate(spec, numbers[0])  # most clients send a single number in this form
     if tensor.content_type == "str":
         return validate(spec, read_texts(tensor) if tensor.shape != [1] else read_texts(tensor)[0])
     return load_json(spec, only_element(spec, tensor, tensor.elements()))
 
 
 def has_tags(tensor: Tensor) -> bool:
-    """Tell whether a tensor is JSON with tags."""
+    """Return whether a tensor is JSON with tags."""
     return tensor.parameters.get(TAGGED) is True and tensor.content_type == "json"
 
 
 def read_tagged(spec: TensorSpec, tensor: Tensor) -> Any:
-    """Read the value in a tensor of JSON with tags, regardless of the spec's type."""
+    """Decode the value in a tensor of JSON with tags, regardless of the spec's type."""
     element = only_element(spec, tensor, tensor.elements())
     try:
         return tags.from_json(json.loads(element))
@@ -93,14 +95,14 @@ def encode_tagged(spec: TensorSpec, value: Any) -> Tensor:
 
 
 def lossy_json(spec: TensorSpec, value: Any) -> str:
-    """Write plain JSON even if something gets lost: a tuple becomes a list, a key becomes text."""
+    """Write plain JSON, even if information is lost: tuples become lists, and keys become text."""
     checked = _checked(spec, without_numpy(value, spec.name))
     [text] = _plain_tensor(spec, _dumped(spec, checked)).data
     return str(text, "utf-8")
 
 
 def load_json(spec: TensorSpec, element: Any) -> Any:
-    """Return the value a JSON text says, as the spec's type."""
+    """Decode JSON text as the spec's type."""
     if not isinstance(element, str | bytes):
         refuse_deep(spec, element)
         return validate(spec, element)
@@ -115,19 +117,19 @@ def load_json(spec: TensorSpec, element: Any) -> Any:
 
 
 def refuse_deep(spec: TensorSpec, value: Any, levels: int = tags.DEEPEST) -> None:
-    """Refuse a plain value that is nested deeper than it could be written again."""
+    """Refuse a plain value that is nested too deeply to be written again."""
     parts = list(value.values()) if isinstance(value, dict) else value
     if not isinstance(parts, list | tuple):
         return
     if not levels:
-        raise PayloadError(f"{spec.name!r} is nested over {tags.DEEPEST} levels deep")
+        raise PayloadError(f"{spec.name!r} is nested more than {tags.DEEPEST} levels deep")
     for part in parts:
         if isinstance(part, list | dict | tuple):
             refuse_deep(spec, part, levels - 1)
 
 
 def validate(spec: TensorSpec, value: Any) -> Any:
-    """Return a Python value as the spec's type, by pydantic's rules."""
+    """Convert a Python value to the spec's type, by pydantic's rules."""
     if type(value) is spec.hint and spec.kind is not Kind.JSON:
         return value
     from pydantic import ValidationError
@@ -146,19 +148,19 @@ def validate(spec: TensorSpec, value: Any) -> Any:
 
 
 def _native_tensor(spec: TensorSpec, native: Any, tagged: bool) -> Tensor:
-    """Encode a value that has no type other than its own."""
+    """Encode a value without an annotation that adds to its own type."""
     if tags.is_plain(native):
         try:
             return _plain_tensor(spec, native)
-        except PayloadError:  # an integer of too many digits
+        except PayloadError:  # an integer with too many digits
             if not tagged:
                 raise
     if tagged:
         return encode_tagged(spec, native)
-    # Numbers and lists are what JSON has for numpy's, and no other end than ours could have those.
+    # Other receivers do not have numpy's types, so these become numbers and lists.
     numbers = without_numpy(native, spec.name)
     if not tags.is_plain(numbers):
-        encode_tagged(spec, numbers)  # raises for what no other end could read, either
+        encode_tagged(spec, numbers)  # raises if the value cannot be sent to any receiver
         fault = tags.unplain(numbers, spec.name)
         raise PayloadError(f"{spec.name!r}: {fault}, which {_ELSEWHERE}")
     return _plain_tensor(spec, numbers)
@@ -166,7 +168,7 @@ def _native_tensor(spec: TensorSpec, native: Any, tagged: bool) -> Tensor:
 
 def _plain_tensor(spec: TensorSpec, value: Any) -> Tensor:
     try:
-        # The standard library's writer: orjson has no integers over 64 bits, no NaN, no infinity.
+        # orjson cannot write integers of more than 64 bits, NaN and infinity.
         text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise PayloadError(f"{spec.name!r} cannot be written as JSON: {error}") from error
@@ -174,7 +176,7 @@ def _plain_tensor(spec: TensorSpec, value: Any) -> Tensor:
 
 
 def _typed(spec: TensorSpec, value: Any, checked: Any, tagged: bool) -> Tensor:
-    """Encode a value of a type that JSON lacks, in the first form that is read back unchanged."""
+    """Encode a value of a type that JSON lacks, in the first form that can be read back unchanged."""
     whole = _whole(spec, checked) if tagged else None
     if whole is not None:
         return whole
@@ -184,39 +186,39 @@ def _typed(spec: TensorSpec, value: Any, checked: Any, tagged: bool) -> Tensor:
             continue
         try:
             tensor = write()
-            found = read_back(spec, tensor)
+            arrived = read_back(spec, tensor)
         except PayloadError as error:
             faults.append(str(error))
             continue
-        gap = difference(checked, found, spec.name, exact=tagged)
+        gap = difference(checked, arrived, spec.name, exact=tagged)
         if gap is None:
             return tensor
         faults.append(str(changed(spec, gap)))
     if not tagged and _needs_tags(spec, value, checked):
-        raise PayloadError(f"{faults[0].removesuffix(_LOST)}: it needs what {_ELSEWHERE}")
+        raise PayloadError(f"{faults[0].removesuffix(_LOST)}: it needs types that {_ELSEWHERE}")
     raise PayloadError(faults[1] if tagged else faults[0])
 
 
 def _whole(spec: TensorSpec, value: Any) -> Tensor | None:
-    """Return a value in a form that a reader without its annotation can restore."""
+    """Encode a value in a form that a reader can decode without the annotation; None if impossible."""
     if tags.is_plain(value):
         return None
     try:
         tensor = encode_tagged(spec, value)
-        found = read_back(spec, tensor)
+        arrived = read_back(spec, tensor)
     except PayloadError:
         return None
-    return tensor if difference(value, found, spec.name) is None else None
+    return tensor if difference(value, arrived, spec.name) is None else None
 
 
 def _forms(
     spec: TensorSpec, value: Any, checked: Any
 ) -> Iterator[tuple[Callable[[], Tensor], bool]]:
-    """Ways to write a value, and whether its reader must know tags."""
+    """Yield functions that encode a value, and whether its reader must know tags."""
     yield lambda: _plain_tensor(spec, _dumped(spec, checked)), False
     yield lambda: encode_tagged(spec, _parts(spec, checked, by_alias=True)), True
     yield lambda: encode_tagged(spec, _parts(spec, checked, by_alias=False)), True
-    # As it was given: a validator may take something else than it gives.
+    # Unchanged: a validator may accept other values than it returns.
     if tags.is_plain(value):
         yield lambda: _plain_tensor(spec, value), False
     else:
@@ -232,14 +234,14 @@ def _needs_tags(spec: TensorSpec, value: Any, checked: Any) -> bool:
 
 
 def read_back(spec: TensorSpec, tensor: Tensor) -> Any:
-    """Read a tensor of JSON, with or without tags."""
+    """Decode a tensor of JSON, with or without tags."""
     if has_tags(tensor):
         return validate(spec, read_tagged(spec, tensor))
     return decode_json(spec, tensor)
 
 
 def changed(spec: TensorSpec, gap: Difference) -> PayloadError:
-    """Return the error of a value that would arrive as another."""
+    """Return the error of a value that would arrive changed."""
     return PayloadError(_gap(spec, gap))
 
 
@@ -247,9 +249,9 @@ def _gap(spec: TensorSpec, gap: Difference) -> str:
     path, ours, theirs = gap
     if shown(ours) == shown(theirs):
         return f"{spec.name!r}: {path} would arrive as another {tags.kind_name(type(ours))}{_LOST}"
-    there = "would be missing" if theirs is MISSING else f"would arrive as {shown(theirs)}"
-    here = "where there is none" if ours is MISSING else f"and is {shown(ours)}"
-    return f"{spec.name!r}: {path} {there}, {here}{_LOST}"
+    arrival = "would be missing" if theirs is MISSING else f"would arrive as {shown(theirs)}"
+    original = "does not exist" if ours is MISSING else f"is {shown(ours)}"
+    return f"{spec.name!r}: {path} {arrival}, but {original}{_LOST}"
 
 
 def _dumped(spec: TensorSpec, value: Any) -> Any:
@@ -262,14 +264,14 @@ def _dumped(spec: TensorSpec, value: Any) -> Any:
 
 
 def _parts(spec: TensorSpec, value: Any, *, by_alias: bool) -> Any:
-    """Take a value apart into Python's own types."""
+    """Convert a value to parts of Python's own types."""
     try:
         parts = _adapter(spec.hint).dump_python(
             value, by_alias=by_alias, round_trip=True, warnings=False
         )
         return _standard(parts)
     except Exception as error:  # of an author's serializer, too
-        raise PayloadError(f"{spec.name!r} cannot be taken apart: {error}") from error
+        raise PayloadError(f"{spec.name!r} cannot be converted to its parts: {error}") from error
 
 
 def _standard(value: Any) -> Any:
@@ -287,7 +289,7 @@ def _standard(value: Any) -> Any:
         return _standard(value.value)
     from pydantic_core import to_jsonable_python
 
-    with suppress(Exception):  # what has no JSON is refused with its path
+    with suppress(Exception):  # a part without a form in JSON is refused later, with its path
         return to_jsonable_python(value)
     return value
 
@@ -307,7 +309,7 @@ def _native(spec: TensorSpec, value: Any) -> Any:
 
 
 def _checked(spec: TensorSpec, value: Any) -> Any:
-    """Convert a value to the spec's type, and numpy's values to Python's if the type needs that."""
+    """Convert a value to the spec's type, and numpy's values in it to Python's if the type needs that."""
     plain = without_numpy(value, spec.name)
     if plain is value:
         try:
@@ -328,25 +330,25 @@ def _checked(spec: TensorSpec, value: Any) -> Any:
 
 
 def _rebuilt(spec: TensorSpec, value: Any) -> Any:
-    """Rebuild a value of the author's classes with the artifact's copies of those classes.
+    """Rebuild a value of the author's classes with the artifact's copies of these classes.
 
     Raises:
-        PayloadError: If it is not one; what `validate` says, or how it would differ.
+        PayloadError: As `validate` does, or with the difference between the two.
     """
     for by_alias in (True, False):
         try:
-            found = validate(spec, _parts(TensorSpec(spec.name), value, by_alias=by_alias))
+            rebuilt = validate(spec, _parts(TensorSpec(spec.name), value, by_alias=by_alias))
         except PayloadError:
             continue
-        gap = difference(value, found, spec.name, classes=False)
+        gap = difference(value, rebuilt, spec.name, classes=False)
         if gap is None:
-            return found
+            return rebuilt
         raise changed(spec, gap)
     return validate(spec, value)
 
 
 def _is_open(hint: Any) -> bool:
-    """Tell whether a type accepts any value."""
+    """Return whether a type accepts any value."""
     return hint is Any or hint is object
 
 
@@ -364,9 +366,9 @@ def _cached_native(hint: Any) -> bool:
 
 
 def _is_native(hint: Any) -> bool:
-    """Tell whether plain JSON gives values of a type back unchanged.
+    """Return whether plain JSON preserves values of a type without knowing the type.
 
-    Of others, such as `date | str`, the type says what a text of JSON is.
+    For other types, such as `date | str`, the type determines the meaning of a text.
     """
     try:
         return _cached_native(hint)
@@ -380,8 +382,8 @@ def _named(spec: TensorSpec, error: PayloadError) -> PayloadError:
 
 def _unchecked(spec: TensorSpec, value: Any, error: Exception) -> PayloadError:
     return PayloadError(
-        f"{spec.name!r}: {shown(value)} cannot be checked, which ended in {type(error).__name__}: "
-        f"{error}; pass another value"
+        f"{spec.name!r}: {shown(value)} cannot be validated: {type(error).__name__}: {error}; pass "
+        "another value"
     )
 
 
@@ -408,7 +410,7 @@ def _adapter(hint: Any) -> TypeAdapter[Any]:
 
 
 def without_numpy(value: Any, name: str) -> Any:
-    """Replace numpy's values in containers with Python's; return the value itself if there are none."""
+    """Replace numpy's values in containers by Python's; return a value without any as it is."""
     if isinstance(value, np.ndarray | np.generic):
         return _python(value, name)
     kind = type(value)
@@ -417,19 +419,19 @@ def without_numpy(value: Any, name: str) -> Any:
     parts = value.values() if kind is dict else value
     if tags.ATOMS.issuperset(map(type, parts)):
         return value
-    found = [without_numpy(part, name) for part in parts]
-    if all(map(operator.is_, found, parts)):
+    converted = [without_numpy(part, name) for part in parts]
+    if all(map(operator.is_, converted, parts)):
         return value
-    return dict(zip(value, found)) if kind is dict else kind(found)
+    return dict(zip(value, converted)) if kind is dict else kind(converted)
 
 
 def _python(value: np.ndarray[Any, Any] | np.generic, name: str) -> Any:
-    """Convert to Python's own list or number; nanosecond datetimes would become integers."""
+    """Convert to Python's list or number; datetimes are rounded first, or they would become integers."""
     if value.dtype.kind in "mM":
         rounded = value.astype(f"{value.dtype.kind}8[us]")
         if not bool(np.all((rounded == value) | np.isnat(value))):
             raise PayloadError(
-                f"{name!r}: {shown(value)} is more exact than a datetime or timedelta, which have "
+                f"{name!r}: {shown(value)} is more precise than a datetime or timedelta, which have "
                 "microseconds; round it"
             )
         value = rounded
@@ -439,4 +441,4 @@ def _python(value: np.ndarray[Any, Any] | np.generic, name: str) -> Any:
 def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         return _python(value, "a part")
-    raise TypeError(f"a {type(value).__name__} has no JSON form")
+    raise TypeError(f"a {type(value).__name__} does not have a form in JSON")

@@ -1,7 +1,7 @@
 """Read Python literals in linear time and memory.
 
 `ast.literal_eval` builds a syntax tree first: for 6 MB it takes 1.4 GB, and it holds the interpreter's
-lock until it is done. Here brackets are read one by one, and only the text between them is given to it.
+lock until it is done. Here brackets are read one by one, and only the text between them is passed to it.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _TEXT = re.compile(
 _SIMPLE_TEXT = re.compile(r"'(?!'')[^'\\]*'|\"(?!\"\")[^\"\\]*\"")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 _ELEMENT = re.compile(rf"\s*({_NUMBER.pattern})\s*,")
-# Complex and hexadecimal numbers, names; up to what ends an element.
+# Complex and hexadecimal numbers, and names, up to the end of the element.
 _OTHER = re.compile(r"[^\[\](){},:'\"#\n\\]+")
-_LONGEST = 10_000  # letters of one number or name
+_LONGEST = 10_000  # characters of one number or name
 # Names that `repr` writes for numbers without a Python literal.
 _NUMBERS = {
     "nan": float("nan"),
@@ -44,18 +44,18 @@ _CLOSING = {"[": "]", "(": ")", "{": "}"}
 
 
 class TooDeep(ValueError):
-    """A literal is nested over `DEEPEST` levels deep."""
+    """A literal is nested more than `DEEPEST` levels deep."""
 
 
 def read_literal(text: str) -> Any:
-    """Read a Python literal, in which `nan` and `inf` also are numbers.
+    """Read a Python literal, which may also contain the numbers `nan` and `inf`.
 
     Example:
         >>> read_literal("{'a': (1, nan)}")
         {'a': (1, nan)}
 
     Raises:
-        TooDeep: If it is nested too deep.
+        TooDeep: If it is nested too deeply.
         ValueError, SyntaxError, TypeError, OverflowError, MemoryError, RecursionError: If it is not a
             literal.
     """
@@ -80,19 +80,19 @@ class _Reader:
 
     def fault(self, expected: str) -> SyntaxError:
         """Return the error for a text that does not continue as expected."""
-        return SyntaxError(f"{expected} is expected at character {self._at}")
+        return SyntaxError(f"expected {expected} at character {self._at}")
 
     def value(self, levels: int) -> Any:
         """Read one value."""
         first = self.next()
         if first in _CLOSING:
             if not levels:
-                raise TooDeep(f"nested over {DEEPEST} levels deep")
+                raise TooDeep(f"nested more than {DEEPEST} levels deep")
             self._at += 1
             return self._container(first, levels - 1)
-        found = _TEXT.match(self._text, self._at) if first else None
-        if found is not None:
-            return self._texts(found)
+        text = _TEXT.match(self._text, self._at) if first else None
+        if text is not None:
+            return self._texts(text)
         other = _OTHER.match(self._text, self._at) if first else None
         if other is None:
             raise self.fault("a value")
@@ -103,13 +103,13 @@ class _Reader:
             return set()
         return _leaf(word)
 
-    def _texts(self, found: re.Match[str] | None) -> Any:
+    def _texts(self, match: re.Match[str] | None) -> Any:
         parts: list[Any] = []
-        while found is not None:
-            parts.append(_text(found[0]))
-            self._at = found.end()
+        while match is not None:
+            parts.append(_text(match[0]))
+            self._at = match.end()
             self.next()
-            found = _TEXT.match(self._text, self._at)
+            match = _TEXT.match(self._text, self._at)
         return parts[0] if len(parts) == 1 else parts[0][:0].join(parts)
 
     def _container(self, opening: str, levels: int) -> Any:
@@ -145,12 +145,12 @@ class _Reader:
         return dict(zip(keys or (), parts))
 
     def _numbers(self) -> tuple[list[Any], bool]:
-        """Read the numbers that a list or tuple begins with, up to the last comma after one."""
+        """Read the numbers at the beginning of a list or tuple, each with the comma after it."""
         parts: list[Any] = []
-        while found := _ELEMENT.match(self._text, self._at):
-            number, point, exponent = found.groups()
+        while match := _ELEMENT.match(self._text, self._at):
+            number, point, exponent = match.groups()
             parts.append(float(number) if point or exponent else int(number))
-            self._at = found.end()
+            self._at = match.end()
         return parts, bool(parts)
 
 
@@ -168,7 +168,7 @@ def _leaf(word: str) -> Any:
     if number is not None:
         return float(word) if number[1] or number[2] else int(word)
     if len(word) > _LONGEST:
-        raise ValueError(f"a number or name of {len(word)} letters")
+        raise ValueError(f"a number or name of {len(word)} characters")
     try:
         return ast.literal_eval(word)
     except ValueError:

@@ -1,8 +1,8 @@
-"""Values that JSON lacks, as JSON tagged with their types: `(1, 2)` is `{"$tuple": [1, 2]}`.
+"""Write values that JSON lacks as JSON with tags: `(1, 2)` becomes `{"$tuple": [1, 2]}`.
 
-An object whose only key begins with `$` stands for a value of one of the standard types below, and a
-dict with such a key, or with keys that are not text, is written as pairs: `{"$dict": [[1, "a"]]}`.
-Everything else is plain JSON. Nothing is imported by a name that is read, and nothing is evaluated.
+An object whose only key begins with `$` is a value of one of the standard types below. A dict with such a
+key, or with keys other than text, is written as pairs: `{"$dict": [[1, "a"]]}`. Everything else is plain
+JSON. Reading never imports anything by name, and never evaluates anything.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ import numpy as np
 from tempo_runtime.errors import PayloadError
 from tempo_runtime.protocol.tensor import shown
 
-DEEPEST = 100  # levels; pydantic's reader of JSON goes down 200, its writer 250
+DEEPEST = 100  # levels; the limit of pydantic's JSON reader is 200, that of its writer 250
 _MARK = "$"
 ATOMS = frozenset((str, int, float, bool, type(None)))
 _CONTAINERS = ATOMS | {list, dict}
-# Python refuses to write, and to read, integers of more digits than its default limit of 4300.
+# Python's default limit for writing and reading integers is 4300 digits.
 _BITS = 14_284
 _MOST_DIMENSIONS = 32
-# Without Python objects, and without what differs from one machine to another (`longdouble`).
+# Without Python objects, and without types that differ between machines (`longdouble`).
 _DTYPE = re.compile(
     r"[<>|]([biu][1248]|f[248]|c8|c16|[SUV]\d{1,9}|[mM]8(\[\d{0,9}[A-Za-z]{1,2}(/\d{1,9})?\])?)"
 )
@@ -50,7 +50,7 @@ _PATHS: dict[str, type[pathlib.PurePath]] = {
         pathlib.WindowsPath,
     )
 }
-_UNITS = ("s", "ms", "us", "ns")  # those of pandas
+_UNITS = ("s", "ms", "us", "ns")  # the units of pandas
 _Write = Callable[[Any, str, int], Any]
 _Read = Callable[[Any], Any]
 
@@ -63,11 +63,11 @@ def to_json(value: Any, name: str = "value") -> Any:
         {'t': {'$tuple': [1, 2]}}
 
     Args:
-        value: Made of the standard types that this module lists, and of nothing else.
-        name: What errors call it.
+        value: A value made only of the standard types that this module lists.
+        name: Name of the value in errors.
 
     Raises:
-        PayloadError: If a part of it is of another type; the message has the path to it.
+        PayloadError: If a part is of another type; the message has the path to it.
     """
     return _write(value, name, DEEPEST)
 
@@ -76,13 +76,13 @@ def from_json(content: Any) -> Any:
     """Read the value that `to_json` wrote.
 
     Raises:
-        PayloadError: If a tag is unknown, or does not hold what belongs to it.
+        PayloadError: If a tag is unknown, or its content is invalid.
     """
     return _read(content, 4 * DEEPEST)
 
 
 def is_plain(value: Any, levels: int = DEEPEST) -> bool:
-    """Tell whether JSON without tags holds all of a value, including the types of its parts."""
+    """Return whether JSON without tags preserves a value, including the types of its parts."""
     kind = type(value)
     if kind in ATOMS:
         return True
@@ -101,7 +101,7 @@ def is_plain(value: Any, levels: int = DEEPEST) -> bool:
 
 
 def unplain(value: Any, path: str) -> str | None:
-    """Find what JSON without tags cannot hold, with the path to it; None if it can hold all."""
+    """Describe the first part that needs a tag, with its path; None if there is no such part."""
     kind = type(value)
     if kind in ATOMS:
         return None
@@ -120,7 +120,7 @@ def unplain(value: Any, path: str) -> str | None:
 
 
 def is_standard(value: Any) -> bool:
-    """Tell whether JSON or a tag has a value's type, leaving its parts aside."""
+    """Return whether JSON or a tag has the type of a value, regardless of its parts."""
     kind = type(value)
     if kind in _CONTAINERS or kind in _TAG_OF:
         return True
@@ -131,7 +131,7 @@ def is_standard(value: Any) -> bool:
 
 
 def kind_name(kind: type) -> str:
-    """Return the name of a type as people write it."""
+    """Return the usual name of a type."""
     package = kind.__module__.partition(".")[0]
     return f"{package}.{kind.__name__}" if package in ("numpy", "pandas") else kind.__qualname__
 
@@ -150,7 +150,7 @@ def _write(value: Any, path: str, levels: int) -> Any:
     if kind in ATOMS:
         return value
     if not levels:
-        raise PayloadError(f"{path} is nested over {DEEPEST} levels deep")
+        raise PayloadError(f"{path} is nested more than {DEEPEST} levels deep")
     if kind is list:
         return _all(value, path, levels)
     if kind is dict:
@@ -166,7 +166,7 @@ def _write(value: Any, path: str, levels: int) -> Any:
         tag = _library_tag(value, path)
     elif getattr(value, "__dict__", None):
         raise PayloadError(
-            f"{path} is of type {kind_name(kind)} with attributes of its own "
+            f"{path} is of type {kind_name(kind)} with additional attributes "
             f"({', '.join(vars(value))}), which would be lost; pass them as values"
         )
     return {tag: _TAGS[tag][0](value, path, levels)}
@@ -188,8 +188,8 @@ def _library_tag(value: Any, path: str) -> str:
         if kind is pandas.Timedelta:
             return "$duration"
     raise PayloadError(
-        f"{path} is of type {kind_name(kind)}, which cannot travel without a declared type; annotate "
-        "the argument or result with it, or pass what it is made of (numbers, text, lists, dicts)"
+        f"{path} is of type {kind_name(kind)}, which cannot be sent without a declared type; annotate "
+        "the argument or result with it, or pass its parts (numbers, text, lists, dicts)"
     )
 
 
@@ -200,7 +200,7 @@ def _all(values: Collection[Any], path: str, levels: int) -> list[Any]:
 
 
 def _elements(values: Collection[Any], path: str, levels: int) -> list[Any]:
-    """Convert the elements of a set, which have no positions."""
+    """Convert the elements of a set, which do not have positions."""
     if levels > 1 and _is_short(values):
         return list(values)
     return [_write(part, f"{shown(part)} in {path}", levels - 1) for part in values]
@@ -232,7 +232,7 @@ def _check_utf8(text: str, path: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise PayloadError(f"{path} is text that UTF-8 cannot write: {error}") from error
+        raise PayloadError(f"{path} is text that cannot be encoded as UTF-8: {error}") from error
 
 
 def _write_base64(value: bytes | bytearray, path: str, levels: int) -> str:
@@ -240,7 +240,7 @@ def _write_base64(value: bytes | bytearray, path: str, levels: int) -> str:
 
 
 def _write_zone(zone: dt.tzinfo | None, path: str) -> Any:
-    """Write a time zone as nothing, a name, or an offset in microseconds and its name."""
+    """Write a time zone as None, as a name, or as an offset in microseconds and its name."""
     if zone is None:
         return None
     if type(zone) is ZoneInfo and zone.key is not None:
@@ -251,7 +251,7 @@ def _write_zone(zone: dt.tzinfo | None, path: str) -> Any:
             _check_utf8(text, path)
         return [offset // dt.timedelta(microseconds=1), *name]
     raise PayloadError(
-        f"{path} has a time zone of type {kind_name(type(zone))}, which cannot travel; use "
+        f"{path} has a time zone of type {kind_name(type(zone))}, which cannot be sent; use "
         "zoneinfo.ZoneInfo or datetime.timezone"
     )
 
@@ -267,7 +267,7 @@ def _write_datetime(value: dt.datetime, path: str, levels: int) -> Any:
         content = [naive.isoformat(), bool(value.dst()), ["pytz", named]]
         if (kept := _read_datetime(content)).utcoffset() == value.utcoffset() and not value.fold:
             return content
-        raise PayloadError(f"{path} is {value}, which pytz itself makes {kept}; use localize()")
+        raise PayloadError(f"{path} is {value}, but pytz converts it to {kept}; use localize()")
     return [naive.isoformat(), value.fold, _write_zone(value.tzinfo, path)]
 
 
@@ -282,7 +282,7 @@ def _write_array(value: np.ndarray[Any, Any], path: str, levels: int) -> Any:
         parts = value.ravel().tolist()
         if any(isinstance(part, np.ndarray) and not part.ndim for part in parts):
             raise PayloadError(
-                f"{path} holds an array without dimensions, which numpy would replace with its "
+                f"{path} contains an array without dimensions, which numpy would replace by its "
                 "element; store the element"
             )
         return ["|O", shape, _all(parts, path, levels)]
@@ -300,13 +300,13 @@ def _write_dtype(dtype: np.dtype[Any], path: str) -> Any:
             fields.append([name, _write_dtype(part, path), shape])
         if dtype.type is not np.void or _read_dtype(fields) != dtype:
             raise PayloadError(
-                f"{path} has the dtype {dtype}, whose fields have gaps, titles or offsets of their own; "
+                f"{path} has the dtype {dtype}, whose fields have gaps, titles or explicit offsets; "
                 "pack it (numpy.lib.recfunctions.repack_fields)"
             )
         return fields
     if not _DTYPE.fullmatch(dtype.str) or dtype.metadata:
         raise PayloadError(
-            f"{path} has numpy's dtype {dtype}, which cannot travel; convert it to a dtype that is "
+            f"{path} has numpy's dtype {dtype}, which cannot be sent; convert it to a dtype that is "
             "the same on every machine, such as float64 or complex128"
         )
     return dtype.str
@@ -318,7 +318,7 @@ def _write_scalar(value: np.generic, path: str, levels: int) -> Any:
     if type(kept) is not type(value) or (isinstance(value, str | bytes) and kept != value):
         raise PayloadError(
             f"{path} is of type {kind_name(type(value))}, but {shown(value)} would not be read back "
-            "as that; convert it to Python's own type"
+            "unchanged; convert it to Python's own type"
         )
     return [dtype, raw]
 
@@ -328,8 +328,8 @@ def _write_factory(value: defaultdict[Any, Any], path: str, levels: int) -> Any:
     name = None if factory is None else getattr(factory, "__name__", "")
     if name is not None and _FACTORIES.get(name) is not factory:
         raise PayloadError(
-            f"{path} is a defaultdict whose default {shown(factory)} cannot travel; pass a dict, or "
-            f"one of {', '.join(_FACTORIES)} as its default"
+            f"{path} is a defaultdict whose default {shown(factory)} cannot be sent; pass a dict, or "
+            f"use one of {', '.join(_FACTORIES)} as its default"
         )
     return [name, _pairs(value, path, levels)]
 
@@ -345,7 +345,7 @@ def _write_timestamp(value: Any, path: str, levels: int) -> Any:
 
 def _read(content: Any, levels: int) -> Any:
     if not levels:
-        raise PayloadError(f"tagged JSON is nested over {4 * DEEPEST} levels deep")
+        raise PayloadError(f"tagged JSON is nested more than {4 * DEEPEST} levels deep")
     if type(content) is list:
         return [part if type(part) in ATOMS else _read(part, levels - 1) for part in content]
     if type(content) is not dict:
@@ -358,17 +358,17 @@ def _read(content: Any, levels: int) -> Any:
         }
     if len(content) != 1 or tag not in _TAGS:
         raise PayloadError(
-            f"tagged JSON holds {shown(content)}, but {shown(tag)} is not a tag; the tags are "
-            f"{', '.join(_TAGS)}, each the only key of its object"
+            f"tagged JSON contains {shown(content)}, but {shown(tag)} is not a tag; the tags are "
+            f"{', '.join(_TAGS)}, each as the only key of its object"
         )
-    held = _read(content[tag], levels - 1)
+    tagged = _read(content[tag], levels - 1)
     try:
-        return _TAGS[tag][1](held)
+        return _TAGS[tag][1](tagged)
     except PayloadError:
         raise
     except Exception as error:
         raise PayloadError(
-            f"tagged JSON holds {shown(content)}, which is not a valid {tag}: {error}"
+            f"tagged JSON contains {shown(content)}, which is not a valid {tag}: {error}"
         ) from error
 
 
@@ -404,15 +404,15 @@ def _read_time(content: Any) -> dt.time:
 def _read_array(content: Any) -> np.ndarray[Any, Any]:
     dtype, shape, data = content
     if len(shape) > _MOST_DIMENSIONS or not all(type(n) is int and n >= 0 for n in shape):
-        raise ValueError(f"the shape {shown(shape)}")
+        raise ValueError(f"invalid shape {shown(shape)}")
     if dtype == "|O":
         array = np.empty(len(data), object)
-        for i, part in enumerate(data):  # at once, numpy would look into lists
+        for i, part in enumerate(data):  # one by one, so that numpy does not convert lists
             array[i] = part
         return array.reshape(shape)
     dtype, raw = _read_dtype(dtype), _read_base64(data)
     if prod(shape) * dtype.itemsize != len(raw):
-        raise ValueError(f"{len(raw)} bytes for the shape {shape}")
+        raise ValueError(f"{len(raw)} bytes for shape {shape}")
     if not dtype.itemsize:
         return np.zeros(shape, dtype)
     array = np.frombuffer(bytearray(raw), dtype).reshape(shape)
@@ -424,12 +424,12 @@ def _read_dtype(content: Any) -> np.dtype[Any]:
     if isinstance(content, list):
         return np.dtype([(name, _read_dtype(part), tuple(shape)) for name, part, shape in content])
     if not _DTYPE.fullmatch(content):
-        raise ValueError(f"the dtype {shown(content)}")
+        raise ValueError(f"invalid dtype {shown(content)}")
     return np.dtype(content)
 
 
 def _check_elements(array: np.ndarray[Any, Any]) -> None:
-    """Refuse bytes that are not elements of the dtype: reading one would fail later."""
+    """Refuse bytes that are not valid elements of the dtype, which would fail on use."""
     if array.dtype.names is not None:
         for name in array.dtype.names:
             _check_elements(array[name])

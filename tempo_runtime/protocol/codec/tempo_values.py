@@ -1,7 +1,6 @@
-"""Values as tempo 0.5 spells them: the bytes of a text, or of anything else's `repr`, one integer each.
+"""Convert values to the form of tempo 0.5 and back: one integer for each byte of a text or of a `repr`.
 
-What it does with each value is in its `tempo/protocols/v2.py`. Arrays of numbers are the same tensors
-there as here.
+tempo 0.5 implements this in `tempo/protocols/v2.py`. Its arrays of numbers are the same tensors as ours.
 """
 
 from __future__ import annotations
@@ -14,13 +13,13 @@ from tempo_runtime.protocol.signature import Kind, TensorSpec
 from tempo_runtime.protocol.sizes import DecodingLimits
 from tempo_runtime.protocol.tensor import BYTES, Tensor
 
-# A text has no quotes there, so where a text may be meant, what is not a literal is one.
+# Texts do not have quotes, so for these kinds anything except a literal is a text.
 _MAYBE_TEXT = (Kind.ANY, Kind.JSON, Kind.DATETIME)
 _NO_LITERAL = (ValueError, SyntaxError, TypeError, OverflowError, MemoryError, RecursionError)
 
 
 def spell(name: str, value: Any) -> Tensor:
-    """Return a text or a literal as a tensor of integers."""
+    """Encode a text or a literal as a tensor of integers."""
     text = value if isinstance(value, str) else repr(value)
     spelled = list(text.encode())
     return Tensor(name, BYTES, [len(spelled)], spelled)
@@ -29,11 +28,11 @@ def spell(name: str, value: Any) -> Tensor:
 def read_spelled(
     spec: TensorSpec, tensor: Tensor, integers: list[Any], limits: DecodingLimits
 ) -> Any:
-    """Return the value that a tensor's integers spell; it may be of another type than the spec's.
+    """Decode the value that a tensor's integers spell; its type may differ from the spec's.
 
     Raises:
-        PayloadError: If they do not spell text, or not a literal where only a literal can be meant, or
-            a literal longer than `limits` allow.
+        PayloadError: If they do not spell text, or a literal if the kind requires one, or if the literal
+            is longer than `limits` allow.
     """
     try:
         text = bytes(integers).decode()
@@ -53,7 +52,7 @@ def read_spelled(
 
 
 def is_literal(value: Any) -> bool:
-    """Return whether a value's `repr` says all of it."""
+    """Return whether a value's `repr` is a literal."""
     try:
         read_literal(repr(value))
     except _NO_LITERAL:

@@ -1,4 +1,4 @@
-"""What a tensor of V2 metadata says of a value."""
+"""Read specs of values from V2 metadata."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _NUMBERS = {"BOOL": Kind.BOOL, "INT64": Kind.INT, "FP64": Kind.FLOAT}
 
 
 def spec_described(tensor: dict[str, Any]) -> TensorSpec:
-    """Return the spec that a tensor of a model's V2 metadata was made from, as far as it can be told.
+    """Return the spec that a tensor of a model's V2 metadata describes, as far as possible.
 
-    Other servers than ours say less; what they leave open is left open.
+    Servers other than ours describe less, so that parts of the spec stay open.
 
     Args:
-        tensor: As `describe` wrote it, or another server.
+        tensor: The tensor in the metadata, as `describe` or another server writes it.
     """
     parameters = tensor.get("parameters") or {}
     datatype, shape = tensor.get("datatype"), tensor.get("shape")

@@ -1,4 +1,4 @@
-"""Text, bytes and datetimes <-> tensors, one or a list of them."""
+"""Convert text, bytes and datetimes, or lists of them, to tensors and back."""
 
 from __future__ import annotations
 
@@ -27,97 +27,102 @@ from tempo_runtime.protocol.tensor import Tensor
 
 
 def encode_text(spec: TensorSpec, value: Any, tagged: bool = False) -> Tensor:
-    """Return a text as one element."""
+    """Encode a text as one element."""
     return bytes_tensor(spec, to_utf8(spec, [validate(spec, value)]), [1], "str")
 
 
 def decode_text(spec: TensorSpec, tensor: Tensor) -> Any:
-    """Return the text a tensor holds, plain or as JSON."""
+    """Decode the text in a tensor, plain or as JSON."""
     if tensor.content_type == "json":
         return load_json(spec, only_element(spec, tensor, tensor.elements()))
     return validate(spec, only_element(spec, tensor, read_texts(tensor)))
 
 
 def encode_texts(spec: TensorSpec, value: Any, tagged: bool = False) -> Tensor:
-    """Return a list of texts, an element each."""
+    """Encode a list of texts, each as one element."""
     texts = to_utf8(spec, validate(spec, value))
-    # [N, 1] as MLServer writes a list, so that a list of one text is not a text ([1]).
+    # Shape [N, 1], as MLServer writes a list: a list of one text must differ from a text ([1]).
     return bytes_tensor(spec, texts, [len(texts), 1], "str")
 
 
 def decode_texts(spec: TensorSpec, tensor: Tensor) -> Any:
-    """Return the list of texts a tensor holds, plain or as JSON."""
+    """Decode the list of texts in a tensor, plain or as JSON."""
     if tensor.content_type == "json":
         return decode_json(spec, tensor)
     return validate(spec, read_texts(tensor))
 
 
 def encode_blob(spec: TensorSpec, value: Any, tagged: bool = False) -> Tensor:
-    """Bytes as one element of base64."""
+    """Encode bytes as one element of base64."""
     if not isinstance(value, bytes | bytearray | memoryview):
         raise _wrong_type(spec, value)
     return bytes_tensor(spec, to_base64([bytes(value)]), [1], "base64")
 
 
 def decode_blob(spec: TensorSpec, tensor: Tensor) -> Any:
-    """Return the bytes a tensor holds, as they are or as base64."""
+    """Decode the bytes in a tensor, plain or as base64."""
     return validate(spec, only_element(spec, tensor, read_blobs(tensor)))
 
 
 def encode_blobs(spec: TensorSpec, value: Any, tagged: bool = False) -> Tensor:
-    """Return a list of bytes, an element of base64 each."""
+    """Encode a list of bytes, each as one element of base64."""
     if not isinstance(value, list | tuple) or not all(isinstance(e, bytes) for e in value):
         raise _wrong_type(spec, value)
     return bytes_tensor(spec, to_base64(value), [len(value), 1], "base64")
 
 
 def decode_blobs(spec: TensorSpec, tensor: Tensor) -> Any:
-    """Return the list of bytes a tensor holds, as they are or as base64."""
+    """Decode the list of bytes in a tensor, plain or as base64."""
     return validate(spec, read_blobs(tensor))
 
 
 def encode_datetime(spec: TensorSpec, value: Any, tagged: bool = False) -> Tensor:
-    """Encode a datetime as ISO 8601, or tagged if that would lose something, such as its zone."""
+    """Encode a datetime as ISO 8601, or with a tag if that would lose something, such as its zone."""
     moment = settled(spec, validate(spec, value))
     tensor = bytes_tensor(spec, [moment.isoformat().encode()], [1], "datetime")
-    return tensor if not tagged or _says(spec, tensor, moment) else encode_tagged(spec, moment)
+    return (
+        tensor if not tagged or _is_complete(spec, tensor, moment) else encode_tagged(spec, moment)
+    )
 
 
 def decode_datetime(spec: TensorSpec, tensor: Tensor) -> Any:
-    """Return the datetime a tensor holds as text."""
+    """Decode the datetime in a tensor of text."""
     return settled(spec, validate(spec, only_element(spec, tensor, read_texts(tensor))))
 
 
 def encode_datetimes(spec: TensorSpec, value: Any, tagged: bool = False) -> Tensor:
-    """Encode a list of datetimes as ISO 8601 elements, or tagged as a whole."""
+    """Encode a list of datetimes as ISO 8601 elements, or as a whole with tags."""
     moments = settled(spec, validate(spec, without_numpy(value, spec.name)))
     texts = [moment.isoformat().encode() for moment in moments]
     tensor = bytes_tensor(spec, texts, [len(texts), 1], "datetime")
-    return tensor if not tagged or _says(spec, tensor, moments) else encode_tagged(spec, moments)
+    if tagged and not _is_complete(spec, tensor, moments):
+        return encode_tagged(spec, moments)
+    return tensor
 
 
 def decode_datetimes(spec: TensorSpec, tensor: Tensor) -> Any:
-    """Return the list of datetimes a tensor holds as text."""
+    """Decode the list of datetimes in a tensor of text."""
     return settled(spec, validate(spec, read_texts(tensor)))
 
 
 def settled(spec: TensorSpec, value: Any) -> Any:
-    """Return a datetime, or a list of them, with Python's own time zone in place of pydantic's."""
+    """Replace pydantic's time zone in a datetime, or a list of them, by Python's own."""
     if isinstance(value, list):
         return [_settled(spec, moment) for moment in value]
     return _settled(spec, value)
 
 
 def _settled(spec: TensorSpec, moment: dt.datetime) -> dt.datetime:
-    """Convert to Python's own datetime, and pydantic's time zone to Python's."""
+    """Convert to Python's own datetime and time zone."""
     if type(moment) is not dt.datetime:
         if moment != moment:
             raise PayloadError(
                 f"{spec.name!r} is {moment}, which is not a point in time; pass None instead"
             )
-        if getattr(moment, "nanosecond", 0):  # of pandas
+        if getattr(moment, "nanosecond", 0):  # in pandas
             raise PayloadError(
-                f"{spec.name!r} is {moment}, but a datetime has no nanoseconds; round it (.floor('us'))"
+                f"{spec.name!r} is {moment}, but a datetime does not have nanoseconds; round it "
+                "(.floor('us'))"
             )
         naive = dt.datetime.combine(moment.date(), moment.time())
         moment = naive.replace(tzinfo=moment.tzinfo, fold=moment.fold)
@@ -127,8 +132,8 @@ def _settled(spec: TensorSpec, moment: dt.datetime) -> dt.datetime:
     return moment
 
 
-def _says(spec: TensorSpec, tensor: Tensor, value: Any) -> bool:
-    """Tell whether ISO 8601 holds all of a datetime, or of a list of them."""
+def _is_complete(spec: TensorSpec, tensor: Tensor, value: Any) -> bool:
+    """Return whether ISO 8601 contains all of a datetime, or of a list of them."""
     decode = decode_datetimes if isinstance(value, list) else decode_datetime
     try:
         return difference(value, decode(spec, tensor)) is None
@@ -138,6 +143,6 @@ def _says(spec: TensorSpec, tensor: Tensor, value: Any) -> bool:
 
 def _wrong_type(spec: TensorSpec, value: Any) -> PayloadError:
     return PayloadError(
-        f"{spec.name!r} must be {spec.kind.value.replace('_', ' ')}, and a "
+        f"{spec.name!r} must be {spec.kind.value.replace('_', ' ')}, but a "
         f"{type(value).__name__} was given"
     )

@@ -1,4 +1,4 @@
-"""What a value or a tensor is that no annotation gives a type."""
+"""Determine the kinds of values and tensors without an annotation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tempo_runtime.protocol.codec.elements import ELEMENT_TYPE
 from tempo_runtime.protocol.signature import KINDS, Kind, TensorSpec
 from tempo_runtime.protocol.tensor import BYTES, Tensor
 
-# What an untyped tensor holds, by content type: of shape [1], and of any other shape.
+# Kinds of untyped tensors by content type: for shape [1], and for any other shape.
 MEANT = {
     "json": (Kind.JSON, Kind.JSON),
     "str": (Kind.STRING, Kind.STRINGS),
@@ -34,7 +34,7 @@ _HINTS: dict[Kind, Any] = {
 
 
 def kind_of(value: Any) -> Kind:
-    """Return the kind an untyped value travels as."""
+    """Return the kind of a value without an annotation."""
     if type(value) in KINDS:
         return KINDS[type(value)]
     if isinstance(value, np.ndarray | np.generic):
@@ -49,7 +49,7 @@ def kind_of(value: Any) -> Kind:
 
 
 def kind_in(tensor: Tensor) -> Kind:
-    """Return the kind the sender of a tensor most likely meant, by content type and shape."""
+    """Return the kind that the sender of a tensor most likely meant, by content type and shape."""
     one, many = Kind.ARRAY, Kind.ARRAY
     if ELEMENT_TYPE not in tensor.parameters and tensor.datatype == BYTES:
         one, many = MEANT.get(tensor.content_type or "", (one, many))
@@ -58,7 +58,7 @@ def kind_in(tensor: Tensor) -> Kind:
 
 @lru_cache(1024)
 def spec_of(name: str, kind: Kind = Kind.ANY) -> TensorSpec:
-    """Return the spec of a value of the kind that has no annotation."""
+    """Return the spec of a value of this kind without an annotation."""
     return TensorSpec(name, kind, _HINTS.get(kind, Any))
 
 
