@@ -1,8 +1,8 @@
-"""What calls to children cost: two classifiers asked at once, their answers averaged.
+"""Measure calls to children: two classifiers called at the same time, their answers averaged.
 
 `python benchmarks/children.py [--quick]`. The children, a scikit-learn and an XGBoost model of the
-irises, are in MLServer processes of their own, but for the pipeline that has them in its process;
-each contender is in another. The yardsticks are MLServer runtimes written by hand over pooled httpx
+irises, each have their own MLServer process, except for the pipeline that runs them in its process;
+each contender has another process. The yardsticks are MLServer runtimes written by hand over pooled httpx
 and aiohttp, and a FastAPI application over httpx. Rounds take turns, in another order each, so that
 the machine's noise falls on all alike; a ratio is the median of the rounds' own.
 """

@@ -1,4 +1,4 @@
-"""What a request's own copy of an explainer takes, and what an explanation takes beside it.
+"""Measure the time of a request's copy of an explainer, and of the explanation.
 
 `python benchmarks/copies.py`. The explainers of `examples/explainers`, and an `AnchorTabular` of the
 same flowers, with the model in the same process. Memory is what tracemalloc sees: Python's objects and

@@ -1,8 +1,8 @@
-"""What an environment costs: saving with one, saving again, and packing beside venv-pack and conda-pack.
+"""Measure environments: saving with one, saving again, packing compared with venv-pack and conda-pack.
 
     python benchmarks/environments.py [--quick]
 
-venv-pack is to be installed for it: `pip install venv-pack2`.
+It needs venv-pack: `pip install venv-pack2`.
 
 The pipeline is the income explainer's kind: alibi, scikit-learn, MLServer. `--quick` leaves alibi out.
 conda-pack gets a prefix made of a copy of this Python with the same packages and conda's records, because
@@ -109,7 +109,7 @@ def packing(folder: Path, packages: list[str]) -> None:
 
 
 def importing(folder: Path, packed: Path) -> None:
-    """What bytecode in the tarball is for: MLServer unpacks it anew at each start."""
+    """Measure the use of bytecode in the tarball, which MLServer unpacks again at each start."""
     prefix = folder / "unpacked"
     python = unpack(str(packed), str(prefix))
     command = [python, "-c", "import mlserver, sklearn"]

@@ -3,8 +3,8 @@
 `python benchmarks/explain.py [--quick] [--only speed|right|workers|queue]`. The first 100 test rows at
 three thresholds, each row's number its seed. They are explained by alibi alone with the model in its
 process (the yardstick, its `explain` timed and nothing else), by MLServer's alibi-explain runtime,
-by a runtime written by hand, and by ours. Those are asked over HTTP, and reach the classifier in a
-server of its own, but for ours that have it in their process. They take turns row by row, in another
+by a runtime written by hand, and by ours. The servers are called over HTTP, and the classifier has
+its own server, except for ours that run it in their process. They take turns row by row, in another
 order each, so that the machine's noise falls on all alike. The exit status is 1 where an explanation
 is wrong.
 """
@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def speed(bench: Bench) -> None:
-    """Who takes how long."""
+    """Measure the time of each explainer."""
     made: Made = {}
     with ExitStack() as stack:
         bench.status.update("starting the servers")

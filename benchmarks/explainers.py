@@ -1,4 +1,4 @@
-"""Who explains the income example's rows: alibi by itself, runtimes to compare with, and ours."""
+"""Explainers of the income example's rows: alibi alone, runtimes to compare with, and ours."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Explained(NamedTuple):
 
 @dataclass
 class Bench:
-    """What every section of `explain.py` has.
+    """Common parts of all sections of `explain.py`.
 
     Attributes:
         rows: The test rows.
@@ -137,7 +137,7 @@ def _explain_alone(orders: Connection, rows: Rows) -> None:
         return model.predict(rows)
 
     explainer.predictor = explainer.samplers[0].predictor = predict
-    with suppress(EOFError):  # whoever asks has ended
+    with suppress(EOFError):  # the parent process has ended
         while True:
             number, threshold = orders.recv()
             asked.clear()
@@ -241,7 +241,7 @@ def children(classifier: Server) -> dict[str, dict[str, str]]:
 
 
 def essence(text: str) -> Essence:
-    """What makes two explanations the same: anchor, precision and coverage."""
+    """Return the parts by which two explanations are the same: anchor, precision and coverage."""
     found = json.loads(text)["data"]
     return found["anchor"], found["precision"], found["coverage"]
 

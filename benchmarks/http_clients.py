@@ -1,4 +1,4 @@
-"""What an HTTP client takes of the processor for a call, 32 at once, to a server that only answers.
+"""Measure the processor time of HTTP clients for a call, 32 at once, to a server that only answers.
 
 `python benchmarks/http_clients.py`. httpx over aiohttp's connections takes part where
 `httpx-aiohttp` is installed.

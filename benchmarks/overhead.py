@@ -1,4 +1,4 @@
-"""What a pipeline costs: a no-op pipeline beside a no-op MLServer runtime written by hand.
+"""Measure the overhead of a pipeline: a no-op pipeline and a no-op MLServer runtime written by hand.
 
 `python benchmarks/overhead.py [--quick]`. Each is alone in an MLServer process without workers; the
 rounds take turns, in another order each, so that the machine's noise falls on all alike.

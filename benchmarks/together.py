@@ -64,13 +64,13 @@ def workers(bench: Bench) -> None:
 
 
 def _processor_seconds(server: Server) -> dict[int, float]:
-    """What each process of a server but the first has used of the processor."""
+    """Return the processor time of each process of a server, except the first."""
     found = psutil.Process(server.process.pid).children(recursive=True)
     return {each.pid: sum(each.cpu_times()[:2]) for each in found}
 
 
 def queue(bench: Bench) -> None:
-    """What a server answers meanwhile that has many explanations to give, and no workers."""
+    """Measure other answers of a server without workers while many explanations are waiting."""
     table = Table("classifier", "asked", "load", "answers", "p50 ms", "p99 ms", "max ms")
     kinds = {IN_PROCESS: {"TRANSPORT": "in_process"}}
     kinds[FAST] = {"TRANSPORT": "in_process", "FAST": "1"}

@@ -2,7 +2,7 @@
 
 It follows the slope of the probabilities, so it explains a regression here: a forest has none.
 
-It is made anew for each request (0.1 s). alibi keeps its search in the variables of a TensorFlow 1
+It is created again for each request (0.1 s). alibi keeps its search in the variables of a TensorFlow 1
 session, where neither a copy nor a thread of one's own separates two requests, and later requests
 would start from what earlier ones left. One session's operations run in one thread here: it reads and
 writes the same variables side by side, and what came out would depend on chance.

@@ -23,9 +23,10 @@ class IrisKernelShap:
 
 
 def set_predictor(explainer, predictor):
-    """Gives both alibi's and shap's explainer their predictor.
+    """Set the predictor of both alibi's and shap's explainer.
 
-    `reset_predictor` does so too, but makes shap's anew: a call with all background rows.
+    `reset_predictor` does so as well, but creates shap's explainer again, with a call for all background
+    rows.
     """
     explainer.predictor = explainer._explainer.model.f = predictor
 

@@ -85,7 +85,7 @@ def wait_ready(process, log, client):
 
 
 def ask(client, model, row, **parameters):
-    """One V2 request; what its only output holds, and how long it took in milliseconds."""
+    """Send a V2 request; return the value of its only output, and the time in milliseconds."""
     tensor = {"name": "payload", "shape": row.shape, "datatype": "INT64", "data": row.tolist()}
     start = time.monotonic()
     answer = client.post(
@@ -104,10 +104,10 @@ def show(data, client, row):
     verdict = f"\nThe forest predicts: [bold]{INCOMES[int(label)]}[/]"
     person = Group(Columns(words, padding=(0, 3)), verdict)
     console.print(Panel(person, title="A person of the census", padding=(1, 2)))
-    table = Table(title="What is enough for that prediction to stay as it is", show_lines=True)
+    table = Table(title="Conditions under which the prediction stays the same", show_lines=True)
     for heading in ("asked", "precision", "coverage", "ms"):
         table.add_column(heading, justify="right")
-    table.add_column("anchor: whoever has all of this gets that prediction")
+    table.add_column("anchor: everyone with all of this gets the same prediction")
     for threshold in THRESHOLDS:
         text, milliseconds = ask(
             client, "income-explainer", row, parameters={"threshold": threshold}

@@ -1,1 +1,1 @@
-"""What the image's own programs need."""
+"""Modules for the image's programs."""
