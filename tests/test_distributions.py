@@ -251,7 +251,7 @@ else:
 """
 
 
-def test_what_it_saves_it_loads(installed: Installed, tmp_path: Path) -> None:
+def test_it_loads_the_artifact_that_it_saves(installed: Installed, tmp_path: Path) -> None:
     (tmp_path / "double.py").write_text(_PIPELINE)
     (tmp_path / "trip.py").write_text(_ROUND_TRIP)
     installed.python("-W", "ignore", "trip.py", "save", cwd=tmp_path)

@@ -85,7 +85,7 @@ def test_the_public_names_are_these_in_order() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_name_is_found_and_is_no_module(name: str) -> None:
+def test_each_name_exists_and_is_not_a_module(name: str) -> None:
     found = getattr(tempo_runtime, name)
     assert callable(found)
     assert not isinstance(found, types.ModuleType)

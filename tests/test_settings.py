@@ -1,4 +1,4 @@
-"""What a deployment chooses, from model-settings.json and from the environment."""
+"""Settings of a deployment, from model-settings.json and from the environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ports: which can be had, and who has the others."""
+"""Ports: which are free, and which processes use the others."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_port_that_is_taken_is_refused_on_every_host() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who has a port")
-def test_who_has_a_port_is_named() -> None:
+def test_the_process_that_uses_a_port_is_named() -> None:
     with socket.create_server((HOST, 0)) as server:
         assert f"process {os.getpid()} (" in str(holder(HOST, server.getsockname()[1]))
 
@@ -78,7 +78,7 @@ def test_who_has_a_port_is_named() -> None:
         ("::ffff:127.0.0.2", "127.0.0.2", True),
     ],
 )
-def test_a_port_is_had_at_the_addresses_that_are_listened_at(
+def test_a_port_is_in_use_at_the_addresses_that_the_process_listens_on(
     listened_at: str, asked: str, kept: bool
 ) -> None:
     dual = ":" in listened_at
@@ -93,17 +93,17 @@ def test_a_port_is_had_at_the_addresses_that_are_listened_at(
 
 
 @pytest.mark.skipif(not _only_root_has(80), reason="anybody may listen on port 80 here")
-def test_a_port_that_only_root_may_have_is_told_with_those_that_anybody_may() -> None:
+def test_the_error_of_a_port_that_only_root_may_use_names_the_ports_for_everybody() -> None:
     done = subprocess.run(
         [sys.executable, "-c", _AS_NOBODY], capture_output=True, text=True, check=True
     )
-    assert "Permission denied; one above 1023 needs none" in done.stdout
+    assert "Permission denied; ports above 1023 do not need permission" in done.stdout
 
 
 @pytest.mark.skipif(
     sys.platform != "linux", reason="only Linux lets a server listen on such a port"
 )
-def test_a_reserved_port_is_had_by_a_server_and_by_no_client() -> None:
+def test_a_server_can_listen_on_a_reserved_port_and_clients_cannot_get_it() -> None:
     with reserved() as port:
         with socket.socket() as client, pytest.raises(OSError, match="in use"):
             client.bind((HOST, port))

@@ -61,9 +61,7 @@ def test_a_host_that_does_not_exist_is_unavailable(connect: Connect) -> None:
         connect("grpc://nowhere.invalid:80")(np.ones(1))
 
 
-def test_a_child_that_fails_is_told_with_its_words_and_its_status(
-    server: Server, connect: Connect
-) -> None:
+def test_the_error_of_a_child_has_its_text_and_its_status(server: Server, connect: Connect) -> None:
     with pytest.raises(ChildFailed, match=r"child 'broken': .*ValueError: this is wrong"):
         connect(f"grpc://{server.grpc}", "broken", OURS)("value")
 
@@ -122,7 +120,7 @@ def test_an_error_becomes_ours_and_names_the_child(
     assert "child 'iris'" in str(caught.value)
 
 
-def test_an_answer_that_is_no_message_is_told(fake: FaultyModel, connect: Connect) -> None:
+def test_an_answer_that_is_not_a_message_is_reported(fake: FaultyModel, connect: Connect) -> None:
     fake.answer = Raw(b"\xff\xff\xff")
     with pytest.raises(ChildFailed, match="child 'iris'"):
         connect(fake.grpc_url)(np.ones(1))

@@ -1,4 +1,4 @@
-"""A child over HTTP, against a real server that does whatever it is told."""
+"""A child over HTTP, against a real server that follows a script."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ ANSWERS: list[tuple[int, bytes, type[TempoError], str]] = [
         200,
         b'{"outputs": [{"name": "y", "shape": [2], "datatype": "INT64", "data": [1]}]}',
         ChildFailed,
-        "tensor 'y' says shape [2]",
+        "tensor 'y' has shape [2]",
     ),
 ]
 
@@ -165,7 +165,7 @@ def test_a_host_that_does_not_exist_is_unavailable(connect: Connect) -> None:
 @pytest.mark.parametrize(
     ("sent", "kind"), [(b"", ChildUnavailable), (b"hello\r\n\r\n", ChildFailed)]
 )
-def test_a_server_that_does_not_speak_http_is_told(
+def test_a_server_that_does_not_speak_http_is_reported(
     sent: bytes, kind: type[TempoError], fake: FaultyModel, connect: Connect
 ) -> None:
     fake.answer = NotHttp(sent)

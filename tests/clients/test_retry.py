@@ -42,7 +42,7 @@ def test_a_child_that_asks_to_wait_is_given_that_long(policy: Policy, case: dict
 
 
 @pytest.mark.parametrize("kind", [FailureKind.PERMANENT, FailureKind.TIMED_OUT])
-def test_what_a_retry_cannot_help_is_not_tried_again(kind: FailureKind) -> None:
+def test_a_call_that_a_retry_cannot_help_is_not_made_again(kind: FailureKind) -> None:
     assert pause(kind) is None
 
 

@@ -39,7 +39,7 @@ _STATE, _RETRIES = "tempo_child_breaker_state", "tempo_child_retries_total"
 
 @dataclass
 class Report:
-    """What became of the calls.
+    """Outcomes of the calls.
 
     Attributes:
         statuses: Answers to the clients with wrong rows, by status.

@@ -1,4 +1,4 @@
-"""What a server answers to an error, and what it logs, three pipelines deep on each way between them."""
+"""Answers and logs of servers for errors, three pipelines deep, over each transport between them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Asked:
         self.error: str = self.answer.json().get("error", "")
 
     def info(self) -> dict[str, Any]:
-        """What it tells programs, which is the same in the header and in the body."""
+        """The details for programs, which are the same in the header and in the body."""
         found: dict[str, Any] = self.answer.json()["tempo"]
         assert json.loads(self.answer.headers["tempo-error"]) == found
         return found

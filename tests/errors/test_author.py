@@ -84,7 +84,7 @@ def test_error_of_an_explainers_predictor_is_the_authors(
     assert [record.exc_info is not None for record in caplog.records] == [True]
 
 
-def test_what_alibi_refuses_is_still_the_clients() -> None:
+def test_arguments_that_alibi_refuses_are_still_the_clients_fault() -> None:
     @model("explains")
     class Explains:
         def __init__(self) -> None:
@@ -193,7 +193,7 @@ def test_task_of_the_authors_that_was_cancelled_is_an_error_of_theirs() -> None:
         called(cancels)
 
 
-async def test_request_that_is_cancelled_is_no_error_of_the_authors() -> None:
+async def test_a_cancelled_request_is_not_an_error_of_the_author() -> None:
     begun = asyncio.Event()
 
     @model("waits")

@@ -1,4 +1,4 @@
-"""What is logged of an error, and what a client is told of it."""
+"""The log entry of an error, and the message for the client."""
 
 from __future__ import annotations
 

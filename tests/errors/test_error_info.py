@@ -1,4 +1,4 @@
-"""What errors tell programs, written and read."""
+"""The details of errors for programs, written and read."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def way(request: pytest.FixtureRequest) -> str:
 
 
 def answer(way: str, info: ErrorInfo, said: str) -> Step:
-    """What a server of ours sends."""
+    """An error as our servers send it."""
     if way == "grpc":
         return Fail(500, marked(said, info), code="UNKNOWN")
     body = {"error": said} if "header" in way else {"error": said, KEY: info.to_json()}

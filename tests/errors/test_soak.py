@@ -1,4 +1,4 @@
-"""What one client sends, and a child that restarts, take nothing from other clients."""
+"""Neither one client's requests nor a child that restarts take anything from other clients."""
 
 from __future__ import annotations
 

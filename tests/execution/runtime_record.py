@@ -1,4 +1,4 @@
-"""What the runtimes of `custom.py` have done; not in that module, which MLServer executes anew."""
+"""A record of the runtimes in `custom.py`; separate, because MLServer executes that module again."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 from typing import Any
 
 calls: list[tuple[str, Any]] = []
-gate = threading.Event()  # what waits, waits for this
+gate = threading.Event()  # runtimes that wait, wait for this
 called = threading.Event()
 ended = threading.Event()
 
@@ -19,5 +19,5 @@ def reset() -> None:
 
 
 def of(name: str) -> list[Any]:
-    """What was noted under a name, in order."""
+    """Return the entries of a name, in order."""
     return [value for noted, value in calls if noted == name]

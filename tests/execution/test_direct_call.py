@@ -76,8 +76,8 @@ class TestArguments:
     @pytest.mark.parametrize(
         ("args", "kwargs", "match"),
         [
-            ((), {}, "'x' is missing; it takes x, factor"),
-            ((1, 2, 3), {}, "3 values were given, and it takes 2"),
+            ((), {}, "'x' is missing; expected: x, factor"),
+            ((1, 2, 3), {}, "3 values were given, but 2 are expected"),
             ((1,), {"factro": 2}, "'factro' is unknown; .*did you mean 'factor'"),
             ((1,), {"x": 2}, "'x' is given twice"),
             (("far",), {}, "'x': Input should be a valid number"),
@@ -116,13 +116,13 @@ class TestArguments:
     ],
     ids=str,
 )
-def test_value_is_the_same_whoever_calls(make: Any, value: Any) -> None:
+def test_a_value_is_the_same_in_every_kind_of_call(make: Any, value: Any) -> None:
     assert difference(value, make(Any)(copy.deepcopy(value))) is None
 
 
 @pytest.mark.parametrize("make", [echoing, nested])
 @pytest.mark.parametrize("hint", [Any, np.ndarray, dict, Report])
-def test_what_is_given_is_a_copy_both_ways(make: Any, hint: Any) -> None:
+def test_arguments_and_results_are_copies(make: Any, hint: Any) -> None:
     value = {
         np.ndarray: ROWS,
         Any: [[1], {"a": ROWS}],

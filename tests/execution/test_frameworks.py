@@ -26,7 +26,7 @@ from tempo_runtime.request.portal import background
 from tempo_runtime.settings import PipelineSettings
 from tempo_runtime.testing import Server, serve
 
-# What these libraries say about themselves and each other is not ours to correct.
+# Warnings of these libraries about themselves and each other are not ours to correct.
 pytestmark = pytest.mark.filterwarnings("ignore")
 X, Y = load_iris(return_X_y=True)
 ROWS = X[::25]
@@ -250,7 +250,7 @@ def test_a_folder_without_settings_is_served_by_its_frameworks_runtime(
 
 
 @pytest.mark.parametrize("name", ["xgboost", "lightgbm", "mlflow"])
-def test_a_folder_without_its_model_is_told(
+def test_a_folder_without_its_model_is_reported(
     name: str, built: Callable[[str], Built], child: Callable[..., Child], tmp_path: Path
 ) -> None:
     platform = built(name).case.platform
@@ -294,7 +294,7 @@ def test_an_alibi_explain_runtime_explains_a_model_on_a_server(
     explained = built("xgboost-classes").folder.name
     direct = child(built("xgboost-classes").folder, ModelFramework.XGBoost)
     folder = tmp_path / "anchors"
-    # What it is fitted with is saved with it, and replaced when it is loaded.
+    # The predictor that it is fitted with is saved with it, and replaced when it is loaded.
     AnchorTabular(lambda rows: np.zeros(len(rows), int), COLUMNS, seed=1).fit(X).save(folder)
     extra = {
         "explainer_type": "anchor_tabular",

@@ -279,7 +279,9 @@ def test_a_file_that_changed_is_another_model(tmp_path: Path, call: Callable[...
         asyncio.run(each.close())
 
 
-def test_what_could_not_be_loaded_is_tried_again(tmp_path: Path, call: Callable[..., Any]) -> None:
+def test_a_model_that_could_not_be_loaded_is_tried_again(
+    tmp_path: Path, call: Callable[..., Any]
+) -> None:
     (tmp_path / "model.joblib").write_bytes(b"no pickle")
     details = ModelDetails("iris", ModelFramework.SKLearn)
     with pytest.raises(ChildUnavailable):
@@ -302,7 +304,9 @@ def test_it_ends_with_the_requests_deadline(
         call(transport)
 
 
-def test_what_it_awaits_at_the_deadline_is_cancelled(made: Made, call: Callable[..., Any]) -> None:
+def test_the_task_that_it_awaits_at_the_deadline_is_cancelled(
+    made: Made, call: Callable[..., Any]
+) -> None:
     transport = made("Patient")
     with context.serving(0.2, {}), pytest.raises(DeadlineExceeded):
         call(transport)
@@ -330,7 +334,7 @@ def test_no_call_begins_after_the_deadline(tmp_path: Path, call: Callable[..., A
         ("TimedOut", "raised TimeoutError: the database is slow"),
     ],
 )
-def test_its_error_is_told(name: str, told: str, made: Made, call: Callable[..., Any]) -> None:
+def test_its_error_is_reported(name: str, told: str, made: Made, call: Callable[..., Any]) -> None:
     with context.serving(20, {}), pytest.raises(ChildFailed, match=told):
         call(made(name))
 
@@ -363,7 +367,7 @@ def test_one_that_cannot_be_unloaded_is_logged(
         ("tests.execution.custom_runtimes.Absent", "Absent"),
     ],
 )
-def test_a_runtime_that_is_not_installed_is_told_with_what_to_install(
+def test_the_error_of_a_missing_runtime_has_the_command_that_installs_it(
     implementation: str, told: str, tmp_path: Path
 ) -> None:
     details = ModelDetails("iris", ModelFramework.SKLearn)
@@ -372,7 +376,7 @@ def test_a_runtime_that_is_not_installed_is_told_with_what_to_install(
 
 
 @pytest.mark.parametrize("content", [None, b"no pickle"], ids=["missing", "damaged"])
-def test_a_model_file_that_cannot_be_loaded_is_told_with_its_folder(
+def test_the_error_of_a_model_file_that_cannot_be_loaded_has_its_folder(
     content: bytes | None, tmp_path: Path
 ) -> None:
     if content is not None:
@@ -391,14 +395,14 @@ def test_a_model_file_that_cannot_be_loaded_is_told_with_its_folder(
         ('{"max_batch_size": "many"}', "max_batch_size"),
     ],
 )
-def test_settings_that_cannot_be_read_are_told(content: str, told: str, tmp_path: Path) -> None:
+def test_settings_that_cannot_be_read_are_reported(content: str, told: str, tmp_path: Path) -> None:
     (tmp_path / "model-settings.json").write_text(content)
     details = ModelDetails("iris", ModelFramework.SKLearn)
     with pytest.raises(SettingsError, match=told):
         RuntimeTransport(details, str(tmp_path), None)
 
 
-def test_a_framework_nothing_serves_is_told(tmp_path: Path) -> None:
+def test_a_framework_without_a_runtime_is_reported(tmp_path: Path) -> None:
     details = ModelDetails("net", ModelFramework.ONNX)
     with pytest.raises(
         SettingsError, match="there is no known runtime class for the framework 'ONNX'"

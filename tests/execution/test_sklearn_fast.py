@@ -137,7 +137,7 @@ def compiled(name: str) -> Any:
 
 
 def outcome(function: Callable[..., Any], *args: Any) -> tuple[Any, ...]:
-    """What a call gives, to the last bit, or raises."""
+    """Return the result of a call, to the last bit, or the exception that it raises."""
     try:
         found = function(*args)
     except Exception as error:
@@ -239,7 +239,9 @@ def test_whatever_the_rows_are_the_outcome_is_scikit_learns(name: str, rows: np.
     ids=lambda rows: type(rows).__name__ + str(getattr(rows, "dtype", "")),
 )
 @pytest.mark.parametrize("name", ["census", "forest"])
-def test_what_is_no_matrix_of_numbers_is_left_to_scikit_learn(name: str, rows: Any) -> None:
+def test_rows_that_are_not_a_matrix_of_numbers_are_left_to_scikit_learn(
+    name: str, rows: Any
+) -> None:
     assert_same(name, rows)
 
 
@@ -365,12 +367,12 @@ def test_columns_that_never_had_a_value_are_refused() -> None:
         compile_model(model)
 
 
-def test_what_is_not_fitted_is_refused() -> None:
+def test_a_model_that_is_not_fitted_is_refused() -> None:
     with pytest.raises(NoFastPath, match="RandomForestClassifier is not fitted"):
         compile_model(RandomForestClassifier())
 
 
-def test_what_predicts_nothing_is_refused() -> None:
+def test_a_model_that_does_not_predict_is_refused() -> None:
     with pytest.raises(NoFastPath, match="Pipeline has no step that predicts"):
         compile_model(make_pipeline("passthrough").fit(X))
     with pytest.raises(NoFastPath, match=r"step 'standardscaler' \(StandardScaler\)"):
@@ -441,7 +443,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 
 def called(child: Child, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
-    """What a child gives, or raises, without what tells one call from another."""
+    """Return a child's result or exception, without the parts that differ between calls."""
     return outcome(functools.partial(child, *args, **kwargs))
 
 
@@ -511,7 +513,7 @@ def test_a_fast_child_answers_as_one_on_a_server(
 def test_most_calls_take_the_shortcut(saved: Callable[[str], Path], connect: Connect) -> None:
     child = connect(saved("census"), fast_sklearn=True)
     runtime: Any = child._transport
-    runtime._runtime._model._model = None  # what only scikit-learn itself can answer now fails
+    runtime._runtime._model._model = None  # requests that only scikit-learn can answer now fail
     np.testing.assert_array_equal(child(X), fitted("census").predict(X))
     with pytest.raises(ChildFailed, match="'NoneType' object"):
         child(X > 3)
@@ -578,7 +580,7 @@ def test_a_model_that_cannot_be_fast_is_refused_at_load(tmp_path: Path, connect:
     assert connect(tmp_path)(X).shape == (len(X),)
 
 
-def test_a_fast_child_whose_model_is_missing_is_told(tmp_path: Path, connect: Connect) -> None:
+def test_a_fast_child_whose_model_is_missing_is_reported(tmp_path: Path, connect: Connect) -> None:
     with pytest.raises(ChildUnavailable, match="cannot be loaded in this process"):
         connect(tmp_path, fast_sklearn=True)
 

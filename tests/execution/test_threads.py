@@ -56,7 +56,7 @@ async def test_no_more_threads_are_started_than_may_be_spared(gate: threading.Ev
     await hang(threads, gate, 2)
     await hang(threads, gate, 1)
     assert (threads.hung, threads.left) == (3, 0)
-    # What waits for a thread does not hang, and runs once one is back.
+    # A task that waits for a thread does not hang, and runs once a thread is back.
     with pytest.raises(Elapsed):
         await threads.run(0.01, int, "7")
     assert threads.hung == 3

@@ -45,7 +45,7 @@ _scalars = st.one_of(
     hnp.from_dtype(np.dtype("f4")),
     hnp.from_dtype(np.dtype("i2")),
 )
-# What a set holds, and a dict's keys are: of 1, 1.0 and True only one can be among them.
+# Elements of a set, and keys of a dict: only one of 1, 1.0 and True can be among them.
 _keys = st.one_of(
     st.none(),
     value_strategies.integers,

@@ -19,7 +19,7 @@ from tests.fidelity.values import VALUES
 
 pytestmark = pytest.mark.timeout(300)
 _WHOSE = re.compile(r"^cannot send the arguments of child '\w+': ")
-_DECLARES = "returned a result that is refused: "
+_DECLARES = "returned a result that cannot be sent: "
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,7 @@ class Row:
 
     @property
     def expected(self) -> Any:
-        """What arrives."""
+        """The value that arrives."""
         return (self.becomes or self.make)()
 
 

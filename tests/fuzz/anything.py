@@ -1,4 +1,4 @@
-"""What a client, or a child, may send: tensors that are right, nearly right, and nothing of the kind."""
+"""Anything that a client or a child may send: correct tensors, nearly correct ones, and nonsense."""
 
 from __future__ import annotations
 

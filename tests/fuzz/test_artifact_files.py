@@ -74,7 +74,7 @@ def damaged(whole: Path, name: str, content: bytes) -> Iterator[Path]:
 
 
 def read_all(folder: Path) -> list[str]:
-    """What reads an artifact, and runs none of it, raises; anything but our errors is let through."""
+    """Return the error of reading an artifact without running it; let other exceptions through."""
     readers: list[Any] = [
         lambda: store.inspect(str(folder)),
         lambda: tempo_runtime.load(str(folder)).get_tempo().release(),
@@ -135,7 +135,7 @@ def test_a_file_that_is_not_json_is_refused_or_not_read(case: str, name: str, wh
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("kind", ["folder", "pipe", "link to itself", "link to nothing"])
-def test_what_is_not_a_file_in_the_place_of_one_is_refused(
+def test_anything_other_than_a_file_in_the_place_of_one_is_refused(
     kind: str, name: str, whole: Path, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(whole, tmp_path / "copy"))

@@ -99,7 +99,7 @@ def test_results_are_read_or_refused(name: str, data: st.DataObject) -> None:
 
 @examples(200)
 @given(given_=some.tensors(["x"]))
-def test_what_was_read_untyped_can_be_written_and_read_again(given_: dict[str, Any]) -> None:
+def test_a_value_read_without_a_type_can_be_written_and_read_again(given_: dict[str, Any]) -> None:
     spec = TensorSpec("x")
     with refusing():
         value = codec.decode(spec, Tensor(**given_))
@@ -230,31 +230,31 @@ def test_a_body_nested_without_end_is_refused(body: Callable[[int], bytes], leve
 
 @pytest.mark.parametrize("literal", some.LITERALS, ids=lambda text: text[:12])
 @each_hint
-def test_what_a_literal_spells_is_read_or_refused(hint: Any, literal: str) -> None:
+def test_a_value_spelled_as_a_literal_is_read_or_refused(hint: Any, literal: str) -> None:
     with refusing():
         codec.decode(TensorSpec.of("x", hint), tensor(BYTES, some.spelled(literal)))
 
 
 @pytest.mark.parametrize("dtype", [[], {}, ["U"], 1, None])
-def test_an_element_type_that_is_no_name_is_passed_over(dtype: Any) -> None:
+def test_an_element_type_that_is_not_a_name_is_ignored(dtype: Any) -> None:
     read = codec.decode(TensorSpec("x"), tensor(BYTES, ["a"], dtype=dtype))
     assert read.tolist() == ["a"]
 
 
 @pytest.mark.parametrize("content_type", [[], {}, 1])
-def test_a_content_type_that_is_no_text_is_passed_over(content_type: Any) -> None:
+def test_a_content_type_that_is_not_text_is_ignored(content_type: Any) -> None:
     read = codec.decode(TensorSpec("x"), tensor(BYTES, ["a"], content_type=content_type))
     assert read.tolist() == ["a"]
 
 
 def test_a_column_of_json_nested_without_end_is_refused() -> None:
     column = Tensor("c", BYTES, [1, 1], ["[" * 100_000], {"content_type": "pd_json"})
-    with pytest.raises(PayloadError, match="column 'c' is not what its content type pd_json says"):
+    with pytest.raises(PayloadError, match="column 'c' does not match its content type pd_json"):
         decode_arguments(Signature.of(of_frame), [column], {})
 
 
 @pytest.mark.parametrize("value", [{"a": 1}, [1, None], [[]] * 2 + [None], ..., 1j, "\ud800"])
-def test_a_parameter_that_no_tensor_holds_is_no_array(value: Any) -> None:
+def test_a_parameter_that_a_tensor_cannot_hold_is_not_an_array(value: Any) -> None:
     with pytest.raises(PayloadError, match="'x'"):
         codec.parameter(TensorSpec.of("x", np.ndarray), value)
 
@@ -288,12 +288,12 @@ def test_texts_of_much_the_same_length_are_an_array_however_large() -> None:
 
 @pytest.mark.parametrize("levels", [150, 300, 900])
 @pytest.mark.parametrize("make", [some.nested, some.nested_objects])
-def test_what_is_nested_too_deep_to_be_written_again_is_refused(make: Any, levels: int) -> None:
+def test_a_value_nested_too_deep_to_be_written_again_is_refused(make: Any, levels: int) -> None:
     spec = TensorSpec("x")
-    with pytest.raises(PayloadError, match="'x' is nested over 100 levels deep"):
+    with pytest.raises(PayloadError, match="'x' is nested more than 100 levels deep"):
         codec.parameter(spec, make(levels))
     if make is some.nested_objects:
-        with pytest.raises(PayloadError, match="'x' is nested over 100 levels deep"):
+        with pytest.raises(PayloadError, match="'x' is nested more than 100 levels deep"):
             codec.decode(spec, tensor(BYTES, [make(levels)], content_type="json"))
 
 
@@ -301,7 +301,7 @@ def test_what_is_nested_too_deep_to_be_written_again_is_refused(make: Any, level
 @pytest.mark.parametrize("datatype", ["FP64", BYTES])
 @pytest.mark.parametrize("hint", [list, np.ndarray, npt.NDArray[np.str_]], ids=str)
 def test_rows_of_nothing_do_not_fill_the_memory(hint: Any, datatype: str, shape: list[int]) -> None:
-    with pytest.raises(PayloadError, match=r"'x' says shape .* too many rows of nothing"):
+    with pytest.raises(PayloadError, match=r"'x' has shape .* too many empty rows"):
         codec.decode(TensorSpec.of("x", hint), tensor(datatype, [], shape))
 
 

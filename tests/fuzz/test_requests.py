@@ -1,4 +1,4 @@
-"""Whatever is sent over HTTP or gRPC is answered, is no fault of ours, and silences no server."""
+"""Anything sent over HTTP or gRPC is answered, is not our fault, and silences no server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def sender(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 
 @examples(120)
 @given(data=st.data())
-def test_a_request_over_http_is_answered_and_is_no_fault_of_ours(
+def test_a_request_over_http_is_answered_and_is_not_a_fault_of_ours(
     sender: Client, data: st.DataObject
 ) -> None:
     sender.over_http(data)
@@ -31,7 +31,7 @@ def test_a_request_over_http_is_answered_and_is_no_fault_of_ours(
 
 @examples(120)
 @given(data=st.data())
-def test_a_request_over_grpc_is_answered_and_is_no_fault_of_ours(
+def test_a_request_over_grpc_is_answered_and_is_not_a_fault_of_ours(
     sender: Client, data: st.DataObject
 ) -> None:
     sender.over_grpc(data)

@@ -47,7 +47,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             yield server
 
 
-def test_what_mlservers_own_description_allows_is_answered(server: Server) -> None:
+def test_requests_that_mlservers_own_description_allows_are_answered(server: Server) -> None:
     described = server.http.get("/v2/docs/dataplane.json").json()
     # It says that a tensor's data may be of a type "bytes", which JSON schema does not have.
     described["components"]["schemas"]["TensorData"] = {"type": "array", "items": DATA}
@@ -96,7 +96,7 @@ def test_a_request_for_a_pipeline_is_answered_or_refused(
         (gzip.compress(b'{"inputs": []}', mtime=0), {**JSON, "content-encoding": "gzip"}),
     ],
 )
-def test_a_body_that_is_no_request_is_refused(
+def test_a_body_that_is_not_a_request_is_refused(
     body: bytes, headers: dict[str, str], server: Server
 ) -> None:
     answer = server.http.post("/v2/models/echo/infer", content=body, headers=headers)

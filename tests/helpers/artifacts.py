@@ -1,4 +1,4 @@
-"""What is in a folder, and what the artifact in it answers."""
+"""The files in a folder, and the answers of the artifact in it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tempo_runtime
 
 
 def answer(folder: Path) -> str:
-    """What the artifact in a folder answers, its files checked."""
+    """Return the answer of the artifact in a folder, after checking its files."""
     loaded = tempo_runtime.load(str(folder))
     try:
         return str(loaded())

@@ -306,7 +306,7 @@ class Fitted:
 
 @model("loading")
 class Loading:
-    """What its load method makes cannot be pickled."""
+    """A pipeline whose load method creates an object that cannot be pickled."""
 
     def __init__(self, size: int = 1) -> None:
         self.size = size

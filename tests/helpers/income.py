@@ -75,7 +75,7 @@ class Income:
         return explainer
 
     def alone(self, row: int, threshold: float = 0.95, seed: int = SEED) -> dict[str, Any]:
-        """What alibi by itself gives for a row, in this process, after `np.random.seed(seed)`."""
+        """Return alibi's own explanation of a row, in this process, after `np.random.seed(seed)`."""
         if (row, threshold, seed) not in self._known:
             np.random.seed(seed)
             found = self._alibi.explain(self.rows[row : row + 1], threshold=threshold)
@@ -131,5 +131,5 @@ def payload(row: np.ndarray) -> dict[str, Any]:
 
 
 def essence(explanation: dict[str, Any]) -> tuple[Any, ...]:
-    """What makes two explanations the same."""
+    """Return the parts by which two explanations are the same."""
     return explanation["anchor"], explanation["precision"], explanation["coverage"]

@@ -1,4 +1,4 @@
-"""What takes long to make, and is made once for all workers of a test run."""
+"""Make things that take long only once for all workers of a test run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
     """A folder of this run that the first worker to ask fills, while the others wait.
 
-    Tests of other workers read it at the same time: whoever changes something copies it first.
+    Tests of other workers read it at the same time: a test that changes something copies it first.
     """
     base = factory.getbasetemp()  # a worker has one of its own, in that of the run
     root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base

@@ -70,7 +70,7 @@ def make_project(folder: Path) -> None:
     """Saves it with what its requirements.txt asks for, packed."""
     made = Project(folder)
     (folder / "painter.py").write_text(PIPELINE)
-    # Its author has the package; what serves it has not.
+    # The author has the package; the server does not.
     where = ["--target", _packages(folder)["PYTHONPATH"], PACKAGE]
     subprocess.run([sys.executable, "-m", "uv", "pip", "install", "-q", *where], check=True)
     made.artifact.mkdir()

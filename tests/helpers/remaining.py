@@ -1,4 +1,4 @@
-"""What something a test started has left behind: processes, and models that are still served."""
+"""Remains of things that a test started: processes, and models that are still served."""
 
 from __future__ import annotations
 

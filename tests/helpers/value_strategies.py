@@ -106,7 +106,7 @@ TYPED: dict[str, tuple[Any, st.SearchStrategy[Any]]] = {
     "optional_str": (str | None, st.none() | st.text()),
     "optional_model": (Point | None, st.none() | points),
 }
-# What an untyped value is read as does not depend on an annotation.
+# The type of an untyped value does not depend on an annotation.
 UNTYPED = ("unicode", "bytes_array", "objects", "array", "str", "bytes", "datetime", "dict", "list")
 UNTYPED_LISTS = ("strings", "blobs", "datetimes")
 

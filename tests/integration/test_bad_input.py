@@ -1,4 +1,4 @@
-"""What a client, or an operator, can get wrong: the status, who is to blame, and what to do."""
+"""Mistakes of clients and operators: the status, whose fault it is, and the remedy."""
 
 from __future__ import annotations
 

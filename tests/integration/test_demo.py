@@ -82,7 +82,7 @@ def ctrl_c() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def from_scratch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    """The whole demo, at its end; what it trained is there for the others."""
+    """The whole demo, at its end; the other tests use the models that it trained."""
     with Demo(tmp_path_factory.mktemp("demo")) as demo:
         demo.process.wait()
         yield demo
@@ -135,7 +135,7 @@ def stop(demo: Demo, sent: signal.Signals) -> None:
     assert "Traceback" not in demo.printed()
 
 
-def test_a_server_that_does_not_come_up_is_told_with_its_log(tmp_path: Path) -> None:
+def test_the_error_of_a_server_that_does_not_come_up_has_its_log(tmp_path: Path) -> None:
     (tmp_path / "model-settings.json").write_text(
         '{"name": "m", "implementation": "no.such.Class"}'
     )

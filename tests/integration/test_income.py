@@ -235,7 +235,7 @@ def arguments(income: Income, asked: Asked) -> dict[str, Any]:
 def in_the_notebook(
     servers: dict[str, Future[Explained]], income: Income
 ) -> Iterator[dict[Asked, str]]:
-    """What the pipeline explains where it was written, never saved nor loaded."""
+    """The pipeline's explanations where it was written, neither saved nor loaded."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("INCOME_ARTIFACTS", str(income.folder))
         patch.syspath_prepend(str(EXAMPLE))

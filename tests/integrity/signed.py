@@ -15,7 +15,7 @@ from sklearn.linear_model import LinearRegression
 from tempo_runtime import Model, ModelFramework, PipelineModels, pipeline, predictmethod, save
 
 ANSWER = 46.0
-"""What the pipeline answers to the row 1, 2."""
+"""The pipeline's answer to the row 1, 2."""
 
 
 @dataclass(frozen=True)

@@ -233,7 +233,7 @@ attacks = pytest.mark.parametrize("attack", ATTACKS, ids=lambda each: each.__nam
 def demand(
     request: pytest.FixtureRequest, original: Signed, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, str]:
-    """What is given to `load` so that the signed pipeline is demanded, or by the environment."""
+    """The arguments of `load` that demand the signed pipeline, or the environment that does."""
     if request.param == "verify":
         return {"verify": original.public}
     if request.param == "key":
@@ -473,7 +473,7 @@ def _another_in_the_place_of_an_interrupted_save(path: Path) -> None:
     [_a_folder, _a_link_to_itself, _a_socket, _another_in_the_place_of_an_interrupted_save],
     ids=lambda each: each.__name__,
 )
-def test_what_is_no_file_is_named_in_one_line(
+def test_a_path_that_is_not_a_file_is_named_in_one_line(
     replace: Callable[[Path], None], demanded: bool, signed: Signed
 ) -> None:
     replace(signed.shop / "bonus.txt")
@@ -499,7 +499,7 @@ def test_copies_are_not_made_in_the_working_directory_for_want_of_a_temporary_fo
         answer(signed, verify=signed.public)
 
 
-def test_no_room_for_copies_is_told_with_the_remedy(
+def test_the_error_of_no_room_for_copies_has_the_remedy(
     signed: Signed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(signed.shop.parent / "missing"))

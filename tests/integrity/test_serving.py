@@ -454,7 +454,7 @@ def test_a_model_is_unpickled_with_the_code_that_was_checked_and_no_other(
 
 
 def image_serve(models: Path, home: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run the image's `serve` in the folder; what stands for MLServer prints what it is given.
+    """Run the image's `serve` in the folder; the replacement of MLServer prints its arguments.
 
     It then tells the program to end, which otherwise would be a failure.
     """

@@ -1,4 +1,4 @@
-"""What the tests of interoperability share."""
+"""Fixtures of the tests of interoperability."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ ARRAYS: dict[str, Any] = {
     "no text": np.zeros((0,), object),
 }
 NOT_FINITE = np.array([np.nan, np.inf, -np.inf])
-BAD_INPUT = "tensor 'y' is unknown; it takes x"
+BAD_INPUT = "tensor 'y' is unknown; expected: x"
 
 
 def as_texts(array: Any) -> Any:
@@ -108,7 +108,7 @@ def test_triton_http_shows_what_is_wrong_with_an_input(http: Any) -> None:
 @pytest.mark.parametrize(
     ("value", "binary"), [(np.ones(3), True), (NOT_FINITE, False)], ids=["binary", "not finite"]
 )
-def test_what_triton_http_writes_and_mlserver_cannot_read_is_422(
+def test_requests_of_triton_over_http_that_mlserver_cannot_read_are_422(
     value: Any, binary: bool, http: Any
 ) -> None:
     # MLServer has no binary extension, which is this client's default, and takes no bare NaN.
@@ -134,7 +134,7 @@ GRPC_JOBS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def grpc(server: Server) -> dict[str, Any]:
-    """What the client had of each job."""
+    """The client's result of each job."""
     jobs = list(GRPC_JOBS.values())
     answers = run(sys.executable, "triton_grpc_client.py", jobs, server.grpc)
     return dict(zip(GRPC_JOBS, answers))
@@ -286,8 +286,8 @@ def test_the_id_of_a_request_is_the_answers(server: Server) -> None:
 @pytest.mark.parametrize(
     ("tensor", "told"),
     [
-        ('"datatype": "FP64", "shape": [-1], "data": [1]', "tensor 'x' says shape [-1]"),
-        ('"datatype": "FP64", "shape": [3], "data": [1]', "which is 3 values, but it holds 1"),
+        ('"datatype": "FP64", "shape": [-1], "data": [1]', "tensor 'x' has shape [-1]"),
+        ('"datatype": "FP64", "shape": [3], "data": [1]', "which is 3 values, but its data has 1"),
         ('"datatype": "FP64", "shape": [2], "data": [[1], [1, 2]]', "tensor 'x' is ragged"),
         ('"datatype": "INT64", "shape": [1], "data": [1.5]', "INT64, which cannot hold 1.5"),
         ('"datatype": "fp64", "shape": [1], "data": [1]', "'FP64' or 'BYTES'"),

@@ -47,7 +47,7 @@ def transport(request: pytest.FixtureRequest) -> str:
 def found(
     transport: str, server: Server, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Any]:
-    """What the client had of each job. Over gRPC, it sends arrays as bytes."""
+    """The client's result of each job. Over gRPC, it sends arrays as bytes."""
     url, binary = (server.url, False) if transport == "http" else (server.grpc, True)
     jobs = {case: job(url, "echo", x=value, binary=binary) for case, value in ARRAYS.items()}
     jobs["several"] = job(url, "shapes", x=ROW, binary=binary)
@@ -79,7 +79,7 @@ def test_it_reads_numbers_that_json_has_no_word_for(found: dict[str, Any]) -> No
 
 
 def test_it_shows_what_is_wrong_with_an_input(found: dict[str, Any], transport: str) -> None:
-    assert "tensor 'y' is unknown; it takes x" in found["bad input"]
+    assert "tensor 'y' is unknown; expected: x" in found["bad input"]
 
 
 def test_bytes_are_for_grpc(found: dict[str, Any], transport: str) -> None:

@@ -27,7 +27,7 @@ def fake() -> Iterator[FaultyModel]:
 
 
 def over_http(connect: Connect, fake: FaultyModel, body: str | bytes, outputs: Any = None) -> Any:
-    """What a child that answers so gives."""
+    """Return the value of a child with this answer."""
     fake.script(Raw(body.encode() if isinstance(body, str) else body))
     return connect(fake.url, "model", outputs, flatten_single_column=False)(1)
 
@@ -114,8 +114,11 @@ def test_fields_of_an_answer_may_be_there_or_not(
 NOT_LEGAL: dict[str, tuple[str, str]] = {
     "lower case": ('"datatype": "fp64", "shape": [1], "data": [1]', "datatype 'fp64'"),
     "bfloat16": ('"datatype": "BF16", "shape": [1], "data": [1]', "datatype 'BF16'"),
-    "any length": ('"datatype": "FP64", "shape": [-1], "data": [1]', r"shape \[-1\].*below 0"),
-    "too few": ('"datatype": "FP64", "shape": [2], "data": [1]', "2 values, but it holds 1"),
+    "any length": (
+        '"datatype": "FP64", "shape": [-1], "data": [1]',
+        r"shape \[-1\].*cannot be negative",
+    ),
+    "too few": ('"datatype": "FP64", "shape": [2], "data": [1]', "2 values, but its data has 1"),
     "ragged": ('"datatype": "FP64", "shape": [2], "data": [[1], [1, 2]]', "ragged"),
     "a fraction": ('"datatype": "INT64", "shape": [1], "data": [1.5]', "cannot hold 1.5"),
     "a float": ('"datatype": "INT64", "shape": [1], "data": [1e3]', r"cannot hold 1000\.0"),
@@ -176,7 +179,7 @@ def test_an_output_that_is_not_declared_is_not_looked_at(
 
 
 def test_one_of_several_outputs_has_to_be_chosen(fake: FaultyModel, connect: Connect) -> None:
-    with pytest.raises(ChildFailed, match=r"\['label', 'score'\]; name one .* `output` setting"):
+    with pytest.raises(ChildFailed, match=r"\['label', 'score'\]; name one .* setting `output`"):
         over_http(connect, fake, outputs_of(LABEL, SCORE), np.ndarray)
 
 
@@ -233,9 +236,12 @@ BAD_MESSAGES: dict[str, tuple[Any, str]] = {
     "bfloat16": (answer("BF16", [1], b"\0\0"), "'y' has datatype 'BF16'"),
     "lower case": (answer("fp64", [1], b"\0" * 8), "'y' has datatype 'fp64'"),
     "any length": (answer("FP64", [-1], b"\0" * 8), r"'y'.*shape \[-1\]"),
-    "too few raw": (answer("FP64", [2], b"\0" * 8), "'y' has 8 bytes, which do not make a FP64"),
-    "too few typed": (answer("FP64", [2], fp64_contents=[1]), "'y'.*2 values, but it holds 1"),
-    "nothing": (answer("FP64", [1]), "'y'.*1 values, but it holds 0"),
+    "too few raw": (
+        answer("FP64", [2], b"\0" * 8),
+        "'y' has 8 bytes, which is not the size of FP64",
+    ),
+    "too few typed": (answer("FP64", [2], fp64_contents=[1]), "'y'.*2 values, but its data has 1"),
+    "nothing": (answer("FP64", [1]), "'y'.*1 values, but its data has 0"),
     "cut text": (answer("BYTES", [1], b"\5\0\0\0ab"), "'y' ends within an element"),
 }
 

@@ -145,8 +145,8 @@ class Named(NamedTuple):
 
 
 NDARRAY = "numpy.ndarray"
-# What a predict method returns, under its annotation, to a client that declares types; and what the
-# client then has.
+# The value that a predict method returns, under its annotation, to a client that declares types; and the
+# client's value.
 ANSWERED: dict[str, tuple[Any, Any, Any, Any]] = {
     "array": (np.ndarray, ROWS, NDARRAY, ROWS),
     "float32 column": (np.ndarray, np.ones((2, 1), np.float32), NDARRAY, np.ones((2, 1), "f4")),
@@ -200,7 +200,7 @@ ANSWERED: dict[str, tuple[Any, Any, Any, Any]] = {
 
 @pytest.fixture(scope="session")
 def read(python: str) -> dict[str, Any]:
-    """What its client has of the answers, by case."""
+    """The client's values of the answers, by case."""
     jobs = []
     with FaultyModel("model") as fake:
         for hint, value, outputs, _ in ANSWERED.values():

@@ -165,7 +165,7 @@ def test_a_frame_for_an_argument_of_another_type_is_refused() -> None:
         decode_arguments(EXPLAIN, tensors, {})
 
 
-def test_a_value_that_is_no_dataframe_is_refused_with_the_name_of_its_argument() -> None:
+def test_a_value_that_is_not_a_dataframe_is_refused_with_the_name_of_its_argument() -> None:
     def join(left: int, right: pd.DataFrame) -> None: ...
 
     with pytest.raises(PayloadError, match="'right': a DataFrame is expected, but a list was"):
@@ -184,10 +184,10 @@ def test_a_server_of_others_gets_the_columns_alone() -> None:
 @pytest.mark.parametrize(
     ("frame", "match"),
     [
-        (pd.DataFrame({"a": [(1, 2)]}), "column 'a' of dtype object cannot travel: the server"),
+        (pd.DataFrame({"a": [(1, 2)]}), "column 'a' of dtype object cannot be sent: the server"),
         (pd.DataFrame({"a": [pd.Timedelta(1)]}), "column 'a' of dtype timedelta64.*the server"),
-        (pd.DataFrame({"a": [1j]}), "column 'a' of dtype complex128 cannot travel: the server"),
-        (pd.DataFrame({"a": pd.cut([1, 2], 2)}), "column 'a' of dtype category cannot travel"),
+        (pd.DataFrame({"a": [1j]}), "column 'a' of dtype complex128 cannot be sent: the server"),
+        (pd.DataFrame({"a": pd.cut([1, 2], 2)}), "column 'a' of dtype category cannot be sent"),
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), "'a' is given twice"),
         (pd.DataFrame([[1, 2]], columns=["1", 1]), "'1' is given twice"),
         (pd.DataFrame([[1]], columns=["k"]), "'k' is given twice"),
@@ -199,7 +199,7 @@ def test_a_server_of_others_is_not_sent_what_it_cannot_read(frame: Any, match: s
         encode_arguments(Signature.of(of_frame), (frame, 3), {})
 
 
-def test_optional_argument_that_is_left_out_is_none() -> None:
+def test_an_omitted_optional_argument_becomes_none() -> None:
     signature = Signature((TensorSpec.of("k", int | None),))
     assert decode_arguments(signature, encode_arguments(signature, (None,), {}), {}) == {"k": None}
 
@@ -218,8 +218,8 @@ def test_frame_of_an_unknown_signature_is_sent_by_column() -> None:
 @pytest.mark.parametrize(
     ("args", "kwargs", "match"),
     [
-        ((), {}, "'payload' is missing; it takes payload, threshold, names, limit"),
-        ((ROWS, 1, None, 2, 3), {}, "5 values were given, and it takes 4"),
+        ((), {}, "'payload' is missing; expected: payload, threshold, names, limit"),
+        ((ROWS, 1, None, 2, 3), {}, "5 values were given, but 4 are expected"),
         ((ROWS,), {"treshold": 1}, "'treshold' is unknown; .*did you mean 'threshold'"),
         ((ROWS,), {"payload": ROWS}, "'payload' is given twice"),
         ((ROWS,), {"threshold": None}, "'threshold'.*number"),

@@ -128,7 +128,7 @@ def test_declared_outputs_are_a_dict_by_name() -> None:
     assert same(decode_results(signature, tensors, content_type), value)
 
 
-def test_optional_output_that_is_missing_is_none() -> None:
+def test_a_missing_optional_output_becomes_none() -> None:
     assert decode_results(result_of(Maybe), []) == Maybe(None)
 
 
@@ -180,7 +180,7 @@ def test_any_frame_comes_back_whole(way: Any, frame: pd.DataFrame) -> None:
     same_frame(answer(Any, way, frame), frame)
 
 
-def test_what_comes_back_is_a_copy_that_can_be_written_to() -> None:
+def test_a_result_is_a_copy_that_can_be_written_to() -> None:
     frame = pd.DataFrame({"n": [1.0, 2.0], "s": pd.array([1, 2], "Int64"), "o": [[1], [2]]})
     before = frame.copy(deep=True)
     read = answer(pd.DataFrame, WAYS[0], frame)
@@ -221,13 +221,13 @@ def test_other_servers_read_the_data_of_a_column(column: pd.Series[Any]) -> None
 @pytest.mark.parametrize(
     ("hint", "value", "match"),
     [
-        (tuple[int, str], None, "2 parts .output-0, output-1., and NoneType was given"),
-        (tuple[int, str], (1,), "2 parts .output-0, output-1., and 1 parts was given"),
-        (tuple[int, str], np.zeros((2, 3)), "ndarray was given"),
+        (tuple[int, str], None, "2 parts .output-0, output-1., but is a NoneType"),
+        (tuple[int, str], (1,), "2 parts .output-0, output-1., but has 1$"),
+        (tuple[int, str], np.zeros((2, 3)), "but is a ndarray"),
         (tuple[int, str], ("a", "b"), "'output-0'.*integer"),
         (Report, {"score": 1.0}, "the result lacks rows; it must have score, rows, why, extra"),
         (Report, {**REPORT, "scores": 1}, "'scores' is unknown.*did you mean 'score'"),
-        (dict[str, np.ndarray], [ROWS], "must be a dict, and a list was given"),
+        (dict[str, np.ndarray], [ROWS], "must be a dict, but is a list"),
         (dict[str, npt.NDArray[np.int64]], {"a": ROWS}, "'a' must be int64"),
         (pd.DataFrame, {"a": [1]}, "a DataFrame is expected, but a dict was given"),
         (Any, (FRAME, 1), "'output-0' is a DataFrame"),
@@ -235,16 +235,24 @@ def test_other_servers_read_the_data_of_a_column(column: pd.Series[Any]) -> None
         (
             pd.DataFrame,
             pd.DataFrame({"a": ["x", object()]}),
-            "column 'a' of dtype object cannot travel: element 1 is of type object",
+            "column 'a' of dtype object cannot be sent: element 1 is of type object",
         ),
         (
             pd.DataFrame,
             pd.DataFrame({"a": np.array([1], np.longdouble)}),
-            "column 'a' of dtype float128 cannot travel",
+            "column 'a' of dtype float128 cannot be sent",
         ),
-        (pd.DataFrame, pd.DataFrame({"a": ["\ud800"]}), "'a' is text that UTF-8 cannot write"),
+        (
+            pd.DataFrame,
+            pd.DataFrame({"a": ["\ud800"]}),
+            "'a' is text that cannot be encoded as UTF-8",
+        ),
         (pd.DataFrame, pd.DataFrame({"\ud800": [1]}), "labels of the DataFrame cannot be written"),
-        (pd.DataFrame, Table({"a": [1]}), r"a Table was given.*pass pandas.DataFrame"),
+        (
+            pd.DataFrame,
+            Table({"a": [1]}),
+            r"a Table was given, but would arrive as a plain DataFrame; pass pandas.DataFrame",
+        ),
         (pd.DataFrame, pd.DataFrame({"a": [1]}, index=[object()]), "the index.*type object"),
         (
             pd.DataFrame,
@@ -265,7 +273,7 @@ def test_other_servers_read_the_data_of_a_column(column: pd.Series[Any]) -> None
         (
             pd.DataFrame,
             pd.DataFrame({"a": pd.to_datetime(["2020"]).tz_localize(tzlocal())}),
-            "column 'a' of dtype datetime64.*time zone is not one of zoneinfo",
+            "column 'a' of dtype datetime64.*time zone does not come from zoneinfo",
         ),
         (pd.DataFrame, pd.DataFrame(index=range(2**20 + 1)), "1048577 rows but no columns"),
     ],
@@ -305,7 +313,7 @@ def test_outputs_of_a_tuple_may_have_other_names() -> None:
     assert same(decode_results(signature, [B, A]), (B.numbers(), A.numbers()))
 
 
-def test_outputs_that_are_no_tuple_of_that_length_are_refused() -> None:
+def test_outputs_that_are_not_a_tuple_of_that_length_are_refused() -> None:
     with pytest.raises(PayloadError, match=r"output 'output-0' is missing .given: .'a', 'b'.."):
         decode_results(result_of(tuple[float, float, float]), [A, B])
 
@@ -385,31 +393,31 @@ def test_a_client_of_tempo_05_is_given_what_it_reads(value: Any, text: str | Non
         ({"columns": None}, "does not describe a DataFrame"),
         ({"columns": {"a": 1}}, "does not describe a DataFrame"),
         ({"index_columns": []}, "does not describe a DataFrame"),
-        ({"index_columns": [{"kind": "range"}]}, "the index is not what its pandas metadata says"),
-        ({"index_columns": [5]}, "the index is not what its pandas metadata says"),
+        ({"index_columns": [{"kind": "range"}]}, "the index does not match the pandas metadata"),
+        ({"index_columns": [5]}, "the index does not match the pandas metadata"),
         (
             {"index_columns": [{"kind": "range", "start": 0, "stop": 10**30, "step": 1}]},
-            "the index is not what its pandas metadata says",
+            "the index does not match the pandas metadata",
         ),
         (
             {"index_columns": [{"kind": "range", "start": 0, "stop": 7, "step": 1}]},
-            "column 'age' has 2 rows, and the index 7",
+            "column 'age' has 2 rows, but the index has 7",
         ),
         (
             {"column_indexes": [{"kind": "range", "start": 0, "stop": 9, "step": 1}]},
             "but 9 column labels",
         ),
-        ({"column_indexes": [{}]}, "the column labels is not what its pandas metadata says"),
+        ({"column_indexes": [{}]}, "the index of columns does not match the pandas metadata"),
         ({"attributes": "{"}, "attributes are not usable"),
         ({"attributes": "5"}, "attributes are not usable"),
         ({"pandas_type": "os.system"}, "column 'age': .*not a known type"),
         ({"pandas_type": ["int64"]}, "column 'age': .*not a known type"),
-        ({"numpy_type": "int32"}, "column 'age' is not what its pandas metadata says"),
-        ({"numpy_type": "os.system"}, "column 'age' is not what its pandas metadata says"),
-        ({"pandas_type": "datetime"}, "column 'age' is not what its pandas metadata says"),
-        ({"pandas_type": "categorical"}, "column 'age' is not what its pandas metadata says"),
-        ({"pandas_type": "period", "numpy_type": "M; x"}, "the frequency 'M; x'"),
-        ({"pandas_type": "sparse"}, "column 'age' is not what its pandas metadata says"),
+        ({"numpy_type": "int32"}, "column 'age' does not match its pandas metadata"),
+        ({"numpy_type": "os.system"}, "column 'age' does not match its pandas metadata"),
+        ({"pandas_type": "datetime"}, "column 'age' does not match its pandas metadata"),
+        ({"pandas_type": "categorical"}, "column 'age' does not match its pandas metadata"),
+        ({"pandas_type": "period", "numpy_type": "M; x"}, "invalid frequency 'M; x'"),
+        ({"pandas_type": "sparse"}, "column 'age' does not match its pandas metadata"),
         ({"field_name": "agee"}, "column 'agee' is missing"),
         ({"field_name": "job"}, "column 'job' is missing"),
         ({"field_name": 5}, "does not describe a DataFrame"),

@@ -20,7 +20,7 @@ SHAPES = arrays.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)
 
 
 def answered(tensor: Tensor) -> Tensor:
-    """What comes back from a server that answers with what it was sent."""
+    """Return the answer of a server that returns its inputs."""
     asked = request_to_proto(Request([tensor]), "echo", None)
     answer = pb.ModelInferResponse(raw_output_contents=asked.raw_input_contents)
     for part in asked.inputs:

@@ -68,7 +68,7 @@ def test_null_field_of_a_body_is_not_there() -> None:
         (b"\xff", "not JSON"),
         (b"[" * 100_000, "not JSON"),
         (b'{"outputs": [NaN', "not JSON"),
-        (b"[]", "which is a JSON object"),
+        (b"[]", "which must be a JSON object"),
         (b"{}", "'inputs' must be a JSON list"),
         (b'{"inputs": {}}', "'inputs' must be a JSON list"),
         (b'{"inputs": ["x"]}', "'name' must be a JSON text"),
@@ -76,8 +76,8 @@ def test_null_field_of_a_body_is_not_there() -> None:
         (b'{"inputs": [{"name": 1}]}', "'name' must be"),
         (b'{"inputs": [{"name": "x"}]}', "'shape' must be a JSON list.*'x'"),
         (b'{"inputs": [{"name": "x", "shape": 1}]}', "'shape' must be a JSON list.*'x'"),
-        (b'{"inputs": [{"name": "x", "shape": [1.5]}]}', "'x' says shape.*list of integers"),
-        (b'{"inputs": [{"name": "x", "shape": ["1"]}]}', "'x' says shape.*list of integers"),
+        (b'{"inputs": [{"name": "x", "shape": [1.5]}]}', "'x' has shape.*list of integers"),
+        (b'{"inputs": [{"name": "x", "shape": ["1"]}]}', "'x' has shape.*list of integers"),
         (b'{"inputs": [{"name": "x", "shape": [1]}]}', "'datatype' must be a JSON text.*'x'"),
         (
             b'{"inputs": [{"name": "x", "shape": [1], "datatype": "FP64"}]}',
@@ -91,13 +91,13 @@ def test_null_field_of_a_body_is_not_there() -> None:
         (b'{"inputs": [], "parameters": "x"}', "'parameters' must be a JSON object"),
     ],
 )
-def test_body_that_is_no_request_is_refused(body: bytes, match: str) -> None:
+def test_a_body_that_is_not_a_request_is_refused(body: bytes, match: str) -> None:
     with pytest.raises(PayloadError, match=match) as caught:
         messages.request_from_json(body)
     assert caught.value.status == 422
 
 
-def test_body_that_is_no_response_is_refused() -> None:
+def test_a_body_that_is_not_a_response_is_refused() -> None:
     with pytest.raises(PayloadError, match="'outputs' must be a JSON list"):
         messages.response_from_json(b'{"error": "no such model"}')
 
@@ -174,7 +174,7 @@ def test_tensor_without_parameters_stays_so(way: Any) -> None:
 # -- tempo 0.5 -------------------------------------------------------------------------------------
 
 
-# What its own client and server write and read is tested in interop/test_tempo_0_5.py.
+# The form of its own client and server is tested in interop/test_tempo_0_5.py.
 
 
 def spelled(text: str | bytes) -> Tensor:
@@ -216,13 +216,13 @@ def test_text_without_letters_is_read() -> None:
 
 
 @pytest.mark.parametrize("text", ["open('/')", "[" * 500, "a", "np.float64(1.5)", b"\xff"])
-def test_what_is_no_literal_is_refused(text: str | bytes) -> None:
+def test_integers_that_do_not_spell_a_literal_are_refused(text: str | bytes) -> None:
     with pytest.raises(PayloadError, match=r"'x' is BYTES given as integers.* do not spell"):
         codec.decode(TensorSpec.of("x", np.ndarray), spelled(text))
 
 
 @pytest.mark.parametrize("integers", [[256], [-1]])
-def test_integers_that_are_no_bytes_are_refused(integers: list[int]) -> None:
+def test_integers_that_are_not_bytes_are_refused(integers: list[int]) -> None:
     with pytest.raises(PayloadError, match="'x' is BYTES given as integers"):
         codec.decode(TensorSpec("x"), Tensor("x", BYTES, [1], integers))
 
@@ -232,7 +232,7 @@ def test_integers_that_are_no_bytes_are_refused(integers: list[int]) -> None:
     [
         (dict, "open('/')", "'x'.*dictionary"),
         (dict, "[1]", "'x'.*dictionary"),
-        (dict, "[" * 500, "'x' .* nested over 100 levels deep"),
+        (dict, "[" * 500, "'x' .* nested more than 100 levels deep"),
         (int, "{'a': 1}", "'x'.*integer"),
         (np.ndarray[Any, np.dtype[np.float64]], "{'a': 1}", "'x' must be float64"),
         (pd.DataFrame, "{'a': 1}", "'x' is a DataFrame"),

@@ -50,13 +50,13 @@ def test_numbers_are_read_in_datatype_and_shape(
     [
         ("FP64", [3], [[1, 2], [3]], "ragged"),
         ("FP64", [3], [1, [2, 3]], "ragged"),
-        ("FP64", [3], [1, 2], r"shape \[3\], which is 3 values, but it holds 2"),
-        ("FP64", [0], [1], "0 values, but it holds 1"),
+        ("FP64", [3], [1, 2], r"shape \[3\], which is 3 values, but its data has 2"),
+        ("FP64", [0], [1], "0 values, but its data has 1"),
         ("FP64", [4], [[1, 2], [3, 4]], r"nested as \[2, 2\]"),
         ("FP64", [4], [[1, None], [3, 4]], r"nested as \[2, 2\]"),
         ("FP64", [3, 2], [[1, 2, 3], [4, 5, 6]], r"nested as \[2, 3\]"),
-        ("FP64", [-1], [1], "below 0"),
-        ("FP64", [-1, -2], [1, 2], "below 0"),
+        ("FP64", [-1], [1], "cannot be negative"),
+        ("FP64", [-1, -2], [1, 2], "cannot be negative"),
         ("FP64", [2**70, 0], [], "shape"),
         ("INT64", [1], [1.5], "INT64, which cannot hold 1.5"),
         ("INT64", [1], [1.0], "cannot hold 1.0"),
@@ -79,8 +79,8 @@ def test_numbers_are_read_in_datatype_and_shape(
         ("BOOL", [1], [2], "cannot hold 2"),
         ("BOOL", [2], [True, None], "cannot hold None"),
         ("BOOL", [1], ["true"], "cannot hold 'true'"),
-        ("FP128", [1], [1], "datatype 'FP128', which holds no numbers"),
-        (BYTES, [1], ["a"], "holds no numbers"),
+        ("FP128", [1], [1], "datatype 'FP128', which is not numeric"),
+        (BYTES, [1], ["a"], "which is not numeric"),
     ],
 )
 def test_numbers_that_do_not_fit_are_refused(
@@ -99,9 +99,9 @@ def test_bytes_are_one_flat_list_however_they_are_nested() -> None:
     ("tensor", "match"),
     [
         (Tensor("x", "FP64", [1], [1.0]), "FP64, not BYTES"),
-        (Tensor("x", BYTES, [2], ["a"]), "2 values, but it holds 1"),
-        (Tensor("x", BYTES, [2], np.array(["a"])), "2 values, but it holds 1"),
-        (Tensor("x", BYTES, [-1, -1], ["a"]), "below 0"),
+        (Tensor("x", BYTES, [2], ["a"]), "2 values, but its data has 1"),
+        (Tensor("x", BYTES, [2], np.array(["a"])), "2 values, but its data has 1"),
+        (Tensor("x", BYTES, [-1, -1], ["a"]), "cannot be negative"),
     ],
 )
 def test_elements_that_do_not_fit_are_refused(tensor: Tensor, match: str) -> None:

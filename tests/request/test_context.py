@@ -249,7 +249,7 @@ def test_a_child_that_hangs_in_a_thread_costs_its_request_only(
 
 
 @pytest.mark.parametrize("lookup", ["late", "function", "forest"])
-def test_what_is_looked_up_in_a_thread_of_no_request_is_refused_with_the_remedy(
+def test_a_child_looked_up_outside_of_a_request_is_refused_with_the_remedy(
     lookup: str, server: Server, child: FakeModel
 ) -> None:
     child.clear()
@@ -277,7 +277,7 @@ def test_a_thread_that_goes_on_after_the_answer_is_refused(server: Server) -> No
 # -- streams ---------------------------------------------------------------------------------------
 
 
-def test_what_a_caller_does_between_two_items_is_not_part_of_the_call() -> None:
+def test_a_callers_work_between_two_items_is_not_part_of_the_call() -> None:
     @pipeline("items")
     def items(count: int) -> Iterator[int]:
         for number in range(count):

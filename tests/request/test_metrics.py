@@ -1,4 +1,4 @@
-"""What Prometheus is told, by a real server with and without workers."""
+"""The metrics of a real server for Prometheus, with and without workers."""
 
 from __future__ import annotations
 

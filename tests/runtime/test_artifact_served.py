@@ -1,4 +1,4 @@
-"""What a served artifact brings into the process, and that it goes again."""
+"""The modules that a served artifact brings into the process, and their removal."""
 
 # mypy: disable-error-code="type-arg, no-any-return, attr-defined, import-untyped, empty-body"
 

@@ -99,7 +99,7 @@ def test_a_header_that_no_child_could_be_sent_is_refused(
     content = json.dumps({"inputs": [TENSOR]}).encode()
     answer = server.http.post("/v2/models/async-parent/infer", content=content, headers=headers)
     assert (answer.status_code, fake.calls) == (422, [])
-    assert "sent on to models" in answer.json()["error"]
+    assert "forward to models" in answer.json()["error"]
 
 
 def request(model: str, id_: str = "") -> pb.ModelInferRequest:

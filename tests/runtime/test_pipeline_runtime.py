@@ -299,7 +299,7 @@ def posted(server: Server, data: str, tensor: dict[str, Any], **parameters: Any)
     return server.post("echo", {"inputs": inputs, "parameters": parameters})
 
 
-def test_tagged_value_is_answered_tagged_to_whoever_reads_that(server: Server) -> None:
+def test_a_client_that_reads_tags_receives_them(server: Server) -> None:
     tags = {"content_type": "json", "tagged": True}
     answer = posted(server, '{"t": {"$tuple": [1, 2]}}', tags, tempo_tagged=True)
     [output] = answer.json()["outputs"]
@@ -307,13 +307,13 @@ def test_tagged_value_is_answered_tagged_to_whoever_reads_that(server: Server) -
     assert output["parameters"] == tags
 
 
-def test_value_that_needs_tags_is_refused_by_name_to_whoever_does_not_read_them(
+def test_a_value_that_needs_tags_is_refused_by_name_for_other_clients(
     server: Server,
 ) -> None:
     answer = posted(server, '{"t": {"$tuple": [1, 2]}}', {"content_type": "json", "tagged": True})
     assert answer.status_code == 500
     assert (
-        "returned a result that is refused: 'output-0': output-0['t'] is of type tuple, which plain"
+        "returned a result that cannot be sent: 'output-0': output-0['t'] is of type tuple, which plain"
         in answer.text
     )
 
@@ -325,7 +325,7 @@ def test_json_of_another_client_that_looks_tagged_is_what_it_says(server: Server
     assert "tagged" not in output["parameters"]
 
 
-def test_parameter_that_asks_for_tags_is_no_argument(server: Server) -> None:
+def test_the_parameter_that_asks_for_tags_is_not_an_argument(server: Server) -> None:
     x = {"name": "x", "shape": [2], "datatype": "FP64", "data": [1.0, 2.0]}
     answer = server.post("double", {"inputs": [x], "parameters": {"tempo_tagged": True}})
     assert answer.json()["outputs"][0]["data"] == [2.0, 4.0]

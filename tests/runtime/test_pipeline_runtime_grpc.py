@@ -124,7 +124,7 @@ def test_a_parameter_whose_type_grpc_has_no_word_for_is_refused_by_name(
     stub: GRPCInferenceServiceStub,
 ) -> None:
     asked = request("bill", orders=[{"item": "tea"}])
-    asked.parameters["price"].Clear()  # what becomes of a float
+    asked.parameters["price"].Clear()  # the form of a float
     with pytest.raises(grpc.RpcError) as caught:
         stub.ModelInfer(asked)
     assert "parameter 'price' arrived without a value" in caught.value.details()

@@ -67,7 +67,7 @@ def test_another_answer_fails_and_says_where(artifact: Path) -> None:
 def test_an_input_that_does_not_fit_is_refused_before_anything_is_recorded(artifact: Path) -> None:
     code, _, told = run("check", artifact, "--arg", "y=1")
     assert code == 1
-    assert "tensor 'y' is unknown; it takes x" in told
+    assert "tensor 'y' is unknown; expected: x" in told
     assert not (artifact / "example.json").exists()
 
 

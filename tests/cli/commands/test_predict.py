@@ -137,7 +137,7 @@ def test_an_exception_of_a_pipeline_is_one_line(at) -> None:
 
 def test_arguments_that_do_not_fit_are_refused_by_name(at) -> None:
     code, _, told = run("predict", at("double"), stdin='{"y": [1]}')
-    assert (code, told) == (1, "Error: tensor 'y' is unknown; it takes x\n")
+    assert (code, told) == (1, "Error: tensor 'y' is unknown; expected: x\n")
 
 
 def test_a_late_answer_is_reported(server: Server, tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ class Example:
         return explainer
 
     def alone(self, case: Case, number: int) -> Any:
-        """What alibi by itself gives for a request, after `np.random.seed`."""
+        """Return alibi's own explanation for a request, after `np.random.seed`."""
         np.random.seed(SEED)
         return explained(self.explainer(case), case, number)
 
@@ -416,7 +416,7 @@ def test_the_seed_of_a_wrapper_of_shap_is_known(example: Example) -> None:
 
 
 def shuffled(_: int = 0) -> list[int]:
-    """What scikit-learn draws where `random_state=None`."""
+    """Return the numbers that scikit-learn draws with `random_state=None`."""
     from sklearn.utils import shuffle
 
     return list(map(int, shuffle(np.arange(50))))

@@ -254,7 +254,7 @@ def test_many_rows_are_explained_in_order_by_alibis_own_code() -> None:
     assert json.loads(found.to_json()) == [alone(explainer, row, 4) for row in rows[:, None]]
 
 
-def test_a_failure_for_many_rows_is_told_once_and_leaves_no_thread() -> None:
+def test_a_failure_for_many_rows_is_raised_once_and_leaves_no_thread() -> None:
     def fail(rows: np.ndarray) -> np.ndarray:
         raise PipelineFailed("no")
 
@@ -268,7 +268,7 @@ def test_a_failure_for_many_rows_is_told_once_and_leaves_no_thread() -> None:
     ("answer", "told"),
     [(np.zeros((3, 2, 2)), "shape"), (np.zeros(1), "one label for each"), ([1, 2], "numpy array")],
 )
-def test_an_answer_that_is_no_label_for_each_row_is_told(answer: Any, told: str) -> None:
+def test_an_answer_without_a_label_for_each_row_is_reported(answer: Any, told: str) -> None:
     own = fast(make("mixed", Predictor()))
     own.reset_predictor(lambda rows: answer)
     with stream(1), pytest.raises((PipelineFailed, PayloadError), match=told):

@@ -46,7 +46,7 @@ def test_a_copy_explains_as_the_original_does(explainer: Any) -> None:
     assert isolated(explainer).explain(row).to_json() == expected
 
 
-def test_what_a_call_changes_is_not_shared(explainer: Any) -> None:
+def test_state_that_a_call_changes_is_not_shared(explainer: Any) -> None:
     own = isolated(explainer)
     before = {name: id(value) for name, value in vars(explainer.samplers[0]).items()}
     own.explain(np.array([[0.9, 0.1]]))
@@ -85,7 +85,7 @@ def test_the_seed_an_explainer_was_made_with_is_known(explainer: Any) -> None:
         ({"tresholds": 0.9}, "did you mean 'threshold'"),
     ],
 )
-def test_what_alibi_refuses_is_the_callers_error(
+def test_arguments_that_alibi_refuses_are_the_callers_error(
     parameters: dict[str, Any], told: str, explainer: Any
 ) -> None:
     with pytest.raises(PayloadError, match=told):
@@ -273,7 +273,7 @@ def set_both(explainer: Any, main: Any, second: Any) -> None:
     [np.random.RandomState, np.random.default_rng, random.Random],
     ids=["RandomState", "Generator", "random"],
 )
-def test_a_generator_beside_an_explainer_starts_anew_in_each_request(
+def test_a_generator_beside_an_explainer_starts_again_in_each_request(
     make: Any, explainer: Any
 ) -> None:
     holder = Holder(explainer)

@@ -125,7 +125,7 @@ def test_calls_and_rows_are_counted(server: Server) -> None:
         ({"tempo_max_rows": 250}, "more than its 250 rows sent to children"),
     ],
 )
-def test_what_needs_more_than_its_limit_is_refused(
+def test_a_request_that_needs_more_than_its_limit_is_refused(
     limit: dict[str, int], told: str, server: Server
 ) -> None:
     answer = ask(server, ROW, **limit)

@@ -32,7 +32,7 @@ X = np.array([1.0])
 
 @dataclass(frozen=True)
 class Told:
-    """What a pipeline's client was told.
+    """The answer to a pipeline's client.
 
     Attributes:
         status: HTTP status, or the name of gRPC's.

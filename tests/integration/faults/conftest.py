@@ -1,4 +1,4 @@
-"""A served pipeline, and its children: fakes, real servers, and places where there is none."""
+"""A served pipeline, and its children: fakes, real servers, and addresses without a server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What runs inside the servers of these tests. It travels in their artifacts."""
+"""Code that runs inside the servers of these tests. It travels in their artifacts."""
 
 from __future__ import annotations
 

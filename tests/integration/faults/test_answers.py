@@ -31,7 +31,7 @@ ERRORS: list[tuple[Step, int, str]] = [
 
 
 @pytest.mark.parametrize(("step", "status", "said"), ERRORS)
-def test_an_error_is_told_with_its_child(
+def test_an_error_names_its_child(
     step: Step, status: int, said: str, pipeline: str, fake: FaultyModel, asker: Asker
 ) -> None:
     fake.answer = step
@@ -62,7 +62,7 @@ GRPC_ERRORS: list[tuple[Step, int, str]] = [
 
 
 @pytest.mark.parametrize(("step", "status", "said"), GRPC_ERRORS)
-def test_an_error_over_grpc_is_told_with_its_child(
+def test_an_error_over_grpc_names_its_child(
     step: Step, status: int, said: str, fake: FaultyModel, asker: Asker
 ) -> None:
     fake.answer = step
@@ -82,7 +82,7 @@ def test_an_error_over_grpc_is_told_with_its_child(
         (Raw(b"<html>"), "UNKNOWN", "(status 502)"),
     ],
 )
-def test_a_pipelines_own_client_over_grpc_is_told_the_same(
+def test_a_pipelines_own_client_over_grpc_receives_the_same(
     step: Step, code: str, said: str, fake: FaultyModel, asker: Asker
 ) -> None:
     fake.answer = step
@@ -112,7 +112,9 @@ GARBAGE: dict[str, Step] = {
 
 
 @pytest.mark.parametrize("garbage", GARBAGE)
-def test_garbage_is_told_with_its_child(garbage: str, fake: FaultyModel, asker: Asker) -> None:
+def test_the_error_of_garbage_names_the_child(
+    garbage: str, fake: FaultyModel, asker: Asker
+) -> None:
     fake.answer = GARBAGE[garbage]
     told = asker.ask("ask", "http", seconds=1)
     assert told.status == 502, told
@@ -135,7 +137,9 @@ WRONG: dict[str, Step] = {
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_a_wrong_tensor_is_told_with_its_child(wrong: str, fake: FaultyModel, asker: Asker) -> None:
+def test_the_error_of_a_wrong_tensor_names_the_child(
+    wrong: str, fake: FaultyModel, asker: Asker
+) -> None:
     fake.answer = WRONG[wrong]
     told = asker.ask("ask-async", "typed", seconds=1)
     assert told.status == 502, told

@@ -27,7 +27,7 @@ def test_a_connection_that_breaks_is_made_again(
 
 
 @pytest.mark.parametrize("transport", ["http", "grpc"])
-def test_a_request_that_breaks_each_connection_is_told_and_sent_a_few_times_only(
+def test_a_request_that_breaks_each_connection_fails_after_a_few_attempts(
     transport: str, pipeline: str, fake: FaultyModel, asker: Asker
 ) -> None:
     fake.script(*Cut("start") * 3)
@@ -40,7 +40,7 @@ def test_a_request_that_breaks_each_connection_is_told_and_sent_a_few_times_only
 
 
 @pytest.mark.parametrize("transport", ["http", "grpc"])
-def test_without_retries_a_connection_that_breaks_is_told(
+def test_without_retries_a_connection_that_breaks_is_reported(
     transport: str, fake: FaultyModel, asker: Asker
 ) -> None:
     fake.script(Cut("start"))
@@ -78,7 +78,7 @@ def test_at_the_moment_a_server_closes_idle_connections_requests_succeed(
 ) -> None:
     def ask(offset: float) -> list[Told]:
         told = [asker.ask(pipeline, "double_http") for pipeline in ("ask", "ask-async")]
-        time.sleep(_KEPT + offset)  # what is tested is this moment
+        time.sleep(_KEPT + offset)  # this moment is tested
         return told + [asker.ask(pipeline, "double_http") for pipeline in ("ask", "ask-async")]
 
     offsets = [milliseconds / 1000 for milliseconds in range(-45, 50, 5)]
@@ -88,7 +88,7 @@ def test_at_the_moment_a_server_closes_idle_connections_requests_succeed(
 
 
 @pytest.mark.parametrize("transport", ["http", "grpc"])
-def test_a_server_that_nobody_runs_is_told(
+def test_a_server_that_nobody_runs_is_reported(
     transport: str, pipeline: str, fake: FaultyModel, asker: Asker
 ) -> None:
     fake.stop()
@@ -102,14 +102,16 @@ def test_a_server_that_nobody_runs_is_told(
 
 
 @pytest.mark.parametrize("transport", ["http", "grpc"])
-def test_a_host_that_does_not_exist_is_told(transport: str, pipeline: str, asker: Asker) -> None:
+def test_a_host_that_does_not_exist_is_reported(
+    transport: str, pipeline: str, asker: Asker
+) -> None:
     told = asker.ask(pipeline, f"nowhere_{transport}", seconds=1)
     assert told.status == 503
     assert f"child 'iris' cannot be reached at {transport}://nowhere.invalid:80" in told.text
 
 
 @pytest.mark.parametrize("transport", ["http", "grpc"])
-def test_a_host_that_takes_no_connections_is_told(
+def test_a_host_that_takes_no_connections_is_reported(
     transport: str, pipeline: str, asker: Asker, blackhole: int
 ) -> None:
     told = asker.ask(pipeline, f"blackhole_{transport}", seconds=2)
@@ -120,7 +122,7 @@ def test_a_host_that_takes_no_connections_is_told(
 
 
 @pytest.mark.parametrize("transport", ["http", "grpc"])
-def test_a_connection_that_is_not_made_in_time_is_told(
+def test_a_connection_that_is_not_made_in_time_is_reported(
     transport: str, asker: Asker, blackhole: int
 ) -> None:
     told = asker.ask("ask", f"impatient_{transport}", seconds=30)

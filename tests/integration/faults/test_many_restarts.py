@@ -37,7 +37,7 @@ def test_no_request_is_lost(child: Server, asker: Asker) -> None:
 
 
 def _ask(server: str, number: int) -> str:
-    """What is wrong with the answer; nothing, if it is the number's double."""
+    """Return the fault of the answer; empty if it is the number's double."""
     pipeline, alias = _WAYS[number % len(_WAYS)]
     tensors = [
         {"name": "child", "shape": [1], "datatype": "BYTES", "data": [alias]},

@@ -43,7 +43,7 @@ def test_a_request_whose_child_is_killed_is_answered_once_it_is_back(
 
 
 @pytest.mark.parametrize(("pipeline", "transport"), BOTH)
-def test_a_request_whose_child_is_killed_and_stays_away_is_told(
+def test_a_request_whose_child_is_killed_and_stays_away_fails_with_its_name(
     pipeline: str, transport: str, child: Server, asker: Asker, tmp_path: Path
 ) -> None:
     waiter = f"waiter_{transport}"

@@ -83,7 +83,7 @@ def test_a_server_that_is_trusted_is_asked(
 
 @pytest.mark.parametrize(("pipeline", "transport"), BOTH)
 @pytest.mark.parametrize("which", ["untrusted", "distrusted", "not_encrypted"])
-def test_a_server_that_cannot_be_trusted_is_told_at_once(
+def test_a_server_that_cannot_be_trusted_is_reported_at_once(
     which: str, pipeline: str, transport: str, asker: Asker
 ) -> None:
     told = asker.ask(pipeline, f"{which}_{transport}", seconds=30)
@@ -94,7 +94,7 @@ def test_a_server_that_cannot_be_trusted_is_told_at_once(
 
 @pytest.mark.parametrize(("pipeline", "transport"), BOTH)
 @pytest.mark.parametrize("which", ["not_encrypting", "stranger", "impostor"])
-def test_a_server_that_does_not_take_what_it_is_sent_is_told(
+def test_a_server_that_refuses_the_clients_certificate_is_reported(
     which: str, pipeline: str, transport: str, asker: Asker
 ) -> None:
     told = asker.ask(pipeline, f"{which}_{transport}", seconds=1)

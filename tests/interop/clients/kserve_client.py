@@ -1,4 +1,4 @@
-"""Does what it is told on standard input with KServe's own clients; see `foreign.py`."""
+"""Run the jobs on standard input with KServe's own clients; see `foreign.py`."""
 
 from __future__ import annotations
 

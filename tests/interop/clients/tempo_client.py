@@ -1,4 +1,4 @@
-"""Does what it is told on standard input with tempo 0.5's own code; see `foreign.py`."""
+"""Run the jobs on standard input with tempo 0.5's own code; see `foreign.py`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def write(args: list[Any], kwargs: dict[str, Any]) -> Any:
 
 
 def call(url: str, outputs: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
-    """What it makes of the answer of a model, whose outputs are declared by the names of types."""
+    """Return its value of a model's answer, whose outputs are declared by the names of types."""
     inputs, outputs = process_datatypes("numpy.ndarray", _types(outputs))
     details = ModelDetails(
         name="model",

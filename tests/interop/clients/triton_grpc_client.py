@@ -1,4 +1,4 @@
-"""Does what it is told on standard input with tritonclient over gRPC; see `foreign.py`.
+"""Run the jobs on standard input with tritonclient over gRPC; see `foreign.py`.
 
 In a process of its own: its messages have the names of MLServer's, and protobuf takes only one of each.
 """

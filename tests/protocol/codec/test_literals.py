@@ -45,7 +45,7 @@ _values: st.SearchStrategy[Any] = st.recursive(
 
 @examples(300)
 @given(value=_values)
-def test_what_repr_writes_is_read(value: Any) -> None:
+def test_literals_that_repr_writes_are_read(value: Any) -> None:
     nan, inf = float("nan"), float("inf")
     names = {"nan": nan, "inf": inf, "nanj": complex(0, nan), "infj": complex(0, inf)}
     # Python itself reads another complex number where a part is -0.0.
@@ -104,7 +104,7 @@ def test_any_literal_means_what_it_means_to_python(text: str) -> None:
         "\0",
     ],
 )
-def test_what_is_not_a_literal_is_refused(text: str) -> None:
+def test_text_that_is_not_a_literal_is_refused(text: str) -> None:
     with pytest.raises((ValueError, SyntaxError, TypeError)):
         read_literal(text)
 
@@ -140,7 +140,7 @@ LIMITS = DecodingLimits(max_columns=3, max_literal_bytes=10)
 @pytest.mark.parametrize("hint", [Any, dict, list, int])
 def test_a_longer_literal_than_the_setting_allows_is_refused(hint: Any) -> None:
     spec = TensorSpec.of("x", hint)
-    told = "Python literal of 11 bytes.*at most 10 are read.*`max_literal_bytes`"
+    told = "Python literal of 11 bytes.*more than the limit of 10;.*`max_literal_bytes`"
     with pytest.raises(PayloadError, match=told):
         codec.decode(spec, spelled("[" + "1" * 9 + "]"), LIMITS)
     with pytest.raises(PayloadError, match=told):
@@ -156,7 +156,7 @@ def test_a_text_that_is_not_read_as_a_literal_has_no_limit() -> None:
 
 def test_more_columns_than_the_setting_allows_are_refused() -> None:
     columns = [Tensor(f"c{i}", "FP64", [1, 1], [1.0]) for i in range(4)]
-    told = "4 tensors.*at most 3 are read.*`max_columns`"
+    told = "4 tensors.*more than the limit of 3;.*`max_columns`"
     with pytest.raises(PayloadError, match=told):
         decode_results(None, columns, "pd", limits=LIMITS)
     with pytest.raises(PayloadError, match=told):

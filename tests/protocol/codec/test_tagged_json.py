@@ -1,4 +1,4 @@
-"""What JSON lacks comes back from tagged JSON as it was, or is refused with the path to it."""
+"""Values that JSON lacks come back from tagged JSON unchanged, or are refused with their path."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_a_value_comes_back_as_it_was(value: Any) -> None:
 
 @few
 @given(value=json_values)
-def test_what_json_says_is_written_plainly(value: Any) -> None:
+def test_values_that_json_preserves_are_written_plainly(value: Any) -> None:
     assert is_plain(value)
     assert unplain(value, "x") is None
     tags = json.dumps(to_json(value))
@@ -120,7 +120,7 @@ def test_what_json_says_is_written_plainly(value: Any) -> None:
 
 @few
 @given(value=_values)
-def test_what_is_plain_is_all_that_json_says(value: Any) -> None:
+def test_plain_values_are_those_that_json_preserves(value: Any) -> None:
     plain = is_plain(value)
     assert (unplain(value, "x") is None) is plain
     if plain:
@@ -228,26 +228,26 @@ def counted() -> Any:
         (np.array([Size.SMALL], object), r"x\[0\] is of type Size"),
         (np.zeros(2, [("a", "O")]), r"x has numpy's dtype object"),
         ([np.str_("a\0")], r"x\[0\] is of type numpy.str_, but .* would not be read back"),
-        (["\ud800"], r"x\[0\] is text that UTF-8 cannot write"),
-        ({"\ud800": 1}, r"key '\\ud800' of x is text that UTF-8 cannot write"),
-        ([counted()], r"x\[0\] is of type OrderedDict with attributes of its own \(unit\)"),
+        (["\ud800"], r"x\[0\] is text that cannot be encoded as UTF-8"),
+        ({"\ud800": 1}, r"key '\\ud800' of x is text that cannot be encoded as UTF-8"),
+        ([counted()], r"x\[0\] is of type OrderedDict with additional attributes \(unit\)"),
         ([collections.defaultdict(lambda: 0)], r"x\[0\] is a defaultdict whose default <function"),
         (int, "x is of type type"),
         (print, "x is of type builtin_function_or_method"),
     ],
     ids=lambda part: part if isinstance(part, str) else type(part).__name__,
 )
-def test_what_would_lose_its_type_is_refused_with_its_path(value: Any, says: str) -> None:
+def test_a_value_that_would_lose_its_type_is_refused_with_its_path(value: Any, says: str) -> None:
     with pytest.raises(PayloadError, match=says):
         to_json(value, "x")
 
 
 @pytest.mark.parametrize("make", [lambda v: [v], lambda v: {"a": v}, lambda v: (v,)])
-def test_what_is_nested_without_end_is_refused(make: Any) -> None:
+def test_a_value_that_contains_itself_is_refused(make: Any) -> None:
     value: Any = 1
     for _ in range(101):
         value = make(value)
-    with pytest.raises(PayloadError, match="nested over 100 levels deep"):
+    with pytest.raises(PayloadError, match="nested more than 100 levels deep"):
         to_json(value)
     assert same(value[0] if not isinstance(value, dict) else value["a"])
 
@@ -297,7 +297,7 @@ def test_tagged_json_nested_without_end_is_refused() -> None:
     content: Any = []
     for _ in range(900):
         content = [content]
-    with pytest.raises(PayloadError, match="tagged JSON is nested over"):
+    with pytest.raises(PayloadError, match="tagged JSON is nested more than"):
         from_json(content)
 
 

@@ -124,7 +124,7 @@ def test_a_result_arrives_at_readers_with_and_without_its_annotation(hint: Any, 
     assert identity(given(hint, value, known=True)) == identity(value)
 
 
-def test_none_is_none_where_the_default_is_a_dataframe() -> None:
+def test_none_stays_none_if_the_default_is_a_dataframe() -> None:
     @model("has-table")
     def has_table(table: pd.DataFrame | None = DEFAULT) -> bool:
         return table is not None
@@ -137,15 +137,15 @@ def test_none_is_sent_to_an_optional_argument_that_only_metadata_describes() -> 
     assert arrived(int | None, None, Signature(tuple(map(spec_described, described)))) is None
 
 
-def test_a_moment_that_is_none_is_refused_by_name() -> None:
-    with pytest.raises(PayloadError, match="'x': NaT cannot be checked"):
+def test_a_datetime_that_is_not_a_point_in_time_is_refused_by_name() -> None:
+    with pytest.raises(PayloadError, match="'x': NaT cannot be validated"):
         encode_arguments(taking(dt.date), (pd.NaT,), {}, tagged=True)
     with pytest.raises(PayloadError, match="'x' is NaT"):
         arrived(dt.datetime, pd.NaT)
 
 
 def test_an_output_whose_name_cannot_be_written_is_refused_by_name() -> None:
-    with pytest.raises(PayloadError, match=r"'\\ud800' is a name of a tensor"):
+    with pytest.raises(PayloadError, match=r"the tensor name '\\ud800' cannot be encoded"):
         given(Any, {"\ud800": np.arange(2)})
 
 
@@ -154,8 +154,8 @@ def test_an_iterable_is_refused_where_it_is_declared() -> None:
         taking(Iterable[int])
 
 
-def test_a_sender_is_told_in_english_what_json_lacks() -> None:
+def test_the_error_says_in_english_what_json_lacks() -> None:
     with pytest.raises(
-        PayloadError, match=r"and is \(1, 2\): it needs what plain JSON does not have"
+        PayloadError, match=r"but is \(1, 2\): it needs types that plain JSON does not have"
     ):
         encode_arguments(taking(tuple[Any, ...] | str), ((1, (1, 2)),), {})
