@@ -215,7 +215,7 @@ def test_an_environment_without_its_interpreter_is_refused_with_the_remedy(shop:
 def test_a_missing_environment_is_reported(shop: Path) -> None:
     pack(shop)
     (shop / "environment.tar.gz").unlink()
-    with pytest.raises(ArtifactMissing, match=r"environment\.tar\.gz is not there; save"):
+    with pytest.raises(ArtifactMissing, match=r"environment\.tar\.gz does not exist; save"):
         found(shop)
 
 

@@ -98,7 +98,9 @@ def _request(given: Arguments | Request, row: int | None, threshold: float | Non
         return given
     if row is not None:
         if row >= len(given):
-            raise PayloadError(f"there is no row {row}: the input has {len(given)}, the first is 0")
+            raise PayloadError(
+                f"there is no row {row}: rows count from 0, and the input has {len(given)}"
+            )
         given = given.only(row, row + 1)
     names = [spec.name for spec in given.signature.inputs] if given.signature else [_PARAMETERS]
     if _PARAMETERS in names:

@@ -112,8 +112,8 @@ def progress_of(
         item = by_name.get(name)
         model_pods = [pod for pod in pods or () if item is not None and platform.of(pod, item)]
         server = None if item is None else wait_of(by_server.get(server_of(item)), model_pods)
-        state = progress(item, model_pods, events, read, others=by_name, server=server)
-        return without_pods(state, namespace) if pods is None else state
+        result = progress(item, model_pods, events, read, others=by_name, server=server)
+        return without_pods(result, namespace) if pods is None else result
 
     return {name: logs.explain(partial(progress_by, name)) for name in names}
 

@@ -90,10 +90,8 @@ class ReadinessMonitor:
         Raises:
             DeploymentFailed: If the connection to the cluster is lost.
         """
-        progress_now = self._logs.explain(lambda logs: self._progress(name, logs))
-        return (
-            progress_now if self._pods is not None else without_pods(progress_now, self._namespace)
-        )
+        result = self._logs.explain(lambda logs: self._progress(name, logs))
+        return result if self._pods is not None else without_pods(result, self._namespace)
 
     def _progress(self, name: str, logs: Mapping[Log, str]) -> Progress:
         item = self._item(name)
@@ -116,11 +114,11 @@ class ReadinessMonitor:
             old = Old(self._old_pods, None if changed else before)
         others = [model["metadata"]["name"] for model in self._items(self._models)]
         server = self._server(item, pods) if item is not None and self._servers else None
-        state = progress(item, pods, events, logs, old, others, server)
+        result = progress(item, pods, events, logs, old, others, server)
         renewed = not self._old_sets.issuperset(filter(None, map(replica_set, pods)))
         if item is not None and self._pending(name, item, renewed):
             return Progress("waiting", "the operator has not processed the change yet")
-        if item is not None and state.state == "ready" and changed and not renewed:
+        if item is not None and result.state == "ready" and changed and not renewed:
             about = (name, others, parts_of(item))
             blocking = [
                 event for event in events if self._blocks(event) and is_about(event, *about)
@@ -128,9 +126,9 @@ class ReadinessMonitor:
             if blocking:
                 return Progress("waiting", describe(blocking[-1]))
         # KServe rejects a service if it has not seen its runtime yet.
-        if state.state == "failed" and item is not None and invalid(item) and self._settling(name):
-            return replace(state, state="waiting")
-        return state
+        if result.state == "failed" and item is not None and invalid(item) and self._settling(name):
+            return replace(result, state="waiting")
+        return result
 
     def wait_until_ready(self, names: Sequence[str], tell: Callable[[str], object] | None) -> None:
         """Wait until models are ready.
@@ -169,9 +167,9 @@ class ReadinessMonitor:
             self._watches.wait(soon + 0.01)
 
     def _why(self, name: str, what: str) -> str:
-        progress_now = self.progress(name)
+        result = self.progress(name)
         what = {"failed": "has failed", "gone": "was deleted"}.get(what, what)
-        return f"{name} {what}: {progress_now.reason}" if progress_now.reason else f"{name} {what}"
+        return f"{name} {what}: {result.reason}" if result.reason else f"{name} {what}"
 
     def _server(self, item: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> Wait:
         """Return what the Server of a model waits for."""

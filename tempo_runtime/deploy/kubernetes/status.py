@@ -90,21 +90,21 @@ def progress(
         return GONE
     if why := other_mode(item):
         return Progress("failed", why)  # final: only deleting the object changes it
-    state = _KINDS[item["kind"]](item)
-    if state.state == "ready" and rolling(pods):
-        state = Progress("waiting", "the old pods serve until the new ones are ready")
+    result = _KINDS[item["kind"]](item)
+    if result.state == "ready" and rolling(pods):
+        result = Progress("waiting", "the old pods serve until the new ones are ready")
     server = server or Wait()
-    if server.holds or (server.reason and state.state == "waiting"):
+    if server.holds or (server.reason and result.state == "waiting"):
         # Also after a failure to load, as on a draining pod: each pod that connects tries again.
-        state = Progress("waiting", "; ".join(filter(None, [state.reason, server.reason])))
+        result = Progress("waiting", "; ".join(filter(None, [result.reason, server.reason])))
     ready, least = sum(map(is_ready, pods)), _replicas(item)
-    if state.state == "ready" and pods and ready < least:
-        state = Progress("waiting", f"{ready} of {least} pods are ready")
-    if state.state == "ready":
-        return state
+    if result.state == "ready" and pods and ready < least:
+        result = Progress("waiting", f"{ready} of {least} pods are ready")
+    if result.state == "ready":
+        return result
     unchanged = old.item is not None and old.item.get("status") == item.get("status")
-    if state.state == "failed" and (unchanged or (pods and _blocked(item))):
-        state = replace(state, state="waiting")
+    if result.state == "failed" and (unchanged or (pods and _blocked(item))):
+        result = replace(result, state="waiting")
     # A Server's pods also serve other models, and are not replaced with a model. If one has a problem,
     # another may still serve the model.
     shared = item["kind"] == "Model"
@@ -126,28 +126,28 @@ def progress(
         else [lasting_warning(events, problem, others, seen, parts) for problem in about if problem]
     )
     warning = "; ".join(filter(None, warnings))
-    state = _explained(state, worst, warning, shared)
+    result = _explained(result, worst, warning, shared)
     if worst is None and not shared:
-        state = replace(state, log=next((problem.log for problem in troubles), None))
-    if digests := other_artifact(state.reason):
+        result = replace(result, log=next((problem.log for problem in troubles), None))
+    if digests := other_artifact(result.reason):
         there, deployed = digests
         reason = (
             f"the artifact at {uri_of(item)} has the digest {there}, but {deployed} is deployed: upload "
             "that one (`tempo-runtime upload FOLDER`), or deploy the one that is at the URI"
         )
-        return replace(state, reason=reason)
-    return state
+        return replace(result, reason=reason)
+    return result
 
 
-def without_pods(state: Progress, namespace: str) -> Progress:
+def without_pods(result: Progress, namespace: str) -> Progress:
     """Add to the reason that the pods, which would explain more, may not be listed."""
-    if state.state in ("ready", "gone"):
-        return state
+    if result.state in ("ready", "gone"):
+        return result
     unseen = (
         "its pods would say more, but you may not list them; get the right to list and watch pods in "
         f"{namespace}, as in k8s/rbac"
     )
-    return replace(state, reason="; ".join(filter(None, [state.reason, unseen])))
+    return replace(result, reason="; ".join(filter(None, [result.reason, unseen])))
 
 
 def stale(
@@ -211,14 +211,14 @@ def _untried(pod: Mapping[str, Any], known: Mapping[str, int]) -> bool:
     return known.get(str(pod["metadata"].get("uid"))) == restarts(pod)
 
 
-def _explained(state: Progress, worst: Trouble | None, warning: str, shared: bool) -> Progress:
+def _explained(result: Progress, worst: Trouble | None, warning: str, shared: bool) -> Progress:
     if worst is None:
         if warning.startswith(REJECTED):
             return Progress("failed", warning)
-        parts = [state.reason, warning]
-        return Progress(state.state, "; ".join(filter(None, parts)), blocked=bool(warning))
-    new_state: State = "failed" if worst.lasting else state.state
-    reason = state.reason if state.state == "failed" or shared else ""
+        parts = [result.reason, warning]
+        return Progress(result.state, "; ".join(filter(None, parts)), blocked=bool(warning))
+    new_state: State = "failed" if worst.lasting else result.state
+    reason = result.reason if result.state == "failed" or shared else ""
     return Progress(
         new_state, "; ".join(filter(None, [reason, worst.reason])), worst.log, blocked=True
     )

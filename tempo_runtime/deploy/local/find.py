@@ -52,10 +52,6 @@ def get(name: str) -> LocalDeployment:
     names = ", ".join(deployment.name for deployment in known)
     raise DeploymentFailed(
         f"there is no deployment {name!r}; "
-        + (
-            f"there are: {names}"
-            if names
-            else "nothing is deployed here: use `tempo-runtime deploy`"
-        )
-        + "; for those on a cluster use `tempo-runtime kubernetes`"
+        + (f"there are: {names}" if names else "nothing is deployed on this machine")
+        + "; for deployments on a cluster use `tempo-runtime kubernetes`"
     )
