@@ -107,6 +107,14 @@ def save(
         ArtifactError: If there is no folder, something cannot be carried in an artifact, or the key
             cannot be used.
         EnvironmentFailed: If the environment cannot be made.
+
+    Example:
+        >>> from tempo_runtime import model, save
+        >>> @model("double")
+        ... def double(value: int) -> int:
+        ...     return 2 * value
+        >>> save(double, "artifacts/double")
+        'artifacts/double'
     """
     return write(compose(target, folder), environment, sign)
 
@@ -353,6 +361,15 @@ def load(folder: str, *, as_: Any = None, verify: str | None = None) -> Any:
             read it, or if it holds another pipeline than `as_`.
         ArtifactUntrusted: If it is not signed so, or not what the environment demands.
         SettingsError: If those settings name a child that it does not have.
+
+    Example:
+        >>> from tempo_runtime import load, model, save
+        >>> @model("double")
+        ... def double(value: int) -> int:
+        ...     return 2 * value
+        >>> loaded = load(save(double, "artifacts/double"), as_=double)
+        >>> loaded(21)
+        42
     """
     demands = trust.TrustPolicy.of_environment()
     if verify is not None:

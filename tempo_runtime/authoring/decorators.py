@@ -92,6 +92,20 @@ def pipeline(
 
     Raises:
         AuthoringError: If it can never be served; the message says why.
+
+    Example:
+        >>> from tempo_runtime import Children, Model, PipelineModels, pipeline, predictmethod
+        >>> from tempo_runtime.testing import fake_children
+        >>> @pipeline("shop", models=PipelineModels(prices=Model("prices")))
+        ... class Shop:
+        ...     models: Children
+        ...
+        ...     @predictmethod
+        ...     def total(self, items: list[str]) -> float:
+        ...         return sum(self.models.prices(items))
+        >>> with fake_children(Shop, prices=[2.0, 3.0]):
+        ...     Shop().total(["tea", "milk"])
+        5.0
     """
     return _decorator(
         ModelDetails(name, ModelFramework.TempoPipeline, local_folder, uri, description), models
@@ -110,6 +124,14 @@ def model(
     """Make a class or function a model of its own: a pipeline that calls no other.
 
     Args and errors are those of `pipeline`.
+
+    Example:
+        >>> from tempo_runtime import model
+        >>> @model("double")
+        ... def double(value: int) -> int:
+        ...     return 2 * value
+        >>> double(21)
+        42
     """
     return _decorator(ModelDetails(name, platform, local_folder, uri, description), None)
 
@@ -118,13 +140,41 @@ def predictmethod(function: F) -> F:
     """Mark the method of a pipeline class that answers requests.
 
     It may be `async def`, and it may be a generator, which streams.
+
+    Example:
+        >>> from collections.abc import Iterator
+        >>> from tempo_runtime import model, predictmethod
+        >>> @model("counter")
+        ... class Counter:
+        ...     @predictmethod
+        ...     def count(self, to: int) -> Iterator[int]:
+        ...         yield from range(to)
+        >>> list(Counter().count(3))
+        [0, 1, 2]
     """
     setattr(function, _ROLE, "predict")
     return function
 
 
 def loadmethod(function: F) -> F:
-    """Mark the method of a pipeline class that is called once, before the first request."""
+    """Mark the method of a pipeline class that is called once, before the first request.
+
+    What it makes stays out of the artifact, because it runs again wherever the pipeline is loaded.
+
+    Example:
+        >>> from tempo_runtime import loadmethod, model, predictmethod
+        >>> @model("greeter")
+        ... class Greeter:
+        ...     @loadmethod
+        ...     def load(self) -> None:
+        ...         self.greeting = "Hello"
+        ...
+        ...     @predictmethod
+        ...     def greet(self, name: str) -> str:
+        ...         return f"{self.greeting}, {name}"
+        >>> Greeter().greet("Ada")
+        'Hello, Ada'
+    """
     setattr(function, _ROLE, "load")
     return function
 

@@ -57,6 +57,12 @@ class Model:
 
     Raises:
         AuthoringError: If the name cannot be deployed, or a type cannot travel.
+
+    Example:
+        >>> from tempo_runtime import Model, ModelFramework
+        >>> forest = Model("forest", platform=ModelFramework.SKLearn, local_folder="artifacts/forest")
+        >>> forest.details.local_folder
+        'artifacts/forest'
     """
 
     # What the artifact brought that it was read from, where its files need that to be unpickled.

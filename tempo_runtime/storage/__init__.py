@@ -69,6 +69,16 @@ def upload(
         ArtifactError: If the artifact is out of date, and cannot or must not be saved again.
         StorageError: If it cannot be uploaded; the old content of the URI stays complete. Also if
             earlier uploads cannot be removed; then this upload is complete.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempo_runtime import model, save, upload
+        >>> @model("double", uri=Path("models/double").absolute().as_uri())
+        ... def double(value: int) -> int:
+        ...     return 2 * value
+        >>> transfer = upload(save(double, "artifacts/double"))
+        >>> sorted(path.name for path in Path("models/double").iterdir())
+        ['model-settings.json', 'pipeline.dill', 'tempo.json']
     """
     if prune is not None:
         check_prune(uri, digest, prune, keep)

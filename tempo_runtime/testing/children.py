@@ -90,6 +90,18 @@ def fake_children(target: Any, /, **fakes: Any) -> Iterator[list[ChildCall]]:
 
     Raises:
         TypeError: If the pipeline has no child of such a name.
+
+    Example:
+        >>> from tempo_runtime import Model, PipelineModels, pipeline
+        >>> from tempo_runtime.testing import fake_children
+        >>> @pipeline("shop", models=PipelineModels(price=Model("price")))
+        ... def total(item: str, count: int) -> float:
+        ...     return count * total.models.price(item)
+        >>> with fake_children(total, price=lambda item: len(item) / 2) as calls:
+        ...     total("milk", 3)
+        6.0
+        >>> calls[0].output
+        2.0
     """
     pipeline = _shared(target)
     declared = dict(pipeline.declared.items())

@@ -101,6 +101,16 @@ def deploy_local(
         DeploymentFailed: If a model does not become ready; the message says why. Then nothing new is
             left, and the previous deployment of that name still runs.
         SettingsError: If settings are invalid.
+
+    Example:
+        >>> from tempo_runtime import deploy_local, model, save
+        >>> @model("double", local_folder="artifacts/double")
+        ... def double(value: int) -> int:
+        ...     return 2 * value
+        >>> folder = save(double)
+        >>> with deploy_local(double) as remote:
+        ...     remote.predict(21)
+        42
     """
     details = _details(model)
     chosen = _here(options)

@@ -41,6 +41,16 @@ def manifest(model: Any, options: RemotePlatform | None = None) -> str:
         ArtifactError: If a folder holds no artifact, or a pipeline has changed since it was saved.
         AuthoringError: If `model` is not a model, or a model has no `uri`.
         SettingsError: If settings are invalid, or the platform cannot deploy one of the models.
+
+    Example:
+        >>> from tempo_runtime import Model, ModelFramework, manifest
+        >>> forest = Model("forest", platform=ModelFramework.SKLearn, uri="s3://models/forest")
+        >>> print(manifest(forest))
+        apiVersion: machinelearning.seldon.io/v1
+        kind: SeldonDeployment
+        metadata:
+          name: forest
+        ...
     """
     freshness.check_uploaded(model)
     return to_yaml(documents(model, options or SeldonCoreOptions()))
