@@ -18,7 +18,7 @@ from tempo_runtime import (
     save,
 )
 from tempo_runtime._util.ports import reserved
-from tempo_runtime.deploy.deployment import addressed
+from tempo_runtime.deploy.deployment import with_child_addresses
 from tempo_runtime.deploy.local import find
 from tempo_runtime.deploy.local.records import Record
 from tempo_runtime.deploy.options import LocalDeploymentOptions
@@ -143,7 +143,7 @@ def test_settings_of_models_that_are_not_an_object_are_reported_with_the_variabl
 ) -> None:
     environ = {"TEMPO_RUNTIME_MODELS": said}
     with pytest.raises(SettingsError, match=r"^TEMPO_RUNTIME_MODELS: .*; correct the variable$"):
-        addressed(environ, Served("m", {}, "/m"), {})
+        with_child_addresses(environ, Served("m", {}, "/m"), {})
 
 
 def test_servers_that_were_replaced_leave_no_process_behind(
