@@ -29,14 +29,6 @@ UNFINISHED: tuple[str, ...] = (
     "tempo_runtime/artifact",
     "tempo_runtime/authoring",
     "tests/artifact",
-    "tests/authoring",
-    "tests/cli",
-    "tests/cluster",
-    "tests/containers",
-    "tests/deploy",
-    "tests/servers",
-    "tests/storage",
-    "tests/typing",
 )
 
 # Texts of others, and files that quote what to avoid.

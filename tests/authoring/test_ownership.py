@@ -66,7 +66,9 @@ def test_a_folder_of_pip_install_target_is_not_carried(tmp_path: Path) -> None:
     assert code_of(tmp_path / "project", [tmp_path / "target"]) == ["helper.py", "mine.py"]
 
 
-def test_packages_installed_among_the_authors_files_are_told_from_them(tmp_path: Path) -> None:
+def test_packages_installed_among_the_authors_files_are_distinguished_from_them(
+    tmp_path: Path,
+) -> None:
     distribution(tmp_path / "project")
     assert code_of(tmp_path / "project", []) == ["helper.py", "mine.py"]
 

@@ -1,4 +1,4 @@
-"""What is refused where a pipeline is written, with the reason."""
+"""Invalid declarations of pipelines are refused where they are written, with the reason."""
 
 # mypy: disable-error-code="type-arg, no-any-return, attr-defined, import-untyped, empty-body"
 # mypy: allow-untyped-decorators
@@ -28,7 +28,7 @@ def sync_one(value: int) -> int:
 
 
 @pytest.mark.parametrize("value", [3, "forest", None, int])
-def test_pipeline_models_refuse_what_is_no_model(value: Any) -> None:
+def test_pipeline_models_refuse_values_that_are_not_models(value: Any) -> None:
     with pytest.raises(AuthoringError, match="trees"):
         PipelineModels(trees=value)
 
@@ -91,7 +91,7 @@ def test_a_predict_method_that_takes_no_self_is_refused(kind: Any) -> None:
 
 
 @pytest.mark.parametrize("target", [3, len, "name"])
-def test_what_is_neither_class_nor_function_is_refused(target: Any) -> None:
+def test_a_value_that_is_neither_class_nor_function_is_refused(target: Any) -> None:
     with pytest.raises(AuthoringError, match="a pipeline is a class or a function"):
         pipeline("p")(target)
 
@@ -131,7 +131,7 @@ def test_a_missing_child_folder_says_what_to_set(tmp_path: Any) -> None:
 @pytest.mark.parametrize(
     ("make", "name"), [(Model, "Model"), (pipeline, "pipeline"), (model, "model")]
 )
-def test_what_follows_the_name_is_given_by_name(make: Any, name: str) -> None:
+def test_arguments_after_the_name_must_be_given_by_name(make: Any, name: str) -> None:
     with pytest.raises(TypeError) as error:
         make("forest", "s3://forest", "forest")
     assert f"{name}() takes only the name by position" in str(error.value)

@@ -30,8 +30,8 @@ SECRET = os.environ.get("TEMPO_CLUSTER_SECRET", "minio-secret")
 # Of the cluster's KServe, if it is older than 0.16.
 KSERVE_VERSION = os.environ.get("TEMPO_CLUSTER_KSERVE_VERSION") or None
 _ACCOUNT = "tempo-test"
-# What is deployed on each platform, in the order in which it has to be deleted: a Model of Seldon Core 2
-# is held by a finalizer that its runtime removes, and a Server drains models while there are any.
+# The kinds of objects on each platform, in the order in which they must be deleted: a Model of Seldon Core
+# 2 is held by a finalizer that its runtime removes, and a Server drains models while there are any.
 _DEPLOYED = {
     "seldon": ["seldondeployments.machinelearning.seldon.io"],
     "seldon2": ["models.mlops.seldon.io", "servers.mlops.seldon.io"],
@@ -68,7 +68,7 @@ class Space:
         return KServeOptions(remote_options={**remote, **own, **more})
 
     def kubectl(self, *arguments: str, text: str = "") -> str:
-        """What kubectl prints."""
+        """Return the output of kubectl."""
         return kubectl("--namespace", self.name, *arguments, text=text)
 
     def names(self, *kinds: str, selector: str = "") -> set[str]:
@@ -82,12 +82,12 @@ class Space:
         return _DEPLOYED[self.platform]
 
     def empty(self) -> None:
-        """Removes what was deployed, whoever deployed it."""
+        """Remove everything that was deployed, by anyone."""
         _delete_all(self, _DEPLOYED[self.platform])
 
 
 def kubectl(*arguments: str, text: str = "") -> str:
-    """What kubectl prints; the test fails if it does."""
+    """Return the output of kubectl; the test fails if kubectl does."""
     done = subprocess.run(
         ["kubectl", *arguments], input=text, capture_output=True, text=True, check=False
     )
@@ -149,7 +149,7 @@ def _delete_all(space: Space, kinds: list[str]) -> None:
 
 
 def _prepared(settings: dict[str, str], platform: str) -> list[dict[str, Any]]:
-    """What a platform needs in a namespace before anything is deployed there.
+    """Create the objects that a platform needs in a namespace before a deployment.
 
     Args:
         settings: rclone's, as in the Secret for Seldon Core v1.
@@ -182,7 +182,7 @@ def _prepared_for_seldon2(settings: dict[str, str]) -> list[dict[str, Any]]:
     kind = own.pop("type", "s3")
     minio = {"type": kind, "name": "s3", "parameters": own}
     public = {"type": "google cloud storage", "name": "gs", "parameters": {"anonymous": True}}
-    # What pipelines of Core 2's own need, and Kafka with it.
+    # Needed by Core 2's own pipelines, and by Kafka with them.
     unused = (
         "hodometer",
         "seldon-dataflow-engine",

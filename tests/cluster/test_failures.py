@@ -1,7 +1,7 @@
-"""What is told of a deployment that fails on a real cluster, on each platform that it has.
+"""The errors of deployments that fail on a real cluster, on each of its platforms.
 
-Where only a change helps, the reason is told long before the timeout. Where another controller may still
-act, it is told with the timeout.
+If only a change helps, the reason is reported long before the timeout. If another controller may still
+act, it is reported with the timeout.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tempo_runtime.deploy.kubernetes.deploy import status, undeploy, wait
 from tests.cluster.conftest import Space
 from tests.cluster.models import times, without_a_package, without_words
 
-TIMEOUT = 300  # of what is told long before
+TIMEOUT = 300  # for errors that are reported long before
 WAITED = 90  # of what is told while the deployment waits for it
 
 pytestmark = [pytest.mark.timeout(1200), pytest.mark.slow]
@@ -44,7 +44,7 @@ def uploaded(pipeline: Any) -> Any:
 
 
 def told(pipeline: Any, options: Any, timeout: float = TIMEOUT) -> str:
-    """What is told of a deployment that fails."""
+    """Return the error of a deployment that fails."""
     with pytest.raises(DeploymentFailed) as failed:
         deploy_remote(pipeline, options, timeout=timeout)
     text = str(failed.value)
@@ -61,7 +61,7 @@ CAUSES: dict[str, tuple[Made, str]] = {
 
 
 @pytest.mark.parametrize("cause", CAUSES)
-def test_a_model_that_does_not_load_is_told_by_its_own_error(
+def test_a_model_that_does_not_load_is_reported_with_its_own_error(
     space: Space, name: str, tmp_path: Path, cause: str
 ) -> None:
     made, words = CAUSES[cause]
@@ -90,7 +90,7 @@ def test_a_failure_is_mended_by_the_next_deployment(
     remote.undeploy()
 
 
-def test_a_wrong_digest_is_told(space: Space, name: str, tmp_path: Path) -> None:
+def test_a_wrong_digest_is_reported(space: Space, name: str, tmp_path: Path) -> None:
     uploaded(times(2.0, str(tmp_path), name))
     later = times(3.0, str(tmp_path), name)
     save(later, environment=None)  # and not uploaded
@@ -99,14 +99,16 @@ def test_a_wrong_digest_is_told(space: Space, name: str, tmp_path: Path) -> None
     )
 
 
-def test_nothing_at_the_uri_is_told(space: Space, name: str, tmp_path: Path) -> None:
+def test_a_uri_without_an_artifact_is_reported(space: Space, name: str, tmp_path: Path) -> None:
     pipeline = times(2.0, str(tmp_path), name)
     save(pipeline, environment=None)
     text = told(pipeline, space.options())
     assert any(words in text for words in ("not found", "No model found")), text
 
 
-def test_a_missing_secret_is_told_with_the_option_that_names_it(space: Space, healthy: Any) -> None:
+def test_a_missing_secret_is_reported_with_the_option_that_names_it(
+    space: Space, healthy: Any
+) -> None:
     option = "serviceAccountName" if space.platform == "kserve" else "authSecretName"
     snake = "service_account_name" if space.platform == "kserve" else "auth_secret_name"
     text = told(healthy, space.options(**{option: "absent"}), WAITED)
@@ -114,7 +116,7 @@ def test_a_missing_secret_is_told_with_the_option_that_names_it(space: Space, he
     assert snake in text
 
 
-def test_a_missing_secret_of_variables_is_told_with_the_option_that_names_it(
+def test_a_missing_secret_of_variables_is_reported_with_the_option_that_names_it(
     space: Space, healthy: Any
 ) -> None:
     text = told(healthy, space.options(env_from=["absent"]), WAITED)
@@ -130,39 +132,43 @@ def test_a_secret_that_comes_while_it_is_waited_for_is_enough(space: Space, heal
     space.kubectl("delete", "secret", "later")
 
 
-def test_a_node_selector_that_no_node_has_is_told_with_its_option(
+def test_a_node_selector_that_no_node_has_is_reported_with_its_option(
     space: Space, healthy: Any
 ) -> None:
     text = told(healthy, space.options(node_selector={"tempo-test/absent": "true"}), WAITED)
     assert "node_selector" in text
 
 
-def test_more_than_any_node_has_is_told_with_its_option(space: Space, healthy: Any) -> None:
+def test_a_request_for_more_than_any_node_has_is_reported_with_its_option(
+    space: Space, healthy: Any
+) -> None:
     more = {"requests": {"cpu": "100000"}}
     assert "resources" in told(healthy, space.options(resources=more), WAITED)
 
 
-def test_an_image_that_cannot_be_pulled_is_told_with_its_option(space: Space, healthy: Any) -> None:
+def test_an_image_that_cannot_be_pulled_is_reported_with_its_option(
+    space: Space, healthy: Any
+) -> None:
     text = told(healthy, space.options(image="localhost:1/absent:1"))
     assert "localhost:1/absent:1" in text
     assert "correct image" in text
 
 
 @pytest.mark.parametrize("platform", ["kserve"], indirect=True)
-def test_a_missing_runtime_is_told_with_its_name_and_option(space: Space, healthy: Any) -> None:
+def test_a_missing_runtime_is_reported_with_its_name_and_option(space: Space, healthy: Any) -> None:
     text = told(healthy, space.options(runtime="absent"))
     assert "absent" in text
     assert "runtime" in text
 
 
 @pytest.mark.parametrize("platform", ["seldon2"], indirect=True)
-def test_a_missing_server_is_told_with_its_name_and_option(space: Space, healthy: Any) -> None:
+def test_a_missing_server_is_reported_with_its_name_and_option(space: Space, healthy: Any) -> None:
     text = told(healthy, space.options(server="absent"), WAITED)
     assert "absent" in text
     assert "server" in text
 
 
-def test_what_failed_is_undeployed_and_leaves_nothing(
+def test_undeploying_a_failed_deployment_leaves_nothing(
     space: Space, name: str, tmp_path: Path
 ) -> None:
     kinds = (*space.deployed, "services", "persistentvolumeclaims")
@@ -183,5 +189,5 @@ def limited(space: Space) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("limited")
-def test_a_quota_is_told(space: Space, healthy: Any) -> None:
+def test_a_quota_is_reported(space: Space, healthy: Any) -> None:
     assert "exceeded quota" in told(healthy, space.options(), WAITED)

@@ -85,7 +85,7 @@ def test_all_replicas_are_ready_and_none_is_taken_back(space: Space, tmp_path: P
     remote.deployment.close()
 
 
-def test_uploaded_anew_under_its_uri_it_answers_anew_and_no_call_is_lost(
+def test_an_artifact_uploaded_again_under_its_uri_is_loaded_again_and_no_call_is_lost(
     space: Space, tmp_path: Path
 ) -> None:
     options = space.options()

@@ -17,7 +17,7 @@ from tempo_runtime.protocol.messages import Request, request_to_json, response_f
 
 PATIENCE = 90  # seconds until a server of two busy processors must be ready
 HTTP, GRPC = 9000, 9500
-# What a cluster allows a pod that is allowed little.
+# Restrictions of a cluster that allows pods little.
 CONFINED: dict[str, Any] = {
     "user": "8888:0",
     "read_only": True,
@@ -54,7 +54,7 @@ class Served:
         return decode_results(None, response.tensors, response.content_type)
 
     def run(self, *command: str) -> str:
-        """What a program in the container prints."""
+        """Return the output of a program in the container."""
         done = self.container.exec_run(list(command))
         assert done.exit_code == 0, done.output.decode()
         return str(done.output.decode())

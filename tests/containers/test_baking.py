@@ -79,7 +79,7 @@ def test_the_same_artifact_is_the_same_layers(
         engine.images.remove(name, force=True)
 
 
-def test_a_missing_base_is_told(engine: Any, tax: Path) -> None:
+def test_a_missing_base_is_reported(engine: Any, tax: Path) -> None:
     with pytest.raises(DeploymentFailed, match="has no image nothing:here"):
         build_image(tax, base="nothing:here")
 

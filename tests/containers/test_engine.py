@@ -53,7 +53,7 @@ def test_it_starts_an_engine_and_leaves_nothing_of_it_running(tmp_path: Path) ->
     assert left("TEMPO_ENGINE", variables["TEMPO_ENGINE"]) == []
 
 
-def test_an_engine_that_does_not_answer_is_told(tmp_path: Path) -> None:
+def test_an_engine_that_does_not_answer_is_reported(tmp_path: Path) -> None:
     done = run(DOCKER_HOST=f"unix://{tmp_path}/none.sock")
     assert done.returncode == 1
     assert "nothing answers at DOCKER_HOST" in done.stderr

@@ -1,4 +1,4 @@
-"""What a type checker sees of the public names. Checked, never run.
+"""The public names as a type checker sees them. Checked, never run.
 
 An error that is expected has a comment for each checker. Both report a comment that is not needed, so
 each of these lines proves that a mistake in it is seen.

@@ -1,4 +1,4 @@
-"""Deployments of containers, of which nothing is to be left."""
+"""Deployments of containers, which must leave nothing behind."""
 
 from __future__ import annotations
 

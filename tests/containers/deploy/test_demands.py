@@ -1,4 +1,4 @@
-"""What is demanded of an artifact is demanded in its container, before MLServer starts there."""
+"""Demands on an artifact are checked in its container, before MLServer starts there."""
 
 from __future__ import annotations
 

@@ -173,7 +173,7 @@ def test_a_container_sees_of_a_model_of_one_file_that_file_alone(
         assert container.exec_run(["ls", "/mnt/models"]).output == b"line.joblib\n"
 
 
-def test_a_port_that_another_has_taken_when_the_container_starts_is_chosen_anew(
+def test_another_port_is_chosen_if_it_is_taken_when_the_container_starts(
     studio: Readable, options: DockerOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from docker.models.containers import Container

@@ -85,7 +85,7 @@ def test_a_deployer_that_ends_while_its_containers_start_leaves_nothing(
     assert process.wait(10) != 0
 
 
-def test_a_deployment_whose_deployer_and_reaper_are_dead_is_ended_by_whoever_finds_it(
+def test_a_deployment_whose_deployer_and_reaper_are_dead_is_ended_by_the_next_command_that_finds_it(
     studio: Readable, options: DockerOptions, deployer: Deployer, engine: Any
 ) -> None:
     studio.alone()
@@ -125,7 +125,7 @@ def test_a_detached_deployment_is_replaced_and_ended_by_others(
     ("moment", "ported"),
     [("Container.join", "second"), ("Container.leave", "first"), ("ending.terminate", "first")],
 )
-def test_what_a_killed_redeploy_has_left_ends_with_the_next_deploy(
+def test_the_remains_of_a_killed_redeploy_end_with_the_next_deploy(
     studio: Readable, options: DockerOptions, engine: Any, moment: str, ported: str
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:

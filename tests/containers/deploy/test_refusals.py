@@ -1,4 +1,4 @@
-"""What cannot be deployed is refused in one line that says what to do, and nothing of it is left."""
+"""A deployment that is not possible is refused in one line with the remedy, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_an_image_for_other_processors_is_refused(
     assert said.endswith(f"is linux/{own}; build or name an image for that")
 
 
-def test_what_the_engine_refuses_is_said(
+def test_the_error_has_the_refusal_of_the_engine(
     studio: Readable, options: DockerOptions, engine: Any, handmade: Callable[[str], str]
 ) -> None:
     said = refusal(studio.line, options, image=handmade(engine.version()["Arch"]))
@@ -183,7 +183,7 @@ def test_a_name_that_its_settings_do_not_have_is_refused(
     assert "names it 'other'" in said
 
 
-def test_what_the_container_s_user_cannot_read_is_named(
+def test_files_that_the_container_s_user_cannot_read_are_named(
     studio: Readable, options: DockerOptions
 ) -> None:
     alone = studio.alone()

@@ -51,7 +51,7 @@ def test_no_request_is_lost_while_all_is_replaced(
     assert {3.0, 15.0, 25.0} <= set(answers)
 
 
-def test_what_ran_goes_on_where_the_new_one_fails_and_answers_what_it_was_asked(
+def test_the_old_container_goes_on_and_answers_its_requests_if_the_new_one_fails(
     studio: Readable, options: DockerOptions
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:

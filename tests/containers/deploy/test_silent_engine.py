@@ -19,7 +19,7 @@ _PATIENCE = 30  # seconds: half of what the engine has for an answer
 
 @pytest.fixture
 def silent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[socket.socket]:
-    """What listens in the engine's place."""
+    """A socket that listens in the engine's place."""
     pytest.importorskip("docker", reason="docker is not installed")
     with socket.create_server(("127.0.0.1", 0)) as listener:
         monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{listener.getsockname()[1]}")
