@@ -50,7 +50,7 @@ class Rule(NamedTuple):
 _IS = r"\b(?:is|are|was|were)"
 _COMPARED = "longer|more|less|fewer|better|worse|higher|lower|larger|smaller|older|newer|different"
 _START = r"(?:^|(?<=[.;!?] ))"
-_NO_QUESTION = r"\b(?=[^?]*?(?:[.;!] |$))(?![^.;!]*\?)"
+_NO_QUESTION = r"\b(?![^.;!]*\?)"
 
 RULES = (
     Rule(r"\bartefacts?\b", "artifact"),
