@@ -30,8 +30,8 @@ SECRET = os.environ.get("TEMPO_CLUSTER_SECRET", "minio-secret")
 # Of the cluster's KServe, if it is older than 0.16.
 KSERVE_VERSION = os.environ.get("TEMPO_CLUSTER_KSERVE_VERSION") or None
 _ACCOUNT = "tempo-test"
-# The kinds of objects on each platform, in the order in which they must be deleted: a Model of Seldon Core
-# 2 is held by a finalizer that its runtime removes, and a Server drains models while there are any.
+# The kinds of objects on each platform, in the order in which they must be deleted: a Model of Seldon
+# Core 2 is held by a finalizer that its runtime removes, and a Server drains models while there are any.
 _DEPLOYED = {
     "seldon": ["seldondeployments.machinelearning.seldon.io"],
     "seldon2": ["models.mlops.seldon.io", "servers.mlops.seldon.io"],
