@@ -16,7 +16,7 @@ ALL = (
 )
 
 
-def main(names):
+def main(names: list[str]) -> None:
     """Trains the models, and for each name the explainer."""
     models = {"iris": train_iris(), "slopes": train_slopes(), "reviews": train_reviews()}
     for name in names or ALL:

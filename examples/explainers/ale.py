@@ -3,9 +3,11 @@
 It is not fitted and draws no random numbers: what is saved is how it is set up.
 """
 
+from typing import Any
+
 from alibi.explainers import ALE
 
-from tempo_runtime import PipelineModels, pipeline, predictmethod
+from tempo_runtime import Children, PipelineModels, pipeline, predictmethod
 
 from . import store
 from .models import FEATURES, SPECIES, Rows, iris
@@ -13,15 +15,18 @@ from .models import FEATURES, SPECIES, Rows, iris
 
 @pipeline("iris-ale", local_folder=store.folder("ale"), models=PipelineModels(iris=iris))
 class IrisAle:
-    def __init__(self):
+    models: Children
+
+    def __init__(self) -> None:
         self.explainer = store.read(self)
 
     @predictmethod
-    def explain(self, rows: Rows, parameters: dict | None = None) -> str:
+    def explain(self, rows: Rows, parameters: dict[str, Any] | None = None) -> str:
         self.explainer.predictor = self.models.iris
-        return self.explainer.explain(rows, **(parameters or {})).to_json()
+        text: str = self.explainer.explain(rows, **(parameters or {})).to_json()
+        return text
 
 
-def train(**_):
+def train(**_: Any) -> str:
     explainer = ALE(None, feature_names=FEATURES, target_names=SPECIES)
     return store.save(IrisAle, explainer, output="predict_proba")

@@ -5,10 +5,12 @@ their place ("similarity") takes a spaCy model with word vectors and a tagger, s
 `en_core_web_md`: with a blank one nothing is ever replaced, and every anchor comes out empty.
 """
 
+from typing import Any
+
 import spacy
 from alibi.explainers import AnchorText
 
-from tempo_runtime import PipelineModels, pipeline, predictmethod
+from tempo_runtime import Children, PipelineModels, pipeline, predictmethod
 
 from . import store
 from .models import reviews
@@ -20,16 +22,19 @@ from .models import reviews
     models=PipelineModels(reviews=reviews),
 )
 class ReviewAnchors:
-    def __init__(self):
+    models: Children
+
+    def __init__(self) -> None:
         self.explainer = store.read(self)
 
     @predictmethod
-    def explain(self, text: str, parameters: dict | None = None) -> str:
+    def explain(self, text: str, parameters: dict[str, Any] | None = None) -> str:
         self.explainer.predictor = self.models.reviews
-        return self.explainer.explain(text, **(parameters or {})).to_json()
+        anchors: str = self.explainer.explain(text, **(parameters or {})).to_json()
+        return anchors
 
 
-def train(reviews, **_):
+def train(reviews: Any, **_: Any) -> str:
     tokenizer = spacy.blank("en")
     explainer = AnchorText(reviews.predict, sampling_strategy="unknown", nlp=tokenizer, seed=0)
     explainer.predictor = None  # in production the model is a child

@@ -11,10 +11,12 @@ TensorFlow below 2.15 is needed, which goes with MLServer 1.6 and not with 1.7, 
 is put into its graph mode: serve it in a process of its own.
 """
 
+from typing import Any
+
 import tensorflow as tf
 from alibi.explainers import CounterfactualProto
 
-from tempo_runtime import PipelineModels, pipeline, predictmethod
+from tempo_runtime import Children, PipelineModels, pipeline, predictmethod
 
 from . import store
 from .models import Rows, iris_rows, slopes
@@ -26,12 +28,14 @@ from .models import Rows, iris_rows, slopes
     models=PipelineModels(slopes=slopes),
 )
 class IrisCounterfactual:
-    def __init__(self):
+    models: Children
+
+    def __init__(self) -> None:
         tf.compat.v1.disable_v2_behavior()
         self.known = store.read(self)
 
     @predictmethod
-    def explain(self, row: Rows, parameters: dict | None = None) -> str:
+    def explain(self, row: Rows, parameters: dict[str, Any] | None = None) -> str:
         graph = tf.Graph()
         one_thread = tf.compat.v1.ConfigProto(inter_op_parallelism_threads=-1)
         with graph.as_default(), tf.compat.v1.Session(graph=graph, config=one_thread) as session:
@@ -46,9 +50,10 @@ class IrisCounterfactual:
                 sess=session,
             )
             explainer.fit(self.known)
-            return explainer.explain(row, **(parameters or {})).to_json()
+            text: str = explainer.explain(row, **(parameters or {})).to_json()
+            return text
 
 
-def train(**_):
+def train(**_: Any) -> str:
     rows, _ = iris_rows()
     return store.save(IrisCounterfactual, rows, output="predict_proba")

@@ -1,7 +1,7 @@
 """The models that are explained, and what they learned from."""
 
 import os
-from typing import Literal
+from typing import Any, Literal
 
 import joblib
 import numpy as np
@@ -40,35 +40,35 @@ slopes = Model(
 reviews = Model("reviews", platform=ModelFramework.SKLearn, local_folder=store.folder("reviews"))
 
 
-def iris_rows():
+def iris_rows() -> Any:
     """Measurements of 150 flowers, and their species."""
     return load_iris(return_X_y=True)
 
 
-def train_iris():
+def train_iris() -> Any:
     """A forest that tells the species."""
     return _save(iris, RandomForestClassifier(20, random_state=0).fit(*iris_rows()))
 
 
-def train_slopes():
+def train_slopes() -> Any:
     """A regression that tells the species; other than a forest's, its probabilities have slopes."""
     return _save(slopes, LogisticRegression(max_iter=500).fit(*iris_rows()))
 
 
-def train_reviews():
+def train_reviews() -> Any:
     """A bag of words that tells praise from blame."""
     texts, praised = zip(*REVIEWS)
     words = make_pipeline(CountVectorizer(), LogisticRegression(C=10.0))
     return _save(reviews, words.fit(texts, praised))
 
 
-def _save(model, trained):
-    details = model.details
-    os.makedirs(details.local_folder, exist_ok=True)
-    joblib.dump(trained, os.path.join(details.local_folder, "model.joblib"))
+def _save(model: Model, trained: Any) -> Any:
+    folder = str(model.details.local_folder)
+    os.makedirs(folder, exist_ok=True)
+    joblib.dump(trained, os.path.join(folder, "model.joblib"))
     store.write_settings(
-        details.local_folder,
-        name=details.name,
+        folder,
+        name=model.details.name,
         implementation="mlserver_sklearn.SKLearnModel",
         parameters={"uri": "./model.joblib"},
     )

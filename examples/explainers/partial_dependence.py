@@ -3,9 +3,11 @@
 Like ALE it is not fitted. It draws random numbers only if `n_ice` is a number, when it plots.
 """
 
+from typing import Any
+
 from alibi.explainers import PartialDependence
 
-from tempo_runtime import PipelineModels, pipeline, predictmethod
+from tempo_runtime import Children, PipelineModels, pipeline, predictmethod
 
 from . import store
 from .models import FEATURES, SPECIES, Rows, iris
@@ -17,16 +19,19 @@ from .models import FEATURES, SPECIES, Rows, iris
     models=PipelineModels(iris=iris),
 )
 class IrisPartialDependence:
-    def __init__(self):
+    models: Children
+
+    def __init__(self) -> None:
         self.explainer = store.read(self)
 
     @predictmethod
-    def explain(self, rows: Rows, parameters: dict | None = None) -> str:
+    def explain(self, rows: Rows, parameters: dict[str, Any] | None = None) -> str:
         self.explainer.predictor = self.models.iris
-        return self.explainer.explain(rows, **(parameters or {})).to_json()
+        text: str = self.explainer.explain(rows, **(parameters or {})).to_json()
+        return text
 
 
-def train(iris, **_):
+def train(iris: Any, **_: Any) -> str:
     explainer = PartialDependence(iris.predict_proba, FEATURES, target_names=SPECIES)
     explainer.predictor = None  # in production the model is a child
     return store.save(IrisPartialDependence, explainer, output="predict_proba")

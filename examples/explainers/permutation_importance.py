@@ -4,10 +4,13 @@ It shuffles with numpy's random numbers and has no seed of its own: ask with `te
 `seed`, for an answer that can be repeated.
 """
 
+from typing import Any
+
 import numpy as np
 from alibi.explainers import PermutationImportance
+from numpy.typing import NDArray
 
-from tempo_runtime import PipelineModels, pipeline, predictmethod
+from tempo_runtime import Children, PipelineModels, pipeline, predictmethod
 
 from . import store
 from .models import FEATURES, Rows, iris
@@ -19,15 +22,20 @@ from .models import FEATURES, Rows, iris
     models=PipelineModels(iris=iris),
 )
 class IrisPermutationImportance:
-    def __init__(self):
+    models: Children
+
+    def __init__(self) -> None:
         self.explainer = store.read(self)
 
     @predictmethod
-    def explain(self, rows: Rows, species: np.ndarray, parameters: dict | None = None) -> str:
+    def explain(
+        self, rows: Rows, species: NDArray[np.int64], parameters: dict[str, Any] | None = None
+    ) -> str:
         self.explainer.predictor = self.models.iris
-        return self.explainer.explain(rows, species, **(parameters or {})).to_json()
+        text: str = self.explainer.explain(rows, species, **(parameters or {})).to_json()
+        return text
 
 
-def train(**_):
+def train(**_: Any) -> str:
     explainer = PermutationImportance(None, score_fns=["accuracy"], feature_names=FEATURES)
     return store.save(IrisPermutationImportance, explainer)

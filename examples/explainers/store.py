@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import dill
 
@@ -12,29 +13,29 @@ ARTIFACTS = Path(os.environ.get("EXPLAINERS_ARTIFACTS", Path(__file__).parent / 
 EXPLAINER = "explainer.dill"
 
 
-def folder(name):
+def folder(name: str) -> str:
     """The folder of one artifact."""
     return str(ARTIFACTS / name)
 
 
-def save(pipeline, explainer, output=None):
+def save(pipeline: Any, explainer: Any, output: str | None = None) -> str:
     """Saves a pipeline with its explainer; `output` is what it asks its child for."""
-    details = pipeline.get_tempo().details
-    os.makedirs(details.local_folder, exist_ok=True)
-    with open(Path(details.local_folder, EXPLAINER), "wb") as file:
+    place = str(tempo.describe(pipeline).details.local_folder)
+    os.makedirs(place, exist_ok=True)
+    with open(Path(place, EXPLAINER), "wb") as file:
         dill.dump(explainer, file)
     child = {"transport": "http"} | ({"output": output} if output else {})
-    children = {alias: child for alias, _ in pipeline.get_tempo().declared.items()}
-    write_settings(details.local_folder, parameters={"extra": {"models": children}})
+    children = {alias: child for alias, _ in tempo.describe(pipeline).declared.items()}
+    write_settings(place, parameters={"extra": {"models": children}})
     return tempo.save(pipeline)
 
 
-def read(pipeline):
+def read(pipeline: Any) -> Any:
     """The explainer that was saved with a pipeline; called in its constructor."""
-    with open(Path(pipeline.get_tempo().details.local_folder, EXPLAINER), "rb") as file:
+    with open(Path(str(tempo.describe(pipeline).details.local_folder), EXPLAINER), "rb") as file:
         return dill.load(file)
 
 
-def write_settings(path, **settings):
+def write_settings(path: str, **settings: Any) -> None:
     """Writes a model-settings.json; `tempo.save` adds to it what it knows."""
     Path(path, "model-settings.json").write_text(json.dumps(settings, indent=2))

@@ -7,6 +7,8 @@ The type of `rows` is more than a courtesy to clients: given fewer columns than 
 reads and writes beyond its memory, which can end the whole server.
 """
 
+from typing import Any
+
 from alibi.explainers import TreeShap
 
 from tempo_runtime import model, predictmethod
@@ -17,15 +19,16 @@ from .models import FEATURES, Rows
 
 @model("iris-tree-shap", local_folder=store.folder("tree-shap"))
 class IrisTreeShap:
-    def __init__(self):
+    def __init__(self) -> None:
         self.explainer = store.read(self)
 
     @predictmethod
-    def explain(self, rows: Rows, parameters: dict | None = None) -> str:
-        return self.explainer.explain(rows, **(parameters or {})).to_json()
+    def explain(self, rows: Rows, parameters: dict[str, Any] | None = None) -> str:
+        text: str = self.explainer.explain(rows, **(parameters or {})).to_json()
+        return text
 
 
-def train(iris, **_):
+def train(iris: Any, **_: Any) -> str:
     explainer = TreeShap(iris, feature_names=FEATURES)
     explainer.fit()
     return store.save(IrisTreeShap, explainer)

