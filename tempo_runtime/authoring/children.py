@@ -41,6 +41,9 @@ class Children(Protocol):
         @pipeline("check", models=PipelineModels(forest=forest))
         class Check:
             models: Models
+
+    Where annotations make fields, as in a dataclass or a pydantic model, write `models:
+    ClassVar[Children]`.
     """
 
     def __getattr__(self, name: str) -> Child: ...

@@ -21,7 +21,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from types import MethodType
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 
@@ -211,6 +211,11 @@ def _decorator(details: ModelDetails, models: PipelineModels | None) -> Decorato
 
 
 def _decorate_class(cls: type, details: ModelDetails, models: PipelineModels) -> type:
+    if is_dataclass(cls) and any(field.name == "models" for field in fields(cls)):
+        raise AuthoringError(
+            f"{details.name}: the dataclass {cls.__name__} takes models for a field; declare it as "
+            "`models: ClassVar[Children]`"
+        )
     predict_name = _marked(cls, "predict", details)
     if predict_name is None:
         raise AuthoringError(

@@ -5,13 +5,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
 from tempo_runtime import (
     AuthoringError,
+    Children,
     Model,
     ModelFramework,
     PipelineModels,
@@ -21,6 +23,7 @@ from tempo_runtime import (
     predictmethod,
 )
 from tempo_runtime.authoring.decorators import Pipeline, describe
+from tempo_runtime.testing import fake_children
 
 
 @pytest.fixture
@@ -229,3 +232,18 @@ def test_a_pipeline_may_extend_another_and_each_has_its_own_name() -> None:
     assert (more.get_tempo().details.name, Base().get_tempo().details.name) == ("more", "base")
     assert more.get_tempo().instance is more
     assert more.predict(2) == 7
+
+
+def test_children_that_a_dataclass_declares_are_called_and_are_no_field() -> None:
+    @pipeline("sum", models=PipelineModels(one=Model("one")))
+    @dataclass
+    class Sum:
+        models: ClassVar[Children]
+        more: float = 1.0
+
+        @predictmethod
+        def predict(self, value: float) -> float:
+            return float(self.models.one(value)) + self.more
+
+    with fake_children(Sum, one=2.0):
+        assert Sum(more=3.0).predict(1.0) == 5.0

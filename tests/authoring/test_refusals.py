@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from tempo_runtime import (
     AuthoringError,
+    Children,
     Model,
     ModelFramework,
     PipelineModels,
@@ -25,6 +27,15 @@ from tempo_runtime import (
 
 def sync_one(value: int) -> int:
     return value
+
+
+def test_a_dataclass_that_takes_its_models_for_a_field_is_refused_with_what_to_write() -> None:
+    @dataclass
+    class Shop:
+        models: Children
+
+    with pytest.raises(AuthoringError, match=r"dataclass Shop .* `models: ClassVar\[Children\]`"):
+        pipeline("shop")(Shop)
 
 
 @pytest.mark.parametrize("value", [3, "forest", None, int])
