@@ -234,7 +234,7 @@ def test_a_pipeline_may_extend_another_and_each_has_its_own_name() -> None:
     assert more.predict(2) == 7
 
 
-def test_children_that_a_dataclass_declares_are_called_and_are_no_field() -> None:
+def test_children_declared_as_a_class_variable_of_a_dataclass_are_not_a_field() -> None:
     @pipeline("sum", models=PipelineModels(one=Model("one")))
     @dataclass
     class Sum:

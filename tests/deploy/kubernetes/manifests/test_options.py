@@ -9,6 +9,8 @@ import pytest
 
 from tempo_runtime import KServeOptions, Seldon2Options, SeldonCoreOptions, SettingsError
 from tempo_runtime.deploy.kubernetes.manifests.options import ModelOptions, Resources
+from tempo_runtime.deploy.kubernetes.manifests.pods import pod
+from tempo_runtime.kubernetes import Probe, SeldonRemote, Toleration
 from tempo_runtime.lint import lint
 from tests.deploy.kubernetes.manifests import models
 from tests.deploy.kubernetes.manifests.test_seldon import container, predictor
@@ -254,3 +256,21 @@ def test_a_target_without_an_autoscaler_is_refused(kind: Any, stated: Any, told:
 )
 def test_a_target_of_any_autoscaler_is_taken(kind: Any, stated: Any) -> None:
     assert "50" in str(models.documents(models.explainer(), kind(remote_options=stated)))
+
+
+def test_options_are_the_same_by_kubernetes_spelling_and_in_snake_case() -> None:
+    kubernetes = {
+        "authSecretName": "minio",
+        "maxReplicas": 3,
+        "tolerations": [{"key": "gpu", "tolerationSeconds": 5}],
+        "readiness": {"initialDelaySeconds": 5},
+    }
+    snake = SeldonRemote(
+        auth_secret_name="minio",
+        max_replicas=3,
+        tolerations=(Toleration(key="gpu", toleration_seconds=5),),
+        readiness=Probe(initial_delay=5),
+    )
+    given = SeldonCoreOptions(remote_options=kubernetes)
+    assert given == SeldonCoreOptions(remote_options=snake)
+    assert pod(given.remote_options, {})["tolerations"] == [{"key": "gpu", "tolerationSeconds": 5}]
