@@ -32,9 +32,7 @@ class FailureKind(Enum):
     """Kinds of failures, by what they mean for another attempt."""
 
     UNAVAILABLE = "unavailable"  # no server took the request, so it can be sent again
-    CONNECTION_LOST = (
-        "connection_lost"  # to the child or a gateway; the child may have worked on it
-    )
+    CONNECTION_LOST = "connection_lost"  # the child may have worked on the request
     OVERLOADED = "overloaded"  # the server asks for fewer requests
     TIMED_OUT = "timed_out"  # no answer in time
     PERMANENT = "permanent"  # another attempt would fail in the same way
@@ -242,9 +240,8 @@ def passed_up(error: Exception, child: str) -> Exception:
     """Return the error of a pipeline in this process as an error of its caller."""
     text = naming(child, str(error))
     if not isinstance(error, TempoError):
-        status = getattr(
-            error, "status_code", None
-        )  # of MLServer's errors; chosen by the child's author
+        # MLServer's errors have a status, which the child's author chose.
+        status = getattr(error, "status_code", None)
         return error if status is None else described(ErrorInfo.chosen(status), text, child)
     raised = copy.copy(error)
     raised.args = (text,)

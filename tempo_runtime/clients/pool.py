@@ -115,7 +115,7 @@ class ServerPool:
                 await within(min(waits), self._change.wait())
 
     def down_for(self) -> float:
-        """Return the seconds since all servers are down; 0 while one is up."""
+        """Return for how many seconds all servers have been down; 0 while one is up."""
         return min(server.breaker.down_for() for server in self._all)
 
     def another_is_up(self) -> bool:

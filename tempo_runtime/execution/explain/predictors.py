@@ -70,9 +70,7 @@ def refuse_other_outputs(explainer: Any, error: Exception) -> None:
     Raises:
         PipelineFailed: If that is the cause; the message has both numbers, and the setting to correct.
     """
-    made = getattr(
-        stored(explainer).get("_explainer"), "D", None
-    )  # shap's name for the number of outputs
+    made = getattr(stored(explainer).get("_explainer"), "D", None)  # number of outputs, in shap
     shapes = _RESHAPED.search(str(error))
     if shapes is None or made is None or int(shapes[3]) != made:
         return
