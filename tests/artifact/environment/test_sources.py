@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tempo_runtime.artifact.description import ChildDescription
 from tempo_runtime.artifact.environment import requirements
 from tempo_runtime.artifact.environment.sources import (
     Needs,
@@ -134,5 +135,9 @@ def test_the_digest_follows_what_is_asked_for_and_who_asks() -> None:
 
 
 def test_runtimes_of_children_that_may_run_in_the_process_are_needed() -> None:
-    found = children_packages({"a": {"platform": "sklearn"}, "b": {"platform": "tempo"}})
+    children = {
+        "a": ChildDescription(name="a", platform="sklearn"),
+        "b": ChildDescription(name="b", platform="tempo"),
+    }
+    found = children_packages(children)
     assert found == {"mlserver-sklearn": importlib.metadata.version("mlserver-sklearn")}

@@ -153,7 +153,7 @@ def test_a_model_of_one_file_is_deployed_until_it_is_undeployed(
     remote.undeploy()
     assert remote.status() == []
     assert remote.logs() == ""
-    with pytest.raises(DeploymentFailed, match="was undeployed, or has ended; deploy it again"):
+    with pytest.raises(DeploymentFailed, match="was undeployed or has ended; deploy it again"):
         remote.predict(ROWS)
     assert not serves(url)
 

@@ -30,9 +30,9 @@ sys.stdin.read()
 _KILLED = """
 import os, signal, sys
 from tempo_runtime import DockerOptions, deploy_local
-from tempo_runtime.deploy import container, ending
+from tempo_runtime.deploy.local import container, container_removal
 module, _, name = sys.argv[3].rpartition(".")
-owner = ending if module == "ending" else container.Container
+owner = container_removal if module == "container_removal" else container.Container
 whole = getattr(owner, name)
 def killed(containers, *more):
     if containers:
@@ -123,7 +123,11 @@ def test_a_detached_deployment_is_replaced_and_ended_by_others(
 
 @pytest.mark.parametrize(
     ("moment", "ported"),
-    [("Container.join", "second"), ("Container.leave", "first"), ("ending.terminate", "first")],
+    [
+        ("Container.join", "second"),
+        ("Container.mark_leaving", "first"),
+        ("container_removal.terminate", "first"),
+    ],
 )
 def test_the_remains_of_a_killed_redeploy_end_with_the_next_deploy(
     studio: Readable, options: DockerOptions, engine: Any, moment: str, ported: str

@@ -71,7 +71,7 @@ def test_an_image_that_is_not_there_is_said_with_how_to_get_it(
     studio: Readable, options: DockerOptions
 ) -> None:
     said = refusal(studio.line, options, image="no-such-image:1")
-    assert "has no image no-such-image:1: `make image`" in said
+    assert "has no image no-such-image:1: build it with `make image`" in said
 
 
 def test_an_image_that_cannot_be_pulled_is_said(studio: Readable, options: DockerOptions) -> None:
@@ -133,7 +133,7 @@ def test_the_error_has_the_refusal_of_the_engine(
     studio: Readable, options: DockerOptions, engine: Any, handmade: Callable[[str], str]
 ) -> None:
     said = refusal(studio.line, options, image=handmade(engine.version()["Arch"]))
-    assert said.startswith(f"the engine at {our_engine.place()} refuses: ")
+    assert said.startswith(f"the engine at {our_engine.place()} refuses the request: ")
     assert "/none" in said
 
 
@@ -166,7 +166,7 @@ def test_a_child_in_its_pipeline_s_process_must_be_in_its_folder(
 ) -> None:
     in_process = {"TEMPO_RUNTIME_MODELS__LINE__TRANSPORT": "in_process"}
     said = refusal(studio.plus(1.0), options, env=in_process)
-    assert said.startswith(f"plus: {studio.folder}/line is outside of {studio.folder}/plus, and")
+    assert said.startswith(f"plus: {studio.folder}/line is outside of {studio.folder}/plus, but")
 
 
 def test_a_name_that_its_settings_do_not_have_is_refused(
@@ -180,7 +180,7 @@ def test_a_name_that_its_settings_do_not_have_is_refused(
     )
     assert settings.exists()
     said = refusal(plus, options, env={"TEMPO_RUNTIME_MODELS__LINE__MODEL": "mine"})
-    assert "names it 'other'" in said
+    assert "has the name 'other'" in said
 
 
 def test_files_that_the_container_s_user_cannot_read_are_named(
