@@ -200,7 +200,8 @@ def test_a_full_disk_is_told_and_leaves_nothing(
 def _with_large_environment(tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     large = tmp_path / "large"
     large.write_bytes(os.urandom(4 << 20))
-    packed = environment.Packed(str(large), "0" * 64, b"", {"maker": "venv"})
+    described = {"maker": "venv", "python": "3.11"}
+    packed = environment.Packed(str(large), "0" * 64, b"", described)
     monkeypatch.setattr(store, "prepare", lambda *_: packed)
     folder = tiny / "artifact"
     folder.mkdir()
