@@ -106,7 +106,7 @@ def test_a_terminal_shows_how_far_it_is(
 @pytest.mark.parametrize(
     ("options", "stdin", "told"),
     [
-        (["--row", "7"], "[[1, 2]]", "there is no row 7: the input has 1"),
+        (["--row", "7"], "[[1, 2]]", "there is no row 7: rows count from 0, and the input has 1"),
         (["--row", "0"], '{"inputs": []}', "leave out --row and --threshold"),
         (["--threshold", "0.9", "--arg", "parameters=1"], None, "'parameters'"),
     ],
