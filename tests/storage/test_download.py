@@ -138,7 +138,7 @@ def test_a_disk_that_is_too_small_is_reported_first_and_the_old_artifact_stays(
     old = save("old", "disk/artifact")
     before = contents(old)
     upload(save("new", weights=os.urandom(3_000_000)), uri=uri)
-    with pytest.raises(StorageError, match=r"it needs 3,0.*bytes, and .* left; make room"):
+    with pytest.raises(StorageError, match=r"it needs 3,0.*bytes, but .* left; make room"):
         download(uri, str(old))
     assert contents(old) == before
 

@@ -85,7 +85,7 @@ def test_a_refused_key_of_a_secret_is_not_shown(known: Cluster, save: Save) -> N
 REFUSED = {
     404: "it does not exist in that namespace; correct the name, or create it",
     403: r"the cluster refuses it \(403 Forbidden\); ask for the right to read it",
-    500: "the cluster answers 500 Internal Server Error; do it again",
+    500: "the cluster answers 500 Internal Server Error; try again",
 }
 
 
