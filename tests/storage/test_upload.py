@@ -208,7 +208,7 @@ REFUSED = {
     "s3://": "'s3://' has no bucket",
     "file://x": "must name a folder by its absolute path",
     "file:///": "must name a folder by its absolute path",
-    "ftp://x/y": "rclone has no remote 'ftp'; make one with `rclone config`, set RCLONE_CONFIG_FTP_",
+    "ftp://x/y": "rclone has no remote 'ftp'; create it with `rclone config`, set RCLONE_CONFIG_FTP_",
 }
 
 
