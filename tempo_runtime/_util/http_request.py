@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from http.client import HTTPConnection, HTTPException
 from typing import NamedTuple
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 
 class HttpAnswer(NamedTuple):
@@ -23,7 +23,7 @@ def request(
     body: bytes | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> HttpAnswer:
-    """Send a GET, or a POST of a body, on a connection of its own.
+    """Open a connection, and send a GET, or a POST if there is a body.
 
     Args:
         url: An `http` URL.
@@ -37,7 +37,7 @@ def request(
     parts = urlsplit(url)
     assert parts.scheme == "http"
     assert parts.hostname
-    path = quote(parts.path, safe="/%")
+    path = urlunsplit(("", "", quote(parts.path, safe="/%"), parts.query, ""))
     with closing(HTTPConnection(parts.hostname, parts.port, timeout=timeout)) as connection:
         try:
             connection.request("GET" if body is None else "POST", path, body, dict(headers or {}))

@@ -8,23 +8,23 @@ from collections.abc import Callable
 from typing import Any
 
 
-def names_of(module: str, former: str) -> Callable[[str], Any]:
-    """Return a module's `__getattr__` that looks names up in another module, with a warning.
+def names_of(former: str, *modules: str) -> Callable[[str], Any]:
+    """Return a `__getattr__` that looks names up in other modules, with a warning.
 
     Args:
-        module: Where the names are now.
-        former: The module that looks them up.
+        former: The module that had the names.
+        modules: The public modules that have them now.
     """
 
     def look_up(name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(f"module {former!r} has no attribute {name!r}")
-        value = getattr(importlib.import_module(module), name)
-        warnings.warn(
-            f"{former} is {module} now: import {name} from there",
-            DeprecationWarning,
-            stacklevel=2,
-        )
-        return value
+        for module in modules:
+            if name in importlib.import_module(module).__all__:
+                warnings.warn(
+                    f"{former} has moved: import {name} from {module}",
+                    DeprecationWarning,
+                    stacklevel=2,
+                )
+                return getattr(importlib.import_module(module), name)
+        raise AttributeError(f"module {former!r} has no attribute {name!r}")
 
     return look_up

@@ -30,7 +30,9 @@ class ModelClient:
 
     Attributes:
         endpoint: The model's server.
+        portal: The loop that its connections live on.
         transport: Transport that calls the model as if it were a child.
+        metrics: Metrics of the calls.
         decoding: Limits for decoding answers.
         timeout: Seconds that a request may take, as set in the environment.
 
@@ -54,7 +56,7 @@ class ModelClient:
         self.connect(forwards_deadline=forwards_deadline)
 
     def connect(self, *, forwards_deadline: bool) -> None:
-        """Make the transport again, once it is known whether the model is a pipeline of this package."""
+        """Replace the transport, once it is known whether the model is a pipeline of this package."""
         allowed = limits(self._settings, forwards_deadline=forwards_deadline)
         self._headers = allowed.headers
         metrics = self.metrics = ChildMetrics("", self._name)

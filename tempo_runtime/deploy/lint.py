@@ -2,4 +2,4 @@
 
 from tempo_runtime._util.moved import names_of
 
-__getattr__ = names_of("tempo_runtime.lint", __name__)
+__getattr__ = names_of(__name__, "tempo_runtime.lint")

@@ -68,7 +68,7 @@ def resolve(needs: Needs, wheels: str, building: str) -> str:
 
 
 def only(name: str, digest: str, lock: str) -> str:
-    """Return a lock with one content of a package: what an index may have under its name is another."""
+    """Return a lock that pins the content of one package, so that an index cannot provide another."""
     entry = re.compile(rf"^({re.escape(name)}==\S+)((\s*\\\n)?\s*--hash=\S+)+", re.MULTILINE)
     return entry.sub(rf"\1 \\\n    --hash=sha256:{digest}", lock)
 

@@ -1,5 +1,5 @@
-"""The former name of `tempo_runtime.deploy.kubernetes.manifests`."""
+"""The former place of `tempo_runtime.manifest` and of the options for clusters."""
 
 from tempo_runtime._util.moved import names_of
 
-__getattr__ = names_of("tempo_runtime.deploy.kubernetes.manifests", __name__)
+__getattr__ = names_of(__name__, "tempo_runtime")
