@@ -3,7 +3,7 @@
 Modules are followed from what the pickle imports, through the `import` statements of their sources. A
 module that is imported by a name which the program makes (`import_module(f"plugins.{name}")`) is found
 from the texts in the sources. Nothing is imported here: a module that nobody imported yet may have side
-effects. What cannot be found, or cannot travel, is warned of with its place, or refused.
+effects. Code that cannot be found or carried is reported with its place, or refused.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ _SECRET = re.compile(
 
 @dataclass
 class Code:
-    """What is taken into an artifact.
+    """The author's code that goes into an artifact.
 
     Attributes:
         files: Path in the artifact's code folder -> content.
@@ -465,20 +465,20 @@ class _Collector:
 
 
 class _Scan(ast.NodeVisitor):
-    """What a module's source says that it imports and reads.
+    """The imports of a module, and the files that it reads, as its source names them.
 
     Attributes:
         imports: Names of modules.
         packages: Packages any module of which may be imported.
         unknown: Places where a module is imported whose name is not seen.
         reads_beside: Whether it reads files beside modules.
-        texts: Texts and their lines, but for docstrings.
+        texts: Texts and their lines, except docstrings.
         opened: Those that a function is given which opens files.
     """
 
     def __init__(self, own: Own) -> None:
         self._own = own
-        # What names of the module stand for, where that is a text.
+        # The values of the module's names that are texts.
         self._constants = {"__package__": own.home, "__name__": own.name}
         self._modules: dict[str, str] = {}  # name in the source -> module
         self.imports: list[str] = []
@@ -510,7 +510,7 @@ class _Scan(ast.NodeVisitor):
                     if isinstance(target, ast.Name) and isinstance(node.value.value, str):
                         scan._constants[target.id] = node.value.value
         scan.visit(tree)
-        if scan._walks:  # what it imports by name is what it found so
+        if scan._walks:  # it imports the names that it found in this way
             scan.unknown.clear()
         return scan
 
@@ -638,7 +638,7 @@ def _is_package(folder: str) -> bool:
 
 def _locations(spec: Any) -> list[str]:
     locations = getattr(spec, "submodule_search_locations", None) or []
-    # A namespace package's are looked up anew through its parent, which need not be imported.
+    # A namespace package's are looked up again through its parent, which need not be imported.
     return list(getattr(locations, "_path", locations))
 
 

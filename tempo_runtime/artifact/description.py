@@ -116,7 +116,7 @@ class PythonSignature(_Part):
 
 
 class SignatureDescription(_Part):
-    """What a model takes and gives.
+    """The inputs and outputs of a model.
 
     Attributes:
         inputs: The tensors that it takes.

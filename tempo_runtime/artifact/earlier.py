@@ -94,7 +94,7 @@ def holds_state(pickle: bytes) -> bool:
         pickle: Its content.
 
     Raises:
-        ArtifactDamaged: If it is no pickle.
+        ArtifactDamaged: If it is not a pickle.
     """
     more = pickle_graph.parts(pickle) > _PARTS_OF_A_CLASS
     return more or pickle_graph.has_constructor_arguments(pickle)

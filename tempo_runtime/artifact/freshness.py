@@ -47,12 +47,12 @@ def ensure(model: Any, stale: Stale = "save", environ: Mapping[str, str] = os.en
     Args:
         model: A pipeline class, an instance of one, a pipeline function, or anything else, which is
             left as it is.
-        stale: What to do with an artifact whose pipeline has changed since: `save` it anew, or
+        stale: What to do with an artifact whose pipeline has changed since: `save` it again, or
             `refuse` it.
         environ: The environment, which says where children are and what is demanded of an artifact.
 
     Raises:
-        ArtifactError: If it is refused, with what has changed; or cannot be saved anew.
+        ArtifactError: If it is refused, with what has changed; or cannot be saved again.
         SettingsError: If `stale` is something else.
     """
     if stale not in get_args(Stale):
@@ -63,7 +63,7 @@ def ensure(model: Any, stale: Stale = "save", environ: Mapping[str, str] = os.en
         raise ArtifactError(f"{every}: save it again, or give the folder to use it as it is")
     for composed, told in found:
         _save(composed, told, environ)
-        logger.warning("%s; saved it anew", told)
+        logger.warning("%s; saved it again", told)
 
 
 def check_uploaded(model: Any) -> None:
@@ -80,7 +80,7 @@ def check_uploaded(model: Any) -> None:
         commands = " and ".join(_uploading(composed.pipeline) for composed, _ in found)
         raise ArtifactError(
             f"{every}, so the uploaded artifact is out of date: do {commands} first, which saves it "
-            "anew, or give the folder to use it as it is"
+            "again, or give the folder to use it as it is"
         )
 
 
@@ -222,7 +222,7 @@ def _save(composed: PendingArtifact, told: str, environ: Mapping[str, str]) -> N
     old = composed.committed
     if old is not None and old.signed:
         raise ArtifactError(
-            f"{told}; the artifact is signed, and saving it anew needs the key: save(..., sign=KEY), or "
+            f"{told}; the artifact is signed, and saving it again needs the key: save(..., sign=KEY), or "
             "deploy the folder as it is"
         )
     if composed.loses_state:
@@ -245,7 +245,7 @@ def _save(composed: PendingArtifact, told: str, environ: Mapping[str, str]) -> N
     try:
         store.write(composed, environment, demands=demands)
     except ArtifactUntrusted as error:
-        raise ArtifactUntrusted(f"{told}, but it is not saved anew: {error}") from error
+        raise ArtifactUntrusted(f"{told}, but it is not saved again: {error}") from error
 
 
 def _environment(composed: PendingArtifact) -> str | None:

@@ -4,7 +4,7 @@ The modules are imported under a name no other artifact has, and an `import` ins
 what was pickled, finds them there first: two artifacts that bring a package `src` do not meet.
 
 A library that unpickles for the author's code (`joblib.load`) looks a module up in `sys.modules`, by its
-plain name. What it finds there is a stand-in, which gives the attributes of the module of the artifact
+plain name. It finds a stand-in there, which gives the attributes of the module of the artifact
 whose code called the library.
 """
 
@@ -338,7 +338,7 @@ class Shared(ModuleType):
         modules = _calling()
         if modules is not None and attribute != "__class__" and modules.brings(name):
             return getattr(importlib.import_module(modules.place(name)), attribute)
-        # What looks through `sys.modules` asks for other names with two underscores, and imports nothing.
+        # Code that looks through `sys.modules` asks for other names with two underscores: import nothing.
         if _STAND_IN in own and (attribute == "__path__" or not attribute.startswith("__")):
             return getattr(_imported_here(name, self), attribute)
         return ModuleType.__getattribute__(self, attribute)

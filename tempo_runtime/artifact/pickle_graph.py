@@ -1,10 +1,10 @@
-"""What a pickle holds, read without running it: a digest that is the same for the same content.
+"""The content of a pickle, read without running it, and a digest of it.
 
 The bytes of a pickle depend on more than its content: on the order of a set, on which texts happen to
 be one object, on the lines and the path of a function. So the pickle is read as the graph of objects
 that it describes, and that graph is hashed: code without its lines and its file, sets and a function's
-globals in an order of their own, and equal values alike whether they are shared or not. What can be
-changed later (a list, a dict, a set) is told apart from an equal copy of it.
+globals in an order of their own, and equal values alike whether they are shared or not. Objects that
+can change later (a list, a dict, a set) are told apart from equal copies.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _MARKED = {"TUPLE": "tuple", "LIST": "list", "DICT": "dict", "FROZENSET": "frozenset"}
 _MUTABLE = ("list", "dict", "set", "globals", "bytearray")
 _CHANGING = frozenset((*_MUTABLE, "cell"))
-# What functions of dill's make.
+# The objects that dill's functions make.
 _KINDS = {
     "_create_cell": "cell",
     "_create_code": "code",
@@ -62,7 +62,7 @@ def digest(data: bytes) -> str:
     """Compute the digest of a pickle's contents.
 
     Raises:
-        ArtifactDamaged: If it is no pickle.
+        ArtifactDamaged: If it is not a pickle.
     """
     return _digest(_read(data), {})
 
@@ -71,10 +71,10 @@ def difference(old: bytes, new: bytes) -> str | None:
     """Name the first difference between two pickles, such as `Shop.predict` or `LIMIT`.
 
     Returns:
-        The first such name; an empty text if there is none for it; None if they hold the same.
+        The first such name; an empty text for a difference without a name; None if they hold the same.
 
     Raises:
-        ArtifactDamaged: If one is no pickle.
+        ArtifactDamaged: If one is not a pickle.
     """
     path = _Comparison().differing(_read(old), _read(new))
     if path is None:
@@ -86,7 +86,7 @@ def parts(data: bytes) -> int:
     """Count the objects in a pickled tuple; 1 for anything else.
 
     Raises:
-        ArtifactDamaged: If it is no pickle.
+        ArtifactDamaged: If it is not a pickle.
     """
     root = _read(data)
     return len(root.parts) if isinstance(root, _Node) and root.kind == "tuple" else 1
@@ -98,7 +98,7 @@ def has_constructor_arguments(data: bytes) -> bool:
     So b385a99 saved an instance.
 
     Raises:
-        ArtifactDamaged: If it is no pickle.
+        ArtifactDamaged: If it is not a pickle.
     """
     root = _read(data)
     first = root.parts[0] if isinstance(root, _Node) and root.parts else None
@@ -299,7 +299,7 @@ class _Comparison:
         self._entered: set[tuple[int, int]] = set()
 
     def differing(self, old: Any, new: Any) -> list[str] | None:
-        """Return the names that lead to the first difference; None if there is none."""
+        """Return the names that lead to the first difference; None if both are the same."""
         if (id(old), id(new)) in self._entered:
             return None
         if _digest(old, self._known) == _digest(new, self._known):

@@ -1,4 +1,4 @@
-"""What a pickle would import, read without running it."""
+"""The imports of a pickle, read without running it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def imports(data: bytes) -> list[str]:
     a name from this, and is code all the same: it informs, and does not protect.
 
     Raises:
-        ArtifactDamaged: If it is no pickle.
+        ArtifactDamaged: If it is not a pickle.
     """
     try:
         return list(dict.fromkeys(map(".".join, _pairs(data))))

@@ -1,8 +1,8 @@
 """dill, for a pipeline and the code it needs.
 
 The author's class is written by value where dill can (a class of `__main__`, or one made inside a
-function). What it takes from the author's own modules is written by reference, and those modules'
-files go into the artifact; when it is read, they are imported from there, under names no other
+function). Objects from the author's own modules are written by reference, and those modules' files
+go into the artifact; when it is read, they are imported from there, under names no other
 artifact shares. Installed packages are written by reference only: the environment has them.
 """
 

@@ -1,4 +1,4 @@
-"""What an artifact holds of the objects in it: their state, and of ours no more than a reference.
+"""How the objects of a pipeline are pickled: their state, and only references to objects of ours.
 
 An object is written as it would pickle itself. It is refused where that would give another one
 elsewhere (an open file, a running thread), by the way that leads to it: `self.steps[2].lock`.
@@ -38,7 +38,7 @@ from tempo_runtime.protocol.signature import Signature
 
 _CHILDREN = "tempo_runtime.clients.child"
 _OPEN = (io.FileIO, io.BufferedReader, io.BufferedWriter, io.BufferedRandom, io.TextIOWrapper)
-_OF_NAMEDTUPLES = (  # what typing adds to a NamedTuple
+_OF_NAMEDTUPLES = (  # added by typing to a NamedTuple
     "__annotate__",
     "__annotate_func__",
     "__annotations__",
@@ -364,7 +364,7 @@ def _where(way: Sequence[Any]) -> tuple[str, bool]:
 def _steps(holder: Any, way: Sequence[Any]) -> tuple[list[str], bool]:
     """Return the steps from an object to the last one on the stack, and whether they reach it."""
     steps: list[str] = []
-    skipped: list[Any] = []  # what is written between: a state, the arguments of a constructor
+    skipped: list[Any] = []  # objects in between: a state, the arguments of a constructor
     for found in way:
         if step := _step(holder, found):
             steps.append(step)

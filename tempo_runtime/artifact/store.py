@@ -10,7 +10,7 @@
     ...                   whatever the author put there (an explainer, a vocabulary)
 
 A pickle is code: it runs when it is loaded. The digests show that a file is the one that was saved,
-and not that whoever saved it meant well; for that a process can demand a digest or a signature
+and not that the person who saved it meant well; for that a process can demand a digest or a signature
 (`trust`).
 """
 
@@ -92,11 +92,10 @@ def save(
             it is, without what its load method made, because that runs again where it is loaded. A
             class is saved as a class; loading it makes an instance.
         folder: Where to; by default the pipeline's `local_folder`.
-        environment: The Python environment that is packed into it. `"conda"`: what conda.yaml in
-            the folder describes. `"venv"`: what requirements.txt there asks for, or, where there is
-            none, the packages that the pipeline imports, in the versions of this process.
-            `"auto"`: as the one of these files that is there says; none where there is neither.
-            None: none.
+        environment: The Python environment that is packed into it. `"conda"`: the one that conda.yaml
+            in the folder describes. `"venv"`: the packages in requirements.txt there or, without that
+            file, the packages that the pipeline imports, in the versions of this process. `"auto"`:
+            by the file that is there, and no environment if there is neither. None: no environment.
         sign: File of an Ed25519 private key, in PEM, to sign it with.
 
     Returns:
@@ -126,7 +125,7 @@ class PendingArtifact:
     Attributes:
         pipeline: The pipeline.
         folder: Its artifact's folder.
-        committed: The description that is there; None if there is none, or it is damaged.
+        committed: The description that is there; None if it is missing or damaged.
         declared: The declaration of the pipeline, as tempo.json has it; without digests of its children.
         ours: Path -> content, of the pickle and the code that travels.
         sources: Path of that code -> file on this machine.
@@ -287,7 +286,7 @@ def write(
     packed = prepare(folder, environment, packages, children)
     if packed is not None:
         ours[LOCK] = packed.lock
-    # What the save before packed, and this one does not.
+    # Files that the previous save packed, and this one does not.
     was_packed = composed.committed is not None and composed.committed.environment is not None
     dropped = (TARBALL, LOCK) if packed is None and was_packed else ()
     stale = [*composed.left, *(path for path in dropped if path in composed.others)]
@@ -323,7 +322,7 @@ def write(
         atomic_files.write(folder, MODEL_SETTINGS, _json(settings))
     except OSError as error:
         raise ArtifactError(
-            f"{folder} cannot be written: {error.strerror}; what was saved there before is untouched"
+            f"{folder} cannot be written: {error.strerror}; the artifact that was there is untouched"
         ) from error
     return folder
 
@@ -357,8 +356,8 @@ def load(folder: str, *, as_: Any = None, verify: str | None = None) -> Any:
         An instance of the pipeline class, or the pipeline function.
 
     Raises:
-        ArtifactError: If there is none, if a file is not the one that was saved, if this Python cannot
-            read it, or if it holds another pipeline than `as_`.
+        ArtifactError: If there is no artifact, if a file is not the one that was saved, if this Python
+            cannot read it, or if it holds another pipeline than `as_`.
         ArtifactUntrusted: If it is not signed so, or not what the environment demands.
         SettingsError: If those settings name a child that it does not have.
 
@@ -416,7 +415,7 @@ class OpenedArtifact:
     """An artifact whose files were checked.
 
     Attributes:
-        folder: Where its files are to be read: its own folder, or a private copy of it.
+        folder: The folder to read its files from: its own, or a private copy of it.
         origin: Its own folder, where relative paths of children start.
         description: Its tempo.json.
         demands: The demands that it meets.
@@ -513,7 +512,7 @@ def unpickle(opened: OpenedArtifact) -> tuple[Pipeline, dict[str, Any]]:
         )
     pipeline.declared = _placed(pipeline.declared, opened, modules)
     pipeline.code, pipeline._release = modules, modules.forget
-    # What was checked is not read again: the file may be another by now.
+    # The checked bytes are used: the file may have changed since.
     return pipeline, extra_of(folder) if opened.extra is None else opened.extra
 
 
@@ -628,7 +627,7 @@ def read_description(folder: str, *, to_run: bool = True) -> Description:
         to_run: Whether this Python is to run it; one that only carries it may be any.
 
     Raises:
-        ArtifactMissing: If there is none.
+        ArtifactMissing: If there is no artifact.
         ArtifactDamaged: If it is not what `save` writes.
         ArtifactIncompatible: If this version, or this Python, cannot read the artifact.
     """
@@ -647,7 +646,7 @@ def read_description(folder: str, *, to_run: bool = True) -> Description:
 
 
 def extra_of(folder: str) -> dict[str, Any]:
-    """Return `parameters.extra` of an artifact's model-settings.json; empty if there is none.
+    """Return `parameters.extra` of an artifact's model-settings.json; empty without that file.
 
     Raises:
         ArtifactDamaged: If it is damaged.

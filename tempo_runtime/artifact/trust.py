@@ -241,7 +241,7 @@ def _private(path: str) -> Ed25519PrivateKey:
         raise ArtifactError(f"{path} holds no private key that can be used: {error}") from error
     if not isinstance(key, ed25519.Ed25519PrivateKey):
         raise ArtifactError(
-            f"{path} is no Ed25519 key; `openssl genpkey -algorithm ed25519` makes one"
+            f"{path} is not an Ed25519 key; `openssl genpkey -algorithm ed25519` makes one"
         )
     return key  # type: ignore[no-any-return]
 
@@ -254,7 +254,7 @@ def _public(path: str) -> Ed25519PublicKey:
         raise ArtifactError(f"{path} holds no public key that can be used: {error}") from error
     if not isinstance(key, ed25519.Ed25519PublicKey):
         raise ArtifactError(
-            f"{path} is no Ed25519 public key; `openssl pkey -in KEY -pubout` writes it"
+            f"{path} is not an Ed25519 public key; `openssl pkey -in KEY -pubout` writes it"
         )
     return key  # type: ignore[no-any-return]
 

@@ -1,1 +1,1 @@
-"""What an author writes: models, pipelines, and their decorators."""
+"""Models, pipelines, and their decorators, for authors."""

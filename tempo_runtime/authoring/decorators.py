@@ -159,7 +159,7 @@ def predictmethod(function: F) -> F:
 def loadmethod(function: F) -> F:
     """Mark the method of a pipeline class that is called once, before the first request.
 
-    What it makes stays out of the artifact, because it runs again wherever the pipeline is loaded.
+    Its results stay out of the artifact, because it runs again wherever the pipeline is loaded.
 
     Example:
         >>> from tempo_runtime import loadmethod, model, predictmethod
@@ -294,8 +294,8 @@ def undecorated(cls: type, namespace: dict[str, Any]) -> dict[str, Any]:
     return written
 
 
-# What is put on a class is an object of a class here, not a closure: dill would write a closure's
-# code, and ours with it, into every artifact.
+# Anything that is put on a class is an object of a class here, not a closure: dill would write the
+# closure's code, and ours with it, into every artifact.
 
 
 class _Accessor:

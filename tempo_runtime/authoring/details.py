@@ -1,4 +1,4 @@
-"""What a model is: its name, its framework, where its artifact is, and its signature."""
+"""The details of a model: its name, its framework, where its artifact is, and its signature."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NAME_LENGTH = 63
 
 
 class ModelFramework(str, Enum):
-    """What a model is made with, and so which MLServer runtime serves it."""
+    """The framework that a model is made with, which decides on its MLServer runtime."""
 
     SKLearn = "sklearn"
     XGBoost = "xgboost"

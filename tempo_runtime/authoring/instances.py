@@ -38,7 +38,7 @@ def stored(instance: Any) -> dict[str, Any]:
 
 
 class Beside(Generic[T]):
-    """What is known of objects, by the object itself, until it is gone.
+    """Records about objects, by the object itself, until it is gone.
 
     Objects may have no hash and any `__eq__`, and a class with `__slots__` may allow no weak reference;
     such a class calls `forget` when an object of it ends.

@@ -65,7 +65,7 @@ class Model:
         'artifacts/forest'
     """
 
-    # What the artifact brought that it was read from, where its files need that to be unpickled.
+    # The modules of the artifact that it was read from, if unpickling its files needs them.
     code: Any = None
     # The demands on its files, if there were demands on the artifact that calls it.
     demands: Any = None
@@ -216,7 +216,7 @@ class Pipeline(Model, Generic[P, R_co]):
 
     @property
     def signature(self) -> Signature:
-        """What the predict method takes and gives."""
+        """The signature of the predict method."""
         assert self._details.signature is not None
         return self._details.signature
 
@@ -262,7 +262,7 @@ class Pipeline(Model, Generic[P, R_co]):
         return function if instance is None else functools.partial(function, instance)
 
     def load_of(self, instance: Any) -> Callable[[], Any] | None:
-        """Return the bound load method; None if there is none, or it has run."""
+        """Return the bound load method; None if it does not exist, or has run."""
         own = self._own(instance)
         load = own._loading(instance)
         own._loaded = True
@@ -288,7 +288,7 @@ class Pipeline(Model, Generic[P, R_co]):
         return None
 
     def _load(self, load: Callable[[], Any], holder: Any) -> Any:
-        """Run a load method; what it gives may be something to await."""
+        """Run a load method, and return an awaitable if it is a coroutine function."""
         before = attributes(holder)
         result = load()
         if not inspect.iscoroutine(result):
@@ -440,7 +440,7 @@ class Pipeline(Model, Generic[P, R_co]):
         state |= {
             "_details": replace(self._details, local_folder=None),
             "declared": self.declared.references(),
-            "context": SimpleNamespace(),  # what was put there is written beside it
+            "context": SimpleNamespace(),  # its content is written beside it
             "_children": None,
             "_origin": None,
             "_loaded": False,
@@ -481,7 +481,7 @@ class ConnectedChildren(Protocol):
 
 
 class Execution(Protocol):
-    """What a model needs to be called without a server."""
+    """The functions that call a model without a server."""
 
     def call(
         self, pipeline: Pipeline, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -5,8 +5,8 @@ the source that it read, so the author's modules are noted when a model is decla
 module, or one that imports it, is imported. A module that was not noted, or was reloaded since, is
 compared by its functions.
 
-What a notebook or a test set on a module since (`config.LIMIT = 3`, `Shop.factor = 2`) is in no file
-either. It is seen where the file gives the name a constant, or defines the function.
+A value that a notebook or a test has set on a module (`config.LIMIT = 3`, `Shop.factor = 2`) is not in a
+file either. It is seen where the file gives the name a constant, or defines the function.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ def _functions(module: ModuleType, origin: str) -> Iterator[FunctionType]:
 def _replaced(sources: Mapping[str, str]) -> Iterator[str]:
     """Name whose value in memory is not the one that the sources give them.
 
-    What the sources change themselves (a cache, a counter) they change elsewhere as well.
+    State that the sources change themselves (a cache, a counter) changes elsewhere as well.
     """
     trees = {}
     for path, file in sources.items():

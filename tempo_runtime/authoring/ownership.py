@@ -3,7 +3,7 @@
 An environment made elsewhere has the packages that are installed here, so these never travel; it has
 nothing of the author's, so all of that does. Names of folders alone do not tell: packages are also
 installed by `pip install --target`, layered by `uv run --with`, linked from a cache, or imported from a
-wheel. What tells is the record that an installer leaves beside the files it wrote.
+wheel. The evidence is the record that an installer leaves beside the files it wrote.
 
 An editable install leaves no such record beside the sources: they are the author's.
 """

@@ -87,7 +87,7 @@ def edited(tree: Tree, file: str, old: str, new: str) -> Any:
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [each.getMessage() for each in caplog.records if "saved it anew" in each.getMessage()]
+    return [each.getMessage() for each in caplog.records if "saved it again" in each.getMessage()]
 
 
 def test_what_has_not_changed_is_left_as_it_is(root: Path) -> None:
@@ -96,11 +96,11 @@ def test_what_has_not_changed_is_left_as_it_is(root: Path) -> None:
     assert contents(root / "own/flowers") == before
 
 
-def test_a_module_that_was_edited_is_named_and_saved_anew(
+def test_a_module_that_was_edited_is_named_and_saved_again(
     root: Path, tree: Tree, caplog: pytest.LogCaptureFixture
 ) -> None:
     ensure(edited(tree, "own/limits.py", "5", "6").Flowers)
-    assert told(caplog) == ["own/limits.py changed since own/flowers was saved; saved it anew"]
+    assert told(caplog) == ["own/limits.py changed since own/flowers was saved; saved it again"]
     assert (root / "own/flowers/code/own/limits.py").read_text() == "LIMIT = 6\n"
 
 
@@ -151,7 +151,7 @@ def test_saving_a_class_over_an_instance_warns_that_its_state_is_dropped(
     assert caplog.text.count("saving its class over it drops the instance's state") == 1
 
 
-def test_a_child_that_is_an_object_of_this_process_is_saved_anew(
+def test_a_child_that_is_an_object_of_this_process_is_saved_again(
     root: Path, tree: Tree, caplog: pytest.LogCaptureFixture
 ) -> None:
     ensure(edited(tree, "own/petals.py", "return value", "return value * 2").Flowers)
@@ -186,12 +186,12 @@ def test_what_is_declared_counts(root: Path, tree: Tree, old: str, new: str, par
 def test_a_file_of_its_folder_counts(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     (root / "own/flowers/weights").write_text("new")
     ensure(imported("own.good").Flowers)
-    assert told(caplog) == ["weights changed since own/flowers was saved; saved it anew"]
+    assert told(caplog) == ["weights changed since own/flowers was saved; saved it again"]
     tempo_runtime.load("own/flowers").get_tempo().release()
 
 
 @pytest.mark.parametrize("damaged", ["pipeline.dill", "code/own/limits.py"])
-def test_an_artifact_that_was_damaged_is_saved_anew(root: Path, damaged: str) -> None:
+def test_an_artifact_that_was_damaged_is_saved_again(root: Path, damaged: str) -> None:
     (root / "own/flowers" / damaged).write_text("damaged")
     ensure(imported("own.good").Flowers)
     tempo_runtime.load("own/flowers").get_tempo().release()
@@ -263,7 +263,7 @@ def test_what_would_not_have_the_digest_that_is_demanded_is_not_saved(
     good = edited(tree, "own/limits.py", "5", "6")
     before = contents(root / "own/flowers")
     with pytest.raises(
-        ArtifactError, match=r"own/limits\.py changed .* is not saved anew: .*demands"
+        ArtifactError, match=r"own/limits\.py changed .* is not saved again: .*demands"
     ):
         ensure(good.Flowers, environ={"TEMPO_RUNTIME_EXPECTED_DIGEST": digest})
     assert contents(root / "own/flowers") == before
@@ -575,7 +575,7 @@ def test_a_list_that_two_attributes_share_is_not_two_equal_ones(tmp_path: Path) 
         ("venv", None, "venv"),
     ],
 )
-def test_it_is_saved_anew_with_an_environment_if_it_had_one(
+def test_it_is_saved_again_with_an_environment_if_it_had_one(
     root: Path,
     monkeypatch: pytest.MonkeyPatch,
     packed: str | None,

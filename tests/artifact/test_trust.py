@@ -211,9 +211,9 @@ def test_another_artifact_than_demanded_is_told_with_both_digests_and_the_remedy
 
 def test_keys_that_cannot_be_used_are_told(tmp_path: Path, keys: Keys, artifact: str) -> None:
     rsa = _keys(tmp_path, "rsa")
-    with pytest.raises(ArtifactError, match="is no Ed25519 key; `openssl genpkey"):
+    with pytest.raises(ArtifactError, match="is not an Ed25519 key; `openssl genpkey"):
         save(pipelines.double, artifact, sign=rsa[0])
-    with pytest.raises(ArtifactError, match="is no Ed25519 public key; `openssl pkey"):
+    with pytest.raises(ArtifactError, match="is not an Ed25519 public key; `openssl pkey"):
         load(artifact, verify=rsa[1])
     with pytest.raises(ArtifactError, match="holds no private key"):
         save(pipelines.double, artifact, sign=keys[1])

@@ -11,7 +11,7 @@ CLASSES = {kind.__name__: kind for kind in classes(TempoError)}
 
 
 def test_the_page_of_errors_is_what_the_code_says() -> None:
-    assert PAGE.read_text() == page(), "write it anew: python -m tests.errors.page"
+    assert PAGE.read_text() == page(), "write it again: python -m tests.errors.page"
 
 
 @pytest.mark.parametrize("name", CLASSES)

@@ -6,4 +6,4 @@ from tests.fidelity.page import PAGE, page
 
 
 def test_the_page_of_values_is_what_the_table_says() -> None:
-    assert PAGE.read_text() == page(), "write it anew: python -m tests.fidelity.page"
+    assert PAGE.read_text() == page(), "write it again: python -m tests.fidelity.page"

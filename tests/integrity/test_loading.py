@@ -93,7 +93,7 @@ def swap_the_pickle_of_a_child_pipeline(signed: Signed) -> None:
 def swap_a_child_pipeline_whole(signed: Signed) -> None:
     content = hostile_pickle(signed.marker)
     (signed.prices / "pipeline.dill").write_bytes(content)
-    _describe_anew(signed.prices)
+    _describe_again(signed.prices)
 
 
 def swap_the_model_of_a_child(signed: Signed) -> None:
@@ -193,7 +193,7 @@ def _shadow(folder: Path, path: str) -> None:
     shutil.copy(folder / path, folder / ".tempo-next" / path)
 
 
-def _describe_anew(folder: Path) -> None:
+def _describe_again(folder: Path) -> None:
     """Write the digests of the files as they are now into the description."""
     from tempo_runtime._util import atomic_files
 

@@ -75,7 +75,7 @@ def prepare(
         children: The models it calls, as tempo.json has them.
 
     Returns:
-        None where there is to be none.
+        None for no environment.
 
     Raises:
         EnvironmentFailed: If it cannot be made.
@@ -164,7 +164,7 @@ def _same_minor(found: str | None, needs: Needs) -> str:
 
 def _head(needs: Needs, inputs: str) -> str:
     return (
-        f"# What {TARBALL} holds. Written by tempo_runtime, which resolves it anew when\n"
+        f"# The content of {TARBALL}. Written by tempo_runtime, which resolves it again when\n"
         f"# {os.path.basename(needs.source)} changes, or when this file is removed.\n"
         f"{_INPUTS}{inputs}\n"
     )

@@ -71,7 +71,7 @@ def make_again(needs: Needs, lock: str, wheel: str, prefix: str, building: str) 
     tools.run(
         [_program(), "create", "--yes", "--prefix", prefix, "--file", explicit_file],
         "Making the environment with conda, as it is locked",
-        "conda cannot make what environment.lock says; remove that file to resolve it anew",
+        "conda cannot make what environment.lock says; remove that file to resolve it again",
     )
     listed = os.path.join(building, "pip.txt")
     venv.install(prefix, ["--no-deps", "-r", listed])
@@ -81,7 +81,7 @@ def locked(prefix: str) -> str:
     """Return an environment's lock: conda's packages by URL, for `conda create --file`, and pip's.
 
     Raises:
-        EnvironmentFailed: If it is no conda environment.
+        EnvironmentFailed: If it is not a conda environment.
     """
     records = []
     for path in sorted(glob.glob(os.path.join(glob.escape(prefix), "conda-meta", "*.json"))):

@@ -1,4 +1,4 @@
-"""What makes a virtual environment work in another folder, and on another machine.
+"""Make a virtual environment work in another folder, and on another machine.
 
 Its scripts name the folder they were made in, and its `bin/python` is a link to an interpreter
 somewhere else. Packed, the scripts look for the Python beside them. `bin/conda-unpack`, which MLServer's
@@ -49,7 +49,7 @@ for folder in $(printf %s "$others/usr/local/bin:/usr/bin:/opt/conda/bin" | tr '
         fi
     done
 done
-echo "This environment needs Python @MINOR@, and there is none on PATH; install it" >&2
+echo "This environment needs Python @MINOR@, which is not on PATH; install it" >&2
 exit 1
 """
 

@@ -1,4 +1,4 @@
-"""What an artifact's environment is made from."""
+"""The files that an artifact's environment is made from."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def of_folder(folder: str, wanted: str, packages: Mapping[str, str], version: st
     lines = [f"{name}=={found}" for name, found in packages.items()]
     named = {canonicalize_name(name) for name in packages}
     return Needs(
-        "venv", "what the pipeline imports", "\n".join(lines) + "\n", _added(named, version)
+        "venv", "the imports of the pipeline", "\n".join(lines) + "\n", _added(named, version)
     )
 
 
@@ -135,7 +135,7 @@ def _dependencies(text: str, source: str) -> tuple[list[str], list[str]]:
 
 
 def python() -> str:
-    """Return the version of this Python, which an environment's is to be."""
+    """Return the version of this Python, which an environment must have too."""
     return platform.python_version()
 
 
@@ -158,10 +158,10 @@ def children_packages(children: Mapping[str, ChildDescription]) -> dict[str, str
 def _added(named: Collection[str], version: str) -> tuple[str, ...]:
     added = [
         f"{name}=={importlib.metadata.version(name)}"
-        for name in (_MLSERVER, _DILL)  # what serves it, and what wrote its pickle
+        for name in (_MLSERVER, _DILL)  # the server, and the writer of the pickle
         if name not in named
     ]
-    # Always: an artifact is read by the version that wrote it, and another one named there is told.
+    # Always: an artifact is read by the version that wrote it, and naming another one is an error.
     added.append(f"{OURS}=={version}")
     return tuple(added)
 

@@ -2,7 +2,7 @@
 
 MLServer ignores `environment_tarball` where it has no parallel workers, and gives a worker the server's
 own packages behind those of its environment. Both are silent, and end in other versions than those the
-artifact was saved with. Here they are told, or put right.
+artifact was saved with. Here they are reported, or corrected.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ _EPOCH = 315532800  # 1980-01-01: the first day that zip files know
 # bin/activate of other shells, with the folder it was made in.
 _LEFT_OUT = {"activate.bat", "activate.csh", "activate.fish", "activate.nu", "activate.ps1"}
 _LEFT_OUT |= {"Activate.ps1", "activate_this.py", "deactivate.bat", "pydoc.bat"}
-# MLServer unpacks an environment anew at each start, and would compile all it imports each time. By
+# MLServer unpacks an environment at each start, and would compile all it imports each time. By
 # hash, as a tarball's times are not those of the files.
 _COMPILE = """
 import compileall, py_compile, sys

@@ -33,7 +33,7 @@ def build(folder: str) -> str:
     """Write a wheel of this tempo_runtime.
 
     Args:
-        folder: Where to; it is made if need be.
+        folder: Where to; it is made if needed.
 
     Returns:
         The wheel's path.
@@ -79,7 +79,7 @@ def _installed() -> importlib.metadata.Distribution:
 
 
 def _metadata(installed: importlib.metadata.Distribution) -> dict[str, bytes]:
-    """Return the files of `dist-info`, but for RECORD and what tells of this installation."""
+    """Return the files of `dist-info`, except RECORD and those about this installation."""
     texts = {"WHEEL": _WHEEL}
     for name in ("METADATA", "entry_points.txt", "top_level.txt"):
         text = installed.read_text(name)

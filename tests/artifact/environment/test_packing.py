@@ -97,7 +97,7 @@ def test_another_artifact_of_the_same_lock_shares_it(
     assert (second / TARBALL).read_bytes() == (first / TARBALL).read_bytes()
 
 
-def test_a_lock_that_was_removed_is_resolved_anew(small: None, tmp_path: Path) -> None:
+def test_a_lock_that_was_removed_is_resolved_again(small: None, tmp_path: Path) -> None:
     folder = artifact(tmp_path / "double")
     (folder / LOCK).unlink()
     save(pipelines.double, str(folder))
@@ -190,7 +190,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(
             artifact(tmp_path / "double")
         assert os.listdir(cache.root()) == []
         with pytest.raises(
-            ArtifactError, match=r"cannot be written: No space left on device; what"
+            ArtifactError, match=r"cannot be written: No space left on device; the artifact"
         ):
             save(pipelines.double, _with_large_environment(tmp_path, tiny, monkeypatch))
     finally:

@@ -141,7 +141,7 @@ def test_without_such_an_interpreter_it_says_which_is_needed(tmp_path: Path) -> 
         info = tarfile.TarInfo("bin/conda-unpack")
         info.size, info.mode = len(script), 0o755
         tar.addfile(info, io.BytesIO(script))
-    with pytest.raises(EnvironmentFailed, match=r"needs Python 2\.3, and there is none on PATH"):
+    with pytest.raises(EnvironmentFailed, match=r"needs Python 2\.3, which is not on PATH"):
         unpack(str(tmp_path / TARBALL), str(tmp_path / "there"))
 
 

@@ -83,7 +83,7 @@ def test_a_pipeline_of_a_module_that_was_edited_is_served_as_it_is_now(
     assert b"Error: good.py changed since artifacts/flowers was saved: save" in refused.stderr
     with Serving(tmp_path, "good:Flowers", "--port", "0") as serving:
         serving.wait_for("Ctrl-C stops the server")
-        told = "good.py changed since artifacts/flowers was saved; saved it anew"
+        told = "good.py changed since artifacts/flowers was saved; saved it again"
         assert told in serving.told()
         printed = serving.printed()
         assert json.loads(ask(printed, "curl "))["outputs"][0]["data"] == [3]
