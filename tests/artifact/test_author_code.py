@@ -1,4 +1,4 @@
-"""What of the author's code travels: modules however they are imported, and data files beside them."""
+"""The parts of the author's code that travel: modules, however imported, and data files beside them."""
 
 from __future__ import annotations
 
@@ -217,7 +217,7 @@ def code_in(folder: Path) -> list[str]:
     return sorted(str(p.relative_to(folder / "code")) for p in folder.rglob("code/**/*.*"))
 
 
-def test_what_nothing_reads_stays_at_home(tree: Callable[..., Path]) -> None:
+def test_files_that_nothing_reads_stay_at_home(tree: Callable[..., Path]) -> None:
     root = tree(
         {
             **PLUS,
@@ -231,7 +231,7 @@ def test_what_nothing_reads_stays_at_home(tree: Callable[..., Path]) -> None:
     assert code_in(folder) == ["own/__init__.py", "own/main.py", "own/plus.py"]
 
 
-def test_folders_that_are_none_of_a_package_stay_at_home(tree: Callable[..., Path]) -> None:
+def test_folders_outside_of_a_package_stay_at_home(tree: Callable[..., Path]) -> None:
     root = tree(
         {
             **WORDS,
@@ -250,7 +250,9 @@ def test_folders_that_are_none_of_a_package_stay_at_home(tree: Callable[..., Pat
     assert code_in(folder) == ["own/__init__.py", "own/main.py", "own/words.txt"]
 
 
-def test_folders_of_models_beside_a_module_are_none_of_its_data(tree: Callable[..., Path]) -> None:
+def test_folders_of_models_beside_a_module_are_not_part_of_its_data(
+    tree: Callable[..., Path],
+) -> None:
     root = tree(
         {
             "forest/model.txt": "",
@@ -441,7 +443,7 @@ def write_steps(folder: Path, module: str = "features") -> None:
 
 @pytest.mark.parametrize("module", ["features", "own.features"])
 @pytest.mark.parametrize("case", READ)
-def test_what_is_unpickled_finds_the_authors_class(
+def test_an_unpickled_object_finds_the_authors_class(
     case: str, module: str, tree: Callable[..., Path], tmp_path: Path
 ) -> None:
     path = f"{module.replace('.', '/')}.py"
@@ -570,7 +572,7 @@ def test_save_and_inspect_tell_what_went_into_the_code(
     assert told in caplog.text
 
 
-# -- modules that are no plain files ---------------------------------------------------------------
+# -- modules that are not plain files --------------------------------------------------------------
 
 
 def test_a_module_of_a_zip_file_of_the_authors_travels(

@@ -90,7 +90,7 @@ def told(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [each.getMessage() for each in caplog.records if "saved it again" in each.getMessage()]
 
 
-def test_what_has_not_changed_is_left_as_it_is(root: Path) -> None:
+def test_an_unchanged_artifact_is_left_as_it_is(root: Path) -> None:
     before = contents(root / "own/flowers")
     ensure(imported("own.good").Flowers)
     assert contents(root / "own/flowers") == before
@@ -112,7 +112,7 @@ def test_it_is_refused_where_that_is_asked_for(root: Path, tree: Tree) -> None:
     assert contents(root / "own/flowers") == before
 
 
-def test_what_is_uploaded_is_refused_with_the_command(root: Path, tree: Tree) -> None:
+def test_uploading_a_stale_artifact_is_refused_with_the_command(root: Path, tree: Tree) -> None:
     good = edited(tree, "own/limits.py", "5", "6")
     with pytest.raises(ArtifactError, match=r"do `tempo-runtime upload own\.good:Flowers` first"):
         check_uploaded(good.Flowers)
@@ -177,7 +177,9 @@ def test_a_child_that_is_at_a_url_is_left_as_it_is(root: Path, tree: Tree) -> No
         ("petals=petals", "leaves=petals", "the children"),
     ],
 )  # fmt: skip
-def test_what_is_declared_counts(root: Path, tree: Tree, old: str, new: str, part: str) -> None:
+def test_a_changed_declaration_counts_as_a_change(
+    root: Path, tree: Tree, old: str, new: str, part: str
+) -> None:
     good = edited(tree, "own/good.py", old, new)
     with pytest.raises(ArtifactError, match=rf"own/good\.py, {part} changed since"):
         ensure(good.Flowers, "refuse", {})
@@ -204,7 +206,7 @@ def test_a_folder_is_what_it_is(root: Path, tree: Tree) -> None:
     assert contents(root / "own/flowers") == before
 
 
-def test_what_was_loaded_from_an_artifact_is_that_artifact(root: Path, tree: Tree) -> None:
+def test_a_pipeline_loaded_from_an_artifact_is_that_artifact(root: Path, tree: Tree) -> None:
     loaded = tempo_runtime.load("own/flowers")
     edited(tree, "own/limits.py", "5", "6")
     ensure(loaded, "refuse")
@@ -256,9 +258,7 @@ def test_a_signed_artifact_is_refused_with_how_to_sign(
     assert contents(root / "own/flowers") == before
 
 
-def test_what_would_not_have_the_digest_that_is_demanded_is_not_saved(
-    root: Path, tree: Tree
-) -> None:
+def test_an_artifact_without_the_demanded_digest_is_not_saved(root: Path, tree: Tree) -> None:
     digest = tempo_runtime.artifact.store.inspect("own/flowers").digest
     good = edited(tree, "own/limits.py", "5", "6")
     before = contents(root / "own/flowers")
@@ -298,7 +298,7 @@ def test_once_it_is_reloaded_it_is_saved(root: Path) -> None:
 
 
 @pytest.mark.parametrize("is_replaced", [True, False])
-def test_what_autoreload_put_into_a_module_is_what_its_file_says(
+def test_code_that_autoreload_put_into_a_module_counts_as_its_files(
     tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_replaced: bool
 ) -> None:
     text = "def add(value):\n    return value + 1\n"
@@ -401,7 +401,7 @@ def configured(tree: Tree) -> tuple[Any, Any]:
         ("config.plain.unit = 7", "plain.unit"),
     ],
 )
-def test_what_was_set_on_a_module_since_it_was_imported_is_refused_by_name(
+def test_a_value_set_on_a_module_since_it_was_imported_is_refused_by_name(
     tree: Tree, tmp_path: Path, statement: str, name: str
 ) -> None:
     config, predict = configured(tree)
@@ -412,7 +412,7 @@ def test_what_was_set_on_a_module_since_it_was_imported_is_refused_by_name(
         tempo_runtime.save(predict, str(tmp_path / "configured"))
 
 
-def test_what_a_module_changes_itself_is_not_refused(tree: Tree, tmp_path: Path) -> None:
+def test_a_value_that_a_module_changes_itself_is_not_refused(tree: Tree, tmp_path: Path) -> None:
     config, predict = configured(tree)
     config.count(3)
     tempo_runtime.save(predict, str(tmp_path / "configured"))
@@ -521,7 +521,7 @@ def valued(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ('"q", "r"', '"q", "z"', r"Valued\.predict\.helper"),
     ],
 )
-def test_what_has_changed_of_code_by_value_is_named(
+def test_changed_code_that_is_saved_by_value_is_named(
     valued: Path, tmp_path: Path, old: str, new: str, name: str
 ) -> None:
     script = tmp_path / "one.py"

@@ -39,7 +39,7 @@ FACTORED = {
 
 
 def saved(target: Any, folder: Path) -> Any:
-    """What was saved, loaded again."""
+    """The saved object, loaded again."""
     return tempo_runtime.load(tempo_runtime.save(target, str(folder)))
 
 
@@ -215,7 +215,9 @@ def test_a_class_that_cannot_be_made_without_arguments_is_refused_by_name(
 # -- the load method -------------------------------------------------------------------------------
 
 
-def test_what_the_load_method_made_stays_behind_and_is_made_again(tmp_path: Path) -> None:
+def test_attributes_that_the_load_method_made_stay_behind_and_are_made_again(
+    tmp_path: Path,
+) -> None:
     made = class_kinds.Loading(size=3)
     assert made.predict(2.0) == [6.0, 1, 20, True]
     loaded = saved(made, tmp_path)
@@ -224,7 +226,7 @@ def test_what_the_load_method_made_stays_behind_and_is_made_again(tmp_path: Path
     assert made.predict(2.0) == [6.0, 1, 20, True]
 
 
-def test_what_was_set_after_the_load_method_is_saved(tmp_path: Path) -> None:
+def test_an_attribute_set_after_the_load_method_is_saved(tmp_path: Path) -> None:
     made = class_kinds.Loading()
     made.predict(2.0)
     made.size, made.loads = 4, 5
@@ -304,7 +306,7 @@ def unpicklable(request: pytest.FixtureRequest) -> Any:
         ("self.by_name['a'][0].pool", lambda value: {"by_name": {"a": (Database(value),)}}),
     ],
 )
-def test_what_cannot_be_pickled_is_named_with_its_way_and_the_remedy(
+def test_an_attribute_that_cannot_be_pickled_is_named_with_its_path_and_the_remedy(
     unpicklable: Any, path: str, place: Callable[[Any], dict[str, Any]], tmp_path: Path
 ) -> None:
     value, kind = unpicklable
@@ -374,7 +376,7 @@ def test_an_error_of_getstate_names_where_it_is(tmp_path: Path) -> None:
     ],
     ids=["lock", "rlock", "bytes", "lambda", "module", "iterator", "stdout", "generator"],
 )
-def test_what_is_the_same_elsewhere_is_carried(
+def test_an_object_that_is_the_same_elsewhere_is_carried(
     value: Any, same: Callable[[Any], bool], tmp_path: Path
 ) -> None:
     made = class_kinds.Plain()
@@ -416,7 +418,7 @@ def test_a_copy_has_a_pipeline_of_its_own() -> None:
         assert other.predict(1.0) == 3.0
 
 
-def test_what_is_known_of_an_object_is_not_known_of_an_equal_one() -> None:
+def test_facts_known_of_an_object_are_not_known_of_an_equal_one() -> None:
     known: Beside[int] = Beside()
     one, other = class_kinds.Data(), class_kinds.Data()
     known.set(one, 1)

@@ -1,4 +1,4 @@
-"""What a pickle would import, without running it."""
+"""The imports of a pickle, found without running it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ def test_a_module_that_is_named_twice_is_found_twice() -> None:
     assert names == ["Pickler", "Unpickler", "PickleBuffer"]
 
 
-def test_what_would_run_a_command_is_named_and_not_run(capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_import_that_would_run_a_command_is_named_and_not_run(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     assert imports(pickle.dumps(Runs())) == ["posix.system"]
     assert capfd.readouterr().out == ""
 
@@ -46,6 +48,6 @@ def test_a_function_that_dill_writes_by_value_is_read() -> None:
     assert "dill._dill._create_function" in found
 
 
-def test_what_is_no_pickle_is_told() -> None:
+def test_a_file_that_is_not_a_pickle_is_refused() -> None:
     with pytest.raises(ArtifactDamaged, match="not a pickle"):
         imports(b"\x80\x05not a pickle")

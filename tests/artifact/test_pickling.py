@@ -1,4 +1,4 @@
-"""What a pickle imports, what cannot be written, and the modules an artifact brings."""
+"""The imports of a pickle, objects that cannot be written, and the modules an artifact brings."""
 
 # mypy: disable-error-code="no-any-return"
 # mypy: allow-untyped-calls
@@ -131,7 +131,7 @@ def generator() -> Any:
     ],
     ids=["socket", "database", "thread-local", "generator"],
 )
-def test_what_cannot_be_pickled_is_refused_by_pipeline_and_remedy(
+def test_an_object_that_cannot_be_pickled_is_refused_by_pipeline_and_remedy(
     make: Any, tmp_path: Path
 ) -> None:
     held = make()

@@ -1,4 +1,4 @@
-"""What is not a whole artifact is refused before any of it runs, by file and remedy."""
+"""A folder that is not a whole artifact is refused before any of it runs, by file and remedy."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_a_folder_without_an_artifact_is_told_how_to_make_one(
         b'{"format_version": "x"}',
     ],
 )
-def test_a_description_that_is_none_is_refused(folder: Path, content: bytes) -> None:
+def test_an_invalid_description_is_refused(folder: Path, content: bytes) -> None:
     (folder / "tempo.json").write_bytes(content)
     message = refusal(folder, ArtifactDamaged)
     assert re.search(

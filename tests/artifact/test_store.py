@@ -82,7 +82,7 @@ def test_tempo_json_has_the_digest_of_every_other_file(own: Any) -> None:
     assert manifest(str(folder))["files"] == expected
 
 
-def test_hidden_files_and_caches_are_no_part_of_it(own: Any, tmp_path: Path) -> None:
+def test_hidden_files_and_caches_are_not_part_of_it(own: Any, tmp_path: Path) -> None:
     for name in (".git/config", "__pycache__/x.pyc", ".DS_Store"):
         (tmp_path / "outer" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "outer" / name).write_text("x")
@@ -273,7 +273,7 @@ def drawn(tmp_path: Path, **extra: Any) -> str:
 ROWS = np.array([[0.0], [1.0]])
 
 
-def test_what_is_loaded_answers_with_its_settings_as_it_does_when_served(tmp_path: Path) -> None:
+def test_a_loaded_pipeline_answers_with_its_settings_as_it_does_when_served(tmp_path: Path) -> None:
     folder = drawn(tmp_path, seed=7, models={"forest": {"output": "predict_proba"}})
     answer = tempo_runtime.load(folder).predict(ROWS)
     assert answer.shape == (5,)

@@ -141,7 +141,7 @@ def test_the_signer_can_be_demanded_by_the_environment(
 
 
 @pytest.mark.parametrize("digest", ["abc", "sha256:abc", "md5:" + "0" * 64, "sha256:" + "G" * 64])
-def test_a_digest_that_is_none_is_told(digest: str) -> None:
+def test_an_invalid_digest_is_refused(digest: str) -> None:
     with pytest.raises(SettingsError, match="a digest is sha256: and 64 digits"):
         TrustPolicy.of_environment({EXPECTED_DIGEST: digest})
     with pytest.raises(SettingsError, match=r"parameters\.extra\.expected_digest has"):
@@ -172,7 +172,7 @@ def test_a_server_demands_a_digest_of_one_model_by_its_settings(artifact: str) -
         assert server.infer("double", x=2.0) == 4.0
 
 
-def test_what_the_settings_demand_takes_nothing_from_what_the_environment_demands(
+def test_demands_of_the_settings_take_nothing_from_demands_of_the_environment(
     artifact: str,
 ) -> None:
     demand(artifact, inspect(artifact).digest)
@@ -192,7 +192,7 @@ def demand(artifact: str, digest: str) -> None:
     path.write_text(json.dumps(settings))
 
 
-def test_another_artifact_than_demanded_is_told_with_both_digests_and_the_remedy(
+def test_another_artifact_than_demanded_is_refused_with_both_digests_and_the_remedy(
     tmp_path: Path,
 ) -> None:
     @model("shop", uri="s3://tempo/shop", local_folder=str(tmp_path))
@@ -209,7 +209,7 @@ def test_another_artifact_than_demanded_is_told_with_both_digests_and_the_remedy
     )
 
 
-def test_keys_that_cannot_be_used_are_told(tmp_path: Path, keys: Keys, artifact: str) -> None:
+def test_unusable_keys_are_refused(tmp_path: Path, keys: Keys, artifact: str) -> None:
     rsa = _keys(tmp_path, "rsa")
     with pytest.raises(ArtifactError, match="is not an Ed25519 key; `openssl genpkey"):
         save(pipelines.double, artifact, sign=rsa[0])

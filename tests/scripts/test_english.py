@@ -118,14 +118,6 @@ def test_a_comment_accepts_a_text(code: str) -> None:
     assert phrases(code) == []
 
 
-def test_unfinished_files_are_there_and_not_checked_unless_they_are_named() -> None:
-    assert [path for path in english.UNFINISHED if not (english.ROOT / path).exists()] == []
-    checked = english._files([])
-    for path in english.UNFINISHED:
-        assert not [name for name in checked if name == path or name.startswith(f"{path}/")]
-        assert english._files([path])
-
-
 def test_the_check_prints_the_alternative(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path
 ) -> None:

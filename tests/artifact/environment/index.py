@@ -50,7 +50,7 @@ class Index:
         return f"http://{who}@{self.host}/{path}"
 
     def answer(self, path: str) -> bytes | None:
-        """What is at a path."""
+        """The bytes at a path."""
         parts = path.strip("/").split("/")
         if parts[0] == "simple" and (content := self.wheels.get(parts[-1])):
             digest, file = hashlib.sha256(content).hexdigest(), file_name(parts[-1])

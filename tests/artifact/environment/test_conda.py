@@ -1,7 +1,7 @@
 """conda environments.
 
-conda itself is not to be had where these tests run: a program of its name stands in for it, which notes
-how it was called, and makes a prefix of a copy of this Python, with conda's records. What is done with
+conda itself is missing where these tests run: a program of its name stands in for it, which notes
+how it was called, and makes a prefix of a copy of this Python, with conda's records. The use of
 that prefix is real: pip's or uv's installation, conda-pack, and what runs from the packed environment.
 """
 
@@ -175,7 +175,7 @@ def test_a_second_save_asks_conda_for_nothing(conda: Conda, small: None, artifac
     assert read_description(str(artifact)) == before
 
 
-def test_what_is_locked_and_no_longer_cached_is_made_again_as_it_was(
+def test_a_locked_environment_that_left_the_cache_is_made_again_as_it_was(
     conda: Conda, small: None, artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save(pipelines.double, str(artifact))
@@ -190,7 +190,7 @@ def test_what_is_locked_and_no_longer_cached_is_made_again_as_it_was(
     subprocess.run([python, "-I", "-c", "import art"], check=True)
 
 
-def test_what_conda_cannot_make_is_told_in_its_words_and_in_one_line(
+def test_an_environment_that_conda_cannot_make_is_refused_with_condas_words_in_one_line(
     conda: Conda, artifact: Path
 ) -> None:
     conda.fails.touch()

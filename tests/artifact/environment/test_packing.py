@@ -119,7 +119,7 @@ def test_an_environment_packed_by_hand_stays(tmp_path: Path) -> None:
     assert (tmp_path / TARBALL).read_bytes() == b"by hand"
 
 
-def test_a_package_that_does_not_resolve_is_told_in_one_line_and_the_old_artifact_stays(
+def test_a_package_that_does_not_resolve_is_refused_in_one_line_and_the_old_artifact_stays(
     small: None, tmp_path: Path
 ) -> None:
     folder = artifact(tmp_path / "double")
@@ -132,7 +132,7 @@ def test_a_package_that_does_not_resolve_is_told_in_one_line_and_the_old_artifac
     assert not [name for name in os.listdir(cache.root()) if name.startswith("building-")]
 
 
-def test_a_choice_that_is_none_is_told(tmp_path: Path) -> None:
+def test_an_unknown_choice_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         EnvironmentFailed, match="environment is 'pip'; it is 'auto', 'conda', 'venv'"
     ):
@@ -176,7 +176,7 @@ def test_a_save_that_is_killed_leaves_the_old_artifact_and_the_next_one_cleans_u
         assert [*root.glob("building-*")] == [Path(building)]
 
 
-def test_a_full_disk_is_told_and_leaves_nothing(
+def test_a_full_disk_is_reported_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: None
 ) -> None:
     tiny = tmp_path / "tiny"
@@ -210,7 +210,7 @@ def _with_large_environment(tmp_path: Path, tiny: Path, monkeypatch: pytest.Monk
 
 @settings(max_examples=30)
 @given(st.lists(st.binary(max_size=3000)), st.integers(1, 4))
-def test_what_threads_compress_is_one_gzip_stream_whatever_their_number(
+def test_any_number_of_threads_compresses_to_the_same_single_gzip_stream(
     parts: list[bytes], threads: int
 ) -> None:
     size, gzip_stream._BLOCK = gzip_stream._BLOCK, 1000

@@ -51,7 +51,7 @@ def unpacked(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture(scope="module")
 def answer(project: Project) -> dict[str, Any]:
-    """What a parallel worker of a server answers that lacks the packages."""
+    """The answer of a parallel worker on a server that lacks the packages."""
     with serve(project.artifact, settings={"parallel_workers": 1}) as server:
         return dict(server.infer("painter", "tempo"))
 
@@ -145,7 +145,7 @@ def test_without_such_an_interpreter_it_says_which_is_needed(tmp_path: Path) -> 
         unpack(str(tmp_path / TARBALL), str(tmp_path / "there"))
 
 
-def test_a_cut_tarball_is_told(project: Project, tmp_path: Path) -> None:
+def test_a_cut_tarball_is_refused(project: Project, tmp_path: Path) -> None:
     whole = (project.artifact / TARBALL).read_bytes()
     (tmp_path / TARBALL).write_bytes(whole[: len(whole) // 2])
     with pytest.raises(EnvironmentFailed, match="cannot be unpacked to"):

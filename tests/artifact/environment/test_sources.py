@@ -1,4 +1,4 @@
-"""What an artifact's folder says that it needs."""
+"""The requirements that an artifact's folder states."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_without_a_file_it_is_what_the_pipeline_imports_in_these_versions(tmp_pa
     assert found.text == "numpy==1.2.3\n"
 
 
-def test_what_serves_it_is_added_where_it_is_not_named(tmp_path: Path) -> None:
+def test_the_serving_packages_are_added_where_they_are_not_named(tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").write_text("MLServer[all]>=1.6  # ours\n")
     found = needs(tmp_path)
     assert found is not None
@@ -67,7 +67,7 @@ def test_what_serves_it_is_added_where_it_is_not_named(tmp_path: Path) -> None:
     assert found.added == (f"dill=={dill}", f"tempo-runtime=={VERSION}")
 
 
-def test_conda_without_a_conda_yaml_is_told(tmp_path: Path) -> None:
+def test_conda_without_a_conda_yaml_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EnvironmentFailed, match=r"there is no .*conda\.yaml; environment='conda'"):
         needs(tmp_path, "conda")
 
@@ -81,13 +81,13 @@ def test_conda_without_a_conda_yaml_is_told(tmp_path: Path) -> None:
         ("name: x", "describes no environment"),
     ],
 )
-def test_a_conda_yaml_that_is_none_is_told_in_one_line(text: str, told: str) -> None:
+def test_an_invalid_conda_yaml_is_refused_in_one_line(text: str, told: str) -> None:
     with pytest.raises(EnvironmentFailed, match=told) as raised:
         names_in_conda_yaml(text, "conda.yaml")
     assert "\n" not in str(raised.value)
 
 
-def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "conda.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(EnvironmentFailed, match=r"conda\.yaml cannot be read"):
         needs(tmp_path)
@@ -98,7 +98,7 @@ def test_an_editable_package_is_refused_with_its_line() -> None:
         requirements.names("numpy\n-e ./mine\n", "r.txt")
 
 
-def test_a_line_that_is_no_requirement_is_told_in_one_line() -> None:
+def test_a_line_that_is_not_a_requirement_is_refused_in_one_line() -> None:
     with pytest.raises(
         EnvironmentFailed, match=r"r\.txt, line 1: 'num py' is not a requirement"
     ) as raised:

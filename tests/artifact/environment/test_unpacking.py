@@ -68,7 +68,9 @@ def test_without_the_setting_any_environment_will_do(tmp_path: Path) -> None:
     settle(str(tmp_path), DESCRIPTION, None)
 
 
-def test_what_another_tarball_lacks_is_said(inside: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_packages_missing_from_another_tarball_are_named(
+    inside: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (inside / LOCK).unlink()  # packed by hand
     with caplog.at_level(logging.WARNING):
         settle(str(inside), WITHOUT, "/models/mine.tar.gz")
