@@ -25,7 +25,7 @@ serve: $(VENV)/.demo
 	$(BIN)/python examples/income/demo.py --keep
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations=40 --durations-min=5 \
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder --durations=40 --durations-min=5 \
 		--cov --cov-report=term $(if $(PYTEST),--cov-fail-under=0 $(PYTEST))
 
 check: $(VENV)/.dev

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +33,9 @@ def _built(engine: Any, variant: str) -> str:
     import docker
 
     name = f"tempo-runtime-server:{__version__}{variant}"
+    pending = os.environ.get("TEMPO_TEST_IMAGES_PENDING")  # a file, while images are being built
+    while pending and os.path.exists(pending):
+        time.sleep(1)
     try:
         engine.images.get(name)
     except docker.errors.ImageNotFound:
