@@ -40,15 +40,15 @@ _FOLLOWED = pytest.StashKey[str]()
 # Begun last, one of these would keep one worker busy long after the others have ended.
 _LONG = (
     "integration/test_income.py",
-    "containers/deploy/test_deployment.py",
     "fidelity/test_values.py",
     "errors/test_soak.py",
-    "containers/deploy/test_replacing.py",
     "integration/faults/test_many_restarts.py",
     "deploy/local/test_rolling.py",
-    "containers/deploy/test_endings.py",
     "deploy/local/test_processes.py",
     "cli/commands/test_init.py",
+    "containers/deploy/test_deployment.py",
+    "containers/deploy/test_replacing.py",
+    "containers/deploy/test_endings.py",
     "containers/deploy/test_refusals.py",
     "cli/commands/test_serve.py",
     "execution/explain/test_served.py",
@@ -62,12 +62,25 @@ _LONG = (
     "execution/explain/test_explainers.py",
 )
 
+# Many values on ways that other tests reach too: coverage would add half to their time.
+_NOT_COVERED = (
+    "clients/test_parity.py",
+    "fidelity/test_values.py",
+    "fuzz/test_codec.py",
+    "fuzz/test_requests.py",
+    "fuzz/test_surface.py",
+)
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have the files that take longest begin first."""
+    """Have the files that take longest begin first, and coverage leave out what needs none."""
     tests = Path(__file__).parent
     place = {tests / name: number for number, name in enumerate(_LONG)}
     items.sort(key=lambda item: place.get(item.path, len(_LONG)))
+    not_covered = {tests / name for name in _NOT_COVERED}
+    for item in items:
+        if item.path in not_covered:
+            item.add_marker(pytest.mark.no_cover)
 
 
 def pytest_collection_finish() -> None:
