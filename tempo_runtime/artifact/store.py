@@ -613,12 +613,6 @@ def verify_children(opened: OpenedArtifact, entered: frozenset[str] = frozenset(
             verification.copy_model(place, demands)
 
 
-def is_other_model(folder: str) -> bool:
-    """Whether a folder holds a model that MLServer serves, and that `save` did not write."""
-    named, ours = (os.path.isfile(os.path.join(folder, f)) for f in (MODEL_SETTINGS, DESCRIPTION))
-    return named and not ours
-
-
 def read_description(folder: str, *, to_run: bool = True) -> Description:
     """Read an artifact's tempo.json.
 

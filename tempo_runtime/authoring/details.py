@@ -33,6 +33,10 @@ class ModelFramework(str, Enum):
     Custom = "custom"
 
 
+# Pipelines, and custom models made as pipelines.
+SERVED_BY_US = (ModelFramework.TempoPipeline, ModelFramework.Custom)
+
+
 @dataclass(frozen=True)
 class ModelDetails:
     """A model, as its author declares it.
@@ -64,7 +68,7 @@ class ModelDetails:
     @property
     def served_by_us(self) -> bool:
         """Whether it is a pipeline, or a custom model made as one."""
-        return self.platform in (ModelFramework.TempoPipeline, ModelFramework.Custom)
+        return self.platform in SERVED_BY_US
 
     @property
     def home(self) -> str | None:

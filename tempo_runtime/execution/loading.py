@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from tempo_runtime._util.private_copies import origin_of
-from tempo_runtime.artifact import importing, store, trust, verification
+from tempo_runtime.artifact import importing, store, topology, trust, verification
 from tempo_runtime.authoring.decorators import Model, Pipeline
 from tempo_runtime.clients.child import Child, Children
 from tempo_runtime.clients.connect import endpoints, limits
@@ -206,7 +206,7 @@ class ChildResolver:
         origin = origin_of(self._folder)
         folder = child_folder(origin, alias, details.name, settings.uri or details.local_folder)
         demands = trust.TrustPolicy.of_environment() if model.demands is None else model.demands
-        if details.served_by_us and not (settings.implementation or store.is_other_model(folder)):
+        if not settings.implementation and topology.is_artifact(details.platform, folder):
             _refuse_fast(alias, settings, "it is a pipeline")
             opened = store.verify_folder(folder, demands)
             pipeline, extra = store.unpickle(opened)

@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 
 from tempo_runtime._util.layers import merge
 from tempo_runtime._util.private_copies import origin_of
-from tempo_runtime.artifact import declaration, store, trust, verification
-from tempo_runtime.artifact.description import ChildDescription, EnvironmentDescription
-from tempo_runtime.authoring.details import ModelDetails, ModelFramework
+from tempo_runtime.artifact import declaration, store, topology, trust, verification
+from tempo_runtime.artifact.description import EnvironmentDescription
+from tempo_runtime.authoring.details import SERVED_BY_US, ModelDetails
 from tempo_runtime.errors import (
     ArtifactError,
     ArtifactMissing,
@@ -38,7 +38,6 @@ from tempo_runtime.servers.repository import (
 from tempo_runtime.settings import PipelineSettings, child_folder
 
 _RUNTIMES = {name.value: runtime for name, runtime in frameworks.IMPLEMENTATIONS.items()}
-_OURS = (ModelFramework.TempoPipeline.value, ModelFramework.Custom.value)
 
 
 def gather(
@@ -268,11 +267,10 @@ class _Gathering:
             _refuse_missing_interpreter(name, description.environment)
         if not self._follows:
             return
-        extra = parameters.get("extra") or {}
-        for alias, child in description.children.items():
-            extra = self._placed(extra, alias)
-            model.calls[alias] = self._follow(extra, alias, child, uri, model, opened)
-        parameters["extra"] = extra
+        children = topology.described(description, uri)
+        parameters["extra"] = extra = self._placed(parameters.get("extra") or {}, children)
+        for call in topology.calls(children, PipelineSettings.read(extra, self._environ)):
+            model.calls[call.alias] = self._follow(call, uri, model, opened)
 
     def _read(
         self, place: str, demands: trust.TrustPolicy
@@ -307,33 +305,24 @@ class _Gathering:
     def _demanded(self, home: str) -> trust.TrustPolicy:
         """Return the trust policy of the model in a folder, possibly a child of an earlier pipeline."""
         for outer, opened in self._opened.items():
-            for child in opened.description.children.values():
-                if home != outer and home == os.path.normpath(
-                    os.path.join(opened.origin, child.folder or os.curdir)
-                ):
-                    return store.demands_of_child(opened, child)
+            for alias, child in topology.described(opened.description, opened.origin).items():
+                if home != outer and home == os.path.normpath(child.folder or opened.origin):
+                    return store.demands_of_child(opened, opened.description.children[alias])
         return self._demands
 
-    def _placed(self, extra: dict[str, Any], alias: str) -> dict[str, Any]:
-        """Return settings that contain the address or transport of a child."""
+    def _placed(self, extra: dict[str, Any], nodes: Mapping[str, topology.Node]) -> dict[str, Any]:
+        """Return settings that contain the address or transport of each child."""
         settings = PipelineSettings.read(extra, self._environ)
-        child = settings.child(alias)
-        if child.transport == "in_process":
-            transport_is_set = (
-                settings.stated(alias).transport or settings.transport or child.fast_sklearn
-            )
-            transport = None if transport_is_set or self._in_process else "http"
-        else:
-            transport = "in_process" if self._in_process and not child.url else None
-        if transport is None:
-            return extra
-        return merge(extra, {"models": {alias: {"transport": transport}}})
+        for call in topology.calls(nodes, settings, deployed=not self._in_process):
+            move = self._in_process and not call.settings.url
+            transport = "in_process" if move else call.settings.transport
+            if transport != settings.child(call.alias).transport:
+                extra = merge(extra, {"models": {call.alias: {"transport": transport}}})
+        return extra
 
     def _follow(
         self,
-        extra: dict[str, Any],
-        alias: str,
-        child: ChildDescription,
+        call: topology.Call,
         folder: str,
         served: Served,
         opened: store.OpenedArtifact | None,
@@ -342,30 +331,32 @@ class _Gathering:
 
         `opened` is the artifact that calls it, if that has a trust policy.
         """
-        child_settings = PipelineSettings.read(extra, self._environ).child(alias)
-        if child_settings.transport != "in_process" and child_settings.url:
-            return f"{child.name} at {', '.join(child_settings.url)}"
-        place = child_folder(folder, alias, child.name, child_settings.uri or child.folder)
-        if child.platform in _OURS and os.path.isfile(place):
+        child, settings = call.child, call.settings
+        if call.place == "elsewhere":
+            return f"{child.name} at {', '.join(settings.url or ())}"
+        place = child_folder(folder, call.alias, child.name, settings.uri or child.folder)
+        if child.platform in SERVED_BY_US and os.path.isfile(place):
             place = os.path.dirname(place)
-        demands = trust.TrustPolicy() if opened is None else store.demands_of_child(opened, child)
-        if child_settings.transport == "in_process":
+        demands = trust.TrustPolicy()
+        if opened is not None:
+            demands = store.demands_of_child(opened, opened.description.children[call.alias])
+        if call.place == "inside":
             served.inside.append(place)
             self._inside(place, child.platform, served, demands, opened)
             return f"{child.name} in its process"
-        name = child_settings.model or child.name
-        self.sibling(name, place, child.platform, child_settings.implementation, demands)
+        name = settings.model or child.name
+        self.sibling(name, place, child.platform, settings.implementation, demands)
         if child.modules:
             digest = None if opened is None else opened.description.digest
             self._with_code(self.models[name], folder, digest)
-        assert child_settings.transport is not None
-        sibling = Sibling(name, child_settings.transport)
-        if served.siblings.setdefault(alias, sibling) != sibling:
+        assert settings.transport is not None
+        sibling = Sibling(name, settings.transport)
+        if served.siblings.setdefault(call.alias, sibling) != sibling:
             raise SettingsError(
-                f"{served.name}: two pipelines in its process call different models {alias!r}; give "
-                "one of them another name, or an `url`"
+                f"{served.name}: two pipelines in its process call different models {call.alias!r}; "
+                "give one of them another name, or an `url`"
             )
-        return f"{name} over {'gRPC' if child_settings.transport == 'grpc' else 'HTTP'}"
+        return f"{name} over {'gRPC' if settings.transport == 'grpc' else 'HTTP'}"
 
     def _inside(
         self,
@@ -377,7 +368,7 @@ class _Gathering:
     ) -> None:
         """Serve the siblings of a pipeline in another's process; that pipeline has its own settings."""
         entered = (served.name, folder)
-        if platform not in _OURS or store.is_other_model(folder) or entered in self._entered:
+        if not topology.is_artifact(platform, folder) or entered in self._entered:
             return
         self._entered.add(entered)
         settings = read(os.path.join(folder, store.MODEL_SETTINGS))
@@ -392,8 +383,9 @@ class _Gathering:
             description = opened.description
         else:
             description = store.read_description(folder, to_run=to_run)
-        for alias, child in description.children.items():
-            self._follow(extra, alias, child, folder, served, opened)
+        children = topology.described(description, folder)
+        for call in topology.calls(children, PipelineSettings.read(extra, self._environ)):
+            self._follow(call, folder, served, opened)
 
     def sibling(
         self,
@@ -405,7 +397,7 @@ class _Gathering:
     ) -> None:
         """Serve a model."""
         settings, digests = self._read(folder, demands)
-        if settings is None and platform in _OURS:
+        if settings is None and platform in SERVED_BY_US:
             store.read_description(folder, to_run=self._here)  # the error names what is missing
             settings = {"implementation": declaration.IMPLEMENTATION}
         elif settings is None:
@@ -442,11 +434,10 @@ def _callers_first(homes: Iterable[str]) -> list[str]:
 
 def _children_of(home: str) -> set[str]:
     try:
-        children = store.read_description(home, to_run=False).children.values()
+        children = topology.described(store.read_description(home, to_run=False), home).values()
     except ArtifactError:  # serving it reports the error
         return set()
-    folders = (child.folder or os.curdir for child in children)
-    return {os.path.normpath(os.path.join(home, folder)) for folder in folders}
+    return {child.folder or home for child in children}
 
 
 def _refuse_missing_runtime(name: str, implementation: str) -> None:

@@ -142,16 +142,13 @@ def _from_signature(
     description: Description | None,
     implementation: str | None,
 ) -> Example | None:
-    from tempo_runtime.artifact import pickle_imports
+    from tempo_runtime.artifact import pickle_imports, topology
     from tempo_runtime.servers import example_request as example
 
     if inputs or description is not None:
-        children = [
-            os.path.normpath(os.path.join(folder, child.folder))
-            for child in (description.children.values() if description is not None else ())
-            if child.folder and child.platform in _COLUMNS
-        ]
-        known = {names for place in children if (names := pickle_imports.features(place))}
+        called = {} if description is None else topology.described(description, folder)
+        children = [child.folder for child in called.values() if child.platform in _COLUMNS]
+        known = {names for place in children if place and (names := pickle_imports.features(place))}
         columns = known.pop() if len(known) == 1 else None
         values = None if description is None else description.example
         return example.of_inputs(inputs, values, features=columns, streams=_streams(description))

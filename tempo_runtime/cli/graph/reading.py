@@ -7,15 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tempo_runtime.artifact import store
-from tempo_runtime.artifact.description import ChildDescription
-from tempo_runtime.authoring.decorators import Model, Pipeline, describe
+from tempo_runtime.artifact import store, topology
+from tempo_runtime.authoring.decorators import Pipeline, describe
 from tempo_runtime.authoring.details import ModelFramework
 from tempo_runtime.cli.graph.nodes import Edge, Node
 from tempo_runtime.errors import ArtifactError, SettingsError
 from tempo_runtime.settings import PipelineSettings
-
-_OURS = (ModelFramework.TempoPipeline.value, ModelFramework.Custom.value)
 
 
 def of_folder(folder: str, environ: Mapping[str, str] = os.environ) -> Node:
@@ -44,29 +41,6 @@ def of_pipeline(target: Any, environ: Mapping[str, str] = os.environ) -> Node:
 
 
 @dataclass(frozen=True)
-class _Child:
-    """A model as its pipeline declares it or tempo.json records it."""
-
-    name: str
-    platform: str
-    folder: str | None
-    pipeline: Pipeline | None = None
-
-    @classmethod
-    def declared(cls, model: Model) -> _Child:
-        details = model.details
-        folder = os.path.abspath(details.home) if details.home else None
-        pipeline = model if isinstance(model, Pipeline) else None
-        return cls(details.name, details.platform.value, folder, pipeline)
-
-    @classmethod
-    def recorded(cls, described: ChildDescription, folder: str) -> _Child:
-        path = described.folder
-        full_path = os.path.normpath(os.path.join(folder, path)) if path else None
-        return cls(described.name, described.platform, full_path)
-
-
-@dataclass(frozen=True)
 class _Reader:
     """Reads the graph below pipelines.
 
@@ -82,20 +56,19 @@ class _Reader:
         """Return the node of an artifact."""
         description = store.read_description(folder)
         settings = PipelineSettings.read(store.extra_of(folder), self.environ)
-        children = {
-            alias: _Child.recorded(described, folder)
-            for alias, described in description.children.items()
-        }
-        pipeline = _Child(description.name, ModelFramework.TempoPipeline.value, folder)
-        return self._node(pipeline, children, settings)
+        pipeline = topology.Node(description.name, ModelFramework.TempoPipeline.value, folder)
+        return self._node(pipeline, topology.described(description, folder), settings)
 
     def pipeline(self, pipeline: Pipeline, settings: PipelineSettings) -> Node:
         """Return the node of a pipeline that is not read from its artifact."""
-        children = {alias: _Child.declared(model) for alias, model in pipeline.declared.items()}
-        return self._node(_Child.declared(pipeline), children, settings)
+        children = {alias: topology.declared(model) for alias, model in pipeline.declared.items()}
+        return self._node(topology.declared(pipeline), children, settings)
 
     def _node(
-        self, pipeline: _Child, children: dict[str, _Child], settings: PipelineSettings
+        self,
+        pipeline: topology.Node,
+        children: dict[str, topology.Node],
+        settings: PipelineSettings,
     ) -> Node:
         if pipeline.name in self.inside:
             circle = " -> ".join((*self.inside, pipeline.name))
@@ -104,29 +77,27 @@ class _Reader:
             )
         below = replace(self, inside=(*self.inside, pipeline.name))
         edges = [
-            below._edge(alias, child, settings, pipeline.folder)
-            for alias, child in children.items()
+            below._edge(call, settings, pipeline.folder)
+            for call in topology.calls(children, settings)
         ]
         return Node(pipeline.name, pipeline.platform, pipeline.folder, edges=tuple(edges))
 
-    def _edge(
-        self, alias: str, child: _Child, settings: PipelineSettings, folder: str | None
-    ) -> Edge:
-        reach = settings.child(alias)
+    def _edge(self, call: topology.Call, settings: PipelineSettings, folder: str | None) -> Edge:
+        alias, child, reach = call.alias, call.child, call.settings
         assert reach.transport is not None
-        if reach.transport != "in_process":
+        if call.place != "inside":
             # The environment of its server is unknown here.
             node = replace(self, environ={})._child(child, PipelineSettings(), needed=False)
             return Edge(alias, reach.transport, reach.url or (), node)
         if reach.uri:
             place = os.path.normpath(os.path.join(folder or "", reach.uri))
-            child = replace(child, folder=place, pipeline=None)
+            child = replace(child, folder=place, model=None)
         foreign = reach.implementation is not None
         return Edge(alias, reach.transport, (), self._child(child, settings, foreign=foreign))
 
     def _child(
         self,
-        child: _Child,
+        child: topology.Node,
         settings: PipelineSettings,
         *,
         needed: bool = True,
@@ -141,14 +112,14 @@ class _Reader:
             foreign: Whether another runtime serves it.
         """
         leaf = Node(child.name, child.platform, child.folder)
-        if child.pipeline is not None:
-            return self.pipeline(child.pipeline, settings)
+        if isinstance(child.model, Pipeline):
+            return self.pipeline(child.model, settings)
         if child.folder is None or not os.path.exists(child.folder):
             missing = (
                 f"its folder {child.folder} does not exist" if child.folder else "it has no folder"
             )
             return replace(leaf, fault=missing if needed else None)
-        if foreign or child.platform not in _OURS or store.is_other_model(child.folder):
+        if foreign or not topology.is_artifact(child.platform, child.folder):
             return leaf
         try:
             return self.artifact(child.folder)

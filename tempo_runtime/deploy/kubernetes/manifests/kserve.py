@@ -217,7 +217,7 @@ def _budget(model: DeployedModel, options: KServeRemote, least: int) -> dict[str
 
 def _called_by_grpc(models: Mapping[str, DeployedModel]) -> set[str]:
     calls = [call for model in models.values() for call in model.calls.values()]
-    return {call.model for call in calls if call.transport == "grpc"}
+    return {call.child.name for call in calls if call.settings.transport == "grpc"}
 
 
 def _refuse(models: Mapping[str, DeployedModel], options: KServeRemote) -> None:

@@ -40,11 +40,11 @@ def child_settings(model: DeployedModel, endpoints: Mapping[str, Endpoint]) -> d
     """Return the settings `models` of a pipeline, with the addresses of its children."""
     settings = {}
     for alias, call in model.calls.items():
-        endpoint = endpoints[call.model]
+        endpoint, transport = endpoints[call.child.name], call.settings.transport
         child: dict[str, Any] = {
-            "transport": call.transport,
+            "transport": transport,
             "model": endpoint.model,  # whatever name the artifact says
-            "url": endpoint.grpc if call.transport == "grpc" else endpoint.url,
+            "url": endpoint.grpc if transport == "grpc" else endpoint.url,
         }
         if endpoint.headers:
             child["headers"] = dict(endpoint.headers)

@@ -9,28 +9,12 @@ from typing import Any
 
 from tempo_runtime._util import atomic_files
 from tempo_runtime._util.layers import parse_json
-from tempo_runtime.artifact import declaration, store, trust
-from tempo_runtime.artifact.description import ChildDescription, Description
-from tempo_runtime.authoring.details import ModelFramework
-from tempo_runtime.authoring.models import Pipeline
+from tempo_runtime.artifact import declaration, store, topology, trust
+from tempo_runtime.artifact.description import Description
+from tempo_runtime.authoring.details import SERVED_BY_US, ModelFramework
+from tempo_runtime.authoring.models import Model, Pipeline
 from tempo_runtime.errors import ArtifactError, AuthoringError, SettingsError
-from tempo_runtime.servers import repository
 from tempo_runtime.settings import PipelineSettings
-
-_OURS = (ModelFramework.TempoPipeline.value, ModelFramework.Custom.value)
-
-
-@dataclass(frozen=True)
-class ChildCall:
-    """A child as its pipeline calls it.
-
-    Attributes:
-        model: Its name.
-        transport: `http` or `grpc`.
-    """
-
-    model: str
-    transport: str
 
 
 @dataclass(frozen=True)
@@ -63,7 +47,7 @@ class DeployedModel:
     streams: bool = False
     signed: bool = False
     stated: Mapping[str, Any] = field(default_factory=dict)
-    calls: Mapping[str, ChildCall] = field(default_factory=dict)
+    calls: Mapping[str, topology.Call] = field(default_factory=dict)
     folder: str = ""
     digest: str = ""
     demanded: tuple[str, ...] = ()
@@ -71,7 +55,7 @@ class DeployedModel:
     @property
     def ours(self) -> bool:
         """Whether it is a pipeline, or a custom model that was made as one."""
-        return self.platform.value in _OURS
+        return self.platform in SERVED_BY_US
 
 
 def resolve_models(
@@ -108,19 +92,20 @@ class _Resolver:
         self._pins = pins
         self.models: dict[str, DeployedModel] = {}
 
-    def model(self, model: Any) -> None:
+    def model(self, model: Model) -> None:
         """Add a model as its author declares it."""
         details = model.details
         folder = details.home or ""
         # A reference to a pipeline has no code: its artifact names the models it calls.
-        places: dict[str, tuple[str, Any]] = {}
+        children: dict[str, topology.Node] = {}
         if details.served_by_us and _has_description(folder):
-            places = _written(store.read_description(folder, to_run=False), folder)
+            children = topology.described(store.read_description(folder, to_run=False), folder)
         if isinstance(model, Pipeline):
-            written, places = places, {}
+            described, children = children, {}
             for alias, child in model.declared.items():
-                known = alias in written and _is_reference(child)
-                places[alias] = written[alias] if known else (child.details.name, child)
+                reference = child.details.served_by_us and not isinstance(child, Pipeline)
+                known = described.get(alias) if reference else None
+                children[alias] = known or topology.declared(child)
         signature = details.signature
         tensors = declaration.metadata(signature) if signature else {}
         self._add(
@@ -135,7 +120,7 @@ class _Resolver:
                 signed=signature is not None,
             ),
             folder,
-            places,
+            children,
         )
 
     def folder(self, folder: str) -> None:
@@ -154,22 +139,24 @@ class _Resolver:
                 signed=True,
             ),
             folder,
-            _written(description, folder),
+            topology.described(description, folder),
         )
 
-    def child(self, child: ChildDescription, folder: str) -> None:
-        """Add a child as its pipeline's tempo.json describes it."""
-        platform = ModelFramework(child.platform)
-        if platform.value in _OURS and _has_description(folder):
+    def _child(self, child: topology.Node) -> None:
+        folder = child.folder or ""
+        if child.model is not None:
+            self.model(child.model)
+        elif child.platform in SERVED_BY_US and _has_description(folder):
             self.folder(folder)
         else:
-            self._add(DeployedModel(child.name, platform, child.uri or ""), "", {}, folder)
+            model = DeployedModel(child.name, ModelFramework(child.platform), child.uri)
+            self._add(model, "", {}, folder)
 
     def _add(
         self,
         model: DeployedModel,
         folder: str,
-        children: Mapping[str, tuple[str, Any]],
+        children: Mapping[str, topology.Node],
         content: str | None = None,
     ) -> None:
         """Add a model.
@@ -194,51 +181,19 @@ class _Resolver:
                     f"two models are called {model.name!r}, at {known.uri} and at {model.uri}; rename one"
                 )
             return
-        extra = repository.parameters_of(_settings(folder)).get("extra") or {}
+        extra = store.extra_of(folder) if folder else {}
         settings = PipelineSettings.read(extra, {})
-        calls = {}
-        for alias, (name, _) in children.items():
-            transport = _transport(settings, alias)
-            if transport is not None:
-                calls[alias] = ChildCall(name, transport)
+        calls = topology.calls(children, settings, deployed=True)
+        beside = {call.alias: call for call in calls if call.place == "beside"}
         if self._pins(model.name):
             model = _pinned(model, folder if content is None else content)
         self.models[model.name] = replace(
             model,
             stated=parse_json(extra.get("models")) or {},
-            calls=calls,
+            calls=beside,
         )
-        for alias, (_, child) in children.items():
-            if alias not in calls:
-                continue
-            if isinstance(child, tuple):
-                self.child(*child)
-            else:
-                self.model(child)
-
-
-def _transport(settings: PipelineSettings, alias: str) -> str | None:
-    """Return how a deployed child is called; None for a child that is not deployed."""
-    child = settings.child(alias)
-    if child.transport == "in_process":
-        stays = settings.stated(alias).transport or settings.transport or child.fast_sklearn
-        return None if stays else "http"
-    return None if child.url else child.transport
-
-
-def _written(description: Description, folder: str) -> dict[str, tuple[str, Any]]:
-    """Return the name, the description and the folder of each child in a tempo.json."""
-    return {
-        alias: (
-            child.name,
-            (child, _beside(folder, child.folder)),
-        )
-        for alias, child in description.children.items()
-    }
-
-
-def _beside(folder: str, path: str | None) -> str:
-    return os.path.normpath(os.path.join(folder, path)) if path else ""
+        for call in beside.values():
+            self._child(call.child)
 
 
 def _pinned(model: DeployedModel, folder: str) -> DeployedModel:
@@ -292,13 +247,3 @@ def _digest_of_files(folder: str) -> str:
 
 def _has_description(folder: str) -> bool:
     return bool(folder) and os.path.isfile(os.path.join(folder, atomic_files.DESCRIPTION))
-
-
-def _is_reference(model: Any) -> bool:
-    """Return whether a model is a pipeline without code, such as those that a saved pipeline calls."""
-    return model.details.served_by_us and not isinstance(model, Pipeline)
-
-
-def _settings(folder: str) -> dict[str, Any]:
-    path = os.path.join(folder, store.MODEL_SETTINGS)
-    return repository.read(path) if folder and os.path.isfile(path) else {}

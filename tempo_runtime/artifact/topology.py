@@ -1,0 +1,97 @@
+"""The models that a pipeline calls, and where each of them runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from tempo_runtime._util import atomic_files
+from tempo_runtime.artifact import store
+from tempo_runtime.artifact.description import Description
+from tempo_runtime.authoring.details import SERVED_BY_US
+from tempo_runtime.authoring.models import Model
+from tempo_runtime.settings import ChildSettings, PipelineSettings
+
+
+@dataclass(frozen=True)
+class Node:
+    """A model, as its author declares it or as a tempo.json describes it.
+
+    Attributes:
+        name: Its name.
+        platform: Its framework.
+        folder: Its folder on this machine; None if it is not known.
+        uri: URI of its artifact.
+        modules: The author's modules that unpickling it needs.
+        model: The author's declaration, if that is in this process.
+    """
+
+    name: str
+    platform: str
+    folder: str | None
+    uri: str = ""
+    modules: Sequence[str] = ()
+    model: Model | None = None
+
+
+@dataclass(frozen=True)
+class Call:
+    """How a pipeline calls a model.
+
+    Attributes:
+        alias: The name by which the pipeline calls it.
+        child: The model.
+        settings: The settings of the calls.
+    """
+
+    alias: str
+    child: Node
+    settings: ChildSettings
+
+    @property
+    def place(self) -> Literal["inside", "beside", "elsewhere"]:
+        """Whether it is in the pipeline's process, deployed with the pipeline, or at a URL."""
+        if self.settings.transport == "in_process":
+            return "inside"
+        return "elsewhere" if self.settings.url else "beside"
+
+
+def is_artifact(platform: str, folder: str) -> bool:
+    """Return whether a model's folder has to be an artifact, and not another MLServer runtime's."""
+    names = (store.MODEL_SETTINGS, atomic_files.DESCRIPTION)
+    settings, ours = (os.path.isfile(os.path.join(folder, name)) for name in names)
+    return platform in SERVED_BY_US and (ours or not settings)
+
+
+def declared(model: Model) -> Node:
+    """Return the node of a model of this process."""
+    details = model.details
+    folder = os.path.abspath(details.home) if details.home else None
+    return Node(details.name, details.platform.value, folder, details.uri, model=model)
+
+
+def described(description: Description, folder: str) -> dict[str, Node]:
+    """Return the models that the artifact in a folder calls, by alias."""
+    nodes = {}
+    for alias, child in description.children.items():
+        place = os.path.normpath(os.path.join(folder, child.folder)) if child.folder else None
+        nodes[alias] = Node(child.name, child.platform, place, child.uri or "", child.modules)
+    return nodes
+
+
+def calls(
+    children: Mapping[str, Node], settings: PipelineSettings, *, deployed: bool = False
+) -> Iterator[Call]:
+    """Return how a pipeline with these settings calls its models.
+
+    With `deployed`, a model is deployed beside the pipeline and called over HTTP unless the settings
+    choose a transport; otherwise it is then in the pipeline's process.
+    """
+    for alias, child in children.items():
+        reach = settings.child(alias)
+        chosen = settings.stated(alias).transport or settings.transport or reach.fast_sklearn
+        if deployed and reach.transport == "in_process" and not chosen:
+            reach = reach.model_copy(update={"transport": "http"})
+        yield Call(alias, child, reach)
