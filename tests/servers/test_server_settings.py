@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from mlserver import Settings
+from mlserver.rest import RESTServer
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from tempo_runtime import ChildFailed, ChildUnavailable, Model, ModelFramework, SettingsError
 from tempo_runtime.errors import ArtifactDamaged, ArtifactMissing
@@ -102,3 +105,9 @@ def test_a_model_file_of_another_name_is_reported_with_the_expected_one(
         trees(np.zeros((1, 2)))
     with pytest.raises(ArtifactMissing, match=told):
         model_set.gather_model(trees.details)
+
+
+def test_a_server_parses_http_with_httptools() -> None:
+    config = RESTServer(Settings(), None, None)._get_config()
+    config.load()
+    assert config.http_protocol_class is HttpToolsProtocol
