@@ -123,7 +123,7 @@ class RuntimeTransport:
             return response
         clock = CallDeadline(context.current(), self._timeout)
         if self._runtime.never_awaits:
-            return self._runtime.run(self._infer(_payload(request)))
+            return self._infer_here(request)
         answer = self._runtime.start(self._infer(_payload(request)))
         try:
             return answer.result(clock.left())
@@ -143,13 +143,31 @@ class RuntimeTransport:
         owner = f"child {self._name!r} in this process"
         self._was_ready = log_readiness(owner, self._threads, self._was_ready)
 
+    def _infer_here(self, request: Request) -> Response:
+        """Call a runtime that never awaits, in this thread."""
+        arrays = self._runtime.arrays
+        if arrays.takes(request):
+            with self._named():
+                direct = arrays.answer(request)
+            if direct is not None:
+                return direct
+        response = self._runtime.run(self._infer(_payload(request)))
+        arrays.learn(request, response)
+        return response
+
     async def _infer(self, payload: InferenceRequest) -> Response:
-        try:
+        with self._named():
             answer = await self._runtime.predict(payload)
             return Response(
                 handed_over([from_mlserver(output) for output in answer.outputs]),
                 mlserver_parameters(answer.parameters),
             )
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Turn exceptions of the runtime into errors that name the child."""
+        try:
+            yield
         except TempoError:
             raise
         except Exception as error:

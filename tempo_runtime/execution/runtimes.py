@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from tempo_runtime.execution.array_calls import ArrayCalls
 from tempo_runtime.execution.sklearn_fast import Shortcut
 from tempo_runtime.protocol.tensor import datatype_of
 
@@ -53,6 +54,7 @@ class Runtime:
 
     Attributes:
         shortcut: Answers most requests in place of a fast model.
+        arrays: Calls the model without the runtime's codecs, where that gives the same answer.
 
     Raises:
         NoFastPath: If its model cannot have a shortcut.
@@ -115,6 +117,7 @@ class Runtime:
         settings = self._settings
         with model_context(settings):
             model = _implementation(settings)(settings)
+            self.arrays = ArrayCalls(model, settings.implementation_)
             _keep_arrays(model)
             try:
                 loaded = await model.load()

@@ -227,9 +227,11 @@ def test_in_this_process_and_over_http_the_answer_is_its_librarys(
     name: str, built: Callable[[str], Built], server: Server, child: Callable[..., Child]
 ) -> None:
     folder, case = built(name)
-    here = child(folder, case.platform)(**case.arguments)
+    in_process = child(folder, case.platform)
+    here = in_process(**case.arguments)
     there = child(folder, case.platform, url=server.url)(**case.arguments)
     _assert_same(here, there)
+    _assert_same(in_process(**case.arguments), there)  # the second call may take a shorter way
     _assert_same(_plain(name, here), case.direct, exact=False)
 
 
