@@ -6,20 +6,15 @@ messages are MLServer's, so gRPC does not need another package.
 
 from __future__ import annotations
 
-import struct
-from math import prod
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from tempo_runtime.errors import PayloadError
 from tempo_runtime.protocol.messages import Request, Response
-from tempo_runtime.protocol.tensor import BYTES, DATATYPES, Tensor
+from tempo_runtime.protocol.raw import from_raw, to_raw
+from tempo_runtime.protocol.tensor import Tensor
 
 if TYPE_CHECKING:
     from mlserver.grpc import dataplane_pb2 as pb
-
-_LENGTH = struct.Struct("<I")  # before each element of a BYTES tensor
 
 
 def request_to_proto(request: Request, model: str, version: str | None) -> pb.ModelInferRequest:
@@ -33,7 +28,7 @@ def request_to_proto(request: Request, model: str, version: str | None) -> pb.Mo
     for tensor in request.tensors:
         part = message.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
         _set_parameters(part.parameters, tensor.parameters)
-        message.raw_input_contents.append(_to_raw(tensor))
+        message.raw_input_contents.append(to_raw(tensor))
     for name in request.outputs:
         message.outputs.add(name=name)
     return message
@@ -55,7 +50,7 @@ def response_from_proto(message: pb.ModelInferResponse) -> Response:
             content = next(raw, None)
             if content is None:
                 raise PayloadError(f"output {part.name!r} has no raw contents")
-            tensor.data = _from_raw(tensor, content)
+            tensor.data = from_raw(tensor, content, "output")
         else:
             tensor.data = _from_typed(part.contents)
         tensors.append(tensor)
@@ -82,42 +77,6 @@ def metadata_from_proto(message: pb.ModelMetadataResponse) -> dict[str, Any]:
         "inputs": tensors(message.inputs),
         "outputs": tensors(message.outputs),
     }
-
-
-def _to_raw(tensor: Tensor) -> bytes:
-    if tensor.datatype == BYTES:
-        encoded = (e.encode() if isinstance(e, str) else e for e in tensor.elements())
-        return b"".join(_LENGTH.pack(len(element)) + element for element in encoded)
-    array = tensor.numbers()
-    return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
-
-
-def _from_raw(tensor: Tensor, content: bytes) -> Any:
-    if tensor.datatype == BYTES:
-        return _split(tensor, content)
-    dtype = DATATYPES.get(tensor.datatype)
-    if dtype is None:  # refused on use: an unused output may have any datatype
-        return content
-    if len(content) != prod(tensor.shape) * dtype.itemsize:
-        raise PayloadError(
-            f"output {tensor.name!r} has {len(content)} bytes, which is not the size of "
-            f"{tensor.datatype} in shape {tensor.shape}"
-        )
-    # A copy, because a message's memory is read-only, and callers may change the answer.
-    return np.frombuffer(content, dtype.newbyteorder("<")).astype(dtype)
-
-
-def _split(tensor: Tensor, content: bytes) -> list[bytes]:
-    elements, offset = [], 0
-    while offset < len(content):
-        start = offset + _LENGTH.size
-        if start > len(content):
-            break
-        offset = start + _LENGTH.unpack_from(content, start - _LENGTH.size)[0]
-        elements.append(content[start:offset])
-    if offset != len(content):
-        raise PayloadError(f"output {tensor.name!r} ends within an element")
-    return elements
 
 
 def _from_typed(contents: pb.InferTensorContents) -> list[Any]:

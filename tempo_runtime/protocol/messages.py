@@ -63,14 +63,25 @@ class Response:
 def request_to_json(request: Request) -> bytes:
     """Return the body of `POST /v2/models/NAME/infer`."""
     memo = request.memo
-    body: dict[str, Any] = {"inputs": [tensor_to_json(tensor, memo) for tensor in request.tensors]}
+    inputs = [tensor_to_json(tensor, memo) for tensor in request.tensors]
+    return to_json(request_object(request, inputs))
+
+
+def request_object(request: Request, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return a request as an object for `to_json`.
+
+    Args:
+        request: The request.
+        inputs: Its tensors, as objects.
+    """
+    body: dict[str, Any] = {"inputs": inputs}
     if request.outputs:
         body["outputs"] = [{"name": name} for name in request.outputs]
     if request.parameters:
         body["parameters"] = request.parameters
     if request.id is not None:
         body["id"] = request.id
-    return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+    return body
 
 
 def request_from_json(body: bytes) -> Request:
@@ -96,7 +107,12 @@ def response_to_json(response: Response, model: str) -> bytes:
     }
     if response.parameters:
         body["parameters"] = response.parameters
-    return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+    return to_json(body)
+
+
+def to_json(content: dict[str, Any]) -> bytes:
+    """Write an object that may contain arrays of `tensor_to_json`."""
+    return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def response_from_json(body: bytes) -> Response:
@@ -105,7 +121,11 @@ def response_from_json(body: bytes) -> Response:
     Raises:
         PayloadError: If it is not a V2 response.
     """
-    content = load_object(body)
+    return response_from_object(load_object(body))
+
+
+def response_from_object(content: dict[str, Any]) -> Response:
+    """Read the object of a V2 server's answer; raise as `response_from_json` does."""
     return Response(_tensors(content, "outputs"), _field(content, "parameters", dict, {}))
 
 
@@ -218,6 +238,20 @@ def to_mlserver_output(tensor: Tensor, *, json: bool) -> types.ResponseOutput:
         shape=tensor.shape,
         data=data,
         parameters=tensor.parameters,
+    )
+
+
+def to_mlserver_arrays(tensor: Tensor) -> types.ResponseOutput:
+    """Convert a tensor to an output that keeps its array; MLServer itself cannot write it."""
+    from mlserver import types
+
+    # Pydantic would copy the array into a list, to find that it is not one.
+    return types.ResponseOutput.model_construct(
+        name=tensor.name,
+        datatype=tensor.datatype,
+        shape=tensor.shape,
+        data=types.TensorData.model_construct(root=tensor.data),
+        parameters=types.Parameters(**tensor.parameters),
     )
 
 

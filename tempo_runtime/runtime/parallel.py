@@ -99,8 +99,14 @@ def install() -> None:
     pool.InferencePool._close_workers = _close_workers
 
 
+def is_pipeline(model: MLModel) -> bool:
+    """Return whether a model is a pipeline, in this process or in its workers."""
+    # Not by its class, because MLServer imports that again for each model.
+    return hasattr(model, SHARE_LEFT) or isinstance(model, PipelineInWorkers)
+
+
 def _stand_in(model: MLModel, dispatcher: Any) -> ParallelModel:
-    represent = PipelineInWorkers if hasattr(model, SHARE_LEFT) else ParallelModel
+    represent = PipelineInWorkers if is_pipeline(model) else ParallelModel
     return represent(model, dispatcher)
 
 

@@ -32,7 +32,12 @@ from tempo_runtime.errors import (
 from tempo_runtime.execution.loading import LoadedPipeline
 from tempo_runtime.execution.runner import Progress, is_enough, not_loaded
 from tempo_runtime.protocol.binding import decode_arguments, encode_results, undeclared
-from tempo_runtime.protocol.messages import from_mlserver, mlserver_parameters, to_mlserver_output
+from tempo_runtime.protocol.messages import (
+    from_mlserver,
+    mlserver_parameters,
+    to_mlserver_arrays,
+    to_mlserver_output,
+)
 from tempo_runtime.protocol.signature import Signature
 from tempo_runtime.protocol.sizes import LARGE_BYTES, DecodingLimits, convert, is_large
 from tempo_runtime.request import context
@@ -46,7 +51,7 @@ from tempo_runtime.request.budget import (
 from tempo_runtime.request.context import SEED, TAGGED, TIMEOUT
 from tempo_runtime.request.portal import Portal
 from tempo_runtime.request.timing import Elapsed, within
-from tempo_runtime.runtime import drain, error_mapping, parallel
+from tempo_runtime.runtime import binary_http, drain, error_mapping, parallel
 from tempo_runtime.runtime.error_mapping import (
     answered,
     as_mlserver_error,
@@ -65,6 +70,7 @@ _RESERVED = (
     MAX_ROWS,
     ALLOW_INCOMPLETE_ANCHORS,
     BEST_SO_FAR,
+    binary_http.ARRAYS,
 )
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -87,6 +93,7 @@ class TempoPipelineRuntime(MLModel):
         super().__init__(settings)
         # The main process of a server with workers needs these as well, although it loads nothing.
         error_mapping.install()
+        binary_http.install()
         parallel.install()
         drain.watch(drain_timeout(settings.parameters.extra if settings.parameters else None))
 
@@ -236,7 +243,8 @@ class TempoPipelineRuntime(MLModel):
     def _encoded(
         self, service: LoadedPipeline, parameters: dict[str, Any], value: Any
     ) -> InferenceResponse:
-        json = over_http(parameters)
+        arrays = parameters.get(binary_http.ARRAYS) is True
+        json = over_http(parameters) and not arrays
         try:
             tensors, content_type = encode_results(
                 service.runner.pipeline.signature,
@@ -246,10 +254,15 @@ class TempoPipelineRuntime(MLModel):
             )
         except PayloadError as error:
             raise undeclared(self.name, error) from error
+        outputs = (
+            [to_mlserver_arrays(tensor) for tensor in tensors]
+            if arrays
+            else [to_mlserver_output(tensor, json=json) for tensor in tensors]
+        )
         return InferenceResponse(
             model_name=self.name,
             model_version=self.version,
-            outputs=[to_mlserver_output(tensor, json=json) for tensor in tensors],
+            outputs=outputs,
             parameters=None if content_type is None else Parameters(content_type=content_type),
         )
 

@@ -36,7 +36,7 @@ BAD_INPUT = "tensor 'y' is unknown; expected: x"
 
 
 def as_texts(array: Any) -> Any:
-    """Text as text: gRPC clients are given its bytes."""
+    """Text as text: clients of gRPC, or of binary data, are given its bytes."""
     if array.dtype != object:
         return array
     texts = [each.decode() if isinstance(each, bytes) else each for each in array.ravel()]
@@ -60,11 +60,29 @@ def http_input(name: str, value: Any, *, binary: bool = False) -> Any:
 
 
 @pytest.mark.parametrize("binary_output", [False, True])
+@pytest.mark.parametrize("binary", [False, True])
 @pytest.mark.parametrize("case", ARRAYS)
-def test_triton_http_has_an_array_back(case: str, binary_output: bool, http: Any) -> None:
+def test_triton_http_has_an_array_back(
+    case: str, binary: bool, binary_output: bool, http: Any
+) -> None:
     asked = [triton_http.InferRequestedOutput("output-0", binary_data=binary_output)]
-    answer = http.infer("echo", [http_input("x", ARRAYS[case])], outputs=asked)
-    assert same(answer.as_numpy("output-0"), ARRAYS[case])
+    answer = http.infer("echo", [http_input("x", ARRAYS[case], binary=binary)], outputs=asked)
+    assert same(as_texts(answer.as_numpy("output-0")), ARRAYS[case])
+
+
+def test_triton_http_has_an_array_back_with_its_defaults(http: Any) -> None:
+    given = triton_http.InferInput("x", [3], "FP64")
+    given.set_data_from_numpy(NOT_FINITE)
+    answer = http.infer("echo", [given])
+    assert answer.as_numpy("output-0").tobytes() == NOT_FINITE.tobytes()
+    assert answer.get_output("output-0")["parameters"]["binary_data_size"] == 24
+
+
+def test_triton_http_may_ask_for_compressed_answers(http: Any) -> None:
+    value = np.zeros(1000)
+    given = http_input("x", value, binary=True)
+    answer = http.infer("echo", [given], response_compression_algorithm="gzip")
+    assert same(answer.as_numpy("output-0"), value)
 
 
 def test_triton_http_is_answered_without_naming_outputs(http: Any) -> None:
@@ -80,7 +98,7 @@ def test_triton_http_reads_numbers_that_json_has_no_word_for(http: Any) -> None:
 def test_triton_http_has_several_outputs_by_name(http: Any) -> None:
     answer = http.infer("shapes", [http_input("x", np.ones((1, 2), np.float32))])
     found = [answer.as_numpy(f"output-{position}").tolist() for position in range(3)]
-    assert found == [[[1.0, 1.0]], ["float32"], [2]]
+    assert found == [[[1.0, 1.0]], [b"float32"], [2]]
 
 
 def test_triton_http_may_give_small_arguments_as_parameters(http: Any) -> None:
@@ -105,15 +123,10 @@ def test_triton_http_shows_what_is_wrong_with_an_input(http: Any) -> None:
     assert (caught.value.status(), caught.value.message()) == ("422", BAD_INPUT)
 
 
-@pytest.mark.parametrize(
-    ("value", "binary"), [(np.ones(3), True), (NOT_FINITE, False)], ids=["binary", "not finite"]
-)
-def test_requests_of_triton_over_http_that_mlserver_cannot_read_are_422(
-    value: Any, binary: bool, http: Any
-) -> None:
-    # MLServer has no binary extension, which is this client's default, and takes no bare NaN.
+def test_requests_of_triton_over_http_that_mlserver_cannot_read_are_422(http: Any) -> None:
+    # MLServer takes no bare NaN in JSON.
     with pytest.raises(InferenceServerException, match="JSON decode error") as caught:
-        http.infer("echo", [http_input("x", value, binary=binary)])
+        http.infer("echo", [http_input("x", NOT_FINITE)])
     assert caught.value.status() == "422"
 
 

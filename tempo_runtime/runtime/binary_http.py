@@ -1,0 +1,247 @@
+"""Take and answer V2's binary tensor data in MLServer's HTTP server, for all of its models.
+
+MLServer only reads JSON. `install` puts a `BinaryRoute` in front of each of its inference routes as soon
+as a model is loaded. It decodes binary requests itself, and hands them to MLServer's data plane as
+MLServer's own route does. It passes all other requests on as they came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import orjson
+from fastapi.exceptions import RequestValidationError
+from mlserver import MLModel
+from mlserver.handlers import DataPlane
+from mlserver.rest.server import RESTServer
+from mlserver.types import InferenceRequest, Parameters, TensorData
+from mlserver.utils import extract_headers, insert_headers
+from pydantic import ValidationError
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tempo_runtime.errors import PayloadError
+from tempo_runtime.protocol.binary import (
+    EXTENSION,
+    HEADER,
+    MEDIA_TYPE,
+    AskedOutputs,
+    request_from_body,
+    response_to_body,
+)
+from tempo_runtime.protocol.error_details import ErrorInfo
+from tempo_runtime.protocol.messages import from_mlserver
+from tempo_runtime.protocol.sizes import LARGE_BYTES, convert, is_large
+from tempo_runtime.runtime.error_mapping import Answered
+from tempo_runtime.runtime.parallel import is_pipeline
+
+ARRAYS = "binary_data_arrays"
+"""Parameter of a request whose answer may have arrays, because a `BinaryRoute` writes it."""
+
+_MARK = b"binary_data"  # in each JSON request that asks for binary outputs
+_ROUTES = ("/infer", "/generate")
+# They read numbers with MLServer's codecs, which take arrays as well as lists.
+_TAKE_ARRAYS = frozenset(
+    (
+        "mlserver_sklearn.SKLearnModel",
+        "mlserver_xgboost.XGBoostModel",
+        "mlserver_lightgbm.LightGBMModel",
+    )
+)
+_add_custom_handlers = RESTServer.add_custom_handlers
+
+
+def install() -> None:
+    """Make each HTTP server of MLServer in this process take binary data, once it has loaded a model.
+
+    The server's routes exist before any runtime is imported. MLServer calls this method for each model
+    that it loads.
+    """
+    RESTServer.add_custom_handlers = _extend_first
+
+
+async def _extend_first(server: RESTServer, model: MLModel) -> MLModel:
+    _extend(server)
+    return await _add_custom_handlers(server, model)
+
+
+def _extend(server: RESTServer) -> None:
+    data_plane, settings = server._data_plane, server._settings
+    for route in server._app.routes:
+        if not isinstance(route, Route) or not route.path.endswith(_ROUTES):
+            continue
+        if not isinstance(route.app, BinaryRoute):
+            route.app = BinaryRoute(route.app, data_plane)
+    if EXTENSION not in settings.extensions and not _caches(data_plane):
+        settings.extensions = [*settings.extensions, EXTENSION]
+
+
+class BinaryRoute:
+    """An ASGI application in front of one of MLServer's inference routes.
+
+    Args:
+        json_route: MLServer's own application, which answers all other requests.
+        data_plane: MLServer's data plane.
+    """
+
+    def __init__(self, json_route: ASGIApp, data_plane: DataPlane) -> None:
+        self._json_route = json_route
+        self._data_plane = data_plane
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        headers = Headers(scope=scope)
+        lengths = headers.getlist(HEADER)
+        if lengths:
+            _refuse_encoded(headers)
+        messages = await _received(receive)
+        body = b"".join(message.get("body", b"") for message in messages)
+        is_whole = messages[-1]["type"] == "http.request"
+        try:
+            content = await self._content(body, lengths) if is_whole else None
+            asked = AskedOutputs.take(content) if content is not None else AskedOutputs()
+        except PayloadError as error:
+            raise _refusal(error, headers) from None
+        if content is None or not (lengths or asked):
+            await self._json_route(scope, _again(messages, receive), send)
+            return
+        response = await self._response(content, asked, headers, scope["path_params"])
+        await response(scope, receive, send)
+
+    async def _content(self, body: bytes, lengths: list[str]) -> dict[str, Any] | None:
+        """Return a request's JSON object with its tensors; None if it does not ask for binary data."""
+        if lengths:
+            if _caches(self._data_plane):
+                raise PayloadError(
+                    "this server caches answers (cache_enabled), by the JSON of requests; send JSON "
+                    f"without the header {HEADER}"
+                )
+            return await convert(len(body) > LARGE_BYTES, request_from_body, body, lengths)
+        if _MARK not in body or _caches(self._data_plane):
+            return None
+        try:
+            content = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            return None
+        return content if isinstance(content, dict) else None
+
+    async def _response(
+        self,
+        content: dict[str, Any],
+        asked: AskedOutputs,
+        headers: Headers,
+        path: Mapping[str, str],
+    ) -> Response:
+        name, version = path["model_name"], path.get("model_version")
+        model = await self._data_plane._model_registry.get_model(name, version)
+        request = _request(content, model)
+        insert_headers(request, dict(headers))
+        answer = await self._data_plane.infer(request, name, version)
+        own_headers = extract_headers(answer) or {}
+        tensors = [from_mlserver(output) for output in answer.outputs]
+        head = answer.model_dump(exclude={"outputs"})
+        body, length = await convert(is_large(tensors), response_to_body, head, tensors, asked)
+        if length is None:
+            return Response(body, headers=own_headers, media_type="application/json")
+        return Response(
+            body, headers={**own_headers, HEADER.lower(): str(length)}, media_type=MEDIA_TYPE
+        )
+
+
+def _request(content: dict[str, Any], model: MLModel) -> InferenceRequest:
+    """Return MLServer's request; raise as its own route does if it is not one."""
+    inputs = content.get("inputs")
+    tensors = (
+        [item for item in inputs if isinstance(item, dict)] if isinstance(inputs, list) else []
+    )
+    elements = [item.get("data") for item in tensors]
+    for item in tensors:
+        if item.get("data") is not None:
+            item["data"] = []  # pydantic would copy an array into a list
+    try:
+        request = InferenceRequest.model_validate(content)
+    except ValidationError as error:
+        errors = error.errors(include_url=False, include_context=False, include_input=False)
+        raise RequestValidationError(
+            [{**each, "loc": ("body", *each["loc"])} for each in errors]
+        ) from None
+    own_process = not _has_environment(model)
+    as_arrays = own_process and (is_pipeline(model) or _takes_arrays(model))
+    for tensor, data in zip(request.inputs, elements):
+        if isinstance(data, np.ndarray) and not as_arrays:
+            data = data.tolist()
+        elif tensor.datatype == "BYTES" and not is_pipeline(model):
+            data = _as_json_has_it(data)
+        tensor.data = TensorData.model_construct(root=data)
+    if own_process and is_pipeline(model):
+        parameters = request.parameters or Parameters()
+        request.parameters = parameters.model_copy(update={ARRAYS: True})
+    elif request.parameters is not None:
+        (request.parameters.model_extra or {}).pop(ARRAYS, None)
+    return request
+
+
+def _takes_arrays(model: MLModel) -> bool:
+    settings = model.settings
+    batches = settings.max_batch_size > 1 and settings.max_batch_time > 0  # it merges lists only
+    return settings.implementation_ in _TAKE_ARRAYS and not batches
+
+
+def _has_environment(model: MLModel) -> bool:
+    """Return whether a model runs in an environment that may have another version of numpy."""
+    parameters = model.settings.parameters
+    return parameters is not None and bool(
+        parameters.environment_tarball or parameters.environment_path
+    )
+
+
+def _as_json_has_it(elements: Any) -> Any:
+    """Return bytes as text, if they are: MLServer's array codecs expect that."""
+    try:
+        return [item.decode() if isinstance(item, bytes) else item for item in elements]
+    except (TypeError, UnicodeDecodeError):
+        return elements
+
+
+def _refuse_encoded(headers: Headers) -> None:
+    problem = None
+    if "content-length" not in headers:
+        problem = "has no Content-Length; send it whole, and not in chunks"
+    elif headers.get("content-encoding", "identity") != "identity":
+        problem = f"is compressed ({headers['content-encoding']!r:.40}); send it as it is"
+    if problem is not None:
+        raise _refusal(PayloadError(f"a body with the header {HEADER} {problem}"), headers)
+
+
+def _refusal(error: PayloadError, headers: Headers) -> Answered:
+    error.status = (
+        400  # it is not a request at all, while 422 is for one that does not fit the model
+    )
+    return Answered(str(error), ErrorInfo.of(error), {"headers": headers})
+
+
+def _caches(data_plane: DataPlane) -> bool:
+    return data_plane._get_response_cache() is not None
+
+
+async def _received(receive: Receive) -> list[Message]:
+    messages = [await receive()]
+    while messages[-1]["type"] == "http.request" and messages[-1].get("more_body"):
+        messages.append(await receive())
+    return messages
+
+
+def _again(messages: list[Message], receive: Receive) -> Receive:
+    """Return a function that receives the same messages again, and then further ones."""
+    rest = iter(messages)
+
+    async def receive_again() -> Message:
+        for message in rest:
+            return message
+        return await receive()
+
+    return receive_again
