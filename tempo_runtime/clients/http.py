@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from typing import Any
@@ -11,9 +12,11 @@ import orjson
 from pydantic import SecretStr
 from yarl import URL
 
+from tempo_runtime.clients.binary_use import BinaryUse
 from tempo_runtime.clients.connections import Connections
 from tempo_runtime.clients.failures import AnswerLimit, ChildAddress, Failure, FailureKind
 from tempo_runtime.errors import PayloadError
+from tempo_runtime.protocol import binary
 from tempo_runtime.protocol.error_details import HEADER, KEY, ErrorInfo, unmarked
 from tempo_runtime.protocol.messages import (
     Request,
@@ -24,7 +27,9 @@ from tempo_runtime.protocol.messages import (
 )
 from tempo_runtime.request.timing import within
 
-_HEADERS = {"content-type": "application/json", "accept-encoding": "identity"}
+_JSON = "application/json"
+# Statuses with which servers and proxies may refuse binary data.
+_NOT_TAKEN = (400, 403, 406, 411, 415, 422, 501)
 _EXCERPT = 1000  # characters of another server's error
 _TEXTS = ("error", "detail", "message", "msg", "reason")  # keys of an error's text in JSON
 _TRACEBACK = "Traceback (most recent call last):"
@@ -59,6 +64,8 @@ class HttpEndpoint:
         base = f"{url}/v2/models/{model}{f'/versions/{version}' if version else ''}"
         self.place = ChildAddress(model, f"{base}/infer")  # errors show it as the user wrote it
         self._model_url, self._url = URL(base), URL(self.place.url)
+        self._server_url = URL(f"{url}/v2")
+        self.binary = BinaryUse(self._server_metadata)
         self._connections = connections
         self._timeout = aiohttp.ClientTimeout(sock_connect=connect_timeout, sock_read=read_timeout)
         self._proxy = proxy.get_secret_value() if proxy else None
@@ -70,8 +77,43 @@ class HttpEndpoint:
         """See `Endpoint.call`."""
         session = self._connections.fresh if fresh else self._connections.pooled
         with self._failures():
+            is_binary = self.binary.suits(request, headers)
+            if is_binary:
+                begin = asyncio.get_running_loop().time()
+                answered = await within(seconds, self._call_binary(session, request, headers))
+                if answered is not None:
+                    return answered
+                if seconds is not None:
+                    seconds -= asyncio.get_running_loop().time() - begin
             answer = session.post(self._url, data=request_to_json(request), **self._how(headers))
-            return response_from_json(await within(seconds, self._content(answer)))
+            response = response_from_json(await within(seconds, self._content(answer)))
+            if is_binary:  # it was not the request that was wrong
+                self.binary.refused()
+            return response
+
+    async def _call_binary(
+        self, session: aiohttp.ClientSession, request: Request, headers: Mapping[str, str]
+    ) -> Response | None:
+        """Call with binary data; None if the server, or a proxy before it, may not take that."""
+        body, length = binary.request_to_body(request)
+        how = self._how({**headers, binary.HEADER: str(length)}, binary.MEDIA_TYPE)
+        async with session.post(self._url, data=body, **how) as answer:
+            content = await self._read(answer)
+        lengths = answer.headers.getall(binary.HEADER, [])
+        if answer.status == 200 and lengths:
+            return binary.response_from_body(content, lengths)
+        if answer.status == 200 and answer.content_type == _JSON:
+            return response_from_json(content)
+        # A server with our runtime takes it: its error is about the request.
+        is_ours = HEADER in answer.headers or _read(content)[1] is not None
+        if answer.status == 200 or (answer.status in _NOT_TAKEN and not is_ours):
+            return None
+        raise self._refusal(answer, content)
+
+    async def _server_metadata(self, headers: Mapping[str, str]) -> dict[str, Any]:
+        with self._failures():
+            answer = self._connections.pooled.get(self._server_url, **self._how(headers))
+            return load_object(await self._content(answer))
 
     async def metadata(self, seconds: float | None, headers: Mapping[str, str]) -> dict[str, Any]:
         """See `Endpoint.metadata`."""
@@ -100,11 +142,13 @@ class HttpEndpoint:
 
     async def close(self) -> None:
         """Release the shared connections."""
+        self.binary.close()
         await self._connections.close()
 
-    def _how(self, headers: Mapping[str, str]) -> dict[str, Any]:
+    def _how(self, headers: Mapping[str, str], content_type: str = _JSON) -> dict[str, Any]:
+        own = {"content-type": content_type, "accept-encoding": "identity"}
         return {
-            "headers": {**headers, **_HEADERS},
+            "headers": {**headers, **own},
             "timeout": self._timeout,
             "proxy": self._proxy,
             "allow_redirects": False,

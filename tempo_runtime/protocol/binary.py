@@ -78,16 +78,14 @@ class AskedOutputs:
 def request_to_body(request: Request) -> tuple[bytes, int]:
     """Return the body of a request that asks for all outputs as binary data, and the length of its JSON.
 
-    Text stays in the JSON, which holds it as well, and is read faster than raw contents.
-
-    Raises:
-        PayloadError: If the elements of a tensor do not match its datatype or shape.
+    Only arrays of their tensors' datatypes are binary. Text stays in the JSON, which is read faster.
     """
     parts: list[bytes] = []
     inputs = []
     for tensor in request.tensors:
-        if isinstance(tensor.data, np.ndarray) and tensor.datatype in DATATYPES:
-            inputs.append(_detached(tensor, to_raw(tensor), parts))
+        dtype = DATATYPES.get(tensor.datatype)
+        if dtype is not None and isinstance(tensor.data, np.ndarray) and tensor.data.dtype == dtype:
+            inputs.append(_detached(tensor, tensor.data.tobytes(), parts))
         else:
             inputs.append(tensor_to_json(tensor))
     asking = replace(request, parameters={**request.parameters, ALL_ASKED: True})
