@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import tempo_runtime
 from tempo_runtime import LocalOptions, deploy_local
 from tempo_runtime.authoring.decorators import describe
+from tempo_runtime.clients import http
+from tempo_runtime.clients.binary_use import BinaryUse
 from tempo_runtime.execution.loading import ChildResolver
 from tempo_runtime.request.portal import background
 from tempo_runtime.settings import PipelineSettings
@@ -20,6 +23,16 @@ from tests.fidelity.identity import identity
 from tests.fidelity.values import VALUES, Row
 
 Call = Callable[..., Any]
+
+
+class AlwaysBinary(BinaryUse):
+    """Sends every request as binary data, however small."""
+
+    def suits(self, *_: Any) -> bool:
+        return True
+
+    def refused(self) -> None:
+        raise AssertionError("a server refused binary data")
 
 
 @dataclass(frozen=True)
@@ -83,6 +96,8 @@ def all_routes(root: Path) -> Iterator[dict[str, Route]]:
         )
         children = {url: _children(stack, url) for url in (in_process.url, siblings.url)}
         over_grpc = _children(stack, f"grpc://{siblings.grpc}")
+        with mock.patch.object(http, "BinaryUse", AlwaysBinary):
+            binary = {url: _children(stack, url) for url in (in_process.url, siblings.url)}
         yield {
             "direct": calling(plain.__getitem__),
             "saved and loaded": calling(loaded.__getitem__),
@@ -91,6 +106,8 @@ def all_routes(root: Path) -> Iterator[dict[str, Route]]:
             "deploy_local over gRPC": calling(deployed["grpc"].__getitem__),
             "two workers over HTTP": calling(children[siblings.url].__getitem__),
             "two workers over gRPC": calling(over_grpc.__getitem__),
+            "binary data over HTTP": calling(binary[in_process.url].__getitem__),
+            "binary data to two workers": calling(binary[siblings.url].__getitem__),
             "a nested pipeline in a server": nested(children[in_process.url].__getitem__),
             "a nested pipeline on two servers": nested(children[siblings.url].__getitem__),
         }
