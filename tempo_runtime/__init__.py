@@ -58,6 +58,7 @@ _NAMES = {
         "TempoError",
     ),
     "runtime.pipeline_runtime": ("TempoPipelineRuntime",),
+    "settings": ("Batching",),
     "storage": ("download", "upload"),
     "storage.minio": ("create_minio_rclone",),
 }
@@ -113,6 +114,7 @@ if TYPE_CHECKING:
     from tempo_runtime.errors import StorageError as StorageError
     from tempo_runtime.errors import TempoError as TempoError
     from tempo_runtime.runtime.pipeline_runtime import TempoPipelineRuntime as TempoPipelineRuntime
+    from tempo_runtime.settings import Batching as Batching
     from tempo_runtime.storage import download as download
     from tempo_runtime.storage import upload as upload
     from tempo_runtime.storage.minio import create_minio_rclone as create_minio_rclone

@@ -178,6 +178,56 @@ class TlsSettings(BaseModel):
 Tls = Annotated[TlsSettings, BeforeValidator(parse_json)]
 
 
+class Batching(BaseModel):
+    """Put calls of different requests to a model together, as one call with the rows of all.
+
+    A call never waits while the model is idle. Calls that come while another is under way become the
+    next one, if they differ only in their rows.
+
+    Args:
+        max_rows: Largest number of rows in such a call. A call with more rows is made alone; 1 turns
+            batching off.
+        max_delay: Seconds that a call waits for others, even if the model is idle.
+
+    Raises:
+        SettingsError: If a value is invalid.
+
+    Example:
+        >>> from tempo_runtime import Batching, Model, ModelFramework
+        >>> forest = Model("forest", platform=ModelFramework.SKLearn, batching=Batching(max_rows=32))
+        >>> forest.details.batching
+        Batching(max_rows=32, max_delay=0.0)
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_rows: Annotated[int, Field(ge=1)] = 64
+    max_delay: SecondsOrZero = 0.0
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            faults = "; ".join(map(_describe, error.errors(include_url=False)))
+            raise SettingsError(f"Batching: {faults}") from error
+
+    # This tells pydantic not to call this `__init__` for settings, whose errors have the whole path.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+
+
+_SWITCHES: dict[str, dict[str, int]] = {
+    "true": {},
+    "1": {},
+    "false": {"max_rows": 1},
+    "0": {"max_rows": 1},
+}
+
+
+def _parse_batching(value: Any) -> Any:
+    value = parse_json(value)
+    return _SWITCHES.get(str(value).lower(), value) if isinstance(value, bool | str) else value
+
+
 class ChildSettings(BaseModel):
     """Settings of calls to one child.
 
@@ -205,6 +255,8 @@ class ChildSettings(BaseModel):
         max_concurrency: Largest number of calls at the same time; further calls wait.
         max_answer_bytes: Largest size of one answer; 0 for no limit. The rest of a larger one is not
             read.
+        batching: `max_rows` and `max_delay` of `Batching`, or true or false. A value that is not set is
+            the one that the model declares.
         headers: Headers of each call.
         tls: Settings of encrypted connections.
         proxy: URL of an HTTP proxy.
@@ -228,6 +280,7 @@ class ChildSettings(BaseModel):
     retries: Count | None = None
     max_concurrency: Annotated[int, Field(ge=1)] | None = None
     max_answer_bytes: Count | None = None
+    batching: Annotated[Batching, BeforeValidator(_parse_batching)] | None = None
     headers: Headers = {}
     tls: Tls | None = None
     proxy: SecretStr | None = None
@@ -238,6 +291,18 @@ class ChildSettings(BaseModel):
         if isinstance(values, Mapping):
             return _with_present_names(values, _RENAMED_OF_CHILDREN)
         return values
+
+    def batching_of(self, declared: Batching | None) -> Batching | None:
+        """Return how calls to a child are put together, if they are.
+
+        Args:
+            declared: What the child declares.
+        """
+        batching = declared
+        if self.batching is not None:
+            stated = self.batching.model_dump(exclude_unset=True)
+            batching = (declared or Batching()).model_copy(update=stated)
+        return batching if batching is not None and batching.max_rows > 1 else None
 
 
 class PipelineSettings(BaseModel):

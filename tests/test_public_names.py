@@ -21,6 +21,7 @@ NAMES = [
     "ArtifactMissing",
     "ArtifactUntrusted",
     "AuthoringError",
+    "Batching",
     "BudgetExceeded",
     "CheckFailed",
     "Child",

@@ -31,6 +31,7 @@ from tempo_runtime.authoring.details import ModelDetails, ModelFramework
 from tempo_runtime.authoring.models import Pipeline, PipelineModels, model_of
 from tempo_runtime.protocol import codec
 from tempo_runtime.protocol.signature import Signature, TensorSpec
+from tempo_runtime.settings import Batching
 
 DECLARED = tuple(PipelineDescription.model_fields)
 IMPLEMENTATION = "tempo_runtime.TempoPipelineRuntime"
@@ -121,6 +122,7 @@ def _described(details: ModelDetails) -> dict[str, Any]:
         "uri": details.uri,
         "description": details.description,
         "signature": describe_signature(details.signature) if details.signature else None,
+        "batching": details.batching.model_dump() if details.batching else None,
     }
 
 
@@ -176,6 +178,7 @@ def details(
         described.uri or "",
         described.description,
         signature(known, types) if known is not None and types is not None else None,
+        Batching.model_validate(described.batching.model_dump()) if described.batching else None,
     )
 
 

@@ -21,7 +21,9 @@ from pydantic import (
     ConfigDict,
     Field,
     PrivateAttr,
+    SerializerFunctionWrapHandler,
     ValidationError,
+    model_serializer,
     model_validator,
 )
 from typing_extensions import Self
@@ -138,7 +140,27 @@ class SignatureDescription(_Part):
         }
 
 
-class ModelDescription(_Part):
+class BatchingDescription(_Part):
+    """How calls of different requests to a model are put together. See `settings.Batching`."""
+
+    max_rows: Annotated[int, Field(ge=1)]
+    max_delay: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class _CanBatch(_Part):
+    """A model that may declare `batching`; one that does not is written without it, as it always was."""
+
+    batching: BatchingDescription | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_none(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = write(self)
+        if self.batching is None:
+            written.pop("batching", None)
+        return written
+
+
+class ModelDescription(_CanBatch):
     """A model, as its author declared it.
 
     Attributes:
@@ -147,6 +169,7 @@ class ModelDescription(_Part):
         uri: Where its artifact is uploaded to, and served from.
         description: A sentence for people.
         signature: What it takes and gives, if that is known.
+        batching: How its callers put their calls together, if they do.
     """
 
     name: _Name
@@ -191,7 +214,7 @@ class ConstructorDescription(_Part):
         return self
 
 
-class PipelineDescription(_Part):
+class PipelineDescription(_CanBatch):
     """A pipeline, as its author declared it.
 
     Attributes:
@@ -202,6 +225,7 @@ class PipelineDescription(_Part):
         signature: What it takes and gives.
         constructor: How it is made; None in format 1.
         children: Alias -> the models it calls.
+        batching: How its callers put their calls together, if they do.
     """
 
     name: _Name

@@ -43,6 +43,7 @@ from tempo_runtime.protocol.signature import Signature
 
 if TYPE_CHECKING:
     from tempo_runtime.authoring.children import Children
+    from tempo_runtime.settings import Batching
 
 __all__ = [
     "Model",
@@ -80,6 +81,7 @@ def pipeline(
     local_folder: str | None = None,
     models: PipelineModels | None = None,
     description: str = "",
+    batching: Batching | None = None,
 ) -> Decorator:
     """Make a class or function a pipeline.
 
@@ -89,6 +91,8 @@ def pipeline(
         local_folder: Folder of its artifact on this machine; `save` writes there.
         models: The models it calls.
         description: A sentence for people.
+        batching: How another pipeline that calls it puts calls of different requests together; by
+            default it does not.
 
     Raises:
         AuthoringError: If it can never be served; the message says why.
@@ -107,8 +111,9 @@ def pipeline(
         ...     Shop().total(["tea", "milk"])
         5.0
     """
+    platform = ModelFramework.TempoPipeline
     return _decorator(
-        ModelDetails(name, ModelFramework.TempoPipeline, local_folder, uri, description), models
+        ModelDetails(name, platform, local_folder, uri, description, batching=batching), models
     )
 
 
@@ -120,6 +125,7 @@ def model(
     uri: str = "",
     local_folder: str | None = None,
     description: str = "",
+    batching: Batching | None = None,
 ) -> Decorator:
     """Make a class or function a model of its own: a pipeline that calls no other.
 
@@ -133,7 +139,9 @@ def model(
         >>> double(21)
         42
     """
-    return _decorator(ModelDetails(name, platform, local_folder, uri, description), None)
+    return _decorator(
+        ModelDetails(name, platform, local_folder, uri, description, batching=batching), None
+    )
 
 
 def predictmethod(function: F) -> F:

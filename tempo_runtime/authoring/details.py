@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from tempo_runtime._util.credentials import has_password, redacted
 from tempo_runtime._util.private_copies import origin_of
 from tempo_runtime.errors import AuthoringError
 from tempo_runtime.protocol.signature import Signature
+
+if TYPE_CHECKING:
+    from tempo_runtime.settings import Batching
 
 # RFC 1123 label: what a Kubernetes Service, and so each platform we deploy to, accepts as a name.
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
@@ -48,6 +52,7 @@ class ModelDetails:
         uri: Where its artifact is uploaded to, and served from.
         description: A sentence for people.
         signature: What it takes and gives; None when that is not known.
+        batching: How its callers put their calls together; None if they do not.
     """
 
     name: str
@@ -56,6 +61,7 @@ class ModelDetails:
     uri: str = ""
     description: str = ""
     signature: Signature | None = None
+    batching: Batching | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name)

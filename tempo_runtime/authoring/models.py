@@ -23,7 +23,7 @@ from tempo_runtime.protocol.signature import Signature
 if TYPE_CHECKING:
     from tempo_runtime.authoring.children import Children
     from tempo_runtime.request.context import Callers
-    from tempo_runtime.settings import PipelineSettings
+    from tempo_runtime.settings import Batching, PipelineSettings
 
 F = TypeVar("F", bound=Callable[..., Any])
 P = ParamSpec("P", default=...)
@@ -54,6 +54,7 @@ class Model:
         inputs: A type, or a dict of names to types.
         outputs: Likewise.
         description: A sentence for people.
+        batching: How calls of different requests to it are put together; by default they are not.
 
     Raises:
         AuthoringError: If the name cannot be deployed, or a type cannot travel.
@@ -81,6 +82,7 @@ class Model:
         inputs: Any = None,
         outputs: Any = None,
         description: str = "",
+        batching: Batching | None = None,
     ) -> None:
         self._details = ModelDetails(
             name=name,
@@ -89,6 +91,7 @@ class Model:
             uri=uri,
             description=description,
             signature=Signature.declared(inputs, outputs),
+            batching=batching,
         )
 
     @property

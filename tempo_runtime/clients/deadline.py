@@ -28,8 +28,9 @@ class CallDeadline:
         remaining = current.remaining()
         if remaining is not None:
             remaining -= min(_MARGIN, _MARGIN_RATIO * remaining)
-        self.ends_request = timeout is None or (remaining is not None and remaining < timeout)
-        seconds = remaining if self.ends_request else timeout
+        allowed = None if timeout is None else max(0.0, timeout - current.waited)
+        self.ends_request = allowed is None or (remaining is not None and remaining < allowed)
+        seconds = remaining if self.ends_request else allowed
         self._current = current
         self._timeout = timeout
         self._end = None if seconds is None else time.monotonic() + seconds

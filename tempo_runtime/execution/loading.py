@@ -11,6 +11,7 @@ from tempo_runtime.artifact import importing, store, topology, trust, verificati
 from tempo_runtime.authoring.decorators import Model, Pipeline
 from tempo_runtime.clients.child import Child, Children
 from tempo_runtime.clients.connect import endpoints, limits
+from tempo_runtime.clients.failures import ChildAddress
 from tempo_runtime.clients.remote import RemoteTransport
 from tempo_runtime.clients.transport import Transport
 from tempo_runtime.errors import SettingsError, TempoError
@@ -18,9 +19,9 @@ from tempo_runtime.execution.in_process import PipelineTransport, RuntimeTranspo
 from tempo_runtime.execution.runner import Runner, failed
 from tempo_runtime.request import context
 from tempo_runtime.request.context import ANYONE, Callers
-from tempo_runtime.request.metrics import ChildMetrics
+from tempo_runtime.request.metrics import BatchMetrics, ChildMetrics
 from tempo_runtime.request.portal import Portal
-from tempo_runtime.settings import ChildSettings, PipelineSettings, child_folder
+from tempo_runtime.settings import Batching, ChildSettings, PipelineSettings, child_folder
 
 
 class LoadedPipeline:
@@ -155,9 +156,13 @@ class ChildResolver:
         """Connect one child; with `awaitable`, its calls are awaited."""
         settings = self._settings.child(alias)
         metrics = ChildMetrics(self._inside[-1] if self._inside else "", alias)
+        transport = self._transport(alias, model, settings, metrics)
+        batching = settings.batching_of(model.details.batching)
+        if batching is not None:
+            transport = self._batched(alias, model, settings, transport, batching)
         child = Child(
             model.details,
-            self._transport(alias, model, settings, metrics),
+            transport,
             self._portal,
             metrics,
             output=settings.output,
@@ -200,6 +205,33 @@ class ChildResolver:
             _refuse_fast(alias, settings, "it is a pipeline")
             return self._pipeline(model, model.details.local_folder or "", self._settings)
         return self._from_folder(alias, model, settings)
+
+    def _batched(
+        self,
+        alias: str,
+        model: Model,
+        settings: ChildSettings,
+        transport: Transport,
+        batching: Batching,
+    ) -> Transport:
+        # Imported here, because few pipelines need it.
+        from tempo_runtime.clients.batching import BatchingTransport
+
+        name = model.details.name
+        place = settings.url[0] if settings.url else model.details.home or "this process"
+        is_inside = isinstance(transport, PipelineTransport)
+        return BatchingTransport(
+            transport,
+            self._portal,
+            batching,
+            ChildAddress(name, place),
+            BatchMetrics(self._inside[-1] if self._inside else "", alias),
+            signature=model.details.signature,
+            # Servers that take turns can each work on a call.
+            turns=settings.max_concurrency or len(settings.url or "1"),
+            timeout=None if is_inside else settings.timeout,
+            shares_budget=is_inside,
+        )
 
     def _from_folder(self, alias: str, model: Model, settings: ChildSettings) -> Transport:
         details = model.details

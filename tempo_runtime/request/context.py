@@ -46,6 +46,8 @@ class RequestContext:
         id: Id of the request.
         memo: Cache of values that several calls to children encode; None outside a request.
         allowance: Limits on its calls to children, and their count.
+        waited: Seconds that the current call to a child has already waited for its turn, which count
+            towards the child's `timeout`.
     """
 
     deadline: float | None = None
@@ -55,6 +57,7 @@ class RequestContext:
     id: str | None = None
     memo: EncodedJsonCache | None = None
     allowance: RequestBudget = field(default_factory=RequestBudget)
+    waited: float = 0.0
 
     def remaining(self) -> float | None:
         """Return the seconds until the deadline; None without a deadline.

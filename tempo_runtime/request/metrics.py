@@ -17,6 +17,7 @@ from tempo_runtime.errors import TempoError
 if TYPE_CHECKING:
     from prometheus_client import Counter, Gauge, Histogram
 
+_BATCH = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _OK = "ok"
 
@@ -107,6 +108,24 @@ class ChildMetrics(_Calls):
         self._breaker.labels(*self._names, url).set(state)
 
 
+class BatchMetrics:
+    """Metrics of the calls that are put together for one child of a pipeline."""
+
+    def __init__(self, pipeline: str, alias: str) -> None:
+        self._calls, self._rows, self._wait = (
+            metric.labels(pipeline, alias) for metric in _batch_families()
+        )
+
+    def sent(self, calls: int, rows: int) -> None:
+        """Count what is sent as one call: the calls of the pipeline in it, and their rows."""
+        self._calls.observe(calls)
+        self._rows.observe(rows)
+
+    def waited(self, seconds: float) -> None:
+        """Count the time that a call of the pipeline waited before it was sent."""
+        self._wait.observe(seconds)
+
+
 @dataclass(frozen=True)
 class _Family:
     total: Counter
@@ -169,5 +188,37 @@ def _make() -> _Families:
             "Circuit breaker of a child's server: 0 closed, 1 half open, 2 open",
             [*child, "url"],
             multiprocess_mode="livemax",
+        ),
+    )
+
+
+def _batch_families() -> tuple[Histogram, Histogram, Histogram]:
+    with _making:
+        return _make_batch_families()
+
+
+@cache
+def _make_batch_families() -> tuple[Histogram, Histogram, Histogram]:
+    from prometheus_client import Histogram
+
+    child = ("pipeline", "child")
+    return (
+        Histogram(
+            "tempo_child_batch_calls",
+            "Calls that were sent to a child as one",
+            child,
+            buckets=_BATCH,
+        ),
+        Histogram(
+            "tempo_child_batch_rows",
+            "Rows that were sent to a child as one call",
+            child,
+            buckets=_BATCH,
+        ),
+        Histogram(
+            "tempo_child_batch_wait_seconds",
+            "Time that a call waited before it was sent",
+            child,
+            buckets=_SECONDS,
         ),
     )

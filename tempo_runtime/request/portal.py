@@ -36,13 +36,20 @@ class Portal:
         Raises:
             PipelineFailed: If this is the loop's thread, which would wait for itself.
         """
-        if _running_loop() is self._loop:
+        try:
+            self.refuse_own_thread()
+        except PipelineFailed:
             coroutine.close()
+            raise
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+    def refuse_own_thread(self) -> None:
+        """Refuse to wait in the loop's thread, which would wait for itself; raise as `run` does."""
+        if _running_loop() is self._loop:
             raise PipelineFailed(
                 "a child was called without await in an async predict method; write "
                 "`await self.models.NAME(...)`"
             )
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
         """Run a coroutine on the loop, in the caller's context, without waiting for it."""
