@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tempo_runtime.errors import SettingsError
-from tempo_runtime.settings import ChildSettings, PipelineSettings, check_children
+from tempo_runtime.settings import Batching, ChildSettings, PipelineSettings, check_children
 
 URL = "http://income:9000"
 
@@ -319,3 +319,50 @@ def test_a_wrong_setting_prints_no_secret(models: Any) -> None:
 def test_settings_that_are_printed_show_no_secret() -> None:
     settings = read({"models": {"a": {"headers": {"x": "s3cret"}, "proxy": "http://s3cret@p"}}})
     assert "s3cret" not in f"{settings} {settings!r} {settings.model_dump()}"
+
+
+@pytest.mark.parametrize(
+    ("stated", "declared", "expected"),
+    [
+        (None, None, None),
+        (None, Batching(max_rows=5), Batching(max_rows=5)),
+        (True, None, Batching()),
+        ("true", Batching(max_rows=5), Batching(max_rows=5)),
+        ("1", None, Batching()),
+        (False, Batching(), None),
+        ("false", Batching(), None),
+        ({"max_rows": "8"}, None, Batching(max_rows=8)),
+        ('{"max_delay": "0.1"}', Batching(max_rows=5), Batching(max_rows=5, max_delay=0.1)),
+        ({"max_rows": 1}, Batching(), None),
+    ],
+)
+def test_batching_is_as_the_model_declares_unless_a_setting_says_otherwise(
+    stated: Any, declared: Batching | None, expected: Batching | None
+) -> None:
+    settings = read({"models": {"a": {"batching": stated}}}).child("a")
+    assert settings.batching_of(declared) == expected
+
+
+def test_each_field_of_batching_may_be_a_variable() -> None:
+    extra = {"models": {"a": {"batching": {"max_rows": 8}}}}
+    settings = read(extra, MODELS__A__BATCHING__MAX_DELAY="0.5").child("a")
+    assert settings.batching_of(None) == Batching(max_rows=8, max_delay=0.5)
+
+
+@pytest.mark.parametrize(
+    ("stated", "message"),
+    [
+        ("maybe", r"models.a.batching: .*got 'maybe'"),
+        ({"max_rows": 0}, r"models.a.batching.max_rows: .*got 0"),
+        ({"rows": 1}, r"models.a.batching.rows: "),
+        ({"max_delay": -1}, r"models.a.batching.max_delay: .*got -1"),
+    ],
+)
+def test_invalid_batching_is_refused_by_the_name_of_the_setting(stated: Any, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        read({"models": {"a": {"batching": stated}}})
+
+
+def test_an_invalid_batching_of_an_author_is_refused_by_the_name_of_its_field() -> None:
+    with pytest.raises(SettingsError, match=r"Batching: max_rows: .*greater than or equal to 1"):
+        Batching(max_rows=0)

@@ -178,8 +178,14 @@ def details(
         described.uri or "",
         described.description,
         signature(known, types) if known is not None and types is not None else None,
-        Batching.model_validate(described.batching.model_dump()) if described.batching else None,
+        batching_of(described),
     )
+
+
+def batching_of(described: ModelDescription | PipelineDescription) -> Batching | None:
+    """Return how calls of a model are put together, by its declaration; None if they are not."""
+    stated = described.batching
+    return None if stated is None else Batching(**stated.model_dump(exclude_unset=True))
 
 
 def signature(described: SignatureDescription, types: Types) -> Signature:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tempo_runtime._util import atomic_files
-from tempo_runtime.artifact import store
+from tempo_runtime.artifact import declaration, store
 from tempo_runtime.artifact.description import Description
 from tempo_runtime.authoring.details import SERVED_BY_US
 from tempo_runtime.authoring.models import Model
-from tempo_runtime.settings import ChildSettings, PipelineSettings
+from tempo_runtime.settings import Batching, ChildSettings, PipelineSettings
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Node:
         uri: URI of its artifact.
         modules: The author's modules that unpickling it needs.
         model: The author's declaration, if that is in this process.
+        batching: How its callers put their calls together; None if they do not.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Node:
     uri: str = ""
     modules: Sequence[str] = ()
     model: Model | None = None
+    batching: Batching | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,14 @@ def declared(model: Model) -> Node:
     """Return the node of a model of this process."""
     details = model.details
     folder = os.path.abspath(details.home) if details.home else None
-    return Node(details.name, details.platform.value, folder, details.uri, model=model)
+    return Node(
+        details.name,
+        details.platform.value,
+        folder,
+        details.uri,
+        model=model,
+        batching=details.batching,
+    )
 
 
 def described(description: Description, folder: str) -> dict[str, Node]:
@@ -77,7 +86,14 @@ def described(description: Description, folder: str) -> dict[str, Node]:
     nodes = {}
     for alias, child in description.children.items():
         place = os.path.normpath(os.path.join(folder, child.folder)) if child.folder else None
-        nodes[alias] = Node(child.name, child.platform, place, child.uri or "", child.modules)
+        nodes[alias] = Node(
+            child.name,
+            child.platform,
+            place,
+            child.uri or "",
+            child.modules,
+            batching=declaration.batching_of(child),
+        )
     return nodes
 
 

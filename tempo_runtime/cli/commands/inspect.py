@@ -10,7 +10,11 @@ from tempo_runtime.cli.options import artifact_argument, echo_json, json_option,
 from tempo_runtime.cli.terminal import console
 
 if TYPE_CHECKING:
-    from tempo_runtime.artifact.description import EnvironmentDescription, TensorDescription
+    from tempo_runtime.artifact.description import (
+        ChildDescription,
+        EnvironmentDescription,
+        TensorDescription,
+    )
 
 
 @click.command()
@@ -46,7 +50,7 @@ def inspect(artifact: str, as_json: bool, verify: str | None) -> None:
         "inputs": _tensors(description.signature.inputs),
         "outputs": _tensors(description.signature.outputs),
         "calls": "\n".join(
-            f"{alias}: {child.name} ({child.platform})  [dim]{child.digest or ''}[/]"
+            f"{alias}: {child.name} ({child.platform}{_batching(child)})  [dim]{child.digest or ''}[/]"
             for alias, child in description.children.items()
         ),
         "saved with": f"tempo_runtime {description.tempo_runtime}, Python {description.python}",
@@ -68,6 +72,10 @@ def inspect(artifact: str, as_json: bool, verify: str | None) -> None:
     shown.print("[green]✓[/] every file is as it was saved")
     if verify is not None:
         shown.print(f"[green]✓[/] the signature matches the key {escape(verify)}")
+
+
+def _batching(child: ChildDescription) -> str:
+    return f", batches of up to {child.batching.max_rows} rows" if child.batching else ""
 
 
 def _environment(packed: EnvironmentDescription | None) -> str:

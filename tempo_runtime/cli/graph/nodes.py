@@ -38,16 +38,19 @@ class Edge:
         transport: `in_process`, `http` or `grpc`.
         urls: URLs of its servers; empty in the same process and on the pipeline's own server.
         node: The model.
+        batch_rows: Largest number of rows of calls that are put together; None if they are not.
     """
 
     alias: str
     transport: str
     urls: tuple[str, ...]
     node: Node
+    batch_rows: int | None = None
 
     @property
     def way(self) -> str:
         """How the model is reached, for people."""
-        if self.urls:
-            return ", ".join(self.urls)
-        return "in process" if self.transport == "in_process" else f"{self.transport}, same server"
+        here = "in process" if self.transport == "in_process" else f"{self.transport}, same server"
+        place = ", ".join(self.urls) or here
+        batches = "" if self.batch_rows is None else f", batches of up to {self.batch_rows} rows"
+        return place + batches

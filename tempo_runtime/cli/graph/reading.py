@@ -85,15 +85,18 @@ class _Reader:
     def _edge(self, call: topology.Call, settings: PipelineSettings, folder: str | None) -> Edge:
         alias, child, reach = call.alias, call.child, call.settings
         assert reach.transport is not None
+        batching = reach.batching_of(child.batching)
+        rows = None if batching is None else batching.max_rows
         if call.place != "inside":
             # The environment of its server is unknown here.
             node = replace(self, environ={})._child(child, PipelineSettings(), needed=False)
-            return Edge(alias, reach.transport, reach.url or (), node)
+            return Edge(alias, reach.transport, reach.url or (), node, rows)
         if reach.uri:
             place = os.path.normpath(os.path.join(folder or "", reach.uri))
             child = replace(child, folder=place, model=None)
         foreign = reach.implementation is not None
-        return Edge(alias, reach.transport, (), self._child(child, settings, foreign=foreign))
+        node = self._child(child, settings, foreign=foreign)
+        return Edge(alias, reach.transport, (), node, rows)
 
     def _child(
         self,

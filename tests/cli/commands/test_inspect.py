@@ -5,9 +5,18 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tempo_runtime import __version__, save
+from tempo_runtime import (
+    Batching,
+    Model,
+    ModelFramework,
+    PipelineModels,
+    __version__,
+    pipeline,
+    save,
+)
 from tests.helpers import pipelines
 from tests.helpers.command_line import run
 
@@ -48,3 +57,14 @@ def test_a_folder_that_is_not_there_exits_with_2() -> None:
 
 def test_the_version_is_the_package_s() -> None:
     assert run("--version") == (0, f"tempo-runtime, version {__version__}\n", "")
+
+
+def test_inspect_shows_which_models_are_called_in_batches(tmp_path: Path) -> None:
+    forest = Model("forest", platform=ModelFramework.SKLearn, batching=Batching(max_rows=32))
+
+    @pipeline("over", models=PipelineModels(child=forest))
+    def over(x: np.ndarray) -> np.ndarray:
+        return x
+
+    _, printed, _ = run("inspect", save(over, str(tmp_path / "over")))
+    assert "child: forest (sklearn, batches of up to 32 rows)" in printed

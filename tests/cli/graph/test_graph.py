@@ -12,7 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tempo_runtime import ArtifactMissing, Model, ModelFramework, PipelineModels, pipeline, save
+from tempo_runtime import (
+    ArtifactMissing,
+    Batching,
+    Model,
+    ModelFramework,
+    PipelineModels,
+    pipeline,
+    save,
+)
 from tempo_runtime.cli.graph.mermaid import mermaid
 from tempo_runtime.cli.graph.nodes import Edge, Node
 from tempo_runtime.cli.graph.reading import of_folder, of_pipeline
@@ -176,3 +184,20 @@ def test_mermaid_s_labels_hold_nothing_that_ends_or_changes_them(node: Node) -> 
 
 def every(node: Node) -> set[str]:
     return {node.name}.union(*(every(edge.node) for edge in node.edges))
+
+
+def test_a_graph_shows_batching_as_the_settings_have_it(tmp_path: Path) -> None:
+    batched = Model("forest", platform=ModelFramework.SKLearn, batching=Batching(max_rows=32))
+
+    @pipeline("over", models=PipelineModels(child=batched), local_folder=str(tmp_path / "over"))
+    def over(x: np.ndarray) -> np.ndarray:
+        return x
+
+    folder = save(over)
+    for environ, rows in (({}, 32), ({"MAX_ROWS": "8"}, 8)):
+        prefix = "TEMPO_RUNTIME_MODELS__CHILD__BATCHING__"
+        variables = {f"{prefix}{name}": value for name, value in environ.items()}
+        for node in (of_folder(folder, variables), of_pipeline(over, variables)):
+            assert node.edges[0].way == f"in process, batches of up to {rows} rows"
+    off = {"TEMPO_RUNTIME_MODELS__CHILD__BATCHING": "false"}
+    assert of_folder(folder, off).edges[0].way == "in process"
