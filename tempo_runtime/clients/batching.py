@@ -226,6 +226,10 @@ class BatchingTransport:
         turns: Number of calls to the child at the same time.
         timeout: Seconds that the transport gives each call.
         shares_budget: Whether the child's own calls count against the budget of its caller's request.
+
+    Attributes:
+        inner: The transport to the child, for plain calls.
+        known: Which of the child's inputs have rows, as far as that is known.
     """
 
     def __init__(
@@ -242,12 +246,12 @@ class BatchingTransport:
         shares_budget: bool = False,
     ) -> None:
         self.tagged = inner.tagged
-        self._inner = inner
+        self.inner = inner
         self._portal = portal
         self._options = options
         self._place = place
         self._metrics = metrics
-        self._known = have_rows(signature)
+        self.known = have_rows(signature)
         self._turns = turns
         self._timeout = timeout
         self._shares_budget = shares_budget
@@ -267,7 +271,7 @@ class BatchingTransport:
         """See `Transport.infer`."""
         call = self._entered(request, asyncio.get_running_loop())
         if call is None:
-            return await self._inner.infer(request)
+            return await self.inner.infer(request)
         try:
             if call.future is not None:
                 try:
@@ -277,7 +281,7 @@ class BatchingTransport:
                 if outcome is not _MAKE_IT:
                     return outcome  # type: ignore[no-any-return]
             with self._alone(call):
-                response = await self._inner.infer(request)
+                response = await self.inner.infer(request)
             return self._answered_alone(call, response)
         finally:
             self._left(call)
@@ -286,7 +290,7 @@ class BatchingTransport:
         """See `Transport.infer_blocking`."""
         call = self._entered(request, None)
         if call is None:
-            return self._inner.infer_blocking(request)
+            return self.inner.infer_blocking(request)
         try:
             if call.future is not None:
                 self._portal.refuse_own_thread()
@@ -297,7 +301,7 @@ class BatchingTransport:
                 if outcome is not _MAKE_IT:
                     return outcome  # type: ignore[no-any-return]
             with self._alone(call):
-                response = self._inner.infer_blocking(request)
+                response = self.inner.infer_blocking(request)
             return self._answered_alone(call, response)
         finally:
             self._left(call)
@@ -307,7 +311,7 @@ class BatchingTransport:
         self._stopped = True
         for queue in list(self._queues.values()):
             self._advance(queue)
-        await self._inner.close()
+        await self.inner.close()
 
     # -- a caller's side, in any thread ------------------------------------------------------------
 
@@ -316,7 +320,7 @@ class BatchingTransport:
         current = context.current()
         if self._stopped or not self._may_share(current):
             return None
-        rows = rows_of(request, self._known)
+        rows = rows_of(request, self.known)
         if rows is None or rows.count >= self._options.max_rows:
             return None
         key = (rows.form, *_lasting(current.headers))
@@ -471,7 +475,7 @@ class BatchingTransport:
             is_large([request.tensors for request in requests]), join, requests, rows[0].inputs
         )
         with context.entered(batch.current):
-            response = await self._inner.infer(request)
+            response = await self.inner.infer(request)
         counts = [part.count for part in rows]
         return await convert(is_large(response.tensors), split, response, counts)
 

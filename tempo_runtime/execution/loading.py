@@ -74,6 +74,11 @@ class LoadedPipeline:
         """The smallest share of free threads of this pipeline and its children in this process."""
         return min(self.runner.share_left, self._children.share_left)
 
+    @property
+    def children(self) -> Sequence[Child]:
+        """The connected children."""
+        return tuple(self._children.connected)
+
     async def close(self) -> None:
         """Let running requests finish within `drain_timeout`, and release everything."""
         await self.runner.close(self._settings.drain_timeout)
@@ -126,6 +131,9 @@ class ChildResolver:
     """Connects the children of one pipeline, which is the last in `inside`.
 
     The arguments are those of `LoadedPipeline`.
+
+    Attributes:
+        connected: The children that are connected so far.
     """
 
     def __init__(
@@ -141,7 +149,7 @@ class ChildResolver:
         self._folder = folder
         self._inside = inside
         self._callers = callers or Callers()
-        self._children: list[Child] = []
+        self.connected: list[Child] = []
         self._nested: list[LoadedPipeline] = []
         self._models: list[RuntimeTransport] = []  # models in this process
 
@@ -171,7 +179,7 @@ class ChildResolver:
             callers=self._callers,
             decoding=self._settings.decoding,
         )
-        self._children.append(child)
+        self.connected.append(child)
         return child
 
     @property
@@ -183,7 +191,7 @@ class ChildResolver:
 
     async def close(self) -> None:
         """Close all connections, and unload the models and pipelines in this process."""
-        for child in self._children:
+        for child in self.connected:
             await child.close()
         for service in self._nested:
             await service.close()

@@ -6,7 +6,7 @@ a JSON object: requests with different values of them do not go together.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from math import prod
@@ -96,6 +96,20 @@ def join(requests: Sequence[Request], inputs: Sequence[bool]) -> Request:
         for position, (tensor, rows) in enumerate(zip(first.tensors, inputs))
     ]
     return Request(tensors, first.outputs, first.parameters)
+
+
+def single_rows(request: Request, rows: Rows) -> Iterator[Request]:
+    """Yield a request for each row of a request, in order."""
+    parts = split(
+        Response([tensor for tensor, has in zip(request.tensors, rows.inputs) if has]),
+        [1] * rows.count,
+    )
+    for part in parts:
+        found = iter(part.tensors)
+        tensors = [
+            next(found) if has else tensor for tensor, has in zip(request.tensors, rows.inputs)
+        ]
+        yield Request(tensors, request.outputs, request.parameters)
 
 
 def split(response: Response, counts: Sequence[int]) -> list[Response]:

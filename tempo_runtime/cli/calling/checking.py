@@ -15,8 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -31,6 +31,7 @@ from tempo_runtime.artifact.environment.unpacking import unpack
 from tempo_runtime.artifact.store import EXAMPLE
 from tempo_runtime.authoring import ownership
 from tempo_runtime.cli.calling import targets
+from tempo_runtime.cli.calling.rows_check import Recorder, of_model
 from tempo_runtime.errors import ArtifactDamaged, CheckFailed, TempoError
 from tempo_runtime.execution.error_line import one_line
 from tempo_runtime.protocol.binding import decode_results
@@ -42,6 +43,7 @@ from tempo_runtime.protocol.messages import (
     response_from_json,
     response_to_json,
 )
+from tempo_runtime.request import context
 
 SEED = 0  # of an example's random numbers, so that the answer can be repeated
 _RELATIVE = 1e-6  # how much numbers may differ, because processors add in different orders
@@ -59,6 +61,8 @@ class Outcome:
         loaded: Seconds that loading took.
         answered: Seconds that the answer took; None without a request.
         response: The answer.
+        batching: Name of each model with batching -> how its answers to rows together differ from those
+            to each alone; None if they do not.
     """
 
     python: str
@@ -66,6 +70,7 @@ class Outcome:
     loaded: float
     answered: float | None = None
     response: Response | None = None
+    batching: Mapping[str, str | None] = field(default_factory=dict)
 
 
 @contextlib.contextmanager
@@ -253,6 +258,8 @@ def _main(folder: str, outcome_path: str, *packages: str) -> None:
     try:
         start = time.monotonic()
         with targets.opened(folder, seed=SEED) as target:
+            assert isinstance(target, targets.Local)
+            recorders = {child.details.name: Recorder.of(child) for child in target.children}
             content: dict[str, Any] = {
                 "python": ".".join(map(str, sys.version_info[:3])),
                 "prefix": sys.prefix,
@@ -261,13 +268,29 @@ def _main(folder: str, outcome_path: str, *packages: str) -> None:
             }
             if body:
                 start = time.monotonic()
-                response = target.infer(request_from_json(body))
+                request = request_from_json(body)
+                response = target.infer(request)
                 content["answered"] = time.monotonic() - start
                 content["response"] = json.loads(response_to_json(response, target.name))
+                content["batching"] = _compared(target, request, recorders)
     except Exception as error:
         content = {"error": one_line(error)}
     with open(outcome_path, "w", encoding="utf-8") as file:
         json.dump(content, file)
+
+
+def _compared(
+    target: targets.Local, request: Request, recorders: Mapping[str, Recorder | None]
+) -> dict[str, str | None]:
+    """Compare the answers of each model that declares batching; see `Outcome.batching`."""
+    found = {}
+    if target.batching is not None:
+        found[target.name] = of_model(target.infer, request, target.signature)
+    with context.serving(target.timeout, {}, SEED):
+        for name, recorder in recorders.items():
+            if recorder is not None and recorder.request is not None:
+                found[name] = recorder.compare()
+    return found
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotInTime
 from contextlib import aclosing, contextmanager
@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import orjson
 
 from tempo_runtime.artifact import store
+from tempo_runtime.clients.child import Child
 from tempo_runtime.clients.deadline import CallDeadline
 from tempo_runtime.clients.model_client import ModelClient
 from tempo_runtime.errors import ChildFailed, ChildNotFound, PayloadError, PipelineFailed
@@ -28,7 +29,7 @@ from tempo_runtime.request import context
 from tempo_runtime.request.budget import RequestBudget
 from tempo_runtime.request.portal import background
 from tempo_runtime.request.timing import Elapsed, within
-from tempo_runtime.settings import PipelineSettings
+from tempo_runtime.settings import Batching, PipelineSettings
 
 OnProgress = Callable[[Progress], None]
 _GRACE = 0.2  # seconds in which a pipeline may still end by itself, with a better error
@@ -102,7 +103,12 @@ def opened(
 
 
 class Local:
-    """An artifact in this process, which calls its children as the settings and environment say."""
+    """An artifact in this process, which calls its children as the settings and environment say.
+
+    Attributes:
+        batching: How its callers put their calls together, if they do.
+        timeout: Seconds that a request may take.
+    """
 
     def __init__(self, folder: str, timeout: float | None, seed: int | None) -> None:
         opened = store.verify_folder(folder)
@@ -111,8 +117,9 @@ class Local:
         self.name = pipeline.details.name
         self.tagged = True
         self.signature: Signature | None = pipeline.signature
+        self.batching: Batching | None = pipeline.details.batching
         self._settings = settings
-        self._timeout = timeout or settings.timeout
+        self.timeout = timeout or settings.timeout
         self._seed = seed
         self._abandoned = False
         self._service = LoadedPipeline(pipeline, settings, background(), opened.folder)
@@ -130,11 +137,16 @@ class Local:
         )
         if on_progress is not None:
             budget.watch = lambda: on_progress(Progress(budget.calls, budget.rows, budget.news))
-        with context.serving(self._timeout, {}, self._seed, request.id, limits=budget):
+        with context.serving(self.timeout, {}, self._seed, request.id, limits=budget):
             try:
                 return self._in_time(request)
             except PipelineFailed as error:
                 raise PipelineFailed(str(error).removesuffix(LOGGED)) from error
+
+    @property
+    def children(self) -> Sequence[Child]:
+        """Its children."""
+        return self._service.children
 
     def close(self) -> None:
         """Unload the artifact."""
@@ -156,7 +168,7 @@ class Local:
 
         threading.Thread(target=call, name=f"tempo-{self.name}", daemon=True).start()
         try:
-            return answer.result(self._timeout + _GRACE)
+            return answer.result(self.timeout + _GRACE)
         except NotInTime:
             if answer.done():
                 raise  # the pipeline's own error

@@ -48,13 +48,16 @@ def check(
     The process uses the artifact's packed environment, if it has one. The answer to the example must be
     the recorded one, except for the last digits of numbers. With INPUT or --arg, an example is first
     recorded in a fresh process of this environment: what works here must also work there. INPUT is read
-    as by `tempo-runtime predict`.
+    as by `tempo-runtime predict`. For each model whose calls are put together, its answer to rows of the
+    example together is compared with those to each row alone.
 
     \b
     Examples:
         tempo-runtime check artifacts/shop --arg 'orders=[{"price": 3}]'
         tempo-runtime check artifacts/shop
     """
+    from rich.markup import escape
+
     from tempo_runtime.artifact import store
     from tempo_runtime.cli.calling import checking
     from tempo_runtime.errors import CheckFailed
@@ -91,11 +94,20 @@ def check(
                 "new answer is right, record the example again"
             )
         done("returned the recorded answer to its example", outcome.answered)
+        for name, gap in outcome.batching.items():
+            if gap is None:
+                done(f"{name} answers rows together as it does alone, bit for bit")
+            else:
+                shown.print(
+                    f"[yellow]![/] {escape(name)} answers rows together in another way than alone "
+                    f"({escape(gap)}), so its batching changes answers"
+                )
     else:
         shown.print("[yellow]-[/] no example is recorded; give INPUT or --arg to record one")
     if as_json:
         content = {"python": outcome.python, "loaded": outcome.loaded, "answered": outcome.answered}
-        echo_json({"name": description.name, **content})
+        batching = {"batching": dict(outcome.batching)} if outcome.batching else {}
+        echo_json({"name": description.name, **content, **batching})
 
 
 def _request(description: Description, input_: str | None, args: tuple[str, ...]) -> Request:

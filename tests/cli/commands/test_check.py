@@ -7,9 +7,10 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tempo_runtime import save
+from tempo_runtime import Batching, PipelineModels, model, pipeline, save
 from tests.helpers import pipelines
 from tests.helpers.command_line import run
 from tests.helpers.packed_environment import PACKAGE, Project
@@ -114,3 +115,24 @@ def test_nothing_of_it_stays(
     monkeypatch.setattr("tempfile.tempdir", str(place))
     run("check", artifact, "--arg", "x=[1]")
     assert os.listdir(place) == []
+
+
+def test_it_says_which_models_answer_rows_together_as_alone(tmp_path: Path) -> None:
+    @model("doubled", batching=Batching(), local_folder=str(tmp_path / "doubled"))
+    def doubled(x: np.ndarray) -> np.ndarray:
+        return 2 * x
+
+    @model("centred", batching=Batching(), local_folder=str(tmp_path / "centred"))
+    def centred(x: np.ndarray) -> np.ndarray:
+        return x - x.mean()
+
+    @pipeline("both", models=PipelineModels(doubled=doubled, centred=centred))
+    def both(x: np.ndarray) -> np.ndarray:
+        return both.models.doubled(x) + both.models.centred(x)
+
+    save(doubled)
+    save(centred)
+    code, printed, told = run("check", save(both, str(tmp_path / "both")), "--arg", "x=[1, 2.5]")
+    assert code == 0, told
+    assert "doubled answers rows together as it does alone, bit for bit" in printed
+    assert "centred answers rows together in another way than alone (row 0: " in printed
