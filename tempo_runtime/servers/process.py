@@ -20,9 +20,11 @@ from tempo_runtime.servers import parent_pipe
 _MLSERVER = """\
 from tempo_runtime.servers.child_pipe import attach
 attach()
-from tempo_runtime.runtime.error_mapping import install
+from tempo_runtime.servers.uncollected import imports
+with imports():
+    from mlserver.cli import main
+    from tempo_runtime.runtime.error_mapping import install
 install()
-from mlserver.cli import main
 main()
 """
 _POLL = 0.05

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -67,6 +69,17 @@ class Counter:
         folder = self.get_tempo().details.local_folder
         thread = threading.current_thread() is threading.main_thread()
         return {"loads": self.loads, "folder": folder, "main_thread": thread}
+
+
+@model("searched")
+class Searched:
+    """Says what the garbage collector searches, as it may at any time."""
+
+    @predictmethod
+    def predict(self) -> dict[str, bool]:
+        searched = [id(each) for each in gc.get_objects()] if gc.isenabled() else []
+        looked_for = {"mlserver": sys.modules["mlserver"], "the pipeline": type(self)}
+        return {name: id(each) in searched for name, each in looked_for.items()}
 
 
 @model("waiter")

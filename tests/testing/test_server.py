@@ -6,13 +6,14 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
 from tempo_runtime import save
-from tempo_runtime.testing import serve
+from tempo_runtime.testing import Server, serve
 from tests.helpers import pipelines
 from tests.helpers.remaining import serves
 
@@ -46,7 +47,7 @@ def test_a_server_ends_with_its_starter_even_while_it_works(tmp_path: Path) -> N
     save(pipelines.waiter, str(tmp_path / "waiter"))
     gate = tmp_path / "gate"
     code = (
-        "import sys; from tempo_runtime.testing import serve\n"
+        "import sys; from tempo_runtime.testing import Server, serve\n"
         "with serve(sys.argv[1]) as server:\n"
         "    print(server.process.pid, flush=True); server.infer('waiter', sys.argv[2])"
     )
@@ -64,15 +65,26 @@ def test_a_server_ends_with_its_starter_even_while_it_works(tmp_path: Path) -> N
         time.sleep(0.05)
 
 
-def test_only_the_http_client_needs_httpx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    save(pipelines.echo, str(tmp_path / "echo"))
-    with serve(tmp_path / "echo") as server:
-        with monkeypatch.context() as patch:
-            patch.setitem(sys.modules, "httpx", None)
-            assert server.infer("echo", "a") == "a"
-            with pytest.raises(ImportError, match=r"pip install 'tempo_runtime\[testing\]'"):
-                server.post("echo", {})
-        assert server.post("echo", {}).status_code == 422
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    root = tmp_path_factory.mktemp("models")
+    save(pipelines.echo, str(root / "echo"))
+    save(pipelines.Searched, str(root / "searched"))
+    with serve(root) as server:
+        yield server
+
+
+def test_only_the_http_client_needs_httpx(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "httpx", None)
+        assert server.infer("echo", "a") == "a"
+        with pytest.raises(ImportError, match=r"pip install 'tempo_runtime\[testing\]'"):
+            server.post("echo", {})
+    assert server.post("echo", {}).status_code == 422
+
+
+def test_the_garbage_collector_leaves_out_what_the_server_imported(server: Server) -> None:
+    assert server.infer("searched") == {"mlserver": False, "the pipeline": True}
 
 
 def not_there(process: int) -> bool:

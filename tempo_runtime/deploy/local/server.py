@@ -27,7 +27,9 @@ _LAUNCH = """\
 from tempo_runtime.servers.child_pipe import attach
 attach()
 import sys
-from tempo_runtime.servers.launch import main
+from tempo_runtime.servers.uncollected import imports
+with imports():
+    from tempo_runtime.servers.launch import main
 main(*map(int, sys.argv[1:]))
 """
 _POLL = 0.05
