@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import socket
 import subprocess
 import sys
 import time
+import uuid
 import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -23,14 +28,17 @@ from tempo_runtime import (
     ChildFailed,
     DeploymentFailed,
     LocalOptions,
+    RemoteModel,
     SettingsError,
     deploy_local,
+    save,
 )
 from tempo_runtime._util.ports import reserved
 from tempo_runtime.deploy.local import find, server
 from tempo_runtime.deploy.local.records import Process, ServerRecord
-from tests.deploy.conftest import MARK
+from tests.deploy.conftest import MARK, alone
 from tests.deploy.local.redeployed import Studio
+from tests.helpers import pipelines
 from tests.helpers.remaining import left, serves
 
 pytestmark = pytest.mark.traced
@@ -44,36 +52,133 @@ def listened(pid: int) -> set[str]:
     return {each.laddr.ip for each in connections if each.status == psutil.CONN_LISTEN}
 
 
-def test_a_pipeline_and_its_child_each_have_a_server(studio: Studio, options: LocalOptions) -> None:
-    with deploy_local(studio.plus(1.0), options) as remote:
-        plus, line = remote.status()
-        assert (plus.name, plus.state) == ("plus", "ready")
-        assert (line.name, line.state) == ("line", "ready")
-        assert plus.place != line.place
-        assert plus.url != line.url
-        for model in (plus, line):
-            assert httpx.get(f"{model.url}/v2/models/{model.name}/ready").status_code == 200
-        np.testing.assert_array_equal(remote.predict(X), [3.0, 5.0])
-        np.testing.assert_array_equal(remote.predict(x=X), [3.0, 5.0])
-        assert asyncio.run(remote.aio.predict(X)).tolist() == [3.0, 5.0]
-        assert httpx.post(
-            f"{remote.endpoint}/infer",
-            json={"inputs": [{"name": "x", "shape": [1, 1], "datatype": "FP64", "data": [4.0]}]},
-        ).json()["outputs"][0]["data"] == [9.0]
-        assert "HTTP server running" in remote.logs("line")
-        assert "== plus" in remote.logs()
+@contextlib.contextmanager
+def lasting(factory: pytest.TempPathFactory) -> Iterator[tuple[Path, LocalOptions]]:
+    """A folder and options of deployments that several tests only ask."""
+    mark = uuid.uuid4().hex
+    folder = factory.mktemp("lasting")
+    with alone(folder / "state"):
+        yield folder, LocalOptions(env={MARK: mark}, timeout=120)
+    assert not left(MARK, mark)
 
 
-def test_a_remote_model_that_is_forgotten_is_gone_at_once_with_its_connection(
-    studio: Studio, options: LocalOptions
-) -> None:
-    alone = studio.alone()
-    with deploy_local(alone, options):
-        again = deploy_local(alone, options)
-        assert asyncio.run(again.aio.predict()) == "first"
-        known = weakref.ref(again)
-        del again
-        assert known() is None
+@pytest.fixture(scope="module")
+def plus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RemoteModel]:
+    """A pipeline and its child, called over HTTP."""
+    with (
+        lasting(tmp_path_factory) as (folder, options),
+        deploy_local(Studio(folder).plus(1.0), options) as remote,
+    ):
+        yield remote
+
+
+@pytest.fixture(scope="module")
+def over_grpc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RemoteModel]:
+    """The same called over gRPC, and the pipeline is reached from everywhere."""
+    with lasting(tmp_path_factory) as (folder, options), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TEMPO_RUNTIME_MODELS__LINE__TRANSPORT", "grpc")
+        chosen = options.model_copy(update={"transport": "grpc", "host": "0.0.0.0"})
+        with deploy_local(Studio(folder).plus(1.0), chosen) as remote:
+            yield remote
+
+
+@dataclass
+class Asked:
+    """A deployment of the folder of an artifact, at a port that was asked for."""
+
+    folder: Path
+    options: LocalOptions
+    remote: RemoteModel
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
+    with lasting(tmp_path_factory) as (folder, options), reserved() as port:
+        save(pipelines.Searched, str(folder / "searched"))
+        chosen = options.model_copy(update={"port": port})
+        with deploy_local(folder / "searched", chosen) as remote:
+            yield Asked(folder / "searched", chosen, remote)
+
+
+@pytest.fixture(scope="module")
+def counting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, LocalOptions]]:
+    """A pipeline that yields, deployed, and the options of its deployment."""
+    with lasting(tmp_path_factory) as (folder, options):
+        pipeline = Studio(folder).counting()
+        with deploy_local(pipeline, options):
+            yield pipeline, options
+
+
+def test_a_pipeline_and_its_child_each_have_a_server(plus: RemoteModel) -> None:
+    pipeline, line = plus.status()
+    assert (pipeline.name, pipeline.state) == ("plus", "ready")
+    assert (line.name, line.state) == ("line", "ready")
+    assert pipeline.place != line.place
+    assert pipeline.url != line.url
+    for model in (pipeline, line):
+        assert httpx.get(f"{model.url}/v2/models/{model.name}/ready").status_code == 200
+    np.testing.assert_array_equal(plus.predict(X), [3.0, 5.0])
+    np.testing.assert_array_equal(plus.predict(x=X), [3.0, 5.0])
+    assert asyncio.run(plus.aio.predict(X)).tolist() == [3.0, 5.0]
+    assert httpx.post(
+        f"{plus.endpoint}/infer",
+        json={"inputs": [{"name": "x", "shape": [1, 1], "datatype": "FP64", "data": [4.0]}]},
+    ).json()["outputs"][0]["data"] == [9.0]
+    assert "HTTP server running" in plus.logs("line")
+    assert "== plus" in plus.logs()
+
+
+def test_a_bad_request_is_the_models_answer(plus: RemoteModel) -> None:
+    with pytest.raises(ChildFailed, match="model 'plus' at http"):
+        plus.predict(np.ones((2, 7)))
+
+
+def test_grpc_and_a_child_over_grpc(over_grpc: RemoteModel) -> None:
+    assert over_grpc.endpoint.startswith("grpc://127.0.0.1:")
+    np.testing.assert_array_equal(over_grpc.predict(X), [3.0, 5.0])
+
+
+def test_children_are_on_loopback_where_the_pipeline_is_not(over_grpc: RemoteModel) -> None:
+    pipeline, line = over_grpc.status()
+    assert "0.0.0.0" in listened(int(pipeline.place.split()[1]))
+    assert listened(int(line.place.split()[1])) <= {"127.0.0.1", "::ffff:127.0.0.1"}
+    body = {"inputs": [{"name": "x", "shape": [2, 1], "datatype": "FP64", "data": [1.0, 2.0]}]}
+    answer = httpx.post(f"{pipeline.url}/v2/models/plus/infer", json=body)
+    assert answer.json()["outputs"][0]["data"] == [3.0, 5.0]
+
+
+def test_the_folder_of_an_artifact_is_deployed(asked: Asked) -> None:
+    assert asked.remote.predict()["the pipeline"]
+
+
+def test_an_asked_port_is_used(asked: Asked) -> None:
+    endpoint = f"http://127.0.0.1:{asked.options.port}/v2/models/searched"
+    assert asked.remote.endpoint == endpoint
+
+
+def test_the_garbage_collector_leaves_out_what_the_server_imported(asked: Asked) -> None:
+    assert asked.remote.predict() == {"mlserver": False, "the pipeline": True}
+
+
+def test_a_remote_model_that_is_forgotten_is_gone_at_once_with_its_connection(asked: Asked) -> None:
+    again = deploy_local(asked.folder, asked.options)
+    assert asyncio.run(again.aio.predict())["the pipeline"]
+    known = weakref.ref(again)
+    del again
+    assert known() is None
+
+
+@pytest.mark.parametrize("transport", ["http", "grpc"])
+def test_a_stream_gives_each_value(counting: tuple[Any, LocalOptions], transport: str) -> None:
+    pipeline, options = counting
+    remote = deploy_local(pipeline, options.model_copy(update={"transport": transport}))
+    assert remote.changes == {"counting": "unchanged"}
+    assert list(remote.stream(to=3)) == [1, 2, 3]
+
+    async def collected() -> list[int]:
+        return [value async for value in remote.aio.stream(2)]
+
+    assert asyncio.run(collected()) == [1, 2]
 
 
 def test_no_one_else_gets_a_port_of_a_server_while_it_loads(
@@ -82,38 +187,6 @@ def test_no_one_else_gets_a_port_of_a_server_while_it_loads(
     with deploy_local(studio.grabbing(), options) as remote:
         taken = os.strerror(errno.EADDRINUSE)
         assert remote.predict() == f"HTTP: {taken}, GRPC: {taken}, METRICS: {taken}"
-
-
-def test_grpc_and_a_child_over_grpc(
-    studio: Studio, options: LocalOptions, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TEMPO_RUNTIME_MODELS__LINE__TRANSPORT", "grpc")
-    with deploy_local(studio.plus(1.0), options.model_copy(update={"transport": "grpc"})) as remote:
-        assert remote.endpoint.startswith("grpc://127.0.0.1:")
-        np.testing.assert_array_equal(remote.predict(X), [3.0, 5.0])
-
-
-def test_a_plain_model_is_deployed(studio: Studio, options: LocalOptions) -> None:
-    with deploy_local(studio.line, options) as remote:
-        np.testing.assert_array_equal(remote(X), [2.0, 4.0])
-
-
-def test_the_folder_of_an_artifact_is_deployed(studio: Studio, options: LocalOptions) -> None:
-    studio.alone()
-    with deploy_local(studio.folder / "alone", options) as remote:
-        assert remote.predict() == "first"
-
-
-@pytest.mark.parametrize("transport", ["http", "grpc"])
-def test_a_stream_gives_each_value(studio: Studio, options: LocalOptions, transport: str) -> None:
-    chosen = options.model_copy(update={"transport": transport})
-    with deploy_local(studio.counting(), chosen) as remote:
-        assert list(remote.stream(to=3)) == [1, 2, 3]
-
-        async def collected() -> list[int]:
-            return [value async for value in remote.aio.stream(2)]
-
-        assert asyncio.run(collected()) == [1, 2]
 
 
 def test_an_undeployed_model_says_so(studio: Studio, options: LocalOptions) -> None:
@@ -168,11 +241,6 @@ def test_a_detached_deployment_is_not_its_deployers(studio: Studio, options: Loc
         one.undeploy()
 
 
-def test_a_model_that_fails_says_why(studio: Studio, options: LocalOptions) -> None:
-    with pytest.raises(DeploymentFailed, match=r"alone failed: .*the moon is in the wrong place"):
-        deploy_local(studio.alone(fails=True), options)
-
-
 def test_a_server_that_ends_between_two_polls_is_reported_with_its_status(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -192,36 +260,21 @@ def test_a_server_that_ends_between_two_polls_is_reported_with_its_status(
         starting.check(time.monotonic() + 60)
 
 
-def test_a_server_that_is_killed_while_it_loads_says_by_what(
+def test_a_server_that_is_killed_while_others_still_load_is_reported_at_once_with_the_signal(
     studio: Studio, options: LocalOptions
 ) -> None:
     with pytest.raises(DeploymentFailed, match=r"dying failed: its server was killed by SIGKILL"):
-        deploy_local(studio.dying(), options)
-
-
-def test_a_failure_is_reported_while_others_still_load(
-    studio: Studio, options: LocalOptions
-) -> None:
-    with pytest.raises(DeploymentFailed, match="dying failed"):
         deploy_local(
             studio.dying(child=studio.stuck()), options.model_copy(update={"timeout": 20.0})
         )
 
 
-def test_a_broken_link_is_not_an_obstacle(studio: Studio, options: LocalOptions) -> None:
+def test_a_plain_model_is_deployed_whatever_broken_links_its_folder_has(
+    studio: Studio, options: LocalOptions
+) -> None:
     (studio.folder / "line/.#lock").symlink_to("nowhere")
     with deploy_local(studio.line, options) as remote:
         np.testing.assert_array_equal(remote(X), [2.0, 4.0])
-
-
-def test_children_are_on_loopback_where_the_pipeline_is_not(
-    studio: Studio, options: LocalOptions
-) -> None:
-    with deploy_local(studio.plus(1.0), options.model_copy(update={"host": "0.0.0.0"})) as remote:
-        plus, line = (listened(int(each.place.split()[1])) for each in remote.status())
-        assert "0.0.0.0" in plus
-        assert line <= {"127.0.0.1", "::ffff:127.0.0.1"}
-        np.testing.assert_array_equal(remote.predict(X), [3.0, 5.0])
 
 
 def test_a_model_that_is_not_ready_in_time_is_ended(studio: Studio, options: LocalOptions) -> None:
@@ -242,14 +295,6 @@ def test_a_host_of_another_machine_is_refused(studio: Studio, options: LocalOpti
         DeploymentFailed, match=r"192\.0\.2\.1 cannot be listened on .*choose another"
     ):
         deploy_local(studio.alone(), options.model_copy(update={"host": "192.0.2.1"}))
-
-
-def test_an_asked_port_is_used(studio: Studio, options: LocalOptions) -> None:
-    with (
-        reserved() as port,
-        deploy_local(studio.alone(), options.model_copy(update={"port": port})) as remote,
-    ):
-        assert remote.endpoint == f"http://127.0.0.1:{port}/v2/models/alone"
 
 
 def test_an_unsaved_pipeline_is_refused(studio: Studio, options: LocalOptions) -> None:
@@ -288,11 +333,3 @@ def test_a_folder_that_cannot_be_written_is_named(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
     with pytest.raises(DeploymentFailed, match="XDG_STATE_HOME"):
         deploy_local(studio.alone())
-
-
-def test_a_bad_request_is_the_models_answer(studio: Studio, options: LocalOptions) -> None:
-    with (
-        deploy_local(studio.plus(1.0), options) as remote,
-        pytest.raises(ChildFailed, match="model 'plus' at http"),
-    ):
-        remote.predict(np.ones((2, 7)))

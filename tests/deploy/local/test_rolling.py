@@ -127,7 +127,8 @@ def test_the_previous_servers_continue_if_a_new_one_fails(
     with deploy_local(studio.alone("first"), options) as remote:
         before = places(remote)
         with pytest.raises(
-            DeploymentFailed, match=r"wrong place at .*; the previous servers still run"
+            DeploymentFailed,
+            match=r"alone failed: .*the moon is in the wrong place at .*; the previous servers still run",
         ):
             deploy_local(studio.alone(fails=True), options)
         assert places(remote) == before
