@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+gc.disable()  # until ten thousand tests and all they import are there
+
 with warnings.catch_warnings():  # of what MLServer imports, about itself
     warnings.simplefilter("ignore")
     import mlserver  # noqa: F401
@@ -84,9 +86,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Have no search for garbage look at the ten thousand tests and all they have imported."""
+    """Have no search for garbage look at the tests and all they have imported."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)
