@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tempo_runtime.execution.threads import Threads
+from tempo_runtime.execution.threads import Closed, Threads
 from tempo_runtime.request.timing import Elapsed
 
 pytestmark = pytest.mark.traced
@@ -120,6 +120,76 @@ async def test_many_calls_share_few_threads() -> None:
         *(threads.run(5, lambda: threading.current_thread().name) for _ in range(200))
     )
     assert len(set(names)) <= 3
+    threads.close()
+
+
+async def test_functions_that_return_at_once_share_a_thread() -> None:
+    threads = Threads("t", 8, 0)
+    names = await asyncio.gather(
+        *(threads.run(5, lambda: threading.current_thread().name) for _ in range(20))
+    )
+    assert len(set(names)) < 8
+    threads.close()
+
+
+async def test_functions_that_wait_for_each_other_run_at_the_same_time() -> None:
+    threads = Threads("t", 8, 0)
+    barrier = threading.Barrier(8)
+    await asyncio.gather(*(threads.run(30, barrier.wait, 30) for _ in range(8)))
+    threads.close()
+
+
+async def test_a_function_that_was_given_up_before_it_began_never_runs(
+    gate: threading.Event,
+) -> None:
+    threads, ran = Threads("t", 1, 0), threading.Event()
+    first = asyncio.ensure_future(threads.run(None, gate.wait))
+    await asyncio.sleep(0)
+    with pytest.raises(Elapsed):
+        await threads.run(0.01, ran.set)
+    gate.set()
+    await first
+    assert await threads.run(5, int, "7") == 7
+    assert not ran.is_set()
+    threads.close()
+
+
+async def test_closing_refuses_what_has_not_begun_and_lets_the_rest_end(
+    gate: threading.Event,
+) -> None:
+    threads, begun = Threads("t", 1, 0), threading.Event()
+
+    def work() -> int:
+        begun.set()
+        gate.wait()
+        return 7
+
+    first, second = (asyncio.ensure_future(threads.run(None, each)) for each in (work, int))
+    await until(begun)
+    threads.close()
+    with pytest.raises(Closed):
+        await second
+    with pytest.raises(Closed):
+        await threads.run(None, int)
+    gate.set()
+    assert await first == 7
+
+
+def test_a_pool_serves_one_loop_after_another() -> None:
+    threads = Threads("t", 2, 0)
+
+    async def both() -> list[int]:
+        barrier = threading.Barrier(2)
+        return await asyncio.gather(*(threads.run(30, barrier.wait, 30) for _ in range(2)))
+
+    assert [sorted(asyncio.run(both())) for _ in range(3)] == [[0, 1]] * 3
+    threads.close()
+
+
+async def test_an_error_that_futures_refuse_reaches_the_caller() -> None:
+    threads = Threads("t", 1, 0)
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await threads.run(5, next, iter(()))
     threads.close()
 
 
