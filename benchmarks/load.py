@@ -42,7 +42,7 @@ def _exchange(connection: socket.socket, request: bytes) -> None:
     head, _, body = answer.partition(b"\r\n\r\n")
     if not head.startswith(b"HTTP/1.1 200"):
         raise RuntimeError(answer.decode())
-    length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+    length = int(head.lower().split(b"\r\ncontent-length:")[1].split(b"\r\n")[0])
     left = length - len(body)
     while left > 0:
         left -= len(_received(connection))

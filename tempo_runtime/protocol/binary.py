@@ -26,6 +26,7 @@ from tempo_runtime.protocol.messages import (
     to_json,
 )
 from tempo_runtime.protocol.raw import from_raw, to_raw
+from tempo_runtime.protocol.sizes import LARGE_BYTES
 from tempo_runtime.protocol.tensor import BYTES, DATATYPES, Tensor, shown
 
 EXTENSION = "binary_tensor_data"
@@ -35,6 +36,7 @@ SIZE = "binary_data_size"
 ASKED = "binary_data"
 ALL_ASKED = "binary_data_output"
 _LONGEST = 18  # digits of a length
+_LARGE_COPY = 10_000_000  # bytes
 
 
 @dataclass(frozen=True)
@@ -93,17 +95,54 @@ def request_to_body(request: Request) -> tuple[bytes, int]:
     return b"".join([head, *parts]), len(head)
 
 
-def request_from_body(body: bytes, lengths: Sequence[str]) -> dict[str, Any]:
-    """Read a request, and return its JSON object, in which binary tensors have arrays or lists as data.
+def split_body(body: bytes, lengths: Sequence[str]) -> tuple[dict[str, Any], memoryview]:
+    """Return the JSON object of a body, and its raw contents.
 
     Args:
         body: The body.
         lengths: The values of its header `Inference-Header-Content-Length`.
 
     Raises:
-        PayloadError: If the body does not have the form that its header and its JSON state.
+        PayloadError: If the header does not state where a JSON object ends.
     """
-    content, raw = _split(body, lengths)
+    if len(lengths) != 1:
+        raise PayloadError(f"the header {HEADER} is given {len(lengths)} times; send it once")
+    [text] = lengths
+    if not (text.isascii() and text.isdecimal()) or len(text) > _LONGEST:
+        raise PayloadError(
+            f"the header {HEADER} is {shown(text)}; it must be the number of bytes of the body's JSON"
+        )
+    length = int(text)
+    if not 0 < length <= len(body):
+        raise PayloadError(
+            f"the header {HEADER} is {length}, but the body has {len(body)} bytes; it must be the number "
+            "of bytes of the JSON that the body begins with"
+        )
+    try:
+        content = load_object(body[:length])
+    except PayloadError as error:
+        raise PayloadError(
+            f"the first {length} bytes of the body, which are its JSON by the header {HEADER}: {error}"
+        ) from error
+    return content, memoryview(body)[length:]
+
+
+def is_slow(content: dict[str, Any], raw: memoryview) -> bool:
+    """Return whether `attach_inputs` would block an event loop: arrays are only copied, unlike text."""
+    if len(raw) <= LARGE_BYTES:
+        return False
+    inputs = content.get("inputs")
+    items = inputs if isinstance(inputs, list) else []
+    has_text = any(isinstance(item, dict) and item.get("datatype") == BYTES for item in items)
+    return has_text or len(raw) > _LARGE_COPY
+
+
+def attach_inputs(content: dict[str, Any], raw: memoryview) -> None:
+    """Give the binary inputs in a request's object their arrays or lists as data.
+
+    Raises:
+        PayloadError: If the raw contents do not have the form that the object states.
+    """
     for tensor in _attach(content.get("inputs"), raw, "input"):
         if tensor.datatype == BYTES:
             tensor.elements()
@@ -114,7 +153,6 @@ def request_from_body(body: bytes, lengths: Sequence[str]) -> dict[str, Any]:
                 f"input {tensor.name!r} has datatype {shown(tensor.datatype)}, which is not supported "
                 f"as binary data; convert it to one of {', '.join(DATATYPES)} or {BYTES}"
             )
-    return content
 
 
 def response_to_body(
@@ -137,39 +175,15 @@ def response_to_body(
 
 
 def response_from_body(body: bytes, lengths: Sequence[str]) -> Response:
-    """Read an answer; the arguments are those of `request_from_body`.
+    """Read an answer; the arguments are those of `split_body`.
 
     Raises:
         PayloadError: If it is not a V2 response, or does not have the form that its header and JSON
             state.
     """
-    content, raw = _split(body, lengths)
+    content, raw = split_body(body, lengths)
     _attach(content.get("outputs"), raw, "output")
     return response_from_object(content)
-
-
-def _split(body: bytes, lengths: Sequence[str]) -> tuple[dict[str, Any], memoryview]:
-    """Return the JSON object of a body, and its raw contents."""
-    if len(lengths) != 1:
-        raise PayloadError(f"the header {HEADER} is given {len(lengths)} times; send it once")
-    [text] = lengths
-    if not (text.isascii() and text.isdecimal()) or len(text) > _LONGEST:
-        raise PayloadError(
-            f"the header {HEADER} is {shown(text)}; it must be the number of bytes of the body's JSON"
-        )
-    length = int(text)
-    if not 0 < length <= len(body):
-        raise PayloadError(
-            f"the header {HEADER} is {length}, but the body has {len(body)} bytes; it must be the number "
-            "of bytes of the JSON that the body begins with"
-        )
-    try:
-        content = load_object(body[:length])
-    except PayloadError as error:
-        raise PayloadError(
-            f"the first {length} bytes of the body, which are its JSON by the header {HEADER}: {error}"
-        ) from error
-    return content, memoryview(body)[length:]
 
 
 def _attach(items: Any, raw: memoryview, role: str) -> list[Tensor]:

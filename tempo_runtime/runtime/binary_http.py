@@ -30,8 +30,10 @@ from tempo_runtime.protocol.binary import (
     HEADER,
     MEDIA_TYPE,
     AskedOutputs,
-    request_from_body,
+    attach_inputs,
+    is_slow,
     response_to_body,
+    split_body,
 )
 from tempo_runtime.protocol.error_details import ErrorInfo
 from tempo_runtime.protocol.messages import from_mlserver
@@ -120,14 +122,17 @@ class BinaryRoute:
                     "this server caches answers (cache_enabled), by the JSON of requests; send JSON "
                     f"without the header {HEADER}"
                 )
-            return await convert(len(body) > LARGE_BYTES, request_from_body, body, lengths)
+            is_large_json = len(body) > LARGE_BYTES and len(lengths[0]) >= len(f"{LARGE_BYTES}")
+            content, raw = await convert(is_large_json, split_body, body, lengths)
+            await convert(is_slow(content, raw), attach_inputs, content, raw)
+            return content
         if _MARK not in body or _caches(self._data_plane):
             return None
         try:
-            content = orjson.loads(body)
+            asking = orjson.loads(body)
         except orjson.JSONDecodeError:
             return None
-        return content if isinstance(content, dict) else None
+        return asking if isinstance(asking, dict) else None
 
     async def _response(
         self,
@@ -144,7 +149,9 @@ class BinaryRoute:
         own_headers = extract_headers(answer) or {}
         tensors = [from_mlserver(output) for output in answer.outputs]
         head = answer.model_dump(exclude={"outputs"})
-        body, length = await convert(is_large(tensors), response_to_body, head, tensors, asked)
+        body, length = await convert(
+            is_large(tensors, binary=True), response_to_body, head, tensors, asked
+        )
         if length is None:
             return Response(body, headers=own_headers, media_type="application/json")
         return Response(

@@ -238,7 +238,8 @@ class TempoPipelineRuntime(MLModel):
     async def _response(
         self, service: LoadedPipeline, parameters: dict[str, Any], value: Any
     ) -> InferenceResponse:
-        return await _convert(is_large(value), self._encoded, service, parameters, value)
+        large = is_large(value, binary=parameters.get(binary_http.ARRAYS) is True)
+        return await _convert(large, self._encoded, service, parameters, value)
 
     def _encoded(
         self, service: LoadedPipeline, parameters: dict[str, Any], value: Any
@@ -308,7 +309,9 @@ def _decoded(
 
 
 def _is_large(parameters: dict[str, Any], *parts: Any) -> bool:
-    """Return whether a request is large, by its Content-Length if it has one."""
+    """Return whether a request is large, by its Content-Length if it has one and is JSON."""
+    if parameters.get(binary_http.ARRAYS) is True:
+        return is_large(*parts, binary=True)
     headers = parameters.get("headers") or {}
     length = headers.get("content-length")
     if isinstance(length, str) and length.isdecimal() and "content-encoding" not in headers:

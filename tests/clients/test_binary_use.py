@@ -21,8 +21,9 @@ from tempo_runtime.protocol.binary import (
     HEADER,
     MEDIA_TYPE,
     AskedOutputs,
-    request_from_body,
+    attach_inputs,
     response_to_body,
+    split_body,
 )
 from tempo_runtime.protocol.messages import request_from_json, response_to_json, tensor_from_json
 from tempo_runtime.testing import serve
@@ -66,7 +67,9 @@ class Recorded(http.server.ThreadingHTTPServer):
         self.asked.append("binary")
         if self.binary_answer is not None:
             return self.binary_answer
-        tensors = [tensor_from_json(item) for item in request_from_body(body, [length])["inputs"]]
+        head, raw = split_body(body, [length])
+        attach_inputs(head, raw)
+        tensors = [tensor_from_json(item) for item in head["inputs"]]
         content, size = response_to_body({"model_name": "m"}, tensors, AskedOutputs(True))
         return 200, {"content-type": MEDIA_TYPE, HEADER: str(size)}, content
 

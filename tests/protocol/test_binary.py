@@ -15,10 +15,11 @@ from hypothesis.extra import numpy as hnp
 from tempo_runtime.errors import PayloadError
 from tempo_runtime.protocol.binary import (
     AskedOutputs,
-    request_from_body,
+    attach_inputs,
     request_to_body,
     response_from_body,
     response_to_body,
+    split_body,
 )
 from tempo_runtime.protocol.messages import Request, response_from_json
 from tempo_runtime.protocol.tensor import BYTES, DATATYPES, Tensor
@@ -34,6 +35,12 @@ arrays = st.sampled_from(list(DATATYPES.values())).flatmap(
     )
 )
 NAMES = {dtype: name for name, dtype in DATATYPES.items()}
+
+
+def request_from_body(content: bytes, lengths: list[str]) -> dict[str, Any]:
+    head, raw = split_body(content, lengths)
+    attach_inputs(head, raw)
+    return head
 
 
 def of(name: str, array: Any) -> Tensor:
