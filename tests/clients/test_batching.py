@@ -591,6 +591,15 @@ def test_a_call_that_no_other_joins_is_made_when_its_wait_is_over(make: Make) ->
     wait_until(lambda: not setup.transport._queues)
 
 
+def test_a_wait_refuses_no_call_and_does_not_limit_its_time(make: Make) -> None:
+    setup = make(max_delay=0.001, max_rows=4)
+    answers = [setup.ask(float(number), timeout=None) for number in range(20, 50)]
+    setup.child.wait_for_calls(1)
+    setup.wait_for(len(answers) - len(setup.child.calls[0][0].tensors[0].data))
+    setup.child.gate.open()
+    assert [answer.result(_WAIT) for answer in answers] == [[2.0 * n] for n in range(20, 50)]
+
+
 def test_several_servers_work_at_the_same_time(make: Make) -> None:
     setup = make(turns=2)
     answers = [setup.ask(1.0), setup.ask(2.0)]
@@ -755,7 +764,7 @@ async def test_after_a_storm_of_callers_that_give_up_all_is_answered_again(make:
         await asyncio.sleep(0.001)
         return doubled(request)
 
-    setup.transport._inner.infer = slow  # type: ignore[method-assign]
+    setup.transport.inner.infer = slow  # type: ignore[method-assign]
     rng = np.random.default_rng(0)
     futures: weakref.WeakSet[Any] = weakref.WeakSet()
 
