@@ -298,11 +298,15 @@ class ChildSettings(BaseModel):
         Args:
             declared: What the child declares.
         """
-        batching = declared
-        if self.batching is not None:
-            stated = self.batching.model_dump(exclude_unset=True)
-            batching = (declared or Batching()).model_copy(update=stated)
-        return batching if batching is not None and batching.max_rows > 1 else None
+        return _batching(self.batching, declared)
+
+
+def _batching(stated: Batching | None, declared: Batching | None) -> Batching | None:
+    batching = declared
+    if stated is not None:
+        changed = stated.model_dump(exclude_unset=True)
+        batching = (declared or Batching()).model_copy(update=changed)
+    return batching if batching is not None and batching.max_rows > 1 else None
 
 
 class PipelineSettings(BaseModel):
@@ -336,6 +340,8 @@ class PipelineSettings(BaseModel):
             `max_concurrency`; further requests are answered 503.
         spare_threads: Largest number of threads started in a sync pipeline to replace those that
             hang after their requests have ended; by default `max_concurrency`.
+        batching: `max_rows` and `max_delay` of `Batching` for the pipeline's own requests, or true or
+            false. A value that is not set is the one that the pipeline declares.
         drain_timeout: Seconds to wait for running requests when the model is unloaded, and the
             longest time that a server's process may take to end after SIGTERM.
         max_columns: Largest number of tensors in a request, or in an answer of a child; each column
@@ -369,6 +375,7 @@ class PipelineSettings(BaseModel):
     max_concurrency: Annotated[int, Field(ge=1)] | None = None
     max_queue: Count = 1000
     spare_threads: Count | None = None
+    batching: Annotated[Batching, BeforeValidator(_parse_batching)] | None = None
     drain_timeout: SecondsOrZero = DRAIN_TIMEOUT
     max_columns: Annotated[int, Field(ge=1)] = MAX_COLUMNS
     max_literal_bytes: Annotated[int, Field(ge=1)] = MAX_LITERAL_BYTES
@@ -413,6 +420,10 @@ class PipelineSettings(BaseModel):
     def decoding(self) -> DecodingLimits:
         """Limits for decoding a request or an answer."""
         return DecodingLimits(self.max_columns, self.max_literal_bytes)
+
+    def batching_of(self, declared: Batching | None) -> Batching | None:
+        """Return how requests to the pipeline are put together; see `ChildSettings.batching_of`."""
+        return _batching(self.batching, declared)
 
     def stated(self, alias: str) -> ChildSettings:
         """Return the settings of one child, without those that the pipeline has for all children.

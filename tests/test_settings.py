@@ -333,7 +333,7 @@ def test_settings_that_are_printed_show_no_secret() -> None:
         ("false", Batching(), None),
         ({"max_rows": "8"}, None, Batching(max_rows=8)),
         ('{"max_delay": "0.1"}', Batching(max_rows=5), Batching(max_rows=5, max_delay=0.1)),
-        ({"max_rows": 1}, Batching(), None),
+        ({"max_rows": 1, "max_delay": 1}, Batching(), None),
     ],
 )
 def test_batching_is_as_the_model_declares_unless_a_setting_says_otherwise(

@@ -91,8 +91,8 @@ def pipeline(
         local_folder: Folder of its artifact on this machine; `save` writes there.
         models: The models it calls.
         description: A sentence for people.
-        batching: How another pipeline that calls it puts calls of different requests together; by
-            default it does not.
+        batching: How requests of different clients, and calls of another pipeline, are put together;
+            by default they are not.
 
     Raises:
         AuthoringError: If it can never be served; the message says why.

@@ -22,7 +22,7 @@ from contextvars import copy_context
 from dataclasses import replace
 from enum import Enum
 from threading import Lock
-from typing import Any
+from typing import Any, Protocol
 
 from tempo_runtime.clients.deadline import CallDeadline
 from tempo_runtime.clients.failures import ChildAddress
@@ -54,6 +54,18 @@ _TRACING_PREFIX = "x-b3-"
 _STRIKES = 3
 
 
+class Clock(Protocol):
+    """The time that a call may wait, as `CallDeadline` has it."""
+
+    def left(self) -> float | None:
+        """Return the seconds that are left, at least 0; None for no deadline."""
+        ...
+
+    def ended(self, place: ChildAddress) -> TempoError:
+        """Return the error of a call that was not answered in time."""
+        ...
+
+
 class _State(Enum):
     WAITING = "waiting"  # in a queue
     ALONE = "alone"  # it has the turn, and its caller makes the plain call
@@ -80,9 +92,7 @@ class _Call:
         "state",
     )
 
-    def __init__(
-        self, request: Request, current: RequestContext, rows: Rows, clock: CallDeadline
-    ) -> None:
+    def __init__(self, request: Request, current: RequestContext, rows: Rows, clock: Clock) -> None:
         self.request = request
         self.current = current
         self.rows = rows
@@ -226,6 +236,7 @@ class BatchingTransport:
         turns: Number of calls to the child at the same time.
         timeout: Seconds that the transport gives each call.
         shares_budget: Whether the child's own calls count against the budget of its caller's request.
+        clock: Returns how long a call may wait; by default as long as a call to a child may take.
 
     Attributes:
         inner: The transport to the child, for plain calls.
@@ -244,6 +255,7 @@ class BatchingTransport:
         turns: int = 1,
         timeout: float | None = None,
         shares_budget: bool = False,
+        clock: Callable[[RequestContext], Clock] | None = None,
     ) -> None:
         self.tagged = inner.tagged
         self.inner = inner
@@ -255,6 +267,7 @@ class BatchingTransport:
         self._turns = turns
         self._timeout = timeout
         self._shares_budget = shares_budget
+        self._clock = clock or (lambda current: CallDeadline(current, timeout))
         self._queues: dict[Any, _Queue] = {}
         self._lock = (
             Lock()
@@ -266,6 +279,11 @@ class BatchingTransport:
             self._stop("it streams")
         elif not answers_in_rows(signature):
             self._stop("its outputs are not arrays or lists, by its signature")
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether all calls are plain from now on."""
+        return self._stopped
 
     async def infer(self, request: Request) -> Response:
         """See `Transport.infer`."""
@@ -324,7 +342,7 @@ class BatchingTransport:
         if rows is None or rows.count >= self._options.max_rows:
             return None
         key = (rows.form, *_lasting(current.headers))
-        call = _Call(request, current, rows, CallDeadline(current, self._timeout))
+        call = _Call(request, current, rows, self._clock(current))
         with self._lock:
             queue = self._queues.get(key)
             if queue is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import TimeoutError as NotInTime
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -183,11 +183,19 @@ class PipelineTransport:
         runner: The runner of the pipeline.
         decoding: Limits for decoding its requests.
         child: Its name, for errors; None if no other pipeline calls it.
+        run: Runs a request, instead of `runner.run`.
     """
 
-    def __init__(self, runner: Runner, decoding: DecodingLimits, child: str | None = None) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        decoding: DecodingLimits,
+        child: str | None = None,
+        run: Callable[[dict[str, Any]], Awaitable[Any]] | None = None,
+    ) -> None:
         self.tagged = True
         self._runner = runner
+        self._run = run or runner.run
         self._decoding = decoding
         self._child = child
         self._signature = runner.pipeline.signature
@@ -196,7 +204,7 @@ class PipelineTransport:
         """See `Transport.infer`."""
         with self._named():
             large = is_large(request.tensors)
-            value = await self._runner.run(await convert(large, self._arguments, request))
+            value = await self._run(await convert(large, self._arguments, request))
             return await convert(is_large(value), self._response, value)
 
     def infer_blocking(self, request: Request) -> Response:

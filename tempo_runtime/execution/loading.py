@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 from tempo_runtime._util.private_copies import origin_of
 from tempo_runtime.artifact import importing, store, topology, trust, verification
@@ -38,6 +39,10 @@ class LoadedPipeline:
         callers: Decides about calls from outside of a request; None in a server, where all calls are
             requests.
 
+    Attributes:
+        runner: Runs its requests.
+        run: Answers a request of a client: `runner.run`, unless requests are put together.
+
     Raises:
         SettingsError: If a child cannot be located, or pipelines call each other in a circle.
         ChildUnavailable: If a child in this process cannot be loaded.
@@ -64,6 +69,7 @@ class LoadedPipeline:
         self._children = ChildResolver(settings, portal, start, names, callers)
         try:
             self.runner = importing.run(pipeline.code, self._start, portal, folder)
+            self.run = self._front(portal)
         except BaseException:
             portal.submit(self._children.close())
             self.release()
@@ -90,6 +96,19 @@ class LoadedPipeline:
         self._serving.close()
         self._children.release()
         self._pipeline.release()
+
+    def _front(self, portal: Portal) -> Callable[[dict[str, Any]], Awaitable[Any]]:
+        """Return the function that answers requests of clients."""
+        settings, details = self._settings, self._pipeline.details
+        batching = settings.batching_of(details.batching)
+        if batching is None:
+            return self.runner.run
+        # Imported here, because few pipelines need it.
+        from tempo_runtime.execution.batched_requests import BatchedRequests
+
+        turns = settings.max_concurrency or 1
+        front = BatchedRequests(self.runner, portal, batching, settings.decoding, turns)
+        return self.runner.run if front.transport.is_stopped else front.run
 
     def _start(self, portal: Portal, folder: str) -> Runner:
         pipeline, settings = self._pipeline, self._settings

@@ -106,6 +106,11 @@ class Runner:
         """The share of threads that are free to work, from 0 to 1; the others hang."""
         return self._pool.left / self._pool.count
 
+    @property
+    def explains(self) -> bool:
+        """Whether the pipeline has an explainer."""
+        return self._explains
+
     async def run(self, arguments: dict[str, Any]) -> Any:
         """Answer one request; a stream's answer is its last item.
 
@@ -115,10 +120,16 @@ class Runner:
             DeadlineExceeded: If the deadline has passed; a sync pipeline stops at its next child call.
             TempoError: Any error of the pipeline or of a child.
         """
-        with self._admitted():
+        with self.admitted():
             if self._async:
                 return await self._portal.arun(self._run_async(arguments))
             return await self._in_thread(self._run_sync, arguments)
+
+    async def run_admitted(self, arguments: dict[str, Any]) -> Any:
+        """Answer requests that are counted already, in `admitted`; raise as `run` does."""
+        if self._async:
+            return await self._portal.arun(self._run_async(arguments))
+        return await self._in_thread(self._run_sync, arguments)
 
     def run_blocking(self, arguments: dict[str, Any]) -> Any:
         """Answer one request in this thread, however many are running; raise as `run` does."""
@@ -141,7 +152,7 @@ class Runner:
                     yield item
             return
         items = self._stream_async(arguments) if self._async else self._stream_sync(arguments)
-        with self._admitted():
+        with self.admitted():
             async with aclosing(items):
                 async for item in items:
                     yield item
@@ -231,7 +242,8 @@ class Runner:
         self._was_ready = log_readiness(owner, self._pool, self._was_ready)
 
     @contextmanager
-    def _admitted(self) -> Iterator[None]:
+    def admitted(self) -> Iterator[None]:
+        """Count the block as one request, and refuse it if there are too many."""
         with self._metrics.call():
             if self._running >= self._limit:
                 raise Overloaded(

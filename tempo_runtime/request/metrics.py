@@ -109,11 +109,18 @@ class ChildMetrics(_Calls):
 
 
 class BatchMetrics:
-    """Metrics of the calls that are put together for one child of a pipeline."""
+    """Metrics of the calls that are put together for one child of a pipeline.
 
-    def __init__(self, pipeline: str, alias: str) -> None:
+    Args:
+        pipeline: Name of the pipeline.
+        alias: The child; None for the requests of the pipeline itself.
+    """
+
+    def __init__(self, pipeline: str, alias: str | None = None) -> None:
+        labels = (pipeline,) if alias is None else (pipeline, alias)
+        kind = "pipeline" if alias is None else "child"
         self._calls, self._rows, self._wait = (
-            metric.labels(pipeline, alias) for metric in _batch_families()
+            metric.labels(*labels) for metric in _batch_families(kind)
         )
 
     def sent(self, calls: int, rows: int) -> None:
@@ -192,33 +199,25 @@ def _make() -> _Families:
     )
 
 
-def _batch_families() -> tuple[Histogram, Histogram, Histogram]:
+def _batch_families(kind: str) -> tuple[Histogram, Histogram, Histogram]:
     with _making:
-        return _make_batch_families()
+        return _make_batch_families(kind)
 
 
 @cache
-def _make_batch_families() -> tuple[Histogram, Histogram, Histogram]:
+def _make_batch_families(kind: str) -> tuple[Histogram, Histogram, Histogram]:
     from prometheus_client import Histogram
 
-    child = ("pipeline", "child")
+    prefix = f"tempo_{kind}_batch"
+    labels = ("pipeline",) if kind == "pipeline" else ("pipeline", "child")
+    sent = f"sent to a {kind} as one call"
     return (
+        Histogram(f"{prefix}_calls", f"Calls that were {sent}", labels, buckets=_BATCH),
+        Histogram(f"{prefix}_rows", f"Rows that were {sent}", labels, buckets=_BATCH),
         Histogram(
-            "tempo_child_batch_calls",
-            "Calls that were sent to a child as one",
-            child,
-            buckets=_BATCH,
-        ),
-        Histogram(
-            "tempo_child_batch_rows",
-            "Rows that were sent to a child as one call",
-            child,
-            buckets=_BATCH,
-        ),
-        Histogram(
-            "tempo_child_batch_wait_seconds",
+            f"{prefix}_wait_seconds",
             "Time that a call waited before it was sent",
-            child,
+            labels,
             buckets=_SECONDS,
         ),
     )

@@ -135,7 +135,7 @@ class TempoPipelineRuntime(MLModel):
             service = self._loaded()
             with self._serving(payload, parameters):
                 arguments = await self._arguments(service, payload, parameters)
-                value = await service.runner.run(arguments)
+                value = await service.run(arguments)
                 return await self._response(service, parameters, value)
         except Exception as error:
             raise answered(error, self.name, parameters) from None
@@ -186,7 +186,8 @@ class TempoPipelineRuntime(MLModel):
         if settings.max_batch_size > 1 and settings.max_batch_time > 0:
             raise SettingsError(
                 "adaptive batching (max_batch_size, max_batch_time) merges requests, but the arguments "
-                "and parameters of a pipeline belong to one request; remove both settings"
+                "and parameters of a pipeline belong to one request; remove both settings, and use "
+                "`batching` of the pipeline, which puts together only requests that fit"
             )
         if settings.cache_enabled:
             raise SettingsError(

@@ -63,7 +63,7 @@ def wrong_rows(x: np.ndarray) -> np.ndarray:
         (wrong_rows, "rows together are an error: one row only"),
     ],
 )
-def test_a_model_that_looks_at_other_rows_is_told_with_the_first_difference(
+def test_the_first_difference_of_a_model_that_looks_at_other_rows_is_reported(
     function: Callable[[Any], Any], reason: str
 ) -> None:
     with np.errstate(invalid="ignore"):
