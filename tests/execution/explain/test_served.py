@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +31,12 @@ SEED = 1
 ROWS = np.random.RandomState(0).rand(400, 5)
 ROW = ROWS[2]
 SIBLING = {"TEMPO_RUNTIME_MODELS__LABELS__TRANSPORT": "http"}
+SET: dict[str, dict[str, Any]] = {  # the settings of more models of the same artifact
+    "fast": {"fast_explainers": True},
+    "slow": {"fast_explainers": False},
+    "limited": {"max_calls": 3},
+    "left": {},
+}
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +58,24 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory, explainer: Any) -> Path:
     (folder / "explainer.dill").write_bytes(dill.dumps(explainer))
     explainer.predictor = explainer.samplers[0].predictor = kept
     save(rules.Rules, str(folder))
+    for name, extra in SET.items():
+        shutil.copytree(folder, root / name)
+        settings = root / name / "model-settings.json"
+        content = json.loads(settings.read_text())
+        content["parameters"]["extra"] = {**(content["parameters"].get("extra") or {}), **extra}
+        settings.write_text(json.dumps({**content, "name": name}))
     return root
 
 
 @pytest.fixture(scope="module")
-def server(artifacts: Path) -> Iterator[Server]:
-    with serve(artifacts, env=SIBLING) as server:
+def gate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file; the first row that waits for it does so until a test makes it."""
+    return tmp_path_factory.mktemp("gate") / "gate"
+
+
+@pytest.fixture(scope="module")
+def server(artifacts: Path, gate: Path) -> Iterator[Server]:
+    with serve(artifacts, env={**SIBLING, "RULES_GATE": str(gate)}) as server:
         yield server
 
 
@@ -70,8 +89,10 @@ def request(row: np.ndarray, options: dict[str, Any] | None = None, **parameters
     return Request(tensors, parameters=parameters)
 
 
-def ask(server: Server, row: np.ndarray, **parameters: Any) -> httpx.Response:
-    return server.post("rules", request_to_json(request(row, **parameters)))
+def ask(
+    server: Server, row: np.ndarray, *, model: str = "rules", **parameters: Any
+) -> httpx.Response:
+    return server.post(model, request_to_json(request(row, **parameters)))
 
 
 def explanation(answer: httpx.Response) -> Any:
@@ -101,14 +122,14 @@ def test_an_explanation_is_the_one_alibi_gives(server: Server, explainer: Any) -
     assert explanation(ask(server, ROW))["data"] == alone(explainer, ROW)
 
 
-@pytest.mark.parametrize("fast", ["true", "false"])
-def test_fast_explainers_is_a_setting(fast: str, artifacts: Path, explainer: Any) -> None:
-    with serve(artifacts, env={**SIBLING, "TEMPO_RUNTIME_FAST_EXPLAINERS": fast}) as server:
-        assert explanation(ask(server, ROW))["data"] == alone(explainer, ROW)
-        plain = _calls_of(explainer, ROW)
-        # alibi's own code asks once more, with a row of zeros, when the predictor is set.
-        calls = metric(server, "tempo_child_calls_total")
-        assert calls == plain + 1 if fast == "false" else calls < plain * 0.7
+@pytest.mark.parametrize("model", ["fast", "slow"])
+def test_fast_explainers_is_a_setting(model: str, server: Server, explainer: Any) -> None:
+    before = metric(server, "tempo_child_calls_total")
+    assert explanation(ask(server, ROW, model=model))["data"] == alone(explainer, ROW)
+    calls = metric(server, "tempo_child_calls_total") - before
+    plain = _calls_of(explainer, ROW)
+    # alibi's own code asks once more, with a row of zeros, when the predictor is set.
+    assert calls == plain + 1 if model == "slow" else 0 < calls < plain * 0.7
 
 
 def test_calls_and_rows_are_counted(server: Server) -> None:
@@ -134,9 +155,8 @@ def test_a_request_that_needs_more_than_its_limit_is_refused(
     assert f"the request parameter `{next(iter(limit))}`" in answer.json()["error"]
 
 
-def test_a_limit_of_the_settings_cannot_be_raised_by_a_request(artifacts: Path) -> None:
-    with serve(artifacts, env={**SIBLING, "TEMPO_RUNTIME_MAX_CALLS": "3"}) as server:
-        assert ask(server, ROW, tempo_max_calls=1000).status_code == 422
+def test_a_limit_of_the_settings_cannot_be_raised_by_a_request(server: Server) -> None:
+    assert ask(server, ROW, model="limited", tempo_max_calls=1000).status_code == 422
 
 
 @pytest.mark.parametrize("limit", [{"tempo_max_calls": 4}, {"tempo_max_rows": 900}], ids=str)
@@ -194,9 +214,12 @@ def test_a_wrong_limit_is_the_callers_error(
 def test_when_asked_the_time_that_is_up_gives_the_best_anchor_so_far(server: Server) -> None:
     # So precise that the search would go on for minutes.
     options = {"threshold": 0.999, "tau": 1e-9}
-    limits = {"tempo_allow_incomplete_anchors": True, "tempo_timeout": 2}
-    found = explanation(ask(server, ROWS[0], options=options, **limits))
-    assert "2 s are spent" in found["meta"]["incomplete"]
+    for seconds in (2, 4, 8, 16):  # a busy machine may pause it beyond its margin
+        limits = {"tempo_allow_incomplete_anchors": True, "tempo_timeout": seconds}
+        answer = ask(server, ROWS[0], options=options, **limits)
+        if answer.status_code != 504:
+            break
+    assert f"{seconds} s are spent" in explanation(answer)["meta"]["incomplete"]
     assert ask(server, ROWS[0], options=options, tempo_timeout=1).status_code == 504
 
 
@@ -236,22 +259,20 @@ def test_a_stream_that_is_refused_says_so(server: Server) -> None:
 
 
 def test_an_explanation_whose_client_left_stops_at_its_next_call(
-    artifacts: Path, tmp_path: Path
+    server: Server, gate: Path
 ) -> None:
-    gate = tmp_path / "gate"
-    with serve(artifacts, env={**SIBLING, "RULES_GATE": str(gate)}) as server:
-        row = ROW.copy()
-        row[0] = -1.0
-        url = f"{server.url}/v2/models/rules/infer_stream"
-        content = request_to_json(request(row))
-        headers = {"content-type": "application/json"}
-        with httpx.stream("POST", url, content=content, headers=headers) as answer:
-            next(answer.iter_lines())
-        before = metric(server, "tempo_child_rows_total")
-        gate.touch()
-        # Unloading waits for requests that run: none does.
-        assert server.http.post("/v2/repository/models/rules/unload", timeout=30).is_success
-        assert metric(server, "tempo_child_rows_total") == before
+    row = ROW.copy()
+    row[0] = -1.0
+    url = f"{server.url}/v2/models/left/infer_stream"
+    content = request_to_json(request(row))
+    headers = {"content-type": "application/json"}
+    with httpx.stream("POST", url, content=content, headers=headers) as answer:
+        next(answer.iter_lines())
+    before = metric(server, "tempo_child_rows_total")
+    gate.touch()
+    # Unloading waits for requests that run: none does.
+    assert server.http.post("/v2/repository/models/left/unload", timeout=30).is_success
+    assert metric(server, "tempo_child_rows_total") == before
 
 
 def test_many_rows_are_explained_in_order_and_share_their_calls(
