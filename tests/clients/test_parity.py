@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -80,16 +81,17 @@ def server(folder: Path) -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture(params=["in_process", "http", "grpc"])
+@pytest.fixture(scope="module", params=["in_process", "http", "grpc"])
 def transport(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def connect(transport: str, server: Server, folder: Path) -> Iterator[Callable[..., Children]]:
-    """Connects the children of a pipeline over the transport."""
+    """Connects the children of a pipeline over the transport, once for the same options."""
     connectors = []
 
+    @functools.cache
     def connected(*, awaited: bool = False, **options: str) -> Children:
         base = {"http": server.url, "grpc": f"grpc://{server.grpc}"}.get(transport)
         settings = PipelineSettings(base_url=base, models={"iris": options})
