@@ -38,6 +38,7 @@ from tempo_runtime.deploy.local import find, server
 from tempo_runtime.deploy.local.records import Process, ServerRecord
 from tests.deploy.conftest import MARK, alone
 from tests.deploy.local.redeployed import Studio
+from tests.deploy.local.test_rolling import places
 from tests.helpers import pipelines
 from tests.helpers.remaining import left, serves
 
@@ -62,14 +63,27 @@ def lasting(factory: pytest.TempPathFactory) -> Iterator[tuple[Path, LocalOption
     assert not left(MARK, mark)
 
 
+@dataclass
+class Lasting:
+    """A deployment that several tests only ask: what was deployed, the options, and its model."""
+
+    deployed: Any
+    options: LocalOptions
+    remote: RemoteModel
+
+
 @pytest.fixture(scope="module")
-def plus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RemoteModel]:
+def twice(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lasting]:
     """A pipeline and its child, called over HTTP."""
-    with (
-        lasting(tmp_path_factory) as (folder, options),
-        deploy_local(Studio(folder).plus(1.0), options) as remote,
-    ):
-        yield remote
+    with lasting(tmp_path_factory) as (folder, options):
+        pipeline = Studio(folder).plus(1.0)
+        with deploy_local(pipeline, options) as remote:
+            yield Lasting(pipeline, options, remote)
+
+
+@pytest.fixture(scope="module")
+def plus(twice: Lasting) -> RemoteModel:
+    return twice.remote
 
 
 @pytest.fixture(scope="module")
@@ -82,31 +96,23 @@ def over_grpc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RemoteModel]
             yield remote
 
 
-@dataclass
-class Asked:
-    """A deployment of the folder of an artifact, at a port that was asked for."""
-
-    folder: Path
-    options: LocalOptions
-    remote: RemoteModel
-
-
 @pytest.fixture(scope="module")
-def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
+def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lasting]:
+    """The folder of an artifact, at a port that was asked for."""
     with lasting(tmp_path_factory) as (folder, options), reserved() as port:
         save(pipelines.Searched, str(folder / "searched"))
         chosen = options.model_copy(update={"port": port})
         with deploy_local(folder / "searched", chosen) as remote:
-            yield Asked(folder / "searched", chosen, remote)
+            yield Lasting(folder / "searched", chosen, remote)
 
 
 @pytest.fixture(scope="module")
-def counting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, LocalOptions]]:
-    """A pipeline that yields, deployed, and the options of its deployment."""
+def counting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lasting]:
+    """A pipeline that yields."""
     with lasting(tmp_path_factory) as (folder, options):
         pipeline = Studio(folder).counting()
-        with deploy_local(pipeline, options):
-            yield pipeline, options
+        with deploy_local(pipeline, options) as remote:
+            yield Lasting(pipeline, options, remote)
 
 
 def test_a_pipeline_and_its_child_each_have_a_server(plus: RemoteModel) -> None:
@@ -128,6 +134,13 @@ def test_a_pipeline_and_its_child_each_have_a_server(plus: RemoteModel) -> None:
     assert "== plus" in plus.logs()
 
 
+def test_servers_of_unchanged_artifacts_continue(twice: Lasting) -> None:
+    before = places(twice.remote)
+    remote = deploy_local(twice.deployed, twice.options)
+    assert places(remote) == before
+    assert remote.endpoint == twice.remote.endpoint
+
+
 def test_a_bad_request_is_the_models_answer(plus: RemoteModel) -> None:
     with pytest.raises(ChildFailed, match="model 'plus' at http"):
         plus.predict(np.ones((2, 7)))
@@ -147,21 +160,23 @@ def test_children_are_on_loopback_where_the_pipeline_is_not(over_grpc: RemoteMod
     assert answer.json()["outputs"][0]["data"] == [3.0, 5.0]
 
 
-def test_the_folder_of_an_artifact_is_deployed(asked: Asked) -> None:
+def test_the_folder_of_an_artifact_is_deployed(asked: Lasting) -> None:
     assert asked.remote.predict()["the pipeline"]
 
 
-def test_an_asked_port_is_used(asked: Asked) -> None:
+def test_an_asked_port_is_used(asked: Lasting) -> None:
     endpoint = f"http://127.0.0.1:{asked.options.port}/v2/models/searched"
     assert asked.remote.endpoint == endpoint
 
 
-def test_the_garbage_collector_leaves_out_what_the_server_imported(asked: Asked) -> None:
+def test_the_garbage_collector_leaves_out_what_the_server_imported(asked: Lasting) -> None:
     assert asked.remote.predict() == {"mlserver": False, "the pipeline": True}
 
 
-def test_a_remote_model_that_is_forgotten_is_gone_at_once_with_its_connection(asked: Asked) -> None:
-    again = deploy_local(asked.folder, asked.options)
+def test_a_remote_model_that_is_forgotten_is_gone_at_once_with_its_connection(
+    asked: Lasting,
+) -> None:
+    again = deploy_local(asked.deployed, asked.options)
     assert asyncio.run(again.aio.predict())["the pipeline"]
     known = weakref.ref(again)
     del again
@@ -169,9 +184,9 @@ def test_a_remote_model_that_is_forgotten_is_gone_at_once_with_its_connection(as
 
 
 @pytest.mark.parametrize("transport", ["http", "grpc"])
-def test_a_stream_gives_each_value(counting: tuple[Any, LocalOptions], transport: str) -> None:
-    pipeline, options = counting
-    remote = deploy_local(pipeline, options.model_copy(update={"transport": transport}))
+def test_a_stream_gives_each_value(counting: Lasting, transport: str) -> None:
+    chosen = counting.options.model_copy(update={"transport": transport})
+    remote = deploy_local(counting.deployed, chosen)
     assert remote.changes == {"counting": "unchanged"}
     assert list(remote.stream(to=3)) == [1, 2, 3]
 

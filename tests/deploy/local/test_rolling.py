@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import threading
@@ -15,7 +16,8 @@ import numpy as np
 import psutil
 import pytest
 
-from tempo_runtime import DeploymentFailed, LocalOptions, RemoteModel, deploy_local
+from tempo_runtime import DeploymentFailed, LocalOptions, RemoteModel, deploy_local, save
+from tempo_runtime._util.http_request import request
 from tempo_runtime.deploy.local import find
 from tests.deploy.local.redeployed import Studio
 
@@ -59,13 +61,12 @@ def asked(url: str, client: httpx.Client) -> float:
     return float(answer.json()["outputs"][0]["data"][0])
 
 
-def test_servers_of_unchanged_artifacts_continue(studio: Studio, options: LocalOptions) -> None:
-    plus = studio.plus(1.0)
-    with deploy_local(plus, options) as remote:
-        before = places(remote)
-        again = deploy_local(plus, options)
-        assert places(again) == before
-        assert again.endpoint == remote.endpoint
+def asked_anew(url: str) -> float:
+    """Asks over a connection of its own."""
+    body = json.dumps(_REQUEST).encode()
+    answer = request(f"{url}/infer", 60, body=body, headers={"content-type": "application/json"})
+    assert answer.status == 200, answer.body
+    return float(json.loads(answer.body)["outputs"][0]["data"][0])
 
 
 def test_a_changed_child_is_replaced_and_its_pipeline_continues(
@@ -94,7 +95,7 @@ def test_no_request_is_lost_while_everything_is_replaced(
             httpx.Client(timeout=60) as kept,
             load(lambda: float(remote.predict(X)[0])) as by_us,
             load(lambda: asked(url, kept)) as over_kept,
-            load(lambda: asked(url, httpx)) as over_new,  # type: ignore[arg-type]
+            load(lambda: asked_anew(url)) as over_new,
         ):
             studio.train(10.0)
             again = deploy_local(studio.plus(5.0), chosen)
@@ -163,9 +164,12 @@ def test_a_detached_deployment_is_replaced_by_another_deployer(
 
 
 def test_a_model_that_is_no_longer_called_is_stopped(studio: Studio, options: LocalOptions) -> None:
-    plus = studio.plus(1.0)
-    with deploy_local(plus, options) as remote:
-        deploy_local(studio.alone(), options.model_copy(update={"name": "plus"}))
+    word, says = studio.saying("one")
+    save(word)
+    save(says)
+    with deploy_local(says, options) as remote:
+        assert sorted(places(remote)) == ["says", "word"]
+        deploy_local(studio.alone(), options.model_copy(update={"name": "says"}))
         assert list(places(remote)) == ["alone"]
 
 
