@@ -86,7 +86,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 def transport_of(service: LoadedPipeline) -> BatchingTransport:
-    [child] = service._children._children
+    [child] = service.children
     assert isinstance(child._transport, BatchingTransport)
     return child._transport
 
@@ -193,7 +193,7 @@ def test_a_child_on_a_server_gets_one_request_for_all_that_wait(
 
 def test_without_batching_the_transport_is_the_plain_one(gated: Model, loaded: Loaded) -> None:
     service = loaded(sync_over(gated), child={"batching": False})
-    [child] = service._children._children
+    [child] = service.children
     assert not isinstance(child._transport, BatchingTransport)
 
 
