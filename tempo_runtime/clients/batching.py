@@ -183,22 +183,24 @@ class _Queue:
         return len(self._running) < self._turns
 
     def next(self, now: float) -> list[_Call]:
-        """Take the calls that are made as one now; empty if it is not time yet."""
+        """Return the calls that can be made as one now; empty if it is not time yet."""
         if not self._waiting or self.wait(now) > 0 or not self.has_turn():
             return []
-        rows = count = 0
+        calls: list[_Call] = []
+        rows = 0
         for call in self._waiting:
             rows += call.rows.count
-            if count and rows > self._most:
+            if calls and rows > self._most:
                 break
-            count += 1
-        calls = [self._waiting.popleft() for _ in range(count)]
-        self._rows -= sum(call.rows.count for call in calls)
+            calls.append(call)
         return calls
 
-    def begin(self, made: _Call | _Batch) -> None:
-        """Record the beginning of a call to the child."""
+    def begin(self, made: _Call | _Batch, calls: Sequence[_Call]) -> None:
+        """Record the beginning of a call to the child that is made for the next of the waiting calls."""
         self._running.add(made)
+        for call in calls:
+            self._waiting.popleft()
+            self._rows -= call.rows.count
 
     def end(self, made: _Call | _Batch) -> None:
         """Record its end."""
@@ -269,9 +271,8 @@ class BatchingTransport:
         self._shares_budget = shares_budget
         self._clock = clock or (lambda current: CallDeadline(current, timeout))
         self._queues: dict[Any, _Queue] = {}
-        self._lock = (
-            Lock()
-        )  # held for a few operations, and never while something is awaited or called
+        # Held for a few operations, and never while the child is called or something is awaited.
+        self._lock = Lock()
         self._context = copy_context()
         self._strikes = 0
         self._stopped = False
@@ -410,6 +411,7 @@ class BatchingTransport:
 
     def _advance(self, queue: _Queue) -> None:
         """Make the calls of a queue that are due. It never raises: it would end a caller's own call."""
+        calls: Sequence[_Call] = ()
         try:
             while not self._stopped and (calls := self._due(queue)):
                 self._sent(calls)
@@ -419,20 +421,20 @@ class BatchingTransport:
                     self._on_loop(calls[0].batch, self._start)
         except Exception:
             logger.exception("calls of %s cannot be put together; each is made alone", self._place)
-            self._release(queue)
+            self._give_up(queue, calls)
         if self._stopped:
-            self._release(queue)
+            self._give_up(queue)
 
     def _due(self, queue: _Queue) -> list[_Call]:
         with self._lock:
             now = time.monotonic()
             calls = queue.next(now)
             if len(calls) == 1:
+                queue.begin(calls[0], calls)
                 calls[0].state = _State.ALONE
-                queue.begin(calls[0])
             elif calls:
                 batch = _Batch(queue, calls)
-                queue.begin(batch)
+                queue.begin(batch, calls)
                 for call in calls:
                     call.state, call.batch = _State.TOGETHER, batch
             elif queue.is_idle and self._queues.get(queue.key) is queue:
@@ -450,10 +452,11 @@ class BatchingTransport:
         queue.timed = False
         self._advance(queue)
 
-    def _release(self, queue: _Queue) -> None:
-        """Give up a queue: all callers that wait in it make the plain call."""
+    def _give_up(self, queue: _Queue, begun: Sequence[_Call] = ()) -> None:
+        """Give up a queue: all callers that wait in it, and those in `begun`, make the plain call."""
         with self._lock:
-            calls = queue.clear()
+            begun = [call for call in begun if call.state in (_State.ALONE, _State.TOGETHER)]
+            calls = [*begun, *queue.clear()]
             if self._queues.get(queue.key) is queue:
                 del self._queues[queue.key]
             for call in calls:
@@ -476,8 +479,13 @@ class BatchingTransport:
         if not batch.callers:
             self._ended(batch, None)
             return
-        # Not in the context of the request that happens to be the current one here.
-        task = self._context.run(self._portal.loop.create_task, self._make(batch))
+        try:
+            # Not in the context of the request that happens to be the current one here.
+            task = self._context.run(self._portal.loop.create_task, self._make(batch))
+        except Exception:
+            logger.exception("calls of %s cannot be made as one; each is made alone", self._place)
+            self._ended(batch, None)
+            return
         batch.task = task
         task.add_done_callback(lambda done: self._ended(batch, done))
 

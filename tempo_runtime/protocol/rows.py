@@ -53,11 +53,8 @@ def have_rows(signature: Signature | None) -> dict[str, bool]:
 
 def answers_in_rows(signature: Signature | None) -> bool:
     """Return whether a model with this signature may answer in rows: False if its outputs have none."""
-    if signature is None:
-        return True
-    if any(spec.kind is Kind.FRAME for spec in signature.outputs):
-        return False  # the description of a DataFrame, and its index, are one for all rows
-    return all(spec.kind in (*_OF_ROWS, Kind.ANY) for spec in signature.outputs)
+    specs = () if signature is None else signature.outputs
+    return all(spec.kind in (*_OF_ROWS, Kind.ANY) for spec in specs)
 
 
 def rows_of(request: Request, known: Mapping[str, bool]) -> Rows | None:

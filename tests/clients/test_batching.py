@@ -610,12 +610,13 @@ def test_several_servers_work_at_the_same_time(make: Make) -> None:
     assert [answer.result(_WAIT) for answer in answers] == [[2.0], [4.0], [6.0], [8.0]]
 
 
-@pytest.mark.parametrize("where", ["next", "join", "split"])
+@pytest.mark.parametrize("where", ["next", "_common", "_sent", "_make", "join", "split"])
 def test_an_error_in_forming_batches_ends_neither_them_nor_a_call(
     make: Make, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     setup, waiting = make(), []
-    holder: Any = batching._Queue if where == "next" else batching
+    holders = {"next": batching._Queue, "_sent": BatchingTransport, "_make": BatchingTransport}
+    holder: Any = holders.get(where, batching)
     genuine, faults = getattr(holder, where), iter([True])
 
     def faulty(*args: Any) -> Any:
@@ -623,9 +624,8 @@ def test_an_error_in_forming_batches_ends_neither_them_nor_a_call(
             raise RuntimeError("a fault")
         return genuine(*args)
 
-    monkeypatch.setattr(holder, where, faulty)
     with busy(setup, waiting, (1.0,), (2.0,), (3.0,)):
-        pass
+        monkeypatch.setattr(holder, where, faulty)
     assert [answer.result(_WAIT) for answer in waiting] == [[2.0], [4.0], [6.0]]
     setup.child.gate.close()
     setup.child.calls.clear()
@@ -827,7 +827,7 @@ def test_calls_are_sent_in_order_within_the_limits_and_none_is_forgotten(
         while calls := queue.next(0.0):
             assert len(calls) == 1 or sum(call.rows.count for call in calls) <= max_rows
             made = calls[0]
-            queue.begin(made)
+            queue.begin(made, calls)
             running.append(made)
             sent.extend(calls)
             assert len(running) <= turns
