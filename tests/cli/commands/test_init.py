@@ -154,6 +154,7 @@ def test_its_tests_pass_and_its_readme_s_curl_line_calls_what_it_serves(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_its_readme_s_predict_line_calls_what_it_serves(project: Path, url: str) -> None:
     line = next(block for block in blocks(project) if " predict " in block)
     line = line.replace("http://127.0.0.1:8080", url)
