@@ -6,19 +6,28 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tempo_runtime import Batching, PipelineModels, model, pipeline, save
-from tests.helpers import pipelines
 from tests.helpers.command_line import run
 from tests.helpers.packed_environment import PACKAGE, Project
 
 
 @pytest.fixture
-def artifact(tmp_path: Path) -> Path:
-    return Path(save(pipelines.double, str(tmp_path / "double")))
+def double() -> Any:
+    @model("double")
+    def double(x: np.ndarray) -> np.ndarray:
+        return x * 2
+
+    return double
+
+
+@pytest.fixture
+def artifact(double: Any, tmp_path: Path) -> Path:
+    return Path(save(double, str(tmp_path / "double")))
 
 
 def test_a_recorded_example_is_asked_again_in_a_fresh_process(artifact: Path) -> None:
@@ -45,11 +54,11 @@ def test_settings_that_mlserver_cannot_read_are_reported_with_the_field(artifact
     assert f"Error: {artifact}: its model-settings.json is invalid: max_batch_size: " in told
 
 
-def test_an_example_changes_neither_digest_nor_checked_files(artifact: Path) -> None:
+def test_an_example_changes_neither_digest_nor_checked_files(artifact: Path, double: Any) -> None:
     before = (artifact / "tempo.json").read_bytes()
     run("check", artifact, "--arg", "x=[1]")
     assert run("inspect", artifact)[0] == 0
-    save(pipelines.double, str(artifact))
+    save(double, str(artifact))
     assert (artifact / "tempo.json").read_bytes() == before
     assert (artifact / "example.json").exists()
 
