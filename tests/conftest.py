@@ -133,7 +133,7 @@ def income(tmp_path_factory: pytest.TempPathFactory) -> Income:
 
 @pytest.fixture(scope="session")
 def income_server(income: Income, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Both models in one server, the explainer calling its sibling over HTTP."""
+    """Both models in one server, where the explainer calls its sibling."""
     models = repository(tmp_path_factory.mktemp("models"), income)
     with serve(models) as server:
         yield server

@@ -18,6 +18,6 @@ Ask one, in another terminal:
 author has to know. They need `pip install 'alibi[shap]'` for KernelShap and TreeShap, and
 `alibi[tensorflow]` for CounterfactualProto; the rest need alibi alone. docs/explainers.md compares them.
 
-The models are children: they are called over HTTP, as each artifact's model-settings.json says, and
-stay out of the explainers' files. TreeShap alone reads the model itself.
+The models are children: each is a model of the server, as each artifact's model-settings.json says, and
+they stay out of the explainers' files. TreeShap alone reads the model itself.
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from tempo_runtime._util.ports import called
-from tempo_runtime.clients.pool import Endpoint
+from tempo_runtime.clients.pool import RemoteEndpoint
 from tempo_runtime.clients.remote import Limits
 from tempo_runtime.clients.retry import Policy
 from tempo_runtime.request.portal import Portal
@@ -14,7 +14,7 @@ from tempo_runtime.settings import ChildSettings, TlsSettings
 _SIBLINGS = {"http": ("MLSERVER_HTTP_PORT", "8080"), "grpc": ("MLSERVER_GRPC_PORT", "8081")}
 
 
-def endpoints(settings: ChildSettings, name: str, portal: Portal) -> list[Endpoint]:
+def endpoints(settings: ChildSettings, name: str, portal: Portal) -> list[RemoteEndpoint]:
     """Return an endpoint for each URL; without a URL, one for the server in this process.
 
     Args:
@@ -42,7 +42,7 @@ def limits(settings: ChildSettings, *, forwards_deadline: bool) -> Limits:
     )
 
 
-def _http(settings: ChildSettings, name: str, portal: Portal) -> list[Endpoint]:
+def _http(settings: ChildSettings, name: str, portal: Portal) -> list[RemoteEndpoint]:
     # Imported here, because not every pipeline needs aiohttp.
     from tempo_runtime.clients.connections import Connections
     from tempo_runtime.clients.http import HttpEndpoint
@@ -62,7 +62,7 @@ def _http(settings: ChildSettings, name: str, portal: Portal) -> list[Endpoint]:
     ]
 
 
-def _grpc(settings: ChildSettings, name: str, portal: Portal) -> list[Endpoint]:
+def _grpc(settings: ChildSettings, name: str, portal: Portal) -> list[RemoteEndpoint]:
     from tempo_runtime.clients.grpc import GrpcEndpoint
 
     return [

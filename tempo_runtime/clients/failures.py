@@ -20,6 +20,7 @@ from tempo_runtime.errors import (
 from tempo_runtime.protocol.error_details import ErrorInfo
 
 _TARGET = 300  # characters
+EXCERPT = 1000  # characters of another server's error
 # Statuses that mean that the request is wrong. Other 4xx concern addresses and credentials, which are
 # not up to the pipeline's client.
 REFUSALS = (400, 413, 422)

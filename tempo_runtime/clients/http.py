@@ -14,7 +14,7 @@ from yarl import URL
 
 from tempo_runtime.clients.binary_use import BinaryUse
 from tempo_runtime.clients.connections import Connections
-from tempo_runtime.clients.failures import AnswerLimit, ChildAddress, Failure, FailureKind
+from tempo_runtime.clients.failures import EXCERPT, AnswerLimit, ChildAddress, Failure, FailureKind
 from tempo_runtime.errors import PayloadError
 from tempo_runtime.protocol import binary
 from tempo_runtime.protocol.error_details import HEADER, KEY, ErrorInfo, unmarked
@@ -30,7 +30,6 @@ from tempo_runtime.request.timing import within
 _JSON = "application/json"
 # Statuses with which servers and proxies may refuse binary data.
 _NOT_TAKEN = (400, 403, 406, 411, 415, 422, 501)
-_EXCERPT = 1000  # characters of another server's error
 _TEXTS = ("error", "detail", "message", "msg", "reason")  # keys of an error's text in JSON
 _TRACEBACK = "Traceback (most recent call last):"
 
@@ -189,14 +188,14 @@ class HttpEndpoint:
         if info is not None and info.status == answer.status:
             return self.place.passed_up(info, text)
         wait = _seconds(answer.headers.get("retry-after"))
-        return self.place.by_status(answer.status, (text or answer.reason or "")[:_EXCERPT], wait)
+        return self.place.by_status(answer.status, (text or answer.reason or "")[:EXCERPT], wait)
 
     def _ended(self, parameters: Mapping[str, Any]) -> Failure:
         info, text = ErrorInfo.read(parameters.get(KEY)), f"{parameters['error']}"
         if info is not None:
             return self.place.passed_up(info, text)
         status = parameters.get("status")
-        return self.place.by_status(status if isinstance(status, int) else 500, text[:_EXCERPT])
+        return self.place.by_status(status if isinstance(status, int) else 500, text[:EXCERPT])
 
     @contextmanager
     def _failures(self) -> Iterator[None]:

@@ -37,6 +37,14 @@ class Endpoint(Protocol):
         """
         ...
 
+    async def close(self) -> None:
+        """Close the connections."""
+        ...
+
+
+class RemoteEndpoint(Endpoint, Protocol):
+    """An endpoint that clients other than pipelines use as well."""
+
     async def metadata(self, seconds: float | None, headers: Mapping[str, str]) -> dict[str, Any]:
         """Return the child's V2 metadata as JSON; raise as `call` does."""
         ...
@@ -45,10 +53,6 @@ class Endpoint(Protocol):
         self, request: Request, headers: Mapping[str, str]
     ) -> AsyncGenerator[Response, None]:
         """Call the child once and yield each message until its answer; raise as `call` does."""
-        ...
-
-    async def close(self) -> None:
-        """Close the connections."""
         ...
 
 
@@ -117,6 +121,11 @@ class ServerPool:
     def down_for(self) -> float:
         """Return for how many seconds all servers have been down; 0 while one is up."""
         return min(server.breaker.down_for() for server in self._all)
+
+    @property
+    def is_untroubled(self) -> bool:
+        """Whether no server has failed since it last answered."""
+        return not any(server.breaker.failures for server in self._all)
 
     def another_is_up(self) -> bool:
         """Return whether a failed call may go to another server at once."""

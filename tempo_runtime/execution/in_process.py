@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import TimeoutError as NotInTime
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -111,7 +111,7 @@ class RuntimeTransport:
             if self._runtime.never_awaits:
                 run = copy_context().run
                 return await self._threads.run(clock.left(), run, self.infer_blocking, request)
-            answer = self._runtime.start(self._infer(_payload(request)))
+            answer = self._runtime.start(self._infer(runtime_request(request)))
             return await within(clock.left(), asyncio.wrap_future(answer))
         except Elapsed:
             raise clock.ended(self._place) from None
@@ -124,7 +124,7 @@ class RuntimeTransport:
         clock = CallDeadline(context.current(), self._timeout)
         if self._runtime.never_awaits:
             return self._infer_here(request)
-        answer = self._runtime.start(self._infer(_payload(request)))
+        answer = self._runtime.start(self._infer(runtime_request(request)))
         try:
             return answer.result(clock.left())
         except NotInTime:
@@ -151,7 +151,7 @@ class RuntimeTransport:
                 direct = arrays.answer(request)
             if direct is not None:
                 return direct
-        response = self._runtime.run(self._infer(_payload(request)))
+        response = self._runtime.run(self._infer(runtime_request(request)))
         arrays.learn(request, response)
         return response
 
@@ -311,13 +311,17 @@ def _model_settings(
     return settings
 
 
-def _payload(request: Request) -> InferenceRequest:
+def runtime_request(request: Request, headers: Mapping[str, str] | None = None) -> InferenceRequest:
+    """Return a request as MLServer gives it to a runtime, with arrays of its own instead of lists.
+
+    The headers are by default those that the current request passes on.
+    """
     tensors = [
         _text(tensor) if tensor.datatype == BYTES else tensor
         for tensor in handed_over(request.tensors)
     ]
     payload = to_mlserver_request(replace(request, tensors=tensors))
-    headers = context.current().headers
+    headers = context.current().headers if headers is None else headers
     if headers:
         payload.parameters.headers = dict(headers)
     return payload

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tempo_runtime._util.private_copies import origin_of
 from tempo_runtime.artifact import importing, store, topology, trust, verification
@@ -13,7 +13,7 @@ from tempo_runtime.authoring.decorators import Model, Pipeline
 from tempo_runtime.clients.child import Child, Children
 from tempo_runtime.clients.connect import endpoints, limits
 from tempo_runtime.clients.failures import ChildAddress
-from tempo_runtime.clients.remote import RemoteTransport
+from tempo_runtime.clients.remote import Limits, RemoteTransport
 from tempo_runtime.clients.transport import Transport
 from tempo_runtime.errors import SettingsError, TempoError
 from tempo_runtime.execution.in_process import PipelineTransport, RuntimeTransport
@@ -23,6 +23,11 @@ from tempo_runtime.request.context import ANYONE, Callers
 from tempo_runtime.request.metrics import BatchMetrics, ChildMetrics
 from tempo_runtime.request.portal import Portal
 from tempo_runtime.settings import Batching, ChildSettings, PipelineSettings, child_folder
+
+if TYPE_CHECKING:
+    from mlserver.handlers import DataPlane
+
+    from tempo_runtime.execution.same_server import SameServerTransport
 
 
 class LoadedPipeline:
@@ -38,6 +43,8 @@ class LoadedPipeline:
         inside: Names of the pipelines that this one is a child of, outermost first.
         callers: Decides about calls from outside of a request; None in a server, where all calls are
             requests.
+        data_plane: That of the MLServer in this process, which serves the children without a URL; None
+            in any other process.
 
     Attributes:
         runner: Runs its requests.
@@ -56,6 +63,7 @@ class LoadedPipeline:
         folder: str = "",
         inside: Sequence[str] = (),
         callers: Callers | None = None,
+        data_plane: DataPlane | None = None,
     ) -> None:
         self._settings = settings
         self._pipeline = pipeline
@@ -66,7 +74,7 @@ class LoadedPipeline:
             self._serving.enter_context(ANYONE.serving())
         # In a pipeline that was not loaded, children's folders are relative to the working directory.
         start = folder if pipeline.is_loaded else ""
-        self._children = ChildResolver(settings, portal, start, names, callers)
+        self._children = ChildResolver(settings, portal, start, names, callers, data_plane)
         try:
             self.runner = importing.run(pipeline.code, self._start, portal, folder)
             self.run = self._front(portal)
@@ -162,15 +170,17 @@ class ChildResolver:
         folder: str = "",
         inside: Sequence[str] = (),
         callers: Callers | None = None,
+        data_plane: DataPlane | None = None,
     ) -> None:
         self._settings = settings
         self._portal = portal
         self._folder = folder
         self._inside = inside
         self._callers = callers or Callers()
+        self._data_plane = data_plane
         self.connected: list[Child] = []
         self._nested: list[LoadedPipeline] = []
-        self._models: list[RuntimeTransport] = []  # models in this process
+        self._models: list[RuntimeTransport | SameServerTransport] = []  # models in this process
 
     def connect(self, pipeline: Pipeline) -> Children:
         """Connect all children, and load those in this process."""
@@ -225,9 +235,12 @@ class ChildResolver:
     ) -> Transport:
         if settings.transport in ("http", "grpc"):
             _refuse_fast(alias, settings, f"it is called over {settings.transport}")
-            servers = endpoints(settings, settings.model or model.details.name, self._portal)
+            name = settings.model or model.details.name
             allowed = limits(settings, forwards_deadline=model.details.served_by_us)
-            return RemoteTransport(servers, self._portal, allowed, metrics)
+            if self._data_plane is None or settings.url:
+                servers = endpoints(settings, name, self._portal)
+                return RemoteTransport(servers, self._portal, allowed, metrics)
+            return self._on_this_server(name, settings, allowed, metrics)
         if isinstance(model, Pipeline) and settings.uri is None:
             _refuse_fast(alias, settings, "it is a pipeline")
             return self._pipeline(model, model.details.local_folder or "", self._settings)
@@ -260,6 +273,18 @@ class ChildResolver:
             shares_budget=is_inside,
         )
 
+    def _on_this_server(
+        self, name: str, settings: ChildSettings, allowed: Limits, metrics: ChildMetrics
+    ) -> Transport:
+        from tempo_runtime.execution.same_server import SameServerTransport  # imports MLServer
+
+        assert self._data_plane is not None
+        transport = SameServerTransport(
+            self._data_plane, name, settings, self._portal, allowed, metrics
+        )
+        self._models.append(transport)
+        return transport
+
     def _from_folder(self, alias: str, model: Model, settings: ChildSettings) -> Transport:
         details = model.details
         origin = origin_of(self._folder)
@@ -289,7 +314,9 @@ class ChildResolver:
             circle = " -> ".join([*self._inside, name])
             raise SettingsError(f"pipelines call each other in a circle: {circle}")
         callers = None if self._callers.served else self._callers
-        service = LoadedPipeline(pipeline, settings, self._portal, folder, self._inside, callers)
+        service = LoadedPipeline(
+            pipeline, settings, self._portal, folder, self._inside, callers, self._data_plane
+        )
         self._nested.append(service)
         return PipelineTransport(service.runner, settings.decoding, child=name)
 

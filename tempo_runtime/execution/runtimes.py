@@ -70,7 +70,7 @@ class Runtime:
         self._loop = None if self.never_awaits else _OwnLoop(f"tempo-{settings.name}")
         try:
             if self._loop is None:
-                self._model = _run_to_end(self._load())
+                self._model = run_to_end(self._load())
             else:
                 self._model = self._loop.start(self._load()).result()
         except BaseException:
@@ -80,7 +80,7 @@ class Runtime:
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine in this thread; only for a runtime that never awaits."""
-        return _run_to_end(coroutine)
+        return run_to_end(coroutine)
 
     def start(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
         """Start a coroutine on the runtime's loop; only for a runtime that may await."""
@@ -103,7 +103,7 @@ class Runtime:
     async def unload(self) -> None:
         """Unload the runtime; wait some time for an abandoned call that blocks its loop."""
         if self._loop is None:
-            await asyncio.to_thread(_run_to_end, self._unload())
+            await asyncio.to_thread(run_to_end, self._unload())
             return
         await asyncio.wait(
             (asyncio.wrap_future(self._loop.start(self._unload())),), timeout=_UNLOAD_TIMEOUT
@@ -184,7 +184,16 @@ class _OwnLoop:
         self._thread.join(timeout)
 
 
-def _run_to_end(coroutine: Coroutine[Any, Any, T]) -> T:
+def never_awaits(model: MLModel) -> bool:
+    """Return whether the predict method of a loaded model is one that never awaits."""
+    if "predict" in vars(model):  # MLServer's adaptive batching
+        return False
+    owner = next(base for base in type(model).__mro__ if "predict" in vars(base))
+    return f"{owner.__module__.partition('.')[0]}.{owner.__name__}" in _NEVER_AWAIT
+
+
+def run_to_end(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never awaits in this thread."""
     try:
         coroutine.send(None)
     except StopIteration as finished:

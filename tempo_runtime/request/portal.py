@@ -30,6 +30,11 @@ class Portal:
         """The event loop."""
         return self._loop
 
+    @property
+    def is_here(self) -> bool:
+        """Whether the caller runs on the loop."""
+        return _running_loop() is self._loop
+
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the loop and wait for it, from another thread.
 
@@ -57,7 +62,7 @@ class Portal:
 
     async def arun(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the loop and await it, from any loop."""
-        if _running_loop() is self._loop:
+        if self.is_here:
             return await coroutine
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self._loop))
 

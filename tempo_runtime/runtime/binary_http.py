@@ -1,6 +1,6 @@
 """Take and answer V2's binary tensor data in MLServer's HTTP server, for all of its models.
 
-MLServer only reads JSON. `install` puts a `BinaryRoute` in front of each of its inference routes as soon
+MLServer only reads JSON. `extend` puts a `BinaryRoute` in front of each of its inference routes as soon
 as a model is loaded. It decodes binary requests itself, and hands them to MLServer's data plane as
 MLServer's own route does. It passes all other requests on as they came.
 """
@@ -54,24 +54,10 @@ _TAKE_ARRAYS = frozenset(
         "mlserver_lightgbm.LightGBMModel",
     )
 )
-_add_custom_handlers = RESTServer.add_custom_handlers
 
 
-def install() -> None:
-    """Make each HTTP server of MLServer in this process take binary data, once it has loaded a model.
-
-    The server's routes exist before any runtime is imported. MLServer calls this method for each model
-    that it loads.
-    """
-    RESTServer.add_custom_handlers = _extend_first
-
-
-async def _extend_first(server: RESTServer, model: MLModel) -> MLModel:
-    _extend(server)
-    return await _add_custom_handlers(server, model)
-
-
-def _extend(server: RESTServer) -> None:
+def extend(server: RESTServer) -> None:
+    """Make an HTTP server of MLServer take binary data; its routes exist before it loads any model."""
     data_plane, settings = server._data_plane, server._settings
     for route in server._app.routes:
         if not isinstance(route, Route) or not route.path.endswith(_ROUTES):

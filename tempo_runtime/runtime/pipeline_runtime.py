@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import orjson
 from mlserver import MLModel, ModelSettings
 from mlserver.errors import MLServerError
+from mlserver.handlers import DataPlane
 from mlserver.types import (
     InferenceRequest,
     InferenceResponse,
@@ -51,7 +52,7 @@ from tempo_runtime.request.budget import (
 from tempo_runtime.request.context import SEED, TAGGED, TIMEOUT
 from tempo_runtime.request.portal import Portal
 from tempo_runtime.request.timing import Elapsed, within
-from tempo_runtime.runtime import binary_http, drain, error_mapping, parallel
+from tempo_runtime.runtime import binary_http, drain, error_mapping, parallel, rest_server
 from tempo_runtime.runtime.error_mapping import (
     answered,
     as_mlserver_error,
@@ -83,8 +84,12 @@ class TempoPipelineRuntime(MLModel):
     `parameters.uri` to the artifact's folder, and `parameters.extra` to the settings
     (`tempo_runtime.settings`). Every error is raised as one of MLServer's, with the status in
     `tempo_runtime.errors`.
+
+    Attributes:
+        data_plane: What answers requests for all models of the server; None in a parallel worker.
     """
 
+    data_plane: DataPlane | None = None
     _is_loaded = False
     _service: LoadedPipeline | None = None
     _pipeline_settings: PipelineSettings
@@ -93,8 +98,8 @@ class TempoPipelineRuntime(MLModel):
         super().__init__(settings)
         # The main process of a server with workers needs these as well, although it loads nothing.
         error_mapping.install()
-        binary_http.install()
         parallel.install()
+        rest_server.install()
         drain.watch(drain_timeout(settings.parameters.extra if settings.parameters else None))
 
     @property
@@ -170,7 +175,7 @@ class TempoPipelineRuntime(MLModel):
         with context.loading():  # the author's modules may call models during import
             pipeline, _ = store.unpickle(opened)
         self._pipeline_settings = settings
-        return LoadedPipeline(pipeline, settings, portal, opened.folder)
+        return LoadedPipeline(pipeline, settings, portal, opened.folder, data_plane=self.data_plane)
 
     async def _folder(self) -> str:
         try:

@@ -27,7 +27,7 @@ from mlserver.logging import logger
 from mlserver.repository.repository import DEFAULT_MODEL_SETTINGS_FILENAME
 from mlserver.utils import install_uvloop_event_loop
 
-from tempo_runtime.runtime import binary_http, drain, error_mapping
+from tempo_runtime.runtime import drain, error_mapping, rest_server
 from tempo_runtime.servers.child_pipe import detach
 from tempo_runtime.servers.control_socket import CONTROL, DETACH, DONE, RETIRE, SERVE, SOCKET
 
@@ -183,7 +183,7 @@ def main(public: int, private: int) -> None:
     install_uvloop_event_loop()
     # Also needed if only workers in another environment load our runtime, or none does.
     error_mapping.install()
-    binary_http.install()
+    rest_server.install()
     try:
         asyncio.run(_run(socket.socket(fileno=public), socket.socket(fileno=private)))
     except _LoadFailed:

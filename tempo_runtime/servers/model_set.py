@@ -48,10 +48,8 @@ def gather(
 ) -> dict[str, Served]:
     """Find all models of a server: those of folders, and their children.
 
-    A child without an address in the settings is served separately and called over HTTP, as on a
-    platform: it can be called, watched and measured by itself, and values are sent as in production. In
-    the pipeline's process a call would take less time, but a model that two pipelines call would be
-    loaded twice.
+    A child without an address in the settings is a model of its own, as on a platform: it can be called,
+    watched, measured and replaced by itself.
 
     Args:
         targets: Artifacts, other folders with a model-settings.json, or folders that contain these;
@@ -356,7 +354,7 @@ class _Gathering:
                 f"{served.name}: two pipelines in its process call different models {call.alias!r}; "
                 "give one of them another name, or an `url`"
             )
-        return f"{name} over {'gRPC' if settings.transport == 'grpc' else 'HTTP'}"
+        return f"{name} on the same server"
 
     def _inside(
         self,

@@ -49,11 +49,14 @@ def transports(model: Served) -> dict[str, str]:
     return {alias: settings.get("transport") for alias, settings in models.items()}
 
 
-def test_children_are_siblings_that_are_called_over_http(shop: Path) -> None:
+def test_children_are_models_of_the_same_server(shop: Path) -> None:
     models = found(shop)
     assert list(models) == ["shop", "prices", "tax"]
     assert transports(models["shop"]) == {"prices": "http", "tax": "http"}
-    assert models["shop"].calls == {"prices": "prices over HTTP", "tax": "tax over HTTP"}
+    assert models["shop"].calls == {
+        "prices": "prices on the same server",
+        "tax": "tax on the same server",
+    }
     prices = models["prices"].settings
     assert prices["implementation"] == "mlserver_sklearn.SKLearnModel"
     assert prices["parameters"]["uri"] == str(shop.parent / "prices")
@@ -96,7 +99,7 @@ def test_a_sibling_is_served_under_the_name_it_is_called_by(shop: Path) -> None:
     change(shop, models={"prices": {"model": "prices-2", "transport": "grpc"}})
     models = found(shop)
     assert list(models) == ["shop", "prices-2", "tax"]
-    assert models["shop"].calls["prices"] == "prices-2 over gRPC"
+    assert models["shop"].calls["prices"] == "prices-2 on the same server"
 
 
 def test_a_child_of_a_child_in_process_is_served_where_its_settings_say(

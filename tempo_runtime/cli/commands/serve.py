@@ -87,8 +87,8 @@ def serve(
     The server runs until Ctrl-C. ARTIFACT is served as it is. MODULE:NAME is saved again if it has
     changed since its artifact was saved.
 
-    The same server serves the models that a pipeline calls, and the pipeline calls them over HTTP, unless
-    the settings say otherwise. Once all models are ready, the command prints how to call them, and then
+    The same server serves the models that a pipeline calls, unless the settings say otherwise. Once all
+    models are ready, the command prints how to call them, and then
     the server's log.
 
     \b

@@ -50,7 +50,7 @@ class Edge:
     @property
     def way(self) -> str:
         """How the model is reached, for people."""
-        here = "in process" if self.transport == "in_process" else f"{self.transport}, same server"
+        here = "in process" if self.transport == "in_process" else "same server"
         place = ", ".join(self.urls) or here
         batches = "" if self.batch_rows is None else f", batches of up to {self.batch_rows} rows"
         return place + batches

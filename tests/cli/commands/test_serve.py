@@ -43,8 +43,8 @@ def test_its_curl_line_reaches_the_pipeline_and_its_children_and_ctrl_c_leaves_n
     with Serving(tmp_path, str(shop), "--port", "0") as serving:
         serving.wait_for("Ctrl-C stops the server")
         printed = serving.printed()
-        assert "prices: prices over HTTP" in printed
-        assert "tax: tax over HTTP" in printed
+        assert "prices: prices on the same server" in printed
+        assert "tax: tax on the same server" in printed
         assert json.loads(ask(printed, "curl "))["outputs"][0]["data"] == [pytest.approx(9.0)]
         assert json.loads(ask(printed, "tempo-runtime predict ")) == pytest.approx(9.0)
         assert serving.stop(signal.SIGINT) == 130

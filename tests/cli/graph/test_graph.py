@@ -97,7 +97,7 @@ def test_settings_say_how_each_is_reached_and_the_environment_wins(tmp_path: Pat
     found = of_folder(str(tmp_path / "top"), {"TEMPO_RUNTIME_MODELS__THREE__URL": "grpc://c:2"})
     assert lines(found) == [
         "one: forest, http://a:1, http://b:1",
-        "two: forest, grpc, same server",
+        "two: forest, same server",
         "three: forest, grpc://c:2",
     ]
 

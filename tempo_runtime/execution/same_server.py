@@ -1,0 +1,221 @@
+"""The transport to a model that the MLServer of this process serves: through its data plane.
+
+A call is MLServer's own request in every other way: the data plane looks the model up, checks that it is
+ready, counts the request and applies its middlewares. Errors are those of a call over HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import Context
+from math import prod
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import orjson
+from mlserver.errors import MLServerError, ModelNotFound
+from mlserver.parallel.model import ParallelModel
+from mlserver.types import InferenceRequest, InferenceResponse
+from mlserver.utils import insert_headers
+
+from tempo_runtime._util.ports import called
+from tempo_runtime.artifact import declaration
+from tempo_runtime.clients.failures import (
+    EXCERPT,
+    AnswerLimit,
+    ChildAddress,
+    Failure,
+    FailureKind,
+)
+from tempo_runtime.clients.remote import Limits, RemoteTransport
+from tempo_runtime.errors import PayloadError
+from tempo_runtime.execution.in_process import runtime_request
+from tempo_runtime.execution.runner import log_readiness
+from tempo_runtime.execution.runtimes import never_awaits, run_to_end
+from tempo_runtime.execution.threads import Threads
+from tempo_runtime.protocol.binding import handed_over
+from tempo_runtime.protocol.error_details import unmarked
+from tempo_runtime.protocol.messages import (
+    Request,
+    Response,
+    from_mlserver,
+    mlserver_parameters,
+    request_to_json,
+)
+from tempo_runtime.protocol.tensor import BYTES, Tensor
+from tempo_runtime.request import context
+from tempo_runtime.request.metrics import ChildMetrics
+from tempo_runtime.request.portal import Portal
+from tempo_runtime.request.timing import Elapsed
+from tempo_runtime.settings import ChildSettings
+
+if TYPE_CHECKING:
+    from mlserver import MLModel
+    from mlserver.handlers import DataPlane
+
+T = TypeVar("T")
+_HEADERS = {"content-type": "application/json", "accept-encoding": "identity"}
+_EARLIER = 0.005  # seconds; more than the resolution of an event loop's timers
+_THREADS = 8  # for calls of an async pipeline
+logger = logging.getLogger(__name__)
+
+
+class SameServerTransport(RemoteTransport):
+    """Calls a model of this process's server, with the limits and retries of a remote child.
+
+    Args:
+        data_plane: MLServer's handler of requests.
+        name: Name that the server knows the model by.
+        settings: The child's settings.
+        portal: The server's loop.
+        limits: Limits of the calls.
+        metrics: Metrics of retries and breakers.
+    """
+
+    def __init__(
+        self,
+        data_plane: DataPlane,
+        name: str,
+        settings: ChildSettings,
+        portal: Portal,
+        limits: Limits,
+        metrics: ChildMetrics,
+    ) -> None:
+        self._endpoint = _DataPlaneEndpoint(data_plane, name, settings)
+        super().__init__([self._endpoint], portal, limits, metrics)
+
+    @property
+    def share_left(self) -> float:
+        """The share of threads that are free to work, from 0 to 1; the others hang."""
+        return self._endpoint.share_left
+
+    def infer_blocking(self, request: Request) -> Response:
+        """See `Transport.infer_blocking`."""
+        if self._is_direct():
+            headers = {**context.current().headers, **self._limits.headers}
+            try:
+                return self._endpoint.answer(request, headers)
+            except Failure as failure:
+                if failure.kind is not FailureKind.UNAVAILABLE:
+                    raise failure.error from failure.__cause__
+        return super().infer_blocking(request)
+
+    def _is_direct(self) -> bool:
+        """Return whether the calling thread can run the model, with no limit to watch and no retry."""
+        limits = self._limits
+        return (
+            limits.timeout is None
+            and limits.max_concurrency is None
+            and not limits.forwards_deadline
+            and self._servers.is_untroubled
+            and not self._portal.is_here
+            and self._endpoint.never_awaits()
+        )
+
+
+class _DataPlaneEndpoint:
+    """MLServer's data plane in this process, as an `Endpoint`."""
+
+    def __init__(self, data_plane: DataPlane, name: str, settings: ChildSettings) -> None:
+        server, version = data_plane._settings, settings.version
+        host = f"{called(server.host)}:{server.http_port}"
+        path = f"v2/models/{name}{f'/versions/{version}' if version else ''}/infer"
+        self.place = ChildAddress(name, f"http://{host}/{path}")
+        self._data_plane = data_plane
+        self._key = (name, version or None)
+        self._headers = {**_HEADERS, "host": host}  # a runtime sees a request over HTTP
+        self._limit = AnswerLimit(settings.max_answer_bytes or None)
+        self._threads = Threads(f"tempo-{name}", _THREADS, _THREADS, self._hung_changed)
+        self._was_ready = True
+
+    @property
+    def share_left(self) -> float:
+        return self._threads.left / self._threads.count
+
+    def never_awaits(self) -> bool:
+        """Return whether any thread can run a call to its end; False if the model is not ready."""
+        if self._data_plane._response_cache is not None:
+            return False
+        try:
+            model = run_to_end(self._data_plane._model_registry.get_model(*self._key))
+        except ModelNotFound:
+            return False
+        return model.ready and _never_awaits(model)
+
+    def answer(self, request: Request, headers: Mapping[str, str]) -> Response:
+        """Call a model that never awaits, in this thread."""
+        payload = runtime_request(request, {**headers, **self._headers})
+        with self._failures():
+            return self._response(_alone(run_to_end, self._data_plane.infer(payload, *self._key)))
+
+    async def call(
+        self, request: Request, seconds: float | None, headers: Mapping[str, str], *, fresh: bool
+    ) -> Response:
+        """See `Endpoint.call`."""
+        if self.never_awaits():
+            return await self._threads.run(seconds, self.answer, request, headers)
+        # The model belongs to this loop, and may expect plain lists.
+        payload = InferenceRequest.model_validate(orjson.loads(request_to_json(request)))
+        insert_headers(payload, {**headers, **self._headers})
+        task = _alone(asyncio.ensure_future, self._data_plane.infer(payload, *self._key))
+        try:
+            # A child pipeline has the same deadline, but the caller is to say that it is late.
+            timeout = None if seconds is None else max(0.0, seconds - _EARLIER)
+            await asyncio.wait((task,), timeout=timeout)
+            if not task.done():
+                raise Elapsed
+            with self._failures():
+                return self._response(task.result())
+        finally:
+            task.cancel()
+
+    async def close(self) -> None:
+        """See `Endpoint.close`."""
+        self._threads.close()
+
+    def _response(self, answer: InferenceResponse) -> Response:
+        tensors = handed_over([from_mlserver(output) for output in answer.outputs])
+        self._limit.check(sum(map(_shortest_json, tensors)))
+        return Response(tensors, mlserver_parameters(answer.parameters), self.place.url)
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        try:
+            yield
+        except MLServerError as error:
+            status, (text, info) = error.status_code, unmarked(str(error))
+            if info is not None and info.status == status:
+                raise self.place.passed_up(info, text) from None
+            raise self.place.by_status(status, text[:EXCERPT]) from None
+        except PayloadError as error:
+            raise self.place.unusable(error) from error
+        except Exception as error:
+            logger.error("model %r failed", self.place.model, exc_info=error)
+            text = f"{type(error).__name__}: {error}"
+            raise self.place.by_status(500, text[:EXCERPT]) from None
+
+    def _hung_changed(self) -> None:
+        owner = f"child {self.place.model!r} on this server"
+        self._was_ready = log_readiness(owner, self._threads, self._was_ready)
+
+
+def _alone(function: Callable[..., T], *arguments: Any) -> T:
+    """Call a function without the caller's context variables, which would not cross a connection."""
+    return Context().run(function, *arguments)
+
+
+def _never_awaits(model: MLModel) -> bool:
+    if isinstance(model, ParallelModel):
+        return False
+    if model.settings.implementation_ == declaration.WITH_CODE:
+        model = model._model
+    return never_awaits(model)
+
+
+def _shortest_json(tensor: Tensor) -> int:
+    """Return a number of bytes that the JSON of a tensor exceeds."""
+    if tensor.datatype == BYTES:
+        return sum(len(item) for item in tensor.data if isinstance(item, str | bytes))
+    return prod(tensor.shape)
