@@ -1,11 +1,12 @@
 """Measure calls to children: two classifiers called at the same time, their answers averaged.
 
-`python benchmarks/children.py [--quick]`. The children, a scikit-learn and an XGBoost model of the
-irises, each have their own MLServer process, except for the pipeline that runs them in its process;
-each contender has another process. One contender takes its requests as binary data, and calls its
-children with it. The yardsticks are MLServer runtimes written by hand over pooled httpx and aiohttp, and
-a FastAPI application over httpx. Rounds take turns, in another order each, so that the machine's noise
-falls on all alike; a ratio is the median of the rounds' own.
+`python benchmarks/children.py [--quick] [--here]`. The children, a scikit-learn and an XGBoost model of
+the irises, each have their own MLServer process, except for two pipelines: one runs them in its process,
+and the server of the other one serves them as well. `--here` compares only these two. Each contender has
+another process. One contender takes its requests as binary data, and calls its children with it. The
+yardsticks are MLServer runtimes written by hand over pooled httpx and aiohttp, and a FastAPI application
+over httpx. Rounds take turns, in another order each, so that the machine's noise falls on all alike; a
+ratio is the median of the rounds' own.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ ROWS = (1, 100, 10_000)
 CLIENTS = (1, 8, 32)
 BEST_BY_HAND = "by hand, aiohttp"
 JSON, BINARY = "pipeline, http", "pipeline, http, binary"
+IN_PROCESS, SAME_SERVER = "pipeline, in process", "pipeline, same server"
+OF_IN_PROCESS = 0.95  # target: requests/s on the same server, of those in process
 SETTINGS = {"gzip_enabled": False, "grpc_max_message_length": 64 << 20}
 BY_HAND = """
 import asyncio
@@ -154,17 +157,20 @@ async def ask(url, body):
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a short run, and a rough answer")
-    rounds, seconds = (5, 0.6) if parser.parse_args(argv).quick else (9, 2.0)
+    parser.add_argument("--here", action="store_true", help="only models of the pipeline's server")
+    options = parser.parse_args(argv)
+    rounds, seconds = (5, 0.6) if options.quick else (9, 2.0)
+    base = IN_PROCESS if options.here else BEST_BY_HAND
+    sizes = ROWS[:2] if options.here else ROWS
     # XGBoost's threads would wait for each other, and take the processor from everything else.
     os.environ["OMP_NUM_THREADS"] = "1"
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the servers end too
     console = Console()
-    table = Table(
-        "rows x 4", "clients", "", "requests/s", "of the best by hand", "p50 ms", "p99 ms"
-    )
+    table = Table("rows x 4", "clients", "", "requests/s", f"of {base!r}", "p50 ms", "p99 ms")
     with ExitStack() as stack, console.status("starting the servers") as status:
-        urls = _start(stack)
-        for rows, clients in itertools.product(ROWS, CLIENTS):
+        urls = _start(stack, options.here)
+        ratios = []
+        for rows, clients in itertools.product(sizes, CLIENTS):
             status.update(f"{rows} rows, {clients} clients")
             data = np.resize(load_iris().data, (rows, 4))
             tensor = Tensor("x", "FP64", [rows, 4], data, {"content_type": "np"})
@@ -175,17 +181,25 @@ def main(argv: Sequence[str] | None = None) -> None:
             rates, times = _measure(urls, asked, clients, rounds, seconds)
             if (rows, clients) == (10_000, 8):
                 gain = statistics.median(map(truediv, rates[BINARY], rates[JSON]))
+            ratios.append(statistics.median(map(truediv, rates[SAME_SERVER], rates[IN_PROCESS])))
             for number, name in enumerate(urls):
                 cells = (str(rows), str(clients)) if number == 0 else ("", "")
-                ratio = statistics.median(map(truediv, rates[name], rates[BEST_BY_HAND]))
+                ratio = statistics.median(map(truediv, rates[name], rates[base]))
                 p50, p99 = np.percentile(times[name], (50, 99))
                 rate = statistics.median(rates[name])
                 numbers = (f"{rate:.0f}", f"{ratio:.2f}", f"{p50:.1f}", f"{p99:.1f}")
                 table.add_row(*cells, name, *numbers)
             table.add_section()
     console.print(table)
-    console.print(f"10,000 rows, 8 clients: requests/s of binary data are {gain:.1f} of JSON's.")
+    if not options.here:
+        console.print(
+            f"10,000 rows, 8 clients: requests/s of binary data are {gain:.1f} of JSON's."
+        )
     console.print("requests/s is the median of the rounds; the percentiles are of all requests.")
+    ratio = statistics.geometric_mean(ratios)
+    console.print(
+        f"on the same server: {ratio:.2f} of the requests/s in process (target: {OF_IN_PROCESS:g})"
+    )
 
 
 def _measure(
@@ -206,13 +220,9 @@ def _measure(
     return rates, times
 
 
-def _start(stack: ExitStack) -> dict[str, str]:
+def _start(stack: ExitStack, only_here: bool) -> dict[str, str]:
     root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tempo-children-")))
     children = {"one": _sklearn(root / "one"), "two": _xgboost(root / "two")}
-    apart = {
-        name: stack.enter_context(serve(folder, settings=SETTINGS))
-        for name, folder in children.items()
-    }
     frameworks = {"one": ModelFramework.SKLearn, "two": ModelFramework.XGBoost}
     models = {
         name: Model(name, platform=frameworks[name], local_folder=str(children[name]))
@@ -225,6 +235,20 @@ def _start(stack: ExitStack) -> dict[str, str]:
         return (one + two) / 2
 
     artifact = save(mean, str(root / "mean"))
+
+    def start(*folders: Any, **env: str) -> str:
+        return stack.enter_context(serve(*folders, settings=SETTINGS, env=env)).url
+
+    here = {
+        IN_PROCESS: start(artifact, TEMPO_RUNTIME_TRANSPORT="in_process"),
+        SAME_SERVER: start(artifact, *children.values(), TEMPO_RUNTIME_TRANSPORT="http"),
+    }
+    if only_here:
+        return here
+    apart = {
+        name: stack.enter_context(serve(folder, settings=SETTINGS))
+        for name, folder in children.items()
+    }
     # Servers that have loaded a pipeline announce binary data, for all of their models.
     binary = {
         name: stack.enter_context(serve(folder, artifact, settings=SETTINGS))
@@ -233,9 +257,6 @@ def _start(stack: ExitStack) -> dict[str, str]:
     (root / "by_hand.py").write_text(BY_HAND)
     (root / "fast_api.py").write_text(FASTAPI)
     urls = [f"{apart[name].url}/v2/models/{name}/infer" for name in apart]
-
-    def start(folder: str, **env: str) -> str:
-        return stack.enter_context(serve(folder, settings=SETTINGS, env=env)).url
 
     def by_hand(kind: str) -> str:
         settings = {"implementation": f"by_hand.{kind}", "parameters": {"extra": {"urls": urls}}}
@@ -253,7 +274,7 @@ def _start(stack: ExitStack) -> dict[str, str]:
         JSON: ours(lambda server: server.url),
         BINARY: ours(lambda server: server.url, binary),
         "pipeline, grpc": ours(lambda server: f"grpc://{server.grpc}"),
-        "pipeline, in process": start(artifact, TEMPO_RUNTIME_TRANSPORT="in_process"),
+        **here,
     }
 
 

@@ -18,7 +18,7 @@ import orjson
 from mlserver.errors import MLServerError, ModelNotFound
 from mlserver.parallel.model import ParallelModel
 from mlserver.types import InferenceRequest, InferenceResponse
-from mlserver.utils import insert_headers
+from mlserver.utils import extract_headers, insert_headers
 
 from tempo_runtime._util.ports import called
 from tempo_runtime.artifact import declaration
@@ -176,6 +176,9 @@ class _DataPlaneEndpoint:
         self._threads.close()
 
     def _response(self, answer: InferenceResponse) -> Response:
+        extract_headers(
+            answer
+        )  # MLServer's middlewares set them; over HTTP they are not in the body
         tensors = handed_over([from_mlserver(output) for output in answer.outputs])
         self._limit.check(sum(map(_shortest_json, tensors)))
         return Response(tensors, mlserver_parameters(answer.parameters), self.place.url)

@@ -1,4 +1,4 @@
-"""Prepare MLServer's own server before it loads a model: for binary data, and for calls between its models.
+"""Prepare MLServer's own server before it loads a model: for binary data and for its pipelines.
 
 MLServer has no setting for either, and a model does not know its server. But in the process that serves,
 MLServer adds the routes of each model before it loads the model, by a method that it looks up each time.
