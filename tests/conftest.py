@@ -13,10 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-gc.disable()  # until ten thousand tests and all they import are there
-
 with warnings.catch_warnings():  # of what MLServer imports, about itself
     warnings.simplefilter("ignore")
+    gc.disable()  # until ten thousand tests and all they import are there
     import mlserver  # noqa: F401
 
 from tempo_runtime.testing import Server, serve
