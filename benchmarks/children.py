@@ -32,7 +32,7 @@ from typing import Any
 import httpx
 import joblib
 import numpy as np
-from load import closed_loop, request
+from load import binary_request, closed_loop, request
 from rich.console import Console
 from rich.table import Table
 from sklearn.datasets import load_iris
@@ -40,15 +40,12 @@ from sklearn.linear_model import LogisticRegression
 from xgboost import XGBClassifier
 
 from tempo_runtime import Model, ModelFramework, PipelineModels, pipeline, save
-from tempo_runtime.protocol.binary import HEADER, MEDIA_TYPE, request_to_body
-from tempo_runtime.protocol.messages import Request
-from tempo_runtime.protocol.tensor import Tensor
 from tempo_runtime.testing import Server, free_ports, serve
 
 ROWS = (1, 100, 10_000)
 CLIENTS = (1, 8, 32)
 BEST_BY_HAND = "by hand, aiohttp"
-JSON, BINARY = "pipeline, http", "pipeline, http, binary"
+BINARY = "pipeline, http, binary"
 IN_PROCESS, SAME_SERVER = "pipeline, in process", "pipeline, same server"
 OF_IN_PROCESS = 0.95  # target: requests/s on the same server, of those in process
 SETTINGS = {"gzip_enabled": False, "grpc_max_message_length": 64 << 20}
@@ -173,14 +170,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         for rows, clients in itertools.product(sizes, CLIENTS):
             status.update(f"{rows} rows, {clients} clients")
             data = np.resize(load_iris().data, (rows, 4))
-            tensor = Tensor("x", "FP64", [rows, 4], data, {"content_type": "np"})
-            asked = dict.fromkeys(
-                urls, request("mean", {**vars(tensor), "data": data.ravel().tolist()})
-            )
-            asked[BINARY] = _binary_request("mean", tensor)
+            tensor = {"name": "x", "datatype": "FP64", "shape": [rows, 4]}
+            tensor["parameters"] = {"content_type": "np"}
+            in_json = request("mean", tensor | {"data": data.ravel().tolist()})
+            asked = dict.fromkeys(urls, in_json)
+            asked[BINARY] = binary_request("mean", tensor, data.tobytes())
             rates, times = _measure(urls, asked, clients, rounds, seconds)
-            if (rows, clients) == (10_000, 8):
-                gain = statistics.median(map(truediv, rates[BINARY], rates[JSON]))
             ratios.append(statistics.median(map(truediv, rates[SAME_SERVER], rates[IN_PROCESS])))
             for number, name in enumerate(urls):
                 cells = (str(rows), str(clients)) if number == 0 else ("", "")
@@ -191,10 +186,6 @@ def main(argv: Sequence[str] | None = None) -> None:
                 table.add_row(*cells, name, *numbers)
             table.add_section()
     console.print(table)
-    if not options.here:
-        console.print(
-            f"10,000 rows, 8 clients: requests/s of binary data are {gain:.1f} of JSON's."
-        )
     console.print("requests/s is the median of the rounds; the percentiles are of all requests.")
     ratio = statistics.geometric_mean(ratios)
     console.print(
@@ -271,19 +262,11 @@ def _start(stack: ExitStack, only_here: bool) -> dict[str, str]:
         "by hand, httpx": by_hand("Httpx"),
         BEST_BY_HAND: by_hand("Aiohttp"),
         "FastAPI, httpx": stack.enter_context(_fastapi(root, urls)),
-        JSON: ours(lambda server: server.url),
+        "pipeline, http": ours(lambda server: server.url),
         BINARY: ours(lambda server: server.url, binary),
         "pipeline, grpc": ours(lambda server: f"grpc://{server.grpc}"),
         **here,
     }
-
-
-def _binary_request(model: str, tensor: Tensor) -> bytes:
-    """The whole HTTP request, as `load.request` makes it."""
-    body, length = request_to_body(Request([tensor]))
-    head = f"POST /v2/models/{model}/infer HTTP/1.1\r\nHost: benchmark\r\n{HEADER}: {length}\r\n"
-    head += f"Content-Type: {MEDIA_TYPE}\r\nContent-Length: {len(body)}\r\n\r\n"
-    return head.encode() + body
 
 
 @contextmanager

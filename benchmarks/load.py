@@ -12,9 +12,26 @@ from typing import Any
 def request(model: str, tensor: dict[str, Any]) -> bytes:
     """The whole HTTP request for one tensor, so that the client has nothing left to do."""
     body = json.dumps({"inputs": [tensor]}).encode()
-    head = f"POST /v2/models/{model}/infer HTTP/1.1\r\nHost: benchmark\r\n"
-    head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    return head.encode() + body
+    return _head(model, body, "Content-Type: application/json") + body
+
+
+def binary_request(model: str, tensor: dict[str, Any], raw: bytes) -> bytes:
+    """The same, with the tensor's elements as binary data, which is asked for as well."""
+    parameters = {**tensor.get("parameters", {}), "binary_data_size": len(raw)}
+    asking = {"parameters": {"binary_data_output": True}}
+    content = json.dumps({"inputs": [{**tensor, "parameters": parameters}], **asking}).encode()
+    body = content + raw
+    return _head(model, body, f"Inference-Header-Content-Length: {len(content)}") + body
+
+
+def _head(model: str, body: bytes, header: str) -> bytes:
+    lines = [
+        f"POST /v2/models/{model}/infer HTTP/1.1",
+        "Host: benchmark",
+        header,
+        f"Content-Length: {len(body)}",
+    ]
+    return "\r\n".join([*lines, "", ""]).encode()
 
 
 def closed_loop(url: str, asked: bytes, clients: int, requests: int) -> list[float]:

@@ -1,7 +1,8 @@
 """Measure the overhead of a pipeline: a no-op pipeline and a no-op MLServer runtime written by hand.
 
 `python benchmarks/overhead.py [--quick]`. Each is alone in an MLServer process without workers; the
-rounds take turns, in another order each, so that the machine's noise falls on all alike.
+rounds take turns, in another order each, so that the machine's noise falls on all alike. At the end,
+the pipelines answer large requests in JSON and as binary data.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ import random
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from load import closed_loop, request
+from load import binary_request, closed_loop, request
 from rich.console import Console
 from rich.table import Table
 
@@ -29,6 +31,7 @@ TARGET = 1.15  # the pipeline's median over that of the runtime written by hand
 # Like with like: what runs on the loop and only passes on, or what computes in a thread.
 YARDSTICKS = {"pipeline, async def": "by hand", "pipeline, def": "by hand, in a thread"}
 BY_HAND = "by hand"
+LARGE = (10_000, 8)  # rows, clients
 CASES = [(rows, clients) for clients in (1, 8) for rows in (1, 100)]
 RUNTIMES = '''
 import asyncio
@@ -82,6 +85,11 @@ class Contender:
         tensor |= {"data": list(range(rows * 11)), "parameters": {"content_type": "np"}}
         return request(self.model, tensor)
 
+    def binary_request(self, rows: int) -> bytes:
+        tensor = {"name": "payload", "datatype": "INT64", "shape": [rows, 11]}
+        tensor |= {"parameters": {"content_type": "np"}}
+        return binary_request(self.model, tensor, np.arange(rows * 11).tobytes())
+
     def measure(self, asked: bytes, clients: int, requests: int) -> list[float]:
         return closed_loop(self.server.url, asked, clients, requests)
 
@@ -115,10 +123,31 @@ def main(argv: Sequence[str] | None = None) -> None:
                 cells = (str(rows), str(clients)) if name == BY_HAND else ("", "")
                 table.add_row(*cells, name, f"{p50:.3f}", f"{p99:.2f}", f"{ratio:.2f}")
             table.add_section()
+        status.update("large requests")
+        gains = {each.name: _gain(each, rounds) for each in contenders if each.name in YARDSTICKS}
     console.print(table)
+    for name, gain in gains.items():
+        rows, clients = LARGE
+        console.print(f"{name}, {rows} rows, {clients} clients: {gain:.1f} times as many in binary")
     for like, case, name in verdicts:
         verdict = "within" if like <= TARGET else "above"
         console.print(f"{case}: {like:.2f} of {YARDSTICKS[name]!r}, {verdict} {TARGET}")
+
+
+def _gain(contender: Contender, rounds: int) -> float:
+    """Requests per second as binary data over those in JSON."""
+    rows, clients = LARGE
+    requests = {"json": contender.request(rows), "binary": contender.binary_request(rows)}
+    gains = []
+    for turn in range(rounds + 1):  # the first warms up
+        seconds = {}
+        for form in random.sample(list(requests), len(requests)):
+            begin = time.perf_counter()
+            contender.measure(requests[form], clients, 5 * clients)
+            seconds[form] = time.perf_counter() - begin
+        if turn:
+            gains.append(seconds["json"] / seconds["binary"])
+    return float(np.median(gains))
 
 
 def _start(stack: ExitStack) -> list[Contender]:

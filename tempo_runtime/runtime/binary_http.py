@@ -135,9 +135,13 @@ class BinaryRoute:
         own_headers = extract_headers(answer) or {}
         tensors = [from_mlserver(output) for output in answer.outputs]
         head = answer.model_dump(exclude={"outputs"})
-        body, length = await convert(
-            is_large(tensors, binary=True), response_to_body, head, tensors, asked
-        )
+        # Binary arrays are only copied.
+        slow = [
+            tensor.data
+            for tensor in tensors
+            if tensor.name not in asked or not isinstance(tensor.data, np.ndarray)
+        ]
+        body, length = await convert(is_large(slow), response_to_body, head, tensors, asked)
         if length is None:
             return Response(body, headers=own_headers, media_type="application/json")
         return Response(

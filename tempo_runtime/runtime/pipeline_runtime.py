@@ -244,8 +244,7 @@ class TempoPipelineRuntime(MLModel):
     async def _response(
         self, service: LoadedPipeline, parameters: dict[str, Any], value: Any
     ) -> InferenceResponse:
-        large = is_large(value, binary=parameters.get(binary_http.ARRAYS) is True)
-        return await _convert(large, self._encoded, service, parameters, value)
+        return await _convert(is_large(value), self._encoded, service, parameters, value)
 
     def _encoded(
         self, service: LoadedPipeline, parameters: dict[str, Any], value: Any
@@ -315,9 +314,7 @@ def _decoded(
 
 
 def _is_large(parameters: dict[str, Any], *parts: Any) -> bool:
-    """Return whether a request is large, by its Content-Length if it has one and is JSON."""
-    if parameters.get(binary_http.ARRAYS) is True:
-        return is_large(*parts, binary=True)
+    """Return whether a request is large, by its Content-Length if it has one."""
     headers = parameters.get("headers") or {}
     length = headers.get("content-length")
     if isinstance(length, str) and length.isdecimal() and "content-encoding" not in headers:
