@@ -44,6 +44,9 @@ from tempo_runtime.runtime.parallel import is_pipeline
 ARRAYS = "binary_data_arrays"
 """Parameter of a request whose answer may have arrays, because a `BinaryRoute` writes it."""
 
+# Its value: neither JSON nor gRPC has bytes as a parameter, so no client can set it.
+_FROM_ROUTE = b"route"
+
 _MARK = b"binary_data"  # in each JSON request that asks for binary outputs
 _ROUTES = ("/infer", "/generate")
 # They read numbers with MLServer's codecs, which take arrays as well as lists.
@@ -176,10 +179,15 @@ def _request(content: dict[str, Any], model: MLModel) -> InferenceRequest:
         tensor.data = TensorData.model_construct(root=data)
     if own_process and is_pipeline(model):
         parameters = request.parameters or Parameters()
-        request.parameters = parameters.model_copy(update={ARRAYS: True})
+        request.parameters = parameters.model_copy(update={ARRAYS: _FROM_ROUTE})
     elif request.parameters is not None:
         (request.parameters.model_extra or {}).pop(ARRAYS, None)
     return request
+
+
+def answers_arrays(parameters: Mapping[str, Any]) -> bool:
+    """Return whether a request with these parameters came through a `BinaryRoute`, which takes arrays."""
+    return bool(parameters.get(ARRAYS) == _FROM_ROUTE)
 
 
 def _takes_arrays(model: MLModel) -> bool:

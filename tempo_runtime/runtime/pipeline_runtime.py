@@ -249,7 +249,7 @@ class TempoPipelineRuntime(MLModel):
     def _encoded(
         self, service: LoadedPipeline, parameters: dict[str, Any], value: Any
     ) -> InferenceResponse:
-        arrays = parameters.get(binary_http.ARRAYS) is True
+        arrays = binary_http.answers_arrays(parameters)
         json = over_http(parameters) and not arrays
         try:
             tensors, content_type = encode_results(

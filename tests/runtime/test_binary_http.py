@@ -265,3 +265,10 @@ def test_a_server_that_caches_answers_does_not_announce_the_extension_and_refuse
         plain = {"name": "x", "datatype": "FP64", "shape": [1], "data": [1.5]}
         answer = server.post("echo", {"inputs": [plain], **ASKING})
         assert answer.json()["outputs"][0]["data"] == [1.5]
+
+
+def test_a_client_cannot_ask_for_arrays_that_json_does_not_have(server: Server) -> None:
+    x = {"name": "x", "datatype": "FP64", "shape": [2], "data": [1.0, 2.0]}
+    request = {"inputs": [x], "parameters": {"binary_data_arrays": True}}
+    answer = server.http.post("/v2/models/echo/infer", json=request)
+    assert answer.status_code == 200, answer.text
