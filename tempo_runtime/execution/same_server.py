@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import Context
@@ -31,6 +32,7 @@ from tempo_runtime.clients.failures import (
 )
 from tempo_runtime.clients.remote import Limits, RemoteTransport
 from tempo_runtime.errors import PayloadError
+from tempo_runtime.execution.array_calls import ArrayCalls
 from tempo_runtime.execution.in_process import runtime_request
 from tempo_runtime.execution.runner import log_readiness
 from tempo_runtime.execution.runtimes import never_awaits, run_to_end
@@ -129,6 +131,7 @@ class _DataPlaneEndpoint:
         self._limit = AnswerLimit(settings.max_answer_bytes or None)
         self._threads = Threads(f"tempo-{name}", _THREADS, _THREADS, self._hung_changed)
         self._was_ready = True
+        self._arrays: tuple[weakref.ref[MLModel], ArrayCalls] | None = None
 
     @property
     def share_left(self) -> float:
@@ -146,9 +149,9 @@ class _DataPlaneEndpoint:
 
     def answer(self, request: Request, headers: Mapping[str, str]) -> Response:
         """Call a model that never awaits, in this thread."""
-        payload = runtime_request(request, {**headers, **self._headers})
+        sent = {**headers, **self._headers}
         with self._failures():
-            return self._response(_alone(run_to_end, self._data_plane.infer(payload, *self._key)))
+            return self._usable(_alone(run_to_end, self._answer(request, sent)))
 
     async def call(
         self, request: Request, seconds: float | None, headers: Mapping[str, str], *, fresh: bool
@@ -167,7 +170,7 @@ class _DataPlaneEndpoint:
             if not task.done():
                 raise Elapsed
             with self._failures():
-                return self._response(task.result())
+                return self._usable(_response(task.result()))
         finally:
             task.cancel()
 
@@ -175,13 +178,30 @@ class _DataPlaneEndpoint:
         """See `Endpoint.close`."""
         self._threads.close()
 
-    def _response(self, answer: InferenceResponse) -> Response:
-        extract_headers(
-            answer
-        )  # MLServer's middlewares set them; over HTTP they are not in the body
-        tensors = handed_over([from_mlserver(output) for output in answer.outputs])
-        self._limit.check(sum(map(_shortest_json, tensors)))
-        return Response(tensors, mlserver_parameters(answer.parameters), self.place.url)
+    async def _answer(self, request: Request, headers: Mapping[str, str]) -> Response:
+        """Do as `DataPlane.infer` does, but with arrays only where the answer is the same."""
+        async with self._data_plane._infer_contextmanager(*self._key) as model:
+            arrays = self._arrays_of(model)
+            direct = arrays.answer(request) if arrays.takes(request) else None
+            if direct is not None:
+                return direct
+            payload = self._data_plane._prepare_payload(runtime_request(request, headers), model)
+            response = _response(await model.predict(payload))
+            arrays.learn(request, response)
+            return response
+
+    def _arrays_of(self, model: MLModel) -> ArrayCalls:
+        known = self._arrays
+        if known is None or known[0]() is not model:
+            # By weak references: an unloaded model is not kept until the next call.
+            calls = ArrayCalls(weakref.proxy(model), model.settings.implementation_)
+            known = self._arrays = weakref.ref(model), calls
+        return known[1]
+
+    def _usable(self, response: Response) -> Response:
+        self._limit.check(sum(map(_shortest_json, response.tensors)))
+        response.url = self.place.url
+        return response
 
     @contextmanager
     def _failures(self) -> Iterator[None]:
@@ -202,6 +222,12 @@ class _DataPlaneEndpoint:
     def _hung_changed(self) -> None:
         owner = f"child {self.place.model!r} on this server"
         self._was_ready = log_readiness(owner, self._threads, self._was_ready)
+
+
+def _response(answer: InferenceResponse) -> Response:
+    extract_headers(answer)  # MLServer's middlewares set them; over HTTP they are not in the body
+    tensors = handed_over([from_mlserver(output) for output in answer.outputs])
+    return Response(tensors, mlserver_parameters(answer.parameters))
 
 
 def _alone(function: Callable[..., T], *arguments: Any) -> T:
