@@ -20,7 +20,6 @@ MAX_COLUMNS = 10_000
 MAX_LITERAL_BYTES = 1_000_000
 # Smaller calls are converted in a few milliseconds.
 _LARGE = 20_000  # values
-_COPIED = 100  # numbers that are copied in the time of one value
 LARGE_BYTES = 100_000  # size of a request over HTTP
 _THREADS = 4
 _DEEPEST = 100
@@ -62,16 +61,12 @@ class DecodingLimits:
             )
 
 
-def is_large(*values: Any, binary: bool = False) -> bool:
+def is_large(*values: Any) -> bool:
     """Return whether converting values would block an event loop, because they have too many parts.
 
     This counts only as many parts as needed.
-
-    Args:
-        values: The values.
-        binary: Whether arrays of numbers are only copied, which takes a hundredth of the time.
     """
-    return _count(values, _LARGE, _DEEPEST, _COPIED if binary else 1) > _LARGE
+    return _count(values, _LARGE, _DEEPEST) > _LARGE
 
 
 async def convert(large: bool, function: Callable[..., T], *arguments: Any) -> T:
@@ -91,20 +86,17 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(_THREADS, "tempo-convert")
 
 
-def _count(value: Any, most: int, levels: int, numbers: int) -> int:
-    """Count the parts of a value, up to about `most`; ten letters or bytes count as one part.
-
-    `numbers` of an array of numbers count as one part, too.
-    """
+def _count(value: Any, most: int, levels: int) -> int:
+    """Count the parts of a value, up to about `most`; ten letters or bytes count as one part."""
     if isinstance(value, str | bytes | bytearray):
         return len(value) // 10
     if isinstance(value, np.ndarray) and value.dtype.kind != "O":
-        return value.size // numbers
+        return value.size
     if isinstance(value, dict):
-        keys = _count_all(value, most, levels, numbers)
-        return keys + _count_all(value.values(), most - keys, levels, numbers)
+        keys = _count_all(value, most, levels)
+        return keys + _count_all(value.values(), most - keys, levels)
     if isinstance(value, list | tuple | set | frozenset):
-        return _count_all(value, most, levels, numbers)
+        return _count_all(value, most, levels)
     size = getattr(value, "size", None)  # of a DataFrame, an array, a pandas index
     if isinstance(size, int) and type(value).__module__.partition(".")[0] in ("numpy", "pandas"):
         return size
@@ -113,10 +105,10 @@ def _count(value: Any, most: int, levels: int, numbers: int) -> int:
     # Attributes of a pydantic model, a dataclass or a tensor.
     attributes = getattr(value, "__dict__", None) or {}
     extra = getattr(value, "__pydantic_extra__", None) or {}
-    return 1 + _count_all([*attributes.values(), *extra.values()], most, levels, numbers)
+    return 1 + _count_all([*attributes.values(), *extra.values()], most, levels)
 
 
-def _count_all(parts: Collection[Any], most: int, levels: int, numbers: int) -> int:
+def _count_all(parts: Collection[Any], most: int, levels: int) -> int:
     count = len(parts)
     if count > most or not levels or _ATOMS.issuperset(map(type, parts)):
         return count
@@ -124,7 +116,7 @@ def _count_all(parts: Collection[Any], most: int, levels: int, numbers: int) -> 
         if count > most:
             break
         if type(part) not in _ATOMS:
-            count += _count(part, most - count, levels - 1, numbers)
+            count += _count(part, most - count, levels - 1)
     return count
 
 
