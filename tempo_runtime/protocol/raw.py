@@ -7,7 +7,6 @@ gRPC's messages and binary bodies over HTTP have the same form.
 from __future__ import annotations
 
 import struct
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -49,7 +48,7 @@ def from_raw(tensor: Tensor, content: bytes | memoryview, role: str = "tensor") 
     dtype = DATATYPES.get(tensor.datatype)
     if dtype is None:
         return content
-    if len(content) != prod(tensor.shape) * dtype.itemsize:
+    if len(content) != tensor.size() * dtype.itemsize:
         raise PayloadError(
             f"{role} {tensor.name!r} has {len(content)} bytes, which is not the size of "
             f"{tensor.datatype} in shape {tensor.shape}"

@@ -43,6 +43,7 @@ _PACKED: dict[str, tuple[str, Any]] = {
 }
 _EMPTY_ROWS = 2**20
 _DEEPEST = 32  # dimensions that arrays can have in all versions of numpy
+_MOST_DIMENSIONS = 64  # in any version of numpy
 
 
 @dataclass
@@ -168,7 +169,22 @@ class Tensor:
                 f"tensor {self.name!r} has shape {shown(self.shape)}: {error}"
             ) from error
 
+    def size(self) -> int:
+        """Return the number of elements that the shape states.
+
+        Raises:
+            PayloadError: If the shape has more dimensions than an array can have.
+        """
+        # The product of a long shape would be a number with millions of digits.
+        if len(self.shape) > _MOST_DIMENSIONS:
+            raise PayloadError(
+                f"tensor {self.name!r} has {len(self.shape)} dimensions, but an array has at most "
+                f"{_MOST_DIMENSIONS}; send the actual shape"
+            )
+        return prod(self.shape)
+
     def _check_size(self, size: int) -> None:
+        stated = self.size()
         if any(length < 0 for length in self.shape):
             raise PayloadError(
                 f"tensor {self.name!r} has shape {self.shape}, but dimensions cannot be negative; send "
@@ -180,9 +196,9 @@ class Tensor:
                 f"tensor {self.name!r} has shape {shown(self.shape)}, which is too many empty rows; "
                 "send [0]"
             )
-        if size != prod(self.shape):
+        if size != stated:
             raise PayloadError(
-                f"tensor {self.name!r} has shape {self.shape}, which is {prod(self.shape)} values, "
+                f"tensor {self.name!r} has shape {self.shape}, which is {stated} values, "
                 f"but its data has {size}; correct the shape or the data"
             )
 

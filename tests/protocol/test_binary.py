@@ -145,6 +145,10 @@ REFUSED: dict[str, tuple[tuple[bytes, list[str]], str]] = {
         body([raw_tensor(shape=[-1, -2])], b"\0" * 16),
         "'x' has shape [-1, -2], but dimensions cannot be negative",
     ),
+    "too many dimensions": (
+        body([raw_tensor(shape=[2**62] * 65)], b"\0" * 16),
+        "'x' has 65 dimensions, but an array has at most 64; send the actual shape",
+    ),
     "empty rows": (
         body([raw_tensor(shape=[2**40, 0], size=0)]),
         "'x' has shape [1099511627776, 0], which is too many empty rows",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,10 @@ from tempo_runtime import save
 from tempo_runtime.protocol.binary import HEADER, response_from_body
 from tempo_runtime.protocol.tensor import DATATYPES, Tensor
 from tempo_runtime.testing import Server, serve
+from tests.clients.connected_child import Connect, connect
 from tests.helpers import pipelines
 
+__all__ = ["connect"]
 ROWS = np.array([[0.0, 1.0], [1.0, 0.0], [0.2, 0.9]])
 FOREIGN = """
 from mlserver import MLModel
@@ -126,6 +129,15 @@ def test_an_input_may_be_json_beside_a_binary_one(server: Server) -> None:
     answer = post(server, "foreign", {"inputs": [second, first], **ASKING}, raw)
     found = outputs(answer)["y"].elements()
     assert found == [b"list", b"list", b"float", b"int", b"int", b"int"]
+
+
+def test_a_pipeline_calls_it_with_every_bit(server: Server, connect: Connect) -> None:
+    sent = np.tile(BITS["NaNs with payloads"], 500)
+    child = connect(server.url, model="echo")
+    end = time.monotonic() + 30
+    while child(sent).tobytes() != sent.tobytes():  # JSON, which loses the payloads of NaNs
+        assert time.monotonic() < end
+    assert child(sent).flags.writeable
 
 
 def test_each_output_comes_as_it_is_asked_for(server: Server) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tempo_runtime import LocalOptions, RemoteModel, deploy_local
+from tempo_runtime._util.http_request import request
 from tests.deploy.conftest import alone
 from tests.helpers.income import THRESHOLDS, Income, essence
 
@@ -30,3 +31,9 @@ def test_an_anchor_is_the_one_that_alibi_gives(
         remote_model.predict(payload=income.rows[0:1], parameters={"threshold": threshold})
     )
     assert essence(r["data"]) == essence(income.alone(0, threshold))
+
+
+def test_the_servers_of_all_models_announce_binary_data(remote_model: RemoteModel) -> None:
+    for model in remote_model.status():
+        answer = json.loads(request(f"{model.url}/v2", 30).body)
+        assert answer["extensions"] == ["binary_tensor_data"], model
