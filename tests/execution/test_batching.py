@@ -13,6 +13,7 @@ from typing import Any
 import joblib
 import numpy as np
 import pytest
+from prometheus_client import REGISTRY
 
 from tempo_runtime import (
     Batching,
@@ -32,8 +33,9 @@ from tempo_runtime.request import context
 from tempo_runtime.request.budget import RequestBudget
 from tempo_runtime.request.portal import background
 from tempo_runtime.settings import PipelineSettings
-from tempo_runtime.testing import FakeModel, Hang
+from tempo_runtime.testing import FakeModel, Hang, Server, serve
 from tests.execution import gated_model
+from tests.helpers.value_strategies import same
 
 ROW = np.ones((1, 2))
 CALLS = 6
@@ -305,3 +307,60 @@ def test_a_direct_call_of_a_pipeline_batches_its_calls_of_threads(gated: Model) 
         found = list(pool.map(over, [ROW * number for number in range(50)]))
     assert [answer.tolist() for answer in found] == [[2.0 * number] for number in range(50)]
     assert isinstance(over.models.child._transport, BatchingTransport)
+
+
+# -- pipelines on a server -------------------------------------------------------------------------
+
+
+@model("arrays")
+def arrays(x: np.ndarray) -> dict[str, np.ndarray]:
+    return {"half": (x / 2).astype(np.float16), "large": x > 1, "same": x}
+
+
+@model("texts")
+def texts(x: np.ndarray, names: list[str]) -> tuple[list[str], list[bytes], np.ndarray]:
+    found = [f"{name}{row.sum():g}" for name, row in zip(names, x)]
+    return found, [text.encode() for text in found], np.array(found)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    root = tmp_path_factory.mktemp("models")
+    for target in (arrays, texts):
+        save(target, str(root / describe(target).details.name))
+    with serve(root) as server:
+        yield server
+
+
+@pytest.mark.parametrize("transport", ["http", "grpc"])
+def test_values_of_every_kind_are_those_of_plain_calls(server: Server, transport: str) -> None:
+    @pipeline("over", models=PipelineModels(arrays=arrays, texts=texts))
+    def over(x: np.ndarray, names: list[str]) -> Any:
+        return over.models.arrays(x), over.models.texts(x, names)
+
+    url = server.url if transport == "http" else f"grpc://{server.grpc}"
+    child = {"url": url, "batching": {"max_delay": 0.005}}
+    cases = [
+        (np.full((rows, 2), number - 0.1), [f"käse{row}" for row in range(rows)])
+        for number in range(100)
+        for rows in [1 + number % 3]
+    ]
+    expected = [(arrays(x), texts(x, names)) for x, names in cases]
+    settings = PipelineSettings.read({"models": {"arrays": child, "texts": child}}, {})
+    service = LoadedPipeline(over, settings, background())
+
+    def call(case: tuple[np.ndarray, list[str]]) -> Any:
+        with context.serving(20, {}):
+            return service.runner.run_blocking(dict(zip(("x", "names"), case)))
+
+    try:
+        with ThreadPoolExecutor(16) as pool:
+            assert same(list(pool.map(call, cases)), expected)
+        labels = {"pipeline": "over", "child": "texts"}
+        sent, made = (
+            REGISTRY.get_sample_value(f"tempo_child_batch_calls_{name}", labels) or 0.0
+            for name in ("count", "sum")
+        )
+        assert 0 < sent < made
+    finally:
+        background().run(service.close())
