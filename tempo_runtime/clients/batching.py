@@ -83,6 +83,7 @@ class _Call:
         "batch",
         "clock",
         "current",
+        "due",
         "future",
         "loop",
         "queue",
@@ -97,15 +98,20 @@ class _Call:
         self.current = current
         self.rows = rows
         self.clock = clock
-        self.since = time.monotonic()
+        self.since = self.due = time.monotonic()
         self.state = _State.ALONE
         self.queue: _Queue
         self.batch: _Batch | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
         self.future: Any = None
 
-    def wait_in(self, loop: asyncio.AbstractEventLoop | None) -> None:
-        """Prepare to wait, in a coroutine of this loop; in a thread if it is None."""
+    def wait_in(self, loop: asyncio.AbstractEventLoop | None, delay: float) -> None:
+        """Prepare to wait, in a coroutine of this loop; in a thread if it is None.
+
+        It waits for others no longer than half of its time, so that this wait never makes it late.
+        """
+        left = self.clock.left()
+        self.due += delay if left is None else min(delay, left / 2)
         self.state = _State.WAITING
         self.loop = loop
         self.future = Future() if loop is None else loop.create_future()
@@ -157,7 +163,7 @@ class _Queue:
         self._waiting: deque[_Call] = deque()
         self._rows = 0
         self.key: Any = None  # under which the transport finds it
-        self.timed = False  # whether a timer will look at it
+        self.timer = math.inf  # when the next timer will look at it
 
     @property
     def is_idle(self) -> bool:
@@ -210,7 +216,7 @@ class _Queue:
         """Return the seconds until waiting calls are due, if there is a turn; 0 if they are."""
         if not self._waiting or not self._delay or self._rows >= self._most:
             return 0.0
-        return max(0.0, self._waiting[0].since + self._delay - now)
+        return max(0.0, min(call.due for call in self._waiting) - now)
 
     def leave(self, call: _Call) -> None:
         """Remove a waiting call."""
@@ -352,7 +358,7 @@ class BatchingTransport:
             call.queue = queue
             waits = not queue.enter(call)
             if waits:
-                call.wait_in(loop)
+                call.wait_in(loop, self._options.max_delay)
             is_due = waits and queue.has_turn()
         if not waits:
             self._sent((call,))
@@ -439,9 +445,10 @@ class BatchingTransport:
                     call.state, call.batch = _State.TOGETHER, batch
             elif queue.is_idle and self._queues.get(queue.key) is queue:
                 del self._queues[queue.key]
-            wait = 0.0 if calls or queue.timed else queue.wait(now)
-            queue.timed = queue.timed or wait > 0
-        if wait:
+            wait = 0.0 if calls else queue.wait(now)
+            is_sooner = 0 < wait < queue.timer - now
+            queue.timer = now + wait if is_sooner else queue.timer
+        if is_sooner:
             self._portal.loop.call_soon_threadsafe(self._set_timer, queue, wait)
         return calls
 
@@ -449,7 +456,7 @@ class BatchingTransport:
         self._portal.loop.call_later(seconds, self._ring, queue)
 
     def _ring(self, queue: _Queue) -> None:
-        queue.timed = False
+        queue.timer = math.inf
         self._advance(queue)
 
     def _give_up(self, queue: _Queue, begun: Sequence[_Call] = ()) -> None:

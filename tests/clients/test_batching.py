@@ -536,7 +536,7 @@ async def test_a_cancelled_call_gives_its_turn_to_those_that_wait(make: Make) ->
     setup.child.gate.open()
     await asyncio.wait(tasks)
     assert setup.child.sizes == [1, 2]
-    assert not setup.transport._queues
+    await until(lambda: not setup.transport._queues)
 
 
 async def test_a_batch_is_cancelled_when_all_its_callers_are_gone(make: Make) -> None:
@@ -582,6 +582,16 @@ def test_a_wait_for_others_ends_when_there_are_enough_rows(make: Make) -> None:
     answers = [setup.ask(1.0), setup.ask(2.0), setup.ask(3.0)]
     assert [answer.result(_WAIT) for answer in answers] == [[2.0], [4.0], [6.0]]
     assert setup.child.sizes == [3]
+
+
+def test_a_wait_for_others_never_makes_a_call_late(make: Make) -> None:
+    setup = make(max_delay=10 * _WAIT)
+    setup.child.gate.open()
+    patient = setup.ask(1.0)
+    setup.wait_for(1)
+    hasty = setup.ask(2.0, timeout=0.5)
+    assert [answer.result(_WAIT) for answer in (patient, hasty)] == [[2.0], [4.0]]
+    assert setup.child.sizes == [2]
 
 
 def test_a_call_that_no_other_joins_is_made_when_its_wait_is_over(make: Make) -> None:
@@ -802,7 +812,7 @@ async def test_after_a_storm_of_callers_that_give_up_all_is_answered_again(make:
 @dataclass(eq=False)
 class _Made:
     rows: Rows
-    since: float = 0.0
+    due: float = 0.0
     overdue: bool = False
 
     def is_overdue(self) -> bool:
