@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -204,15 +204,17 @@ class Batching(BaseModel):
     max_rows: Annotated[int, Field(ge=1)] = 64
     max_delay: SecondsOrZero = 0.0
 
-    def __init__(self, **values: Any) -> None:
-        try:
-            super().__init__(**values)
-        except ValidationError as error:
-            faults = "; ".join(map(_describe, error.errors(include_url=False)))
-            raise SettingsError(f"Batching: {faults}") from error
+    if not TYPE_CHECKING:  # a type checker knows the arguments by the fields
 
-    # This tells pydantic not to call this `__init__` for settings, whose errors have the whole path.
-    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+        def __init__(self, **values: Any) -> None:
+            try:
+                super().__init__(**values)
+            except ValidationError as error:
+                faults = "; ".join(map(_describe, error.errors(include_url=False)))
+                raise SettingsError(f"Batching: {faults}") from error
+
+        # This tells pydantic not to call this `__init__` for settings, whose errors have the whole path.
+        __init__.__pydantic_base_init__ = True
 
 
 _SWITCHES: dict[str, dict[str, int]] = {

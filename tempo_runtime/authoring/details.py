@@ -71,6 +71,19 @@ class ModelDetails:
                 "shown; leave it out, and keep credentials in rclone's configuration or a Secret"
             )
 
+        if self.batching is not None:
+            self._check_batching()
+
+    def _check_batching(self) -> None:
+        # Imported here, because few models declare it, and pydantic takes a while.
+        from tempo_runtime.settings import Batching
+
+        if not isinstance(self.batching, Batching):
+            raise AuthoringError(
+                f"{self.name}: batching is {self.batching!r:.80}, but must be a Batching; write "
+                "batching=Batching()"
+            )
+
     @property
     def served_by_us(self) -> bool:
         """Whether it is a pipeline, or a custom model made as one."""

@@ -149,3 +149,9 @@ def test_arguments_after_the_name_must_be_given_by_name(make: Any, name: str) ->
     assert "'s3://forest', 'forest' as well; name each argument" in str(error.value)
     parameters = list(inspect.signature(make).parameters.values())
     assert {parameter.kind for parameter in parameters[1:]} == {inspect.Parameter.KEYWORD_ONLY}
+
+
+@pytest.mark.parametrize("batching", [True, 8, {"max_rows": 8}])
+def test_anything_but_a_batching_is_refused_when_a_model_is_declared(batching: Any) -> None:
+    with pytest.raises(AuthoringError, match=r"m: batching is .*write batching=Batching\(\)"):
+        Model("m", batching=batching)

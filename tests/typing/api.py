@@ -16,6 +16,7 @@ from typing_extensions import assert_type
 
 import tempo_runtime as tempo
 from tempo_runtime import (
+    Batching,
     Child,
     Children,
     DockerOptions,
@@ -55,6 +56,10 @@ Rows = NDArray[np.float64]
 
 forest = Model("forest", platform=ModelFramework.SKLearn, local_folder="forest", uri="s3://forest")
 Model("forest", ModelFramework.SKLearn)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+Model("forest", batching=Batching(max_rows=8, max_delay=0.01))
+Model("forest", batching=8)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+Batching(max_row=8)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+Batching(max_rows="8")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 Model("forest", plattform="")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 
