@@ -24,6 +24,7 @@ from tempo_runtime.errors import (
     ArtifactUntrusted,
     SettingsError,
 )
+from tempo_runtime.servers import uncollected
 from tempo_runtime.settings import DRAIN_TIMEOUT, drain_timeout
 
 SERVER_SETTINGS = "settings.json"
@@ -147,7 +148,8 @@ def check(
     Raises:
         SettingsError: If it is invalid; the message names the fields.
     """
-    from mlserver import ModelSettings  # importing it takes a second
+    with uncollected.imports():  # it takes a second
+        from mlserver import ModelSettings
 
     implementation = environ.get("MLSERVER_MODEL_IMPLEMENTATION")
     given = {"implementation": implementation} if implementation else {}

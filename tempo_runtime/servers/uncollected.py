@@ -1,4 +1,4 @@
-"""Keep the garbage collector away from what a server imports."""
+"""Keep the garbage collector away from MLServer and its dependencies."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ def imports() -> Iterator[None]:
     MLServer and its dependencies are 250,000 objects, almost none of them garbage. Python would search
     them while it imports them, now and then while requests wait, and several times when it ends.
     """
+    searches = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         gc.freeze()
-        gc.enable()
+        if searches:
+            gc.enable()
