@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tempo_runtime.testing import Server
 from tests.helpers.command_line import Serving
-from tests.helpers.income import ROOT, Income
+from tests.helpers.income import ROOT
 
 README = (ROOT / "README.md").read_text()
 DEFAULT = "http://127.0.0.1:8080"
@@ -91,14 +90,3 @@ def test_its_tour_runs(flowers: Path) -> None:
     script = [*imports, f"print({expression.partition('  # ')[0]})"]
     assert run(flowers, [sys.executable, "-c", "\n".join(script)]).strip() == "['setosa']"
     assert run(flowers, [sys.executable, "-c", deploy]).strip().endswith("['setosa']")
-
-
-def test_its_curl_line_works(income_server: Server, income: Income) -> None:
-    line = next(block for block in blocks("bash") if "income-explainer/infer" in block)
-    line = line.replace(DEFAULT, income_server.url)
-    # Its row is of the default rows, which lack the last column that UCI's have.
-    missing = [9] * (income.rows.shape[1] - 11)
-    line = line.replace("[1, 11]", f"[1, {11 + len(missing)}]")
-    line = line.replace("0, 60]", ", ".join(map(str, [0, 60, *missing])) + "]")
-    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True)
-    assert "anchor" in json.loads(done.stdout)["outputs"][0]["data"][0]

@@ -130,6 +130,16 @@ def payload(row: np.ndarray) -> dict[str, Any]:
     }
 
 
+def tensor(**changes: Any) -> dict[str, Any]:
+    """A row of zeros with changes."""
+    return payload(np.zeros((1, 12), int)) | changes
+
+
+def request(*tensors: Any, **parameters: Any) -> dict[str, Any]:
+    """A request for an explanation."""
+    return {"inputs": list(tensors), "parameters": {"parameters": {}, **parameters}}
+
+
 def essence(explanation: dict[str, Any]) -> tuple[Any, ...]:
     """Return the parts by which two explanations are the same."""
     return explanation["anchor"], explanation["precision"], explanation["coverage"]

@@ -1,4 +1,4 @@
-"""Mistakes of clients and operators: the status, whose fault it is, and the remedy."""
+"""Mistakes of operators: the status, whose fault it is, and the remedy."""
 
 from __future__ import annotations
 
@@ -8,85 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from tempo_runtime import save
 from tempo_runtime.testing import Server, ServerFailed, serve
 from tests.helpers import pipelines
-from tests.helpers.income import Income, add_model, explain, payload
-
-
-def tensor(**changes: Any) -> dict[str, Any]:
-    return payload(np.zeros((1, 12), int)) | changes
-
-
-def request(*tensors: Any, **parameters: Any) -> dict[str, Any]:
-    return {"inputs": list(tensors), "parameters": {"parameters": {}, **parameters}}
-
-
-CASES: dict[str, tuple[Any, int, list[str]]] = {
-    "missing tensor": (request(), 422, ["'payload' is missing", "send it"]),
-    "unknown tensor": (request(tensor(name="paylod")), 422, ["'paylod'", "did you mean 'payload'"]),
-    "tensor given twice": (request(tensor(), tensor()), 422, ["'payload'", "twice"]),
-    "text in a number": (request(tensor(data=["a"] * 12)), 422, ["'payload'", "INT64", "'a'"]),
-    "fraction in an integer": (
-        request(tensor(data=[0.5] * 12)),
-        422,
-        ["'payload'", "INT64", "0.5"],
-    ),
-    "unknown datatype": (request(tensor(datatype="FLOAT")), 422, ["datatype"]),
-    "ragged data": (request(tensor(data=[[1, 2], [3]])), 422, ["'payload'", "ragged"]),
-    "shape that disagrees": (request(tensor(shape=[5, 2])), 422, ["'payload'", "[5, 2]", "12"]),
-    "negative shape": (request(tensor(shape=[-1, 12])), 422, ["'payload'", "[-1, 12]"]),
-    "parameter of the wrong type": (
-        request(tensor(), parameters=7),
-        422,
-        ["'parameters'", "dictionary", "7"],
-    ),
-    "explainer parameter of the wrong type": (
-        request(tensor(), parameters={"threshold": "high"}),
-        422,
-        ["AnchorTabular", "threshold='high'", "it accepts: threshold"],
-    ),
-    "explainer parameter that is misspelt": (
-        request(tensor(), parameters={"treshold": 0.9}),
-        422,
-        ["AnchorTabular", "'treshold'", "did you mean 'threshold'"],
-    ),
-    "seed of the wrong type": (request(tensor(), tempo_seed="x"), 422, ["tempo_seed", "'x'"]),
-    "no time at all": (request(tensor(), tempo_timeout=0), 422, ["tempo_timeout", "above 0"]),
-    "too little time": (request(tensor(), tempo_timeout=0.001), 504, ["0.001 s", "timeout"]),
-    "not JSON": (b"explain, please", 422, ["JSON decode error"]),
-    "not a request": (b'{"rows": [1]}', 422, ["inputs"]),
-    "a row the child refuses": (
-        request(tensor(shape=[1, 2], data=[1, 2])),
-        502,
-        ["child 'income-sklearn'", "/v2/models/income-sklearn/infer", "500"],
-    ),
-}
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_is_refused_by_status_and_in_words(case: str, each_income_server: Server) -> None:
-    body, status, words = CASES[case]
-    answer = each_income_server.post("income-explainer", body)
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/json"
-    said = answer.json().get("error") or json.dumps(answer.json()["detail"])
-    for word in words:
-        assert word in said
-    assert "Traceback" not in answer.text
-    assert 'File "' not in answer.text
-
-
-def test_the_server_answers_as_before_after_all_of_them(
-    each_income_server: Server, income: Income
-) -> None:
-    for body, _, _ in CASES.values():
-        each_income_server.post("income-explainer", body)
-    found = explain(each_income_server, income.rows[0], 0.9)
-    assert found["raw"]["instance"] == [income.rows[0].tolist()]
+from tests.helpers.income import Income, add_model, explain, request, tensor
 
 
 def _truncate(folder: Path) -> None:

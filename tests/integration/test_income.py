@@ -23,6 +23,9 @@ import pytest
 
 import tempo_runtime as tempo
 from tempo_runtime import LocalOptions, deploy_local
+from tempo_runtime.cli.calling.arguments import Arguments
+from tempo_runtime.cli.calling.targets import opened
+from tempo_runtime.execution.runner import Progress
 from tempo_runtime.testing import Server, serve
 from tests.cli.commands.test_serve import Serving
 from tests.deploy.conftest import alone
@@ -37,7 +40,10 @@ from tests.helpers.income import (
     census,
     essence,
     explain,
+    request,
+    tensor,
 )
+from tests.test_readme import DEFAULT, blocks
 
 
 def test_the_forest_is_as_accurate_as_the_mission_says(income: Income) -> None:
@@ -182,7 +188,7 @@ def test_metadata_is_the_signature(income_server: Server) -> None:
 Asked = tuple[int, float]  # a row and a threshold
 Explained = Callable[[Asked], str]
 ALL: list[Asked] = [(row, threshold) for row in range(len(ROWS)) for threshold in THRESHOLDS]
-SOME = ALL[2:10]
+SOME = ALL[:10]
 PATIENT = pytest.mark.timeout(
     600
 )  # the first of them starts four servers, and explains it all once
@@ -247,6 +253,15 @@ def in_the_notebook(
 
 
 @PATIENT
+@pytest.mark.parametrize("threshold", THRESHOLDS)
+def test_in_the_notebook_an_anchor_is_the_one_that_alibi_gives(
+    threshold: float, in_the_notebook: dict[Asked, str], income: Income
+) -> None:
+    found = json.loads(in_the_notebook[0, threshold])["data"]
+    assert essence(found) == essence(income.alone(0, threshold))
+
+
+@PATIENT
 def test_loaded_it_explains_as_in_the_notebook_in_any_order(
     in_the_notebook: dict[Asked, str], income: Income
 ) -> None:
@@ -287,3 +302,98 @@ def test_however_it_is_served_it_explains_as_in_the_notebook(
     ask = servers[route].result()
     for each in shuffled(SOME, seed=5):
         assert ask(each) == in_the_notebook[each]
+
+
+# -- what else these servers are asked ---------------------------------------------------------------
+
+
+def test_a_served_explainer_reports_progress_and_gives_the_same_explanation(
+    income: Income, income_server: Server
+) -> None:
+    for url in (f"{income_server.url}/v2/models", f"grpc://{income_server.grpc}"):
+        news: list[Progress] = []
+        with opened(f"{url}/income-explainer", seed=1) as target:
+            given = Arguments(target.signature, {"payload": income.rows[:1], "parameters": {}})
+            response = target.infer(given.request(), news.append)
+        [text] = response.tensors[0].elements()
+        found = json.loads(text)["data"]
+        assert essence(found) == essence(income.alone(0, seed=1))
+        assert news[-1].calls > 1
+        assert news[-1].news["anchor"] == found["anchor"]
+
+
+def test_the_curl_line_of_the_readme_works(income_server: Server, income: Income) -> None:
+    line = next(block for block in blocks("bash") if "income-explainer/infer" in block)
+    line = line.replace(DEFAULT, income_server.url)
+    # Its row is of the default rows, which lack the last column that UCI's have.
+    missing = [9] * (income.rows.shape[1] - 11)
+    line = line.replace("[1, 11]", f"[1, {11 + len(missing)}]")
+    line = line.replace("0, 60]", ", ".join(map(str, [0, 60, *missing])) + "]")
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True)
+    assert "anchor" in json.loads(done.stdout)["outputs"][0]["data"][0]
+
+
+WRONG: dict[str, tuple[Any, int, list[str]]] = {
+    "missing tensor": (request(), 422, ["'payload' is missing", "send it"]),
+    "unknown tensor": (request(tensor(name="paylod")), 422, ["'paylod'", "did you mean 'payload'"]),
+    "tensor given twice": (request(tensor(), tensor()), 422, ["'payload'", "twice"]),
+    "text in a number": (request(tensor(data=["a"] * 12)), 422, ["'payload'", "INT64", "'a'"]),
+    "fraction in an integer": (
+        request(tensor(data=[0.5] * 12)),
+        422,
+        ["'payload'", "INT64", "0.5"],
+    ),
+    "unknown datatype": (request(tensor(datatype="FLOAT")), 422, ["datatype"]),
+    "ragged data": (request(tensor(data=[[1, 2], [3]])), 422, ["'payload'", "ragged"]),
+    "shape that disagrees": (request(tensor(shape=[5, 2])), 422, ["'payload'", "[5, 2]", "12"]),
+    "negative shape": (request(tensor(shape=[-1, 12])), 422, ["'payload'", "[-1, 12]"]),
+    "parameter of the wrong type": (
+        request(tensor(), parameters=7),
+        422,
+        ["'parameters'", "dictionary", "7"],
+    ),
+    "explainer parameter of the wrong type": (
+        request(tensor(), parameters={"threshold": "high"}),
+        422,
+        ["AnchorTabular", "threshold='high'", "it accepts: threshold"],
+    ),
+    "explainer parameter that is misspelt": (
+        request(tensor(), parameters={"treshold": 0.9}),
+        422,
+        ["AnchorTabular", "'treshold'", "did you mean 'threshold'"],
+    ),
+    "seed of the wrong type": (request(tensor(), tempo_seed="x"), 422, ["tempo_seed", "'x'"]),
+    "no time at all": (request(tensor(), tempo_timeout=0), 422, ["tempo_timeout", "above 0"]),
+    "too little time": (request(tensor(), tempo_timeout=0.001), 504, ["0.001 s", "timeout"]),
+    "not JSON": (b"explain, please", 422, ["JSON decode error"]),
+    "not a request": (b'{"rows": [1]}', 422, ["inputs"]),
+    "a row the child refuses": (
+        request(tensor(shape=[1, 2], data=[1, 2])),
+        502,
+        ["child 'income-sklearn'", "/v2/models/income-sklearn/infer", "500"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_request_is_refused_by_status_and_in_words(
+    case: str, each_income_server: Server
+) -> None:
+    body, status, words = WRONG[case]
+    answer = each_income_server.post("income-explainer", body)
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/json"
+    said = answer.json().get("error") or json.dumps(answer.json()["detail"])
+    for word in words:
+        assert word in said
+    assert "Traceback" not in answer.text
+    assert 'File "' not in answer.text
+
+
+def test_the_server_answers_as_before_after_all_wrong_requests(
+    each_income_server: Server, income: Income
+) -> None:
+    for body, _, _ in WRONG.values():
+        each_income_server.post("income-explainer", body)
+    found = explain(each_income_server, income.rows[0], 0.9)
+    assert found["raw"]["instance"] == [income.rows[0].tolist()]

@@ -1,4 +1,4 @@
-"""What the garbage collector searches after an import."""
+"""The garbage collector searches everything except modules that are imported in its block."""
 
 from __future__ import annotations
 

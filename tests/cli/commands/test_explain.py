@@ -10,14 +10,9 @@ import numpy as np
 import pytest
 
 from tempo_runtime import PipelineModels, model, pipeline, predictmethod, save
-from tempo_runtime.cli.calling.arguments import Arguments
-from tempo_runtime.cli.calling.targets import opened
-from tempo_runtime.execution.runner import Progress
 from tempo_runtime.request import context
-from tempo_runtime.testing import Server
 from tests.helpers import pipelines
 from tests.helpers.command_line import run
-from tests.helpers.income import Income, essence
 
 
 @pipeline("why", models=PipelineModels(double=pipelines.double))
@@ -45,11 +40,17 @@ def attributions(rows: np.ndarray, threshold: float = 0.5) -> dict[str, Any]:
     }
 
 
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> str:
+    root = tmp_path_factory.mktemp("artifacts")
+    save(pipelines.double, str(root / "double"))
+    return save(Why, str(root / "why"))
+
+
 @pytest.fixture
-def why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    save(pipelines.double, str(tmp_path / "double"))
+def why(saved: str, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("TEMPO_RUNTIME_MODELS__DOUBLE__URI", "../double")
-    return save(Why, str(tmp_path / "why"))
+    return saved
 
 
 @pytest.fixture
@@ -117,18 +118,3 @@ def test_a_call_that_cannot_be_explained_is_reported(
     code, _, said = run("explain", why, *options, stdin=stdin)
     assert (code, said.count("\n")) == (1, 1)
     assert told in said
-
-
-def test_a_served_explainer_reports_progress_and_gives_the_same_explanation(
-    income: Income, income_server: Server
-) -> None:
-    for url in (f"{income_server.url}/v2/models", f"grpc://{income_server.grpc}"):
-        news: list[Progress] = []
-        with opened(f"{url}/income-explainer", seed=1) as target:
-            given = Arguments(target.signature, {"payload": income.rows[:1], "parameters": {}})
-            response = target.infer(given.request(), news.append)
-        [text] = response.tensors[0].elements()
-        found = json.loads(text)["data"]
-        assert essence(found) == essence(income.alone(0, seed=1))
-        assert news[-1].calls > 1
-        assert news[-1].news["anchor"] == found["anchor"]

@@ -115,6 +115,12 @@ def counting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lasting]:
             yield Lasting(pipeline, options, remote)
 
 
+def test_the_servers_of_all_models_announce_binary_data(plus: RemoteModel) -> None:
+    for model in plus.status():
+        answer = httpx.get(f"{model.url}/v2").json()
+        assert answer["extensions"] == ["binary_tensor_data"], model
+
+
 def test_a_pipeline_and_its_child_each_have_a_server(plus: RemoteModel) -> None:
     pipeline, line = plus.status()
     assert (pipeline.name, pipeline.state) == ("plus", "ready")
