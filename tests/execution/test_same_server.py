@@ -63,6 +63,8 @@ class Served(MLModel):
             raise ValueError("a bug")
         if text == "wait":
             await asyncio.sleep(2)
+        if text == "cancel":
+            raise asyncio.CancelledError
         if text == "doze":
             self.ready = False
         given = payload.parameters
@@ -242,6 +244,7 @@ CASES = {
     "an error of a runtime": ("served", "break", 502),
     "an error of a pipeline's author": ("inner", "break", 500),
     "a status that a pipeline's author chose": ("inner", "refuse", 409),
+    "a runtime that cancels": ("served", "cancel", 503),
     "an unknown model": ("absent", ROWS, 502),
     "an unknown version": ("gone", ROWS, 502),
     "an answer that is too large": ("brief", ROWS, 502),
