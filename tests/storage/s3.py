@@ -48,7 +48,7 @@ def s3_server(data: Path, keys: tuple[str, str] = KEYS) -> Iterator[S3]:
         yield S3(port, data)
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 def put(folder: Path, uri: str) -> None:

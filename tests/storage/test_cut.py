@@ -228,7 +228,7 @@ def test_no_rclone_outlives_its_command(
         process.send_signal(sent)
         _, printed = process.communicate()
     assert (process.returncode, printed) == (code, told)
-    psutil.wait_procs(left, timeout=20)
+    psutil.wait_procs(left, timeout=60)
     assert not [each for each in left if each.is_running()]
 
 

@@ -165,7 +165,7 @@ def test_a_foreground_deployment_ends_at_ctrl_c(studio: Studio, state: Path) -> 
         os.kill(process.pid, signal.SIGINT)
         process.communicate(timeout=60)
     assert process.returncode == 130
-    assert psutil.wait_procs(servers, timeout=5)[1] == []
+    assert psutil.wait_procs(servers, timeout=60)[1] == []
 
 
 def test_a_foreground_deployment_ends_with_its_server(studio: Studio, state: Path) -> None:

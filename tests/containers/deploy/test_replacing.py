@@ -107,6 +107,6 @@ def test_a_container_that_died_is_started_again(
     with deploy_local(alone, options) as remote:
         ((_, place),) = places(remote).items()
         engine.containers.get(place.removeprefix("container ")).kill()
-        assert eventually(lambda: [each.state for each in remote.status()] == ["ended"], 10)
+        assert eventually(lambda: [each.state for each in remote.status()] == ["ended"], 30)
         deploy_local(alone, options)
         assert remote.predict() == "first"

@@ -215,7 +215,7 @@ def test_a_detached_deployment_is_still_known_with_its_log_when_its_server_has_d
     try:
         (server,) = left(MARK, options.env[MARK])
         os.kill(server.pid, signal.SIGKILL)
-        assert eventually(lambda: remote.status()[0].state == "ended", 10)
+        assert eventually(lambda: remote.status()[0].state == "ended", 30)
         assert "HTTP server running" in find.get("alone").logs()["alone"]
     finally:
         for each in find.find("alone"):

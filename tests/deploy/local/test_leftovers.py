@@ -29,7 +29,8 @@ remote.predict(**json.loads(sys.argv[3]))
 print(json.dumps([model.url for model in remote.status()]), flush=True)
 sys.stdin.read()
 """
-_WITHIN = 5.0  # seconds
+_WITHIN = 30.0  # seconds, of which a machine with nothing else to do takes three
+_BEFORE_IT_DRAINS = 9.0  # seconds; a server by itself gives its requests ten
 
 
 @pytest.fixture
@@ -84,7 +85,7 @@ def test_a_deployer_that_is_killed_while_a_request_hangs_leaves_nothing(
     )
     os.kill(process.pid, signal.SIGKILL)
     gone = eventually(
-        lambda: not left(MARK, options.env[MARK]) and not list(state.iterdir()), _WITHIN
+        lambda: not left(MARK, options.env[MARK]) and not list(state.iterdir()), _BEFORE_IT_DRAINS
     )
     assert gone
 
@@ -108,7 +109,7 @@ def test_a_deployer_that_ends_while_its_servers_start_leaves_nothing(
         lambda: not left(MARK, options.env[MARK]) and not list(state.iterdir()), _WITHIN
     )
     assert gone
-    assert process.wait(10) != 0
+    assert process.wait(60) != 0
 
 
 def test_a_deployer_that_just_ends_undeploys_first(
@@ -118,7 +119,7 @@ def test_a_deployer_that_just_ends_undeploys_first(
     process = deployer(str(studio.folder / "alone"))
     urls(process)
     process.stdin.close()
-    assert process.wait(30) == 0
+    assert process.wait(60) == 0
     assert not left(MARK, options.env[MARK])
     assert not list(state.iterdir())
 

@@ -66,7 +66,7 @@ def test_a_killed_deployer_leaves_nothing_but_its_forks(
         assert left(MARK, options.env[MARK])
         os.kill(process.pid, signal.SIGKILL)
         gone = eventually(
-            lambda: not left(MARK, options.env[MARK]) and not list(state.iterdir()), 5.0
+            lambda: not left(MARK, options.env[MARK]) and not list(state.iterdir()), 30.0
         )
         assert Process.of(fork).alive
     assert gone

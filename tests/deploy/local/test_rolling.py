@@ -101,7 +101,7 @@ def test_no_request_is_lost_while_everything_is_replaced(
             again = deploy_local(studio.plus(5.0), chosen)
             assert again.predict(X) == [15.0]
             left_to = [psutil.Process(each.process.pid) for each in _record(remote).leaving]
-            psutil.wait_procs(left_to, timeout=30)
+            psutil.wait_procs(left_to, timeout=60)
             assert not any(each.is_running() for each in left_to) or _zombies(left_to)
     for answers in (by_us, over_kept, over_new):
         # A pipeline is replaced before or after its child.
@@ -141,7 +141,7 @@ def test_a_server_that_died_is_started_again(studio: Studio, options: LocalOptio
     with deploy_local(alone, options) as remote:
         (server,) = _record(remote).servers
         os.kill(server.process.pid, signal.SIGKILL)
-        psutil.wait_procs([psutil.Process(server.process.pid)], timeout=10)
+        psutil.wait_procs([psutil.Process(server.process.pid)], timeout=60)
         (model,) = remote.status()
         assert model.state == "ended"
         deploy_local(alone, options)

@@ -27,7 +27,7 @@ def stream(client: Any, model: str, inputs: Any) -> Any:
     answers: queue.Queue[Any] = queue.Queue()
     client.start_stream(lambda result, error: answers.put(result or str(error)))
     client.async_stream_infer(model, _inputs(inputs))
-    first = answers.get(timeout=10)
+    first = answers.get(timeout=60)
     client.stop_stream()
     return first
 
