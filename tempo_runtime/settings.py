@@ -244,7 +244,7 @@ class ChildSettings(BaseModel):
         implementation: MLServer runtime class, for `in_process`; by default that of the framework.
         fast_sklearn: Whether to compute a scikit-learn model, for `in_process`, without the checks
             and conversions that scikit-learn repeats in each step and tree: the same answers in less
-            time. Loading fails if the model does not allow it.
+            time. By default, if the model allows it; with true, loading fails if it does not.
         output: Output to ask for, such as `predict_proba`.
         flatten_single_column: Whether to return an answer of shape `(N, 1)` as `(N,)`, the shape it
             had before MLServer's codecs encoded it. By default, if MLServer's codec has marked it.
@@ -272,7 +272,7 @@ class ChildSettings(BaseModel):
     version: str | None = None
     uri: str | None = None
     implementation: str | None = None
-    fast_sklearn: bool = False
+    fast_sklearn: bool | None = None
     output: str | None = None
     flatten_single_column: bool | None = None
     timeout: Seconds | None = None

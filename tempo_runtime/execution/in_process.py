@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import TimeoutError as NotInTime
@@ -55,6 +56,8 @@ if TYPE_CHECKING:
     from mlserver import ModelSettings
     from mlserver.types import InferenceRequest
 
+# MLServer shows this logger's information, but only warnings of others.
+logger = logging.getLogger("mlserver")
 _SETTINGS = "model-settings.json"
 _THREADS = 8  # for calls of an async pipeline
 
@@ -68,12 +71,13 @@ class RuntimeTransport:
         implementation: Its runtime class; None for the class in its settings, or that of its framework.
         timeout: Seconds that a call may take. In a sync pipeline, a runtime that never awaits runs in the
             pipeline's thread, and is not interrupted.
-        fast: Whether to compute a scikit-learn model in less time.
+        fast: Whether to compute a scikit-learn model in less time; None if it can be.
         code: The pipeline's code, which unpickles the model.
         copy: The private copy that the folder belongs to, if any.
 
     Raises:
-        SettingsError: If its runtime class is unknown, or the model cannot be computed in less time.
+        SettingsError: If its runtime class is unknown, or the model must be computed in less time and
+            cannot be.
         ChildUnavailable: If the model cannot be loaded.
     """
 
@@ -83,7 +87,7 @@ class RuntimeTransport:
         folder: str,
         implementation: str | None,
         timeout: float | None = None,
-        fast: bool = False,
+        fast: bool | None = None,
         code: importing.Modules | None = None,
         copy: PrivateCopy | None = None,
     ) -> None:
@@ -96,8 +100,15 @@ class RuntimeTransport:
             details, folder, implementation, fast, code, copy
         )
         self._runtime = self._shared.runtime
+        if self.evaluation:
+            logger.info("child %r in this process is %s", details.name, self.evaluation)
         self._threads = Threads(f"tempo-{details.name}", _THREADS, _THREADS, self._hung_changed)
         self._was_ready = True
+
+    @property
+    def evaluation(self) -> str:
+        """How a scikit-learn model is computed, and why; empty for others."""
+        return self._runtime.evaluation
 
     @property
     def share_left(self) -> float:
@@ -118,9 +129,6 @@ class RuntimeTransport:
 
     def infer_blocking(self, request: Request) -> Response:
         """See `Transport.infer_blocking`."""
-        shortcut = self._runtime.shortcut
-        if shortcut is not None and (response := shortcut.answer(request)) is not None:
-            return response
         clock = CallDeadline(context.current(), self._timeout)
         if self._runtime.never_awaits:
             return self._infer_here(request)
@@ -243,7 +251,7 @@ def _load(
     details: ModelDetails,
     folder: str,
     implementation: str | None,
-    fast: bool,
+    fast: bool | None,
     code: importing.Modules | None,
     copy: PrivateCopy | None = None,
 ) -> shared_runtimes.Shared:

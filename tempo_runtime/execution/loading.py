@@ -93,6 +93,11 @@ class LoadedPipeline:
         """The connected children."""
         return tuple(self._children.connected)
 
+    @property
+    def evaluations(self) -> dict[str, str]:
+        """How each scikit-learn model in this process is computed, and why, by name of the child."""
+        return self._children.evaluations
+
     async def close(self) -> None:
         """Let running requests finish within `drain_timeout`, and release everything."""
         await self.runner.close(self._settings.drain_timeout)
@@ -180,7 +185,8 @@ class ChildResolver:
         self._data_plane = data_plane
         self.connected: list[Child] = []
         self._nested: list[LoadedPipeline] = []
-        self._models: list[RuntimeTransport | SameServerTransport] = []  # models in this process
+        # Models in this process, by alias.
+        self._models: dict[str, RuntimeTransport | SameServerTransport] = {}
 
     def connect(self, pipeline: Pipeline) -> Children:
         """Connect all children, and load those in this process."""
@@ -215,8 +221,16 @@ class ChildResolver:
     def share_left(self) -> float:
         """See `LoadedPipeline.share_left`."""
         shares = [service.share_left for service in self._nested]
-        shares += [model.share_left for model in self._models]
+        shares += [model.share_left for model in self._models.values()]
         return min(shares, default=1.0)
+
+    @property
+    def evaluations(self) -> dict[str, str]:
+        """See `LoadedPipeline.evaluations`."""
+        models = self._models.items()
+        own = {alias: m.evaluation for alias, m in models if isinstance(m, RuntimeTransport)}
+        nested = [service.evaluations for service in self._nested]
+        return {alias: how for each in (*nested, own) for alias, how in each.items() if how}
 
     async def close(self) -> None:
         """Close all connections, and unload the models and pipelines in this process."""
@@ -240,7 +254,7 @@ class ChildResolver:
             if self._data_plane is None or settings.url:
                 servers = endpoints(settings, name, self._portal)
                 return RemoteTransport(servers, self._portal, allowed, metrics)
-            return self._on_this_server(name, settings, allowed, metrics)
+            return self._on_this_server(alias, name, settings, allowed, metrics)
         if isinstance(model, Pipeline) and settings.uri is None:
             _refuse_fast(alias, settings, "it is a pipeline")
             return self._pipeline(model, model.details.local_folder or "", self._settings)
@@ -274,7 +288,12 @@ class ChildResolver:
         )
 
     def _on_this_server(
-        self, name: str, settings: ChildSettings, allowed: Limits, metrics: ChildMetrics
+        self,
+        alias: str,
+        name: str,
+        settings: ChildSettings,
+        allowed: Limits,
+        metrics: ChildMetrics,
     ) -> Transport:
         from tempo_runtime.execution.same_server import SameServerTransport  # imports MLServer
 
@@ -282,7 +301,7 @@ class ChildResolver:
         transport = SameServerTransport(
             self._data_plane, name, settings, self._portal, allowed, metrics
         )
-        self._models.append(transport)
+        self._models[alias] = transport
         return transport
 
     def _from_folder(self, alias: str, model: Model, settings: ChildSettings) -> Transport:
@@ -305,7 +324,7 @@ class ChildResolver:
             code=model.code,
             copy=copy,
         )
-        self._models.append(transport)
+        self._models[alias] = transport
         return transport
 
     def _pipeline(self, pipeline: Pipeline, folder: str, settings: PipelineSettings) -> Transport:

@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from tempo_runtime.authoring.details import ModelFramework
 from tempo_runtime.execution.array_calls import ArrayCalls
-from tempo_runtime.execution.sklearn_fast import Shortcut
+from tempo_runtime.execution.frameworks import IMPLEMENTATIONS
+from tempo_runtime.execution.sklearn_fast import accelerate
+from tempo_runtime.execution.sklearn_fast.base import NoFastPath
 from tempo_runtime.protocol.tensor import datatype_of
 
 if TYPE_CHECKING:
@@ -50,29 +53,28 @@ class Runtime:
 
     Args:
         settings: Settings of the model.
-        fast: Whether to give its scikit-learn model a shortcut.
+        fast: Whether to make its scikit-learn model fast: true demands it, and None if it can be.
 
     Attributes:
-        shortcut: Answers most requests in place of a fast model.
         arrays: Calls the model without the runtime's codecs, where that gives the same answer.
+        evaluation: How its scikit-learn model is computed, and why; empty for other runtimes.
 
     Raises:
-        NoFastPath: If its model cannot have a shortcut.
+        NoFastPath: If its model must be fast, and cannot be.
         Exception: Any exception while importing and loading it.
     """
 
-    def __init__(self, settings: ModelSettings, fast: bool = False) -> None:
+    def __init__(self, settings: ModelSettings, fast: bool | None = None) -> None:
         self._settings = settings
-        self._fast = fast
-        self.shortcut: Shortcut | None = None
+        self.evaluation = ""
         self.never_awaits = settings.implementation_ in _NEVER_AWAIT
         self._turn = asyncio.Lock() if settings.implementation_ in _ONE_AT_A_TIME else None
         self._loop = None if self.never_awaits else _OwnLoop(f"tempo-{settings.name}")
         try:
             if self._loop is None:
-                self._model = run_to_end(self._load())
+                self._model = run_to_end(self._load(fast))
             else:
-                self._model = self._loop.start(self._load()).result()
+                self._model = self._loop.start(self._load(fast)).result()
         except BaseException:
             if self._loop is not None:
                 self._loop.stop()
@@ -111,7 +113,7 @@ class Runtime:
         self._loop.stop()
         await asyncio.to_thread(self._loop.join, _UNLOAD_TIMEOUT)
 
-    async def _load(self) -> MLModel:
+    async def _load(self, fast: bool | None) -> MLModel:
         from mlserver.context import model_context
 
         settings = self._settings
@@ -125,8 +127,8 @@ class Runtime:
                     raise RuntimeError(
                         f"its load() returned {loaded!r}, which means that loading failed"
                     )
-                if self._fast:
-                    self.shortcut = Shortcut(model)
+                if settings.implementation_ == IMPLEMENTATIONS[ModelFramework.SKLearn]:
+                    self.evaluation = _made_fast(model, fast)
             except BaseException:
                 with suppress(Exception):
                     await model.unload()
@@ -210,6 +212,19 @@ def _implementation(settings: ModelSettings) -> type[MLModel]:
         except BaseException:
             sys.path[:] = path  # MLServer does not remove the folder
             raise
+
+
+def _made_fast(runtime: MLModel, fast: bool | None) -> str:
+    """Make the model of a scikit-learn runtime fast, if it can be; return how it is computed."""
+    if fast is False:
+        return "computed by scikit-learn, because `fast_sklearn` is false"
+    try:
+        accelerate(runtime._model)
+    except NoFastPath as reason:
+        if fast:
+            raise
+        return f"computed by scikit-learn: {reason}"
+    return "computed without scikit-learn's checks in each call, with the same answers bit for bit"
 
 
 def _keep_arrays(model: MLModel) -> None:

@@ -14,7 +14,7 @@ from tempo_runtime.execution.runtimes import Runtime
 if TYPE_CHECKING:
     from mlserver import ModelSettings
 
-_Key: TypeAlias = tuple[str, str, bool, str, frozenset[tuple[str, int, int]]]
+_Key: TypeAlias = tuple[str, str, bool | None, str, frozenset[tuple[str, int, int]]]
 
 
 class Shared:
@@ -36,7 +36,9 @@ _lock = threading.Lock()
 _loaded: WeakValueDictionary[_Key, Shared] = WeakValueDictionary()
 
 
-def acquire(settings: ModelSettings, folder: str, fast: bool = False, code: str = "") -> Shared:
+def acquire(
+    settings: ModelSettings, folder: str, fast: bool | None = None, code: str = ""
+) -> Shared:
     """Load a runtime, unless one with the same settings and the same files is already loaded.
 
     A changed file makes it another model; children that use the old one keep it.

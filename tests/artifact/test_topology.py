@@ -24,6 +24,7 @@ CHILD = {"child": topology.declared(Model("child", platform=ModelFramework.SKLea
         ({"models": {"child": {"transport": "http"}}}, False, "beside", "http"),
         ({"models": {"child": {"transport": "in_process"}}}, True, "inside", "in_process"),
         ({"models": {"child": {"fast_sklearn": True}}}, True, "inside", "in_process"),
+        ({"models": {"child": {"fast_sklearn": False}}}, True, "beside", "http"),
         ({"models": {"child": {"url": "grpc://models:80"}}}, True, "elsewhere", "grpc"),
     ],
 )

@@ -63,6 +63,7 @@ class Outcome:
         response: The answer.
         batching: Name of each model with batching -> how its answers to rows together differ from those
             to each alone; None if they do not.
+        evaluations: How each scikit-learn model of its process is computed, and why.
     """
 
     python: str
@@ -71,6 +72,7 @@ class Outcome:
     answered: float | None = None
     response: Response | None = None
     batching: Mapping[str, str | None] = field(default_factory=dict)
+    evaluations: Mapping[str, str] = field(default_factory=dict)
 
 
 @contextlib.contextmanager
@@ -265,6 +267,7 @@ def _main(folder: str, outcome_path: str, *packages: str) -> None:
                 "prefix": sys.prefix,
                 "loaded": time.monotonic() - start,
                 "response": None,
+                "evaluations": dict(target.evaluations),
             }
             if body:
                 start = time.monotonic()

@@ -47,11 +47,13 @@ class Target(Protocol):
         name: Name of the pipeline, or model.
         signature: Its signature; None if it is unknown.
         tagged: Whether it reads tagged JSON, as our pipelines do.
+        evaluations: How each scikit-learn model in this process is computed, and why.
     """
 
     name: str
     signature: Signature | None
     tagged: bool
+    evaluations: Mapping[str, str]
 
     def answers(self, requests: Iterable[Request], at_once: int = 1) -> Iterator[Response]:
         """Yield the answers to requests in order; raise the error of the first that fails."""
@@ -123,6 +125,7 @@ class Local:
         self._seed = seed
         self._abandoned = False
         self._service = LoadedPipeline(pipeline, settings, background(), opened.folder)
+        self.evaluations: Mapping[str, str] = self._service.evaluations
         self._transport = PipelineTransport(self._service.runner, settings.decoding)
 
     def answers(self, requests: Iterable[Request], at_once: int = 1) -> Iterator[Response]:
@@ -191,6 +194,7 @@ class Remote:
         self.name = match["name"]
         self.signature: Signature | None = None
         self.tagged = False
+        self.evaluations: Mapping[str, str] = {}
         self._client = _client(match, headers)
         self._timeout = timeout or self._client.timeout
         self._seed = seed

@@ -86,6 +86,8 @@ def check(
             done("unpacked its environment")
         outcome = checking.ask(python, artifact, example[0] if example else None, timeout)
     done(f"loaded in a fresh process of Python {outcome.python}", outcome.loaded)
+    for alias, evaluation in outcome.evaluations.items():
+        shown.print(f"  {escape(alias)} is {escape(evaluation)}", highlight=False)
     if example is not None and outcome.response is not None:
         difference = checking.difference(example[1], outcome.response)
         if difference is not None:
@@ -107,7 +109,8 @@ def check(
     if as_json:
         content = {"python": outcome.python, "loaded": outcome.loaded, "answered": outcome.answered}
         batching = {"batching": dict(outcome.batching)} if outcome.batching else {}
-        echo_json({"name": description.name, **content, **batching})
+        evaluations = dict(outcome.evaluations)
+        echo_json({"name": description.name, **content, **batching, "evaluations": evaluations})
 
 
 def _request(description: Description, input_: str | None, args: tuple[str, ...]) -> Request:

@@ -1,90 +1,110 @@
 """Compute scikit-learn models in less time, with the same answers.
 
 In a call with a hundred rows, scikit-learn spends most of the time on checks and conversions around each
-step and each tree. `compile_model` returns a model that only does the arithmetic, after proving it
-against the original.
+step and each tree. `accelerate` makes a model do only the arithmetic, and compares the two before.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
+import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tempo_runtime.execution.sklearn_fast.base import DTYPES, NoFastPath, Unsure, refused, unfold
+from tempo_runtime.execution.sklearn_fast.base import (
+    DTYPES,
+    NoFastPath,
+    Unsure,
+    refuse_version,
+    refused,
+    unfold,
+)
+from tempo_runtime.execution.sklearn_fast.names import NamesCheck
 from tempo_runtime.execution.sklearn_fast.transformers import Chain
 from tempo_runtime.execution.sklearn_fast.trees import Trees
-from tempo_runtime.protocol.messages import Request, Response, from_mlserver
 
 if TYPE_CHECKING:
-    from mlserver import MLModel
-
     from tempo_runtime.execution.sklearn_fast.base import Array, Values
 
 _METHODS = ("predict", "predict_proba")
 _BATCH = 1024  # rows; encoded categories are not sparse here
-_PROOF = 300  # rows
+_COMPARED = 128  # rows
 
 
-def compile_model(model: Any) -> FastModel:
-    """Make a fitted model fast, and prove that its answers stay the same.
+def accelerate(model: Any) -> FastModel:
+    """Replace the methods of a fitted model by fast ones, which return and raise the same.
 
-    The proof compares both models on rows made from the model's parameters: known and unknown categories,
-    means and deviations, NaN if it is replaced, and numbers below, at and above thresholds of the trees.
-
-    Raises:
-        NoFastPath: If a step cannot be computed without scikit-learn, or the proof fails.
-    """
-    with warnings.catch_warnings():
-        # A model that was fitted to a DataFrame warns about each array.
-        warnings.simplefilter("ignore")
-        try:
-            fast = FastModel(model)
-            _prove(fast)
-        except AttributeError as error:
-            raise NoFastPath(f"a {type(model).__name__} is not fitted: {error}") from error
-    return fast
-
-
-class FastModel:
-    """A fast version of a model, with the same answers. Safe to call from several threads.
+    They are first compared with the model's own, bit by bit, on rows made from the model's parameters:
+    known and unknown categories, means and deviations, NaN if it is replaced, and numbers below, at and
+    above thresholds of the trees.
 
     Args:
         model: A fitted tree or forest, or a pipeline of transformers that ends with one.
+
+    Raises:
+        NoFastPath: If only scikit-learn can compute a step, or there is any difference.
+    """
+    try:
+        fast = FastModel(model)
+        _compare(fast, model)
+    except NoFastPath:
+        raise
+    except Exception as error:
+        reason = f"is not fitted, or not as expected: {type(error).__name__}: {error}"
+        raise refused("", model, reason) from error
+    reference = weakref.ref(model)  # its methods must not keep it alive
+    for method in fast.methods:
+        setattr(model, method, partial(_call_fast, fast, reference, method))
+    return fast
+
+
+def _call_fast(fast: FastModel, reference: weakref.ref[Any], method: str, x: Any) -> Any:
+    answer = fast.answer(method, x)
+    if answer is not None:
+        return answer
+    model = reference()
+    return getattr(type(model), method)(model, x)
+
+
+class FastModel:
+    """A fast version of a model. Safe to call from several threads.
+
+    Args:
+        model: As for `accelerate`.
 
     Raises:
         NoFastPath: If a step cannot be computed without scikit-learn.
     """
 
     def __init__(self, model: Any) -> None:
-        self.model = model
-        self.parts = list(unfold(model))
-        if not self.parts:
+        refuse_version(model)
+        parts = list(unfold(model))
+        if not parts:
             raise refused("", model, "has no step that predicts")
-        *before, (name, last) = self.parts
-        self.trees = Trees(name, last)
+        *before, last = parts
+        self.trees = Trees(*last)
         self.chain = Chain(before, self.trees.takes)
         self._takes = self.chain.steps[0].takes if before else self.trees.takes
-
-    def predict(self, x: Any) -> Any:
-        """Return the result of the model's `predict`, or raise as it does, for any input."""
-        answer = self.answer("predict", x)
-        return self.model.predict(x) if answer is None else answer
-
-    def predict_proba(self, x: Any) -> Any:
-        """Return the result of the model's `predict_proba`, or raise as it does, for any input."""
-        answer = self.answer("predict_proba", x)
-        return self.model.predict_proba(x) if answer is None else answer
+        self._check_names = NamesCheck([*self.chain.models, last[1]])
 
     def answer(self, method: str, x: Any) -> Array | None:
-        """Return the fast answer; None if only the original model can answer.
+        """Return what the model's method returns, and warn as it does.
 
         Args:
             method: `predict` or `predict_proba`.
-            x: An array of numbers, shape (n, features). For anything else the result is None.
+            x: An array of numbers, shape (n, features).
+
+        Returns:
+            The answer; None if only the model itself can answer, such as to anything but numbers.
         """
+        answer = self.compute(method, x)
+        if answer is not None:
+            self._check_names(x)
+        return answer
+
+    def compute(self, method: str, x: Any) -> Array | None:
+        """Return what `answer` returns, without a warning."""
         rows = type(x) is np.ndarray and x.ndim == 2 and x.dtype in DTYPES
         if not rows or not len(x) or x.shape[1] != self._takes or method not in self.methods:
             return None
@@ -110,85 +130,51 @@ class FastModel:
         return _METHODS if self.trees.classes is not None else _METHODS[:1]
 
 
-class Shortcut:
-    """Answers requests to MLServer's scikit-learn runtime without its codecs.
-
-    Args:
-        runtime: A loaded `SKLearnModel`.
-
-    Raises:
-        NoFastPath: If its model does not have a fast path.
-    """
-
-    def __init__(self, runtime: MLModel) -> None:
-        from mlserver.codecs import NumpyCodec
-        from mlserver.types import RequestOutput
-
-        self._runtime = runtime
-        self._codec = NumpyCodec
-        self._outputs = {name: RequestOutput(name=name) for name in _METHODS}
-        self._model = compile_model(runtime._model)
-        parameters = runtime.settings.parameters
-        extra = getattr(parameters, "extra", None) or {}
-        self._default = extra.get("predict_fn", "predict")
-        # Settings that describe tensors may choose other codecs.
-        described = runtime.inputs or getattr(parameters, "content_type", None)
-        self._is_plain = not described
-
-    def answer(self, request: Request) -> Response | None:
-        """Return the runtime's answer; None if only the runtime itself can answer."""
-        x = _array(request) if self._is_plain else None
-        if x is None:
-            return None
-        outputs = []
-        for name in request.outputs or [self._default]:
-            answer = self._model.answer(name, x)
-            if answer is None:
-                return None
-            outputs.append(self._runtime.encode(answer, self._outputs[name], self._codec))
-        return Response([from_mlserver(output) for output in outputs])
+# -- comparison ------------------------------------------------------------------------------------
 
 
-def _array(request: Request) -> Array | None:
-    """Return the only array of a request, if MLServer's runtime would pass it to its model as it is."""
-    if len(request.tensors) != 1 or request.parameters:
-        return None
-    [tensor] = request.tensors
-    data = tensor.data
-    is_array = isinstance(data, np.ndarray) and tensor.content_type in (None, "np")
-    return data if is_array and list(data.shape) == tensor.shape else None
-
-
-# -- proof -----------------------------------------------------------------------------------------
-
-
-def _prove(fast: FastModel) -> None:
+def _compare(fast: FastModel, model: Any) -> None:
     """Compare the answers of the model and of its trees alone, and the output of each transformer.
 
     Raises:
         NoFastPath: If there is any difference, or if nothing can be compared.
     """
     values = fast.trees.thresholds()
-    if fast.chain.steps:
-        _prove(FastModel(fast.parts[-1][1]))
-    compared = 0
-    for rows in _batches(fast.chain.back(values)):
-        _compare_steps(fast, rows)
-        for method in fast.methods:
-            answer = fast.answer(method, rows)
-            if answer is None:
-                continue
-            compared += len(rows)
-            if not _same(answer, _call(fast.model, method, rows)):
-                reason = f"has a fast path whose answers to `{method}` differ from its own"
-                raise refused("", fast.model, reason)
+    *steps, (_, last) = unfold(model)
+    if steps:
+        trees = FastModel(last)
+        _compare_answers(trees, last, _rows(values), trees.methods)
+    rows = _rows(fast.chain.back(values))
+    with np.errstate(all="ignore"):
+        integers = np.nan_to_num(rows).clip(-(2**31), 2**31).astype(np.int64)
+        batches = rows[:1], rows.astype(np.float32), integers
+    _compare_steps(fast, steps, rows)
+    compared = _compare_answers(fast, model, rows, fast.methods)
+    for batch in batches:
+        _compare_steps(fast, steps, batch)
+        # `predict` follows from the last method.
+        compared += _compare_answers(fast, model, batch, fast.methods[-1:])
     if not compared:
-        raise refused("", fast.model, "refuses all rows that would prove its fast path")
+        raise refused("", model, "refuses all rows with which its fast path would be compared")
 
 
-def _compare_steps(fast: FastModel, rows: Array) -> None:
+def _compare_answers(fast: FastModel, model: Any, rows: Array, methods: tuple[str, ...]) -> int:
+    """Compare the answers of methods, and return the number of rows that were compared."""
+    compared = 0
+    for method in methods:
+        answer = fast.compute(method, rows)
+        if answer is None:
+            continue
+        compared += len(rows)
+        if not _same(answer, _call(model, method, rows)):
+            reason = f"has a fast path whose answers to `{method}` differ from its own"
+            raise refused("", model, reason)
+    return compared
+
+
+def _compare_steps(fast: FastModel, steps: list[tuple[str, Any]], rows: Array) -> None:
     expected = actual = rows
-    for (name, model), step in zip(fast.parts, fast.chain.steps):
+    for (name, model), step in zip(steps, fast.chain.steps):
         try:
             with np.errstate(all="ignore"):
                 actual = step(actual)
@@ -200,27 +186,30 @@ def _compare_steps(fast: FastModel, rows: Array) -> None:
             raise refused(name, model, "has a fast path whose numbers differ from its own")
 
 
-def _batches(values: Values) -> Iterator[Array]:
-    """Yield arrays of rows in several sizes and types, made of the values of each column."""
+def _rows(values: Values) -> Array:
+    """Return rows made of the values of each column."""
     random = np.random.RandomState(0)
-    rows = np.stack([random.choice(column, _PROOF) for column in values], axis=1)
-    for end, size in ((1, 1), (2, 1), (4, 2), (104, 100), (_PROOF, _PROOF - 104)):
-        yield rows[end - size : end]
-    with np.errstate(all="ignore"):
-        yield rows.astype(np.float32)
-        yield np.nan_to_num(rows).clip(-(2**31), 2**31).astype(np.int64)
+    return np.stack([random.choice(column, _COMPARED) for column in values], axis=1)
 
 
-def _call(model: Any, method: str, rows: Array) -> Any:
+def _call(model: Any, method: str, rows: Any) -> Any:
+    names = getattr(model, "feature_names_in_", None)
+    if names is not None:  # it would warn about an array
+        from pandas import DataFrame
+
+        rows = DataFrame(rows, columns=names)
     try:
-        return getattr(model, method)(rows)
+        with np.errstate(all="ignore"):
+            return getattr(model, method)(rows)
     except Exception as error:
         return error
 
 
-def _same(actual: Any, expected: Any) -> bool:
+def _same(actual: Array, expected: Any) -> bool:
     if type(expected) is not np.ndarray:
         return False
     if (actual.dtype, actual.shape) != (expected.dtype, expected.shape):
         return False
-    return np.array_equal(actual, expected, equal_nan=actual.dtype.kind == "f")
+    if actual.dtype.kind == "O":
+        return bool(actual.tolist() == expected.tolist())
+    return actual.tobytes() == expected.tobytes()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
+from packaging.version import Version
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     Array: TypeAlias = NDArray[Any]
     Values: TypeAlias = list[Array]  # for each column, numbers at which the answer may change
 
+_OLDEST, _BEFORE = "1.4", "2"  # versions of scikit-learn whose code was read
+_METHODS = ("predict", "predict_proba", "transform")
 # Without uint64, because versions of numpy differ in its comparison with other types.
 DTYPES = frozenset(map(np.dtype, ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "f4", "f8")))
 
@@ -53,6 +57,7 @@ class Step(Protocol):
 
 def unfold(model: Any, name: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the names and steps of a pipeline and of nested ones, except steps that do nothing."""
+    refuse_patched(name, model)
     if kind(model) == "Pipeline":
         for step, part in model.steps:
             yield from unfold(part, f"{name} > {step}" if name else step)
@@ -62,8 +67,26 @@ def unfold(model: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 def kind(model: Any) -> str:
     """Return the name of a class of scikit-learn; empty for others, as a subclass may do anything."""
-    in_sklearn = type(model).__module__.partition(".")[0] == "sklearn"
-    return type(model).__name__ if in_sklearn else ""
+    return type(model).__name__ if _in_sklearn(type(model).__module__) else ""
+
+
+def refuse_version(model: Any) -> None:
+    """Refuse models of a version of scikit-learn that may compute in another way."""
+    if not kind(model):
+        return
+    version = sys.modules["sklearn"].__version__
+    if not Version(_OLDEST) <= Version(version) < Version(_BEFORE):
+        known = f"{_OLDEST} or newer, below {_BEFORE}"
+        raise refused("", model, f"is of scikit-learn {version}; only {known}, has fast paths")
+
+
+def refuse_patched(name: str, model: Any) -> None:
+    """Refuse a model of scikit-learn with a method that is not scikit-learn's."""
+    if not kind(model):
+        return
+    for method in _METHODS:
+        if method in vars(model) or not _is_sklearns(getattr(type(model), method, None)):
+            raise refused(name, model, f"has a method `{method}` that is not scikit-learn's")
 
 
 def refused(name: str, model: Any, reason: str) -> NoFastPath:
@@ -76,6 +99,19 @@ def refuse_infinity(x: Array) -> None:
     """Leave infinite numbers to scikit-learn, which refuses them before each transformer."""
     if x.dtype.kind == "f" and np.isinf(x).any():
         raise Unsure
+
+
+def _is_sklearns(function: Any) -> bool:
+    """Return whether a function, and each that it wraps, is defined in scikit-learn."""
+    while function is not None:
+        if not _in_sklearn(getattr(function, "__globals__", {}).get("__name__", "")):
+            return False
+        function = getattr(function, "__wrapped__", None)
+    return True
+
+
+def _in_sklearn(module: str) -> bool:
+    return module.partition(".")[0] == "sklearn"
 
 
 def _does_nothing(model: Any) -> bool:

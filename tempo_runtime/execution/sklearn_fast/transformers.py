@@ -33,12 +33,16 @@ class Chain:
         models: The fitted transformers, with their names.
         takes: Number of input columns.
 
+    Attributes:
+        models: The transformers, with those within a `ColumnTransformer` in its place.
+
     Raises:
         NoFastPath: If one of the transformers is not implemented here.
     """
 
     def __init__(self, models: list[tuple[str, Any]], takes: int) -> None:
         self.steps: list[Step] = []
+        self.models: list[Any] = []
         self.takes = self.gives = takes
         self.is_sparse = False
         for name, model in models:
@@ -52,6 +56,7 @@ class Chain:
                 raise refused(name, model, "returns DataFrames (set_output)")
             step = make(name, model)
             self.steps.append(step)
+            self.models += step.models if isinstance(step, _Columns) else [model]
             self.gives, self.is_sparse = step.gives, step.is_sparse
 
     def __call__(self, x: Array) -> Array:
@@ -82,6 +87,8 @@ class _Imputer:
         self._known = np.asarray(model.statistics_)
         if self._known.dtype.kind == "O":  # some strategies store Python's numbers
             self._known = self._known.astype(self._fitted)
+        # Versions differ in whether they fill float64 rows with the precision of the fitted ones.
+        self._known = self._known.astype(getattr(model, "_fill_dtype", self._known.dtype))
         if not np.isfinite(self._known).all():
             raise refused(name, model, "omits columns that did not have a value when it was fitted")
         self.takes = self.gives = len(self._known)
@@ -214,6 +221,7 @@ class _Columns:
                 self._parts.append((chosen, chain))
         if not self._parts:
             raise refused(name, model, "drops all columns")
+        self.models = [within for _, chain in self._parts for within in chain.models]
         self.gives = sum(chain.gives for _, chain in self._parts)
         self.is_sparse = bool(model.sparse_output_)
 

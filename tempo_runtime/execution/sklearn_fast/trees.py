@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tempo_runtime.execution.sklearn_fast.base import Unsure, kind, refused
+from tempo_runtime.execution.sklearn_fast.base import Unsure, kind, refuse_patched, refused
 
 if TYPE_CHECKING:
     from tempo_runtime.execution.sklearn_fast.base import Array, Values
@@ -29,6 +29,7 @@ _FORESTS = frozenset(
     )
 )
 _TRIED = 16  # smallest number of trees whose thresholds are tried, in a larger forest
+_NODES = 2**17  # largest number of nodes whose thresholds are looked at
 _THRESHOLDS = 32  # for each feature
 
 
@@ -52,6 +53,8 @@ class Trees:
         trees = model.estimators_ if self._is_forest else [model]
         if any(kind(tree) not in _TREES for tree in trees):
             raise refused(name, model, "has no fast path; only a tree or a forest of trees has one")
+        for tree in trees:
+            refuse_patched(name, tree)
         if model.n_outputs_ != 1:
             raise refused(name, model, f"has {model.n_outputs_} outputs")
         if self._is_forest and model.n_jobs not in (None, 1):
@@ -85,6 +88,8 @@ class Trees:
         some = self._trees[:: 1 + len(self._trees) // _TRIED]
         features = np.concatenate([tree.feature for tree in some])
         limits = np.concatenate([tree.threshold for tree in some]).astype(np.float32)
+        stride = 1 + len(limits) // _NODES
+        features, limits = features[::stride], limits[::stride]
         order = np.lexsort((limits, features))
         starts = np.searchsorted(features[order], np.arange(self.takes + 1))
         return [self._around(limits[order[i:j]]) for i, j in pairwise(starts)]

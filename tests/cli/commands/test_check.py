@@ -8,10 +8,21 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import pytest
+from sklearn.linear_model import LinearRegression
+from sklearn.tree import DecisionTreeRegressor
 
-from tempo_runtime import Batching, PipelineModels, model, pipeline, save
+from tempo_runtime import (
+    Batching,
+    Model,
+    ModelFramework,
+    PipelineModels,
+    model,
+    pipeline,
+    save,
+)
 from tests.helpers.command_line import run
 from tests.helpers.packed_environment import PACKAGE, Project
 
@@ -97,7 +108,30 @@ def test_a_process_that_takes_too_long_is_ended(artifact: Path) -> None:
 def test_the_result_can_be_printed_as_json(artifact: Path) -> None:
     code, printed, _ = run("check", artifact, "--arg", "x=[1]", "--json")
     assert code == 0
-    assert json.loads(printed).keys() == {"name", "python", "loaded", "answered"}
+    content = json.loads(printed)
+    assert content.keys() == {"name", "python", "loaded", "answered", "evaluations"}
+    assert content["evaluations"] == {}
+
+
+def test_how_scikit_learn_models_are_computed_is_printed(tmp_path: Path) -> None:
+    rows = np.arange(8.0).reshape(4, 2)
+    children = {}
+    for alias, estimator in (("tree", DecisionTreeRegressor()), ("line", LinearRegression())):
+        (tmp_path / alias).mkdir()
+        joblib.dump(estimator.fit(rows, rows[:, 0]), tmp_path / alias / "model.joblib")
+        children[alias] = Model(
+            alias, platform=ModelFramework.SKLearn, local_folder=str(tmp_path / alias)
+        )
+
+    @pipeline("both", models=PipelineModels(**children))
+    def both(x: np.ndarray) -> np.ndarray:
+        return both.models.tree(x) + both.models.line(x)
+
+    artifact = save(both, str(tmp_path / "both"))
+    code, printed, _ = run("check", artifact)
+    assert code == 0, printed
+    assert "tree is computed without scikit-learn's checks in each call" in printed
+    assert "line is computed by scikit-learn: a LinearRegression has no fast path" in printed
 
 
 @pytest.mark.slow
