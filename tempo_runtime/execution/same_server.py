@@ -169,6 +169,9 @@ class _DataPlaneEndpoint:
             await asyncio.wait((task,), timeout=timeout)
             if not task.done():
                 raise Elapsed
+            if task.cancelled():  # by the model itself, and not because this request is over
+                logger.error("model %r cancelled a call", self.place.model)
+                raise self.place.by_status(500, "")
             with self._failures():
                 return self._usable(_response(task.result()))
         finally:

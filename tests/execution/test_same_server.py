@@ -244,7 +244,6 @@ CASES = {
     "an error of a runtime": ("served", "break", 502),
     "an error of a pipeline's author": ("inner", "break", 500),
     "a status that a pipeline's author chose": ("inner", "refuse", 409),
-    "a runtime that cancels": ("served", "cancel", 503),
     "an unknown model": ("absent", ROWS, 502),
     "an unknown version": ("gone", ROWS, 502),
     "an answer that is too large": ("brief", ROWS, 502),
@@ -267,6 +266,15 @@ def test_a_call_has_the_same_outcome_and_counts_as_over_http(
     # Over HTTP came only the caller's request, and then only the child's.
     assert between - before == after - between
     assert (between - before)["over HTTP"] == 1
+
+
+@pytest.mark.parametrize("name", CALLERS)
+def test_a_model_that_cancels_a_call_fails_it_as_over_http(servers: Servers, name: str) -> None:
+    here, apart = (
+        told(ask(server, name, "served", "cancel")) for server in (servers.here, servers.apart)
+    )
+    assert here == apart
+    assert here[0] == 502
 
 
 @pytest.mark.parametrize("name", CALLERS)
