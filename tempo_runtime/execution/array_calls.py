@@ -38,9 +38,14 @@ class ArrayCalls:
     """
 
     def __init__(self, runtime: MLModel, implementation: str) -> None:
+        from mlserver.context import model_name_var, model_version_var
+
+        settings = runtime.settings
+        # As MLServer's `model_context` sets them, but read from the settings only once.
+        self._context = (model_name_var, settings.name), (model_version_var, settings.version or "")
         self._runtime = runtime
         self._methods: tuple[str, ...] = _METHODS.get(implementation, ())
-        parameters = runtime.settings.parameters
+        parameters = settings.parameters
         # Settings that describe tensors may choose other codecs.
         if runtime.inputs or runtime.outputs or getattr(parameters, "content_type", None):
             self._methods = ()
@@ -61,13 +66,12 @@ class ArrayCalls:
         Returns:
             The answer; None if this time it is not numbers, so that the runtime must answer.
         """
-        from mlserver.context import model_context
-
-        with model_context(self._runtime.settings):
-            [tensor] = request.tensors
-            # A copy, which the model may change.
-            rows = np.array(tensor.data, DATATYPES[tensor.datatype], order="C")
-            outputs = []
+        [tensor] = request.tensors
+        # A copy, which the model may change.
+        rows = np.array(tensor.data, DATATYPES[tensor.datatype], order="C")
+        outputs = []
+        tokens = [variable.set(value) for variable, value in self._context]
+        try:
             for name in self._names(request):
                 answer = getattr(self._runtime._model, name)(rows)
                 if not isinstance(answer, np.ndarray) or answer.dtype.kind not in "biuf":
@@ -75,6 +79,9 @@ class ArrayCalls:
                 shape = list(answer.shape) if answer.ndim > 1 else [*answer.shape, 1]
                 data = answer.copy()  # the model may have kept it
                 outputs.append(Tensor(name, datatype_of(data.dtype), shape, data, {**_ARRAY}))
+        finally:
+            for (variable, _), token in zip(self._context, tokens):
+                variable.reset(token)
         return Response(outputs)
 
     def learn(self, request: Request, response: Response) -> None:

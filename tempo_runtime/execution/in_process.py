@@ -129,9 +129,10 @@ class RuntimeTransport:
 
     def infer_blocking(self, request: Request) -> Response:
         """See `Transport.infer_blocking`."""
-        clock = CallDeadline(context.current(), self._timeout)
         if self._runtime.never_awaits:
+            context.current().remaining()
             return self._infer_here(request)
+        clock = CallDeadline(context.current(), self._timeout)
         answer = self._runtime.start(self._infer(runtime_request(request)))
         try:
             return answer.result(clock.left())
@@ -155,8 +156,12 @@ class RuntimeTransport:
         """Call a runtime that never awaits, in this thread."""
         arrays = self._runtime.arrays
         if arrays.takes(request):
-            with self._named():
+            try:
                 direct = arrays.answer(request)
+            except TempoError:
+                raise
+            except Exception as error:
+                raise self._raised(error) from error
             if direct is not None:
                 return direct
         response = self._runtime.run(self._infer(runtime_request(request)))
@@ -164,24 +169,22 @@ class RuntimeTransport:
         return response
 
     async def _infer(self, payload: InferenceRequest) -> Response:
-        with self._named():
+        try:
             answer = await self._runtime.predict(payload)
             return Response(
                 handed_over([from_mlserver(output) for output in answer.outputs]),
                 mlserver_parameters(answer.parameters),
             )
-
-    @contextmanager
-    def _named(self) -> Iterator[None]:
-        """Turn exceptions of the runtime into errors that name the child."""
-        try:
-            yield
         except TempoError:
             raise
         except Exception as error:
-            text = f"child {self._name!r} in this process raised {_reason(error)}"
-            # MLServer's own errors carry the status of their answer.
-            raise refusal(text, getattr(error, "status_code", None), self._name) from error
+            raise self._raised(error) from error
+
+    def _raised(self, error: Exception) -> TempoError:
+        """Return the error for an exception of the runtime, which names the child."""
+        text = f"child {self._name!r} in this process raised {_reason(error)}"
+        # MLServer's own errors carry the status of their answer.
+        return refusal(text, getattr(error, "status_code", None), self._name)
 
 
 class PipelineTransport:

@@ -28,6 +28,7 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 LOGGED = "; its server's log has the traceback"  # end of errors of the author's code
 _END = object()
+_NOTHING = nullcontext()
 _THREADS = 16
 _ENOUGH = 0.25  # a pipeline is ready if more than this share of its threads is free
 _SWITCH_INTERVAL = 0.0005  # seconds
@@ -100,6 +101,7 @@ class Runner:
             self._hung_changed,
         )
         self._was_ready = True
+        self._author_errors = _AuthorErrors(self)
 
     @property
     def share_left(self) -> float:
@@ -196,17 +198,17 @@ class Runner:
         self._pool.close()
 
     def _run_sync(self, arguments: dict[str, Any]) -> Any:
-        with self._request() as predict:
+        with self._author_errors, _context(), self._requests.request() as predict:
             result = predict(**arguments)
             return _last(result) if self._streams else result
 
     async def _run_async(self, arguments: dict[str, Any]) -> Any:
-        with self._request() as predict:
+        with self._author_errors, _context(), self._requests.request() as predict:
             result = predict(**arguments)
             return await _within_time(_alast(result) if self._streams else result)
 
     async def _stream_async(self, arguments: dict[str, Any]) -> AsyncGenerator[Any, None]:
-        with self._request() as predict:
+        with self._author_errors, _context(), self._requests.request() as predict:
             async with aclosing(predict(**arguments)) as iterator:
                 while (item := await _within_time(anext(iterator, _END))) is not _END:
                     yield item
@@ -222,7 +224,7 @@ class Runner:
             self._pool.submit(run, iterator.close)
 
     def _iterate(self, arguments: dict[str, Any]) -> Any:
-        with self._request() as predict:
+        with self._author_errors, _context(), self._requests.request() as predict:
             yield from predict(**arguments)
 
     async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
@@ -271,19 +273,17 @@ class Runner:
         if not self._async and (waiting > 0 or waited > 0):
             self._metrics.waiting(max(0, waiting))
 
-    @contextmanager
-    def _request(self) -> Iterator[Callable[..., Any]]:
-        try:
-            with _context(), self._requests.request() as predict:
-                yield predict
-        except ArgumentError as error:
-            raise self._explained(error) from None
-        except TempoError:
-            raise
-        except (Exception, SystemExit, asyncio.CancelledError) as error:
-            if _is_mlserver_error(error) or _cancels_the_request(error):
-                raise
-            raise self._explained(error) from None
+    def _refused(self, error: BaseException) -> TempoError | None:
+        """Return the error that a client receives for one of the author's code; None for the same."""
+        if isinstance(error, ArgumentError):
+            return self._explained(error)
+        if isinstance(error, TempoError):
+            return None
+        if not isinstance(error, Exception | SystemExit | asyncio.CancelledError):
+            return None
+        if _is_mlserver_error(error) or _cancels_the_request(error):
+            return None
+        return self._explained(error)
 
     def _explained(self, error: BaseException) -> TempoError:
         if (known := _known(error)) is not None:
@@ -293,6 +293,23 @@ class Runner:
         failure = failed(name, method or "its function", error, LOGGED)
         failure.logged = True
         return failure
+
+
+class _AuthorErrors:
+    """Turns exceptions of the author's code into errors for clients.
+
+    One object serves all requests, because each request would pay for a generator of `contextlib`.
+    """
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, *__: object) -> None:
+        if error is not None and (refused := self._runner._refused(error)) is not None:
+            raise refused from None
 
 
 def failed(pipeline: str, code: str, error: BaseException, more: str = "") -> PipelineFailed:
@@ -368,7 +385,7 @@ def log_readiness(owner: str, pool: Threads, was_ready: bool) -> bool:
 
 def _context() -> AbstractContextManager[object]:
     """Enter the context of a request, unless the caller has done so."""
-    return nullcontext() if context.is_request() else context.serving(None, {})
+    return _NOTHING if context.is_request() else context.serving(None, {})
 
 
 def _wake(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:

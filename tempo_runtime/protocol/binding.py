@@ -25,10 +25,11 @@ from tempo_runtime.protocol.codec.dataframes import (
 )
 from tempo_runtime.protocol.signature import OUTPUT_PREFIX, Kind, Signature, TensorSpec
 from tempo_runtime.protocol.sizes import DecodingLimits
-from tempo_runtime.protocol.tensor import Tensor, refuse_twice, refuse_unwritable, shown
+from tempo_runtime.protocol.tensor import BYTES, Tensor, refuse_twice, refuse_unwritable, shown
 
 INPUT_PREFIX = "input-"
 _NAMED = "named"  # tensor parameter: the output is an entry of a dict, although its name does not show it
+_ARRAY = {"content_type": "np"}  # parameters of an array
 _LIMITS = DecodingLimits()
 _Encode = Callable[[TensorSpec, Any], Tensor]
 
@@ -52,6 +53,10 @@ def encode_arguments(
     Raises:
         PayloadError: If the arguments do not match the signature, or cannot be sent.
     """
+    untyped = signature is None or not signature.inputs
+    if untyped and len(args) == 1 and not kwargs and type(args[0]) is np.ndarray:
+        # Most calls send one array: there is nothing to sort out.
+        return [codec.encode(codec.spec_of(f"{INPUT_PREFIX}0"), args[0], tagged=tagged)]
     if signature is None or not signature.inputs:
         named = {f"{INPUT_PREFIX}{i}": value for i, value in enumerate(args)} | kwargs
         specs = {name: codec.spec_of(name) for name in named}
@@ -204,12 +209,16 @@ def decode_results(
         PayloadError: If an output of the signature is missing, of the wrong type, or too large.
     """
     limits.check_count(len(tensors))
+    form = "dynamic" if signature is None else signature.form
+    if form == "dynamic" and len(tensors) == 1 and content_type is None:
+        [tensor] = tensors
+        if tensor.datatype != BYTES and tensor.parameters == _ARRAY:
+            return tensor.numbers()  # the answer of most models, which no codec would change
     refuse_twice([tensor.name for tensor in tensors])
     frames, rest = split(tensors)
     is_frame = content_type == FRAME or (bool(frames) and not rest)
     if asked and not frames:
         tensors = [tensor for tensor in tensors if tensor.name in asked] or tensors
-    form = "dynamic" if signature is None else signature.form
     if signature is None or form == "dynamic":
         if is_frame:
             return decode_frame(tensors, asked)

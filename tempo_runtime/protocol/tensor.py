@@ -85,6 +85,8 @@ class Tensor:
         data = self.data
         if not isinstance(data, np.ndarray):
             data = self._from_list(data, dtype)
+        elif data.dtype is dtype and data.size and list(data.shape) == self.shape:
+            return data
         else:
             data = self._cast(data, dtype)
         return self.shaped(data)
@@ -249,7 +251,11 @@ def datatype_of(dtype: np.dtype[Any]) -> str:
     Raises:
         PayloadError: If V2 does not have one, as for complex numbers.
     """
-    name = _NAMES.get(dtype.newbyteorder("=")) if dtype.kind in "biuf" else None
+    name = _NAMES.get(dtype)
+    if name is not None:
+        return name
+    if dtype.kind in "biuf":
+        name = _NAMES.get(dtype.newbyteorder("="))
     if name is None and dtype.kind in "OSU":
         return BYTES
     if name is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -55,20 +55,28 @@ class RequestIsolation:
         self._known = _Known(instance)
         # For requests of a pipeline without explainers, which do not need a copy.
         self._shared = predict if is_function else partial(predict, instance)
+        self._plain = nullcontext(self._shared)
 
     @property
     def explains(self) -> bool:
         """Whether the pipeline has an explainer."""
         return bool(self._known.explainers())
 
-    @contextmanager
-    def request(self) -> Iterator[Callable[..., Any]]:
-        """Yield the predict method for the current request."""
+    def request(self) -> AbstractContextManager[Callable[..., Any]]:
+        """Return a context with the predict method for the current request."""
         found_explainers = self._known.explainers()
         seed = context.current().seed
         if seed is None:
             seed = self._seed
-        if seed is None and found_explainers:
+        if seed is None and not found_explainers:
+            return self._plain
+        return self._isolated(found_explainers, seed)
+
+    @contextmanager
+    def _isolated(
+        self, found_explainers: dict[str, Any], seed: int | None
+    ) -> Iterator[Callable[..., Any]]:
+        if seed is None:
             seed = _declared(found_explainers)
         with randomness.stream(seed):
             if not found_explainers:
