@@ -281,9 +281,12 @@ class serving:  # noqa: N801 - used like a function, in `with serving(...)`
         kept = {
             lower: value
             for name, value in headers.items()
-            if _is_forwarded(lower := name.lower(), forward)
+            if (lower := name.lower()) in _FORWARDED
+            or lower.startswith(_FORWARDED_PREFIX)
+            or lower in forward
         }
         if kept:
+            kept = {name: value for name, value in kept.items() if not carried.is_binary(name)}
             carried.check(kept)
         headers = {**outer.headers, **kept}
         self.request = RequestContext(
@@ -297,12 +300,6 @@ class serving:  # noqa: N801 - used like a function, in `with serving(...)`
     def __exit__(self, *_: object) -> None:
         self.request.allowance.ended = True
         _current.reset(self._token)
-
-
-def _is_forwarded(name: str, forward: Collection[str]) -> bool:
-    if carried.is_binary(name):
-        return False
-    return name in _FORWARDED or name.startswith(_FORWARDED_PREFIX) or name in forward
 
 
 def _check_id(text: str | None) -> None:

@@ -61,18 +61,8 @@ from tempo_runtime.runtime.error_mapping import (
 )
 from tempo_runtime.settings import PipelineSettings, check_children, drain_timeout
 
-_RESERVED = (
-    "content_type",
-    "headers",
-    TIMEOUT,
-    SEED,
-    TAGGED,
-    MAX_CALLS,
-    MAX_ROWS,
-    ALLOW_INCOMPLETE_ANCHORS,
-    BEST_SO_FAR,
-    binary_http.ARRAYS,
-)
+_LIMITS = frozenset((TIMEOUT, SEED, MAX_CALLS, MAX_ROWS, ALLOW_INCOMPLETE_ANCHORS, BEST_SO_FAR))
+_RESERVED = frozenset(("content_type", "headers", TAGGED, binary_http.ARRAYS, *_LIMITS))
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
@@ -93,6 +83,7 @@ class TempoPipelineRuntime(MLModel):
     _is_loaded = False
     _service: LoadedPipeline | None = None
     _pipeline_settings: PipelineSettings
+    _decoding: DecodingLimits
 
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__(settings)
@@ -175,6 +166,7 @@ class TempoPipelineRuntime(MLModel):
         with context.loading():  # the author's modules may call models during import
             pipeline, _ = store.unpickle(opened)
         self._pipeline_settings = settings
+        self._decoding = settings.decoding
         return LoadedPipeline(pipeline, settings, portal, opened.folder, data_plane=self.data_plane)
 
     async def _folder(self) -> str:
@@ -206,12 +198,23 @@ class TempoPipelineRuntime(MLModel):
         return self._service
 
     def _serving(self, payload: InferenceRequest, parameters: dict[str, Any]) -> context.serving:
+        settings = self._pipeline_settings
+        if _LIMITS.isdisjoint(parameters):
+            return context.serving(
+                settings.timeout,
+                parameters.get("headers") or {},
+                None,
+                payload.id,
+                settings.forward_headers,
+                RequestBudget(
+                    settings.max_calls, settings.max_rows, settings.allow_incomplete_anchors
+                ),
+            )
         budget = _number(parameters, TIMEOUT, float)
         if budget is not None and not budget > 0:
             raise PayloadError(
                 f"parameter {TIMEOUT!r} is {budget:g}, and must be a number of seconds above 0"
             )
-        settings = self._pipeline_settings
         return context.serving(
             settings.timeout if budget is None else min(budget, settings.timeout),
             parameters.get("headers") or {},
@@ -234,7 +237,7 @@ class TempoPipelineRuntime(MLModel):
     ) -> dict[str, Any]:
         if not over_http(parameters):
             _refuse_lost(payload)
-        decoding = self._pipeline_settings.decoding
+        decoding = self._decoding
         decoding.check_count(len(payload.inputs))
         small = {name: value for name, value in parameters.items() if name not in _RESERVED}
         signature = service.runner.pipeline.signature
