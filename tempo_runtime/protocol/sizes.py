@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from tempo_runtime.errors import PayloadError
-from tempo_runtime.protocol.tensor import shown
+from tempo_runtime.protocol.tensor import Tensor, shown
 
 T = TypeVar("T")
 MAX_COLUMNS = 10_000
@@ -92,7 +92,12 @@ def _count(value: Any, most: int, levels: int) -> int:
         return len(value) // 10
     if isinstance(value, np.ndarray) and value.dtype.kind != "O":
         return value.size
+    if isinstance(value, Tensor):
+        parts = value.data, value.parameters
+        return len(value.shape) + _count_all(parts, most, levels)
     if isinstance(value, dict):
+        if not value:
+            return 0
         keys = _count_all(value, most, levels)
         return keys + _count_all(value.values(), most - keys, levels)
     if isinstance(value, list | tuple | set | frozenset):
@@ -102,7 +107,7 @@ def _count(value: Any, most: int, levels: int) -> int:
         return size
     if isinstance(value, type):
         return 1
-    # Attributes of a pydantic model, a dataclass or a tensor.
+    # Attributes of a pydantic model or a dataclass.
     attributes = getattr(value, "__dict__", None) or {}
     extra = getattr(value, "__pydantic_extra__", None) or {}
     return 1 + _count_all([*attributes.values(), *extra.values()], most, levels)
