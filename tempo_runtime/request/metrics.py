@@ -6,11 +6,13 @@ instead of on import: only then has MLServer configured how parallel workers kee
 
 from __future__ import annotations
 
+import os
 import time
+from collections import deque
 from dataclasses import dataclass
 from functools import cache
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tempo_runtime.errors import TempoError
 
@@ -20,36 +22,61 @@ if TYPE_CHECKING:
 _BATCH = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _OK = "ok"
+_MOST = 1000  # calls that are not counted, where the metrics are never read
+_SHARED = "PROMETHEUS_MULTIPROC_DIR"
 
 
 class _Calls:
-    """Counts calls of a pipeline or a child, with their outcomes and their time."""
+    """Counts calls of a pipeline or a child, with their outcomes and their time.
 
-    def __init__(self, family: _Family, *labels: str) -> None:
+    A call only notes its beginning and its end; both are single steps of the interpreter, so they need no
+    lock. They are counted when the metrics are read, except where another process reads them.
+    """
+
+    def __init__(self, family: _Family, labels: tuple[str, ...]) -> None:
         self._labels = labels
         self._total = family.total
         self._ok = family.total.labels(*labels, _OK)
         self._seconds = family.seconds.labels(*labels)
         self._in_flight = family.in_flight.labels(*labels)
+        self._at_once = family.at_once
+        self._running: set[_Call] = set()
+        self._ended: deque[float] = deque()  # seconds of calls that are not counted yet
+        self._counted_running = 0
+        self._lock = Lock()
 
     def call(self) -> _Call:
         """Count the block as one call; its outcome is `ok` or the class of the error."""
         return _Call(self)
 
-    def begin(self) -> float:
-        """Count the start of a call, and return the time."""
-        self._in_flight.inc()
-        return time.perf_counter()
+    def begin(self, call: _Call) -> None:
+        """Note the start of a call."""
+        self._running.add(call)
+        if self._at_once:
+            self.count()
 
-    def end(self, begin: float, error: type[BaseException] | None) -> None:
-        """Count the end of a call that began at this time."""
-        self._in_flight.dec()
-        self._seconds.observe(time.perf_counter() - begin)
-        if error is None:
-            self._ok.inc()
-        else:
+    def end(self, call: _Call, seconds: float, error: type[BaseException] | None) -> None:
+        """Note the end of a call."""
+        self._running.discard(call)
+        if error is not None:
             known = issubclass(error, TempoError)
             self._total.labels(*self._labels, error.__name__ if known else "error").inc()
+            self._seconds.observe(seconds)
+        else:
+            self._ended.append(seconds)
+        if self._at_once or len(self._ended) > _MOST:
+            self.count()
+
+    def count(self) -> None:
+        """Count what was noted."""
+        with self._lock:
+            running = len(self._running)
+            if running != self._counted_running:
+                self._in_flight.inc(running - self._counted_running)
+                self._counted_running = running
+            for _ in range(len(self._ended)):
+                self._seconds.observe(self._ended.popleft())
+                self._ok.inc()
 
 
 class _Call:
@@ -60,18 +87,24 @@ class _Call:
         self._calls = calls
 
     def __enter__(self) -> None:
-        self._begin = self._calls.begin()
+        self._calls.begin(self)
+        self._begin = time.perf_counter()
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._calls.end(self._begin, kind)
+        self._calls.end(self, time.perf_counter() - self._begin, kind)
 
 
-class PipelineMetrics(_Calls):
-    """Metrics of one pipeline."""
+class PipelineMetrics:
+    """Metrics of one pipeline.
+
+    Attributes:
+        call: Returns a context that counts its block as one request; the outcome is `ok` or the class of
+            the error.
+    """
 
     def __init__(self, pipeline: str) -> None:
         families = _families()
-        super().__init__(families.pipelines, pipeline)
+        self.call = families.pipelines.calls(pipeline).call
         self._waiting = families.waiting.labels(pipeline)
         self._hung = families.hung.labels(pipeline)
 
@@ -84,12 +117,17 @@ class PipelineMetrics(_Calls):
         self._hung.set(count)
 
 
-class ChildMetrics(_Calls):
-    """Metrics of one child of a pipeline."""
+class ChildMetrics:
+    """Metrics of one child of a pipeline.
+
+    Attributes:
+        call: Returns a context that counts its block as one call; the outcome is `ok` or the class of the
+            error.
+    """
 
     def __init__(self, pipeline: str, alias: str) -> None:
         families = _families()
-        super().__init__(families.children, pipeline, alias)
+        self.call = families.children.calls(pipeline, alias).call
         self._rows = families.rows.labels(pipeline, alias)
         self._retries = families.retries.labels(pipeline, alias)
         self._breaker = families.breaker
@@ -133,11 +171,42 @@ class BatchMetrics:
         self._wait.observe(seconds)
 
 
-@dataclass(frozen=True)
 class _Family:
-    total: Counter
-    seconds: Histogram
-    in_flight: Gauge
+    """The metrics of the calls of all pipelines, or of all children."""
+
+    def __init__(self, prefix: str, subject: str, *labels: str) -> None:
+        from prometheus_client import Counter, Gauge, Histogram
+
+        name = f"{prefix}_total"
+        self.total = self._counting(Counter)(name, f"{subject}, by outcome", [*labels, "outcome"])
+        self.seconds = self._counting(Histogram)(
+            f"{prefix}_seconds", f"Time of {subject.lower()}", labels, buckets=_SECONDS
+        )
+        self.in_flight = self._counting(Gauge)(
+            f"{prefix}_in_flight", f"{subject} in progress", labels, multiprocess_mode="livesum"
+        )
+        # Another process reads the values of parallel workers, from files.
+        self.at_once = _SHARED in os.environ
+        self._calls: dict[tuple[str, ...], _Calls] = {}
+
+    def calls(self, *labels: str) -> _Calls:
+        """Return the calls with these labels."""
+        return self._calls.setdefault(labels, _Calls(self, labels))
+
+    def _counting(self, metric: Any) -> Any:
+        """Return a class of metrics that counts the calls before it is read."""
+        all_calls = self._count
+
+        class Counting(metric):  # type: ignore[misc]
+            def collect(self) -> Any:
+                all_calls()
+                return super().collect()
+
+        return Counting
+
+    def _count(self) -> None:
+        for calls in list(self._calls.values()):
+            calls.count()
 
 
 @dataclass(frozen=True)
@@ -161,21 +230,12 @@ def _families() -> _Families:
 
 @cache
 def _make() -> _Families:
-    from prometheus_client import Counter, Gauge, Histogram
-
-    def family(prefix: str, subject: str, *labels: str) -> _Family:
-        return _Family(
-            Counter(f"{prefix}_total", f"{subject}, by outcome", [*labels, "outcome"]),
-            Histogram(f"{prefix}_seconds", f"Time of {subject.lower()}", labels, buckets=_SECONDS),
-            Gauge(
-                f"{prefix}_in_flight", f"{subject} in progress", labels, multiprocess_mode="livesum"
-            ),
-        )
+    from prometheus_client import Counter, Gauge
 
     child = ("pipeline", "child")
     return _Families(
-        pipelines=family("tempo_pipeline_requests", "Requests to a pipeline", "pipeline"),
-        children=family("tempo_child_calls", "Calls to a child model", *child),
+        pipelines=_Family("tempo_pipeline_requests", "Requests to a pipeline", "pipeline"),
+        children=_Family("tempo_child_calls", "Calls to a child model", *child),
         waiting=Gauge(
             "tempo_pipeline_requests_waiting",
             "Requests that wait for a thread",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
 from tempo_runtime import save
+from tempo_runtime.request.metrics import PipelineMetrics
 from tempo_runtime.testing import Answer, Fail, FakeModel, Server, serve
 from tests.helpers import pipelines
 
@@ -76,3 +79,35 @@ def test_a_breaker_that_opens_is_exported(server: Server, fake: FakeModel) -> No
             server.infer("sync-parent", x=np.array([1.0]))
     place = f"{fake.url}/v2/models/double/infer"
     assert samples(server)[f"tempo_child_breaker_state double sync-parent {place}"] == 2
+
+
+def sample(name: str, pipeline: str, **labels: str) -> float | None:
+    return REGISTRY.get_sample_value(name, {"pipeline": pipeline, **labels})
+
+
+def test_calls_are_counted_whenever_the_metrics_are_read() -> None:
+    metrics = PipelineMetrics("read")
+    with metrics.call():
+        assert sample("tempo_pipeline_requests_in_flight", "read") == 1
+        assert sample("tempo_pipeline_requests_seconds_count", "read") == 0
+    with pytest.raises(KeyError), metrics.call():
+        raise KeyError
+    assert sample("tempo_pipeline_requests_in_flight", "read") == 0
+    assert sample("tempo_pipeline_requests_seconds_count", "read") == 2
+    assert sample("tempo_pipeline_requests_total", "read", outcome="ok") == 1
+    assert sample("tempo_pipeline_requests_total", "read", outcome="error") == 1
+
+
+def test_no_call_is_lost_between_threads_and_pipelines_of_one_name() -> None:
+    both = [PipelineMetrics("many"), PipelineMetrics("many")]
+
+    def work(number: int) -> None:
+        for _ in range(700):
+            with both[number % 2].call():
+                pass
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(work, range(4)))
+    assert sample("tempo_pipeline_requests_total", "many", outcome="ok") == 2800
+    assert sample("tempo_pipeline_requests_seconds_count", "many") == 2800
+    assert sample("tempo_pipeline_requests_in_flight", "many") == 0
