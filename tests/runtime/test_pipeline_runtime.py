@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tempo_runtime import save
+from tempo_runtime import model, save
 from tempo_runtime.authoring.decorators import describe
 from tempo_runtime.protocol.binding import decode_results, encode_arguments
 from tempo_runtime.protocol.messages import Request, request_to_json, response_from_json
@@ -50,6 +51,30 @@ def server(request: pytest.FixtureRequest, artifacts: Path) -> Iterator[Server]:
     with serve(artifacts, settings={"parallel_workers": request.param}) as server:
         server.workers = request.param  # type: ignore[attr-defined]
         yield server
+
+
+def save_adder(folder: Path, number: int) -> None:
+    @model("adder")
+    def adder(x: int) -> int:
+        return x + number
+
+    save(adder, str(folder))
+
+
+@dataclass(frozen=True)
+class Apart:
+    """A server whose models tests unload and load, and the folder of the one that adds 1."""
+
+    server: Server
+    adder: Path
+
+
+@pytest.fixture(scope="module")
+def apart(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Apart]:
+    adder = tmp_path_factory.mktemp("apart") / "adder"
+    save_adder(adder, 1)
+    with serve(artifacts / "waiter", artifacts / "count-up", adder) as server:
+        yield Apart(server, adder)
 
 
 def stream(server: Server, model: str, **arguments: Any) -> list[Any]:
@@ -213,9 +238,10 @@ def test_metadata_is_the_signature(server: Server) -> None:
     assert found["inputs"][1]["parameters"]["optional"] is True
 
 
-def test_unloading_waits_for_the_request_that_runs(artifacts: Path, tmp_path: Path) -> None:
+def test_unloading_waits_for_the_request_that_runs(apart: Apart, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
-    with serve(artifacts / "waiter") as server, ThreadPoolExecutor(2) as clients:
+    server = apart.server
+    with ThreadPoolExecutor(2) as clients:
         answer = clients.submit(server.infer, "waiter", str(gate))
         while not Path(f"{gate}.called").exists():
             time.sleep(0.01)
@@ -225,22 +251,11 @@ def test_unloading_waits_for_the_request_that_runs(artifacts: Path, tmp_path: Pa
         assert unload.result().status_code == 200
 
 
-def test_reloading_serves_what_was_saved_again(tmp_path: Path) -> None:
-    def save_adder(number: int) -> None:
-        from tempo_runtime import model
-
-        @model("adder")
-        def adder(x: int) -> int:
-            return x + number
-
-        save(adder, str(tmp_path / "adder"))
-
-    save_adder(1)
-    with serve(tmp_path / "adder") as server:
-        assert server.infer("adder", 1) == 2
-        save_adder(10)
-        assert server.http.post("/v2/repository/models/adder/load").status_code == 200
-        assert server.infer("adder", 1) == 11
+def test_reloading_serves_what_was_saved_again(apart: Apart) -> None:
+    assert apart.server.infer("adder", 1) == 2
+    save_adder(apart.adder, 10)
+    assert apart.server.http.post("/v2/repository/models/adder/load").status_code == 200
+    assert apart.server.infer("adder", 1) == 11
 
 
 @pytest.mark.parametrize(
@@ -260,33 +275,32 @@ def test_settings_that_would_mix_up_requests_are_refused(
         pass
 
 
-def test_a_stream_its_client_left_is_ended(artifacts: Path) -> None:
-    with serve(artifacts / "count-up") as server:
-        body = request_to_json(Request(encode_arguments(None, (10**9,), {})))
-        headers = {"content-type": "application/json"}
-        url = f"{server.url}/v2/models/count-up/infer_stream"
-        with httpx.stream("POST", url, content=body, headers=headers) as answer:
-            next(answer.iter_lines())
-        # Unloading waits for requests that run, so it would not be done soon if this one still did.
-        done = threading.Event()
-
-        def unload() -> None:
-            server.http.post("/v2/repository/models/count-up/unload", timeout=30)
-            done.set()
-
-        threading.Thread(target=unload, daemon=True).start()
-        assert done.wait(9)
-        assert "different Context" not in server.log()
-
-
-def test_a_stream_that_fails_says_why_in_its_last_event(artifacts: Path) -> None:
-    with serve(artifacts / "count-up") as server:
-        url = f"{server.url}/v2/models/count-up/infer_stream"
-        with httpx.stream("POST", url, json={"inputs": []}, timeout=30) as answer:
-            [event] = [json.loads(line[6:]) for line in answer.iter_lines() if line]
+def test_a_stream_that_fails_says_why_in_its_last_event(server: Server) -> None:
+    url = f"{server.url}/v2/models/count-up/infer_stream"
+    with httpx.stream("POST", url, json={"inputs": []}, timeout=30) as answer:
+        [event] = [json.loads(line[6:]) for line in answer.iter_lines() if line]
     assert event["outputs"] == []
     assert event["parameters"]["status"] == 422
     assert "'to' is missing" in event["parameters"]["error"]
+
+
+def test_a_stream_its_client_left_is_ended(apart: Apart) -> None:
+    server = apart.server
+    body = request_to_json(Request(encode_arguments(None, (10**9,), {})))
+    headers = {"content-type": "application/json"}
+    url = f"{server.url}/v2/models/count-up/infer_stream"
+    with httpx.stream("POST", url, content=body, headers=headers) as answer:
+        next(answer.iter_lines())
+    # Unloading waits for requests that run, so it would not be done soon if this one still did.
+    done = threading.Event()
+
+    def unload() -> None:
+        server.http.post("/v2/repository/models/count-up/unload", timeout=30)
+        done.set()
+
+    threading.Thread(target=unload, daemon=True).start()
+    assert done.wait(9)
+    assert "different Context" not in server.log()
 
 
 # -- what JSON lacks -------------------------------------------------------------------------------
