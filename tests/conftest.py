@@ -52,15 +52,16 @@ _LONG = (
     "containers/deploy/test_endings.py",
     "containers/deploy/test_refusals.py",
     "cli/commands/test_serve.py",
-    "execution/explain/test_served.py",
     "containers/test_server_image.py",
     "deploy/local/test_changes.py",
-    "clients/test_parity.py",
-    "integration/test_bad_input.py",
     "cli/commands/test_check.py",
+    "test_tutorial.py",
+    "test_distributions.py",
+    "integration/faults/test_restarts.py",
     "artifact/environment/test_served.py",
     "execution/test_sklearn_fast.py",
     "execution/explain/test_explainers.py",
+    "execution/explain/test_served.py",
 )
 
 # Many values on ways that other tests reach too: coverage would add half to their time.
