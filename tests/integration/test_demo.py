@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -119,7 +120,9 @@ def test_where_its_ports_are_taken_its_curl_line_names_others_and_works_until_ct
     from_scratch: Demo, tmp_path: Path
 ) -> None:
     with Demo(tmp_path, "--keep", code=WITHOUT_TRAINING) as demo:
-        with socket.create_server(("127.0.0.1", 8080)):
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(OSError):  # another process has it
+                stack.enter_context(socket.create_server(("127.0.0.1", 8080)))
             demo.wait_for("Ctrl-C stops the server")
         line = next(line for line in demo.printed().splitlines() if line.startswith("curl "))
         assert ":8080" not in line
