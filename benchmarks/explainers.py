@@ -15,16 +15,15 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from income import ARTIFACTS, CLASSIFIER, VARIABLE, Rows, explain, payload, post, write
+from income import ARTIFACTS, CLASSIFIER, Rows, explain, payload, post, write
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.status import Status
 
-from tempo_runtime.errors import SettingsError
-from tempo_runtime.settings import PipelineSettings
 from tempo_runtime.testing import Server
 
-IN_PROCESS, FAST, HTTP, GRPC = "in process", "in process, fast", "HTTP", "gRPC"
+IN_PROCESS, HTTP, GRPC = "in process", "HTTP", "gRPC"
+BY_SKLEARN = "in process, by scikit-learn"  # which computes the model in each call
 Essence = tuple[Any, Any, Any]
 SAVE = """
 import dill
@@ -227,17 +226,12 @@ class Ours:
 
 def children(classifier: Server) -> dict[str, dict[str, str]]:
     """How our explainer reaches its classifier: settings of the child, by name."""
-    found = {
+    return {
         IN_PROCESS: {"TRANSPORT": "in_process"},
-        FAST: {"TRANSPORT": "in_process", "FAST": "1"},
+        BY_SKLEARN: {"TRANSPORT": "in_process", "FAST_SKLEARN": "0"},
         HTTP: {"TRANSPORT": "http", "URL": classifier.url},
         GRPC: {"TRANSPORT": "grpc", "URL": f"grpc://{classifier.grpc}"},
     }
-    try:
-        PipelineSettings.read(environ={f"{VARIABLE}FAST": "1"})
-    except SettingsError:
-        del found[FAST]
-    return found
 
 
 def essence(text: str) -> Essence:

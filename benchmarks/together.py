@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 
 import numpy as np
 import psutil
-from explainers import FAST, IN_PROCESS, Bench
+from explainers import BY_SKLEARN, IN_PROCESS, Bench
 from income import EXPLAINER, explain, serving, slow_row
 from probe import probe
 from rich.table import Table
@@ -73,7 +73,7 @@ def queue(bench: Bench) -> None:
     """Measure other answers of a server without workers while many explanations are waiting."""
     table = Table("classifier", "asked", "load", "answers", "p50 ms", "p99 ms", "max ms")
     kinds = {IN_PROCESS: {"TRANSPORT": "in_process"}}
-    kinds[FAST] = {"TRANSPORT": "in_process", "FAST": "1"}
+    kinds[BY_SKLEARN] = {"TRANSPORT": "in_process", "FAST_SKLEARN": "0"}
     kinds["HTTP, own server"] = {"TRANSPORT": "http", "URL": bench.classifier.url}
     live, slower = 0.0, 0.0
     with tempfile.TemporaryDirectory(prefix="tempo-explain-") as folder:
