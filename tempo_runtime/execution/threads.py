@@ -262,10 +262,17 @@ class Threads:
             worker.task = task
             worker.wake.release()
             return
-        self._alive += 1
         worker = task.worker = _Worker(task)
-        name = f"{self._name}_{self._alive}"
-        threading.Thread(target=self._work, args=(worker,), name=name, daemon=True).start()
+        name = f"{self._name}_{self._alive + 1}"
+        try:
+            threading.Thread(target=self._work, args=(worker,), name=name, daemon=True).start()
+        except RuntimeError:  # the process may not have more threads
+            if not self._alive:
+                raise
+            task.state, task.worker = _WAITING, None  # for one of the threads that there are
+            self._tasks.appendleft(task)
+            return
+        self._alive += 1
 
     def _has_room(self) -> bool:
         return bool(self._idle) or self._alive < self._most

@@ -127,6 +127,44 @@ async def test_many_calls_share_few_threads() -> None:
     threads.close()
 
 
+async def test_where_no_thread_can_be_started_calls_wait_for_those_that_there_are(
+    gate: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = threading.Event()
+
+    def refuse(thread: threading.Thread) -> None:
+        refused.set()
+        raise RuntimeError("can't start new thread")
+
+    threads = Threads("t", 4, 4)
+    begun = threading.Event()
+    first = asyncio.ensure_future(threads.run(60, lambda: begun.set() or gate.wait()))
+    await until(begun)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        others = [asyncio.ensure_future(threads.run(60, int, text)) for text in "123"]
+        await until(refused)
+        gate.set()
+        assert await asyncio.gather(first, *others) == [True, 1, 2, 3]
+    assert await asyncio.gather(*(threads.run(60, int, text) for text in "45")) == [4, 5]
+    threads.close()
+
+
+async def test_if_not_even_one_thread_can_be_started_only_that_call_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    threads = Threads("t", 1, 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="can't start"):
+            await threads.run(60, int, "1")
+    assert await threads.run(60, int, "2") == 2
+    threads.close()
+
+
 async def test_functions_that_return_at_once_share_a_thread() -> None:
     threads = Threads("t", 8, 0)
     names = await asyncio.gather(
