@@ -33,6 +33,7 @@ from tempo_runtime.protocol.rows import (
     NotRowWise,
     Rows,
     answers_in_rows,
+    check_rows,
     have_rows,
     join,
     rows_of,
@@ -383,8 +384,13 @@ class BatchingTransport:
     def _answered_alone(self, call: _Call, response: Response) -> Response:
         """Record that a plain call succeeded.
 
-        If a batch failed, and all of its calls succeed alone, the child may not take several at all.
+        If its answer does not have its rows, that of a batch could have as many only by chance. If a
+        batch failed, and all of its calls succeed alone, the child may not take several at all.
         """
+        try:
+            check_rows(response, call.rows.count)
+        except NotRowWise as error:
+            self._stop(str(error))
         batch = call.batch
         if batch is not None and batch.error is not None:
             with self._lock:

@@ -109,6 +109,19 @@ def single_rows(request: Request, rows: Rows) -> Iterator[Request]:
         yield Request(tensors, request.outputs, request.parameters)
 
 
+def check_rows(response: Response, rows: int) -> None:
+    """Check that an answer has a row for each row of its request.
+
+    Raises:
+        NotRowWise: If an output does not have that many.
+    """
+    if not response.tensors:
+        raise NotRowWise("its answer has no outputs")
+    for tensor in response.tensors:
+        if not tensor.shape or tensor.shape[0] != rows:
+            raise NotRowWise(f"its output {tensor.name!r} has shape {tensor.shape} for {rows} rows")
+
+
 def split(response: Response, counts: Sequence[int]) -> list[Response]:
     """Split an answer into one for each request.
 
@@ -119,8 +132,7 @@ def split(response: Response, counts: Sequence[int]) -> list[Response]:
     Raises:
         NotRowWise: If an output does not have as many rows as the request.
     """
-    if not response.tensors:
-        raise NotRowWise("its answer has no outputs")
+    check_rows(response, sum(counts))
     bounds = list(pairwise(accumulate(counts, initial=0)))
     parts = [_split(tensor, bounds) for tensor in response.tensors]
     return [
@@ -181,8 +193,6 @@ def _joined(tensors: Sequence[Tensor]) -> Tensor:
 
 def _split(tensor: Tensor, bounds: Sequence[tuple[int, int]]) -> list[Tensor]:
     rows, shape, data = bounds[-1][1], tensor.shape, tensor.data
-    if not shape or shape[0] != rows:
-        raise NotRowWise(f"its output {tensor.name!r} has shape {shape} for {rows} rows")
     if PANDAS in tensor.parameters:
         raise NotRowWise(
             f"its output {tensor.name!r} is a DataFrame whose index is one for all rows"

@@ -390,6 +390,24 @@ def _only_one_row(request: Request) -> Response:
     return doubled(request)
 
 
+def test_an_answer_of_always_as_many_values_is_not_taken_for_rows(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    def quartiles(request: Request) -> Response:
+        found = np.quantile(request.tensors[0].data, [0.25, 0.5, 0.75])
+        return Response([Tensor("y", "FP64", [3], found)])
+
+    setup = make(Child(quartiles))
+    answers = [setup.ask(0.0)]
+    setup.child.wait_for_calls(1)
+    for number in (1, 2, 3):
+        answers.append(setup.ask(float(number)))
+        setup.wait_for(number)
+    setup.child.gate.open()
+    assert [answer.result(_WAIT) for answer in answers] == [[float(n)] * 3 for n in range(4)]
+    assert "its output 'y' has shape [3] for 1 rows" in caplog.text
+
+
 def test_a_child_that_fails_only_together_is_no_longer_asked_together(
     make: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
