@@ -120,11 +120,21 @@ def split_body(body: bytes, lengths: Sequence[str]) -> tuple[dict[str, Any], mem
         )
     try:
         content = load_object(body[:length])
+        if b"\\u" in body[:length]:
+            _refuse_surrogates(content)
     except PayloadError as error:
         raise PayloadError(
             f"the first {length} bytes of the body, which are its JSON by the header {HEADER}: {error}"
         ) from error
     return content, memoryview(body)[length:]
+
+
+def _refuse_surrogates(content: dict[str, Any]) -> None:
+    """Refuse text that is not Unicode, as a strict reader of JSON does: nothing could send it on."""
+    try:
+        to_json(content)
+    except TypeError as error:
+        raise PayloadError(f"not JSON: {error}") from error
 
 
 def is_slow(content: dict[str, Any], raw: memoryview) -> bool:

@@ -206,9 +206,11 @@ def _has_environment(model: MLModel) -> bool:
 
 def _as_json_has_it(elements: Any) -> Any:
     """Return bytes as text, if they are: MLServer's array codecs expect that."""
+    if not isinstance(elements, list):  # of a request in JSON
+        return elements
     try:
         return [item.decode() if isinstance(item, bytes) else item for item in elements]
-    except (TypeError, UnicodeDecodeError):
+    except UnicodeDecodeError:
         return elements
 
 

@@ -210,6 +210,25 @@ def test_a_runtime_of_another_maker_is_given_lists_and_text(server: Server) -> N
     assert answer.json()["outputs"][0]["data"] == ["list", "list", "float", "str"]
 
 
+@pytest.mark.parametrize("data", ["ab", {"a": 1}])
+def test_data_that_is_no_list_is_what_it_is_in_a_request_for_json(
+    data: Any, server: Server
+) -> None:
+    text = {"name": "x", "datatype": "BYTES", "shape": [1], "data": data}
+    plain = server.post("foreign", {"inputs": [text]}).json()
+    found = server.post("foreign", {"inputs": [text], **ASKING})
+    types = [element.decode() for element in outputs(found)["y"].elements()]
+    assert types == plain["outputs"][0]["data"]
+
+
+def test_text_that_is_no_unicode_is_refused_as_in_a_request_of_json(server: Server) -> None:
+    text = {"name": "x", "datatype": "BYTES", "shape": [1], "data": ["\ud800"]}
+    for request in ({"inputs": [text]}, {"inputs": [{**text, "data": ["a"]}], "id": "\ud800"}):
+        assert server.post("foreign", request).status_code == 422
+        answer = post(server, "foreign", request)
+        assert (answer.status_code, answer.json()["tempo"]["fault"]) == (400, "client")
+
+
 def test_errors_are_json(server: Server) -> None:
     item, raw = tensor(np.ones(1), "y")
     wrong = post(server, "echo", {"inputs": [item], **ASKING}, raw)
