@@ -211,9 +211,7 @@ def test_a_runtime_of_another_maker_is_given_lists_and_text(server: Server) -> N
 
 
 @pytest.mark.parametrize("data", ["ab", {"a": 1}])
-def test_data_that_is_no_list_is_what_it_is_in_a_request_for_json(
-    data: Any, server: Server
-) -> None:
+def test_data_other_than_a_list_arrives_as_in_a_request_for_json(data: Any, server: Server) -> None:
     text = {"name": "x", "datatype": "BYTES", "shape": [1], "data": data}
     plain = server.post("foreign", {"inputs": [text]}).json()
     found = server.post("foreign", {"inputs": [text], **ASKING})
@@ -221,7 +219,7 @@ def test_data_that_is_no_list_is_what_it_is_in_a_request_for_json(
     assert types == plain["outputs"][0]["data"]
 
 
-def test_text_that_is_no_unicode_is_refused_as_in_a_request_of_json(server: Server) -> None:
+def test_text_other_than_unicode_is_refused_as_in_a_request_of_json(server: Server) -> None:
     text = {"name": "x", "datatype": "BYTES", "shape": [1], "data": ["\ud800"]}
     for request in ({"inputs": [text]}, {"inputs": [{**text, "data": ["a"]}], "id": "\ud800"}):
         assert server.post("foreign", request).status_code == 422
