@@ -21,9 +21,8 @@ _METHODS = {
     "mlserver_xgboost.XGBoostModel": ("predict", "predict_proba"),
     "mlserver_lightgbm.LightGBMModel": ("predict",),
 }
-_ARRAY = {
-    "content_type": "np"
-}  # parameters of a tensor that MLServer's codec of arrays reads or wrote
+# Parameters of a tensor that MLServer's codec of arrays reads, or wrote.
+_ARRAY = {"content_type": "np"}
 
 
 class ArrayCalls:
