@@ -1,17 +1,14 @@
-"""Measure the time of a request's copy of an explainer, and of the explanation.
+"""The copy of an explainer that each request gets: its time and memory, beside the explanation's.
 
-`python benchmarks/copies.py`. The explainers of `examples/explainers`, and an `AnchorTabular` of the
-same flowers, with the model in the same process. Memory is what tracemalloc sees: Python's objects and
-numpy's arrays.
+The explainers of `examples/explainers`, and an `AnchorTabular` of the same flowers, with the model in the
+same process. Memory is what tracemalloc sees: Python's objects and numpy's arrays.
 """
 
 from __future__ import annotations
 
 import importlib
-import logging
 import os
 import sys
-import tempfile
 import timeit
 import tracemalloc
 import warnings
@@ -19,40 +16,43 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
-from rich.console import Console
-from rich.table import Table
-
+from benchmarks.harness.bench import Bench
+from benchmarks.harness.turns import ratio
 from tempo_runtime.execution.explain.isolation import isolated
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
-REPEATS, ROUNDS = 2000, 5
+REPEATS = 2000
 
 
-def main() -> None:
-    warnings.simplefilter("ignore")
-    logging.disable()
-    table = Table("explainer", "µs a copy", "bytes a copy", "kB at most while it explains")
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["EXPLAINERS_ARTIFACTS"] = folder
-        sys.path.insert(0, str(EXAMPLES))
-        for explainer, explain in explainers():
+def run(bench: Bench) -> None:
+    table: list[tuple[str, ...]] = []
+    repeats = 10 if bench.scale.smoke else REPEATS
+    variables = {"EXPLAINERS_ARTIFACTS": str(bench.folder)}
+    bench.stack.enter_context(patch.dict(os.environ, variables))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for explainer, explain in explainers(bench):
             explain(isolated(explainer))  # the first fills the caches
             isolate = partial(isolated, explainer)
-            seconds = min(timeit.repeat(isolate, number=REPEATS, repeat=ROUNDS))
-            copy = held(isolate)
+            seconds = timeit.repeat(isolate, number=repeats, repeat=min(5, bench.scale.rounds))
+            copies = [taken / repeats for taken in seconds]
+            whole = [timeit.timeit(partial(explain, isolate()), number=1) for _ in copies]
             peak = most(partial(explain, isolate()))
             name = type(explainer).__name__
-            table.add_row(
-                name, f"{seconds / REPEATS * 1e6:.0f}", f"{copy:,}", f"{peak / 1000:,.0f}"
-            )
-    Console().print(table)
+            cells = (f"{min(copies) * 1e6:.0f}", f"{held(isolate):,}", f"{peak / 1000:,.0f}")
+            table.append((name, *cells))
+            bench.report.claim("a copy / its explanation, time", name, ratio(copies, whole))
+    heads = ("explainer", "µs a copy", "bytes a copy", "kB at most while it explains")
+    bench.report.table(heads, table)
 
 
-def explainers() -> list[tuple[Any, Callable[[Any], Any]]]:
+def explainers(bench: Bench) -> list[tuple[Any, Callable[[Any], Any]]]:
     """Fitted explainers, each with what asks it for one explanation."""
     from alibi.explainers import AnchorTabular
 
+    sys.path.insert(0, str(EXAMPLES))
     models = importlib.import_module("explainers.models")
     store = importlib.import_module("explainers.store")
     trained = {"iris": models.train_iris(), "reviews": models.train_reviews()}
@@ -66,6 +66,8 @@ def explainers() -> list[tuple[Any, Callable[[Any], Any]]]:
         "partial_dependence": (iris.predict_proba, lambda one: one.explain(rows)),
         "permutation_importance": (iris.predict, lambda one: one.explain(rows, species)),
     }
+    if bench.scale.smoke:
+        asked = {name: asked[name] for name in ("ale", "permutation_importance")}
     tabular = AnchorTabular(iris.predict, models.FEATURES, seed=0).fit(rows)
     found = [(tabular, lambda one: one.explain(rows[0]))]
     for name, (predictor, explain) in asked.items():
@@ -98,7 +100,3 @@ def most(work: Callable[[], Any]) -> int:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     return peak
-
-
-if __name__ == "__main__":
-    main()

@@ -1,13 +1,11 @@
-"""How long `deploy_local` takes to the income explainer's first answer, beside `mlserver start`.
+"""The time of `deploy_local` until the income explainer's first answer, beside `mlserver start`.
 
-`python benchmarks/deploy.py [--quick]`. Each in a new process, in turns: `mlserver start` on a folder
-with both models, and a Python that calls `deploy_local`. The clock runs from the start of the process
-until the first explanation has arrived.
+Each in a new process, in turns: `mlserver start` on a folder with both models, and a Python that calls
+`deploy_local`. The clock runs from the start of the process until the first explanation has arrived.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import signal
@@ -16,14 +14,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import httpx
-import income
-from rich.console import Console
-from rich.table import Table
 
+from benchmarks.harness import income
+from benchmarks.harness.bench import Bench
+from benchmarks.harness.turns import in_turns, ratio
 from tempo_runtime._util.ports import HOST, free_ports
 
 TARGET = 1.5  # times `mlserver start`
@@ -34,41 +32,33 @@ import json, sys
 from tempo_runtime import deploy_local
 remote = deploy_local(sys.argv[1])
 answer = remote.predict(**json.loads(sys.argv[2]))
-print(json.loads(answer)["data"]["anchor"], flush=True)
+print(json.dumps(json.loads(answer)["data"]["anchor"]), flush=True)
 sys.stdin.read()
 remote.undeploy()
 """
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="three rounds instead of seven")
-    rounds = 3 if parser.parse_args(argv).quick else 7
-    console = Console()
+def run(bench: Bench) -> None:
     rows = income.census_rows()
-    ways: dict[str, Callable[[income.Rows], float]] = {
-        "mlserver start": by_mlserver,
-        "deploy_local": by_deploy_local,
-    }
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    with console.status("") as status:
-        for turn in range(rounds + 1):  # the first fills the caches
-            status.update(f"round {turn} of {rounds}")
-            for name, way in ways.items():
-                took = way(rows)
-                if turn:
-                    times[name].append(took)
-    base = statistics.median(times["mlserver start"])
-    table = Table("to the first answer", "median s", "worst s", "of mlserver start", box=None)
-    for name, taken in times.items():
-        middle = statistics.median(taken)
-        table.add_row(name, f"{middle:.2f}", f"{max(taken):.2f}", f"{middle / base:.2f}")
-    console.print(table)
-    ratio = statistics.median(times["deploy_local"]) / base
-    console.print(f"target: at most {TARGET}; {'met' if ratio <= TARGET else 'MISSED'}")
+    anchors: list[object] = []
+    ways = {"mlserver start": by_mlserver, "deploy_local": by_deploy_local}
+    turns = {name: partial(way, rows, anchors) for name, way in ways.items()}
+    rounds = min(bench.scale.rounds, 3 if bench.scale.brief else 7)
+    found = in_turns(turns, rounds)
+    table = [
+        (name, f"{statistics.median(taken):.2f}", f"{max(taken):.2f}")
+        for name, taken in found.items()
+    ]
+    bench.report.table(("to the first answer", "median s", "worst s"), table)
+    compared = ratio(found["deploy_local"], found["mlserver start"])
+    most = None if bench.scale.smoke else TARGET
+    bench.report.claim(
+        "deploy_local / mlserver start", "to the first explanation", compared, most=most
+    )
+    bench.report.answers(len(anchors), sum(anchor != anchors[0] for anchor in anchors))
 
 
-def by_mlserver(rows: income.Rows) -> float:
+def by_mlserver(rows: income.Rows, anchors: list[object]) -> float:
     """Seconds that `mlserver start` takes with both models in one server."""
     ports = dict(zip(("HTTP", "GRPC", "METRICS"), free_ports(3), strict=True))
     own = {f"MLSERVER_{name}_PORT": str(port) for name, port in ports.items()}
@@ -90,7 +80,10 @@ def by_mlserver(rows: income.Rows) -> float:
             body = {"inputs": [income.payload(rows, 0)], "parameters": {"parameters": ASKED}}
             answer = httpx.post(f"{url}/infer", json=body, timeout=_WAIT)
             answer.raise_for_status()
-            return time.monotonic() - start
+            took = time.monotonic() - start
+            text = answer.json()["outputs"][0]["data"][0]
+            anchors.append(json.loads(text)["data"]["anchor"])
+            return took
         finally:
             process.terminate()
             try:
@@ -100,7 +93,7 @@ def by_mlserver(rows: income.Rows) -> float:
                 process.wait()
 
 
-def by_deploy_local(rows: income.Rows) -> float:
+def by_deploy_local(rows: income.Rows, anchors: list[object]) -> float:
     """Seconds that a process takes that deploys both."""
     asked = json.dumps({"payload": rows[:1].tolist(), "parameters": ASKED})
     start = time.monotonic()
@@ -116,6 +109,7 @@ def by_deploy_local(rows: income.Rows) -> float:
         answer = process.stdout.readline()
         took = time.monotonic() - start
     assert answer, "deploy_local failed"
+    anchors.append(json.loads(answer))
     return took
 
 
@@ -129,7 +123,3 @@ def _until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
             pass
         time.sleep(0.02)
     raise SystemExit("mlserver start did not come up")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,12 +1,13 @@
-"""Measure the processor time of HTTP clients for a call, 32 at once, to a server that only answers.
+"""HTTP clients: the processor's time that a call takes, beside aiohttp, which ours uses.
 
-`python benchmarks/http_clients.py`. httpx over aiohttp's connections takes part where
+32 calls at once to a server that only answers. httpx over aiohttp's connections takes part where
 `httpx-aiohttp` is installed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Awaitable, Callable
 from importlib.util import find_spec
@@ -15,10 +16,11 @@ from typing import Any
 import aiohttp
 import httpx
 import uvloop
-from rich.console import Console
-from rich.table import Table
 
-CLIENTS, CALLS, ROUNDS = 32, 50, 5
+from benchmarks.harness.bench import Bench
+from benchmarks.harness.turns import ratio
+
+CLIENTS = 32
 HEADERS = {"content-type": "application/json"}
 QUESTION = b'{"inputs": []}'
 BODY = b'{"outputs": [{"name": "y", "shape": [1], "datatype": "INT64", "data": [1]}]}'
@@ -35,7 +37,11 @@ class Server(asyncio.Protocol):
             self.transport.write(ANSWER)
 
 
-async def main() -> None:
+def run(bench: Bench) -> None:
+    uvloop.run(_run(bench))
+
+
+async def _run(bench: Bench) -> None:
     server = await asyncio.get_running_loop().create_server(Server, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v2/models/m/infer"
     session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
@@ -59,28 +65,30 @@ async def main() -> None:
             return await (await joint.handle_async_request(request)).aread()
 
         calls["httpx over aiohttp"] = with_both
+    count = 1 if bench.scale.smoke else 50
     found: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(ROUNDS):
-        for name, call in calls.items():
-            found[name].append(await measure(call))
-    table = Table("", "µs of the processor for a call", "of aiohttp's")
-    for name, each in found.items():
-        table.add_row(name, f"{min(each):.0f}", f"{min(each) / min(found['aiohttp']):.1f}")
-    Console().print(table)
+    for turn in range(bench.scale.rounds + 1):  # the first warms up
+        for name in random.sample(list(calls), len(calls)):
+            cost = await measure(calls[name], count)
+            if turn:
+                found[name].append(cost)
+    for name in (name for name in calls if name != "aiohttp"):
+        costs = ratio(found[name], found["aiohttp"])
+        bench.report.claim(f"CPU of a call, {name} / aiohttp", f"c={CLIENTS}", costs)
+    bench.report.answers(sum(map(len, found.values())) * CLIENTS * count, 0)
     await session.close()
     await client.aclose()
     server.close()
 
 
-async def measure(call: Call) -> float:
+async def measure(call: Call, count: int) -> float:
+    """Return the processor's seconds for a call; each answer must be the expected one."""
+
     async def client() -> None:
-        for _ in range(CALLS):
-            await call()
+        for _ in range(count):
+            answer = await call()
+            assert answer == BODY, answer
 
     begin = time.process_time()
     await asyncio.gather(*(client() for _ in range(CLIENTS)))
-    return (time.process_time() - begin) / (CLIENTS * CALLS) * 1e6
-
-
-if __name__ == "__main__":
-    uvloop.run(main())
+    return (time.process_time() - begin) / (CLIENTS * count)

@@ -1,13 +1,11 @@
 """What `import tempo_runtime` adds to a process that has imported mlserver, and what `--help` takes.
 
-`python benchmarks/imports.py [--quick]`. Each import runs in new processes, in turns with a process
-that imports mlserver only; a step's time is what `-X importtime` says of the modules it brought in.
+Each import runs in new processes; a step takes what `-X importtime` says of the modules it brought in.
 A command's time is that on the clock, beside a Python that does nothing.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
@@ -15,14 +13,13 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
-import tempo_runtime
+from benchmarks.harness.bench import Bench
+from benchmarks.harness.turns import in_turns, ratio
 
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
@@ -58,47 +55,40 @@ class Run:
     modules: list[str]
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="three rounds instead of nine")
-    rounds = 3 if parser.parse_args(argv).quick else 9
-    console = Console()
-    runs: dict[str, list[Run]] = {name: [] for name in STEPS}
-    waits: dict[str, list[float]] = {name: [] for name in COMMANDS}
-    with console.status("") as status:
-        for turn in range(rounds + 1):  # the first fills the caches
-            status.update(f"round {turn} of {rounds}")
-            for name, step in STEPS.items():
-                found = _run(step)
-                if turn:
-                    runs[name].append(found)
-            for name, command in COMMANDS.items():
-                waited = _wait(command)
-                if turn:
-                    waits[name].append(waited)
-    table = Table(
-        "after `import mlserver`", "adds ms", "worst ms", "modules", "heavy, and only ours"
-    )
-    for name, found in runs.items():
-        added = [run.added for run in found]
-        modules = found[0].modules
+def run(bench: Bench) -> None:
+    report = bench.report
+    rounds = min(9, bench.scale.rounds)
+    steps = dict([*STEPS.items()][-1:]) if bench.scale.smoke else STEPS
+    turns: dict[str, Callable[[], Run | float]] = {
+        name: partial(_run, step) for name, step in steps.items()
+    }
+    turns |= {name: partial(_wait, command) for name, command in COMMANDS.items()}
+    found = in_turns(turns, rounds)
+    table: list[tuple[str, ...]] = []
+    for name in steps:
+        runs = found[name]
+        added, modules = [run.added for run in runs], runs[0].modules
         heavy = sorted({module.partition(".")[0] for module in modules} & set(HEAVY))
         cells = (f"{statistics.median(added):.0f}", f"{max(added):.0f}", str(len(modules)))
-        table.add_row(name, *cells, ", ".join(heavy) or "none")
-    console.print(table)
-    mlserver = statistics.median(run.before for found in runs.values() for run in found)
-    added = statistics.median(run.added for run in runs["every public name"])
-    verdict = "below" if added < TARGET else "not below"
-    console.print(
-        f"tempo_runtime {tempo_runtime.__version__} adds {added:.0f} ms, all of it used, to mlserver's "
-        f"{mlserver:.0f} ms: {verdict} {TARGET:g} ms."
-    )
-    pause, shown = (statistics.median(found) for found in waits.values())
-    verdict = "below" if shown < HELP_TARGET else "not below"
-    console.print(
-        f"tempo-runtime --help takes {shown:.0f} ms (at worst {max(waits['tempo-runtime --help']):.0f}), "
-        f"of which Python itself takes {pause:.0f} ms: {verdict} {HELP_TARGET:g} ms."
-    )
+        table.append((name, *cells, ", ".join(heavy) or "none"))
+        shares = ratio([run.before + run.added for run in runs], [run.before for run in runs])
+        report.claim(f"import mlserver, then {name} / import mlserver", "time", shares)
+    heads = ("after `import mlserver`", "adds ms", "worst ms", "modules", "heavy, and only ours")
+    report.table(heads, table)
+    pause, shown = (found[name] for name in COMMANDS)
+    report.claim(" / ".join(reversed(COMMANDS)), "time", ratio(shown, pause))
+    if bench.scale.smoke:
+        return
+    added = statistics.median(run.added for run in found["every public name"])
+    verdicts = {
+        f"every public name adds {added:.0f} ms to mlserver": (added, TARGET),
+        f"tempo-runtime --help takes {statistics.median(shown):.0f} ms": (
+            statistics.median(shown),
+            HELP_TARGET,
+        ),
+    }
+    for what, (took, goal) in verdicts.items():
+        report.note(f"{what}, goal below {goal:g} ms: {'met' if took < goal else 'missed'}")
 
 
 def _wait(command: list[str]) -> float:
@@ -122,7 +112,3 @@ def _run(step: str) -> Run:
 
 def _milliseconds(lines: str) -> float:
     return sum(int(match[1]) for match in LINE.finditer(lines)) / 1000
-
-
-if __name__ == "__main__":
-    main()

@@ -1,23 +1,20 @@
-"""Whether explanations leave anything behind: many of them, and what the server's memory does.
+"""Explanations by the thousand: errors, and the memory that the server holds.
 
-`python benchmarks/soak.py [--count 2000]`. The income explainer with its classifier in its process is
-asked by four clients for the test rows, one after the other and again from the first. After each 50,
-when all are answered, the memory it holds is read. The exit status is 1 where one fails.
+The income explainer with its classifier in its process is asked by four clients for the test rows, one
+after the other and again from the first. After each 50, when all are answered, the memory it holds is
+read. An answer is wrong if it differs from the first one for the same row.
 """
 
 from __future__ import annotations
 
-import argparse
-import signal
-import sys
-import time
-from collections.abc import Sequence
+import json
 from concurrent.futures import ThreadPoolExecutor
 
 import psutil
-from income import EXPLAINER, Rows, census_rows, explain, serving
-from rich.console import Console
 
+from benchmarks.harness.bench import Bench
+from benchmarks.harness.income import EXPLAINER, Rows, census_rows, explain, serving
+from benchmarks.harness.turns import Ratio
 from tempo_runtime.testing import Server
 
 CLIENTS = 4
@@ -25,53 +22,44 @@ EVERY = 50  # explanations, between two readings
 SETTLED = 200  # explanations after which memory should not grow
 ROWS = 100  # test rows, explained in turn
 THRESHOLD = 0.95
+GROWTH = 1.05
 WIDTH, HEIGHT = 80, 10  # characters of the curve
 EIGHTHS = " ▁▂▃▄▅▆▇█"
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=2000, help="explanations (2000)")
-    count = parser.parse_args(argv).count
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the server ends too
-    console = Console()
+def run(bench: Bench) -> None:
+    count = 4 if bench.scale.smoke else 400 if bench.scale.brief else 2000
+    every, settled = (2, 2) if bench.scale.smoke else (EVERY, SETTLED)
     errors: list[str] = []
-    with console.status("reading the census") as status:
-        rows = census_rows()
-        status.update("starting the server")
-        with serving(EXPLAINER, child={"TRANSPORT": "in_process"}) as server:
-            process = psutil.Process(server.process.pid)
-            memory = {0: process.memory_info().rss / 1e6}
-            begin = time.monotonic()
-            for done in range(0, count, EVERY):
-                status.update(f"{done} of {count} explanations, {len(errors)} errors")
-                last = min(done + EVERY, count)
-                errors += _errors(server, rows, range(done, last))
-                memory[last] = process.memory_info().rss / 1e6
-            seconds = time.monotonic() - begin
-    console.print("\n".join(_curve(list(memory.values()))), markup=False, highlight=False)
-    console.print(f"{count} explanations in {seconds:.0f} s, {len(errors)} errors")
+    known: dict[int, str] = {}
+    rows = census_rows()
+    with serving(EXPLAINER, child={"TRANSPORT": "in_process"}) as server:
+        process = psutil.Process(server.process.pid)
+        memory = {0: process.memory_info().rss / 1e6}
+        for done in range(0, count, every):
+            bench.status(f"{done} of {count} explanations, {len(errors)} errors")
+            errors += _errors(server, rows, range(done, done + every), known)
+            memory[done + every] = process.memory_info().rss / 1e6
+    bench.report.note("\n".join(_curve(list(memory.values()))))
     for error in errors[:5]:
-        console.print(error, markup=False)
-    settled = [number for number in memory if number >= SETTLED]
-    if len(settled) > 1:
-        first, last = memory[settled[0]], memory[settled[-1]]
-        console.print(
-            f"memory held: {memory[0]:.0f} MB at the start, {first:.0f} MB after {settled[0]} "
-            f"explanations, {last:.0f} MB after {settled[-1]}: it grew by {last - first:+.1f} MB"
-        )
-    else:
-        console.print(f"too few to say whether memory grows after the first {SETTLED}")
-    sys.exit(1 if errors else 0)
+        bench.report.note(error)
+    ratios = [held / memory[settled] for done, held in memory.items() if done >= settled]
+    growth = Ratio(ratios[-1], min(ratios), max(ratios))
+    what = f"memory after {count:,} explanations / after {settled}"
+    most = None if bench.scale.smoke else GROWTH
+    bench.report.claim(what, "in process", growth, most=most)
+    bench.report.answers(count, len(errors))
 
 
-def _errors(server: Server, rows: Rows, numbers: range) -> list[str]:
+def _errors(server: Server, rows: Rows, numbers: range, known: dict[int, str]) -> list[str]:
     def error(number: int) -> str:
+        row = number % ROWS
         try:
-            explain(server, rows, number % ROWS, THRESHOLD)
-        except Exception as failed:  # whatever it is, there is no explanation
-            return f"row {number % ROWS}: {failed}"
-        return ""
+            anchor = json.loads(explain(server, rows, row, THRESHOLD))["data"]["anchor"]
+        except Exception as failed:  # any failure means that there is no explanation
+            return f"row {row}: {failed}"
+        expected = known.setdefault(row, anchor)
+        return "" if anchor == expected else f"row {row}: {anchor}, not {expected}"
 
     with ThreadPoolExecutor(CLIENTS) as clients:
         return [text for text in clients.map(error, numbers) if text]
@@ -88,7 +76,3 @@ def _curve(values: list[float]) -> list[str]:
         columns = (EIGHTHS[min(8, max(0, step - 8 * line))] for step in steps)
         lines.append(f"{scale:>8} |{''.join(columns)}")
     return [*lines, f"{'':>8} +{'-' * len(shown)}", f"{'':>10}a column each {EVERY} explanations"]
-
-
-if __name__ == "__main__":
-    main()

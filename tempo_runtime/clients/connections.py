@@ -1,7 +1,7 @@
 """HTTP connections that the children of all pipelines in a server share.
 
-We use aiohttp instead of httpx: its connections take half the time (`benchmarks/children.py`), and its
-errors distinguish a broken connection from one that was never made, which decides about a retry.
+We use aiohttp instead of httpx: a call takes a fraction of the time (`benchmarks/http_clients.py`), and
+its errors distinguish a broken connection from one that was never made, which decides about a retry.
 """
 
 from __future__ import annotations

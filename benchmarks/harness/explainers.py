@@ -9,17 +9,22 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from income import ARTIFACTS, CLASSIFIER, Rows, explain, payload, post, write
 from prometheus_client.parser import text_string_to_metric_families
-from rich.console import Console
-from rich.status import Status
 
+from benchmarks.harness.income import (
+    ARTIFACTS,
+    CLASSIFIER,
+    Rows,
+    explain,
+    payload,
+    post,
+    write,
+)
 from tempo_runtime.testing import Server
 
 IN_PROCESS, HTTP, GRPC = "in process", "HTTP", "gRPC"
@@ -48,36 +53,6 @@ class Explained(NamedTuple):
     calls: int | None
     rows: int | None
     essence: Essence | None
-
-
-@dataclass
-class Bench:
-    """Common parts of all sections of `explain.py`.
-
-    Attributes:
-        rows: The test rows.
-        count: How many of them are explained.
-        thresholds: At which thresholds.
-        rounds: How often what takes turns is done.
-        classifier: A server of the classifier.
-        alone: alibi by itself.
-        console: Where tables and verdicts go.
-        status: What is done now.
-    """
-
-    rows: Rows
-    count: int
-    thresholds: tuple[float, ...]
-    rounds: int
-    classifier: Server
-    alone: Alone
-    console: Console
-    status: Status
-
-    def verdict(self, what: str, value: str, target: str, *, met: bool) -> None:
-        """Prints a value beside its target."""
-        word = "[green]met[/]" if met else "[red]missed[/]"
-        self.console.print(f"{what}: {value}, target {target}: {word}")
 
 
 class Explainer(Protocol):
@@ -149,7 +124,7 @@ def _explain_alone(orders: Connection, rows: Rows) -> None:
 
 
 class ByHand:
-    """The runtime of `by_hand`, which is served with this folder on the path of modules."""
+    """The runtime written by hand."""
 
     def __init__(self, server: Server, rows: Rows) -> None:
         self._server, self._rows = server, rows
@@ -171,7 +146,7 @@ def by_hand(root: Path, classifier: Server) -> Path:
         "path": f"/v2/models/{CLASSIFIER}/infer",
         "explainer": str(ARTIFACTS / "explainer" / "explainer.dill"),
     }
-    settings = {"name": "by-hand", "implementation": "by_hand.Anchors"}
+    settings = {"name": "by-hand", "implementation": "benchmarks.rivals.anchors.Anchors"}
     return write(root / "by-hand", {**settings, "parameters": {"extra": extra}})
 
 

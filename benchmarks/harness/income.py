@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from tempo_runtime.testing import Server, serve
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "income"
 ARTIFACTS = Path(os.environ.get("INCOME_ARTIFACTS", EXAMPLE / "artifacts")).resolve()
 CLASSIFIER, EXPLAINER = "income-sklearn", "income-explainer"

@@ -25,7 +25,7 @@ def probe(
     """A process that asks from each True to the next False, and then sends what it measured.
 
     An answer that takes longer than `every` counts for the questions that fell due meanwhile too,
-    each from when it did.
+    each from when it did. Each answer must be equal to the first: one that differs ends the process.
 
     Args:
         server: Whom it asks.
@@ -55,12 +55,15 @@ def _ask(
     while os.getppid() == parent and orders.recv():
         connection = HTTPConnection(address, timeout=60)
         waits: list[float] = []
+        expected = b""
         while not orders.poll():
             begin = time.monotonic()
             connection.request("GET" if body is None else "POST", path, body, HEADERS)
             answer = connection.getresponse()
-            answer.read()
-            assert answer.status == 200, answer.status
+            text = answer.read()
+            expected = expected or text
+            assert answer.status == 200, text
+            assert text == expected, text
             took = time.monotonic() - begin
             waits += np.arange(took, 0, -every).tolist() if every else [took]
             time.sleep(-took % every if every else 0)

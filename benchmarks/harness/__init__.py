@@ -1,0 +1,1 @@
+"""Parts that benchmarks share: load, turns, servers, and the printing of figures."""
