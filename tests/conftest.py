@@ -43,6 +43,7 @@ _LONG = (
     "integration/test_income.py",
     "fidelity/test_values.py",
     "errors/test_soak.py",
+    "benchmarks/test_smoke.py",
     "integration/faults/test_many_restarts.py",
     "deploy/local/test_rolling.py",
     "deploy/local/test_processes.py",
@@ -66,6 +67,7 @@ _LONG = (
 
 # Many values on ways that other tests reach too: coverage would add half to their time.
 _NOT_COVERED = (
+    "benchmarks/test_smoke.py",
     "clients/test_parity.py",
     "fidelity/test_values.py",
     "fuzz/test_codec.py",
