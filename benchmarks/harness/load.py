@@ -190,12 +190,12 @@ def _parse(received: bytearray) -> _Answer | None:
     head = bytes(received[:end]).lower()
     status = int(head[9:12])
     closes = b"connection: close" in head
-    _, length, rest = head.partition(b"content-length:")
+    _, length, rest = head.partition(b"\r\ncontent-length:")
     if length:
         size = int(rest.split(b"\r\n", 1)[0])
         if len(received) < end + 4 + size:
             return None
-        return _Answer(status, bytes(received[end + 4 :]), closes)
+        return _Answer(status, bytes(received[end + 4 : end + 4 + size]), closes)
     if not received.endswith(b"0\r\n\r\n"):
         return None
     body, place = bytearray(), end + 4

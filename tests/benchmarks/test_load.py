@@ -45,6 +45,7 @@ def server(status: int = 200, chunked: bool = False, reply: str = "same") -> Ite
                 for part in (answer[:7], answer[7:], b""):
                     self.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
             else:
+                self.send_header("Inference-Header-Content-Length", "7")
                 self.send_header("Content-Length", str(len(answer)))
                 self.end_headers()
                 self.wfile.write(answer)
@@ -115,3 +116,10 @@ def test_binary_requests_end_with_the_raw_numbers() -> None:
 def test_numbers_of_binary_answers_follow_their_json() -> None:
     head = json.dumps({"outputs": [{"datatype": "FP64"}]}).encode()
     assert v2_binary_numbers(head + ROWS.tobytes()).tolist() == ROWS.ravel().tolist()
+
+
+def test_an_answer_in_many_parts_is_read_to_its_end() -> None:
+    rows = np.arange(200_000.0).reshape(-1, 2)
+    question = Question(v2_json("m", "x", rows, 0), rows.ravel(), v2_numbers)
+    with server() as port:
+        assert closed_loop(port, [question], clients=2, seconds=0).wrong == 0
