@@ -1,8 +1,9 @@
 """A pipeline that only returns its input, beside MLServer runtimes written by hand that do the same.
 
 An `async def` pipeline runs on the event loop, and is compared with a runtime that returns the tensor as
-it came. A `def` pipeline computes in a thread, and is compared with a runtime that has a pool of them.
-The section `noop` has these; `binary` compares large requests in V2's binary data with those in JSON.
+it came, and with one that makes it an array and back. A `def` pipeline computes in a thread, and is
+compared with a runtime that has a pool of them. The section `noop` has these; `binary` compares large
+requests in V2's binary data with those in JSON.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from benchmarks.harness.servers import Load, compare, model_folder, on_mlserver,
 from tempo_runtime import pipeline, save
 
 ROWS, CLIENTS = (1, 100), (1, 8, 32)
-ECHO, THREADS = "by hand", "by hand, threads"
+ECHO, ARRAYS, THREADS = "by hand", "by hand, arrays", "by hand, threads"
 COROUTINE, FUNCTION = "async def", "def"
 YARDSTICKS = {COROUTINE: ECHO, FUNCTION: THREADS}
 GOALS = {COROUTINE: 0.97, FUNCTION: 1.15}
@@ -39,6 +40,7 @@ def run(bench: Bench) -> None:
     rivals = "benchmarks.rivals.noop."
     folders = {
         ECHO: model_folder(bench.folder / "echo", rivals + "Echo"),
+        ARRAYS: model_folder(bench.folder / "arrays", rivals + "Arrays"),
         THREADS: model_folder(bench.folder / "threads", rivals + "Threads"),
         COROUTINE: bench.folder / "coroutine",
         FUNCTION: bench.folder / "function",
@@ -54,6 +56,8 @@ def run(bench: Bench) -> None:
         where = f"{rows} row{'s' * (rows > 1)}, c={clients}"
         load = Load(random_batches(rows), lambda x: x, clients)
         found = compare(bench, contenders, YARDSTICKS, load, where, GOALS)
+        rate, cost = found.rate(COROUTINE, ARRAYS), found.cost(COROUTINE, ARRAYS)
+        bench.report.claim(f"{COROUTINE} / {ARRAYS}", where, rate, cpu=cost)
         if clients == max(CLIENTS):
             what = f"p99 of {FUNCTION} / {THREADS}"
             bench.report.claim(what, where, found.percentile(FUNCTION, THREADS, 99), most=P99)

@@ -21,8 +21,17 @@ class Echo(MLModel):
         return InferenceResponse(model_name=self.name, outputs=[output])
 
 
+class Arrays(MLModel):
+    """Reads an array and writes it, as a runtime that computes does."""
+
+    async def predict(self, payload: InferenceRequest) -> InferenceResponse:
+        array = NumpyCodec.decode_input(payload.inputs[0])
+        output = NumpyCodec.encode_output("output-0", array)
+        return InferenceResponse(model_name=self.name, outputs=[output])
+
+
 class Threads(MLModel):
-    """Reads an array and writes it in a thread, as a runtime that computes for long must."""
+    """Does the same in a thread, as a runtime that computes for long must."""
 
     async def load(self) -> bool:
         self.pool = ThreadPoolExecutor()
