@@ -73,11 +73,11 @@ class Report:
         goal = f"at least {least:g}" if least is not None else ""
         goal = f"at most {most:g}" if most is not None else goal
         met = (least is None or found.median >= least) and (most is None or found.median <= most)
-        verdict = f", goal {goal}: {'met' if met else 'missed'}" if goal else ""
-        self.note(f"{what}, {where}: {found}{verdict}")
-        mark = f"; CPU {cpu.median:.2f}" if cpu else ""
-        mark += f"; goal {goal}" if goal else ""
-        self._claims.setdefault(what, []).append(f"{where}: {found}{mark}")
+        line = f"{where}: {found}"
+        line += f"; CPU {cpu.median:.2f}" if cpu else ""
+        line += f"; goal {goal}: {'met' if met else 'missed'}" if goal else ""
+        self.note(f"{what}, {line}")
+        self._claims.setdefault(what, []).append(line)
 
     def answers(self, compared: int, wrong: int) -> None:
         """Print how many answers were compared with the expected ones, and how many differed."""
