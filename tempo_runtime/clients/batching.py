@@ -36,6 +36,7 @@ from tempo_runtime.protocol.rows import (
     check_rows,
     have_rows,
     join,
+    layout_of,
     rows_of,
     split,
 )
@@ -164,6 +165,7 @@ class _Queue:
         self._waiting: deque[_Call] = deque()
         self._rows = 0
         self.key: Any = None  # under which the transport finds it
+        self.layout: list[tuple[Any, ...]] | None = None  # of an answer to a plain call
         self.timer = math.inf  # when the next timer will look at it
 
     @property
@@ -391,6 +393,7 @@ class BatchingTransport:
             check_rows(response, call.rows.count)
         except NotRowWise as error:
             self._stop(str(error))
+        call.queue.layout = layout_of(response)
         batch = call.batch
         if batch is not None and batch.error is not None:
             with self._lock:
@@ -515,6 +518,9 @@ class BatchingTransport:
         )
         with context.entered(batch.current):
             response = await self.inner.infer(request)
+        known, found = batch.queue.layout, layout_of(response)
+        if known is not None and found != known:
+            raise NotRowWise(f"its outputs are {known} for one call and {found} for several")
         counts = [part.count for part in rows]
         return await convert(is_large(response.tensors), split, response, counts)
 

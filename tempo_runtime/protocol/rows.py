@@ -122,6 +122,11 @@ def check_rows(response: Response, rows: int) -> None:
             raise NotRowWise(f"its output {tensor.name!r} has shape {tensor.shape} for {rows} rows")
 
 
+def layout_of(response: Response) -> list[tuple[Any, ...]]:
+    """Return all that the answers of a row-wise model to requests of one form have in common."""
+    return [(tensor.name, tensor.datatype, *tensor.shape[1:]) for tensor in response.tensors]
+
+
 def split(response: Response, counts: Sequence[int]) -> list[Response]:
     """Split an answer into one for each request.
 

@@ -408,6 +408,27 @@ def test_an_answer_of_always_as_many_values_is_not_taken_for_rows(
     assert "its output 'y' has shape [3] for 1 rows" in caplog.text
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda data: Tensor("y", "FP64", [len(data)] * 2, np.subtract.outer(data, data).ravel()),
+        lambda data: Tensor("y", "FP64" if 2.5 in data else "INT64", [len(data)], data),
+    ],
+    ids=["row length", "datatype"],
+)
+def test_an_answer_whose_form_depends_on_the_rows_of_other_calls_is_discarded(
+    answer: Callable[[Any], Tensor], make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    setup = make(Child(lambda request: Response([answer(request.tensors[0].data)])))
+    waiting: list[Future[Any]] = []
+    with busy(setup, waiting, (1.0,), (2.5,)):
+        pass
+    alone = [answer(np.array([number])).data.tolist() for number in (1.0, 2.5)]
+    assert [call.result(_WAIT) for call in waiting] == alone
+    assert setup.child.sizes == [1, 2, 1, 1]
+    assert "its outputs are [" in caplog.text
+
+
 def test_a_child_that_fails_only_together_is_no_longer_asked_together(
     make: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
