@@ -138,7 +138,12 @@ async def test_where_no_thread_can_be_started_calls_wait_for_those_that_there_ar
 
     threads = Threads("t", 4, 4)
     begun = threading.Event()
-    first = asyncio.ensure_future(threads.run(60, lambda: begun.set() or gate.wait()))
+
+    def work() -> bool:
+        begun.set()
+        return gate.wait()
+
+    first = asyncio.ensure_future(threads.run(60, work))
     await until(begun)
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
