@@ -90,7 +90,7 @@ def _explanations(bench: Bench, way: str, workers: int, cores: list[int]) -> Non
     bench.status(f"explanations, {way}")
     rows = census_rows()
     known: dict[int, str] = {}
-    numbers = range(2 if bench.scale.smoke else EXPLANATIONS)
+    numbers = range(2 if bench.scale.smoke else 6 if bench.scale.brief else EXPLANATIONS)
     child = {"TRANSPORT": "in_process"}
     with (
         serving(EXPLAINER, child=child, workers=workers) as server,

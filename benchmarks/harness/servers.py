@@ -26,6 +26,7 @@ from benchmarks.harness.turns import Ratio, in_turns, ratio
 from tempo_runtime.testing import Server, serve
 
 ROOT = Path(__file__).resolve().parents[2]
+PRELOAD = Path(__file__).with_name("preload")
 SETTINGS = {"gzip_enabled": False, "grpc_max_message_length": 64 << 20}
 # XGBoost's and BLAS's threads would wait for each other, and take the processor from everything else.
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
@@ -213,12 +214,13 @@ PIPELINE = "tempo_runtime.TempoPipelineRuntime"
 def start(bench: Bench, folders: Mapping[str, Sequence[Path]]) -> dict[str, Server]:
     """Start a server for each, of one folder or of several; in a smoke run, one server for all."""
 
-    def started(*served: Path) -> Server:
-        return bench.stack.enter_context(serve(*served, settings=SETTINGS, env=ENVIRONMENT))
+    def started(*served: Path, path: str = str(ROOT)) -> Server:
+        environment = {**ENVIRONMENT, "PYTHONPATH": path}
+        return bench.stack.enter_context(serve(*served, settings=SETTINGS, env=environment))
 
     if bench.scale.smoke:
         every = {folder: None for served in folders.values() for folder in served}
-        return dict.fromkeys(folders, started(*every))
+        return dict.fromkeys(folders, started(*every, path=f"{ROOT}{os.pathsep}{PRELOAD}"))
     servers = {}
     for name, served in folders.items():
         bench.status(f"starting {name}")

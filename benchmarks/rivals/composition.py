@@ -12,7 +12,6 @@ import aiohttp
 import joblib
 import numpy as np
 import orjson
-import sklearn.ensemble  # noqa: F401  before other models of the server import it in threads, where it can fail
 import xgboost
 from mlserver import MLModel
 from mlserver.codecs import NumpyCodec
