@@ -136,7 +136,9 @@ def test_the_artifact_folder_served_by_itself_with_its_model_in_process_explains
         for row in range(4):
             served = explain(server, income.rows[row], 0.95)
             assert essence(served) == essence(income.alone(row))
-        computed = "child 'income-sklearn' in this process is computed without scikit-learn's checks"
+        computed = (
+            "child 'income-sklearn' in this process is computed without scikit-learn's checks"
+        )
         assert computed in server.log()
 
 
