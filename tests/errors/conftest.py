@@ -73,9 +73,12 @@ class Servers:
 
 @pytest.fixture(scope="module")
 def servers(nested_folder: Path, few_nested: Path) -> Iterator[Servers]:
-    """A server of all ways without workers, and one of few with two workers."""
+    """Servers of all ways without workers and with one, and one of few ways with two workers.
+
+    Without workers, a child of the same server is called through MLServer's data plane.
+    """
     with contextlib.ExitStack() as stack:
-        yield Servers({0: nested_folder, 2: few_nested}, stack)
+        yield Servers({0: nested_folder, 1: nested_folder, 2: few_nested}, stack)
 
 
 def body(how: str, rows: Any = (1.0, 2.0)) -> dict[str, Any]:

@@ -34,9 +34,11 @@ PATHS: dict[str, list[str]] = {
     "front-mixed": ["shop-grpc", "prices"],
     "front-inside": ["shop", "prices"],
 }
-ROUTES = {model: (model, 0) for model in PATHS} | {
-    f"{model} with workers": (model, 2) for model in ("prices", "front-mixed")
-}
+ROUTES = (
+    {model: (model, 0) for model in PATHS}
+    | {f"{model} with a worker": (model, 1) for model in ("front-http", "front-grpc")}
+    | {f"{model} with workers": (model, 2) for model in ("prices", "front-mixed")}
+)
 TRACEBACK = "Traceback (most recent call last)"
 SOURCE = Path(pipelines.__file__).read_text().splitlines()
 [LOOKED_UP] = [n for n, line in enumerate(SOURCE, 1) if line.endswith("# the line to blame")]
@@ -140,7 +142,7 @@ def test_call_that_an_author_got_wrong_is_500_and_names_child_and_argument(
 
 
 def test_long_text_reaches_the_client_over_grpc(servers: Servers) -> None:
-    asked = Asked(servers[0], "front-grpc", "long")
+    asked = Asked(servers[1], "front-grpc", "long")
     assert asked.answer.status_code == 422
     assert asked.info()["path"] == PATHS["front-grpc"]
     assert "ä ... ä" in asked.error
