@@ -1,6 +1,6 @@
-"""Prepare MLServer's own server before it loads a model: for binary data and for its pipelines.
+"""Prepare MLServer's own server before it loads a model: for binary data, large heads and its pipelines.
 
-MLServer has no setting for either, and a model does not know its server. But in the process that serves,
+MLServer has no settings for these, and a model does not know its server. But in the process that serves,
 MLServer adds the routes of each model before it loads the model, by a method that it looks up each time.
 """
 
@@ -9,14 +9,18 @@ from __future__ import annotations
 from mlserver import MLModel
 from mlserver.rest.server import RESTServer
 
-from tempo_runtime.runtime import binary_http
+from tempo_runtime.runtime import binary_http, request_head
 from tempo_runtime.runtime.parallel import is_pipeline
 
 _add_custom_handlers = RESTServer.add_custom_handlers
 
 
 def install() -> None:
-    """Make each server in this process take binary data, and give its data plane to its pipelines."""
+    """Make each server in this process take binary data, and give its data plane to its pipelines.
+
+    It also refuses requests with a head that is too large.
+    """
+    request_head.install()
     RESTServer.add_custom_handlers = _prepare
 
 
