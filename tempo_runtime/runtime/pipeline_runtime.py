@@ -112,6 +112,9 @@ class TempoPipelineRuntime(MLModel):
             self._refuse_unsafe_settings()
             folder = await self._folder()
             portal = Portal(asyncio.get_running_loop())
+            # At its start MLServer loads all models at the same time, most of them without awaiting. Two
+            # threads that import parts of one library can find half of it, so these models go first.
+            await asyncio.sleep(0)
             # Unpickling imports libraries and reads models, for seconds: not on the loop.
             self._service = await asyncio.to_thread(self._assemble, folder, portal)
         except TempoError as error:
