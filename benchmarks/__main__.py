@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import importlib
+import shlex
 import signal
 import sys
 import tempfile
@@ -32,10 +33,18 @@ def _benchmarks() -> dict[str, str]:
 BENCHMARKS = _benchmarks()
 
 
+def _known(name: str) -> str:
+    if name not in BENCHMARKS:
+        raise argparse.ArgumentTypeError(
+            f"there is no benchmark {name!r}; there are {', '.join(BENCHMARKS)}"
+        )
+    return name
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run what the arguments say; return 1 if an answer was wrong, and 0 otherwise."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", choices=[*BENCHMARKS, []], metavar="NAME")
+    parser.add_argument("names", nargs="*", type=_known, metavar="NAME")
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="a short run, and a rough answer")
     size.add_argument("--smoke", action="store_true", help="whether it runs; measures nothing")
@@ -45,12 +54,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not options.names:
         report.listing(BENCHMARKS)
     for name in options.names:
-        report.begin(name)
+        only = tuple(options.only or ())
+        flags = [*(("--only", *only) if only else ()), *(("--quick",) if options.quick else ())]
+        report.begin(shlex.join(["python", "-m", "benchmarks", name, *flags]))
         scale = SMOKE if options.smoke else QUICK if options.quick else FULL
         with ExitStack() as stack:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="tempo-benchmark-"))
             status = stack.enter_context(report.console.status("importing"))
-            only = tuple(options.only or ())
             bench = Bench(scale, report, stack, Path(folder), only, status.update)
             importlib.import_module(f"benchmarks.{name}").run(bench)
         if not options.smoke:

@@ -24,7 +24,7 @@ class Report:
 
     console: Console = field(default_factory=lambda: Console(width=max(130, Console().width)))
     wrong: int = 0
-    _name: str = ""
+    _command: str = ""
     _claims: dict[str, list[str]] = field(default_factory=dict)
 
     def listing(self, sentences: Mapping[str, str]) -> None:
@@ -32,9 +32,9 @@ class Report:
         for name, sentence in sentences.items():
             self.note(f"{name:14}{sentence}")
 
-    def begin(self, name: str) -> None:
-        """Begin a benchmark."""
-        self._name = name
+    def begin(self, command: str) -> None:
+        """Begin a benchmark, which this command runs."""
+        self._command = command
         self._claims.clear()
 
     def table(self, heads: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
@@ -89,5 +89,4 @@ class Report:
         day = datetime.date.today().isoformat()
         machine = f"{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
         for what, found in self._claims.items():
-            command = f"`python -m benchmarks {self._name}`"
-            self.note(f"| {what} | {command} | {'<br>'.join(found)} | {day} | {machine} |")
+            self.note(f"| {what} | `{self._command}` | {'<br>'.join(found)} | {day} | {machine} |")
