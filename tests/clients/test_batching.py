@@ -40,6 +40,7 @@ from tempo_runtime.request import context
 from tempo_runtime.request.budget import RequestBudget
 from tempo_runtime.request.metrics import BatchMetrics
 from tempo_runtime.request.portal import background
+from tests.helpers.waiting import wait_until
 
 _WAIT = 20.0  # seconds, for conditions that hold at once
 _numbers = count()
@@ -144,7 +145,7 @@ class Setup:
     alias: str
 
     def ask(self, *rows: float, **changes: Any) -> Future[Any]:
-        """Call the child from a thread in a request of its own, and return its answer's numbers."""
+        """Call the child from a thread, in a new request, and return the numbers of its answer."""
         return self.pool.submit(self._ask, np.array(rows), **changes)
 
     def _ask(
@@ -179,15 +180,6 @@ Make = Callable[..., Setup]
 def plain(data: np.ndarray, **changes: Any) -> Request:
     tensor = Tensor("x", "FP64", list(data.shape), data, {"content_type": "np"})
     return Request([tensor], **changes)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    waited = threading.Event()
-    for _ in range(int(_WAIT / 0.002)):
-        if condition():
-            return
-        waited.wait(0.002)
-    raise AssertionError("it did not come true")
 
 
 @pytest.fixture

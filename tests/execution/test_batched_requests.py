@@ -30,6 +30,7 @@ from tempo_runtime.request.budget import RequestBudget
 from tempo_runtime.request.portal import background
 from tempo_runtime.settings import PipelineSettings
 from tempo_runtime.testing import serve
+from tests.helpers.waiting import wait_until
 
 _WAIT = 20.0
 gate = threading.Event()
@@ -81,15 +82,6 @@ def loaded() -> Iterator[Loaded]:
     gate.set()
     for service in services:
         background().run(service.close())
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    waited = threading.Event()
-    for _ in range(10_000):
-        if condition():
-            return
-        waited.wait(0.002)
-    raise AssertionError("it did not come true")
 
 
 def ask(service: LoadedPipeline, rows: Any, seconds: float = _WAIT, **request: Any) -> Future[Any]:

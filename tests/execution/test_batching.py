@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -36,6 +35,7 @@ from tempo_runtime.settings import PipelineSettings
 from tempo_runtime.testing import FakeModel, Hang, Server, serve
 from tests.execution import gated_model
 from tests.helpers.value_strategies import same
+from tests.helpers.waiting import wait_until
 
 ROW = np.ones((1, 2))
 CALLS = 6
@@ -76,15 +76,6 @@ def loaded() -> Iterator[Loaded]:
     gated_model.gate.set()
     for service in services:
         background().run(service.close())
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    waited = threading.Event()
-    for _ in range(10_000):
-        if condition():
-            return
-        waited.wait(0.002)
-    raise AssertionError("it did not come true")
 
 
 def transport_of(service: LoadedPipeline) -> BatchingTransport:
