@@ -1,6 +1,6 @@
 """A random forest that several clients ask for one row each: batching, beside calls one by one.
 
-The forest runs in the process of its pipeline, or on an MLServer of its own. Both are compared with
+The forest runs in the process of its pipeline, or on a separate MLServer. Both are compared with
 runtimes of MLServer written by hand: one computes in threads, one calls the other server with aiohttp.
 """
 

@@ -185,7 +185,7 @@ def _faults(task: Task, server: Server, clients: int) -> list[str]:
         number, threshold = case
         try:
             found = essence(explain(server, task.rows, number, threshold))
-        except Exception as error:  # any failure means that there is no explanation
+        except Exception as error:  # each failure counts as a missing explanation
             return f"row {number} at {threshold}: {error}"
         expected = task.alone.essence(number, threshold)
         return "" if found == expected else f"row {number} at {threshold}: {found}, not {expected}"

@@ -30,7 +30,7 @@ THRESHOLD = 0.95
 IN_PROCESS, SIBLING, APART = "in process", "HTTP, same server", "HTTP, own server"
 HEALTH, SMALL = "health", "small pipeline"
 LOADS = {"idle": 0, "1 client": 1, "2 clients": 2, "50 clients": 50}
-Waits = dict[str, list[float]]  # seconds, by what is asked
+Waits = dict[str, list[float]]  # question -> seconds until each answer
 
 
 def run(bench: Bench) -> None:

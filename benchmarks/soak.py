@@ -56,7 +56,7 @@ def _errors(server: Server, rows: Rows, numbers: range, known: dict[int, str]) -
         row = number % ROWS
         try:
             anchor = json.loads(explain(server, rows, row, THRESHOLD))["data"]["anchor"]
-        except Exception as failed:  # any failure means that there is no explanation
+        except Exception as failed:  # each failure counts as a missing explanation
             return f"row {row}: {failed}"
         expected = known.setdefault(row, anchor)
         return "" if anchor == expected else f"row {row}: {anchor}, not {expected}"

@@ -84,7 +84,7 @@ def write(folder: Path, settings: Mapping[str, Any]) -> Path:
 
 
 def post(server: Server, model: str, body: Mapping[str, Any]) -> dict[str, Any]:
-    """The answer to one V2 request, on a connection of its own: any thread may ask.
+    """The answer to one V2 request, on a new connection, so that any thread may ask.
 
     Raises:
         RuntimeError: If the status is not 200; the message has the body.

@@ -1,1 +1,1 @@
-"""The same composition on other platforms, each in a virtual environment of its own."""
+"""The same composition on other platforms, each in a separate virtual environment."""

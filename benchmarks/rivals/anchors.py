@@ -1,6 +1,6 @@
 """A runtime for anchors written by hand: off the loop, one explanation at a time, seeded.
 
-`explain` compares ours with it, and serves it in a process of its own.
+`explain` compares ours with it, and serves it in a separate process.
 """
 
 from __future__ import annotations

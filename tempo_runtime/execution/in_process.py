@@ -323,7 +323,7 @@ def _model_settings(
 
 
 def runtime_request(request: Request, headers: Mapping[str, str] | None = None) -> InferenceRequest:
-    """Return a request as MLServer gives it to a runtime, with arrays of its own instead of lists.
+    """Return a request as MLServer gives it to a runtime, with copies of arrays instead of lists.
 
     The headers are by default those that the current request passes on.
     """

@@ -33,7 +33,7 @@ Answer = tuple[int, dict[str, str], bytes]
 
 
 class Recorded(http.server.ThreadingHTTPServer):
-    """A server that returns its inputs, and records what it is asked.
+    """A server that returns its inputs, and records the requests.
 
     Attributes:
         asked: `metadata`, `json` or `binary`, for each request.

@@ -58,7 +58,7 @@ class Recorder:
         await self.batched.close()
 
     def compare(self) -> str | None:
-        """Return how the answers differ; None if they do not, or there was no request."""
+        """Return how the answers differ; None if they are equal, or if no request was made."""
         if self.request is None:
             return None
         return difference(self.batched.inner.infer_blocking, self.request, self.batched.known)

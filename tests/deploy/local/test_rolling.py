@@ -62,7 +62,7 @@ def asked(url: str, client: httpx.Client) -> float:
 
 
 def asked_anew(url: str) -> float:
-    """Asks over a connection of its own."""
+    """Asks over a separate connection."""
     body = json.dumps(_REQUEST).encode()
     answer = request(f"{url}/infer", 60, body=body, headers={"content-type": "application/json"})
     assert answer.status == 200, answer.body
