@@ -57,6 +57,7 @@ _NAMES = {
         "StorageError",
         "TempoError",
     ),
+    "explanations.explanation": ("Explanation",),
     "runtime.pipeline_runtime": ("TempoPipelineRuntime",),
     "settings": ("Batching",),
     "storage": ("download", "upload"),
@@ -113,6 +114,7 @@ if TYPE_CHECKING:
     from tempo_runtime.errors import SettingsError as SettingsError
     from tempo_runtime.errors import StorageError as StorageError
     from tempo_runtime.errors import TempoError as TempoError
+    from tempo_runtime.explanations.explanation import Explanation as Explanation
     from tempo_runtime.runtime.pipeline_runtime import TempoPipelineRuntime as TempoPipelineRuntime
     from tempo_runtime.settings import Batching as Batching
     from tempo_runtime.storage import download as download

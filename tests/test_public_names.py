@@ -34,6 +34,7 @@ NAMES = [
     "DeploymentFailed",
     "DockerOptions",
     "EnvironmentFailed",
+    "Explanation",
     "KServeOptions",
     "LocalOptions",
     "Model",

@@ -95,6 +95,24 @@ def test_another_explanation_is_shown_by_its_parts(tmp_path: Path, rows: Path) -
     assert "identity" in printed
 
 
+def test_pictures_are_written_to_a_page(why: str, rows: Path, tmp_path: Path) -> None:
+    page = tmp_path / "why.html"
+    code, printed, told = run("explain", why, rows, "--html", page)
+    assert code == 0
+    assert "a = 1" in printed
+    assert f"The pictures are in {page}" in told
+    assert page.read_text().count('class="tempo-explanation"') == 2
+    assert "<title>Explained by why</title>" in page.read_text()
+
+
+def test_a_page_that_cannot_be_written_is_refused_before_the_call(
+    why: str, rows: Path, tmp_path: Path
+) -> None:
+    code, printed, told = run("explain", why, rows, "--html", tmp_path / "none" / "why.html")
+    assert (code, printed) == (1, "")
+    assert "there is no folder" in told
+
+
 def test_a_terminal_shows_how_far_it_is(
     why: str, rows: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,1 @@
+"""Read explanations without the explainer's library, and show them as pictures."""

@@ -1,0 +1,179 @@
+"""Explanations as HTML, for notebooks, files and pages: without scripts, and nothing is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Any
+
+from tempo_runtime.explanations import reading
+
+_MOST = 12  # effects in one picture; the rest are added up
+
+# Colours that can be told apart on white and on black, and by the colour-blind (Okabe and Ito, 2008).
+_STYLE = """
+.tempo-explanation{font:14px/1.5 system-ui,sans-serif;max-width:44rem;margin:.5rem 0}
+.tempo-explanation table{border-collapse:collapse;width:100%;margin:.3rem 0}
+.tempo-explanation th,.tempo-explanation td{text-align:left;padding:.15rem .6rem .15rem 0;
+background:none;color:inherit;border:0;vertical-align:middle}
+.tempo-explanation .number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
+.tempo-explanation .rule{display:inline-block;border:1px solid #0072b2;border-radius:.4rem;
+padding:.1rem .6rem;margin:.15rem .3rem .15rem 0}
+.tempo-explanation .bar{position:relative;width:45%;min-width:6rem}
+.tempo-explanation .bar span{position:absolute;top:.3rem;bottom:.3rem;border-radius:2px}
+.tempo-explanation .more{background:#0072b2}.tempo-explanation .less{background:#d55e00}
+.tempo-explanation .changed{font-weight:600}.tempo-explanation .note{opacity:.75}
+"""
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{title}</title>
+</head>
+<body>
+<h1 style="font:600 20px system-ui,sans-serif">{title}</h1>
+{pictures}
+</body>
+</html>
+"""
+
+
+def picture(explanation: Any) -> str:
+    """Return one HTML element that shows an explanation of any kind."""
+    return f'<div class="tempo-explanation"><style>{_STYLE}</style>{_content(explanation)}</div>'
+
+
+def page(title: str, explanations: Sequence[Any]) -> str:
+    """Return a whole HTML document with the pictures of explanations.
+
+    Args:
+        title: What was explained.
+        explanations: The explanations of one row or of several.
+    """
+    pictures = []
+    for row, explanation in enumerate(explanations):
+        heading = f"<h2 style='font:600 16px system-ui,sans-serif'>Explanation {row + 1}</h2>"
+        pictures.append((heading if len(explanations) > 1 else "") + picture(explanation))
+    return _PAGE.format(title=escape(title), pictures="\n".join(pictures))
+
+
+def _content(explanation: Any) -> str:
+    if (anchor := reading.anchor(explanation)) is not None:
+        return _anchor(anchor)
+    if effects := reading.effects(explanation):
+        return "".join(map(_effects, effects))
+    if (counterfactual := reading.counterfactual(explanation)) is not None:
+        names = reading.feature_names(explanation, len(counterfactual.changed))
+        return _counterfactual(counterfactual, names)
+    rows = (
+        _row(f"<th>{escape(name)}</th>", _cell(text)) for name, text in reading.summary(explanation)
+    )
+    return _table("parts of the explanation", (), rows)
+
+
+def _anchor(anchor: reading.Anchor) -> str:
+    if anchor.rules:
+        rules = " and ".join(f'<span class="rule">{escape(rule)}</span>' for rule in anchor.rules)
+        parts = [f"<p>The prediction stays the same if<br>{rules}</p>"]
+    else:
+        parts = ["<p>The prediction stays the same in any case, whatever else changes.</p>"]
+    rows = [
+        _share("precision", anchor.precision, "how often the prediction stays the same then"),
+        _share("coverage", anchor.coverage, "how much of the data the rules hold for"),
+    ]
+    parts.append(_table("precision and coverage", (), rows))
+    if anchor.threshold is not None and anchor.precision < anchor.threshold:
+        parts.append(f"<p>Less precise than the requested {anchor.threshold:g}.</p>")
+    if anchor.incomplete:
+        parts.append(f"<p>Incomplete: {escape(str(anchor.incomplete))}</p>")
+    return "".join(parts)
+
+
+def _effects(effects: reading.Effects) -> str:
+    ordered = sorted(effects.values.items(), key=lambda item: -abs(item[1]))
+    shown, rest = ordered[:_MOST], ordered[_MOST:]
+    if rest:
+        shown.append((f"{len(rest)} further features", sum(value for _, value in rest)))
+    largest = max((abs(value) for _, value in shown), default=0) or 1
+    signed = any(value < 0 for _, value in shown)
+    rows = [
+        _row(f"<th>{escape(name)}</th>", _bar(value / largest, signed), _number(f"{value:+.4g}"))
+        for name, value in shown
+    ]
+    if effects.base is not None:
+        total = effects.base + sum(effects.values.values())
+        rows.append(
+            _row(
+                "<th>base</th>",
+                _cell(f"{effects.base:.4g}, with all effects {total:.4g}", "note"),
+                _number(""),
+            )
+        )
+    return _table(f"effects of the features: {effects.title}", (), rows)
+
+
+def _counterfactual(counterfactual: reading.Counterfactual, names: Sequence[str]) -> str:
+    original: Sequence[Any] = counterfactual.original
+    if len(original) != len(counterfactual.changed):
+        original = [None] * len(counterfactual.changed)
+    rows = []
+    for name, before, after in zip(names, original, counterfactual.changed):
+        changed = before is not None and before != after
+        rows.append(
+            _row(
+                f"<th>{escape(name)}</th>",
+                _cell(_value(before)),
+                _cell(
+                    _value(after) + (" (changed)" if changed else ""), "changed" if changed else ""
+                ),
+            )
+        )
+    rows.append(
+        _row(
+            "<th>class</th>",
+            _cell(_value(counterfactual.original_class)),
+            _cell(_value(counterfactual.changed_class)),
+        )
+    )
+    return _table("the closest row with another class", ("", "original", "counterfactual"), rows)
+
+
+def _table(caption: str, headings: Sequence[str], rows: Iterable[str]) -> str:
+    head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
+    head = f"<thead><tr>{head}</tr></thead>" if head else ""
+    caption = f'<caption class="note" style="text-align:left">{escape(caption)}</caption>'
+    return f"<table>{caption}{head}<tbody>{''.join(rows)}</tbody></table>"
+
+
+def _row(*cells: str) -> str:
+    return f"<tr>{''.join(cells)}</tr>"
+
+
+def _cell(text: str, style: str = "") -> str:
+    return f'<td class="{style}">{escape(text)}</td>' if style else f"<td>{escape(text)}</td>"
+
+
+def _number(text: str) -> str:
+    return f'<td class="number">{escape(text)}</td>'
+
+
+def _share(name: str, share: float, meaning: str) -> str:
+    return _row(f'<th title="{meaning}">{name}</th>', _bar(share, False), _number(f"{share:.1%}"))
+
+
+def _bar(share: float, signed: bool) -> str:
+    """Return a bar from -1 to 1, or from 0 to 1 if nothing is negative."""
+    width = min(abs(share), 1.0) * (50 if signed else 100)
+    left = 0.0 if not signed else 50.0 - (width if share < 0 else 0)
+    style = "less" if share < 0 else "more"
+    bar = f'<span class="{style}" style="left:{left:.4g}%;width:{width:.4g}%"></span>'
+    return f'<td class="bar" aria-hidden="true">{bar}</td>'
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "unknown"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
