@@ -66,6 +66,17 @@ def ensure(model: Any, stale: Stale = "save", environ: Mapping[str, str] = os.en
         logger.warning("%s; saved it again", told)
 
 
+def sources(model: Any, environ: Mapping[str, str] = os.environ) -> list[str]:
+    """List the author's files that a pipeline and the pipelines it calls are made from.
+
+    Args:
+        model: As `ensure` takes it.
+        environ: The environment, which says where children are.
+    """
+    pipelines = _pipelines(model, environ, set())
+    return sorted({file for one in pipelines for file in _composed(one).sources.values()})
+
+
 def check_uploaded(model: Any) -> None:
     """Refuse a pipeline whose artifact is stale: what was uploaded is stale as well.
 

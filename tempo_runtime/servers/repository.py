@@ -192,11 +192,22 @@ def write(
                 f"{model.folder}: {shortened(model.name)!r} is not a valid model name ({reason}); "
                 "correct it"
             ) from error
-        settings = _pinned(model, str(place)) if model.digests else model.settings
-        (place / store.MODEL_SETTINGS).write_text(json.dumps(settings))
+        rewrite(root, model)
         # MLServer looks for the code that a model's settings name in their folder.
         for path in code(model):
             (place / os.path.basename(path)).symlink_to(path)
+
+
+def rewrite(root: str | os.PathLike[str], model: Served) -> None:
+    """Write the settings of a model that has its folder already; its server reads them when it loads it.
+
+    Args:
+        root: The folder that `write` has made.
+        model: The model.
+    """
+    place = os.path.join(root, model.name)
+    settings = _pinned(model, place) if model.digests else model.settings
+    atomic_files.write(place, store.MODEL_SETTINGS, json.dumps(settings).encode())
 
 
 def _pinned(model: Served, place: str) -> dict[str, Any]:

@@ -28,11 +28,13 @@ class Running:
         server: Its process.
         models: The models that it serves, by name.
         log: Its output.
+        root: The folder that it serves.
     """
 
     server: LocalServer
     models: dict[str, Served]
     log: Log
+    root: str
 
     def wait(self) -> None:
         """Wait until the server ends, which is always a failure.
@@ -100,7 +102,7 @@ def running(
         except ServingFailed as error:
             started.stop()
             raise ServingFailed(f"{error}: {reason(log.text())}") from error
-        yield Running(started, dict(models), log)
+        yield Running(started, dict(models), log, root)
 
 
 def choose_ports(

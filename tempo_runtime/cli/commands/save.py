@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from tempo_runtime.cli.options import echo_json, imported, json_option, size
@@ -21,8 +23,16 @@ from tempo_runtime.cli.terminal import echo
     help="Python environment to pack into the artifact.",
 )
 @click.option("--sign", metavar="KEY", help="File with the private key to sign with.")
+@click.option("--refresh", is_flag=True, hidden=True)  # as `serve` and `deploy` do it
 @json_option
-def save(name: str, folder: str | None, environment: str, sign: str | None, as_json: bool) -> None:
+def save(
+    name: str,
+    folder: str | None,
+    environment: str,
+    sign: str | None,
+    refresh: bool,
+    as_json: bool,
+) -> None:
     r"""Save a pipeline as an artifact.
 
     NAME is a class or function of MODULE.
@@ -41,6 +51,9 @@ def save(name: str, folder: str | None, environment: str, sign: str | None, as_j
     from tempo_runtime.artifact import declaration, store
 
     target = imported(name)
+    if refresh:
+        _refresh(target)
+        return
     maker = None if environment == "none" else environment
     saved = store.save(target, folder, environment=maker, sign=sign)
     description = store.read_description(saved)
@@ -56,3 +69,11 @@ def save(name: str, folder: str | None, environment: str, sign: str | None, as_j
     echo(f"Your code in it: {declaration.code(code)}")
     echo(f"Serve it:    tempo-runtime serve {saved}")
     echo(f"Inspect it:  tempo-runtime inspect {saved}")
+
+
+def _refresh(target: Any) -> None:
+    """Save what has changed, and list the files of the author's code."""
+    from tempo_runtime.artifact import freshness
+
+    freshness.ensure(target)
+    echo_json({"sources": freshness.sources(target)})

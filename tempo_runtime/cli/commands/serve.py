@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,6 +23,8 @@ from tempo_runtime.cli.terminal import console, echo
 
 if TYPE_CHECKING:
     from tempo_runtime.artifact.freshness import Stale
+    from tempo_runtime.cli.reload import Reloader
+    from tempo_runtime.servers.repository import Served
     from tempo_runtime.servers.run import Running
 
 _PORT = click.IntRange(0, 65535)
@@ -66,6 +70,9 @@ _PORT = click.IntRange(0, 65535)
     metavar="SECONDS",
     help="How long to wait until the models are ready.",
 )
+@click.option(
+    "--reload", is_flag=True, help="Save and load MODULE:NAME again when its files change."
+)
 @stale_option
 @json_option
 @click.pass_context
@@ -79,13 +86,14 @@ def serve(
     workers: int | None,
     in_process: bool,
     timeout: float,
+    reload: bool,
     stale: Stale,
     as_json: bool,
 ) -> None:
     r"""Serve artifacts and the models they call with MLServer.
 
     The server runs until Ctrl-C. ARTIFACT is served as it is. MODULE:NAME is saved again if it has
-    changed since its artifact was saved.
+    changed since its artifact was saved; with --reload also while it is served, without a lost request.
 
     The same server serves the models that a pipeline calls, unless the settings say otherwise. Once all
     models are ready, the command prints how to call them, and then
@@ -95,6 +103,7 @@ def serve(
     Examples:
         tempo-runtime serve artifacts/check
         tempo-runtime serve artifacts/check --in-process --port 9000
+        tempo-runtime serve shop:Check --reload
         tempo-runtime serve shop:Check --stale refuse
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -103,10 +112,18 @@ def serve(
     from tempo_runtime.servers import model_set, repository
     from tempo_runtime.servers.run import choose_ports, running
 
+    if reload:
+        _check_reload(artifacts, stale)
     targets = [folder_or_object(artifact) for artifact in artifacts]
     for target in targets:
         freshness.ensure(target, stale)
-    models = model_set.gather(targets, in_process=in_process)
+    gather = functools.partial(model_set.gather, targets, in_process=in_process)
+    models = gather()
+    if reload and any(model.digests for model in models.values()):
+        raise click.UsageError(
+            "--reload saves artifacts again, which changes the digests that are demanded"
+        )
+    reloader = _reloader(artifacts, targets, gather, timeout) if reload else None
     ports = choose_ports(host, port, grpc_port, metrics_port)
     first = (
         targets[0] if isinstance(targets[0], str) else targets[0].get_tempo().details.local_folder
@@ -128,7 +145,38 @@ def serve(
     else:
         _show(up)
     up.log.pass_on(sys.stderr.buffer)
+    if reloader is not None:
+        reloader.watch(up)
     up.wait()
+
+
+def _check_reload(artifacts: tuple[str, ...], stale: Stale) -> None:
+    if stale == "refuse":
+        raise click.UsageError("--reload saves what has changed, and --stale refuse refuses it")
+    if not any(":" in artifact and not os.path.isdir(artifact) for artifact in artifacts):
+        raise click.UsageError(
+            "--reload follows the files of MODULE:NAME, and a folder has none; give MODULE:NAME"
+        )
+    # Two edits within a second may leave bytecode of the first that passes for the second's.
+    sys.dont_write_bytecode = True
+
+
+def _reloader(
+    artifacts: tuple[str, ...],
+    targets: list[Any],
+    gather: Callable[[], Mapping[str, Served]],
+    timeout: float,
+) -> Reloader:
+    from tempo_runtime.cli.reload import Reloader
+
+    def tell(text: str, failed: bool) -> None:
+        click.secho("✗ " if failed else "✓ ", fg="red" if failed else "green", nl=False, err=True)
+        echo(text, err=True)
+
+    pipelines = {
+        name: target for name, target in zip(artifacts, targets) if not isinstance(target, str)
+    }
+    return Reloader(pipelines, gather, timeout, tell)
 
 
 def _show(up: Running) -> None:
