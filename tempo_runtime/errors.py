@@ -33,7 +33,12 @@ docs/errors.md is generated from these docstrings, which state the cause, and fr
 
 from __future__ import annotations
 
+import os
+import sysconfig
+import traceback
 from enum import Enum
+
+_DEBUG = "TEMPO_RUNTIME_DEBUG"  # environment variable that asks for tracebacks
 
 
 class Fault(str, Enum):
@@ -72,6 +77,31 @@ class TempoError(Exception):
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         cls.kind = cls.__name__
+
+    def _render_traceback_(self) -> list[str]:
+        """Return the lines that IPython shows: the message, its cause, and the reader's own code.
+
+        The message is complete, so the frames of this package and of libraries only hide it.
+        """
+        if os.environ.get(_DEBUG, "0") not in ("", "0"):
+            return traceback.format_exception(self)
+        lines = [f"{type(self).__name__}: {self}"]
+        cause = self.__cause__
+        if cause is not None and str(cause) not in str(self):
+            lines += traceback.format_exception_only(cause)
+        own = [
+            frame
+            for frame in traceback.extract_tb(self.__traceback__)
+            if not frame.filename.startswith(_libraries())
+        ]
+        lines += ["In your code:", *traceback.format_list(own)] if own else []
+        return [*lines, f"Set {_DEBUG}=1 to see the whole traceback."]
+
+
+def _libraries() -> tuple[str, ...]:
+    """Return the folders of this package, of installed packages, and of Python itself."""
+    installed = (sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
+    return (os.path.dirname(__file__), "<frozen", *filter(None, installed))
 
 
 class AuthoringError(TempoError):
