@@ -90,7 +90,7 @@ def pipeline(
         uri: Where its artifact is uploaded to, and served from.
         local_folder: Folder of its artifact on this machine; `save` writes there.
         models: The models it calls.
-        description: A sentence for people.
+        description: A sentence for people; by default the first paragraph of the docstring.
         batching: How requests of different clients, and calls of another pipeline, are put together;
             by default they are not.
 
@@ -205,17 +205,26 @@ def describe(target: Any) -> Pipeline:
 def _decorator(details: ModelDetails, models: PipelineModels | None) -> Decorator:
     def decorate(target: Any) -> Any:
         module_sources.note()
-        if inspect.isclass(target):
-            return _decorate_class(target, details, models or PipelineModels())
-        if not inspect.isfunction(target):
+        if not (inspect.isclass(target) or inspect.isfunction(target)):
             raise AuthoringError(
                 f"{details.name}: a pipeline is a class or a function, not {target!r:.80}"
             )
-        signed = replace(details, signature=Signature.of(target))
+        described = replace(details, description=details.description or _summary(target))
+        if inspect.isclass(target):
+            return _decorate_class(target, described, models or PipelineModels())
+        signed = replace(described, signature=Signature.of(target))
         made = Pipeline(signed, models or PipelineModels(), target)
         return functools.update_wrapper(made, target)
 
     return decorate
+
+
+def _summary(target: Any) -> str:
+    """Return the first paragraph of a class's or function's own docstring, on one line."""
+    text = vars(target).get("__doc__") if inspect.isclass(target) else target.__doc__
+    if not isinstance(text, str) or text.startswith(f"{target.__name__}("):  # a dataclass's
+        return ""
+    return " ".join(inspect.cleandoc(text).partition("\n\n")[0].split())
 
 
 def _decorate_class(cls: type, details: ModelDetails, models: PipelineModels) -> type:

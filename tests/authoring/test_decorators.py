@@ -247,3 +247,38 @@ def test_children_declared_as_a_class_variable_of_a_dataclass_are_not_a_field() 
 
     with fake_children(Sum, one=2.0):
         assert Sum(more=3.0).predict(1.0) == 5.0
+
+
+def test_the_docstring_s_first_paragraph_is_the_description() -> None:
+    @model("double")
+    def double(value: int) -> int:
+        """Double
+        a value.
+
+        It may be negative.
+        """
+        return 2 * value
+
+    assert describe(double).details.description == "Double a value."
+
+
+def test_a_stated_description_is_kept() -> None:
+    @model("double", description="Twice as much.")
+    def double(value: int) -> int:
+        """Double a value."""
+        return 2 * value
+
+    assert describe(double).details.description == "Twice as much."
+
+
+def test_the_docstring_that_a_dataclass_makes_is_not_a_description() -> None:
+    @model("scale")
+    @dataclass
+    class Scale:
+        factor: int = 2
+
+        @predictmethod
+        def predict(self, value: int) -> int:
+            return value * self.factor
+
+    assert describe(Scale).details.description == ""

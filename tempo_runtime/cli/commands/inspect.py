@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tempo_runtime.artifact.description import (
         ChildDescription,
         EnvironmentDescription,
-        TensorDescription,
+        SignatureDescription,
     )
 
 
@@ -46,11 +46,15 @@ def inspect(artifact: str, as_json: bool, verify: str | None) -> None:
 
     title = escape(f"{description.name} ({artifact})")
     table = Table(title=title, show_header=False, title_justify="left")
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")  # a digest is useless without its end
     rows = {
-        "inputs": _tensors(description.signature.inputs),
-        "outputs": _tensors(description.signature.outputs),
+        "description": description.description,
+        "inputs": _tensors(description.signature, "inputs"),
+        "outputs": _tensors(description.signature, "outputs"),
         "calls": "\n".join(
-            f"{alias}: {child.name} ({child.platform}{_batching(child)})  [dim]{child.digest or ''}[/]"
+            f"{alias}: {child.name} ({child.platform}{_batching(child)})"
+            + (f"\n  {child.digest}" if child.digest else "")
             for alias, child in description.children.items()
         ),
         "saved with": f"tempo_runtime {description.tempo_runtime}, Python {description.python}",
@@ -85,11 +89,22 @@ def _environment(packed: EnvironmentDescription | None) -> str:
     return f"made by {packed.maker}, Python {packed.python}{where}"
 
 
-def _tensors(tensors: list[TensorDescription]) -> str:
+def _tensors(signature: SignatureDescription, side: Literal["inputs", "outputs"]) -> str:
+    from tempo_runtime.protocol.signature import Kind
+
+    python = {part.name: part for part in getattr(signature.python, side, ())}
     lines = []
-    for tensor in tensors:
+    for tensor in getattr(signature, side):
         parameters = tensor.parameters
         kind = "any type" if parameters.dtype == "any" else tensor.datatype
+        part = python.get(tensor.name)
+        # V2 has no word for "of any rank", so an array's shape there says less than its annotation.
+        shape = part.shape if part is not None and part.kind is Kind.ARRAY else tensor.shape
+        sizes = "" if shape is None else f" [{', '.join(map(_size, shape))}]"
         optional = ", optional" if parameters.optional else ""
-        lines.append(f"{tensor.name}: {kind}, {parameters.content_type}{optional}")
+        lines.append(f"{tensor.name}: {kind}{sizes}, {parameters.content_type}{optional}")
     return "\n".join(lines)
+
+
+def _size(length: int) -> str:
+    return "any" if length == -1 else str(length)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -14,9 +15,11 @@ from tempo_runtime import (
     ModelFramework,
     PipelineModels,
     __version__,
+    model,
     pipeline,
     save,
 )
+from tempo_runtime.artifact import store
 from tests.helpers import pipelines
 from tests.helpers.command_line import run
 
@@ -29,8 +32,34 @@ def artifact(tmp_path: Path) -> Path:
 def test_inspect_shows_what_it_takes_gives_and_holds(artifact: Path) -> None:
     code, printed, _ = run("inspect", artifact)
     assert code == 0
-    for words in ("orders: BYTES, json", "price: FP64, np, optional", "pipeline.dill", "✓"):
+    for words in (
+        "orders: BYTES [1, 1], json",
+        "price: FP64 [1], np, optional",
+        "pipeline.dill",
+        "✓",
+    ):
         assert words in printed
+
+
+def test_an_array_s_sizes_are_those_of_its_annotation(tmp_path: Path) -> None:
+    @model("sizes")
+    def sizes(
+        rows: np.ndarray[tuple[int, Literal[4]], np.dtype[np.float32]], any_rank: np.ndarray
+    ) -> float:
+        return 0.0
+
+    _, printed, _ = run("inspect", save(sizes, str(tmp_path / "sizes")))
+    assert "rows: FP32 [any, 4], np" in printed
+    assert "any_rank: any type, np" in printed
+
+
+def test_digests_are_whole_in_a_narrow_terminal(
+    artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    _, printed, _ = run("inspect", artifact)
+    text = "".join(line.strip("│ \n") for line in printed.replace("│ digest", "").splitlines())
+    assert store.read_description(str(artifact)).digest in text.replace(" ", "").replace("│", "")
 
 
 def test_inspect_as_json_is_the_description(artifact: Path) -> None:
