@@ -33,7 +33,7 @@ def test_inspect_shows_what_it_takes_gives_and_holds(artifact: Path) -> None:
     code, printed, _ = run("inspect", artifact)
     assert code == 0
     for words in (
-        "orders: BYTES [1, 1], json",
+        "orders: BYTES [1], json",
         "price: FP64 [1], np, optional",
         "pipeline.dill",
         "✓",
