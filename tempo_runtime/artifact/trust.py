@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from tempo_runtime._util import extras
 from tempo_runtime._util.atomic_files import DESCRIPTION
 from tempo_runtime.artifact.description import Description, digest_of, signed_part
 from tempo_runtime.errors import ArtifactError, ArtifactUntrusted, SettingsError
@@ -265,7 +266,7 @@ def _cryptography() -> Any:
         from cryptography.hazmat.primitives.asymmetric import ed25519
     except ModuleNotFoundError as error:
         raise ArtifactError(
-            "signatures need the package cryptography: pip install 'tempo_runtime[sign]'"
+            f"signatures need the package cryptography: {extras.command('sign')}"
         ) from error
     return serialization, ed25519
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from tempo_runtime._util import extras
 from tempo_runtime.errors import StorageError
 from tempo_runtime.storage.rclone import Failed
 
@@ -58,7 +59,7 @@ def explained(failed: Failed, uri: str, remote: str, path: str) -> StorageError:
     causes = [
         (
             _TOO_OLD,
-            "this rclone is too old; pip install 'tempo_runtime[storage]' installs a newer one",
+            f"this rclone is too old; {extras.command('storage')} installs a newer one",
         ),
         (_LOCKED, "rclone's config is encrypted; set RCLONE_CONFIG_PASS"),
         (

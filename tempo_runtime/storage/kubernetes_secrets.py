@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from tempo_runtime._util import extras
 from tempo_runtime.errors import StorageError
 
 _TIMEOUT = 5.0
@@ -174,7 +175,7 @@ def _kubernetes(doing: str) -> Any:
         from kubernetes import client, config
     except ModuleNotFoundError as error:
         raise NotConfigured(
-            f"{doing} without the package kubernetes: pip install 'tempo_runtime[k8s]'"
+            f"{doing} without the package kubernetes: {extras.command('k8s')}"
         ) from error
     return client, config, urllib3, yaml
 

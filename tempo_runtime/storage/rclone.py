@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import IO, Any
 
+from tempo_runtime._util import extras
 from tempo_runtime._util.credentials import redacted
 from tempo_runtime.errors import StorageError
 
@@ -89,7 +90,7 @@ def program() -> str:
     if path is None:
         raise StorageError(
             "uploads and downloads need the program rclone, which is not installed: "
-            "pip install 'tempo_runtime[storage]', or https://rclone.org/install"
+            f"{extras.command('storage')}, or https://rclone.org/install"
         )
     return path
 

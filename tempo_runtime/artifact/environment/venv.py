@@ -10,6 +10,7 @@ import sys
 import tarfile
 from collections.abc import Iterator
 
+from tempo_runtime._util import extras
 from tempo_runtime._util.credentials import redacted
 from tempo_runtime._util.progress import shown
 from tempo_runtime.artifact.environment import relocation, tools
@@ -174,7 +175,7 @@ def _pip(*options: str) -> list[str]:
     if importlib.util.find_spec("pip") is None:
         raise EnvironmentFailed(
             "environments are made by uv or by pip, and neither is here: "
-            "pip install 'tempo_runtime[environment]'"
+            + extras.command("environment")
         )
     return [sys.executable, "-m", "pip", "--disable-pip-version-check", *options]
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import re
 import time
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import click
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from tempo_runtime.deploy.deployment import Deployment
 
 _POLL = 0.3  # seconds
+_TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(,\d+)?")  # at the start of MLServer's lines
 _CHECK_EVERY = 10  # rounds between checks that all servers still run
 _UNDEPLOYING = 3.0  # seconds that somebody's `undeploy` may take from the first server to the last
 
@@ -91,9 +94,10 @@ def _fail_if_ended(deployment: Deployment) -> None:
 def _show(
     logs: dict[str, str], shown: dict[str, str], lines: int | None, to_stderr: bool = False
 ) -> dict[str, str]:
-    """Print new lines that are complete, and return all that has been shown of each log."""
+    """Print new lines that are complete, by time, and return all that has been shown of each log."""
     seen = {}
     width = max(map(len, logs), default=0)
+    timed: list[tuple[str, str]] = []
     for name, text in logs.items():
         whole = text[: text.rfind("\n") + 1]
         before = shown.get(name, "")
@@ -101,9 +105,15 @@ def _show(
         new = whole[len(before) :] if whole.startswith(before) else whole
         seen[name] = whole
         printed = new.splitlines()
-        for line in (
-            printed if lines is None else printed[len(printed) - min(lines, len(printed)) :]
-        ):
-            prefix = f"{name:<{width}} | " if len(logs) > 1 else ""
-            click.echo(prefix + printable_log(line), err=to_stderr)
+        if lines is not None:
+            printed = printed[len(printed) - min(lines, len(printed)) :]
+        prefix = f"{name:<{width}} | " if len(logs) > 1 else ""
+        now = ""
+        for line in printed:
+            # A line without a time, as of a traceback, belongs to the line above it.
+            if found := _TIME.match(line):
+                now = found[0]
+            timed.append((now, prefix + printable_log(line)))
+    for _, line in sorted(timed, key=itemgetter(0)):
+        click.echo(line, err=to_stderr)
     return seen

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from tempo_runtime._util.extras import command
 from tempo_runtime.cli.doctor.facts import PORTS, Facts
 from tempo_runtime.cli.doctor.findings import Finding, numbers
 
@@ -129,7 +130,7 @@ def extras(facts: Facts) -> Iterator[Finding]:
     for package, (extra, purpose) in _EXTRAS.items():
         version = facts.packages.get(package)
         if version is None:
-            remedy = f"pip install 'tempo_runtime[{extra}]'"
+            remedy = command(extra)
             yield Finding(package, "info", f"not installed; needed for {purpose}", remedy)
         elif package == "alibi" and numbers(version) >= (0, 9, 5):
             yield Finding(

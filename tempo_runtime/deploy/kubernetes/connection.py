@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlencode
 
+from tempo_runtime._util import extras
 from tempo_runtime.deploy.kubernetes.api_errors import line
 from tempo_runtime.errors import DeploymentFailed
 
@@ -171,7 +172,7 @@ def connect() -> ApiConnection:
         from kubernetes import client, config
     except ImportError as error:
         raise DeploymentFailed(
-            "deploying on a cluster needs the package kubernetes: pip install 'tempo_runtime[k8s]'"
+            f"deploying on a cluster needs the package kubernetes: {extras.command('k8s')}"
         ) from error
     settings = client.Configuration()
     settings.retries = False

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from tempo_runtime import __version__
+from tempo_runtime._util import extras
 from tempo_runtime.errors import DeploymentFailed
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def connected(patience: int | None = None) -> Iterator[DockerClient]:
         import docker
     except ImportError as error:
         raise DeploymentFailed(
-            "containers need the package docker: pip install 'tempo_runtime[docker]'"
+            f"containers need the package docker: {extras.command('docker')}"
         ) from error
     from requests import RequestException
 

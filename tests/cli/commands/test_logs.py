@@ -60,3 +60,23 @@ def test_servers_that_end_by_undeploy_are_not_a_failure() -> None:
 
 def test_the_log_of_a_server_that_has_ended_is_followed_all_the_same() -> None:
     follow(True, True, False)
+
+
+def test_the_lines_of_several_servers_are_shown_by_their_time(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    logs._show(
+        {
+            "shop": "2026-12-01 10:00:00,100 started\n2026-12-01 10:00:00,300 failed\n  at m.py\n",
+            "tax": "2026-12-01 10:00:00,200 loaded\n2026-12-01 10:00:00,400 ended\n",
+        },
+        {},
+        None,
+    )
+    assert [line.rpartition(" ")[2] for line in capsys.readouterr().out.splitlines()] == [
+        "started",
+        "loaded",
+        "failed",
+        "m.py",
+        "ended",
+    ]

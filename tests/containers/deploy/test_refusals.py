@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tempo_runtime import DeploymentFailed, DockerOptions, SettingsError, deploy_local
+from tempo_runtime._util import extras
 from tempo_runtime.deploy.local import engine as our_engine
 from tempo_runtime.deploy.local import find
 from tests.containers.deploy.conftest import Readable
@@ -64,7 +65,7 @@ def test_where_no_engine_is_expected_nothing_is_said_of_it(
 def test_the_missing_package_is_named(studio: Readable, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "docker", None)
     said = refusal(studio.line, DockerOptions())
-    assert said == "containers need the package docker: pip install 'tempo_runtime[docker]'"
+    assert said == f"containers need the package docker: {extras.command('docker')}"
 
 
 def test_an_image_that_is_not_there_is_said_with_how_to_get_it(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tempo_runtime import AuthoringError, DeploymentFailed, SettingsError, deploy_remote
+from tempo_runtime._util import extras
 from tempo_runtime._util.ports import HOST, port_of, reserved
 from tempo_runtime.deploy.kubernetes.deploy import get_client, list_models, status, undeploy, wait
 from tempo_runtime.testing import FakeModel
@@ -32,7 +33,7 @@ def refused(timeout: float = 10, **remote: Any) -> str:
 
 def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "kubernetes", None)
-    assert "pip install 'tempo_runtime[k8s]'" in refused()
+    assert extras.command("k8s") in refused()
 
 
 def test_without_a_kubeconfig_it_says_so(kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> None:
