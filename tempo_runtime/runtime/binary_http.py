@@ -1,8 +1,7 @@
-"""Take and answer V2's binary tensor data in MLServer's HTTP server, for all of its models.
+"""Take and answer V2's binary tensor data over HTTP, for all models of an MLServer.
 
-MLServer only reads JSON. `extend` puts a `BinaryRoute` in front of each of its inference routes as soon
-as a model is loaded. It decodes binary requests itself, and hands them to MLServer's data plane as
-MLServer's own route does. It passes all other requests on as they came.
+MLServer only reads JSON. `runtime/inference_route` gives the requests that have or want binary data to
+`BinaryRequests`, which hands them to MLServer's data plane as MLServer's own route does.
 """
 
 from __future__ import annotations
@@ -15,18 +14,14 @@ import orjson
 from fastapi.exceptions import RequestValidationError
 from mlserver import MLModel
 from mlserver.handlers import DataPlane
-from mlserver.rest.server import RESTServer
 from mlserver.types import InferenceRequest, Parameters, TensorData
 from mlserver.utils import extract_headers, insert_headers
 from pydantic import ValidationError
 from starlette.datastructures import Headers
 from starlette.responses import Response
-from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tempo_runtime.errors import PayloadError
 from tempo_runtime.protocol.binary import (
-    EXTENSION,
     HEADER,
     MEDIA_TYPE,
     AskedOutputs,
@@ -42,13 +37,12 @@ from tempo_runtime.runtime.error_mapping import Answered
 from tempo_runtime.runtime.parallel import is_pipeline
 
 ARRAYS = "binary_data_arrays"
-"""Parameter of a request whose answer may have arrays, because a `BinaryRoute` writes it."""
+"""Parameter of a request whose answer may have arrays, because `BinaryRequests` writes it."""
 
 # Its value: neither JSON nor gRPC has bytes as a parameter, so no client can set it.
 _FROM_ROUTE = b"route"
 
 _MARK = b"binary_data"  # in each JSON request that asks for binary outputs
-_ROUTES = ("/infer", "/generate")
 # They read numbers with MLServer's codecs, which take arrays as well as lists.
 _TAKE_ARRAYS = frozenset(
     (
@@ -59,54 +53,42 @@ _TAKE_ARRAYS = frozenset(
 )
 
 
-def extend(server: RESTServer) -> None:
-    """Make an HTTP server of MLServer take binary data; its routes exist before it loads any model."""
-    data_plane, settings = server._data_plane, server._settings
-    for route in server._app.routes:
-        if not isinstance(route, Route) or not route.path.endswith(_ROUTES):
-            continue
-        if not isinstance(route.app, BinaryRoute):
-            route.app = BinaryRoute(route.app, data_plane)
-    if EXTENSION not in settings.extensions and not _caches(data_plane):
-        settings.extensions = [*settings.extensions, EXTENSION]
-
-
-class BinaryRoute:
-    """An ASGI application in front of one of MLServer's inference routes.
+class BinaryRequests:
+    """Answers the requests to one server that have binary data, or ask for it.
 
     Args:
-        json_route: MLServer's own application, which answers all other requests.
         data_plane: MLServer's data plane.
     """
 
-    def __init__(self, json_route: ASGIApp, data_plane: DataPlane) -> None:
-        self._json_route = json_route
+    def __init__(self, data_plane: DataPlane) -> None:
         self._data_plane = data_plane
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        headers = Headers(scope=scope)
+    async def answer(
+        self, body: bytes, headers: Headers, path: Mapping[str, str]
+    ) -> Response | None:
+        """Answer a request; None if it has no binary data, and does not ask for it.
+
+        Args:
+            body: Its whole body.
+            headers: Its headers.
+            path: The model's name, and its version if there is one.
+        """
         lengths = headers.getlist(HEADER)
-        if lengths:
-            _refuse_encoded(headers)
-        messages = await _received(receive)
-        body = b"".join(message.get("body", b"") for message in messages)
-        is_whole = messages[-1]["type"] == "http.request"
+        if not (lengths or _MARK in body):
+            return None
         try:
-            content = await self._content(body, lengths) if is_whole else None
+            content = await self._content(body, lengths)
             asked = AskedOutputs.take(content) if content is not None else AskedOutputs()
         except PayloadError as error:
             raise _refusal(error, headers) from None
         if content is None or not (lengths or asked):
-            await self._json_route(scope, _again(messages, receive), send)
-            return
-        response = await self._response(content, asked, headers, scope["path_params"])
-        await response(scope, receive, send)
+            return None
+        return await self._response(content, asked, headers, path)
 
     async def _content(self, body: bytes, lengths: list[str]) -> dict[str, Any] | None:
         """Return a request's JSON object with its tensors; None if it does not ask for binary data."""
         if lengths:
-            if _caches(self._data_plane):
+            if caches(self._data_plane):
                 raise PayloadError(
                     "this server caches answers (cache_enabled), by the JSON of requests; send JSON "
                     f"without the header {HEADER}"
@@ -115,7 +97,7 @@ class BinaryRoute:
             content, raw = await convert(is_large_json, split_body, body, lengths)
             await convert(is_slow(content, raw), attach_inputs, content, raw)
             return content
-        if _MARK not in body or _caches(self._data_plane):
+        if caches(self._data_plane):
             return None
         try:
             asking = orjson.loads(body)
@@ -186,7 +168,7 @@ def _request(content: dict[str, Any], model: MLModel) -> InferenceRequest:
 
 
 def answers_arrays(parameters: Mapping[str, Any]) -> bool:
-    """Return whether a request with these parameters came through a `BinaryRoute`, which takes arrays."""
+    """Return whether a request came through `BinaryRequests`, which takes arrays, by its parameters."""
     return bool(parameters.get(ARRAYS) == _FROM_ROUTE)
 
 
@@ -214,7 +196,8 @@ def _as_json_has_it(elements: Any) -> Any:
         return elements
 
 
-def _refuse_encoded(headers: Headers) -> None:
+def refuse_encoded(headers: Headers) -> None:
+    """Refuse a body with binary data that does not come as it is."""
     problem = None
     if "content-length" not in headers:
         problem = "has no Content-Length; send it whole, and not in chunks"
@@ -231,24 +214,6 @@ def _refusal(error: PayloadError, headers: Headers) -> Answered:
     return Answered(str(error), ErrorInfo.of(error), {"headers": headers})
 
 
-def _caches(data_plane: DataPlane) -> bool:
+def caches(data_plane: DataPlane) -> bool:
+    """Return whether a server keeps answers, by the JSON of requests."""
     return data_plane._get_response_cache() is not None
-
-
-async def _received(receive: Receive) -> list[Message]:
-    messages = [await receive()]
-    while messages[-1]["type"] == "http.request" and messages[-1].get("more_body"):
-        messages.append(await receive())
-    return messages
-
-
-def _again(messages: list[Message], receive: Receive) -> Receive:
-    """Return a function that receives the same messages again, and then further ones."""
-    rest = iter(messages)
-
-    async def receive_again() -> Message:
-        for message in rest:
-            return message
-        return await receive()
-
-    return receive_again

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, TypeVar
 
@@ -34,6 +34,8 @@ from tempo_runtime.execution.loading import LoadedPipeline
 from tempo_runtime.execution.runner import Progress, is_enough, not_loaded
 from tempo_runtime.protocol.binding import decode_arguments, encode_results, undeclared
 from tempo_runtime.protocol.messages import (
+    Request,
+    Response,
     from_mlserver,
     mlserver_parameters,
     to_mlserver_arrays,
@@ -41,6 +43,7 @@ from tempo_runtime.protocol.messages import (
 )
 from tempo_runtime.protocol.signature import Signature
 from tempo_runtime.protocol.sizes import LARGE_BYTES, DecodingLimits, convert, is_large
+from tempo_runtime.protocol.tensor import Tensor
 from tempo_runtime.request import context
 from tempo_runtime.request.budget import (
     ALLOW_INCOMPLETE_ANCHORS,
@@ -132,10 +135,32 @@ class TempoPipelineRuntime(MLModel):
         parameters = mlserver_parameters(payload.parameters)
         try:
             service = self._loaded()
-            with self._serving(payload, parameters):
+            with self._serving(payload.id, parameters):
                 arguments = await self._arguments(service, payload, parameters)
                 value = await service.run(arguments)
                 return await self._response(service, parameters, value)
+        except Exception as error:
+            raise answered(error, self.name, parameters) from None
+
+    async def answer(self, request: Request, write: Callable[[Response], T]) -> T:
+        """Answer one request over HTTP that was read without MLServer's types; raise as `predict` does.
+
+        Args:
+            request: The request; its tensors are removed, so that they need memory only until they are
+                converted to arguments.
+            write: Converts the answer; in a thread, if it is large.
+        """
+        parameters = request.parameters
+        tensors, request.tensors = request.tensors, []
+        try:
+            service = self._loaded()
+            with self._serving(request.id, parameters):
+                arguments = await self._decoded(service, tensors, parameters)
+                del tensors
+                value = await service.run(arguments)
+                return await _convert(
+                    is_large(value), self._written, service, parameters, value, write
+                )
         except Exception as error:
             raise answered(error, self.name, parameters) from None
 
@@ -200,14 +225,14 @@ class TempoPipelineRuntime(MLModel):
             raise not_loaded(self.name)
         return self._service
 
-    def _serving(self, payload: InferenceRequest, parameters: dict[str, Any]) -> context.serving:
+    def _serving(self, id_: str | None, parameters: dict[str, Any]) -> context.serving:
         settings = self._pipeline_settings
         if _LIMITS.isdisjoint(parameters):
             return context.serving(
                 settings.timeout,
                 parameters.get("headers") or {},
                 None,
-                payload.id,
+                id_,
                 settings.forward_headers,
                 RequestBudget(
                     settings.max_calls, settings.max_rows, settings.allow_incomplete_anchors
@@ -222,7 +247,7 @@ class TempoPipelineRuntime(MLModel):
             settings.timeout if budget is None else min(budget, settings.timeout),
             parameters.get("headers") or {},
             _number(parameters, SEED, int),
-            payload.id,
+            id_,
             settings.forward_headers,
             RequestBudget(
                 _lower(settings.max_calls, _number(parameters, MAX_CALLS, int)),
@@ -240,12 +265,20 @@ class TempoPipelineRuntime(MLModel):
     ) -> dict[str, Any]:
         if not over_http(parameters):
             _refuse_lost(payload)
+        return await self._decoded(service, payload.inputs, parameters)
+
+    async def _decoded(
+        self,
+        service: LoadedPipeline,
+        inputs: Sequence[RequestInput | Tensor],
+        parameters: dict[str, Any],
+    ) -> dict[str, Any]:
         decoding = self._decoding
-        decoding.check_count(len(payload.inputs))
+        decoding.check_count(len(inputs))
         small = {name: value for name, value in parameters.items() if name not in _RESERVED}
         signature = service.runner.pipeline.signature
-        large = _is_large(parameters, payload.inputs, small)
-        return await _convert(large, _decoded, signature, payload.inputs, small, decoding)
+        large = _is_large(parameters, inputs, small)
+        return await _convert(large, _decode, signature, inputs, small, decoding)
 
     async def _response(
         self, service: LoadedPipeline, parameters: dict[str, Any], value: Any
@@ -257,6 +290,31 @@ class TempoPipelineRuntime(MLModel):
     ) -> InferenceResponse:
         arrays = binary_http.answers_arrays(parameters)
         json = over_http(parameters) and not arrays
+        response = self._results(service, parameters, value, json=json)
+        outputs = (
+            [to_mlserver_arrays(tensor) for tensor in response.tensors]
+            if arrays
+            else [to_mlserver_output(tensor, json=json) for tensor in response.tensors]
+        )
+        return InferenceResponse(
+            model_name=self.name,
+            model_version=self.version,
+            outputs=outputs,
+            parameters=Parameters(**response.parameters) if response.parameters else None,
+        )
+
+    def _written(
+        self,
+        service: LoadedPipeline,
+        parameters: dict[str, Any],
+        value: Any,
+        write: Callable[[Response], T],
+    ) -> T:
+        return write(self._results(service, parameters, value, json=True))
+
+    def _results(
+        self, service: LoadedPipeline, parameters: dict[str, Any], value: Any, *, json: bool
+    ) -> Response:
         try:
             tensors, content_type = encode_results(
                 service.runner.pipeline.signature,
@@ -266,17 +324,7 @@ class TempoPipelineRuntime(MLModel):
             )
         except PayloadError as error:
             raise undeclared(self.name, error) from error
-        outputs = (
-            [to_mlserver_arrays(tensor) for tensor in tensors]
-            if arrays
-            else [to_mlserver_output(tensor, json=json) for tensor in tensors]
-        )
-        return InferenceResponse(
-            model_name=self.name,
-            model_version=self.version,
-            outputs=outputs,
-            parameters=None if content_type is None else Parameters(content_type=content_type),
-        )
+        return Response(tensors, {} if content_type is None else {"content_type": content_type})
 
     def _progress(self, parameters: dict[str, Any], item: Progress) -> InferenceResponse:
         progress: dict[str, Any] = {"progress": True, "calls": item.calls, "rows": item.rows}
@@ -294,7 +342,7 @@ class TempoPipelineRuntime(MLModel):
             parameters = mlserver_parameters(payload.parameters)
             try:
                 service = self._loaded()
-                with self._serving(payload, parameters):
+                with self._serving(payload.id, parameters):
                     arguments = await self._arguments(service, payload, parameters)
                     async with aclosing(service.runner.stream(arguments)) as items:
                         async for item in items:
@@ -309,13 +357,13 @@ class TempoPipelineRuntime(MLModel):
                 yield stream_error(self.name, failure)
 
 
-def _decoded(
+def _decode(
     signature: Signature,
-    inputs: list[RequestInput],
+    inputs: Sequence[RequestInput | Tensor],
     parameters: dict[str, Any],
     limits: DecodingLimits,
 ) -> dict[str, Any]:
-    tensors = [from_mlserver(tensor) for tensor in inputs]
+    tensors = [item if isinstance(item, Tensor) else from_mlserver(item) for item in inputs]
     return decode_arguments(signature, tensors, parameters, limits)
 
 

@@ -1,4 +1,4 @@
-"""Prepare MLServer's own server before it loads a model: for binary data, large heads and its pipelines.
+"""Prepare MLServer's own server before it loads a model: its routes, and the limit of heads.
 
 MLServer has no settings for these, and a model does not know its server. But in the process that serves,
 MLServer adds the routes of each model before it loads the model, by a method that it looks up each time.
@@ -9,14 +9,14 @@ from __future__ import annotations
 from mlserver import MLModel
 from mlserver.rest.server import RESTServer
 
-from tempo_runtime.runtime import binary_http, request_head
+from tempo_runtime.runtime import inference_route, request_head
 from tempo_runtime.runtime.parallel import is_pipeline
 
 _add_custom_handlers = RESTServer.add_custom_handlers
 
 
 def install() -> None:
-    """Make each server in this process take binary data, and give its data plane to its pipelines.
+    """Put `InferenceRoute` into each server of this process, and give its data plane to its pipelines.
 
     It also refuses requests with a head that is too large.
     """
@@ -25,7 +25,7 @@ def install() -> None:
 
 
 async def _prepare(server: RESTServer, model: MLModel) -> MLModel:
-    binary_http.extend(server)
+    inference_route.extend(server)
     if is_pipeline(model):
         model.data_plane = server._data_plane
     return await _add_custom_handlers(server, model)

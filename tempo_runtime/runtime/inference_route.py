@@ -1,0 +1,324 @@
+"""Answer inference requests over HTTP in front of MLServer's own routes.
+
+MLServer reads a request with FastAPI and pydantic, and checks its answer with pydantic again. For a small
+request to a pipeline, that takes longer than everything else. `InferenceRoute` reads the usual requests
+with orjson, and calls the pipeline as MLServer's data plane does: with its metrics, its middlewares and
+its errors. It passes on every other request as it came, so that each error of validation is MLServer's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Any, TypeVar
+
+import numpy as np
+import orjson
+from mlserver import MLModel
+from mlserver.cloudevents import CloudEventsMiddleware
+from mlserver.errors import MLServerError
+from mlserver.handlers import DataPlane
+from mlserver.rest.server import RESTServer
+from mlserver.types import Datatype
+from starlette.datastructures import Headers
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tempo_runtime.protocol.binary import EXTENSION, HEADER
+from tempo_runtime.protocol.messages import Request, Response, to_json
+from tempo_runtime.protocol.sizes import LARGE_BYTES, convert
+from tempo_runtime.protocol.tensor import Tensor, json_numbers
+from tempo_runtime.runtime.binary_http import BinaryRequests, caches, refuse_encoded
+
+T = TypeVar("T")
+ANSWER = "answer"
+"""Method of a pipeline's runtime in this process: `(Request, write) -> T`."""
+
+_FAST = "/infer"
+_ROUTES = (_FAST, "/generate")
+_BINARY_LENGTH = HEADER.lower()
+_JSON = frozenset(("application/json", "application/json; charset=utf-8"))
+_DATATYPES = frozenset(datatype.value for datatype in Datatype)
+# The parameter that MLServer declares; it writes it before all others.
+_DECLARED = "content_type"
+
+
+def extend(server: RESTServer) -> None:
+    """Put an `InferenceRoute` in front of each inference route of a server of MLServer.
+
+    The routes exist before the server loads any model.
+    """
+    data_plane, settings = server._data_plane, server._settings
+    for route in server._app.routes:
+        if not isinstance(route, Route) or not route.path.endswith(_ROUTES):
+            continue
+        if not isinstance(route.app, InferenceRoute):
+            route.app = InferenceRoute(route.app, data_plane, reads_json=route.path.endswith(_FAST))
+    if EXTENSION not in settings.extensions and not caches(data_plane):
+        settings.extensions = [*settings.extensions, EXTENSION]
+
+
+class InferenceRoute:
+    """An ASGI application in front of one of MLServer's inference routes.
+
+    Args:
+        own_route: MLServer's own application, which answers all other requests.
+        data_plane: MLServer's data plane.
+        reads_json: Whether to read requests in JSON, too, and not only those with binary data.
+    """
+
+    def __init__(self, own_route: ASGIApp, data_plane: DataPlane, *, reads_json: bool) -> None:
+        self._own_route = own_route
+        self._data_plane = data_plane
+        self._binary = BinaryRequests(data_plane)
+        self._reads_json = reads_json
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        headers = first_values(scope)
+        if _BINARY_LENGTH in headers:
+            refuse_encoded(Headers(scope=scope))
+        messages = await received(receive)
+        if messages[-1]["type"] == "http.request":  # the body is complete
+            path = scope["path_params"]
+            body = messages[0]["body"] if len(messages) == 1 else _body(messages)
+            response = await self._binary.answer(body, Headers(scope=scope), path)
+            if response is not None:
+                await response(scope, receive, send)
+                return
+            request = await self._read(body, headers, path)
+            if request is not None:
+                del body
+                messages.clear()  # the body needs memory only until it is read
+                await self._answer(request, headers, path, send)
+                return
+            del body
+        await self._own_route(scope, again(messages, receive), send)
+
+    async def _read(
+        self, body: bytes, headers: Mapping[str, str], path: Mapping[str, str]
+    ) -> Request | None:
+        """Return a request to a pipeline; None if MLServer's own route must read it."""
+        if (
+            not self._reads_json
+            or "content-encoding" in headers
+            or headers.get("content-type", "application/json") not in _JSON
+            or not is_standard(self._data_plane)
+            or not is_here(await find_model(self._data_plane, path))
+        ):
+            return None
+        if len(body) <= LARGE_BYTES:
+            return read_request(body)
+        request = await convert(True, read_request, body)
+        # Another model may have taken its place meanwhile.
+        return request if is_here(await find_model(self._data_plane, path)) else None
+
+    async def _answer(
+        self, request: Request, headers: dict[str, str], path: Mapping[str, str], send: Send
+    ) -> None:
+        body, further = await infer(self._data_plane, request, headers, path, response_body)
+        await respond(send, body, further)
+
+
+async def infer(
+    data_plane: DataPlane,
+    request: Request,
+    headers: dict[str, str],
+    path: Mapping[str, str],
+    write: Callable[[MLModel, Request, Response], T],
+) -> tuple[T, Mapping[str, str]]:
+    """Answer a request to a pipeline in this process, as `DataPlane.infer` does.
+
+    Args:
+        data_plane: MLServer's data plane.
+        request: The request.
+        headers: Its headers.
+        path: The model's name, and its version if there is one.
+        write: Converts the answer.
+
+    Returns:
+        What `write` returns, and the headers of the answer.
+    """
+    name, version = path["model_name"], path.get("model_version")
+    async with data_plane._infer_contextmanager(name, version) as model:
+        seen = _seen_by_middlewares(request.id, headers)
+        data_plane._prepare_payload(seen, model)
+        request.id = seen.id
+        request.parameters["headers"] = seen.parameters.headers
+        written: T = await model.answer(request, lambda response: write(model, request, response))
+        seen = _seen_by_middlewares(request.id, {})
+        data_plane._inference_middleware.response_middleware(seen, model.settings)
+        return written, seen.parameters.headers
+
+
+def is_here(model: MLModel | None) -> bool:
+    """Return whether a model is a pipeline in this process that answers requests itself."""
+    # An author's runtime that is derived from ours may do more in `predict`.
+    return (
+        model is not None
+        and hasattr(model, ANSWER)
+        and type(model).predict.__module__ == type(model).answer.__module__
+        and "predict" not in vars(model)
+    )
+
+
+async def find_model(data_plane: DataPlane, path: Mapping[str, str]) -> MLModel | None:
+    """Return a model of a server; None if the server does not have it."""
+    try:
+        return await data_plane._model_registry.get_model(
+            path["model_name"], path.get("model_version")
+        )
+    except MLServerError:
+        return None
+
+
+def is_standard(data_plane: DataPlane) -> bool:
+    """Return whether a data plane does nothing that `infer` does not do."""
+    middlewares = data_plane._inference_middleware._middlewares
+    return not caches(data_plane) and all(
+        type(middleware) is CloudEventsMiddleware for middleware in middlewares
+    )
+
+
+def read_request(body: bytes) -> Request | None:
+    """Read the JSON of a request; None unless pydantic would take it as it is.
+
+    pydantic converts some values, such as a shape of `["2"]`, and has its own errors for others: it
+    reads these requests.
+    """
+    try:
+        content = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    if type(content) is not dict:
+        return None
+    inputs, outputs, id_ = content.get("inputs"), content.get("outputs"), content.get("id")
+    parameters = _parameters(content)
+    if (
+        type(inputs) is not list
+        or not (id_ is None or type(id_) is str)
+        or parameters is None
+        or not (outputs is None or (type(outputs) is list and all(map(_is_output, outputs))))
+    ):
+        return None
+    tensors = []
+    for item in inputs:
+        tensor = _tensor(item)
+        if tensor is None:
+            return None
+        tensors.append(tensor)
+    return Request(tensors, [output["name"] for output in outputs or ()], parameters, id_)
+
+
+def response_body(model: MLModel, request: Request, response: Response) -> bytes:
+    """Write an answer, byte by byte as MLServer would."""
+    content: dict[str, Any] = {"model_name": model.name}
+    if model.version is not None:
+        content["model_version"] = model.version
+    content["id"] = request.id
+    content["parameters"] = response.parameters
+    content["outputs"] = [_output(tensor) for tensor in response.tensors]
+    return to_json(content)
+
+
+async def respond(send: Send, body: bytes, headers: Mapping[str, str]) -> None:
+    """Send a body of JSON with the status 200."""
+    raw = [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
+    raw += [(name.lower().encode("latin-1"), headers[name].encode("latin-1")) for name in headers]
+    await send({"type": "http.response.start", "status": 200, "headers": raw})
+    await send({"type": "http.response.body", "body": body})
+
+
+def first_values(scope: Scope) -> dict[str, str]:
+    """Return the headers of a request as MLServer hands them to models: the first value of each."""
+    headers: dict[str, str] = {}
+    for raw_name, value in scope["headers"]:
+        name = raw_name.decode("latin-1")
+        if name not in headers:
+            headers[name] = value.decode("latin-1")
+    return headers
+
+
+async def received(receive: Receive) -> list[Message]:
+    """Return the messages of a request's body."""
+    messages = [await receive()]
+    while messages[-1]["type"] == "http.request" and messages[-1].get("more_body"):
+        messages.append(await receive())
+    return messages
+
+
+def again(messages: list[Message], receive: Receive) -> Receive:
+    """Return a function that receives the same messages again, and then further ones."""
+    messages.reverse()
+
+    async def receive_again() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return receive_again
+
+
+def _body(messages: list[Message]) -> bytes:
+    return b"".join(message.get("body", b"") for message in messages)
+
+
+def _seen_by_middlewares(id_: str | None, headers: dict[str, str]) -> Any:
+    """Return what MLServer's middlewares see and change of a request or an answer."""
+    return SimpleNamespace(id=id_, parameters=SimpleNamespace(headers=headers))
+
+
+def _tensor(item: Any) -> Tensor | None:
+    if type(item) is not dict:
+        return None
+    name, datatype, shape = item.get("name"), item.get("datatype"), item.get("shape")
+    data, parameters = item.get("data"), _parameters(item)
+    if (
+        type(name) is not str
+        or type(datatype) is not str
+        or datatype not in _DATATYPES
+        or type(shape) is not list
+        or type(data) is not list
+        or parameters is None
+    ):
+        return None
+    for length in shape:
+        if type(length) is not int:
+            return None
+    return Tensor(name, datatype, shape, data, parameters)
+
+
+def _parameters(item: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the parameters of a request or a tensor; None if MLServer must read them."""
+    parameters = item.get("parameters")
+    if parameters is None:
+        return {}
+    # MLServer warns about headers in the body.
+    if type(parameters) is not dict or "headers" in parameters:
+        return None
+    content_type = parameters.get(_DECLARED)
+    if content_type is not None and type(content_type) is not str:
+        return None
+    return {name: value for name, value in parameters.items() if value is not None}
+
+
+def _is_output(item: Any) -> bool:
+    return type(item) is dict and type(item.get("name")) is str and _parameters(item) is not None
+
+
+def _output(tensor: Tensor) -> dict[str, Any]:
+    data = tensor.data
+    if isinstance(data, np.ndarray):
+        if data.dtype.kind == "f" and data.dtype.itemsize < 8:
+            data = data.astype(np.float64)  # as Python's float, which MLServer writes
+        data = json_numbers(data)
+    else:
+        data = [item.decode() if isinstance(item, bytes) else item for item in data]
+    parameters = tensor.parameters
+    if _DECLARED in parameters:  # a declared field comes first
+        parameters = {_DECLARED: parameters[_DECLARED], **parameters}
+    return {
+        "name": tensor.name,
+        "shape": tensor.shape,
+        "datatype": tensor.datatype,
+        "parameters": parameters,
+        "data": data,
+    }
