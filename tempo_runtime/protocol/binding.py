@@ -31,7 +31,7 @@ INPUT_PREFIX = "input-"
 _NAMED = "named"  # tensor parameter: the output is an entry of a dict, although its name does not show it
 _ARRAY = {"content_type": "np"}  # parameters of an array
 _LIMITS = DecodingLimits()
-_Encode = Callable[[TensorSpec, Any], Tensor]
+Encode = Callable[[TensorSpec, Any], Tensor]
 
 
 def encode_arguments(
@@ -67,7 +67,7 @@ def encode_arguments(
         named = dict(zip(specs, args))
         for name in kwargs:
             if name not in specs:
-                raise _unknown(name, list(specs))
+                raise unknown_name(name, list(specs))
         refuse_twice([*named, *kwargs])
         named |= kwargs
     tensors: dict[str, list[Tensor]] = {}
@@ -138,7 +138,7 @@ def decode_arguments(
             columns.append(tensor)
             continue
         if spec is None:
-            raise _unknown(tensor.name, list(specs))
+            raise unknown_name(tensor.name, list(specs))
         arguments[tensor.name] = codec.decode(spec, tensor, limits)
     frame = signature.frame
     if frame is None or frame.name in arguments:
@@ -164,7 +164,12 @@ def decode_arguments(
 
 
 def encode_results(
-    signature: Signature, value: Any, *, tempo_0_5: bool = False, tagged: bool = False
+    signature: Signature,
+    value: Any,
+    *,
+    tempo_0_5: bool = False,
+    tagged: bool = False,
+    encode: Encode | None = None,
 ) -> tuple[list[Tensor], str | None]:
     """Encode a result as tensors, and return them with the response's content type, if it has one.
 
@@ -174,11 +179,13 @@ def encode_results(
         tempo_0_5: Whether the client is one of tempo 0.5, over HTTP. Then everything except arrays of
             numbers is spelled as integers, and outputs without names are called `output0`, `output1`.
         tagged: Whether the client reads tagged JSON: those of this package do.
+        encode: Encodes each of the results; None for the codecs themselves.
 
     Raises:
         PayloadError: If the value does not match the signature.
     """
-    encode = codec.spell if tempo_0_5 else partial(codec.encode, tagged=tagged)
+    if encode is None:
+        encode = codec.spell if tempo_0_5 else partial(codec.encode, tagged=tagged)
     tensors, content_type = _encode_results(signature, value, encode, tagged and not tempo_0_5)
     refuse_unwritable(tensor.name for tensor in tensors)
     if tempo_0_5 and content_type != FRAME:  # the columns of a DataFrame have names
@@ -224,7 +231,7 @@ def decode_results(
             return decode_frame(tensors, asked)
         values = _untyped(tensors, limits)
         names = list(values)
-        if not asked and any(tensor.parameters.get(_NAMED) is True for tensor in tensors):
+        if not asked and is_named(tensors):
             return values
         if len(names) == 1:
             return values[names[0]]
@@ -301,7 +308,7 @@ def _argument(signature: Signature, frame: DescribedFrame) -> str:
         named = next((spec.name for spec in signature.inputs[int(position) :]), named)
     spec = signature.input(named) or signature.frame
     if spec is None:
-        raise _unknown(named, [spec.name for spec in signature.inputs])
+        raise unknown_name(named, [spec.name for spec in signature.inputs])
     if spec.kind not in (Kind.FRAME, Kind.ANY):
         raise PayloadError(
             f"{spec.name!r} must be {spec.kind.value}, but a DataFrame was given; convert it first"
@@ -309,11 +316,12 @@ def _argument(signature: Signature, frame: DescribedFrame) -> str:
     return spec.name
 
 
-def _unknown(name: str, known: list[str]) -> PayloadError:
+def unknown_name(name: str, known: list[str], role: str = "tensor") -> PayloadError:
+    """Return the error of a name that a signature does not have, with the names that it has."""
     close = difflib.get_close_matches(name, known, n=1)
     meant = f"; did you mean {close[0]!r}?" if close else ""
     return PayloadError(
-        f"tensor {name!r} is unknown; expected: {', '.join(known) or '(none)'}{meant}"
+        f"{role} {name!r} is unknown; expected: {', '.join(known) or '(none)'}{meant}"
     )
 
 
@@ -325,7 +333,7 @@ def _as_tempo_0_5_names_it(tensor: Tensor) -> Tensor:
 
 
 def _encode_results(
-    signature: Signature, value: Any, encode: _Encode, tagged: bool = False
+    signature: Signature, value: Any, encode: Encode, tagged: bool = False
 ) -> tuple[list[Tensor], str | None]:
     form, outputs = signature.form, signature.outputs
     if form == "dynamic":
@@ -361,7 +369,7 @@ def _encode_results(
         )
     for name in value:
         if name not in names:
-            raise _unknown(name, names)
+            raise unknown_name(name, names)
     missing = [spec.name for spec in outputs if spec.required and spec.name not in value]
     if missing:
         raise PayloadError(
@@ -371,7 +379,7 @@ def _encode_results(
     return _named(tensors) if form == "named" else tensors, None
 
 
-def _encode_dynamic(value: Any, encode: _Encode, tagged: bool) -> tuple[list[Tensor], str | None]:
+def _encode_dynamic(value: Any, encode: Encode, tagged: bool) -> tuple[list[Tensor], str | None]:
     if codec.kind_of(value) is Kind.FRAME:
         return encode_frame(value, described=tagged), FRAME
     if type(value) is tuple and len(value) > 1:
@@ -381,6 +389,11 @@ def _encode_dynamic(value: Any, encode: _Encode, tagged: bool) -> tuple[list[Ten
     else:
         named = {f"{OUTPUT_PREFIX}0": value}
     return [encode(codec.spec_of(name), part) for name, part in named.items()], None
+
+
+def is_named(tensors: list[Tensor]) -> bool:
+    """Return whether encoded results are marked as the entries of a dict."""
+    return any(tensor.parameters.get(_NAMED) is True for tensor in tensors)
 
 
 def _named(tensors: list[Tensor]) -> list[Tensor]:

@@ -35,7 +35,7 @@ _NAMES = {dtype: name for name, dtype in DATATYPES.items()}
 BYTES = "BYTES"
 
 # JSON does not have these numbers; Python's json and JavaScript use these names.
-_WORDS = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}
+WORDS = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}
 _PACKED: dict[str, tuple[str, Any]] = {
     "f": ("d", np.float64),
     "i": ("q", np.int64),
@@ -126,7 +126,7 @@ class Tensor:
                 if element is None:  # MLServer writes NaN as null
                     element = np.nan
                 elif isinstance(element, str):
-                    element = _WORDS.get(element, element)
+                    element = WORDS.get(element, element)
                 if isinstance(element, bool) or not isinstance(element, int | float):
                     raise self._unfit(element)
                 numbers.append(element)

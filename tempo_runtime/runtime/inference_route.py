@@ -8,7 +8,7 @@ its errors. It passes on every other request as it came, so that each error of v
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
@@ -81,7 +81,7 @@ class InferenceRoute:
         messages = await received(receive)
         if messages[-1]["type"] == "http.request":  # the body is complete
             path = scope["path_params"]
-            body = messages[0]["body"] if len(messages) == 1 else _body(messages)
+            body = joined(messages)
             response = await self._binary.answer(body, Headers(scope=scope), path)
             if response is not None:
                 await response(scope, receive, send)
@@ -116,39 +116,43 @@ class InferenceRoute:
     async def _answer(
         self, request: Request, headers: dict[str, str], path: Mapping[str, str], send: Send
     ) -> None:
-        body, further = await infer(self._data_plane, request, headers, path, response_body)
-        await respond(send, body, further)
+        async def answer(model: MLModel, id_: str, seen: dict[str, str]) -> bytes:
+            request.id, request.parameters["headers"] = id_, seen
+            body: bytes = await model.answer(
+                request, lambda response: response_body(model, id_, response)
+            )
+            return body
+
+        await respond(send, *await infer(self._data_plane, request.id, headers, path, answer))
 
 
 async def infer(
     data_plane: DataPlane,
-    request: Request,
+    id_: str | None,
     headers: dict[str, str],
     path: Mapping[str, str],
-    write: Callable[[MLModel, Request, Response], T],
+    answer: Callable[[MLModel, str, dict[str, str]], Awaitable[T]],
 ) -> tuple[T, Mapping[str, str]]:
-    """Answer a request to a pipeline in this process, as `DataPlane.infer` does.
+    """Let a pipeline answer a request, as `DataPlane.infer` does.
 
     Args:
         data_plane: MLServer's data plane.
-        request: The request.
-        headers: Its headers.
+        id_: Id of the request; None for a new one.
+        headers: Headers of the request.
         path: The model's name, and its version if there is one.
-        write: Converts the answer.
+        answer: Called with the model, the id, and the headers that the model is to see.
 
     Returns:
-        What `write` returns, and the headers of the answer.
+        What `answer` returns, and the headers of the answer.
     """
     name, version = path["model_name"], path.get("model_version")
     async with data_plane._infer_contextmanager(name, version) as model:
-        seen = _seen_by_middlewares(request.id, headers)
+        seen = seen_by_middlewares(id_, headers)
         data_plane._prepare_payload(seen, model)
-        request.id = seen.id
-        request.parameters["headers"] = seen.parameters.headers
-        written: T = await model.answer(request, lambda response: write(model, request, response))
-        seen = _seen_by_middlewares(request.id, {})
+        answered = await answer(model, seen.id, seen.parameters.headers)
+        seen = seen_by_middlewares(seen.id, {})
         data_plane._inference_middleware.response_middleware(seen, model.settings)
-        return written, seen.parameters.headers
+        return answered, seen.parameters.headers
 
 
 def is_here(model: MLModel | None) -> bool:
@@ -210,12 +214,12 @@ def read_request(body: bytes) -> Request | None:
     return Request(tensors, [output["name"] for output in outputs or ()], parameters, id_)
 
 
-def response_body(model: MLModel, request: Request, response: Response) -> bytes:
+def response_body(model: MLModel, id_: str, response: Response) -> bytes:
     """Write an answer, byte by byte as MLServer would."""
     content: dict[str, Any] = {"model_name": model.name}
     if model.version is not None:
         content["model_version"] = model.version
-    content["id"] = request.id
+    content["id"] = id_
     content["parameters"] = response.parameters
     content["outputs"] = [_output(tensor) for tensor in response.tensors]
     return to_json(content)
@@ -257,11 +261,14 @@ def again(messages: list[Message], receive: Receive) -> Receive:
     return receive_again
 
 
-def _body(messages: list[Message]) -> bytes:
+def joined(messages: list[Message]) -> bytes:
+    """Return the body in the messages of a request."""
+    if len(messages) == 1:  # then the body is not copied
+        return bytes(messages[0].get("body", b""))
     return b"".join(message.get("body", b"") for message in messages)
 
 
-def _seen_by_middlewares(id_: str | None, headers: dict[str, str]) -> Any:
+def seen_by_middlewares(id_: str | None, headers: dict[str, str]) -> Any:
     """Return what MLServer's middlewares see and change of a request or an answer."""
     return SimpleNamespace(id=id_, parameters=SimpleNamespace(headers=headers))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, TypeVar
 
@@ -41,6 +41,7 @@ from tempo_runtime.protocol.messages import (
     to_mlserver_arrays,
     to_mlserver_output,
 )
+from tempo_runtime.protocol.plain import PlainCall, read_arguments, write_result
 from tempo_runtime.protocol.signature import Signature
 from tempo_runtime.protocol.sizes import LARGE_BYTES, DecodingLimits, convert, is_large
 from tempo_runtime.protocol.tensor import Tensor
@@ -62,6 +63,7 @@ from tempo_runtime.runtime.error_mapping import (
     over_http,
     stream_error,
 )
+from tempo_runtime.runtime.own_task import in_own_task
 from tempo_runtime.settings import PipelineSettings, check_children, drain_timeout
 
 _LIMITS = frozenset((TIMEOUT, SEED, MAX_CALLS, MAX_ROWS, ALLOW_INCOMPLETE_ANCHORS, BEST_SO_FAR))
@@ -151,24 +153,45 @@ class TempoPipelineRuntime(MLModel):
             write: Converts the answer; in a thread, if it is large.
         """
         parameters = request.parameters
-        tensors, request.tensors = request.tensors, []
+
+        async def read(service: LoadedPipeline) -> dict[str, Any]:
+            tensors, request.tensors = request.tensors, []
+            return await self._decoded(service, tensors, parameters)
+
+        def written(service: LoadedPipeline, value: Any) -> T:
+            return write(self._results(service, parameters, value, json=True))
+
+        return await self._answered(request.id, parameters, read, written)
+
+    async def answer_plain(self, call: PlainCall) -> bytes:
+        """Answer one call in plain JSON; raise as `predict` does."""
+
+        async def read(service: LoadedPipeline) -> dict[str, Any]:
+            return await self._plain_arguments(service, call)
+
+        return await self._answered(call.id, call.parameters, read, self._plain_result)
+
+    async def stream_plain(self, call: PlainCall) -> AsyncGenerator[Progress | bytes, None]:
+        """Answer one call in plain JSON item by item; raise as `predict` does."""
         try:
             service = self._loaded()
-            with self._serving(request.id, parameters):
-                arguments = await self._decoded(service, tensors, parameters)
-                del tensors
-                value = await service.run(arguments)
-                return await _convert(
-                    is_large(value), self._written, service, parameters, value, write
-                )
+            with self._serving(call.id, call.parameters):
+                arguments = await self._plain_arguments(service, call)
+                async with aclosing(service.runner.stream(arguments)) as items:
+                    async for item in items:
+                        if isinstance(item, Progress):
+                            yield item
+                        else:
+                            large = is_large(item)
+                            yield await _convert(large, self._plain_result, service, item)
         except Exception as error:
-            raise answered(error, self.name, parameters) from None
+            raise answered(error, self.name, call.parameters) from None
 
     async def predict_stream(
         self, payloads: AsyncIterator[InferenceRequest]
     ) -> AsyncGenerator[InferenceResponse, None]:
         """Answer each request with the items that its predict method yields."""
-        async with aclosing(_in_own_task(self._stream(payloads))) as responses:
+        async with aclosing(in_own_task(self._stream(payloads))) as responses:
             async for response in responses:
                 yield response
 
@@ -224,6 +247,33 @@ class TempoPipelineRuntime(MLModel):
         if self._service is None:
             raise not_loaded(self.name)
         return self._service
+
+    async def _answered(
+        self,
+        id_: str | None,
+        parameters: dict[str, Any],
+        read: Callable[[LoadedPipeline], Awaitable[dict[str, Any]]],
+        write: Callable[[LoadedPipeline, Any], T],
+    ) -> T:
+        try:
+            service = self._loaded()
+            with self._serving(id_, parameters):
+                value = await service.run(await read(service))
+                return await _convert(is_large(value), write, service, value)
+        except Exception as error:
+            raise answered(error, self.name, parameters) from None
+
+    async def _plain_arguments(self, service: LoadedPipeline, call: PlainCall) -> dict[str, Any]:
+        body, call.body = call.body, b""
+        signature = service.runner.pipeline.signature
+        large = len(body) > LARGE_BYTES
+        return await _convert(large, read_arguments, signature, body, self._decoding)
+
+    def _plain_result(self, service: LoadedPipeline, value: Any) -> bytes:
+        try:
+            return write_result(service.runner.pipeline.signature, value)
+        except PayloadError as error:
+            raise undeclared(self.name, error) from error
 
     def _serving(self, id_: str | None, parameters: dict[str, Any]) -> context.serving:
         settings = self._pipeline_settings
@@ -302,15 +352,6 @@ class TempoPipelineRuntime(MLModel):
             outputs=outputs,
             parameters=Parameters(**response.parameters) if response.parameters else None,
         )
-
-    def _written(
-        self,
-        service: LoadedPipeline,
-        parameters: dict[str, Any],
-        value: Any,
-        write: Callable[[Response], T],
-    ) -> T:
-        return write(self._results(service, parameters, value, json=True))
 
     def _results(
         self, service: LoadedPipeline, parameters: dict[str, Any], value: Any, *, json: bool
@@ -430,35 +471,3 @@ def _number(parameters: dict[str, Any], name: str, number_type: type) -> Any:
         raise PayloadError(
             f"parameter {name!r} is {value!r:.80}, and must be {expected}"
         ) from error
-
-
-async def _in_own_task(
-    responses: AsyncGenerator[InferenceResponse, None],
-) -> AsyncGenerator[InferenceResponse, None]:
-    """Run a generator in one task, from its first item to its last.
-
-    If the client leaves, MLServer may close the stream in another task, but a generator's context
-    variables can only be reset in the task that set them.
-    """
-    queue: asyncio.Queue[InferenceResponse | None] = asyncio.Queue(1)
-
-    async def pump() -> None:
-        try:
-            async with aclosing(responses):
-                async for response in responses:
-                    await queue.put(response)
-        finally:
-            await queue.put(None)
-
-    task = asyncio.create_task(pump())
-    try:
-        while (response := await queue.get()) is not None:
-            yield response
-        await task  # raises what the generator raised
-    finally:
-        while not task.done():
-            task.cancel()
-            # Make room for the end mark, in case the generator is waiting to put an item.
-            while not queue.empty():
-                queue.get_nowait()
-            await asyncio.wait({task}, timeout=0.1)

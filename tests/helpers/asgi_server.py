@@ -15,7 +15,7 @@ from mlserver.repository import ModelRepositoryFactory
 from mlserver.rest.server import RESTServer
 from prometheus_client import REGISTRY
 
-from tempo_runtime.runtime import inference_route
+from tempo_runtime.runtime import inference_route, plain_route
 
 T = TypeVar("T")
 JSON = {"content-type": "application/json"}
@@ -27,6 +27,9 @@ class AsgiServer:
     Args:
         folders: Folders of models, each with its model-settings.json.
         settings: Settings of MLServer.
+
+    Attributes:
+        application: The application with this package's routes.
     """
 
     def __init__(self, *folders: Path, **settings: Any) -> None:
@@ -40,6 +43,8 @@ class AsgiServer:
         servers = [RESTServer(configured, self.data_plane, handlers) for _ in range(2)]
         self.run(self._load(folders))
         inference_route.extend(servers[0])
+        plain_route.extend(servers[0])
+        self.application: Any = servers[0]._app
         self._fast, self._plain = (
             httpx.ASGITransport(server._app, raise_app_exceptions=False) for server in servers
         )
