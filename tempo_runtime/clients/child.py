@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tempo_runtime.authoring.details import ModelDetails
+from tempo_runtime.clients.array_models import arrays_of, request_parameters, takes_arrays
 from tempo_runtime.clients.transport import Transport
 from tempo_runtime.errors import ArgumentError, ChildFailed, PayloadError, PipelineFailed
 from tempo_runtime.protocol.binding import INPUT_PREFIX, decode_results, encode_arguments
@@ -69,6 +70,7 @@ class Child:
         self._flatten = False if details.served_by_us else None
         if flatten_single_column is not None:
             self._flatten = flatten_single_column
+        self._takes_arrays = takes_arrays(details)
         self._awaitable = awaitable
         self._callers = callers or Callers()
         self._decoding = decoding or DecodingLimits()
@@ -170,7 +172,7 @@ class Child:
         tensors = self._encoded(args, kwargs)
         # MLServer's runtimes need this parameter to know that the columns are one DataFrame.
         frame = len(args) + len(kwargs) == 1 and kind_of(*args, *kwargs.values()) is Kind.FRAME
-        parameters = {"content_type": FRAME} if frame else {}
+        parameters = {"content_type": FRAME} if frame else request_parameters(self.details, tensors)
         return Request(tensors, self._outputs, parameters, current.id, current.memo)
 
     async def _encode_in_thread(self, args: Any, kwargs: Any) -> Any:
@@ -178,6 +180,8 @@ class Child:
 
     def _encoded(self, args: Any, kwargs: Any) -> list[Tensor]:
         try:
+            if self._takes_arrays:
+                args, kwargs = arrays_of(args, kwargs)
             return encode_arguments(
                 self.details.signature, args, kwargs, tagged=self._transport.tagged
             )

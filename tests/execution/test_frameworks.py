@@ -18,7 +18,7 @@ from sklearn.datasets import load_iris
 from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.linear_model import LinearRegression
 
-from tempo_runtime import Model, ModelFramework
+from tempo_runtime import Model, ModelFramework, PipelineModels, deploy_local, pipeline, save
 from tempo_runtime.clients.child import Child
 from tempo_runtime.errors import ChildFailed, ChildUnavailable
 from tempo_runtime.execution.loading import ChildResolver
@@ -84,6 +84,15 @@ def _mlflow(folder: Path) -> Case:
     return Case(ModelFramework.MLFlow, {"x": ROWS}, model.predict(ROWS))
 
 
+def _mlflow_without_signature(folder: Path) -> Case:
+    import mlflow
+
+    model = LinearRegression().fit(X, Y)
+    folder.rmdir()
+    mlflow.sklearn.save_model(model, str(folder), pip_requirements=[])
+    return Case(ModelFramework.MLFlow, {"input-0": ROWS}, model.predict(ROWS))
+
+
 def _mlflow_frame(folder: Path) -> Case:
     import mlflow
 
@@ -140,6 +149,11 @@ CASES: dict[str, tuple[tuple[str, ...], Callable[[Path], Case], str]] = {
     "xgboost-classes": (("mlserver_xgboost",), _xgboost_classes, "mlserver_xgboost.XGBoostModel"),
     "lightgbm": (("mlserver_lightgbm",), _lightgbm, "mlserver_lightgbm.LightGBMModel"),
     "mlflow": (("mlserver_mlflow",), _mlflow, "mlserver_mlflow.MLflowRuntime"),
+    "mlflow-without-signature": (
+        ("mlserver_mlflow",),
+        _mlflow_without_signature,
+        "mlserver_mlflow.MLflowRuntime",
+    ),
     "mlflow-frame": (("mlserver_mlflow",), _mlflow_frame, "mlserver_mlflow.MLflowRuntime"),
     "huggingface": (
         ("mlserver_huggingface", "torch", "tensorflow"),
@@ -272,6 +286,45 @@ def test_rows_of_the_wrong_width_are_the_childs_failure(
     folder, case = built(name)
     with pytest.raises(ChildFailed, match=f"child '{name}' in this process raised"):
         child(folder, case.platform)(x=ROWS[:, :2])
+
+
+@pytest.fixture(scope="module")
+def rows_of_iris() -> list[list[float]]:
+    rows: list[list[float]] = ROWS.tolist()
+    return rows
+
+
+@pytest.mark.parametrize("name", ["xgboost", "lightgbm", "mlflow", "mlflow-without-signature"])
+def test_a_list_of_numbers_is_an_array(
+    name: str,
+    built: Callable[[str], Built],
+    server: Server,
+    child: Callable[..., Child],
+    rows_of_iris: list[list[float]],
+) -> None:
+    folder, case = built(name)
+    for place in ({}, {"url": server.url}):
+        called = child(folder, case.platform, **place)
+        _assert_same(called(rows_of_iris), called(ROWS))
+
+
+def test_an_mlflow_model_without_a_signature_answers_on_the_same_server_and_deployed(
+    built: Callable[[str], Built], tmp_path: Path
+) -> None:
+    folder, case = built("mlflow-without-signature")
+    model = Model(folder.name, platform=ModelFramework.MLFlow, local_folder=str(folder))
+
+    @pipeline("caller", local_folder=str(tmp_path / "caller"), models=PipelineModels(model=model))
+    def caller(rows: np.ndarray) -> np.ndarray:
+        found: np.ndarray = caller.models.model(rows)
+        return found
+
+    save(caller)
+    with serve(tmp_path / "caller", folder, env={"TEMPO_RUNTIME_TRANSPORT": "http"}) as running:
+        _assert_same(running.infer("caller", ROWS), case.direct, exact=False)
+    with deploy_local(model) as remote:
+        _assert_same(remote.predict(ROWS), case.direct, exact=False)
+        _assert_same(remote.predict(ROWS.tolist()), case.direct, exact=False)
 
 
 def test_an_output_of_xgboost_can_be_chosen(
