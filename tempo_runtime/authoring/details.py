@@ -21,7 +21,12 @@ _NAME_LENGTH = 63
 
 
 class ModelFramework(str, Enum):
-    """The framework that a model is made with, which decides on its MLServer runtime."""
+    """The framework that a model is made with, which decides on its server.
+
+    MLServer serves models of most frameworks, in the process of a pipeline or in its own. Models in
+    `SERVED_BY_TRITON` are served by Triton, as folders of its model repository; `Triton` stands for any
+    of its backends, such as Python, DALI or FIL.
+    """
 
     SKLearn = "sklearn"
     XGBoost = "xgboost"
@@ -30,15 +35,26 @@ class ModelFramework(str, Enum):
     HuggingFace = "huggingface"
     AlibiExplain = "alibi-explain"
     AlibiDetect = "alibi-detect"
+    Triton = "triton"
     TensorFlow = "tensorflow"
+    Tensorflow = "tensorflow"  # noqa: PIE796 - as tempo 0.5 spells it
     PyTorch = "pytorch"
     ONNX = "ONNX"
+    TensorRT = "tensorrt"
     TempoPipeline = "tempo"
     Custom = "custom"
 
 
 # Pipelines, and custom models made as pipelines.
 SERVED_BY_US = (ModelFramework.TempoPipeline, ModelFramework.Custom)
+# MLServer has no runtime for these.
+SERVED_BY_TRITON = (
+    ModelFramework.Triton,
+    ModelFramework.TensorFlow,
+    ModelFramework.PyTorch,
+    ModelFramework.ONNX,
+    ModelFramework.TensorRT,
+)
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,12 @@
-"""MLServer's runtimes for each framework: class, files, installation."""
+"""MLServer's runtimes for each framework: class, files, installation; and what only Triton serves."""
 
 from __future__ import annotations
 
 import os
 
-from tempo_runtime.authoring.details import ModelFramework
+from tempo_runtime.authoring.details import SERVED_BY_TRITON, ModelFramework
+from tempo_runtime.errors import SettingsError
+from tempo_runtime.settings import ENV_PREFIX
 
 IMPLEMENTATIONS = {
     ModelFramework.SKLearn: "mlserver_sklearn.SKLearnModel",
@@ -17,6 +19,8 @@ IMPLEMENTATIONS = {
 }
 # The requirements of these two conflict with MLServer 1.7, and are not needed.
 _WITHOUT_REQUIREMENTS = ("mlserver_alibi_explain", "mlserver_alibi_detect")
+_SETTINGS = "model-settings.json"
+_TRITON_IMAGE = "nvcr.io/nvidia/tritonserver:24.08-py3"
 # File names that these runtimes look for in a model's folder, as MLServer lists them.
 _FILES = {
     "mlserver_sklearn.SKLearnModel": ("model.joblib", "model.pickle", "model.pkl"),
@@ -32,6 +36,43 @@ _HINTS = {
         "training"
     ),
 }
+
+
+def only_triton_serves(platform: str, folder: str | None) -> bool:
+    """Return whether MLServer cannot serve a model, unless an `implementation` is set.
+
+    Args:
+        platform: Its framework.
+        folder: Its folder, whose model-settings.json may name a runtime.
+    """
+    own = folder is not None and os.path.isfile(os.path.join(folder, _SETTINGS))
+    return platform in SERVED_BY_TRITON and not own
+
+
+def refuse_without_triton(alias: str, name: str, platform: str, folder: str | None) -> None:
+    """Refuse to serve a model of a pipeline here if only Triton can serve it.
+
+    Args:
+        alias: The name by which the pipeline calls it.
+        name: Its name.
+        platform: Its framework.
+        folder: Its folder: a model repository of Triton, or the model's folder in one.
+
+    Raises:
+        SettingsError: With the command that starts Triton, and the variable for its URL.
+    """
+    if not only_triton_serves(platform, folder):
+        return
+    repository = os.path.abspath(folder) if folder else "MODEL_REPOSITORY"
+    if folder and not os.path.isdir(os.path.join(folder, name)):
+        repository = os.path.dirname(repository)
+    raise SettingsError(
+        f"child {alias!r} ({name}) cannot run here: Triton serves models of the framework "
+        f"{ModelFramework(platform).value!r}, and MLServer does not; start Triton (docker run --rm "
+        f"-p 127.0.0.1:8000:8000 -p 127.0.0.1:8001:8001 -v {repository}:/models {_TRITON_IMAGE} "
+        f"tritonserver --model-repository=/models) and set {ENV_PREFIX}MODELS__{alias.upper()}__URL to "
+        "http://localhost:8000, or to grpc://localhost:8001"
+    )
 
 
 def missing_file(implementation: str, folder: str) -> str | None:
@@ -51,9 +92,7 @@ def missing_file(implementation: str, folder: str) -> str | None:
     if not set(wanted).isdisjoint(present):
         return None
     others = [
-        name
-        for name in present
-        if name != "model-settings.json" and os.path.isfile(os.path.join(folder, name))
+        name for name in present if name != _SETTINGS and os.path.isfile(os.path.join(folder, name))
     ]
     remedy = f"rename {others[0]} if it is the model" if len(others) == 1 else "put the model there"
     return (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from tempo_runtime.clients.failures import ChildAddress
 from tempo_runtime.clients.remote import Limits, RemoteTransport
 from tempo_runtime.clients.transport import Transport
 from tempo_runtime.errors import SettingsError, TempoError
+from tempo_runtime.execution import frameworks
 from tempo_runtime.execution.in_process import PipelineTransport, RuntimeTransport
 from tempo_runtime.execution.runner import Runner, failed
 from tempo_runtime.request import context
@@ -307,7 +309,11 @@ class ChildResolver:
     def _from_folder(self, alias: str, model: Model, settings: ChildSettings) -> Transport:
         details = model.details
         origin = origin_of(self._folder)
-        folder = child_folder(origin, alias, details.name, settings.uri or details.local_folder)
+        place = settings.uri or details.local_folder
+        if not settings.implementation:
+            path = os.path.join(origin, place) if place else None
+            frameworks.refuse_without_triton(alias, details.name, details.platform, path)
+        folder = child_folder(origin, alias, details.name, place)
         demands = trust.TrustPolicy.of_environment() if model.demands is None else model.demands
         if not settings.implementation and topology.is_artifact(details.platform, folder):
             _refuse_fast(alias, settings, "it is a pipeline")

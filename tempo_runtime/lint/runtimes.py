@@ -1,4 +1,4 @@
-"""Runtimes of KServe: those in the files, and the one for MLServer that KServe includes."""
+"""Runtimes of KServe: those in the files, and those for MLServer and Triton that KServe includes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from tempo_runtime.lint.views import RUNTIMES
 # config/runtimes/kserve-mlserver.yaml
 MLSERVER = "kserve-mlserver"
 MLSERVER_FORMATS = frozenset({"sklearn", "xgboost", "lightgbm", "mlflow"})
+# config/runtimes/kserve-tritonserver.yaml
+TRITON = "kserve-tritonserver"
+_TRITON_FORMATS = frozenset({"triton", "tensorflow", "pytorch", "onnx", "tensorrt"})
 _SERVER_TYPE = "serving.kserve.io/server-type"
 
 
@@ -30,6 +33,12 @@ class Runtime:
     protocols: tuple[str, ...]
     by_mlserver: bool
     containers: tuple[Place, ...] = ()
+
+
+_INCLUDED = {
+    MLSERVER: Runtime(MLSERVER, MLSERVER_FORMATS, ("v2",), True),
+    TRITON: Runtime(TRITON, _TRITON_FORMATS, ("v2", "grpc-v2"), False),
+}
 
 
 def formats(document: Document) -> frozenset[str]:
@@ -55,7 +64,7 @@ def runtime_of(document: Document, run: Run) -> Runtime | None:
     _, near = reachable(document, run)
     if not near:
         name = document["spec"]["predictor"]["model"]["runtime"].text
-        return Runtime(MLSERVER, MLSERVER_FORMATS, ("v2",), True) if name == MLSERVER else None
+        return _INCLUDED.get(name)
     runtime = near[0]
     server = runtime["metadata"]["annotations"][_SERVER_TYPE].text
     return Runtime(

@@ -152,6 +152,25 @@ def protocol_v2(document: Document) -> Hits:
 
 
 @rule(
+    "seldon-tensorflow",
+    "error",
+    KIND,
+    consequence="The operator has no image for the server with that protocol, and pipelines cannot call "
+    "it with another.",
+    fix="serve the model with TRITON_SERVER",
+)
+def tensorflow(document: Document) -> Hits:
+    """TENSORFLOW_SERVER does not have protocol v2.
+
+    Source: helm values.yaml, predictor_servers; seldondeployment_prepackaged_servers.go.
+    """
+    if document["spec"]["protocol"].value in _V2:
+        for _, unit, server in prepacked(document):
+            if server == "TENSORFLOW_SERVER":
+                yield unit["implementation"], f"node {unit['name'].text!r} is on TENSORFLOW_SERVER"
+
+
+@rule(
     "seldon-implementation",
     "warning",
     KIND,

@@ -332,7 +332,11 @@ class _Gathering:
         child, settings = call.child, call.settings
         if call.place == "elsewhere":
             return f"{child.name} at {', '.join(settings.url or ())}"
-        place = child_folder(folder, call.alias, child.name, settings.uri or child.folder)
+        named = settings.uri or child.folder
+        if not settings.implementation:
+            path = os.path.join(folder, named) if named else None
+            frameworks.refuse_without_triton(call.alias, child.name, child.platform, path)
+        place = child_folder(folder, call.alias, child.name, named)
         if child.platform in SERVED_BY_US and os.path.isfile(place):
             place = os.path.dirname(place)
         demands = trust.TrustPolicy()
@@ -403,6 +407,7 @@ class _Gathering:
         if implementation is not None:
             settings["implementation"] = implementation
         if not settings.get("implementation"):
+            frameworks.refuse_without_triton(name, name, platform, folder)
             raise SettingsError(
                 f"child {name!r} cannot be served: no runtime for {platform!r} is known; set its "
                 "`implementation` to an MLServer runtime class, or its `url`"

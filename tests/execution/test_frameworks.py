@@ -20,7 +20,7 @@ from sklearn.linear_model import LinearRegression
 
 from tempo_runtime import Model, ModelFramework, PipelineModels, deploy_local, pipeline, save
 from tempo_runtime.clients.child import Child
-from tempo_runtime.errors import ChildFailed, ChildUnavailable
+from tempo_runtime.errors import ChildFailed, ChildUnavailable, SettingsError
 from tempo_runtime.execution.loading import ChildResolver
 from tempo_runtime.request.portal import background
 from tempo_runtime.settings import PipelineSettings
@@ -365,6 +365,33 @@ def test_an_alibi_explain_runtime_explains_a_model_on_a_server(
     assert explanation["raw"]["prediction"] == direct(ROWS[:1]).tolist()
     assert explanation["raw"]["instance"] == ROWS[0].tolist()
     assert explanation["precision"] > 0.9
+
+
+TRITONS = ["triton", "tensorflow", "pytorch", "ONNX", "tensorrt"]
+
+
+@pytest.mark.parametrize("platform", TRITONS)
+def test_a_model_that_only_triton_serves_is_refused_with_the_command_that_starts_it(
+    platform: str, child: Callable[..., Child], tmp_path: Path
+) -> None:
+    (tmp_path / "net" / "1").mkdir(parents=True)
+    command = f"-v {tmp_path}:/models .* tritonserver --model-repository=/models"
+    told = f"serves models of the framework '{platform}'.*{command}.*TEMPO_RUNTIME_MODELS__.*__URL"
+    for folder in (tmp_path, tmp_path / "net"):  # a model repository, or a model's folder in one
+        net = Model("net", platform=ModelFramework(platform), local_folder=str(folder))
+        with pytest.raises(SettingsError, match=told):
+            net(ROWS)
+        with pytest.raises(SettingsError, match=told):
+            deploy_local(net)
+    with pytest.raises(SettingsError, match="-v MODEL_REPOSITORY:/models"):
+        Model("net", platform=ModelFramework(platform))(ROWS)
+
+
+def test_a_runtime_in_the_settings_of_its_folder_serves_a_model_of_any_framework(
+    built: Callable[[str], Built], child: Callable[..., Child]
+) -> None:
+    folder, case = built("xgboost")
+    _assert_same(child(folder, ModelFramework.ONNX)(**case.arguments), case.direct, exact=False)
 
 
 def _plain(name: str, answer: Any) -> Any:

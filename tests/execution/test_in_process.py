@@ -403,9 +403,9 @@ def test_settings_that_cannot_be_read_are_reported(content: str, told: str, tmp_
 
 
 def test_a_framework_without_a_runtime_is_reported(tmp_path: Path) -> None:
-    details = ModelDetails("net", ModelFramework.ONNX)
+    details = ModelDetails("net", ModelFramework.Custom)
     with pytest.raises(
-        SettingsError, match="there is no known runtime class for the framework 'ONNX'"
+        SettingsError, match="there is no known runtime class for the framework 'custom'"
     ):
         RuntimeTransport(details, str(tmp_path), None)
 

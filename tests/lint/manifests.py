@@ -210,6 +210,7 @@ CASES = [
     ("seldon-container-missing", SELDON, "implementation: SKLEARN_SERVER, ", ""),
     ("seldon-protocol", SELDON, "protocol: v2", "protocol: v3"),
     ("seldon-protocol-v2", SELDON, "protocol: v2", "protocol: seldon"),
+    ("seldon-tensorflow", SELDON, "SKLEARN_SERVER", "TENSORFLOW_SERVER"),
     ("seldon-implementation", SELDON, "SKLEARN_SERVER", "OUR_SERVER"),
     ("seldon-model-uri", SELDON, "      modelUri: s3://models/shop\n", ""),
     ("seldon-no-engine-children", SELDON, "graph: {name: price,", "graph: {children: [{name: price, implementation: SIMPLE_MODEL}], name: price,"),

@@ -122,11 +122,15 @@ def test_a_child_without_an_address_is_reported_with_the_remedy(shop: Path) -> N
         found(shop)
 
 
-def test_a_child_of_a_framework_without_a_runtime_is_reported(shop: Path) -> None:
+def test_a_child_that_only_triton_serves_is_reported_with_the_command_that_starts_it(
+    shop: Path,
+) -> None:
     manifest = json.loads((shop / "tempo.json").read_text())
     manifest["children"]["prices"]["platform"] = "tensorflow"
     (shop / "tempo.json").write_text(json.dumps(manifest))
-    with pytest.raises(SettingsError, match="no runtime for 'tensorflow' is known"):
+    with pytest.raises(
+        SettingsError, match=r"Triton serves .* 'tensorflow'.*docker run.*PRICES__URL"
+    ):
         found(shop)
 
 

@@ -12,6 +12,7 @@ from tempo_runtime.authoring.decorators import Pipeline, describe
 from tempo_runtime.authoring.details import ModelFramework
 from tempo_runtime.cli.graph.nodes import Edge, Node
 from tempo_runtime.errors import ArtifactError, SettingsError
+from tempo_runtime.execution.frameworks import only_triton_serves
 from tempo_runtime.settings import PipelineSettings
 
 
@@ -117,6 +118,8 @@ class _Reader:
         leaf = Node(child.name, child.platform, child.folder)
         if isinstance(child.model, Pipeline):
             return self.pipeline(child.model, settings)
+        if needed and not foreign and only_triton_serves(child.platform, child.folder):
+            return replace(leaf, fault="Triton serves it, and MLServer does not; set its `url`")
         if child.folder is None or not os.path.exists(child.folder):
             missing = (
                 f"its folder {child.folder} does not exist" if child.folder else "it has no folder"

@@ -334,7 +334,7 @@ def invalid(item: Mapping[str, Any]) -> bool:
 def _runtime_remedy(item: Mapping[str, Any]) -> str:
     """Return the remedy for the runtime that a model names."""
     name = item["spec"]["predictor"]["model"].get("runtime")
-    if name == kserve.MLSERVER:
+    if name in (kserve.MLSERVER, kserve.TRITON):
         return f"install ClusterServingRuntime {name}, which comes with KServe"
     return f"correct ServingRuntime {name}, or set runtime to another one"
 

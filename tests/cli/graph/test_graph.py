@@ -117,6 +117,16 @@ def test_a_child_that_is_not_here_is_shown(tmp_path: Path) -> None:
     ]
 
 
+def test_a_child_that_only_triton_serves_is_shown(tmp_path: Path) -> None:
+    (tmp_path / "net").mkdir()
+    net = Model("net", platform=ModelFramework.ONNX, local_folder=str(tmp_path / "net"))
+    chain(tmp_path, "top", net=net)
+    fault = "Triton serves it, and MLServer does not; set its `url`"
+    assert lines(of_folder(str(tmp_path / "top"), {})) == [f"net: net, in process ({fault})"]
+    placed = {"TEMPO_RUNTIME_MODELS__NET__URL": "http://a:8000"}
+    assert lines(of_folder(str(tmp_path / "top"), placed)) == ["net: net, http://a:8000"]
+
+
 def test_a_child_elsewhere_need_not_be_here(tmp_path: Path) -> None:
     chain(tmp_path, "top", gone=Model("gone", platform=ModelFramework.SKLearn))
     found = of_folder(str(tmp_path / "top"), {"TEMPO_RUNTIME_BASE_URL": "http://a:1"})

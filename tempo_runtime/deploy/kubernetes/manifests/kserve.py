@@ -47,6 +47,15 @@ _FORMATS = {
     ModelFramework.LightGBM: "lightgbm",
     ModelFramework.MLFlow: "mlflow",
 }
+# config/runtimes/kserve-tritonserver.yaml
+TRITON = "kserve-tritonserver"
+_TRITON_FORMATS = {
+    ModelFramework.Triton: "triton",
+    ModelFramework.TensorFlow: "tensorflow",
+    ModelFramework.PyTorch: "pytorch",
+    ModelFramework.ONNX: "onnx",
+    ModelFramework.TensorRT: "tensorrt",
+}
 
 
 def endpoints(models: Mapping[str, DeployedModel], options: KServeRemote) -> dict[str, Endpoint]:
@@ -72,7 +81,7 @@ def documents(models: Mapping[str, DeployedModel], options: KServeRemote) -> lis
     by_grpc = _called_by_grpc(models)
     objects = []
     for model in models.values():
-        model_options = options.of(model.name)
+        model_options = pods.options_of(model, options, models)
         objects.append(_service(model, options, model_options, where, model.name in by_grpc))
         if model_options.min_available is not None:
             objects.append(_budget(model, options, model_options.min_available))
@@ -94,7 +103,7 @@ def _service(
         served["ports"] = _PORTS  # without ports the Service would have only that for HTTP
     served |= {
         "modelFormat": {"name": _format(model)},
-        "runtime": (options.runtime or RUNTIME) if model.ours else MLSERVER,
+        "runtime": _runtime_name(model, options),
         "protocolVersion": "v2",
         "storageUri": model.uri,
         "livenessProbe": {**pods.probe(model_options.liveness), **_http_get("/v2/health/live")},
@@ -138,6 +147,12 @@ def _service(
         "metadata": pods.metadata(model.name, options, annotation.LABELS, annotations),
         "spec": {"predictor": predictor},
     }
+
+
+def _runtime_name(model: DeployedModel, options: KServeRemote) -> str:
+    if model.ours:
+        return options.runtime or RUNTIME
+    return TRITON if model.on_triton else MLSERVER
 
 
 def _mode(options: KServeRemote) -> str:
@@ -262,6 +277,8 @@ def _http_get(path: str) -> dict[str, Any]:
 def _format(model: DeployedModel) -> str:
     if model.ours:
         return FORMAT
+    if model.on_triton:
+        return _TRITON_FORMATS[model.platform]
     if model.platform not in _FORMATS:
         raise SettingsError(
             f"{model.name}: KServe has no MLServer runtime for {model.platform.value!r}; deploy it by "

@@ -154,7 +154,8 @@ class ModelOptions(Options):
     Attributes:
         uri: URI of its artifact, if it differs from the declared one, such as the URI with a digest that
             `upload` returns. Set for all models, it applies to the pipeline.
-        image: Image of its server; by default the platform's image for its framework.
+        image: Image of its server; by default the platform's image for its framework. One for all models
+            is not given to models on Triton beside others.
         replicas: Number of pods without an autoscaler.
         min_replicas, max_replicas: Bounds for the number of pods that an autoscaler chooses.
         target_cpu: Percent of the requested CPU at which the autoscaler adds a pod.

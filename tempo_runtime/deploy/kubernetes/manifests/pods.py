@@ -91,6 +91,26 @@ def container(
     return content
 
 
+def options_of(
+    model: DeployedModel, options: RemoteOptions, models: Mapping[str, DeployedModel]
+) -> ModelOptions:
+    """Return the options of one model's pods.
+
+    An image for all models is one of MLServer, unless Triton serves all of them.
+
+    Args:
+        model: The model.
+        options: The options.
+        models: All models that are deployed.
+    """
+    model_options = options.of(model.name)
+    own = options.models.get(model.name)
+    stated = own is not None and "image" in own.model_fields_set
+    if model.on_triton and not stated and not all(other.on_triton for other in models.values()):
+        return model_options.model_copy(update={"image": None})
+    return model_options
+
+
 def resources(options: ModelOptions) -> dict[str, Any]:
     """Return the resources that a container requests, and their limits."""
     kinds = {"requests": options.resources.requests, "limits": options.resources.limits}

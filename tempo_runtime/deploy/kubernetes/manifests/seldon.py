@@ -19,6 +19,7 @@ TARGET = "seldon"
 PREDICTOR = "default"
 NO_ENGINE = "seldon.io/no-engine"
 SERVICE = "seldon.io/svc-name"
+_TRITON = "TRITON_SERVER"
 # operator/apis/machinelearning.seldon.io/v1/prepack.go
 _PREPACKED = {
     ModelFramework.SKLearn: "SKLEARN_SERVER",
@@ -27,6 +28,10 @@ _PREPACKED = {
     ModelFramework.HuggingFace: "HUGGINGFACE_SERVER",
     ModelFramework.TempoPipeline: "TEMPO_SERVER",
     ModelFramework.Custom: "TEMPO_SERVER",
+    ModelFramework.Triton: _TRITON,
+    ModelFramework.PyTorch: _TRITON,
+    ModelFramework.ONNX: _TRITON,
+    ModelFramework.TensorRT: _TRITON,
 }
 
 
@@ -53,7 +58,13 @@ def documents(models: Mapping[str, DeployedModel], options: SeldonRemote) -> lis
     where = endpoints(models, options)
     first = next(iter(models))
     return [
-        _deployment(model, options, where, options.canary if name == first else None)
+        _deployment(
+            model,
+            options,
+            pods.options_of(model, options, models),
+            where,
+            options.canary if name == first else None,
+        )
         for name, model in models.items()
     ]
 
@@ -70,10 +81,10 @@ def _refuse(models: Mapping[str, DeployedModel], options: SeldonRemote) -> None:
 def _deployment(
     model: DeployedModel,
     options: SeldonRemote,
+    model_options: ModelOptions,
     where: Mapping[str, Endpoint],
     canary: Canary | None,
 ) -> dict[str, Any]:
-    model_options = options.of(model.name)
     predictors = [_predictor(model, options, model_options, where, PREDICTOR, model.uri)]
     if canary is not None:
         predictors += [_canary(model, options, model_options, where, canary)]
@@ -132,6 +143,11 @@ def _component(
     container = pods.container(model.name, model, model_options, where)
     container["livenessProbe"] = pods.probe(model_options.liveness)
     container["readinessProbe"] = pods.probe(model_options.readiness)
+    if model.on_triton:
+        # The operator gives a probe its request only for MLServer (addTritonServer in
+        # operator/controllers/seldondeployment_prepackaged_servers.go).
+        container["livenessProbe"] |= _http_get("/v2/health/live")
+        container["readinessProbe"] |= _http_get(f"/v2/models/{model.name}/ready")
     labels = {"seldon-deployment-id": model.name}
     spec = {"containers": [container], **pods.pod(model_options, labels)}
     component: dict[str, Any] = {"spec": spec}
@@ -155,6 +171,10 @@ def _component(
     if model_options.min_available is not None:
         component["pdbSpec"] = {"minAvailable": model_options.min_available}
     return component
+
+
+def _http_get(path: str) -> dict[str, Any]:
+    return {"httpGet": {"path": path, "port": "http"}}  # the operator names the container's port
 
 
 def _canary(
@@ -184,6 +204,13 @@ def implementation(model: DeployedModel) -> str:
         SettingsError: If Seldon Core has no server for it.
     """
     server = _PREPACKED.get(model.platform)
+    if model.platform is ModelFramework.TensorFlow:
+        # With protocol v2 it has no image: helm-charts/seldon-core-operator/values.yaml.
+        raise SettingsError(
+            f"{model.name}: Seldon Core's TENSORFLOW_SERVER does not speak the V2 protocol, in which "
+            "pipelines call models; put the SavedModel into a model repository of Triton, and declare "
+            "platform=ModelFramework.Triton"
+        )
     if server is None:
         raise SettingsError(
             f"{model.name}: Seldon Core has no server for {model.platform.value!r}; deploy it by hand, "

@@ -11,7 +11,7 @@ from tempo_runtime._util import atomic_files
 from tempo_runtime._util.layers import parse_json
 from tempo_runtime.artifact import declaration, store, topology, trust
 from tempo_runtime.artifact.description import Description
-from tempo_runtime.authoring.details import SERVED_BY_US, ModelFramework
+from tempo_runtime.authoring.details import SERVED_BY_TRITON, SERVED_BY_US, ModelFramework
 from tempo_runtime.authoring.models import Model, Pipeline
 from tempo_runtime.errors import ArtifactError, AuthoringError, SettingsError
 from tempo_runtime.settings import PipelineSettings
@@ -56,6 +56,11 @@ class DeployedModel:
     def ours(self) -> bool:
         """Whether it is a pipeline, or a custom model that was made as one."""
         return self.platform in SERVED_BY_US
+
+    @property
+    def on_triton(self) -> bool:
+        """Whether Triton serves it, and not MLServer."""
+        return self.platform in SERVED_BY_TRITON
 
 
 def resolve_models(

@@ -228,7 +228,7 @@ def test_a_framework_has_a_server(platform: str, server: str) -> None:
     assert predictor(found)["graph"]["implementation"] == server
 
 
-@pytest.mark.parametrize("platform", ["lightgbm", "alibi-explain", "ONNX"])
+@pytest.mark.parametrize("platform", ["lightgbm", "alibi-explain"])
 def test_a_framework_without_a_server_is_reported(platform: str) -> None:
     child = models.classifier("prices", platform=ModelFramework(platform))
     with pytest.raises(SettingsError, match=f"prices: Seldon Core has no server for '{platform}'"):
