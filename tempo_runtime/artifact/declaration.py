@@ -317,8 +317,8 @@ def metadata(signature: Signature) -> dict[str, list[dict[str, Any]]]:
             )
         return found
 
-    # A mapping's outputs get their names with each answer.
-    outputs = () if signature.form == "mapping" else signature.outputs
+    # The outputs of a mapping, and the number of those of a list, are known with each answer.
+    outputs = () if signature.form in ("mapping", "list") else signature.outputs
     return {"inputs": tensors(signature.inputs), "outputs": tensors(outputs)}
 
 

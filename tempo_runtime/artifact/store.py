@@ -21,6 +21,8 @@ import itertools
 import json
 import logging
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -50,13 +52,14 @@ from tempo_runtime.artifact.description import (
     PipelineDescription,
 )
 from tempo_runtime.artifact.environment import LOCK, TARBALL, prepare
-from tempo_runtime.authoring import module_sources
-from tempo_runtime.authoring.decorators import Pipeline, PipelineModels, describe
+from tempo_runtime.authoring import module_sources, tempo_names
+from tempo_runtime.authoring.decorators import Model, Pipeline, PipelineModels, describe
 from tempo_runtime.errors import (
     ArtifactDamaged,
     ArtifactError,
     ArtifactIncompatible,
     ArtifactMissing,
+    AuthoringError,
 )
 from tempo_runtime.protocol import example_values
 from tempo_runtime.settings import PipelineSettings, check_children
@@ -75,6 +78,7 @@ _loading = itertools.count()
 logger = logging.getLogger(__name__)
 
 
+@tempo_names.without_tempos("save")
 def save(
     target: Any,
     folder: str | None = None,
@@ -91,7 +95,8 @@ def save(
         target: A pipeline class, an instance of one, or a pipeline function. An instance is saved as
             it is, without what its load method made, because that runs again where it is loaded. A
             class is saved as a class; loading it makes an instance.
-        folder: Where to; by default the pipeline's `local_folder`.
+        folder: Where to; by default the pipeline's `local_folder`. Without either, a new folder for
+            temporary files, which stays when this process ends, and is its `local_folder` from then on.
         environment: The Python environment that is packed into it. `"conda"`: the one that conda.yaml
             in the folder describes. `"venv"`: the packages in requirements.txt there or, without that
             file, the packages that the pipeline imports, in the versions of this process. `"auto"`:
@@ -103,8 +108,7 @@ def save(
 
     Raises:
         AuthoringError: If the target is not a pipeline, or a class that needs arguments.
-        ArtifactError: If there is no folder, something cannot be carried in an artifact, or the key
-            cannot be used.
+        ArtifactError: If something cannot be carried in an artifact, or the key cannot be used.
         EnvironmentFailed: If the environment cannot be made.
 
     Example:
@@ -115,7 +119,29 @@ def save(
         >>> save(double, "artifacts/double")
         'artifacts/double'
     """
-    return write(compose(target, folder), environment, sign)
+    if isinstance(target, Model) and not isinstance(target, Pipeline):
+        raise AuthoringError(
+            f"{target} is not a pipeline: its framework saves it, and its folder is deployed as it is. "
+            "For an environment, put environment.tar.gz there, and its name as "
+            "`parameters.environment_tarball` into its model-settings.json"
+        )
+    pipeline = describe(target)
+    if folder or pipeline.details.home:
+        return write(compose(target, folder), environment, sign)
+    folder = tempfile.mkdtemp(prefix=f"{pipeline.details.name}-")
+    try:
+        write(compose(target, folder), environment, sign)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    pipeline.remember(folder)
+    logger.warning(
+        "pipeline %r has no local_folder, so it is saved in %s, which this machine may remove when it "
+        "starts again; give it a local_folder to keep it",
+        pipeline.details.name,
+        folder,
+    )
+    return folder
 
 
 @dataclass(frozen=True)
@@ -194,17 +220,14 @@ def compose(target: Any, folder: str | None = None) -> PendingArtifact:
 
     Args:
         target: As `save` takes it.
-        folder: Likewise.
+        folder: Its folder; by default the pipeline's `local_folder`, which it then must have.
 
     Raises:
         AuthoringError, ArtifactError: As `save` does.
     """
     pipeline = describe(target).held(target)
     folder = folder or pipeline.details.home
-    if not folder:
-        raise ArtifactError(
-            f"{pipeline.details.name}: nowhere to save; give it a local_folder, or save a folder"
-        )
+    assert folder
     committed = None
     with suppress(ArtifactError):  # one that is damaged is replaced
         committed = read_description(folder, to_run=False)

@@ -25,7 +25,7 @@ from dataclasses import fields, is_dataclass, replace
 from types import MethodType
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 
-from tempo_runtime.authoring import module_sources
+from tempo_runtime.authoring import module_sources, tempo_names
 from tempo_runtime.authoring.details import ModelDetails, ModelFramework
 from tempo_runtime.authoring.keywords import by_name
 from tempo_runtime.authoring.models import (
@@ -203,6 +203,12 @@ def describe(target: Any) -> Pipeline:
 
 
 def _decorator(details: ModelDetails, models: PipelineModels | None) -> Decorator:
+    if models and not isinstance(models, PipelineModels):
+        raise AuthoringError(
+            f"{details.name}: models is {models!r:.80}, a {type(models).__name__}; name each model: "
+            "models=PipelineModels(NAME=model)"
+        )
+
     def decorate(target: Any) -> Any:
         module_sources.note()
         if not (inspect.isclass(target) or inspect.isfunction(target)):
@@ -261,8 +267,11 @@ def install(made: Pipeline) -> None:
     setattr(cls, predict_name, _Direct(plain(cls, predict_name)))
     if not cls.__weakrefoffset__:
         namespace.__del__ = _Forgetting(getattr(cls, "__del__", _nothing))
+    if predict_name != "__call__" and _may_be_called(cls):
+        namespace.__call__ = _Call(predict_name, vars(cls).get("__call__"))
     namespace.get_tempo = _Accessor(made)
     namespace.models = property(_models)
+    tempo_names.explain(tempo_names.OF_AUTHORS_CLASS)(cls)
 
 
 def install_derived(made: Pipeline) -> None:
@@ -300,7 +309,13 @@ def undecorated(cls: type, namespace: dict[str, Any]) -> dict[str, Any]:
     """
     written = {}
     for name, value in namespace.items():
-        if isinstance(value, _Accessor) or (isinstance(value, property) and value.fget is _models):
+        if isinstance(value, _Accessor | tempo_names.Elsewhere):
+            continue
+        if isinstance(value, property) and value.fget is _models:
+            continue
+        if isinstance(value, _Call):
+            if value.written is not None:
+                written[name] = value.written
             continue
         if isinstance(value, _Method):
             inherited = getattr(super(cls, cls), name, None)
@@ -392,6 +407,28 @@ class _Direct(_Method):
         return execution().call(pipeline, instance, args, kwargs)
 
 
+class _Call:
+    """`__call__` of a class: its predict method, also where a derived class has another one.
+
+    Args:
+        predict_name: Name of the predict method.
+        written: What the author wrote in its place for type checkers: `__call__ = total`.
+    """
+
+    def __init__(self, predict_name: str, written: Any) -> None:
+        self.predict_name = predict_name
+        self.written = written
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        return getattr(owner if instance is None else instance, self.predict_name)
+
+
+def _may_be_called(cls: type) -> bool:
+    """Tell whether a class has no `__call__`, or only another name for its predict method."""
+    written = [vars(base)["__call__"] for base in cls.__mro__ if "__call__" in vars(base)]
+    return not written or getattr(written[0], _ROLE, None) == "predict"
+
+
 def _nothing(instance: Any) -> None:
     """Do nothing: the `__del__` of a class that has none."""
 
@@ -407,6 +444,8 @@ def _marked(cls: type, role: str, details: ModelDetails) -> str | None:
         for name in dir(cls)
         if getattr(inspect.getattr_static(cls, name, None), _ROLE, None) == role
     ]
+    if len(names) > 1 and "__call__" in names and plain(cls, "__call__").__name__ != "__call__":
+        names.remove("__call__")  # another name for a method: `__call__ = total`
     if len(names) > 1:
         raise AuthoringError(
             f"{details.name}: {cls.__name__} has more than one {role} method: {', '.join(names)}"

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
+from tempo_runtime.authoring import tempo_names
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -20,7 +22,8 @@ def by_name(call: str, positions: int, *names: str) -> Callable[[Callable[P, R]]
         names: The others in the order that b385a99 took them in: the code in its artifacts still may.
 
     Raises:
-        TypeError: When it is called with more; the message says what to write.
+        TypeError: When it is called with more, or with an argument that only tempo 0.5 has; the message
+            says what to write.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
@@ -36,6 +39,7 @@ def by_name(call: str, positions: int, *names: str) -> Callable[[Callable[P, R]]
                     f"{call}() takes only the name by position, but was given {values} as well; "
                     f"name each argument: {call}(NAME, {options})"
                 )
+            tempo_names.refuse_arguments(call, kwargs, names)
             return function(*args, **kwargs)
 
         return called

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, cast
 
 from typing_extensions import ParamSpec, TypeVar
 
+from tempo_runtime.authoring import tempo_names
 from tempo_runtime.authoring.details import ModelDetails, ModelFramework
 from tempo_runtime.authoring.instances import Beside, attributes, weak
 from tempo_runtime.authoring.keywords import by_name
@@ -41,6 +42,7 @@ pipelines: Beside[Pipeline] = Beside()
 """The Pipeline of each instance of a pipeline class."""
 
 
+@tempo_names.explain(tempo_names.OF_MODEL)
 class Model:
     """A model that a V2 server can serve.
 
@@ -51,7 +53,7 @@ class Model:
         platform: Its framework.
         local_folder: Folder of its artifact on this machine.
         uri: Where its artifact is uploaded to, and served from.
-        inputs: A type, or a dict of names to types.
+        inputs: A type, a tuple of types, or a dict of names to types.
         outputs: Likewise.
         description: A sentence for people.
         batching: How calls of different requests to it are put together; by default they are not.
@@ -159,13 +161,25 @@ class PipelineModels:
         """Pairs of a name and its model."""
         return iter(self._models.items())
 
+    def keys(self) -> Iterator[str]:
+        """Return the names of the models."""
+        return iter(self._models)
+
+    def values(self) -> Iterator[Model]:
+        """Return the models."""
+        return iter(self._models.values())
+
     def references(self) -> PipelineModels:
         """Return the same models, without any code or folder of theirs."""
         return PipelineModels(**{alias: found.reference() for alias, found in self.items()})
 
     def __getattr__(self, alias: str) -> Model:
         if alias.startswith("_") or alias not in self._models:
-            raise AttributeError(f"the pipeline has no model {alias!r}")
+            instead = tempo_names.OF_MODELS.get(alias)
+            raise AttributeError(
+                f"the pipeline has no model {alias!r}"
+                + (f"; the attribute {alias!r} of tempo 0.5 is gone: {instead}" if instead else "")
+            )
         return self._models[alias]
 
     def __len__(self) -> int:
@@ -329,6 +343,10 @@ class Pipeline(Model, Generic[P, R_co]):
         """Decorate the function that loads what a function pipeline needs into `context`."""
         self._load_function = function
         return function
+
+    def remember(self, folder: str) -> None:
+        """Make a folder its `local_folder`: it was saved there, and has no other."""
+        self._details = replace(self._details, local_folder=folder)
 
     def of(self, instance: Any) -> Pipeline:
         """Return the Pipeline of one instance of the class."""

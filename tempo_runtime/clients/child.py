@@ -9,11 +9,17 @@ from typing import Any
 
 import numpy as np
 
+from tempo_runtime.authoring import tempo_names
 from tempo_runtime.authoring.details import ModelDetails
 from tempo_runtime.clients.array_models import arrays_of, request_parameters, takes_arrays
 from tempo_runtime.clients.transport import Transport
 from tempo_runtime.errors import ArgumentError, ChildFailed, PayloadError, PipelineFailed
-from tempo_runtime.protocol.binding import INPUT_PREFIX, decode_results, encode_arguments
+from tempo_runtime.protocol.binding import (
+    INPUT_PREFIX,
+    decode_results,
+    encode_arguments,
+    results_by_name,
+)
 from tempo_runtime.protocol.codec import kind_of
 from tempo_runtime.protocol.codec.dataframes import FRAME
 from tempo_runtime.protocol.messages import Request, Response
@@ -28,6 +34,7 @@ from tempo_runtime.request.portal import Portal
 _MLSERVER_ARRAY = "np"  # content type of an array that MLServer's codec wrote
 
 
+@tempo_names.explain(tempo_names.OF_CHILD)
 class Child:
     """One child of a pipeline.
 
@@ -44,6 +51,7 @@ class Child:
         awaitable: Whether calls are awaited.
         callers: Decides about calls from outside of a request.
         decoding: Limits for decoding an answer.
+        named: Whether to return a dict of the outputs by name.
     """
 
     _looked_up_in: RequestContext | None = None
@@ -60,6 +68,7 @@ class Child:
         awaitable: bool = False,
         callers: Callers | None = None,
         decoding: DecodingLimits | None = None,
+        named: bool = False,
     ) -> None:
         self.details = details
         self._transport = transport
@@ -74,6 +83,7 @@ class Child:
         self._awaitable = awaitable
         self._callers = callers or Callers()
         self._decoding = decoding or DecodingLimits()
+        self._named = named
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the child.
@@ -230,6 +240,10 @@ class Child:
                 model=name,
                 url=url,
             ) from error
+        if self._named:
+            value = results_by_name(
+                self.details.signature, response.tensors, response.content_type, value
+            )
         flatten = self._flatten
         if flatten is None:  # servers other than MLServer return the model's own shapes
             flatten = any(tensor.content_type == _MLSERVER_ARRAY for tensor in response.tensors)

@@ -9,10 +9,11 @@ from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from functools import partial
 from types import TracebackType
-from typing import Any, Generic
+from typing import Any, Generic, Literal, NoReturn, overload
 
 from typing_extensions import ParamSpec, Self, TypeVar
 
+from tempo_runtime.authoring import tempo_names
 from tempo_runtime.authoring.details import ModelDetails
 from tempo_runtime.clients.child import Child
 from tempo_runtime.clients.model_client import ModelClient
@@ -29,6 +30,7 @@ P = ParamSpec("P", default=...)
 _DONE = object()
 
 
+@tempo_names.explain(tempo_names.OF_REMOTE)
 class RemoteModel(Generic[R, P]):
     """A deployed model. A `with` block undeploys it at its end.
 
@@ -70,7 +72,7 @@ class RemoteModel(Generic[R, P]):
         Raises:
             DeploymentFailed: If it was undeployed.
         """
-        return self.deployment.endpoint
+        return _Url(self.deployment.endpoint)
 
     @property
     def headers(self) -> dict[str, str]:
@@ -81,15 +83,22 @@ class RemoteModel(Generic[R, P]):
         """
         return dict(self.deployment.main().headers)
 
-    def predict(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    @overload
+    def predict(self, *args: Any, named: Literal[True], **kwargs: Any) -> dict[str, Any]: ...
+
+    @overload
+    def predict(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
         """Call the model.
 
         Args:
             args: Its inputs, in order.
-            kwargs: Its inputs, by name.
+            kwargs: Its inputs, by name; and `named=True` for a dict of the results by the names of its
+                outputs, unless an input of the model has the name `named`.
 
         Returns:
-            What its predict method returns.
+            What its predict method returns, or that dict.
 
         Raises:
             PayloadError: If a value cannot be sent.
@@ -97,8 +106,8 @@ class RemoteModel(Generic[R, P]):
             DeploymentFailed: If it was undeployed.
         """
         connection = self._connected()  # referenced until the call ends
-        answer: R = connection.call(*args, **kwargs)
-        return answer
+        call = connection.call_by_name if self._by_name(kwargs) else connection.call
+        return call(*args, **kwargs)
 
     __call__ = predict
 
@@ -153,6 +162,13 @@ class RemoteModel(Generic[R, P]):
             return f"<RemoteModel {self.details.name!r} at {self.endpoint}>"
         return f"<RemoteModel {self.details.name!r}, undeployed>"
 
+    def _by_name(self, kwargs: dict[str, Any]) -> bool:
+        """Take the option `named` out of the arguments of a call, and return it."""
+        signature = self.details.signature
+        if signature is not None and signature.input("named") is not None:
+            return False
+        return bool(kwargs.pop("named", False))
+
     def _connected(self) -> _Connection:
         main = self.deployment.main()
         url = main.grpc if self.deployment.transport == "grpc" else main.url
@@ -169,11 +185,18 @@ class _Awaited(Generic[R, P]):
     def __init__(self, remote: RemoteModel[R, P]) -> None:
         self._remote = remote
 
-    async def predict(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    @overload
+    async def predict(self, *args: Any, named: Literal[True], **kwargs: Any) -> dict[str, Any]: ...
+
+    @overload
+    async def predict(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+
+    async def predict(self, *args: Any, **kwargs: Any) -> Any:
         """See `RemoteModel.predict`."""
         connection = self._remote._connected()
-        answer: R = await connection.awaited(*args, **kwargs)
-        return answer
+        by_name = self._remote._by_name(kwargs)
+        call = connection.awaited_by_name if by_name else connection.awaited
+        return await call(*args, **kwargs)
 
     __call__ = predict
 
@@ -187,6 +210,15 @@ class _Awaited(Generic[R, P]):
                 yield value
         finally:
             await portal.arun(values.aclose())
+
+
+class _Url(str):
+    """A URL, as a property gives it; tempo 0.5 has a method in the property's place."""
+
+    __slots__ = ()
+
+    def __call__(self) -> NoReturn:
+        raise TypeError("endpoint is a property, and in tempo 0.5 a method; write remote.endpoint")
 
 
 class _Connection:
@@ -207,6 +239,8 @@ class _Connection:
             decoding=client.decoding,
         )
         self.call, self.awaited = child(), child(awaitable=True)
+        self.call_by_name = child(named=True)
+        self.awaited_by_name = child(awaitable=True, named=True)
         # Also when it is garbage-collected, and when the process ends.
         self.close = weakref.finalize(self, _close, client.portal, client.transport)
 

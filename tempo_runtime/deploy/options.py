@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
-from typing import Annotated, Any, Literal, get_args
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from typing_extensions import Self
 
 from tempo_runtime._util.ports import is_ipv6
+from tempo_runtime.authoring import tempo_names
 from tempo_runtime.errors import SettingsError
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -16,7 +18,11 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Options(BaseModel):
-    """Options, whose faults become a `SettingsError` that names the fields."""
+    """Options, whose faults become a `SettingsError` that names the fields.
+
+    They do not change; `replace` copies them with changes. tempo 0.5's names, such as `authSecretName`,
+    can be given and read as well.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
@@ -34,6 +40,52 @@ class Options(BaseModel):
     # whole path.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
+    def replace(self, **changes: Any) -> Self:
+        """Copy these options with changes, which are checked as those of new options.
+
+        Args:
+            changes: Names of options and their new values.
+
+        Raises:
+            SettingsError: If a change is invalid, or there is no such option.
+
+        Example:
+            >>> from tempo_runtime import LocalOptions
+            >>> LocalOptions(port=8080).replace(timeout=60).port
+            8080
+        """
+        kept = {name: getattr(self, name) for name in self.model_fields_set}
+        known = names(type(self))
+        return type(self)(
+            **kept | {known.get(name, name): value for name, value in changes.items()}
+        )
+
+    __replace__ = replace  # for `copy.replace`, from Python 3.13 on
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Copy these options as pydantic does, except that changes are checked: see `replace`."""
+        copied = super().model_copy(deep=deep)
+        return copied.replace(**update) if update else copied
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in names(type(self)):
+            reason = message(type(self), {"type": "extra_forbidden", "loc": (name,)})
+            raise SettingsError(f"{type(self).__name__}: {name}: {reason}")
+        raise SettingsError(
+            f"{type(self).__name__}.{name} cannot be set, because options do not change; make others: "
+            f"options = options.replace({name}=...)"
+        )
+
+    def unchecked(self, **changes: Any) -> Self:
+        """Copy these options with values that were checked elsewhere."""
+        return super().model_copy(update=changes)
+
+    if not TYPE_CHECKING:  # a type checker would take any name for an option
+
+        def __getattr__(self, name: str) -> Any:
+            field = names(type(self)).get(name, name)
+            return super().__getattr__(name) if field == name else getattr(self, field)
+
 
 def message(kind: type[BaseModel], fault: Any) -> str:
     """Describe a fault of options; for an unknown name, suggest the one that was probably meant.
@@ -45,6 +97,8 @@ def message(kind: type[BaseModel], fault: Any) -> str:
     if fault["type"] != "extra_forbidden":
         return str(fault["msg"].removeprefix("Value error, "))
     *path, name = fault["loc"]
+    if name in tempo_names.OF_OPTIONS:
+        return f"this option of tempo 0.5 is not there; {tempo_names.OF_OPTIONS[name]}"
     known = {option.lower(): option for option in names(_inside(kind, path))}
     close = difflib.get_close_matches(str(name).lower(), known, n=1)
     return "there is no such option" + (f"; did you mean {known[close[0]]!r}?" if close else "")

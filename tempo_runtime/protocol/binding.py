@@ -29,6 +29,7 @@ from tempo_runtime.protocol.tensor import BYTES, Tensor, refuse_twice, refuse_un
 
 INPUT_PREFIX = "input-"
 _NAMED = "named"  # tensor parameter: the output is an entry of a dict, although its name does not show it
+_LISTED = "listed"  # tensor parameter: the outputs are the elements of a list
 _ARRAY = {"content_type": "np"}  # parameters of an array
 _LIMITS = DecodingLimits()
 Encode = Callable[[TensorSpec, Any], Tensor]
@@ -233,6 +234,8 @@ def decode_results(
         names = list(values)
         if not asked and is_named(tensors):
             return values
+        if not asked and any(tensor.parameters.get(_LISTED) is True for tensor in tensors):
+            return list(values.values())
         if len(names) == 1:
             return values[names[0]]
         if names and names == [f"{OUTPUT_PREFIX}{i}" for i in range(len(names))]:
@@ -244,6 +247,11 @@ def decode_results(
             tensor.name: codec.decode(replace(outputs[0], name=tensor.name), tensor, limits)
             for tensor in tensors
         }
+    if form == "list":
+        return [
+            codec.decode(replace(outputs[0], name=tensor.name), tensor, limits)
+            for tensor in tensors
+        ]
     if form == "single":
         if len(tensors) == 1 and outputs[0].nullable and codec.is_null(tensors[0]):
             return None
@@ -276,6 +284,39 @@ def decode_results(
         elif not spec.has_default:
             values[spec.name] = None
     return tuple(values.values()) if form == "tuple" else signature.container(**values)
+
+
+def results_by_name(
+    signature: Signature | None, tensors: list[Tensor], content_type: str | None, value: Any
+) -> dict[str, Any]:
+    """Return a decoded result as a dict by the names of its outputs.
+
+    A single value, a DataFrame among them, is an entry by its output's name.
+
+    Args:
+        signature: The model's signature; None if it is not known.
+        tensors: The outputs of the response.
+        content_type: The content type of the response.
+        value: What `decode_results` made of them.
+    """
+    form = "dynamic" if signature is None else signature.form
+    specs = () if signature is None else signature.outputs
+    if form == "named" and hasattr(value, "_asdict"):
+        return dict(value._asdict())
+    if form in ("named", "mapping"):
+        return dict(value)
+    if form == "tuple":
+        return dict(zip((spec.name for spec in specs), value))
+    if form == "single":
+        return {specs[0].name: value}
+    listed = any(tensor.parameters.get(_LISTED) is True for tensor in tensors)
+    if form == "list" or listed or isinstance(value, tuple):
+        return {f"{OUTPUT_PREFIX}{i}": part for i, part in enumerate(value)}
+    is_entry = any(tensor.parameters.get(_NAMED) is True for tensor in tensors)
+    if type(value) is dict and (is_entry or len(tensors) != 1) and content_type != FRAME:
+        return value
+    name = f"{OUTPUT_PREFIX}0" if len(tensors) != 1 or content_type == FRAME else tensors[0].name
+    return {name: value}
 
 
 def _untyped(tensors: list[Tensor], limits: DecodingLimits) -> dict[str, Any]:
@@ -358,6 +399,16 @@ def _encode_results(
             )
         tensors = [encode(replace(outputs[0], name=name), part) for name, part in value.items()]
         return _named(tensors), None
+    if form == "list":
+        if not isinstance(value, list | tuple):
+            raise PayloadError(f"the result must be a list, but is a {type(value).__name__}")
+        tensors = [
+            encode(replace(outputs[0], name=f"{OUTPUT_PREFIX}{i}"), part)
+            for i, part in enumerate(value)
+        ]
+        if tensors:
+            tensors[0].parameters[_LISTED] = True
+        return tensors, None
     names = [spec.name for spec in outputs]
     if isinstance(value, tuple | list) and len(value) == len(outputs):
         value = dict(zip(names, value))

@@ -132,7 +132,7 @@ class TensorSpec:
         return replace(spec, kind=kind)
 
 
-OutputForm = Literal["single", "tuple", "named", "mapping", "dynamic"]
+OutputForm = Literal["single", "tuple", "named", "mapping", "list", "dynamic"]
 
 
 @dataclass(frozen=True)
@@ -141,10 +141,11 @@ class Signature:
 
     Attributes:
         inputs: The arguments, in order.
-        outputs: The results, in order; one for the forms `single` and `mapping` (the type of each
+        outputs: The results, in order; one for the forms `single`, `mapping` and `list` (the type of each
             value), empty for `dynamic`.
         form: How the outputs are combined to one Python value: a `single` value, a `tuple`, a class with
-            `named` fields, a `mapping` of names to arrays, or by the outputs themselves (`dynamic`).
+            `named` fields, a `mapping` of names to arrays, a `list` of arrays, or by the outputs
+            themselves (`dynamic`).
         container: The NamedTuple or TypedDict of `named` outputs.
         streams: Whether the predict method is a generator.
     """
@@ -235,18 +236,22 @@ class Signature:
 
     @classmethod
     def declared(cls, inputs: Any, outputs: Any) -> Signature | None:
-        """Return the signature that a `Model` declares by types, or by dicts of names to types."""
+        """Return the signature that a `Model` declares by types, or by tuples or dicts of them."""
         if inputs is None and outputs is None:
             return None
         if inputs is None:
             specs: tuple[TensorSpec, ...] = ()
         elif isinstance(inputs, dict):
             specs = tuple(TensorSpec.of(name, hint) for name, hint in inputs.items())
+        elif isinstance(inputs, tuple):
+            specs = tuple(TensorSpec.of(f"input-{i}", hint) for i, hint in enumerate(inputs))
         else:
             specs = (TensorSpec.of("input-0", inputs),)
         if isinstance(outputs, dict):
             named = _parts(TensorSpec.of(name, hint) for name, hint in outputs.items())
             return cls(specs, named, "named", dict)
+        if isinstance(outputs, tuple):
+            outputs = types.GenericAlias(tuple, outputs)
         form, container, results = _outputs(Any if outputs is None else outputs)
         return cls(specs, results, form, container)
 
@@ -265,7 +270,14 @@ def _outputs(hint: Any) -> tuple[OutputForm, Any, tuple[TensorSpec, ...]]:
         value = TensorSpec.of(f"{OUTPUT_PREFIX}0", args[1])
         if value.kind is Kind.ARRAY:
             return "mapping", None, (value,)
+    if origin is list and args and _is_array(args[0]):
+        return "list", None, (TensorSpec.of(f"{OUTPUT_PREFIX}0", args[0]),)
     return "single", None, (TensorSpec.of(f"{OUTPUT_PREFIX}0", annotation),)
+
+
+def _is_array(hint: Any) -> bool:
+    bare = _unaliased(hint)
+    return bare is np.ndarray or get_origin(bare) is np.ndarray
 
 
 def _fields(container: Any) -> tuple[TensorSpec, ...]:
@@ -388,9 +400,23 @@ def _check_dtype(name: str, dtype: np.dtype[Any]) -> None:
         raise AuthoringError(f"{name}: {error}") from error
 
 
+_PYTHON_TYPES = ((np.bool_, bool), (np.integer, int), (np.floating, float), (np.str_, str))
+
+
 def _check_json(name: str, hint: Any) -> None:
     from pydantic import PydanticUserError, TypeAdapter
 
+    if isinstance(hint, type) and issubclass(hint, np.generic):
+        plain = [python.__name__ for numpy, python in _PYTHON_TYPES if issubclass(hint, numpy)]
+        raise AuthoringError(
+            f"{name}: values of type np.{hint.__name__} cannot be sent, because most clients do not have "
+            f"this type; annotate it as {' or '.join(plain or ['np.ndarray'])}"
+        )
+    if any(map(_is_array, get_args(hint))):
+        raise AuthoringError(
+            f"{name}: values of type {hint!r} cannot be sent, because they hold arrays; declare each "
+            "array as an argument (`rows: np.ndarray, name: str`) or result (`-> tuple[np.ndarray, str]`)"
+        )
     try:
         TypeAdapter(hint)
     except PydanticUserError as error:

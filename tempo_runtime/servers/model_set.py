@@ -178,7 +178,7 @@ class _Gathering:
     def declared(self, details: ModelDetails) -> None:
         if not details.local_folder:
             raise AuthoringError(
-                f"{details.name!r} has no local_folder for its artifact; give it one"
+                f"{details.name!r} has no local_folder for its artifact; give it one, or save it first"
             )
         folder = origin_of(os.path.abspath(details.local_folder))
         if not details.served_by_us and not os.path.exists(folder):

@@ -10,6 +10,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -133,17 +134,67 @@ def test_an_instance_knows_the_folder_it_was_loaded_from(own: Any, tmp_path: Pat
     assert tempo_runtime.load(folder).get_tempo().details.local_folder == folder
 
 
-def test_saving_with_no_folder_says_what_to_give() -> None:
-    @pipeline("homeless")
-    def homeless(value: int) -> int:
-        return value
+@pytest.fixture
+def homeless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A pipeline without a local_folder, in a process whose temporary files are the test's."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
-    with pytest.raises(ArtifactError, match="homeless: nowhere to save; give it a local_folder"):
-        tempo_runtime.save(homeless)
+    @pipeline("homeless")
+    class Homeless:
+        def __init__(self) -> None:
+            self.by = 1
+
+        @predictmethod
+        def times(self, value: int) -> int:
+            return value * self.by
+
+    return Homeless
+
+
+def test_saving_with_no_folder_makes_one_and_says_where(
+    homeless: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tempo_runtime.save(homeless)
+    assert Path(folder).parent == tmp_path
+    assert Path(folder).name.startswith("homeless-")
+    assert f"has no local_folder, so it is saved in {folder}, which this machine may" in caplog.text
+    assert tempo_runtime.load(folder).times(2) == 2
+
+
+def test_a_pipeline_remembers_the_folder_that_was_made_for_it(homeless: Any) -> None:
+    folder = tempo_runtime.save(homeless)
+    assert homeless.get_tempo().details.local_folder == folder
+    assert tempo_runtime.save(homeless) == folder
+
+
+def test_an_instance_remembers_its_folder_and_its_class_has_none(homeless: Any) -> None:
+    one, other = homeless(), homeless()
+    one.by = 3
+    folder = tempo_runtime.save(one)
+    assert tempo_runtime.save(one) == folder
+    assert tempo_runtime.save(other) != folder
+    assert homeless.get_tempo().details.local_folder is None
+    assert tempo_runtime.load(folder).times(2) == 6
+
+
+def test_a_save_without_a_folder_that_fails_leaves_none(homeless: Any, tmp_path: Path) -> None:
+    instance = homeless()
+    instance.lock = open(tmp_path / "held", "w")  # noqa: SIM115
+    with instance.lock, pytest.raises(ArtifactError, match="open file"):
+        tempo_runtime.save(instance)
+    assert [path.name for path in tmp_path.iterdir()] == ["held"]
+    assert homeless.get_tempo().details.local_folder is None
 
 
 def test_saving_what_is_not_a_pipeline_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AuthoringError, match="not a pipeline"):
+        tempo_runtime.save(object(), str(tmp_path))
+
+
+def test_saving_a_model_says_how_it_gets_an_environment(tmp_path: Path) -> None:
+    with pytest.raises(
+        AuthoringError, match=r"not a pipeline: .*`parameters\.environment_tarball`"
+    ):
         tempo_runtime.save(Model("m"), str(tmp_path))
 
 

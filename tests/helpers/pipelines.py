@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -41,6 +41,22 @@ def echo(x: Any) -> Any:
 @model("shapes")
 def shapes(x: np.ndarray) -> tuple[np.ndarray, str, int]:
     return x, str(x.dtype), x.ndim
+
+
+class Scored(NamedTuple):
+    label: str
+    rows: np.ndarray
+    named: bool = False
+
+
+@model("scored")
+def scored(x: np.ndarray) -> Scored:
+    return Scored("high", x)
+
+
+@model("naming")
+def naming(x: int, named: bool = False) -> bool:
+    return named
 
 
 @model("bill")

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from typing_extensions import NotRequired, TypedDict
 
 from tempo_runtime.errors import PayloadError
-from tempo_runtime.protocol.binding import decode_results, encode_results
+from tempo_runtime.protocol.binding import decode_results, encode_results, results_by_name
 from tempo_runtime.protocol.signature import Signature
 from tempo_runtime.protocol.tensor import BYTES, Tensor
 from tests.fidelity.frames import cases
@@ -447,3 +447,61 @@ def test_column_that_is_not_of_its_content_type_is_refused(content_type: str) ->
     tensor = Tensor("a", BYTES, [1], ["{"], {"content_type": content_type})
     with pytest.raises(PayloadError, match=f"'a'.*content type {content_type}"):
         decode_results(None, [tensor], "pd")
+
+
+def one(x: Any) -> float: ...
+def several(x: Any) -> tuple[np.ndarray, str]: ...
+def scored(x: Any) -> Scores: ...
+def reported(x: Any) -> Report: ...
+def mapped(x: Any) -> dict[str, np.ndarray]: ...
+def listed(x: Any) -> list[np.ndarray]: ...
+def framed(x: Any) -> pd.DataFrame: ...
+def free(x: Any) -> Any: ...
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["with signature", "without"])
+@pytest.mark.parametrize(
+    ("function", "result", "named"),
+    [
+        (one, 1.5, {"output-0": 1.5}),
+        (several, (ROWS, "a"), {"output-0": ROWS, "output-1": "a"}),
+        (
+            scored,
+            Scores("a", ROWS),
+            {"label": "a", "probabilities": ROWS, "note": "none"},
+        ),
+        (
+            reported,
+            {"score": 1.0, "rows": ROWS, "why": None},
+            {"score": 1.0, "rows": ROWS, "why": None},
+        ),
+        (mapped, {"only": ROWS}, {"only": ROWS}),
+        (listed, [ROWS, ROWS[:1]], {"output-0": ROWS, "output-1": ROWS[:1]}),
+        (listed, [ROWS], {"output-0": ROWS}),
+        (framed, FRAME, {"output-0": FRAME}),
+        (free, {"a": 1}, {"output-0": {"a": 1}}),
+        (free, (1, "a"), {"output-0": 1, "output-1": "a"}),
+        (free, ROWS, {"output-0": ROWS}),
+    ],
+)
+def test_results_by_name_have_the_names_of_the_outputs(
+    function: Any, result: Any, named: dict[str, Any], known: bool
+) -> None:
+    signature = Signature.of(function)
+    tensors, content_type = encode_results(signature, result, tagged=True)
+    reader = signature if known else None
+    value = decode_results(reader, tensors, content_type)
+    found = results_by_name(reader, tensors, content_type, value)
+    if not known and function is one:
+        found["output-0"] = float(found["output-0"])  # an array of one number
+    assert same(found, named)
+
+
+@pytest.mark.parametrize("parts", [[], [ROWS], [ROWS, ROWS[:1], ROWS[0]]], ids=len)
+@ways
+def test_a_list_of_arrays_comes_back_as_a_list(way: Any, parts: list[Any]) -> None:
+    signature = Signature.of(listed)
+    tensors, content_type = encode_results(signature, parts)
+    assert same(decode_results(signature, way(tensors), content_type), parts)
+    if parts:
+        assert same(decode_results(None, way(tensors), content_type), parts)

@@ -102,6 +102,32 @@ pipeline("shop", model=PipelineModels())  # type: ignore[call-arg]  # pyright: i
 pipeline("shop")(1)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
+# An instance can be called, and a type checker sees it where the class says so.
+
+
+@pipeline("shop-to-call")
+class CalledShop:
+    @predictmethod
+    def total(self, rows: Rows, discount: float = 0.0) -> float:
+        return float(rows.sum() * discount)
+
+    __call__ = total
+
+
+@pipeline("async-shop-to-call")
+class CalledAsyncShop:
+    @predictmethod
+    async def __call__(self, rows: Rows) -> float:
+        return float(rows.sum())
+
+
+async def called_instances() -> None:
+    assert_type(CalledShop()(np.ones(3), discount=0.5), float)
+    CalledShop()(np.ones(3), discont=0.5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    assert_type(await CalledAsyncShop()(np.ones(3)), float)
+    shop(np.ones(3))  # type: ignore[operator]  # pyright: ignore[reportCallIssue]
+
+
 # An `async def` awaits what a `def` gets.
 
 
@@ -198,7 +224,9 @@ async def called_remotely(anything: Any) -> None:
     with deploy_local(mean) as remote:
         assert_type(remote.predict(np.ones(3), weight=2.0), float)
         assert_type(await remote.aio.predict(np.ones(3)), float)
-        remote.predict(wieght=2.0)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+        assert_type(remote.predict(np.ones(3), named=True), dict[str, Any])
+        assert_type(await remote.aio.predict(np.ones(3), named=True), dict[str, Any])
+        remote.predict(wieght=2.0)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
         remote.predct(np.ones(3))  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
     assert_type(deploy_local(plus).predict(1, 2), int)
     assert_type(deploy_remote(plus).predict(1, 2), int)
@@ -241,6 +269,7 @@ SeldonRemote(namespace=1)  # type: ignore[arg-type]  # pyright: ignore[reportArg
 SeldonCoreOptions(remote=SeldonRemote())  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 KServeOptions(remote_options=SeldonRemote())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 DockerOptions(image="server", timeout=30)
+assert_type(options.replace(local_options=DockerOptions()), SeldonCoreOptions)
 LocalOptions(image="server")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 assert_type(manifest(Shop, options), str)

@@ -157,7 +157,7 @@ def _same_minor(found: str | None, needs: Needs) -> str:
         minor = here.rpartition(".")[0]
         raise EnvironmentFailed(
             f"{needs.source} gives Python {found or 'none'}, and the pipeline is saved by {here}: a "
-            f"pickle holds bytecode; have `python={minor}` there, or save with that Python"
+            f"pickle holds bytecode; write `python={minor}` there, or save with that Python"
         )
     return found
 

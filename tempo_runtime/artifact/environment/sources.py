@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 
 from tempo_runtime._util.credentials import redacted
@@ -26,6 +27,11 @@ Maker = Literal["conda", "venv"]
 _MLSERVER = "mlserver"
 _DILL = "dill"
 OURS = "tempo-runtime"
+_TEMPO = "mlops-tempo"
+_NAME_AND_SPEC = re.compile(r"([^\s=<>!~\[]*)(.*)", re.DOTALL)
+_RELEASE = re.compile(
+    r"^={0,2}\s*(\d+(?:\.\d+)*)(?:\.\*)?(?:=.*)?$"
+)  # `=3.7`, `==3.7.9`, `=3.7=h12_0`
 
 
 @dataclass(frozen=True)
@@ -91,17 +97,64 @@ def of_folder(folder: str, wanted: str, packages: Mapping[str, str], version: st
         wanted = "conda" if described == [conda] else "venv"
     if wanted == "conda":
         text = _read(conda, "environment='conda' makes what it describes")
+        refuse_impossible(text, conda)
         listed = "\n".join(_dependencies(text, conda)[1])
         added = _added(names_in_conda_yaml(text, conda), version)
         return Needs("conda", conda, text, added, listed)
     if os.path.exists(asked):
         text = _read(asked, "")
+        _refuse_tempo(requirements.names(text, asked), asked)
         return Needs("venv", asked, text, _added(requirements.names(text, asked), version), text)
     lines = [f"{name}=={found}" for name, found in packages.items()]
     named = {canonicalize_name(name) for name in packages}
     return Needs(
         "venv", "the imports of the pipeline", "\n".join(lines) + "\n", _added(named, version)
     )
+
+
+def refuse_impossible(text: str, source: str) -> None:
+    """Refuse a conda.yaml that cannot be the environment of what this Python saves.
+
+    Raises:
+        EnvironmentFailed: If it asks for another Python, or for tempo 0.5.
+    """
+    minor = python().rpartition(".")[0]
+    for entry in _dependencies(text, source)[0]:
+        found = _NAME_AND_SPEC.match(entry.rpartition("::")[2].strip())
+        if found and found[1] == "python" and not _allows(found[2], minor):
+            asked = found[2].strip(" =")
+            raise EnvironmentFailed(
+                f"{source} asks for Python {asked}, but this is Python {python()}, and only the "
+                f"Python that saves a pipeline can load it: write `python={minor}` there, run "
+                "`save` with the other Python, use a requirements.txt with environment='venv', or save "
+                "without an environment (environment=None)"
+            )
+    _refuse_tempo(names_in_conda_yaml(text, source), source)
+
+
+def _allows(spec: str, minor: str) -> bool:
+    """Return whether conda could install some release of a minor version of Python for a requirement.
+
+    Args:
+        spec: What follows `python` in conda.yaml: `=3.7`, ` 3.11.*`, `>=3.8,<3.12`.
+        minor: Such as `3.11`.
+    """
+    clauses = (
+        _RELEASE.sub(r"==\1.*", clause.strip()) for clause in spec.split(",") if clause.strip()
+    )
+    try:
+        allowed = SpecifierSet(",".join(clauses))
+    except InvalidSpecifier:  # conda decides
+        return True
+    return any(f"{minor}.{patch}" in allowed for patch in range(100))
+
+
+def _refuse_tempo(names: Collection[str], source: str) -> None:
+    if _TEMPO in names:
+        raise EnvironmentFailed(
+            f"{source} lists {_TEMPO}, but this pipeline is served by tempo-runtime, which `save` adds; "
+            "remove that line"
+        )
 
 
 def names_in_conda_yaml(text: str, source: str) -> set[str]:

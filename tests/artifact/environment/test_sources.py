@@ -16,6 +16,7 @@ from tempo_runtime.artifact.environment.sources import (
     children_packages,
     names_in_conda_yaml,
     of_folder,
+    python,
 )
 from tempo_runtime.errors import EnvironmentFailed
 
@@ -70,6 +71,53 @@ def test_the_serving_packages_are_added_where_they_are_not_named(tmp_path: Path)
 def test_conda_without_a_conda_yaml_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EnvironmentFailed, match=r"there is no .*conda\.yaml; environment='conda'"):
         needs(tmp_path, "conda")
+
+
+@pytest.mark.parametrize(
+    "spec",
+    ["=3.7", "=3.7.9", "==3.7.9", " 3.7.*", "=3.7.10=h12_0_cpython", ">=3.6,<3.8", "<3.8", "=2"],
+)
+def test_a_conda_yaml_for_another_python_is_refused_before_conda_is_looked_for(
+    tmp_path: Path, spec: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    (tmp_path / "conda.yaml").write_text(f"dependencies: ['conda-forge::python{spec}', pip]")
+    with pytest.raises(EnvironmentFailed) as refused:
+        needs(tmp_path)
+    told = str(refused.value)
+    assert f"asks for Python {spec.strip(' =')}, but this is Python {python()}" in told
+    assert f"write `python={python().rpartition('.')[0]}` there" in told
+    assert "environment='venv'" in told
+    assert "environment=None" in told
+
+
+@pytest.mark.parametrize(
+    "form", ["", "={0}", "={0}.1", "=={0}.1", " {0}.*", ">=3.7", "={0}.1=h1_0"]
+)
+def test_a_conda_yaml_that_this_python_meets_is_left_to_conda(tmp_path: Path, form: str) -> None:
+    spec = form.format(python().rpartition(".")[0])
+    (tmp_path / "conda.yaml").write_text(
+        f"dependencies: ['python{spec}', 'python-dateutil=2', pip]"
+    )
+    assert needs(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (
+            "conda.yaml",
+            "dependencies: [pip, {pip: ['mlops-tempo @ file:///home/me/tempo', numpy]}]",
+        ),
+        ("requirements.txt", "numpy\nmlops_tempo==0.5.2\n"),
+    ],
+)
+def test_an_environment_with_tempo_itself_says_which_line_to_remove(
+    tmp_path: Path, name: str, text: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(EnvironmentFailed, match=r"lists mlops-tempo, but .* remove that line"):
+        needs(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -245,7 +245,8 @@ class RemoteOptions(ModelOptions):
             set_values |= {name: getattr(model_options, name) for name in _SCALE}
         if "env" in set_values:
             set_values["env"] = {**self.env, **model_options.env}
-        return self.model_copy(update=set_values)
+        # Both were checked; together they need not be what one may write for all models.
+        return self.unchecked(**set_values)
 
     def stating(self, fields: Collection[str]) -> list[str]:
         """Return which of these options are set, for all models or for one, as errors name them."""

@@ -185,7 +185,7 @@ def _canary(
     canary: Canary,
 ) -> dict[str, Any]:
     if canary.image:
-        model_options = model_options.model_copy(update={"image": canary.image})
+        model_options = model_options.unchecked(image=canary.image)
     name = "shadow" if canary.shadow else "canary"
     predictor = _predictor(model, options, model_options, where, name, canary.uri)
     if canary.shadow:

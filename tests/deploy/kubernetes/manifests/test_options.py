@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 from typing import Any
 
 import pytest
 
-from tempo_runtime import KServeOptions, Seldon2Options, SeldonCoreOptions, SettingsError
+from tempo_runtime import (
+    DockerOptions,
+    KServeOptions,
+    LocalOptions,
+    Seldon2Options,
+    SeldonCoreOptions,
+    SettingsError,
+)
 from tempo_runtime.deploy.kubernetes.manifests.options import ModelOptions, Resources
 from tempo_runtime.deploy.kubernetes.manifests.pods import pod
 from tempo_runtime.kubernetes import Probe, SeldonRemote, Toleration
@@ -274,3 +283,74 @@ def test_options_are_the_same_by_kubernetes_spelling_and_in_snake_case() -> None
     given = SeldonCoreOptions(remote_options=kubernetes)
     assert given == SeldonCoreOptions(remote_options=snake)
     assert pod(given.remote_options, {})["tolerations"] == [{"key": "gpu", "tolerationSeconds": 5}]
+
+
+def test_options_are_read_by_the_names_of_tempo() -> None:
+    options = SeldonRemote(auth_secret_name="minio", engine=True, max_replicas=3)
+    assert options.authSecretName == "minio"  # type: ignore[attr-defined]
+    assert options.maxReplicas == 3  # type: ignore[attr-defined]
+    assert options.add_svc_orchestrator  # type: ignore[attr-defined]
+    assert options.serviceAccountName is None  # type: ignore[attr-defined]
+    assert not hasattr(options, "authSecretNames")
+
+
+@pytest.mark.parametrize("name", ["auth_secret_name", "authSecretName"])
+def test_options_are_copied_with_changes(name: str) -> None:
+    options = SeldonRemote(namespace="production", authSecretName="minio")  # type: ignore[call-arg]
+    changed = options.replace(**{name: "s3"})
+    assert changed == SeldonRemote(namespace="production", auth_secret_name="s3")
+    assert options.auth_secret_name == "minio"
+    assert options.model_copy(update={name: "s3"}) == changed
+    assert options.model_copy() == copy.deepcopy(options) == options
+    assert pickle.loads(pickle.dumps(options)) == options
+
+
+def test_options_in_options_are_copied_with_changes() -> None:
+    options = SeldonCoreOptions(remote_options={"namespace": "production", "replicas": 2})
+    changed = options.replace(remote_options=options.remote_options.replace(namespace="test"))
+    assert changed == SeldonCoreOptions(remote_options={"namespace": "test", "replicas": 2})
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"name_space": "n"}, "name_space: there is no such option; did you mean 'namespace'"),
+        ({"namespace": "No Name"}, "namespace: use lowercase letters"),
+        ({"max_replicas": 3}, "leave out replicas"),
+    ],
+)
+def test_changes_of_options_are_checked(changes: Any, told: str) -> None:
+    options = SeldonRemote(replicas=2)
+    for change in (options.replace, lambda **update: options.model_copy(update=update)):
+        with pytest.raises(SettingsError, match=told):
+            change(**changes)
+
+
+@pytest.mark.parametrize("name", ["namespace", "authSecretName"])
+def test_setting_an_option_says_how_to_copy_with_it(name: str) -> None:
+    options = SeldonRemote()
+    with pytest.raises(SettingsError, match=rf"do not change; .* options\.replace\({name}=...\)"):
+        setattr(options, name, "x")
+    assert options == SeldonRemote()
+
+
+def test_setting_an_option_that_is_not_there_suggests_another() -> None:
+    with pytest.raises(SettingsError, match="no such option; did you mean 'timeout'"):
+        LocalOptions().time_out = 3  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("kind", [DockerOptions, SeldonRemote])
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        ("runtime", "the function that deploys decides"),
+        ("state_options", "StateOptions belong to a pipeline"),
+        ("insights_options", "InsightsOptions belong to a pipeline"),
+        ("ingress_options", "ingress='https://HOST'"),
+    ],
+)
+def test_an_option_of_tempo_is_refused_with_what_to_write(
+    kind: Any, name: str, instead: str
+) -> None:
+    with pytest.raises(SettingsError, match=rf"{name}: this option of tempo 0\.5 .*{instead}"):
+        kind(**{name: {}})
