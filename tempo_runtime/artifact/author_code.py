@@ -21,6 +21,7 @@ from importlib.util import resolve_name
 from types import CodeType
 from typing import Any
 
+from tempo_runtime._util import syntax_tree
 from tempo_runtime.artifact.importing import spec_of
 from tempo_runtime.authoring import ownership
 from tempo_runtime.authoring.models import Model, Pipeline
@@ -493,7 +494,7 @@ class _Scan(ast.NodeVisitor):
     def of(cls, own: Own) -> _Scan:
         scan = cls(own)
         try:
-            tree = ast.parse(own.content, own.path)
+            tree = syntax_tree.parse(own.content, own.path)
         except (SyntaxError, ValueError):
             return scan  # for another Python: this one cannot import it, and it travels as it is
         for node in ast.walk(tree):

@@ -25,6 +25,7 @@ from importlib.machinery import ModuleSpec, SourceFileLoader
 from types import CodeType, FunctionType, ModuleType, SimpleNamespace
 from typing import Any
 
+from tempo_runtime._util import syntax_tree
 from tempo_runtime.authoring import ownership
 from tempo_runtime.errors import ArtifactError
 
@@ -42,10 +43,19 @@ _PLAIN = (type, abc.ABCMeta)  # metaclasses that leave attributes as they are
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _noted: dict[str, tuple[ModuleSpec, str]] = {}
 """Name of a module -> its spec, which another import replaces, and the digest of its file then."""
+_walked: tuple[int, str, ModuleSpec | None] = (0, "", None)
+"""How many modules there were at the last walk over all of them, and the name and spec of the last."""
 
 
 def note() -> None:
     """Note the files of the author's modules that were imported since the last time."""
+    global _walked
+    # An import and a reload put their module at the end, so most calls can skip the thousands before it.
+    count, last = len(sys.modules), next(reversed(sys.modules))
+    spec = getattr(sys.modules.get(last), "__dict__", {}).get("__spec__")
+    if spec is not None and _walked[:2] == (count, last) and _walked[2] is spec:
+        return
+    _walked = (count, last, spec)
     for name, module in list(sys.modules.items()):
         spec = _spec(module)
         if spec is None or (name in _noted and _noted[name][0] is spec):
@@ -178,7 +188,7 @@ def _replaced(sources: Mapping[str, str]) -> Iterator[str]:
         spec = _spec(module)
         if spec is not None and os.path.samefile(str(spec.origin), file):
             with suppress(SyntaxError, ValueError), open(file, "rb") as opened:
-                trees[_name(path)] = ast.parse(opened.read(), file)
+                trees[_name(path)] = syntax_tree.parse(opened.read(), file)
     changing = {name for tree in trees.values() for name in _names_changed_in(tree)}
     files = {os.path.realpath(file) for file in sources.values()}
     for name, tree in trees.items():

@@ -10,6 +10,8 @@ import ast
 import re
 from typing import Any
 
+from tempo_runtime._util import syntax_tree
+
 DEEPEST = 100
 _SPACE = re.compile(r"\s*")
 _TEXT = re.compile(
@@ -157,7 +159,7 @@ class _Reader:
 def _text(token: str) -> str | bytes:
     if _SIMPLE_TEXT.fullmatch(token):
         return token[1:-1]
-    value: str | bytes = ast.literal_eval(token)
+    value: str | bytes = ast.literal_eval(syntax_tree.parse_expression(token))
     return value
 
 
@@ -169,10 +171,11 @@ def _leaf(word: str) -> Any:
         return float(word) if number[1] or number[2] else int(word)
     if len(word) > _LONGEST:
         raise ValueError(f"a number or name of {len(word)} characters")
+    tree = syntax_tree.parse_expression(word)
     try:
-        return ast.literal_eval(word)
+        return ast.literal_eval(tree)
     except ValueError:
-        return ast.literal_eval(_Words().visit(ast.parse(word, mode="eval")))
+        return ast.literal_eval(_Words().visit(tree))
 
 
 class _Words(ast.NodeTransformer):
