@@ -52,12 +52,14 @@ _NAMES = {
         "Overloaded",
         "PayloadError",
         "PipelineFailed",
+        "RequestError",
         "ServingFailed",
         "SettingsError",
         "StorageError",
         "TempoError",
     ),
     "explanations.explanation": ("Explanation",),
+    "request.current": ("CurrentRequest", "current_request"),
     "runtime.pipeline_runtime": ("TempoPipelineRuntime",),
     "settings": ("Batching",),
     "storage": ("download", "upload"),
@@ -110,11 +112,14 @@ if TYPE_CHECKING:
     from tempo_runtime.errors import Overloaded as Overloaded
     from tempo_runtime.errors import PayloadError as PayloadError
     from tempo_runtime.errors import PipelineFailed as PipelineFailed
+    from tempo_runtime.errors import RequestError as RequestError
     from tempo_runtime.errors import ServingFailed as ServingFailed
     from tempo_runtime.errors import SettingsError as SettingsError
     from tempo_runtime.errors import StorageError as StorageError
     from tempo_runtime.errors import TempoError as TempoError
     from tempo_runtime.explanations.explanation import Explanation as Explanation
+    from tempo_runtime.request.current import CurrentRequest as CurrentRequest
+    from tempo_runtime.request.current import current_request as current_request
     from tempo_runtime.runtime.pipeline_runtime import TempoPipelineRuntime as TempoPipelineRuntime
     from tempo_runtime.settings import Batching as Batching
     from tempo_runtime.storage import download as download

@@ -16,6 +16,7 @@
     ├── PayloadError                422  a request (or a value) that does not match the signature
     │   └── ArgumentError           500  a call of a child with arguments that cannot be sent
     ├── PipelineFailed              500  the author's code raised an exception
+    ├── RequestError                500  code outside of a request asked for the current one
     ├── DeadlineExceeded            504  the request has no time left
     ├── BudgetExceeded              422  the request has no calls to children, or rows, left
     ├── Overloaded                  503  too many requests are already waiting
@@ -203,6 +204,13 @@ class PipelineFailed(TempoError):
 
     fault = Fault.PIPELINE
     remedy = "Correct the line that the message names; the server's log has the traceback."
+
+
+class RequestError(TempoError):
+    """Code that is not part of a request asked for the current request."""
+
+    fault = Fault.PIPELINE
+    remedy = "Call `current_request()` in the predict method, and pass the result on."
 
 
 class DeadlineExceeded(TempoError):

@@ -35,6 +35,7 @@ from tempo_runtime.protocol.sizes import MAX_COLUMNS, MAX_LITERAL_BYTES, Decodin
 
 ENV_PREFIX = "TEMPO_RUNTIME_"
 DRAIN_TIMEOUT = 10.0  # seconds
+REQUEST_HEADERS = ("x-request-id", "traceparent", "tracestate", "baggage", "x-b3-*")
 
 Transport = Literal["in_process", "http", "grpc"]
 _SCHEMES: dict[str, Transport] = {"http": "http", "https": "http", "grpc": "grpc", "grpcs": "grpc"}
@@ -89,6 +90,11 @@ def _check_names(names: tuple[str, ...]) -> tuple[str, ...]:
         if reason is not None:
             raise ValueError(f"header {name!r} cannot be sent: {reason}")
     return lower
+
+
+def _check_patterns(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    _check_names(tuple(pattern.removesuffix("*") or "x" for pattern in patterns))
+    return tuple(pattern.lower() for pattern in patterns)
 
 
 # Deprecated names of settings, and their present names.
@@ -151,6 +157,8 @@ Count = Annotated[int, Field(ge=0)]
 Url = Annotated[str, AfterValidator(_check_url)]
 Urls = Annotated[tuple[Url, ...], BeforeValidator(_split), AfterValidator(_check_urls)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_check_names)]
+# `x-*` stands for all names that begin with `x-`.
+Patterns = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_check_patterns)]
 # Values may be tokens, which must not be printed.
 Headers = Annotated[
     dict[str, SecretStr], BeforeValidator(parse_json), AfterValidator(_check_headers)
@@ -327,6 +335,8 @@ class PipelineSettings(BaseModel):
         proxy: Default of each child's `proxy`.
         forward_headers: Further headers of a request to send with each call to a child, such as
             `authorization`.
+        request_headers: Headers of a request that `current_request().headers` has; `x-*` stands for all
+            that begin with `x-`. Those that hold credentials must be named in full.
         seed: Seed of numpy's global generator for each request; by default that of an explainer.
         fast_explainers: Whether to compute alibi's anchors with code that returns the same
             explanations in less time, and sends rows to the classifier in fewer calls. The
@@ -369,6 +379,7 @@ class PipelineSettings(BaseModel):
     tls: Tls = TlsSettings()
     proxy: SecretStr | None = None
     forward_headers: Names = ()
+    request_headers: Patterns = REQUEST_HEADERS
     seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
     fast_explainers: bool = True
     max_calls: Annotated[int, Field(ge=1)] | None = None

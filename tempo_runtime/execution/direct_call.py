@@ -19,6 +19,8 @@ from tempo_runtime.execution.explain.isolation import requests_of
 from tempo_runtime.protocol.binding import bound_arguments, bound_result
 from tempo_runtime.request import context
 from tempo_runtime.request.budget import RequestBudget
+from tempo_runtime.request.context import Origin
+from tempo_runtime.request.current import new_id
 from tempo_runtime.request.portal import background
 from tempo_runtime.settings import ENV_PREFIX, PipelineSettings
 
@@ -91,7 +93,9 @@ def _request(pipeline: Pipeline, instance: Any) -> Iterator[Callable[..., Any]]:
     timeout = settings.timeout if "timeout" in settings.model_fields_set else callers.timeout
     with (
         callers.call(pipeline.details.name),
-        context.serving(timeout, {}, limits=limits),
+        context.serving(
+            timeout, {}, id=new_id(), limits=limits, origin=Origin(pipeline.details.name)
+        ),
         requests.request() as predict,
     ):
         yield predict

@@ -50,6 +50,7 @@ from tempo_runtime.protocol.messages import (
 from tempo_runtime.protocol.sizes import DecodingLimits, convert, is_large
 from tempo_runtime.protocol.tensor import BYTES, Tensor
 from tempo_runtime.request import context
+from tempo_runtime.request.context import Origin
 from tempo_runtime.request.timing import Elapsed, within
 
 if TYPE_CHECKING:
@@ -195,6 +196,7 @@ class PipelineTransport:
         decoding: Limits for decoding its requests.
         child: Its name, for errors; None if no other pipeline calls it.
         run: Runs a request, instead of `runner.run`.
+        request_headers: Headers that its code may see, of those that its caller forwards.
     """
 
     def __init__(
@@ -203,12 +205,14 @@ class PipelineTransport:
         decoding: DecodingLimits,
         child: str | None = None,
         run: Callable[[dict[str, Any]], Awaitable[Any]] | None = None,
+        request_headers: tuple[str, ...] = (),
     ) -> None:
         self.tagged = True
         self._runner = runner
         self._run = run or runner.run
         self._decoding = decoding
         self._child = child
+        self._request_headers = request_headers
         self._signature = runner.pipeline.signature
 
     async def infer(self, request: Request) -> Response:
@@ -225,12 +229,19 @@ class PipelineTransport:
 
     @contextmanager
     def _named(self) -> Iterator[None]:
-        """Turn the errors of a child into errors of its caller, which name the child."""
-        try:
+        """Run a child in its own view of the request, and make its errors those of its caller."""
+        if self._child is None:
             yield
+            return
+        current = context.current()
+        if current.origin is not None:
+            # Over a network the child would receive only these headers.
+            origin = Origin(self._child, None, current.headers, self._request_headers)
+            current = replace(current, origin=origin)
+        try:
+            with context.entered(current):
+                yield
         except Exception as error:
-            if self._child is None:
-                raise
             raise passed_up(error, self._child) from error.__cause__
 
     async def close(self) -> None:

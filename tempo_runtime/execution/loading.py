@@ -343,7 +343,12 @@ class ChildResolver:
             pipeline, settings, self._portal, folder, self._inside, callers, self._data_plane
         )
         self._nested.append(service)
-        return PipelineTransport(service.runner, settings.decoding, child=name)
+        return PipelineTransport(
+            service.runner,
+            settings.decoding,
+            child=name,
+            request_headers=settings.request_headers,
+        )
 
 
 def _refuse_fast(alias: str, settings: ChildSettings, reason: str) -> None:

@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from threading import Lock, current_thread, main_thread
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from tempo_runtime.errors import DeadlineExceeded, PayloadError, PipelineFailed
 from tempo_runtime.protocol import headers as carried
@@ -34,6 +34,23 @@ _FORWARDED_PREFIX = "x-b3-"
 _LONGEST_ID = 256
 
 
+class Origin(NamedTuple):
+    """Where a request came from and where it goes, for `current_request`.
+
+    Attributes:
+        pipeline: Name of the pipeline that answers it.
+        version: Version of that pipeline, if it has one.
+        headers: All headers of the request.
+        allowed: Names of the headers that the author's code may see, in lower case; `x-*` stands for all
+            that begin with `x-`.
+    """
+
+    pipeline: str
+    version: str | None = None
+    headers: Mapping[str, str] = MappingProxyType({})
+    allowed: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class RequestContext:
     """Deadline, headers, seed and limits of one request.
@@ -48,6 +65,7 @@ class RequestContext:
         allowance: Limits on its calls to children, and their count.
         waited: Seconds that the current call to a child has already waited for its turn, which count
             towards the child's `timeout`.
+        origin: Where it came from; None for a call that is made for several requests.
     """
 
     deadline: float | None = None
@@ -58,6 +76,7 @@ class RequestContext:
     memo: EncodedJsonCache | None = None
     allowance: RequestBudget = field(default_factory=RequestBudget)
     waited: float = 0.0
+    origin: Origin | None = None
 
     def remaining(self) -> float | None:
         """Return the seconds until the deadline; None without a deadline.
@@ -259,6 +278,7 @@ class serving:  # noqa: N801 - used like a function, in `with serving(...)`
         id: Id of the request.
         forward: Further headers to forward, in lower case.
         limits: Limits on its calls to children.
+        origin: Where it came from.
 
     Raises:
         PayloadError: If its id, or a header to forward, cannot be sent to a child.
@@ -272,6 +292,7 @@ class serving:  # noqa: N801 - used like a function, in `with serving(...)`
         id: str | None = None,  # noqa: A002 - V2's name for it
         forward: Collection[str] = (),
         limits: RequestBudget | None = None,
+        origin: Origin | None = None,
     ) -> None:
         _check_id(id)
         outer = _current.get()
@@ -290,7 +311,14 @@ class serving:  # noqa: N801 - used like a function, in `with serving(...)`
             carried.check(kept)
         headers = {**outer.headers, **kept}
         self.request = RequestContext(
-            deadline, budget, headers, seed, id, EncodedJsonCache(), limits or RequestBudget()
+            deadline,
+            budget,
+            headers,
+            seed,
+            id,
+            EncodedJsonCache(),
+            limits or RequestBudget(),
+            origin=origin or outer.origin,
         )
 
     def __enter__(self) -> RequestContext:

@@ -53,7 +53,8 @@ from tempo_runtime.request.budget import (
     MAX_ROWS,
     RequestBudget,
 )
-from tempo_runtime.request.context import SEED, TAGGED, TIMEOUT
+from tempo_runtime.request.context import SEED, TAGGED, TIMEOUT, Origin
+from tempo_runtime.request.current import new_id
 from tempo_runtime.request.portal import Portal
 from tempo_runtime.request.timing import Elapsed, within
 from tempo_runtime.runtime import binary_http, drain, error_mapping, parallel, rest_server
@@ -277,16 +278,19 @@ class TempoPipelineRuntime(MLModel):
 
     def _serving(self, id_: str | None, parameters: dict[str, Any]) -> context.serving:
         settings = self._pipeline_settings
+        headers = parameters.get("headers") or {}
+        origin = Origin(self.name, self.version, headers, settings.request_headers)
         if _LIMITS.isdisjoint(parameters):
             return context.serving(
                 settings.timeout,
-                parameters.get("headers") or {},
+                headers,
                 None,
-                id_,
+                id_ or new_id(),
                 settings.forward_headers,
                 RequestBudget(
                     settings.max_calls, settings.max_rows, settings.allow_incomplete_anchors
                 ),
+                origin,
             )
         budget = _number(parameters, TIMEOUT, float)
         if budget is not None and not budget > 0:
@@ -295,9 +299,9 @@ class TempoPipelineRuntime(MLModel):
             )
         return context.serving(
             settings.timeout if budget is None else min(budget, settings.timeout),
-            parameters.get("headers") or {},
+            headers,
             _number(parameters, SEED, int),
-            id_,
+            id_ or new_id(),  # a stream may not have one
             settings.forward_headers,
             RequestBudget(
                 _lower(settings.max_calls, _number(parameters, MAX_CALLS, int)),
@@ -308,6 +312,7 @@ class TempoPipelineRuntime(MLModel):
                     _flag(parameters, BEST_SO_FAR, settings.allow_incomplete_anchors),
                 ),
             ),
+            origin,
         )
 
     async def _arguments(

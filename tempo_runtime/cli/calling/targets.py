@@ -27,6 +27,8 @@ from tempo_runtime.protocol.messages import Request, Response
 from tempo_runtime.protocol.signature import Signature
 from tempo_runtime.request import context
 from tempo_runtime.request.budget import RequestBudget
+from tempo_runtime.request.context import Origin
+from tempo_runtime.request.current import new_id
 from tempo_runtime.request.portal import background
 from tempo_runtime.request.timing import Elapsed, within
 from tempo_runtime.settings import Batching, PipelineSettings
@@ -140,7 +142,10 @@ class Local:
         )
         if on_progress is not None:
             budget.watch = lambda: on_progress(Progress(budget.calls, budget.rows, budget.news))
-        with context.serving(self.timeout, {}, self._seed, request.id, limits=budget):
+        origin = Origin(self.name)
+        with context.serving(
+            self.timeout, {}, self._seed, request.id or new_id(), limits=budget, origin=origin
+        ):
             try:
                 return self._in_time(request)
             except PipelineFailed as error:
