@@ -259,6 +259,8 @@ class Description(PipelineDescription):
         tempo_runtime: The version that saved it.
         python: The minor version of Python that saved it: a pickle holds bytecode.
         example: Argument -> an example value, as JSON.
+        schemas: JSON Schemas of its arguments and its result, as `protocol.json_schema` makes them; empty
+            in artifacts that were saved without them.
         packages: Name -> version, of the installed packages that its code imports.
         files: Path -> SHA-256, of all its files but this one and those that people edit.
         environment: Its packed environment, if it has one.
@@ -270,6 +272,7 @@ class Description(PipelineDescription):
     tempo_runtime: _Name
     python: _Name
     example: dict[_Name, Any] = {}
+    schemas: dict[_Name, Any] = {}
     packages: dict[_Name, _Name]
     files: dict[_Path, _Sha256]
     environment: EnvironmentDescription | None = None

@@ -61,7 +61,7 @@ from tempo_runtime.errors import (
     ArtifactMissing,
     AuthoringError,
 )
-from tempo_runtime.protocol import example_values
+from tempo_runtime.protocol import example_values, json_schema
 from tempo_runtime.settings import PipelineSettings, check_children
 
 P = ParamSpec("P")
@@ -328,6 +328,7 @@ def write(
         "tempo_runtime": __version__,
         "python": declaration.python(),
         "example": example_values.values(pipeline.signature),
+        "schemas": json_schema.of(pipeline.signature, pipeline.predict_of(None)),
         "packages": packages,
         "files": dict(sorted(digests.items())),
         "source": composed.source,

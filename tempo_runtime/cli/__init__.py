@@ -27,6 +27,7 @@ from tempo_runtime.cli.commands.kubernetes import kubernetes
 from tempo_runtime.cli.commands.lint import lint
 from tempo_runtime.cli.commands.logs import logs
 from tempo_runtime.cli.commands.manifest import manifest
+from tempo_runtime.cli.commands.openapi import openapi
 from tempo_runtime.cli.commands.predict import predict
 from tempo_runtime.cli.commands.ps import ps
 from tempo_runtime.cli.commands.save import save
@@ -91,6 +92,7 @@ COMMANDS = (
     logs,
     image,
     kubernetes,
+    openapi,
     manifest,
     lint,
     upload,

@@ -21,7 +21,7 @@ from mlserver.types import (
 )
 from mlserver.utils import get_model_uri
 
-from tempo_runtime.artifact import declaration, store, trust, verification
+from tempo_runtime.artifact import declaration, interface, store, trust, verification
 from tempo_runtime.artifact.environment import unpacking
 from tempo_runtime.errors import (
     ArtifactMissing,
@@ -41,6 +41,7 @@ from tempo_runtime.protocol.messages import (
     to_mlserver_arrays,
     to_mlserver_output,
 )
+from tempo_runtime.protocol.openapi import DescribedPipeline
 from tempo_runtime.protocol.plain import PlainCall, read_arguments, write_result
 from tempo_runtime.protocol.signature import Signature
 from tempo_runtime.protocol.sizes import LARGE_BYTES, DecodingLimits, convert, is_large
@@ -90,6 +91,7 @@ class TempoPipelineRuntime(MLModel):
     _service: LoadedPipeline | None = None
     _pipeline_settings: PipelineSettings
     _decoding: DecodingLimits
+    _interface: DescribedPipeline
 
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__(settings)
@@ -111,6 +113,10 @@ class TempoPipelineRuntime(MLModel):
     async def share_left(self) -> float:
         """Return the share of threads that are free; the main process asks its workers."""
         return self._service.share_left if self._service is not None else 1.0
+
+    async def described(self) -> DescribedPipeline:
+        """Return what its OpenAPI document says; the main process asks its workers."""
+        return self._interface
 
     async def load(self) -> bool:
         """Load the artifact and connect its children, without calling them."""
@@ -219,6 +225,7 @@ class TempoPipelineRuntime(MLModel):
             pipeline, _ = store.unpickle(opened)
         self._pipeline_settings = settings
         self._decoding = settings.decoding
+        self._interface = interface.described(opened.folder, opened.description, self.name)
         return LoadedPipeline(pipeline, settings, portal, opened.folder, data_plane=self.data_plane)
 
     async def _folder(self) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from mlserver import MLModel
 from mlserver.rest.server import RESTServer
 
-from tempo_runtime.runtime import inference_route, plain_route, request_head
+from tempo_runtime.runtime import inference_route, openapi_route, plain_route, request_head
 from tempo_runtime.runtime.parallel import is_pipeline
 
 _add_custom_handlers = RESTServer.add_custom_handlers
@@ -27,6 +27,7 @@ def install() -> None:
 async def _prepare(server: RESTServer, model: MLModel) -> MLModel:
     inference_route.extend(server)
     plain_route.extend(server)
+    openapi_route.extend(server)
     if is_pipeline(model):
         model.data_plane = server._data_plane
     return await _add_custom_handlers(server, model)
