@@ -31,9 +31,7 @@ from tempo_runtime.protocol.tensor import Tensor, json_numbers
 from tempo_runtime.runtime.binary_http import BinaryRequests, caches, refuse_encoded
 
 T = TypeVar("T")
-ANSWER = "answer"
-"""Method of a pipeline's runtime in this process: `(Request, write) -> T`."""
-
+_PREDICT = "TempoPipelineRuntime.predict"
 _FAST = "/infer"
 _ROUTES = (_FAST, "/generate")
 _BINARY_LENGTH = HEADER.lower()
@@ -157,13 +155,9 @@ async def infer(
 
 def is_here(model: MLModel | None) -> bool:
     """Return whether a model is a pipeline in this process that answers requests itself."""
-    # An author's runtime that is derived from ours may do more in `predict`.
-    return (
-        model is not None
-        and hasattr(model, ANSWER)
-        and type(model).predict.__module__ == type(model).answer.__module__
-        and "predict" not in vars(model)
-    )
+    # By the method, since MLServer may import the class again. A derived one may do more in `predict`.
+    predict = getattr(model, "predict", None)
+    return getattr(predict, "__qualname__", None) == _PREDICT
 
 
 async def find_model(data_plane: DataPlane, path: Mapping[str, str]) -> MLModel | None:
