@@ -106,6 +106,11 @@ class ModelDetails:
         return self.platform in SERVED_BY_US
 
     @property
+    def served_by_triton(self) -> bool:
+        """Whether Triton serves it, and not MLServer."""
+        return self.platform in SERVED_BY_TRITON
+
+    @property
     def home(self) -> str | None:
         """The folder that it was saved in; `local_folder` may be a private copy made by loading it."""
         if self.local_folder is None:

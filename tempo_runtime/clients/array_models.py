@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tempo_runtime.authoring.details import ModelDetails, ModelFramework
+from tempo_runtime.authoring.details import SERVED_BY_TRITON, ModelDetails, ModelFramework
 from tempo_runtime.errors import PayloadError
 from tempo_runtime.protocol.binding import INPUT_PREFIX
 from tempo_runtime.protocol.tensor import BYTES, Tensor, shown
@@ -24,6 +24,7 @@ _FRAMEWORKS = frozenset(
         ModelFramework.MLFlow,
         ModelFramework.AlibiExplain,
         ModelFramework.AlibiDetect,
+        *SERVED_BY_TRITON,
     )
 )
 _REMEDY = "pass lists of numbers of the same length, a numpy array or a DataFrame"

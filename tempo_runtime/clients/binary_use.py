@@ -27,16 +27,26 @@ class BinaryUse:
 
     Args:
         metadata: Returns the server's metadata, given the headers of a call.
+        is_triton: Whether it is Triton, which takes every tensor as binary data, and some only so: no
+            float16 in JSON, and no text that is not Unicode.
     """
 
-    def __init__(self, metadata: Callable[[Mapping[str, str]], Awaitable[dict[str, Any]]]) -> None:
+    def __init__(
+        self,
+        metadata: Callable[[Mapping[str, str]], Awaitable[dict[str, Any]]],
+        *,
+        is_triton: bool = False,
+    ) -> None:
         self._metadata = metadata
+        self.is_triton = is_triton
         self._announced = False
         self._next_look = 0.0
         self._looking: asyncio.Task[None] | None = None
 
     def suits(self, request: Request, headers: Mapping[str, str]) -> bool:
         """Return whether a request is sent as binary data, as far as is known now."""
+        if self.is_triton and asyncio.get_running_loop().time() >= self._next_look:
+            return True
         arrays = [tensor.data for tensor in request.tensors if isinstance(tensor.data, np.ndarray)]
         if sum(array.size for array in arrays) < _SMALLEST:
             return False

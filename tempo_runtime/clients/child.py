@@ -13,6 +13,7 @@ from tempo_runtime.authoring import tempo_names
 from tempo_runtime.authoring.details import ModelDetails
 from tempo_runtime.clients.array_models import arrays_of, request_parameters, takes_arrays
 from tempo_runtime.clients.transport import Transport
+from tempo_runtime.clients.triton import plain
 from tempo_runtime.errors import ArgumentError, ChildFailed, PayloadError, PipelineFailed
 from tempo_runtime.protocol.binding import (
     INPUT_PREFIX,
@@ -80,6 +81,7 @@ class Child:
         if flatten_single_column is not None:
             self._flatten = flatten_single_column
         self._takes_arrays = takes_arrays(details)
+        self._on_triton = details.served_by_triton
         self._awaitable = awaitable
         self._callers = callers or Callers()
         self._decoding = decoding or DecodingLimits()
@@ -192,9 +194,10 @@ class Child:
         try:
             if self._takes_arrays:
                 args, kwargs = arrays_of(args, kwargs)
-            return encode_arguments(
+            tensors = encode_arguments(
                 self.details.signature, args, kwargs, tagged=self._transport.tagged
             )
+            return plain(tensors) if self._on_triton else tensors
         except PayloadError as error:
             reason = str(error)
             for number in range(len(args)):  # the author knows arguments, not names of tensors

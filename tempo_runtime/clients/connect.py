@@ -14,19 +14,23 @@ from tempo_runtime.settings import ChildSettings, TlsSettings
 _SIBLINGS = {"http": ("MLSERVER_HTTP_PORT", "8080"), "grpc": ("MLSERVER_GRPC_PORT", "8081")}
 
 
-def endpoints(settings: ChildSettings, name: str, portal: Portal) -> list[RemoteEndpoint]:
+def endpoints(
+    settings: ChildSettings, name: str, portal: Portal, *, is_triton: bool = False
+) -> list[RemoteEndpoint]:
     """Return an endpoint for each URL; without a URL, one for the server in this process.
 
     Args:
         settings: The child's settings, with transport `http` or `grpc`.
         name: Name that the server knows the child by.
         portal: The loop that the connections belong to.
+        is_triton: Whether the server is Triton.
 
     Raises:
         SettingsError: If a file in the TLS settings cannot be used.
     """
-    make = _grpc if settings.transport == "grpc" else _http
-    return make(settings, name, portal)
+    if settings.transport == "grpc":
+        return _grpc(settings, name)
+    return _http(settings, name, portal, is_triton=is_triton)
 
 
 def limits(settings: ChildSettings, *, forwards_deadline: bool) -> Limits:
@@ -42,7 +46,9 @@ def limits(settings: ChildSettings, *, forwards_deadline: bool) -> Limits:
     )
 
 
-def _http(settings: ChildSettings, name: str, portal: Portal) -> list[RemoteEndpoint]:
+def _http(
+    settings: ChildSettings, name: str, portal: Portal, *, is_triton: bool
+) -> list[RemoteEndpoint]:
     # Imported here, because not every pipeline needs aiohttp.
     from tempo_runtime.clients.connections import Connections
     from tempo_runtime.clients.http import HttpEndpoint
@@ -57,12 +63,13 @@ def _http(settings: ChildSettings, name: str, portal: Portal) -> list[RemoteEndp
             read_timeout=settings.read_timeout,
             proxy=settings.proxy,
             max_answer_bytes=settings.max_answer_bytes or None,
+            is_triton=is_triton,
         )
         for url in settings.url or (_this_server("http"),)
     ]
 
 
-def _grpc(settings: ChildSettings, name: str, portal: Portal) -> list[RemoteEndpoint]:
+def _grpc(settings: ChildSettings, name: str) -> list[RemoteEndpoint]:
     from tempo_runtime.clients.grpc import GrpcEndpoint
 
     return [

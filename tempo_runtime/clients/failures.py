@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from tempo_runtime._util.credentials import redacted
+from tempo_runtime.clients.triton import is_loading, is_unknown_model
 from tempo_runtime.errors import (
     ChildFailed,
     ChildNotFound,
@@ -166,11 +167,11 @@ class ChildAddress:
 
     def by_status(self, status: int, text: str, retry_after: float | None = None) -> Failure:
         """Return the failure of an answer with an HTTP status, or with an error that contains one."""
-        if status == 404:
+        if status == 404 or (status == 400 and is_unknown_model(text)):
             return self.not_found(text)
         if status == 429 or (status == 503 and retry_after is not None):
             return self.not_ready(f"{text} (status {status})", FailureKind.OVERLOADED, retry_after)
-        if status == 503 or (status == 400 and NOT_READY in text):
+        if status == 503 or (status == 400 and (NOT_READY in text or is_loading(text))):
             return self.not_ready(f"{text} (status {status})", FailureKind.UNAVAILABLE)
         if status == 504:
             return self.late(text)

@@ -20,6 +20,7 @@ from tempo_runtime.clients.failures import (
     FailureKind,
 )
 from tempo_runtime.clients.tls import grpc_files
+from tempo_runtime.clients.triton import is_loading, is_unknown_model
 from tempo_runtime.errors import PayloadError
 from tempo_runtime.protocol.error_details import unmarked
 from tempo_runtime.protocol.grpc_messages import (
@@ -177,7 +178,11 @@ class GrpcEndpoint:
         if info is not None:
             return self.place.passed_up(info, text)
         status = _STATUS.search(text)
+        if is_unknown_model(text):  # UNAVAILABLE in earlier releases of Triton
+            return self.place.not_found(text)
         match code:
+            case grpc.StatusCode.UNAVAILABLE if is_loading(text):
+                return self.place.not_ready(text, FailureKind.UNAVAILABLE)
             case grpc.StatusCode.UNAVAILABLE:
                 return self._unreachable(text)
             case grpc.StatusCode.NOT_FOUND:

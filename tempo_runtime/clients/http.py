@@ -46,6 +46,7 @@ class HttpEndpoint:
         read_timeout: Seconds to wait for the next byte of an answer.
         proxy: URL of an HTTP proxy.
         max_answer_bytes: Largest size of an answer, or of an item of a stream; None for no limit.
+        is_triton: Whether the server is Triton.
     """
 
     def __init__(
@@ -59,12 +60,13 @@ class HttpEndpoint:
         read_timeout: float | None = None,
         proxy: SecretStr | None = None,
         max_answer_bytes: int | None = None,
+        is_triton: bool = False,
     ) -> None:
         base = f"{url}/v2/models/{model}{f'/versions/{version}' if version else ''}"
         self.place = ChildAddress(model, f"{base}/infer")  # errors show it as the user wrote it
         self._model_url, self._url = URL(base), URL(self.place.url)
         self._server_url = URL(f"{url}/v2")
-        self.binary = BinaryUse(self._server_metadata)
+        self.binary = BinaryUse(self._server_metadata, is_triton=is_triton)
         self._connections = connections
         self._timeout = aiohttp.ClientTimeout(sock_connect=connect_timeout, sock_read=read_timeout)
         self._proxy = proxy.get_secret_value() if proxy else None
@@ -94,7 +96,8 @@ class HttpEndpoint:
         self, session: aiohttp.ClientSession, request: Request, headers: Mapping[str, str]
     ) -> Response | None:
         """Call with binary data; None if the server, or a proxy before it, may not take that."""
-        body, length = binary.request_to_body(request)
+        is_triton = self.binary.is_triton
+        body, length = binary.request_to_body(request, with_text=is_triton)
         how = self._how({**headers, binary.HEADER: str(length)}, binary.MEDIA_TYPE)
         async with session.post(self._url, data=body, **how) as answer:
             content = await self._read(answer)
@@ -105,7 +108,8 @@ class HttpEndpoint:
             return response_from_json(content)
         # A server with our runtime takes it: its error is about the request.
         is_ours = HEADER in answer.headers or _read(content)[1] is not None
-        if answer.status == 200 or (answer.status in _NOT_TAKEN and not is_ours):
+        is_about_request = is_ours or (is_triton and answer.status == 400)
+        if answer.status == 200 or (answer.status in _NOT_TAKEN and not is_about_request):
             return None
         raise self._refusal(answer, content)
 

@@ -27,6 +27,7 @@ class ModelClient:
         name: Name that the server knows the model by.
         given: `url` of the server, and any other settings of a child.
         forwards_deadline: Whether the model is a pipeline of this package; see `Limits`.
+        is_triton: Whether the server is Triton.
 
     Attributes:
         endpoint: The model's server.
@@ -42,7 +43,12 @@ class ModelClient:
     """
 
     def __init__(
-        self, name: str, given: Mapping[str, Any], *, forwards_deadline: bool = False
+        self,
+        name: str,
+        given: Mapping[str, Any],
+        *,
+        forwards_deadline: bool = False,
+        is_triton: bool = False,
     ) -> None:
         shared = PipelineSettings.read()
         models = {name: ChildSettings.model_validate(given)}
@@ -51,7 +57,7 @@ class ModelClient:
         self.portal: Portal = background()
         self._name = name
         self._settings = shared.model_copy(update=alone).child(name)
-        [self.endpoint] = endpoints(self._settings, name, self.portal)
+        [self.endpoint] = endpoints(self._settings, name, self.portal, is_triton=is_triton)
         self.endpoint.place = replace(self.endpoint.place, role="model")
         self.connect(forwards_deadline=forwards_deadline)
 

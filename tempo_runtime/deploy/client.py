@@ -228,7 +228,12 @@ class _Connection:
         self.where = (url, headers)
         self._details = details
         given = {"url": url, "headers": dict(headers)}
-        client = ModelClient(details.name, given, forwards_deadline=details.served_by_us)
+        client = ModelClient(
+            details.name,
+            given,
+            forwards_deadline=details.served_by_us,
+            is_triton=details.served_by_triton,
+        )
         self._client = client
         child = partial(
             Child,

@@ -254,7 +254,8 @@ class ChildResolver:
             name = settings.model or model.details.name
             allowed = limits(settings, forwards_deadline=model.details.served_by_us)
             if self._data_plane is None or settings.url:
-                servers = endpoints(settings, name, self._portal)
+                is_triton = model.details.served_by_triton
+                servers = endpoints(settings, name, self._portal, is_triton=is_triton)
                 return RemoteTransport(servers, self._portal, allowed, metrics)
             return self._on_this_server(alias, name, settings, allowed, metrics)
         if isinstance(model, Pipeline) and settings.uri is None:

@@ -77,10 +77,11 @@ class AskedOutputs:
         return AskedOutputs(default is True, named)
 
 
-def request_to_body(request: Request) -> tuple[bytes, int]:
+def request_to_body(request: Request, *, with_text: bool = False) -> tuple[bytes, int]:
     """Return the body of a request that asks for all outputs as binary data, and the length of its JSON.
 
-    Only arrays of their tensors' datatypes are binary. Text stays in the JSON, which is read faster.
+    Only arrays of their tensors' datatypes are binary. Text stays in the JSON, which is read faster,
+    unless `with_text` is true.
     """
     parts: list[bytes] = []
     inputs = []
@@ -88,6 +89,8 @@ def request_to_body(request: Request) -> tuple[bytes, int]:
         dtype = DATATYPES.get(tensor.datatype)
         if dtype is not None and isinstance(tensor.data, np.ndarray) and tensor.data.dtype == dtype:
             inputs.append(_detached(tensor, tensor.data.tobytes(), parts))
+        elif with_text and tensor.datatype == BYTES:
+            inputs.append(_detached(tensor, to_raw(tensor), parts))
         else:
             inputs.append(tensor_to_json(tensor))
     asking = replace(request, parameters={**request.parameters, ALL_ASKED: True})
