@@ -37,6 +37,8 @@ from tempo_runtime.errors import DeadlineExceeded
 
 
 class _Group(click.Group):
+    """The group of all commands, whose help lists them by task."""
+
     _late = False  # whether a call that ran out of time was abandoned
 
     def main(self, *args: Any, **options: Any) -> Any:
@@ -46,6 +48,13 @@ class _Group(click.Group):
             if self._late and not (args or options):  # run as a program
                 terminal.leave(ended.code)
             raise
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for task, commands in TASKS.items():
+            with formatter.section(task):
+                formatter.write_dl(
+                    [(str(each.name), each.get_short_help_str(limit=200)) for each in commands]
+                )
 
     def invoke(self, ctx: click.Context) -> Any:
         terminal.escape_warnings()
@@ -66,40 +75,44 @@ class _Group(click.Group):
             sys.exit(1)
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_Group,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    invoke_without_command=True,
+)
 @click.version_option(__version__, prog_name="tempo-runtime")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """Build, serve and deploy pipelines of models.
+
+    Without a command, it says what to do next in this folder.
 
     Exit codes: 0 success; 1 failure, and the message says why; 2 wrong usage; 3 a model is not ready,
     or something would change (`kubernetes status` and `diff`); 130 stopped by Ctrl-C. Set
     TEMPO_RUNTIME_DEBUG=1 to see the traceback of an error.
     """
+    if context.invoked_subcommand is None:
+        _show_next()
 
 
-COMMANDS = (
-    init,
-    save,
-    inspect,
-    check,
-    serve,
-    predict,
-    explain,
-    graph,
-    deploy,
-    undeploy,
-    ps,
-    logs,
-    image,
-    kubernetes,
-    openapi,
-    manifest,
-    lint,
-    upload,
-    download,
-    doctor,
-    completion,
-)
+def _show_next() -> None:
+    from pathlib import Path
+
+    from tempo_runtime.cli.next_steps import steps
+
+    terminal.echo("Build, serve and deploy pipelines of models. Next in this folder:\n")
+    for step in steps(Path()):
+        terminal.echo(f"  {step.command}\n      {step.reason}")
+    terminal.echo("\n`tempo-runtime --help` lists all commands.")
+
+
+TASKS: dict[str, tuple[click.Command, ...]] = {
+    "Write": (init, save, check, upload, download),
+    "Run": (serve, predict, explain),
+    "Deploy": (deploy, undeploy, image, kubernetes, openapi, manifest, lint),
+    "Look": (inspect, graph, ps, logs, doctor, completion),
+}
+COMMANDS = tuple(command for commands in TASKS.values() for command in commands)
 
 
 def _mark_lines(command: click.Command) -> None:

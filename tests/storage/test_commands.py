@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -23,11 +24,25 @@ def test_an_artifact_goes_to_a_uri_and_back(s3: S3, uri: str, save: Save, tmp_pa
     folder = save("here")
     code, printed, told = run("upload", str(folder), uri)
     assert (code, printed) == (0, "")
-    assert told.splitlines()[-1].startswith(f"✓ {folder} is at {uri} (3 files, ")
+    assert told.splitlines()[-2].startswith(f"✓ {folder} is at {uri} (3 files, ")
     code, printed, told = run("download", uri, str(tmp_path / "got"))
     assert (code, printed) == (0, "")
-    assert told.splitlines()[-1].startswith(f"✓ {uri} is in {tmp_path / 'got'} (3 files, ")
+    assert told.splitlines()[-2].startswith(f"✓ {uri} is in {tmp_path / 'got'} (3 files, ")
     assert answer(tmp_path / "got") == "here"
+
+
+def test_the_last_line_of_each_is_a_command_that_works(
+    s3: S3, uri: str, save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = save("here")
+    monkeypatch.chdir(tmp_path)
+    line = run("upload", str(folder), uri)[2].splitlines()[-1]
+    assert line == f"  Get it anywhere:  tempo-runtime download {uri} copies/{folder.name}"
+    code, _, told = run(*shlex.split(line.rpartition("  ")[2])[1:])
+    assert code == 0
+    line = told.splitlines()[-1]
+    assert line == f"  Check it:  tempo-runtime check copies/{folder.name}"
+    assert run(*shlex.split(line.rpartition("  ")[2])[1:])[0] == 0
 
 
 def test_the_digest_goes_into_the_uri_where_that_is_asked_for(
@@ -38,7 +53,11 @@ def test_the_digest_goes_into_the_uri_where_that_is_asked_for(
     assert code == 0
     named = json.loads(printed)["uri"]
     assert re.fullmatch(rf"{re.escape(uri)}@sha256:[0-9a-f]{{64}}", named)
-    assert run("upload", folder, uri, "--digest")[2].endswith(f" is at {named} (unchanged)\n")
+    assert (
+        run("upload", folder, uri, "--digest")[2]
+        .splitlines()[0]
+        .endswith(f" is at {named} (unchanged)")
+    )
     assert run("download", named, tmp_path / "got")[0] == 0
     assert answer(tmp_path / "got") == "here"
 
@@ -46,7 +65,9 @@ def test_the_digest_goes_into_the_uri_where_that_is_asked_for(
 def test_an_upload_that_is_already_there_is_reported(s3: S3, uri: str, save: Save) -> None:
     folder = save("here", uri=uri)
     run("upload", str(folder))
-    assert run("upload", str(folder)) == (0, "", f"✓ {folder} is at {uri} (unchanged)\n")
+    next_line = f"  Get it anywhere:  tempo-runtime download {uri} copies/{folder.name}\n"
+    told = f"✓ {folder} is at {uri} (unchanged)\n{next_line}"
+    assert run("upload", str(folder)) == (0, "", told)
 
 
 def test_the_result_can_be_printed_as_json(s3: S3, uri: str, save: Save) -> None:

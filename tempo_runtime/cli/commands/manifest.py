@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import click
@@ -59,6 +60,8 @@ def manifest(target: str, output: str | None, compare: bool, **given: Any) -> No
     if findings:
         rules = ", ".join(dict.fromkeys(finding.rule for finding in findings))
         click.echo(f"`tempo-runtime lint` reports: {rules}", err=True)
+    if output is not None:
+        click.echo(f"Apply it:  kubectl apply -f {shlex.quote(output)}", err=True)
 
 
 def _write(output: str, text: str) -> None:

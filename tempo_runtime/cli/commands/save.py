@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import click
@@ -67,8 +68,8 @@ def save(
     with_ = f", with its environment ({packed.maker}, Python {packed.python})" if packed else ""
     echo(f"Saved {description.name} in {saved}: {size(total)}{with_}")
     echo(f"Your code in it: {declaration.code(code)}")
-    echo(f"Serve it:    tempo-runtime serve {saved}")
-    echo(f"Inspect it:  tempo-runtime inspect {saved}")
+    echo(f"Inspect it:  tempo-runtime inspect {shlex.quote(saved)}")
+    echo(f"Serve it:    tempo-runtime serve {shlex.quote(saved)}")
 
 
 def _refresh(target: Any) -> None:

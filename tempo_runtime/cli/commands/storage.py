@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from tempo_runtime._util.atomic_files import DESCRIPTION
 from tempo_runtime.cli.options import (
     complete_folders,
     echo_json,
@@ -16,7 +18,7 @@ from tempo_runtime.cli.options import (
     size,
     stale_option,
 )
-from tempo_runtime.cli.terminal import console
+from tempo_runtime.cli.terminal import console, echo
 
 if TYPE_CHECKING:
     from tempo_runtime.artifact.freshness import Stale
@@ -71,7 +73,8 @@ def upload(
         tempo-runtime upload shop:Shop --secret production/minio-secret
 
     \b
-    rclone takes the address and the keys of a remote from `rclone config` or from the environment:
+    rclone takes the address and the keys of a remote from `rclone config` or from
+    the environment:
         export RCLONE_CONFIG_S3_TYPE=s3 RCLONE_CONFIG_S3_PROVIDER=Minio
         export RCLONE_CONFIG_S3_ENDPOINT=http://localhost:9000
         export RCLONE_CONFIG_S3_ACCESS_KEY_ID=... RCLONE_CONFIG_S3_SECRET_ACCESS_KEY=...
@@ -91,6 +94,11 @@ def upload(
         storage.remove(old, secret=secret)
         done = replace(done, pruned=tuple(old))
     _show(done, f"{done.folder} is at {done.uri}", as_json)
+    if not as_json:
+        with_secret = ["--secret", secret] if secret else []
+        place = os.path.basename(os.path.normpath(done.folder)) or "FOLDER"
+        again = ["tempo-runtime", "download", done.uri, f"copies/{place}", *with_secret]
+        echo(f"  Get it anywhere:  {shlex.join(again)}", err=True)
 
 
 @click.command()
@@ -115,6 +123,8 @@ def download(what: str, folder: str | None, secret: str | None, as_json: bool) -
     target = what if "://" in what else imported(what)
     done = storage.download(target, folder, secret=secret)
     _show(done, f"{done.uri} is in {done.folder}", as_json)
+    if not as_json and os.path.isfile(os.path.join(done.folder, DESCRIPTION)):
+        echo(f"  Check it:  tempo-runtime check {shlex.quote(done.folder)}", err=True)
 
 
 def _target(what: str) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +92,19 @@ def test_it_goes_to_a_file(tmp_path: Path) -> None:
     assert told.startswith("`tempo-runtime lint` reports: ")
     assert "resources-missing" in told
     assert file.read_text() == manifest(explainer)
+    assert told.splitlines()[-1] == f"Apply it:  kubectl apply -f {file}"
+
+
+def test_its_last_line_gives_the_file_to_kubectl(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text('#!/bin/sh\n[ "$1 $2" = "apply -f" ] && cat "$3"\n')
+    kubectl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    told = run("manifest", TARGET, "-o", tmp_path / "my tempo.yaml")[2]
+    line = told.splitlines()[-1].partition("  ")[2]
+    assert subprocess.check_output(line, shell=True, text=True) == manifest(explainer)
 
 
 @pytest.mark.parametrize(
