@@ -92,6 +92,25 @@ def _check_names(names: tuple[str, ...]) -> tuple[str, ...]:
     return lower
 
 
+def _check_sink(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or " " in url:
+        raise ValueError("the sink must be a URL, http://HOST[:PORT][/PATH] or https://...")
+    if parts.username or parts.password:
+        raise ValueError(
+            "the sink's URL is shown in logs, so it must not contain a password; set "
+            f"{ENV_PREFIX}INSIGHTS__TOKEN or {ENV_PREFIX}INSIGHTS__HEADERS"
+        )
+    _ = parts.port  # raises ValueError if it is invalid
+    return url
+
+
+def _check_token(token: SecretStr) -> SecretStr:
+    if reason := carried.fault("authorization", token.get_secret_value()):
+        raise ValueError(f"the token cannot be sent: {reason}")
+    return token
+
+
 def _check_patterns(patterns: tuple[str, ...]) -> tuple[str, ...]:
     _check_names(tuple(pattern.removesuffix("*") or "x" for pattern in patterns))
     return tuple(pattern.lower() for pattern in patterns)
@@ -186,7 +205,25 @@ class TlsSettings(BaseModel):
 Tls = Annotated[TlsSettings, BeforeValidator(parse_json)]
 
 
-class Batching(BaseModel):
+class DeclaredOptions(BaseModel):
+    """Options that an author declares; settings and the environment change them field by field."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    if not TYPE_CHECKING:  # a type checker knows the arguments by the fields
+
+        def __init__(self, **values: Any) -> None:
+            try:
+                super().__init__(**values)
+            except ValidationError as error:
+                faults = "; ".join(map(_describe, error.errors(include_url=False)))
+                raise SettingsError(f"{type(self).__name__}: {faults}") from error
+
+        # This tells pydantic not to call this `__init__` for settings, whose errors have the whole path.
+        __init__.__pydantic_base_init__ = True
+
+
+class Batching(DeclaredOptions):
     """Put calls of different requests to a model together, as one call with the rows of all.
 
     A call never waits while the model is idle. Calls that come while another is under way become the
@@ -207,22 +244,8 @@ class Batching(BaseModel):
         Batching(max_rows=32, max_delay=0.0)
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     max_rows: Annotated[int, Field(ge=1)] = 64
     max_delay: SecondsOrZero = 0.0
-
-    if not TYPE_CHECKING:  # a type checker knows the arguments by the fields
-
-        def __init__(self, **values: Any) -> None:
-            try:
-                super().__init__(**values)
-            except ValidationError as error:
-                faults = "; ".join(map(_describe, error.errors(include_url=False)))
-                raise SettingsError(f"Batching: {faults}") from error
-
-        # This tells pydantic not to call this `__init__` for settings, whose errors have the whole path.
-        __init__.__pydantic_base_init__ = True
 
 
 _SWITCHES: dict[str, dict[str, int]] = {
@@ -236,6 +259,123 @@ _SWITCHES: dict[str, dict[str, int]] = {
 def _parse_batching(value: Any) -> Any:
     value = parse_json(value)
     return _SWITCHES.get(str(value).lower(), value) if isinstance(value, bool | str) else value
+
+
+LoggedPart = Literal["request", "response", "children"]
+
+
+class InsightsOptions(DeclaredOptions):
+    """Log requests and answers of a pipeline to a sink, as CloudEvents over HTTP.
+
+    Args:
+        sink: URL that receives the events; without one, nothing is logged.
+        log: Which events are logged without a call of `insights.log`: `request`, `response` and
+            `children`.
+        sample_rate: Share of the requests that are logged, from 0 to 1.
+        sample_header: Header whose value decides whether a request is logged: all requests with the same
+            value, or none of them.
+        sample_argument: Argument that decides instead, by name.
+        decline_header: Header by which a client declines the log of a request; empty for no such header.
+        redact: Names of arguments, columns, and keys in dicts, whose values are not logged; upper and
+            lower case are the same.
+        max_payload_bytes: Largest size of the values in one event, in memory; the rest is cut.
+        max_child_events: Largest number of calls to children that are logged for one request.
+        max_events: Largest number of events that wait for the sink; further events are dropped.
+        max_bytes: Largest size of their values, in memory.
+        max_batch: Largest number of events that are sent together.
+        max_delay: Seconds that an event waits for others before it is sent.
+        timeout: Seconds that the sink may take for one batch.
+        flush_timeout: Seconds in which waiting events are sent when the server ends.
+        audit: Whether a request is answered only when the sink has its events; otherwise it is refused
+            with status 503.
+        ca: File of certificates to trust, instead of the machine's.
+        type_prefix: Start of the type of each event; KServe's is `org.kubeflow.serving.inference`.
+        source: Source of each event; by default `urn:tempo-runtime:pipeline:NAME`.
+
+    Raises:
+        SettingsError: If a value is invalid.
+
+    Example:
+        >>> from tempo_runtime import InsightsOptions, pipeline
+        >>> @pipeline("greeting", insights=InsightsOptions(sink="http://logs:8080", redact=("name",)))
+        ... def greeting(name: str) -> str:
+        ...     return f"Hello, {name}"
+        >>> greeting.details.insights.redact
+        ('name',)
+    """
+
+    sink: Annotated[str, AfterValidator(_check_sink)] | None = None
+    log: Annotated[tuple[LoggedPart, ...], BeforeValidator(_split)] = (
+        "request",
+        "response",
+        "children",
+    )
+    sample_rate: Annotated[float, Field(ge=0, le=1)] = 1.0
+    sample_header: Annotated[str, AfterValidator(str.lower)] | None = None
+    sample_argument: str | None = None
+    decline_header: Annotated[str, AfterValidator(str.lower)] = "seldon-skip-logging"
+    redact: Annotated[tuple[str, ...], BeforeValidator(_split)] = ()
+    max_payload_bytes: Annotated[int, Field(ge=0)] = 64 * 1024
+    max_child_events: Count = 100
+    max_events: Annotated[int, Field(ge=1)] = 10_000
+    max_bytes: Annotated[int, Field(ge=1)] = 32 * 2**20
+    max_batch: Annotated[int, Field(ge=1)] = 500
+    max_delay: SecondsOrZero = 0.2
+    timeout: Seconds = 10.0
+    flush_timeout: SecondsOrZero = 3.0
+    audit: bool = False
+    ca: str | None = None
+    type_prefix: Annotated[str, Field(min_length=1)] = "io.seldon.serving.inference"
+    source: Annotated[str, Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> InsightsOptions:
+        if self.audit and self.sample_rate < 1:
+            raise ValueError("an audit logs every request; leave out sample_rate, or audit")
+        if self.audit and not {"request", "response"} <= set(self.log):
+            raise ValueError("an audit logs requests and responses; add both to log")
+        if self.sample_header is not None and self.sample_argument is not None:
+            raise ValueError("set only one of sample_header and sample_argument")
+        return self
+
+
+class InsightsSettings(InsightsOptions):
+    """Settings of the request logs, with credentials, which only the environment may contain.
+
+    Attributes:
+        headers: Headers of each request to the sink.
+        token: Token that is sent as `authorization: Bearer ...`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    headers: Headers = {}
+    token: Annotated[SecretStr, AfterValidator(_check_token)] | None = None
+
+
+_INSIGHTS_SECRETS = ("headers", "token")
+_INSIGHTS_SWITCHES: dict[str, dict[str, Any]] = {
+    "true": {},
+    "1": {},
+    "false": {"sink": None},
+    "0": {"sink": None},
+}
+
+
+def _parse_insights(value: Any) -> Any:
+    value = parse_json(value)
+    is_switch = isinstance(value, bool | str)
+    return _INSIGHTS_SWITCHES.get(str(value).lower(), value) if is_switch else value
+
+
+def _refuse_secrets_in_file(extra: Mapping[str, Any]) -> None:
+    insights = _parsed(extra.get("insights"))
+    for name in _INSIGHTS_SECRETS if isinstance(insights, dict) else ():
+        if name in insights:
+            raise ValueError(
+                f"insights.{name} may contain a credential, which must not be in a file of the artifact; "
+                f"set {ENV_PREFIX}INSIGHTS__{name.upper()} in the environment, from a Secret"
+            )
 
 
 class ChildSettings(BaseModel):
@@ -319,6 +459,14 @@ def _batching(stated: Batching | None, declared: Batching | None) -> Batching | 
     return batching if batching is not None and batching.max_rows > 1 else None
 
 
+AccessLog = Literal["off", "text", "json"]
+
+
+def _parse_access_log(value: Any) -> Any:
+    """Return `off` for false, as YAML reads it."""
+    return "off" if value is False else value
+
+
 class PipelineSettings(BaseModel):
     """Settings of one pipeline.
 
@@ -354,6 +502,9 @@ class PipelineSettings(BaseModel):
             hang after their requests have ended; by default `max_concurrency`.
         batching: `max_rows` and `max_delay` of `Batching` for the pipeline's own requests, or true or
             false. A value that is not set is the one that the pipeline declares.
+        insights: Options of the request logs, as in `InsightsOptions`, or true or false. A value that is
+            not set is the one that the pipeline declares.
+        access_log: Whether to write one line for each request: `text` or `json`, or `off`.
         drain_timeout: Seconds to wait for running requests when the model is unloaded, and the
             longest time that a server's process may take to end after SIGTERM.
         max_columns: Largest number of tensors in a request, or in an answer of a child; each column
@@ -389,6 +540,8 @@ class PipelineSettings(BaseModel):
     max_queue: Count = 1000
     spare_threads: Count | None = None
     batching: Annotated[Batching, BeforeValidator(_parse_batching)] | None = None
+    insights: Annotated[InsightsSettings, BeforeValidator(_parse_insights)] | None = None
+    access_log: Annotated[AccessLog, BeforeValidator(_parse_access_log)] = "off"
     drain_timeout: SecondsOrZero = DRAIN_TIMEOUT
     max_columns: Annotated[int, Field(ge=1)] = MAX_COLUMNS
     max_literal_bytes: Annotated[int, Field(ge=1)] = MAX_LITERAL_BYTES
@@ -418,6 +571,7 @@ class PipelineSettings(BaseModel):
         """
         try:
             declared = _with_present_names_everywhere(extra or {})
+            _refuse_secrets_in_file(declared)
             variables = _with_present_names_everywhere(from_environment(ENV_PREFIX, environ))
             return cls.model_validate(merge(declared, variables))
         except ValidationError as error:
@@ -437,6 +591,22 @@ class PipelineSettings(BaseModel):
     def batching_of(self, declared: Batching | None) -> Batching | None:
         """Return how requests to the pipeline are put together; see `ChildSettings.batching_of`."""
         return _batching(self.batching, declared)
+
+    def insights_of(self, declared: InsightsOptions | None) -> InsightsSettings | None:
+        """Return the options of the request logs; None if nothing is logged.
+
+        Args:
+            declared: What the pipeline declares.
+
+        Raises:
+            SettingsError: If values that are set in different places contradict each other.
+        """
+        values: dict[str, Any] = {}
+        for options in (declared, self.insights):
+            if options is not None:
+                values |= {name: getattr(options, name) for name in options.model_fields_set}
+        settings = InsightsSettings(**values)
+        return settings if settings.sink is not None else None
 
     def stated(self, alias: str) -> ChildSettings:
         """Return the settings of one child, without those that the pipeline has for all children.
@@ -537,7 +707,9 @@ def _describe(fault: ErrorDetails) -> str:
     text, value = f"{'.'.join(names)}: {fault['msg']}", fault["input"]
     # Values that may contain a token are not quoted: headers, URLs with a password, unknown fields.
     secret = (
-        {"headers", "proxy"} & {*names} or fault["type"] == "extra_forbidden" or "@" in f"{value}"
+        {"headers", "proxy", "token"} & {*names}
+        or fault["type"] == "extra_forbidden"
+        or "@" in f"{value}"
     )
     nested = isinstance(value, Mapping) or f"{value}".lstrip()[:1] in ("{", "[")
     return text if secret or nested else f"{text} (got {value!r:.80})"

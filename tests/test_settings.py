@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 
 from tempo_runtime.errors import SettingsError
-from tempo_runtime.settings import Batching, ChildSettings, PipelineSettings, check_children
+from tempo_runtime.settings import (
+    Batching,
+    ChildSettings,
+    InsightsOptions,
+    PipelineSettings,
+    check_children,
+)
 
 URL = "http://income:9000"
 
@@ -366,3 +372,109 @@ def test_invalid_batching_is_refused_by_the_name_of_the_setting(stated: Any, mes
 def test_an_invalid_batching_of_an_author_is_refused_by_the_name_of_its_field() -> None:
     with pytest.raises(SettingsError, match=r"Batching: max_rows: .*greater than or equal to 1"):
         Batching(max_rows=0)
+
+
+# -- request logs ----------------------------------------------------------------------------------
+
+SINK = "http://logs:8080"
+
+
+@pytest.mark.parametrize(
+    ("stated", "declared", "expected"),
+    [
+        (None, None, None),
+        (None, InsightsOptions(), None),
+        (None, InsightsOptions(sink=SINK), {"sink": SINK}),
+        ("false", InsightsOptions(sink=SINK), None),
+        (False, InsightsOptions(sink=SINK), None),
+        ("true", InsightsOptions(sink=SINK), {"sink": SINK}),
+        ({"sink": SINK}, None, {"sink": SINK}),
+        (
+            json.dumps({"sample_rate": "0.5", "redact": "ssn, name"}),
+            InsightsOptions(sink=SINK, redact=("iban",), audit=False),
+            {"sink": SINK, "sample_rate": 0.5, "redact": ("ssn", "name")},
+        ),
+    ],
+)
+def test_request_logs_are_as_declared_unless_a_setting_says_otherwise(
+    stated: Any, declared: InsightsOptions | None, expected: dict[str, Any] | None
+) -> None:
+    found = read({"insights": stated} if stated is not None else {}).insights_of(declared)
+    if expected is None:
+        assert found is None
+    else:
+        assert found is not None
+        assert {name: getattr(found, name) for name in expected} == expected
+
+
+def test_each_option_of_request_logs_may_be_a_variable() -> None:
+    environ = {
+        "INSIGHTS__SINK": SINK,
+        "INSIGHTS__LOG": "response",
+        "INSIGHTS__HEADERS": '{"X-Key": "s3cret"}',
+        "INSIGHTS__TOKEN": "s3cret",
+    }
+    found = read({"insights": {"sample_rate": 0.1}}, **environ).insights_of(None)
+    assert found is not None
+    assert (found.sample_rate, found.log) == (0.1, ("response",))
+    assert found.headers["x-key"].get_secret_value() == "s3cret"
+    assert "s3cret" not in repr(found)
+
+
+@pytest.mark.parametrize("name", ["token", "headers"])
+@pytest.mark.parametrize("as_text", [False, True])
+def test_credentials_of_a_sink_are_refused_in_an_artifact(name: str, as_text: bool) -> None:
+    insights: Any = {"sink": SINK, name: "s3cret"}
+    with pytest.raises(SettingsError, match=f"TEMPO_RUNTIME_INSIGHTS__{name.upper()}") as refused:
+        read({"insights": json.dumps(insights) if as_text else insights})
+    assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("insights", "match"),
+    [
+        ({"sink": "logs:8080"}, "insights.sink: .*http://HOST"),
+        ({"sink": "http://me:secret@logs"}, "insights.sink: .*must not contain a password"),
+        ({"sample_rate": 1.5}, "insights.sample_rate: .*less than or equal to 1"),
+        ({"log": "answers"}, "insights.log: .*'request', 'response' or 'children'"),
+        ({"audit": True, "sample_rate": 0.5}, "insights: .*an audit logs every request"),
+        ({"audit": True, "log": "response"}, "insights: .*an audit logs requests and responses"),
+        ({"sample_header": "a", "sample_argument": "b"}, "insights: .*set only one of"),
+        ({"sinc": SINK}, "insights.sinc: Extra"),
+        ("maybe", "insights: "),
+    ],
+)
+def test_invalid_options_of_request_logs_are_refused(insights: Any, match: str) -> None:
+    with pytest.raises(SettingsError, match=match) as refused:
+        read({"insights": insights})
+    assert "me:secret" not in str(refused.value)
+
+
+def test_a_token_that_cannot_be_sent_is_refused_without_being_shown() -> None:
+    with pytest.raises(SettingsError, match=r"insights.token: .*not printable ASCII") as refused:
+        read({}, INSIGHTS__TOKEN="s3cret\n")
+    assert "s3cret" not in str(refused.value)
+
+
+def test_options_that_contradict_each_other_in_two_places_are_refused() -> None:
+    with pytest.raises(SettingsError, match="an audit logs every request"):
+        read({"insights": {"audit": True}}).insights_of(InsightsOptions(sink=SINK, sample_rate=0.5))
+
+
+def test_invalid_options_of_an_author_are_refused_by_the_name_of_the_field() -> None:
+    with pytest.raises(SettingsError, match=r"InsightsOptions: sample_rate: .*equal to 1"):
+        InsightsOptions(sample_rate=2)
+
+
+@pytest.mark.parametrize(("stated", "expected"), [("json", "json"), ("off", "off"), (False, "off")])
+def test_the_access_log_is_text_json_or_off(stated: Any, expected: str) -> None:
+    assert read({"access_log": stated}).access_log == expected
+    with pytest.raises(SettingsError, match=r"access_log: .*'off', 'text' or 'json'"):
+        read({"access_log": "yes"})
+
+
+@pytest.mark.parametrize("names", ["accept-language, X-*", ["accept-language", "x-*"]])
+def test_headers_for_the_authors_code_may_be_patterns(names: Any) -> None:
+    assert read({"request_headers": names}).request_headers == ("accept-language", "x-*")
+    with pytest.raises(SettingsError, match=r"request_headers: .*header 'a\*b' cannot be sent"):
+        read({"request_headers": "a*b*"})

@@ -21,6 +21,7 @@ from tempo_runtime.protocol import headers as carried
 from tempo_runtime.protocol.memo import EncodedJsonCache
 from tempo_runtime.protocol.tensor import shown
 from tempo_runtime.request.budget import RequestBudget
+from tempo_runtime.request.record import RequestRecord
 
 # Parameters of a request.
 TIMEOUT = "tempo_timeout"
@@ -66,6 +67,7 @@ class RequestContext:
         waited: Seconds that the current call to a child has already waited for its turn, which count
             towards the child's `timeout`.
         origin: Where it came from; None for a call that is made for several requests.
+        record: What is noted of it; None if nothing is.
     """
 
     deadline: float | None = None
@@ -77,6 +79,7 @@ class RequestContext:
     allowance: RequestBudget = field(default_factory=RequestBudget)
     waited: float = 0.0
     origin: Origin | None = None
+    record: RequestRecord | None = None
 
     def remaining(self) -> float | None:
         """Return the seconds until the deadline; None without a deadline.
@@ -279,6 +282,7 @@ class serving:  # noqa: N801 - used like a function, in `with serving(...)`
         forward: Further headers to forward, in lower case.
         limits: Limits on its calls to children.
         origin: Where it came from.
+        record: What is noted of it.
 
     Raises:
         PayloadError: If its id, or a header to forward, cannot be sent to a child.
@@ -293,6 +297,7 @@ class serving:  # noqa: N801 - used like a function, in `with serving(...)`
         forward: Collection[str] = (),
         limits: RequestBudget | None = None,
         origin: Origin | None = None,
+        record: RequestRecord | None = None,
     ) -> None:
         _check_id(id)
         outer = _current.get()
@@ -319,6 +324,7 @@ class serving:  # noqa: N801 - used like a function, in `with serving(...)`
             EncodedJsonCache(),
             limits or RequestBudget(),
             origin=origin or outer.origin,
+            record=record or outer.record,
         )
 
     def __enter__(self) -> RequestContext:

@@ -133,6 +133,11 @@ class ChildMetrics:
         self._breaker = families.breaker
         self._names = (pipeline, alias)
 
+    @property
+    def names(self) -> tuple[str, str]:
+        """The pipeline, and its name for the child."""
+        return self._names
+
     def sent(self, rows: int) -> None:
         """Count rows that are sent to the child."""
         self._rows.inc(rows)
@@ -169,6 +174,30 @@ class BatchMetrics:
     def waited(self, seconds: float) -> None:
         """Count the time that a call of the pipeline waited before it was sent."""
         self._wait.observe(seconds)
+
+
+class InsightsMetrics:
+    """Metrics of the request logs of one pipeline."""
+
+    def __init__(self, pipeline: str) -> None:
+        sent, self._dropped, events, size = _insights_families()
+        self._pipeline = pipeline
+        self._sent = sent.labels(pipeline)
+        self._events = events.labels(pipeline)
+        self._bytes = size.labels(pipeline)
+
+    def sent(self, count: int) -> None:
+        """Count events that the sink has."""
+        self._sent.inc(count)
+
+    def dropped(self, reason: str, count: int) -> None:
+        """Count events that the sink will not get."""
+        self._dropped.labels(self._pipeline, reason).inc(count)
+
+    def waiting(self, events: int, size: int) -> None:
+        """Set the number and the size of the events that wait for the sink."""
+        self._events.set(events)
+        self._bytes.set(size)
 
 
 class _Family:
@@ -255,6 +284,38 @@ def _make() -> _Families:
             "Circuit breaker of a child's server: 0 closed, 1 half open, 2 open",
             [*child, "url"],
             multiprocess_mode="livemax",
+        ),
+    )
+
+
+def _insights_families() -> tuple[Counter, Counter, Gauge, Gauge]:
+    with _making:
+        return _make_insights_families()
+
+
+@cache
+def _make_insights_families() -> tuple[Counter, Counter, Gauge, Gauge]:
+    from prometheus_client import Counter, Gauge
+
+    prefix, labels = "tempo_insights", ["pipeline"]
+    return (
+        Counter(f"{prefix}_events_sent_total", "Events of request logs that the sink has", labels),
+        Counter(
+            f"{prefix}_events_dropped_total",
+            "Events of request logs that the sink will not get, by reason",
+            [*labels, "reason"],
+        ),
+        Gauge(
+            f"{prefix}_queue_events",
+            "Events of request logs that wait for the sink",
+            labels,
+            multiprocess_mode="livesum",
+        ),
+        Gauge(
+            f"{prefix}_queue_bytes",
+            "Size of the events of request logs that wait for the sink",
+            labels,
+            multiprocess_mode="livesum",
         ),
     )
 

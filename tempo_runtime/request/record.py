@@ -1,0 +1,81 @@
+"""Notes about a request while it runs, for the access log and the request logs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+
+class ChildEvent(Protocol):
+    """The log of one call to a child."""
+
+    def ended(self, answer: Any, error: BaseException | None, seconds: float) -> None:
+        """Log the end of the call."""
+
+
+class RequestEvents(Protocol):
+    """The log of one request."""
+
+    def child(
+        self, pipeline: str, alias: str, inputs: Mapping[str, Any], redact: Sequence[str]
+    ) -> ChildEvent | None:
+        """Log the start of a call to a child; return None if the call is not logged.
+
+        Args:
+            pipeline: The pipeline that calls the child.
+            alias: Its name for the child.
+            inputs: The arguments, by name.
+            redact: Names of values that the child itself does not log.
+        """
+
+    def logged(self, value: Any) -> None:
+        """Log a value of the author's."""
+
+
+class RequestRecord:
+    """One request.
+
+    Attributes:
+        began: When it began, on the clock of `time.perf_counter`.
+        child_seconds: Seconds of each call to a child.
+        events: Its log; None if it is not logged.
+    """
+
+    __slots__ = ("began", "child_seconds", "events")
+
+    def __init__(self, events: RequestEvents | None = None) -> None:
+        self.began = time.perf_counter()
+        # Calls may end in several threads; appending to a list is a single step.
+        self.child_seconds: list[float] = []
+        self.events = events
+
+    def inside(self) -> RequestRecord:
+        """Return the record for a pipeline in this process that this one calls.
+
+        The time of its calls is part of the call that is already counted.
+        """
+        return RequestRecord(self.events)
+
+
+class CallRecord:
+    """One call to a child, which begins now.
+
+    Args:
+        record: The request.
+        event: The log of the call; None if it is not logged.
+    """
+
+    __slots__ = ("_began", "_event", "_record")
+
+    def __init__(self, record: RequestRecord, event: ChildEvent | None) -> None:
+        self._record = record
+        self._event = event
+        self._began = time.perf_counter()
+
+    def ended(self, answer: Any, error: BaseException | None = None) -> None:
+        """Note the end of the call, with its answer or its error."""
+        seconds = time.perf_counter() - self._began
+        self._record.child_seconds.append(seconds)
+        if self._event is not None:
+            self._event.ended(answer, error, seconds)
