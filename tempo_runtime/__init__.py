@@ -53,6 +53,7 @@ _NAMES = {
         "PayloadError",
         "PipelineFailed",
         "RequestError",
+        "RequestNotLogged",
         "ServingFailed",
         "SettingsError",
         "StorageError",
@@ -61,7 +62,7 @@ _NAMES = {
     "explanations.explanation": ("Explanation",),
     "request.current": ("CurrentRequest", "current_request"),
     "runtime.pipeline_runtime": ("TempoPipelineRuntime",),
-    "settings": ("Batching",),
+    "settings": ("Batching", "InsightsOptions"),
     "storage": ("download", "upload"),
     "storage.minio": ("create_minio_rclone",),
 }
@@ -113,6 +114,7 @@ if TYPE_CHECKING:
     from tempo_runtime.errors import PayloadError as PayloadError
     from tempo_runtime.errors import PipelineFailed as PipelineFailed
     from tempo_runtime.errors import RequestError as RequestError
+    from tempo_runtime.errors import RequestNotLogged as RequestNotLogged
     from tempo_runtime.errors import ServingFailed as ServingFailed
     from tempo_runtime.errors import SettingsError as SettingsError
     from tempo_runtime.errors import StorageError as StorageError
@@ -122,6 +124,7 @@ if TYPE_CHECKING:
     from tempo_runtime.request.current import current_request as current_request
     from tempo_runtime.runtime.pipeline_runtime import TempoPipelineRuntime as TempoPipelineRuntime
     from tempo_runtime.settings import Batching as Batching
+    from tempo_runtime.settings import InsightsOptions as InsightsOptions
     from tempo_runtime.storage import download as download
     from tempo_runtime.storage import upload as upload
     from tempo_runtime.storage.minio import create_minio_rclone as create_minio_rclone

@@ -21,6 +21,7 @@
     ├── BudgetExceeded              422  the request has no calls to children, or rows, left
     ├── Overloaded                  503  too many requests are already waiting
     ├── NotReady                    503  the pipeline is not loaded, or is being unloaded
+    ├── RequestNotLogged            503  a request that must be logged could not be
     └── ChildError                  502  a call to a child model without a usable answer
         ├── ChildUnavailable        503  the child could not be reached, or is not ready
         └── ChildFailed             502  the child's answer cannot be used
@@ -242,6 +243,15 @@ class NotReady(TempoError):
     """The pipeline is not loaded yet, or is being unloaded."""
 
     remedy = "Send the request again later; if it still fails, the server's log says why."
+    status = 503
+    retryable = True
+    retry_after = 1.0
+
+
+class RequestNotLogged(TempoError):
+    """A request that must be logged before it is answered (`audit`) could not be logged in time."""
+
+    remedy = "Look at the sink of the request logs; the server's log says why it cannot be reached."
     status = 503
     retryable = True
     retry_after = 1.0

@@ -24,6 +24,7 @@ from tempo_runtime.artifact.description import (
     PipelineDescription,
     SignatureDescription,
     ValueDescription,
+    known_insights,
 )
 from tempo_runtime.artifact.environment import TARBALL
 from tempo_runtime.authoring import decorators
@@ -31,7 +32,7 @@ from tempo_runtime.authoring.details import ModelDetails, ModelFramework
 from tempo_runtime.authoring.models import Pipeline, PipelineModels, model_of
 from tempo_runtime.protocol import codec
 from tempo_runtime.protocol.signature import Signature, TensorSpec
-from tempo_runtime.settings import Batching
+from tempo_runtime.settings import Batching, InsightsOptions
 
 DECLARED = tuple(PipelineDescription.model_fields)
 IMPLEMENTATION = "tempo_runtime.TempoPipelineRuntime"
@@ -123,6 +124,7 @@ def _described(details: ModelDetails) -> dict[str, Any]:
         "description": details.description,
         "signature": describe_signature(details.signature) if details.signature else None,
         "batching": details.batching.model_dump() if details.batching else None,
+        "insights": _insights(details.insights),
     }
 
 
@@ -179,7 +181,18 @@ def details(
         described.description,
         signature(known, types) if known is not None and types is not None else None,
         batching_of(described),
+        insights_of(described),
     )
+
+
+def _insights(options: InsightsOptions | None) -> dict[str, Any] | None:
+    return None if options is None else options.model_dump(mode="json", exclude_unset=True)
+
+
+def insights_of(described: ModelDescription | PipelineDescription) -> InsightsOptions | None:
+    """Return how requests to a model are logged, by its declaration; None if the settings decide."""
+    stated = described.insights
+    return None if stated is None else InsightsOptions(**known_insights(stated))
 
 
 def batching_of(described: ModelDescription | PipelineDescription) -> Batching | None:

@@ -33,6 +33,7 @@ from tempo_runtime._util import json_files
 from tempo_runtime._util.printable import shortened
 from tempo_runtime.errors import ArtifactDamaged, ArtifactIncompatible
 from tempo_runtime.protocol.signature import Kind, OutputForm
+from tempo_runtime.settings import InsightsOptions
 
 FORMAT_VERSION = 2
 _REMEDY = "copy the whole folder again, or save again"
@@ -147,20 +148,33 @@ class BatchingDescription(_Part):
     max_delay: Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class _CanBatch(_Part):
-    """A model that may declare `batching`; one that does not is written without it, as it always was."""
+def known_insights(stated: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of the stored options of request logs that this version knows."""
+    return {name: value for name, value in stated.items() if name in InsightsOptions.model_fields}
+
+
+class _WithOptions(_Part):
+    """A model that may declare options; one that does not is written without them, as it always was."""
 
     batching: BatchingDescription | None = None
+    insights: dict[_Name, Any] | None = None
+
+    @model_validator(mode="after")
+    def _check_options(self) -> Self:
+        if self.insights is not None:
+            InsightsOptions.model_validate(known_insights(self.insights))
+        return self
 
     @model_serializer(mode="wrap")
     def _without_none(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         written: dict[str, Any] = write(self)
-        if self.batching is None:
-            written.pop("batching", None)
+        for name in ("batching", "insights"):
+            if getattr(self, name) is None:
+                written.pop(name, None)
         return written
 
 
-class ModelDescription(_CanBatch):
+class ModelDescription(_WithOptions):
     """A model, as its author declared it.
 
     Attributes:
@@ -170,6 +184,7 @@ class ModelDescription(_CanBatch):
         description: A sentence for people.
         signature: What it takes and gives, if that is known.
         batching: How its callers put their calls together, if they do.
+        insights: How its requests are logged, if it declares that; see `settings.InsightsOptions`.
     """
 
     name: _Name
@@ -214,7 +229,7 @@ class ConstructorDescription(_Part):
         return self
 
 
-class PipelineDescription(_CanBatch):
+class PipelineDescription(_WithOptions):
     """A pipeline, as its author declared it.
 
     Attributes:
@@ -226,6 +241,7 @@ class PipelineDescription(_CanBatch):
         constructor: How it is made; None in format 1.
         children: Alias -> the models it calls.
         batching: How its callers put their calls together, if they do.
+        insights: How its requests are logged, if it declares that.
     """
 
     name: _Name

@@ -43,7 +43,7 @@ from tempo_runtime.protocol.signature import Signature
 
 if TYPE_CHECKING:
     from tempo_runtime.authoring.children import Children
-    from tempo_runtime.settings import Batching
+    from tempo_runtime.settings import Batching, InsightsOptions
 
 __all__ = [
     "Model",
@@ -82,6 +82,7 @@ def pipeline(
     models: PipelineModels | None = None,
     description: str = "",
     batching: Batching | None = None,
+    insights: InsightsOptions | None = None,
 ) -> Decorator:
     """Make a class or function a pipeline.
 
@@ -93,6 +94,8 @@ def pipeline(
         description: A sentence for people; by default the first paragraph of the docstring.
         batching: How requests of different clients, and calls of another pipeline, are put together;
             by default they are not.
+        insights: How its requests and answers are logged; by default they are not, unless the settings
+            say so.
 
     Raises:
         AuthoringError: If it can never be served; the message says why.
@@ -113,7 +116,16 @@ def pipeline(
     """
     platform = ModelFramework.TempoPipeline
     return _decorator(
-        ModelDetails(name, platform, local_folder, uri, description, batching=batching), models
+        ModelDetails(
+            name,
+            platform,
+            local_folder,
+            uri,
+            description,
+            batching=batching,
+            insights=insights,
+        ),
+        models,
     )
 
 
@@ -126,6 +138,7 @@ def model(
     local_folder: str | None = None,
     description: str = "",
     batching: Batching | None = None,
+    insights: InsightsOptions | None = None,
 ) -> Decorator:
     """Make a class or function a model of its own: a pipeline that calls no other.
 
@@ -140,7 +153,16 @@ def model(
         42
     """
     return _decorator(
-        ModelDetails(name, platform, local_folder, uri, description, batching=batching), None
+        ModelDetails(
+            name,
+            platform,
+            local_folder,
+            uri,
+            description,
+            batching=batching,
+            insights=insights,
+        ),
+        None,
     )
 
 

@@ -13,7 +13,7 @@ from tempo_runtime.errors import AuthoringError
 from tempo_runtime.protocol.signature import Signature
 
 if TYPE_CHECKING:
-    from tempo_runtime.settings import Batching
+    from tempo_runtime.settings import Batching, InsightsOptions
 
 # RFC 1123 label: what a Kubernetes Service, and so each platform we deploy to, accepts as a name.
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
@@ -69,6 +69,7 @@ class ModelDetails:
         description: A sentence for people.
         signature: What it takes and gives; None when that is not known.
         batching: How its callers put their calls together; None if they do not.
+        insights: How its requests are logged; None if the settings alone decide.
     """
 
     name: str
@@ -78,6 +79,7 @@ class ModelDetails:
     description: str = ""
     signature: Signature | None = None
     batching: Batching | None = None
+    insights: InsightsOptions | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -87,17 +89,21 @@ class ModelDetails:
                 "shown; leave it out, and keep credentials in rclone's configuration or a Secret"
             )
 
-        if self.batching is not None:
-            self._check_batching()
+        for name in ("batching", "insights"):
+            if getattr(self, name) is not None:
+                self._check_declared(name)
 
-    def _check_batching(self) -> None:
-        # Imported here, because few models declare it, and pydantic takes a while.
-        from tempo_runtime.settings import Batching
+    def _check_declared(self, name: str) -> None:
+        # Imported here, because few models declare any, and pydantic takes a while.
+        from tempo_runtime.settings import Batching, InsightsOptions
 
-        if not isinstance(self.batching, Batching):
+        options = {"batching": Batching, "insights": InsightsOptions}[name]
+        value = getattr(self, name)
+        if not isinstance(value, options):
+            article = "an" if options.__name__[0] in "AEIOU" else "a"
             raise AuthoringError(
-                f"{self.name}: batching is {self.batching!r:.80}, but must be a Batching; write "
-                "batching=Batching()"
+                f"{self.name}: {name} is {value!r:.80}, but must be {article} {options.__name__}; write "
+                f"{name}={options.__name__}()"
             )
 
     @property

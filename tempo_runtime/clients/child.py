@@ -31,6 +31,7 @@ from tempo_runtime.request import context
 from tempo_runtime.request.context import Callers, RequestContext
 from tempo_runtime.request.metrics import ChildMetrics
 from tempo_runtime.request.portal import Portal
+from tempo_runtime.request.record import CallRecord, RequestRecord
 
 _MLSERVER_ARRAY = "np"  # content type of an array that MLServer's codec wrote
 
@@ -130,9 +131,9 @@ class Child:
             PipelineFailed: If it is called in a thread that does not belong to a request.
         """
         if context.is_request():
-            return self._portal.submit(self._answer(self._request(args, kwargs)))
+            return self._submit(args, kwargs)
         with context.entered(self._request_elsewhere()):
-            return self._portal.submit(self._answer(self._request(args, kwargs)))
+            return self._submit(args, kwargs)
 
     def looked_up_in(self, request: RequestContext) -> Child:
         """Return this child bound to a request, for calls in threads that do not belong to one."""
@@ -152,7 +153,47 @@ class Child:
         """Close the transport."""
         await self._transport.close()
 
+    def _submit(self, args: Any, kwargs: Any) -> Future[Any]:
+        record = context.current().record
+        if record is None:
+            return self._portal.submit(self._answer(self._request(args, kwargs)))
+        call = self._recorded(record, args, kwargs)
+        try:
+            request = self._request(args, kwargs)
+        except Exception as error:
+            call.ended(None, error)
+            raise
+        return self._portal.submit(_noting(call, self._answer(request)))
+
     def _call(self, args: Any, kwargs: Any) -> Any:
+        record = context.current().record
+        if record is None:
+            return self._made(args, kwargs)
+        call = self._recorded(record, args, kwargs)
+        try:
+            answer = self._made(args, kwargs)
+        except Exception as error:
+            call.ended(None, error)
+            raise
+        if self._awaitable:
+            return _noting(call, answer)
+        call.ended(answer)
+        return answer
+
+    def _recorded(self, record: RequestRecord, args: Any, kwargs: Any) -> CallRecord:
+        """Note the start of a call."""
+        if record.events is None:
+            return CallRecord(record, None)
+        declared = self.details.signature.inputs if self.details.signature is not None else ()
+        names = [spec.name for spec in declared]
+        names += [f"{INPUT_PREFIX}{number}" for number in range(len(names), len(args))]
+        insights = self.details.insights
+        redact = () if insights is None else insights.redact
+        inputs = {**dict(zip(names, args)), **kwargs}
+        return CallRecord(record, record.events.child(*self._metrics.names, inputs, redact))
+
+    def _made(self, args: Any, kwargs: Any) -> Any:
+        """Make the call; return the answer, or an awaitable of it."""
         if self._awaitable and is_large(args, kwargs):
             return self._encode_in_thread(args, kwargs)
         request = self._request(args, kwargs)
@@ -293,6 +334,17 @@ class Children:
 
     def __len__(self) -> int:
         return len(self._children)
+
+
+async def _noting(call: CallRecord, answer: Awaitable[Any]) -> Any:
+    """Await an answer, and note the end of the call."""
+    try:
+        value = await answer
+    except BaseException as error:
+        call.ended(None, error)
+        raise
+    call.ended(value)
+    return value
 
 
 async def _await_in(request: RequestContext, answer: Awaitable[Any]) -> Any:

@@ -237,7 +237,8 @@ class PipelineTransport:
         if current.origin is not None:
             # Over a network the child would receive only these headers.
             origin = Origin(self._child, None, current.headers, self._request_headers)
-            current = replace(current, origin=origin)
+            record = None if current.record is None else current.record.inside()
+            current = replace(current, origin=origin, record=record)
         try:
             with context.entered(current):
                 yield

@@ -6,7 +6,8 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from typing import Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 from mlserver import MLModel, ModelSettings
@@ -68,6 +69,10 @@ from tempo_runtime.runtime.error_mapping import (
 from tempo_runtime.runtime.own_task import in_own_task
 from tempo_runtime.settings import PipelineSettings, check_children, drain_timeout
 
+if TYPE_CHECKING:
+    from tempo_runtime.authoring.models import Pipeline
+    from tempo_runtime.runtime.recorder import NotedRequest, Recorder
+
 _LIMITS = frozenset((TIMEOUT, SEED, MAX_CALLS, MAX_ROWS, ALLOW_INCOMPLETE_ANCHORS, BEST_SO_FAR))
 _RESERVED = frozenset(("content_type", "headers", TAGGED, binary_http.ARRAYS, *_LIMITS))
 T = TypeVar("T")
@@ -89,6 +94,7 @@ class TempoPipelineRuntime(MLModel):
     data_plane: DataPlane | None = None
     _is_loaded = False
     _service: LoadedPipeline | None = None
+    _recorder: Recorder | None = None
     _pipeline_settings: PipelineSettings
     _decoding: DecodingLimits
     _interface: DescribedPipeline
@@ -142,14 +148,10 @@ class TempoPipelineRuntime(MLModel):
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
         """Answer one request."""
         parameters = mlserver_parameters(payload.parameters)
-        try:
-            service = self._loaded()
-            with self._serving(payload.id, parameters):
-                arguments = await self._arguments(service, payload, parameters)
-                value = await service.run(arguments)
-                return await self._response(service, parameters, value)
-        except Exception as error:
-            raise answered(error, self.name, parameters) from None
+        read = partial(self._arguments, payload=payload, parameters=parameters)
+        return await self._answered(
+            payload.id, parameters, read, partial(self._encoded, parameters)
+        )
 
     async def answer(self, request: Request, write: Callable[[Response], T]) -> T:
         """Answer one request over HTTP that was read without MLServer's types; raise as `predict` does.
@@ -172,27 +174,16 @@ class TempoPipelineRuntime(MLModel):
 
     async def answer_plain(self, call: PlainCall) -> bytes:
         """Answer one call in plain JSON; raise as `predict` does."""
-
-        async def read(service: LoadedPipeline) -> dict[str, Any]:
-            return await self._plain_arguments(service, call)
-
+        read = partial(self._plain_arguments, call=call)
         return await self._answered(call.id, call.parameters, read, self._plain_result)
 
     async def stream_plain(self, call: PlainCall) -> AsyncGenerator[Progress | bytes, None]:
         """Answer one call in plain JSON item by item; raise as `predict` does."""
-        try:
-            service = self._loaded()
-            with self._serving(call.id, call.parameters):
-                arguments = await self._plain_arguments(service, call)
-                async with aclosing(service.runner.stream(arguments)) as items:
-                    async for item in items:
-                        if isinstance(item, Progress):
-                            yield item
-                        else:
-                            large = is_large(item)
-                            yield await _convert(large, self._plain_result, service, item)
-        except Exception as error:
-            raise answered(error, self.name, call.parameters) from None
+        read = partial(self._plain_arguments, call=call)
+        items = self._items(call.id, call.parameters, read, self._plain_result)
+        async with aclosing(items):
+            async for item in items:
+                yield item
 
     async def predict_stream(
         self, payloads: AsyncIterator[InferenceRequest]
@@ -207,6 +198,9 @@ class TempoPipelineRuntime(MLModel):
         service, self._service = self._service, None
         if service is not None:
             await service.close()
+        recorder, self._recorder = self._recorder, None
+        if recorder is not None:
+            await asyncio.to_thread(recorder.close)
         return True
 
     def _assemble(self, folder: str, portal: Portal) -> LoadedPipeline:
@@ -226,7 +220,31 @@ class TempoPipelineRuntime(MLModel):
         self._pipeline_settings = settings
         self._decoding = settings.decoding
         self._interface = interface.described(opened.folder, opened.description, self.name)
-        return LoadedPipeline(pipeline, settings, portal, opened.folder, data_plane=self.data_plane)
+        recorder = self._recorder = self._make_recorder(pipeline, settings)
+        try:
+            return LoadedPipeline(
+                pipeline, settings, portal, opened.folder, data_plane=self.data_plane
+            )
+        except BaseException:
+            if recorder is not None:
+                recorder.close()
+            raise
+
+    def _make_recorder(self, pipeline: Pipeline, settings: PipelineSettings) -> Recorder | None:
+        insights = settings.insights_of(pipeline.details.insights)
+        form = settings.access_log
+        if insights is None and form == "off":
+            return None
+        # Imported here, because few pipelines need them.
+        from tempo_runtime.insights.request_log import RequestLog
+        from tempo_runtime.runtime.access_log import AccessLog
+        from tempo_runtime.runtime.recorder import Recorder
+
+        streams = pipeline.signature.streams
+        return Recorder(
+            None if form == "off" else AccessLog(self.name, self.version, form),
+            None if insights is None else RequestLog(self.name, self.version, insights, streams),
+        )
 
     async def _folder(self) -> str:
         try:
@@ -263,6 +281,16 @@ class TempoPipelineRuntime(MLModel):
         read: Callable[[LoadedPipeline], Awaitable[dict[str, Any]]],
         write: Callable[[LoadedPipeline, Any], T],
     ) -> T:
+        """Answer one request of any form.
+
+        Args:
+            id_: Its id.
+            parameters: Its parameters.
+            read: Reads its arguments.
+            write: Converts its result; in a thread, if it is large.
+        """
+        if self._recorder is not None:
+            return await self._noted(id_ or new_id(), parameters, read, write, self._recorder)
         try:
             service = self._loaded()
             with self._serving(id_, parameters):
@@ -270,6 +298,75 @@ class TempoPipelineRuntime(MLModel):
                 return await _convert(is_large(value), write, service, value)
         except Exception as error:
             raise answered(error, self.name, parameters) from None
+
+    async def _noted(
+        self,
+        id_: str,
+        parameters: dict[str, Any],
+        read: Callable[[LoadedPipeline], Awaitable[dict[str, Any]]],
+        write: Callable[[LoadedPipeline, Any], T],
+        recorder: Recorder,
+    ) -> T:
+        """Answer one request, and note it."""
+        noted = recorder.begin(id_, parameters.get("headers") or {})
+        try:
+            service = self._loaded()
+            with self._serving(id_, parameters, noted) as request:
+                noted.deadline = request.deadline
+                arguments = await read(service)
+                noted.arguments(arguments)
+                value = await service.run(arguments)
+                written = await _convert(is_large(value), write, service, value)
+                await noted.answered(value)
+                return written
+        except asyncio.CancelledError:
+            noted.cancelled()
+            raise
+        except Exception as error:
+            failure = answered(error, self.name, parameters)
+            instead = await noted.failed(error, failure)
+            if instead is not None:
+                failure = answered(instead, self.name, parameters)
+            raise failure from None
+
+    async def _items(
+        self,
+        id_: str | None,
+        parameters: dict[str, Any],
+        read: Callable[[LoadedPipeline], Awaitable[dict[str, Any]]],
+        write: Callable[[LoadedPipeline, Any], T],
+    ) -> AsyncGenerator[Progress | T, None]:
+        """Answer one request item by item; see `_answered`."""
+        id_ = id_ or new_id()  # a stream may not have one
+        noted = None
+        if self._recorder is not None:
+            noted = self._recorder.begin(id_, parameters.get("headers") or {})
+        try:
+            service = self._loaded()
+            with self._serving(id_, parameters, noted):
+                arguments = await read(service)
+                if noted is not None:
+                    noted.arguments(arguments)
+                async with aclosing(service.runner.stream(arguments)) as items:
+                    async for item in items:
+                        if isinstance(item, Progress):
+                            yield item
+                            continue
+                        written = await _convert(is_large(item), write, service, item)
+                        if noted is not None:
+                            noted.item(item)
+                        yield written
+            if noted is not None:
+                noted.streamed()
+        except (asyncio.CancelledError, GeneratorExit):
+            if noted is not None:
+                noted.cancelled()
+            raise
+        except Exception as error:
+            failure = answered(error, self.name, parameters)
+            if noted is not None:
+                await noted.failed(error, failure)
+            raise failure from None
 
     async def _plain_arguments(self, service: LoadedPipeline, call: PlainCall) -> dict[str, Any]:
         body, call.body = call.body, b""
@@ -283,7 +380,12 @@ class TempoPipelineRuntime(MLModel):
         except PayloadError as error:
             raise undeclared(self.name, error) from error
 
-    def _serving(self, id_: str | None, parameters: dict[str, Any]) -> context.serving:
+    def _serving(
+        self,
+        id_: str | None,
+        parameters: dict[str, Any],
+        noted: NotedRequest | None = None,
+    ) -> context.serving:
         settings = self._pipeline_settings
         headers = parameters.get("headers") or {}
         origin = Origin(self.name, self.version, headers, settings.request_headers)
@@ -298,6 +400,7 @@ class TempoPipelineRuntime(MLModel):
                     settings.max_calls, settings.max_rows, settings.allow_incomplete_anchors
                 ),
                 origin,
+                noted,
             )
         budget = _number(parameters, TIMEOUT, float)
         if budget is not None and not budget > 0:
@@ -320,6 +423,7 @@ class TempoPipelineRuntime(MLModel):
                 ),
             ),
             origin,
+            noted,
         )
 
     async def _arguments(
@@ -342,13 +446,8 @@ class TempoPipelineRuntime(MLModel):
         large = _is_large(parameters, inputs, small)
         return await _convert(large, _decode, signature, inputs, small, decoding)
 
-    async def _response(
-        self, service: LoadedPipeline, parameters: dict[str, Any], value: Any
-    ) -> InferenceResponse:
-        return await _convert(is_large(value), self._encoded, service, parameters, value)
-
     def _encoded(
-        self, service: LoadedPipeline, parameters: dict[str, Any], value: Any
+        self, parameters: dict[str, Any], service: LoadedPipeline, value: Any
     ) -> InferenceResponse:
         arrays = binary_http.answers_arrays(parameters)
         json = over_http(parameters) and not arrays
@@ -393,20 +492,17 @@ class TempoPipelineRuntime(MLModel):
     ) -> AsyncGenerator[InferenceResponse, None]:
         async for payload in payloads:
             parameters = mlserver_parameters(payload.parameters)
+            read = partial(self._arguments, payload=payload, parameters=parameters)
+            items = self._items(payload.id, parameters, read, partial(self._encoded, parameters))
             try:
-                service = self._loaded()
-                with self._serving(payload.id, parameters):
-                    arguments = await self._arguments(service, payload, parameters)
-                    async with aclosing(service.runner.stream(arguments)) as items:
-                        async for item in items:
-                            if isinstance(item, Progress):
-                                yield self._progress(parameters, item)
-                            else:
-                                yield await self._response(service, parameters, item)
-            except Exception as error:
-                failure = answered(error, self.name, parameters)
+                async with aclosing(items):
+                    async for item in items:
+                        yield (
+                            self._progress(parameters, item) if isinstance(item, Progress) else item
+                        )
+            except MLServerError as failure:
                 if not over_http(parameters):
-                    raise failure from None
+                    raise
                 yield stream_error(self.name, failure)
 
 

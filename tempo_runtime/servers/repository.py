@@ -7,7 +7,7 @@ import glob
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -163,6 +163,26 @@ def check(
         raise SettingsError(
             f"{folder}: its {store.MODEL_SETTINGS} is invalid: {faults}; correct it"
         ) from error
+
+
+def with_access_log(model: Served, chosen: str | None, usual: str) -> Served:
+    """Return a pipeline with an access log, and any other model as it is.
+
+    Args:
+        model: The model.
+        chosen: The form of the log; None for the one in the pipeline's settings.
+        usual: The form if its settings have none.
+    """
+    if model.settings.get("implementation") != declaration.IMPLEMENTATION:
+        return model
+    settings = copy.deepcopy(model.settings)
+    extra = parameters_of(settings).get("extra") or {}
+    access_log = chosen or extra.get("access_log") or usual
+    settings["parameters"] = {
+        **parameters_of(settings),
+        "extra": {**extra, "access_log": access_log},
+    }
+    return replace(model, settings=settings)
 
 
 def write(

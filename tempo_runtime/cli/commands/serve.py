@@ -63,6 +63,11 @@ _PORT = click.IntRange(0, 65535)
     help="Run models in the process of their pipeline, and serve only the pipeline.",
 )
 @click.option(
+    "--access-log",
+    type=click.Choice(["text", "json", "off"]),
+    help="Log one line for each request to a pipeline.  [default: text]",
+)
+@click.option(
     "--timeout",
     type=Seconds(),
     default=300,
@@ -85,6 +90,7 @@ def serve(
     metrics_port: int | None,
     workers: int | None,
     in_process: bool,
+    access_log: str | None,
     timeout: float,
     reload: bool,
     stale: Stale,
@@ -129,6 +135,11 @@ def serve(
         targets[0] if isinstance(targets[0], str) else targets[0].get_tempo().details.local_folder
     )
     settings = repository.server_settings(first, trust.TrustPolicy.of_environment())
+    # With `debug`, MLServer has an access log as well.
+    usual = "off" if settings.get("debug") else "text"
+    models = {
+        name: repository.with_access_log(model, access_log, usual) for name, model in models.items()
+    }
     with shown("Starting MLServer", total=len(models)) as advance:
         serving = running(
             models,
