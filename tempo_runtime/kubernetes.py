@@ -28,6 +28,7 @@ _NAMES = {
     "manifests.options": (
         "Canary",
         "KServeRemote",
+        "Logger",
         "ModelOptions",
         "Probe",
         "Resources",
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from tempo_runtime.deploy.kubernetes.deploy import wait as wait
     from tempo_runtime.deploy.kubernetes.manifests.options import Canary as Canary
     from tempo_runtime.deploy.kubernetes.manifests.options import KServeRemote as KServeRemote
+    from tempo_runtime.deploy.kubernetes.manifests.options import Logger as Logger
     from tempo_runtime.deploy.kubernetes.manifests.options import ModelOptions as ModelOptions
     from tempo_runtime.deploy.kubernetes.manifests.options import Probe as Probe
     from tempo_runtime.deploy.kubernetes.manifests.options import Resources as Resources

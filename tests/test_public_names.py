@@ -149,6 +149,7 @@ def test_the_names_for_kubernetes_are_these_and_importing_them_imports_nothing_h
     names = [
         "Canary",
         "KServeRemote",
+        "Logger",
         "ModelOptions",
         "Probe",
         "Resources",

@@ -238,8 +238,28 @@ def no_engine(document: Document) -> Hits:
     for predictor, unit in by_mlserver(document):
         place = predictor["annotations"][NO_ENGINE]
         alone = unit.path == predictor["graph"].path and not list(unit["children"])
-        if alone and place.text.lower() != "true":
+        if alone and not unit["logger"] and place.text.lower() != "true":
             yield place, f"predictor {predictor['name'].text!r} runs the executor"
+
+
+@rule(
+    "seldon-logger",
+    "error",
+    KIND,
+    consequence="Nothing is logged: the executor would log, and there is none in front of the model.",
+    fix="remove the annotation seldon.io/no-engine, or the logger",
+)
+def logger(document: Document) -> Hits:
+    """A graph with a `logger` runs the executor, which logs.
+
+    Source: executor/logger/worker.go, and seldondeployment_engine.go for the annotation.
+    """
+    for predictor in predictors(document):
+        if predictor["annotations"][NO_ENGINE].text.lower() != "true":
+            continue
+        for unit in units(predictor["graph"]):
+            if unit["logger"]:
+                yield unit["logger"], f"{unit['name'].text!r} has a logger"
 
 
 @rule(

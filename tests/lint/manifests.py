@@ -214,6 +214,7 @@ CASES = [
     ("seldon-implementation", SELDON, "SKLEARN_SERVER", "OUR_SERVER"),
     ("seldon-model-uri", SELDON, "      modelUri: s3://models/shop\n", ""),
     ("seldon-no-engine-children", SELDON, "graph: {name: price,", "graph: {children: [{name: price, implementation: SIMPLE_MODEL}], name: price,"),
+    ("seldon-logger", SELDON, "graph: {name: price,", "graph: {logger: {url: http://logs, mode: all}, name: price,"),
     ("seldon-no-engine", SELDON, 'no-engine: "true"', 'no-engine: "false"'),
     ("seldon-predictors", SELDON, "  predictors:\n", "  predictors:\n  - {name: default, graph: {}}\n"),
     ("seldon-traffic", SELDON, "  - name: default\n", "  - name: default\n    traffic: 50\n"),

@@ -122,6 +122,8 @@ def _service(
         }
         if not options.knative:  # Knative counts requests instead
             predictor |= {"scaleMetric": "cpu", "scaleTarget": model_options.target_cpu}
+    if model_options.logger is not None:
+        predictor["logger"] = {"mode": model_options.logger.mode, "url": model_options.logger.url}
     if options.service_account_name:
         predictor["serviceAccountName"] = options.service_account_name
     pod = pods.pod(model_options, {"serving.kserve.io/inferenceservice": model.name})

@@ -96,6 +96,13 @@ Variable = Annotated[
     ),
 ]
 Variables = Annotated[dict[Variable, str], AfterValidator(refuse_secrets)]
+Sink = Annotated[
+    str,
+    _matching(
+        r"https?://[^/\s@]+(/\S*)?",
+        "write a URL without a password, as in http://broker.logging/events",
+    ),
+]
 Address = Annotated[
     str, _matching(r"https?://[^/\s]+/?", "write scheme and host, as in https://example.com:8443")
 ]
@@ -148,6 +155,20 @@ class Probe(Options):
     failures: Positive = Field(default=6, validation_alias="failureThreshold")
 
 
+class Logger(Options):
+    """Log a model's requests with the platform's own logger, which sends them as CloudEvents.
+
+    The logs of this package (`InsightsOptions`) also have calls to models, and redact values.
+
+    Attributes:
+        url: Where it sends them.
+        mode: Whether it sends requests, responses, or both.
+    """
+
+    url: Sink
+    mode: Literal["all", "request", "response"] = "all"
+
+
 class ModelOptions(Options):
     """Options of one model, or of every model that does not have its own.
 
@@ -173,6 +194,7 @@ class ModelOptions(Options):
         pin_artifact: Whether the manifest contains the digest of the artifact on this machine, so that
             pods are replaced when it changes, and a pipeline's pod refuses to serve another artifact.
         liveness, readiness: When its server is restarted, or gets no calls.
+        logger: The platform's own log of its requests.
     """
 
     uri: Text | None = None
@@ -194,6 +216,7 @@ class ModelOptions(Options):
     pin_artifact: bool = True
     liveness: Probe = Probe(initial_delay=60)
     readiness: Probe = Probe(initial_delay=5, period=5, timeout=2, failures=3)
+    logger: Logger | None = None
 
     @model_validator(mode="after")
     def _bounds(self) -> ModelOptions:

@@ -71,6 +71,11 @@ def documents(models: Mapping[str, DeployedModel], options: SeldonRemote) -> lis
 
 def _refuse(models: Mapping[str, DeployedModel], options: SeldonRemote) -> None:
     pods.refuse_idle_targets(models, options)
+    if not options.engine and (fields := options.stating(("logger",))):
+        raise SettingsError(
+            f"{', '.join(fields)}: Seldon Core logs requests in its engine; set engine to true, or "
+            "declare `insights` on the pipeline, which logs without the engine"
+        )
     for name in models:
         if not name[0].isalpha():
             raise SettingsError(
@@ -123,6 +128,8 @@ def _predictor(
         graph["envSecretRefName"] = options.auth_secret_name
     if options.service_account_name and model.ours:
         graph["serviceAccountName"] = options.service_account_name
+    if model_options.logger is not None:
+        graph["logger"] = {"mode": model_options.logger.mode, "url": model_options.logger.url}
     predictor = {
         "name": name,
         "annotations": annotations,

@@ -74,6 +74,10 @@ PODS: dict[str, st.SearchStrategy[Any]] = {
     "spread": st.booleans(),
     "run_as_user": st.none() | st.integers(1, 2**31 - 1),
 }
+LOGGERS = st.fixed_dictionaries(
+    {"url": st.sampled_from(["http://broker", "https://logs:8443/a?b=1e3"])},
+    optional={"mode": st.sampled_from(["all", "request", "response"])},
+)
 PROBED = {"liveness": PROBES, "readiness": PROBES}
 OBJECTS = {"labels": LABELS, "annotations": st.dictionaries(KEYS, TEXTS, max_size=2)}
 SELDON = {
@@ -82,7 +86,7 @@ SELDON = {
     "min_available": st.integers(1, 9),
     "progress_deadline": st.integers(1, 999),
 }
-RAW = {**PODS, **PROBED, "min_available": st.integers(1, 9)}
+RAW = {**PODS, **PROBED, "min_available": st.integers(1, 9), "logger": LOGGERS}
 
 
 def options(

@@ -280,3 +280,11 @@ def test_options_that_kserve_lacks_are_reported_on_one_line(
     with pytest.raises(SettingsError, match=told) as error:
         deployed(model, **remote)
     assert "\n" not in str(error.value)
+
+
+def test_a_logger_is_the_predictors_of_each_model_or_of_one() -> None:
+    logger = {"url": "http://broker.logging/events", "mode": "all"}
+    assert predictor(logger=logger)["logger"] == logger
+    one = {models.CLASSIFIER: {"logger": {"url": logger["url"]}}}
+    assert "logger" not in predictor(models=one)
+    assert predictor(models.CLASSIFIER, models=one)["logger"] == logger

@@ -10,6 +10,7 @@ import pytest
 
 from tempo_runtime import ModelFramework, SeldonCoreOptions, SettingsError, manifest
 from tests.deploy.kubernetes.manifests import models
+from tests.deploy.kubernetes.manifests.crds import faults
 
 WHERE = "http://income-sklearn-default.production.svc.cluster.local:9000"
 
@@ -242,3 +243,23 @@ def test_an_invalid_name_of_a_service_is_reported(model: Any) -> None:
     ) as error:
         manifest(model)
     assert "\n" not in str(error.value)
+
+
+LOGGER = {"url": "http://broker.logging/events", "mode": "request"}
+
+
+def test_a_logger_is_the_graphs_and_needs_the_engine() -> None:
+    deployment, child = both(engine=True, logger=LOGGER)
+    assert predictor(deployment)["graph"]["logger"] == LOGGER
+    assert predictor(child)["graph"]["logger"] == LOGGER
+    assert [*faults(deployment), *faults(child)] == []
+    with pytest.raises(SettingsError, match=r"logger: Seldon Core logs requests in its engine"):
+        both(logger=LOGGER)
+    with pytest.raises(SettingsError, match=r"models\.income-sklearn\.logger: .*set engine"):
+        both(models={"income-sklearn": {"logger": LOGGER}})
+
+
+@pytest.mark.parametrize("url", ["broker", "http://me:secret@broker"])
+def test_a_logger_without_a_plain_url_is_refused(url: str) -> None:
+    with pytest.raises(SettingsError, match="write a URL without a password"):
+        both(engine=True, logger={"url": url})

@@ -202,6 +202,11 @@ def test_our_container_is_not_root_and_the_agent_s_is_left_alone() -> None:
         (None, {"liveness": {}}, "liveness: on Seldon Core 2"),
         (None, {"serviceAccountName": "s"}, "service_account_name: on Seldon Core 2"),
         (None, {"server": "own", "image": "i"}, "image: no Server is deployed here"),
+        (
+            None,
+            {"logger": {"url": "http://logs"}},
+            "logger: Seldon Core 2 has no logger .*`insights`",
+        ),
         (None, {"server": "own", "run_as_user": None}, "run_as_user: no Server is deployed here"),
         (models.classifier(), {"env": {"A": "1"}}, "env: no Server is deployed here"),
         (
