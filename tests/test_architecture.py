@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "tempo_runtime"
 BESIDE = {"cluster", "containers", "data", "errors", "fidelity", "fuzz", "helpers", "integration"}
-BESIDE |= {"benchmarks", "integrity", "interop", "typing", "scripts"}
+BESIDE |= {"benchmarks", "examples", "integrity", "interop", "typing", "scripts"}
 
 
 def test_every_file_that_the_architecture_names_exists() -> None:

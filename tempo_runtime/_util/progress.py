@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from tempo_runtime._util.printable import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 @contextlib.contextmanager
@@ -14,8 +19,8 @@ def shown(
 ) -> Iterator[Callable[[float], None]]:
     """Show the progress of the block.
 
-    A terminal and a notebook show a bar, which stays when it is full. Elsewhere a bar would fill a log,
-    so there is one line at the end.
+    A terminal and a notebook with ipywidgets show a bar, which stays when it is full. Elsewhere a bar
+    would fill a log, so there is one line at the end.
 
     Args:
         text: Description of the work.
@@ -45,7 +50,7 @@ def shown(
         columns += [DownloadColumn(), TransferSpeedColumn()]
     elif total is not None:
         columns += [MofNCompleteColumn()]
-    live = console.is_terminal or console.is_jupyter
+    live = _can_redraw(console)
     with Progress(*columns, TimeElapsedColumn(), console=console, disable=not live) as progress:
         task = progress.add_task(text, total=total)
         yield lambda more: progress.advance(task, more)
@@ -63,13 +68,13 @@ def telling(text: str) -> Iterator[Callable[[str], None] | None]:
         text: Description of the work.
 
     Yields:
-        A function to call with the current state; None without a terminal or notebook.
+        A function to call with the current state; None where a line cannot be redrawn.
     """
     from rich.console import Console
     from rich.text import Text
 
     console = Console(stderr=True)
-    if not (console.is_terminal or console.is_jupyter):
+    if not _can_redraw(console):
         yield None
         return
 
@@ -78,3 +83,10 @@ def telling(text: str) -> Iterator[Callable[[str], None] | None]:
 
     with console.status(line(text)) as status:
         yield lambda news: status.update(line(f"{text}: {news}"))
+
+
+def _can_redraw(console: Console) -> bool:
+    """Tell whether what was printed can be replaced. In a notebook, rich needs ipywidgets for it."""
+    if console.is_jupyter:
+        return importlib.util.find_spec("ipywidgets") is not None
+    return console.is_terminal

@@ -25,6 +25,8 @@ from tempo_runtime.execution.explain.randomness import stream
 from tempo_runtime.protocol.binding import encode_arguments
 from tempo_runtime.protocol.messages import Request, request_to_json
 from tempo_runtime.testing import Server, serve
+from tests.helpers.command_line import run
+from tests.helpers.examples import blocks
 
 pytestmark = pytest.mark.filterwarnings(
     # of alibi, shap and what they use, about themselves
@@ -226,6 +228,12 @@ def ask(server: Server, case: Case, where: str, number: int) -> Any:
     answer = server.post(case.served + where, body)
     assert answer.status_code == 200, answer.text
     return json.loads(answer.json()["outputs"][0]["data"][0])
+
+
+def test_the_readme_shows_the_graph_of_one(example: Example) -> None:
+    status, graph, _ = run("graph", example.artifact(CASES[0]), "--format", "mermaid")
+    assert status == 0
+    assert [graph] == blocks("explainers", "mermaid")
 
 
 # -- served ----------------------------------------------------------------------------------------

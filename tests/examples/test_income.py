@@ -1,0 +1,40 @@
+"""The notebook and the README of the example income; tests/integration/test_demo.py runs its demo."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import examples
+from tests.helpers.command_line import run
+from tests.helpers.income import EXAMPLE, Income, census
+
+
+@pytest.mark.timeout(600)
+def test_its_notebook_runs_in_a_kernel(tmp_path: Path) -> None:
+    pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    copy = tmp_path / "income"
+    shutil.copytree(EXAMPLE, copy, ignore=shutil.ignore_patterns("artifacts", "__pycache__"))
+    folders = {"IPYTHONDIR": "ipython", "JUPYTER_RUNTIME_DIR": "runtime"}
+    environment = {name: str(tmp_path / folder) for name, folder in folders.items()}
+    environment["TEMPO_ADULT_DATA"] = str(census())
+    examples.shell("jupyter-execute --inplace income.ipynb", copy, **environment)
+    notebook = (copy / "income.ipynb").read_text()
+    printed = "".join(
+        "".join(output.get("text", ())) + "".join(output.get("data", {}).get("text/plain", ()))
+        for cell in json.loads(notebook)["cells"]
+        for output in cell.get("outputs", ())
+    )
+    assert printed.count("Marital Status = Separated") == 3
+    assert "'pipeline.dill'" in printed
+    assert "Deploying income-explainer: done" in printed  # and no words about ipywidgets
+
+
+def test_its_readme_shows_its_graph(income: Income) -> None:
+    status, graph, _ = run("graph", income.explainer, "--format", "mermaid")
+    assert status == 0
+    assert [graph] == examples.blocks("income", "mermaid")
