@@ -1,4 +1,4 @@
-"""What an artifact says to its callers: the part of it that goes into an OpenAPI document."""
+"""The part of an artifact that its callers need: it goes into an OpenAPI document."""
 
 from __future__ import annotations
 

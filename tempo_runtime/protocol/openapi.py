@@ -26,7 +26,7 @@ _SCHEMAS: dict[str, Any] = {
     "Error": {
         "type": "object",
         "properties": {
-            "error": {"type": "string", "description": "What is wrong, and what to do"},
+            "error": {"type": "string", "description": "The error and its remedy"},
             "tempo": {
                 "type": "object",
                 "description": "The same for programs: class, status, who must change something",
@@ -71,7 +71,7 @@ _SCHEMAS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class DescribedPipeline:
-    """What is known of a pipeline without its code.
+    """A pipeline, as it is known without its code.
 
     Attributes:
         name: Name it is served under.

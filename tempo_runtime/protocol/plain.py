@@ -262,7 +262,10 @@ def _array(spec: TensorSpec, value: Any) -> Tensor:
     else:
         datatype = _datatype(spec, flat, types)
     parameters = {"content_type": "base64" if is_binary else "np"}
-    return Tensor(spec.name, datatype, list(elements.shape), flat, parameters)
+    shape = list(elements.shape)
+    if not flat and spec.shape is not None:  # an empty list does not show the lengths inside it
+        shape += [max(length, 0) for length in spec.shape[len(shape) :]]
+    return Tensor(spec.name, datatype, shape, flat, parameters)
 
 
 def _suits(item: Any, kind: str) -> bool:

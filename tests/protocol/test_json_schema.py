@@ -56,7 +56,7 @@ def rows(rows: Rows, labels: list[str], scale: float = 1.5) -> Rows:
     Returns:
         labels: not an argument.
     """
-    return rows * scale
+    return rows
 
 
 def order(order: Order, priority: Annotated[int, Field(ge=0, le=9)] = 3) -> Order:
@@ -110,8 +110,8 @@ def calls(function: Callable[..., Any]) -> st.SearchStrategy[Any]:
     return strategy
 
 
-# JSON Schema cannot say that lists have one length, nor that a text is valid base64.
-_BEYOND = ("ragged", "base64", "too large", "surrogate", "UTF-8")
+# JSON Schema cannot say that rows have one length or that a text is base64; 1.0 is an integer there.
+_BEYOND = (".0 was given", "ragged", "base64", "too large", "surrogate", "UTF-8")
 
 
 @pytest.mark.parametrize(

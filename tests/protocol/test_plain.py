@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from decimal import Decimal
 from enum import Enum
-from typing import Any, NamedTuple, Optional
+from typing import Any, Literal, NamedTuple, Optional
 
 import numpy as np
 import numpy.typing as npt
@@ -408,3 +408,10 @@ def test_a_result_that_plain_json_cannot_hold_is_refused(
     with pytest.raises(PayloadError) as refused:
         write_result(gives(annotation), value)
     assert problem in str(refused.value)
+
+
+def test_an_empty_list_of_rows_has_the_annotated_length_of_a_row() -> None:
+    def total(rows: np.ndarray[tuple[int, Literal[2]], np.dtype[np.float64]]) -> float: ...
+
+    signature = Signature.of(total)
+    assert read_arguments(signature, b'{"rows": []}')["rows"].shape == (0, 2)

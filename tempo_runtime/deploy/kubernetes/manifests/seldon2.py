@@ -168,8 +168,8 @@ _SERVERS = (
 def _refuse(models: Mapping[str, DeployedModel], options: Seldon2Remote) -> None:
     if fields := options.stating(("logger",)):
         raise SettingsError(
-            f"{', '.join(fields)}: Seldon Core 2 has no logger for the requests of a model; leave it out, "
-            "and declare `insights` on the pipeline"
+            f"{', '.join(fields)}: Seldon Core 2 has no logger for the requests of a model; leave it "
+            "out, and declare `insights` on the pipeline"
         )
     if fields := options.stating((*_NEVER, "service_account_name")):
         raise SettingsError(
