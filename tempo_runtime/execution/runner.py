@@ -6,8 +6,8 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -243,28 +243,28 @@ class Runner:
         owner = f"pipeline {self.pipeline.details.name!r}"
         self._was_ready = log_readiness(owner, self._pool, self._was_ready)
 
-    @contextmanager
-    def admitted(self) -> Iterator[None]:
+    def admitted(self) -> _Admitted:
         """Count the block as one request, and refuse it if there are too many."""
-        with self._metrics.call():
-            if self._running >= self._limit:
-                raise Overloaded(
-                    f"pipeline {self.pipeline.details.name!r} already has {self._running} requests; send "
-                    "fewer at the same time, or raise `max_concurrency` or `max_queue`"
-                )
-            if not self._pool.left:
-                raise Overloaded(
-                    f"pipeline {self.pipeline.details.name!r} has no thread left: "
-                    f"{self._pool.hung} calls hang after their requests have ended; its server's log "
-                    "says where"
-                )
-            self._count(1)
-            try:
-                yield
-            finally:
-                self._count(-1)
-                if not self._running:
-                    self._idle.set()
+        return _Admitted(self, self._metrics.call())
+
+    def _admit(self) -> None:
+        if self._running >= self._limit:
+            raise Overloaded(
+                f"pipeline {self.pipeline.details.name!r} already has {self._running} requests; send "
+                "fewer at the same time, or raise `max_concurrency` or `max_queue`"
+            )
+        if not self._pool.left:
+            raise Overloaded(
+                f"pipeline {self.pipeline.details.name!r} has no thread left: "
+                f"{self._pool.hung} calls hang after their requests have ended; its server's log "
+                "says where"
+            )
+        self._count(1)
+
+    def _leave(self) -> None:
+        self._count(-1)
+        if not self._running:
+            self._idle.set()
 
     def _count(self, change: int) -> None:
         waited = self._running - self._threads
@@ -293,6 +293,31 @@ class Runner:
         failure = failed(name, method or "its function", error, LOGGED)
         failure.logged = True
         return failure
+
+
+class _Admitted:
+    """Counts its block as one request, and refuses it if there are too many.
+
+    A class, because each request would pay for a generator of `contextlib`.
+    """
+
+    __slots__ = ("_call", "_runner")
+
+    def __init__(self, runner: Runner, call: AbstractContextManager[None]) -> None:
+        self._runner = runner
+        self._call = call
+
+    def __enter__(self) -> None:
+        self._call.__enter__()
+        try:
+            self._runner._admit()
+        except BaseException as error:
+            self._call.__exit__(type(error), error, error.__traceback__)
+            raise
+
+    def __exit__(self, *error: Any) -> None:
+        self._runner._leave()
+        self._call.__exit__(*error)
 
 
 class _AuthorErrors:

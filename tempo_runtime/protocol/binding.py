@@ -6,7 +6,7 @@ The signature maps tensors to arguments, and to the columns of a DataFrame.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -17,6 +17,7 @@ from tempo_runtime.errors import PayloadError, PipelineFailed
 from tempo_runtime.protocol import codec
 from tempo_runtime.protocol.codec.dataframes import (
     FRAME,
+    PANDAS,
     DescribedFrame,
     build,
     decode_frame,
@@ -125,10 +126,16 @@ def decode_arguments(
     specs = signature.named
     limits.check_count(len(tensors))
     refuse_twice([tensor.name for tensor in tensors])
+    if signature.frame is None and all(_is_alone(tensor, specs) for tensor in tensors):
+        # The usual request: each tensor is an argument.
+        arguments = {
+            tensor.name: codec.decode(specs[tensor.name], tensor, limits) for tensor in tensors
+        }
+        return _completed(signature, arguments, tensors, parameters)
     frames, tensors = split(tensors)
     if any(tensor.name not in specs for tensor in tensors):
         tensors = _name_positional(signature, tensors)
-    arguments: dict[str, Any] = {}
+    arguments = {}
     for described in frames:
         arguments[_argument(signature, described)] = build(described)
     refuse_twice([*arguments, *(tensor.name for tensor in tensors)])
@@ -148,7 +155,22 @@ def decode_arguments(
         arguments[frame.name] = None
     elif columns or not frame.has_default:
         arguments[frame.name] = decode_frame(columns) if columns or frame.required else None
-    for name, spec in specs.items():
+    return _completed(signature, arguments, tensors, parameters)
+
+
+def _is_alone(tensor: Tensor, specs: Mapping[str, TensorSpec]) -> bool:
+    """Return whether a tensor is an argument, and does not describe a DataFrame."""
+    return tensor.name in specs and PANDAS not in tensor.parameters
+
+
+def _completed(
+    signature: Signature,
+    arguments: dict[str, Any],
+    tensors: list[Tensor],
+    parameters: dict[str, Any],
+) -> dict[str, Any]:
+    """Add the arguments that are not tensors; raise as `decode_arguments` does."""
+    for name, spec in signature.named.items():
         if name in arguments:
             continue
         if name in parameters:

@@ -66,6 +66,8 @@ def is_large(*values: Any) -> bool:
 
     This counts only as many parts as needed.
     """
+    if len(values) == 1 and type(values[0]) is np.ndarray and values[0].dtype.kind != "O":
+        return values[0].size > _LARGE
     return _count(values, _LARGE, _DEEPEST) > _LARGE
 
 

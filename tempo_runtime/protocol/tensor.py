@@ -71,6 +71,13 @@ class Tensor:
         content_type = self.parameters.get("content_type")
         return content_type if isinstance(content_type, str) else None
 
+    def pack(self) -> None:
+        """Replace a flat list of numbers by an array, which takes a fraction of the memory."""
+        dtype = DATATYPES.get(self.datatype)
+        packed = None if dtype is None else _packed(self.data, dtype)
+        if packed is not None:
+            self.data = packed
+
     def numbers(self) -> np.ndarray[Any, Any]:
         """Return the elements of a numeric tensor, in its shape.
 

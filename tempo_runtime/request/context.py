@@ -304,17 +304,8 @@ class serving:  # noqa: N801 - used like a function, in `with serving(...)`
         deadline = None if budget is None else time.monotonic() + budget
         if outer.deadline is not None and (deadline is None or outer.deadline < deadline):
             deadline, budget = outer.deadline, outer.budget
-        kept = {
-            lower: value
-            for name, value in headers.items()
-            if (lower := name.lower()) in _FORWARDED
-            or lower.startswith(_FORWARDED_PREFIX)
-            or lower in forward
-        }
-        if kept:
-            kept = {name: value for name, value in kept.items() if not carried.is_binary(name)}
-            carried.check(kept)
-        headers = {**outer.headers, **kept}
+        kept = _to_forward(headers, forward)
+        headers = {**outer.headers, **kept} if kept else outer.headers
         self.request = RequestContext(
             deadline,
             budget,
@@ -334,6 +325,30 @@ class serving:  # noqa: N801 - used like a function, in `with serving(...)`
     def __exit__(self, *_: object) -> None:
         self.request.allowance.ended = True
         _current.reset(self._token)
+
+
+def _to_forward(headers: Mapping[str, str], forward: Collection[str]) -> dict[str, str]:
+    # Most requests have nothing to forward, which is seen faster in all names together.
+    names = "\n".join(headers).lower()
+    listed = names.split("\n")
+    if (
+        _FORWARDED.isdisjoint(listed)
+        and _FORWARDED_PREFIX not in names
+        and not any(name in listed for name in forward)
+    ):
+        return {}
+    kept = {
+        lower: value
+        for name, value in headers.items()
+        if (
+            (lower := name.lower()) in _FORWARDED
+            or lower.startswith(_FORWARDED_PREFIX)
+            or lower in forward
+        )
+        and not carried.is_binary(lower)
+    }
+    carried.check(kept)
+    return kept
 
 
 def _check_id(text: str | None) -> None:

@@ -8,6 +8,7 @@ its errors. It passes on every other request as it came, so that each error of v
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from types import SimpleNamespace
 from typing import Any, TypeVar
@@ -26,7 +27,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tempo_runtime.protocol.binary import EXTENSION, HEADER
 from tempo_runtime.protocol.messages import Request, Response, to_json
-from tempo_runtime.protocol.sizes import LARGE_BYTES, convert
+from tempo_runtime.protocol.sizes import LARGE_BYTES
 from tempo_runtime.protocol.tensor import Tensor, json_numbers
 from tempo_runtime.runtime.binary_http import BinaryRequests, caches, refuse_encoded
 
@@ -37,6 +38,7 @@ _ROUTES = (_FAST, "/generate")
 _BINARY_LENGTH = HEADER.lower()
 _JSON = frozenset(("application/json", "application/json; charset=utf-8"))
 _DATATYPES = frozenset(datatype.value for datatype in Datatype)
+_SMALL = 50  # elements
 # The parameter that MLServer declares; it writes it before all others.
 _DECLARED = "content_type"
 
@@ -105,11 +107,13 @@ class InferenceRoute:
             or not is_here(await find_model(self._data_plane, path))
         ):
             return None
-        if len(body) <= LARGE_BYTES:
-            return read_request(body)
-        request = await convert(True, read_request, body)
-        # Another model may have taken its place meanwhile.
-        return request if is_here(await find_model(self._data_plane, path)) else None
+        # Not in a thread, even if it is large: orjson would keep the interpreter from all others anyway,
+        # while the bodies of more and more requests would wait.
+        request = read_request(body)
+        if request is not None and len(body) > LARGE_BYTES:
+            for tensor in request.tensors:
+                tensor.pack()
+        return request
 
     async def _answer(
         self, request: Request, headers: dict[str, str], path: Mapping[str, str], send: Send
@@ -229,12 +233,8 @@ async def respond(send: Send, body: bytes, headers: Mapping[str, str]) -> None:
 
 def first_values(scope: Scope) -> dict[str, str]:
     """Return the headers of a request as MLServer hands them to models: the first value of each."""
-    headers: dict[str, str] = {}
-    for raw_name, value in scope["headers"]:
-        name = raw_name.decode("latin-1")
-        if name not in headers:
-            headers[name] = value.decode("latin-1")
-    return headers
+    pairs = reversed(scope["headers"])  # of two with one name, the first is set last
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in pairs}
 
 
 async def received(receive: Receive) -> list[Message]:
@@ -305,12 +305,21 @@ def _is_output(item: Any) -> bool:
     return type(item) is dict and type(item.get("name")) is str and _parameters(item) is not None
 
 
+def _numbers(array: np.ndarray[Any, Any]) -> Any:
+    """Return an array for orjson to write as MLServer writes its elements."""
+    if array.size <= _SMALL:  # then each call of numpy takes longer than a list
+        elements = array.ravel().tolist()
+        if array.dtype.kind != "f" or math.isfinite(sum(elements)):
+            return elements
+    if array.dtype.kind == "f" and array.dtype.itemsize < 8:
+        array = array.astype(np.float64)  # as Python's float
+    return json_numbers(array)
+
+
 def _output(tensor: Tensor) -> dict[str, Any]:
     data = tensor.data
     if isinstance(data, np.ndarray):
-        if data.dtype.kind == "f" and data.dtype.itemsize < 8:
-            data = data.astype(np.float64)  # as Python's float, which MLServer writes
-        data = json_numbers(data)
+        data = _numbers(data)
     else:
         data = [item.decode() if isinstance(item, bytes) else item for item in data]
     parameters = tensor.parameters

@@ -9,6 +9,7 @@ from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 import orjson
 from mlserver import MLModel, ModelSettings
 from mlserver.errors import MLServerError
@@ -443,7 +444,8 @@ class TempoPipelineRuntime(MLModel):
         decoding.check_count(len(inputs))
         small = {name: value for name, value in parameters.items() if name not in _RESERVED}
         signature = service.runner.pipeline.signature
-        large = _is_large(parameters, inputs, small)
+        packed = bool(inputs) and all(map(_is_packed, inputs))
+        large = is_large(small) if packed else _is_large(parameters, inputs, small)
         return await _convert(large, _decode, signature, inputs, small, decoding)
 
     def _encoded(
@@ -514,6 +516,11 @@ def _decode(
 ) -> dict[str, Any]:
     tensors = [item if isinstance(item, Tensor) else from_mlserver(item) for item in inputs]
     return decode_arguments(signature, tensors, parameters, limits)
+
+
+def _is_packed(item: RequestInput | Tensor) -> bool:
+    """Return whether a tensor is an array already, of which little is left to convert."""
+    return isinstance(item, Tensor) and isinstance(item.data, np.ndarray)
 
 
 def _is_large(parameters: dict[str, Any], *parts: Any) -> bool:
