@@ -24,9 +24,12 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer, make_column_transformer
 from sklearn.ensemble import (
+    AdaBoostClassifier,
     ExtraTreesClassifier,
     ExtraTreesRegressor,
     GradientBoostingClassifier,
+    GradientBoostingRegressor,
+    HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
     RandomForestClassifier,
     RandomForestRegressor,
@@ -66,6 +69,7 @@ X = np.column_stack(
 Y = (X[:, 0] + 9 * X[:, 1] + _RANDOM.normal(0, 20, 300) > 80).astype(int)
 GAPS = np.where(_RANDOM.rand(*X.shape) < 0.1, np.nan, X)
 FOREST: dict[str, Any] = {"n_estimators": 7, "random_state": 0}
+BINNED: dict[str, Any] = {"max_iter": 5, "random_state": 0}
 
 
 def census(**encoder: Any) -> Pipeline:
@@ -111,6 +115,28 @@ MODELS: dict[str, tuple[Any, Any, Any]] = {
     "numbers of a forest": (RandomForestRegressor(**FOREST), X, X[:, 4] / 3),
     "numbers of extra trees": (ExtraTreesRegressor(**FOREST), X, -X[:, 4] / 3),
     "numbers of a tree": (make_pipeline(StandardScaler(), DecisionTreeRegressor()), X, X[:, 4] / 3),
+    "forest, two jobs": (RandomForestClassifier(**FOREST, n_jobs=2), X, Y),
+    "two outputs": (RandomForestClassifier(**FOREST), X, np.column_stack([Y, X[:, 1]])),
+    "two outputs of a tree": (DecisionTreeClassifier(random_state=0), X, np.array([TEXTS, Y]).T),
+    "two outputs of numbers": (ExtraTreesRegressor(**FOREST), X, X[:, 3:5] / 3),
+    "two outputs of a tree of numbers": (DecisionTreeRegressor(random_state=0), X, X[:, 3:5] / 3),
+    "boosted": (GradientBoostingClassifier(**FOREST), X, TEXTS),
+    "boosted, three classes": (GradientBoostingClassifier(**FOREST), X / 7, X[:, 0] // 30),
+    "boosted, exponential": (GradientBoostingClassifier(**FOREST, loss="exponential"), X, Y),
+    "boosted from zero": (GradientBoostingClassifier(**FOREST, init="zero"), X, Y),
+    "boosted numbers": (
+        make_pipeline(SimpleImputer(), GradientBoostingRegressor(**FOREST)),
+        GAPS,
+        X[:, 4] / 3,
+    ),
+    "binned": (HistGradientBoostingClassifier(**BINNED), GAPS, TEXTS),
+    "binned, three classes": (HistGradientBoostingClassifier(**BINNED), GAPS, X[:, 0] // 30),
+    "binned numbers": (HistGradientBoostingRegressor(**BINNED, loss="poisson"), GAPS, X[:, 4] / 3),
+    "scaled and binned": (
+        make_pipeline(StandardScaler(), HistGradientBoostingRegressor(**BINNED)),
+        GAPS,
+        X[:, 4],
+    ),
     "scaled": (before_forest(StandardScaler()), X, Y),
     "centred": (before_forest(StandardScaler(with_std=False)), X, Y),
     "spread": (before_forest(StandardScaler(with_mean=False)), X, Y),
@@ -161,6 +187,8 @@ def outcome(function: Callable[..., Any], *args: Any) -> tuple[Any, ...]:
         found = function(*args)
     except Exception as error:
         return type(error), str(error)
+    if isinstance(found, list):  # probabilities of several outputs
+        return tuple(outcome(lambda part=part: part) for part in found)
     bits = found.tolist() if found.dtype.kind == "O" else found.tobytes()
     return type(found), found.dtype, found.shape, bits
 
@@ -200,10 +228,32 @@ def test_it_computes_them_itself(name: str) -> None:
         assert fast(name)[1].answer(method, rows) is not None
 
 
-def test_many_rows_are_computed_in_parts() -> None:
+@pytest.mark.parametrize(
+    "name",
+    [
+        "census",
+        "forest, two jobs",
+        "two outputs",
+        "boosted, three classes",
+        "binned, three classes",
+    ],
+)
+def test_many_rows_are_computed_in_parts(name: str) -> None:
     rows = np.tile(X, (8, 1))
-    assert fast("census")[1].answer("predict", rows) is not None
-    assert_same("census", rows)
+    assert fast(name)[1].answer("predict", rows) is not None
+    assert_same(name, rows)
+
+
+@pytest.mark.parametrize("jobs", [2, -1])
+def test_a_forest_of_several_jobs_adds_up_its_trees_in_their_order(jobs: int) -> None:
+    forest = RandomForestRegressor(n_estimators=30, min_samples_leaf=5, random_state=0)
+    model = forest.fit(X, X[:, 4] / 3)
+    rows = np.tile(X, (8, 1))
+    expected = outcome(model.predict, rows)
+    model.n_jobs = jobs
+    accelerate(model)
+    assert outcome(model.predict, rows) == expected
+    assert outcome(model.predict, rows[:1])[3] == expected[3][:8]
 
 
 def test_thresholds_themselves_are_on_the_same_side() -> None:
@@ -356,11 +406,16 @@ class OwnForest(RandomForestClassifier):
 
 TEXT_ROWS = np.array([["a", "b"], ["b", "a"]] * 150, object)
 REFUSED: dict[str, tuple[Any, Any, str]] = {
-    "boosted": (GradientBoostingClassifier(n_estimators=2), X, "GradientBoostingClassifier has no"),
-    "binned and boosted": (
-        HistGradientBoostingRegressor(max_iter=2),
+    "adaptively boosted": (AdaBoostClassifier(n_estimators=2), X, "AdaBoostClassifier has no"),
+    "boosted from a model": (
+        GradientBoostingClassifier(n_estimators=2, init=LogisticRegression()),
+        X / 100,
+        "GradientBoostingClassifier has `init`, a model that is computed before its trees",
+    ),
+    "binned categories": (
+        HistGradientBoostingRegressor(max_iter=2, categorical_features=[1]),
         X,
-        "HistGradientBoostingRegressor has no",
+        "HistGradientBoostingRegressor has categorical features",
     ),
     "numbered": (
         before_forest(OrdinalEncoder()),
@@ -381,7 +436,6 @@ REFUSED: dict[str, tuple[Any, Any, str]] = {
     "subclass": (before_forest(Own()), X, r"step 'own' \(Own\) has no fast path"),
     "own forest": (OwnForest(**FOREST), X, "OwnForest has no fast path"),
     "function": (before_forest(FunctionTransformer(np.abs)), X, "FunctionTransformer"),
-    "threads": (RandomForestClassifier(**FOREST, n_jobs=2), X, "n_jobs=2.*save it with n_jobs=1"),
     "indicator": (before_forest(SimpleImputer(add_indicator=True)), GAPS, "an indicator"),
     "zero is missing": (before_forest(SimpleImputer(missing_values=0)), X, "for NaN only"),
     "first dropped": (before_forest(OneHotEncoder(drop="first")), X[:, :4], "without `drop`"),
@@ -431,12 +485,6 @@ def test_a_step_without_a_fast_path_is_named(name: str) -> None:
     model, rows, told = REFUSED[name]
     with pytest.raises(NoFastPath, match=told):
         accelerate(model.fit(rows, np.arange(len(rows)) % 2))
-
-
-def test_several_outputs_are_refused() -> None:
-    model = RandomForestClassifier(**FOREST).fit(X, np.column_stack([Y, Y]))
-    with pytest.raises(NoFastPath, match="RandomForestClassifier has 2 outputs"):
-        accelerate(model)
 
 
 def test_columns_that_never_had_a_value_are_refused() -> None:
@@ -535,8 +583,16 @@ def test_any_error_while_it_is_made_fast_is_a_refusal() -> None:
         accelerate(model)
 
 
-def test_a_model_is_released_with_its_last_reference() -> None:
-    model = RandomForestClassifier(**FOREST).fit(pd.DataFrame(X, columns=list("abcdef")), Y)
+@pytest.mark.parametrize(
+    "unfitted",
+    [
+        RandomForestClassifier(**FOREST),
+        GradientBoostingClassifier(**FOREST),
+        HistGradientBoostingClassifier(**BINNED),
+    ],
+)
+def test_a_model_is_released_with_its_last_reference(unfitted: Any) -> None:
+    model = clone(unfitted).fit(pd.DataFrame(X, columns=list("abcdef")), Y)
     accelerate(model)
     reference = weakref.ref(model)
     gc.disable()

@@ -1,4 +1,4 @@
-"""Any tree or forest, fast, returns for any rows what scikit-learn returns, bit by bit."""
+"""Any tree, forest or boosting, fast, returns for any rows what scikit-learn returns, bit by bit."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import (
     ExtraTreesClassifier,
     ExtraTreesRegressor,
+    GradientBoostingClassifier,
+    GradientBoostingRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
     RandomForestClassifier,
     RandomForestRegressor,
 )
@@ -32,7 +36,6 @@ from sklearn.tree import (
 )
 
 from tempo_runtime.execution.sklearn_fast import FastModel, accelerate
-from tempo_runtime.execution.sklearn_fast.base import NoFastPath
 from tests.fuzz.amounts import examples
 
 FORESTS = (
@@ -122,16 +125,20 @@ def trees(draw: st.DrawFn) -> Any:
 
 
 @st.composite
-def transformers(draw: st.DrawFn, width: int, *, must_fill: bool) -> list[Any]:
+def transformers(
+    draw: st.DrawFn, width: int, *, must_fill: bool, sparse_too: bool = True
+) -> list[Any]:
     impute = SimpleImputer(strategy=draw(st.sampled_from(["mean", "median", "most_frequent"])))
     scale = StandardScaler(with_mean=draw(st.booleans()), with_std=draw(st.booleans()))
-    encode = OneHotEncoder(handle_unknown="ignore", sparse_output=draw(st.booleans()))
+    is_sparse = sparse_too and draw(st.booleans())
+    encode = OneHotEncoder(handle_unknown="ignore", sparse_output=is_sparse)
     split = draw(st.integers(1, max(1, width - 1)))
     columns = ColumnTransformer(
         [
             ("numbers", make_pipeline(impute, scale), list(range(split))),
             ("categories", make_pipeline(impute, encode), slice(split, None)),
-        ]
+        ],
+        sparse_threshold=0.3 if sparse_too else 0,
     )
     chains: list[list[Any]] = [[], [impute], [scale], [impute, scale], [impute, encode]]
     if width > 1:
@@ -167,9 +174,14 @@ def edges(model: Any, trained: Any, column: int) -> Any:
             mean = 0.0 if scaler.mean_ is None else scaler.mean_[column]
             scale = 1.0 if scaler.scale_ is None else scaler.scale_[column]
         model = model.steps[-1][1]
-    every = [tree.tree_ for tree in getattr(model, "estimators_", [model])]
-    features = np.concatenate([tree.feature for tree in every])
-    limits = np.concatenate([tree.threshold for tree in every])[features == column]
+    if hasattr(model, "_predictors"):
+        nodes = np.concatenate([tree.nodes for stage in model._predictors for tree in stage])
+        features, limits = nodes["feature_idx"], nodes["num_threshold"]
+    else:
+        every = [tree.tree_ for tree in np.ravel(getattr(model, "estimators_", [model]))]
+        features = np.concatenate([tree.feature for tree in every])
+        limits = np.concatenate([tree.threshold for tree in every])
+    limits = limits[features == column]
     limits = np.append(limits * scale + mean, known)
     narrow = limits.astype("f4")
     around = [np.nextafter(narrow, np.float32(end)) for end in (-np.inf, np.inf)]
@@ -185,6 +197,8 @@ def outcome(function: Callable[..., Any], rows: Any) -> tuple[Any, ...]:
         answer = function(rows)
     except Exception as error:
         return type(error), str(error)
+    if isinstance(answer, list):  # probabilities of several outputs
+        return tuple(outcome(lambda _, part=part: part, rows) for part in answer)
     bits = answer.tolist() if answer.dtype.kind == "O" else answer.tobytes()
     return type(answer), answer.dtype, answer.shape, bits
 
@@ -229,11 +243,87 @@ def test_classes_with_the_same_probability_are_chosen_as_by_scikit_learn(
     assert (highest[:, 0] == highest[:, 1]).all()
 
 
+@st.composite
+def boosting(draw: st.DrawFn) -> Any:
+    """Fitted gradient boosting, alone or after transformers."""
+    rows, labels = draw(training())
+    labels[0], labels[1:3] = 0, 1  # at least two classes, whatever the labels are
+    numbers = np.unique(labels, return_inverse=True)[1]
+    options = {
+        "max_depth": draw(st.sampled_from([1, 3])),
+        "min_samples_leaf": draw(st.sampled_from([1, 3])),
+        "learning_rate": draw(st.sampled_from([0.1, 1.0])),
+        "random_state": draw(st.integers(0, 99)),
+    }
+    is_binned, classifies = draw(st.booleans()), draw(st.booleans())
+    count = draw(st.sampled_from([1, 4]))
+    model: Any
+    if is_binned:
+        chosen = HistGradientBoostingClassifier if classifies else HistGradientBoostingRegressor
+        model = chosen(max_iter=count, **options)
+    elif classifies:
+        losses = ["log_loss", "exponential"] if len(np.unique(numbers)) == 2 else ["log_loss"]
+        init = draw(st.sampled_from([None, "zero"]))
+        options |= {"loss": draw(st.sampled_from(losses)), "init": init}
+        model = GradientBoostingClassifier(n_estimators=count, **options)
+    else:
+        options["loss"] = draw(st.sampled_from(["squared_error", "huber", "quantile"]))
+        model = GradientBoostingRegressor(n_estimators=count, **options)
+    has_gaps = bool(np.isnan(rows).any())
+    must_fill = has_gaps and not is_binned
+    before = draw(transformers(rows.shape[1], must_fill=must_fill, sparse_too=not is_binned))
+    model = make_pipeline(*before, model) if before else model
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.fit(rows, labels if classifies else numbers / 3 - 1)
+    return model, rows
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@examples(25)
+@given(data=st.data(), made=boosting())
+def test_any_boosting_answers_any_rows_as_scikit_learn_does(data: st.DataObject, made: Any) -> None:
+    model, trained = made
+    quick = copy.copy(model)
+    computed = accelerate(quick)
+    for _ in range(3):
+        assert_same(quick, model, computed, data.draw(asked(model, trained)))
+    assert_same(quick, model, computed, trained)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@examples(20)
+@given(data=st.data(), outputs=st.integers(2, 3), model=trees())
+def test_any_model_of_several_outputs_answers_as_scikit_learn_does(
+    data: st.DataObject, outputs: int, model: Any
+) -> None:
+    rows, first = data.draw(training())
+    rows = np.nan_to_num(rows)
+    shifted = [np.roll(first, shift) for shift in range(outputs - 1)]
+    is_classifier = hasattr(model, "predict_proba")
+    labels = np.column_stack([*shifted, np.where(np.arange(len(first)) % 2, first[0], first[-1])])
+    if not is_classifier:
+        labels = np.unique(labels, return_inverse=True)[1].reshape(labels.shape) / 3
+    model.fit(rows, labels)
+    quick = copy.copy(model)
+    computed = accelerate(quick)
+    for _ in range(2):
+        assert_same(quick, model, computed, data.draw(asked(model, rows)))
+
+
 @examples(8)
-@given(outputs=st.integers(2, 3), model=trees())
-def test_several_outputs_are_left_to_scikit_learn(outputs: int, model: Any) -> None:
-    rows = np.arange(30.0).reshape(10, 3)
-    model.fit(rows, np.arange(10 * outputs).reshape(10, outputs) % 3)
-    with pytest.raises(NoFastPath, match=f"has {outputs} outputs"):
-        accelerate(model)
-    assert "predict" not in vars(model)
+@given(data=st.data(), forest=st.sampled_from(FORESTS), jobs=st.sampled_from([2, 5, -1]))
+def test_any_forest_of_several_jobs_answers_as_with_one(
+    data: st.DataObject, forest: Any, jobs: int
+) -> None:
+    rows, labels = data.draw(training())
+    rows = np.nan_to_num(rows)
+    if not hasattr(forest, "predict_proba"):
+        labels = np.unique(labels, return_inverse=True)[1] / 3
+    model = forest(n_estimators=5, min_samples_leaf=3, random_state=0).fit(rows, labels)
+    quick = copy.copy(model)
+    quick.n_jobs = jobs
+    computed = accelerate(quick)
+    for method in computed.methods:
+        expected = outcome(getattr(model, method), np.tile(rows, (300, 1)))
+        assert outcome(getattr(quick, method), np.tile(rows, (300, 1))) == expected

@@ -6,7 +6,9 @@ step and each tree. `accelerate` makes a model do only the arithmetic, and compa
 
 from __future__ import annotations
 
+import copy
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,18 +18,24 @@ from tempo_runtime.execution.sklearn_fast.base import (
     DTYPES,
     NoFastPath,
     Unsure,
+    kind,
     refuse_version,
     refused,
     unfold,
 )
+from tempo_runtime.execution.sklearn_fast.boosting import (
+    BOOSTING,
+    HIST_BOOSTING,
+    Boosting,
+    HistBoosting,
+)
 from tempo_runtime.execution.sklearn_fast.names import NamesCheck
 from tempo_runtime.execution.sklearn_fast.transformers import Chain
-from tempo_runtime.execution.sklearn_fast.trees import Trees
+from tempo_runtime.execution.sklearn_fast.trees import FORESTS, TREES, Trees
 
 if TYPE_CHECKING:
-    from tempo_runtime.execution.sklearn_fast.base import Array, Values
+    from tempo_runtime.execution.sklearn_fast.base import Array, Predictor, Values
 
-_METHODS = ("predict", "predict_proba")
 _BATCH = 1024  # rows; encoded categories are not sparse here
 _COMPARED = 128  # rows
 
@@ -40,7 +48,8 @@ def accelerate(model: Any) -> FastModel:
     above thresholds of the trees.
 
     Args:
-        model: A fitted tree or forest, or a pipeline of transformers that ends with one.
+        model: A fitted tree, forest or gradient boosting, or a pipeline of transformers that ends with
+            one.
 
     Raises:
         NoFastPath: If only scikit-learn can compute a step, or there is any difference.
@@ -83,12 +92,17 @@ class FastModel:
         if not parts:
             raise refused("", model, "has no step that predicts")
         *before, last = parts
-        self.trees = Trees(*last)
+        self.trees = _predictor(*last)
         self.chain = Chain(before, self.trees.takes)
         self._takes = self.chain.steps[0].takes if before else self.trees.takes
         self._check_names = NamesCheck([*self.chain.models, last[1]])
 
-    def answer(self, method: str, x: Any) -> Array | None:
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Methods that the model has; a regressor does not have `predict_proba`."""
+        return self.trees.methods
+
+    def answer(self, method: str, x: Any) -> Array | list[Array] | None:
         """Return what the model's method returns, and warn as it does.
 
         Args:
@@ -103,31 +117,42 @@ class FastModel:
             self._check_names(x)
         return answer
 
-    def compute(self, method: str, x: Any) -> Array | None:
+    def compute(self, method: str, x: Any) -> Array | list[Array] | None:
         """Return what `answer` returns, without a warning."""
         rows = type(x) is np.ndarray and x.ndim == 2 and x.dtype in DTYPES
         if not rows or not len(x) or x.shape[1] != self._takes or method not in self.methods:
             return None
         try:
-            # Where numpy would warn, scikit-learn either computes the answer, or does not warn.
-            with np.errstate(all="ignore"):
-                parts = [
-                    self.trees(self.chain(x[i : i + _BATCH])) for i in range(0, len(x), _BATCH)
-                ]
+            parts = self._parts([x[i : i + _BATCH] for i in range(0, len(x), _BATCH)])
         except Unsure:
             return None
-        predicted = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        if self.trees.classes is None:
-            return predicted[:, 0]
-        if method == "predict_proba":
-            return predicted
-        labels: Array = self.trees.classes.take(predicted.argmax(axis=1), axis=0)
-        return labels
+        numbers = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        with np.errstate(all="ignore"):
+            return self.trees.answer(method, numbers)
 
-    @property
-    def methods(self) -> tuple[str, ...]:
-        """Methods that the model has; a regressor does not have `predict_proba`."""
-        return _METHODS if self.trees.classes is not None else _METHODS[:1]
+    def _parts(self, batches: list[Array]) -> list[Array]:
+        jobs = min(self.trees.jobs, len(batches))
+        if jobs == 1:
+            return [self._part(batch) for batch in batches]
+        with ThreadPoolExecutor(jobs) as pool:
+            return list(pool.map(self._part, batches))
+
+    def _part(self, x: Array) -> Array:
+        # Where numpy would warn, scikit-learn either computes the answer, or does not warn.
+        with np.errstate(all="ignore"):
+            return self.trees(self.chain(x))
+
+
+def _predictor(name: str, model: Any) -> Predictor:
+    """Return the fast version of the last step of a model."""
+    if kind(model) in TREES | FORESTS:
+        return Trees(name, model)
+    if kind(model) in BOOSTING:
+        return Boosting(name, model)
+    if kind(model) in HIST_BOOSTING:
+        return HistBoosting(name, model)
+    known = "a tree, a forest of trees or gradient boosting"
+    raise refused(name, model, f"has no fast path; only {known} has one")
 
 
 # -- comparison ------------------------------------------------------------------------------------
@@ -140,6 +165,7 @@ def _compare(fast: FastModel, model: Any) -> None:
         NoFastPath: If there is any difference, or if nothing can be compared.
     """
     values = fast.trees.thresholds()
+    model = _in_order(model)
     *steps, (_, last) = unfold(model)
     if steps:
         trees = FastModel(last)
@@ -205,7 +231,24 @@ def _call(model: Any, method: str, rows: Any) -> Any:
         return error
 
 
-def _same(actual: Array, expected: Any) -> bool:
+def _in_order(model: Any) -> Any:
+    """Return the model, or a copy of it whose forest adds up the trees in their order."""
+    if kind(model) == "Pipeline":
+        name, last = model.steps[-1]
+        in_order = _in_order(last)
+        if in_order is not last:
+            model = copy.copy(model)
+            model.steps = [*model.steps[:-1], (name, in_order)]
+    elif kind(model) in FORESTS and model.n_jobs not in (None, 1):
+        model = copy.copy(model)
+        model.n_jobs = 1
+    return model
+
+
+def _same(actual: Array | list[Array], expected: Any) -> bool:
+    if isinstance(actual, list):  # one array for each output
+        alike = isinstance(expected, list) and len(actual) == len(expected)
+        return alike and all(map(_same, actual, expected))
     if type(expected) is not np.ndarray:
         return False
     if (actual.dtype, actual.shape) != (expected.dtype, expected.shape):

@@ -55,6 +55,36 @@ class Step(Protocol):
         ...
 
 
+class Predictor(Protocol):
+    """The last step of a model: trees.
+
+    Attributes:
+        takes: Number of input columns.
+        methods: Methods of the model that can be computed.
+        jobs: Number of threads that may compute different rows at the same time.
+    """
+
+    takes: int
+    methods: tuple[str, ...]
+    jobs: int
+
+    def __call__(self, x: Array) -> Array:
+        """Return what the trees make of rows; its first dimension is theirs.
+
+        Raises:
+            Unsure: If only scikit-learn itself can compute them.
+        """
+        ...
+
+    def answer(self, method: str, numbers: Array) -> Array | list[Array]:
+        """Return what the model's method returns, from the numbers of all rows."""
+        ...
+
+    def thresholds(self) -> Values:
+        """Return, for each column, numbers below, at and above some thresholds."""
+        ...
+
+
 def unfold(model: Any, name: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the names and steps of a pipeline and of nested ones, except steps that do nothing."""
     refuse_patched(name, model)

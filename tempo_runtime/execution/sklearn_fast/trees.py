@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tempo_runtime.execution.sklearn_fast.base import Unsure, kind, refuse_patched, refused
+from tempo_runtime.execution.sklearn_fast.base import kind, refuse_patched, refused
+from tempo_runtime.execution.sklearn_fast.numbers import around, as_float32, cores
 
 if TYPE_CHECKING:
     from tempo_runtime.execution.sklearn_fast.base import Array, Values
 
-_TREES = frozenset(
+TREES = frozenset(
     (
         "DecisionTreeClassifier",
         "DecisionTreeRegressor",
@@ -20,7 +20,7 @@ _TREES = frozenset(
         "ExtraTreeRegressor",
     )
 )
-_FORESTS = frozenset(
+FORESTS = frozenset(
     (
         "RandomForestClassifier",
         "RandomForestRegressor",
@@ -29,74 +29,91 @@ _FORESTS = frozenset(
     )
 )
 _TRIED = 16  # smallest number of trees whose thresholds are tried, in a larger forest
-_NODES = 2**17  # largest number of nodes whose thresholds are looked at
-_THRESHOLDS = 32  # for each feature
 
 
 class Trees:
-    """A decision tree, or a forest of them, with one output.
+    """A decision tree, or a forest of them, as a `Predictor`.
+
+    A forest adds up its trees in their order, as scikit-learn does with `n_jobs=1`. With more jobs,
+    scikit-learn adds them up in the order in which its threads finish, and its own answers may differ in
+    the last bit from one call to the next.
 
     Args:
         name: Name of its step.
         model: The fitted model.
 
-    Attributes:
-        takes: Number of input columns.
-        classes: The classes, shape (k,); None for a regressor.
-
     Raises:
-        NoFastPath: If the model is anything else.
+        NoFastPath: If one of its trees is not scikit-learn's.
     """
 
     def __init__(self, name: str, model: Any) -> None:
-        self._is_forest = kind(model) in _FORESTS
+        self._is_forest = kind(model) in FORESTS
         trees = model.estimators_ if self._is_forest else [model]
-        if any(kind(tree) not in _TREES for tree in trees):
-            raise refused(name, model, "has no fast path; only a tree or a forest of trees has one")
-        for tree in trees:
-            refuse_patched(name, tree)
-        if model.n_outputs_ != 1:
-            raise refused(name, model, f"has {model.n_outputs_} outputs")
-        if self._is_forest and model.n_jobs not in (None, 1):
-            reason = "its threads would add up the trees in any order"
-            raise refused(
-                name, model, f"has n_jobs={model.n_jobs}: {reason}; save it with n_jobs=1"
-            )
+        refuse_other_trees(name, model, trees)
         self.takes = model.n_features_in_
-        self.classes: Array | None = getattr(model, "classes_", None)
+        self.jobs = cores(model.n_jobs) if self._is_forest else 1
+        self.methods = methods_of(model)
         self._trees = [tree.tree_ for tree in trees]
+        # One item for each output.
+        self._classes: list[Array] = []
+        self._has_one_output = model.n_outputs_ == 1
+        if "predict_proba" in self.methods:
+            self._classes = [model.classes_] if self._has_one_output else model.classes_
 
     def __call__(self, x: Array) -> Array:
-        """Return the probabilities of the classes, shape (n, k), or the numbers, shape (n, 1).
-
-        Raises:
-            Unsure: If the rows contain NaN, or numbers that are infinite as float32.
-        """
-        x = x.astype(np.float32, copy=False)
-        if not np.isfinite(x).all():
-            raise Unsure
+        """See `Predictor`: means of the leaves, shape (n, classes) or (n, outputs, classes)."""
+        x = as_float32(x)
+        first = self._trees[0].predict(x)
         if not self._is_forest:
-            return self._trees[0].predict(x)  # type: ignore[no-any-return]
-        total = np.zeros((len(x), 1 if self.classes is None else len(self.classes)))
-        for tree in self._trees:
+            return first  # type: ignore[no-any-return]
+        total = np.zeros(first.shape)
+        total += first
+        for tree in self._trees[1:]:
             total += tree.predict(x)
         total /= len(self._trees)
         return total
 
-    def thresholds(self) -> Values:
-        """Return float32 numbers below, at and above some thresholds of each feature."""
-        some = self._trees[:: 1 + len(self._trees) // _TRIED]
-        features = np.concatenate([tree.feature for tree in some])
-        limits = np.concatenate([tree.threshold for tree in some]).astype(np.float32)
-        stride = 1 + len(limits) // _NODES
-        features, limits = features[::stride], limits[::stride]
-        order = np.lexsort((limits, features))
-        starts = np.searchsorted(features[order], np.arange(self.takes + 1))
-        return [self._around(limits[order[i:j]]) for i, j in pairwise(starts)]
+    def answer(self, method: str, numbers: Array) -> Array | list[Array]:
+        """See `Predictor`."""
+        if not self._classes:
+            return numbers[:, 0] if self._has_one_output else numbers[:, :, 0]
+        if self._has_one_output:
+            return numbers if method == "predict_proba" else _labels(self._classes[0], numbers)
+        # Outputs with fewer classes than others have empty columns.
+        parts = [numbers[:, i, : len(classes)] for i, classes in enumerate(self._classes)]
+        if method == "predict_proba":
+            return parts
+        labels: Array = np.empty((len(numbers), len(parts)), self._classes[0].dtype)
+        for i, (classes, part) in enumerate(zip(self._classes, parts)):
+            labels[:, i] = _labels(classes, part)
+        return labels
 
-    def _around(self, limits: Array) -> Array:
-        if not len(limits):
-            return np.arange(2.0)
-        some = limits[np.linspace(0, len(limits) - 1, _THRESHOLDS).astype(int)]
-        edges = [np.nextafter(some, np.float32(end)) for end in (-np.inf, np.inf)]
-        return np.concatenate([some, *edges], dtype=np.float64)
+    def thresholds(self) -> Values:
+        """See `Predictor`."""
+        return thresholds(self._trees, self.takes)
+
+
+def thresholds(trees: list[Any], takes: int) -> Values:
+    """Return float32 numbers below, at and above some thresholds of each feature."""
+    some = trees[:: 1 + len(trees) // _TRIED]
+    features = np.concatenate([tree.feature for tree in some])
+    limits = np.concatenate([tree.threshold for tree in some]).astype(np.float32)
+    return around(features, limits, takes)
+
+
+def refuse_other_trees(name: str, model: Any, trees: list[Any]) -> None:
+    """Refuse a model with a tree that is not scikit-learn's."""
+    for tree in trees:
+        if kind(tree) not in TREES:
+            raise refused(name, model, f"has no fast path, because a tree is a {type(tree)}")
+        refuse_patched(name, tree)
+
+
+def methods_of(model: Any) -> tuple[str, ...]:
+    """Return the methods that a model has; a regressor does not have `predict_proba`."""
+    return ("predict", "predict_proba") if hasattr(model, "predict_proba") else ("predict",)
+
+
+def _labels(classes: Array, probabilities: Array) -> Array:
+    labels: Array = classes.take(probabilities.argmax(axis=1), axis=0)
+    return labels
