@@ -246,7 +246,7 @@ def no_engine(document: Document) -> Hits:
     "seldon-logger",
     "error",
     KIND,
-    consequence="Nothing is logged: the executor writes the log, and this annotation removes it.",
+    consequence="Nothing is logged: the executor logs, and the annotation removes it.",
     fix="remove the annotation seldon.io/no-engine, or the logger",
 )
 def logger(document: Document) -> Hits:
