@@ -47,8 +47,11 @@ class BinaryUse:
         """Return whether a request is sent as binary data, as far as is known now."""
         if self.is_triton and asyncio.get_running_loop().time() >= self._next_look:
             return True
-        arrays = [tensor.data for tensor in request.tensors if isinstance(tensor.data, np.ndarray)]
-        if sum(array.size for array in arrays) < _SMALLEST:
+        numbers = 0
+        for tensor in request.tensors:
+            if isinstance(tensor.data, np.ndarray):
+                numbers += tensor.data.size
+        if numbers < _SMALLEST:
             return False
         loop = asyncio.get_running_loop()
         if not self._announced and loop.time() >= self._next_look:

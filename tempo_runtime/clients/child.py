@@ -16,6 +16,7 @@ from tempo_runtime.clients.transport import Transport
 from tempo_runtime.clients.triton import plain
 from tempo_runtime.errors import ArgumentError, ChildFailed, PayloadError, PipelineFailed
 from tempo_runtime.protocol.binding import (
+    ARRAY,
     INPUT_PREFIX,
     decode_results,
     encode_arguments,
@@ -24,9 +25,9 @@ from tempo_runtime.protocol.binding import (
 from tempo_runtime.protocol.codec import kind_of
 from tempo_runtime.protocol.codec.dataframes import FRAME
 from tempo_runtime.protocol.messages import Request, Response
-from tempo_runtime.protocol.signature import Kind
-from tempo_runtime.protocol.sizes import DecodingLimits, convert, is_large
-from tempo_runtime.protocol.tensor import Tensor
+from tempo_runtime.protocol.signature import Kind, Signature
+from tempo_runtime.protocol.sizes import DecodingLimits, convert, is_large, is_large_answer
+from tempo_runtime.protocol.tensor import NAMES, Tensor
 from tempo_runtime.request import context
 from tempo_runtime.request.context import Callers, RequestContext
 from tempo_runtime.request.metrics import ChildMetrics
@@ -83,6 +84,7 @@ class Child:
             self._flatten = flatten_single_column
         self._takes_arrays = takes_arrays(details)
         self._on_triton = details.served_by_triton
+        self._plain_input = None if self._on_triton else _plain_input(details.signature)
         self._awaitable = awaitable
         self._callers = callers or Callers()
         self._decoding = decoding or DecodingLimits()
@@ -138,8 +140,7 @@ class Child:
     def looked_up_in(self, request: RequestContext) -> Child:
         """Return this child bound to a request, for calls in threads that do not belong to one."""
         bound = object.__new__(type(self))
-        vars(bound).update(vars(self))
-        bound._looked_up_in = request
+        bound.__dict__ = {**vars(self), "_looked_up_in": request}
         return bound
 
     def __eq__(self, other: object) -> bool:
@@ -156,10 +157,10 @@ class Child:
     def _submit(self, args: Any, kwargs: Any) -> Future[Any]:
         record = context.current().record
         if record is None:
-            return self._portal.submit(self._answer(self._request(args, kwargs)))
+            return self._portal.submit(self._answer(self._sent(args, kwargs)))
         call = self._recorded(record, args, kwargs)
         try:
-            request = self._request(args, kwargs)
+            request = self._sent(args, kwargs)
         except Exception as error:
             call.ended(None, error)
             raise
@@ -194,9 +195,11 @@ class Child:
 
     def _made(self, args: Any, kwargs: Any) -> Any:
         """Make the call; return the answer, or an awaitable of it."""
-        if self._awaitable and is_large(args, kwargs):
-            return self._encode_in_thread(args, kwargs)
-        request = self._request(args, kwargs)
+        request = self._array_request(args, kwargs)
+        if request is None:
+            if self._awaitable and is_large(args, kwargs):
+                return self._encode_in_thread(args, kwargs)
+            request = self._request(args, kwargs)
         if self._awaitable:
             return self._answer(request)
         with self._metrics.call():
@@ -216,12 +219,32 @@ class Child:
             )
         return request
 
-    def _request(self, args: Any, kwargs: Any) -> Request:
+    def _sent(self, args: Any, kwargs: Any) -> Request:
+        return self._array_request(args, kwargs) or self._request(args, kwargs)
+
+    def _array_request(self, args: Any, kwargs: Any) -> Request | None:
+        """Return the request for one array that is sent as it is, as in most calls; None for others."""
+        if self._plain_input is None or len(args) != 1 or kwargs:
+            return None
+        [array] = args
+        datatype = NAMES.get(array.dtype) if type(array) is np.ndarray else None
+        if datatype is None:
+            return None
+        current = self._spent(len(array) if array.ndim else 1)
+        tensor = Tensor(self._plain_input, datatype, list(array.shape), array, {**ARRAY})
+        parameters = request_parameters(self.details, [tensor])
+        return Request([tensor], self._outputs, parameters, current.id, current.memo)
+
+    def _spent(self, rows: int) -> RequestContext:
+        """Count a call with this number of rows, and return the request that makes it."""
         current = context.current()
         current.remaining()
-        rows = rows_of(args[0] if args else next(iter(kwargs.values()), None))
         current.allowance.spend(rows)
         self._metrics.sent(rows)
+        return current
+
+    def _request(self, args: Any, kwargs: Any) -> Request:
+        current = self._spent(rows_of(args[0] if args else next(iter(kwargs.values()), None)))
         tensors = self._encoded(args, kwargs)
         # MLServer's runtimes need this parameter to know that the columns are one DataFrame.
         frame = len(args) + len(kwargs) == 1 and kind_of(*args, *kwargs.values()) is Kind.FRAME
@@ -265,7 +288,9 @@ class Child:
     async def _answer(self, request: Request) -> Any:
         with self._metrics.call():
             response = await self._transport.infer(request)
-            return await convert(is_large(response.tensors), self._decode, response)
+            if is_large_answer(response.tensors):
+                return await convert(True, self._decode, response)
+            return self._decode(response)
 
     def _decode(self, response: Response) -> Any:
         try:
@@ -345,6 +370,15 @@ async def _noting(call: CallRecord, answer: Awaitable[Any]) -> Any:
         raise
     call.ended(value)
     return value
+
+
+def _plain_input(signature: Signature | None) -> str | None:
+    """Return the name of a model's only input if it takes any array as it is."""
+    if signature is None or not signature.inputs:
+        return f"{INPUT_PREFIX}0"
+    spec = signature.inputs[0]
+    is_any = spec.kind in (Kind.ARRAY, Kind.ANY) and spec.dtype is None and spec.shape is None
+    return spec.name if len(signature.inputs) == 1 and is_any and spec.name.isascii() else None
 
 
 async def _await_in(request: RequestContext, answer: Awaitable[Any]) -> Any:

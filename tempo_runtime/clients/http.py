@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any
 
 import aiohttp
@@ -71,13 +71,14 @@ class HttpEndpoint:
         self._timeout = aiohttp.ClientTimeout(sock_connect=connect_timeout, sock_read=read_timeout)
         self._proxy = proxy.get_secret_value() if proxy else None
         self._limit = AnswerLimit(max_answer_bytes)
+        self._failures = _Failures(self)
 
     async def call(
         self, request: Request, seconds: float | None, headers: Mapping[str, str], *, fresh: bool
     ) -> Response:
         """See `Endpoint.call`."""
         session = self._connections.fresh if fresh else self._connections.pooled
-        with self._failures():
+        with self._failures:
             is_binary = self.binary.suits(request, headers)
             if is_binary:
                 begin = asyncio.get_running_loop().time()
@@ -114,13 +115,13 @@ class HttpEndpoint:
         raise self._refusal(answer, content)
 
     async def _server_metadata(self, headers: Mapping[str, str]) -> dict[str, Any]:
-        with self._failures():
+        with self._failures:
             answer = self._connections.pooled.get(self._server_url, **self._how(headers))
             return load_object(await self._content(answer))
 
     async def metadata(self, seconds: float | None, headers: Mapping[str, str]) -> dict[str, Any]:
         """See `Endpoint.metadata`."""
-        with self._failures():
+        with self._failures:
             answer = self._connections.pooled.get(self._model_url, **self._how(headers))
             return load_object(await within(seconds, self._content(answer)))
 
@@ -129,7 +130,7 @@ class HttpEndpoint:
     ) -> AsyncGenerator[Response, None]:
         """See `Endpoint.stream`."""
         url, body = self._model_url / "infer_stream", request_to_json(request)
-        with self._failures():
+        with self._failures:
             async with self._connections.pooled.post(
                 url, data=body, **self._how(headers)
             ) as answer:
@@ -201,16 +202,8 @@ class HttpEndpoint:
         status = parameters.get("status")
         return self.place.by_status(status if isinstance(status, int) else 500, text[:EXCERPT])
 
-    @contextmanager
-    def _failures(self) -> Iterator[None]:
-        try:
-            yield
-        except aiohttp.ClientError as error:
-            raise self._failure(error) from error
-        except PayloadError as error:
-            raise self.place.unusable(error) from error
-
-    def _failure(self, error: aiohttp.ClientError) -> Failure:
+    def failure(self, error: aiohttp.ClientError) -> Failure:
+        """Return the failure that an error of aiohttp is."""
         reason = str(error) or type(error).__name__
         match error:
             case aiohttp.ClientSSLError():
@@ -225,6 +218,25 @@ class HttpEndpoint:
                 )
             case _:
                 return self.place.unusable(PayloadError(f"not HTTP ({reason})"))
+
+
+class _Failures:
+    """Turns errors of a call into failures.
+
+    One object serves all calls, because each call would pay for a generator of `contextlib`.
+    """
+
+    def __init__(self, endpoint: HttpEndpoint) -> None:
+        self._endpoint = endpoint
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, *__: object) -> None:
+        if isinstance(error, aiohttp.ClientError):
+            raise self._endpoint.failure(error) from error
+        if isinstance(error, PayloadError):
+            raise self._endpoint.place.unusable(error) from error
 
 
 async def _events(content: aiohttp.StreamReader, limit: AnswerLimit) -> AsyncIterator[bytes]:

@@ -31,7 +31,7 @@ from tempo_runtime.protocol.tensor import BYTES, Tensor, refuse_twice, refuse_un
 INPUT_PREFIX = "input-"
 _NAMED = "named"  # tensor parameter: the output is an entry of a dict, although its name does not show it
 _LISTED = "listed"  # tensor parameter: the outputs are the elements of a list
-_ARRAY = {"content_type": "np"}  # parameters of an array
+ARRAY = {"content_type": "np"}  # parameters of an array
 _LIMITS = DecodingLimits()
 Encode = Callable[[TensorSpec, Any], Tensor]
 
@@ -240,9 +240,9 @@ def decode_results(
     """
     limits.check_count(len(tensors))
     form = "dynamic" if signature is None else signature.form
-    if form == "dynamic" and len(tensors) == 1 and content_type is None:
+    if len(tensors) == 1 and content_type is None and _gives_any_array(signature):
         [tensor] = tensors
-        if tensor.datatype != BYTES and tensor.parameters == _ARRAY:
+        if tensor.datatype != BYTES and tensor.parameters == ARRAY:
             return tensor.numbers()  # the answer of most models, which no codec would change
     refuse_twice([tensor.name for tensor in tensors])
     frames, rest = split(tensors)
@@ -339,6 +339,16 @@ def results_by_name(
         return value
     name = f"{OUTPUT_PREFIX}0" if len(tensors) != 1 or content_type == FRAME else tensors[0].name
     return {name: value}
+
+
+def _gives_any_array(signature: Signature | None) -> bool:
+    """Return whether a single array of numbers is the result as it is."""
+    if signature is None or signature.form == "dynamic":
+        return True
+    if signature.form != "single":
+        return False
+    [spec] = signature.outputs
+    return spec.kind in (Kind.ARRAY, Kind.ANY) and spec.dtype is None and spec.shape is None
 
 
 def _untyped(tensors: list[Tensor], limits: DecodingLimits) -> dict[str, Any]:

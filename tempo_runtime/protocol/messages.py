@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from mlserver import types
 
 
+_WHOLE = frozenset((int,))
+
+
 @dataclass
 class Request:
     """A V2 inference request.
@@ -153,6 +156,14 @@ def tensor_from_json(item: Any) -> Tensor:
     Raises:
         PayloadError: If it is not a tensor.
     """
+    if type(item) is dict:
+        name, datatype, shape = item.get("name"), item.get("datatype"), item.get("shape")
+        data, parameters = item.get("data"), item.get("parameters", {})
+        is_named = type(name) is str and type(datatype) is str
+        is_sized = type(shape) is list and _WHOLE.issuperset(map(type, shape))
+        if is_named and is_sized and data is not None and type(parameters) is dict:
+            return Tensor(name, datatype, shape, data, parameters)  # type: ignore[arg-type]
+    # The same once more, to name what is wrong.
     name, shape = _field(item, "name", str), _field(item, "shape", list)
     if not all(type(length) is int for length in shape):
         raise PayloadError(

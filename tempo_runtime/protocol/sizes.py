@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from tempo_runtime.errors import PayloadError
-from tempo_runtime.protocol.tensor import Tensor, shown
+from tempo_runtime.protocol.tensor import BYTES, Tensor, shown
 
 T = TypeVar("T")
 MAX_COLUMNS = 10_000
@@ -69,6 +69,21 @@ def is_large(*values: Any) -> bool:
     if len(values) == 1 and type(values[0]) is np.ndarray and values[0].dtype.kind != "O":
         return values[0].size > _LARGE
     return _count(values, _LARGE, _DEEPEST) > _LARGE
+
+
+def is_large_answer(tensors: Sequence[Tensor]) -> bool:
+    """Return what `is_large` does, sooner if the answer of a model is one tensor of numbers."""
+    if len(tensors) != 1:
+        return is_large(tensors)
+    [tensor] = tensors
+    data = tensor.data
+    if type(data) is np.ndarray and data.dtype.kind != "O":
+        return data.size > _LARGE
+    # A list that begins with a number is converted, or refused, without a look into nested lists.
+    is_flat = type(data) is list and tensor.datatype != BYTES and data and type(data[0]) in _ATOMS
+    if is_flat and len(tensor.parameters) <= 1:
+        return len(data) > _LARGE
+    return is_large(tensors)
 
 
 async def convert(large: bool, function: Callable[..., T], *arguments: Any) -> T:

@@ -31,7 +31,7 @@ DATATYPES: dict[str, np.dtype[Any]] = {
     "FP32": np.dtype(np.float32),
     "FP64": np.dtype(np.float64),
 }
-_NAMES = {dtype: name for name, dtype in DATATYPES.items()}
+NAMES = {dtype: name for name, dtype in DATATYPES.items()}
 BYTES = "BYTES"
 
 # JSON does not have these numbers; Python's json and JavaScript use these names.
@@ -258,11 +258,11 @@ def datatype_of(dtype: np.dtype[Any]) -> str:
     Raises:
         PayloadError: If V2 does not have one, as for complex numbers.
     """
-    name = _NAMES.get(dtype)
+    name = NAMES.get(dtype)
     if name is not None:
         return name
     if dtype.kind in "biuf":
-        name = _NAMES.get(dtype.newbyteorder("="))
+        name = NAMES.get(dtype.newbyteorder("="))
     if name is None and dtype.kind in "OSU":
         return BYTES
     if name is None:
