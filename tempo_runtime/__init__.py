@@ -27,6 +27,7 @@ _NAMES = {
         "predictmethod",
     ),
     "deploy.client": ("RemoteModel",),
+    "deploy.connect": ("connect",),
     "deploy.kubernetes.deploy": ("deploy_remote",),
     "deploy.kubernetes.manifests": ("manifest",),
     "deploy.kubernetes.manifests.options": ("KServeOptions", "Seldon2Options", "SeldonCoreOptions"),
@@ -84,6 +85,7 @@ if TYPE_CHECKING:
     from tempo_runtime.authoring.decorators import pipeline as pipeline
     from tempo_runtime.authoring.decorators import predictmethod as predictmethod
     from tempo_runtime.deploy.client import RemoteModel as RemoteModel
+    from tempo_runtime.deploy.connect import connect as connect
     from tempo_runtime.deploy.kubernetes.deploy import deploy_remote as deploy_remote
     from tempo_runtime.deploy.kubernetes.manifests import manifest as manifest
     from tempo_runtime.deploy.kubernetes.manifests.options import KServeOptions as KServeOptions

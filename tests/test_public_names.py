@@ -57,6 +57,7 @@ NAMES = [
     "StorageError",
     "TempoError",
     "TempoPipelineRuntime",
+    "connect",
     "create_minio_rclone",
     "current_request",
     "deploy_local",

@@ -2,20 +2,63 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
 
 from tempo_runtime.clients.connect import endpoints, limits
 from tempo_runtime.clients.failures import Failure
 from tempo_runtime.clients.remote import RemoteTransport
+from tempo_runtime.errors import PayloadError
 from tempo_runtime.protocol.messages import Request, Response
 from tempo_runtime.request import context
 from tempo_runtime.request.metrics import ChildMetrics
 from tempo_runtime.request.portal import Portal, background
 from tempo_runtime.request.timing import Elapsed
 from tempo_runtime.settings import ChildSettings, PipelineSettings
+
+_URL = re.compile(
+    r"(?P<server>(?:https?|grpcs?)://[^/?#]+(?:/[^?#]*?)??)/(?:v2/models/)?(?P<name>[^/?#]+)"
+    r"(?:/versions/(?P<version>[^/?#]+))?(?:/infer)?/?"
+)
+
+
+class ModelUrl(NamedTuple):
+    """The parts of a model's URL.
+
+    Attributes:
+        server: URL of its server.
+        name: Name of the model.
+        version: Its version; None for the one that the server chooses.
+    """
+
+    server: str
+    name: str
+    version: str | None
+
+    @classmethod
+    def of(cls, url: str) -> ModelUrl:
+        """Parse `http://HOST:PORT/v2/models/NAME` or `grpc://HOST:PORT/NAME`.
+
+        Raises:
+            PayloadError: If it names no model.
+        """
+        match = _URL.fullmatch(url)
+        if match is None:
+            raise PayloadError(
+                "the target's URL names no model; write http://HOST:PORT/v2/models/NAME, or "
+                "grpc://HOST:PORT/NAME"
+            )
+        return cls(match["server"], match["name"], match["version"])
+
+    @classmethod
+    def names_a_model(cls, url: str) -> bool:
+        """Return whether a URL has the name of a model in it."""
+        return _URL.fullmatch(url) is not None
 
 
 class ModelClient:
@@ -60,6 +103,20 @@ class ModelClient:
         [self.endpoint] = endpoints(self._settings, name, self.portal, is_triton=is_triton)
         self.endpoint.place = replace(self.endpoint.place, role="model")
         self.connect(forwards_deadline=forwards_deadline)
+
+    @classmethod
+    def at(cls, url: ModelUrl, headers: Mapping[str, str]) -> ModelClient:
+        """Return a client of the model at a URL, which does not wait for a server that is down.
+
+        Raises:
+            PayloadError: If the URL cannot be used.
+        """
+        given = {"url": url.server, "version": url.version, "headers": dict(headers)}
+        try:
+            return cls(url.name, {**given, "unavailable_timeout": 0})
+        except ValidationError as error:
+            reason = error.errors(include_url=False, include_input=False)[0]["msg"]
+            raise PayloadError(f"the target cannot be called: {reason}") from error
 
     def connect(self, *, forwards_deadline: bool) -> None:
         """Replace the transport, once it is known whether the model is a pipeline of this package."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import weakref
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
@@ -22,6 +23,7 @@ from tempo_runtime.deploy.deployment import Deployment, ModelStatus
 from tempo_runtime.errors import DeploymentFailed
 from tempo_runtime.protocol.binding import decode_results, encode_arguments
 from tempo_runtime.protocol.messages import Request
+from tempo_runtime.protocol.signature import Signature
 from tempo_runtime.request import context
 from tempo_runtime.request.portal import Portal, background
 
@@ -42,6 +44,7 @@ class RemoteModel(Generic[R, P]):
         details: The main model, which users call.
         deployment: The deployment that it runs in.
         changes: See the attribute.
+        connected: Whether something else has deployed it; a `with` block then only closes connections.
 
     Attributes:
         details: As given.
@@ -54,11 +57,16 @@ class RemoteModel(Generic[R, P]):
         details: ModelDetails,
         deployment: Deployment,
         changes: Mapping[str, str] | None = None,
+        *,
+        connected: bool = False,
     ) -> None:
         self.details = details
         self.deployment = deployment
         self.changes = dict(changes or {})
         self._connection: _Connection | None = None
+        self._connected_only = connected
+        if details.signature is not None:  # which `help` and completion read
+            self.__signature__ = _python_signature(details.signature)
 
     @property
     def aio(self) -> _Awaited[R, P]:
@@ -141,10 +149,13 @@ class RemoteModel(Generic[R, P]):
         try:
             self.deployment.undeploy()
         finally:
-            # Close this last, because other threads may still wait for answers.
-            connection, self._connection = self._connection, None
-            if connection is not None:
-                connection.close()
+            self.close()  # last, because other threads may still wait for answers
+
+    def close(self) -> None:
+        """Close the connections to it; it stays deployed, and another call connects again."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
     def __enter__(self) -> Self:
         return self
@@ -155,11 +166,16 @@ class RemoteModel(Generic[R, P]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.undeploy()
+        if self._connected_only:
+            self.close()
+        else:
+            self.undeploy()
 
     def __repr__(self) -> str:
         with contextlib.suppress(DeploymentFailed):
-            return f"<RemoteModel {self.details.name!r} at {self.endpoint}>"
+            signature = self.details.signature
+            inputs = "" if signature is None else str(_python_signature(signature))
+            return f"<RemoteModel {self.details.name!r}{inputs} at {self.endpoint}>"
         return f"<RemoteModel {self.details.name!r}, undeployed>"
 
     def _by_name(self, kwargs: dict[str, Any]) -> bool:
@@ -175,7 +191,9 @@ class RemoteModel(Generic[R, P]):
         connection = self._connection
         if connection is None or connection.where != (url, main.headers):
             # The old connection is closed with the last call that uses it.
-            connection = self._connection = _Connection(self.details, url, main.headers)
+            connection = self._connection = _Connection(
+                self.details, url, main.headers, main.version
+            )
         return connection
 
 
@@ -224,10 +242,12 @@ class _Url(str):
 class _Connection:
     """A client of a deployed model."""
 
-    def __init__(self, details: ModelDetails, url: str, headers: Mapping[str, str]) -> None:
+    def __init__(
+        self, details: ModelDetails, url: str, headers: Mapping[str, str], version: str | None
+    ) -> None:
         self.where = (url, headers)
         self._details = details
-        given = {"url": url, "headers": dict(headers)}
+        given = {"url": url, "headers": dict(headers), "version": version}
         client = ModelClient(
             details.name,
             given,
@@ -266,6 +286,22 @@ class _Connection:
                         response.content_type,
                         limits=self._client.decoding,
                     )
+
+
+def _python_signature(signature: Signature) -> inspect.Signature:
+    """Return the signature of a call, for people and for completion."""
+    parameters = []
+    for spec in signature.inputs:
+        default = inspect.Parameter.empty if spec.required else None
+        parameters.append(
+            inspect.Parameter(
+                spec.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=default,
+                annotation=spec.hint,
+            )
+        )
+    return inspect.Signature(parameters)
 
 
 def _close(portal: Portal, transport: RemoteTransport) -> None:

@@ -49,12 +49,14 @@ class Address:
         url: Base URL of its server over HTTP.
         grpc: URL of its server over gRPC.
         headers: Headers that each call needs, which may be secret.
+        version: The version to call; None for the one that the server chooses.
     """
 
     model: str
     url: str
     grpc: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    version: str | None = None
 
 
 class Deployment(ABC):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,7 +16,7 @@ import orjson
 from tempo_runtime.artifact import store
 from tempo_runtime.clients.child import Child
 from tempo_runtime.clients.deadline import CallDeadline
-from tempo_runtime.clients.model_client import ModelClient
+from tempo_runtime.clients.model_client import ModelClient, ModelUrl
 from tempo_runtime.errors import ChildFailed, ChildNotFound, PayloadError, PipelineFailed
 from tempo_runtime.execution.in_process import PipelineTransport
 from tempo_runtime.execution.loading import LoadedPipeline
@@ -36,10 +35,6 @@ from tempo_runtime.settings import Batching, PipelineSettings
 OnProgress = Callable[[Progress], None]
 _GRACE = 0.2  # seconds in which a pipeline may still end by itself, with a better error
 _PIPELINE = "tempo"  # the platform in the metadata of our pipelines
-_URL = re.compile(
-    r"(?P<server>(?:https?|grpcs?)://[^/?#]+(?:/[^?#]*?)??)/(?:v2/models/)?(?P<name>[^/?#]+)"
-    r"(?:/versions/(?P<version>[^/?#]+))?(?:/infer)?/?"
-)
 
 
 class Target(Protocol):
@@ -190,17 +185,12 @@ class Remote:
     def __init__(
         self, url: str, timeout: float | None, seed: int | None, headers: Mapping[str, str]
     ) -> None:
-        match = _URL.fullmatch(url)
-        if match is None:
-            raise PayloadError(
-                "the target's URL names no model; write http://HOST:PORT/v2/models/NAME, or "
-                "grpc://HOST:PORT/NAME"
-            )
-        self.name = match["name"]
+        place = ModelUrl.of(url)
+        self.name = place.name
         self.signature: Signature | None = None
         self.tagged = False
         self.evaluations: Mapping[str, str] = {}
-        self._client = _client(match, headers)
+        self._client = ModelClient.at(place, headers)
         self._timeout = timeout or self._client.timeout
         self._seed = seed
 
@@ -282,20 +272,6 @@ class Remote:
             place = self._client.endpoint.place
             raise place.unusable(PayloadError("its stream ended without an answer"))
         return last
-
-
-def _client(match: re.Match[str], headers: Mapping[str, str]) -> ModelClient:
-    """Return a client of the model at a URL, which does not wait for a server that is down."""
-    from pydantic import ValidationError
-
-    given = {"url": match["server"], "version": match["version"]}
-    try:
-        return ModelClient(
-            match["name"], {**given, "headers": dict(headers), "unavailable_timeout": 0}
-        )
-    except ValidationError as error:
-        reason = error.errors(include_url=False, include_input=False)[0]["msg"]
-        raise PayloadError(f"the target cannot be called: {reason}") from error
 
 
 def _progress(parameters: Mapping[str, Any]) -> Progress:
