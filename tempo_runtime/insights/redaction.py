@@ -29,6 +29,10 @@ class Redaction:
         """Return one that has further names."""
         return Redaction([*self._names, *names]) if names else self
 
+    def hides(self, name: str) -> bool:
+        """Return whether the value with this name is not logged."""
+        return bool(self._names) and self._has(name)
+
     def apply(self, value: Any) -> None:
         """Replace values in a copy that `Snapshot` made, in place and at any depth."""
         if isinstance(value, dict):

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
 from tempo_runtime.errors import RequestNotLogged, SettingsError
-from tempo_runtime.insights.events import Event
+from tempo_runtime.insights.captures import Capture, Part
+from tempo_runtime.insights.events import Event, members, to_json
 from tempo_runtime.insights.queue import QUEUE_FULL, EventQueue
 from tempo_runtime.insights.redaction import Redaction
 from tempo_runtime.insights.sender import Sender
-from tempo_runtime.insights.snapshots import Cut, Snapshot
 from tempo_runtime.request.metrics import InsightsMetrics
 from tempo_runtime.request.timing import Elapsed, within
 from tempo_runtime.settings import InsightsSettings
 
 CHILD_LIMIT = "child_limit"
+_OK = members({"status": 200, "outcome": "ok"})
 _NO = ("", "0", "false", "no", "off")
 
 
@@ -48,9 +49,9 @@ class RequestLog:
         self.queue = EventQueue(settings.max_events, settings.max_bytes, InsightsMetrics(pipeline))
         self.redaction = Redaction(settings.redact)
         self.logs = frozenset(settings.log)
-        self._constant = {"modelid": pipeline} | ({"modelversion": version} if version else {})
+        self.about = members({"modelid": pipeline} | ({"modelversion": version} if version else {}))
         self._decides_early = settings.sample_argument is None
-        self.sender = Sender(pipeline, settings, self.queue, _redact, _decide)
+        self.sender = Sender(pipeline, settings, self.queue, _data, _decide)
 
     def begin(self, id_: str, headers: Mapping[str, Any]) -> LoggedRequest | None:
         """Return the log of a request that begins; None if it is not logged.
@@ -71,7 +72,7 @@ class RequestLog:
             key = id_ if header is None else headers.get(header, id_)
             if not self.is_in_sample(key):
                 return None
-        return LoggedRequest(self, id_, {"requestid": id_, **self._constant})
+        return LoggedRequest(self, id_)
 
     def is_in_sample(self, key: Any) -> bool:
         """Return whether requests with this key are logged: the same in every process."""
@@ -87,27 +88,27 @@ class LoggedRequest:
     """The log of one request; implements `RequestEvents`."""
 
     __slots__ = (
-        "_attributes",
+        "_about",
         "_children",
         "_end",
         "_id",
         "_is_off",
+        "_item_capture",
         "_items",
         "_log",
         "_lost",
-        "_snapshot",
     )
 
-    def __init__(self, log: RequestLog, id_: str, attributes: Mapping[str, Any]) -> None:
+    def __init__(self, log: RequestLog, id_: str) -> None:
         self._log = log
         self._id = id_
-        self._attributes = attributes
+        self._about = b"%b%b" % (members({"requestid": id_}), log.about)
         self._children = 0
         self._is_off = False
         self._lost: str | None = None  # why one of its events is lost
         self._end: tuple[asyncio.AbstractEventLoop, asyncio.Future[None]] | None = None
-        self._items: list[Any] | None = None
-        self._snapshot: Snapshot | None = None
+        self._items: list[Part] = []
+        self._item_capture: Capture | None = None
 
     def arguments(self, arguments: Mapping[str, Any]) -> None:
         """Log the arguments of the request."""
@@ -117,9 +118,8 @@ class LoggedRequest:
             self._is_off = not log.is_in_sample(arguments.get(settings.sample_argument, self._id))
         if self._is_off or "request" not in log.logs:
             return
-        snapshot = Snapshot(settings.max_payload_bytes)
-        values = {name: snapshot.of(name, value) for name, value in arguments.items()}
-        self._put("request", {}, {"arguments": values}, log.redaction, snapshot)
+        capture = Capture(log.redaction, settings.max_payload_bytes)
+        self._put("request", self._about, capture, [(b"arguments", capture.values(arguments))])
 
     def child(
         self, pipeline: str, alias: str, inputs: Mapping[str, Any], redact: Sequence[str]
@@ -132,50 +132,61 @@ class LoggedRequest:
         if self._children > log.settings.max_child_events:
             log.queue.drop(CHILD_LIMIT)
             return None
-        snapshot = Snapshot(log.settings.max_payload_bytes)
-        values = {name: snapshot.of(name, value) for name, value in inputs.items()}
-        return LoggedCall(self, pipeline, alias, values, log.redaction.and_(redact), snapshot)
+        capture = Capture(log.redaction.and_(redact), log.settings.max_payload_bytes)
+        return LoggedCall(self, pipeline, alias, capture, capture.values(inputs))
+
+    def about_child(self, pipeline: str, alias: str, outcome: str) -> bytes:
+        """Return the attributes of a call to a child.
+
+        Args:
+            pipeline: The pipeline that called it.
+            alias: Its name for the child.
+            outcome: `ok`, or the class of the error.
+        """
+        more = members({"child": alias, "outcome": outcome})
+        if pipeline == self._log.pipeline:
+            return self._about + more
+        return members({"requestid": self._id, "modelid": pipeline}) + more
 
     def logged(self, value: Any) -> None:
         """See `RequestEvents.logged`."""
         if self._is_off:
             return
-        snapshot = Snapshot(self._log.settings.max_payload_bytes)
-        self._put(
-            "custom", {}, {"value": snapshot.of("value", value)}, self._log.redaction, snapshot
-        )
+        capture = self._capture()
+        name = "value"
+        part = capture.values(value) if _has_names(value) else capture.value(name, value)
+        self._put("custom", self._about, capture, [(name.encode(), part)])
 
     def item(self, item: Any) -> None:
         """Note an item of a stream, which is logged with the others at the end."""
         if self._is_off:
             return
-        if self._snapshot is None or self._items is None:
-            self._snapshot, self._items = Snapshot(self._log.settings.max_payload_bytes), []
-        if self._snapshot.size < self._log.settings.max_payload_bytes:
-            self._items.append(self._snapshot.of("result", item))
+        capture = self._item_capture = self._item_capture or self._capture()
+        if capture.size < self._log.settings.max_payload_bytes:
+            self._items.append(capture.value("result", item))
         else:
-            self._snapshot.cuts.append({"name": "result", "kept": 0, "of": 1})
+            capture.cut("result")
 
     def answered(self, value: Any, seconds: float) -> None:
         """Log the answer."""
         if self._is_off or "response" not in self._log.logs:
             return
-        snapshot = Snapshot(self._log.settings.max_payload_bytes)
-        result = snapshot.of("result", value)
-        self._end_with(200, "ok", seconds, {"result": result}, snapshot)
+        capture = self._capture()
+        self._end_with(_OK, seconds, capture, [(b"result", capture.value("result", value))])
 
     def streamed(self, seconds: float) -> None:
         """Log the end of a stream, with its items."""
         if self._is_off or "response" not in self._log.logs:
             return
-        snapshot = self._snapshot or Snapshot(0)
-        self._end_with(200, "ok", seconds, {"result": self._items or []}, snapshot)
+        items = b"[%b]" % b",".join(map(_json, self._items))
+        self._end_with(_OK, seconds, self._item_capture or self._capture(), [(b"result", items)])
 
     def failed(self, status: int, error: str, seconds: float) -> None:
         """Log a failure by its status and the class of its error: its message may have values."""
         if self._is_off or "response" not in self._log.logs:
             return
-        self._end_with(status, error, seconds, {}, Snapshot(0))
+        about = members({"status": status, "outcome": error})
+        self._end_with(about, seconds, self._capture(), [])
 
     async def audited(self, seconds: float | None) -> None:
         """Wait until the sink has all events of this request; at once if it is not audited.
@@ -195,33 +206,31 @@ class LoggedRequest:
         if self._lost is not None:
             raise self._not_logged(f"did not get it ({self._lost})")
 
+    def _capture(self) -> Capture:
+        return Capture(self._log.redaction, self._log.settings.max_payload_bytes)
+
     def _end_with(
-        self, status: int, outcome: str, seconds: float, data: dict[str, Any], snapshot: Snapshot
+        self, about: bytes, seconds: float, capture: Capture, parts: list[tuple[bytes, Part]]
     ) -> None:
-        log = self._log
-        if log.settings.audit:
+        if self._log.settings.audit:
             loop = asyncio.get_running_loop()
             self._end = loop, loop.create_future()
-        data["milliseconds"] = round(seconds * 1000, 3)
+        parts.append((b"milliseconds", b"%.3f" % (seconds * 1000)))
         if self._children:
-            data["child_calls"] = self._children
-        more = {"status": status, "outcome": outcome}
-        self._put("response", more, data, log.redaction, snapshot)
+            parts.append((b"child_calls", b"%d" % self._children))
+        self._put("response", self._about + about, capture, parts)
         if self._end is not None and self._lost is not None and not self._end[1].done():
             self._end[1].set_result(None)
 
     def _put(
-        self,
-        kind: str,
-        more: Mapping[str, Any],
-        data: dict[str, Any],
-        redaction: Redaction,
-        snapshot: Snapshot,
+        self, kind: str, about: bytes, capture: Capture, parts: list[tuple[bytes, Part]]
     ) -> None:
         log = self._log
-        pending = _Pending(self, redaction, snapshot.cuts)
-        event = Event(kind, time.time(), self._attributes, more, data, pending, snapshot.size)
-        if log.queue.put(event):
+        if capture.cuts:
+            parts.append((b"cut", to_json(capture.cuts)))
+        data = _joined(parts) if capture.is_written else parts
+        owner = self if log.settings.audit else None
+        if log.queue.put(Event(kind, time.time(), about, data, owner, capture.size)):
             log.sender.wake()
         else:
             self._lost = QUEUE_FULL
@@ -236,63 +245,57 @@ class LoggedRequest:
 class LoggedCall:
     """The log of one call to a child; implements `ChildEvent`."""
 
-    __slots__ = ("_alias", "_inputs", "_pipeline", "_redaction", "_request", "_snapshot")
+    __slots__ = ("_alias", "_arguments", "_capture", "_pipeline", "_request")
 
     def __init__(
         self,
         request: LoggedRequest,
         pipeline: str,
         alias: str,
-        inputs: dict[str, Any],
-        redaction: Redaction,
-        snapshot: Snapshot,
+        capture: Capture,
+        arguments: Part,
     ) -> None:
         self._request = request
         self._pipeline = pipeline
         self._alias = alias
-        self._inputs = inputs
-        self._redaction = redaction
-        self._snapshot = snapshot
+        self._capture = capture
+        self._arguments = arguments
 
     def ended(self, answer: Any, error: BaseException | None, seconds: float) -> None:
         """See `ChildEvent.ended`."""
-        snapshot = self._snapshot
-        data: dict[str, Any] = {
-            "arguments": self._inputs,
-            "milliseconds": round(seconds * 1000, 3),
-        }
+        request, capture = self._request, self._capture
+        parts: list[tuple[bytes, Part]] = [(b"arguments", self._arguments)]
         if error is None:
-            data["result"] = snapshot.of("result", answer)
-        more = {
-            "modelid": self._pipeline,
-            "child": self._alias,
-            "outcome": "ok" if error is None else getattr(error, "kind", type(error).__name__),
-        }
-        self._request._put("child", more, data, self._redaction, snapshot)
+            parts.append((b"result", capture.value("result", answer)))
+        parts.append((b"milliseconds", b"%.3f" % (seconds * 1000)))
+        outcome = "ok" if error is None else getattr(error, "kind", type(error).__name__)
+        about = request.about_child(self._pipeline, self._alias, outcome)
+        request._put("child", about, capture, parts)
 
 
-class _Pending:
-    """The request of an event, as far as the sender has to know it."""
-
-    __slots__ = ("cuts", "redaction", "request")
-
-    def __init__(self, request: LoggedRequest, redaction: Redaction, cuts: list[Cut]) -> None:
-        self.request = request
-        self.redaction = redaction
-        self.cuts = cuts
+def _has_names(value: Any) -> bool:
+    """Return whether a value is a dict whose keys are text."""
+    return type(value) is dict and all(type(name) is str for name in value)
 
 
-def _redact(event: Event) -> None:
-    pending: _Pending = event.request
-    if pending.redaction:
-        pending.redaction.apply(event.data)
-    if pending.cuts:
-        event.data["cut"] = pending.cuts
+def _json(part: Part) -> bytes:
+    return part if isinstance(part, bytes) else part.to_json()
+
+
+def _joined(parts: Iterable[tuple[bytes, Part]]) -> bytes:
+    return b"{%b}" % b",".join([b'"%b":%b' % (name, _json(part)) for name, part in parts])
+
+
+def _data(event: Event) -> bytes:
+    """Return the data of an event as JSON."""
+    return event.data if isinstance(event.data, bytes) else _joined(event.data)
 
 
 def _decide(event: Event, lost: str | None) -> None:
     """Let a request that waits for its last event go on."""
-    request: LoggedRequest = event.request.request
+    request: LoggedRequest | None = event.pending
+    if request is None:
+        return
     if lost is not None:
         request._lost = lost
     if event.kind == "response" and request._end is not None:

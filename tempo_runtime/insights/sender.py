@@ -17,7 +17,7 @@ from functools import cache
 import aiohttp
 
 from tempo_runtime.clients.connections import Connections
-from tempo_runtime.insights.events import BATCH, Event, to_json
+from tempo_runtime.insights.events import BATCH, Event, Writer
 from tempo_runtime.insights.queue import SHUTDOWN, EventQueue
 from tempo_runtime.request.timing import Elapsed, within
 from tempo_runtime.settings import InsightsSettings, TlsSettings
@@ -61,7 +61,7 @@ class Sender:
         pipeline: Name of the pipeline.
         settings: Where and how.
         queue: The events.
-        prepare: Called with each event before it is written, in the thread of the sender.
+        data_of: Returns the data of an event as JSON; called in the thread of the sender.
         decided: Called with each event when the sink has it, or with the reason why it will not get it.
 
     Raises:
@@ -73,7 +73,7 @@ class Sender:
         pipeline: str,
         settings: InsightsSettings,
         queue: EventQueue,
-        prepare: Callable[[Event], None],
+        data_of: Callable[[Event], bytes],
         decided: Callable[[Event, str | None], None],
     ) -> None:
         assert settings.sink is not None
@@ -81,11 +81,10 @@ class Sender:
         self._settings = settings
         self._sink = settings.sink
         self._queue = queue
-        self._prepare = prepare
+        self._data_of = data_of
         self._decided = decided
-        self._source = settings.source or f"urn:tempo-runtime:pipeline:{pipeline}"
-        self._ids = uuid.uuid4().hex
-        self._number = 0
+        source = settings.source or f"urn:tempo-runtime:pipeline:{pipeline}"
+        self._writer = Writer(settings.type_prefix, source, uuid.uuid4().hex)
         self._headers = {name: value.get_secret_value() for name, value in settings.headers.items()}
         if settings.token is not None:
             self._headers["authorization"] = f"Bearer {settings.token.get_secret_value()}"
@@ -214,12 +213,8 @@ class Sender:
         for number, event in enumerate(events):
             if number % _AT_ONCE == _AT_ONCE - 1:
                 await asyncio.sleep(0)
-            self._number += 1
             try:
-                self._prepare(event)
-                part = to_json(
-                    event, f"{self._ids}-{self._number}", self._settings.type_prefix, self._source
-                )
+                part = self._writer.write(event, self._data_of(event))
             except Exception:
                 logger.exception("an event of pipeline %r cannot be written", self._pipeline)
                 self._queue.lost([event], UNWRITABLE)

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from tempo_runtime.insights.events import Event, to_json
+from tempo_runtime.insights.captures import Capture
+from tempo_runtime.insights.events import to_json
 from tempo_runtime.insights.redaction import REDACTED, Redaction
 from tempo_runtime.insights.snapshots import Snapshot
 
@@ -24,12 +25,10 @@ SECRET = "s3cret-s3cret"
 
 def written(name: str, value: Any, names: tuple[str, ...] = ("SSN",), limit: int = 2**20) -> str:
     """The JSON of an event with an argument."""
-    snapshot = Snapshot(limit)
-    data: dict[str, Any] = {"arguments": {name: snapshot.of(name, value)}}
-    Redaction(names).apply(data)
-    data["cut"] = snapshot.cuts
-    event = Event("request", 0.0, {}, {}, data, None, snapshot.size)
-    return to_json(event, "1", "type", "source").decode()
+    capture = Capture(Redaction(names), limit)
+    part = capture.values({name: value})
+    data = part if isinstance(part, bytes) else part.to_json()
+    return data.decode() + to_json(capture.cuts).decode()
 
 
 class Named(NamedTuple):
