@@ -64,7 +64,7 @@ OF_MODEL = {
     "model_spec": "`details` has its name, framework, folder and signature",
     "set_remote": "a pipeline calls its children where it runs: see the setting `models.NAME.transport`",
     "set_runtime_options_override": ARGUMENTS["runtime_options"],
-    "insights_manager": "the method of a pipeline logs with `self.insights.log(...)`",
+    "insights_manager": "the method of a pipeline logs with `tempo_runtime.insights.log(...)`",
 }
 """Attributes of tempo's `BaseModel`, which `Model` and `Pipeline` have by other names."""
 

@@ -115,7 +115,7 @@ def test_positional_arguments_in_tempos_order_are_refused(call: Any, values: Any
         (forest, "serialize", "`details` describes it"),
         (forest, "set_remote", r"models\.NAME\.transport"),
         (forest, "set_runtime_options_override", "deploy_remote"),
-        (forest, "insights_manager", r"self\.insights\.log"),
+        (forest, "insights_manager", r"tempo_runtime\.insights\.log"),
     ],
 )
 def test_an_attribute_of_tempo_says_what_to_write(given: Any, name: str, instead: str) -> None:
