@@ -161,7 +161,8 @@ def is_here(model: MLModel | None) -> bool:
     """Return whether a model is a pipeline in this process that answers requests itself."""
     # By the method, since MLServer may import the class again. A derived one may do more in `predict`.
     predict = getattr(model, "predict", None)
-    return getattr(predict, "__qualname__", None) == _PREDICT
+    named, wrapped = getattr(predict, "__qualname__", None), hasattr(predict, "__wrapped__")
+    return named == _PREDICT and not wrapped
 
 
 async def find_model(data_plane: DataPlane, path: Mapping[str, str]) -> MLModel | None:

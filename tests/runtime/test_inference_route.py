@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
 from collections.abc import Iterator
 from typing import Any
 from unittest import mock
@@ -18,6 +19,7 @@ from prometheus_client import REGISTRY
 
 from tempo_runtime import model, save
 from tempo_runtime.authoring.decorators import describe
+from tempo_runtime.protocol.messages import Request
 from tempo_runtime.runtime import inference_route
 from tests.fuzz import anything as some
 from tests.fuzz.amounts import examples
@@ -395,6 +397,54 @@ def test_usual_requests_to_pipelines_do_without_pydantic(
     with mock.patch.object(inference_route, "infer", side_effect=ZeroDivisionError) as infer:
         server.post(f"/v2/models/{name}/infer", BODIES[case])
     assert infer.called is taken
+
+
+@pytest.mark.parametrize("rows", [2, 60_000])
+def test_the_body_and_its_tensors_are_released_before_the_pipeline_runs(
+    rows: int, server: AsgiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = json.dumps(x(shape=[rows], data=[1.25] * rows)).encode()
+    requests: list[Request | None] = []
+    held: list[tuple[int, int]] = []
+    read = inference_route.read_request
+
+    def recorded(body: bytes) -> Request | None:
+        requests.append(read(body))
+        return requests[-1]
+
+    async def run(arguments: dict[str, Any]) -> Any:
+        [request] = requests
+        assert request is not None
+        held.append((sys.getrefcount(body), len(request.tensors)))
+        return arguments["x"]
+
+    monkeypatch.setattr(inference_route, "read_request", recorded)
+    echo = server.run(server.registry.get_model("echo"))
+    monkeypatch.setattr(echo._service, "run", run)
+    references = sys.getrefcount(body)
+    server.run(_answered(server, _Body(body)))
+    assert held == [(references, 0)]
+
+
+async def _answered(server: AsgiServer, body: _Body) -> None:
+    """Send a request without a client, which would hold its body."""
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v2/models/echo/infer",
+        "query_string": b"",
+        "headers": [(b"host", b"server")],
+    }
+    await server.application(scope, body.receive, mock.AsyncMock())
+
+
+class _Body:
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    async def receive(self) -> dict[str, Any]:
+        body, self._body = self._body, b""
+        return {"type": "http.request", "body": body, "more_body": False}
 
 
 def test_a_server_that_caches_answers_reads_all_requests_itself(

@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -46,12 +47,32 @@ async def until(fails_at: int) -> AsyncIterator[int]:
         yield number
 
 
+@model("endless")
+async def endless(end: str) -> AsyncIterator[int]:
+    """Writes a file when its client has left."""
+    try:
+        while True:
+            yield 1
+            await asyncio.sleep(0.001)
+    finally:
+        open(end, "w").close()  # noqa: ASYNC230 - it is empty
+
+
 @model("odd")
 def odd() -> Any:
     return {"pair": (1, 2)}
 
 
-PIPELINES = (pipelines.echo, pipelines.shapes, pipelines.bill, pipelines.frames, about, until, odd)
+PIPELINES = (
+    pipelines.echo,
+    pipelines.shapes,
+    pipelines.bill,
+    pipelines.frames,
+    about,
+    until,
+    endless,
+    odd,
+)
 FOREIGN = """
 from mlserver import MLModel
 
@@ -273,6 +294,32 @@ def test_an_error_before_the_first_item_has_its_status(server: AsgiServer) -> No
     assert call(server, "until", "predict_stream", fails_at=0).status_code == 500
     assert call(server, "until", "predict_stream", fails_at="a").status_code == 422
     assert call(server, "nobody", "predict_stream").status_code == 404
+
+
+def test_a_stream_ends_when_its_client_leaves(server: AsgiServer, tmp_path: Path) -> None:
+    end = tmp_path / "end"
+    begun = asyncio.Event()
+    messages = iter([{"type": "http.request", "body": json.dumps({"end": str(end)}).encode()}])
+
+    async def receive() -> Any:
+        for message in messages:
+            return message
+        await begun.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            begun.set()
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v2/models/endless/predict_stream",
+        "query_string": b"",
+        "headers": [(b"host", b"server")],
+    }
+    server.run(server.application(scope, receive, send))
+    assert end.exists()
 
 
 def test_a_pipeline_without_a_stream_gives_one_event(server: AsgiServer) -> None:
