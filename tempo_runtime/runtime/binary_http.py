@@ -63,15 +63,17 @@ class BinaryRequests:
     def __init__(self, data_plane: DataPlane) -> None:
         self._data_plane = data_plane
 
-    async def answer(
-        self, body: bytes, headers: Headers, path: Mapping[str, str]
-    ) -> Response | None:
-        """Answer a request; None if it has no binary data, and does not ask for it.
+    async def read(
+        self, body: bytes, headers: Headers
+    ) -> tuple[dict[str, Any], AskedOutputs] | None:
+        """Return a request's JSON object with its tensors, and the outputs that it asks for.
 
         Args:
             body: Its whole body.
             headers: Its headers.
-            path: The model's name, and its version if there is one.
+
+        Returns:
+            None if it has no binary data, and does not ask for it.
         """
         lengths = headers.getlist(HEADER)
         if not (lengths or _MARK in body):
@@ -83,7 +85,7 @@ class BinaryRequests:
             raise _refusal(error, headers) from None
         if content is None or not (lengths or asked):
             return None
-        return await self._response(content, asked, headers, path)
+        return content, asked
 
     async def _content(self, body: bytes, lengths: list[str]) -> dict[str, Any] | None:
         """Return a request's JSON object with its tensors; None if it does not ask for binary data."""
@@ -105,13 +107,21 @@ class BinaryRequests:
             return None
         return asking if isinstance(asking, dict) else None
 
-    async def _response(
+    async def answer(
         self,
         content: dict[str, Any],
         asked: AskedOutputs,
-        headers: Headers,
+        headers: Mapping[str, str],
         path: Mapping[str, str],
     ) -> Response:
+        """Answer a request through MLServer's own models of it.
+
+        Args:
+            content: Its JSON object with its tensors.
+            asked: The outputs that it asks for.
+            headers: Its headers.
+            path: The model's name, and its version if there is one.
+        """
         name, version = path["model_name"], path.get("model_version")
         model = await self._data_plane._model_registry.get_model(name, version)
         request = _request(content, model)

@@ -25,7 +25,13 @@ from starlette.datastructures import Headers
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tempo_runtime.protocol.binary import EXTENSION, HEADER
+from tempo_runtime.protocol.binary import (
+    EXTENSION,
+    HEADER,
+    MEDIA_TYPE,
+    AskedOutputs,
+    response_to_body,
+)
 from tempo_runtime.protocol.messages import Request, Response, to_json
 from tempo_runtime.protocol.sizes import LARGE_BYTES
 from tempo_runtime.protocol.tensor import Tensor, json_numbers
@@ -38,6 +44,7 @@ _ROUTES = (_FAST, "/generate")
 _BINARY_LENGTH = HEADER.lower()
 _JSON = frozenset(("application/json", "application/json; charset=utf-8"))
 _DATATYPES = frozenset(datatype.value for datatype in Datatype)
+_DATA = (list, np.ndarray)
 _SMALL = 50  # elements
 # The parameter that MLServer declares; it writes it before all others.
 _DECLARED = "content_type"
@@ -53,7 +60,7 @@ def extend(server: RESTServer) -> None:
         if not isinstance(route, Route) or not route.path.endswith(_ROUTES):
             continue
         if not isinstance(route.app, InferenceRoute):
-            route.app = InferenceRoute(route.app, data_plane, reads_json=route.path.endswith(_FAST))
+            route.app = InferenceRoute(route.app, data_plane, is_fast=route.path.endswith(_FAST))
     if EXTENSION not in settings.extensions and not caches(data_plane):
         settings.extensions = [*settings.extensions, EXTENSION]
 
@@ -64,14 +71,14 @@ class InferenceRoute:
     Args:
         own_route: MLServer's own application, which answers all other requests.
         data_plane: MLServer's data plane.
-        reads_json: Whether to read requests in JSON, too, and not only those with binary data.
+        is_fast: Whether to call pipelines without MLServer's own models of requests.
     """
 
-    def __init__(self, own_route: ASGIApp, data_plane: DataPlane, *, reads_json: bool) -> None:
+    def __init__(self, own_route: ASGIApp, data_plane: DataPlane, *, is_fast: bool) -> None:
         self._own_route = own_route
         self._data_plane = data_plane
         self._binary = BinaryRequests(data_plane)
-        self._reads_json = reads_json
+        self._is_fast = is_fast
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -82,11 +89,19 @@ class InferenceRoute:
         if messages[-1]["type"] == "http.request":  # the body is complete
             path = scope["path_params"]
             body = joined(messages)
-            response = await self._binary.answer(body, Headers(scope=scope), path)
-            if response is not None:
+            binary = await self._binary.read(body, Headers(scope=scope))
+            if binary is not None:
+                del body
+                messages.clear()
+                content, asked = binary
+                request = request_of(content) if await self._takes(path) else None
+                if request is not None:
+                    await self._answer(request, headers, path, send, asked)
+                    return
+                response = await self._binary.answer(content, asked, headers, path)
                 await response(scope, receive, send)
                 return
-            request = await self._read(body, headers, path)
+            request = self._read(body, headers) if await self._takes(path) else None
             if request is not None:
                 del body
                 messages.clear()  # the body needs memory only until it is read
@@ -95,16 +110,19 @@ class InferenceRoute:
             del body
         await self._own_route(scope, again(messages, receive), send)
 
-    async def _read(
-        self, body: bytes, headers: Mapping[str, str], path: Mapping[str, str]
-    ) -> Request | None:
-        """Return a request to a pipeline; None if MLServer's own route must read it."""
+    async def _takes(self, path: Mapping[str, str]) -> bool:
+        """Return whether requests with this path are for a pipeline that takes our own types."""
+        return (
+            self._is_fast
+            and is_standard(self._data_plane)
+            and is_here(await find_model(self._data_plane, path))
+        )
+
+    def _read(self, body: bytes, headers: Mapping[str, str]) -> Request | None:
+        """Return a request; None if MLServer's own route must read it."""
         if (
-            not self._reads_json
-            or "content-encoding" in headers
+            "content-encoding" in headers
             or headers.get("content-type", "application/json") not in _JSON
-            or not is_standard(self._data_plane)
-            or not is_here(await find_model(self._data_plane, path))
         ):
             return None
         # Not in a thread, even if it is large: orjson would keep the interpreter from all others anyway,
@@ -116,16 +134,33 @@ class InferenceRoute:
         return request
 
     async def _answer(
-        self, request: Request, headers: dict[str, str], path: Mapping[str, str], send: Send
+        self,
+        request: Request,
+        headers: dict[str, str],
+        path: Mapping[str, str],
+        send: Send,
+        asked: AskedOutputs | None = None,
     ) -> None:
-        async def answer(model: MLModel, id_: str, seen: dict[str, str]) -> bytes:
+        async def answer(
+            model: MLModel, id_: str, seen: dict[str, str]
+        ) -> tuple[bytes, int | None]:
             request.id, request.parameters["headers"] = id_, seen
-            body: bytes = await model.answer(
-                request, lambda response: response_body(model, id_, response)
-            )
+
+            def write(response: Response) -> tuple[bytes, int | None]:
+                head = response_head(model, id_, response)
+                if asked is None:
+                    return response_body(head, response), None
+                return response_to_body(head, response.tensors, asked)
+
+            body: tuple[bytes, int | None] = await model.answer(request, write, json=asked is None)
             return body
 
-        await respond(send, *await infer(self._data_plane, request.id, headers, path, answer))
+        (body, length), further = await infer(self._data_plane, request.id, headers, path, answer)
+        if length is None:
+            await respond(send, body, further)
+        else:
+            further = {**further, HEADER: str(length)}
+            await respond(send, body, further, media_type=MEDIA_TYPE)
 
 
 async def infer(
@@ -193,6 +228,11 @@ def read_request(body: bytes) -> Request | None:
         content = orjson.loads(body)
     except orjson.JSONDecodeError:
         return None
+    return request_of(content)
+
+
+def request_of(content: Any) -> Request | None:
+    """Return the request in an object of JSON, whose tensors may have arrays; see `read_request`."""
     if type(content) is not dict:
         return None
     inputs, outputs, id_ = content.get("inputs"), content.get("outputs"), content.get("id")
@@ -213,20 +253,26 @@ def read_request(body: bytes) -> Request | None:
     return Request(tensors, [output["name"] for output in outputs or ()], parameters, id_)
 
 
-def response_body(model: MLModel, id_: str, response: Response) -> bytes:
-    """Write an answer, byte by byte as MLServer would."""
+def response_head(model: MLModel, id_: str, response: Response) -> dict[str, Any]:
+    """Return the object of an answer without its outputs."""
     content: dict[str, Any] = {"model_name": model.name}
     if model.version is not None:
         content["model_version"] = model.version
     content["id"] = id_
     content["parameters"] = response.parameters
-    content["outputs"] = [_output(tensor) for tensor in response.tensors]
-    return to_json(content)
+    return content
 
 
-async def respond(send: Send, body: bytes, headers: Mapping[str, str]) -> None:
-    """Send a body of JSON with the status 200."""
-    raw = [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
+def response_body(head: dict[str, Any], response: Response) -> bytes:
+    """Write an answer, byte by byte as MLServer would."""
+    return to_json({**head, "outputs": [_output(tensor) for tensor in response.tensors]})
+
+
+async def respond(
+    send: Send, body: bytes, headers: Mapping[str, str], media_type: str = "application/json"
+) -> None:
+    """Send a body with the status 200."""
+    raw = [(b"content-length", b"%d" % len(body)), (b"content-type", media_type.encode())]
     raw += [(name.lower().encode("latin-1"), headers[name].encode("latin-1")) for name in headers]
     await send({"type": "http.response.start", "status": 200, "headers": raw})
     await send({"type": "http.response.body", "body": body})
@@ -278,7 +324,7 @@ def _tensor(item: Any) -> Tensor | None:
         or type(datatype) is not str
         or datatype not in _DATATYPES
         or type(shape) is not list
-        or type(data) is not list
+        or type(data) not in _DATA
         or parameters is None
     ):
         return None

@@ -154,13 +154,16 @@ class TempoPipelineRuntime(MLModel):
             payload.id, parameters, read, partial(self._encoded, parameters)
         )
 
-    async def answer(self, request: Request, write: Callable[[Response], T]) -> T:
+    async def answer(
+        self, request: Request, write: Callable[[Response], T], *, json: bool = True
+    ) -> T:
         """Answer one request over HTTP that was read without MLServer's types; raise as `predict` does.
 
         Args:
             request: The request; its tensors are removed, so that they need memory only until they are
                 converted to arguments.
             write: Converts the answer; in a thread, if it is large.
+            json: Whether the client expects JSON, as those of tempo 0.5 do.
         """
         parameters = request.parameters
 
@@ -169,7 +172,7 @@ class TempoPipelineRuntime(MLModel):
             return await self._decoded(service, tensors, parameters)
 
         def written(service: LoadedPipeline, value: Any) -> T:
-            return write(self._results(service, parameters, value, json=True))
+            return write(self._results(service, parameters, value, json=json))
 
         return await self._answered(request.id, parameters, read, written)
 
