@@ -14,7 +14,7 @@ import tritonclient.http as triton_http
 from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
-from examples.language_model.triton import DTYPES, Tensor, Triton, TritonModel
+from examples.language_model.stand_in import DTYPES, Tensor, Triton, TritonModel
 from tempo_runtime import Model, ModelFramework
 from tempo_runtime.clients.child import Child
 from tempo_runtime.errors import ChildFailed, ChildNotFound, ChildRefused, ChildUnavailable

@@ -1,4 +1,4 @@
-"""A small server that speaks Triton's side of V2, over HTTP and gRPC, as strictly as Triton does.
+"""A server that speaks Triton's side of V2, over HTTP and gRPC, as strictly as Triton does.
 
 It stands in for Triton where there is no container engine, or no time to download its image. Its models
 are Python functions over arrays. It converts nothing, and refuses with Triton's own words.

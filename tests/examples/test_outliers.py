@@ -1,0 +1,50 @@
+"""The example outliers."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tempo_runtime.testing import fake_children
+from tests.examples import running
+
+NAME = "outliers"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return running.copy_of(NAME, tmp_path_factory.mktemp("example"))
+
+
+@pytest.fixture
+def flowers(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(running.EXAMPLES / NAME))
+    return importlib.import_module("flowers").GuardedFlowers
+
+
+def test_an_inlier_has_a_class_and_an_outlier_has_none(place: Path) -> None:
+    assert [running.run(place, "run.py")] == running.blocks(NAME, "text")
+
+
+def test_its_readme_shows_its_graph(place: Path) -> None:
+    graph = running.graph(place, "flowers:GuardedFlowers")
+    assert [graph] == running.blocks(NAME, "mermaid")
+
+
+def test_the_classifier_is_asked_about_inliers_only(flowers: Any) -> None:
+    rows = np.arange(3.0).reshape(3, 1)
+    inside = np.array([1, -1, 1])
+    with fake_children(flowers, detector=inside, classifier=np.array([0, 2])) as calls:
+        assert flowers().name(rows) == ["setosa", None, "virginica"]
+    (asked,) = calls[1].inputs.values()
+    np.testing.assert_array_equal(asked, rows[[0, 2]])
+
+
+def test_the_classifier_is_not_asked_about_outliers(flowers: Any) -> None:
+    with fake_children(flowers, detector=np.array([-1, -1]), classifier=None) as calls:
+        assert flowers().name(np.zeros((2, 1))) == [None, None]
+    assert [call.alias for call in calls] == ["detector"]
