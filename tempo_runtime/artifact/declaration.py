@@ -38,7 +38,8 @@ DECLARED = tuple(PipelineDescription.model_fields)
 IMPLEMENTATION = "tempo_runtime.TempoPipelineRuntime"
 WITH_CODE = "tempo_runtime.execution.with_code.ModelWithCode"
 CODE = "tempo_code"  # in parameters.extra of such a model: whose code, and which runtime serves it
-_TARBALL = "environment_tarball"
+TARBALL_PARAMETER = "environment_tarball"
+MODEL_SETTINGS = "model-settings.json"
 _LISTED = 6  # files that a line names
 
 Types = tuple[tuple[Any, ...], tuple[Any, ...], Any]
@@ -347,9 +348,9 @@ def model_settings(pipeline: Pipeline, settings: dict[str, Any], packed: bool) -
     settings |= {"platform": "tempo", **metadata(pipeline.signature)}
     parameters = {"uri": ".", "extra": {}} | settings.get("parameters", {})
     if packed:
-        parameters.setdefault(_TARBALL, f"./{TARBALL}")
-    elif parameters.get(_TARBALL) == f"./{TARBALL}":
-        del parameters[_TARBALL]
+        parameters.setdefault(TARBALL_PARAMETER, f"./{TARBALL}")
+    elif parameters.get(TARBALL_PARAMETER) == f"./{TARBALL}":
+        del parameters[TARBALL_PARAMETER]
     settings["parameters"] = parameters
     return settings
 

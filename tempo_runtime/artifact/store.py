@@ -52,6 +52,7 @@ from tempo_runtime.artifact.description import (
     PipelineDescription,
 )
 from tempo_runtime.artifact.environment import LOCK, TARBALL, prepare
+from tempo_runtime.artifact.model_environment import save_model
 from tempo_runtime.authoring import module_sources, tempo_names
 from tempo_runtime.authoring.decorators import Model, Pipeline, PipelineModels, describe
 from tempo_runtime.errors import (
@@ -69,7 +70,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 PIPELINE = "pipeline.dill"
-MODEL_SETTINGS = "model-settings.json"
+MODEL_SETTINGS = declaration.MODEL_SETTINGS
 EXAMPLE = "example.json"
 CODE = "code"  # folder of the author's code
 # Describing the others; edited by people and rewritten by platforms; recorded at any time.
@@ -86,7 +87,7 @@ def save(
     environment: str | None = "auto",
     sign: str | None = None,
 ) -> str:
-    """Write a pipeline's artifact.
+    """Write a pipeline's artifact, or pack the environment of a `Model`.
 
     Files that are already in the folder stay, and become part of it. A save that is interrupted
     leaves the old artifact whole.
@@ -107,7 +108,8 @@ def save(
         The folder.
 
     Raises:
-        AuthoringError: If the target is not a pipeline, or a class that needs arguments.
+        AuthoringError: If the target is not a pipeline, a class that needs arguments, or a `Model`
+            without a folder.
         ArtifactError: If something cannot be carried in an artifact, or the key cannot be used.
         EnvironmentFailed: If the environment cannot be made.
 
@@ -120,11 +122,11 @@ def save(
         'artifacts/double'
     """
     if isinstance(target, Model) and not isinstance(target, Pipeline):
-        raise AuthoringError(
-            f"{target} is not a pipeline: its framework saves it, and its folder is deployed as it is. "
-            "For an environment, put environment.tar.gz there, and its name as "
-            "`parameters.environment_tarball` into its model-settings.json"
-        )
+        if sign is not None:
+            raise AuthoringError(
+                f"{target} is not a pipeline, so it cannot be signed; sign its pipeline"
+            )
+        return save_model(target, folder, environment)
     pipeline = describe(target)
     if folder or pipeline.details.home:
         return write(compose(target, folder), environment, sign)

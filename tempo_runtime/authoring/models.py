@@ -512,6 +512,9 @@ class Execution(Protocol):
     def connect_children(self, pipeline: Pipeline) -> ConnectedChildren:
         """Connect the children of a pipeline that is called without a server."""
 
+    def implementation(self, model: Model) -> str | None:
+        """Return the class of MLServer's runtime that serves a model; None if it is unknown."""
+
     def connect_model(self, model: Model) -> Any:
         """Connect a model that is called without a server."""
 

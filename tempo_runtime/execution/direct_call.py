@@ -15,6 +15,7 @@ from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tempo_runtime.authoring.models import Model, Pipeline
+from tempo_runtime.execution import frameworks
 from tempo_runtime.execution.explain.isolation import requests_of
 from tempo_runtime.protocol.binding import bound_arguments, bound_result
 from tempo_runtime.request import context
@@ -57,6 +58,11 @@ def call(pipeline: Pipeline, instance: Any, args: tuple[Any, ...], kwargs: dict[
     with _request(pipeline, instance) as predict:
         result = predict(**arguments)
     return _result(pipeline, result)
+
+
+def implementation(model: Model) -> str | None:
+    """Return the class of MLServer's runtime that serves a model; None if it is unknown."""
+    return frameworks.IMPLEMENTATIONS.get(model.details.platform)
 
 
 def connect_children(pipeline: Pipeline) -> Children:

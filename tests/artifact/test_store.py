@@ -191,13 +191,6 @@ def test_saving_what_is_not_a_pipeline_is_refused(tmp_path: Path) -> None:
         tempo_runtime.save(object(), str(tmp_path))
 
 
-def test_saving_a_model_says_how_it_gets_an_environment(tmp_path: Path) -> None:
-    with pytest.raises(
-        AuthoringError, match=r"not a pipeline: .*`parameters\.environment_tarball`"
-    ):
-        tempo_runtime.save(Model("m"), str(tmp_path))
-
-
 # -- model-settings.json ---------------------------------------------------------------------------
 
 

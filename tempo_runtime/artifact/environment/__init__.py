@@ -28,6 +28,7 @@ from tempo_runtime.artifact.environment.sources import (
     Needs,
     children_packages,
     of_folder,
+    of_model,
     python,
 )
 from tempo_runtime.artifact.environment.unpacking import LOCK
@@ -82,13 +83,36 @@ def prepare(
     """
     if wanted is None:
         return None
+    _check_choice(wanted)
+    needs = of_folder(folder, wanted, {**packages, **children_packages(children)}, __version__)
+    if needs is None:
+        return None
+    return _packed(folder, needs, serves_pipeline=True)
+
+
+def prepare_model(folder: str, wanted: str, runtime: str) -> Packed:
+    """Pack the environment of a model that is not a pipeline, or take it from the cache.
+
+    Args:
+        folder: The model's folder.
+        wanted: `conda`, `venv` or `auto`.
+        runtime: Module of the MLServer runtime that serves the model.
+
+    Raises:
+        EnvironmentFailed: If it cannot be made.
+    """
+    _check_choice(wanted)
+    return _packed(folder, of_model(folder, wanted, runtime), serves_pipeline=False)
+
+
+def _check_choice(wanted: str) -> None:
     if wanted not in CHOICES:
         raise EnvironmentFailed(
             f"environment is {wanted!r}; it is {', '.join(map(repr, CHOICES))} or None"
         )
-    needs = of_folder(folder, wanted, {**packages, **children_packages(children)}, __version__)
-    if needs is None:
-        return None
+
+
+def _packed(folder: str, needs: Needs, *, serves_pipeline: bool) -> Packed:
     if written_out(needs.text):
         logger.warning(
             "%s contains a password or a token, and is part of the artifact; write ${NAME} instead, "
@@ -97,7 +121,7 @@ def prepare(
         )
     try:
         with cache.building() as building:
-            return _prepare(folder, needs, building)
+            return _prepare(folder, needs, building, serves_pipeline)
     except OSError as error:
         raise EnvironmentFailed(
             f"the environment cannot be packed in {cache.root()}: {error.strerror or error}; make room "
@@ -105,11 +129,13 @@ def prepare(
         ) from error
 
 
-def _prepare(folder: str, needs: Needs, building: str) -> Packed:
+def _prepare(folder: str, needs: Needs, building: str, serves_pipeline: bool) -> Packed:
     wheels = os.path.join(building, "wheels")
     os.mkdir(wheels)
-    ours = wheel.build(wheels)
-    digest = atomic_files.sha256_of(wheels, os.path.basename(ours))
+    ours, digest = "", ""  # only pipelines need this package
+    if serves_pipeline:
+        ours = wheel.build(wheels)
+        digest = atomic_files.sha256_of(wheels, os.path.basename(ours))
     inputs = needs.digest(digest)
     prefix = os.path.join(building, "environment")
     lock = _read_lock(folder, inputs)
@@ -119,7 +145,8 @@ def _prepare(folder: str, needs: Needs, building: str) -> Packed:
             conda.make(needs, ours, prefix)
             lock, made = conda.locked(prefix), True
         else:
-            lock = venv.only(OURS, digest, venv.resolve(needs, wheels, building))
+            lock = venv.resolve(needs, wheels, building)
+            lock = venv.only(OURS, digest, lock) if digest else lock
         lock = _head(needs, inputs) + lock
     version = python()
     if needs.maker == "conda":
@@ -129,7 +156,7 @@ def _prepare(folder: str, needs: Needs, building: str) -> Packed:
     found = cache.find(key)
     if found is None:
         if not made:
-            _make(needs, lock, ours, prefix, building)
+            _make(needs, lock, ours, wheels, prefix, building)
         extra = {LOCK: lock.encode()}
         (conda if needs.maker == "conda" else venv).pack(prefix, building, extra)
         found = cache.add(key, building)
@@ -138,7 +165,7 @@ def _prepare(folder: str, needs: Needs, building: str) -> Packed:
     return Packed(tarball, digest, lock.encode(), described)
 
 
-def _make(needs: Needs, lock: str, ours: str, prefix: str, building: str) -> None:
+def _make(needs: Needs, lock: str, ours: str, wheels: str, prefix: str, building: str) -> None:
     if needs.maker == "conda":
         conda.make_again(needs, lock, ours, prefix, building)
         return
@@ -148,7 +175,7 @@ def _make(needs: Needs, lock: str, ours: str, prefix: str, building: str) -> Non
     locked = os.path.join(building, LOCK)
     with open(locked, "w", encoding="utf-8") as file:
         file.write("\n".join([*asked, lock]))
-    venv.make(locked, os.path.dirname(ours), prefix)
+    venv.make(locked, wheels, prefix)
 
 
 def _same_minor(found: str | None, needs: Needs) -> str:

@@ -10,9 +10,10 @@ import platform
 import re
 import sysconfig
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from packaging.requirements import Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 
@@ -26,6 +27,7 @@ REQUIREMENTS = "requirements.txt"
 Maker = Literal["conda", "venv"]
 _MLSERVER = "mlserver"
 _DILL = "dill"
+_BREAKING = ("uvloop", "pandas")
 OURS = "tempo-runtime"
 _TEMPO = "mlops-tempo"
 _NAME_AND_SPEC = re.compile(r"([^\s=<>!~\[]*)(.*)", re.DOTALL)
@@ -55,7 +57,7 @@ class Needs:
     @property
     def folder(self) -> str:
         """The folder that paths in it are relative to."""
-        return os.path.dirname(self.source)
+        return os.path.dirname(os.path.abspath(self.source))
 
     def digest(self, wheel: str) -> str:
         """Return a digest of everything that affects the result, without credentials, which may change.
@@ -112,6 +114,46 @@ def of_folder(folder: str, wanted: str, packages: Mapping[str, str], version: st
     )
 
 
+def of_model(folder: str, wanted: str, runtime: str) -> Needs:
+    """Return what the folder of a model that is not a pipeline says that it needs.
+
+    Args:
+        folder: The folder.
+        wanted: `conda`, `venv`, or `auto` for requirements.txt if it is there, and else conda.yaml.
+            MLflow writes both, with the same packages; a conda.yaml for another Python is refused.
+        runtime: Module of the MLServer runtime that serves the model.
+
+    Raises:
+        EnvironmentFailed: If it describes nothing, or what is there cannot be read.
+    """
+    conda, asked = (os.path.join(folder, name) for name in (CONDA_YAML, REQUIREMENTS))
+    if wanted == "auto" and os.path.exists(asked):
+        wanted = "venv"
+        if os.path.exists(conda):
+            refuse_impossible(_read(conda, ""), conda)
+    if wanted == "venv" and not os.path.exists(asked):
+        raise EnvironmentFailed(f"there is no {asked}; environment='venv' makes what it describes")
+    needs = of_folder(folder, wanted, {}, "")
+    if needs is None:
+        raise EnvironmentFailed(
+            f"{folder} has neither {CONDA_YAML} nor {REQUIREMENTS}; write one, or deploy the model "
+            "without an environment"
+        )
+    read = names_in_conda_yaml if needs.maker == "conda" else requirements.names
+    named, added = read(needs.text, needs.source), []
+    for name in (_MLSERVER, canonicalize_name(runtime)):
+        if name not in named:
+            try:
+                added.append(f"{name}=={importlib.metadata.version(name)}")
+            except importlib.metadata.PackageNotFoundError:
+                added.append(name)
+    # Newer ones break MLServer: this package's own requirements say from which version on.
+    for line in importlib.metadata.requires(OURS) or ():
+        if (name := Requirement(line).name) in _BREAKING and name not in named:
+            added.append(line)
+    return replace(needs, added=tuple(added))
+
+
 def refuse_impossible(text: str, source: str) -> None:
     """Refuse a conda.yaml that cannot be the environment of what this Python saves.
 
@@ -124,8 +166,8 @@ def refuse_impossible(text: str, source: str) -> None:
         if found and found[1] == "python" and not _allows(found[2], minor):
             asked = found[2].strip(" =")
             raise EnvironmentFailed(
-                f"{source} asks for Python {asked}, but this is Python {python()}, and only the "
-                f"Python that saves a pipeline can load it: write `python={minor}` there, run "
+                f"{source} asks for Python {asked}, but this is Python {python()}, and what "
+                f"`save` writes is for the Python that runs it: write `python={minor}` there, run "
                 "`save` with the other Python, use a requirements.txt with environment='venv', or save "
                 "without an environment (environment=None)"
             )

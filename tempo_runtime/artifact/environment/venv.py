@@ -49,7 +49,8 @@ def resolve(needs: Needs, wheels: str, building: str) -> str:
     """
     asked = os.path.join(building, "requirements.in")
     # Options and paths in it are relative to the folder it came from.
-    included = f"-r {needs.source}\n" if os.path.isfile(needs.source) else needs.text
+    source = os.path.abspath(needs.source)
+    included = f"-r {source}\n" if os.path.isfile(source) else needs.text
     with open(asked, "w", encoding="utf-8") as file:
         file.write(included + "\n".join(needs.added) + "\n")
     failed = f"the requirements in {needs.source} cannot be resolved"

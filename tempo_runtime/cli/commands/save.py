@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from typing import Any
 
 import click
 
+from tempo_runtime._util.atomic_files import DESCRIPTION
 from tempo_runtime.cli.options import echo_json, imported, json_option, size
 from tempo_runtime.cli.terminal import echo
 
@@ -36,7 +38,7 @@ def save(
 ) -> None:
     r"""Save a pipeline as an artifact.
 
-    NAME is a class or function of MODULE.
+    NAME is a class or function of MODULE. Of a Model, only the environment is packed.
 
     The environment is described by a file in the artifact's folder: conda.yaml for `conda`, and
     requirements.txt for `venv`, which without that file packs the packages that the pipeline imports.
@@ -47,8 +49,6 @@ def save(
         tempo-runtime save shop:Shop
         tempo-runtime save shop:Shop --folder artifacts/shop --environment venv
     """
-    import os
-
     from tempo_runtime.artifact import declaration, store
 
     target = imported(name)
@@ -57,6 +57,9 @@ def save(
         return
     maker = None if environment == "none" else environment
     saved = store.save(target, folder, environment=maker, sign=sign)
+    if not os.path.isfile(os.path.join(saved, DESCRIPTION)):
+        _show_model(saved, as_json)
+        return
     description = store.read_description(saved)
     total = sum(os.path.getsize(os.path.join(saved, path)) for path in description.files)
     code = store.code_sizes(saved, description)
@@ -78,3 +81,15 @@ def _refresh(target: Any) -> None:
 
     freshness.ensure(target)
     echo_json({"sources": freshness.sources(target)})
+
+
+def _show_model(folder: str, as_json: bool) -> None:
+    """Show where the environment of a model is that is not a pipeline."""
+    from tempo_runtime.artifact.environment import TARBALL
+
+    packed = os.path.join(folder, TARBALL)
+    if as_json:
+        echo_json({"folder": folder, "environment": packed, "bytes": os.path.getsize(packed)})
+        return
+    echo(f"Packed its environment in {packed}: {size(os.path.getsize(packed))}")
+    echo(f"Serve it:  tempo-runtime serve {shlex.quote(folder)}")

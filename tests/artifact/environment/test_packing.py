@@ -97,6 +97,15 @@ def test_another_artifact_of_the_same_lock_shares_it(
     assert (second / TARBALL).read_bytes() == (first / TARBALL).read_bytes()
 
 
+def test_a_folder_may_be_relative(
+    small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists/more.txt").write_text(f"{PACKAGE}\n")
+    assert PACKAGE in (artifact(Path("double"), "-r ../lists/more.txt\n") / LOCK).read_text()
+
+
 def test_a_lock_that_was_removed_is_resolved_again(small: None, tmp_path: Path) -> None:
     folder = artifact(tmp_path / "double")
     (folder / LOCK).unlink()
