@@ -57,13 +57,16 @@ _NAMES = {
         "RequestNotLogged",
         "ServingFailed",
         "SettingsError",
+        "StateError",
+        "StateUnavailable",
         "StorageError",
         "TempoError",
     ),
     "explanations.explanation": ("Explanation",),
     "request.current": ("CurrentRequest", "current_request"),
     "runtime.pipeline_runtime": ("TempoPipelineRuntime",),
-    "settings": ("Batching", "InsightsOptions"),
+    "settings": ("Batching", "InsightsOptions", "StateOptions"),
+    "state.state": ("State",),
     "storage": ("download", "upload"),
     "storage.minio": ("create_minio_rclone",),
 }
@@ -119,6 +122,8 @@ if TYPE_CHECKING:
     from tempo_runtime.errors import RequestNotLogged as RequestNotLogged
     from tempo_runtime.errors import ServingFailed as ServingFailed
     from tempo_runtime.errors import SettingsError as SettingsError
+    from tempo_runtime.errors import StateError as StateError
+    from tempo_runtime.errors import StateUnavailable as StateUnavailable
     from tempo_runtime.errors import StorageError as StorageError
     from tempo_runtime.errors import TempoError as TempoError
     from tempo_runtime.explanations.explanation import Explanation as Explanation
@@ -127,6 +132,8 @@ if TYPE_CHECKING:
     from tempo_runtime.runtime.pipeline_runtime import TempoPipelineRuntime as TempoPipelineRuntime
     from tempo_runtime.settings import Batching as Batching
     from tempo_runtime.settings import InsightsOptions as InsightsOptions
+    from tempo_runtime.settings import StateOptions as StateOptions
+    from tempo_runtime.state.state import State as State
     from tempo_runtime.storage import download as download
     from tempo_runtime.storage import upload as upload
     from tempo_runtime.storage.minio import create_minio_rclone as create_minio_rclone

@@ -17,6 +17,8 @@
     │   └── ArgumentError           500  a call of a child with arguments that cannot be sent
     ├── PipelineFailed              500  the author's code raised an exception
     ├── RequestError                500  code outside of a request asked for the current one
+    ├── StateError                  500  the pipeline's code used its state in a way that cannot work
+    ├── StateUnavailable            503  the pipeline's state could not be reached
     ├── DeadlineExceeded            504  the request has no time left
     ├── BudgetExceeded              422  the request has no calls to children, or rows, left
     ├── Overloaded                  503  too many requests are already waiting
@@ -212,6 +214,29 @@ class RequestError(TempoError):
 
     fault = Fault.PIPELINE
     remedy = "Call `current_request()` in the predict method, and pass the result on."
+
+
+class StateError(TempoError):
+    """The pipeline's code used its state with a key or a value that the state cannot have."""
+
+    fault = Fault.PIPELINE
+    remedy = "Correct the call that the message names."
+
+
+class StateUnavailable(TempoError):
+    """The Redis with the pipeline's state could not be reached, or did not answer in time.
+
+    Attributes:
+        maybe_applied: Whether the change may have been made all the same.
+    """
+
+    remedy = (
+        "Start the Redis that the message names, or correct the settings `state`; see state.md."
+    )
+    status = 503
+    retryable = True
+    retry_after = 1.0
+    maybe_applied: bool = False
 
 
 class DeadlineExceeded(TempoError):

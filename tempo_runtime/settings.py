@@ -11,6 +11,7 @@ precedence, field by field, so that one artifact can be served in several places
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -27,7 +28,9 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import ErrorDetails
+from typing_extensions import Self
 
+from tempo_runtime._util.credentials import redacted
 from tempo_runtime._util.layers import from_environment, merge, parse_json
 from tempo_runtime.errors import SettingsError
 from tempo_runtime.protocol import headers as carried
@@ -222,6 +225,27 @@ class DeclaredOptions(BaseModel):
         # This tells pydantic not to call this `__init__` for settings, whose errors have the whole path.
         __init__.__pydantic_base_init__ = True
 
+    def replace(self, **changes: Any) -> Self:
+        """Copy these options with changes, which are checked as those of new options.
+
+        Args:
+            changes: Names of options and their new values.
+
+        Raises:
+            SettingsError: If a change is invalid, or there is no such option.
+
+        Example:
+            >>> from tempo_runtime import Batching
+            >>> Batching(max_rows=32).replace(max_delay=0.01)
+            Batching(max_rows=32, max_delay=0.01)
+        """
+        return type(self)(**{**stated(self), **changes})
+
+
+def stated(options: BaseModel) -> dict[str, Any]:
+    """Return the values that were set in options, by name."""
+    return {name: getattr(options, name) for name in options.model_fields_set}
+
 
 class Batching(DeclaredOptions):
     """Put calls of different requests to a model together, as one call with the rows of all.
@@ -368,13 +392,117 @@ def _parse_insights(value: Any) -> Any:
     return _INSIGHTS_SWITCHES.get(str(value).lower(), value) if is_switch else value
 
 
+def _check_state_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("redis", "rediss") or not parts.hostname or " " in url:
+        raise ValueError("the state's URL must be redis://HOST[:PORT][/DATABASE] or rediss://...")
+    if parts.query or parts.fragment or not re.fullmatch(r"/?|/\d+", parts.path):
+        raise ValueError(
+            "the state's URL may have only a host, a port and the number of a database"
+        )
+    _ = parts.port  # raises ValueError if it is invalid
+    return url.rstrip("/")
+
+
+def _refuse_credentials(url: str) -> str:
+    if "@" in urlsplit(url).netloc:
+        raise ValueError(
+            "the state's URL is saved and shown, so it must not contain a user or a password; set "
+            f"{ENV_PREFIX}STATE__PASSWORD in the environment"
+        )
+    return url
+
+
+StateUrl = Annotated[str, AfterValidator(_check_state_url), AfterValidator(_refuse_credentials)]
+
+
+class StateOptions(DeclaredOptions):
+    """Give a pipeline a state, which its requests read and change: `self.state`.
+
+    Without a URL, the state is in the memory of the process that runs the pipeline, and ends with it.
+
+    Args:
+        url: The Redis that keeps the state, `redis://HOST[:PORT][/DATABASE]`, or `rediss://` with TLS.
+        namespace: Pipelines with the same namespace share their state. By default it is the name of the
+            pipeline, and `NAME/VERSION` if it is served with a version.
+        timeout: Seconds that one call of the state may take; never beyond the request's deadline.
+        ready: Whether the pipeline is not ready while its Redis is away.
+        remember: Seconds for which `incr` remembers the ids given as `once`.
+        tls: Settings of `rediss://`: `ca` is a file of certificates to trust.
+
+    Raises:
+        SettingsError: If a value is invalid.
+
+    Example:
+        >>> from tempo_runtime import State, StateOptions, pipeline, predictmethod
+        >>> @pipeline("counter", state=StateOptions())
+        ... class Counter:
+        ...     state: State
+        ...
+        ...     @predictmethod
+        ...     def count(self, by: int) -> int:
+        ...         return self.state.incr("total", by)
+        >>> counter = Counter()
+        >>> counter.count(2), counter.count(3)
+        (2, 5)
+    """
+
+    url: StateUrl | None = None
+    namespace: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    timeout: Seconds = 2.0
+    ready: bool = False
+    remember: Seconds = 3600.0
+    tls: Tls = TlsSettings()
+
+
+def _hide_credentials(url: Any) -> Any:
+    return SecretStr(url) if isinstance(url, str) else url
+
+
+def _check_secret_url(url: SecretStr) -> SecretStr:
+    return SecretStr(_check_state_url(url.get_secret_value()))
+
+
+_SecretStateUrl = Annotated[
+    SecretStr, BeforeValidator(_hide_credentials), AfterValidator(_check_secret_url)
+]
+
+
+class StateSettings(StateOptions):
+    """Settings of a state, with credentials, which only the environment may contain.
+
+    Attributes:
+        url: As in `StateOptions`; in the environment it may contain a user and a password.
+        username: User of the Redis; by default Redis's own.
+        password: Its password.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    url: _SecretStateUrl | None = None  # type: ignore[assignment]  # it may have a password
+    username: str | None = None
+    password: SecretStr | None = None
+
+    @property
+    def address(self) -> str:
+        """The URL without credentials; empty if the state is in memory."""
+        return "" if self.url is None else redacted(self.url.get_secret_value(), "")
+
+
+_STATE_SECRETS = ("username", "password")
+
+
 def _refuse_secrets_in_file(extra: Mapping[str, Any]) -> None:
-    insights = _parsed(extra.get("insights"))
-    for name in _INSIGHTS_SECRETS if isinstance(insights, dict) else ():
-        if name in insights:
+    for setting, secrets in (("insights", _INSIGHTS_SECRETS), ("state", _STATE_SECRETS)):
+        stored = _parsed(extra.get(setting))
+        written = [name for name in secrets if isinstance(stored, dict) and name in stored]
+        if setting == "state" and isinstance(stored, dict) and "@" in f"{stored.get('url', '')}":
+            written.append("url")
+        for name in written:
             raise ValueError(
-                f"insights.{name} may contain a credential, which must not be in a file of the artifact; "
-                f"set {ENV_PREFIX}INSIGHTS__{name.upper()} in the environment, from a Secret"
+                f"{setting}.{name} may contain a credential, which must not be in a file of the "
+                f"artifact; set {ENV_PREFIX}{setting.upper()}__{name.upper()} in the environment, from a "
+                "Secret"
             )
 
 
@@ -451,11 +579,10 @@ class ChildSettings(BaseModel):
         return _batching(self.batching, declared)
 
 
-def _batching(stated: Batching | None, declared: Batching | None) -> Batching | None:
+def _batching(settings: Batching | None, declared: Batching | None) -> Batching | None:
     batching = declared
-    if stated is not None:
-        changed = stated.model_dump(exclude_unset=True)
-        batching = (declared or Batching()).model_copy(update=changed)
+    if settings is not None:
+        batching = (declared or Batching()).replace(**stated(settings))
     return batching if batching is not None and batching.max_rows > 1 else None
 
 
@@ -505,6 +632,8 @@ class PipelineSettings(BaseModel):
         insights: Options of the request logs, as in `InsightsOptions`, or true or false. A value that is
             not set is the one that the pipeline declares.
         access_log: Whether to write one line for each request: `text` or `json`, or `off`.
+        state: Options of the pipeline's state, as in `StateOptions`; in the environment also `username`
+            and `password`. A value that is not set is the one that the pipeline declares.
         drain_timeout: Seconds to wait for running requests when the model is unloaded, and the
             longest time that a server's process may take to end after SIGTERM.
         max_columns: Largest number of tensors in a request, or in an answer of a child; each column
@@ -542,6 +671,7 @@ class PipelineSettings(BaseModel):
     batching: Annotated[Batching, BeforeValidator(_parse_batching)] | None = None
     insights: Annotated[InsightsSettings, BeforeValidator(_parse_insights)] | None = None
     access_log: Annotated[AccessLog, BeforeValidator(_parse_access_log)] = "off"
+    state: Annotated[StateSettings, BeforeValidator(parse_json)] | None = None
     drain_timeout: SecondsOrZero = DRAIN_TIMEOUT
     max_columns: Annotated[int, Field(ge=1)] = MAX_COLUMNS
     max_literal_bytes: Annotated[int, Field(ge=1)] = MAX_LITERAL_BYTES
@@ -607,6 +737,17 @@ class PipelineSettings(BaseModel):
                 values |= {name: getattr(options, name) for name in options.model_fields_set}
         settings = InsightsSettings(**values)
         return settings if settings.sink is not None else None
+
+    def state_of(self, declared: StateOptions | None) -> StateSettings | None:
+        """Return the settings of the pipeline's state; None if it does not declare one.
+
+        Args:
+            declared: What the pipeline declares.
+        """
+        if declared is None:
+            return None
+        changes = {} if self.state is None else stated(self.state)
+        return StateSettings(**{**stated(declared), **changes})
 
     def stated(self, alias: str) -> ChildSettings:
         """Return the settings of one child, without those that the pipeline has for all children.
@@ -707,7 +848,7 @@ def _describe(fault: ErrorDetails) -> str:
     text, value = f"{'.'.join(names)}: {fault['msg']}", fault["input"]
     # Values that may contain a token are not quoted: headers, URLs with a password, unknown fields.
     secret = (
-        {"headers", "proxy", "token"} & {*names}
+        {"headers", "proxy", "token", "password"} & {*names}
         or fault["type"] == "extra_forbidden"
         or "@" in f"{value}"
     )

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import joblib
-from flowers import GuardedFlowers, classifier, detector
 from sklearn.datasets import load_iris
 from sklearn.ensemble import IsolationForest
 from sklearn.linear_model import LogisticRegression
 
 import tempo_runtime as tempo
+from flowers import GuardedFlowers, classifier, detector
 
 
 def train() -> None:

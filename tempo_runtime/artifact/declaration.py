@@ -25,6 +25,7 @@ from tempo_runtime.artifact.description import (
     SignatureDescription,
     ValueDescription,
     known_insights,
+    known_state,
 )
 from tempo_runtime.artifact.environment import TARBALL
 from tempo_runtime.authoring import decorators
@@ -32,7 +33,7 @@ from tempo_runtime.authoring.details import ModelDetails, ModelFramework
 from tempo_runtime.authoring.models import Pipeline, PipelineModels, model_of
 from tempo_runtime.protocol import codec
 from tempo_runtime.protocol.signature import Signature, TensorSpec
-from tempo_runtime.settings import Batching, InsightsOptions
+from tempo_runtime.settings import Batching, InsightsOptions, StateOptions
 
 DECLARED = tuple(PipelineDescription.model_fields)
 IMPLEMENTATION = "tempo_runtime.TempoPipelineRuntime"
@@ -126,6 +127,7 @@ def _described(details: ModelDetails) -> dict[str, Any]:
         "signature": describe_signature(details.signature) if details.signature else None,
         "batching": details.batching.model_dump() if details.batching else None,
         "insights": _insights(details.insights),
+        "state": _state(details.state),
     }
 
 
@@ -183,6 +185,7 @@ def details(
         signature(known, types) if known is not None and types is not None else None,
         batching_of(described),
         insights_of(described),
+        state_of(described),
     )
 
 
@@ -194,6 +197,15 @@ def insights_of(described: ModelDescription | PipelineDescription) -> InsightsOp
     """Return how requests to a model are logged, by its declaration; None if the settings decide."""
     stated = described.insights
     return None if stated is None else InsightsOptions(**known_insights(stated))
+
+
+def _state(options: StateOptions | None) -> dict[str, Any] | None:
+    return None if options is None else options.model_dump(mode="json", exclude_unset=True)
+
+
+def state_of(described: ModelDescription | PipelineDescription) -> StateOptions | None:
+    """Return the options of a pipeline's state, by its declaration; None if it does not have one."""
+    return None if described.state is None else StateOptions(**known_state(described.state))
 
 
 def batching_of(described: ModelDescription | PipelineDescription) -> Batching | None:

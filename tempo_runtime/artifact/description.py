@@ -33,7 +33,7 @@ from tempo_runtime._util import json_files
 from tempo_runtime._util.printable import shortened
 from tempo_runtime.errors import ArtifactDamaged, ArtifactIncompatible
 from tempo_runtime.protocol.signature import Kind, OutputForm
-from tempo_runtime.settings import InsightsOptions
+from tempo_runtime.settings import InsightsOptions, StateOptions
 
 FORMAT_VERSION = 2
 _REMEDY = "copy the whole folder again, or save again"
@@ -153,22 +153,30 @@ def known_insights(stated: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in stated.items() if name in InsightsOptions.model_fields}
 
 
+def known_state(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of the stored options of a state that this version knows."""
+    return {name: value for name, value in stored.items() if name in StateOptions.model_fields}
+
+
 class _WithOptions(_Part):
     """A model that may declare options; one that does not is written without them, as it always was."""
 
     batching: BatchingDescription | None = None
     insights: dict[_Name, Any] | None = None
+    state: dict[_Name, Any] | None = None
 
     @model_validator(mode="after")
     def _check_options(self) -> Self:
         if self.insights is not None:
             InsightsOptions.model_validate(known_insights(self.insights))
+        if self.state is not None:
+            StateOptions.model_validate(known_state(self.state))
         return self
 
     @model_serializer(mode="wrap")
     def _without_none(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         written: dict[str, Any] = write(self)
-        for name in ("batching", "insights"):
+        for name in ("batching", "insights", "state"):
             if getattr(self, name) is None:
                 written.pop(name, None)
         return written
@@ -185,6 +193,7 @@ class ModelDescription(_WithOptions):
         signature: What it takes and gives, if that is known.
         batching: How its callers put their calls together, if they do.
         insights: How its requests are logged, if it declares that; see `settings.InsightsOptions`.
+        state: Where it keeps its state, if it has one; see `settings.StateOptions`.
     """
 
     name: _Name
@@ -242,6 +251,7 @@ class PipelineDescription(_WithOptions):
         children: Alias -> the models it calls.
         batching: How its callers put their calls together, if they do.
         insights: How its requests are logged, if it declares that.
+        state: Where it keeps its state, if it has one; see `settings.StateOptions`.
     """
 
     name: _Name

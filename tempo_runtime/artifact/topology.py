@@ -111,3 +111,42 @@ def calls(
         if deployed and reach.transport == "in_process" and not chosen:
             reach = reach.model_copy(update={"transport": "http"})
         yield Call(alias, child, reach)
+
+
+def states_in_memory(
+    folder: str, environ: Mapping[str, str] = os.environ, *, deployed: bool = False
+) -> list[str]:
+    """List the pipelines in the process of an artifact whose state is in that process's memory.
+
+    Args:
+        folder: The artifact.
+        environ: The environment of the process.
+        deployed: As `calls` takes it.
+
+    Raises:
+        ArtifactError: If an artifact cannot be read.
+        SettingsError: If settings are invalid.
+    """
+    return list(_states_in_memory(folder, environ, deployed, frozenset()))
+
+
+def _states_in_memory(
+    folder: str, environ: Mapping[str, str], deployed: bool, entered: frozenset[str]
+) -> Iterator[str]:
+    description = store.read_description(folder, to_run=False)
+    settings = PipelineSettings.read(store.extra_of(folder), environ)
+    state = settings.state_of(declaration.state_of(description))
+    if state is not None and state.url is None:
+        yield description.name
+    for call in calls(described(description, folder), settings, deployed=deployed):
+        place = call.settings.uri or call.child.folder
+        if call.place != "inside" or place is None:
+            continue
+        place = os.path.normpath(os.path.join(folder, place))
+        if place not in entered and has_description(place):
+            yield from _states_in_memory(place, environ, deployed, entered | {place})
+
+
+def has_description(folder: str) -> bool:
+    """Return whether a folder is an artifact."""
+    return os.path.isfile(os.path.join(folder, atomic_files.DESCRIPTION))

@@ -43,7 +43,8 @@ from tempo_runtime.protocol.signature import Signature
 
 if TYPE_CHECKING:
     from tempo_runtime.authoring.children import Children
-    from tempo_runtime.settings import Batching, InsightsOptions
+    from tempo_runtime.settings import Batching, InsightsOptions, StateOptions
+    from tempo_runtime.state.state import State
 
 __all__ = [
     "Model",
@@ -83,6 +84,7 @@ def pipeline(
     description: str = "",
     batching: Batching | None = None,
     insights: InsightsOptions | None = None,
+    state: StateOptions | None = None,
 ) -> Decorator:
     """Make a class or function a pipeline.
 
@@ -96,6 +98,7 @@ def pipeline(
             by default they are not.
         insights: How its requests and answers are logged; by default they are not, unless the settings
             say so.
+        state: Gives it a state, `self.state`, which its requests share.
 
     Raises:
         AuthoringError: If it can never be served; the message says why.
@@ -124,6 +127,7 @@ def pipeline(
             description,
             batching=batching,
             insights=insights,
+            state=state,
         ),
         models,
     )
@@ -139,6 +143,7 @@ def model(
     description: str = "",
     batching: Batching | None = None,
     insights: InsightsOptions | None = None,
+    state: StateOptions | None = None,
 ) -> Decorator:
     """Make a class or function a model of its own: a pipeline that calls no other.
 
@@ -161,6 +166,7 @@ def model(
             description,
             batching=batching,
             insights=insights,
+            state=state,
         ),
         None,
     )
@@ -256,10 +262,17 @@ def _summary(target: Any) -> str:
 
 
 def _decorate_class(cls: type, details: ModelDetails, models: PipelineModels) -> type:
-    if is_dataclass(cls) and any(field.name == "models" for field in fields(cls)):
+    ours = {"models": "Children"} | ({} if details.state is None else {"state": "State"})
+    for field in fields(cls) if is_dataclass(cls) else ():
+        if field.name in ours:
+            raise AuthoringError(
+                f"{details.name}: the dataclass {cls.__name__} takes {field.name} for a field; declare "
+                f"it as `{field.name}: ClassVar[{ours[field.name]}]`"
+            )
+    if details.state is not None and _has_own_state(cls):
         raise AuthoringError(
-            f"{details.name}: the dataclass {cls.__name__} takes models for a field; declare it as "
-            "`models: ClassVar[Children]`"
+            f"{details.name}: {cls.__name__} has an attribute `state`, which would hide the pipeline's "
+            "state; rename it"
         )
     predict_name = _marked(cls, "predict", details)
     if predict_name is None:
@@ -294,6 +307,8 @@ def install(made: Pipeline) -> None:
     namespace.get_tempo = _Accessor(made)
     namespace.models = property(_models)
     tempo_names.explain(tempo_names.OF_AUTHORS_CLASS)(cls)
+    if made.details.state is not None:
+        namespace.state = property(_state)
 
 
 def install_derived(made: Pipeline) -> None:
@@ -333,7 +348,7 @@ def undecorated(cls: type, namespace: dict[str, Any]) -> dict[str, Any]:
     for name, value in namespace.items():
         if isinstance(value, _Accessor | tempo_names.Elsewhere):
             continue
-        if isinstance(value, property) and value.fget is _models:
+        if isinstance(value, property) and value.fget in (_models, _state):
             continue
         if isinstance(value, _Call):
             if value.written is not None:
@@ -458,6 +473,17 @@ def _nothing(instance: Any) -> None:
 def _models(instance: Any) -> Children:
     found: Pipeline = instance.get_tempo()
     return found.models
+
+
+def _state(instance: Any) -> State:
+    found: Pipeline = instance.get_tempo()
+    return found.state
+
+
+def _has_own_state(cls: type) -> bool:
+    found = inspect.getattr_static(cls, "state", None)
+    inherited = isinstance(found, property) and found.fget is _state
+    return not (found is None or inherited)
 
 
 def _marked(cls: type, role: str, details: ModelDetails) -> str | None:

@@ -13,7 +13,7 @@ from tempo_runtime.errors import AuthoringError
 from tempo_runtime.protocol.signature import Signature
 
 if TYPE_CHECKING:
-    from tempo_runtime.settings import Batching, InsightsOptions
+    from tempo_runtime.settings import Batching, InsightsOptions, StateOptions
 
 # RFC 1123 label: what a Kubernetes Service, and so each platform we deploy to, accepts as a name.
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
@@ -70,6 +70,7 @@ class ModelDetails:
         signature: What it takes and gives; None when that is not known.
         batching: How its callers put their calls together; None if they do not.
         insights: How its requests are logged; None if the settings alone decide.
+        state: Where a pipeline keeps its state; None if it does not have one.
     """
 
     name: str
@@ -80,6 +81,7 @@ class ModelDetails:
     signature: Signature | None = None
     batching: Batching | None = None
     insights: InsightsOptions | None = None
+    state: StateOptions | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -89,15 +91,15 @@ class ModelDetails:
                 "shown; leave it out, and keep credentials in rclone's configuration or a Secret"
             )
 
-        for name in ("batching", "insights"):
+        for name in ("batching", "insights", "state"):
             if getattr(self, name) is not None:
                 self._check_declared(name)
 
     def _check_declared(self, name: str) -> None:
         # Imported here, because few models declare any, and pydantic takes a while.
-        from tempo_runtime.settings import Batching, InsightsOptions
+        from tempo_runtime.settings import Batching, InsightsOptions, StateOptions
 
-        options = {"batching": Batching, "insights": InsightsOptions}[name]
+        options = {"batching": Batching, "insights": InsightsOptions, "state": StateOptions}[name]
         value = getattr(self, name)
         if not isinstance(value, options):
             article = "an" if options.__name__[0] in "AEIOU" else "a"

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import Context, ContextVar
 from dataclasses import replace
+from threading import Lock
 from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Generic, Protocol, cast
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from tempo_runtime.authoring.children import Children
     from tempo_runtime.request.context import Callers
     from tempo_runtime.settings import Batching, PipelineSettings
+    from tempo_runtime.state.state import State
 
 F = TypeVar("F", bound=Callable[..., Any])
 P = ParamSpec("P", default=...)
@@ -228,6 +230,7 @@ class Pipeline(Model, Generic[P, R_co]):
         self._load_function: Callable[[], Any] | None = None
         self._loaded = False
         self._children: ConnectedChildren | None = None
+        self._state: State | None = None
         self._origin: Pipeline | None = None  # the class's, whose children its instances share
         self._release: Callable[[], None] | None = None
 
@@ -245,6 +248,25 @@ class Pipeline(Model, Generic[P, R_co]):
             # They are there for every request, so nothing of the one that runs now gets into them.
             shared._children = Context().run(execution().connect_children, shared)
         return shared._children.here()
+
+    @property
+    def state(self) -> State:
+        """The pipeline's state.
+
+        Raises:
+            AuthoringError: If it does not declare one.
+        """
+        shared = self._origin or self
+        if shared._state is None:
+            if self.details.state is None:
+                name = self.details.name
+                raise AuthoringError(
+                    f"{name}: it does not have a state; declare it: "
+                    f'@pipeline("{name}", state=StateOptions())'
+                )
+            with _connecting:
+                shared._state = shared._state or execution().connect_state(shared)
+        return shared._state
 
     @property
     def callers(self) -> Callers:
@@ -382,16 +404,23 @@ class Pipeline(Model, Generic[P, R_co]):
             )
         return found
 
-    def build(self, children: ConnectedChildren | None, local_folder: str) -> Any:
+    def build(
+        self,
+        children: ConnectedChildren | None,
+        local_folder: str,
+        state: State | None = None,
+    ) -> Any:
         """Return the object that a server calls: the saved instance, a new one, or the function.
 
         Args:
             children: Its children, connected as the deployment says; None for in this process.
             local_folder: Where its artifact is on this machine.
+            state: Its state, connected as the deployment says; None for as in a call without a server.
         """
         instance = self.saved
         own = self if self.predict_name is None else self.copy()
         own._children = children
+        own._state = state
         own._origin = own.saved = None
         own._details = replace(self._details, local_folder=local_folder)
         if self.predict_name is None:
@@ -463,6 +492,7 @@ class Pipeline(Model, Generic[P, R_co]):
             "declared": self.declared.references(),
             "context": SimpleNamespace(),  # its content is written beside it
             "_children": None,
+            "_state": None,
             "_origin": None,
             "_loaded": False,
             "_release": None,
@@ -490,6 +520,9 @@ def finish(result: Any) -> None:
         background().run(result)
 
 
+_connecting = Lock()  # two requests must not make two states
+
+
 class ConnectedChildren(Protocol):
     """Children of one pipeline, to be called."""
 
@@ -514,6 +547,9 @@ class Execution(Protocol):
 
     def implementation(self, model: Model) -> str | None:
         """Return the class of MLServer's runtime that serves a model; None if it is unknown."""
+
+    def connect_state(self, pipeline: Pipeline) -> State:
+        """Connect the state of a pipeline that is called without a server."""
 
     def connect_model(self, model: Model) -> Any:
         """Connect a model that is called without a server."""

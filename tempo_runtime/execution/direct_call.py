@@ -27,6 +27,7 @@ from tempo_runtime.settings import ENV_PREFIX, PipelineSettings
 
 if TYPE_CHECKING:
     from tempo_runtime.clients.child import Child, Children
+    from tempo_runtime.state.state import State
 
 T = TypeVar("T")
 _END = object()
@@ -75,6 +76,17 @@ def connect_children(pipeline: Pipeline) -> Children:
     settings = PipelineSettings.read(pipeline.extra)
     connector = ChildResolver(settings, background(), folder or "", names, pipeline.callers)
     return connector.connect(pipeline)
+
+
+def connect_state(pipeline: Pipeline) -> State:
+    """Connect the state of a pipeline that is called without a server."""
+    # Imported here, because few pipelines need it.
+    from tempo_runtime.state.connect import connect
+
+    details = pipeline.details
+    settings = PipelineSettings.read(pipeline.extra).state_of(details.state)
+    assert settings is not None  # or the pipeline refuses the look-up
+    return connect(details.name, "", settings, background(), is_async=pipeline.is_async)
 
 
 def connect_model(model: Model) -> Child:

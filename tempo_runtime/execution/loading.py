@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mlserver.handlers import DataPlane
 
     from tempo_runtime.execution.same_server import SameServerTransport
+    from tempo_runtime.state.state import State
 
 
 class LoadedPipeline:
@@ -47,6 +48,7 @@ class LoadedPipeline:
             requests.
         data_plane: That of the MLServer in this process, which serves the children without a URL; None
             in any other process.
+        version: The version that it is served as; empty for none.
 
     Attributes:
         runner: Runs its requests.
@@ -66,9 +68,11 @@ class LoadedPipeline:
         inside: Sequence[str] = (),
         callers: Callers | None = None,
         data_plane: DataPlane | None = None,
+        version: str = "",
     ) -> None:
         self._settings = settings
         self._pipeline = pipeline
+        self._state: State | None = None
         names = [*inside, pipeline.details.name]
         self._serving = ExitStack()
         if callers is None:
@@ -78,10 +82,11 @@ class LoadedPipeline:
         start = folder if pipeline.is_loaded else ""
         self._children = ChildResolver(settings, portal, start, names, callers, data_plane)
         try:
+            self._state = _connect_state(pipeline, settings, portal, version)
             self.runner = importing.run(pipeline.code, self._start, portal, folder)
             self.run = self._front(portal)
         except BaseException:
-            portal.submit(self._children.close())
+            portal.submit(self._close_connections())
             self.release()
             raise
 
@@ -89,6 +94,11 @@ class LoadedPipeline:
     def share_left(self) -> float:
         """The smallest share of free threads of this pipeline and its children in this process."""
         return min(self.runner.share_left, self._children.share_left)
+
+    @property
+    def is_state_away(self) -> bool:
+        """Whether the state of this pipeline, or of a child in this process, is needed and away."""
+        return self._children.is_state_away or (self._state is not None and self._state.is_away)
 
     @property
     def children(self) -> Sequence[Child]:
@@ -103,7 +113,7 @@ class LoadedPipeline:
     async def close(self) -> None:
         """Let running requests finish within `drain_timeout`, and release everything."""
         await self.runner.close(self._settings.drain_timeout)
-        await self._children.close()
+        await self._close_connections()
         self.release()
 
     def release(self) -> None:
@@ -111,6 +121,11 @@ class LoadedPipeline:
         self._serving.close()
         self._children.release()
         self._pipeline.release()
+
+    async def _close_connections(self) -> None:
+        await self._children.close()
+        if self._state is not None:
+            await self._state.close()
 
     def _front(self, portal: Portal) -> Callable[[dict[str, Any]], Awaitable[Any]]:
         """Return the function that answers requests of clients."""
@@ -132,7 +147,7 @@ class LoadedPipeline:
         with context.loading():
             if instance is None:
                 with _naming_author(pipeline, "its constructor"):
-                    instance = pipeline.build(children, folder)
+                    instance = pipeline.build(children, folder, self._state)
             load = pipeline.load_of(instance)
             with _naming_author(pipeline, pipeline.load_name or "its load method"):
                 loading = load() if load is not None else None
@@ -148,6 +163,20 @@ class LoadedPipeline:
             spare_threads=settings.spare_threads,
             fast_explainers=settings.fast_explainers,
         )
+
+
+def _connect_state(
+    pipeline: Pipeline, settings: PipelineSettings, portal: Portal, version: str
+) -> State | None:
+    state_settings = settings.state_of(pipeline.details.state)
+    # An instance from the author has its state, as it has its models.
+    if state_settings is None or pipeline.instance is not None:
+        return None
+    # Imported here, because few pipelines need it.
+    from tempo_runtime.state.connect import connect
+
+    name = pipeline.details.name
+    return connect(name, version, state_settings, portal, is_async=pipeline.is_async)
 
 
 @contextmanager
@@ -225,6 +254,11 @@ class ChildResolver:
         shares = [service.share_left for service in self._nested]
         shares += [model.share_left for model in self._models.values()]
         return min(shares, default=1.0)
+
+    @property
+    def is_state_away(self) -> bool:
+        """See `LoadedPipeline.is_state_away`; of the children only."""
+        return any(service.is_state_away for service in self._nested)
 
     @property
     def evaluations(self) -> dict[str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
 from threading import Lock
@@ -151,6 +152,18 @@ class ChildMetrics:
         self._breaker.labels(*self._names, url).set(state)
 
 
+class StateMetrics:
+    """Metrics of the calls of a pipeline's state."""
+
+    def __init__(self, pipeline: str) -> None:
+        self._family = _families().state
+        self._pipeline = pipeline
+
+    def call(self, operation: str) -> AbstractContextManager[None]:
+        """Return a context that counts its block as one call; see `ChildMetrics.call`."""
+        return self._family.calls(self._pipeline, operation).call()
+
+
 class BatchMetrics:
     """Metrics of the calls that are put together for one child of a pipeline.
 
@@ -242,6 +255,7 @@ class _Family:
 class _Families:
     pipelines: _Family
     children: _Family
+    state: _Family
     waiting: Gauge
     hung: Gauge
     rows: Counter
@@ -265,6 +279,7 @@ def _make() -> _Families:
     return _Families(
         pipelines=_Family("tempo_pipeline_requests", "Requests to a pipeline", "pipeline"),
         children=_Family("tempo_child_calls", "Calls to a child model", *child),
+        state=_Family("tempo_state_calls", "Calls of a pipeline's state", "pipeline", "operation"),
         waiting=Gauge(
             "tempo_pipeline_requests_waiting",
             "Requests that wait for a thread",

@@ -23,7 +23,8 @@ from tempo_runtime.execution.runner import is_enough
 from tempo_runtime.protocol.messages import mlserver_parameters
 from tempo_runtime.runtime.error_mapping import over_http, stream_error
 
-SHARE_LEFT = "share_left"  # method of a pipeline's runtime, called in the workers
+CONDITION = "condition"  # method of a pipeline's runtime, called in the workers
+Condition = tuple[float, bool]  # the share of free threads, and whether a needed state is away
 _MAX_AGE = 0.5  # seconds until the workers are asked again
 _TIMEOUT = 5.0  # seconds; a worker that takes longer cannot serve
 logger = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ class PipelineInWorkers(ParallelModel):  # type: ignore[misc]  # an untyped clas
 
     _loaded = False
     _enough = True
+    _state_away = False
     _asked_at = 0.0
     _asking: asyncio.Task[None] | None = None
 
@@ -47,6 +49,11 @@ class PipelineInWorkers(ParallelModel):  # type: ignore[misc]  # an untyped clas
     @ready.setter
     def ready(self, loaded: bool) -> None:
         self._loaded = loaded
+
+    @property
+    def is_state_away(self) -> bool:
+        """Whether a worker lacks the state that the pipeline needs; `ready` asks the workers."""
+        return self._state_away
 
     async def predict_stream(
         self, payloads: AsyncIterator[InferenceRequest]
@@ -72,37 +79,50 @@ class PipelineInWorkers(ParallelModel):  # type: ignore[misc]  # an untyped clas
     async def _ask_workers(self) -> None:
         # Calls go to the workers in turn, so this asks each worker once.
         workers = range(len(self._dispatcher._workers))
-        answers = await asyncio.gather(*(self._share_left() for _ in workers))
-        shares = [share for share in answers if share is not None]
+        answers = await asyncio.gather(*(self._condition() for _ in workers))
+        conditions = [condition for condition in answers if condition is not None]
+        shares = [share for share, _ in conditions]
         self._enough = not shares or is_enough(sum(shares) / len(shares))
+        self._state_away = any(away for _, away in conditions)
 
-    async def _share_left(self) -> float | None:
-        """Return the next worker's share of free threads; None if it is being replaced."""
+    async def _condition(self) -> Condition | None:
+        """Return the next worker's condition; None if it is being replaced."""
         try:
-            share: float = await asyncio.wait_for(self._send(SHARE_LEFT), _TIMEOUT)
+            condition: Condition = await asyncio.wait_for(self._send(CONDITION), _TIMEOUT)
         except asyncio.TimeoutError:
-            return 0.0
+            return 0.0, False
         except WorkerStop:
             return None
         except MLServerError:
-            logger.exception("a worker of model %r did not report its free threads", self.name)
+            logger.exception("a worker of model %r did not report its condition", self.name)
             return None
-        return share
+        return condition
 
 
 def install() -> None:
     """Make MLServer use `PipelineInWorkers` for pipelines, and end all workers at the same time.
 
-    Other models keep MLServer's own class.
+    Other models keep MLServer's own class. A pipeline that workers cannot serve is refused before they
+    load it.
     """
     pool.ParallelModel = _stand_in
+    pool.InferencePool.load_model = _load_model
     pool.InferencePool._close_workers = _close_workers
 
 
 def is_pipeline(model: MLModel) -> bool:
     """Return whether a model is a pipeline, in this process or in its workers."""
     # Not by its class, because MLServer imports that again for each model.
-    return hasattr(model, SHARE_LEFT) or isinstance(model, PipelineInWorkers)
+    return hasattr(model, CONDITION) or isinstance(model, PipelineInWorkers)
+
+
+_load_in_workers = pool.InferencePool.load_model
+
+
+async def _load_model(workers: pool.InferencePool, model: MLModel) -> MLModel:
+    if is_pipeline(model):
+        await model.check_workers(len(workers._workers))
+    return await _load_in_workers(workers, model)
 
 
 def _stand_in(model: MLModel, dispatcher: Any) -> ParallelModel:

@@ -23,7 +23,7 @@ from mlserver.types import (
 )
 from mlserver.utils import get_model_uri
 
-from tempo_runtime.artifact import declaration, interface, store, trust, verification
+from tempo_runtime.artifact import declaration, interface, store, topology, trust, verification
 from tempo_runtime.artifact.environment import unpacking
 from tempo_runtime.errors import (
     ArtifactMissing,
@@ -60,7 +60,14 @@ from tempo_runtime.request.context import SEED, TAGGED, TIMEOUT, Origin
 from tempo_runtime.request.current import new_id
 from tempo_runtime.request.portal import Portal
 from tempo_runtime.request.timing import Elapsed, within
-from tempo_runtime.runtime import binary_http, drain, error_mapping, parallel, rest_server
+from tempo_runtime.runtime import (
+    binary_http,
+    drain,
+    error_mapping,
+    parallel,
+    readiness,
+    rest_server,
+)
 from tempo_runtime.runtime.error_mapping import (
     answered,
     as_mlserver_error,
@@ -68,7 +75,7 @@ from tempo_runtime.runtime.error_mapping import (
     stream_error,
 )
 from tempo_runtime.runtime.own_task import in_own_task
-from tempo_runtime.settings import PipelineSettings, check_children, drain_timeout
+from tempo_runtime.settings import ENV_PREFIX, PipelineSettings, check_children, drain_timeout
 
 if TYPE_CHECKING:
     from tempo_runtime.authoring.models import Pipeline
@@ -105,6 +112,7 @@ class TempoPipelineRuntime(MLModel):
         # The main process of a server with workers needs these as well, although it loads nothing.
         error_mapping.install()
         parallel.install()
+        readiness.install()
         rest_server.install()
         drain.watch(drain_timeout(settings.parameters.extra if settings.parameters else None))
 
@@ -117,9 +125,33 @@ class TempoPipelineRuntime(MLModel):
     def ready(self, loaded: bool) -> None:
         self._is_loaded = loaded
 
-    async def share_left(self) -> float:
-        """Return the share of threads that are free; the main process asks its workers."""
-        return self._service.share_left if self._service is not None else 1.0
+    @property
+    def is_state_away(self) -> bool:
+        """Whether the pipeline needs a state that is away: it is not ready, but answers requests."""
+        return self._service is not None and self._service.is_state_away
+
+    async def condition(self) -> parallel.Condition:
+        """Return the share of free threads, and `is_state_away`; the main process asks its workers."""
+        return (1.0 if self._service is None else self._service.share_left), self.is_state_away
+
+    async def check_workers(self, count: int) -> None:
+        """Refuse to load in several workers a pipeline whose state they could not share.
+
+        Raises:
+            MLServerError: If the pipeline, or a child in its process, has its state in memory.
+        """
+        if count < 2:
+            return
+        try:
+            folder = await self._folder()
+            if names := await asyncio.to_thread(topology.states_in_memory, folder):
+                raise SettingsError(
+                    f"the state of pipeline {', '.join(map(repr, names))} is in the memory of one "
+                    f"process, and each of {count} workers would have another; set "
+                    f"{ENV_PREFIX}STATE__URL to a Redis, or parallel_workers to 0 or 1"
+                )
+        except TempoError as error:
+            raise as_mlserver_error(error) from error
 
     async def described(self) -> DescribedPipeline:
         """Return what its OpenAPI document says; the main process asks its workers."""
@@ -227,7 +259,12 @@ class TempoPipelineRuntime(MLModel):
         recorder = self._recorder = self._make_recorder(pipeline, settings)
         try:
             return LoadedPipeline(
-                pipeline, settings, portal, opened.folder, data_plane=self.data_plane
+                pipeline,
+                settings,
+                portal,
+                opened.folder,
+                data_plane=self.data_plane,
+                version=self.version or "",
             )
         except BaseException:
             if recorder is not None:

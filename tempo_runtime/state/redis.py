@@ -1,0 +1,335 @@
+"""A state in Redis.
+
+The values of a namespace have the keys `tempo:NAMESPACE:KEY`, with `%` and `:` in the namespace escaped
+as in URLs. The ids that `incr` remembers have keys that begin with `tempo-once:`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from tempo_runtime._util.printable import printable
+from tempo_runtime.errors import SettingsError, StateError, StateUnavailable
+from tempo_runtime.request import context
+from tempo_runtime.request.timing import Elapsed, within
+from tempo_runtime.settings import ENV_PREFIX, StateSettings
+from tempo_runtime.state.values import Number, beyond_range, not_a_number, same
+
+if TYPE_CHECKING:
+    from redis.asyncio import Connection, ConnectionPool
+
+logger = logging.getLogger("mlserver")  # MLServer shows this logger's information
+_CONNECTIONS = 64
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.25  # seconds between attempts
+_CHECK_INTERVAL = 1.0  # seconds between two checks of readiness
+# A call ends a little before its request, so that the answer can name the state.
+_MARGIN = 0.1  # seconds
+_MARGIN_RATIO = 0.1
+
+# Integers are counted by Redis, with 64 bits, since Lua has only doubles. A sum of doubles is written
+# with enough digits to give the same number again.
+_INCR = """
+local function is_number(text) return string.match(text, '^-?%d+%.?%d*[eE]?[-+]?%d*$') end
+local function is_integer(text) return string.match(text, '^-?%d+$') end
+if KEYS[2] then
+  local known = redis.call('GET', KEYS[2])
+  if known then return {'ok', known} end
+end
+local before, by = redis.call('GET', KEYS[1]), ARGV[1]
+if before and not is_number(before) then return {'not a number', before} end
+local total
+if is_integer(before or '0') and is_integer(by) then
+  local reply = redis.pcall('INCRBY', KEYS[1], by)
+  if type(reply) == 'table' and reply.err then return {'beyond', reply.err} end
+  total = redis.call('GET', KEYS[1])
+else
+  local sum = tonumber(before or '0') + tonumber(by)
+  if sum ~= sum or sum == math.huge or sum == -math.huge then return {'beyond', ''} end
+  for digits = 15, 17 do
+    total = string.format('%.' .. digits .. 'g', sum)
+    if tonumber(total) == sum then break end
+  end
+  if is_integer(total) then total = total .. '.0' end
+  redis.call('SET', KEYS[1], total, 'KEEPTTL')
+end
+if KEYS[2] then redis.call('SET', KEYS[2], total, 'PX', ARGV[2]) end
+return {'ok', total}
+"""
+
+# The arguments are the expected value and the new one, each after '1', or '0' for no value; and the
+# milliseconds after which the new one expires, or '0'.
+_COMPARE_AND_SET = """
+local known = redis.call('GET', KEYS[1])
+local is_expected = (ARGV[1] == '1' and known == ARGV[2]) or (ARGV[1] == '0' and not known)
+if not is_expected then return {0, known} end
+if ARGV[3] == '0' then redis.call('DEL', KEYS[1])
+elseif ARGV[5] == '0' then redis.call('SET', KEYS[1], ARGV[4])
+else redis.call('SET', KEYS[1], ARGV[4], 'PX', ARGV[5]) end
+return {1}
+"""
+
+
+class RedisStore:
+    """Keeps values in Redis; see `Store`. It is used on one event loop.
+
+    Args:
+        settings: The settings, which have a URL.
+        namespace: Its namespace.
+
+    Attributes:
+        watching: Runs `watch`, until the store is closed.
+
+    Raises:
+        SettingsError: If the client library is missing.
+    """
+
+    def __init__(self, settings: StateSettings, namespace: str) -> None:
+        self.is_away = settings.ready  # until the first check
+        self._settings = settings
+        self._place = f"the state at {settings.address}"
+        escaped = quote(namespace, safe="/@+, ")
+        self._prefix = f"tempo:{escaped}:"
+        self._once_prefix = f"tempo-once:{escaped}:"
+        self._pool = _pool(settings)
+        self._turns = asyncio.Semaphore(_CONNECTIONS)
+        self.watching: Future[None] | None = None
+
+    async def get(self, key: str) -> bytes | None:
+        """See `Store.get`."""
+        found: bytes | None = await self._call("GET", self._prefix + key)
+        return found
+
+    async def set(self, key: str, content: bytes, expires: float | None) -> None:
+        """See `Store.set`."""
+        ends = [] if expires is None else ["PX", _milliseconds(expires)]
+        await self._call("SET", self._prefix + key, content, *ends, once=f"set({key!r})")
+
+    async def delete(self, key: str) -> bool:
+        """See `Store.delete`."""
+        return bool(await self._call("DEL", self._prefix + key, once=f"delete({key!r})"))
+
+    async def incr(self, key: str, by: Number, once: str | None) -> bytes:
+        """See `Store.incr`."""
+        keys = [self._prefix + key]
+        if once is not None:
+            keys.append(f"{self._once_prefix}{quote(key, safe='')}:{once}")
+        outcome, content = await self._call(
+            "EVAL",
+            _INCR,
+            len(keys),
+            *keys,
+            repr(by),
+            _milliseconds(self._settings.remember),
+            once="" if once is not None else f"incr({key!r})",
+        )
+        if outcome == b"not a number":
+            raise not_a_number(key, content)
+        if outcome == b"beyond":
+            raise beyond_range(key)
+        total: bytes = content
+        return total
+
+    async def compare_and_set(
+        self, key: str, expected: bytes | None, content: bytes | None, expires: float | None
+    ) -> bool:
+        """See `Store.compare_and_set`."""
+        while True:
+            swapped, *known = await self._call(
+                "EVAL",
+                _COMPARE_AND_SET,
+                1,
+                self._prefix + key,
+                *_optional(expected),
+                *_optional(content),
+                0 if expires is None else _milliseconds(expires),
+                once=f"compare_and_set({key!r})",
+            )
+            if swapped:
+                return True
+            if expected is None or not known or known[0] is None or not same(known[0], expected):
+                return False
+            expected = known[0]  # the same value in other bytes
+
+    async def watch(self) -> None:
+        """Check again and again whether Redis answers, until this is cancelled."""
+        while True:
+            was_away = self.is_away
+            try:
+                await self._call("PING")
+                self.is_away = False
+            except (StateUnavailable, StateError) as error:
+                self.is_away = True
+                if not was_away:
+                    logger.error("not ready: %s", printable(str(error)))
+            if was_away and not self.is_away:
+                logger.info("%s answers", self._place)
+            await asyncio.sleep(_CHECK_INTERVAL)
+
+    async def close(self) -> None:
+        """See `Store.close`."""
+        if self.watching is not None:
+            self.watching.cancel()
+        await self._pool.disconnect()
+
+    async def _call(self, *command: Any, once: str = "") -> Any:
+        """Send a command and return its reply, within the time of the request and of the settings.
+
+        Args:
+            command: The command.
+            once: The call that must not be repeated if it may have been applied; empty for one that may.
+
+        Raises:
+            StateUnavailable: If Redis cannot be reached, or does not answer in time.
+            StateError: If Redis refuses the command.
+        """
+        attempts = _Attempts(self._pool, command, may_repeat=not once)
+        limit = self._limit()
+        try:
+            return await within(limit, self._in_turn(attempts))
+        except Elapsed:
+            reason = attempts.reason or f"Redis did not answer within {limit:.3g} s"
+        except _Failed as failure:
+            reason = str(failure)
+        raise self._away(reason, once if attempts.is_sent else "")
+
+    async def _in_turn(self, attempts: _Attempts) -> Any:
+        async with self._turns:
+            return await attempts.run()
+
+    def _limit(self) -> float:
+        left = context.current().remaining()
+        if left is None:
+            return self._settings.timeout
+        return min(self._settings.timeout, left - min(_MARGIN, _MARGIN_RATIO * left))
+
+    def _away(self, reason: str, maybe_applied: str) -> StateUnavailable:
+        text = (
+            f"{self._place} is not available: {printable(reason)}; start that Redis, or correct "
+            f"{ENV_PREFIX}STATE__URL"
+        )
+        if maybe_applied:
+            text += f"; it is not known whether {maybe_applied} was applied"
+        error = StateUnavailable(text)
+        error.maybe_applied = bool(maybe_applied)
+        return error
+
+
+class _Failed(Exception):
+    """A command that is not sent again."""
+
+
+class _Attempts:
+    """The attempts to send one command.
+
+    Args:
+        pool: The connections.
+        command: The command.
+        may_repeat: Whether it may be sent again, if Redis may have executed it.
+
+    Attributes:
+        is_sent: Whether Redis may have executed it.
+        reason: Why the last attempt failed; empty before.
+    """
+
+    def __init__(self, pool: ConnectionPool, command: Sequence[Any], *, may_repeat: bool) -> None:
+        self._pool = pool
+        self._command = command
+        self._may_repeat = may_repeat
+        self.is_sent = False
+        self.reason = ""
+
+    async def run(self) -> Any:
+        """Return the reply; try again until this is cancelled."""
+        from redis import exceptions
+
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                return await self._attempt()
+            except (exceptions.AuthenticationError, exceptions.AuthorizationError) as error:
+                raise _Failed(
+                    f"Redis refused the user or the password ({error}); set "
+                    f"{ENV_PREFIX}STATE__PASSWORD, and STATE__USERNAME if it has users"
+                ) from None
+            except exceptions.BusyLoadingError as error:
+                self.is_sent = False  # it refuses commands until it has read its data
+                self.reason = f"Redis answered: {error}"
+            except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as error:
+                self.reason = f"{error}" or type(error).__name__
+                if self.is_sent and not self._may_repeat:
+                    raise _Failed(self.reason) from None
+            except exceptions.RedisError as error:
+                self.is_sent = False
+                raise _Failed(f"Redis answered: {error}") from None
+            await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - not a secret
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    async def _attempt(self) -> Any:
+        connection: Connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
+        try:
+            self.is_sent = True
+            await connection.send_command(*self._command)
+            return await connection.read_response()
+        except BaseException as error:
+            if not _is_reply(error):  # or the next command would read the reply to this one
+                await connection.disconnect(nowait=True)
+            raise
+        finally:
+            await self._pool.release(connection)
+
+
+def _is_reply(error: BaseException) -> bool:
+    from redis import exceptions
+
+    return isinstance(error, exceptions.ResponseError | exceptions.BusyLoadingError)
+
+
+def _pool(settings: StateSettings) -> ConnectionPool:
+    try:
+        from redis.asyncio import ConnectionPool
+        from redis.asyncio.retry import Retry
+        from redis.backoff import NoBackoff
+    except ImportError as error:
+        raise SettingsError(
+            "a state in Redis needs the package redis; install it: pip install 'tempo_runtime[state]'"
+        ) from error
+    assert settings.url is not None
+    url = settings.url.get_secret_value()
+    given: dict[str, Any] = {}
+    if settings.username is not None:
+        given["username"] = settings.username
+    if settings.password is not None:
+        given["password"] = settings.password.get_secret_value()
+    if url.startswith("rediss:"):
+        tls = settings.tls
+        given |= {
+            "ssl_cert_reqs": "required" if tls.verify else "none",
+            "ssl_check_hostname": tls.verify,
+            "ssl_ca_certs": tls.ca,
+            "ssl_certfile": tls.cert,
+            "ssl_keyfile": tls.key,
+        }
+    # This module limits the time, and decides what is sent again.
+    return ConnectionPool.from_url(
+        url,
+        protocol=2,
+        socket_timeout=None,
+        socket_connect_timeout=None,
+        retry=Retry(NoBackoff(), 0),
+        retry_on_error=[],
+        **given,
+    )
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, round(1000 * seconds))
+
+
+def _optional(content: bytes | None) -> tuple[str, bytes]:
+    return ("0", b"") if content is None else ("1", content)
