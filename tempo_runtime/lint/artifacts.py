@@ -15,9 +15,11 @@ from tempo_runtime.lint.views import (
     is_ours,
     json_object,
     predictors,
+    quantity,
     remote,
     scheme,
     variable,
+    variables,
 )
 
 _DIGEST = "seldon.io/tempo-artifact-digest"
@@ -150,6 +152,55 @@ def pipeline_batching(document: Document) -> Hits:
         yield size, f"max_batch_size is {size.value}"
     if document["cache_enabled"].value is True:
         yield document["cache_enabled"], "cache_enabled is true"
+
+
+@across(
+    "state-lost",
+    "error",
+    "SeldonDeployment",
+    "InferenceService",
+    "Model",
+    consequence="Each pod or worker has a state of its own, and answers differ from request to request.",
+    fix="set TEMPO_RUNTIME_STATE__URL to a Redis, or deploy one pod with one worker",
+)
+def state_lost(document: Document, run: Run) -> Hits:
+    """A pipeline whose state is in memory has one pod, and at most one worker.
+
+    Source: tempo_runtime/state/memory.py.
+    """
+    names = json_object(document["metadata"]["annotations"]["seldon.io/tempo-model"].text).get(
+        "states_in_memory"
+    )
+    if not isinstance(names, list) or not names:
+        return
+    servers = run.of("Server") if document.kind == "Model" else [document]
+    served = [container for server in servers for container in containers(server)]
+    if any(_may_have_redis(container) for container in served):
+        return
+    workers = [variable(container, "MLSERVER_PARALLEL_WORKERS") for container in served]
+    for place in (*_pod_counts(document), *workers):
+        number = quantity(place.value)
+        if number is not None and number > 1:
+            yield place, f"it is {place.value}, and the state of {names[0]!r:.80} is in memory"
+
+
+def _may_have_redis(container: Place) -> bool:
+    known = {name for name, _ in variables(container)}
+    return bool(container["envFrom"]) or bool(
+        known & {"TEMPO_RUNTIME_STATE", "TEMPO_RUNTIME_STATE__URL"}
+    )
+
+
+def _pod_counts(document: Document) -> Iterator[Place]:
+    spec = document["spec"]
+    if document.kind == "SeldonDeployment":
+        for predictor in predictors(document):
+            yield predictor["replicas"]
+            yield from (part["hpaSpec"]["maxReplicas"] for part in predictor["componentSpecs"])
+        return
+    holder = spec["predictor"] if document.kind == "InferenceService" else spec
+    for name in ("replicas", "minReplicas", "maxReplicas"):
+        yield holder[name]
 
 
 @across(

@@ -51,6 +51,21 @@ stringData: {RCLONE_CONFIG_S3_TYPE: s3}
 data: {RCLONE_CONFIG_S3_PROVIDER: TWluaW8=}
 """
 
+STATEFUL = """\
+apiVersion: machinelearning.seldon.io/v1
+kind: SeldonDeployment
+metadata:
+  name: shop
+  annotations: {seldon.io/tempo-model: '{"model_details": {"name": "shop"}, "states_in_memory": ["shop"]}'}
+spec:
+  predictors:
+  - replicas: 1
+    componentSpecs:
+    - spec:
+        containers:
+        - {name: shop, env: [{name: MLSERVER_PARALLEL_WORKERS, value: "0"}]}
+"""
+
 PINNED = """\
 apiVersion: machinelearning.seldon.io/v1
 kind: SeldonDeployment
@@ -196,6 +211,8 @@ CASES = [
     ("replica-range", KSERVE, "minReplicas: 1", "minReplicas: 3"),
     ("environment-ignored", SELDON2, "version: v1", "environment_tarball: e.tar.gz"),
     ("pipeline-batching", SELDON2, "implementation: tempo_runtime", "cache_enabled: true\nimplementation: tempo_runtime"),
+    ("state-lost", STATEFUL, "replicas: 1", "replicas: 2"),
+    ("state-lost", STATEFUL, 'value: "0"', 'value: "2"'),
     ("settings-name", SELDON2, "\nname: shop\n", "\nname: shed\n"),
     ("secret-rclone-key", SELDON, "RCLONE_CONFIG_S3_PROVIDER", "rclone_config_s3_provider"),
     ("secret-remote", SELDON, "s3://models/shop", "minio://models/shop"),

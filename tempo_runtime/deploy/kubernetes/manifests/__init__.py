@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from tempo_runtime.artifact import freshness
-from tempo_runtime.deploy.kubernetes.manifests import kserve, seldon, seldon2
+from tempo_runtime.deploy.kubernetes.manifests import kserve, seldon, seldon2, states
 from tempo_runtime.deploy.kubernetes.manifests.options import (
     KServeOptions,
     Seldon2Options,
@@ -76,6 +76,7 @@ def documents(model: Any, options: RemotePlatform) -> list[dict[str, Any]]:
     for name, uri in uris:
         if uri is not None:
             models[name] = replace(models[name], uri=uri)
+    states.refuse_lost(models, remote)
     objects: list[dict[str, Any]] = platform.documents(models, remote)
     pin_all(objects, models, remote)
     refuse_secrets_in(objects)

@@ -16,6 +16,7 @@ LABELS = {"seldon.io/tempo": "true"}
 DESCRIPTION = "seldon.io/tempo-description"
 MODEL = "seldon.io/tempo-model"
 DIGEST = "seldon.io/tempo-artifact-digest"
+IN_MEMORY = "states_in_memory"  # in `MODEL`: pipelines whose state is in the memory of a process
 # By these labels and annotations we recognise our objects, which may be replaced or deleted.
 KEPT = frozenset({MANAGED_BY, *LABELS, DESCRIPTION, MODEL, DIGEST})
 
@@ -28,7 +29,7 @@ def annotations_of(model: DeployedModel, target: str, namespace: str) -> dict[st
         target: The platform.
         namespace: Its namespace.
     """
-    details = {
+    details: dict[str, Any] = {
         "model_details": {
             "name": model.name,
             "uri": model.uri,
@@ -40,6 +41,8 @@ def annotations_of(model: DeployedModel, target: str, namespace: str) -> dict[st
         },
         "runtime_options": {"target": target, "namespace": namespace},
     }
+    if model.in_memory:  # for the rule of lint
+        details[IN_MEMORY] = list(model.in_memory)
     return {DESCRIPTION: model.description, MODEL: json.dumps(details, sort_keys=True)}
 
 

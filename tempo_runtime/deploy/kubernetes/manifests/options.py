@@ -103,6 +103,13 @@ Sink = Annotated[
         "write a URL without a password, as in http://broker.logging/events",
     ),
 ]
+SecretKey = Annotated[
+    str,
+    _matching(
+        r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[-._a-zA-Z0-9]+",
+        "write the name of a Secret and a key in it, as in redis/password",
+    ),
+]
 Address = Annotated[
     str, _matching(r"https?://[^/\s]+/?", "write scheme and host, as in https://example.com:8443")
 ]
@@ -182,6 +189,9 @@ class ModelOptions(Options):
         target_cpu: Percent of the requested CPU at which the autoscaler adds a pod.
         resources: Resources that its container requests, and their limits.
         env: Environment variables; a model's own are added to those for all. Passwords are refused.
+        env_secrets: Environment variables whose values are in Secrets, such as
+            `{"TEMPO_RUNTIME_STATE__URL": "redis/url"}`: the name of a Secret, and a key in it. A model's
+            own are added to those for all.
         env_from: Secrets whose keys become environment variables.
         node_selector: Labels of the nodes it may run on.
         tolerations: Taints of nodes that it tolerates.
@@ -205,6 +215,7 @@ class ModelOptions(Options):
     target_cpu: Positive = 80
     resources: Resources = Resources()
     env: Variables = Field(default_factory=dict)
+    env_secrets: dict[Variable, SecretKey] = Field(default_factory=dict)
     env_from: tuple[Name, ...] = ()
     node_selector: Labels = Field(default_factory=dict)
     tolerations: tuple[Toleration, ...] = ()
@@ -220,6 +231,10 @@ class ModelOptions(Options):
 
     @model_validator(mode="after")
     def _bounds(self) -> ModelOptions:
+        if twice := sorted(self.env.keys() & self.env_secrets.keys()):
+            raise ValueError(
+                f"{', '.join(twice)} is in env and in env_secrets; remove one of the two"
+            )
         low, high = self.min_replicas or 1, self.max_replicas
         if self.min_replicas is not None and high is None:
             raise ValueError("minReplicas is for an autoscaler; set maxReplicas, too")
@@ -266,8 +281,11 @@ class RemoteOptions(ModelOptions):
         if not set_values.keys().isdisjoint(_SCALE):
             # These belong together: a model with its own number does not get the autoscaler of all.
             set_values |= {name: getattr(model_options, name) for name in _SCALE}
-        if "env" in set_values:
-            set_values["env"] = {**self.env, **model_options.env}
+        own_names = model_options.env.keys() | model_options.env_secrets.keys()
+        for name in ("env", "env_secrets"):
+            shared: dict[str, str] = getattr(self, name)
+            kept = {key: value for key, value in shared.items() if key not in own_names}
+            set_values[name] = {**kept, **getattr(model_options, name)}
         # Both were checked; together they need not be what one may write for all models.
         return self.unchecked(**set_values)
 

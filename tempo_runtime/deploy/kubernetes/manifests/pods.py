@@ -64,7 +64,21 @@ def environment(
         except ValueError as error:
             raise SettingsError(f"env.{error}") from error
         variables[MODELS] = json.dumps(merged[MODELS], sort_keys=True)
-    return [{"name": name, "value": value} for name, value in sorted(variables.items())]
+    return entries(variables, options.env_secrets)
+
+
+def entries(variables: Mapping[str, str], secrets: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return `env` of a container.
+
+    Args:
+        variables: Its variables.
+        secrets: Its variables whose values are in Secrets: the name of a Secret, `/`, and a key.
+    """
+    found: dict[str, dict[str, Any]] = {name: {"value": value} for name, value in variables.items()}
+    for name, place in secrets.items():
+        secret, _, key = place.partition("/")
+        found[name] = {"valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}
+    return [{"name": name, **content} for name, content in sorted(found.items())]
 
 
 def container(

@@ -97,8 +97,8 @@ def _server(models: Mapping[str, DeployedModel], options: Seldon2Remote) -> dict
     container: dict[str, Any] = {"name": _CONTAINER}
     if options.image:
         container["image"] = options.image
-    if options.env:
-        container["env"] = [{"name": k, "value": v} for k, v in sorted(options.env.items())]
+    if variables := pods.entries(options.env, options.env_secrets):
+        container["env"] = variables
     if options.env_from:
         container["envFrom"] = [{"secretRef": {"name": name}} for name in options.env_from]
     if quantities := pods.resources(options):
@@ -156,6 +156,7 @@ _SERVERS = (
     "image",
     "resources",
     "env",
+    "env_secrets",
     "env_from",
     "node_selector",
     "tolerations",

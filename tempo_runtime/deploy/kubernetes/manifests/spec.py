@@ -11,7 +11,12 @@ from tempo_runtime._util import atomic_files
 from tempo_runtime._util.layers import parse_json
 from tempo_runtime.artifact import declaration, store, topology, trust
 from tempo_runtime.artifact.description import Description
-from tempo_runtime.authoring.details import SERVED_BY_TRITON, SERVED_BY_US, ModelFramework
+from tempo_runtime.authoring.details import (
+    SERVED_BY_TRITON,
+    SERVED_BY_US,
+    ModelDetails,
+    ModelFramework,
+)
 from tempo_runtime.authoring.models import Model, Pipeline
 from tempo_runtime.errors import ArtifactError, AuthoringError, SettingsError
 from tempo_runtime.settings import PipelineSettings
@@ -34,6 +39,7 @@ class DeployedModel:
         calls: The children that are deployed with it, by alias.
         folder: Its artifact on this machine, if it is pinned to it.
         digest: The digest of that artifact; empty if it is not pinned.
+        in_memory: The pipelines in its process whose state is in memory, by the settings in the artifact.
         demanded: The digests that its pods accept; empty if they accept any. They include those of
             pipelines inside the artifact, because a process checks every artifact that it loads.
     """
@@ -50,6 +56,7 @@ class DeployedModel:
     calls: Mapping[str, topology.Call] = field(default_factory=dict)
     folder: str = ""
     digest: str = ""
+    in_memory: tuple[str, ...] = ()
     demanded: tuple[str, ...] = ()
 
     @property
@@ -123,6 +130,7 @@ class _Resolver:
                 tuple(tensors.get("outputs", ())),
                 streams=signature is not None and signature.streams,
                 signed=signature is not None,
+                in_memory=_states_in_memory(folder, details),
             ),
             folder,
             children,
@@ -142,6 +150,7 @@ class _Resolver:
                 tuple(tensors["outputs"]),
                 streams=description.signature.streams,
                 signed=True,
+                in_memory=_states_in_memory(folder),
             ),
             folder,
             topology.described(description, folder),
@@ -220,6 +229,19 @@ def _pinned(model: DeployedModel, folder: str) -> DeployedModel:
     else:
         digest = _digest_of_files(folder)
     return replace(model, folder=folder, digest=digest, demanded=demanded)
+
+
+def _states_in_memory(folder: str, details: ModelDetails | None = None) -> tuple[str, ...]:
+    """Return the names of the pipelines in a pipeline's process whose state is in memory.
+
+    Args:
+        folder: Its artifact, if it has one.
+        details: What its author declares, where that is in this process.
+    """
+    if _has_description(folder):
+        return tuple(topology.states_in_memory(folder, {}, deployed=True))
+    state = None if details is None else PipelineSettings().state_of(details.state)
+    return () if details is None or state is None or state.url is not None else (details.name,)
 
 
 def _digests_inside(folder: str, description: Description) -> list[str]:

@@ -67,6 +67,9 @@ PODS: dict[str, st.SearchStrategy[Any]] = {
     "image": IMAGES,
     "resources": st.fixed_dictionaries({}, optional={"requests": QUANTITIES, "limits": QUANTITIES}),
     "env": ENV,
+    "env_secrets": st.dictionaries(
+        st.from_regex(r"\AS[A-Z_]{0,9}\Z"), st.just("redis/url"), max_size=2
+    ),
     "env_from": st.lists(NAMES, max_size=2),
     "node_selector": LABELS,
     "tolerations": st.lists(TOLERATIONS, max_size=2),
