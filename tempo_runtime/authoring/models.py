@@ -7,7 +7,7 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextvars import Context, ContextVar
+from contextvars import ContextVar
 from dataclasses import replace
 from threading import Lock
 from types import MappingProxyType, SimpleNamespace
@@ -113,7 +113,7 @@ class Model:
 
     @functools.cached_property
     def _local(self) -> Any:
-        return Context().run(execution().connect_model, self)
+        return execution().connect_model(self)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the model in this process."""
@@ -242,11 +242,14 @@ class Pipeline(Model, Generic[P, R_co]):
 
     @property
     def models(self) -> Children:
-        """The pipeline's children, to be called; in this process unless it is being served."""
+        """The pipeline's children, to be called; in this process unless it is being served.
+
+        Without a server, each is connected when it is first called. Until then, a test can replace it:
+        `pipeline.models.NAME = lambda x: ...`.
+        """
         shared = self._origin or self
         if shared._children is None:
-            # They are there for every request, so nothing of the one that runs now gets into them.
-            shared._children = Context().run(execution().connect_children, shared)
+            shared._children = execution().connect_children(shared)
         return shared._children.here()
 
     @property
@@ -543,7 +546,7 @@ class Execution(Protocol):
         """Call the predict method of an instance, or a pipeline function (`instance` is None)."""
 
     def connect_children(self, pipeline: Pipeline) -> ConnectedChildren:
-        """Connect the children of a pipeline that is called without a server."""
+        """Return the children of a pipeline that is called without a server."""
 
     def implementation(self, model: Model) -> str | None:
         """Return the class of MLServer's runtime that serves a model; None if it is unknown."""
@@ -552,7 +555,7 @@ class Execution(Protocol):
         """Connect the state of a pipeline that is called without a server."""
 
     def connect_model(self, model: Model) -> Any:
-        """Connect a model that is called without a server."""
+        """Return a model that is called without a server as a child."""
 
 
 def execution() -> Execution:

@@ -327,9 +327,10 @@ class Children:
 
     _looked_up_in: RequestContext | None = None
 
-    def __init__(self, children: dict[str, Child], callers: Callers | None = None) -> None:
+    def __init__(self, children: dict[str, Any], callers: Callers | None = None) -> None:
         self._children = children
         self._callers = callers or Callers()
+        self._replaced: dict[str, Any] = {}  # by a test; the children themselves
 
     def here(self) -> Children:
         """Return the same children; within a request, bound to it, for use in any thread."""
@@ -339,13 +340,39 @@ class Children:
         bound._looked_up_in = context.current()
         return bound
 
-    def __getattr__(self, alias: str) -> Child:
+    def __getattr__(self, alias: str) -> Any:
         if alias.startswith("_") or alias not in self._children:
-            known = ", ".join(vars(self).get("_children", {})) or "none"
-            raise AttributeError(f"the pipeline has no model {alias!r}; it has {known}")
+            raise self._unknown(alias)
         child = self._children[alias]
+        if not isinstance(child, Child):  # a test's replacement
+            return child
         request = context.current() if context.is_request() else self._looked_up_in
         return child if request is None else child.looked_up_in(request)
+
+    def __setattr__(self, alias: str, replacement: Any) -> None:
+        """Replace a child in a test: `pipeline.models.NAME = lambda x: ...`."""
+        if alias.startswith("_"):
+            super().__setattr__(alias, replacement)
+            return
+        if alias not in self._children:
+            raise self._unknown(alias)
+        if self._callers.served or self._looked_up_in is not None or context.is_request():
+            raise AttributeError(
+                f"model {alias!r} cannot be replaced in a request, or while the pipeline is served: "
+                "other requests call it as well; replace it in a test, before the pipeline is called"
+            )
+        self._replaced.setdefault(alias, self._children[alias])
+        self._children[alias] = replacement
+
+    def __delattr__(self, alias: str) -> None:
+        """Bring back a child that was replaced: `del pipeline.models.NAME`."""
+        if alias not in self._replaced:
+            raise AttributeError(f"model {alias!r} was not replaced")
+        self._children[alias] = self._replaced.pop(alias)
+
+    def _unknown(self, alias: str) -> AttributeError:
+        known = ", ".join(vars(self).get("_children", {})) or "none"
+        return AttributeError(f"the pipeline has no model {alias!r}; it has {known}")
 
     def __eq__(self, other: object) -> bool:
         """Return whether both are the same children, even if looked up in different requests."""

@@ -27,6 +27,7 @@ from tempo_runtime.settings import ENV_PREFIX, PipelineSettings
 
 if TYPE_CHECKING:
     from tempo_runtime.clients.child import Child, Children
+    from tempo_runtime.execution.loading import ChildResolver
     from tempo_runtime.state.state import State
 
 T = TypeVar("T")
@@ -67,15 +68,24 @@ def implementation(model: Model) -> str | None:
 
 
 def connect_children(pipeline: Pipeline) -> Children:
-    """Connect the children of a pipeline that is called without a server."""
-    # Imported here, because a pipeline without children does not need the clients.
-    from tempo_runtime.execution.loading import ChildResolver
+    """Return the children of a pipeline without a server, which are connected when first called."""
+    # Imported here, because a pipeline without children does not need the clients, and a test that
+    # replaces the children does not need to load them.
+    from tempo_runtime.clients.child import Children
+    from tempo_runtime.execution.first_call import FirstCalls
 
-    names = [pipeline.details.name]
-    folder = pipeline.details.local_folder if pipeline.is_loaded else None
-    settings = PipelineSettings.read(pipeline.extra)
-    connector = ChildResolver(settings, background(), folder or "", names, pipeline.callers)
-    return connector.connect(pipeline)
+    def resolver() -> ChildResolver:
+        from tempo_runtime.execution.loading import ChildResolver
+
+        settings = PipelineSettings.read(pipeline.extra)
+        folder = pipeline.details.local_folder if pipeline.is_loaded else None
+        names = [pipeline.details.name]
+        return ChildResolver(settings, background(), folder or "", names, callers)
+
+    callers, calls, awaitable = pipeline.callers, FirstCalls(resolver), pipeline.is_async
+    models = pipeline.declared.items()
+    children = {alias: calls.child(alias, model, awaitable) for alias, model in models}
+    return Children(children, callers)
 
 
 def connect_state(pipeline: Pipeline) -> State:
@@ -90,11 +100,15 @@ def connect_state(pipeline: Pipeline) -> State:
 
 
 def connect_model(model: Model) -> Child:
-    """Connect a model that is called without a server."""
-    from tempo_runtime.execution.loading import ChildResolver
+    """Return a model without a server as a child, which is connected when it is first called."""
+    from tempo_runtime.execution.first_call import FirstCalls
 
-    connector = ChildResolver(PipelineSettings(), background(), callers=context.ANYONE)
-    return connector.child(model.details.name, model)
+    def resolver() -> ChildResolver:
+        from tempo_runtime.execution.loading import ChildResolver
+
+        return ChildResolver(PipelineSettings(), background(), callers=context.ANYONE)
+
+    return FirstCalls(resolver).child(model.details.name, model)
 
 
 def _result(pipeline: Pipeline, value: Any) -> Any:

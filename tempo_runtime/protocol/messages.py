@@ -159,10 +159,15 @@ def tensor_from_json(item: Any) -> Tensor:
     if type(item) is dict:
         name, datatype, shape = item.get("name"), item.get("datatype"), item.get("shape")
         data, parameters = item.get("data"), item.get("parameters", {})
-        is_named = type(name) is str and type(datatype) is str
-        is_sized = type(shape) is list and _WHOLE.issuperset(map(type, shape))
-        if is_named and is_sized and data is not None and type(parameters) is dict:
-            return Tensor(name, datatype, shape, data, parameters)  # type: ignore[arg-type]
+        if (
+            type(name) is str
+            and type(datatype) is str
+            and type(shape) is list
+            and data is not None
+            and type(parameters) is dict
+            and _WHOLE.issuperset(map(type, shape))
+        ):
+            return Tensor(name, datatype, shape, data, parameters)
     # The same once more, to name what is wrong.
     name, shape = _field(item, "name", str), _field(item, "shape", list)
     if not all(type(length) is int for length in shape):

@@ -22,6 +22,7 @@ from tempo_runtime.errors import (
     PayloadError,
     TempoError,
 )
+from tempo_runtime.execution.first_call import UnconnectedChild
 from tempo_runtime.execution.loading import ChildResolver
 from tempo_runtime.protocol.messages import (
     Request,
@@ -68,8 +69,7 @@ def record_calls(target: Any) -> Iterator[list[ChildCall]]:
     Yields:
         The calls, in the order in which they ended.
     """
-    children = _shared(target).models
-    with _recorded({alias: getattr(children, alias) for alias in children}) as calls:
+    with _recorded(_named(_shared(target).models)) as calls:
         yield calls
 
 
@@ -113,7 +113,7 @@ def fake_children(target: Any, /, **fakes: Any) -> Iterator[list[ChildCall]]:
         alias: _FakeTransport(alias, declared[alias].details, fake) for alias, fake in fakes.items()
     }
     with _connected(pipeline, transports) as children:
-        named = {alias: getattr(children, alias) for alias in children}
+        named = _named(children)
         with _replaced(named, transports.get), _recorded(named) as calls:
             yield calls
 
@@ -231,7 +231,8 @@ class _FakeResolver(ChildResolver):
 @contextmanager
 def _connected(pipeline: Pipeline, fakes: dict[str, _FakeTransport]) -> Iterator[Children]:
     """Connect the pipeline's children during the block, unless they are connected."""
-    if (known := pipeline._children) is not None:
+    known = pipeline._children
+    if known is not None and not any(map(_is_unconnected, vars(known)["_children"].values())):
         assert isinstance(known, Children)
         yield known
         return
@@ -242,10 +243,20 @@ def _connected(pipeline: Pipeline, fakes: dict[str, _FakeTransport]) -> Iterator
         children = pipeline._children = resolver.connect(pipeline)
         yield children
     finally:
-        pipeline._children = None
+        pipeline._children = known
         background().run(resolver.close())
         for nested, state in before:
             vars(nested).update(state)
+
+
+def _named(children: Any) -> dict[str, Child]:
+    """Return the children by their names, without those that the test itself has replaced."""
+    named = {alias: getattr(children, alias) for alias in children}
+    return {alias: child for alias, child in named.items() if isinstance(child, Child)}
+
+
+def _is_unconnected(child: Any) -> bool:
+    return isinstance(child, UnconnectedChild) and not child.is_connected
 
 
 def _nested(pipeline: Pipeline) -> Iterator[Pipeline]:
