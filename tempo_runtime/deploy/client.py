@@ -20,6 +20,7 @@ from tempo_runtime.clients.child import Child
 from tempo_runtime.clients.model_client import ModelClient
 from tempo_runtime.clients.remote import RemoteTransport
 from tempo_runtime.deploy.deployment import Deployment, ModelStatus
+from tempo_runtime.deploy.recalled import RecalledDeployment
 from tempo_runtime.errors import DeploymentFailed
 from tempo_runtime.protocol.binding import decode_results, encode_arguments
 from tempo_runtime.protocol.messages import Request
@@ -39,6 +40,10 @@ class RemoteModel(Generic[R, P]):
     Made by `deploy_local` and `deploy_remote`. To a type checker that of a pipeline function has the
     function's parameters and result. Which method of a class answers is not in its type; say what that
     returns: `remote: RemoteModel[float] = deploy_local(Shop)`.
+
+    It can be pickled and copied. A pickle holds the model's signature and address, and no connections and
+    no secrets: credentials for a cluster are read again where it is unpickled. A copy belongs to the same
+    deployment.
 
     Args:
         details: The main model, which users call.
@@ -170,6 +175,19 @@ class RemoteModel(Generic[R, P]):
             self.close()
         else:
             self.undeploy()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A class with type arguments is not a different one.
+        made = partial(RemoteModel, connected=self._connected_only)
+        return made, (self.details, RecalledDeployment(self.deployment), self.changes)
+
+    def __copy__(self) -> RemoteModel[R, P]:
+        return RemoteModel(
+            self.details, self.deployment, self.changes, connected=self._connected_only
+        )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> RemoteModel[R, P]:
+        return self.__copy__()
 
     def __repr__(self) -> str:
         with contextlib.suppress(DeploymentFailed):

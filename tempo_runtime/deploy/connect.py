@@ -10,7 +10,7 @@ from tempo_runtime._util.http_request import request
 from tempo_runtime.authoring.details import ModelDetails, ModelFramework
 from tempo_runtime.clients.model_client import ModelClient, ModelUrl
 from tempo_runtime.deploy.client import RemoteModel
-from tempo_runtime.deploy.deployment import GRACE, Address, Deployment, ModelStatus
+from tempo_runtime.deploy.deployment import GRACE, Address, Deployment, ModelStatus, Recall
 from tempo_runtime.errors import ChildFailed, ChildNotFound, DeploymentFailed
 from tempo_runtime.protocol import codec
 from tempo_runtime.protocol.signature import Signature
@@ -124,6 +124,19 @@ class _AtUrl(Deployment):
     def undeploy(self, grace: float = GRACE) -> None:
         """Refuse: only what deployed it can end it."""
         raise self._elsewhere("undeploy it there")
+
+    def recall(self) -> Recall:
+        """Return its URL; headers may be secret, so they do not go into a pickle.
+
+        Raises:
+            DeploymentFailed: If its calls need headers.
+        """
+        if self._headers:
+            raise DeploymentFailed(
+                f"{self.name} at {self._url.server} is called with headers, which may be secret, so the "
+                "client cannot be pickled; connect again where you need it"
+            )
+        return Recall(self.main(), __name__, _AtUrl.__name__, (self._url, {}))
 
     def _elsewhere(self, remedy: str) -> DeploymentFailed:
         return DeploymentFailed(

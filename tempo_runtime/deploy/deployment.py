@@ -6,6 +6,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any, ClassVar
 
 from tempo_runtime._util.layers import merge
@@ -57,6 +58,32 @@ class Address:
     grpc: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     version: str | None = None
+
+
+@dataclass(frozen=True)
+class Recall:
+    """How a pickled client finds its deployment again, without connections and without secrets.
+
+    Attributes:
+        address: Address of the main model; None if only the deployment itself knows it.
+        module: Module of the function that looks the deployment up; it stands above this one.
+        function: Name of the function.
+        arguments: Arguments of the function.
+    """
+
+    address: Address | None
+    module: str
+    function: str
+    arguments: tuple[Any, ...]
+
+    def deployment(self) -> Deployment:
+        """Look the deployment up.
+
+        Raises:
+            DeploymentFailed: If it no longer exists.
+        """
+        found: Deployment = getattr(import_module(self.module), self.function)(*self.arguments)
+        return found
 
 
 class Deployment(ABC):
@@ -134,6 +161,14 @@ class Deployment(ABC):
             grace: Seconds for answering requests in progress.
         """
 
+    @abstractmethod
+    def recall(self) -> Recall:
+        """Return how a pickled client finds it again.
+
+        Raises:
+            DeploymentFailed: If it was undeployed.
+        """
+
 
 class LocalDeployment(Deployment):
     """A deployment on this machine: processes, or containers."""
@@ -158,6 +193,10 @@ class LocalDeployment(Deployment):
         Raises:
             DeploymentFailed: If a server cannot be started; the previous ones still run then.
         """
+
+    def recall(self) -> Recall:
+        """See `Deployment.recall`."""
+        return Recall(self.main(), "tempo_runtime.deploy.local.find", "get", (self.id,))
 
 
 def with_child_addresses(

@@ -115,9 +115,13 @@ def call_until_binary(child: Child, server: Recorded) -> None:
 def test_large_calls_are_binary_once_the_server_has_announced_it(
     server: Recorded, connect: Connect
 ) -> None:
+    server.metadata.clear()
     child = connect(server.url)
+    child(LARGE)  # which does not wait for the metadata, on a connection of its own
+    assert sorted(server.asked) in (["json"], ["json", "metadata"])
+    server.metadata.set()
     call_until_binary(child, server)
-    assert (server.asked[0], server.asked.count("metadata")) == ("json", 1)
+    assert server.asked.count("metadata") == 1
     assert child(LARGE).tobytes() == LARGE.tobytes()
     child(SMALL)
     assert server.asked[-2:] == ["binary", "json"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -139,3 +140,20 @@ def test_a_server_that_is_not_there_is_reported_at_once() -> None:
 def test_an_unknown_name_lists_what_is_deployed() -> None:
     with pytest.raises(DeploymentFailed, match="there is no deployment 'none'"):
         connect("none")
+
+
+def test_it_can_be_pickled_and_still_does_not_undeploy(server: Server) -> None:
+    again = pickle.loads(pickle.dumps(connect(server.url)))
+    with again:
+        assert again.predict(np.array([1.0])).tolist() == [2.0]
+        with pytest.raises(DeploymentFailed, match="was deployed by something else"):
+            again.undeploy()
+    assert [status.state for status in again.status()] == ["ready"]
+
+
+def test_headers_do_not_go_into_a_pickle(server: Server) -> None:
+    remote = connect(f"{server.url}/v2/models/scaled", headers={"authorization": "Bearer secret"})
+    with pytest.raises(
+        DeploymentFailed, match="which may be secret, so the client cannot be pickled"
+    ):
+        pickle.dumps(remote)

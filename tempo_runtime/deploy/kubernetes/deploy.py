@@ -293,6 +293,28 @@ def get_client(name: str, options: RemotePlatform | None = None) -> RemoteModel:
         raise
 
 
+def find_deployment(name: str, uid: str, options: RemotePlatform) -> ClusterDeployment:
+    """Return a deployment, for a client of it that was pickled.
+
+    Args:
+        name: Its name.
+        uid: Its id.
+        options: Options that it was deployed with.
+
+    Raises:
+        DeploymentFailed: If it does not exist, or another has its name now.
+    """
+    deployment = get_client(name, options).deployment
+    assert isinstance(deployment, ClusterDeployment)
+    if deployment.id != uid:
+        deployment.close()
+        raise DeploymentFailed(
+            f"{name} was undeployed, and another deployment has its name now; get a client of that with "
+            f"`get_client({name!r})`"
+        )
+    return deployment
+
+
 def diff(model: Any, options: RemotePlatform | None = None, *, timeout: float = 60.0) -> str:
     """Return what `deploy_remote` would change, as a unified diff of YAML, and change nothing.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tempo_runtime.deploy.deployment import GRACE, Address, Deployment, ModelStatus
+from tempo_runtime.deploy.deployment import GRACE, Address, Deployment, ModelStatus, Recall
 from tempo_runtime.deploy.kubernetes.connection import QUERY_SECONDS, ApiConnection, Deadline
 from tempo_runtime.deploy.kubernetes.manifests import RemotePlatform
 from tempo_runtime.deploy.kubernetes.manifests.options import KServeOptions, SeldonCoreOptions
@@ -146,6 +146,17 @@ class ClusterDeployment(Deployment):
         remove(self._connection, deadline, self._platform, self._namespace, self.name)
         self._up = False
         self.close()
+
+    def recall(self) -> Recall:
+        """See `Deployment.recall`; the address is looked up, because it may need credentials."""
+        if not self._up:
+            raise DeploymentFailed(f"{self.name} was undeployed; deploy it again")
+        remote = self._options.remote_options
+        # Variables may be secret, and a client does not need them.
+        remote = remote.model_copy(update={"env": {}, "models": {}})
+        options = self._options.model_copy(update={"remote_options": remote})
+        module = "tempo_runtime.deploy.kubernetes.deploy"
+        return Recall(None, module, "find_deployment", (self.name, self.id, options))
 
     def close(self) -> None:
         """Close the connections to it; the deployment stays."""

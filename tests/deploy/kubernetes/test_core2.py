@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,7 +18,7 @@ from tempo_runtime.deploy.kubernetes.platforms import endpoint, platform_of
 from tempo_runtime.deploy.kubernetes.rollout import _by_agent
 from tempo_runtime.deploy.kubernetes.service_proxy import ServiceProxy
 from tempo_runtime.testing import FakeModel
-from tests.deploy.kubernetes.api_server import ApiServer, Object
+from tests.deploy.kubernetes.api_server import TOKEN, ApiServer, Object
 from tests.deploy.kubernetes.conftest import options, plus
 from tests.deploy.kubernetes.core2 import UNKNOWN_CALL, Core2
 from tests.deploy.kubernetes.core2_causes import CAUSES, SERVER, Cause, arrange
@@ -70,6 +71,30 @@ def test_a_pipeline_is_deployed_called_and_removed(api: ApiServer, core: Core2) 
     left = {(kind, name) for kind, name in api.objects if "mlserver-0" not in name}
     claims = {("persistentvolumeclaims", "mlserver-models-tempo-runtime-0")}
     assert left == {("servers", "mlserver")} | (claims if core.version < (2, 9) else set())
+
+
+def test_a_pickled_client_has_no_secrets_and_finds_its_deployment(
+    api: ApiServer, core: Core2
+) -> None:
+    with_variable = chosen(env={"REGION": "the-region"})
+    remote = deploy_remote(plus(), with_variable, timeout=20)
+    np.testing.assert_array_equal(remote.predict(X), [2.0, 3.0])
+    pickled = pickle.dumps(remote)
+    for text in ("the-region", TOKEN, *remote.headers.values()):
+        assert text.encode() not in pickled
+    again = pickle.loads(pickled)
+    np.testing.assert_array_equal(again.predict(X), [2.0, 3.0])
+    assert again.deployment.id == remote.deployment.id
+    remote.undeploy()
+    late = pickle.loads(pickled)
+    with pytest.raises(DeploymentFailed, match="plus"):
+        late.predict(X)
+    deploy_remote(plus(), chosen(), timeout=20)
+    with pytest.raises(DeploymentFailed, match="another deployment has its name now"):
+        late.predict(X)
+    undeploy("plus", chosen())
+    with pytest.raises(DeploymentFailed, match="plus was undeployed"):
+        pickle.dumps(remote)
 
 
 # Addresses
