@@ -50,6 +50,7 @@ def serving(
     child: Mapping[str, str] | None = None,
     workers: int = 0,
     beside: Sequence[str] = (),
+    extra: Mapping[str, Any] | None = None,
 ) -> Iterator[Server]:
     """Serves models of model-settings/, and artifacts beside them.
 
@@ -58,14 +59,18 @@ def serving(
         child: Settings of the explainer's child, as the environment names them.
         workers: Parallel workers.
         beside: Folders of the artifacts.
+        extra: More `parameters.extra` of each model.
     """
     with tempfile.TemporaryDirectory(prefix="tempo-income-") as folder:
         for name in models:
-            write(Path(folder, name), settings_of(name))
+            settings = settings_of(name)
+            own = settings["parameters"].setdefault("extra", {})
+            own.update(extra or {})
+            write(Path(folder, name), settings)
         env = {f"{VARIABLE}{name}": value for name, value in (child or {}).items()}
         env["TEMPO_RUNTIME_TIMEOUT"] = str(PATIENCE)
-        settings = {"parallel_workers": workers, "gzip_enabled": False}
-        with serve(folder, *beside, settings=settings, env=env) as server:
+        configured = {"parallel_workers": workers, "gzip_enabled": False}
+        with serve(folder, *beside, settings=configured, env=env) as server:
             yield server
 
 

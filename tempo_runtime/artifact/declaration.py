@@ -391,6 +391,24 @@ def with_copy(settings: Mapping[str, Any], place: str) -> dict[str, Any]:
     return _wrapped(settings, {"place": place})
 
 
+def with_runtimes(settings: Mapping[str, Any], runtimes: Mapping[str, str]) -> dict[str, Any]:
+    """Make the model-settings.json of a model whose runtime is replaced.
+
+    Args:
+        settings: The settings that MLServer would read, or the result of `with_code` or `with_copy`.
+        runtimes: The runtimes that replace others, by those.
+    """
+    implementation = str(settings.get("implementation"))
+    if implementation in runtimes:
+        return {**settings, "implementation": runtimes[implementation]}
+    if implementation != WITH_CODE:
+        return dict(settings)
+    parameters = settings["parameters"]
+    stated = with_runtimes(parameters["extra"][CODE], runtimes)
+    extra = {**parameters["extra"], CODE: stated}
+    return {**settings, "parameters": {**parameters, "extra": extra}}
+
+
 def _wrapped(settings: Mapping[str, Any], stated: Mapping[str, Any]) -> dict[str, Any]:
     parameters = settings["parameters"]
     extra = parameters.get("extra") or {}

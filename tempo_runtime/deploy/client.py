@@ -178,7 +178,9 @@ class RemoteModel(Generic[R, P]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A class with type arguments is not a different one.
-        made = partial(RemoteModel, connected=self._connected_only)
+        made: Any = RemoteModel
+        if self._connected_only:
+            made = partial(made, connected=True)
         return made, (self.details, RecalledDeployment(self.deployment), self.changes)
 
     def __copy__(self) -> RemoteModel[R, P]:

@@ -9,15 +9,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tempo_runtime.execution.frameworks import SERVED_SKLEARN
 from tempo_runtime.protocol.messages import Request, Response
 from tempo_runtime.protocol.tensor import DATATYPES, Tensor, datatype_of
 
 if TYPE_CHECKING:
     from mlserver import MLModel
 
+    from tempo_runtime.execution.sklearn_fast import FastModel
+
 # Methods of a model, which are the names of the outputs that ask for them.
 _METHODS = {
     "mlserver_sklearn.SKLearnModel": ("predict", "predict_proba", "transform"),
+    SERVED_SKLEARN: ("predict", "predict_proba", "transform"),
     "mlserver_xgboost.XGBoostModel": ("predict", "predict_proba"),
     "mlserver_lightgbm.LightGBMModel": ("predict",),
 }
@@ -34,15 +38,19 @@ class ArrayCalls:
     Args:
         runtime: The runtime.
         implementation: Its class.
+        fast: A fast version of its model, which is asked first.
     """
 
-    def __init__(self, runtime: MLModel, implementation: str) -> None:
+    def __init__(
+        self, runtime: MLModel, implementation: str, fast: FastModel | None = None
+    ) -> None:
         from mlserver.context import model_name_var, model_version_var
 
         settings = runtime.settings
         # As MLServer's `model_context` sets them, but read from the settings only once.
         self._context = (model_name_var, settings.name), (model_version_var, settings.version or "")
         self._runtime = runtime
+        self._fast = fast
         self._methods: tuple[str, ...] = _METHODS.get(implementation, ())
         parameters = settings.parameters
         # Settings that describe tensors may choose other codecs.
@@ -72,7 +80,9 @@ class ArrayCalls:
         tokens = [variable.set(value) for variable, value in self._context]
         try:
             for name in self._names(request):
-                answer = getattr(self._runtime._model, name)(rows)
+                answer = None if self._fast is None else self._fast.answer(name, rows)
+                if answer is None:
+                    answer = getattr(self._runtime._model, name)(rows)
                 if not isinstance(answer, np.ndarray) or answer.dtype.kind not in "biuf":
                     return None
                 shape = list(answer.shape) if answer.ndim > 1 else [*answer.shape, 1]

@@ -17,6 +17,8 @@ IMPLEMENTATIONS = {
     ModelFramework.AlibiExplain: "mlserver_alibi_explain.AlibiExplainRuntime",
     ModelFramework.AlibiDetect: "mlserver_alibi_detect.AlibiDetectRuntime",
 }
+# Replaces MLServer's class on servers that this package starts.
+SERVED_SKLEARN = "tempo_runtime.execution.served_sklearn.SKLearnModel"
 # The requirements of these two conflict with MLServer 1.7, and are not needed.
 _WITHOUT_REQUIREMENTS = ("mlserver_alibi_explain", "mlserver_alibi_detect")
 _SETTINGS = "model-settings.json"

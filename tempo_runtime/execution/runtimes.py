@@ -17,8 +17,7 @@ import numpy as np
 from tempo_runtime.authoring.details import ModelFramework
 from tempo_runtime.execution.array_calls import ArrayCalls
 from tempo_runtime.execution.frameworks import IMPLEMENTATIONS
-from tempo_runtime.execution.sklearn_fast import accelerate
-from tempo_runtime.execution.sklearn_fast.base import NoFastPath
+from tempo_runtime.execution.sklearn_fast import evaluate
 from tempo_runtime.protocol.tensor import datatype_of
 
 if TYPE_CHECKING:
@@ -128,7 +127,7 @@ class Runtime:
                         f"its load() returned {loaded!r}, which means that loading failed"
                     )
                 if settings.implementation_ == IMPLEMENTATIONS[ModelFramework.SKLearn]:
-                    self.evaluation = _made_fast(model, fast)
+                    self.evaluation = evaluate(model._model, fast)
             except BaseException:
                 with suppress(Exception):
                     await model.unload()
@@ -212,19 +211,6 @@ def _implementation(settings: ModelSettings) -> type[MLModel]:
         except BaseException:
             sys.path[:] = path  # MLServer does not remove the folder
             raise
-
-
-def _made_fast(runtime: MLModel, fast: bool | None) -> str:
-    """Make the model of a scikit-learn runtime fast, if it can be; return how it is computed."""
-    if fast is False:
-        return "computed by scikit-learn, because `fast_sklearn` is false"
-    try:
-        accelerate(runtime._model)
-    except NoFastPath as reason:
-        if fast:
-            raise
-        return f"computed by scikit-learn: {reason}"
-    return "computed without scikit-learn's checks in each call, with the same answers bit for bit"
 
 
 def _keep_arrays(model: MLModel) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from mlserver.utils import extract_headers, insert_headers
 
 from tempo_runtime._util.ports import called
 from tempo_runtime.artifact import declaration
+from tempo_runtime.authoring.details import ModelFramework
 from tempo_runtime.clients.failures import (
     EXCERPT,
     AnswerLimit,
@@ -32,10 +34,13 @@ from tempo_runtime.clients.failures import (
 )
 from tempo_runtime.clients.remote import Limits, RemoteTransport
 from tempo_runtime.errors import PayloadError
+from tempo_runtime.execution import frameworks
 from tempo_runtime.execution.array_calls import ArrayCalls
 from tempo_runtime.execution.in_process import runtime_request
 from tempo_runtime.execution.runner import log_readiness
 from tempo_runtime.execution.runtimes import never_awaits, run_to_end
+from tempo_runtime.execution.sklearn_fast import FAST, FastModel, proved
+from tempo_runtime.execution.sklearn_fast.base import NoFastPath
 from tempo_runtime.execution.threads import Threads
 from tempo_runtime.protocol.binding import handed_over
 from tempo_runtime.protocol.error_details import unmarked
@@ -58,10 +63,13 @@ if TYPE_CHECKING:
     from mlserver.handlers import DataPlane
 
 T = TypeVar("T")
+_SKLEARN = frameworks.IMPLEMENTATIONS[ModelFramework.SKLearn]
 _HEADERS = {"content-type": "application/json", "accept-encoding": "identity"}
 _EARLIER = 0.005  # seconds; more than the resolution of an event loop's timers
 _THREADS = 8  # for calls of an async pipeline
 logger = logging.getLogger(__name__)
+# MLServer shows this logger's information, but only warnings of others.
+_server_logger = logging.getLogger("mlserver")
 
 
 class SameServerTransport(RemoteTransport):
@@ -131,6 +139,7 @@ class _DataPlaneEndpoint:
         self._limit = AnswerLimit(settings.max_answer_bytes or None)
         self._threads = Threads(f"tempo-{name}", _THREADS, _THREADS, self._hung_changed)
         self._was_ready = True
+        self._fast_sklearn = settings.fast_sklearn is not False
         self._arrays: tuple[weakref.ref[MLModel], ArrayCalls] | None = None
 
     @property
@@ -196,8 +205,12 @@ class _DataPlaneEndpoint:
     def _arrays_of(self, model: MLModel) -> ArrayCalls:
         known = self._arrays
         if known is None or known[0]() is not model:
+            implementation = model.settings.implementation_
+            fast = None
+            if self._fast_sklearn and implementation == _SKLEARN:
+                fast = _FAST_MODELS.of(model)
             # By weak references: an unloaded model is not kept until the next call.
-            calls = ArrayCalls(weakref.proxy(model), model.settings.implementation_)
+            calls = ArrayCalls(weakref.proxy(model), implementation, fast)
             known = self._arrays = weakref.ref(model), calls
         return known[1]
 
@@ -225,6 +238,40 @@ class _DataPlaneEndpoint:
     def _hung_changed(self) -> None:
         owner = f"child {self.place.model!r} on this server"
         self._was_ready = log_readiness(owner, self._threads, self._was_ready)
+
+
+class _FastModels:
+    """Fast versions of the models of MLServer's own runtime, each proved once for all its callers.
+
+    The models stay as they are, because others call them as well, and a child may have
+    `fast_sklearn: false`.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: weakref.WeakKeyDictionary[Any, FastModel | None] = weakref.WeakKeyDictionary()
+
+    def of(self, runtime: MLModel) -> FastModel | None:
+        """Return the fast version of a runtime's model; None if only scikit-learn can compute it."""
+        model = runtime._model
+        with self._lock:
+            try:
+                return self._known[model]
+            except KeyError:
+                pass
+            except TypeError:  # it cannot be a key, so it is not scikit-learn's
+                return None
+            fast, how = None, FAST
+            try:
+                fast = proved(model)
+            except NoFastPath as reason:
+                how = f"computed by scikit-learn: {reason}"
+            self._known[model] = fast
+        _server_logger.info("model %r, called on its own server, is %s", runtime.name, how)
+        return fast
+
+
+_FAST_MODELS = _FastModels()
 
 
 def _response(answer: InferenceResponse) -> Response:

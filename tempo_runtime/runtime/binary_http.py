@@ -21,6 +21,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 
 from tempo_runtime.errors import PayloadError
+from tempo_runtime.execution.frameworks import SERVED_SKLEARN
 from tempo_runtime.protocol.binary import (
     HEADER,
     MEDIA_TYPE,
@@ -47,6 +48,7 @@ _MARK = b"binary_data"  # in each JSON request that asks for binary outputs
 _TAKE_ARRAYS = frozenset(
     (
         "mlserver_sklearn.SKLearnModel",
+        SERVED_SKLEARN,
         "mlserver_xgboost.XGBoostModel",
         "mlserver_lightgbm.LightGBMModel",
     )

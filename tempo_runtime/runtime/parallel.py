@@ -16,11 +16,14 @@ from mlserver import MLModel
 from mlserver.errors import MLServerError
 from mlserver.parallel import pool
 from mlserver.parallel.errors import WorkerStop
+from mlserver.parallel.messages import ModelRequestMessage
 from mlserver.parallel.model import ParallelModel
+from mlserver.parallel.worker import Worker
 from mlserver.types import InferenceRequest, InferenceResponse
 
 from tempo_runtime.execution.runner import is_enough
 from tempo_runtime.protocol.messages import mlserver_parameters
+from tempo_runtime.runtime import dispatch
 from tempo_runtime.runtime.error_mapping import over_http, stream_error
 
 CONDITION = "condition"  # method of a pipeline's runtime, called in the workers
@@ -77,18 +80,21 @@ class PipelineInWorkers(ParallelModel):  # type: ignore[misc]  # an untyped clas
         self._asking = asyncio.get_running_loop().create_task(self._ask_workers())
 
     async def _ask_workers(self) -> None:
-        # Calls go to the workers in turn, so this asks each worker once.
-        workers = range(len(self._dispatcher._workers))
-        answers = await asyncio.gather(*(self._condition() for _ in workers))
+        workers = list(self._dispatcher._workers.values())
+        answers = await asyncio.gather(*map(self._condition, workers))
         conditions = [condition for condition in answers if condition is not None]
         shares = [share for share, _ in conditions]
         self._enough = not shares or is_enough(sum(shares) / len(shares))
         self._state_away = any(away for _, away in conditions)
 
-    async def _condition(self) -> Condition | None:
-        """Return the next worker's condition; None if it is being replaced."""
+    async def _condition(self, worker: Worker) -> Condition | None:
+        """Return a worker's condition; None if it is being replaced."""
+        message = ModelRequestMessage(
+            model_name=self.name, model_version=self.version, method_name=CONDITION
+        )
         try:
-            condition: Condition = await asyncio.wait_for(self._send(CONDITION), _TIMEOUT)
+            asked = dispatch.call(self._dispatcher, worker, message)
+            condition: Condition = await asyncio.wait_for(asked, _TIMEOUT)
         except asyncio.TimeoutError:
             return 0.0, False
         except WorkerStop:
@@ -102,9 +108,10 @@ class PipelineInWorkers(ParallelModel):  # type: ignore[misc]  # an untyped clas
 def install() -> None:
     """Make MLServer use `PipelineInWorkers` for pipelines, and end all workers at the same time.
 
-    Other models keep MLServer's own class. A pipeline that workers cannot serve is refused before they
-    load it.
+    Other models keep MLServer's own class. Requests go to the worker with the fewest open ones. A pipeline
+    that workers cannot serve is refused before they load it.
     """
+    dispatch.install()
     pool.ParallelModel = _stand_in
     pool.InferencePool.load_model = _load_model
     pool.InferencePool._close_workers = _close_workers

@@ -27,7 +27,7 @@ from mlserver.logging import logger
 from mlserver.repository.repository import DEFAULT_MODEL_SETTINGS_FILENAME
 from mlserver.utils import install_uvloop_event_loop
 
-from tempo_runtime.runtime import drain, error_mapping, rest_server
+from tempo_runtime.runtime import dispatch, drain, error_mapping, rest_server
 from tempo_runtime.servers.child_pipe import detach
 from tempo_runtime.servers.control_socket import CONTROL, DETACH, DONE, RETIRE, SERVE, SOCKET
 
@@ -182,6 +182,7 @@ def main(public: int, private: int) -> None:
     """
     install_uvloop_event_loop()
     # Also needed if only workers in another environment load our runtime, or none does.
+    dispatch.install()
     error_mapping.install()
     rest_server.install()
     try:

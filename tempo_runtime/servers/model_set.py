@@ -348,6 +348,8 @@ class _Gathering:
             return f"{child.name} in its process"
         name = settings.model or child.name
         self.sibling(name, place, child.platform, settings.implementation, demands)
+        if settings.fast_sklearn is False:
+            _leave_to_sklearn(self.models[name])
         if child.modules:
             digest = None if opened is None else opened.description.digest
             self._with_code(self.models[name], folder, digest)
@@ -422,6 +424,12 @@ class _Gathering:
         if runtime not in (declaration.IMPLEMENTATION, declaration.WITH_CODE):
             model.settings.update(declaration.with_code(model.settings, code, digest))
             model.inside.append(code)
+
+
+def _leave_to_sklearn(model: Served) -> None:
+    """Make a model of scikit-learn be computed by scikit-learn for all its callers."""
+    parameters = model.settings["parameters"]
+    parameters["extra"] = {**(parameters.get("extra") or {}), "fast_sklearn": False}
 
 
 def _callers_first(homes: Iterable[str]) -> list[str]:

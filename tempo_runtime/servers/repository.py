@@ -18,18 +18,24 @@ from tempo_runtime._util import atomic_files, json_files
 from tempo_runtime._util.ports import HOST
 from tempo_runtime._util.printable import shortened
 from tempo_runtime.artifact import declaration, store, trust
+from tempo_runtime.authoring.details import ModelFramework
 from tempo_runtime.errors import (
     ArtifactDamaged,
     ArtifactMissing,
     ArtifactUntrusted,
     SettingsError,
 )
+from tempo_runtime.execution import frameworks
 from tempo_runtime.servers import uncollected
 from tempo_runtime.settings import DRAIN_TIMEOUT, drain_timeout
 
 SERVER_SETTINGS = "settings.json"
 # A settings.json overrides these.
 SERVER_DEFAULTS = {"parallel_workers": 0, "debug": False, "host": HOST}
+# Classes of MLServer, and those that this package starts in their place.
+_OUR_RUNTIMES = {
+    frameworks.IMPLEMENTATIONS[ModelFramework.SKLearn]: frameworks.SERVED_SKLEARN,
+}
 _FALSE = ("false", "0", "no", "off", "f", "n")
 _BEYOND_DRAIN = 5.0  # seconds after the drain_timeout within which a server has ended
 _PATHS = ("uri", "environment_tarball", "environment_path")
@@ -227,6 +233,9 @@ def rewrite(root: str | os.PathLike[str], model: Served) -> None:
     """
     place = os.path.join(root, model.name)
     settings = _pinned(model, place) if model.digests else model.settings
+    if not model.packed and not parameters_of(settings).get("environment_path"):
+        # Another environment may not have this package.
+        settings = declaration.with_runtimes(settings, _OUR_RUNTIMES)
     atomic_files.write(place, store.MODEL_SETTINGS, json.dumps(settings).encode())
 
 

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,13 +16,24 @@ import httpx
 import joblib
 import numpy as np
 import pytest
+from mlserver import ModelSettings, Settings
 from mlserver.errors import MLServerError
+from mlserver.handlers import DataPlane, dataplane
+from mlserver.registry import MultiModelRegistry
+from prometheus_client import CollectorRegistry
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression
 
 import tempo_runtime
 from tempo_runtime import Model, ModelFramework, PipelineModels, model, pipeline
 from tempo_runtime.authoring.decorators import describe
+from tempo_runtime.clients.connect import limits
+from tempo_runtime.errors import ChildFailed
 from tempo_runtime.execution.loading import ChildResolver
+from tempo_runtime.execution.same_server import SameServerTransport
+from tempo_runtime.protocol.messages import Request
+from tempo_runtime.protocol.tensor import Tensor
+from tempo_runtime.request.metrics import ChildMetrics
 from tempo_runtime.request.portal import background
 from tempo_runtime.settings import PipelineSettings
 from tempo_runtime.testing import Server, serve
@@ -349,3 +361,106 @@ def test_every_value_arrives_as_over_http(tmp_path: Path) -> None:
                 assert route.send(case) == expected(row), case
                 assert route.fetch(case) == expected(row), case
         background().run(resolver.close())
+
+
+class Plane:
+    """MLServer's data plane with one model of scikit-learn, in this process."""
+
+    def __init__(self, folder: Path, fitted: Any) -> None:
+        self._file = folder / "model.joblib"
+        self._registry = MultiModelRegistry()
+        self._data_plane = DataPlane(Settings(), self._registry)
+        self.load(fitted)
+
+    def load(self, fitted: Any) -> None:
+        joblib.dump(fitted, self._file)
+        stated: dict[str, Any] = {
+            "name": "m",
+            "implementation": "mlserver_sklearn.SKLearnModel",
+            "parameters": {"uri": str(self._file)},
+        }
+        loading = self._registry.load(ModelSettings.model_validate(stated))
+        self.model = background().run(loading)._model
+
+    def child(self, **settings: Any) -> Callable[[Any], Any]:
+        """A call of the model by a child with these settings."""
+        extra = {"models": {"m": {"transport": "http", **settings}}}
+        stated = PipelineSettings.read(extra, {}).child("m")
+        transport = SameServerTransport(
+            self._data_plane,
+            "m",
+            stated,
+            background(),
+            limits(stated, forwards_deadline=False),
+            ChildMetrics("p", "m"),
+        )
+
+        def call(rows: Any) -> Any:
+            request = Request([Tensor("x", "FP64", list(rows.shape), rows)])
+            return transport.infer_blocking(request).tensors[0].data
+
+        return call
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each data plane its own counters; the default registry takes each name once."""
+    for kind in ("Counter", "Summary"):
+        own = partial(getattr(dataplane, kind), registry=CollectorRegistry())
+        monkeypatch.setattr(dataplane, kind, own)
+
+
+LABELS = np.arange(40) % 2
+POINTS = np.random.RandomState(0).normal(LABELS[:, np.newaxis], 1, (40, 2))
+FAST = "computed without scikit-learn's checks in each call"
+
+
+@pytest.mark.usefixtures("alone")
+def test_a_model_of_mlservers_runtime_is_called_fast_and_stays_as_it_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "mlserver")
+    forest = RandomForestClassifier(5, random_state=0, min_samples_leaf=3).fit(POINTS, LABELS)
+    plane = Plane(tmp_path, forest)
+    fast, other, slow = plane.child(), plane.child(), plane.child(fast_sklearn=False)
+    for call in (fast, other, slow):
+        for _ in range(2):  # once by MLServer's runtime, and then with arrays
+            np.testing.assert_array_equal(np.ravel(call(POINTS)), forest.predict(POINTS))
+    assert "predict" not in vars(plane.model)
+    [message] = [text for text in caplog.messages if "its own server" in text]
+    assert message.startswith(f"model 'm', called on its own server, is {FAST}")
+    # Now only those can answer who do not need scikit-learn.
+    del plane.model.estimators_
+    for call in (fast, other):
+        np.testing.assert_array_equal(np.ravel(call(POINTS)), forest.predict(POINTS))
+    with pytest.raises(ChildFailed, match="estimators_"):
+        slow(POINTS)
+
+
+@pytest.mark.usefixtures("alone")
+def test_a_model_that_cannot_be_fast_is_called_as_it_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "mlserver")
+    line = LinearRegression().fit(POINTS, LABELS)
+    call = Plane(tmp_path, line).child()
+    for _ in range(2):
+        np.testing.assert_array_equal(np.ravel(call(POINTS)), line.predict(POINTS))
+    [message] = [text for text in caplog.messages if "its own server" in text]
+    assert "is computed by scikit-learn: a LinearRegression has no fast path" in message
+
+
+@pytest.mark.usefixtures("alone")
+def test_a_model_that_is_loaded_again_is_proved_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "mlserver")
+    forest = RandomForestClassifier(5, random_state=0).fit(POINTS, LABELS)
+    plane = Plane(tmp_path, forest)
+    call = plane.child()
+    for labels in (LABELS, 1 - LABELS):
+        forest.fit(POINTS, labels)
+        plane.load(forest)
+        for _ in range(2):
+            np.testing.assert_array_equal(np.ravel(call(POINTS)), forest.predict(POINTS))
+    assert sum("its own server" in text for text in caplog.messages) == 2

@@ -36,8 +36,30 @@ from tempo_runtime.execution.sklearn_fast.trees import FORESTS, TREES, Trees
 if TYPE_CHECKING:
     from tempo_runtime.execution.sklearn_fast.base import Array, Predictor, Values
 
+FAST = "computed without scikit-learn's checks in each call, with the same answers bit for bit"
 _BATCH = 1024  # rows; encoded categories are not sparse here
 _COMPARED = 128  # rows
+
+
+def evaluate(model: Any, fast: bool | None) -> str:
+    """Make a model fast if it can be, and return how it is computed, and why.
+
+    Args:
+        model: The fitted model.
+        fast: Whether it must be fast; false leaves it as it is, and None makes it fast if it can be.
+
+    Raises:
+        NoFastPath: If it must be fast, and cannot be.
+    """
+    if fast is False:
+        return "computed by scikit-learn, because `fast_sklearn` is false"
+    try:
+        accelerate(model)
+    except NoFastPath as reason:
+        if fast:
+            raise
+        return f"computed by scikit-learn: {reason}"
+    return FAST
 
 
 def accelerate(model: Any) -> FastModel:
@@ -54,6 +76,19 @@ def accelerate(model: Any) -> FastModel:
     Raises:
         NoFastPath: If only scikit-learn can compute a step, or there is any difference.
     """
+    fast = proved(model)
+    reference = weakref.ref(model)  # its methods must not keep it alive
+    for method in fast.methods:
+        setattr(model, method, partial(_call_fast, fast, reference, method))
+    return fast
+
+
+def proved(model: Any) -> FastModel:
+    """Return a fast version of a model, compared with it as `accelerate` does; the model stays as it is.
+
+    Raises:
+        NoFastPath: See `accelerate`.
+    """
     try:
         fast = FastModel(model)
         _compare(fast, model)
@@ -62,9 +97,6 @@ def accelerate(model: Any) -> FastModel:
     except Exception as error:
         reason = f"is not fitted, or not as expected: {type(error).__name__}: {error}"
         raise refused("", model, reason) from error
-    reference = weakref.ref(model)  # its methods must not keep it alive
-    for method in fast.methods:
-        setattr(model, method, partial(_call_fast, fast, reference, method))
     return fast
 
 
