@@ -87,11 +87,18 @@ class HttpEndpoint:
                     return answered
                 if seconds is not None:
                     seconds -= asyncio.get_running_loop().time() - begin
-            answer = session.post(self._url, data=request_to_json(request), **self._how(headers))
+            answer = session.post(self._url, data=self._json_of(request), **self._how(headers))
             response = response_from_json(await within(seconds, self._content(answer)))
             if is_binary:  # it was not the request that was wrong
                 self.binary.refused()
             return response
+
+    def _json_of(self, request: Request) -> bytes:
+        try:
+            return request_to_json(request)
+        except UnicodeDecodeError:  # only Triton gets bytes as they are
+            text = "it takes no binary data, and JSON cannot hold bytes that are not text"
+            raise self.place.refused("a request in JSON only", text) from None
 
     async def _call_binary(
         self, session: aiohttp.ClientSession, request: Request, headers: Mapping[str, str]

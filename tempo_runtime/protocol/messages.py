@@ -93,7 +93,11 @@ def request_from_json(body: bytes) -> Request:
     Raises:
         PayloadError: If it is not a V2 request.
     """
-    content = load_object(body)
+    return request_from_object(load_object(body))
+
+
+def request_from_object(content: dict[str, Any]) -> Request:
+    """Read the object of a request; raise as `request_from_json` does."""
     return Request(
         tensors=_tensors(content, "inputs"),
         outputs=[_field(output, "name", str) for output in _field(content, "outputs", list, [])],

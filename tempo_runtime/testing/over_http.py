@@ -16,7 +16,14 @@ from aiohttp import web
 
 from tempo_runtime._util.ports import HOST
 from tempo_runtime.errors import PayloadError
-from tempo_runtime.protocol.messages import Response, request_from_json, response_to_json
+from tempo_runtime.protocol import binary
+from tempo_runtime.protocol.messages import (
+    Request,
+    Response,
+    request_from_json,
+    request_from_object,
+    response_to_json,
+)
 from tempo_runtime.testing.script import Call, Model, Script
 from tempo_runtime.testing.steps import Fail, Reply
 
@@ -96,7 +103,7 @@ class HttpSide:
             return self._about(path, model)
         try:
             call = Call.of(
-                request_from_json(body),
+                _request(headers, body),
                 headers=headers,
                 transport="http",
                 path=path,
@@ -137,6 +144,17 @@ class HttpSide:
         assert isinstance(reply, Fail)
         wait = {} if reply.retry_after is None else {"retry-after": f"{reply.retry_after:g}"}
         return _json({"error": reply.message or phrase(reply.status)}, reply.status, wait)
+
+
+def _request(headers: Mapping[str, str], body: bytes) -> Request:
+    """Read a request, which may have binary data."""
+    length = headers.get(binary.HEADER.lower())
+    if length is None:
+        return request_from_json(body)
+    content, raw = binary.split_body(body, [length])
+    binary.AskedOutputs.take(content)  # the answer is JSON in any case
+    binary.attach_inputs(content, raw)
+    return request_from_object(content)
 
 
 _JSON = {"content-type": "application/json"}

@@ -21,6 +21,7 @@ from tempo_runtime.errors import ChildFailed, ChildNotFound, ChildRefused, Child
 from tempo_runtime.execution.loading import ChildResolver
 from tempo_runtime.request.portal import background
 from tempo_runtime.settings import PipelineSettings
+from tempo_runtime.testing import Fail, FakeModel
 from tests.helpers.value_strategies import same
 
 KINDS = sorted(DTYPES)
@@ -234,6 +235,30 @@ def test_a_model_that_loads_is_waited_for(
 def test_a_large_answer_that_is_too_long_is_refused(connect: Callable[..., Child]) -> None:
     with pytest.raises(ChildFailed, match="max_answer_bytes"):
         connect("echo-fp32", max_answer_bytes=1000)(X=np.zeros(1000, np.float32))
+
+
+# -- servers that take JSON only -------------------------------------------------------------------
+
+
+@pytest.fixture
+def json_only(connect: Callable[..., Child]) -> Iterator[Callable[[], Child]]:
+    """A child behind a proxy that refuses binary data once."""
+    with FakeModel("net", 1) as fake:
+        fake.script(Fail(415))
+        yield lambda: connect("net", url=fake.url)
+
+
+def test_numbers_are_sent_as_json_where_binary_data_is_refused(
+    json_only: Callable[[], Child],
+) -> None:
+    assert json_only()(X=ONES) == 1
+
+
+def test_bytes_are_not_sent_as_anything_else_where_binary_data_is_refused(
+    json_only: Callable[[], Child],
+) -> None:
+    with pytest.raises(ChildFailed, match="JSON cannot hold bytes that are not text"):
+        json_only()(X=np.array([b"\xff"], object))
 
 
 # -- the stand-in, by Triton's own client ----------------------------------------------------------

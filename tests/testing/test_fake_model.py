@@ -19,9 +19,11 @@ import httpx
 import numpy as np
 import pytest
 
+from tempo_runtime import Model, ModelFramework, PipelineModels, pipeline
 from tempo_runtime.errors import PayloadError
 from tempo_runtime.protocol.binding import decode_results, encode_arguments
 from tempo_runtime.protocol.messages import Request, request_to_json, response_from_json
+from tempo_runtime.request.portal import background
 from tempo_runtime.testing import (
     Answer,
     Delay,
@@ -446,3 +448,24 @@ def test_it_speaks_tls(kind: type[FakeModel], tmp_path: Path) -> None:
                 fake.script(Cut("start"))
                 with pytest.raises(httpx.TransportError):
                     post(client, fake)
+
+
+# -- a child on Triton -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("transport", ["http", "grpc"])
+def test_a_fake_of_triton_gets_and_gives_what_triton_would(transport: str) -> None:
+    net = Model("net", platform=ModelFramework.ONNX)
+
+    @pipeline("caller", models=PipelineModels(net=net))
+    def caller(rows: np.ndarray) -> np.ndarray:
+        found: np.ndarray = caller.models.net(X=rows)
+        return found
+
+    rows = np.array([[1.5, 2.0]], np.float16)
+    with FakeModel("net", answer=lambda X: X * 2, grpc=transport == "grpc") as fake:  # noqa: N803
+        url = fake.grpc_url if transport == "grpc" else fake.url
+        caller.extra = {"models": {"net": {"url": url}}}
+        np.testing.assert_array_equal(caller(rows), rows * 2)
+        assert [call.inputs["X"].dtype for call in fake.calls] == [np.float16]
+        background().run(caller.models.net.close())

@@ -53,7 +53,7 @@ def inspect(artifact: str, as_json: bool, verify: str | None) -> None:
         "inputs": _tensors(description.signature, "inputs"),
         "outputs": _tensors(description.signature, "outputs"),
         "calls": "\n".join(
-            f"{alias}: {child.name} ({child.platform}{_batching(child)})"
+            f"{alias}: {child.name} ({child.platform}{_server(child)}{_batching(child)})"
             + (f"\n  {child.digest}" if child.digest else "")
             for alias, child in description.children.items()
         ),
@@ -76,6 +76,12 @@ def inspect(artifact: str, as_json: bool, verify: str | None) -> None:
     shown.print("[green]✓[/] every file is as it was saved")
     if verify is not None:
         shown.print(f"[green]✓[/] the signature matches the key {escape(verify)}")
+
+
+def _server(child: ChildDescription) -> str:
+    from tempo_runtime.authoring.details import SERVED_BY_TRITON
+
+    return ", on Triton" if child.platform in SERVED_BY_TRITON else ""
 
 
 def _batching(child: ChildDescription) -> str:

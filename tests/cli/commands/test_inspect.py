@@ -97,3 +97,14 @@ def test_inspect_shows_which_models_are_called_in_batches(tmp_path: Path) -> Non
 
     _, printed, _ = run("inspect", save(over, str(tmp_path / "over")))
     assert "child: forest (sklearn, batches of up to 32 rows)" in printed
+
+
+def test_inspect_shows_which_models_are_on_triton(tmp_path: Path) -> None:
+    net = Model("net", platform=ModelFramework.ONNX)
+
+    @pipeline("over", models=PipelineModels(child=net))
+    def over(x: np.ndarray) -> np.ndarray:
+        return x
+
+    _, printed, _ = run("inspect", save(over, str(tmp_path / "over")))
+    assert "child: net (ONNX, on Triton)" in printed
