@@ -17,7 +17,8 @@ _TABLE = PAGE.partition("<!-- names -->")[2].partition("<!-- end of names -->")[
 _NAME = re.compile(r"`([\w.]+)`")
 
 # Names that the page has before the package has them.
-LATER = {"StateOptions", "InsightsOptions", "current_request", "ModelFramework.Triton"}
+LATER = {"StateOptions", "InsightsOptions", "current_request"}
+LATER |= {"ModelFramework.Triton", "ModelFramework.TensorRT"}
 
 
 def rows() -> list[list[str]]:

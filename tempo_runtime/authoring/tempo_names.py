@@ -92,8 +92,8 @@ OF_REMOTE = {
 
 OF_OPTIONS = {
     "runtime": "the function that deploys decides: deploy_local, or deploy_remote with SeldonCoreOptions",
-    "state_options": "StateOptions belong to a pipeline: see docs/from-tempo.md",
-    "insights_options": "InsightsOptions belong to a pipeline: see docs/from-tempo.md",
+    "state_options": "give it to the pipeline: @pipeline(NAME, state=StateOptions(...))",
+    "insights_options": "give it to the pipeline: @pipeline(NAME, insights=InsightsOptions(...))",
     "ingress_options": "write the scheme, host and port of the ingress: ingress='https://HOST'",
 }
 """Fields of tempo's options."""

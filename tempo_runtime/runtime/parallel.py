@@ -108,8 +108,8 @@ class PipelineInWorkers(ParallelModel):  # type: ignore[misc]  # an untyped clas
 def install() -> None:
     """Make MLServer use `PipelineInWorkers` for pipelines, and end all workers at the same time.
 
-    Other models keep MLServer's own class. Requests go to the worker with the fewest open ones. A pipeline
-    that workers cannot serve is refused before they load it.
+    Other models keep MLServer's own class. Requests go to the worker with the fewest open ones. A
+    pipeline that workers cannot serve is refused before they load it.
     """
     dispatch.install()
     pool.ParallelModel = _stand_in

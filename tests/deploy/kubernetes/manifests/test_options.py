@@ -344,8 +344,8 @@ def test_setting_an_option_that_is_not_there_suggests_another() -> None:
     ("name", "instead"),
     [
         ("runtime", "the function that deploys decides"),
-        ("state_options", "StateOptions belong to a pipeline"),
-        ("insights_options", "InsightsOptions belong to a pipeline"),
+        ("state_options", r"@pipeline\(NAME, state=StateOptions\("),
+        ("insights_options", r"@pipeline\(NAME, insights=InsightsOptions\("),
         ("ingress_options", "ingress='https://HOST'"),
     ],
 )
