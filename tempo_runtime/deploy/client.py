@@ -258,6 +258,9 @@ class _Url(str):
     def __call__(self) -> NoReturn:
         raise TypeError("endpoint is a property, and in tempo 0.5 a method; write remote.endpoint")
 
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        return str, (str(self),)  # a pickle does not name this class
+
 
 class _Connection:
     """A client of a deployed model."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import pickle
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,6 +85,8 @@ def test_the_endpoint_is_a_property_and_says_so(scored: RemoteModel) -> None:
     assert scored.endpoint.endswith("/v2/models/scored")
     with pytest.raises(TypeError, match=r"in tempo 0\.5 a method; write remote\.endpoint"):
         scored.endpoint()  # type: ignore[operator]
+    assert type(pickle.loads(pickle.dumps(scored.endpoint))) is str
+    assert type(copy.deepcopy(scored.endpoint)) is str
 
 
 @pytest.mark.parametrize(
