@@ -1,7 +1,8 @@
 """Take and answer V2's binary tensor data over HTTP, for all models of an MLServer.
 
-MLServer only reads JSON. `runtime/inference_route` gives the requests that have or want binary data to
-`BinaryRequests`, which hands them to MLServer's data plane as MLServer's own route does.
+MLServer only reads JSON. `runtime/inference_route` lets `BinaryRequests` read the requests that have or
+want binary data, and answer those to models other than pipelines of this process: it hands them to
+MLServer's data plane as MLServer's own route does.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from prometheus_client import REGISTRY
 
 from tempo_runtime import model, save
 from tempo_runtime.authoring.decorators import describe
+from tempo_runtime.protocol.binary import HEADER
 from tempo_runtime.protocol.messages import Request
 from tempo_runtime.runtime import inference_route
 from tests.fuzz import anything as some
@@ -397,6 +398,42 @@ def test_usual_requests_to_pipelines_do_without_pydantic(
     with mock.patch.object(inference_route, "infer", side_effect=ZeroDivisionError) as infer:
         server.post(f"/v2/models/{name}/infer", BODIES[case])
     assert infer.called is taken
+
+
+BINARY: dict[str, tuple[dict[str, Any], bytes]] = {
+    "an array": (x(data=REMOVED, parameters={"binary_data_size": 16}), np.arange(2.0).tobytes()),
+    "a large array": (
+        x(shape=[60_000], data=REMOVED, parameters={"binary_data_size": 480_000}),
+        np.arange(60_000.0).tobytes(),
+    ),
+    "text": (
+        x(datatype="BYTES", data=REMOVED, parameters={"binary_data_size": 10}),
+        b"\1\0\0\0a\1\0\0\0b",
+    ),
+    "JSON": (x(), b""),
+    "an unknown name": (x(name="y"), b""),
+    "not a request": (x(name=3), b""),
+}
+
+
+@pytest.mark.parametrize("asks", [True, False])
+@pytest.mark.parametrize("case", BINARY)
+def test_the_answer_to_binary_data_is_the_same_as_through_mlserver_s_models(
+    case: str, asks: bool, server: AsgiServer
+) -> None:
+    content, raw = BINARY[case]
+    head = json.dumps({**content, "parameters": {"binary_data_output": asks}}).encode()
+    headers = {HEADER: str(len(head)), "content-length": str(len(head + raw))}
+    refused = case in ("an unknown name", "not a request")
+    for name in ("echo", "halves", "shapes", "versioned"):
+        path = f"/v2/models/{name}/infer"
+        with mock.patch.object(dataplane, "generate_uuid", return_value="an-id"):
+            fast = server.post(path, [head + raw], headers)
+            with mock.patch.object(inference_route, "is_here", return_value=False):
+                slow = server.post(path, [head + raw], headers)
+        assert (fast.status_code, fast.content) == (slow.status_code, slow.content)
+        assert dict(fast.headers) == dict(slow.headers)
+        assert (fast.status_code == 422) is refused or name != "echo"
 
 
 @pytest.mark.parametrize("rows", [2, 60_000])
