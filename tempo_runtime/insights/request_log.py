@@ -61,11 +61,8 @@ class RequestLog:
             headers: Its headers, by name in lower case.
         """
         settings = self.settings
-        if (
-            not settings.audit
-            and settings.decline_header
-            and str(headers.get(settings.decline_header, "")).lower() not in _NO
-        ):
+        declined = headers.get(settings.decline_header)
+        if declined is not None and not settings.audit and str(declined).lower() not in _NO:
             return None
         if settings.sample_rate < 1 and self._decides_early:
             header = settings.sample_header
@@ -187,6 +184,11 @@ class LoggedRequest:
             return
         about = members({"status": status, "outcome": error})
         self._end_with(about, seconds, self._capture(), [])
+
+    @property
+    def is_audited(self) -> bool:
+        """Whether the answer waits for the sink."""
+        return self._end is not None
 
     async def audited(self, seconds: float | None) -> None:
         """Wait until the sink has all events of this request; at once if it is not audited.

@@ -196,6 +196,7 @@ class InsightsMetrics:
         sent, self._dropped, events, size = _insights_families()
         self._pipeline = pipeline
         self._sent = sent.labels(pipeline)
+        self._by_reason: dict[str, Counter] = {}
         self._events = events.labels(pipeline)
         self._bytes = size.labels(pipeline)
 
@@ -205,7 +206,10 @@ class InsightsMetrics:
 
     def dropped(self, reason: str, count: int) -> None:
         """Count events that the sink will not get."""
-        self._dropped.labels(self._pipeline, reason).inc(count)
+        metric = self._by_reason.get(reason)
+        if metric is None:
+            metric = self._by_reason[reason] = self._dropped.labels(self._pipeline, reason)
+        metric.inc(count)
 
     def waiting(self, events: int, size: int) -> None:
         """Set the number and the size of the events that wait for the sink."""

@@ -358,7 +358,8 @@ class TempoPipelineRuntime(MLModel):
                 noted.arguments(arguments)
                 value = await service.run(arguments)
                 written = await _convert(is_large(value), write, service, value)
-                await noted.answered(value)
+                if noted.answered(value):
+                    await noted.audited()
                 return written
         except asyncio.CancelledError:
             noted.cancelled()

@@ -75,15 +75,23 @@ class NotedRequest(RequestRecord):
         if self.logged is not None:
             self.logged.item(item)
 
-    async def answered(self, value: Any) -> None:
-        """Note the answer; if the request is audited, wait for the sink.
+    def answered(self, value: Any) -> bool:
+        """Note the answer; return whether to wait for the sink, in `audited`, because it is audited."""
+        if self.logged is not None:
+            self.logged.answered(value, time.perf_counter() - self.began)
+            if self.logged.is_audited:
+                return True
+        self._write(200)
+        return False
+
+    async def audited(self) -> None:
+        """Wait until the sink has the answer.
 
         Raises:
             RequestNotLogged: If it is audited, and the sink does not have it in time.
         """
-        if self.logged is not None:
-            self.logged.answered(value, time.perf_counter() - self.began)
-            await self.logged.audited(self._left())
+        assert self.logged is not None
+        await self.logged.audited(self._left())
         self._write(200)
 
     def streamed(self) -> None:
