@@ -851,6 +851,7 @@ def _describe(fault: ErrorDetails) -> str:
         {"headers", "proxy", "token", "password"} & {*names}
         or fault["type"] == "extra_forbidden"
         or "@" in f"{value}"
+        or redacted(f"{value}") != f"{value}"
     )
     nested = isinstance(value, Mapping) or f"{value}".lstrip()[:1] in ("{", "[")
     return text if secret or nested else f"{text} (got {value!r:.80})"

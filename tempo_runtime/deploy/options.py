@@ -162,7 +162,14 @@ class LocalDeploymentOptions(Options):
 
 
 class LocalOptions(LocalDeploymentOptions):
-    """A deployment of processes on this machine: one MLServer for each model and pipeline."""
+    """A deployment of processes on this machine: one MLServer for each model and pipeline.
+
+    Attributes:
+        workers: Parallel workers of the pipeline's server; by default 0, or 1 if its artifact has an
+            environment.
+    """
+
+    workers: Annotated[int, Field(ge=0)] | None = None
 
     @field_validator("host")
     @classmethod

@@ -29,6 +29,8 @@ from tempo_runtime import (
     RemoteModel,
     Seldon2Options,
     SeldonCoreOptions,
+    State,
+    StateOptions,
     deploy_local,
     deploy_remote,
     describe,
@@ -61,6 +63,35 @@ Model("forest", batching=8)  # type: ignore[arg-type]  # pyright: ignore[reportA
 Batching(max_row=8)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 Batching(max_rows="8")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 Model("forest", plattform="")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+# A state knows what its methods return.
+
+
+@pipeline("counter", state=StateOptions(url="redis://redis", ready=True))
+class Counter:
+    state: State
+
+    @predictmethod
+    async def count(self, key: str) -> float:
+        assert_type(await self.state.aio.incr(key), int)
+        assert_type(await self.state.aio.incr(key, 0.5, once="id"), float)
+        await self.state.aio.set(key, 1, expires="1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        return await self.state.aio.update(key, float)
+
+    def now(self, key: str) -> int:
+        assert_type(self.state.incr(key, 0.5), float)
+        assert_type(self.state.compare_and_set(key, 1, 2), bool)
+        assert_type(self.state.delete(key), bool)
+        self.state.increment(key)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+        return self.state.incr(key)
+
+
+assert_type(Counter().state, State)
+assert_type(StateOptions().replace(timeout=1.0), StateOptions)
+StateOptions(ulr="")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+StateOptions("redis://redis")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+pipeline("counter", state=True)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 # A class stays that class.

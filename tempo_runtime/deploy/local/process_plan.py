@@ -78,8 +78,7 @@ class Plan:
             for name, served in models.items()
         }
         self._fingerprints = {
-            name: fingerprint(served, _settings(self._environs[name], options))
-            for name, served in models.items()
+            name: fingerprint(served, self._settings(name)) for name, served in models.items()
         }
         self.kept = {
             name: record
@@ -107,16 +106,21 @@ class Plan:
             self._metrics[name],
             self._environs[name],
             self._fingerprints[name],
+            self._workers(name),
         )
 
+    def _settings(self, name: str) -> dict[str, str]:
+        """Return what enters a server's fingerprint: variables of settings and options, and workers."""
+        workers = self._workers(name)
+        variables = {
+            variable: value
+            for variable, value in self._environs[name].items()
+            if variable in self._options.env or variable.startswith(_SETTINGS)
+        }
+        return variables if workers is None else {**variables, "workers": str(workers)}
 
-def _settings(environ: Mapping[str, str], options: LocalOptions) -> dict[str, str]:
-    """Return the variables that enter a server's fingerprint: its settings, and those of the options."""
-    return {
-        name: value
-        for name, value in environ.items()
-        if name in options.env or name.startswith(_SETTINGS)
-    }
+    def _workers(self, name: str) -> int | None:
+        return self._options.workers if name == self.names[0] else None
 
 
 def _listening(host: str, port: int) -> socket.socket:

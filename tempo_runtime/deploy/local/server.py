@@ -208,6 +208,7 @@ def start(
     metrics: int,
     environment: Mapping[str, str],
     fingerprint: str,
+    workers: int | None = None,
 ) -> StartingServer:
     """Start the server of one model.
 
@@ -220,11 +221,12 @@ def start(
         metrics: Its port for metrics.
         environment: Its environment variables.
         fingerprint: See `ServerRecord`.
+        workers: Its parallel workers; None for as many as the model needs.
     """
     folder = tempfile.mkdtemp(prefix=f"{served.name}-", dir=root)
     address = public.getsockname()[0]
     ports = Ports(port_of(public), grpc, metrics)
-    address_settings = {"host": address, "parallel_workers": repository.workers([served], None)}
+    address_settings = {"host": address, "parallel_workers": repository.workers([served], workers)}
     settings = {**repository.SERVER_DEFAULTS, **address_settings, **ports.settings()}
     repository.write(folder, [served], settings)
     at = {f"MLSERVER_{name.upper()}": str(port) for name, port in ports.settings().items()}
