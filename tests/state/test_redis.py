@@ -1,0 +1,204 @@
+"""A Redis that is away, that may have applied a change, or that needs TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tempo_runtime import DeadlineExceeded, State, StateError, StateUnavailable
+from tempo_runtime._util.ports import HOST, free_ports
+from tempo_runtime.request import context
+from tempo_runtime.request.portal import background
+from tempo_runtime.settings import StateSettings, TlsSettings
+from tempo_runtime.state.connect import connect
+from tests.helpers.redis_server import RedisServer, needs_redis
+
+StateAt = Callable[..., State]
+
+
+@pytest.fixture
+def state_at() -> Iterator[StateAt]:
+    """Return a function that connects a state, which is closed afterwards."""
+    with ExitStack() as stack:
+
+        def make(url: str, **options: Any) -> State:
+            settings = StateSettings(**{"url": url, "timeout": 0.5, **options})
+            state = connect("bandit", "2", settings, background(), is_async=False)
+            stack.callback(lambda: background().run(state.close()))
+            return state
+
+        yield make
+
+
+@pytest.fixture
+def closing() -> Iterator[tuple[str, list[bytes]]]:
+    """A server that closes each connection after a command; its URL, and the commands it has read."""
+    read: list[bytes] = []
+    with socket.create_server((HOST, 0)) as server:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                with connection, suppress(OSError):
+                    while True:
+                        commands = connection.recv(4096)
+                        hellos = commands.count(b"CLIENT")
+                        connection.sendall(hellos * b"+OK\r\n")
+                        if not hellos:
+                            break
+                    read.append(commands)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"redis://{HOST}:{server.getsockname()[1]}", read
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+CHANGES: dict[str, Callable[[State], Any]] = {
+    "incr('key')": lambda state: state.incr("key"),
+    "set('key')": lambda state: state.set("key", 1),
+    "delete('key')": lambda state: state.delete("key"),
+    "compare_and_set('key')": lambda state: state.compare_and_set("key", 1, 2),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_that_may_have_been_applied_is_not_sent_again(
+    change: str, closing: tuple[str, list[bytes]], state_at: StateAt
+) -> None:
+    url, read = closing
+    with pytest.raises(StateUnavailable) as error:
+        CHANGES[change](state_at(url, password=None))
+    assert f"it is not known whether {change} was applied" in str(error.value)
+    assert error.value.maybe_applied
+    assert sum(b"tempo:bandit/2:key" in command for command in read) <= 1
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_that_was_never_sent_is_known_not_to_be_applied(
+    change: str, state_at: StateAt
+) -> None:
+    (port,) = free_ports(1)
+    with pytest.raises(StateUnavailable, match="is not available") as error:
+        CHANGES[change](state_at(f"redis://{HOST}:{port}", timeout=0.2))
+    assert not error.value.maybe_applied
+    assert "not known" not in str(error.value)
+
+
+def test_a_read_and_an_identified_count_are_sent_again(
+    closing: tuple[str, list[bytes]], state_at: StateAt
+) -> None:
+    url, read = closing
+    for call in (lambda s: s.get("key"), lambda s: s.incr("key", once="id")):
+        read.clear()
+        with pytest.raises(StateUnavailable) as error:
+            call(state_at(url))
+        assert not error.value.maybe_applied
+        assert len(read) > 1
+
+
+def test_a_call_ends_before_the_deadline_of_its_request(state_at: StateAt) -> None:
+    with socket.create_server((HOST, 0)) as silent:
+        state = state_at(f"redis://{HOST}:{silent.getsockname()[1]}", timeout=60)
+        with context.serving(0.3, {}) as request, pytest.raises(StateUnavailable) as error:
+            state.get("key")
+        assert "did not answer within" in str(error.value)
+        request.remaining()  # or it raises
+
+
+def test_a_request_without_time_does_not_call_redis(state_at: StateAt) -> None:
+    state = state_at(f"redis://{HOST}:1")
+    with context.serving(1e-9, {}), pytest.raises(DeadlineExceeded):
+        state.get("key")
+
+
+@needs_redis
+def test_a_call_waits_for_a_redis_that_starts_in_time(tmp_path: Path, state_at: StateAt) -> None:
+    (port,) = free_ports(1)
+    state = state_at(f"redis://{HOST}:{port}", timeout=60)
+    answer: list[Any] = []
+    thread = threading.Thread(target=lambda: answer.append(state.incr("key")))
+    thread.start()
+    server = RedisServer(tmp_path, port=port)
+    thread.join()
+    server.kill()
+    assert answer == [1]
+
+
+@needs_redis
+def test_a_value_that_another_program_wrote_is_refused(
+    redis_server: RedisServer, state_at: StateAt
+) -> None:
+    with socket.create_connection((HOST, redis_server.port)) as connection:
+        connection.sendall(b"SET tempo:bandit/2:foreign not-json\r\n")
+        assert connection.recv(64) == b"+OK\r\n"
+    state = state_at(redis_server.url, timeout=60)
+    with pytest.raises(StateError, match="the value of 'foreign' was not written by tempo_runtime"):
+        state.get("foreign")
+
+
+@needs_redis
+def test_calls_of_many_tasks_share_the_connections(
+    redis_server: RedisServer, state_at: StateAt
+) -> None:
+    state = state_at(redis_server.url, timeout=60, namespace="tasks")
+
+    async def count() -> list[int]:
+        return await asyncio.gather(*(state.aio.incr("n") for _ in range(300)))
+
+    assert sorted(asyncio.run(count())) == list(range(1, 301))
+
+
+@needs_redis
+def test_a_cancelled_call_leaves_no_answer_for_the_next_one(
+    redis_server: RedisServer, state_at: StateAt
+) -> None:
+    state = state_at(redis_server.url, timeout=60, namespace="cancelled")
+    state.set("a", "a")
+    state.set("b", "b")
+
+    async def cancel_many() -> list[Any]:
+        for _ in range(50):
+            task = asyncio.create_task(state.aio.get("a"))
+            await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        return [await state.aio.get("b") for _ in range(50)]
+
+    assert asyncio.run(cancel_many()) == ["b"] * 50
+
+
+@needs_redis
+def test_tls_needs_the_authority_that_signed(tmp_path: Path, state_at: StateAt) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
+            *("-subj", "/CN=redis", "-addext", f"subjectAltName=IP:{HOST}"),
+            *("-keyout", str(key), "-out", str(certificate)),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    arguments = ["--tls-cert-file", str(certificate), "--tls-key-file", str(key)]
+    arguments += ["--tls-ca-cert-file", str(certificate), "--tls-auth-clients", "no"]
+    server = RedisServer(tmp_path, *arguments, plain=False)
+    try:
+        trusting = state_at(server.url, timeout=60, tls=TlsSettings(ca=str(certificate)))
+        assert trusting.incr("key") == 1
+        with pytest.raises(StateUnavailable, match=r"(?i)certificate"):
+            state_at(server.url).get("key")
+    finally:
+        server.kill()
