@@ -96,6 +96,14 @@ class ServerPool:
         """Address of the first server, for messages about all of them."""
         return self._all[0].endpoint.place
 
+    def up(self) -> PooledServer | None:
+        """Return the server whose turn it is if it is up, as in most calls; None for `next` to decide."""
+        server = self._all[self._turn]
+        if server.is_open:
+            return None
+        self._turn = (self._turn + 1) % len(self._all)
+        return server
+
     async def next(self, clock: CallDeadline) -> PooledServer:
         """Return the next server that may be called, as soon as there is one.
 
@@ -106,7 +114,10 @@ class ServerPool:
             for _ in self._all:
                 server = self._all[self._turn]
                 self._turn = (self._turn + 1) % len(self._all)
-                if self._admits(server):
+                before = server.breaker.state
+                admitted = server.breaker.admit()
+                self._changed(server, before)
+                if admitted:
                     return server
             waits = [self._unavailable_timeout - self.down_for()]
             if (left := clock.left()) is not None:
@@ -162,12 +173,6 @@ class ServerPool:
         """Close the connections of all servers."""
         for server in self._all:
             await server.endpoint.close()
-
-    def _admits(self, server: PooledServer) -> bool:
-        before = server.breaker.state
-        admitted = server.breaker.admit()
-        self._changed(server, before)
-        return admitted
 
     def _changed(self, server: PooledServer, before: State) -> None:
         state = server.breaker.state

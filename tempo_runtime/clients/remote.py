@@ -107,15 +107,15 @@ class RemoteTransport:
         headers: Mapping[str, str],
     ) -> Response:
         self._budget.earn()
-        repeated = {FailureKind.UNAVAILABLE: 0, FailureKind.CONNECTION_LOST: 0}
+        repeated: dict[FailureKind, int] = {}
         while True:
-            server = await self._servers.next(clock)
+            server = self._servers.up() or await self._servers.next(clock)
             left = clock.left()
             sent = request
             if self._limits.forwards_deadline:
                 sent = replace(request, parameters=current.passed_on(request.parameters, left))
             try:
-                fresh = repeated[FailureKind.CONNECTION_LOST] > 0
+                fresh = FailureKind.CONNECTION_LOST in repeated
                 response = await server.endpoint.call(sent, left, headers, fresh=fresh)
             except Failure as failure:
                 self._servers.failed(server, failure)
@@ -157,12 +157,12 @@ class RemoteTransport:
         pause = pause_before_retry(
             self._limits.policy,
             failure.kind,
-            repeated=repeated[counted],
+            repeated=repeated.get(counted, 0),
             down_for=self._servers.down_for(),
             left=clock.left(),
             retry_after=failure.retry_after,
         )
-        repeated[counted] += 1
+        repeated[counted] = repeated.get(counted, 0) + 1
         if pause is None:
             return None
         # A retry that waits for the breaker is not extra load, so the budget does not limit it.
