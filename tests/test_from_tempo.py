@@ -16,10 +16,6 @@ PAGE = (Path(__file__).parents[1] / "docs/from-tempo.md").read_text()
 _TABLE = PAGE.partition("<!-- names -->")[2].partition("<!-- end of names -->")[0]
 _NAME = re.compile(r"`([\w.]+)`")
 
-# Names that the page has before the package has them.
-LATER = {"StateOptions", "InsightsOptions", "current_request"}
-LATER |= {"ModelFramework.Triton", "ModelFramework.TensorRT"}
-
 
 def rows() -> list[list[str]]:
     lines = [line for line in _TABLE.splitlines() if line.startswith("| ")]
@@ -27,7 +23,7 @@ def rows() -> list[list[str]]:
 
 
 def ours() -> list[str]:
-    return sorted({name for row in rows() for name in _NAME.findall(row[1])} - LATER)
+    return sorted({name for row in rows() for name in _NAME.findall(row[1])})
 
 
 def resolved(name: str) -> Any:

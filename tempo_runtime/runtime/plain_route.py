@@ -176,12 +176,11 @@ def _event(data: bytes, name: str = "") -> bytes:
 
 def _refuse_other_types(headers: Mapping[str, str]) -> None:
     """Refuse a body that is not stated to be JSON, as forms of other sites would send it."""
-    media_type = headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
     problem = None
     if media_type != "application/json":
-        problem = (
-            f"is {media_type!r:.60}; send JSON, with the header content-type: application/json"
-        )
+        stated = f"is {media_type!r:.60}" if media_type else "has no content type"
+        problem = f"{stated}; send JSON, with the header content-type: application/json"
     elif headers.get("content-encoding", "identity") != "identity":
         problem = f"is compressed ({headers['content-encoding']!r:.40}); send it as it is"
     if problem is not None:
