@@ -83,7 +83,7 @@ class Counter:
         assert_type(self.state.incr(key, 0.5), float)
         assert_type(self.state.compare_and_set(key, 1, 2), bool)
         assert_type(self.state.delete(key), bool)
-        self.state.increment(key)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+        self.state.increment(key)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
         return self.state.incr(key)
 
 
