@@ -26,7 +26,7 @@ CLASSIFIER, EXPLAINER = "income-sklearn", "income-explainer"
 PLACES = {CLASSIFIER: "model/model.joblib", EXPLAINER: "explainer"}
 _FILE = "model-settings.json"
 VARIABLE = "TEMPO_RUNTIME_MODELS__SKLEARN__"
-PATIENCE = 600.0  # seconds for one explanation, also for one that waits for 49 others
+PATIENCE = 600.0  # seconds for a start, or for one explanation that waits for 49 others
 HEADERS = {"content-type": "application/json"}
 Rows = NDArray[Any]
 
@@ -70,7 +70,7 @@ def serving(
         env = {f"{VARIABLE}{name}": value for name, value in (child or {}).items()}
         env["TEMPO_RUNTIME_TIMEOUT"] = str(PATIENCE)
         configured = {"parallel_workers": workers, "gzip_enabled": False}
-        with serve(folder, *beside, settings=configured, env=env) as server:
+        with serve(folder, *beside, settings=configured, env=env, timeout=PATIENCE) as server:
             yield server
 
 
