@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from tempo_runtime._util import syntax_tree
+
 _DESCRIPTION = "tempo.json"
 _DECORATORS = ("model", "pipeline")
 _LARGEST = 1_000_000  # bytes of a module that is read
@@ -82,7 +84,7 @@ def _pipelines(folder: Path) -> Iterator[str]:
         with suppress(OSError, SyntaxError, ValueError, RecursionError):
             if path.stat().st_size > _LARGEST:
                 continue
-            for node in ast.parse(path.read_bytes()).body:
+            for node in syntax_tree.parse(path.read_bytes()).body:
                 if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and any(
                     map(_declares, node.decorator_list)
                 ):

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 from tempo_runtime.request.portal import background
 from tempo_runtime.testing import record_calls
-from tests.examples import running
+from tests.helpers import examples
 
 NAME = "language_model"
 URL = "TEMPO_RUNTIME_MODELS__MODEL__URL"
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return running.copy_of(NAME, tmp_path_factory.mktemp("example"))
+def example(tmp_path_factory: pytest.TempPathFactory) -> examples.Example:
+    return examples.run(NAME, tmp_path_factory.mktemp("example"))
 
 
 class Parts(NamedTuple):
@@ -31,7 +30,7 @@ class Parts(NamedTuple):
 
 @pytest.fixture(params=["http", "grpc"])
 def parts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Parts]:
-    monkeypatch.syspath_prepend(str(running.EXAMPLES / NAME))
+    monkeypatch.syspath_prepend(str(examples.EXAMPLES / NAME))
     server, stand_in, writer = map(importlib.import_module, ("server", "stand_in", "writer"))
     model = server.language_model()
     with stand_in.Triton(model) as triton:
@@ -43,14 +42,14 @@ def parts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
         background().run(made.models.model.close())
 
 
-def test_a_deployed_pipeline_streams_the_words_of_its_readme(place: Path) -> None:
-    assert [running.run(place, "run.py")] == running.blocks(NAME, "text")
+def test_a_deployed_pipeline_streams_the_words_of_its_readme(example: examples.Example) -> None:
+    assert [example.printed] == examples.blocks(NAME, "text")
 
 
-def test_its_readme_shows_its_graph(place: Path) -> None:
-    running.run(place, "-c", "import tempo_runtime, writer; tempo_runtime.save(writer.writer())")
-    graph = running.graph(place, "artifacts/writer", **{URL: "http://localhost:8000"})
-    assert [graph] == running.blocks(NAME, "mermaid")
+def test_its_readme_shows_its_graph(example: examples.Example) -> None:
+    command = "tempo-runtime graph artifacts/writer --format mermaid"
+    graph = examples.shell(command, example.folder, **{URL: "http://localhost:8000"})
+    assert [graph] == examples.blocks(NAME, "mermaid")
 
 
 def test_the_model_is_asked_once_for_each_word_with_the_words_so_far(parts: Parts) -> None:

@@ -3,36 +3,34 @@
 from __future__ import annotations
 
 import importlib
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from tempo_runtime.testing import fake_children
-from tests.examples import running
+from tests.helpers import examples
 
 NAME = "outliers"
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return running.copy_of(NAME, tmp_path_factory.mktemp("example"))
+def example(tmp_path_factory: pytest.TempPathFactory) -> examples.Example:
+    return examples.run(NAME, tmp_path_factory.mktemp("example"))
 
 
 @pytest.fixture
 def flowers(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(running.EXAMPLES / NAME))
+    monkeypatch.syspath_prepend(str(examples.EXAMPLES / NAME))
     return importlib.import_module("flowers").GuardedFlowers
 
 
-def test_an_inlier_has_a_class_and_an_outlier_has_none(place: Path) -> None:
-    assert [running.run(place, "run.py")] == running.blocks(NAME, "text")
+def test_an_inlier_has_a_class_and_an_outlier_has_none(example: examples.Example) -> None:
+    assert [example.printed] == examples.blocks(NAME, "text")
 
 
-def test_its_readme_shows_its_graph(place: Path) -> None:
-    graph = running.graph(place, "flowers:GuardedFlowers")
-    assert [graph] == running.blocks(NAME, "mermaid")
+def test_its_readme_shows_its_graph(example: examples.Example) -> None:
+    assert [example.graph()] == examples.blocks(NAME, "mermaid")
 
 
 def test_the_classifier_is_asked_about_inliers_only(flowers: Any) -> None:
