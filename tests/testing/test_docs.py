@@ -18,7 +18,8 @@ def test_its_examples_pass(tmp_path: Path) -> None:
     for name, block in re.findall(r"^```python\n# (\S+)\n(.*?)^```", DOC, re.DOTALL | re.MULTILINE):
         (tmp_path / name).write_text(block)
         names.append(name)
-    assert names == ["shop.py", "test_shop.py", "conftest.py", "test_served.py"]
+    tests = ["test_shop.py", "test_shop_alone.py", "conftest.py", "test_served.py"]
+    assert names == ["shop.py", *tests]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:asyncio", "."],
         cwd=tmp_path,
@@ -26,7 +27,7 @@ def test_its_examples_pass(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    assert "3 passed" in done.stdout, done.stdout + done.stderr
+    assert "4 passed" in done.stdout, done.stdout + done.stderr
 
 
 def test_it_names_everything_public() -> None:
