@@ -14,7 +14,14 @@ import pytest
 import yaml
 from prometheus_client import REGISTRY
 
-from tempo_runtime.request.metrics import BatchMetrics, ChildMetrics, PipelineMetrics
+from tempo_runtime.request import metrics
+from tempo_runtime.request.metrics import (
+    BatchMetrics,
+    ChildMetrics,
+    InsightsMetrics,
+    PipelineMetrics,
+    StateMetrics,
+)
 
 ROOT = Path(__file__).parents[1]
 DASHBOARD = json.loads((ROOT / "k8s/monitoring/grafana-dashboard.json").read_text())
@@ -51,6 +58,12 @@ def samples() -> dict[str, set[str]]:
     for batches in (BatchMetrics("watched"), BatchMetrics("watched", "watched-child")):
         batches.sent(1, 1)
         batches.waited(0)
+    with StateMetrics("watched").call("get"):
+        pass
+    insights = InsightsMetrics("watched")
+    insights.sent(1)
+    insights.dropped("queue full", 1)
+    insights.waiting(0, 0)
     return {
         sample.name: set(sample.labels)
         for family in REGISTRY.collect()
@@ -87,6 +100,13 @@ def test_a_query_is_valid_and_asks_for_labels_that_its_metrics_have(
         for name in names.split(",")
     }
     assert grouped <= labels | {"instance", "le"}
+
+
+def test_the_tests_know_every_class_of_metrics() -> None:
+    known = {BatchMetrics, ChildMetrics, InsightsMetrics, PipelineMetrics, StateMetrics}
+    assert {
+        part for name, part in vars(metrics).items() if name.endswith("Metrics") and "_" not in name
+    } == known
 
 
 def test_every_metric_is_on_the_dashboard(samples: dict[str, set[str]]) -> None:
