@@ -169,3 +169,22 @@ def test_a_stream_that_fails_is_logged_as_a_failure(server: Server, sink: Sink) 
     assert "seven" in stream(server, 9)
     sink.wait(2)
     assert sink.of("response")[0]["outcome"] == "PipelineFailed"
+
+
+def test_a_call_in_plain_json_is_logged_as_a_v2_request_is(server: Server, sink: Sink) -> None:
+    answer = server.http.post(
+        "/v2/models/logged/predict",
+        json={"rows": [[1.0, 2.0]], "user": "ada"},
+        headers={"x-request-id": "r-4"},
+    )
+    assert answer.json() == [[2.0, 4.0]]
+    assert {event["requestid"] for event in sink.wait(4)} == {"r-4"}
+    [request], [response] = sink.of("request"), sink.of("response")
+    assert request["data"] == {"arguments": {"rows": [[1.0, 2.0]], "user": "[redacted]"}}
+    assert response["data"]["result"] == [[2.0, 4.0]]
+
+
+def test_a_stream_in_plain_json_is_logged_with_its_items(server: Server, sink: Sink) -> None:
+    server.http.post("/v2/models/logged-stream/predict_stream", json={"count": 2})
+    sink.wait(2)
+    assert sink.of("response")[0]["data"]["result"] in ([0, 1], 1)
