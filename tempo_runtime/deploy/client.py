@@ -9,6 +9,7 @@ import weakref
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from functools import partial
+from html import escape
 from types import TracebackType
 from typing import Any, Generic, Literal, NoReturn, overload
 
@@ -197,6 +198,18 @@ class RemoteModel(Generic[R, P]):
             inputs = "" if signature is None else str(_python_signature(signature))
             return f"<RemoteModel {self.details.name!r}{inputs} at {self.endpoint}>"
         return f"<RemoteModel {self.details.name!r}, undeployed>"
+
+    def _repr_html_(self) -> str:
+        """Return the deployment's models and their state, as a notebook shows them."""
+        rows = "".join(
+            f"<tr><th>{escape(model.name)}</th><td>{escape(model.state)}</td>"
+            f"<td>{escape(model.url)}</td><td>{escape(model.place)}</td>"
+            f"<td>{escape(model.reason)}</td></tr>"
+            for model in self.status()
+        )
+        head = "<tr><th>model</th><th>state</th><th>URL</th><th>runs as</th><th></th></tr>"
+        table = f"<table><thead>{head}</thead><tbody>{rows}</tbody></table>" if rows else ""
+        return f"<div><code>{escape(repr(self))}</code>{table}</div>"
 
     def _by_name(self, kwargs: dict[str, Any]) -> bool:
         """Take the option `named` out of the arguments of a call, and return it."""
