@@ -119,7 +119,7 @@ def added(key: str, content: bytes | None, by: Number) -> bytes:
         StateError: If it is not a number, or the sum is too large.
     """
     if content is None:
-        return _json(by)
+        return _json(0 + by)  # which makes 0.0 of -0.0, as Redis does
     if not _NUMBER.fullmatch(content):
         raise not_a_number(key, content)
     number = json.loads(content)

@@ -279,6 +279,10 @@ def _do(state: State, step: tuple[Any, ...]) -> Any:
         return str(error)
 
 
+def test_minus_zero_added_to_nothing_is_zero(new_state: NewState) -> None:
+    assert str(new_state().incr("n", -0.0)) == "0.0"
+
+
 @pytest.mark.parametrize("new_state", ["redis"], indirect=True)
 @given(steps=st.lists(_steps, max_size=12))
 @settings(
