@@ -73,8 +73,15 @@ def sources(model: Any, environ: Mapping[str, str] = os.environ) -> list[str]:
         model: As `ensure` takes it.
         environ: The environment, which says where children are.
     """
-    pipelines = _pipelines(model, environ, set())
-    return sorted({file for one in pipelines for file in _composed(one).sources.values()})
+    files: set[str] = set()
+    for pipeline in _pipelines(model, environ, set()):
+        try:
+            files.update(_composed(pipeline).sources.values())
+        except AuthoringError:
+            if pipeline is model:
+                raise
+            continue  # as in `_stale`
+    return sorted(files)
 
 
 def check_uploaded(model: Any) -> None:

@@ -108,6 +108,21 @@ class ModelDetails:
                 f"{name}={options.__name__}()"
             )
 
+    @classmethod
+    def served(
+        cls, name: str, platform: ModelFramework, signature: Signature | None
+    ) -> ModelDetails:
+        """Describe a model that is served already, whatever its name.
+
+        Args:
+            name: Name that its server knows it by.
+            platform: Its framework.
+            signature: What it takes and gives, if that is known.
+        """
+        details = cls("served", platform, signature=signature)
+        object.__setattr__(details, "name", name)
+        return details
+
     @property
     def served_by_us(self) -> bool:
         """Whether it is a pipeline, or a custom model made as one."""

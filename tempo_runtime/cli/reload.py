@@ -19,6 +19,7 @@ from typing import Any
 from tempo_runtime._util.atomic_files import DESCRIPTION
 from tempo_runtime._util.http_request import request
 from tempo_runtime.artifact import freshness
+from tempo_runtime.errors import TempoError
 from tempo_runtime.servers import repository
 from tempo_runtime.servers.repository import Served
 from tempo_runtime.servers.run import Running
@@ -81,7 +82,7 @@ class Reloader:
             self._refresh()
             self._files = {**_look(self._sources), **files}  # it may import further files now
             reloaded = self._swap(running)
-        except _NotReloaded as error:
+        except (_NotReloaded, TempoError, OSError) as error:
             self._tell(f"{error}\nThe server keeps the version that it has.", True)
             return
         if reloaded:
@@ -102,7 +103,8 @@ class Reloader:
             )
             if saved.returncode:
                 raise _NotReloaded(saved.stderr.strip() or f"{name} was not saved")
-            self._sources |= set(json.loads(saved.stdout)["sources"])
+            # The author's module may print something when it is imported.
+            self._sources |= set(json.loads(saved.stdout.splitlines()[-1])["sources"])
 
     def _swap(self, running: Running) -> list[str]:
         """Load the models whose artifacts have changed, and return their names."""

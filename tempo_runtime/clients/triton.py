@@ -7,6 +7,19 @@ from dataclasses import replace
 
 from tempo_runtime.protocol.tensor import BYTES, Tensor
 
+# How the platforms begin that Triton states for its models.
+PLATFORMS = (
+    "tensorrt",
+    "tensorflow",
+    "onnxruntime",
+    "pytorch",
+    "python",
+    "ensemble",
+    "openvino",
+    "dali",
+    "fil",
+    "vllm",
+)
 _BASE64 = "base64"
 # Texts of Triton's errors, which earlier releases answer with 400 over HTTP.
 _UNKNOWN = "Request for unknown model"

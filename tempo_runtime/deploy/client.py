@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from functools import partial
 from html import escape
+from keyword import iskeyword
 from types import TracebackType
 from typing import Any, Generic, Literal, NoReturn, overload
 
@@ -71,8 +72,9 @@ class RemoteModel(Generic[R, P]):
         self.changes = dict(changes or {})
         self._connection: _Connection | None = None
         self._connected_only = connected
-        if details.signature is not None:  # which `help` and completion read
-            self.__signature__ = _python_signature(details.signature)
+        shown = _python_signature(details.signature)
+        if shown is not None:  # which `help` and completion read
+            self.__signature__ = shown
 
     @property
     def aio(self) -> _Awaited[R, P]:
@@ -174,6 +176,7 @@ class RemoteModel(Generic[R, P]):
     ) -> None:
         if self._connected_only:
             self.close()
+            self.deployment.close()
         else:
             self.undeploy()
 
@@ -194,8 +197,7 @@ class RemoteModel(Generic[R, P]):
 
     def __repr__(self) -> str:
         with contextlib.suppress(DeploymentFailed):
-            signature = self.details.signature
-            inputs = "" if signature is None else str(_python_signature(signature))
+            inputs = str(_python_signature(self.details.signature) or "")
             return f"<RemoteModel {self.details.name!r}{inputs} at {self.endpoint}>"
         return f"<RemoteModel {self.details.name!r}, undeployed>"
 
@@ -324,8 +326,11 @@ class _Connection:
                     )
 
 
-def _python_signature(signature: Signature) -> inspect.Signature:
-    """Return the signature of a call, for people and for completion."""
+def _python_signature(signature: Signature | None) -> inspect.Signature | None:
+    """Return the signature of a call, for people and for completion; None if Python cannot spell it."""
+    names = [] if signature is None else [spec.name for spec in signature.inputs]
+    if signature is None or not all(name.isidentifier() and not iskeyword(name) for name in names):
+        return None
     parameters = []
     for spec in signature.inputs:
         default = inspect.Parameter.empty if spec.required else None

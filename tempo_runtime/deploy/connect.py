@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import urlsplit
 
 from tempo_runtime._util.http_request import request
 from tempo_runtime.authoring.details import ModelDetails, ModelFramework
 from tempo_runtime.clients.model_client import ModelClient, ModelUrl
+from tempo_runtime.clients.triton import PLATFORMS, is_unknown_model
 from tempo_runtime.deploy.client import RemoteModel
 from tempo_runtime.deploy.deployment import GRACE, Address, Deployment, ModelStatus, Recall
-from tempo_runtime.errors import ChildFailed, ChildNotFound, DeploymentFailed
+from tempo_runtime.errors import ChildFailed, ChildNotFound, DeploymentFailed, PayloadError
 from tempo_runtime.protocol import codec
 from tempo_runtime.protocol.signature import Signature
 from tempo_runtime.servers.process import is_ready
@@ -41,7 +43,8 @@ def connect(
 
     Raises:
         PayloadError: If the URL cannot be used.
-        DeploymentFailed: If there is no such deployment, or the server has several pipelines.
+        DeploymentFailed: If there is no such deployment, the server has several pipelines, or an argument
+            does not go with the target.
         ChildError: If the server or the model does not answer.
 
     Example:
@@ -51,8 +54,12 @@ def connect(
         ...     connect(f"{fake.url}/v2/models/double").predict(21)
         array([42])
     """
+    if "://" in target and options is not None:
+        raise DeploymentFailed("options are for the name of a deployment; a URL does not need them")
+    if "://" not in target and headers:
+        raise DeploymentFailed("headers are for a URL; a deployment knows those that it needs")
     if "://" in target:
-        url = _chosen(target, timeout)
+        url = _chosen(target, headers or {}, timeout)
         place: Deployment = _AtUrl(url, dict(headers or {}))
         return RemoteModel(_described(url, headers or {}, timeout), place, connected=True)
     if options is not None:
@@ -144,19 +151,24 @@ class _AtUrl(Deployment):
         )
 
 
-def _chosen(target: str, timeout: float) -> ModelUrl:
+def _chosen(target: str, headers: Mapping[str, str], timeout: float) -> ModelUrl:
     """Return the URL of a model; that of a server with one pipeline is enough."""
-    if ModelUrl.names_a_model(target) or not target.startswith("http://"):
+    parts = urlsplit(target)
+    if ModelUrl.names_a_model(target) or parts.scheme != "http":
         return ModelUrl.of(target)
+    if not parts.hostname or "@" in parts.netloc:
+        raise PayloadError(
+            "the target's URL must be http://HOST:PORT, without a user or a password; use `headers`"
+        )
     server = target.rstrip("/")
     try:
-        answer = request(f"{server}/v2/repository/index", timeout, body=b"{}")
+        answer = request(f"{server}/v2/repository/index", timeout, body=b"{}", headers=headers)
         names = [str(model["name"]) for model in json.loads(answer.body)]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise DeploymentFailed(
             f"{server} does not list its models ({error!r}); write {server}/v2/models/NAME"
         ) from error
-    pipelines = [name for name in names if _is_pipeline(server, name, timeout)] or names
+    pipelines = [name for name in names if _is_pipeline(server, name, headers, timeout)] or names
     if len(pipelines) != 1:
         raise DeploymentFailed(
             f"{server} has the models {', '.join(names) or '(none)'}; write {server}/v2/models/NAME"
@@ -164,9 +176,9 @@ def _chosen(target: str, timeout: float) -> ModelUrl:
     return ModelUrl(server, pipelines[0], None)
 
 
-def _is_pipeline(server: str, name: str, timeout: float) -> bool:
+def _is_pipeline(server: str, name: str, headers: Mapping[str, str], timeout: float) -> bool:
     try:
-        answer = request(f"{server}/v2/models/{name}", timeout)
+        answer = request(f"{server}/v2/models/{name}", timeout, headers=headers)
         return bool(json.loads(answer.body).get("platform") == ModelFramework.TempoPipeline.value)
     except (OSError, ValueError, AttributeError):
         return False
@@ -179,13 +191,19 @@ def _described(url: ModelUrl, headers: Mapping[str, str], timeout: float) -> Mod
         metadata = client.portal.run(client.metadata(timeout))
     except ChildNotFound:
         raise
-    except ChildFailed:
+    except ChildFailed as error:
+        if is_unknown_model(str(error)):  # as Triton says it
+            raise
         metadata = {}  # a server need not have metadata
     finally:
         client.portal.run(client.transport.close())
-    is_pipeline = metadata.get("platform") == ModelFramework.TempoPipeline.value
-    inputs = metadata.get("inputs") or []
-    # No server says which framework made a model; MLServer's own are all called like scikit-learn's.
-    framework = ModelFramework.TempoPipeline if is_pipeline else ModelFramework.SKLearn
+    platform, inputs = str(metadata.get("platform") or ""), metadata.get("inputs") or []
+    if platform == ModelFramework.TempoPipeline.value:
+        framework = ModelFramework.TempoPipeline
+    else:
+        # MLServer does not state a framework, and its own are all called like scikit-learn's.
+        framework = (
+            ModelFramework.Triton if platform.startswith(PLATFORMS) else ModelFramework.SKLearn
+        )
     signature = Signature(tuple(map(codec.spec_described, inputs))) if inputs else None
-    return ModelDetails(url.name, framework, signature=signature)
+    return ModelDetails.served(url.name, framework, signature)

@@ -86,6 +86,12 @@ class Recall:
         return found
 
 
+class DeploymentGone(DeploymentFailed):
+    """There is no such deployment, or there is no longer."""
+
+    kind = DeploymentFailed.kind  # what programs read
+
+
 class Deployment(ABC):
     """A pipeline and the models it calls, deployed together.
 
@@ -160,6 +166,9 @@ class Deployment(ABC):
         Args:
             grace: Seconds for answering requests in progress.
         """
+
+    def close(self) -> None:  # noqa: B027 - most have nothing to close
+        """Close what it has opened to reach its models, which stay."""
 
     @abstractmethod
     def recall(self) -> Recall:

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
-from tempo_runtime.deploy.deployment import GRACE, Address, Deployment, ModelStatus, Recall
+from tempo_runtime.deploy.deployment import (
+    GRACE,
+    Address,
+    Deployment,
+    DeploymentGone,
+    ModelStatus,
+    Recall,
+)
 
 
 class RecalledDeployment(Deployment):
@@ -59,7 +67,10 @@ class RecalledDeployment(Deployment):
     @property
     def up(self) -> bool:
         """See `Deployment.up`."""
-        return self._deployment().up
+        try:
+            return self._deployment().up
+        except DeploymentGone:
+            return False
 
     def main(self) -> Address:
         """See `Deployment.main`; an address in the pickle is used without asking for more."""
@@ -67,7 +78,10 @@ class RecalledDeployment(Deployment):
 
     def models(self) -> list[ModelStatus]:
         """See `Deployment.models`."""
-        return self._deployment().models()
+        try:
+            return self._deployment().models()
+        except DeploymentGone:
+            return []
 
     def logs(self, model: str | None = None) -> dict[str, str]:
         """See `Deployment.logs`."""
@@ -75,8 +89,14 @@ class RecalledDeployment(Deployment):
 
     def undeploy(self, grace: float = GRACE) -> None:
         """See `Deployment.undeploy`."""
-        self._deployment().undeploy(grace)
+        with suppress(DeploymentGone):
+            self._deployment().undeploy(grace)
         self._recall = replace(self._recall, address=None)
+
+    def close(self) -> None:
+        """See `Deployment.close`."""
+        if self._known is not None:
+            self._known.close()
 
     def recall(self) -> Recall:
         """See `Deployment.recall`."""

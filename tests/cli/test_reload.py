@@ -28,6 +28,7 @@ def tax(price: float) -> float:
 """
 SHOP = """
 import prices
+print("a module may print")
 from tax import tax
 from tempo_runtime import Children, PipelineModels, pipeline, predictmethod
 
@@ -96,6 +97,26 @@ def test_an_edit_of_a_module_that_the_pipeline_imports_is_served(
     (project / "prices.py").write_text(PRICES.format(3))
     wait_for(serving, "prices.py changed: reloaded shop in")
     assert ask(address) == 6
+
+
+def test_the_access_log_goes_on_after_a_reload(serving: Serving, project: Path) -> None:
+    address = url(serving)
+    (project / "prices.py").write_text(PRICES.format(4))
+    wait_for(serving, "prices.py changed: reloaded shop in")
+    before = serving.told().count("id=")
+    ask(address)
+    wait_until(lambda: serving.told().count("id=") > before, 30)
+
+
+def test_a_mistake_in_a_declaration_keeps_the_version_that_serves(
+    serving: Serving, project: Path
+) -> None:
+    address = url(serving)
+    more = SHOP.replace("tax=tax)", 'tax=tax, other=Model("other", local_folder="none"))')
+    (project / "shop.py").write_text(more.replace("import Children", "import Children, Model"))
+    wait_for(serving, "The server keeps the version that it has.")
+    assert ask(address) == 2
+    (project / "shop.py").write_text(SHOP)
 
 
 def test_an_edit_of_a_child_reloads_what_it_changes(serving: Serving, project: Path) -> None:

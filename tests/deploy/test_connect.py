@@ -15,7 +15,9 @@ from tempo_runtime import (
     ChildNotFound,
     ChildUnavailable,
     DeploymentFailed,
+    LocalOptions,
     PayloadError,
+    SeldonCoreOptions,
     connect,
     deploy_local,
     model,
@@ -164,3 +166,42 @@ def test_a_notebook_shows_its_models_and_their_state(server: Server) -> None:
     assert "<th>scaled</th><td>ready</td>" in shown
     assert server.url in shown
     assert "<RemoteModel" not in shown  # escaped
+
+
+@pytest.mark.parametrize("name", ["my_model", "Iris.v2"])
+def test_a_model_may_have_any_name_and_inputs_of_any_name(name: str) -> None:
+    inputs = [{"name": "input-0", "datatype": "FP64", "shape": [-1], "parameters": {}}]
+    with FakeModel(name, lambda x: 2 * x) as fake:
+        fake.metadata["inputs"] = inputs
+        remote = connect(f"{fake.url}/v2/models/{name}")
+        assert remote.predict(np.array([1.5])).tolist() == [3.0]
+        assert name in repr(remote)
+        assert name in remote._repr_html_()
+
+
+def test_a_model_of_triton_is_called_as_triton_is() -> None:
+    with FakeModel("net", lambda x: x) as fake:
+        fake.metadata["platform"] = "onnxruntime_onnx"
+        assert connect(f"{fake.url}/v2/models/net").details.served_by_triton
+
+
+def test_arguments_that_do_not_go_with_the_target_are_refused() -> None:
+    with pytest.raises(DeploymentFailed, match="headers are for a URL"):
+        connect("shop", headers={"authorization": "Bearer secret"})
+    with pytest.raises(DeploymentFailed, match="options are for the name of a deployment"):
+        connect("http://127.0.0.1:9", SeldonCoreOptions())
+
+
+@pytest.mark.parametrize("url", ["http://", "http://ada:hunter2@127.0.0.1:9"])
+def test_the_url_of_a_server_is_checked_and_a_password_is_not_shown(url: str) -> None:
+    with pytest.raises(PayloadError, match="without a user or a password") as caught:
+        connect(url)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_pickled_client_of_a_deployment_that_is_gone_says_so(artifacts: str) -> None:
+    deployed = deploy_local(f"{artifacts}/scaled", LocalOptions(name="gone"))
+    with pickle.loads(pickle.dumps(deployed)) as again:
+        deployed.undeploy()
+        assert (again.deployment.up, again.status()) == (False, [])
+        again.undeploy()  # as a second call of the original does

@@ -76,11 +76,13 @@ def save(
 
 
 def _refresh(target: Any) -> None:
-    """Save what has changed, and list the files of the author's code."""
+    """Save what has changed, and print the files of the author's code as the last line."""
+    import json
+
     from tempo_runtime.artifact import freshness
 
     freshness.ensure(target)
-    echo_json({"sources": freshness.sources(target)})
+    click.echo("\n" + json.dumps({"sources": freshness.sources(target)}))
 
 
 def _show_model(folder: str, as_json: bool) -> None:

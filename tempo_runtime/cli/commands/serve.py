@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import signal
 import sys
@@ -123,7 +122,20 @@ def serve(
     targets = [folder_or_object(artifact) for artifact in artifacts]
     for target in targets:
         freshness.ensure(target, stale)
-    gather = functools.partial(model_set.gather, targets, in_process=in_process)
+    first = (
+        targets[0] if isinstance(targets[0], str) else targets[0].get_tempo().details.local_folder
+    )
+    settings = repository.server_settings(first, trust.TrustPolicy.of_environment())
+    # With `debug`, MLServer has an access log as well.
+    usual = "off" if settings.get("debug") else "text"
+
+    def gather() -> dict[str, Served]:
+        found = model_set.gather(targets, in_process=in_process)
+        return {
+            name: repository.with_access_log(model, access_log, usual)
+            for name, model in found.items()
+        }
+
     models = gather()
     if reload and any(model.digests for model in models.values()):
         raise click.UsageError(
@@ -131,15 +143,6 @@ def serve(
         )
     reloader = _reloader(artifacts, targets, gather, timeout) if reload else None
     ports = choose_ports(host, port, grpc_port, metrics_port)
-    first = (
-        targets[0] if isinstance(targets[0], str) else targets[0].get_tempo().details.local_folder
-    )
-    settings = repository.server_settings(first, trust.TrustPolicy.of_environment())
-    # With `debug`, MLServer has an access log as well.
-    usual = "off" if settings.get("debug") else "text"
-    models = {
-        name: repository.with_access_log(model, access_log, usual) for name, model in models.items()
-    }
     with shown("Starting MLServer", total=len(models)) as advance:
         serving = running(
             models,

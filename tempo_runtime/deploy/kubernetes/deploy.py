@@ -14,6 +14,7 @@ from tempo_runtime.artifact import freshness
 from tempo_runtime.authoring.decorators import Pipeline
 from tempo_runtime.authoring.details import ModelDetails
 from tempo_runtime.deploy.client import RemoteModel
+from tempo_runtime.deploy.deployment import DeploymentGone
 from tempo_runtime.deploy.kubernetes.api_errors import ApiCall, absent, check_name, not_managed
 from tempo_runtime.deploy.kubernetes.connection import QUERY_SECONDS, Deadline, connect, connected
 from tempo_runtime.deploy.kubernetes.deployment import ClusterDeployment
@@ -308,7 +309,7 @@ def find_deployment(name: str, uid: str, options: RemotePlatform) -> ClusterDepl
     assert isinstance(deployment, ClusterDeployment)
     if deployment.id != uid:
         deployment.close()
-        raise DeploymentFailed(
+        raise DeploymentGone(
             f"{name} was undeployed, and another deployment has its name now; get a client of that with "
             f"`get_client({name!r})`"
         )

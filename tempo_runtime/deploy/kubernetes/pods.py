@@ -163,7 +163,7 @@ def _container(
             why in _PULL_FAILED,
         )
     if why.startswith("Create") or why == "RunContainerError":
-        remedy = remedies.of_container(message, keys if kind else "env_from")
+        remedy = remedies.of_container(message, keys if kind else "env_secrets or env_from")
         return Trouble("; ".join(filter(None, [f"pod {pod}: {why}: {message}", remedy])))
     ended = state.get("terminated") or (container.get("lastState") or {}).get("terminated") or {}
     if container.get("ready"):

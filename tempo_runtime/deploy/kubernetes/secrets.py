@@ -12,7 +12,7 @@ from tempo_runtime.errors import SettingsError
 
 _REMEDY = (
     "looks like a secret, and many people can read a manifest; put it in a Secret of the cluster and "
-    "name that in env_from, even if it is not secret"
+    "name that in env_secrets or env_from, even if it is not secret"
 )
 
 # -- Names --------------------------------------------------------------------------------------

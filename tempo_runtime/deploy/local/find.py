@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 
-from tempo_runtime.deploy.deployment import LocalDeployment
+from tempo_runtime.deploy.deployment import DeploymentGone, LocalDeployment
 from tempo_runtime.deploy.local import containers, engine, processes
 from tempo_runtime.errors import DeploymentFailed
 
@@ -50,7 +50,7 @@ def get(name: str) -> LocalDeployment:
             f"several deployments are called {name!r}; name one by its id: {ids}"
         )
     names = ", ".join(deployment.name for deployment in known)
-    raise DeploymentFailed(
+    raise DeploymentGone(
         f"there is no deployment {name!r}; "
         + (f"there are: {names}" if names else "nothing is deployed on this machine")
         + "; for deployments on a cluster use `tempo-runtime kubernetes`"

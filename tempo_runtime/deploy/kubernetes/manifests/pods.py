@@ -58,6 +58,11 @@ def environment(
     """Return the environment variables of a server: its children's addresses and the options' `env`."""
     variables = dict(options.env)
     if model.calls:
+        if MODELS in options.env_secrets:
+            raise SettingsError(
+                f"env_secrets.{MODELS} would replace the addresses of the models that {model.name} "
+                f"calls; set single values, such as {MODELS}__NAME__HEADERS"
+            )
         try:
             user_models = {MODELS: variables[MODELS]} if MODELS in variables else {}
             merged = merge({MODELS: child_settings(model, endpoints)}, user_models)
@@ -121,7 +126,7 @@ def options_of(
     own = options.models.get(model.name)
     stated = own is not None and "image" in own.model_fields_set
     if model.on_triton and not stated and not all(other.on_triton for other in models.values()):
-        return model_options.model_copy(update={"image": None})
+        return model_options.unchecked(image=None)
     return model_options
 
 
