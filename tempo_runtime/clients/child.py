@@ -20,6 +20,7 @@ from tempo_runtime.protocol.binding import (
     INPUT_PREFIX,
     decode_results,
     encode_arguments,
+    handed_over,
     results_by_name,
 )
 from tempo_runtime.protocol.codec import kind_of
@@ -201,7 +202,7 @@ class Child:
                 return self._encode_in_thread(args, kwargs)
             request = self._request(args, kwargs)
         if self._awaitable:
-            return self._answer(request)
+            return self._answer(_kept(request))
         with self._metrics.call():
             return self._decode(self._transport.infer_blocking(request))
 
@@ -220,7 +221,7 @@ class Child:
         return request
 
     def _sent(self, args: Any, kwargs: Any) -> Request:
-        return self._array_request(args, kwargs) or self._request(args, kwargs)
+        return _kept(self._array_request(args, kwargs) or self._request(args, kwargs))
 
     def _array_request(self, args: Any, kwargs: Any) -> Request | None:
         """Return the request for one array that is sent as it is, as in most calls; None for others."""
@@ -386,6 +387,12 @@ class Children:
 
     def __len__(self) -> int:
         return len(self._children)
+
+
+def _kept(request: Request) -> Request:
+    """Return a request with arrays of its own: until it is sent, the author's code may change its."""
+    request.tensors = handed_over(request.tensors)
+    return request
 
 
 async def _noting(call: CallRecord, answer: Awaitable[Any]) -> Any:

@@ -188,11 +188,11 @@ def _skip(text: str, position: int) -> int:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise PayloadError(f"an object in the body has the name {twice!r} twice; send it once")
+    content: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in content:
+            raise PayloadError(f"an object in the body has the name {name!r} twice; send it once")
+        content[name] = value
     return content
 
 
@@ -286,6 +286,11 @@ def _datatype(spec: TensorSpec, flat: list[Any], types: set[type]) -> str:
     if types == {int}:
         return "UINT64" if max(flat) >= 2**63 else "INT64"
     if all(_suits(item, "f") for item in flat):
+        if not _are_exact(flat):
+            raise PayloadError(
+                f"{spec.name!r} holds integers that an array of floats cannot hold exactly; send an "
+                "array of integers alone"
+            )
         return "FP64"
     odd = next(item for item in flat if not _suits(item, "f"))
     raise _wrong(spec, "an array of elements of one type", odd)

@@ -79,7 +79,8 @@ class BinaryRequests:
             None if it has no binary data, and does not ask for it.
         """
         lengths = headers.getlist(HEADER)
-        if not (lengths or _MARK in body):
+        # A page of another site can send JSON as text without asking first, but not the header.
+        if not lengths and not (_MARK in body and _is_json(headers)):
             return None
         try:
             content = await self._content(body, lengths)
@@ -218,6 +219,11 @@ def refuse_encoded(headers: Headers) -> None:
         problem = f"is compressed ({headers['content-encoding']!r:.40}); send it as it is"
     if problem is not None:
         raise _refusal(PayloadError(f"a body with the header {HEADER} {problem}"), headers)
+
+
+def _is_json(headers: Headers) -> bool:
+    media_type = headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    return media_type == "application/json" or media_type.endswith("+json")
 
 
 def _refusal(error: PayloadError, headers: Headers) -> Answered:

@@ -34,6 +34,12 @@ def install() -> None:
         )
 
 
+def ready(dispatcher: Any) -> list[Worker]:
+    """Return the workers that have loaded all models: only they take turns."""
+    turns, workers = dispatcher._workers_round_robin, dispatcher._workers
+    return [workers[pid] for pid in {next(turns) for _ in workers} if pid in workers]
+
+
 async def call(dispatcher: Any, worker: Worker, message: ModelRequestMessage) -> Any:
     """Call a method of a model in one worker, and return its result."""
     worker.send_request(message)

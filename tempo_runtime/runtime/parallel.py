@@ -80,7 +80,7 @@ class PipelineInWorkers(ParallelModel):  # type: ignore[misc]  # an untyped clas
         self._asking = asyncio.get_running_loop().create_task(self._ask_workers())
 
     async def _ask_workers(self) -> None:
-        workers = list(self._dispatcher._workers.values())
+        workers = dispatch.ready(self._dispatcher)
         answers = await asyncio.gather(*map(self._condition, workers))
         conditions = [condition for condition in answers if condition is not None]
         shares = [share for share, _ in conditions]

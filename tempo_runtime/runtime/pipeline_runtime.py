@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from functools import partial
@@ -350,6 +351,8 @@ class TempoPipelineRuntime(MLModel):
     ) -> T:
         """Answer one request, and note it."""
         noted = recorder.begin(id_, parameters.get("headers") or {})
+        # Until its own is read: a request that is refused before must not wait for the sink forever.
+        noted.deadline = time.monotonic() + self._pipeline_settings.timeout
         try:
             service = self._loaded()
             with self._serving(id_, parameters, noted) as request:
@@ -380,6 +383,10 @@ class TempoPipelineRuntime(MLModel):
     ) -> AsyncGenerator[Progress | T, None]:
         """Answer one request item by item; see `_answered`."""
         id_ = id_ or new_id()  # a stream may not have one
+        if self._recorder is not None and self._recorder.audits:
+            # A pipeline that streams cannot be audited, so this is one answer, which waits for the sink.
+            yield await self._noted(id_, parameters, read, write, self._recorder)
+            return
         noted = None
         if self._recorder is not None:
             noted = self._recorder.begin(id_, parameters.get("headers") or {})

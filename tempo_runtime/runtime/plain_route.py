@@ -7,7 +7,8 @@ The routes stand beside those of MLServer, and call pipelines through the same f
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import aclosing
 from typing import Any
 from urllib.parse import parse_qsl
@@ -99,7 +100,9 @@ class PlainRoute:
         events = in_own_task(self._events(call, headers, path))
         async with aclosing(events):
             # An error before the first item has a status of its own.
-            first = await anext(events, b"")
+            first = await _unless_left(anext(events, b""), receive)
+            if first is None:
+                return
             response = StreamingResponse(
                 _all(first, events),
                 media_type="text/event-stream",
@@ -139,7 +142,9 @@ class PlainRoute:
     async def _refuse_others(self, path: Mapping[str, str]) -> None:
         """Refuse a model that is not a pipeline, whose arguments only V2 can state."""
         model = await find_model(self._data_plane, path)
-        if model is None or is_here(model) or isinstance(model, PipelineInWorkers):
+        # A class that is derived from ours may do more in `predict`, in workers too.
+        own = model._model if isinstance(model, PipelineInWorkers) else model
+        if own is None or is_here(own):
             return
         name = path["model_name"]
         raise MLServerError(
@@ -153,6 +158,19 @@ async def _answer_here_or_in_worker(model: MLModel, call: PlainCall) -> Any:
     if isinstance(model, PipelineInWorkers):
         return await model._send(_ANSWER, call)
     return await getattr(model, _ANSWER)(call)
+
+
+async def _unless_left(item: Awaitable[bytes], receive: Receive) -> bytes | None:
+    """Await an item; cancel it, and return None, if the client leaves first."""
+    waiting, left = asyncio.ensure_future(item), asyncio.ensure_future(receive())
+    try:
+        await asyncio.wait({waiting, left}, return_when=asyncio.FIRST_COMPLETED)
+        return await waiting if waiting.done() else None
+    finally:
+        left.cancel()
+        if not waiting.done():
+            waiting.cancel()
+            await asyncio.wait({waiting})
 
 
 async def _all(first: bytes, events: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:

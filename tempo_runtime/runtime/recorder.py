@@ -39,6 +39,11 @@ class Recorder:
         # Only HTTP requires this header.
         return NotedRequest(id_, "http" if "host" in headers else "grpc", self._access, logged)
 
+    @property
+    def audits(self) -> bool:
+        """Whether answers wait for the sink."""
+        return self._log is not None and self._log.settings.audit
+
     def close(self) -> None:
         """Send what waits. It blocks."""
         if self._log is not None:

@@ -238,9 +238,15 @@ def _connected(pipeline: Pipeline, fakes: dict[str, _FakeTransport]) -> Iterator
         return
     # Closing the children also closes those of function pipelines among them, which get theirs back.
     before = [(nested, dict(vars(nested))) for nested in _nested(pipeline)]
-    resolver = _FakeResolver(pipeline, fakes)
+    # What the test itself has put in the place of a child stays there, and the child is not connected.
+    put = {} if known is None else dict(vars(known)["_children"])
+    put = {alias: child for alias, child in put.items() if not isinstance(child, Child)}
+    declared = dict(pipeline.declared.items())
+    unused = {alias: _FakeTransport(alias, declared[alias].details, None) for alias in put}
+    resolver = _FakeResolver(pipeline, {**unused, **fakes})
     try:
         children = pipeline._children = resolver.connect(pipeline)
+        vars(children)["_children"].update(put)
         yield children
     finally:
         pipeline._children = known

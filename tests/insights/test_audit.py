@@ -137,3 +137,27 @@ def ask_plain(server: Server, id_: str) -> Any:
     body = request_to_json(Request(encode_arguments(None, (), {"rows": ROWS}), id=id_))
     headers = {"content-type": "application/json"}
     return server.http.post("/v2/models/logged/infer", content=body, headers=headers)
+
+
+@pytest.mark.parametrize("route", ["predict_stream", "infer_stream"])
+def test_a_request_by_a_streaming_route_waits_for_the_sink_too(
+    server: Server, sink: Sink, route: str
+) -> None:
+    sink.status = 400
+    body = (
+        b'{"rows": [[1.0, 2.0]]}'
+        if route == "predict_stream"
+        else request_to_json(Request(encode_arguments(None, (), {"rows": ROWS}), id="r-5"))
+    )
+    answer = server.http.post(
+        f"/v2/models/logged/{route}", content=body, headers={"content-type": "application/json"}
+    )
+    assert "RequestNotLogged" in answer.text
+    assert "2.0" not in answer.text
+
+
+def test_a_request_that_is_refused_early_does_not_wait_forever(sink: Sink, folder: Path) -> None:
+    sink.go_on.clear()
+    env = {**environment(sink, AUDIT="true"), "TEMPO_RUNTIME_TIMEOUT": "0.5"}
+    with serve(folder, env=env) as server:
+        assert ask(server, seconds=0, rows=ROWS).status_code == 503

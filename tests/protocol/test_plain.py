@@ -415,3 +415,23 @@ def test_an_empty_list_of_rows_has_the_annotated_length_of_a_row() -> None:
 
     signature = Signature.of(total)
     assert read_arguments(signature, b'{"rows": []}')["rows"].shape == (0, 2)
+
+
+def test_integers_beside_floats_must_be_exact_in_an_array() -> None:
+    def total(rows: np.ndarray) -> float: ...
+
+    with pytest.raises(
+        PayloadError, match="'rows' holds integers that an array of floats cannot hold"
+    ):
+        read_arguments(Signature.of(total), b'{"rows": [9007199254740993, 0.5]}')
+
+
+def test_a_name_given_twice_is_found_in_one_pass() -> None:
+    """Comparing each with all others would keep the loop busy for minutes."""
+
+    def total(prices: dict[str, int]) -> float: ...
+
+    names = ",".join(f'"k{number}":1' for number in range(200_000))
+    body = f'{{"prices": {{{names},"z":1,"z":1}}}}'.encode()
+    with pytest.raises(PayloadError, match="the name 'z' twice"):
+        read_arguments(Signature.of(total), body)

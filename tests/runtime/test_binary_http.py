@@ -301,3 +301,15 @@ def test_a_client_cannot_ask_for_arrays_that_json_does_not_have(server: Server) 
     request = {"inputs": [x], "parameters": {"binary_data_arrays": True}}
     answer = server.http.post("/v2/models/echo/infer", json=request)
     assert answer.status_code == 200, answer.text
+
+
+def test_a_page_of_another_site_cannot_call_a_model_by_asking_for_binary_data(
+    server: Server,
+) -> None:
+    """A browser sends text without asking the server first, and JSON may be in it."""
+    tensor = {"name": "x", "datatype": "FP64", "shape": [1], "data": [1.0]}
+    body = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}})
+    answer = httpx.post(
+        f"{server.url}/v2/models/echo/infer", content=body, headers={"content-type": "text/plain"}
+    )
+    assert answer.status_code == 422

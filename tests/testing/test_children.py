@@ -205,3 +205,16 @@ def test_a_record_has_the_calls_of_an_async_pipeline_and_of_fakes() -> None:
         asyncio.run(async_parent(ROWS))
     assert sorted(call.alias for call in inner) == ["double", "other"]
     assert [call.alias for call in outer] == ["other"]
+
+
+def test_a_child_that_the_test_has_replaced_stays_replaced() -> None:
+    missing = Model("missing", platform=ModelFramework.SKLearn, local_folder="/not/there")
+
+    @pipeline("both", models=PipelineModels(one=missing, two=missing))
+    def both(x: float) -> np.ndarray:
+        return both.models.one(x) + both.models.two(x)
+
+    both.models.one = lambda x: 1.0
+    with fake_children(both, two=2.0):
+        assert both(3.0).tolist() == [3.0]
+    assert both.models.one(3.0) == 1.0

@@ -34,7 +34,7 @@ from tempo_runtime.deploy.kubernetes.connection import ApiConnection, Unreachabl
 TOKEN = "x-tempo-relay-token"  # noqa: S105 - the name of a header
 _PATH = r"/v2/models/{name}(?:/versions/\w[\w.-]*)?"
 _READS = "(?:/ready)?"
-_CALLS = "/(?:infer|generate)(?:_stream)?"
+_CALLS = "/(?:infer|generate|predict)(?:_stream)?"
 # The API server may interpret any other header (`Impersonate-User`), and so may a proxy on the way.
 _FORWARDED = frozenset(
     (
