@@ -89,7 +89,7 @@ class Recall:
 class DeploymentGone(DeploymentFailed):
     """There is no such deployment, or there is no longer."""
 
-    kind = DeploymentFailed.kind  # what programs read
+    kind = DeploymentFailed.kind  # for programs that read it
 
 
 class Deployment(ABC):

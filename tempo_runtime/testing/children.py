@@ -238,7 +238,7 @@ def _connected(pipeline: Pipeline, fakes: dict[str, _FakeTransport]) -> Iterator
         return
     # Closing the children also closes those of function pipelines among them, which get theirs back.
     before = [(nested, dict(vars(nested))) for nested in _nested(pipeline)]
-    # What the test itself has put in the place of a child stays there, and the child is not connected.
+    # A function that the test itself put in the place of a child stays, and that child is not connected.
     put = {} if known is None else dict(vars(known)["_children"])
     put = {alias: child for alias, child in put.items() if not isinstance(child, Child)}
     declared = dict(pipeline.declared.items())
