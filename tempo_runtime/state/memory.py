@@ -11,6 +11,8 @@ from weakref import WeakValueDictionary
 
 from tempo_runtime.state.values import Number, added, same
 
+_SPARE = 64  # times of expiry that may be out of date, besides one for each entry
+
 
 @dataclass(frozen=True)
 class _Entry:
@@ -98,6 +100,17 @@ class MemoryStore:
         if ends is not None:
             key, once = (name, "") if isinstance(name, str) else name
             heapq.heappush(self._ends, (ends, key, once))
+            if len(self._ends) > 2 * len(self._entries) + _SPARE:
+                self._forget_replaced()
+
+    def _forget_replaced(self) -> None:
+        """Forget when values would have expired that were replaced or removed since."""
+        self._ends = [
+            (entry.ends, *((name, "") if isinstance(name, str) else name))
+            for name, entry in self._entries.items()
+            if entry.ends is not None
+        ]
+        heapq.heapify(self._ends)
 
     def _expire(self) -> None:
         now = self._clock()

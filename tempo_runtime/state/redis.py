@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from tempo_runtime._util.extras import command
 from tempo_runtime._util.printable import printable
 from tempo_runtime.errors import SettingsError, StateError, StateUnavailable
 from tempo_runtime.request import context
@@ -46,7 +47,10 @@ if before and not is_number(before) then return {'not a number', before} end
 local total
 if is_integer(before or '0') and is_integer(by) then
   local reply = redis.pcall('INCRBY', KEYS[1], by)
-  if type(reply) == 'table' and reply.err then return {'beyond', reply.err} end
+  if type(reply) == 'table' and reply.err then
+    local is_beyond = string.find(reply.err, 'overflow') or string.find(reply.err, 'out of range')
+    return is_beyond and {'beyond', reply.err} or reply
+  end
   total = redis.call('GET', KEYS[1])
 else
   local sum = tonumber(before or '0') + tonumber(by)
@@ -185,8 +189,9 @@ class RedisStore:
             once: The call that must not be repeated if it may have been applied; empty for one that may.
 
         Raises:
-            StateUnavailable: If Redis cannot be reached, or does not answer in time.
-            StateError: If Redis refuses the command.
+            StateUnavailable: If Redis cannot be reached, does not answer in time, or does not take
+                commands for now.
+            StateError: If Redis refuses the command, and would refuse it again.
         """
         attempts = _Attempts(self._pool, command, may_repeat=not once)
         limit = self._limit()
@@ -194,6 +199,10 @@ class RedisStore:
             return await within(limit, self._in_turn(attempts))
         except Elapsed:
             reason = attempts.reason or f"Redis did not answer within {limit:.3g} s"
+        except _Refused as refusal:
+            raise StateError(
+                f"{self._place} refused a command: {printable(refusal.reply)}; {refusal.remedy}"
+            ) from None
         except _Failed as failure:
             reason = str(failure)
         raise self._away(reason, once if attempts.is_sent else "")
@@ -222,6 +231,15 @@ class RedisStore:
 
 class _Failed(Exception):
     """A command that is not sent again."""
+
+
+class _Refused(Exception):
+    """A command that Redis would refuse again."""
+
+    def __init__(self, reply: str, remedy: str) -> None:
+        super().__init__(reply)
+        self.reply = reply
+        self.remedy = remedy
 
 
 class _Attempts:
@@ -264,9 +282,17 @@ class _Attempts:
                 self.reason = f"{error}" or type(error).__name__
                 if self.is_sent and not self._may_repeat:
                     raise _Failed(self.reason) from None
-            except exceptions.RedisError as error:
+            except (
+                exceptions.ReadOnlyError,  # a replica, until it takes over
+                exceptions.ClusterDownError,
+                exceptions.TryAgainError,
+            ) as error:
                 self.is_sent = False
                 raise _Failed(f"Redis answered: {error}") from None
+            except exceptions.ResponseError as error:
+                raise _Refused(f"{error}", _remedy(error)) from None
+            except exceptions.RedisError as error:
+                raise _Failed(f"{error}") from None
             await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - not a secret
             pause = min(2 * pause, _LONGEST_PAUSE)
 
@@ -284,6 +310,20 @@ class _Attempts:
             await self._pool.release(connection)
 
 
+def _remedy(error: Exception) -> str:
+    from redis import exceptions
+
+    text = str(error)
+    in_script = "executing the script" in text or "ACL failure" in text
+    if isinstance(error, exceptions.NoPermissionError) or in_script:
+        return "let its user run GET, SET, INCRBY, DEL, EVAL and PING, on tempo:* and tempo-once:*"
+    if isinstance(error, exceptions.OutOfMemoryError):
+        return "raise the maxmemory of that Redis, or let values expire"
+    if "WRONGTYPE" in text:
+        return f"another program uses this key; set another {ENV_PREFIX}STATE__NAMESPACE"
+    return f"correct the settings of that Redis, or {ENV_PREFIX}STATE__URL"
+
+
 def _is_reply(error: BaseException) -> bool:
     from redis import exceptions
 
@@ -297,7 +337,7 @@ def _pool(settings: StateSettings) -> ConnectionPool:
         from redis.backoff import NoBackoff
     except ImportError as error:
         raise SettingsError(
-            "a state in Redis needs the package redis; install it: pip install 'tempo_runtime[state]'"
+            f"a state in Redis needs the package redis; install it: {command('state')}"
         ) from error
     assert settings.url is not None
     url = settings.url.get_secret_value()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar, overload
 
 from tempo_runtime.errors import StateError
@@ -37,8 +38,7 @@ class AsyncState:
 
     async def get(self, key: str, default: Any = None) -> Any:
         """See `State.get`."""
-        found = await self._run("get", self._store.get(check_key(key)))
-        return default if found is None else decode(key, found)
+        return _value(key, await self._found(key), default)
 
     async def set(self, key: str, value: Any, *, expires: float | None = None) -> None:
         """See `State.set`."""
@@ -80,16 +80,22 @@ class AsyncState:
         """See `State.update`."""
         ends = check_expiry(expires)
         while True:
-            found = await self._run("get", self._store.get(check_key(key)))
-            value = change(default if found is None else decode(key, found))
-            content = None if value is None else encode(key, value)
-            swap = self._store.compare_and_set(key, found, content, ends)
-            if await self._run("compare_and_set", swap):
+            found = await self._found(key)
+            value = change(_value(key, found, default))
+            if await self._swapped(key, found, value, ends):
                 return value
             context.current().remaining()
 
     def __reduce__(self) -> Any:
         raise _not_saved()
+
+    async def _found(self, key: str) -> bytes | None:
+        return await self._run("get", self._store.get(check_key(key)))
+
+    async def _swapped(self, key: str, found: bytes | None, value: Any, ends: float | None) -> bool:
+        content = None if value is None else encode(key, value)
+        swap = self._store.compare_and_set(key, found, content, ends)
+        return await self._run("compare_and_set", swap)
 
     async def _run(self, operation: str, coroutine: Coroutine[Any, Any, T]) -> T:
         with self._metrics.call(operation):
@@ -206,7 +212,14 @@ class State:
             default: Passed to the function if there is no value.
             expires: Seconds after which the new value is removed; None for never.
         """
-        return self._wait("update", self.aio.update(key, change, default, expires=expires))
+        ends = check_expiry(expires)
+        # Only the calls of Redis run on its loop: the function is called in this thread.
+        while True:
+            found = self._wait("update", self.aio._found(key))
+            value = change(_value(key, found, default))
+            if self._wait("update", self.aio._swapped(key, found, value, ends)):
+                return value
+            context.current().remaining()
 
     async def close(self) -> None:
         """Release the connections."""
@@ -247,6 +260,10 @@ def _not_saved() -> TypeError:
     return TypeError("a state belongs to its process; look it up as `self.state` where it is used")
 
 
+def _value(key: str, found: bytes | None, default: Any) -> Any:
+    return default if found is None else decode(key, found)
+
+
 def _present(key: str, value: Any) -> Any:
     if value is None:
         raise StateError(f"set({key!r}): None stands for no value; use delete({key!r})")
@@ -254,8 +271,9 @@ def _present(key: str, value: Any) -> Any:
 
 
 def _check_once(once: Any) -> str | None:
-    if once is None or (type(once) is str and 1 <= len(once.encode()) <= LONGEST_KEY):
-        return once
+    with suppress(UnicodeEncodeError):  # half of a surrogate pair
+        if once is None or (type(once) is str and 1 <= len(once.encode()) <= LONGEST_KEY):
+            return once
     raise StateError(f"once must be text of 1 to {LONGEST_KEY} bytes, not {once!r:.80}")
 
 

@@ -94,7 +94,10 @@ def decode(key: str, content: bytes) -> Any:
 
 def same(left: bytes, right: bytes) -> bool:
     """Return whether two values are equal in types and values; the order of keys does not count."""
-    return left == right or _sorted(left) == _sorted(right)
+    try:
+        return left == right or _sorted(left) == _sorted(right)
+    except ValueError:  # another program wrote one of them
+        return False
 
 
 def check_amount(key: str, by: Any) -> Number:

@@ -66,6 +66,13 @@ def closing() -> Iterator[tuple[str, list[bytes]]]:
         thread.join()
 
 
+def send(server: RedisServer, command: str) -> None:
+    """Send a command as another program does."""
+    with socket.create_connection((HOST, server.port)) as connection:
+        connection.sendall(f"{command}\r\n".encode())
+        assert connection.recv(64)[:1] in b"+:"
+
+
 CHANGES: dict[str, Callable[[State], Any]] = {
     "incr('key')": lambda state: state.incr("key"),
     "set('key')": lambda state: state.set("key", 1),
@@ -141,12 +148,61 @@ def test_a_call_waits_for_a_redis_that_starts_in_time(tmp_path: Path, state_at: 
 def test_a_value_that_another_program_wrote_is_refused(
     redis_server: RedisServer, state_at: StateAt
 ) -> None:
-    with socket.create_connection((HOST, redis_server.port)) as connection:
-        connection.sendall(b"SET tempo:bandit/2:foreign not-json\r\n")
-        assert connection.recv(64) == b"+OK\r\n"
+    send(redis_server, "SET tempo:bandit/2:foreign not-json")
     state = state_at(redis_server.url, timeout=60)
     with pytest.raises(StateError, match="the value of 'foreign' was not written by tempo_runtime"):
         state.get("foreign")
+
+
+@needs_redis
+def test_a_value_that_another_program_wrote_is_not_the_expected_one(
+    redis_server: RedisServer, state_at: StateAt
+) -> None:
+    send(redis_server, "SET tempo:bandit/2:other not-json")
+    assert state_at(redis_server.url, timeout=60).compare_and_set("other", 1, 2) is False
+
+
+NO_RIGHTS = "ACL SETUSER reader on >s3cret +@all -set -incrby ~*"
+A_LIST = "RPUSH tempo:bandit/2:key 1"
+NO_MEMORY = "CONFIG SET maxmemory 1"
+
+
+@needs_redis
+@pytest.mark.parametrize(
+    ("command", "calls", "remedy"),
+    [
+        (NO_RIGHTS, ("set", "incr"), "let its user run GET, SET, INCRBY"),
+        (A_LIST, ("get", "incr"), "another program uses this key; set another .*STATE__NAMESPACE"),
+        (NO_MEMORY, ("set", "incr"), "raise the maxmemory of that Redis"),
+    ],
+)
+def test_a_refused_command_is_an_error_that_a_client_does_not_send_again(
+    tmp_path: Path, state_at: StateAt, command: str, calls: tuple[str, ...], remedy: str
+) -> None:
+    server = RedisServer(tmp_path)
+    send(server, command)
+    user = {"username": "reader", "password": "s3cret"} if command == NO_RIGHTS else {}
+    state = state_at(server.url, timeout=60, **user)
+    try:
+        for name in calls:
+            with pytest.raises(StateError, match=f"refused a command: .*; {remedy}") as error:
+                getattr(state, name)("key", 1)
+            assert not error.value.retryable
+    finally:
+        server.kill()
+
+
+@needs_redis
+def test_a_replica_that_takes_no_changes_is_not_available(
+    tmp_path: Path, state_at: StateAt
+) -> None:
+    server = RedisServer(tmp_path, "--replicaof", f"{HOST} 1")
+    try:
+        with pytest.raises(StateUnavailable, match="read only replica") as error:
+            state_at(server.url, timeout=60).incr("key")
+        assert not error.value.maybe_applied
+    finally:
+        server.kill()
 
 
 @needs_redis

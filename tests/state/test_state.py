@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -11,8 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tempo_runtime import State, StateError
+from tempo_runtime import DeadlineExceeded, State, StateError, StateUnavailable
 from tempo_runtime.protocol.codec.equality import difference
+from tempo_runtime.request import context
 from tempo_runtime.request.portal import background
 from tempo_runtime.state import values
 from tests.helpers.waiting import wait_until
@@ -174,7 +176,7 @@ def test_an_id_counts_once_for_each_key(state: State) -> None:
     assert (state.get("a"), state.get("b")) == (4, 0.5)
 
 
-@pytest.mark.parametrize("once", ["", 1, "x" * 513])
+@pytest.mark.parametrize("once", ["", 1, "x" * 513, "\ud800"])
 def test_an_invalid_id_is_refused(state: State, once: Any) -> None:
     with pytest.raises(StateError, match="once must be text"):
         state.incr("key", once=once)
@@ -217,6 +219,24 @@ def test_update_replaces_a_value_by_what_a_function_makes_of_it(state: State) ->
     assert state.update("seen", lambda seen: [*seen, "b"], []) == ["a", "b"]
     assert state.update("seen", lambda seen: None) is None
     assert state.get("seen") is None
+
+
+def test_the_function_of_update_is_called_in_the_thread_of_its_caller(state: State) -> None:
+    assert state.update("thread", lambda _: threading.get_ident()) == threading.get_ident()
+    state.set("other", 1)
+    assert state.update("key", lambda _: state.get("other")) == 1
+
+
+def test_update_ends_with_its_request_though_others_are_always_faster(state: State) -> None:
+    def change(value: int) -> int:
+        state.incr("key")
+        return value + 1
+
+    with (
+        context.serving(0.2, {}),
+        pytest.raises((DeadlineExceeded, StateUnavailable)),
+    ):
+        state.update("key", change, 0)
 
 
 def test_concurrent_calls_lose_nothing(state: State) -> None:

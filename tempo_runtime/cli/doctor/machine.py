@@ -16,6 +16,7 @@ _EXTRAS = {
     "scikit-learn": ("sklearn", "scikit-learn models"),
     "alibi": ("explain", "explainers"),
     "cryptography": ("sign", "signatures of artifacts"),
+    "redis": ("state", "a state in Redis"),
 }
 _TOOLS = {
     ("conda", "mamba", "micromamba"): "conda environments",

@@ -35,6 +35,7 @@ WELL = Facts(
         "scikit-learn": "1.9.1",
         "alibi": "0.9.4",
         "cryptography": "50.0.2",
+        "redis": "8.1.0",
     },
     ports={8080: None, 8081: None, 8082: None},
     tools=dict.fromkeys(gathering.TOOLS, "/usr/bin/it"),
@@ -78,6 +79,7 @@ def test_a_machine_on_which_all_is_well_is_all_ok() -> None:
             "ImportError: no symbol",
         ),
         (with_packages(scikit_learn=None), "info", "scikit-learn", r"tempo_runtime\[sklearn\]"),
+        (with_packages(redis=None), "info", "redis", r"\[state\]"),
         (with_packages(alibi="0.9.6"), "info", "alibi", "Business Source.*alibi==0.9.4"),
         (
             replace(WELL, ports={8080: "is taken by process 7 (java)", 8081: None}),
