@@ -104,6 +104,11 @@ def _check_sink(url: str) -> str:
             "the sink's URL is shown in logs, so it must not contain a password; set "
             f"{ENV_PREFIX}INSIGHTS__TOKEN or {ENV_PREFIX}INSIGHTS__HEADERS"
         )
+    if redacted(url) != url:
+        raise ValueError(
+            "the sink's URL is saved and shown in logs, so its query must not contain a key or a token; "
+            f"set {ENV_PREFIX}INSIGHTS__HEADERS in the environment"
+        )
     _ = parts.port  # raises ValueError if it is invalid
     return url
 
@@ -211,7 +216,7 @@ Tls = Annotated[TlsSettings, BeforeValidator(parse_json)]
 class DeclaredOptions(BaseModel):
     """Options that an author declares; settings and the environment change them field by field."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     if not TYPE_CHECKING:  # a type checker knows the arguments by the fields
 
@@ -734,7 +739,7 @@ class PipelineSettings(BaseModel):
         values: dict[str, Any] = {}
         for options in (declared, self.insights):
             if options is not None:
-                values |= {name: getattr(options, name) for name in options.model_fields_set}
+                values |= stated(options)
         settings = InsightsSettings(**values)
         return settings if settings.sink is not None else None
 
@@ -746,8 +751,10 @@ class PipelineSettings(BaseModel):
         """
         if declared is None:
             return None
-        changes = {} if self.state is None else stated(self.state)
-        return StateSettings(**{**stated(declared), **changes})
+        if self.state is None:
+            return StateSettings(**stated(declared))
+        tls = declared.tls.model_copy(update=stated(self.state.tls))
+        return StateSettings(**{**stated(declared), **stated(self.state), "tls": tls})
 
     def stated(self, alias: str) -> ChildSettings:
         """Return the settings of one child, without those that the pipeline has for all children.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import traceback
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from tempo_runtime.settings import (
     ChildSettings,
     InsightsOptions,
     PipelineSettings,
+    StateOptions,
     check_children,
 )
 
@@ -435,6 +438,10 @@ def test_credentials_of_a_sink_are_refused_in_an_artifact(name: str, as_text: bo
     [
         ({"sink": "logs:8080"}, "insights.sink: .*http://HOST"),
         ({"sink": "http://me:secret@logs"}, "insights.sink: .*must not contain a password"),
+        (
+            {"sink": "http://logs/v1?a=1&dd-api-key=me:secret"},
+            "insights.sink: .*must not contain a key or a token; set TEMPO_RUNTIME_INSIGHTS__HEADERS",
+        ),
         ({"sample_rate": 1.5}, "insights.sample_rate: .*less than or equal to 1"),
         ({"log": "answers"}, "insights.log: .*'request', 'response' or 'children'"),
         ({"audit": True, "sample_rate": 0.5}, "insights: .*an audit logs every request"),
@@ -448,6 +455,28 @@ def test_invalid_options_of_request_logs_are_refused(insights: Any, match: str) 
     with pytest.raises(SettingsError, match=match) as refused:
         read({"insights": insights})
     assert "me:secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "declare",
+    [
+        lambda: InsightsOptions(sink="http://user:hunter2@h"),
+        lambda: InsightsOptions(sink="http://h?dd-api-key=hunter2"),
+        lambda: InsightsOptions(sink="http://h").replace(sink="http://user:hunter2@h"),
+        lambda: StateOptions(url="redis://:hunter2@h"),
+        lambda: StateOptions(url="redis://h?password=hunter2"),
+        lambda: StateOptions(password="hunter2"),
+    ],
+)
+def test_a_password_that_an_author_declares_is_refused_without_being_shown(
+    declare: Callable[[], Any],
+) -> None:
+    with pytest.raises(SettingsError) as refused:
+        declare()
+    error = refused.value
+    # A traceback also has the lines of this file.
+    shown = [line for line in traceback.format_exception(error) if "lambda" not in line]
+    assert "hunter2" not in "".join([str(error), repr(error), str(error.__cause__), *shown])
 
 
 def test_a_token_that_cannot_be_sent_is_refused_without_being_shown() -> None:

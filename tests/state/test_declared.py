@@ -31,7 +31,7 @@ from tempo_runtime import (
 from tempo_runtime._util import extras
 from tempo_runtime.artifact.store import read_description
 from tempo_runtime.execution.explain import isolation
-from tempo_runtime.settings import PipelineSettings
+from tempo_runtime.settings import PipelineSettings, TlsSettings
 from tests.helpers.stateful_pipelines import AsyncLedger, Ledger, counted
 
 ENV = "TEMPO_RUNTIME_STATE__"
@@ -172,6 +172,14 @@ def test_options_are_merged_field_by_field() -> None:
     assert settings.tls.ca == "ca.pem"
     assert "hunter2" not in f"{settings!r} {settings}"
     assert PipelineSettings.read(extra, environ).state_of(None) is None
+
+
+def test_tls_is_merged_field_by_field() -> None:
+    declared = StateOptions(url="rediss://redis", tls=TlsSettings(ca="ca.pem", key="declared.pem"))
+    environ = {f"{ENV}TLS__CERT": "cert.pem", f"{ENV}TLS__KEY": "key.pem"}
+    settings = PipelineSettings.read({}, environ).state_of(declared)
+    assert settings is not None
+    assert settings.tls == TlsSettings(ca="ca.pem", cert="cert.pem", key="key.pem")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from tempo_runtime._util.credentials import redacted
 from tempo_runtime.deploy.kubernetes.manifests.annotation import KEPT
 from tempo_runtime.deploy.kubernetes.secrets import refuse_secrets
 from tempo_runtime.deploy.options import DockerOptions, Options
@@ -47,6 +48,15 @@ def _matching(pattern: str, words: str) -> AfterValidator:
         return text
 
     return AfterValidator(check)
+
+
+def _without_credentials(url: str) -> str:
+    if redacted(url) != url:
+        raise ValueError(
+            "write a URL without a password or a token, because manifests are saved; let a broker in the "
+            "cluster add it"
+        )
+    return url
 
 
 _QUANTITY = r"(\d+(\.\d*)?|\.\d+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?"
@@ -102,6 +112,7 @@ Sink = Annotated[
         r"https?://[^/\s@]+(/\S*)?",
         "write a URL without a password, as in http://broker.logging/events",
     ),
+    AfterValidator(_without_credentials),
 ]
 SecretKey = Annotated[
     str,

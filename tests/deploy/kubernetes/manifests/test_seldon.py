@@ -259,7 +259,10 @@ def test_a_logger_is_the_graphs_and_needs_the_engine() -> None:
         both(models={"income-sklearn": {"logger": LOGGER}})
 
 
-@pytest.mark.parametrize("url", ["broker", "http://me:secret@broker"])
+@pytest.mark.parametrize(
+    "url", ["broker", "http://me:secret@broker", "http://broker/v1?a=1&dd-api-key=secret"]
+)
 def test_a_logger_without_a_plain_url_is_refused(url: str) -> None:
-    with pytest.raises(SettingsError, match="write a URL without a password"):
+    with pytest.raises(SettingsError, match="write a URL without a password") as refused:
         both(engine=True, logger={"url": url})
+    assert "secret" not in str(refused.value)
