@@ -11,9 +11,10 @@ import decimal
 import fractions
 import sys
 import uuid
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import date, datetime, time, timedelta
 from enum import Enum
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -101,7 +102,7 @@ class Snapshot:
         count = len(values)
         left = max(0, self._limit - self.size) // _NODE
         if count > left:
-            values = values[:left]
+            values = list(islice(values, left))  # not every sequence has slices
         if _FIXED.issuperset(map(type, values)):
             self.size += len(values) * _NODE
             copied = list(values)
@@ -116,12 +117,19 @@ class Snapshot:
         return copied
 
     def _dict(self, name: str, values: Mapping[Any, Any], depth: int) -> dict[str, Any]:
+        return self._pairs(name, values.items(), len(values), depth)
+
+    def _pairs(
+        self, name: str, pairs: Iterable[tuple[Any, Any]], count: int, depth: int
+    ) -> dict[str, Any]:
         copied: dict[str, Any] = {}
-        for key, value in values.items():
+        for key, value in pairs:
             if self.size >= self._limit:
-                self.cuts.append({"name": name, "kept": len(copied), "of": len(values)})
+                self.cuts.append({"name": name, "kept": len(copied), "of": count})
                 break
             key = key if type(key) is str else _label(key)
+            if key in copied:
+                key = f"{key} ({len(copied)})"
             self.size += len(key)
             copied[key] = self.of(key, value, depth + 1)
         return copied
@@ -132,6 +140,8 @@ class Snapshot:
             return self._array(name, np.asarray(value), depth)
         if isinstance(value, Enum):
             return self.of(name, value.value, depth)
+        if isinstance(value, np.void) and value.dtype.names:
+            return self._dict(name, {field: value[field] for field in value.dtype.names}, depth)
         if isinstance(value, np.generic | int | float):
             self.size += _NODE
             return value
@@ -146,11 +156,15 @@ class Snapshot:
         if isinstance(value, Set):
             return self._list(name, list(value), depth)
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+            names = [field.name for field in dataclasses.fields(value)]
+            # A field with `init=False` may never have been set.
+            fields = {field: getattr(value, field) for field in names if hasattr(value, field)}
             return self._dict(name, fields, depth)
         if (pandas := sys.modules.get("pandas")) is not None:
             if isinstance(value, pandas.DataFrame):
                 return self._frame(name, value, depth)
+            if isinstance(value, pandas.Series) and _has_text(value.index):
+                return self._pairs(name, zip(value.index, value), len(value), depth)
             if isinstance(value, pandas.Series | pandas.Index):
                 return self._list(name, value.tolist(), depth)
         if (pydantic := sys.modules.get("pydantic")) and isinstance(value, pydantic.BaseModel):
@@ -173,6 +187,13 @@ class Snapshot:
                 label = f"{label} ({number})"
             copied[label] = self.of(label, plain, depth + 1)
         return copied
+
+
+def _has_text(labels: Any) -> bool:
+    """Return whether the labels of a Series name its values, as those of a row do."""
+    if isinstance(labels.dtype, np.dtype) and labels.dtype.kind != "O":
+        return False
+    return any(isinstance(label, str | tuple) for label in labels)
 
 
 def _label(label: Any) -> str:

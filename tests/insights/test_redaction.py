@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Any, NamedTuple
@@ -74,6 +74,11 @@ HOLDERS: dict[str, Callable[[Any], Any]] = {
     "column twice": lambda secret: pd.DataFrame([[secret, secret]], columns=["ssn", "ssn"]),
     "column of several levels": _levels,
     "field of an array": _structured,
+    "element of a structured array": lambda secret: _structured(secret)[0],
+    "label": lambda secret: pd.Series({"ssn": secret, "amount": 1.0}),
+    "label of several levels": lambda secret: _levels(secret).iloc[0],
+    "label of categories": lambda secret: pd.Series([secret], pd.CategoricalIndex(["ssn"])),
+    "label twice": lambda secret: pd.Series([secret, secret], ["ssn", "ssn"]),
     "array of dicts": lambda secret: np.array([{"ssn": secret}, None], object),
 }
 AROUND: dict[str, Callable[[Any], Any]] = {
@@ -210,6 +215,27 @@ def test_a_copy_is_not_much_larger_than_allowed_and_what_is_cut_is_named(
     if large > limit:
         assert snapshot.cuts
         assert all(cut["kept"] < cut["of"] for cut in snapshot.cuts)
+
+
+def test_a_series_is_a_dict_if_its_labels_are_text_and_else_a_list() -> None:
+    rows = pd.Series([1.0, 2.0], ["a", "a"]), pd.Series([1.0, 2.0], [7, 8])
+    copies = [Snapshot(2**20).of("x", row) for row in rows]
+    assert copies == [{"a": 1.0, "a (1)": 2.0}, [1.0, 2.0]]
+
+
+def test_a_field_that_was_never_set_is_left_out() -> None:
+    @dataclasses.dataclass
+    class Late:
+        amount: float
+        unset: int = dataclasses.field(init=False)
+
+    assert Snapshot(100).of("x", Late(1.0)) == {"amount": 1.0}
+
+
+def test_a_sequence_without_slices_is_cut() -> None:
+    snapshot = Snapshot(80)
+    assert snapshot.of("x", deque(range(100))) == list(range(10))
+    assert snapshot.cuts == [{"name": "x", "kept": 10, "of": 100}]
 
 
 def test_a_value_that_is_nested_too_deeply_is_cut() -> None:
