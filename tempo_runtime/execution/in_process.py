@@ -237,7 +237,9 @@ class PipelineTransport:
         if current.origin is not None:
             # Over a network the child would receive only these headers.
             origin = Origin(self._child, None, current.headers, self._request_headers)
-            record = None if current.record is None else current.record.inside()
+            insights = self._runner.pipeline.details.insights
+            redact = () if insights is None else insights.redact
+            record = None if current.record is None else current.record.inside(redact)
             current = replace(current, origin=origin, record=record)
         try:
             with context.entered(current):

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import wraps
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from tempo_runtime.errors import RequestNotLogged, SettingsError
 from tempo_runtime.insights.captures import Capture, Part
 from tempo_runtime.insights.events import Event, members, to_json
 from tempo_runtime.insights.queue import QUEUE_FULL, EventQueue
 from tempo_runtime.insights.redaction import Redaction
-from tempo_runtime.insights.sender import Sender
+from tempo_runtime.insights.sender import UNWRITABLE, Sender
 from tempo_runtime.request.metrics import InsightsMetrics
 from tempo_runtime.request.timing import Elapsed, within
 from tempo_runtime.settings import InsightsSettings
 
 CHILD_LIMIT = "child_limit"
+logger = logging.getLogger(__name__)
+P = ParamSpec("P")
+T = TypeVar("T")
+_Logged = TypeVar("_Logged", bound="LoggedRequest | LoggedCall")
 _OK = members({"status": 200, "outcome": "ok"})
 _NO = ("", "0", "false", "no", "off")
 
@@ -81,6 +87,22 @@ class RequestLog:
         self.sender.close()
 
 
+def _guarded(
+    note: Callable[Concatenate[_Logged, P], T],
+) -> Callable[Concatenate[_Logged, P], T | None]:
+    """Make a method drop an event that it cannot write, since the request must not fail because of it."""
+
+    @wraps(note)
+    def guarded(self: _Logged, /, *args: P.args, **kwargs: P.kwargs) -> T | None:
+        try:
+            return note(self, *args, **kwargs)
+        except Exception:
+            self.lose()
+            return None
+
+    return guarded
+
+
 class LoggedRequest:
     """The log of one request; implements `RequestEvents`."""
 
@@ -107,6 +129,7 @@ class LoggedRequest:
         self._items: list[Part] = []
         self._item_capture: Capture | None = None
 
+    @_guarded
     def arguments(self, arguments: Mapping[str, Any]) -> None:
         """Log the arguments of the request."""
         log = self._log
@@ -118,6 +141,7 @@ class LoggedRequest:
         capture = Capture(log.redaction, settings.max_payload_bytes)
         self._put("request", self._about, capture, [(b"arguments", capture.values(arguments))])
 
+    @_guarded
     def child(
         self, pipeline: str, alias: str, inputs: Mapping[str, Any], redact: Sequence[str]
     ) -> LoggedCall | None:
@@ -145,11 +169,21 @@ class LoggedRequest:
             return self._about + more
         return members({"requestid": self._id, "modelid": pipeline}) + more
 
-    def logged(self, value: Any) -> None:
-        """See `RequestEvents.logged`."""
+    def inside(self, redact: Sequence[str]) -> LoggedInside:
+        """See `RequestEvents.inside`."""
+        return LoggedInside(self, redact)
+
+    @_guarded
+    def logged(self, value: Any, redact: Sequence[str] = ()) -> None:
+        """See `RequestEvents.logged`.
+
+        Args:
+            value: The value.
+            redact: Further names of values that are not logged.
+        """
         if self._is_off:
             return
-        capture = self._capture()
+        capture = self._capture(redact)
         name = "value"
         part = capture.values(value) if _has_names(value) else capture.value(name, value)
         self._put("custom", self._about, capture, [(name.encode(), part)])
@@ -159,18 +193,24 @@ class LoggedRequest:
         if self._is_off:
             return
         capture = self._item_capture = self._item_capture or self._capture()
-        if capture.size < self._log.settings.max_payload_bytes:
-            self._items.append(capture.value("result", item))
-        else:
-            capture.cut("result")
+        try:
+            if capture.size < self._log.settings.max_payload_bytes:
+                self._items.append(capture.value("result", item))
+                return
+        except Exception:
+            self.lose()
+        capture.cut("result")
 
+    @_guarded
     def answered(self, value: Any, seconds: float) -> None:
         """Log the answer."""
         if self._is_off or "response" not in self._log.logs:
             return
+        self._begin_end()
         capture = self._capture()
         self._end_with(_OK, seconds, capture, [(b"result", capture.value("result", value))])
 
+    @_guarded
     def streamed(self, seconds: float) -> None:
         """Log the end of a stream, with its items."""
         if self._is_off or "response" not in self._log.logs:
@@ -182,6 +222,7 @@ class LoggedRequest:
         """Log a failure by its status and the class of its error: its message may have values."""
         if self._is_off or "response" not in self._log.logs:
             return
+        self._begin_end()
         about = members({"status": status, "outcome": error})
         self._end_with(about, seconds, self._capture(), [])
 
@@ -208,21 +249,38 @@ class LoggedRequest:
         if self._lost is not None:
             raise self._not_logged(f"did not get it ({self._lost})")
 
-    def _capture(self) -> Capture:
-        return Capture(self._log.redaction, self._log.settings.max_payload_bytes)
+    def lose(self) -> None:
+        """Count an event that cannot be written, and log the exception that is being handled."""
+        logger.exception("an event of pipeline %r cannot be written", self._log.pipeline)
+        self._log.queue.drop(UNWRITABLE)
+        self._lost = UNWRITABLE
+        self.decided()
+
+    def decided(self) -> None:
+        """Let the request go on, if it waits for its last event; any thread may call this."""
+        if self._end is not None:
+            loop, end = self._end
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(_finish, end)
+
+    def _capture(self, redact: Sequence[str] = ()) -> Capture:
+        return Capture(self._log.redaction.and_(redact), self._log.settings.max_payload_bytes)
+
+    def _begin_end(self) -> None:
+        """Let the answer wait for the last event, if it is audited."""
+        if self._log.settings.audit:
+            loop = asyncio.get_running_loop()
+            self._end = loop, loop.create_future()
 
     def _end_with(
         self, about: bytes, seconds: float, capture: Capture, parts: list[tuple[bytes, Part]]
     ) -> None:
-        if self._log.settings.audit:
-            loop = asyncio.get_running_loop()
-            self._end = loop, loop.create_future()
         parts.append((b"milliseconds", b"%.3f" % (seconds * 1000)))
         if self._children:
             parts.append((b"child_calls", b"%d" % self._children))
         self._put("response", self._about + about, capture, parts)
-        if self._end is not None and self._lost is not None and not self._end[1].done():
-            self._end[1].set_result(None)
+        if self._end is not None and self._lost is not None:
+            _finish(self._end[1])
 
     def _put(
         self, kind: str, about: bytes, capture: Capture, parts: list[tuple[bytes, Part]]
@@ -244,6 +302,35 @@ class LoggedRequest:
         )
 
 
+class LoggedInside:
+    """The log of one request for a pipeline inside another's process; implements `RequestEvents`.
+
+    Args:
+        request: The log of the request.
+        redact: Further names of values that are not logged.
+    """
+
+    __slots__ = ("_redact", "_request")
+
+    def __init__(self, request: LoggedRequest, redact: Sequence[str]) -> None:
+        self._request = request
+        self._redact = tuple(redact)
+
+    def child(
+        self, pipeline: str, alias: str, inputs: Mapping[str, Any], redact: Sequence[str]
+    ) -> LoggedCall | None:
+        """See `RequestEvents.child`."""
+        return self._request.child(pipeline, alias, inputs, (*self._redact, *redact))
+
+    def logged(self, value: Any) -> None:
+        """See `RequestEvents.logged`."""
+        self._request.logged(value, self._redact)
+
+    def inside(self, redact: Sequence[str]) -> LoggedInside:
+        """See `RequestEvents.inside`."""
+        return LoggedInside(self._request, (*self._redact, *redact))
+
+
 class LoggedCall:
     """The log of one call to a child; implements `ChildEvent`."""
 
@@ -263,6 +350,11 @@ class LoggedCall:
         self._capture = capture
         self._arguments = arguments
 
+    def lose(self) -> None:
+        """See `LoggedRequest.lose`."""
+        self._request.lose()
+
+    @_guarded
     def ended(self, answer: Any, error: BaseException | None, seconds: float) -> None:
         """See `ChildEvent.ended`."""
         request, capture = self._request, self._capture
@@ -300,10 +392,8 @@ def _decide(event: Event, lost: str | None) -> None:
         return
     if lost is not None:
         request._lost = lost
-    if event.kind == "response" and request._end is not None:
-        loop, end = request._end
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(_finish, end)
+    if event.kind == "response":
+        request.decided()
 
 
 def _finish(end: asyncio.Future[None]) -> None:

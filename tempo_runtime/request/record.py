@@ -32,6 +32,9 @@ class RequestEvents(Protocol):
     def logged(self, value: Any) -> None:
         """Log a value of the author's."""
 
+    def inside(self, redact: Sequence[str]) -> RequestEvents:
+        """Return the log for a pipeline in this process, which also redacts these names."""
+
 
 class RequestRecord:
     """One request.
@@ -50,12 +53,16 @@ class RequestRecord:
         self.child_seconds: list[float] = []
         self.events = events
 
-    def inside(self) -> RequestRecord:
+    def inside(self, redact: Sequence[str] = ()) -> RequestRecord:
         """Return the record for a pipeline in this process that this one calls.
 
         The time of its calls is part of the call that is already counted.
+
+        Args:
+            redact: Names of values that it does not log.
         """
-        return RequestRecord(self.events)
+        events = self.events
+        return RequestRecord(events.inside(redact) if events is not None and redact else events)
 
 
 class CallRecord:

@@ -44,6 +44,30 @@ async def logged_async(rows: np.ndarray) -> np.ndarray:
     return one + two
 
 
+@model("logged-echo")
+def echo(person: dict) -> dict:
+    return person
+
+
+@pipeline(
+    "logged-inner",
+    models=PipelineModels(echo=echo),
+    insights=InsightsOptions(redact=("iban",)),
+)
+def logged_inner(iban: str) -> str:
+    person = {"iban": iban, "name": "ada"}
+    insights.log(person)
+    logged_inner.models.echo(person)
+    return "done"
+
+
+@pipeline("logged-outer", models=PipelineModels(inner=logged_inner))
+def logged_outer() -> str:
+    answer: str = logged_outer.models.inner("s3cret")
+    insights.log({"iban": "of the outer"})
+    return answer
+
+
 @pipeline("logged-frame")
 class LoggedFrame:
     def __init__(self) -> None:
@@ -63,4 +87,5 @@ def logged_stream(count: int) -> Iterator[int]:
         yield number
 
 
-ALL = (logged, logged_async, LoggedFrame, logged_stream)
+ALL = (logged, logged_async, logged_inner, logged_outer, LoggedFrame, logged_stream)
+CHILDREN = (doubles, echo)

@@ -41,7 +41,7 @@ def server(
     request: pytest.FixtureRequest, shared: Sink, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     root = tmp_path_factory.mktemp("logged")
-    for target in (*logged_pipelines.ALL, logged_pipelines.doubles):
+    for target in (*logged_pipelines.ALL, *logged_pipelines.CHILDREN):
         save(target, str(root / describe(target).details.name))
     env = {
         "TEMPO_RUNTIME_INSIGHTS__SINK": shared.url,
@@ -49,6 +49,8 @@ def server(
         "TEMPO_RUNTIME_INSIGHTS__REDACT": "User,ssn",
         "TEMPO_RUNTIME_INSIGHTS__MAX_DELAY": "0.01",
         "TEMPO_RUNTIME_MODELS__DOUBLES__URI": "../doubles",
+        "TEMPO_RUNTIME_MODELS__ECHO__URI": "../logged-echo",
+        "TEMPO_RUNTIME_MODELS__INNER__URI": "../logged-inner",
     }
     with serve(root, settings={"parallel_workers": request.param}, env=env) as server:
         yield server
@@ -111,6 +113,20 @@ def test_calls_of_an_async_pipeline_are_events(server: Server, sink: Sink) -> No
     sink.wait(4)
     results = [event["data"]["result"] for event in sink.of("child")]
     assert sorted(results) == [[[2.0, 4.0]], [[4.0, 6.0]]]
+
+
+def test_names_that_an_inner_pipeline_redacts_are_redacted_in_its_logs(
+    server: Server, sink: Sink
+) -> None:
+    assert ask(server, "logged-outer").status_code == 200
+    sink.wait(6)
+    assert "s3cret" not in json.dumps(sink.events)
+    hidden = {"iban": "[redacted]", "name": "ada"}
+    calls = {event["child"]: event["data"] for event in sink.of("child")}
+    assert calls["echo"]["arguments"] == {"person": hidden}
+    assert calls["echo"]["result"] == hidden
+    values = [event["data"]["value"] for event in sink.of("custom")]
+    assert values == [hidden, {"iban": "of the outer"}]
 
 
 def test_a_failure_has_its_status_and_class_and_no_values(server: Server, sink: Sink) -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import pytest
 from prometheus_client import REGISTRY
 
-from tempo_runtime.errors import SettingsError
-from tempo_runtime.insights.request_log import RequestLog
+from tempo_runtime.errors import RequestNotLogged, SettingsError
+from tempo_runtime.insights.request_log import LoggedRequest, RequestLog
 from tempo_runtime.settings import InsightsSettings
 from tests.helpers.sink import Sink
 from tests.helpers.waiting import wait_until
@@ -327,3 +328,67 @@ def test_values_that_are_cut_are_named(make: Make, sink: Sink) -> None:
         {"name": "rows", "kept": 12, "of": 1000},
         {"name": "text", "kept": 32, "of": 5000},
     ]
+
+
+class Broken(Mapping[str, Any]):
+    """A value that cannot be copied."""
+
+    def __getitem__(self, key: str) -> Any:
+        raise RuntimeError("broken")
+
+    def __iter__(self) -> Iterator[str]:
+        raise RuntimeError("broken")
+
+    def __len__(self) -> int:
+        raise RuntimeError("broken")
+
+
+def _ended(request: LoggedRequest, answer: Any) -> None:
+    call = request.child("p", "child", {"x": 1}, ())
+    assert call is not None
+    call.ended(answer, None, 0.1)
+
+
+NOTES: dict[str, Callable[[LoggedRequest, Any], Any]] = {
+    "arguments": lambda request, value: request.arguments({"x": value}),
+    "arguments of a call": lambda request, value: request.child("p", "child", {"x": value}, ()),
+    "answer of a call": _ended,
+    "own value": lambda request, value: request.logged(value),
+    "item": lambda request, value: request.item(value),
+    "answer": lambda request, value: request.answered(value, 0.1),
+}
+
+
+@pytest.mark.parametrize("note", NOTES)
+def test_a_value_that_cannot_be_copied_costs_its_event_and_no_request(
+    make: Make, sink: Sink, caplog: pytest.LogCaptureFixture, note: str
+) -> None:
+    log = make()
+    request = log.begin("r-1", {})
+    assert request is not None
+    NOTES[note](request, Broken())
+    assert dropped(log, "unwritable") == 1
+    [record] = [record for record in caplog.records if "cannot be written" in record.message]
+    assert record.exc_info
+    request.streamed(0.1)
+    [event] = sink.wait(1)
+    assert event["data"]["result"] == []
+    assert ("cut" in event["data"]) == (note == "item")
+
+
+@pytest.mark.parametrize("note", [name for name in NOTES if name != "item"])
+def test_an_audited_request_with_a_value_that_cannot_be_copied_is_not_answered(
+    make: Make, note: str
+) -> None:
+    request = make(audit=True).begin("r-1", {})
+    assert request is not None
+
+    async def answer() -> None:
+        NOTES[note](request, Broken())
+        if note != "answer":
+            request.answered(1, 0.1)
+        assert request.is_audited
+        await request.audited(None)
+
+    with pytest.raises(RequestNotLogged, match="unwritable"):
+        asyncio.run(answer())
