@@ -36,7 +36,7 @@ from tempo_runtime.authoring.models import Model, Pipeline, PipelineModels, pipe
 from tempo_runtime.errors import AuthoringError
 from tempo_runtime.protocol.signature import Signature
 
-_CHILDREN = "tempo_runtime.clients.child"
+_CHILDREN = ("tempo_runtime.clients.child", "tempo_runtime.execution.first_call")
 _OPEN = (io.FileIO, io.BufferedReader, io.BufferedWriter, io.BufferedRandom, io.TextIOWrapper)
 _OF_NAMEDTUPLES = (  # added by typing to a NamedTuple
     "__annotate__",
@@ -152,7 +152,7 @@ def reduced(obj: Any, way: Sequence[Any]) -> Any:
         name = obj.__func__.__name__
         if getattr(obj.__self__, name, None) == obj:
             return getattr, (obj.__self__, name)
-    if type(obj).__module__ == _CHILDREN:
+    if type(obj).__module__ in _CHILDREN:
         return _child(obj, way)
     if type(obj) in _OURS:
         return _OURS[type(obj)](obj, way)
