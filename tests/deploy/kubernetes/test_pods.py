@@ -162,7 +162,7 @@ def test_the_option_that_keeps_a_pod_from_every_node_is_named(message: str, reme
 @pytest.mark.parametrize(
     ("kind", "keys", "option"),
     [
-        ("containerStatuses", "auth_secret_name", "env_from"),
+        ("containerStatuses", "auth_secret_name", "env_secrets or env_from"),
         ("initContainerStatuses", "auth_secret_name", "auth_secret_name"),
         ("initContainerStatuses", "service_account_name", "service_account_name"),
     ],

@@ -176,7 +176,7 @@ def test_a_problem_is_logged_once_without_a_terminal(
     [message] = caplog.messages
     assert message == (
         'plus is not ready: pod plus-1: CreateContainerConfigError: secret "s" not found; create it, or '
-        "correct env_from; the deployment waits for it"
+        "correct env_secrets or env_from; the deployment waits for it"
     )
 
 
