@@ -54,6 +54,8 @@ class Image:
             env=self._environment,
             text=True,
             start_new_session=True,
+            # Where the tests run in the background it is ignored, and bash cannot trap it then.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             **pipes,  # type: ignore[call-overload]
         )
 

@@ -62,5 +62,5 @@ def test_a_server_that_ends_before_its_workers_takes_them_along(
     server = LocalServer(tmp_path, Ports(*free_ports(3)), os.environ, subprocess.PIPE)
     assert server.process.stdout is not None
     with pytest.raises(ServingFailed) as told:
-        Running(server, {}, Log(server.process.stdout)).wait()
+        Running(server, {}, Log(server.process.stdout), "").wait()
     assert str(told.value) == "the server ended: the server is gone"

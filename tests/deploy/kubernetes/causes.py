@@ -366,7 +366,8 @@ COMMON = [
     unmade(
         "missing Secret of env_from",
         'secret "keys" not found',
-        'secret "keys" not found; create it, or correct env_secrets or env_from; the deployment waits for it',
+        'secret "keys" not found; create it, or correct env_secrets or env_from; the deployment waits '
+        "for it",
     ),
     unmade(
         "image that runs as root",
