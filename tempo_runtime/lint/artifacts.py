@@ -160,7 +160,7 @@ def pipeline_batching(document: Document) -> Hits:
     "SeldonDeployment",
     "InferenceService",
     "Model",
-    consequence="Each pod or worker has a state of its own, and answers differ from request to request.",
+    consequence="Each pod or worker has its own state, and answers differ from request to request.",
     fix="set TEMPO_RUNTIME_STATE__URL to a Redis, or deploy one pod with one worker",
 )
 def state_lost(document: Document, run: Run) -> Hits:
