@@ -202,7 +202,7 @@ class Child:
                 return self._encode_in_thread(args, kwargs)
             request = self._request(args, kwargs)
         if self._awaitable:
-            return self._answer(_kept(request))
+            return self._answer(_with_copies(request))
         with self._metrics.call():
             return self._decode(self._transport.infer_blocking(request))
 
@@ -221,7 +221,7 @@ class Child:
         return request
 
     def _sent(self, args: Any, kwargs: Any) -> Request:
-        return _kept(self._array_request(args, kwargs) or self._request(args, kwargs))
+        return _with_copies(self._array_request(args, kwargs) or self._request(args, kwargs))
 
     def _array_request(self, args: Any, kwargs: Any) -> Request | None:
         """Return the request for one array that is sent as it is, as in most calls; None for others."""
@@ -389,8 +389,8 @@ class Children:
         return len(self._children)
 
 
-def _kept(request: Request) -> Request:
-    """Return a request with arrays of its own: until it is sent, the author's code may change its."""
+def _with_copies(request: Request) -> Request:
+    """Copy the arrays of a request, because the author's code may change them before it is sent."""
     request.tensors = handed_over(request.tensors)
     return request
 

@@ -87,7 +87,7 @@ class Recall:
 
 
 class DeploymentGone(DeploymentFailed):
-    """There is no such deployment, or there is no longer."""
+    """A deployment that does not exist, or was undeployed."""
 
     kind = DeploymentFailed.kind  # for programs that read it
 

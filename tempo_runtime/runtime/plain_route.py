@@ -99,7 +99,7 @@ class PlainRoute:
             return
         events = in_own_task(self._events(call, headers, path))
         async with aclosing(events):
-            # An error before the first item has a status of its own.
+            # An error before the first item is answered with its own status.
             first = await _unless_left(anext(events, b""), receive)
             if first is None:
                 return
