@@ -63,6 +63,7 @@ _NAMES = {
         "TempoError",
     ),
     "explanations.explanation": ("Explanation",),
+    "protocol.columns": ("Columns",),
     "request.current": ("CurrentRequest", "current_request"),
     "runtime.pipeline_runtime": ("TempoPipelineRuntime",),
     "settings": ("Batching", "InsightsOptions", "StateOptions"),
@@ -127,6 +128,7 @@ if TYPE_CHECKING:
     from tempo_runtime.errors import StorageError as StorageError
     from tempo_runtime.errors import TempoError as TempoError
     from tempo_runtime.explanations.explanation import Explanation as Explanation
+    from tempo_runtime.protocol.columns import Columns as Columns
     from tempo_runtime.request.current import CurrentRequest as CurrentRequest
     from tempo_runtime.request.current import current_request as current_request
     from tempo_runtime.runtime.pipeline_runtime import TempoPipelineRuntime as TempoPipelineRuntime

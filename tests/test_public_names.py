@@ -30,6 +30,7 @@ NAMES = [
     "ChildNotFound",
     "ChildUnavailable",
     "Children",
+    "Columns",
     "CurrentRequest",
     "DeadlineExceeded",
     "DeploymentFailed",

@@ -26,7 +26,7 @@ def make_artifacts():
         from src.explainer import train_explainer
         from src.model import train_model
         from src.tempo import create_adult_model, create_explainer
-        from tempo_runtime import save
+        from tempo_runtime import Columns, save
     with step("Reading the census", "Read the census"):
         data = AdultData()
     rows = f"{len(data.X_train):,} rows to train with, {len(data.X_test):,} to test"
@@ -36,7 +36,9 @@ def make_artifacts():
     with step("Fitting the anchor explainer", "Fitted the anchor explainer"):
         train_explainer(ARTIFACTS_FOLDER, data, model)
     with step("Saving the explainer pipeline", "Saved the explainer pipeline"):
-        folder = save(create_explainer(create_adult_model()), environment=None)
+        people = Columns(data.feature_names, data.category_map)
+        explainer = create_explainer(create_adult_model())
+        folder = save(explainer, environment=None, columns={"payload": people})
     console.print(f"  [dim]{os.path.relpath(folder)}[/]")
     return data
 

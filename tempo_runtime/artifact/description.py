@@ -277,6 +277,18 @@ class EnvironmentDescription(_Part):
     interpreter: _Place | None = None
 
 
+class ColumnDescription(_Part):
+    """A column of an argument, for people.
+
+    Attributes:
+        name: Its name.
+        categories: Names of its categories, whose values are their positions; None for plain numbers.
+    """
+
+    name: _Text
+    categories: list[_Text] | None = None
+
+
 class Description(PipelineDescription):
     """The content of a tempo.json.
 
@@ -287,6 +299,8 @@ class Description(PipelineDescription):
         example: Argument -> an example value, as JSON.
         schemas: JSON Schemas of its arguments and its result, as `protocol.json_schema` makes them; empty
             in artifacts that were saved without them.
+        columns: Argument -> the names of its columns that `save` was given; those of annotations are in
+            `schemas` alone, which have both.
         packages: Name -> version, of the installed packages that its code imports.
         files: Path -> SHA-256, of all its files but this one and those that people edit.
         environment: Its packed environment, if it has one.
@@ -299,6 +313,7 @@ class Description(PipelineDescription):
     python: _Name
     example: dict[_Name, Any] = {}
     schemas: dict[_Name, Any] = {}
+    columns: dict[_Name, list[ColumnDescription]] = {}
     packages: dict[_Name, _Name]
     files: dict[_Path, _Sha256]
     environment: EnvironmentDescription | None = None

@@ -33,6 +33,7 @@ from tempo_runtime import __version__
 from tempo_runtime._util import atomic_files, json_files
 from tempo_runtime._util.atomic_files import DESCRIPTION
 from tempo_runtime._util.private_copies import PrivateCopy
+from tempo_runtime.artifact import columns as named_columns
 from tempo_runtime.artifact import (
     declaration,
     earlier,
@@ -63,6 +64,7 @@ from tempo_runtime.errors import (
     AuthoringError,
 )
 from tempo_runtime.protocol import example_values, json_schema
+from tempo_runtime.protocol.columns import Columns
 from tempo_runtime.settings import PipelineSettings, check_children
 
 P = ParamSpec("P")
@@ -71,7 +73,7 @@ T = TypeVar("T")
 
 PIPELINE = "pipeline.dill"
 MODEL_SETTINGS = declaration.MODEL_SETTINGS
-EXAMPLE = "example.json"
+EXAMPLE = named_columns.EXAMPLE
 CODE = "code"  # folder of the author's code
 # Describing the others; edited by people and rewritten by platforms; recorded at any time.
 _UNCHECKED = (DESCRIPTION, MODEL_SETTINGS, EXAMPLE)
@@ -86,6 +88,7 @@ def save(
     *,
     environment: str | None = "auto",
     sign: str | None = None,
+    columns: Mapping[str, Columns] | None = None,
 ) -> str:
     """Write a pipeline's artifact, or pack the environment of a `Model`.
 
@@ -103,13 +106,15 @@ def save(
             file, the packages that the pipeline imports, in the versions of this process. `"auto"`:
             by the file that is there, and no environment if there is neither. None: no environment.
         sign: File of an Ed25519 private key, in PEM, to sign it with.
+        columns: Argument -> the names of its columns, where its annotation does not have them. By default
+            those that the artifact in the folder was saved with stay; `{}` leaves them out.
 
     Returns:
         The folder.
 
     Raises:
         AuthoringError: If the target is not a pipeline, a class that needs arguments, or a `Model`
-            without a folder.
+            without a folder; or if an argument does not exist, or cannot have the named columns.
         ArtifactError: If something cannot be carried in an artifact, or the key cannot be used.
         EnvironmentFailed: If the environment cannot be made.
 
@@ -126,13 +131,17 @@ def save(
             raise AuthoringError(
                 f"{target} is not a pipeline, so it cannot be signed; sign its pipeline"
             )
+        if columns:
+            raise AuthoringError(
+                f"{target} is not a pipeline, so the columns of its arguments cannot be named"
+            )
         return save_model(target, folder, environment)
     pipeline = describe(target)
     if folder or pipeline.details.home:
-        return write(compose(target, folder), environment, sign)
+        return write(compose(target, folder), environment, sign, columns=columns)
     folder = tempfile.mkdtemp(prefix=f"{pipeline.details.name}-")
     try:
-        write(compose(target, folder), environment, sign)
+        write(compose(target, folder), environment, sign, columns=columns)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -277,6 +286,8 @@ def write(
     environment: str | None,
     sign: str | None = None,
     demands: trust.TrustPolicy | None = None,
+    *,
+    columns: Mapping[str, Columns] | None = None,
 ) -> str:
     """Write what was composed.
 
@@ -285,15 +296,18 @@ def write(
         environment: As `save` takes it.
         sign: Likewise.
         demands: What the artifact has to show, or it is not written.
+        columns: As `save` takes it.
 
     Returns:
         The folder.
 
     Raises:
-        ArtifactError, EnvironmentFailed: As `save` does.
+        ArtifactError, AuthoringError, EnvironmentFailed: As `save` does.
         ArtifactUntrusted: If it does not show what is demanded.
     """
     pipeline, folder, ours = composed.pipeline, composed.folder, dict(composed.ours)
+    named = named_columns.given_or_kept(columns, pipeline.signature, folder, composed.committed)
+    signature = pipeline.signature.with_columns(named)
     os.makedirs(folder, exist_ok=True)
     prefix = f"{CODE}/"
     code = {p.removeprefix(prefix): len(ours[p]) for p in sorted(ours) if p.startswith(prefix)}
@@ -330,13 +344,15 @@ def write(
         "tempo_runtime": __version__,
         "python": declaration.python(),
         "example": example_values.values(pipeline.signature),
-        "schemas": json_schema.of(pipeline.signature, pipeline.predict_of(None)),
+        "schemas": json_schema.of(signature, pipeline.predict_of(None)),
         "packages": packages,
         "files": dict(sorted(digests.items())),
         "source": composed.source,
     }
     if packed is not None:
         content["environment"] = packed.described
+    if named:
+        content["columns"] = named_columns.described(named)
     description = Description(**content)
     if sign is not None:
         description = trust.signed(description, sign)

@@ -17,6 +17,9 @@ from tempo_runtime.protocol.signature import Kind, Signature, TensorSpec
 from tempo_runtime.protocol.tensor import WORDS
 
 _DEFINITIONS = "$defs"
+COLUMNS = "x-columns"
+"""The keyword that names the columns of an array, in order."""
+
 _WORDS = {"enum": list(WORDS)}
 _NULL = {"type": "null"}
 _TEXT = {"type": "string"}
@@ -58,7 +61,7 @@ def of(signature: Signature, function: Callable[..., Any]) -> dict[str, Any]:
     texts, defaults = _documented(function), _defaults(function)
     properties = {}
     for spec in signature.inputs:
-        schema = _nullable(spec, _schema(spec, definitions, "validation"))
+        schema = _part(spec, definitions, "validation")
         if spec.name in texts:
             schema = {**schema, "description": texts[spec.name]}
         if spec.name in defaults:
@@ -75,9 +78,7 @@ def of(signature: Signature, function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _result(signature: Signature, definitions: dict[str, Any]) -> dict[str, Any]:
-    parts = [
-        _nullable(spec, _schema(spec, definitions, "serialization")) for spec in signature.outputs
-    ]
+    parts = [_part(spec, definitions, "serialization") for spec in signature.outputs]
     if signature.form == "single":
         return parts[0]
     if signature.form == "tuple":
@@ -92,6 +93,11 @@ def _result(signature: Signature, definitions: dict[str, Any]) -> dict[str, Any]
             "required": [spec.name for spec in signature.outputs if not spec.has_default],
         }
     return {}
+
+
+def _part(spec: TensorSpec, definitions: dict[str, Any], mode: Any) -> dict[str, Any]:
+    schema = _nullable(spec, _schema(spec, definitions, mode))
+    return schema if spec.columns is None else {**schema, COLUMNS: spec.columns.described()}
 
 
 def _schema(spec: TensorSpec, definitions: dict[str, Any], mode: Any) -> dict[str, Any]:

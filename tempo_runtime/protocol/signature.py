@@ -6,7 +6,7 @@ import collections.abc
 import inspect
 import types
 import typing
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
@@ -18,6 +18,7 @@ import numpy as np
 import typing_extensions
 
 from tempo_runtime.errors import AuthoringError, PayloadError
+from tempo_runtime.protocol.columns import Columns, shown
 from tempo_runtime.protocol.tensor import datatype_of
 
 _STREAMS = (
@@ -68,6 +69,10 @@ KINDS: dict[Any, Kind] = {
 }
 
 
+_WITH_COLUMNS = (Kind.ANY, Kind.ARRAY, Kind.FRAME, Kind.STRINGS)
+_SEQUENCES = (list, tuple, collections.abc.Sequence)
+
+
 @dataclass(frozen=True)
 class TensorSpec:
     """One named, typed value of a signature.
@@ -75,11 +80,12 @@ class TensorSpec:
     Attributes:
         name: Name of the tensor, and of the argument in Python.
         kind: How the value is sent.
-        hint: The annotation, without `Optional`.
+        hint: The annotation, without `Optional` and `Columns`.
         dtype: Element type of an array; None for any type.
         shape: Dimensions of an array, -1 for any length; None for any rank.
         has_default: Whether the argument may be omitted.
         nullable: Whether the value may be None; an omitted argument is then None.
+        columns: The names of its columns, for people.
     """
 
     name: str
@@ -89,6 +95,7 @@ class TensorSpec:
     shape: tuple[int, ...] | None = None
     has_default: bool = False
     nullable: bool = False
+    columns: Columns | None = None
 
     @property
     def required(self) -> bool:
@@ -100,11 +107,20 @@ class TensorSpec:
         """Read one annotation.
 
         Raises:
-            AuthoringError: If values of this type cannot be sent.
+            AuthoringError: If values of this type cannot be sent, or cannot have these columns.
         """
-        annotation = hint
-        hint, nullable = _without_none(_unaliased(hint))
-        hint = _unaliased(hint)
+        annotation, outer = _without_columns(name, hint)
+        hint, nullable = _without_none(_unaliased(annotation))
+        hint, inner = _without_columns(name, hint)
+        spec = cls._of(name, _unaliased(hint), annotation, has_default, nullable)
+        for columns in filter(None, (outer, inner)):
+            spec = spec.with_columns(columns)
+        return spec
+
+    @classmethod
+    def _of(
+        cls, name: str, hint: Any, annotation: Any, has_default: bool, nullable: bool
+    ) -> TensorSpec:
         if any(isinstance(part, str | typing.ForwardRef) for part in _within(hint)):
             hint = annotation  # an alias that refers to itself; only pydantic resolves it
         if any(map(_is_read_once, _within(hint))):
@@ -130,6 +146,39 @@ class TensorSpec:
         if kind is Kind.JSON:
             _check_json(name, hint)
         return replace(spec, kind=kind)
+
+    def with_columns(self, columns: Columns) -> TensorSpec:
+        """Return the same value with names of its columns.
+
+        Raises:
+            AuthoringError: If it cannot have these columns.
+        """
+        if self.columns is not None and self.columns != columns:
+            raise AuthoringError(
+                f"{self.name}: its annotation names the columns {shown(self.columns.names)}, and not "
+                f"{shown(columns.names)}; name them in one place"
+            )
+        if not self._may_have_columns:
+            raise AuthoringError(
+                f"{self.name}: a value of type {getattr(self.hint, '__name__', self.hint)} does not have "
+                "columns; only arrays, lists and DataFrames do"
+            )
+        last = self.shape[-1] if self.shape else -1
+        if last not in (-1, len(columns.names)):
+            raise AuthoringError(
+                f"{self.name}: its annotation has {last} columns, and {len(columns.names)} are named "
+                f"({shown(columns.names)}); give one name for each"
+            )
+        return replace(self, columns=columns)
+
+    @property
+    def _may_have_columns(self) -> bool:
+        if self.kind is Kind.JSON:
+            bare = (
+                get_args(self.hint)[0] if get_origin(self.hint) is typing.Annotated else self.hint
+            )
+            return bare in _SEQUENCES or get_origin(bare) in _SEQUENCES
+        return self.kind in _WITH_COLUMNS and self.shape != ()
 
 
 OutputForm = Literal["single", "tuple", "named", "mapping", "list", "dynamic"]
@@ -163,6 +212,31 @@ class Signature:
     def input(self, name: str) -> TensorSpec | None:
         """Return the argument with this name."""
         return next((spec for spec in self.inputs if spec.name == name), None)
+
+    def with_columns(self, columns: Mapping[str, Columns]) -> Signature:
+        """Return the same signature with names of the columns of some arguments.
+
+        Args:
+            columns: Argument -> the names.
+
+        Raises:
+            AuthoringError: If there is no such argument, or it cannot have these columns.
+        """
+        for name, named in columns.items():
+            if not isinstance(named, Columns):
+                raise AuthoringError(
+                    f"columns: {name!r} has {type(named).__name__}; write Columns([...]) with its names"
+                )
+            if self.input(name) is None:
+                known = ", ".join(spec.name for spec in self.inputs) or "none"
+                raise AuthoringError(
+                    f"columns: there is no argument {name!r}; the arguments are: {known}"
+                )
+        inputs = (
+            spec.with_columns(columns[spec.name]) if spec.name in columns else spec
+            for spec in self.inputs
+        )
+        return replace(self, inputs=tuple(inputs))
 
     def takes(self, count: int, names: Collection[str]) -> bool:
         """Return whether it accepts this number of positional arguments and these named ones."""
@@ -343,6 +417,23 @@ def _without_none(hint: Any) -> tuple[Any, bool]:
     if len(args) == len(get_args(hint)):
         return hint, False
     return (args[0] if len(args) == 1 else Union[args]), True  # noqa: UP007 - the members are only known at run time
+
+
+def _without_columns(name: str, hint: Any) -> tuple[Any, Columns | None]:
+    """Return a type without the names of columns in its annotation, and those names."""
+    annotated = _unaliased(hint)
+    if get_origin(annotated) is not typing.Annotated:
+        return hint, None
+    bare, *metadata = get_args(annotated)
+    found = [part for part in metadata if isinstance(part, Columns)]
+    if not found:
+        return hint, None
+    if len(found) > 1:
+        raise AuthoringError(f"{name}: its annotation has Columns twice; name the columns once")
+    for part in metadata:
+        if part is not found[0]:
+            bare = typing.Annotated[bare, part]
+    return bare, found[0]
 
 
 def _unaliased(hint: Any) -> Any:

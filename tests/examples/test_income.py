@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tempo_runtime.artifact.store import read_description
 from tests.helpers import examples
 from tests.helpers.command_line import run
 from tests.helpers.income import EXAMPLE, Income, census
@@ -32,6 +33,14 @@ def test_its_notebook_runs_in_a_kernel(tmp_path: Path) -> None:
     assert printed.count("Marital Status = Separated") == 3
     assert "'pipeline.dill'" in printed
     assert "Deploying income-explainer: done" in printed  # and no words about ipywidgets
+
+
+def test_its_artifact_names_the_columns_and_categories_of_the_census(income: Income) -> None:
+    columns = read_description(str(income.explainer)).columns["payload"]
+    assert len(columns) == income.rows.shape[1]
+    named = {column.name: column.categories for column in columns}
+    assert named["Age"] is None
+    assert named["Sex"] == ["Female", "Male"]
 
 
 def test_its_readme_shows_its_graph(income: Income) -> None:

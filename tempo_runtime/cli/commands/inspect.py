@@ -10,8 +10,11 @@ from tempo_runtime.cli.options import artifact_argument, echo_json, json_option,
 from tempo_runtime.cli.terminal import console
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from tempo_runtime.artifact.description import (
         ChildDescription,
+        ColumnDescription,
         EnvironmentDescription,
         SignatureDescription,
     )
@@ -32,7 +35,7 @@ def inspect(artifact: str, as_json: bool, verify: str | None) -> None:
     Example:
         tempo-runtime inspect examples/income/artifacts/explainer
     """
-    from tempo_runtime.artifact import declaration, store, trust
+    from tempo_runtime.artifact import columns, declaration, store, trust
 
     policy = None if verify is None else trust.TrustPolicy(keys=(verify,))
     inspected = store.inspect(artifact, policy)
@@ -51,6 +54,7 @@ def inspect(artifact: str, as_json: bool, verify: str | None) -> None:
     rows = {
         "description": description.description,
         "inputs": _tensors(description.signature, "inputs"),
+        "columns": _columns(columns.of(description)),
         "outputs": _tensors(description.signature, "outputs"),
         "calls": "\n".join(
             f"{alias}: {child.name} ({child.platform}{_server(child)}{_batching(child)})"
@@ -69,6 +73,8 @@ def inspect(artifact: str, as_json: bool, verify: str | None) -> None:
         "digest": inspected.digest,
         "signed": "yes" if description.signed else "no",
     }
+    if not rows["columns"]:
+        del rows["columns"]  # few pipelines name them
     for heading, text in rows.items():
         table.add_row(f"[bold]{heading}[/]", escape(text) or "none")
     shown = console()
@@ -76,6 +82,18 @@ def inspect(artifact: str, as_json: bool, verify: str | None) -> None:
     shown.print("[green]✓[/] every file is as it was saved")
     if verify is not None:
         shown.print(f"[green]✓[/] the signature matches the key {escape(verify)}")
+
+
+def _columns(named: Mapping[str, Sequence[ColumnDescription]]) -> str:
+    return "\n".join(
+        f"{argument}: {', '.join(map(_column, columns))}" for argument, columns in named.items()
+    )
+
+
+def _column(column: ColumnDescription) -> str:
+    return (
+        f"{column.name} ({len(column.categories)} categories)" if column.categories else column.name
+    )
 
 
 def _server(child: ChildDescription) -> str:
