@@ -1,4 +1,4 @@
-"""Say how an extra of this package is installed, from where the package itself came."""
+"""Say how this package or an extra of it is installed, from where the package itself came."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from urllib.parse import unquote, urlsplit
 _NAME = "tempo_runtime"
 
 
-def command(extra: str) -> str:
-    """Return the shell command that installs an extra.
+def command(extra: str | None = None) -> str:
+    """Return the shell command that installs an extra, or the package itself.
 
     Args:
-        extra: Its name, such as `docker`.
+        extra: Name of the extra, such as `docker`; None for the package without one.
 
     Example:
         >>> "[docker]" in command("docker")
@@ -23,14 +23,18 @@ def command(extra: str) -> str:
     return _command(extra, _origin())
 
 
-def _command(extra: str, origin: dict[str, Any]) -> str:
+def _command(extra: str | None, origin: dict[str, Any]) -> str:
     url = str(origin.get("url", ""))
+    extras = "" if extra is None else f"[{extra}]"
     if "dir_info" in origin and url.startswith("file:"):
         editable = "-e " if origin["dir_info"].get("editable") else ""
-        return f"pip install {editable}'{unquote(urlsplit(url).path)}[{extra}]'"
-    if url.startswith("file:"):  # a wheel or an sdist, which no index may have
-        return f"pip install '{_NAME}[{extra}] @ {url}'"
-    return f"pip install '{_NAME}[{extra}]'"
+        return f"pip install {editable}'{unquote(urlsplit(url).path)}{extras}'"
+    if "vcs_info" in origin:
+        system, commit = (origin["vcs_info"].get(name) for name in ("vcs", "commit_id"))
+        url = f"{system}+{url}@{commit}"
+    if url:  # also of a wheel or an sdist: perhaps no index has the package
+        return f"pip install '{_NAME}{extras} @ {url}'"
+    return f"pip install '{_NAME}{extras}'"
 
 
 def _origin() -> dict[str, Any]:

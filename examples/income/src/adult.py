@@ -127,8 +127,8 @@ def load_adult() -> Adult:
     spec = find_spec("xai")  # found, not imported: importing it draws in plotting libraries
     if spec is None or spec.origin is None:
         raise SystemExit(
-            "The census rows are not here: pip install 'tempo_runtime[demo]' brings some, or set "
-            "TEMPO_ADULT_DATA to UCI's adult.data"
+            "The census rows are not here: pip install '.[demo]' in a clone of tempo_runtime brings "
+            "some, or set TEMPO_ADULT_DATA to UCI's adult.data"
         )
     path = os.path.join(os.path.dirname(spec.origin), "data", "census.csv")
     rows = pd.read_csv(path, index_col=0, skipinitialspace=True)

@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 
 from tempo_runtime._util.ports import HOST, refused
 from tempo_runtime.artifact.environment import cache, tools
+from tempo_runtime.cli.doctor import own_servers
+from tempo_runtime.cli.doctor.own_servers import OwnServer
 
 PORTS = (8080, 8081, 8082)  # MLServer's
 TOOLS = (
@@ -44,6 +46,7 @@ class Facts:
         packages: Installed packages, by PyPI's normalised names, and their versions.
         broken: Modules that cannot be imported, and why.
         ports: MLServer's usual ports, and why each cannot be used; None if it is free.
+        servers: Our own servers on these ports, by their port for HTTP.
         tools: Commands on the PATH, and where they are.
         engine: Address of the container engine, and why it does not answer; None if it does.
         space: Folders, and how many bytes are free in them.
@@ -55,6 +58,7 @@ class Facts:
     packages: Mapping[str, str] = field(default_factory=dict)
     broken: Mapping[str, str] = field(default_factory=dict)
     ports: Mapping[int, str | None] = field(default_factory=dict)
+    servers: Mapping[int, OwnServer] = field(default_factory=dict)
     tools: Mapping[str, str] = field(default_factory=dict)
     engine: tuple[str, str | None] = (_DOCKER, None)
     space: Mapping[str, int] = field(default_factory=dict)
@@ -65,6 +69,7 @@ class Facts:
 def gather() -> Facts:
     """Gather the facts about this machine."""
     endpoint = os.environ.get("DOCKER_HOST") or _DOCKER
+    ports = {port: refused(HOST, port) for port in PORTS}
     return Facts(
         python=sys.version_info[:3],
         packages={
@@ -73,7 +78,8 @@ def gather() -> Facts:
             if distribution.metadata["Name"]
         },
         broken=_broken(_MODULES),
-        ports={port: refused(HOST, port) for port in PORTS},
+        ports=ports,
+        servers=own_servers.on(ports),
         tools={tool: path for tool in TOOLS if (path := tools.find(tool))},
         engine=(endpoint, _unanswered(endpoint)),
         space={

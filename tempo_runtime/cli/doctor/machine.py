@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 
 from tempo_runtime._util.extras import command
+from tempo_runtime._util.ports import HOST
 from tempo_runtime.cli.doctor.facts import PORTS, Facts
 from tempo_runtime.cli.doctor.findings import Finding, numbers
+from tempo_runtime.cli.doctor.own_servers import OwnServer
 
 _GIGABYTE = 1e9
 _SCARCE, _TOO_LITTLE = 2 * _GIGABYTE, 0.2 * _GIGABYTE
@@ -26,6 +29,7 @@ _TOOLS = {
     ("kubectl",): "inspecting a cluster",
     ("make",): "projects that `tempo-runtime init` writes",
 }
+_PROCESS = re.compile(r"process (\d+)")
 _EXPECTED = ("MLSERVER_HTTP_PORT", "MLSERVER_GRPC_PORT", "MLSERVER_METRICS_PORT")
 
 
@@ -120,7 +124,7 @@ def imports(facts: Facts) -> Iterator[Finding]:
             f"import {module}",
             "problem",
             error,
-            "install the missing package; in a new environment: pip install tempo_runtime",
+            f"install the missing package; in a new environment: {command()}",
         )
     if not facts.broken:
         yield Finding("imports", "ok", "MLServer, gRPC and protobuf can be imported")
@@ -145,8 +149,18 @@ def extras(facts: Facts) -> Iterator[Finding]:
 
 
 def ports(facts: Facts) -> Iterator[Finding]:
-    """Check that MLServer's usual ports are free."""
+    """Check that MLServer's usual ports are free, or taken by a server of ours."""
     taken = {port: why for port, why in facts.ports.items() if why is not None}
+    for port, server in facts.servers.items():
+        why = taken.pop(port)
+        # Its gRPC and its metrics are in the same process, if the system says which that is.
+        same = [other for other in taken if _PROCESS.search(why) and taken[other] == why]
+        for other in same:
+            del taken[other]
+        found = f"your server of {', '.join(server.models)} answers there"
+        if same:
+            found += f", and at {', '.join(map(str, same))}"
+        yield Finding(f"port {port}", "ok", found, _using(port, server, why))
     for port, why in taken.items():
         yield Finding(
             f"port {port}",
@@ -156,7 +170,7 @@ def ports(facts: Facts) -> Iterator[Finding]:
             if port == PORTS[0]
             else "`tempo-runtime serve` uses a free port instead",
         )
-    if free := [str(port) for port in facts.ports if port not in taken]:
+    if free := [str(port) for port, why in facts.ports.items() if why is None]:
         yield Finding("ports", "ok", f"{', '.join(free)} can be used")
 
 
@@ -243,6 +257,19 @@ def _below(facts: Facts, package: str, limit: str, why: str) -> Iterator[Finding
         yield Finding(package, "problem", f"{version}: {why}", remedy)
     elif version is not None:
         yield Finding(package, "ok", version)
+
+
+def _using(port: int, server: OwnServer, why: str) -> str:
+    """Return how to call a server of ours, to stop it, or to start another beside it."""
+    process = _PROCESS.search(why)
+    if server.deployment is not None:
+        stop = f"tempo-runtime undeploy {server.deployment}"
+    else:
+        stop = "Ctrl-C where it was started" + (f", or kill {process[1]}" if process else "")
+    return (
+        f"call it: tempo-runtime predict http://{HOST}:{port}/v2/models/{server.models[0]}\n"
+        f"stop it: {stop}\nserve another beside it: tempo-runtime serve --port 0 ARTIFACT"
+    )
 
 
 def _remedy(name: str) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tempo_runtime.cli.doctor import facts
 from tempo_runtime.cli.options import complete_deployments, complete_targets
 from tempo_runtime.deploy.local import find, records
 from tests.deploy.conftest import alone
@@ -83,6 +84,19 @@ def test_ps_shows_each_model(plus: Path) -> None:
     (one,) = json.loads(run("ps", "--json")[1])
     assert (one["name"], one["target"], one["owner"]) == ("plus", "process", None)
     assert [model["state"] for model in one["models"]] == ["ready", "ready"]
+
+
+def test_the_doctor_knows_the_servers_of_a_deployment(
+    plus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (one,) = json.loads(run("ps", "--json")[1])
+    ports = {model["name"]: int(model["url"].rpartition(":")[2]) for model in one["models"]}
+    monkeypatch.setattr(facts, "PORTS", tuple(ports.values()))
+    findings = {finding["check"]: finding for finding in json.loads(run("doctor", "--json")[1])}
+    for name, port in ports.items():
+        found = findings[f"port {port}"]
+        assert (found["level"], found["found"]) == ("ok", f"your server of {name} answers there")
+        assert "stop it: tempo-runtime undeploy plus" in found["remedy"]
 
 
 def test_predict_calls_a_deployment_by_its_name(plus: Path) -> None:

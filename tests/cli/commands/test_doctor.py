@@ -16,9 +16,10 @@ from tempo_runtime import PipelineModels, pipeline, save
 from tempo_runtime.artifact import store, trust
 from tempo_runtime.cli.doctor import artifact as artifacts
 from tempo_runtime.cli.doctor import facts as gathering
-from tempo_runtime.cli.doctor import machine
+from tempo_runtime.cli.doctor import machine, own_servers
 from tempo_runtime.cli.doctor.facts import Facts, normal
 from tempo_runtime.cli.doctor.findings import Finding, numbers
+from tempo_runtime.cli.doctor.own_servers import OwnServer
 from tests.helpers import pipelines
 from tests.helpers.command_line import run
 
@@ -131,6 +132,44 @@ def test_a_trap_is_found_with_its_remedy(facts: Facts, level: str, check: str, w
     (finding,) = [finding for finding in found if finding.check == check]
     assert re.search(words, f"{finding.found} {finding.remedy}", re.DOTALL)
     assert finding.remedy
+
+
+SERVED = replace(
+    WELL,
+    ports=dict.fromkeys((8080, 8081), "is taken by process 4711 (python)")
+    | {8082: "is taken by process 7 (java)"},
+)
+
+
+@pytest.mark.parametrize(
+    ("deployment", "stop"),
+    [(None, "stop it: Ctrl-C where it was started, or kill 4711"), ("shop", "undeploy shop")],
+)
+def test_a_server_of_ours_is_not_a_conflict_and_is_named_with_what_to_do(
+    deployment: str | None, stop: str
+) -> None:
+    facts = replace(SERVED, servers={8080: OwnServer(("shop", "tax"), deployment)})
+    ours, other = machine.ports(facts)
+    assert (ours.check, ours.level) == ("port 8080", "ok")
+    assert ours.found == "your server of shop, tax answers there, and at 8081"
+    call, ended, beside = ours.remedy.splitlines()
+    assert call == "call it: tempo-runtime predict http://127.0.0.1:8080/v2/models/shop"
+    assert ended.endswith(stop)
+    assert "serve --port 0" in beside
+    assert (other.check, other.level) == ("port 8082", "warning")
+
+
+def test_a_server_of_ours_is_named_where_the_system_does_not_name_processes() -> None:
+    ports = {port: f"is taken by another process (`lsof -i :{port}` shows it)" for port in (1, 2)}
+    facts = replace(WELL, ports=ports, servers={1: OwnServer(("shop",))})
+    ours, other = machine.ports(facts)
+    assert (ours.found, other.check) == ("your server of shop answers there", "port 2")
+    assert "kill" not in ours.remedy
+
+
+def test_a_server_that_is_not_ours_is_not_taken_for_ours() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        assert own_servers.on({silent.getsockname()[1]: "is taken", 1: "is taken", 2: None}) == {}
 
 
 def test_runtimes_for_another_version_of_mlserver_are_accepted() -> None:
