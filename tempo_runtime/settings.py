@@ -526,7 +526,8 @@ class ChildSettings(BaseModel):
         fast_sklearn: Whether to compute a scikit-learn model, for `in_process`, without the checks
             and conversions that scikit-learn repeats in each step and tree: the same answers in less
             time. By default, if the model allows it; with true, loading fails if it does not.
-        output: Output to ask for, such as `predict_proba`.
+        output: Output to ask for, such as `predict_proba`; by default the one that the model declares.
+            Empty text asks for the one that its server gives.
         flatten_single_column: Whether to return an answer of shape `(N, 1)` as `(N,)`, the shape it
             had before MLServer's codecs encoded it. By default, if MLServer's codec has marked it.
         timeout: Seconds that one call may take, with all attempts; never beyond the request's
@@ -574,6 +575,14 @@ class ChildSettings(BaseModel):
         if isinstance(values, Mapping):
             return _with_present_names(values, _RENAMED_OF_CHILDREN)
         return values
+
+    def output_of(self, declared: str | None) -> str | None:
+        """Return the output to ask a child for; None for the one that its server gives.
+
+        Args:
+            declared: What the child declares.
+        """
+        return (declared if self.output is None else self.output) or None
 
     def batching_of(self, declared: Batching | None) -> Batching | None:
         """Return how calls to a child are put together, if they are.

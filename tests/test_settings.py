@@ -352,6 +352,23 @@ def test_batching_is_as_the_model_declares_unless_a_setting_says_otherwise(
     assert settings.batching_of(declared) == expected
 
 
+@pytest.mark.parametrize(
+    ("stated", "declared", "expected"),
+    [
+        (None, None, None),
+        (None, "predict_proba", "predict_proba"),
+        ("transform", "predict_proba", "transform"),
+        ("transform", None, "transform"),
+        ("", "predict_proba", None),
+    ],
+)
+def test_the_output_is_the_one_that_the_model_declares_unless_a_setting_says_otherwise(
+    stated: str | None, declared: str | None, expected: str | None
+) -> None:
+    settings = read({"models": {"a": {"output": stated}}}).child("a")
+    assert settings.output_of(declared) == expected
+
+
 def test_each_field_of_batching_may_be_a_variable() -> None:
     extra = {"models": {"a": {"batching": {"max_rows": 8}}}}
     settings = read(extra, MODELS__A__BATCHING__MAX_DELAY="0.5").child("a")

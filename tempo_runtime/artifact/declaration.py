@@ -128,6 +128,7 @@ def _described(details: ModelDetails) -> dict[str, Any]:
         "batching": details.batching.model_dump() if details.batching else None,
         "insights": _insights(details.insights),
         "state": _state(details.state),
+        "output": details.output,
     }
 
 
@@ -186,6 +187,7 @@ def details(
         batching_of(described),
         insights_of(described),
         state_of(described),
+        described.output,
     )
 
 

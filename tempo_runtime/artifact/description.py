@@ -164,6 +164,7 @@ class _WithOptions(_Part):
     batching: BatchingDescription | None = None
     insights: dict[_Name, Any] | None = None
     state: dict[_Name, Any] | None = None
+    output: _Name | None = None
 
     @model_validator(mode="after")
     def _check_options(self) -> Self:
@@ -176,7 +177,7 @@ class _WithOptions(_Part):
     @model_serializer(mode="wrap")
     def _without_none(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         written: dict[str, Any] = write(self)
-        for name in ("batching", "insights", "state"):
+        for name in ("batching", "insights", "state", "output"):
             if getattr(self, name) is None:
                 written.pop(name, None)
         return written
@@ -194,6 +195,7 @@ class ModelDescription(_WithOptions):
         batching: How its callers put their calls together, if they do.
         insights: How its requests are logged, if it declares that; see `settings.InsightsOptions`.
         state: Where it keeps its state, if it has one; see `settings.StateOptions`.
+        output: Output that its callers ask for; None for the one that its server gives.
     """
 
     name: _Name

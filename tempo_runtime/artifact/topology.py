@@ -27,6 +27,7 @@ class Node:
         modules: The author's modules that unpickling it needs.
         model: The author's declaration, if that is in this process.
         batching: How its callers put their calls together; None if they do not.
+        output: Output that its callers ask for; None for the one that its server gives.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Node:
     modules: Sequence[str] = ()
     model: Model | None = None
     batching: Batching | None = None
+    output: str | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,23 @@ class Call:
             return "inside"
         return "elsewhere" if self.settings.url else "beside"
 
+    @property
+    def way(self) -> str:
+        """How the model is reached when one server has both, for people."""
+        return way(self.settings.transport, self.settings.url or ())
+
+
+def way(transport: str | None, urls: Sequence[str]) -> str:
+    """Return how a pipeline reaches a model, for people.
+
+    Args:
+        transport: The transport of the calls.
+        urls: URLs of the model's servers; empty if it has the pipeline's.
+    """
+    if transport == "in_process":
+        return "in process"
+    return ", ".join(urls) or "same server"
+
 
 def is_artifact(platform: str, folder: str) -> bool:
     """Return whether a model's folder has to be an artifact, and not another MLServer runtime's."""
@@ -78,6 +97,7 @@ def declared(model: Model) -> Node:
         details.uri,
         model=model,
         batching=details.batching,
+        output=details.output,
     )
 
 
@@ -93,22 +113,30 @@ def described(description: Description, folder: str) -> dict[str, Node]:
             child.uri or "",
             child.modules,
             batching=declaration.batching_of(child),
+            output=child.output,
         )
     return nodes
 
 
 def calls(
-    children: Mapping[str, Node], settings: PipelineSettings, *, deployed: bool = False
+    children: Mapping[str, Node],
+    settings: PipelineSettings,
+    *,
+    deployed: bool = False,
+    in_process: bool = False,
 ) -> Iterator[Call]:
     """Return how a pipeline with these settings calls its models.
 
     With `deployed`, a model is deployed beside the pipeline and called over HTTP unless the settings
-    choose a transport; otherwise it is then in the pipeline's process.
+    choose a transport; otherwise it is then in the pipeline's process. With `in_process`, every model
+    without a URL is there, whatever its transport.
     """
     for alias, child in children.items():
         reach = settings.child(alias)
         chosen = settings.stated(alias).transport or settings.transport or reach.fast_sklearn
-        if deployed and reach.transport == "in_process" and not chosen:
+        if in_process and not reach.url:
+            reach = reach.model_copy(update={"transport": "in_process"})
+        elif deployed and reach.transport == "in_process" and not chosen:
             reach = reach.model_copy(update={"transport": "http"})
         yield Call(alias, child, reach)
 

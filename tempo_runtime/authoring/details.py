@@ -71,6 +71,7 @@ class ModelDetails:
         batching: How its callers put their calls together; None if they do not.
         insights: How its requests are logged; None if the settings alone decide.
         state: Where a pipeline keeps its state; None if it does not have one.
+        output: Output that its callers ask for; None for the one that its server gives.
     """
 
     name: str
@@ -82,6 +83,7 @@ class ModelDetails:
     batching: Batching | None = None
     insights: InsightsOptions | None = None
     state: StateOptions | None = None
+    output: str | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -91,6 +93,11 @@ class ModelDetails:
                 "shown; leave it out, and keep credentials in rclone's configuration or a Secret"
             )
 
+        if self.output is not None and (not isinstance(self.output, str) or not self.output):
+            raise AuthoringError(
+                f"{self.name}: output is {self.output!r:.80}, but must be the name of an output, such as "
+                "output='predict_proba'"
+            )
         for name in ("batching", "insights", "state"):
             if getattr(self, name) is not None:
                 self._check_declared(name)

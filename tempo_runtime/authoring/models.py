@@ -59,6 +59,8 @@ class Model:
         outputs: Likewise.
         description: A sentence for people.
         batching: How calls of different requests to it are put together; by default they are not.
+        output: Output that its callers ask for, such as `predict_proba` of a scikit-learn classifier;
+            by default the one that its server gives.
 
     Raises:
         AuthoringError: If the name cannot be deployed, or a type cannot travel.
@@ -87,6 +89,7 @@ class Model:
         outputs: Any = None,
         description: str = "",
         batching: Batching | None = None,
+        output: str | None = None,
     ) -> None:
         self._details = ModelDetails(
             name=name,
@@ -96,6 +99,7 @@ class Model:
             description=description,
             signature=Signature.declared(inputs, outputs),
             batching=batching,
+            output=output,
         )
 
     @property

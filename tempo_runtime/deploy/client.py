@@ -299,6 +299,7 @@ class _Connection:
             client.transport,
             client.portal,
             client.metrics,
+            output=details.output,
             decoding=client.decoding,
         )
         self.call, self.awaited = child(), child(awaitable=True)

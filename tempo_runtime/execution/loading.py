@@ -239,7 +239,7 @@ class ChildResolver:
             transport,
             self._portal,
             metrics,
-            output=settings.output,
+            output=settings.output_of(model.details.output),
             flatten_single_column=settings.flatten_single_column,
             awaitable=awaitable,
             callers=self._callers,

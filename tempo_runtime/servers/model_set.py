@@ -311,9 +311,9 @@ class _Gathering:
     def _placed(self, extra: dict[str, Any], nodes: Mapping[str, topology.Node]) -> dict[str, Any]:
         """Return settings that contain the address or transport of each child."""
         settings = PipelineSettings.read(extra, self._environ)
-        for call in topology.calls(nodes, settings, deployed=not self._in_process):
-            move = self._in_process and not call.settings.url
-            transport = "in_process" if move else call.settings.transport
+        reached = topology.calls(nodes, settings, deployed=True, in_process=self._in_process)
+        for call in reached:
+            transport = call.settings.transport
             if transport != settings.child(call.alias).transport:
                 extra = merge(extra, {"models": {call.alias: {"transport": transport}}})
         return extra
@@ -331,7 +331,7 @@ class _Gathering:
         """
         child, settings = call.child, call.settings
         if call.place == "elsewhere":
-            return f"{child.name} at {', '.join(settings.url or ())}"
+            return f"{child.name}, {call.way}"
         named = settings.uri or child.folder
         if not settings.implementation:
             path = os.path.join(folder, named) if named else None
@@ -345,7 +345,7 @@ class _Gathering:
         if call.place == "inside":
             served.inside.append(place)
             self._inside(place, child.platform, served, demands, opened)
-            return f"{child.name} in its process"
+            return f"{child.name}, {call.way}"
         name = settings.model or child.name
         self.sibling(name, place, child.platform, settings.implementation, demands)
         if settings.fast_sklearn is False:
@@ -360,7 +360,7 @@ class _Gathering:
                 f"{served.name}: two pipelines in its process call different models {call.alias!r}; "
                 "give one of them another name, or an `url`"
             )
-        return f"{name} on the same server"
+        return f"{name}, {call.way}"
 
     def _inside(
         self,

@@ -292,12 +292,17 @@ def test_saving_to_a_folder_without_the_right_to_leaves_it(own: Any) -> None:
 # -- settings in model-settings.json ---------------------------------------------------------------
 
 
-def drawn(tmp_path: Path, **extra: Any) -> str:
+def drawn(tmp_path: Path, *, output: str | None = None, **extra: Any) -> str:
     """The folder of a saved pipeline that draws a number and asks a classifier, with settings."""
     rows = np.array([[0.0], [1.0]])
     (tmp_path / "model").mkdir(exist_ok=True)
     joblib.dump(LogisticRegression().fit(rows, [0, 1]), tmp_path / "model" / "model.joblib")
-    forest = Model("forest", platform=ModelFramework.SKLearn, local_folder=str(tmp_path / "model"))
+    forest = Model(
+        "forest",
+        platform=ModelFramework.SKLearn,
+        local_folder=str(tmp_path / "model"),
+        output=output,
+    )
 
     @pipeline("drawn", local_folder=str(tmp_path / "drawn"), models=PipelineModels(forest=forest))
     class Drawn:
@@ -324,6 +329,26 @@ def test_a_loaded_pipeline_answers_with_its_settings_as_it_does_when_served(tmp_
     assert answer[-1] == np.random.RandomState(7).rand()
     with serve(folder) as server:
         assert server.infer("drawn", rows=ROWS).tolist() == answer.tolist()
+
+
+def test_an_output_declared_in_code_is_asked_for_wherever_the_pipeline_runs(tmp_path: Path) -> None:
+    folder = drawn(tmp_path, output="predict_proba", seed=7)
+    child = json.loads(Path(folder, "tempo.json").read_text())["children"]["forest"]
+    assert child["output"] == "predict_proba"
+    answer = tempo_runtime.load(folder).predict(ROWS)
+    assert answer.shape == (5,)
+    with serve(folder) as server:
+        assert server.infer("drawn", rows=ROWS).tolist() == answer.tolist()
+
+
+def test_a_setting_wins_over_an_output_declared_in_code(tmp_path: Path) -> None:
+    folder = drawn(tmp_path, output="predict_proba", models={"forest": {"output": "predict"}})
+    assert tempo_runtime.load(folder).predict(ROWS).shape == (3,)
+
+
+def test_a_model_without_an_output_is_written_as_before(tmp_path: Path) -> None:
+    child = json.loads(Path(drawn(tmp_path), "tempo.json").read_text())["children"]["forest"]
+    assert "output" not in child
 
 
 def test_a_limit_in_its_settings_holds_for_what_is_loaded(tmp_path: Path) -> None:

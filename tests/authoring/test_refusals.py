@@ -151,6 +151,14 @@ def test_arguments_after_the_name_must_be_given_by_name(make: Any, name: str) ->
     assert {parameter.kind for parameter in parameters[1:]} == {inspect.Parameter.KEYWORD_ONLY}
 
 
+@pytest.mark.parametrize("output", [True, "", ["predict_proba"]])
+def test_anything_but_the_name_of_an_output_is_refused_when_a_model_is_declared(
+    output: Any,
+) -> None:
+    with pytest.raises(AuthoringError, match=r"m: output is .*such as output='predict_proba'"):
+        Model("m", output=output)
+
+
 @pytest.mark.parametrize("batching", [True, 8, {"max_rows": 8}])
 def test_anything_but_a_batching_is_refused_when_a_model_is_declared(batching: Any) -> None:
     with pytest.raises(AuthoringError, match=r"m: batching is .*write batching=Batching\(\)"):

@@ -54,8 +54,8 @@ def test_children_are_models_of_the_same_server(shop: Path) -> None:
     assert list(models) == ["shop", "prices", "tax"]
     assert transports(models["shop"]) == {"prices": "http", "tax": "http"}
     assert models["shop"].calls == {
-        "prices": "prices on the same server",
-        "tax": "tax on the same server",
+        "prices": "prices, same server",
+        "tax": "tax, same server",
     }
     prices = models["prices"].settings
     assert prices["implementation"] == "mlserver_sklearn.SKLearnModel"
@@ -76,8 +76,8 @@ def test_a_child_with_a_url_is_elsewhere(shop: Path, in_process: bool) -> None:
     models = found(shop, environ, in_process=in_process)
     assert list(models) == ["shop"]
     assert models["shop"].calls == {
-        "prices": "prices at http://prices:9000",
-        "tax": "tax at grpc://tax:9500",
+        "prices": "prices, http://prices:9000",
+        "tax": "tax, grpc://tax:9500",
     }
 
 
@@ -91,7 +91,7 @@ def test_a_child_with_a_url_is_elsewhere(shop: Path, in_process: bool) -> None:
 def test_a_child_set_to_in_process_stays_there(shop: Path, environ: dict[str, str]) -> None:
     models = found(shop, environ)
     assert list(models) == ["shop", "tax"]
-    assert models["shop"].calls["prices"] == "prices in its process"
+    assert models["shop"].calls["prices"] == "prices, in process"
     assert models["shop"].inside == [str(shop.parent / "prices")]
 
 
@@ -99,7 +99,7 @@ def test_a_sibling_is_served_under_the_name_it_is_called_by(shop: Path) -> None:
     change(shop, models={"prices": {"model": "prices-2", "transport": "grpc"}})
     models = found(shop)
     assert list(models) == ["shop", "prices-2", "tax"]
-    assert models["shop"].calls["prices"] == "prices-2 on the same server"
+    assert models["shop"].calls["prices"] == "prices-2, same server"
 
 
 def test_a_child_of_a_child_in_process_is_served_where_its_settings_say(

@@ -59,6 +59,8 @@ Rows = NDArray[np.float64]
 forest = Model("forest", platform=ModelFramework.SKLearn, local_folder="forest", uri="s3://forest")
 Model("forest", ModelFramework.SKLearn)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 Model("forest", batching=Batching(max_rows=8, max_delay=0.01))
+Model("forest", output="predict_proba")
+Model("forest", output=1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 Model("forest", batching=8)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 Batching(max_row=8)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 Batching(max_rows="8")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

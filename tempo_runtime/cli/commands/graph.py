@@ -29,12 +29,18 @@ _IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".pdf")
 @click.option(
     "-o", "--output", metavar="FILE", type=click.Path(dir_okay=False), help="File to write."
 )
+@click.option(
+    "--in-process", is_flag=True, help="Draw what `serve --in-process` starts, instead of `serve`."
+)
 @json_option
-def graph(target: str, format_: str | None, output: str | None, as_json: bool) -> None:
-    r"""Draw a pipeline, the models it calls, and how it calls them.
+def graph(
+    target: str, format_: str | None, output: str | None, in_process: bool, as_json: bool
+) -> None:
+    r"""Draw a pipeline, the models it calls, and how it calls them when it is served.
 
     TARGET is the folder of an artifact, whose code is not run, or MODULE:NAME, a pipeline that need not
-    be saved. How a model is called depends on model-settings.json and the environment.
+    be saved. How a model is called depends on model-settings.json and the environment; a model for which
+    they say nothing is on the same server, as `serve` has it.
 
     \b
     Examples:
@@ -45,7 +51,7 @@ def graph(target: str, format_: str | None, output: str | None, as_json: bool) -
     from dataclasses import asdict
 
     chosen = _format(format_, output)
-    node = _read(target)
+    node = _read(target, in_process)
     if as_json:
         echo_json(asdict(node))
         return
@@ -81,12 +87,12 @@ def _format(given: str | None, output: str | None) -> str:
     return given or by_ending or "text"
 
 
-def _read(target: str) -> Node:
+def _read(target: str, in_process: bool) -> Node:
     from tempo_runtime.cli.graph import reading
 
     if os.path.isdir(target):
-        return reading.of_folder(target)
-    return reading.of_pipeline(imported(target))
+        return reading.of_folder(target, in_process=in_process)
+    return reading.of_pipeline(imported(target), in_process=in_process)
 
 
 def _drawn(node: Node, format_: str, *, colours: bool) -> str:

@@ -57,7 +57,7 @@ def inspect(artifact: str, as_json: bool, verify: str | None) -> None:
         "columns": _columns(columns.of(description)),
         "outputs": _tensors(description.signature, "outputs"),
         "calls": "\n".join(
-            f"{alias}: {child.name} ({child.platform}{_server(child)}{_batching(child)})"
+            f"{alias}: {child.name} ({child.platform}{_server(child)}{_options(child)})"
             + (f"\n  {child.digest}" if child.digest else "")
             for alias, child in description.children.items()
         ),
@@ -102,8 +102,9 @@ def _server(child: ChildDescription) -> str:
     return ", on Triton" if child.platform in SERVED_BY_TRITON else ""
 
 
-def _batching(child: ChildDescription) -> str:
-    return f", batches of up to {child.batching.max_rows} rows" if child.batching else ""
+def _options(child: ChildDescription) -> str:
+    output = f", output {child.output}" if child.output else ""
+    return output + (f", batches of up to {child.batching.max_rows} rows" if child.batching else "")
 
 
 def _environment(packed: EnvironmentDescription | None) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tempo_runtime.artifact import topology
+
 
 @dataclass(frozen=True)
 class Node:
@@ -38,6 +40,7 @@ class Edge:
         transport: `in_process`, `http` or `grpc`.
         urls: URLs of its servers; empty in the same process and on the pipeline's own server.
         node: The model.
+        output: Output that the pipeline asks for; None for the one that the model's server gives.
         batch_rows: Largest number of rows of calls that are put together; None if they are not.
     """
 
@@ -45,12 +48,13 @@ class Edge:
     transport: str
     urls: tuple[str, ...]
     node: Node
+    output: str | None = None
     batch_rows: int | None = None
 
     @property
     def way(self) -> str:
         """How the model is reached, for people."""
-        here = "in process" if self.transport == "in_process" else "same server"
-        place = ", ".join(self.urls) or here
+        place = topology.way(self.transport, self.urls)
+        output = "" if self.output is None else f", output {self.output}"
         batches = "" if self.batch_rows is None else f", batches of up to {self.batch_rows} rows"
-        return place + batches
+        return place + output + batches

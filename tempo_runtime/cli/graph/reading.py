@@ -1,4 +1,7 @@
-"""Read a graph from artifacts without running their code, or from a pipeline of this process."""
+"""Read a graph from artifacts without running their code, or from a pipeline of this process.
+
+A graph shows what `tempo-runtime serve` starts: `servers.model_set` decides it from the same settings.
+"""
 
 from __future__ import annotations
 
@@ -16,29 +19,37 @@ from tempo_runtime.execution.frameworks import only_triton_serves
 from tempo_runtime.settings import PipelineSettings
 
 
-def of_folder(folder: str, environ: Mapping[str, str] = os.environ) -> Node:
+def of_folder(
+    folder: str, environ: Mapping[str, str] = os.environ, *, in_process: bool = False
+) -> Node:
     """Return the graph of an artifact, from its and its children's tempo.json and model-settings.json.
 
     Args:
         folder: The artifact.
         environ: The environment, whose settings take precedence.
+        in_process: Whether children without a URL are in their pipeline's process.
 
     Raises:
         ArtifactError: If it is not one. A child without one is a node with a fault.
         SettingsError: If its settings are invalid.
     """
-    return _Reader(environ).artifact(os.path.abspath(folder))
+    return _Reader(environ, in_process).artifact(os.path.abspath(folder))
 
 
-def of_pipeline(target: Any, environ: Mapping[str, str] = os.environ) -> Node:
+def of_pipeline(
+    target: Any, environ: Mapping[str, str] = os.environ, *, in_process: bool = False
+) -> Node:
     """Return the graph of a pipeline class, an instance of one, or a pipeline function.
+
+    Its settings are those of its folder, which it need not have been saved to. The other arguments are
+    those of `of_folder`.
 
     Raises:
         AuthoringError: If it is not one of them.
-        SettingsError: If the environment's settings are invalid.
+        ArtifactDamaged: If the settings in its folder cannot be read.
+        SettingsError: If its settings are invalid.
     """
-    pipeline = describe(target)
-    return _Reader(environ).pipeline(pipeline, PipelineSettings.read({}, environ))
+    return _Reader(environ, in_process).pipeline(describe(target))
 
 
 @dataclass(frozen=True)
@@ -47,11 +58,15 @@ class _Reader:
 
     Attributes:
         environ: Their environment; that of a server elsewhere is unknown.
-        inside: Names of these pipelines, outermost first.
+        in_process: Whether children without a URL are in their pipeline's process.
+        callers: Names of these pipelines, outermost first.
+        served: Whether the innermost of them is a model of a server, and not in the process of another.
     """
 
     environ: Mapping[str, str]
-    inside: tuple[str, ...] = ()
+    in_process: bool = False
+    callers: tuple[str, ...] = ()
+    served: bool = True
 
     def artifact(self, folder: str) -> Node:
         """Return the node of an artifact."""
@@ -60,8 +75,16 @@ class _Reader:
         pipeline = topology.Node(description.name, ModelFramework.TempoPipeline.value, folder)
         return self._node(pipeline, topology.described(description, folder), settings)
 
-    def pipeline(self, pipeline: Pipeline, settings: PipelineSettings) -> Node:
-        """Return the node of a pipeline that is not read from its artifact."""
+    def pipeline(self, pipeline: Pipeline, settings: PipelineSettings | None = None) -> Node:
+        """Return the node of a pipeline that is not read from its artifact.
+
+        Args:
+            pipeline: The pipeline.
+            settings: Its settings; by default those of its folder.
+        """
+        if settings is None:
+            home = pipeline.details.home
+            settings = PipelineSettings.read(store.extra_of(home) if home else {}, self.environ)
         children = {alias: topology.declared(model) for alias, model in pipeline.declared.items()}
         return self._node(topology.declared(pipeline), children, settings)
 
@@ -71,16 +94,19 @@ class _Reader:
         children: dict[str, topology.Node],
         settings: PipelineSettings,
     ) -> Node:
-        if pipeline.name in self.inside:
-            circle = " -> ".join((*self.inside, pipeline.name))
+        if pipeline.name in self.callers:
+            circle = " -> ".join((*self.callers, pipeline.name))
             return Node(
                 pipeline.name, pipeline.platform, pipeline.folder, f"they call each other: {circle}"
             )
-        below = replace(self, inside=(*self.inside, pipeline.name))
-        edges = [
-            below._edge(call, settings, pipeline.folder)
-            for call in topology.calls(children, settings)
-        ]
+        below = replace(self, callers=(*self.callers, pipeline.name))
+        calls = topology.calls(
+            children,
+            settings,
+            deployed=self.served,
+            in_process=self.served and self.in_process,
+        )
+        edges = [below._edge(call, settings, pipeline.folder) for call in calls]
         return Node(pipeline.name, pipeline.platform, pipeline.folder, edges=tuple(edges))
 
     def _edge(self, call: topology.Call, settings: PipelineSettings, folder: str | None) -> Edge:
@@ -88,21 +114,24 @@ class _Reader:
         assert reach.transport is not None
         batching = reach.batching_of(child.batching)
         rows = None if batching is None else batching.max_rows
-        if call.place != "inside":
+        output = reach.output_of(child.output)
+        if call.place == "elsewhere":
             # The environment of its server is unknown here.
-            node = replace(self, environ={})._child(child, PipelineSettings(), needed=False)
-            return Edge(alias, reach.transport, reach.url or (), node, rows)
+            node = replace(self, environ={}, served=True)._child(child, None, needed=False)
+            return Edge(alias, reach.transport, reach.url or (), node, output, rows)
         if reach.uri:
             place = os.path.normpath(os.path.join(folder or "", reach.uri))
             child = replace(child, folder=place, model=None)
-        foreign = reach.implementation is not None
-        node = self._child(child, settings, foreign=foreign)
-        return Edge(alias, reach.transport, (), node, rows)
+        beside = call.place == "beside"
+        node = replace(self, served=beside)._child(
+            child, None if beside else settings, foreign=reach.implementation is not None
+        )
+        return Edge(alias, reach.transport, (), node, output, rows)
 
     def _child(
         self,
         child: topology.Node,
-        settings: PipelineSettings,
+        settings: PipelineSettings | None,
         *,
         needed: bool = True,
         foreign: bool = False,
@@ -111,13 +140,15 @@ class _Reader:
 
         Args:
             child: The child.
-            settings: Its pipeline's settings, which also apply to a pipeline without an artifact.
+            settings: The settings of a pipeline without an artifact; by default those of its folder.
             needed: Whether its folder must exist here.
             foreign: Whether another runtime serves it.
         """
         leaf = Node(child.name, child.platform, child.folder)
         if isinstance(child.model, Pipeline):
-            return self.pipeline(child.model, settings)
+            home = child.model.details.home
+            saved = home is not None and topology.has_description(home)
+            return self.pipeline(child.model, None if saved else settings)
         if needed and not foreign and only_triton_serves(child.platform, child.folder):
             return replace(leaf, fault="Triton serves it, and MLServer does not; set its `url`")
         if child.folder is None or not os.path.exists(child.folder):

@@ -40,7 +40,7 @@ def test_a_tree_is_for_people(artifact: str) -> None:
     _, printed, _ = run("graph", artifact)
     first, second, third = printed.splitlines()
     assert first.startswith("sync-parent  pipeline")
-    assert second == "└── double: double  custom, in process"
+    assert second == "└── double: double  custom, same server"
     assert third == "    ✗ it has no folder"
 
 

@@ -88,15 +88,19 @@ def test_the_version_is_the_package_s() -> None:
     assert run("--version") == (0, f"tempo-runtime, version {__version__}\n", "")
 
 
-def test_inspect_shows_which_models_are_called_in_batches(tmp_path: Path) -> None:
+def test_inspect_shows_which_models_are_called_in_batches_and_for_which_output(
+    tmp_path: Path,
+) -> None:
     forest = Model("forest", platform=ModelFramework.SKLearn, batching=Batching(max_rows=32))
+    forest_too = Model("forest", platform=ModelFramework.SKLearn, output="predict_proba")
 
-    @pipeline("over", models=PipelineModels(child=forest))
+    @pipeline("over", models=PipelineModels(child=forest, other=forest_too))
     def over(x: np.ndarray) -> np.ndarray:
         return x
 
     _, printed, _ = run("inspect", save(over, str(tmp_path / "over")))
     assert "child: forest (sklearn, batches of up to 32 rows)" in printed
+    assert "other: forest (sklearn, output predict_proba)" in printed
 
 
 def test_inspect_shows_which_models_are_on_triton(tmp_path: Path) -> None:

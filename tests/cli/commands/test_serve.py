@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tempo_runtime._util.ports import reserved
+from tempo_runtime.cli.doctor import facts
 from tests.helpers.command_line import Serving
 from tests.helpers.command_line import run as command
 from tests.helpers.nested_pipeline import saved_shop
@@ -38,13 +40,14 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_its_curl_line_reaches_the_pipeline_and_its_children_and_ctrl_c_leaves_nothing(
-    shop: Path, tmp_path: Path
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Serving(tmp_path, str(shop), "--port", "0") as serving:
         serving.wait_for("Ctrl-C stops the server")
         printed = serving.printed()
-        assert "prices: prices on the same server" in printed
-        assert "tax: tax on the same server" in printed
+        assert_the_doctor_knows(printed, monkeypatch)
+        assert "prices: prices, same server" in printed
+        assert "tax: tax, same server" in printed
         assert json.loads(ask(printed, "curl "))["outputs"][0]["data"] == [pytest.approx(9.0)]
         assert json.loads(ask(printed, "tempo-runtime predict ")) == pytest.approx(9.0)
         assert serving.stop(signal.SIGINT) == 130
@@ -55,6 +58,19 @@ def test_its_curl_line_reaches_the_pipeline_and_its_children_and_ctrl_c_leaves_n
         assert "Traceback" not in serving.told()
 
 
+def assert_the_doctor_knows(printed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    http, grpc, metrics = map(int, re.findall(r"127\.0\.0\.1:(\d+)", printed)[:3])
+    monkeypatch.setattr(facts, "PORTS", (http, grpc, metrics))
+    _, found, _ = command("doctor", "--json")
+    (ours,) = [finding for finding in json.loads(found) if str(http) in finding["check"]]
+    assert ours["level"] == "ok"
+    assert ours["found"].startswith("your server of shop, tax answers there")
+    assert f"predict http://127.0.0.1:{http}/v2/models/shop" in ours["remedy"]
+    if sys.platform == "linux":  # elsewhere the system does not say which process has a port
+        assert ours["found"].endswith(f", and at {grpc}, {metrics}")
+        assert "or kill " in ours["remedy"]
+
+
 def test_in_process_it_serves_the_pipeline_only_and_sigterm_ends_it_in_order(
     shop: Path, tmp_path: Path
 ) -> None:
@@ -62,7 +78,7 @@ def test_in_process_it_serves_the_pipeline_only_and_sigterm_ends_it_in_order(
         serving.wait_for("}\n}")
         found = json.loads(serving.printed())
         assert found["models"] == {
-            "shop": {"prices": "prices in its process", "tax": "tax in its process"}
+            "shop": {"prices": "prices, in process", "tax": "tax, in process"}
         }
         assert serving.stop(signal.SIGTERM) == 0
         assert serving.left() == []
