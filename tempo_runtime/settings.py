@@ -646,6 +646,8 @@ class PipelineSettings(BaseModel):
         insights: Options of the request logs, as in `InsightsOptions`, or true or false. A value that is
             not set is the one that the pipeline declares.
         access_log: Whether to write one line for each request: `text` or `json`, or `off`.
+        max_traced_calls: Largest number of calls to children that have spans of their own in the trace
+            of a request.
         state: Options of the pipeline's state, as in `StateOptions`; in the environment also `username`
             and `password`. A value that is not set is the one that the pipeline declares.
         drain_timeout: Seconds to wait for running requests when the model is unloaded, and the
@@ -685,6 +687,7 @@ class PipelineSettings(BaseModel):
     batching: Annotated[Batching, BeforeValidator(_parse_batching)] | None = None
     insights: Annotated[InsightsSettings, BeforeValidator(_parse_insights)] | None = None
     access_log: Annotated[AccessLog, BeforeValidator(_parse_access_log)] = "off"
+    max_traced_calls: Count = 100
     state: Annotated[StateSettings, BeforeValidator(parse_json)] | None = None
     drain_timeout: SecondsOrZero = DRAIN_TIMEOUT
     max_columns: Annotated[int, Field(ge=1)] = MAX_COLUMNS

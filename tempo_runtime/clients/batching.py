@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotInTime
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from contextvars import copy_context
 from dataclasses import replace
 from enum import Enum
@@ -516,13 +516,31 @@ class BatchingTransport:
         request = await convert(
             is_large([request.tensors for request in requests]), join, requests, rows[0].inputs
         )
-        with context.entered(batch.current):
+        with self._entered_batch(batch):
             response = await self.inner.infer(request)
         known, found = batch.queue.layout, layout_of(response)
         if known is not None and found != known:
             raise NotRowWise(f"its outputs are {known} for one call and {found} for several")
         counts = [part.count for part in rows]
         return await convert(is_large(response.tensors), split, response, counts)
+
+    def _entered_batch(self, batch: _Batch) -> AbstractContextManager[object]:
+        """Enter the context of a batch; if a caller is traced, with a span of its own."""
+        traces = [call.current.trace for call in batch.calls if call.current.trace is not None]
+        if not traces:
+            return context.entered(batch.current)
+        callers = [trace for trace in traces if trace.is_recorded]
+        if not callers:  # the child need not record it either
+            return context.entered(batch.current.traced(traces[0]))
+        attributes = {
+            "tempo.batch.calls": len(batch.calls),
+            "tempo.batch.rows": sum(call.rows.count for call in batch.calls),
+        }
+        trace = callers[0].batch(callers, f"batch {self._place.model}", attributes)
+        stack = ExitStack()
+        stack.enter_context(context.entered(batch.current.traced(trace)))
+        stack.enter_context(trace.running())
+        return stack
 
     def _ended(self, batch: _Batch, task: asyncio.Task[list[Response]] | None) -> None:
         """Give the callers of a batch their answers; without one, each makes the plain call."""

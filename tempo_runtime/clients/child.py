@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Iterator, Sized
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import current_thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -35,7 +36,11 @@ from tempo_runtime.request.metrics import ChildMetrics
 from tempo_runtime.request.portal import Portal
 from tempo_runtime.request.record import CallRecord, RequestRecord
 
+if TYPE_CHECKING:
+    from tempo_runtime.request.spans import Trace
+
 _MLSERVER_ARRAY = "np"  # content type of an array that MLServer's codec wrote
+_NOTHING = nullcontext()
 
 
 @tempo_names.explain(tempo_names.OF_CHILD)
@@ -56,6 +61,7 @@ class Child:
         callers: Decides about calls from outside of a request.
         decoding: Limits for decoding an answer.
         named: Whether to return a dict of the outputs by name.
+        transport_name: What traces call the transport.
     """
 
     _looked_up_in: RequestContext | None = None
@@ -73,6 +79,7 @@ class Child:
         callers: Callers | None = None,
         decoding: DecodingLimits | None = None,
         named: bool = False,
+        transport_name: str = "",
     ) -> None:
         self.details = details
         self._transport = transport
@@ -90,6 +97,7 @@ class Child:
         self._callers = callers or Callers()
         self._decoding = decoding or DecodingLimits()
         self._named = named
+        self._transport_name = transport_name
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the child.
@@ -173,7 +181,8 @@ class Child:
             return self._made(args, kwargs)
         call = self._recorded(record, args, kwargs)
         try:
-            answer = self._made(args, kwargs)
+            with _inside(call):
+                answer = self._made(args, kwargs)
         except Exception as error:
             call.ended(None, error)
             raise
@@ -184,15 +193,21 @@ class Child:
 
     def _recorded(self, record: RequestRecord, args: Any, kwargs: Any) -> CallRecord:
         """Note the start of a call."""
+        trace = context.current().trace
+        span = None
+        if trace is not None and trace.is_recorded:
+            rows = _rows_of_call(args, kwargs)
+            span = trace.call(*self._metrics.names, self._transport_name, rows)
         if record.events is None:
-            return CallRecord(record, None)
+            return CallRecord(record, None, span)
         declared = self.details.signature.inputs if self.details.signature is not None else ()
         names = [spec.name for spec in declared]
         names += [f"{INPUT_PREFIX}{number}" for number in range(len(names), len(args))]
         insights = self.details.insights
         redact = () if insights is None else insights.redact
         inputs = {**dict(zip(names, args)), **kwargs}
-        return CallRecord(record, record.events.child(*self._metrics.names, inputs, redact))
+        event = record.events.child(*self._metrics.names, inputs, redact)
+        return CallRecord(record, event, span)
 
     def _made(self, args: Any, kwargs: Any) -> Any:
         """Make the call; return the answer, or an awaitable of it."""
@@ -245,7 +260,7 @@ class Child:
         return current
 
     def _request(self, args: Any, kwargs: Any) -> Request:
-        current = self._spent(rows_of(args[0] if args else next(iter(kwargs.values()), None)))
+        current = self._spent(_rows_of_call(args, kwargs))
         tensors = self._encoded(args, kwargs)
         # MLServer's runtimes need this parameter to know that the columns are one DataFrame.
         frame = len(args) + len(kwargs) == 1 and kind_of(*args, *kwargs.values()) is Kind.FRAME
@@ -398,12 +413,24 @@ def _with_copies(request: Request) -> Request:
 async def _noting(call: CallRecord, answer: Awaitable[Any]) -> Any:
     """Await an answer, and note the end of the call."""
     try:
-        value = await answer
+        with _inside(call):
+            value = await answer
     except BaseException as error:
         call.ended(None, error)
         raise
     call.ended(value)
     return value
+
+
+def _inside(call: CallRecord) -> AbstractContextManager[object]:
+    """Make the span of a call, if it has one, the parent of what is done for the call in the block."""
+    return _NOTHING if call.span is None else _in_span(call.span.trace)
+
+
+@contextmanager
+def _in_span(trace: Trace) -> Iterator[None]:
+    with context.entered(context.current().traced(trace)), trace.entered():
+        yield
 
 
 def _plain_input(signature: Signature | None) -> str | None:
@@ -418,6 +445,10 @@ def _plain_input(signature: Signature | None) -> str | None:
 async def _await_in(request: RequestContext, answer: Awaitable[Any]) -> Any:
     with context.entered(request):
         return await answer
+
+
+def _rows_of_call(args: Any, kwargs: Any) -> int:
+    return rows_of(args[0] if args else next(iter(kwargs.values()), None))
 
 
 def rows_of(value: Any) -> int:

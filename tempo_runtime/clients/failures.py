@@ -47,7 +47,10 @@ class Failure(Exception):
         kind: What the failure means for another attempt.
         error: The error to raise if there is no other attempt.
         retry_after: Seconds that the child asks to wait.
+        status: Status of the server's answer, as its protocol has it; None without an answer.
     """
+
+    status: int | str | None = None
 
     def __init__(
         self, kind: FailureKind, error: TempoError, retry_after: float | None = None

@@ -173,6 +173,11 @@ class GrpcEndpoint:
         return grpc.aio.secure_channel(self._target, self._credentials, self._options)
 
     def _failure(self, error: grpc.aio.AioRpcError) -> Failure:
+        failure = self._failure_of(error)
+        failure.status = error.code().name
+        return failure
+
+    def _failure_of(self, error: grpc.aio.AioRpcError) -> Failure:
         code = error.code()
         text, info = unmarked(error.details() or "")
         if info is not None:

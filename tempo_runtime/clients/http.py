@@ -192,6 +192,11 @@ class HttpEndpoint:
         return content
 
     def _refusal(self, answer: aiohttp.ClientResponse, content: bytes) -> Failure:
+        failure = self._failure_of(answer, content)
+        failure.status = answer.status
+        return failure
+
+    def _failure_of(self, answer: aiohttp.ClientResponse, content: bytes) -> Failure:
         if 300 <= answer.status < 400 and (target := answer.headers.get("location")):
             return self.place.redirected(answer.status, target)
         text, info = _read(content)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from tempo_runtime.clients.deadline import CallDeadline
 from tempo_runtime.clients.failures import Failure, FailureKind
@@ -17,6 +18,9 @@ from tempo_runtime.request import context
 from tempo_runtime.request.metrics import ChildMetrics
 from tempo_runtime.request.portal import Portal
 from tempo_runtime.request.timing import Elapsed, within
+
+if TYPE_CHECKING:
+    from tempo_runtime.request.spans import Trace
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,9 @@ class RemoteTransport:
         limits: Limits of the calls.
         metrics: Metrics of retries and breakers.
     """
+
+    connects = True
+    """Whether a call goes over a connection, so that each attempt is a span."""
 
     def __init__(
         self, endpoints: Sequence[Endpoint], portal: Portal, limits: Limits, metrics: ChildMetrics
@@ -108,6 +115,7 @@ class RemoteTransport:
     ) -> Response:
         self._budget.earn()
         repeated: dict[FailureKind, int] = {}
+        trace = current.trace if self.connects else None
         while True:
             server = self._servers.up() or await self._servers.next(clock)
             left = clock.left()
@@ -116,7 +124,13 @@ class RemoteTransport:
                 sent = replace(request, parameters=current.passed_on(request.parameters, left))
             try:
                 fresh = FailureKind.CONNECTION_LOST in repeated
-                response = await server.endpoint.call(sent, left, headers, fresh=fresh)
+                if trace is None or not trace.is_recorded:
+                    response = await server.endpoint.call(sent, left, headers, fresh=fresh)
+                else:
+                    number = 1 + sum(repeated.values())
+                    response = await _traced(
+                        server.endpoint, sent, left, headers, fresh, trace, number
+                    )
             except Failure as failure:
                 self._servers.failed(server, failure)
                 pause = self._pause(server, failure, repeated, clock)
@@ -173,3 +187,36 @@ class RemoteTransport:
         ):
             return None
         return 0.0 if self._servers.another_is_up() else pause
+
+
+async def _traced(
+    endpoint: Endpoint,
+    request: Request,
+    seconds: float | None,
+    headers: Mapping[str, str],
+    fresh: bool,
+    trace: Trace,
+    number: int,
+) -> Response:
+    """Make one attempt, with a span that the server's own span belongs to."""
+    url = endpoint.place.url
+    attempt = trace.attempt(url, number)
+    try:
+        with attempt.entered():
+            response = await endpoint.call(
+                request, seconds, {**headers, **attempt.headers}, fresh=fresh
+            )
+    except Failure as failure:
+        if failure.status is not None:
+            attempt.answered(url, failure.status)
+        attempt.end(failure.error)
+        raise
+    except Elapsed:
+        attempt.end("timeout")
+        raise
+    except BaseException as error:
+        attempt.end(error)
+        raise
+    attempt.answered(url)
+    attempt.end()
+    return response

@@ -29,6 +29,7 @@ from tempo_runtime.protocol.messages import Request
 from tempo_runtime.protocol.signature import Signature
 from tempo_runtime.request import context
 from tempo_runtime.request.portal import Portal, background
+from tempo_runtime.settings import transport_of
 
 R = TypeVar("R", default=Any)
 P = ParamSpec("P", default=...)
@@ -301,6 +302,7 @@ class _Connection:
             client.metrics,
             output=details.output,
             decoding=client.decoding,
+            transport_name=transport_of(url),
         )
         self.call, self.awaited = child(), child(awaitable=True)
         self.call_by_name = child(named=True)

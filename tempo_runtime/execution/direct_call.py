@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,7 +18,7 @@ from tempo_runtime.authoring.models import Model, Pipeline
 from tempo_runtime.execution import frameworks
 from tempo_runtime.execution.explain.isolation import requests_of
 from tempo_runtime.protocol.binding import bound_arguments, bound_result
-from tempo_runtime.request import context
+from tempo_runtime.request import context, tracing
 from tempo_runtime.request.budget import RequestBudget
 from tempo_runtime.request.context import Origin
 from tempo_runtime.request.current import new_id
@@ -28,10 +28,12 @@ from tempo_runtime.settings import ENV_PREFIX, PipelineSettings
 if TYPE_CHECKING:
     from tempo_runtime.clients.child import Child, Children
     from tempo_runtime.execution.loading import ChildResolver
+    from tempo_runtime.request.spans import Trace
     from tempo_runtime.state.state import State
 
 T = TypeVar("T")
 _END = object()
+_NOTHING = nullcontext()
 
 
 def call(pipeline: Pipeline, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -123,14 +125,36 @@ def _request(pipeline: Pipeline, instance: Any) -> Iterator[Callable[..., Any]]:
     limits = RequestBudget(settings.max_calls, settings.max_rows, settings.allow_incomplete_anchors)
     callers = pipeline.callers
     timeout = settings.timeout if "timeout" in settings.model_fields_set else callers.timeout
+    trace = _trace(pipeline.details.name, settings)
     with (
         callers.call(pipeline.details.name),
+        _NOTHING if trace is None else trace.running(),
         context.serving(
-            timeout, {}, id=new_id(), limits=limits, origin=Origin(pipeline.details.name)
+            timeout,
+            {},
+            id=new_id(),
+            limits=limits,
+            origin=Origin(pipeline.details.name),
+            trace=trace,
         ),
         requests.request() as predict,
     ):
         yield predict
+
+
+def _trace(pipeline: str, settings: PipelineSettings) -> Trace | None:
+    """Start the span of a call, if it is traced."""
+    name, attributes = f"pipeline {pipeline}", {"tempo.pipeline": pipeline}
+    outer = context.current().trace
+    if outer is not None:
+        return outer.below(name, attributes)
+    tracer = tracing.tracer()
+    if tracer is None:
+        return None
+    # Imported here, because it imports OpenTelemetry.
+    from tempo_runtime.request.spans import begin
+
+    return begin(tracer, name, attributes, settings.max_traced_calls, {})
 
 
 def _settings(pipeline: Pipeline) -> PipelineSettings:

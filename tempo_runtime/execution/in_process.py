@@ -234,6 +234,9 @@ class PipelineTransport:
             yield
             return
         current = context.current()
+        trace = current.trace
+        if trace is not None:
+            trace = trace.below(f"pipeline {self._child}", {"tempo.pipeline": self._child})
         if current.origin is not None:
             # Over a network the child would receive only these headers.
             origin = Origin(self._child, None, current.headers, self._request_headers)
@@ -243,7 +246,11 @@ class PipelineTransport:
             current = replace(current, origin=origin, record=record)
         try:
             with context.entered(current):
-                yield
+                if trace is None:
+                    yield
+                else:
+                    with context.entered(current.traced(trace)), trace.running():
+                        yield
         except Exception as error:
             raise passed_up(error, self._child) from error.__cause__
 

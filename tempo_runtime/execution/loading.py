@@ -244,6 +244,7 @@ class ChildResolver:
             awaitable=awaitable,
             callers=self._callers,
             decoding=self._settings.decoding,
+            transport_name=self._transport_name(settings),
         )
         self.connected.append(child)
         return child
@@ -296,6 +297,12 @@ class ChildResolver:
             _refuse_fast(alias, settings, "it is a pipeline")
             return self._pipeline(model, model.details.local_folder or "", self._settings)
         return self._from_folder(alias, model, settings)
+
+    def _transport_name(self, settings: ChildSettings) -> str:
+        if settings.transport not in ("http", "grpc"):
+            return "in_process"
+        is_here = self._data_plane is not None and not settings.url
+        return "same_server" if is_here else settings.transport
 
     def _batched(
         self,

@@ -84,6 +84,8 @@ class SameServerTransport(RemoteTransport):
         metrics: Metrics of retries and breakers.
     """
 
+    connects = False
+
     def __init__(
         self,
         data_plane: DataPlane,

@@ -59,12 +59,15 @@ class RequestLog:
         self._decides_early = settings.sample_argument is None
         self.sender = Sender(pipeline, settings, self.queue, _data, _decide)
 
-    def begin(self, id_: str, headers: Mapping[str, Any]) -> LoggedRequest | None:
+    def begin(
+        self, id_: str, headers: Mapping[str, Any], traceparent: str | None = None
+    ) -> LoggedRequest | None:
         """Return the log of a request that begins; None if it is not logged.
 
         Args:
             id_: Its id.
             headers: Its headers, by name in lower case.
+            traceparent: Its span, if it is traced, as W3C's header names it.
         """
         settings = self.settings
         declined = headers.get(settings.decline_header)
@@ -75,7 +78,7 @@ class RequestLog:
             key = id_ if header is None else headers.get(header, id_)
             if not self.is_in_sample(key):
                 return None
-        return LoggedRequest(self, id_)
+        return LoggedRequest(self, id_, traceparent)
 
     def is_in_sample(self, key: Any) -> bool:
         """Return whether requests with this key are logged: the same in every process."""
@@ -111,6 +114,7 @@ class LoggedRequest:
         "_children",
         "_end",
         "_id",
+        "_ids",
         "_is_off",
         "_item_capture",
         "_items",
@@ -118,10 +122,11 @@ class LoggedRequest:
         "_lost",
     )
 
-    def __init__(self, log: RequestLog, id_: str) -> None:
+    def __init__(self, log: RequestLog, id_: str, traceparent: str | None = None) -> None:
         self._log = log
         self._id = id_
-        self._about = b"%b%b" % (members({"requestid": id_}), log.about)
+        self._ids = {"requestid": id_} | ({"traceparent": traceparent} if traceparent else {})
+        self._about = b"%b%b" % (members(self._ids), log.about)
         self._children = 0
         self._is_off = False
         self._lost: str | None = None  # why one of its events is lost
@@ -167,7 +172,7 @@ class LoggedRequest:
         more = members({"child": alias, "outcome": outcome})
         if pipeline == self._log.pipeline:
             return self._about + more
-        return members({"requestid": self._id, "modelid": pipeline}) + more
+        return members({**self._ids, "modelid": pipeline}) + more
 
     def inside(self, redact: Sequence[str]) -> LoggedInside:
         """See `RequestEvents.inside`."""

@@ -11,17 +11,21 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Lock, current_thread, main_thread
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tempo_runtime.errors import DeadlineExceeded, PayloadError, PipelineFailed
 from tempo_runtime.protocol import headers as carried
 from tempo_runtime.protocol.memo import EncodedJsonCache
 from tempo_runtime.protocol.tensor import shown
+from tempo_runtime.request import tracing
 from tempo_runtime.request.budget import RequestBudget
 from tempo_runtime.request.record import RequestRecord
+
+if TYPE_CHECKING:
+    from tempo_runtime.request.spans import Trace
 
 # Parameters of a request.
 TIMEOUT = "tempo_timeout"
@@ -68,6 +72,7 @@ class RequestContext:
             towards the child's `timeout`.
         origin: Where it came from; None for a call that is made for several requests.
         record: What is noted of it; None if nothing is.
+        trace: The span that its calls belong to; None if it is not traced. A traced request has a record.
     """
 
     deadline: float | None = None
@@ -80,6 +85,7 @@ class RequestContext:
     waited: float = 0.0
     origin: Origin | None = None
     record: RequestRecord | None = None
+    trace: Trace | None = None
 
     def remaining(self) -> float | None:
         """Return the seconds until the deadline; None without a deadline.
@@ -101,6 +107,12 @@ class RequestContext:
         """
         added = {SEED: self.seed, TIMEOUT: left, TAGGED: True}
         return {**parameters, **{name: value for name, value in added.items() if value is not None}}
+
+    def traced(self, trace: Trace) -> RequestContext:
+        """Return the same request, whose calls belong to another span."""
+        record = self.record or RequestRecord()
+        headers = {**self.headers, **trace.headers}
+        return replace(self, headers=headers, record=record, trace=trace)
 
     def exceeded(self) -> DeadlineExceeded:
         """Return the error of a request whose deadline has passed."""
@@ -209,7 +221,14 @@ class Callers:
         """
         if not _loading.get() and self._may_be_lost():
             raise PipelineFailed(_lost(f"child {child!r}", self._remedy()))
-        return serving(self.timeout, {}).request
+        request = serving(self.timeout, {}).request
+        tracer = None if request.trace is not None else tracing.tracer()
+        if tracer is None:
+            return request
+        # Imported here, because it imports OpenTelemetry.
+        from tempo_runtime.request.spans import outside
+
+        return request.traced(outside(tracer))
 
     def _may_be_lost(self) -> bool:
         return bool(self.served or self._calls)
@@ -283,6 +302,7 @@ class serving:  # noqa: N801 - used like a function, in `with serving(...)`
         limits: Limits on its calls to children.
         origin: Where it came from.
         record: What is noted of it.
+        trace: The span that its calls belong to.
 
     Raises:
         PayloadError: If its id, or a header to forward, cannot be sent to a child.
@@ -298,6 +318,7 @@ class serving:  # noqa: N801 - used like a function, in `with serving(...)`
         limits: RequestBudget | None = None,
         origin: Origin | None = None,
         record: RequestRecord | None = None,
+        trace: Trace | None = None,
     ) -> None:
         _check_id(id)
         outer = _current.get()
@@ -316,7 +337,10 @@ class serving:  # noqa: N801 - used like a function, in `with serving(...)`
             limits or RequestBudget(),
             origin=origin or outer.origin,
             record=record or outer.record,
+            trace=outer.trace,
         )
+        if trace is not None:
+            self.request = self.request.traced(trace)
 
     def __enter__(self) -> RequestContext:
         self._token = _current.set(self.request)

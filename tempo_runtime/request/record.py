@@ -1,10 +1,13 @@
-"""Notes about a request while it runs, for the access log and the request logs."""
+"""Notes about a request while it runs, for the access log, the request logs and traces."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from tempo_runtime.request.spans import CallSpan
 
 
 class ChildEvent(Protocol):
@@ -71,13 +74,17 @@ class CallRecord:
     Args:
         record: The request.
         event: The log of the call; None if it is not logged.
+        span: Its span; None if it is not traced.
     """
 
-    __slots__ = ("_began", "_event", "_record")
+    __slots__ = ("_began", "_event", "_record", "span")
 
-    def __init__(self, record: RequestRecord, event: ChildEvent | None) -> None:
+    def __init__(
+        self, record: RequestRecord, event: ChildEvent | None, span: CallSpan | None = None
+    ) -> None:
         self._record = record
         self._event = event
+        self.span = span
         self._began = time.perf_counter()
 
     def ended(self, answer: Any, error: BaseException | None = None) -> None:
@@ -86,3 +93,5 @@ class CallRecord:
         self._record.child_seconds.append(seconds)
         if self._event is not None:
             self._event.ended(answer, error, seconds)
+        if self.span is not None:
+            self.span.ended(error)

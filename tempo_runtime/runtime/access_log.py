@@ -41,6 +41,7 @@ class AccessLog:
         seconds: float,
         child_seconds: float,
         error: str | None = None,
+        trace_id: str | None = None,
     ) -> None:
         """Write the line of a request.
 
@@ -51,6 +52,7 @@ class AccessLog:
             seconds: Time from its arrival in the pipeline to its answer.
             child_seconds: Time of all its calls to children.
             error: Class of the error, if it failed.
+            trace_id: Id of its trace, if it is traced.
         """
         fields: dict[str, Any] = {
             "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
@@ -63,6 +65,8 @@ class AccessLog:
         }
         if error is not None:
             fields["error"] = error
+        if trace_id is not None:
+            fields["trace_id"] = trace_id
         logger.info(self._write(fields))
 
 

@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -26,6 +27,7 @@ class _Deadline:
 
     def __init__(self) -> None:
         self._stated: list[float] = []
+        self.last: set[Callable[[], None]] = set()
         self._begun, self._begin = os.pipe()
         threading.Thread(target=self._end, name="tempo-drain", daemon=True).start()
 
@@ -44,6 +46,8 @@ class _Deadline:
             "the server did not end within %g s after the signal (`drain_timeout`); killing it now",
             seconds,
         )
+        for function in self.last:
+            function()
         for worker in multiprocessing.active_children():
             worker.kill()
         os._exit(code)
@@ -74,6 +78,12 @@ def watch(seconds: float | None = None) -> None:
     for number, handler in handled.items():
         if not isinstance(handler, _Handler):
             signal.signal(number, _Handler(_deadline, handler))
+
+
+def before_killing(function: Callable[[], None]) -> None:
+    """Call a function, which must not take long, before this process is killed; once, if given twice."""
+    if _deadline is not None:
+        _deadline.last.add(function)
 
 
 def begin() -> None:

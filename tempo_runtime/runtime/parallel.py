@@ -23,6 +23,7 @@ from mlserver.types import InferenceRequest, InferenceResponse
 
 from tempo_runtime.execution.runner import is_enough
 from tempo_runtime.protocol.messages import mlserver_parameters
+from tempo_runtime.request.spans import with_current_span
 from tempo_runtime.runtime import dispatch
 from tempo_runtime.runtime.error_mapping import over_http, stream_error
 
@@ -57,6 +58,14 @@ class PipelineInWorkers(ParallelModel):  # type: ignore[misc]  # an untyped clas
     def is_state_away(self) -> bool:
         """Whether a worker lacks the state that the pipeline needs; `ready` asks the workers."""
         return self._state_away
+
+    async def predict(self, payload: InferenceRequest) -> InferenceResponse:
+        """Let a worker answer a request; its spans belong to the current one."""
+        if payload.parameters is not None:
+            headers = mlserver_parameters(payload.parameters).get("headers") or {}
+            payload.parameters.headers = dict(with_current_span(headers)) or None
+        response: InferenceResponse = await super().predict(payload)
+        return response
 
     async def predict_stream(
         self, payloads: AsyncIterator[InferenceRequest]

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -76,6 +76,7 @@ from tempo_runtime.runtime.error_mapping import (
     stream_error,
 )
 from tempo_runtime.runtime.own_task import in_own_task
+from tempo_runtime.runtime.tracing import PipelineTracing, server_tracer
 from tempo_runtime.settings import ENV_PREFIX, PipelineSettings, check_children, drain_timeout
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ if TYPE_CHECKING:
 _LIMITS = frozenset((TIMEOUT, SEED, MAX_CALLS, MAX_ROWS, ALLOW_INCOMPLETE_ANCHORS, BEST_SO_FAR))
 _RESERVED = frozenset(("content_type", "headers", TAGGED, binary_http.ARRAYS, *_LIMITS))
 T = TypeVar("T")
+_NOTHING = nullcontext()
 logger = logging.getLogger(__name__)
 
 
@@ -275,18 +277,28 @@ class TempoPipelineRuntime(MLModel):
     def _make_recorder(self, pipeline: Pipeline, settings: PipelineSettings) -> Recorder | None:
         insights = settings.insights_of(pipeline.details.insights)
         form = settings.access_log
-        if insights is None and form == "off":
+        tracing = self._tracing(settings)
+        if insights is None and form == "off" and tracing is None:
             return None
         # Imported here, because few pipelines need them.
-        from tempo_runtime.insights.request_log import RequestLog
-        from tempo_runtime.runtime.access_log import AccessLog
         from tempo_runtime.runtime.recorder import Recorder
 
-        streams = pipeline.signature.streams
-        return Recorder(
-            None if form == "off" else AccessLog(self.name, self.version, form),
-            None if insights is None else RequestLog(self.name, self.version, insights, streams),
-        )
+        access = log = None
+        if form != "off":
+            from tempo_runtime.runtime.access_log import AccessLog
+
+            access = AccessLog(self.name, self.version, form)
+        if insights is not None:
+            from tempo_runtime.insights.request_log import RequestLog
+
+            log = RequestLog(self.name, self.version, insights, pipeline.signature.streams)
+        return Recorder(access, log, tracing)
+
+    def _tracing(self, settings: PipelineSettings) -> PipelineTracing | None:
+        tracer = server_tracer(self.data_plane)
+        if tracer is None:
+            return None
+        return PipelineTracing(tracer, self.name, self.version, settings.max_traced_calls)
 
     async def _folder(self) -> str:
         try:
@@ -355,7 +367,7 @@ class TempoPipelineRuntime(MLModel):
         noted.deadline = time.monotonic() + self._pipeline_settings.timeout
         try:
             service = self._loaded()
-            with self._serving(id_, parameters, noted) as request:
+            with self._serving(id_, parameters, noted) as request, noted.entered():
                 noted.deadline = request.deadline
                 arguments = await read(service)
                 noted.arguments(arguments)
@@ -392,7 +404,8 @@ class TempoPipelineRuntime(MLModel):
             noted = self._recorder.begin(id_, parameters.get("headers") or {})
         try:
             service = self._loaded()
-            with self._serving(id_, parameters, noted):
+            entered = _NOTHING if noted is None else noted.entered()
+            with self._serving(id_, parameters, noted), entered:
                 arguments = await read(service)
                 if noted is not None:
                     noted.arguments(arguments)
@@ -436,6 +449,7 @@ class TempoPipelineRuntime(MLModel):
         noted: NotedRequest | None = None,
     ) -> context.serving:
         settings = self._pipeline_settings
+        trace = None if noted is None else noted.trace
         headers = parameters.get("headers") or {}
         origin = Origin(self.name, self.version, headers, settings.request_headers)
         if _LIMITS.isdisjoint(parameters):
@@ -450,6 +464,7 @@ class TempoPipelineRuntime(MLModel):
                 ),
                 origin,
                 noted,
+                trace,
             )
         budget = _number(parameters, TIMEOUT, float)
         if budget is not None and not budget > 0:
@@ -473,6 +488,7 @@ class TempoPipelineRuntime(MLModel):
             ),
             origin,
             noted,
+            trace,
         )
 
     async def _arguments(

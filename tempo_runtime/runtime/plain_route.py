@@ -34,6 +34,7 @@ from tempo_runtime.request.budget import (
     MAX_ROWS,
 )
 from tempo_runtime.request.context import SEED, TIMEOUT
+from tempo_runtime.request.spans import with_current_span
 from tempo_runtime.runtime.error_mapping import Answered
 from tempo_runtime.runtime.inference_route import (
     find_model,
@@ -156,6 +157,7 @@ class PlainRoute:
 
 async def _answer_here_or_in_worker(model: MLModel, call: PlainCall) -> Any:
     if isinstance(model, PipelineInWorkers):
+        call.parameters["headers"] = with_current_span(call.parameters["headers"])
         return await model._send(_ANSWER, call)
     return await getattr(model, _ANSWER)(call)
 

@@ -1,18 +1,24 @@
-"""Note the requests of a served pipeline, for its access log and its request logs."""
+"""Note the requests of a served pipeline, for its access log, its request logs and its traces."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
 
 from mlserver.errors import MLServerError
 
 from tempo_runtime.errors import RequestNotLogged, TempoError
-from tempo_runtime.insights.request_log import LoggedRequest, RequestLog
 from tempo_runtime.request.record import RequestRecord
-from tempo_runtime.runtime.access_log import AccessLog
 
+if TYPE_CHECKING:
+    from tempo_runtime.insights.request_log import LoggedRequest, RequestLog
+    from tempo_runtime.request.spans import Trace
+    from tempo_runtime.runtime.access_log import AccessLog
+    from tempo_runtime.runtime.tracing import PipelineTracing
+
+_NOTHING = nullcontext()
 CANCELLED = 499  # nginx's status of a request whose client has left
 
 
@@ -22,11 +28,18 @@ class Recorder:
     Args:
         access: Its access log; None for no such log.
         log: Its request log; None for no such log.
+        tracing: Starts its spans; None if it is not traced.
     """
 
-    def __init__(self, access: AccessLog | None, log: RequestLog | None) -> None:
+    def __init__(
+        self,
+        access: AccessLog | None,
+        log: RequestLog | None,
+        tracing: PipelineTracing | None = None,
+    ) -> None:
         self._access = access
         self._log = log
+        self._tracing = tracing
 
     def begin(self, id_: str, headers: Mapping[str, Any]) -> NotedRequest:
         """Note a request that begins.
@@ -35,9 +48,14 @@ class Recorder:
             id_: Its id.
             headers: Its headers.
         """
-        logged = None if self._log is None else self._log.begin(id_, headers)
+        trace = None if self._tracing is None else self._tracing.begin(headers)
+        logged = None
+        if self._log is not None:
+            parent = None if trace is None else trace.headers.get("traceparent")
+            logged = self._log.begin(id_, headers, parent)
         # Only HTTP requires this header.
-        return NotedRequest(id_, "http" if "host" in headers else "grpc", self._access, logged)
+        transport = "http" if "host" in headers else "grpc"
+        return NotedRequest(id_, transport, self._access, logged, trace)
 
     @property
     def audits(self) -> bool:
@@ -56,12 +74,18 @@ class NotedRequest(RequestRecord):
     Attributes:
         deadline: Its deadline, on the clock of `time.monotonic`; None if it has none or is not known yet.
         logged: Its log; None if it is not logged.
+        trace: Its span; None if it is not traced.
     """
 
-    __slots__ = ("_access", "_id", "_transport", "deadline", "logged")
+    __slots__ = ("_access", "_id", "_items", "_transport", "deadline", "logged", "trace")
 
     def __init__(
-        self, id_: str, transport: str, access: AccessLog | None, logged: LoggedRequest | None
+        self,
+        id_: str,
+        transport: str,
+        access: AccessLog | None,
+        logged: LoggedRequest | None,
+        trace: Trace | None = None,
     ) -> None:
         super().__init__(logged)
         self._id = id_
@@ -69,6 +93,12 @@ class NotedRequest(RequestRecord):
         self._access = access
         self.deadline: float | None = None
         self.logged = logged
+        self.trace = trace
+        self._items = 0
+
+    def entered(self) -> AbstractContextManager[object]:
+        """Make its span OpenTelemetry's current one for the block."""
+        return _NOTHING if self.trace is None else self.trace.entered()
 
     def arguments(self, arguments: Mapping[str, Any]) -> None:
         """Note the arguments, before the author's code can change them."""
@@ -77,6 +107,7 @@ class NotedRequest(RequestRecord):
 
     def item(self, item: Any) -> None:
         """Note an item of a stream."""
+        self._items += 1
         if self.logged is not None:
             self.logged.item(item)
 
@@ -135,11 +166,22 @@ class NotedRequest(RequestRecord):
         self._write(CANCELLED, "cancelled")
 
     def _write(self, status: int, error: str | None = None) -> None:
+        trace = self.trace
         if self._access is not None:
             seconds = time.perf_counter() - self.began
             self._access.write(
-                self._id, self._transport, status, seconds, sum(self.child_seconds), error
+                self._id,
+                self._transport,
+                status,
+                seconds,
+                sum(self.child_seconds),
+                error,
+                None if trace is None else trace.id,
             )
+        if trace is not None:
+            if self._items:
+                trace.note("tempo.items", self._items)
+            trace.end(error)
 
     def _left(self) -> float | None:
         return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
