@@ -434,16 +434,18 @@ async def _within_time(awaitable: Awaitable[T]) -> T:
 
 
 def _last(items: Any) -> Any:
-    last = None
+    last, current = None, context.current()
     for last in items:  # noqa: B007 - the last is the answer
-        pass
+        current.remaining()  # raises if the deadline has passed
     return last
 
 
 async def _alast(items: Any) -> Any:
-    last = None
-    async for last in items:  # noqa: B007
-        pass
+    last, current = None, context.current()
+    async with aclosing(items):
+        async for last in items:  # noqa: B007
+            current.remaining()
+            await asyncio.sleep(0)  # a stream that never waits would keep the loop from all others
     return last
 
 

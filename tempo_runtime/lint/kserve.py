@@ -159,13 +159,13 @@ def container_name(document: Document) -> Hits:
     "warning",
     *RUNTIMES,
     ISVC,
-    consequence="MLServer starts one worker: streams become a single answer, and custom handlers hang.",
+    consequence="MLServer starts one worker, which needs memory of its own, and custom handlers hang.",
     fix='set MLSERVER_PARALLEL_WORKERS to "0", or to "1" if the artifact has its own environment',
 )
 def parallel_workers(document: Document) -> Hits:
     """If MLServer serves pipelines, the number of its parallel workers is set.
 
-    Source: mlserver/parallel (ParallelModel has no predict_stream), settings.py.
+    Source: mlserver/parallel (ParallelModel), settings.py.
     """
     places = [document["spec"], *components(document)]
     for container in (container for place in places for container in place["containers"]):

@@ -1,7 +1,7 @@
 """Represent a pipeline that parallel workers serve, in MLServer's main process, and end the workers.
 
-MLServer's own class passes requests on. It always reports that the model is ready, and if a stream fails
-in a worker, the client's connection breaks. Ours asks the workers, and answers with an event.
+MLServer's own class passes requests on. It always reports that the model is ready, and gives only the
+last item of a stream. Ours asks the workers, and reads their streams item by item.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 from mlserver import MLModel
@@ -24,10 +25,11 @@ from mlserver.types import InferenceRequest, InferenceResponse
 from tempo_runtime.execution.runner import is_enough
 from tempo_runtime.protocol.messages import mlserver_parameters
 from tempo_runtime.request.spans import with_current_span
-from tempo_runtime.runtime import dispatch
+from tempo_runtime.runtime import dispatch, worker_streams
 from tempo_runtime.runtime.error_mapping import over_http, stream_error
 
-CONDITION = "condition"  # method of a pipeline's runtime, called in the workers
+# Methods of a pipeline's runtime, called in the workers.
+CONDITION, STREAM = "condition", "stream"
 Condition = tuple[float, bool]  # the share of free threads, and whether a needed state is away
 _MAX_AGE = 0.5  # seconds until the workers are asked again
 _TIMEOUT = 5.0  # seconds; a worker that takes longer cannot serve
@@ -61,24 +63,47 @@ class PipelineInWorkers(ParallelModel):  # type: ignore[misc]  # an untyped clas
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
         """Let a worker answer a request; its spans belong to the current one."""
-        if payload.parameters is not None:
-            headers = mlserver_parameters(payload.parameters).get("headers") or {}
-            payload.parameters.headers = dict(with_current_span(headers)) or None
+        _name_current_span(payload)
         response: InferenceResponse = await super().predict(payload)
         return response
 
+    @property
+    def has_no_worker(self) -> bool:
+        """Whether each worker has ended and is starting again."""
+        return not dispatch.ready(self._dispatcher)
+
     async def predict_stream(
         self, payloads: AsyncIterator[InferenceRequest]
-    ) -> AsyncIterator[InferenceResponse]:
-        """Yield a worker's answer, which is the last item of a stream, or its error."""
-        payload = await anext(payloads)
-        parameters = mlserver_parameters(payload.parameters)
-        try:
-            yield await self.predict(payload)
-        except MLServerError as error:
-            if not over_http(parameters):
-                raise
-            yield stream_error(self.name, error)
+    ) -> AsyncGenerator[InferenceResponse, None]:
+        """Answer each request with the items of a stream in a worker, or with its error."""
+        async for payload in payloads:
+            _name_current_span(payload)
+            parameters = mlserver_parameters(payload.parameters)
+            try:
+                async with aclosing(self.stream(STREAM, payload)) as items:
+                    async for item in items:
+                        yield item
+            except MLServerError as error:
+                if not over_http(parameters):
+                    raise
+                yield stream_error(self.name, error)
+
+    async def stream(self, method: str, request: Any) -> AsyncGenerator[Any, None]:
+        """Yield what a method of the pipeline's runtime yields for a request, in one of the workers."""
+        worker, _ = self._dispatcher._get_worker()
+
+        async def ask(name: str, *arguments: Any) -> Any:
+            message = ModelRequestMessage(
+                model_name=self.name,
+                model_version=self.version,
+                method_name=name,
+                method_args=list(arguments),
+            )
+            return await dispatch.ask(self._dispatcher, worker, message)
+
+        async with aclosing(worker_streams.read(ask, method, request)) as items:
+            async for item in items:
+                yield item
 
     def _ask(self) -> None:
         """Ask the workers, unless they were asked just now; a later call uses the answer."""
@@ -102,7 +127,7 @@ class PipelineInWorkers(ParallelModel):  # type: ignore[misc]  # an untyped clas
             model_name=self.name, model_version=self.version, method_name=CONDITION
         )
         try:
-            asked = dispatch.call(self._dispatcher, worker, message)
+            asked = dispatch.ask(self._dispatcher, worker, message)
             condition: Condition = await asyncio.wait_for(asked, _TIMEOUT)
         except asyncio.TimeoutError:
             return 0.0, False
@@ -112,6 +137,13 @@ class PipelineInWorkers(ParallelModel):  # type: ignore[misc]  # an untyped clas
             logger.exception("a worker of model %r did not report its condition", self.name)
             return None
         return condition
+
+
+def _name_current_span(payload: InferenceRequest) -> None:
+    """Let the spans of a worker, which has no other way to know it, belong to the current one."""
+    if payload.parameters is not None:
+        headers = mlserver_parameters(payload.parameters).get("headers") or {}
+        payload.parameters.headers = dict(with_current_span(headers)) or None
 
 
 def install() -> None:

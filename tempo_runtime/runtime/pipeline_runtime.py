@@ -65,6 +65,7 @@ from tempo_runtime.runtime import (
     binary_http,
     drain,
     error_mapping,
+    own_task,
     parallel,
     readiness,
     rest_server,
@@ -77,6 +78,7 @@ from tempo_runtime.runtime.error_mapping import (
 )
 from tempo_runtime.runtime.own_task import in_own_task
 from tempo_runtime.runtime.tracing import PipelineTracing, server_tracer
+from tempo_runtime.runtime.worker_streams import Chunk, WorkerStreams
 from tempo_runtime.settings import ENV_PREFIX, PipelineSettings, check_children, drain_timeout
 
 if TYPE_CHECKING:
@@ -112,9 +114,11 @@ class TempoPipelineRuntime(MLModel):
 
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__(settings)
+        self._streams = WorkerStreams()
         # The main process of a server with workers needs these as well, although it loads nothing.
         error_mapping.install()
         parallel.install()
+        own_task.install()
         readiness.install()
         rest_server.install()
         drain.watch(drain_timeout(settings.parameters.extra if settings.parameters else None))
@@ -232,11 +236,37 @@ class TempoPipelineRuntime(MLModel):
             async for response in responses:
                 yield response
 
+    async def stream(self, payload: InferenceRequest) -> AsyncGenerator[InferenceResponse, None]:
+        """Answer one request with the items that its predict method yields; for the main process."""
+
+        async def payloads() -> AsyncGenerator[InferenceRequest, None]:
+            yield payload
+
+        async with aclosing(self._stream(payloads())) as responses:
+            async for response in responses:
+                yield response
+
+    async def read_stream(self, stream: str, method: str = "", request: Any = None) -> Chunk:
+        """Return the next items of a stream in this worker; the main process asks for them.
+
+        Args:
+            stream: Its id.
+            method: Name of the method that makes a new stream; empty if it was read before.
+            request: The argument of this method.
+        """
+        items = getattr(self, method)(request) if method else None
+        return await self._streams.read(stream, items)
+
+    async def close_stream(self, stream: str) -> None:
+        """End a stream in this worker, whose client has left."""
+        await self._streams.close(stream)
+
     async def unload(self) -> bool:
         """Let running requests finish, and release everything; safe after a failed load."""
         service, self._service = self._service, None
         if service is not None:
             await service.close()
+        await self._streams.close_all()
         recorder, self._recorder = self._recorder, None
         if recorder is not None:
             await asyncio.to_thread(recorder.close)

@@ -53,6 +53,8 @@ PREDICT, PREDICT_STREAM = "predict", "predict_stream"
 _PATHS = ("/v2/models/{model_name}/", "/v2/models/{model_name}/versions/{model_version}/")
 _ANSWER = "answer_plain"
 """Method of a pipeline's runtime, called here or in a worker: `PlainCall -> bytes`."""
+_STREAM = "stream_plain"
+"""The same for streams: `PlainCall -> AsyncGenerator[Progress | bytes, None]`."""
 
 _LIMITS = (TIMEOUT, SEED, MAX_CALLS, MAX_ROWS, ALLOW_INCOMPLETE_ANCHORS, BEST_SO_FAR)
 _FLAGS = {"true": True, "false": False}
@@ -129,10 +131,7 @@ class PlainRoute:
             seen = seen_by_middlewares(call.id, headers)
             self._data_plane._prepare_payload(seen, model)
             call.id, call.parameters["headers"] = seen.id, seen.parameters.headers
-            if not is_here(model):  # workers give whole answers only
-                yield _event(await _answer_here_or_in_worker(model, call))
-                return
-            async with aclosing(model.stream_plain(call)) as items:
+            async with aclosing(_stream_here_or_in_worker(model, call)) as items:
                 async for item in items:
                     if isinstance(item, Progress):
                         progress = {"calls": item.calls, "rows": item.rows, **item.news}
@@ -160,6 +159,14 @@ async def _answer_here_or_in_worker(model: MLModel, call: PlainCall) -> Any:
         call.parameters["headers"] = with_current_span(call.parameters["headers"])
         return await model._send(_ANSWER, call)
     return await getattr(model, _ANSWER)(call)
+
+
+def _stream_here_or_in_worker(model: MLModel, call: PlainCall) -> AsyncGenerator[Any, None]:
+    if isinstance(model, PipelineInWorkers):
+        call.parameters["headers"] = with_current_span(call.parameters["headers"])
+        return model.stream(_STREAM, call)
+    stream: AsyncGenerator[Any, None] = getattr(model, _STREAM)(call)
+    return stream
 
 
 async def _unless_left(item: Awaitable[bytes], receive: Receive) -> bytes | None:

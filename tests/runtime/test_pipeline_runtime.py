@@ -172,8 +172,7 @@ def test_children_in_the_same_process_give_the_same(artifacts: Path) -> None:
 
 @pytest.mark.parametrize("model", ["count-up", "acount-up"])
 def test_a_generator_streams(model: str, server: Server) -> None:
-    expected = [1, 2, 3] if server.workers == 0 else [3]  # MLServer's workers cannot stream
-    assert [item.item() for item in stream(server, model, to=3)] == expected
+    assert [item.item() for item in stream(server, model, to=3)] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("model", ["count-up", "acount-up"])

@@ -79,6 +79,15 @@ def server(artifacts: Path, gate: Path) -> Iterator[Server]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def workers(artifacts: Path) -> Iterator[Server]:
+    child = "TEMPO_RUNTIME_MODELS__LABELS"
+    env = {f"{child}__URI": str(artifacts / "labels"), f"{child}__TRANSPORT": "in_process"}
+    settings = {"parallel_workers": 1}
+    with serve(artifacts / "rules", settings=settings, env=env, timeout=120) as server:
+        yield server
+
+
 def alone(explainer: Any, row: np.ndarray, **options: Any) -> dict[str, Any]:
     np.random.seed(SEED)
     return dict(json.loads(explainer.explain(row, **options).to_json())["data"])
@@ -250,6 +259,16 @@ def test_over_grpc_it_does_so_too(server: Server, explainer: Any) -> None:
     assert news[-1].parameters["calls"].int64_param > 0
     assert 0 < float(news[-1].parameters["precision"].string_param) <= 1
     assert isinstance(json.loads(news[-1].parameters["anchor"].string_param), list)
+
+
+def test_an_explainer_in_a_parallel_worker_tells_how_far_it_is(
+    workers: Server, explainer: Any
+) -> None:
+    *news, last = events(workers, ROW)
+    assert json.loads(last["outputs"][0]["data"][0])["data"] == alone(explainer, ROW)
+    calls = [each["parameters"]["calls"] for each in news]
+    assert calls == sorted(calls)
+    assert calls[-1] > 0
 
 
 def test_a_stream_that_is_refused_says_so(server: Server) -> None:
