@@ -38,6 +38,7 @@ from tempo_runtime.protocol.sizes import MAX_COLUMNS, MAX_LITERAL_BYTES, Decodin
 
 ENV_PREFIX = "TEMPO_RUNTIME_"
 DRAIN_TIMEOUT = 10.0  # seconds
+_HOST_NAME = re.compile(r"[\w-]+(\.[\w-]+)*")
 REQUEST_HEADERS = ("x-request-id", "traceparent", "tracestate", "baggage", "x-b3-*")
 
 Transport = Literal["in_process", "http", "grpc"]
@@ -124,6 +125,16 @@ def _check_patterns(patterns: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(pattern.lower() for pattern in patterns)
 
 
+def _check_hosts(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if name and not _HOST_NAME.fullmatch(name):
+            raise ValueError(
+                f"{name!r:.80} is not the name of a host; write it without a scheme and a port, such as "
+                "models.example.com"
+            )
+    return tuple(name.lower() for name in names if name)
+
+
 # Deprecated names of settings, and their present names.
 _RENAMED = {"best_so_far": "allow_incomplete_anchors", "patience": "unavailable_timeout"}
 _RENAMED_OF_CHILDREN = {
@@ -186,6 +197,7 @@ Urls = Annotated[tuple[Url, ...], BeforeValidator(_split), AfterValidator(_check
 Names = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_check_names)]
 # `x-*` stands for all names that begin with `x-`.
 Patterns = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_check_patterns)]
+HostNames = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_check_hosts)]
 # Values may be tokens, which must not be printed.
 Headers = Annotated[
     dict[str, SecretStr], BeforeValidator(parse_json), AfterValidator(_check_headers)
@@ -795,6 +807,51 @@ class PipelineSettings(BaseModel):
             )
         shared = {name: getattr(self, name) for name in _SHARED if getattr(stated, name) is None}
         return stated.model_copy(update={"transport": transport, "url": urls, **shared})
+
+
+class ServerSettings(BaseModel):
+    """Settings of a server, for all its models. Only its environment states them.
+
+    Attributes:
+        page: Whether it has a page at `/`.
+        page_hosts: Names by which browsers reach it, besides `localhost` and IP addresses.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
+
+    page: bool = False
+    page_hosts: HostNames = ()
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str] = os.environ) -> ServerSettings:
+        """Read the settings from the environment.
+
+        Raises:
+            SettingsError: If a value is invalid; the message names the variable.
+        """
+        variables = {name: environ.get(_variable(name)) for name in cls.model_fields}
+        stated = {name: value for name, value in variables.items() if value is not None}
+        try:
+            return cls.model_validate(stated)
+        except ValidationError as error:
+            faults = error.errors(include_url=False)
+            raise SettingsError(
+                "the settings of the server are invalid; correct "
+                + "; ".join(
+                    f"{_variable(str(fault['loc'][0]))}: {fault['msg']}" for fault in faults
+                )
+            ) from error
+
+    def variables(self) -> dict[str, str]:
+        """Return the environment variables that state these settings."""
+        return {
+            _variable("page"): str(self.page).lower(),
+            _variable("page_hosts"): ",".join(self.page_hosts),
+        }
+
+
+def _variable(name: str) -> str:
+    return f"{ENV_PREFIX}{name.upper()}"
 
 
 _SHARED = (

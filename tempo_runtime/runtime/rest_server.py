@@ -9,14 +9,23 @@ from __future__ import annotations
 from mlserver import MLModel
 from mlserver.rest.server import RESTServer
 
-from tempo_runtime.runtime import inference_route, openapi_route, plain_route, request_head
+from tempo_runtime.errors import SettingsError
+from tempo_runtime.runtime import (
+    inference_route,
+    openapi_route,
+    page_route,
+    plain_route,
+    request_head,
+)
+from tempo_runtime.runtime.error_mapping import as_mlserver_error
 from tempo_runtime.runtime.parallel import is_pipeline
+from tempo_runtime.settings import ServerSettings
 
 _add_custom_handlers = RESTServer.add_custom_handlers
 
 
 def install() -> None:
-    """Put `InferenceRoute` into each server of this process, and give its data plane to its pipelines.
+    """Put our routes into each server of this process, and give its data plane to its pipelines.
 
     It also refuses requests with a head that is too large.
     """
@@ -30,4 +39,11 @@ async def _prepare(server: RESTServer, model: MLModel) -> MLModel:
     openapi_route.extend(server)
     if is_pipeline(model):
         model.data_plane = server._data_plane
-    return await _add_custom_handlers(server, model)
+    model = await _add_custom_handlers(server, model)
+    try:
+        settings = ServerSettings.read()
+    except SettingsError as error:
+        raise as_mlserver_error(error) from error
+    if settings.page:
+        page_route.extend(server)
+    return model

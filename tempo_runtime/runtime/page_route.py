@@ -1,0 +1,74 @@
+"""Serve the page at `/`, which shows the pipelines of a server and calls them.
+
+Its files are in `tempo_runtime/page`. It uses the routes that every client can use, and two of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib import resources
+
+from mlserver.rest.server import RESTServer
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+_HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+        "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-cache",
+}
+_FILE = re.compile(r"[\w-]+(?:\.[\w-]+)*(\.\w+)")
+_TYPES = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+}
+
+
+class _PageRoute(Route):
+    """A route of the page."""
+
+
+def extend(server: RESTServer) -> None:
+    """Add the page to an HTTP server of MLServer, behind all routes of its models."""
+    routes = server._app.router.routes
+    own = [route for route in routes if isinstance(route, _PageRoute)] or _routes()
+    routes[:] = [route for route in routes if not isinstance(route, _PageRoute)] + own
+
+
+def _routes() -> list[BaseRoute]:
+    return [
+        _PageRoute("/", _index, include_in_schema=False),
+        _PageRoute("/page/{file}", _file, include_in_schema=False),
+    ]
+
+
+async def _index(request: Request) -> Response:
+    return _answer("index.html")
+
+
+async def _file(request: Request) -> Response:
+    return _answer(request.path_params["file"])
+
+
+def _answer(name: str) -> Response:
+    """Answer with a file of the page.
+
+    Raises:
+        HTTPException: If there is no such file.
+    """
+    known = _FILE.fullmatch(name)
+    media_type = _TYPES.get(known[1]) if known is not None else None
+    file = resources.files("tempo_runtime.page").joinpath(name)
+    if media_type is None or not file.is_file():
+        raise HTTPException(404)
+    return Response(file.read_bytes(), media_type=media_type, headers=_HEADERS)
