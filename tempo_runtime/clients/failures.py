@@ -75,6 +75,11 @@ class ChildAddress:
     url: str
     role: str = _CHILD
 
+    @property
+    def server(self) -> str:
+        """URL of its server."""
+        return self.url.partition("/v2/models/")[0]
+
     def __str__(self) -> str:
         return f"{self.role} {self.model!r} at {self.url}"
 

@@ -129,6 +129,16 @@ class ServerPool:
             with suppress(Elapsed):
                 await within(min(waits), self._change.wait())
 
+    @property
+    def breakers(self) -> dict[str, State]:
+        """The state of each server's circuit breaker, by the server's URL."""
+        return {server.endpoint.place.server: server.breaker.state for server in self._all}
+
+    @property
+    def problem(self) -> str | None:
+        """Why no server can be called; None if one is up."""
+        return str(self._down()) if all(server.is_open for server in self._all) else None
+
     def down_for(self) -> float:
         """Return for how many seconds all servers have been down; 0 while one is up."""
         return min(server.breaker.down_for() for server in self._all)

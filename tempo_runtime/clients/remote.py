@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from tempo_runtime.clients.breaker import State
 from tempo_runtime.clients.deadline import CallDeadline
 from tempo_runtime.clients.failures import Failure, FailureKind
 from tempo_runtime.clients.pool import Endpoint, PooledServer, ServerPool
@@ -67,6 +68,16 @@ class RemoteTransport:
         self._budget = RetryBudget()
         count = limits.max_concurrency
         self._slots = None if count is None else asyncio.Semaphore(count)
+
+    @property
+    def breakers(self) -> Mapping[str, State]:
+        """See `ServerPool.breakers`."""
+        return self._servers.breakers
+
+    @property
+    def problem(self) -> str | None:
+        """See `ServerPool.problem`."""
+        return self._servers.problem
 
     async def infer(self, request: Request) -> Response:
         """See `Transport.infer`."""

@@ -19,6 +19,9 @@ IMPLEMENTATIONS = {
 }
 # Replaces MLServer's class on servers that this package starts.
 SERVED_SKLEARN = "tempo_runtime.execution.served_sklearn.SKLearnModel"
+_FRAMEWORKS = {SERVED_SKLEARN: ModelFramework.SKLearn} | {
+    implementation: framework for framework, implementation in IMPLEMENTATIONS.items()
+}
 # The requirements of these two conflict with MLServer 1.7, and are not needed.
 _WITHOUT_REQUIREMENTS = ("mlserver_alibi_explain", "mlserver_alibi_detect")
 _SETTINGS = "model-settings.json"
@@ -38,6 +41,11 @@ _HINTS = {
         "training"
     ),
 }
+
+
+def framework_of(implementation: str) -> ModelFramework:
+    """Return the framework whose models a runtime class of MLServer serves."""
+    return _FRAMEWORKS.get(implementation, ModelFramework.Custom)
 
 
 def only_triton_serves(platform: str, folder: str | None) -> bool:

@@ -31,7 +31,8 @@ from tempo_runtime.errors import (
     TempoError,
 )
 from tempo_runtime.execution import frameworks, shared_runtimes
-from tempo_runtime.execution.runner import Runner, log_readiness
+from tempo_runtime.execution.live_state import LiveState
+from tempo_runtime.execution.runner import Runner, hanging, is_enough, log_readiness
 from tempo_runtime.execution.sklearn_fast.base import NoFastPath
 from tempo_runtime.execution.threads import Threads
 from tempo_runtime.protocol.binding import (
@@ -115,6 +116,12 @@ class RuntimeTransport:
     def share_left(self) -> float:
         """The share of threads that are free to work, from 0 to 1; the others hang."""
         return self._threads.left / self._threads.count
+
+    @property
+    def live(self) -> LiveState:
+        """Its state now."""
+        ready = is_enough(self.share_left)
+        return LiveState(ready, None if ready else hanging(self._threads))
 
     async def infer(self, request: Request) -> Response:
         """See `Transport.infer`."""

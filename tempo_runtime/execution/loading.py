@@ -6,6 +6,7 @@ import inspect
 import os
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tempo_runtime._util.private_copies import origin_of
@@ -19,7 +20,8 @@ from tempo_runtime.clients.transport import Transport
 from tempo_runtime.errors import SettingsError, TempoError
 from tempo_runtime.execution import frameworks
 from tempo_runtime.execution.in_process import PipelineTransport, RuntimeTransport
-from tempo_runtime.execution.runner import Runner, failed
+from tempo_runtime.execution.live_state import LiveState, of_calls
+from tempo_runtime.execution.runner import Runner, failed, is_enough
 from tempo_runtime.request import context
 from tempo_runtime.request.context import ANYONE, Callers
 from tempo_runtime.request.metrics import BatchMetrics, ChildMetrics
@@ -99,6 +101,14 @@ class LoadedPipeline:
     def is_state_away(self) -> bool:
         """Whether the state of this pipeline, or of a child in this process, is needed and away."""
         return self._children.is_state_away or (self._state is not None and self._state.is_away)
+
+    @property
+    def live(self) -> LiveState:
+        """Its state now, and that of its children."""
+        problem = self._state.problem if self.is_state_away and self._state is not None else None
+        problem = problem or self.runner.problem or self._children.problem
+        ready = is_enough(self.share_left) and not self.is_state_away
+        return LiveState(ready, None if ready else problem, children=self._children.live)
 
     @property
     def children(self) -> Sequence[Child]:
@@ -215,8 +225,11 @@ class ChildResolver:
         self._callers = callers or Callers()
         self._data_plane = data_plane
         self.connected: list[Child] = []
-        self._nested: list[LoadedPipeline] = []
-        # Models in this process, by alias.
+        # By alias: pipelines in this process, models that are called over a network, and models in this
+        # process.
+        self._nested: dict[str, LoadedPipeline] = {}
+        self._remote: dict[str, RemoteTransport] = {}
+        self._served_as: dict[str, tuple[str, str | None]] = {}
         self._models: dict[str, RuntimeTransport | SameServerTransport] = {}
 
     def connect(self, pipeline: Pipeline) -> Children:
@@ -252,33 +265,52 @@ class ChildResolver:
     @property
     def share_left(self) -> float:
         """See `LoadedPipeline.share_left`."""
-        shares = [service.share_left for service in self._nested]
+        shares = [service.share_left for service in self._nested.values()]
         shares += [model.share_left for model in self._models.values()]
         return min(shares, default=1.0)
 
     @property
     def is_state_away(self) -> bool:
         """See `LoadedPipeline.is_state_away`; of the children only."""
-        return any(service.is_state_away for service in self._nested)
+        return any(service.is_state_away for service in self._nested.values())
+
+    @property
+    def live(self) -> dict[str, LiveState]:
+        """The state of each child now, by alias."""
+        owners = (*self._nested.items(), *self._models.items())
+        states = {alias: owner.live for alias, owner in owners}
+        states |= {alias: of_calls(transport) for alias, transport in self._remote.items()}
+        for alias, served in self._served_as.items():
+            states[alias] = replace(states[alias], served_as=served)
+        return states
+
+    @property
+    def problem(self) -> str | None:
+        """Why a child in this process keeps its pipeline from being ready; None if none does."""
+        for alias, owner in (*self._nested.items(), *self._models.items()):
+            is_away = isinstance(owner, LoadedPipeline) and owner.is_state_away
+            if is_away or not is_enough(owner.share_left):
+                return f"child {alias!r}: {owner.live.problem}"
+        return None
 
     @property
     def evaluations(self) -> dict[str, str]:
         """See `LoadedPipeline.evaluations`."""
         models = self._models.items()
         own = {alias: m.evaluation for alias, m in models if isinstance(m, RuntimeTransport)}
-        nested = [service.evaluations for service in self._nested]
+        nested = [service.evaluations for service in self._nested.values()]
         return {alias: how for each in (*nested, own) for alias, how in each.items() if how}
 
     async def close(self) -> None:
         """Close all connections, and unload the models and pipelines in this process."""
         for child in self.connected:
             await child.close()
-        for service in self._nested:
+        for service in self._nested.values():
             await service.close()
 
     def release(self) -> None:
         """Forget the code of the artifacts of child pipelines."""
-        for service in self._nested:
+        for service in self._nested.values():
             service.release()
 
     def _transport(
@@ -287,15 +319,19 @@ class ChildResolver:
         if settings.transport in ("http", "grpc"):
             _refuse_fast(alias, settings, f"it is called over {settings.transport}")
             name = settings.model or model.details.name
+            if not settings.url:
+                self._served_as[alias] = (name, settings.version)
             allowed = limits(settings, forwards_deadline=model.details.served_by_us)
             if self._data_plane is None or settings.url:
                 is_triton = model.details.served_by_triton
                 servers = endpoints(settings, name, self._portal, is_triton=is_triton)
-                return RemoteTransport(servers, self._portal, allowed, metrics)
+                remote = RemoteTransport(servers, self._portal, allowed, metrics)
+                self._remote[alias] = remote
+                return remote
             return self._on_this_server(alias, name, settings, allowed, metrics)
         if isinstance(model, Pipeline) and settings.uri is None:
             _refuse_fast(alias, settings, "it is a pipeline")
-            return self._pipeline(model, model.details.local_folder or "", self._settings)
+            return self._pipeline(alias, model, model.details.local_folder or "", self._settings)
         return self._from_folder(alias, model, settings)
 
     def _transport_name(self, settings: ChildSettings) -> str:
@@ -361,7 +397,7 @@ class ChildResolver:
             _refuse_fast(alias, settings, "it is a pipeline")
             opened = store.verify_folder(folder, demands)
             pipeline, extra = store.unpickle(opened)
-            return self._pipeline(pipeline, opened.folder, PipelineSettings.read(extra))
+            return self._pipeline(alias, pipeline, opened.folder, PipelineSettings.read(extra))
         copy = verification.copy_model(folder, demands) if demands else None
         transport = RuntimeTransport(
             details,
@@ -375,7 +411,9 @@ class ChildResolver:
         self._models[alias] = transport
         return transport
 
-    def _pipeline(self, pipeline: Pipeline, folder: str, settings: PipelineSettings) -> Transport:
+    def _pipeline(
+        self, alias: str, pipeline: Pipeline, folder: str, settings: PipelineSettings
+    ) -> Transport:
         name = pipeline.details.name
         if name in self._inside:
             circle = " -> ".join([*self._inside, name])
@@ -384,7 +422,7 @@ class ChildResolver:
         service = LoadedPipeline(
             pipeline, settings, self._portal, folder, self._inside, callers, self._data_plane
         )
-        self._nested.append(service)
+        self._nested[alias] = service
         return PipelineTransport(
             service.runner,
             settings.decoding,

@@ -109,6 +109,11 @@ class Runner:
         return self._pool.left / self._pool.count
 
     @property
+    def problem(self) -> str | None:
+        """Why the pipeline is not ready; None if enough of its threads are free."""
+        return None if is_enough(self.share_left) else hanging(self._pool)
+
+    @property
     def explains(self) -> bool:
         """Whether the pipeline has an explainer."""
         return self._explains
@@ -395,17 +400,18 @@ def log_readiness(owner: str, pool: Threads, was_ready: bool) -> bool:
     if ready and not was_ready:
         logger.warning("%s is ready again: %d calls still hang", owner, pool.hung)
     elif was_ready and not ready:
-        place = pool.place()
-        logger.error(
-            "%s is not ready: %d calls hang after their requests have ended, and %d of its %d threads "
-            "are left%s; add a time limit to the call that hangs",
-            owner,
-            pool.hung,
-            pool.left,
-            pool.count,
-            f"; one is at {place}" if place else "",
-        )
+        logger.error("%s is not ready: %s", owner, hanging(pool))
     return ready
+
+
+def hanging(pool: Threads) -> str:
+    """Describe the calls that hang in a pool of threads, and the remedy."""
+    place = pool.place()
+    return (
+        f"{pool.hung} calls hang after their requests have ended, and {pool.left} of its {pool.count} "
+        f"threads are left{f'; one is at {place}' if place else ''}; add a time limit to the call that "
+        "hangs"
+    )
 
 
 def _context() -> AbstractContextManager[object]:

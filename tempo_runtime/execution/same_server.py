@@ -37,7 +37,8 @@ from tempo_runtime.errors import PayloadError
 from tempo_runtime.execution import frameworks
 from tempo_runtime.execution.array_calls import ArrayCalls
 from tempo_runtime.execution.in_process import runtime_request
-from tempo_runtime.execution.runner import log_readiness
+from tempo_runtime.execution.live_state import LiveState, of_calls
+from tempo_runtime.execution.runner import hanging, is_enough, log_readiness
 from tempo_runtime.execution.runtimes import never_awaits, run_to_end
 from tempo_runtime.execution.sklearn_fast import FAST, FastModel, proved
 from tempo_runtime.execution.sklearn_fast.base import NoFastPath
@@ -103,6 +104,11 @@ class SameServerTransport(RemoteTransport):
         """The share of threads that are free to work, from 0 to 1; the others hang."""
         return self._endpoint.share_left
 
+    @property
+    def live(self) -> LiveState:
+        """Its state now."""
+        return of_calls(self, self._endpoint.problem)
+
     def infer_blocking(self, request: Request) -> Response:
         """See `Transport.infer_blocking`."""
         if self._is_direct():
@@ -147,6 +153,10 @@ class _DataPlaneEndpoint:
     @property
     def share_left(self) -> float:
         return self._threads.left / self._threads.count
+
+    @property
+    def problem(self) -> str | None:
+        return None if is_enough(self.share_left) else hanging(self._threads)
 
     def never_awaits(self) -> bool:
         """Return whether any thread can run a call to its end; False if the model is not ready."""

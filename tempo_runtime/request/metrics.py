@@ -25,7 +25,8 @@ _BATCH = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _OK = "ok"
 _MOST = 1000  # calls that are not counted, where the metrics are never read
-_SHARED = "PROMETHEUS_MULTIPROC_DIR"
+PIPELINE_REQUESTS, CHILD_CALLS = "tempo_pipeline_requests", "tempo_child_calls"
+SHARED = "PROMETHEUS_MULTIPROC_DIR"
 
 
 class _Calls:
@@ -238,7 +239,7 @@ class _Family:
             f"{prefix}_in_flight", f"{subject} in progress", labels, multiprocess_mode="livesum"
         )
         # Another process reads the values of parallel workers, from files.
-        self.at_once = _SHARED in os.environ
+        self.at_once = SHARED in os.environ
         self._calls: dict[tuple[str, ...], _Calls] = {}
 
     def calls(self, *labels: str) -> _Calls:
@@ -287,8 +288,8 @@ def _make() -> _Families:
 
     child = ("pipeline", "child")
     return _Families(
-        pipelines=_Family("tempo_pipeline_requests", "Requests to a pipeline", "pipeline"),
-        children=_Family("tempo_child_calls", "Calls to a child model", *child),
+        pipelines=_Family(PIPELINE_REQUESTS, "Requests to a pipeline", "pipeline"),
+        children=_Family(CHILD_CALLS, "Calls to a child model", *child),
         state=_Family("tempo_state_calls", "Calls of a pipeline's state", "pipeline", "operation"),
         waiting=Gauge(
             "tempo_pipeline_requests_waiting",

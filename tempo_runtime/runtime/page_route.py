@@ -8,11 +8,14 @@ from __future__ import annotations
 import re
 from importlib import resources
 
+import orjson
 from mlserver.rest.server import RESTServer
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
+
+from tempo_runtime.runtime import live_pipelines
 
 _HEADERS = {
     "content-security-policy": (
@@ -41,14 +44,19 @@ class _PageRoute(Route):
 def extend(server: RESTServer) -> None:
     """Add the page to an HTTP server of MLServer, behind all routes of its models."""
     routes = server._app.router.routes
-    own = [route for route in routes if isinstance(route, _PageRoute)] or _routes()
+    own = [route for route in routes if isinstance(route, _PageRoute)] or _routes(server)
     routes[:] = [route for route in routes if not isinstance(route, _PageRoute)] + own
 
 
-def _routes() -> list[BaseRoute]:
+def _routes(server: RESTServer) -> list[BaseRoute]:
+    async def pipelines(request: Request) -> Response:
+        content = await live_pipelines.describe(server._data_plane)
+        return Response(orjson.dumps(content), media_type="application/json", headers=_HEADERS)
+
     return [
         _PageRoute("/", _index, include_in_schema=False),
         _PageRoute("/page/{file}", _file, include_in_schema=False),
+        _PageRoute("/pipelines.json", pipelines, include_in_schema=False),
     ]
 
 

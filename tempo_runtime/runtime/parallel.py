@@ -111,32 +111,42 @@ class PipelineInWorkers(ParallelModel):  # type: ignore[misc]  # an untyped clas
         if asking or time.monotonic() - self._asked_at < _MAX_AGE:
             return
         self._asked_at = time.monotonic()
-        self._asking = asyncio.get_running_loop().create_task(self._ask_workers())
+        self._asking = asyncio.get_running_loop().create_task(self._ask_condition())
 
-    async def _ask_workers(self) -> None:
+    async def ask_workers(self, method: str, late: Any = None) -> list[Any]:
+        """Call a method of the pipeline's runtime in each worker.
+
+        Args:
+            method: Its name.
+            late: The result of a worker that does not answer in time; None for no result.
+
+        Returns:
+            The results; without those of workers that are being replaced, or that raise an error.
+        """
         workers = dispatch.ready(self._dispatcher)
-        answers = await asyncio.gather(*map(self._condition, workers))
-        conditions = [condition for condition in answers if condition is not None]
+        asked = (self._ask_worker(worker, method, late) for worker in workers)
+        return [answer for answer in await asyncio.gather(*asked) if answer is not None]
+
+    async def _ask_condition(self) -> None:
+        conditions: list[Condition] = await self.ask_workers(CONDITION, late=(0.0, False))
         shares = [share for share, _ in conditions]
         self._enough = not shares or is_enough(sum(shares) / len(shares))
         self._state_away = any(away for _, away in conditions)
 
-    async def _condition(self, worker: Worker) -> Condition | None:
-        """Return a worker's condition; None if it is being replaced."""
+    async def _ask_worker(self, worker: Worker, method: str, late: Any) -> Any:
         message = ModelRequestMessage(
-            model_name=self.name, model_version=self.version, method_name=CONDITION
+            model_name=self.name, model_version=self.version, method_name=method
         )
         try:
             asked = dispatch.ask(self._dispatcher, worker, message)
-            condition: Condition = await asyncio.wait_for(asked, _TIMEOUT)
+            return await asyncio.wait_for(asked, _TIMEOUT)
         except asyncio.TimeoutError:
-            return 0.0, False
+            return late
         except WorkerStop:
             return None
         except MLServerError:
-            logger.exception("a worker of model %r did not report its condition", self.name)
+            logger.exception("a worker of model %r did not report its %s", self.name, method)
             return None
-        return condition
 
 
 def _name_current_span(payload: InferenceRequest) -> None:

@@ -33,6 +33,9 @@ from tempo_runtime.errors import (
     SettingsError,
     TempoError,
 )
+from tempo_runtime.execution.graph import reading
+from tempo_runtime.execution.graph.nodes import Node
+from tempo_runtime.execution.live_state import LiveState
 from tempo_runtime.execution.loading import LoadedPipeline
 from tempo_runtime.execution.runner import Progress, is_enough, not_loaded
 from tempo_runtime.protocol.binding import decode_arguments, encode_results, undeclared
@@ -111,6 +114,8 @@ class TempoPipelineRuntime(MLModel):
     _pipeline_settings: PipelineSettings
     _decoding: DecodingLimits
     _interface: DescribedPipeline
+    _read_graph: Callable[[], Node]
+    _graph: Node | None = None
 
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__(settings)
@@ -163,6 +168,20 @@ class TempoPipelineRuntime(MLModel):
     async def described(self) -> DescribedPipeline:
         """Return what its OpenAPI document says; the main process asks its workers."""
         return self._interface
+
+    async def live(self) -> tuple[Node, LiveState]:
+        """Return what the pipeline calls, and its state now; the main process asks its workers.
+
+        Raises:
+            MLServerError: If it is not loaded.
+        """
+        try:
+            service = self._loaded()
+        except TempoError as error:
+            raise as_mlserver_error(error) from error
+        if self._graph is None:
+            self._graph = await asyncio.to_thread(self._read_graph)
+        return self._graph, service.live
 
     async def load(self) -> bool:
         """Load the artifact and connect its children, without calling them."""
@@ -287,6 +306,7 @@ class TempoPipelineRuntime(MLModel):
         with context.loading():  # the author's modules may call models during import
             pipeline, _ = store.unpickle(opened)
         self._pipeline_settings = settings
+        self._read_graph = partial(reading.of_loaded, opened.origin, opened.description, settings)
         self._decoding = settings.decoding
         self._interface = interface.described(opened.folder, opened.description, self.name)
         recorder = self._recorder = self._make_recorder(pipeline, settings)

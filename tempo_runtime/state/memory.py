@@ -29,6 +29,7 @@ class MemoryStore:
     """
 
     is_away = False
+    problem: str | None = None
 
     def __init__(
         self, remember: float = 3600.0, clock: Callable[[], float] = time.monotonic

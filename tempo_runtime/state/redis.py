@@ -95,6 +95,7 @@ class RedisStore:
 
     def __init__(self, settings: StateSettings, namespace: str) -> None:
         self.is_away = settings.ready  # until the first check
+        self.problem: str | None = None
         self._settings = settings
         self._place = f"the state at {settings.address}"
         escaped = quote(namespace, safe="/@+, ")
@@ -168,7 +169,7 @@ class RedisStore:
                 await self._call("PING")
                 self.is_away = False
             except (StateUnavailable, StateError) as error:
-                self.is_away = True
+                self.is_away, self.problem = True, str(error)
                 if not was_away:
                     logger.error("not ready: %s", printable(str(error)))
             if was_away and not self.is_away:

@@ -137,6 +137,11 @@ class State:
         """Whether the pipeline is not ready, because the Redis of its state does not answer."""
         return self._store.is_away
 
+    @property
+    def problem(self) -> str | None:
+        """Why that Redis does not answer, once that is known."""
+        return self._store.problem
+
     def get(self, key: str, default: Any = None) -> Any:
         """Return a value.
 

@@ -12,9 +12,11 @@ class Store(Protocol):
 
     Attributes:
         is_away: Whether it is known not to answer.
+        problem: Why it does not answer, once that is known.
     """
 
     is_away: bool
+    problem: str | None
 
     async def get(self, key: str) -> bytes | None:
         """Return a value; None if the key has no value."""

@@ -12,7 +12,7 @@ from tempo_runtime.cli.terminal import console
 from tempo_runtime.errors import StorageError
 
 if TYPE_CHECKING:
-    from tempo_runtime.cli.graph.nodes import Node
+    from tempo_runtime.execution.graph.nodes import Node
 
 _FORMATS = {"text": (".txt",), "mermaid": (".mmd", ".mermaid"), "svg": (".svg",)}
 _IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".pdf")
@@ -88,7 +88,7 @@ def _format(given: str | None, output: str | None) -> str:
 
 
 def _read(target: str, in_process: bool) -> Node:
-    from tempo_runtime.cli.graph import reading
+    from tempo_runtime.execution.graph import reading
 
     if os.path.isdir(target):
         return reading.of_folder(target, in_process=in_process)

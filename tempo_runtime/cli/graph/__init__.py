@@ -1,1 +1,1 @@
-"""A pipeline and what it calls, drawn: `reading` -> `nodes` -> `tree`, `mermaid`, `svg`."""
+"""The graph of a pipeline (`execution/graph`), drawn: `tree`, `mermaid`, `svg`."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from html import escape
 
 from tempo_runtime._util.printable import printable
-from tempo_runtime.cli.graph.nodes import Node
+from tempo_runtime.execution.graph.nodes import Node
 
 _FAULTY = "classDef faulty stroke:#cf222e,stroke-dasharray:4"
 _NAMES = str.maketrans({'"': "&quot;", "#": "&num;"})

@@ -8,7 +8,7 @@ from html import escape
 from itertools import count
 
 from tempo_runtime._util.printable import printable
-from tempo_runtime.cli.graph.nodes import Edge, Node
+from tempo_runtime.execution.graph.nodes import Edge, Node
 
 _WIDE, _NARROW = 9.0, 6.7  # width of a letter in pixels: in names, and in smaller text
 _PADDING, _MARGIN, _BEND, _ROW = 14, 20, 44, 84

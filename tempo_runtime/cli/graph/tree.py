@@ -7,7 +7,7 @@ import os
 from rich.text import Text
 from rich.tree import Tree
 
-from tempo_runtime.cli.graph.nodes import Edge, Node
+from tempo_runtime.execution.graph.nodes import Edge, Node
 
 
 def tree(node: Node) -> Tree:

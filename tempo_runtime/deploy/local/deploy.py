@@ -32,7 +32,6 @@ P = ParamSpec("P", default=...)
 R = TypeVar("R", default=Any)
 AnyLocalOptions = LocalOptions | DockerOptions | SeldonCoreOptions
 
-_FRAMEWORKS = {runtime: name for name, runtime in frameworks.IMPLEMENTATIONS.items()}
 _owned: dict[tuple[str, str], LocalDeployment] = {}
 """Deployments that end with this process, by target and name."""
 _lock = threading.Lock()
@@ -166,7 +165,7 @@ def _described(folder: str) -> ModelDetails:
         raise SettingsError(f"{folder} has several models; name the folder of one")
     settings = repository.read(path)
     implementation = str(settings.get("implementation"))
-    platform = _FRAMEWORKS.get(implementation, ModelFramework.Custom)
+    platform = frameworks.framework_of(implementation)
     is_pipeline = implementation == IMPLEMENTATION
     inputs = settings.get("inputs")
     home = os.path.dirname(path)

@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tempo_runtime.artifact import store, topology
+from tempo_runtime.artifact.description import Description
 from tempo_runtime.authoring.decorators import Pipeline, describe
 from tempo_runtime.authoring.details import ModelFramework
-from tempo_runtime.cli.graph.nodes import Edge, Node
 from tempo_runtime.errors import ArtifactError, SettingsError
 from tempo_runtime.execution.frameworks import only_triton_serves
+from tempo_runtime.execution.graph.nodes import Edge, Node
 from tempo_runtime.settings import PipelineSettings
 
 
@@ -34,6 +35,17 @@ def of_folder(
         SettingsError: If its settings are invalid.
     """
     return _Reader(environ, in_process).artifact(os.path.abspath(folder))
+
+
+def of_loaded(folder: str, description: Description, settings: PipelineSettings) -> Node:
+    """Return the graph of an artifact with the settings that it is loaded with.
+
+    Args:
+        folder: The artifact.
+        description: Its description when it was loaded.
+        settings: Its settings. Those of its children are read from their folders.
+    """
+    return _Reader(os.environ, served=False).described(folder, description, settings)
 
 
 def of_pipeline(
@@ -60,7 +72,8 @@ class _Reader:
         environ: Their environment; that of a server elsewhere is unknown.
         in_process: Whether children without a URL are in their pipeline's process.
         callers: Names of these pipelines, outermost first.
-        served: Whether the innermost of them is a model of a server, and not in the process of another.
+        served: Whether children that the settings say nothing about are on the innermost one's server, and not
+            in its process.
     """
 
     environ: Mapping[str, str]
@@ -72,8 +85,13 @@ class _Reader:
         """Return the node of an artifact."""
         description = store.read_description(folder)
         settings = PipelineSettings.read(store.extra_of(folder), self.environ)
+        return self.described(folder, description, settings)
+
+    def described(self, folder: str, description: Description, settings: PipelineSettings) -> Node:
+        """Return the node of an artifact whose description and settings are known."""
         pipeline = topology.Node(description.name, ModelFramework.TempoPipeline.value, folder)
-        return self._node(pipeline, topology.described(description, folder), settings)
+        node = self._node(pipeline, topology.described(description, folder), settings)
+        return replace(node, description=description.description)
 
     def pipeline(self, pipeline: Pipeline, settings: PipelineSettings | None = None) -> Node:
         """Return the node of a pipeline that is not read from its artifact.
@@ -86,7 +104,8 @@ class _Reader:
             home = pipeline.details.home
             settings = PipelineSettings.read(store.extra_of(home) if home else {}, self.environ)
         children = {alias: topology.declared(model) for alias, model in pipeline.declared.items()}
-        return self._node(topology.declared(pipeline), children, settings)
+        node = self._node(topology.declared(pipeline), children, settings)
+        return replace(node, description=pipeline.details.description)
 
     def _node(
         self,

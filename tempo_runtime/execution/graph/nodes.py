@@ -17,6 +17,7 @@ class Node:
         folder: Folder of its artifact; None if it is unknown.
         fault: Why it cannot be called, or its artifact cannot be read; None if nothing is wrong.
         edges: The models it calls.
+        description: A sentence for people; empty if its author gives none.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Node:
     folder: str | None = None
     fault: str | None = None
     edges: tuple[Edge, ...] = ()
+    description: str = ""
 
     @property
     def kind(self) -> str:

@@ -1,0 +1,1 @@
+"""A pipeline and what it calls, for people: `reading` -> `nodes`."""
