@@ -55,6 +55,7 @@ _NAMES = {
         "PipelineFailed",
         "RequestError",
         "RequestNotLogged",
+        "OriginRefused",
         "ServingFailed",
         "SettingsError",
         "StateError",
@@ -116,6 +117,7 @@ if TYPE_CHECKING:
     from tempo_runtime.errors import DeploymentFailed as DeploymentFailed
     from tempo_runtime.errors import EnvironmentFailed as EnvironmentFailed
     from tempo_runtime.errors import NotReady as NotReady
+    from tempo_runtime.errors import OriginRefused as OriginRefused
     from tempo_runtime.errors import Overloaded as Overloaded
     from tempo_runtime.errors import PayloadError as PayloadError
     from tempo_runtime.errors import PipelineFailed as PipelineFailed

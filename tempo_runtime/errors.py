@@ -24,6 +24,7 @@
     ├── Overloaded                  503  too many requests are already waiting
     ├── NotReady                    503  the pipeline is not loaded, or is being unloaded
     ├── RequestNotLogged            503  a request that must be logged could not be
+    ├── OriginRefused               403  a page of another site made a browser send the request
     └── ChildError                  502  a call to a child model without a usable answer
         ├── ChildUnavailable        503  the child could not be reached, or is not ready
         └── ChildFailed             502  the child's answer cannot be used
@@ -280,6 +281,14 @@ class RequestNotLogged(TempoError):
     status = 503
     retryable = True
     retry_after = 1.0
+
+
+class OriginRefused(TempoError):
+    """A page of another site may have made a browser send the request."""
+
+    fault = Fault.CLIENT
+    remedy = "Open the server's own page by a name that it knows; the message names the settings."
+    status = 403
 
 
 class ChildError(TempoError):

@@ -844,10 +844,10 @@ class ServerSettings(BaseModel):
 
     def variables(self) -> dict[str, str]:
         """Return the environment variables that state these settings."""
-        return {
-            _variable("page"): str(self.page).lower(),
-            _variable("page_hosts"): ",".join(self.page_hosts),
-        }
+        variables = {_variable("page"): str(self.page).lower()}
+        if self.page_hosts:
+            variables[_variable("page_hosts")] = ",".join(self.page_hosts)
+        return variables
 
 
 def _variable(name: str) -> str:

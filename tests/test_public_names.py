@@ -51,6 +51,7 @@ NAMES = [
     "RemoteModel",
     "RequestError",
     "RequestNotLogged",
+    "OriginRefused",
     "Seldon2Options",
     "SeldonCoreOptions",
     "ServingFailed",

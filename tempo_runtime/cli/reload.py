@@ -20,6 +20,7 @@ from tempo_runtime._util.atomic_files import DESCRIPTION
 from tempo_runtime._util.http_request import request
 from tempo_runtime.artifact import freshness
 from tempo_runtime.errors import TempoError
+from tempo_runtime.runtime import reload_problem
 from tempo_runtime.servers import repository
 from tempo_runtime.servers.repository import Served
 from tempo_runtime.servers.run import Running
@@ -83,8 +84,10 @@ class Reloader:
             self._files = {**_look(self._sources), **files}  # it may import further files now
             reloaded = self._swap(running)
         except (_NotReloaded, TempoError, OSError) as error:
+            reload_problem.write(running.root, str(error))
             self._tell(f"{error}\nThe server keeps the version that it has.", True)
             return
+        reload_problem.clear(running.root)
         if reloaded:
             changed = ", ".join(min(path, os.path.relpath(path), key=len) for path in names)
             seconds = time.monotonic() - started

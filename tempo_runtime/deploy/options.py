@@ -142,6 +142,8 @@ class LocalDeploymentOptions(Options):
         env: More environment variables of each server.
         timeout: Seconds to wait until all models are ready.
         detached: Whether it stays when this process ends, until it is undeployed.
+        page: Whether each server has a page at `/` that shows its pipelines and calls them, unless the
+            environment says `TEMPO_RUNTIME_PAGE=false`.
     """
 
     name: str | None = None
@@ -152,6 +154,7 @@ class LocalDeploymentOptions(Options):
     env: dict[str, str] = {}
     timeout: Seconds = 300.0
     detached: bool = False
+    page: bool = True
 
     @field_validator("grpc_port")
     @classmethod

@@ -77,6 +77,14 @@ def read(value: Any) -> Any:
     return value
 
 
+def is_explanation(value: Any) -> bool:
+    """Return whether a decoded value has the structure of an explanation."""
+    if not isinstance(value, Mapping):
+        return False
+    parts = (value.get("meta"), value.get("data"))
+    return all(isinstance(part, Mapping) for part in parts) or anchor(value) is not None
+
+
 def anchor(explanation: Any) -> Anchor | None:
     """Return the anchor that an explanation holds; None if it is of another kind."""
     if not isinstance(explanation, Mapping):

@@ -5,6 +5,7 @@ Its files are in `tempo_runtime/page`. It uses the routes that every client can 
 
 from __future__ import annotations
 
+import asyncio
 import re
 from importlib import resources
 
@@ -15,7 +16,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from tempo_runtime.runtime import live_pipelines
+from tempo_runtime.errors import PayloadError
+from tempo_runtime.explanations import html, reading
+from tempo_runtime.protocol.error_details import ErrorInfo
+from tempo_runtime.runtime import live_pipelines, reload_problem
+from tempo_runtime.runtime.error_mapping import Answered
+from tempo_runtime.runtime.plain_route import refuse_other_types
 
 _HEADERS = {
     "content-security-policy": (
@@ -50,11 +56,12 @@ def extend(server: RESTServer) -> None:
 
 def _routes(server: RESTServer) -> list[BaseRoute]:
     async def pipelines(request: Request) -> Response:
-        content = await live_pipelines.describe(server._data_plane)
+        content = await live_pipelines.describe(server._data_plane, reload_problem.read())
         return Response(orjson.dumps(content), media_type="application/json", headers=_HEADERS)
 
     return [
         _PageRoute("/", _index, include_in_schema=False),
+        _PageRoute("/page/explanation", _explanation, methods=["POST"], include_in_schema=False),
         _PageRoute("/page/{file}", _file, include_in_schema=False),
         _PageRoute("/pipelines.json", pipelines, include_in_schema=False),
     ]
@@ -66,6 +73,29 @@ async def _index(request: Request) -> Response:
 
 async def _file(request: Request) -> Response:
     return _answer(request.path_params["file"])
+
+
+async def _explanation(request: Request) -> Response:
+    """Answer with the picture of the explanation in the body."""
+    try:
+        refuse_other_types(request.headers)
+        picture = await asyncio.to_thread(_picture, await request.body())
+    except PayloadError as error:
+        raise Answered(str(error), ErrorInfo.of(error), {"headers": request.headers}) from None
+    return Response(picture, media_type="text/html", headers=_HEADERS)
+
+
+def _picture(body: bytes) -> str:
+    try:
+        explanation = reading.read(orjson.loads(body))
+    except (ValueError, RecursionError) as error:
+        raise PayloadError(f"the body is not valid JSON: {error}") from None
+    if not reading.is_explanation(explanation):
+        raise PayloadError(
+            "the body is not an explanation; send an object with `meta` and `data`, as alibi's "
+            "explainers return it"
+        )
+    return html.picture(explanation)
 
 
 def _answer(name: str) -> Response:

@@ -87,7 +87,7 @@ class PlainRoute:
         """Answer one call."""
         headers, path = first_values(scope), scope["path_params"]
         try:
-            _refuse_other_types(headers)
+            refuse_other_types(headers)
             parameters = _limits(scope["query_string"])
         except PayloadError as error:
             raise Answered(str(error), ErrorInfo.of(error), {"headers": headers}) from None
@@ -201,8 +201,12 @@ def _event(data: bytes, name: str = "") -> bytes:
     return head + b"data: " + data + b"\n\n"
 
 
-def _refuse_other_types(headers: Mapping[str, str]) -> None:
-    """Refuse a body that is not stated to be JSON, as forms of other sites would send it."""
+def refuse_other_types(headers: Mapping[str, str]) -> None:
+    """Refuse a body that is not stated to be JSON, as forms of other sites would send it.
+
+    Raises:
+        PayloadError: If it is not, or is compressed.
+    """
     media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
     problem = None
     if media_type != "application/json":

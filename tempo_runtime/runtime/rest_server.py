@@ -11,6 +11,7 @@ from mlserver.rest.server import RESTServer
 
 from tempo_runtime.errors import SettingsError
 from tempo_runtime.runtime import (
+    browser_requests,
     inference_route,
     openapi_route,
     page_route,
@@ -46,4 +47,5 @@ async def _prepare(server: RESTServer, model: MLModel) -> MLModel:
         raise as_mlserver_error(error) from error
     if settings.page:
         page_route.extend(server)
+        browser_requests.extend(server, settings.page_hosts)
     return model

@@ -23,8 +23,9 @@ attach()
 from tempo_runtime.servers.uncollected import imports
 with imports():
     from mlserver.cli import main
-    from tempo_runtime.runtime.error_mapping import install
-install()
+    from tempo_runtime.runtime import error_mapping, rest_server
+error_mapping.install()
+rest_server.install()
 main()
 """
 _POLL = 0.05

@@ -27,7 +27,7 @@ from tempo_runtime.errors import (
 )
 from tempo_runtime.execution import frameworks
 from tempo_runtime.servers import uncollected
-from tempo_runtime.settings import DRAIN_TIMEOUT, drain_timeout
+from tempo_runtime.settings import DRAIN_TIMEOUT, ServerSettings, drain_timeout
 
 SERVER_SETTINGS = "settings.json"
 # A settings.json overrides these.
@@ -346,6 +346,24 @@ def environment(models: Iterable[Served], environ: Mapping[str, str]) -> dict[st
     """
     digests = [digest for model in models for digest in model.digests]
     return trust.demanding(digests, environ) if digests else dict(environ)
+
+
+def with_page(environ: Mapping[str, str], wanted: bool, host: str) -> dict[str, str]:
+    """Return the environment of a server with a page, or of one without.
+
+    Args:
+        environ: Its environment, which may refuse the page (`TEMPO_RUNTIME_PAGE=false`).
+        wanted: Whether it is to have one; False overrules the environment.
+        host: The address that it listens on, by which browsers may reach it.
+
+    Raises:
+        SettingsError: If the environment's settings of a server are invalid.
+    """
+    settings = ServerSettings.read(environ)
+    refused = "page" in settings.model_fields_set and not settings.page
+    hosts = tuple(dict.fromkeys((*settings.page_hosts, host)))
+    settings = ServerSettings(page=wanted and not refused, page_hosts=hosts)
+    return {**environ, **settings.variables()}
 
 
 def workers(models: Iterable[Served], requested: int | None, configured: Any = None) -> int:

@@ -16,6 +16,7 @@ from tempo_runtime.servers import repository
 from tempo_runtime.servers.log import Log, reason
 from tempo_runtime.servers.process import LocalServer, Ports
 from tempo_runtime.servers.repository import Served
+from tempo_runtime.settings import ServerSettings
 
 _USUAL = Ports(8080, 8081, 8082)  # MLServer's
 
@@ -29,12 +30,14 @@ class Running:
         models: The models that it serves, by name.
         log: Its output.
         root: The folder that it serves.
+        page: URL of its page; None if it does not have one.
     """
 
     server: LocalServer
     models: dict[str, Served]
     log: Log
     root: str
+    page: str | None = None
 
     def wait(self) -> None:
         """Wait until the server ends, which is always a failure.
@@ -55,6 +58,7 @@ def running(
     host: str = HOST,
     settings: Mapping[str, Any] | None = None,
     workers: int | None = None,
+    page: bool | None = None,
     timeout: float = 300,
     on_ready: Callable[[str], object] = lambda name: None,
 ) -> Iterator[Running]:
@@ -66,6 +70,8 @@ def running(
         host: The address to listen on.
         settings: MLServer's settings, such as the result of `repository.server_settings`.
         workers: Number of parallel workers; by default 0, or 1 if a model has its own environment.
+        page: Whether it has a page, as `repository.with_page` takes it; None for no page unless the
+            environment asks for it.
         timeout: Seconds that all models together may take to be ready.
         on_ready: Called with each model's name when it is ready.
 
@@ -91,6 +97,8 @@ def running(
             root, models.values(), {**repository.SERVER_DEFAULTS, **configured, **fixed}
         )
         environ = repository.environment(models.values(), os.environ)
+        if page is not None:
+            environ = repository.with_page(environ, page, host)
         grace = repository.seconds_to_end(models.values(), environ)
         started = LocalServer(root, ports, environ, subprocess.PIPE, host, grace=grace)
         stack.callback(started.stop)
@@ -102,7 +110,8 @@ def running(
         except ServingFailed as error:
             started.stop()
             raise ServingFailed(f"{error}: {reason(log.text())}") from error
-        yield Running(started, dict(models), log, root)
+        has_page = ServerSettings.read(environ).page
+        yield Running(started, dict(models), log, root, f"{started.url}/" if has_page else None)
 
 
 def choose_ports(

@@ -129,6 +129,11 @@ def _place(args: list[str]) -> tuple[str | None, list[str]]:
     help="How long to wait until the models are ready.",
 )
 @click.option(
+    "--no-page",
+    is_flag=True,
+    help="Let no server have a page at / that shows its pipelines and calls them.",
+)
+@click.option(
     "--foreground",
     is_flag=True,
     help="Keep running, and undeploy on Ctrl-C or when a server ends.",
@@ -140,6 +145,7 @@ def deploy(
     docker: bool,
     images: tuple[str, ...],
     variables: tuple[str, ...],
+    no_page: bool,
     foreground: bool,
     stale: Stale,
     as_json: bool,
@@ -163,7 +169,7 @@ def deploy(
     from tempo_runtime import deploy_local
 
     chosen["env"] = dict(pair(text, "--env") for text in variables)
-    chosen["detached"] = not foreground
+    chosen["detached"], chosen["page"] = not foreground, not no_page
     target = folder_or_object(artifact)
     remote = deploy_local(target, _options(docker, images, chosen), stale=stale)
     if foreground:

@@ -67,6 +67,9 @@ _PORT = click.IntRange(0, 65535)
     help="Log one line for each request to a pipeline.  [default: text]",
 )
 @click.option(
+    "--no-page", is_flag=True, help="Serve no page at / that shows the pipelines and calls them."
+)
+@click.option(
     "--timeout",
     type=Seconds(),
     default=300,
@@ -90,6 +93,7 @@ def serve(
     workers: int | None,
     in_process: bool,
     access_log: str | None,
+    no_page: bool,
     timeout: float,
     reload: bool,
     stale: Stale,
@@ -101,8 +105,8 @@ def serve(
     changed since its artifact was saved; with --reload also while it is served, without a lost request.
 
     The same server serves the models that a pipeline calls, unless the settings say otherwise. Once all
-    models are ready, the command prints how to call them, and then
-    the server's log.
+    models are ready, the command prints the address of a page that shows and calls them, how to call them
+    from a shell, and then the server's log.
 
     \b
     Examples:
@@ -150,6 +154,7 @@ def serve(
             host=host,
             settings=settings,
             workers=workers,
+            page=not no_page,
             timeout=timeout,
             on_ready=lambda name: advance(1),
         )
@@ -211,6 +216,8 @@ def _show(up: Running) -> None:
     shown.print(f"[green]✓[/] MLServer is ready at [bold]{server.url}[/]")
     shown.print(f"  gRPC at {server.grpc}, metrics at {server.metrics}\n")
     shown.print(table)
+    if up.page is not None:
+        shown.print(f"\nOpen its page in a browser: [bold]{up.page}[/]")
     shown.print("\nCall it from another shell:")
     for model in up.models.values():
         echo("")
@@ -226,7 +233,7 @@ def _show(up: Running) -> None:
 
 def _show_for_machines(up: Running) -> None:
     server = up.server
-    places = {"url": server.url, "grpc": server.grpc, "metrics": server.metrics}
+    places = {"url": server.url, "grpc": server.grpc, "metrics": server.metrics, "page": up.page}
     echo_json({**places, "models": {name: model.calls for name, model in up.models.items()}})
     sys.stdout.flush()
 

@@ -246,7 +246,9 @@ def _environment(
     variables = {
         "MLSERVER_MODEL_IMPLEMENTATION": str(served.settings["implementation"]),
         "MLSERVER_MODEL_VERSION": "v1",
-        **repository.environment([served], options.env),
+        **repository.with_page(
+            repository.environment([served], options.env), options.page, options.host
+        ),
         "MLSERVER_MODEL_NAME": served.name,
         "MLSERVER_MODEL_URI": inside,
         "MLSERVER_HTTP_PORT": str(HTTP),

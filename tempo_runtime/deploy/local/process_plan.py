@@ -74,7 +74,7 @@ class Plan:
         }
         environ = {**os.environ, **options.env}
         self._environs = {
-            name: with_child_addresses(repository.environment([served], environ), served, urls)
+            name: with_child_addresses(self._environ(name, served, environ), served, urls)
             for name, served in models.items()
         }
         self._fingerprints = {
@@ -108,6 +108,10 @@ class Plan:
             self._fingerprints[name],
             self._workers(name),
         )
+
+    def _environ(self, name: str, served: Served, environ: Mapping[str, str]) -> dict[str, str]:
+        environ = repository.environment([served], environ)
+        return repository.with_page(environ, self._options.page, self._hosts[name])
 
     def _settings(self, name: str) -> dict[str, str]:
         """Return what enters a server's fingerprint: variables of settings and options, and workers."""

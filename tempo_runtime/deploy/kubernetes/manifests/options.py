@@ -216,6 +216,9 @@ class ModelOptions(Options):
             pods are replaced when it changes, and a pipeline's pod refuses to serve another artifact.
         liveness, readiness: When its server is restarted, or gets no calls.
         logger: The platform's own log of its requests.
+        page: Whether the server of a pipeline has a page at `/` that shows its pipelines and calls them.
+            Browsers reach it through `kubectl port-forward`, or by a name in
+            `env={"TEMPO_RUNTIME_PAGE_HOSTS": ...}`.
     """
 
     uri: Text | None = None
@@ -239,6 +242,7 @@ class ModelOptions(Options):
     liveness: Probe = Probe(initial_delay=60)
     readiness: Probe = Probe(initial_delay=5, period=5, timeout=2, failures=3)
     logger: Logger | None = None
+    page: bool = False
 
     @model_validator(mode="after")
     def _bounds(self) -> ModelOptions:

@@ -12,6 +12,7 @@ from tempo_runtime.deploy.kubernetes.manifests.annotation import MANAGED_BY
 from tempo_runtime.deploy.kubernetes.manifests.options import ModelOptions, Probe, RemoteOptions
 from tempo_runtime.deploy.kubernetes.manifests.spec import DeployedModel
 from tempo_runtime.errors import SettingsError
+from tempo_runtime.settings import ServerSettings
 
 MODELS = "TEMPO_RUNTIME_MODELS"
 MANAGER = "tempo-runtime"
@@ -56,7 +57,7 @@ def environment(
     model: DeployedModel, options: ModelOptions, endpoints: Mapping[str, Endpoint]
 ) -> list[dict[str, Any]]:
     """Return the environment variables of a server: its children's addresses and the options' `env`."""
-    variables = dict(options.env)
+    variables = settings_of_server(options) if model.ours else dict(options.env)
     if model.calls:
         if MODELS in options.env_secrets:
             raise SettingsError(
@@ -70,6 +71,15 @@ def environment(
             raise SettingsError(f"env.{error}") from error
         variables[MODELS] = json.dumps(merged[MODELS], sort_keys=True)
     return entries(variables, options.env_secrets)
+
+
+def settings_of_server(options: ModelOptions) -> dict[str, str]:
+    """Return the environment variables of a server of pipelines, without addresses and Secrets."""
+    return (
+        {**ServerSettings(page=True).variables(), **options.env}
+        if options.page
+        else {**options.env}
+    )
 
 
 def entries(variables: Mapping[str, str], secrets: Mapping[str, str]) -> list[dict[str, Any]]:

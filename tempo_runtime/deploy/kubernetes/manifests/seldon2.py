@@ -97,7 +97,7 @@ def _server(models: Mapping[str, DeployedModel], options: Seldon2Remote) -> dict
     container: dict[str, Any] = {"name": _CONTAINER}
     if options.image:
         container["image"] = options.image
-    if variables := pods.entries(options.env, options.env_secrets):
+    if variables := pods.entries(pods.settings_of_server(options), options.env_secrets):
         container["env"] = variables
     if options.env_from:
         container["envFrom"] = [{"secretRef": {"name": name}} for name in options.env_from]
@@ -163,6 +163,7 @@ _SERVERS = (
     "image_pull_secrets",
     "spread",
     "run_as_user",
+    "page",
 )
 
 

@@ -76,6 +76,7 @@ PODS: dict[str, st.SearchStrategy[Any]] = {
     "image_pull_secrets": st.lists(NAMES, max_size=2),
     "spread": st.booleans(),
     "run_as_user": st.none() | st.integers(1, 2**31 - 1),
+    "page": st.booleans(),
 }
 LOGGERS = st.fixed_dictionaries(
     {"url": st.sampled_from(["http://broker", "https://logs:8443/a?b=1e3"])},
