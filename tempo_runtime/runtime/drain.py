@@ -47,7 +47,10 @@ class _Deadline:
             seconds,
         )
         for function in self.last:
-            function()
+            try:
+                function()
+            except Exception:
+                logger.exception("%r failed", function)
         for worker in multiprocessing.active_children():
             worker.kill()
         os._exit(code)
