@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from importlib.util import find_spec
@@ -21,10 +23,12 @@ from sklearn.linear_model import LinearRegression
 from tempo_runtime import Model, ModelFramework, PipelineModels, deploy_local, pipeline, save
 from tempo_runtime.clients.child import Child
 from tempo_runtime.errors import ChildFailed, ChildUnavailable, SettingsError
+from tempo_runtime.execution import frameworks
 from tempo_runtime.execution.loading import ChildResolver
 from tempo_runtime.request.portal import background
 from tempo_runtime.settings import PipelineSettings
 from tempo_runtime.testing import Server, serve
+from tests.helpers.income import ROOT
 
 # Warnings of these libraries about themselves and each other are not ours to correct.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -417,3 +421,130 @@ def _assert_same(one: Any, two: Any, *, exact: bool = True) -> None:
         assert not isinstance(two, np.ndarray) or one.dtype == two.dtype
     else:
         assert one == two
+
+
+# -- the table of docs/frameworks.md ---------------------------------------------------------------
+
+_TABLE = (ROOT / "docs" / "frameworks.md").read_text().partition("## Names of files")[2]
+_ROW = re.compile(r"^\| ((?:`\w+`(?:, )?)+) \| (.*) \|(.*) \|$", re.MULTILINE)
+_CODE = re.compile(r"`([^`]+)`")
+# Framework -> the names of files, and the code that writes them.
+FILES = {  # the first row is the heading
+    framework: (_CODE.findall(names), "".join(_CODE.findall(code)))
+    for frameworks_, names, code in _ROW.findall(_TABLE.partition("\n## ")[0])[1:]
+    for framework in _CODE.findall(frameworks_)
+}
+ALTERNATIVES = ("SKLearn", "XGBoost", "LightGBM")  # those with one file, of any of these names
+
+
+def _detector() -> Any:
+    from alibi_detect.cd import KSDrift
+
+    return KSDrift(X[:100], p_val=0.05)
+
+
+def _transformer(folder: Path) -> Any:
+    from transformers import pipeline as transformers_pipeline
+
+    _huggingface(folder)
+    return transformers_pipeline("text-classification", str(folder), framework="pt")
+
+
+def _explainer() -> Any:
+    from alibi.explainers import TreePartialDependence
+
+    return TreePartialDependence(GradientBoostingClassifier(n_estimators=3).fit(X, Y))
+
+
+def test_every_framework_has_its_files_in_the_table() -> None:
+    assert set(FILES) | {"Tensorflow"} == set(ModelFramework.__members__)
+
+
+@pytest.mark.parametrize("framework", ALTERNATIVES)
+def test_the_table_names_the_files_that_the_runtime_looks_for_in_its_order(framework: str) -> None:
+    implementation = frameworks.IMPLEMENTATIONS[ModelFramework[framework]]
+    package = implementation.partition(".")[0]
+    module = pytest.importorskip(f"{package}.{package.removeprefix('mlserver_')}")
+    names = FILES[framework][0]
+    assert names == module.WELLKNOWN_MODEL_FILENAMES
+    assert tuple(names) == frameworks._FILES[implementation]
+
+
+@pytest.mark.parametrize(
+    ("framework", "name"),
+    [(framework, name) for framework in ALTERNATIVES for name in FILES[framework][0]],
+)
+def test_a_model_is_loaded_from_each_file_of_the_table(
+    framework: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("artifacts/iris").mkdir(parents=True)
+    code = FILES[framework][1]
+    shown = re.search(r"model\.\w+(?=\")", code)
+    assert shown is not None
+    model = trained(framework)
+    exec(code.replace(shown[0], name), {"joblib": joblib, "model": model})
+    assert [path.name for path in Path("artifacts/iris").iterdir()] == [name]
+    answer = Model("iris", platform=ModelFramework[framework], local_folder="artifacts/iris")(ROWS)
+    np.testing.assert_allclose(answer, model.predict(ROWS), rtol=1e-6)
+
+
+def trained(framework: str) -> Any:
+    if framework == "XGBoost":
+        return pytest.importorskip("xgboost").XGBRegressor(n_estimators=3).fit(X, Y)
+    if framework == "LightGBM":
+        lightgbm = pytest.importorskip("lightgbm")
+        return lightgbm.LGBMRegressor(n_estimators=3, verbose=-1).fit(X, Y)
+    return LinearRegression().fit(X, Y)
+
+
+@pytest.mark.parametrize(
+    ("framework", "package", "make"),
+    [
+        ("MLFlow", "mlflow", lambda folder: LinearRegression().fit(X, Y)),
+        ("AlibiDetect", "alibi_detect", lambda folder: _detector()),
+        ("AlibiExplain", "alibi", lambda folder: _explainer()),
+        ("HuggingFace", "transformers", _transformer),
+    ],
+)
+def test_the_code_of_the_table_writes_the_file_that_the_runtime_looks_for(
+    framework: str,
+    package: str,
+    make: Callable[[Path], Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scope: dict[str, Any] = {package: pytest.importorskip(package)}
+    if framework == "AlibiDetect":
+        from alibi_detect.saving import save_detector
+
+        scope["save_detector"] = save_detector
+    if framework == "MLFlow":
+        importlib.import_module("mlflow.sklearn")
+    if framework == "HuggingFace":
+        pytest.importorskip("torch")
+        pytest.importorskip("tensorflow")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "made").mkdir()
+    Path("artifacts").mkdir()
+    model = scope["model"] = make(tmp_path / "made")
+    names, code = FILES[framework]
+    exec(code, scope)
+    assert names[0] in {path.name for path in Path("artifacts/iris").iterdir()}
+    if framework == "MLFlow" and find_spec("mlserver_mlflow"):
+        asked = Model("iris", platform=ModelFramework.MLFlow, local_folder="artifacts/iris")
+        np.testing.assert_allclose(asked(ROWS), model.predict(ROWS))
+    if framework == "AlibiDetect" and find_spec("mlserver_alibi_detect"):
+        asked = Model("iris", platform=ModelFramework.AlibiDetect, local_folder="artifacts/iris")
+        assert asked(X[100:])["data"]["is_drift"] == model.predict(X[100:])["data"]["is_drift"]
+
+
+def test_a_saved_pipeline_has_the_files_of_the_table(tmp_path: Path) -> None:
+    @pipeline("doubled")
+    def doubled(rows: np.ndarray) -> np.ndarray:
+        return 2 * rows
+
+    names = [name for name in FILES["TempoPipeline"][0] if not name.endswith("/")]
+    assert len(names) == 3
+    folder = Path(save(doubled, str(tmp_path / "doubled")))
+    assert [name for name in names if not (folder / name).is_file()] == []

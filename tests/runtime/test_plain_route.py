@@ -7,6 +7,7 @@ import importlib.util
 import json
 import re
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from tests.helpers.asgi_server import JSON, AsgiServer
 from tests.helpers.income import ROOT
 
 PAGE = ROOT / "docs" / "http.md"
-_CALL = re.compile(r"^```bash\n(.*?)^```\n\n```text\n(.*?)^```", re.DOTALL | re.MULTILINE)
+_CALL = re.compile(r"^```bash\n([^`]*?)^```\n\n```text\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _CODE = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
@@ -341,19 +342,24 @@ def shop(
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    for target in (module.prices, module.countdown, pipelines.frames):
+    for target in (module.prices, module.older, module.countdown, pipelines.frames):
         save(target, str(root / describe(target).details.name))
     with serve(root, settings={"parallel_workers": request.param}) as server:
         yield server
 
 
-def test_the_curl_lines_of_the_page_print_what_it_shows(shop: Server) -> None:
+def test_the_curl_lines_of_the_page_print_what_it_shows(shop: Server, tmp_path: Path) -> None:
     page = PAGE.read_text()
+    [people] = re.findall(r"^```csv\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    (tmp_path / "people.csv").write_text(people)
     calls = _CALL.findall(page)
-    assert len(calls) == page.count("curl ")
+    assert len(calls) == page.count("curl -s")
     for line, shown in calls:
         command = line.replace("http://127.0.0.1:8080", shop.url)
-        done = subprocess.run(["bash", "-ec", command], capture_output=True, text=True, check=True)
+        command = command.replace("python -c", f"{sys.executable} -c")
+        done = subprocess.run(
+            ["bash", "-ec", command], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
         assert done.stdout.strip() == shown.strip()
 
 

@@ -72,8 +72,8 @@ class _Reader:
         environ: Their environment; that of a server elsewhere is unknown.
         in_process: Whether children without a URL are in their pipeline's process.
         callers: Names of these pipelines, outermost first.
-        served: Whether children that the settings say nothing about are on the innermost one's server, and not
-            in its process.
+        served: Whether children that the settings say nothing about are on the innermost one's server,
+            and not in its process.
     """
 
     environ: Mapping[str, str]
