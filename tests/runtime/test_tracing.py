@@ -20,7 +20,8 @@ from tests.helpers.collector import Collector, Span, Spans
 from tests.helpers.sink import Sink
 
 CALLER = "b7ad6b7169203331"
-NAMES = ("HTTP", "gRPC", "plain", "failure", "stream", "batch 1", "batch 2", "unsampled", "many")
+STREAMS = ("stream", "plain stream", "stream of a worker", "plain stream of a worker")
+NAMES = ("HTTP", "gRPC", "plain", "failure", "batch 1", "batch 2", "unsampled", "many", *STREAMS)
 TRACES = {name: f"{number:032x}" for number, name in enumerate(NAMES, start=0xABC)}
 SERVER = "POST /v2/models/{model_name}/infer"
 CALL = "POST /v2/models/leaf/infer"
@@ -58,7 +59,7 @@ def traced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traced]:
             "TEMPO_RUNTIME_ACCESS_LOG": "json",
         }
         names = {"server_name": "leaves", "parallel_workers": 1}
-        with serve(folders.pop("leaf"), settings=names, env=env) as leaves:
+        with serve(root / "leaf", root / "steps", settings=names, env=env) as leaves:
             models = {
                 "inside": {"uri": "../inside"},
                 "leaf": {"url": leaves.url},
@@ -71,8 +72,9 @@ def traced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traced]:
                 "TEMPO_RUNTIME_MAX_TRACED_CALLS": "8",
                 "TEMPO_RUNTIME_INSIGHTS__SINK": sink.url,
             }
-            here = [root / "leaf", *folders.values()]
-            with serve(*here, settings={"server_name": "trees"}, env={**env, **own}) as trees:
+            with serve(
+                *folders.values(), settings={"server_name": "trees"}, env={**env, **own}
+            ) as trees:
                 _ask(trees, leaves)
                 trees.stop()
                 leaves.stop()
@@ -90,11 +92,12 @@ def _ask(trees: Server, leaves: Server) -> None:
     )
     assert answer.status_code == 200, answer.text
     to = {"name": "to", "datatype": "INT64", "shape": [1], "data": [3]}
-    url = "/v2/models/steps/infer_stream"
-    with trees.http.stream(
-        "POST", url, json={"inputs": [to]}, headers=_headers("stream")
-    ) as stream:
-        assert sum(line.startswith("data:") for line in stream.iter_lines()) == 3
+    ways = (("infer_stream", {"inputs": [to]}), ("predict_stream", {"to": 3}))
+    streams = [(server, *way) for server in (trees, leaves) for way in ways]
+    for name, (server, route, body) in zip(STREAMS, streams, strict=True):
+        url = f"/v2/models/steps/{route}"
+        with server.http.stream("POST", url, json=body, headers=_headers(name)) as stream:
+            assert sum(line.startswith("data:") for line in stream.iter_lines()) == 3
     with ThreadPoolExecutor(2) as pool:
         answers = pool.map(lambda name: _post(trees, "forest", name, 1), ("batch 1", "batch 2"))
         assert {answer.status_code for answer in answers} == {200}
@@ -176,8 +179,13 @@ def test_an_error_is_the_status_of_the_spans_up_to_the_request(traced: Traced) -
     assert "13 is secret" not in repr(ours)
 
 
-def test_the_span_of_a_stream_counts_its_items(traced: Traced) -> None:
-    assert the(traced.of("stream"), "pipeline steps").attributes["tempo.items"] == 3
+@pytest.mark.parametrize("name", STREAMS)
+def test_a_stream_is_one_span_that_counts_its_items(traced: Traced, name: str) -> None:
+    spans = traced.of(name)
+    assert [span.name for span in spans.below(min(spans, key=lambda span: span.start))] == [
+        "pipeline steps"
+    ]
+    assert the(spans, "pipeline steps").attributes["tempo.items"] == 3
 
 
 def test_requests_that_are_put_together_link_to_one_batch(traced: Traced) -> None:
@@ -205,6 +213,7 @@ def test_the_access_log_has_the_id_of_the_trace(traced: Traced) -> None:
 
 
 def test_request_logs_name_the_span_of_the_request(traced: Traced) -> None:
-    named = {event["traceparent"] for event in traced.events if event["requestid"] == "HTTP"}
+    events = [event for event in traced.events if event["requestid"] == "HTTP"]
+    named = {event["traceparent"] for event in events if event["modelid"] == "tree"}
     span = the(traced.of("HTTP"), "pipeline tree")
     assert [parent.split("-")[1:3] for parent in named] == [[span.trace, span.id]]
