@@ -15,7 +15,7 @@ from tempo_runtime.clients.failures import Failure
 from tempo_runtime.clients.remote import RemoteTransport
 from tempo_runtime.errors import PayloadError
 from tempo_runtime.protocol.messages import Request, Response
-from tempo_runtime.request import context
+from tempo_runtime.request import context, tracing
 from tempo_runtime.request.metrics import ChildMetrics
 from tempo_runtime.request.portal import Portal, background
 from tempo_runtime.request.timing import Elapsed
@@ -156,8 +156,18 @@ class ModelClient:
         """
         sent = replace(request, parameters=current.passed_on(request.parameters, left))
         try:
-            async with aclosing(self.endpoint.stream(sent, self._headers)) as responses:
+            async with aclosing(self.endpoint.stream(sent, _traced(self._headers))) as responses:
                 async for response in responses:
                     yield response
         except Failure as failure:
             raise failure.error from failure.__cause__
+
+
+def _traced(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Return headers that name the caller's span, if this process traces its calls."""
+    if tracing.tracer() is None:
+        return headers
+    # Imported here, because it imports OpenTelemetry.
+    from tempo_runtime.request.spans import with_current_span
+
+    return with_current_span(headers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeVar
@@ -17,7 +17,10 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import TracerProvider
 
 from tempo_runtime import Batching, Model, ModelFramework, PipelineModels, model, pipeline
+from tempo_runtime.clients.model_client import ModelClient, ModelUrl
 from tempo_runtime.errors import ChildFailed, PipelineFailed
+from tempo_runtime.protocol.messages import Request, Response
+from tempo_runtime.request import context
 from tempo_runtime.request import spans as made
 from tempo_runtime.request.portal import background
 from tempo_runtime.testing import Fail, FakeModel
@@ -341,6 +344,47 @@ def test_a_model_that_is_called_alone_is_part_of_the_current_trace(
     lonely.models.web(ONE)
     call = f"child web\n  {CALL}"
     assert collector.spans.tree() == f"cell\n  child web\n    {CALL}\n{call}"
+
+
+def test_a_stream_of_a_remote_model_continues_the_current_trace(
+    collector: InMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = ModelClient.at(ModelUrl.of("grpc://127.0.0.1:9/double"), {"x-key": "k"})
+    sent: list[dict[str, str]] = []
+
+    async def stream(request: Request, headers: dict[str, str]) -> AsyncIterator[Response]:
+        sent.append(headers)
+        yield Response([])
+
+    monkeypatch.setattr(client.endpoint, "stream", stream)
+
+    async def read() -> None:
+        async for _ in client.stream(Request([]), context.current(), None):
+            pass
+
+    with trace.get_tracer("notebook").start_as_current_span("cell"):
+        client.portal.run(read())
+    [cell], [headers] = collector.spans, sent
+    assert parsed(headers["traceparent"]) == (cell.trace, cell.id, True)
+    assert headers["x-key"] == "k"
+
+
+@pytest.mark.parametrize("alias", ["web", "wire"])
+def test_a_call_to_triton_is_traced(
+    collector: InMemory, urls: FakeModel, connected: Connected[Any], alias: str
+) -> None:
+    behind = Model("double", platform=ModelFramework.PyTorch)
+
+    @connected
+    @pipeline("shop", models=PipelineModels(**{alias: behind}))
+    def shop(x: np.ndarray) -> np.ndarray:
+        return getattr(shop.models, alias)(x)
+
+    assert behind.details.served_by_triton
+    before = len(urls.calls)
+    shop(ONE)
+    [attempt] = collector.spans.below(collector.spans.named(f"child {alias}")[0])
+    assert parsed(urls.calls[before].headers["traceparent"]) == (attempt.trace, attempt.id, True)
 
 
 def test_a_disabled_sdk_makes_no_spans(
