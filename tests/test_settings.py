@@ -15,6 +15,7 @@ from tempo_runtime.settings import (
     ChildSettings,
     InsightsOptions,
     PipelineSettings,
+    ServerSettings,
     StateOptions,
     check_children,
 )
@@ -524,3 +525,30 @@ def test_headers_for_the_authors_code_may_be_patterns(names: Any) -> None:
     assert read({"request_headers": names}).request_headers == ("accept-language", "x-*")
     with pytest.raises(SettingsError, match=r"request_headers: .*header 'a\*b' cannot be sent"):
         read({"request_headers": "a*b*"})
+
+
+def test_a_server_has_no_page_without_settings() -> None:
+    assert ServerSettings.read({"TEMPO_RUNTIME_TIMEOUT": "1"}) == ServerSettings()
+    assert (ServerSettings().page, ServerSettings().page_hosts) == (False, ())
+
+
+def test_names_of_a_server_are_separated_by_commas() -> None:
+    environ = {"TEMPO_RUNTIME_PAGE": "1", "TEMPO_RUNTIME_PAGE_HOSTS": "Models.example.com, box,"}
+    settings = ServerSettings.read(environ)
+    assert (settings.page, settings.page_hosts) == (True, ("models.example.com", "box"))
+    assert ServerSettings.read(settings.variables()) == settings
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "match"),
+    [
+        ("PAGE", "maybe", "TEMPO_RUNTIME_PAGE: .*boolean"),
+        ("PAGE_HOSTS", "http://box", "TEMPO_RUNTIME_PAGE_HOSTS: .*'http://box' is not the name"),
+        ("PAGE_HOSTS", "box:8080", "without a scheme and a port"),
+    ],
+)
+def test_a_wrong_setting_of_a_server_is_refused_by_its_variable(
+    name: str, value: str, match: str
+) -> None:
+    with pytest.raises(SettingsError, match=match):
+        ServerSettings.read({f"TEMPO_RUNTIME_{name}": value})

@@ -82,6 +82,14 @@ def ask(address: str) -> float:
     return float(json.loads(answer.body)["outputs"][0]["data"][0])
 
 
+def problem(address: str) -> str | None:
+    """Return what the page says about the last change."""
+    answer = request(address.replace("/v2/models/shop/infer", "/pipelines.json"), 30)
+    assert answer.status == 200, answer.body
+    text: str | None = json.loads(answer.body)["problem"]
+    return text
+
+
 def wait_for(serving: Serving, words: str) -> None:
     try:
         wait_until(lambda: words in serving.told(), 60)
@@ -116,7 +124,9 @@ def test_a_mistake_in_a_declaration_keeps_the_version_that_serves(
     (project / "shop.py").write_text(more.replace("import Children", "import Children, Model"))
     wait_for(serving, "The server keeps the version that it has.")
     assert ask(address) == 2
+    assert "cannot locate child 'other'" in str(problem(address))
     (project / "shop.py").write_text(SHOP)
+    wait_until(lambda: problem(address) is None)
 
 
 def test_an_edit_of_a_child_reloads_what_it_changes(serving: Serving, project: Path) -> None:

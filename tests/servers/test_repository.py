@@ -343,3 +343,21 @@ def change(
         settings["parameters"]["extra"]["models"] = models
     path.write_text(json.dumps(settings))
     return settings
+
+
+@pytest.mark.parametrize(
+    ("stated", "wanted", "page"),
+    [({}, True, "true"), ({}, False, "false"), ("false", True, "false"), ("true", False, "false")],
+)
+def test_a_server_has_a_page_unless_somebody_refuses_it(
+    stated: str | dict[str, str], wanted: bool, page: str
+) -> None:
+    before = {"TEMPO_RUNTIME_PAGE": stated} if isinstance(stated, str) else stated
+    environ = repository.with_page({"A": "1", **before}, wanted, "box")
+    expected = {"TEMPO_RUNTIME_PAGE": page, "TEMPO_RUNTIME_PAGE_HOSTS": "box"}
+    assert environ == {"A": "1", **expected}
+
+
+def test_the_address_that_a_server_listens_on_is_added_to_its_names() -> None:
+    environ = repository.with_page({"TEMPO_RUNTIME_PAGE_HOSTS": "a.example,box"}, True, "box")
+    assert environ["TEMPO_RUNTIME_PAGE_HOSTS"] == "a.example,box"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tempo_runtime._util.http_request import request
 from tempo_runtime._util.ports import reserved
 from tempo_runtime.cli.doctor import facts
 from tests.helpers.command_line import Serving
@@ -49,6 +50,9 @@ def test_its_curl_line_reaches_the_pipeline_and_its_children_and_ctrl_c_leaves_n
         assert "prices: prices, same server" in printed
         assert "tax: tax, same server" in printed
         assert json.loads(ask(printed, "curl "))["outputs"][0]["data"] == [pytest.approx(9.0)]
+        page = re.search(r"Open its page in a browser: (http://\S+/)$", printed, re.MULTILINE)
+        assert page is not None
+        assert request(page[1], 30).status == 200
         assert json.loads(ask(printed, "tempo-runtime predict ")) == pytest.approx(9.0)
         assert serving.stop(signal.SIGINT) == 130
         assert serving.left() == []
@@ -74,9 +78,12 @@ def assert_the_doctor_knows(printed: str, monkeypatch: pytest.MonkeyPatch) -> No
 def test_in_process_it_serves_the_pipeline_only_and_sigterm_ends_it_in_order(
     shop: Path, tmp_path: Path
 ) -> None:
-    with Serving(tmp_path, str(shop), "--port", "0", "--in-process", "--json") as serving:
+    arguments = (str(shop), "--port", "0", "--in-process", "--json", "--no-page")
+    with Serving(tmp_path, *arguments) as serving:
         serving.wait_for("}\n}")
         found = json.loads(serving.printed())
+        assert found["page"] is None
+        assert request(found["url"], 30).status == 404
         assert found["models"] == {
             "shop": {"prices": "prices, in process", "tax": "tax, in process"}
         }

@@ -101,7 +101,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lasting]:
     """The folder of an artifact, at a port that was asked for."""
     with lasting(tmp_path_factory) as (folder, options), reserved() as port:
         save(pipelines.Searched, str(folder / "searched"))
-        chosen = options.model_copy(update={"port": port})
+        chosen = options.model_copy(update={"port": port, "page": False})
         with deploy_local(folder / "searched", chosen) as remote:
             yield Lasting(folder / "searched", chosen, remote)
 
@@ -119,6 +119,20 @@ def test_the_servers_of_all_models_announce_binary_data(plus: RemoteModel) -> No
     for model in plus.status():
         answer = httpx.get(f"{model.url}/v2").json()
         assert answer["extensions"] == ["binary_tensor_data"], model
+
+
+def test_each_server_has_a_page_and_the_pipeline_s_shows_the_child(plus: RemoteModel) -> None:
+    urls = [model.url for model in plus.status()]
+    assert [httpx.get(url).status_code for url in urls] == [200] * len(urls)
+    [pipeline] = httpx.get(f"{urls[0]}/pipelines.json").json()["pipelines"]
+    [child] = pipeline["children"]
+    assert list(child["breakers"]) == urls[1:]
+    assert child["way"] == urls[1]
+
+
+def test_a_server_has_no_page_if_an_option_refuses_it(asked: Lasting) -> None:
+    [model] = asked.remote.status()
+    assert httpx.get(model.url).status_code == 404
 
 
 def test_a_pipeline_and_its_child_each_have_a_server(plus: RemoteModel) -> None:

@@ -52,6 +52,15 @@ def test_the_address_of_a_child_is_in_its_pipeline() -> None:
     assert "env" not in container(child)
 
 
+def test_a_pipeline_has_a_page_only_if_an_option_asks_for_it() -> None:
+    def page(deployment: dict[str, Any]) -> list[str]:
+        variables = container(deployment).get("env", [])
+        return [one["value"] for one in variables if one["name"] == "TEMPO_RUNTIME_PAGE"]
+
+    assert [page(each) for each in both()] == [[], []]
+    assert [page(each) for each in both(page=True)] == [["true"], []]
+
+
 def test_settings_in_env_are_over_the_addresses() -> None:
     env = {"TEMPO_RUNTIME_MODELS": '{"sklearn": {"timeout": 5, "url": "http://own"}}'}
     deployment, _ = both(env=env)

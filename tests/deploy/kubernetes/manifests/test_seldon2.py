@@ -172,10 +172,12 @@ def test_options_of_pods_go_to_the_server() -> None:
         "tolerations": [taint],
         "image_pull_secrets": ["registry"],
         "spread": True,
+        "page": True,
     }
     own = container(**remote)
     assert (own["name"], own["image"]) == ("mlserver", "registry/tempo:1")
-    assert own["env"] == [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]
+    variables = {variable["name"]: variable["value"] for variable in own["env"]}
+    assert variables == {"A": "1", "B": "2", "TEMPO_RUNTIME_PAGE": "true"}
     assert own["envFrom"] == [{"secretRef": {"name": "database"}}]
     assert own["resources"] == {"limits": {"nvidia.com/gpu": "1"}}
     pod = server(**remote)["podSpec"]
