@@ -9,8 +9,14 @@ from typing import Any
 
 import httpx
 import pytest
+from mlserver import Settings
+from mlserver.handlers import DataPlane, ModelRepositoryHandlers
+from mlserver.registry import MultiModelRegistry
+from mlserver.repository import ModelRepositoryFactory
+from mlserver.rest.server import RESTServer
 
 from tempo_runtime import save
+from tempo_runtime.runtime import page_route
 from tempo_runtime.testing import Server, serve
 from tests.helpers import pipelines
 
@@ -231,6 +237,24 @@ def test_clients_that_are_not_browsers_may_use_any_host(server: Server, host: st
     assert http.post("/v2/models/echo/predict", json={"x": [1]}, headers=headers).status_code == 200
     for path in ("/v2/health/live", "/v2/health/ready", "/v2/models/echo/ready", "/v2/models/echo"):
         assert http.get(path, headers=headers).status_code == 200
+
+
+def test_a_models_own_route_at_the_path_of_the_page_stays() -> None:
+    settings = Settings(metrics_endpoint=None)
+    registry = MultiModelRegistry()
+    repository = ModelRepositoryFactory.resolve_model_repository(settings)
+    handlers = ModelRepositoryHandlers(repository, registry)
+    server = RESTServer(settings, DataPlane(settings, registry), handlers)
+
+    async def own() -> str:
+        return "own"
+
+    page_route.extend(server)
+    server._app.add_api_route("/", own)
+    page_route.extend(server)  # as when the next model is loaded
+    matching = [route for route in server._app.routes if getattr(route, "path", "") == "/"]
+    assert getattr(matching[0], "endpoint", None) is own
+    assert len(matching) == 2
 
 
 def test_behind_the_prefix_of_an_ingress_the_page_is_found_and_guarded(tmp_path: Path) -> None:
