@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from tempo_runtime.artifact.store import read_description
 from tests.helpers import examples
 from tests.helpers.command_line import run
-from tests.helpers.income import EXAMPLE, Income, census
+from tests.helpers.income import EXAMPLE, ROOT, Income, census
 
 
 @pytest.mark.timeout(600)
@@ -47,3 +48,17 @@ def test_its_readme_shows_its_graph(income: Income) -> None:
     status, graph, _ = run("graph", income.explainer, "--format", "mermaid")
     assert status == 0
     assert [graph] == examples.blocks("income", "mermaid")
+
+
+def test_the_page_of_the_command_line_explains_a_person_of_its_file(
+    income: Income, tmp_path: Path
+) -> None:
+    page = (ROOT / "docs" / "cli.md").read_text()
+    (write,) = re.findall(r"^echo .* > people\.csv", page, re.MULTILINE)
+    (explain,) = re.findall(r"^tempo-runtime explain (\S+) people.csv (.*)$", page, re.MULTILINE)
+    assert explain[0] == "examples/income/artifacts/explainer"
+    examples.shell(write, tmp_path)
+    rows = tmp_path / "people.csv"
+    status, printed, told = run("explain", income.explainer, rows, *explain[1].split())
+    assert status == 0, told
+    assert "precision" in printed

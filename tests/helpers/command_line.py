@@ -25,7 +25,7 @@ def run(*arguments: object, stdin: str | None = None) -> tuple[int, str, str]:
 class Serving:
     """Run `tempo-runtime serve` in a process, with its own temporary folder."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    def __init__(self, folder: Path, *arguments: str, cwd: Path | None = None) -> None:
         self.temporary = folder / "temporary"
         self.temporary.mkdir()
         self._printed, self._told = folder / "printed", folder / "told"
@@ -35,6 +35,7 @@ class Serving:
         with self._printed.open("wb") as printed, self._told.open("wb") as told:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", code, "serve", *arguments],
+                cwd=cwd,
                 env=environment,
                 stdout=printed,
                 stderr=told,
