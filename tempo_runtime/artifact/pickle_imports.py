@@ -22,6 +22,7 @@ import numpy as np
 from tempo_runtime.errors import ArtifactDamaged
 
 _PICKLES = (".pkl", ".pickle", ".joblib", ".dill", ".p")
+_FEATURE_EXTRACTION = "sklearn.feature_extraction"
 _COMPRESSED: dict[bytes, Callable[[BinaryIO], Any]] = {  # as joblib tells them apart
     b"\x78": lambda file: io.BytesIO(zlib.decompress(file.read())),
     b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
@@ -98,14 +99,16 @@ def features(folder: str) -> int | None:
         folder: The folder, or the model's file.
 
     Returns:
-        The number; None if the model does not record it.
+        The number; None if the model does not record it, or takes texts or dicts, which its first step
+        turns into features.
     """
     paths = [folder]
     if os.path.isdir(folder):
         paths = [os.path.join(folder, name) for name in sorted(os.listdir(folder))]
     for path in paths:
-        if path.endswith(_PICKLES) and (found := _found_in(path).features):
-            return found[0]
+        if path.endswith(_PICKLES) and (found := _found_in(path)).features:
+            makes = any(module.startswith(_FEATURE_EXTRACTION) for module, _ in found.names)
+            return None if makes else found.features[0]
     return None
 
 

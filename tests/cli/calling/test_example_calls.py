@@ -14,7 +14,9 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.linear_model import LinearRegression
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.pipeline import make_pipeline
 
 from tempo_runtime import Model, ModelFramework, PipelineModels, model, pipeline, save
 from tempo_runtime.cli.calling import checking, example_calls
@@ -231,3 +233,11 @@ def test_a_model_whose_uri_is_its_file_has_lines_too(folders: list[Path]) -> Non
     file = folders[0].parent / "forest/model.joblib"
     lines = example_calls.lines("forest", str(file), [], "http://h:1", "forest", SKLEARN)
     assert next(lines).startswith("curl -s http://h:1/v2/models/forest/infer ")
+
+
+def test_a_model_of_texts_has_no_line_with_numbers(tmp_path: Path) -> None:
+    words = make_pipeline(TfidfVectorizer(), LogisticRegression())
+    joblib.dump(words.fit(["good tea", "bad tea"], [1, 0]), tmp_path / "model.joblib")
+    example, note = example_calls.example_of("words", str(tmp_path), [], SKLEARN)
+    assert example is None
+    assert note == "# words: no line, because its input is unknown"
