@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tempo_runtime import __version__
-from tests.containers.running import CONFINED, Served, created, readable, served
+from tests.containers.running import CONFINED, Served, created, printed, readable, served
 from tests.helpers.packed_environment import Project
 
 pytestmark = pytest.mark.slow
@@ -119,10 +119,10 @@ def test_ready_asks_for_the_model_it_serves(tax: Served) -> None:
 
 
 def test_ready_says_what_is_not(tax: Served) -> None:
-    said = tax.container.exec_run(["tempo-ready", "other"])
-    assert said.exit_code == 1
-    assert b"/v2/models/other/ready" in said.output
-    assert len(said.output.splitlines()) == 1
+    status, output = printed(tax.container, "tempo-ready", "other")
+    assert status == 1
+    assert "/v2/models/other/ready" in output
+    assert len(output.splitlines()) == 1
 
 
 def test_its_list_of_packages_is_what_is_installed(tax: Served) -> None:

@@ -25,7 +25,7 @@ from tempo_runtime import (
 from tempo_runtime.deploy.local import find as found
 from tempo_runtime.deploy.local.labels import PREFIX
 from tests.containers.deploy.conftest import Readable
-from tests.containers.running import readable
+from tests.containers.running import printed, readable
 from tests.helpers.packed_environment import Project
 from tests.helpers.remaining import serves
 
@@ -82,7 +82,7 @@ def test_a_container_may_do_little(containers: dict[str, Any]) -> None:
         assert host["RestartPolicy"]["Name"] in ("", "no")
         assert (host["Memory"], host["NanoCpus"]) == (2**30, 1_500_000_000)
     tax = containers["tax"]
-    status = tax.exec_run(["cat", "/proc/1/status"]).output.decode()
+    _, status = printed(tax, "cat", "/proc/1/status")
     assert "CapEff:\t0000000000000000" in status
     assert "NoNewPrivs:\t1" in status
     for path, writes in {
@@ -170,7 +170,7 @@ def test_a_container_sees_of_a_model_of_one_file_that_file_alone(
         assert remote.predict(np.array([[1.0]])) == [2.0]
         (model,) = remote.status()
         container = engine.containers.get(model.place.removeprefix("container "))
-        assert container.exec_run(["ls", "/mnt/models"]).output == b"line.joblib\n"
+        assert printed(container, "ls", "/mnt/models") == (0, "line.joblib\n")
 
 
 def test_another_port_is_chosen_if_it_is_taken_when_the_container_starts(
