@@ -29,6 +29,7 @@ from tempo_runtime.errors import DeploymentFailed
 
 # If an operator has not reacted to a change after this many seconds, it had nothing to do.
 SETTLED = 10.0
+_ENDS = {"failed": "has failed", "gone": "was deleted"}
 _logger = logging.getLogger(__name__)
 
 
@@ -144,8 +145,8 @@ class ReadinessMonitor:
         while True:
             progress_by_name = {name: self.progress(name) for name in names}
             for name, progress_now in progress_by_name.items():
-                if progress_now.state in ("failed", "gone"):
-                    raise DeploymentFailed(self._why(name, progress_now.state))
+                if progress_now.state in _ENDS:
+                    raise DeploymentFailed(_why(name, _ENDS[progress_now.state], progress_now))
             waiting = [name for name in names if progress_by_name[name].state != "ready"]
             if not waiting:
                 return
@@ -160,16 +161,11 @@ class ReadinessMonitor:
             deadline = self._api.deadline
             if not deadline.left:
                 after = f"is not ready after {deadline.seconds:g} seconds"
-                raise DeploymentFailed(self._why(name, after))
+                raise DeploymentFailed(_why(name, after, progress_by_name[name]))
             applied = [*self._applied.values(), *self._applied_servers.values()]
             settling = [end for _, end in applied if end > time.monotonic()]
             soon = min((end - time.monotonic() for end in settling), default=deadline.left)
             self._watches.wait(soon + 0.01)
-
-    def _why(self, name: str, what: str) -> str:
-        result = self.progress(name)
-        what = {"failed": "has failed", "gone": "was deleted"}.get(what, what)
-        return f"{name} {what}: {result.reason}" if result.reason else f"{name} {what}"
 
     def _server(self, item: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> Wait:
         """Return what the Server of a model waits for."""
@@ -260,6 +256,10 @@ def wait_until_gone(
                     + "; check that its operator runs"
                 )
             group.wait(deadline.left)
+
+
+def _why(name: str, what: str, progress: Progress) -> str:
+    return f"{name} {what}: {progress.reason}" if progress.reason else f"{name} {what}"
 
 
 def _urgency(progress: Progress) -> tuple[bool, bool]:

@@ -14,6 +14,8 @@ import pytest
 
 from tempo_runtime import deploy_remote
 from tempo_runtime.deploy.kubernetes import deploy, readiness
+from tempo_runtime.deploy.kubernetes.readiness import ReadinessMonitor
+from tempo_runtime.deploy.kubernetes.status import Progress
 from tempo_runtime.testing import FakeModel
 from tests.deploy.kubernetes.api_server import ApiServer, Object, failure
 from tests.deploy.kubernetes.conftest import options, plus
@@ -72,6 +74,26 @@ def test_a_failed_deployment_says_why_and_stays(api: ApiServer) -> None:
     text = refused(30)
     assert re.match(r"(plus|line) has failed: it rains; applied so far: ", text)
     assert ("seldondeployments", "plus") in api.objects
+
+
+def test_a_failure_that_the_operator_tries_again_at_once_is_reported_with_its_reason(
+    api: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.operator = lambda item: api.state(
+        "seldondeployments", item["metadata"]["name"], state="Failed", description="it rains"
+    )
+    progress = ReadinessMonitor.progress
+
+    def then_tried_again(monitor: ReadinessMonitor, name: str) -> Progress:
+        found = progress(monitor, name)
+        if found.state == "failed":
+            api.state("seldondeployments", name, state="Creating")
+            while progress(monitor, name).state == "failed":
+                monitor._watches.wait(1)
+        return found
+
+    monkeypatch.setattr(ReadinessMonitor, "progress", then_tried_again)
+    assert re.match(r"(plus|line) has failed: it rains; applied so far: ", refused(30))
 
 
 def test_a_model_that_is_not_ready_in_time_says_what_it_waits_for(api: ApiServer) -> None:
