@@ -22,6 +22,12 @@ from tempo_runtime.testing import Server, serve
 from tests.helpers import packed_environment
 from tests.helpers.income import EXAMPLE, ROWS, Income, census, repository
 from tests.helpers.made_once import made_once
+from tests.helpers.tracing import (  # noqa: F401 - hooks
+    choose_untraced,
+    pytest_collection,
+    pytest_runtest_setup,
+    pytest_sessionstart,
+)
 
 _TRAIN = """
 import sys
@@ -33,10 +39,6 @@ from src.constants import ARTIFACTS_FOLDER
 data = make_artifacts()
 np.save(ARTIFACTS_FOLDER + "/rows.npy", data.X_test[{rows}])
 """
-
-_FOLLOWING = "COVERAGE_PROCESS_CONFIG"
-_FOLLOWED = pytest.StashKey[str]()
-
 
 # Begun last, one of these would keep one worker busy long after the others have ended.
 _LONG = (
@@ -65,26 +67,13 @@ _LONG = (
     "execution/explain/test_served.py",
 )
 
-# Many values on ways that other tests reach too: coverage would add half to their time.
-_NOT_COVERED = (
-    "benchmarks/test_smoke.py",
-    "clients/test_parity.py",
-    "fidelity/test_values.py",
-    "fuzz/test_codec.py",
-    "fuzz/test_requests.py",
-    "fuzz/test_surface.py",
-)
-
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have the files that take longest begin first, and coverage leave out what needs none."""
+    """Have the files that take longest begin first, and coverage trace what adds to its figure."""
     tests = Path(__file__).parent
     place = {tests / name: number for number, name in enumerate(_LONG)}
     items.sort(key=lambda item: place.get(item.path, len(_LONG)))
-    not_covered = {tests / name for name in _NOT_COVERED}
-    for item in items:
-        if item.path in not_covered:
-            item.add_marker(pytest.mark.no_cover)
+    choose_untraced(items)
 
 
 def pytest_collection_finish() -> None:
@@ -92,17 +81,6 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.enable()
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Have coverage follow the processes of tests that are marked `traced`, and of no others.
-
-    Followed, a process takes half as much again of the processor. The marked tests reach every
-    part that runs only in processes of its own.
-    """
-    how = item.config.stash.setdefault(_FOLLOWED, os.environ.get(_FOLLOWING, ""))
-    os.environ[_FOLLOWING] = how if item.get_closest_marker("traced") else ""
 
 
 def _train(folder: Path) -> None:
