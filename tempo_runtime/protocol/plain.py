@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +24,7 @@ import orjson
 from tempo_runtime.errors import PayloadError
 from tempo_runtime.protocol import codec
 from tempo_runtime.protocol.binding import encode_results, is_named, unknown_name
-from tempo_runtime.protocol.codec.dataframes import FRAME, decode_frame
+from tempo_runtime.protocol.codec.dataframes import FRAME, decode_frame, encode_frame
 from tempo_runtime.protocol.codec.elements import SCALAR, read_texts
 from tempo_runtime.protocol.codec.json_values import refuse_deep
 from tempo_runtime.protocol.codec.untyped import kind_in
@@ -129,6 +129,37 @@ def write_result(signature: Signature, value: Any) -> bytes:
     if form in ("named", "mapping") or len(tensors) > 1 or is_named(tensors):
         return _dumps({tensor.name: _plain(tensor) for tensor in tensors})
     return _dumps(_plain(tensors[0]))
+
+
+def write_arguments(signature: Signature, arguments: Mapping[str, Any]) -> bytes:
+    """Write the arguments of a predict method as the body of a plain call.
+
+    Args:
+        signature: The signature of the predict method.
+        arguments: The arguments by name.
+
+    Raises:
+        PayloadError: If a value does not match the signature, or plain JSON does not have its type.
+
+    Example:
+        >>> import numpy as np
+        >>> def predict(rows: np.ndarray, top: int = 1) -> np.ndarray: ...
+        >>> write_arguments(Signature.of(predict), {"rows": np.array([[1.5, 2]]), "top": 3})
+        b'{"rows":[[1.5,2.0]],"top":3}'
+    """
+    specs = {spec.name: spec for spec in signature.inputs}
+    content: dict[str, Any] = {}
+    for name, value in arguments.items():
+        spec = specs[name]
+        if value is None and spec.nullable:
+            content[name] = None
+        elif spec.kind is Kind.FRAME:
+            content[name] = _rows(encode_frame(value, name))
+        elif spec.kind is Kind.FLOAT and math.isnan(value):
+            content[name] = "NaN"  # null would be None
+        else:
+            content[name] = _plain(_encoded(spec, value))
+    return _dumps(content)
 
 
 # -- reading ---------------------------------------------------------------------------------------

@@ -8,19 +8,23 @@ from __future__ import annotations
 import asyncio
 import re
 from importlib import resources
+from urllib.parse import quote
 
 import orjson
 from mlserver.rest.server import RESTServer
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tempo_runtime.errors import PayloadError
 from tempo_runtime.explanations import html, reading
 from tempo_runtime.protocol.error_details import ErrorInfo
 from tempo_runtime.runtime import live_pipelines, reload_problem
 from tempo_runtime.runtime.error_mapping import Answered
+from tempo_runtime.runtime.inference_route import find_model
+from tempo_runtime.runtime.parallel import is_pipeline
 from tempo_runtime.runtime.plain_route import refuse_other_types
 
 _HEADERS = {
@@ -43,8 +47,34 @@ _TYPES = {
 }
 
 
+_OF_A_MODEL = "/docs"
+"""The end of MLServer's address of a model's API, which it shows with scripts of another host."""
+
+
 class _PageRoute(Route):
     """A route of the page."""
+
+
+class _DocsRoute:
+    """An ASGI application that leads from MLServer's page of a pipeline's API to ours.
+
+    Args:
+        others: MLServer's own application, for a model that is not a pipeline.
+        server: MLServer's HTTP server.
+    """
+
+    def __init__(self, others: ASGIApp, server: RESTServer) -> None:
+        self._others = others
+        self._data_plane = server._data_plane
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        answer, path = self._others, scope["path_params"]
+        model = await find_model(self._data_plane, path)
+        if model is not None and is_pipeline(model):
+            root = scope.get("root_path", "")
+            answer = RedirectResponse(f"{root}/#{quote(path['model_name'])}")
+        await answer(scope, receive, send)
 
 
 def extend(server: RESTServer) -> None:
@@ -52,6 +82,10 @@ def extend(server: RESTServer) -> None:
     routes = server._app.router.routes
     own = [route for route in routes if isinstance(route, _PageRoute)] or _routes(server)
     routes[:] = [route for route in routes if not isinstance(route, _PageRoute)] + own
+    for route in routes:
+        is_route = isinstance(route, Route) and not isinstance(route.app, _DocsRoute)
+        if is_route and route.path.endswith(_OF_A_MODEL) and "{model_name}" in route.path:
+            route.app = _DocsRoute(route.app, server)
 
 
 def _routes(server: RESTServer) -> list[BaseRoute]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -110,6 +111,15 @@ def test_the_example_of_a_body_works(server: Server) -> None:
     example = body["content"]["application/json"]["example"]
     answer = server.http.post("/v2/models/bill/predict", json=example)
     assert answer.status_code == 200
+
+
+def test_a_recorded_example_is_that_of_a_body(tmp_path: Path) -> None:
+    folder = save(scaled, str(tmp_path / "scaled"))
+    assert run("check", folder, "--arg", "rows=[[1, 2.5]]")[0] == 0
+    code, printed, _ = run("openapi", folder)
+    assert code == 0
+    body = json.loads(printed)["paths"]["/v2/models/scaled/predict"]["post"]["requestBody"]
+    assert body["content"]["application/json"]["example"] == {"rows": [[1.0, 2.5]]}
 
 
 def test_a_server_with_workers_has_the_same_document(server: Server, artifacts: str) -> None:
