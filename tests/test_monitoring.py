@@ -58,7 +58,9 @@ def samples() -> dict[str, set[str]]:
     for batches in (BatchMetrics("watched"), BatchMetrics("watched", "watched-child")):
         batches.sent(1, 1)
         batches.waited(0)
-    with StateMetrics("watched").call("get"):
+    state = StateMetrics("watched")
+    state.breaker_is(0)
+    with state.call("get"):
         pass
     insights = InsightsMetrics("watched")
     insights.sent(1)

@@ -7,11 +7,11 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
-from tempo_runtime.clients.breaker import Breaker, State
 from tempo_runtime.clients.deadline import CallDeadline
 from tempo_runtime.clients.failures import ChildAddress, Failure, FailureKind
 from tempo_runtime.errors import ChildUnavailable, TempoError
 from tempo_runtime.protocol.messages import Request, Response
+from tempo_runtime.request.breaker import Breaker, State
 from tempo_runtime.request.timing import Elapsed, within
 
 

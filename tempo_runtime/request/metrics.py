@@ -163,12 +163,18 @@ class StateMetrics:
     """Metrics of the calls of a pipeline's state."""
 
     def __init__(self, pipeline: str) -> None:
-        self._family = _families().state
+        families = _families()
+        self._family = families.state
+        self._breaker = families.state_breaker
         self._pipeline = pipeline
 
     def call(self, operation: str) -> AbstractContextManager[None]:
         """Return a context that counts its block as one call; see `ChildMetrics.call`."""
         return self._family.calls(self._pipeline, operation).call()
+
+    def breaker_is(self, state: int) -> None:
+        """Set the state of the breaker of its Redis: 0 closed, 1 half open, 2 open."""
+        self._breaker.labels(self._pipeline).set(state)
 
 
 class BatchMetrics:
@@ -272,6 +278,7 @@ class _Families:
     rows: Counter
     retries: Counter
     breaker: Gauge
+    state_breaker: Gauge
 
 
 _making = Lock()  # each pipeline is loaded in its own thread
@@ -309,6 +316,12 @@ def _make() -> _Families:
             "tempo_child_breaker_state",
             "Circuit breaker of a child's server: 0 closed, 1 half open, 2 open",
             [*child, "url"],
+            multiprocess_mode="livemax",
+        ),
+        state_breaker=Gauge(
+            "tempo_state_breaker_state",
+            "Circuit breaker of the Redis of a pipeline's state: 0 closed, 1 half open, 2 open",
+            ["pipeline"],
             multiprocess_mode="livemax",
         ),
     )

@@ -39,7 +39,7 @@ def connect(
     from tempo_runtime.state.redis import RedisStore
 
     namespace = settings.namespace or (f"{pipeline}/{version}" if version else pipeline)
-    redis = RedisStore(settings, namespace)
+    redis = RedisStore(settings, namespace, metrics.breaker_is)
     if settings.ready:
         redis.watching = portal.submit(redis.watch())
     return State(redis, metrics, portal, is_async=is_async)

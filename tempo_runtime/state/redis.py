@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -18,6 +18,8 @@ from tempo_runtime._util.extras import command
 from tempo_runtime._util.printable import printable
 from tempo_runtime.errors import SettingsError, StateError, StateUnavailable
 from tempo_runtime.request import context
+from tempo_runtime.request.breaker import LONGEST_PAUSE, Breaker
+from tempo_runtime.request.breaker import State as BreakerState
 from tempo_runtime.request.timing import Elapsed, within
 from tempo_runtime.settings import ENV_PREFIX, StateSettings
 from tempo_runtime.state.values import Number, beyond_range, not_a_number, same
@@ -32,6 +34,11 @@ _CHECK_INTERVAL = 1.0  # seconds between two checks of readiness
 # A call ends a little before its request, so that the answer can name the state.
 _MARGIN = 0.1  # seconds
 _MARGIN_RATIO = 0.1
+
+_NO_CLUSTER = (
+    "a state needs a Redis that is not in cluster mode (one server, or one with replicas): set "
+    f"{ENV_PREFIX}STATE__URL to such a Redis"
+)
 
 # Integers are counted by Redis, with 64 bits, since Lua has only doubles. A sum of doubles is written
 # with enough digits to give the same number again.
@@ -85,6 +92,7 @@ class RedisStore:
     Args:
         settings: The settings, which have a URL.
         namespace: Its namespace.
+        watch_breaker: Called with the state of the circuit breaker when that changes.
 
     Attributes:
         watching: Runs `watch`, until the store is closed.
@@ -93,7 +101,12 @@ class RedisStore:
         SettingsError: If the client library is missing.
     """
 
-    def __init__(self, settings: StateSettings, namespace: str) -> None:
+    def __init__(
+        self,
+        settings: StateSettings,
+        namespace: str,
+        watch_breaker: Callable[[int], None] = lambda _: None,
+    ) -> None:
         self.is_away = settings.ready  # until the first check
         self.problem: str | None = None
         self._settings = settings
@@ -102,6 +115,10 @@ class RedisStore:
         self._prefix = f"tempo:{escaped}:"
         self._once_prefix = f"tempo-once:{escaped}:"
         self._pool = _pool(settings)
+        self._mode = _Mode()
+        self._breaker = Breaker()
+        self._watch_breaker = watch_breaker
+        self._failed_with = ""  # why the last call found Redis away
         self._turns = asyncio.Semaphore(_CONNECTIONS)
         self.watching: Future[None] | None = None
 
@@ -166,7 +183,7 @@ class RedisStore:
         while True:
             was_away = self.is_away
             try:
-                await self._call("PING")
+                await self._call("PING", always=True)
                 self.is_away = False
             except (StateUnavailable, StateError) as error:
                 self.is_away, self.problem = True, str(error)
@@ -182,31 +199,74 @@ class RedisStore:
             self.watching.cancel()
         await self._pool.disconnect()
 
-    async def _call(self, *command: Any, once: str = "") -> Any:
+    async def _call(self, *command: Any, once: str = "", always: bool = False) -> Any:
         """Send a command and return its reply, within the time of the request and of the settings.
+
+        While Redis is away, one command at a time finds out whether it is back, and the others fail at
+        once: each would only wait for its whole time.
 
         Args:
             command: The command.
             once: The call that must not be repeated if it may have been applied; empty for one that may.
+            always: Whether to send it even if the circuit breaker is open.
 
         Raises:
             StateUnavailable: If Redis cannot be reached, does not answer in time, or does not take
                 commands for now.
             StateError: If Redis refuses the command, and would refuse it again.
         """
-        attempts = _Attempts(self._pool, command, may_repeat=not once)
         limit = self._limit()
+        before = self._breaker.state
+        if not self._breaker.admit() and not always:
+            raise self._away(
+                f"{self._failed_with} (found by earlier calls, for {self._breaker.down_for():.1f} s; "
+                f"calls try again every {LONGEST_PAUSE:g} s)",
+                "",
+            )
+        self._breaker_changed(before)
+        attempts = _Attempts(self._pool, command, self._mode, may_repeat=not once)
         try:
-            return await within(limit, self._in_turn(attempts))
+            reply = await within(limit, self._in_turn(attempts))
         except Elapsed:
             reason = attempts.reason or f"Redis did not answer within {limit:.3g} s"
+            # A request that had hardly any time left says nothing about Redis.
+            is_down = bool(attempts.reason) or limit >= self._settings.timeout
         except _Refused as refusal:
+            self._record(self._breaker.succeeded)
             raise StateError(
                 f"{self._place} refused a command: {printable(refusal.reply)}; {refusal.remedy}"
             ) from None
         except _Failed as failure:
-            reason = str(failure)
+            reason, is_down = str(failure), failure.is_down
+        except BaseException:
+            self._record(self._breaker.abandoned)
+            raise
+        else:
+            self._record(self._breaker.succeeded)
+            return reply
+        self._failed_with = reason
+        self._record(self._breaker.failed if is_down else self._breaker.abandoned)
         raise self._away(reason, once if attempts.is_sent else "")
+
+    def _record(self, outcome: Callable[[], None]) -> None:
+        before = self._breaker.state
+        outcome()
+        self._breaker_changed(before)
+
+    def _breaker_changed(self, before: BreakerState) -> None:
+        state = self._breaker.state
+        if state is before:
+            return
+        self._watch_breaker(state.value)
+        if before is BreakerState.CLOSED:
+            self.is_away = self._settings.ready
+            logger.error(
+                "%s is away, and calls fail at once until it is back: %s",
+                self._place,
+                printable(self._failed_with),
+            )
+        elif state is BreakerState.CLOSED:
+            logger.info("%s is back", self._place)
 
     async def _in_turn(self, attempts: _Attempts) -> Any:
         async with self._turns:
@@ -231,7 +291,16 @@ class RedisStore:
 
 
 class _Failed(Exception):
-    """A command that is not sent again."""
+    """A command that is not sent again.
+
+    Args:
+        reason: Why.
+        is_down: Whether Redis cannot be reached.
+    """
+
+    def __init__(self, reason: str, *, is_down: bool = False) -> None:
+        super().__init__(reason)
+        self.is_down = is_down
 
 
 class _Refused(Exception):
@@ -243,12 +312,19 @@ class _Refused(Exception):
         self.remedy = remedy
 
 
+class _Mode:
+    """Whether it is known that a Redis is not part of a Redis Cluster."""
+
+    is_single = False
+
+
 class _Attempts:
     """The attempts to send one command.
 
     Args:
         pool: The connections.
         command: The command.
+        mode: What is known of the Redis.
         may_repeat: Whether it may be sent again, if Redis may have executed it.
 
     Attributes:
@@ -256,9 +332,12 @@ class _Attempts:
         reason: Why the last attempt failed; empty before.
     """
 
-    def __init__(self, pool: ConnectionPool, command: Sequence[Any], *, may_repeat: bool) -> None:
+    def __init__(
+        self, pool: ConnectionPool, command: Sequence[Any], mode: _Mode, *, may_repeat: bool
+    ) -> None:
         self._pool = pool
         self._command = command
+        self._mode = mode
         self._may_repeat = may_repeat
         self.is_sent = False
         self.reason = ""
@@ -282,12 +361,8 @@ class _Attempts:
             except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as error:
                 self.reason = f"{error}" or type(error).__name__
                 if self.is_sent and not self._may_repeat:
-                    raise _Failed(self.reason) from None
-            except (
-                exceptions.ReadOnlyError,  # a replica, until it takes over
-                exceptions.ClusterDownError,
-                exceptions.TryAgainError,
-            ) as error:
+                    raise _Failed(self.reason, is_down=True) from None
+            except exceptions.ReadOnlyError as error:  # a replica, until it takes over
                 self.is_sent = False
                 raise _Failed(f"Redis answered: {error}") from None
             except exceptions.ResponseError as error:
@@ -300,6 +375,8 @@ class _Attempts:
     async def _attempt(self) -> Any:
         connection: Connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
         try:
+            if not self._mode.is_single:
+                await self._refuse_cluster(connection)
             self.is_sent = True
             await connection.send_command(*self._command)
             return await connection.read_response()
@@ -310,11 +387,25 @@ class _Attempts:
         finally:
             await self._pool.release(connection)
 
+    async def _refuse_cluster(self, connection: Connection) -> None:
+        """Refuse a node of a cluster before the first command: it has some of the keys only."""
+        from redis import exceptions
+
+        await connection.send_command("CLUSTER", "INFO")
+        try:
+            await connection.read_response()
+        except exceptions.ResponseError:  # not in cluster mode, or its user may not ask
+            self._mode.is_single = True
+            return
+        raise _Refused("it is a node of a Redis Cluster", _NO_CLUSTER)
+
 
 def _remedy(error: Exception) -> str:
     from redis import exceptions
 
     text = str(error)
+    if isinstance(error, _of_cluster()):
+        return _NO_CLUSTER
     in_script = "executing the script" in text or "ACL failure" in text
     if isinstance(error, exceptions.NoPermissionError) or in_script:
         return "let its user run GET, SET, INCRBY, DEL, EVAL and PING, on tempo:* and tempo-once:*"
@@ -323,6 +414,17 @@ def _remedy(error: Exception) -> str:
     if "WRONGTYPE" in text:
         return f"another program uses this key; set another {ENV_PREFIX}STATE__NAMESPACE"
     return f"correct the settings of that Redis, or {ENV_PREFIX}STATE__URL"
+
+
+def _of_cluster() -> tuple[type[Exception], ...]:
+    from redis import exceptions as known
+
+    return (
+        known.AskError,  # and MovedError, which is derived from it
+        known.ClusterCrossSlotError,
+        known.ClusterDownError,
+        known.TryAgainError,
+    )
 
 
 def _is_reply(error: BaseException) -> bool:

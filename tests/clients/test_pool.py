@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 
-from tempo_runtime.clients.breaker import Breaker
 from tempo_runtime.clients.deadline import CallDeadline
 from tempo_runtime.clients.failures import ChildAddress, Failure, FailureKind
 from tempo_runtime.clients.pool import ServerPool
 from tempo_runtime.errors import TempoError
 from tempo_runtime.request import context
+from tempo_runtime.request.breaker import Breaker
 
 
 class Endpoint:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import subprocess
 import threading
@@ -12,14 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from tempo_runtime import DeadlineExceeded, State, StateError, StateUnavailable
 from tempo_runtime._util.ports import HOST, free_ports
 from tempo_runtime.request import context
+from tempo_runtime.request.breaker import Breaker
+from tempo_runtime.request.breaker import State as BreakerState
 from tempo_runtime.request.portal import background
 from tempo_runtime.settings import StateSettings, TlsSettings
 from tempo_runtime.state.connect import connect
+from tempo_runtime.state.redis import RedisStore
 from tests.helpers.redis_server import RedisServer, needs_redis
+from tests.helpers.waiting import wait_until
 
 StateAt = Callable[..., State]
 
@@ -53,9 +59,10 @@ def closing() -> Iterator[tuple[str, list[bytes]]]:
                 with connection, suppress(OSError):
                     while True:
                         commands = connection.recv(4096)
-                        hellos = commands.count(b"CLIENT")
+                        hellos, modes = commands.count(b"CLIENT"), commands.count(b"CLUSTER")
                         connection.sendall(hellos * b"+OK\r\n")
-                        if not hellos:
+                        connection.sendall(modes * b"-ERR cluster support disabled\r\n")
+                        if not hellos and not modes:
                             break
                     read.append(commands)
 
@@ -114,6 +121,81 @@ def test_a_read_and_an_identified_count_are_sent_again(
             call(state_at(url))
         assert not error.value.maybe_applied
         assert len(read) > 1
+
+
+def silent_server() -> socket.socket:
+    """Return a server that accepts connections and never answers."""
+    return socket.create_server((HOST, 0))
+
+
+def breaker(state: State) -> Breaker:
+    store = state._store
+    assert isinstance(store, RedisStore)
+    return store._breaker
+
+
+def test_while_redis_is_away_only_one_call_at_a_time_waits_for_it(state_at: StateAt) -> None:
+    with silent_server() as silent:
+        state = state_at(f"redis://{HOST}:{silent.getsockname()[1]}", timeout=0.05)
+        for _ in range(3):
+            with pytest.raises(StateUnavailable, match="did not answer within"):
+                state.get("key")
+        breaker(state)._next_probe = math.inf  # no call may try again
+        state._store._settings = StateSettings(url="redis://nowhere", timeout=3600)  # type: ignore[attr-defined]
+        with pytest.raises(StateUnavailable, match="found by earlier calls") as error:
+            state.incr("key")  # does not wait for an hour
+        assert not error.value.maybe_applied
+        assert REGISTRY.get_sample_value("tempo_state_breaker_state", {"pipeline": "bandit"}) == 2
+
+
+def test_requests_without_time_do_not_count_as_failures_of_redis(state_at: StateAt) -> None:
+    with silent_server() as silent:
+        state = state_at(f"redis://{HOST}:{silent.getsockname()[1]}", timeout=60)
+        for _ in range(4):
+            with context.serving(0.05, {}), pytest.raises(StateUnavailable, match="did not answer"):
+                state.get("key")
+        assert breaker(state).failures == 0
+
+
+@needs_redis
+def test_calls_reach_a_redis_that_is_back(tmp_path: Path, state_at: StateAt) -> None:
+    server = RedisServer(tmp_path)
+    state = state_at(server.url, timeout=0.05, ready=True)
+    wait_until(lambda: not state.is_away)
+    server.kill()
+    while breaker(state).state is not BreakerState.OPEN:
+        with pytest.raises(StateUnavailable):
+            state.get("key")
+    assert state.is_away
+    server.start()
+    try:
+
+        def answers() -> bool:
+            with suppress(StateUnavailable):
+                return state.get("key", "none") == "none"
+            return False
+
+        wait_until(answers)
+        assert breaker(state).state is BreakerState.CLOSED
+        wait_until(lambda: not state.is_away)
+    finally:
+        server.kill()
+
+
+@needs_redis
+@pytest.mark.parametrize("call", [lambda state: state.get("key"), lambda state: state.incr("key")])
+def test_a_node_of_a_redis_cluster_is_refused(
+    call: Callable[[State], Any], tmp_path: Path, state_at: StateAt
+) -> None:
+    server = RedisServer(tmp_path, "--cluster-enabled", "yes")
+    try:
+        with pytest.raises(StateError) as error:
+            call(state_at(server.url))
+    finally:
+        server.kill()
+    assert "it is a node of a Redis Cluster" in str(error.value)
+    assert "TEMPO_RUNTIME_STATE__URL" in str(error.value)
+    assert not isinstance(error.value, StateUnavailable)
 
 
 def test_a_call_ends_before_the_deadline_of_its_request(state_at: StateAt) -> None:

@@ -10,7 +10,7 @@ from enum import Enum
 
 _THRESHOLD = 3
 _FIRST_PAUSE = 0.1
-_LONGEST_PAUSE = 2.0
+LONGEST_PAUSE = 2.0  # seconds
 
 
 class State(Enum):
@@ -84,7 +84,7 @@ class Breaker:
         if self.state is State.HALF_OPEN or self.failures >= self._threshold:
             self.state = State.OPEN
             pauses = self.failures - self._threshold
-            pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** max(0, min(pauses, 16)))
+            pause = min(LONGEST_PAUSE, _FIRST_PAUSE * 2 ** max(0, min(pauses, 16)))
             self._next_probe = self._clock() + pause * (1 - self._jitter() / 2)
 
     def abandoned(self) -> None:

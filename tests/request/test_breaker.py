@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tempo_runtime.clients.breaker import Breaker, State
+from tempo_runtime.request.breaker import Breaker, State
 
 
 class Clock:
