@@ -225,9 +225,13 @@ class TlsSettings(BaseModel):
 Tls = Annotated[TlsSettings, BeforeValidator(parse_json)]
 
 
-class DeclaredOptions(BaseModel):
-    """Options that an author declares; settings and the environment change them field by field."""
+class CheckedOptions(BaseModel):
+    """Options whose faults become a `SettingsError` that names the fields and shows no secret.
 
+    They do not change; `replace` copies them with changes.
+    """
+
+    # Without the last, a traceback would show the values, and with them passwords.
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     if not TYPE_CHECKING:  # a type checker knows the arguments by the fields
@@ -236,10 +240,11 @@ class DeclaredOptions(BaseModel):
             try:
                 super().__init__(**values)
             except ValidationError as error:
-                faults = "; ".join(map(_describe, error.errors(include_url=False)))
+                faults = "; ".join(map(self._fault, error.errors(include_url=False)))
                 raise SettingsError(f"{type(self).__name__}: {faults}") from error
 
-        # This tells pydantic not to call this `__init__` for settings, whose errors have the whole path.
+        # This tells pydantic not to call this `__init__` for options in others, whose errors have the
+        # whole path.
         __init__.__pydantic_base_init__ = True
 
     def replace(self, **changes: Any) -> Self:
@@ -256,7 +261,47 @@ class DeclaredOptions(BaseModel):
             >>> Batching(max_rows=32).replace(max_delay=0.01)
             Batching(max_rows=32, max_delay=0.01)
         """
-        return type(self)(**{**stated(self), **changes})
+        known = option_names(type(self))
+        return type(self)(
+            **stated(self) | {known.get(name, name): value for name, value in changes.items()}
+        )
+
+    __replace__ = replace  # for `copy.replace`, from Python 3.13 on
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Copy these options as pydantic does, except that changes are checked: see `replace`."""
+        copied = super().model_copy(deep=deep)
+        return copied.replace(**update) if update else copied
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in option_names(type(self)):
+            raise SettingsError(f"{type(self).__name__}: {name}: {self._unknown(name)}")
+        raise SettingsError(
+            f"{type(self).__name__}.{name} cannot be set, because options do not change; make others: "
+            f"options = options.replace({name}=...)"
+        )
+
+    @classmethod
+    def _fault(cls, fault: ErrorDetails) -> str:
+        """Describe one of the errors that pydantic lists."""
+        return _describe(fault)
+
+    @classmethod
+    def _unknown(cls, name: str) -> str:
+        """Describe that there is no option of this name."""
+        return "there is no such option"
+
+
+class DeclaredOptions(CheckedOptions):
+    """Options that an author declares; settings and the environment change them field by field."""
+
+
+def option_names(kind: type[BaseModel] | None) -> dict[str, str]:
+    """List the names of options, including aliases, each with its name in Python."""
+    fields = kind.model_fields if kind is not None else {}
+    by_name = {name: name for name in fields}
+    aliases = {name: field.validation_alias for name, field in fields.items()}
+    return by_name | {alias: name for name, alias in aliases.items() if isinstance(alias, str)}
 
 
 def stated(options: BaseModel) -> dict[str, Any]:
@@ -388,8 +433,6 @@ class InsightsSettings(InsightsOptions):
         token: Token that is sent as `authorization: Bearer ...`.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
     headers: Headers = {}
     token: Annotated[SecretStr, AfterValidator(_check_token)] | None = None
 
@@ -493,8 +536,6 @@ class StateSettings(StateOptions):
         username: User of the Redis; by default Redis's own.
         password: Its password.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     url: _SecretStateUrl | None = None  # type: ignore[assignment]  # it may have a password
     username: str | None = None

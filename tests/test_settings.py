@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import pkgutil
 import traceback
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
+import tempo_runtime
+from tempo_runtime import SeldonCoreOptions
+from tempo_runtime.deploy.kubernetes.manifests.options import Logger
+from tempo_runtime.deploy.options import DockerOptions, LocalOptions
 from tempo_runtime.errors import SettingsError
 from tempo_runtime.settings import (
     Batching,
+    CheckedOptions,
     ChildSettings,
     InsightsOptions,
     PipelineSettings,
@@ -552,3 +560,45 @@ def test_a_wrong_setting_of_a_server_is_refused_by_its_variable(
 ) -> None:
     with pytest.raises(SettingsError, match=match):
         ServerSettings.read({f"TEMPO_RUNTIME_{name}": value})
+
+
+# -- secrets in errors -----------------------------------------------------------------------------
+
+
+def models_of_the_package() -> list[type[BaseModel]]:
+    for module in pkgutil.walk_packages(tempo_runtime.__path__, "tempo_runtime."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    found, left = set[type[BaseModel]](), [BaseModel]
+    while left:
+        left += left.pop().__subclasses__()
+        found.update(kind for kind in left if kind.__module__.startswith("tempo_runtime."))
+    return sorted(found, key=lambda kind: kind.__qualname__)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_no_pydantic_model_of_the_package_shows_its_input_in_errors() -> None:
+    kinds = models_of_the_package()
+    assert len(kinds) > 20
+    showing = [kind for kind in kinds if not kind.model_config.get("hide_input_in_errors")]
+    assert showing == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "named"),
+    [
+        (LocalOptions, {"env": {"PASSWORD": ["s3cret"]}}, "env.PASSWORD"),
+        (DockerOptions, {"env": ["s3cret"]}, "env"),
+        (LocalOptions, {"passwort": "s3cret"}, "passwort"),
+        (SeldonCoreOptions, {"remote_options": {"env": {"TOKEN": {"x": "s3cret"}}}}, "env.TOKEN"),
+        (Logger, {"url": "http://user:s3cret@ sink"}, "url"),
+        (InsightsOptions, {"headers": ["s3cret"]}, "headers"),
+    ],
+)
+def test_a_wrong_option_is_named_and_a_secret_in_it_is_in_no_traceback(
+    kind: type[CheckedOptions], values: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(SettingsError) as error:
+        kind(**values)
+    assert named in str(error.value)
+    assert "s3cret" not in "".join(traceback.format_exception(error.value))

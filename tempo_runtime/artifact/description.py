@@ -66,7 +66,7 @@ _Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 class _Part(BaseModel):
     """A part of a description; fields that a later version adds are kept without a check."""
 
-    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True, hide_input_in_errors=True)
 
 
 class TensorParameters(_Part):

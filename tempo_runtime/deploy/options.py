@@ -3,87 +3,49 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import ErrorDetails
 from typing_extensions import Self
 
 from tempo_runtime._util.ports import is_ipv6
 from tempo_runtime.authoring import tempo_names
-from tempo_runtime.errors import SettingsError
+from tempo_runtime.settings import CheckedOptions, option_names
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class Options(BaseModel):
-    """Options, whose faults become a `SettingsError` that names the fields.
+class Options(CheckedOptions):
+    """Options of a deployment.
 
-    They do not change; `replace` copies them with changes. tempo 0.5's names, such as `authSecretName`,
-    can be given and read as well.
+    tempo 0.5's names, such as `authSecretName`, can be given and read as well.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True)
 
-    def __init__(self, **values: Any) -> None:
-        try:
-            super().__init__(**values)
-        except ValidationError as error:
-            faults = "; ".join(
-                f"{'.'.join(map(str, fault['loc']))}: {message(type(self), fault)}"
-                for fault in error.errors(include_url=False, include_input=False)
-            )
-            raise SettingsError(f"{type(self).__name__}: {faults}") from error
+    if TYPE_CHECKING:  # the names of tempo 0.5 are not fields
 
-    # This tells pydantic not to call this `__init__` for nested options, so that errors in them have the
-    # whole path.
-    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+        def __init__(self, **values: Any) -> None: ...
 
-    def replace(self, **changes: Any) -> Self:
-        """Copy these options with changes, which are checked as those of new options.
+    @classmethod
+    def _fault(cls, fault: ErrorDetails) -> str:
+        return f"{'.'.join(map(str, fault['loc']))}: {message(cls, fault)}"
 
-        Args:
-            changes: Names of options and their new values.
-
-        Raises:
-            SettingsError: If a change is invalid, or there is no such option.
-
-        Example:
-            >>> from tempo_runtime import LocalOptions
-            >>> LocalOptions(port=8080).replace(timeout=60).port
-            8080
-        """
-        kept = {name: getattr(self, name) for name in self.model_fields_set}
-        known = names(type(self))
-        return type(self)(
-            **kept | {known.get(name, name): value for name, value in changes.items()}
-        )
-
-    __replace__ = replace  # for `copy.replace`, from Python 3.13 on
-
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Copy these options as pydantic does, except that changes are checked: see `replace`."""
-        copied = super().model_copy(deep=deep)
-        return copied.replace(**update) if update else copied
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name not in names(type(self)):
-            reason = message(type(self), {"type": "extra_forbidden", "loc": (name,)})
-            raise SettingsError(f"{type(self).__name__}: {name}: {reason}")
-        raise SettingsError(
-            f"{type(self).__name__}.{name} cannot be set, because options do not change; make others: "
-            f"options = options.replace({name}=...)"
-        )
+    @classmethod
+    def _unknown(cls, name: str) -> str:
+        return message(cls, {"type": "extra_forbidden", "loc": (name,)})
 
     def unchecked(self, **changes: Any) -> Self:
         """Copy these options with values that were checked elsewhere."""
-        return super().model_copy(update=changes)
+        return BaseModel.model_copy(self, update=changes)
 
     if not TYPE_CHECKING:  # a type checker would take any name for an option
 
         def __getattr__(self, name: str) -> Any:
-            field = names(type(self)).get(name, name)
+            field = option_names(type(self)).get(name, name)
             return super().__getattr__(name) if field == name else getattr(self, field)
 
 
@@ -99,24 +61,16 @@ def message(kind: type[BaseModel], fault: Any) -> str:
     *path, name = fault["loc"]
     if name in tempo_names.OF_OPTIONS:
         return f"this option of tempo 0.5 is not there; {tempo_names.OF_OPTIONS[name]}"
-    known = {option.lower(): option for option in names(_inside(kind, path))}
+    known = {option.lower(): option for option in option_names(_inside(kind, path))}
     close = difflib.get_close_matches(str(name).lower(), known, n=1)
     return "there is no such option" + (f"; did you mean {known[close[0]]!r}?" if close else "")
-
-
-def names(kind: type[BaseModel] | None) -> dict[str, str]:
-    """List the names of options, including aliases, each with its name in Python."""
-    fields = kind.model_fields if kind is not None else {}
-    by_name = {name: name for name in fields}
-    aliases = {name: field.validation_alias for name, field in fields.items()}
-    return by_name | {alias: name for name, alias in aliases.items() if isinstance(alias, str)}
 
 
 def _inside(kind: type[BaseModel], path: list[Any]) -> type[BaseModel] | None:
     """Return the class of the options at a path in other options; None if the path leads to others."""
     current: type[BaseModel] | None = kind
     for part in path:
-        if current is not None and (name := names(current).get(part)):
+        if current is not None and (name := option_names(current).get(part)):
             current = next(_options_in(current.model_fields[name].annotation), None)
     return current
 
@@ -151,7 +105,7 @@ class LocalDeploymentOptions(Options):
     host: str = "127.0.0.1"
     port: Port = 0
     grpc_port: Port = 0
-    env: dict[str, str] = {}
+    env: dict[str, str] = Field(default_factory=dict)
     timeout: Seconds = 300.0
     detached: bool = False
     page: bool = True
@@ -196,7 +150,7 @@ class DockerOptions(LocalDeploymentOptions):
     """
 
     image: str | None = None
-    images: dict[str, str] = {}
+    images: dict[str, str] = Field(default_factory=dict)
     user: Annotated[str, Field(pattern=r"^\d+(:\d+)?$")] = "8888:0"
     read_only: bool = True
     memory: Annotated[str, Field(pattern=r"^\d+(\.\d+)?[kmgKMG]?[bB]?$")] | None = None

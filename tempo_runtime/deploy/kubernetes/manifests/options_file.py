@@ -14,8 +14,9 @@ from tempo_runtime.deploy.kubernetes.manifests.options import (
     Seldon2Options,
     SeldonCoreOptions,
 )
-from tempo_runtime.deploy.options import message, names
+from tempo_runtime.deploy.options import message
 from tempo_runtime.errors import SettingsError
+from tempo_runtime.settings import option_names
 
 if TYPE_CHECKING:
     from tempo_runtime._util.yaml_document import Lines
@@ -134,7 +135,7 @@ def options_of(
     """
     file = file or OptionsFile("")
     kind = PLATFORMS[platform or file.platform or DEFAULT]
-    known = names(kind.model_fields[_REMOTE].annotation)
+    known = option_names(kind.model_fields[_REMOTE].annotation)
     merged: dict[str, tuple[str, Any]] = {}
     for given in (file.options, flags):
         by_field: dict[str, tuple[str, Any]] = {}
@@ -186,7 +187,7 @@ def _elsewhere(kind: type[BaseModel], name: str) -> str:
     platforms = [
         platform
         for platform, other in PLATFORMS.items()
-        if other is not kind and name in names(other.model_fields[_REMOTE].annotation)
+        if other is not kind and name in option_names(other.model_fields[_REMOTE].annotation)
     ]
     if not platforms:
         meant = difflib.get_close_matches(name, [_PLATFORM])
