@@ -1,7 +1,11 @@
-"""Refuse requests that pages of other sites make a browser send, on a server with a page.
+"""Refuse requests that pages of other sites make a browser send.
 
 A browser says where a request comes from: in `Origin` if it can change something, and to a server on
 this machine or over HTTPS in `Sec-Fetch-Site`. Other clients send neither, and may use any host.
+
+For a body that is stated to be JSON, a browser first asks the server (CORS), which allows only the origins
+in its `cors_settings`. It does not ask if the body is a form or plain text, or without a body: every
+server refuses these. A server with a page, which is for browsers, refuses all requests of other sites.
 
 A page of another site may also let its own name point to this server (DNS rebinding). Then the browser
 takes both for one site, and says so. But the request's `Host` is that name, which this server does not
@@ -30,19 +34,20 @@ _READ_BY_THE_PAGE = re.compile(
     r"/|/page/.*|/pipelines\.json|/openapi\.json|.*/docs/dataplane\.json"
 )
 _LOCALHOST = "localhost"
+_UNASKED = frozenset(("", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"))
 
 
-def extend(server: RESTServer, hosts: Iterable[str]) -> None:
+def extend(server: RESTServer, hosts: Iterable[str] | None) -> None:
     """Put a `BrowserRequests` in front of all routes of an HTTP server of MLServer, unless there is one.
 
     Args:
         server: The server.
-        hosts: Names by which browsers reach it.
+        hosts: Names by which browsers reach its page; None if it has no page.
     """
     router = server._app.router
     if not isinstance(router.middleware_stack, BrowserRequests):
         settings = server._settings
-        known = {_LOCALHOST, settings.host, *hosts}
+        known = None if hosts is None else {_LOCALHOST, settings.host, *hosts}
         router.middleware_stack = BrowserRequests(
             router.middleware_stack, known, settings.cors_settings
         )
@@ -53,13 +58,15 @@ class BrowserRequests:
 
     Args:
         application: What answers all other requests.
-        hosts: Names by which browsers reach the server; IP addresses are always known.
+        hosts: Names by which browsers reach the server's page; IP addresses are always known. None if
+            it has no page.
         cors: MLServer's `cors_settings`, whose origins may call the server; None for none.
     """
 
-    def __init__(self, application: ASGIApp, hosts: Iterable[str], cors: Any = None) -> None:
+    def __init__(self, application: ASGIApp, hosts: Iterable[str] | None, cors: Any = None) -> None:
         self._application = application
-        self._hosts = frozenset(host.lower() for host in hosts)
+        self._has_page = hosts is not None
+        self._hosts = frozenset(host.lower() for host in hosts or ())
         self._origins = frozenset(cors.allow_origins if cors else ())
         pattern = cors.allow_origin_regex if cors else None
         self._pattern = re.compile(pattern) if pattern else None
@@ -85,23 +92,30 @@ class BrowserRequests:
                 self._check_browsers(scope)
                 return
         # A browser does not mark requests of a rebound name that only read.
-        if scope["method"] != "POST" and _READ_BY_THE_PAGE.fullmatch(_path(scope)):
+        if (
+            self._has_page
+            and scope["method"] != "POST"
+            and _READ_BY_THE_PAGE.fullmatch(_path(scope))
+        ):
             self._check_host(Headers(scope=scope))
 
     def _check_browsers(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
+        if not self._has_page and not _is_unasked(scope, headers):
+            return
         origin, site = headers.get("origin"), headers.get("sec-fetch-site")
         if origin is not None and self._is_allowed(origin):
             return
-        self._check_host(headers)
+        if self._has_page:
+            self._check_host(headers)
         if site is None:
             is_own = origin is None or _netloc(origin) == headers.get("host", "").lower()
         else:
             is_own = site in ("same-origin", "none") or _is_link(scope, headers)
         if not is_own:
             raise OriginRefused(
-                f"a page of another site ({shown(origin or site)}) must not call this server; open the "
-                "server's own page, or add the origin to `allow_origins` in `cors_settings` of "
+                f"a page of another site ({shown(origin or site)}) must not call this server; call it from "
+                "the server's own page, or add the origin to `allow_origins` in `cors_settings` of "
                 "MLServer's settings.json"
             )
 
@@ -121,6 +135,12 @@ class BrowserRequests:
         if "*" in self._origins or origin in self._origins:
             return True
         return self._pattern is not None and self._pattern.fullmatch(origin) is not None
+
+
+def _is_unasked(scope: Scope, headers: Headers) -> bool:
+    """Return whether a browser sends such a request to another site without asking it first."""
+    media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    return scope["method"] == "POST" and media_type in _UNASKED
 
 
 def _is_link(scope: Scope, headers: Headers) -> bool:

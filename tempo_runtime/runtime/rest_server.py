@@ -28,7 +28,7 @@ _add_custom_handlers = RESTServer.add_custom_handlers
 def install() -> None:
     """Put our routes into each server of this process, and give its data plane to its pipelines.
 
-    It also refuses requests with a head that is too large.
+    It also refuses requests with a head that is too large, and those of other sites' forms.
     """
     request_head.install()
     RESTServer.add_custom_handlers = _prepare
@@ -47,5 +47,5 @@ async def _prepare(server: RESTServer, model: MLModel) -> MLModel:
         raise as_mlserver_error(error) from error
     if settings.page:
         page_route.extend(server)
-        browser_requests.extend(server, settings.page_hosts)
+    browser_requests.extend(server, settings.page_hosts if settings.page else None)
     return model
