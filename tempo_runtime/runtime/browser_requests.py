@@ -3,9 +3,9 @@
 A browser says where a request comes from: in `Origin` if it can change something, and to a server on
 this machine or over HTTPS in `Sec-Fetch-Site`. Other clients send neither, and may use any host.
 
-For a body that is stated to be JSON, a browser first asks the server (CORS), which allows only the origins
-in its `cors_settings`. It does not ask if the body is a form or plain text, or without a body: every
-server refuses these. A server with a page, which is for browsers, refuses all requests of other sites.
+For a body that is stated to be JSON, a browser first asks the server (CORS), which allows only the
+origins in its `cors_settings`. It does not ask if the body is a form or plain text, or without a body:
+every server refuses these. A server with a page refuses all requests of other sites.
 
 A page of another site may also let its own name point to this server (DNS rebinding). Then the browser
 takes both for one site, and says so. But the request's `Host` is that name, which this server does not
@@ -114,8 +114,8 @@ class BrowserRequests:
             is_own = site in ("same-origin", "none") or _is_link(scope, headers)
         if not is_own:
             raise OriginRefused(
-                f"a page of another site ({shown(origin or site)}) must not call this server; call it from "
-                "the server's own page, or add the origin to `allow_origins` in `cors_settings` of "
+                f"a page of another site ({shown(origin or site)}) must not call this server; use the "
+                "server's own page, or add the origin to `allow_origins` in `cors_settings` of "
                 "MLServer's settings.json"
             )
 

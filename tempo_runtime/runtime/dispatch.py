@@ -47,7 +47,7 @@ def ready(dispatcher: Any) -> list[Worker]:
     return [workers[pid] for pid in set(islice(turns, len(workers))) if pid in workers]
 
 
-async def ask(dispatcher: Any, worker: Worker, message: ModelRequestMessage) -> Any:
+async def call(dispatcher: Any, worker: Worker, message: ModelRequestMessage) -> Any:
     """Call a method of a model in one worker, and return its result.
 
     The answer is received even if the caller is cancelled: MLServer's task that receives the answers of
@@ -58,10 +58,10 @@ async def ask(dispatcher: Any, worker: Worker, message: ModelRequestMessage) -> 
     """
     if worker.pid not in dispatcher._workers:  # then nobody reads what is sent
         raise WorkerStop(worker.exitcode or 0)
-    return await asyncio.shield(_call(dispatcher, worker, message))
+    return await asyncio.shield(_sent(dispatcher, worker, message))
 
 
-async def _call(dispatcher: Any, worker: Worker, message: ModelRequestMessage) -> Any:
+async def _sent(dispatcher: Any, worker: Worker, message: ModelRequestMessage) -> Any:
     worker.send_request(message)
     answer = await dispatcher._async_responses.schedule_and_wait(message, worker)
     return answer.return_value

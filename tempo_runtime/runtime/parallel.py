@@ -99,7 +99,7 @@ class PipelineInWorkers(ParallelModel):  # type: ignore[misc]  # an untyped clas
                 method_name=name,
                 method_args=list(arguments),
             )
-            return await dispatch.ask(self._dispatcher, worker, message)
+            return await dispatch.call(self._dispatcher, worker, message)
 
         async with aclosing(worker_streams.read(ask, method, request)) as items:
             async for item in items:
@@ -138,7 +138,7 @@ class PipelineInWorkers(ParallelModel):  # type: ignore[misc]  # an untyped clas
             model_name=self.name, model_version=self.version, method_name=method
         )
         try:
-            asked = dispatch.ask(self._dispatcher, worker, message)
+            asked = dispatch.call(self._dispatcher, worker, message)
             return await asyncio.wait_for(asked, _TIMEOUT)
         except asyncio.TimeoutError:
             return late

@@ -261,7 +261,7 @@ class TempoPipelineRuntime(MLModel):
         async def payloads() -> AsyncGenerator[InferenceRequest, None]:
             yield payload
 
-        async with aclosing(self._stream(payloads())) as responses:
+        async with aclosing(self.predict_stream(payloads())) as responses:
             async for response in responses:
                 yield response
 

@@ -106,10 +106,12 @@ class _Stream:
         self._room.set()
         if not self._task.done():
             self._changed.clear()
-        elif self._task.cancelled() or not items:
-            await self._task
-        is_last = self._task.done() and not self._task.cancelled() and not self._task.exception()
-        return items, is_last
+            return items, False
+        if self._task.cancelled():  # it was closed, so nobody waits for an answer
+            return items, True
+        if not items:
+            self._task.result()  # raises what the stream raised
+        return items, self._task.exception() is None
 
     async def close(self) -> None:
         while not self._task.done():

@@ -84,8 +84,11 @@ async def test_a_reader_that_is_cancelled_while_it_waits_ends_the_stream() -> No
     worker = Worker(Counting())
     worker.stream.items = waits  # type: ignore[method-assign]
 
+    answers = []
+
     async def ask(*arguments: Any) -> Any:
-        return await asyncio.shield(worker.ask(*arguments))
+        answers.append(asyncio.ensure_future(worker.ask(*arguments)))
+        return await asyncio.shield(answers[-1])
 
     reader = asyncio.ensure_future(anext(worker_streams.read(ask, "stream", "request")))
     await began.wait()
@@ -94,6 +97,7 @@ async def test_a_reader_that_is_cancelled_while_it_waits_ends_the_stream() -> No
         await reader
     await worker.closed.wait()
     assert has_ended
+    assert await answers[0] == ([], True)  # no error, which the worker would log
 
 
 @pytest.mark.parametrize("count", [0, 1, AHEAD, AHEAD + 1])
