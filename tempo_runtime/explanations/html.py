@@ -43,7 +43,8 @@ _PAGE = """<!doctype html>
 
 def picture(explanation: Any) -> str:
     """Return one HTML element that shows an explanation of any kind."""
-    return f'<div class="tempo-explanation"><style>{_STYLE}</style>{_content(explanation)}</div>'
+    content = _content(explanation).encode(errors="replace").decode()  # half a surrogate pair
+    return f'<div class="tempo-explanation"><style>{_STYLE}</style>{content}</div>'
 
 
 def page(title: str, explanations: Sequence[Any]) -> str:

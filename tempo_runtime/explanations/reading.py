@@ -7,6 +7,7 @@ https://docs.seldon.io/projects/alibi/en/stable/overview/algorithms.html lists t
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -95,7 +96,7 @@ def anchor(explanation: Any) -> Anchor | None:
             tuple(map(str, data["anchor"])),
             float(np.squeeze(data["precision"])),
             float(np.squeeze(data["coverage"])),
-            (meta.get("params") or {}).get("threshold"),
+            _number((meta.get("params") or {}).get("threshold")),
             meta.get("incomplete"),
         )
     except (KeyError, TypeError, ValueError, AttributeError):
@@ -117,7 +118,7 @@ def effects(explanation: Any) -> list[Effects]:
             return list(_gradients(data))
         if data.get("feature_importance"):
             return list(_importances(data))
-    except (KeyError, IndexError, TypeError, ValueError):
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError):
         pass
     return []
 
@@ -156,8 +157,17 @@ def feature_names(explanation: Any, count: int) -> list[str]:
     for holder in (data, params):
         names = holder.get("feature_names") if isinstance(holder, Mapping) else None
         if isinstance(names, Sequence) and len(names) == count:
-            return [str(name) for name in names]
+            return _distinct(list(map(str, names)))
     return [f"feature {position}" for position in range(count)]
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """Return names of which no two are equal: an effect is looked up by its name."""
+    counts = Counter(names)
+    return [
+        name if counts[name] == 1 else f"{name} (feature {position})"
+        for position, name in enumerate(names)
+    ]
 
 
 def headline(explanation: Any) -> Iterator[tuple[str, str]]:
@@ -167,6 +177,8 @@ def headline(explanation: Any) -> Iterator[tuple[str, str]]:
         yield "precision", f"{rules.precision:.3f}"
         yield "coverage", f"{rules.coverage:.1%}"
     for one in effects(explanation)[:1]:
+        if not one.values:  # of rows without features
+            continue
         name, value = max(one.values.items(), key=lambda item: abs(item[1]))
         yield "largest effect", f"{name} {value:+.4g}"
     if (other := counterfactual(explanation)) is not None:
@@ -190,6 +202,8 @@ def _shapley(data: Mapping[str, Any], meta: Mapping[str, Any]) -> Iterator[Effec
         raise ValueError("not the Shapley values of rows")
     predicted = np.ravel((data.get("raw") or {}).get("prediction") or [])
     classifier = meta.get("task") == "classification" and len(predicted) == values.shape[1]
+    if classifier and not set(predicted.tolist()) <= set(range(len(values))):
+        classifier = False  # these are not positions of outputs
     names = feature_names({"data": data, "meta": meta}, values.shape[2])
     for row in range(values.shape[1]):
         outputs = [int(predicted[row])] if classifier and len(values) > 1 else range(len(values))
@@ -253,3 +267,7 @@ def _short(value: Any) -> str:
 
 def _cut(text: str) -> str:
     return text if len(text) <= _TEXT else f"{text[: _TEXT - 3]}..."
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) else None

@@ -137,6 +137,49 @@ def test_only_the_effects_on_the_predicted_class_are_shown() -> None:
     assert (second.title, dict(second.values)) == ("row 1, output 0", {"age": 0.1, "hours": 0.2})
 
 
+def changed(explanation: dict[str, Any], *path: str, to: Any) -> dict[str, Any]:
+    copied = copy.deepcopy(explanation)
+    place = copied
+    for name in path[:-1]:
+        place = place[name]
+    place[path[-1]] = to
+    return copied
+
+
+def test_no_effect_is_lost_if_two_features_have_one_name() -> None:
+    twice = changed(SHAPLEY, "data", "feature_names", to=["age", "age"])
+    effects = Explanation(twice).effects[0]
+    assert effects.values == {"age (feature 0)": -0.25, "age (feature 1)": 0.5}
+
+
+@pytest.mark.parametrize("predicted", [[-1, 1], [2, 0], [0.5, 0]])
+def test_a_prediction_that_is_not_the_position_of_an_output_chooses_none(predicted: Any) -> None:
+    other = changed(SHAPLEY, "data", "raw", "prediction", to=predicted)
+    assert [effects.title for effects in Explanation(other).effects] == [
+        f"row {row}, output {output}" for row in range(2) for output in range(2)
+    ]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        changed(SHAPLEY, "meta", to=[1]),
+        changed(SHAPLEY, "data", "raw", to="text"),
+        changed(ANCHOR, "meta", "params", "threshold", to="0.95"),
+        changed(ANCHOR, "data", "anchor", to=["half a pair \ud800"]),
+    ],
+)
+def test_odd_parts_of_an_explanation_do_not_break_its_picture(odd: dict[str, Any]) -> None:
+    document = html.picture(odd)
+    assert Text(document).text
+    document.encode()
+
+
+def test_an_explanation_of_no_features_has_a_representation() -> None:
+    none = changed(GRADIENTS, "data", "attributions", to=[[[]]])
+    assert repr(Explanation(none)).startswith("<IntegratedGradients")
+
+
 def test_a_counterfactual_stands_beside_its_original() -> None:
     seen = Text(Explanation(COUNTERFACTUAL).html()).text.split()
     assert " ".join(seen).endswith("age 30 30 hours 40 55 (changed) class 0 1")
