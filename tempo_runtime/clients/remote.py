@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from tempo_runtime.clients.breaker import State
 from tempo_runtime.clients.deadline import CallDeadline
 from tempo_runtime.clients.failures import Failure, FailureKind
 from tempo_runtime.clients.pool import Endpoint, PooledServer, ServerPool
@@ -16,6 +15,7 @@ from tempo_runtime.clients.retry import Policy, RetryBudget, pause_before_retry
 from tempo_runtime.errors import ChildUnavailable
 from tempo_runtime.protocol.messages import Request, Response
 from tempo_runtime.request import context
+from tempo_runtime.request.breaker import State
 from tempo_runtime.request.metrics import ChildMetrics
 from tempo_runtime.request.portal import Portal
 from tempo_runtime.request.timing import Elapsed, within

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tempo_runtime.clients.breaker import State
 from tempo_runtime.clients.remote import RemoteTransport
+from tempo_runtime.request.breaker import State
 
 
 @dataclass(frozen=True)

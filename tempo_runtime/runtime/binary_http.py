@@ -165,7 +165,7 @@ def _request(content: dict[str, Any], model: MLModel) -> InferenceRequest:
         raise RequestValidationError(
             [{**each, "loc": ("body", *each["loc"])} for each in errors]
         ) from None
-    own_process = not _has_environment(model)
+    own_process = not has_environment(model)
     as_arrays = own_process and (is_pipeline(model) or _takes_arrays(model))
     for tensor, data in zip(request.inputs, elements):
         if isinstance(data, np.ndarray) and not as_arrays:
@@ -192,7 +192,7 @@ def _takes_arrays(model: MLModel) -> bool:
     return settings.implementation_ in _TAKE_ARRAYS and not batches
 
 
-def _has_environment(model: MLModel) -> bool:
+def has_environment(model: MLModel) -> bool:
     """Return whether a model runs in an environment that may have another version of numpy."""
     parameters = model.settings.parameters
     return parameters is not None and bool(

@@ -8,7 +8,6 @@ its errors. It passes on every other request as it came, so that each error of v
 
 from __future__ import annotations
 
-import math
 from collections.abc import Awaitable, Callable, Mapping
 from types import SimpleNamespace
 from typing import Any, TypeVar
@@ -25,17 +24,18 @@ from starlette.datastructures import Headers
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tempo_runtime.protocol.binary import (
-    EXTENSION,
-    HEADER,
-    MEDIA_TYPE,
-    AskedOutputs,
-    response_to_body,
-)
-from tempo_runtime.protocol.messages import Request, Response, to_json
+from tempo_runtime.protocol.binary import EXTENSION, HEADER, MEDIA_TYPE, AskedOutputs
+from tempo_runtime.protocol.messages import Request
 from tempo_runtime.protocol.sizes import LARGE_BYTES
-from tempo_runtime.protocol.tensor import Tensor, json_numbers
-from tempo_runtime.runtime.binary_http import BinaryRequests, caches, refuse_encoded
+from tempo_runtime.protocol.tensor import Tensor
+from tempo_runtime.runtime.answer_body import Body
+from tempo_runtime.runtime.binary_http import (
+    BinaryRequests,
+    caches,
+    has_environment,
+    refuse_encoded,
+)
+from tempo_runtime.runtime.parallel import PipelineInWorkers, call_here_or_in_worker
 
 T = TypeVar("T")
 _PREDICT = "TempoPipelineRuntime.predict"
@@ -45,9 +45,9 @@ _BINARY_LENGTH = HEADER.lower()
 _JSON = frozenset(("application/json", "application/json; charset=utf-8"))
 _DATATYPES = frozenset(datatype.value for datatype in Datatype)
 _DATA = (list, np.ndarray)
-_SMALL = 50  # elements
-# The parameter that MLServer declares; it writes it before all others.
-_DECLARED = "content_type"
+_DECLARED = "content_type"  # the parameter that MLServer declares
+_ANSWER = "answer"
+"""Method of a pipeline's runtime: `(Request, AskedOutputs | None) -> Body`."""
 
 
 def extend(server: RESTServer) -> None:
@@ -112,11 +112,13 @@ class InferenceRoute:
 
     async def _takes(self, path: Mapping[str, str]) -> bool:
         """Return whether requests with this path are for a pipeline that takes our own types."""
-        return (
-            self._is_fast
-            and is_standard(self._data_plane)
-            and is_here(await find_model(self._data_plane, path))
-        )
+        if not self._is_fast or not is_standard(self._data_plane):
+            return False
+        model = await find_model(self._data_plane, path)
+        if isinstance(model, PipelineInWorkers):
+            # Workers in an environment of their own may have another version of our types.
+            return is_here(model._model) and not has_environment(model)
+        return is_here(model)
 
     def _read(self, body: bytes, headers: Mapping[str, str]) -> Request | None:
         """Return a request; None if MLServer's own route must read it."""
@@ -141,18 +143,12 @@ class InferenceRoute:
         send: Send,
         asked: AskedOutputs | None = None,
     ) -> None:
-        async def answer(
-            model: MLModel, id_: str, seen: dict[str, str]
-        ) -> tuple[bytes, int | None]:
+        async def answer(model: MLModel, id_: str, seen: dict[str, str]) -> Body:
             request.id, request.parameters["headers"] = id_, seen
-
-            def write(response: Response) -> tuple[bytes, int | None]:
-                head = response_head(model, id_, response)
-                if asked is None:
-                    return response_body(head, response), None
-                return response_to_body(head, response.tensors, asked)
-
-            body: tuple[bytes, int | None] = await model.answer(request, write, json=asked is None)
+            if isinstance(model, PipelineInWorkers):
+                for tensor in request.tensors:
+                    tensor.pack()  # arrays are sent to a worker in less time
+            body: Body = await call_here_or_in_worker(model, _ANSWER, request, asked)
             return body
 
         (body, length), further = await infer(self._data_plane, request.id, headers, path, answer)
@@ -253,21 +249,6 @@ def request_of(content: Any) -> Request | None:
     return Request(tensors, [output["name"] for output in outputs or ()], parameters, id_)
 
 
-def response_head(model: MLModel, id_: str, response: Response) -> dict[str, Any]:
-    """Return the object of an answer without its outputs."""
-    content: dict[str, Any] = {"model_name": model.name}
-    if model.version is not None:
-        content["model_version"] = model.version
-    content["id"] = id_
-    content["parameters"] = response.parameters
-    return content
-
-
-def response_body(head: dict[str, Any], response: Response) -> bytes:
-    """Write an answer, byte by byte as MLServer would."""
-    return to_json({**head, "outputs": [_output(tensor) for tensor in response.tensors]})
-
-
 async def respond(
     send: Send, body: bytes, headers: Mapping[str, str], media_type: str = "application/json"
 ) -> None:
@@ -350,32 +331,3 @@ def _parameters(item: dict[str, Any]) -> dict[str, Any] | None:
 
 def _is_output(item: Any) -> bool:
     return type(item) is dict and type(item.get("name")) is str and _parameters(item) is not None
-
-
-def _numbers(array: np.ndarray[Any, Any]) -> Any:
-    """Return an array for orjson to write as MLServer writes its elements."""
-    if array.size <= _SMALL:  # then each call of numpy takes longer than a list
-        elements = array.ravel().tolist()
-        if array.dtype.kind != "f" or math.isfinite(sum(elements)):
-            return elements
-    if array.dtype.kind == "f" and array.dtype.itemsize < 8:
-        array = array.astype(np.float64)  # as Python's float
-    return json_numbers(array)
-
-
-def _output(tensor: Tensor) -> dict[str, Any]:
-    data = tensor.data
-    if isinstance(data, np.ndarray):
-        data = _numbers(data)
-    else:
-        data = [item.decode() if isinstance(item, bytes) else item for item in data]
-    parameters = tensor.parameters
-    if _DECLARED in parameters:  # a declared field comes first
-        parameters = {_DECLARED: parameters[_DECLARED], **parameters}
-    return {
-        "name": tensor.name,
-        "shape": tensor.shape,
-        "datatype": tensor.datatype,
-        "parameters": parameters,
-        "data": data,
-    }

@@ -18,11 +18,11 @@ from mlserver.handlers import DataPlane
 
 from tempo_runtime import __version__
 from tempo_runtime.artifact import declaration
-from tempo_runtime.clients.breaker import State
 from tempo_runtime.execution.frameworks import framework_of
 from tempo_runtime.execution.graph.nodes import Edge, Node
 from tempo_runtime.execution.live_state import LiveState, of_workers
 from tempo_runtime.request import call_figures
+from tempo_runtime.request.breaker import State
 from tempo_runtime.request.call_figures import CallFigures, quantile
 from tempo_runtime.request.metrics import SHARED
 from tempo_runtime.runtime.parallel import PipelineInWorkers, is_pipeline

@@ -23,7 +23,8 @@ from mlserver.parallel.worker import Worker
 from mlserver.types import InferenceRequest, InferenceResponse
 
 from tempo_runtime.execution.runner import is_enough
-from tempo_runtime.protocol.messages import mlserver_parameters
+from tempo_runtime.protocol.messages import Request, mlserver_parameters
+from tempo_runtime.protocol.plain import PlainCall
 from tempo_runtime.request.spans import with_current_span
 from tempo_runtime.runtime import dispatch, worker_streams
 from tempo_runtime.runtime.error_mapping import over_http, stream_error
@@ -150,7 +151,7 @@ class PipelineInWorkers(ParallelModel):  # type: ignore[misc]  # an untyped clas
 
 
 def _name_current_span(payload: InferenceRequest) -> None:
-    """Let the spans of a worker, which has no other way to know it, belong to the current one."""
+    """As `name_current_span`, in a request of MLServer's own type."""
     if payload.parameters is not None:
         headers = mlserver_parameters(payload.parameters).get("headers") or {}
         payload.parameters.headers = dict(with_current_span(headers)) or None
@@ -172,6 +173,21 @@ def is_pipeline(model: MLModel) -> bool:
     """Return whether a model is a pipeline, in this process or in its workers."""
     # Not by its class, because MLServer imports that again for each model.
     return hasattr(model, CONDITION) or isinstance(model, PipelineInWorkers)
+
+
+async def call_here_or_in_worker(
+    model: MLModel, method: str, request: Request | PlainCall, *arguments: Any
+) -> Any:
+    """Call a method of a pipeline's runtime with a request, in this process or in one of its workers."""
+    if isinstance(model, PipelineInWorkers):
+        name_current_span(request)
+        return await model._send(method, request, *arguments)
+    return await getattr(model, method)(request, *arguments)
+
+
+def name_current_span(request: Request | PlainCall) -> None:
+    """Let the spans of a worker, which has no other way to know it, belong to the current one."""
+    request.parameters["headers"] = with_current_span(request.parameters["headers"])
 
 
 _load_in_workers = pool.InferencePool.load_model

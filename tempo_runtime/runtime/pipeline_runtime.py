@@ -38,6 +38,7 @@ from tempo_runtime.execution.graph.nodes import Node
 from tempo_runtime.execution.live_state import LiveState
 from tempo_runtime.execution.loading import LoadedPipeline
 from tempo_runtime.execution.runner import Progress, is_enough, not_loaded
+from tempo_runtime.protocol.binary import AskedOutputs
 from tempo_runtime.protocol.binding import decode_arguments, encode_results, undeclared
 from tempo_runtime.protocol.messages import (
     Request,
@@ -73,6 +74,7 @@ from tempo_runtime.runtime import (
     readiness,
     rest_server,
 )
+from tempo_runtime.runtime.answer_body import Body, answer_body
 from tempo_runtime.runtime.error_mapping import (
     answered,
     as_mlserver_error,
@@ -212,16 +214,14 @@ class TempoPipelineRuntime(MLModel):
             payload.id, parameters, read, partial(self._encoded, parameters)
         )
 
-    async def answer(
-        self, request: Request, write: Callable[[Response], T], *, json: bool = True
-    ) -> T:
+    async def answer(self, request: Request, asked: AskedOutputs | None = None) -> Body:
         """Answer one request over HTTP that was read without MLServer's types; raise as `predict` does.
 
         Args:
             request: The request; its tensors are removed, so that they need memory only until they are
                 converted to arguments.
-            write: Converts the answer; in a thread, if it is large.
-            json: Whether the client expects JSON, as those of tempo 0.5 do.
+            asked: The outputs that it asks for as binary data; None if the client expects JSON, as those
+                of tempo 0.5 do.
         """
         parameters = request.parameters
 
@@ -229,10 +229,11 @@ class TempoPipelineRuntime(MLModel):
             tensors, request.tensors = request.tensors, []
             return await self._decoded(service, tensors, parameters)
 
-        def written(service: LoadedPipeline, value: Any) -> T:
-            return write(self._results(service, parameters, value, json=json))
+        def write(service: LoadedPipeline, value: Any) -> Body:
+            response = self._results(service, parameters, value, json=asked is None)
+            return answer_body(self, request.id, response, asked)
 
-        return await self._answered(request.id, parameters, read, written)
+        return await self._answered(request.id, parameters, read, write)
 
     async def answer_plain(self, call: PlainCall) -> bytes:
         """Answer one call in plain JSON; raise as `predict` does."""

@@ -34,7 +34,6 @@ from tempo_runtime.request.budget import (
     MAX_ROWS,
 )
 from tempo_runtime.request.context import SEED, TIMEOUT
-from tempo_runtime.request.spans import with_current_span
 from tempo_runtime.runtime.error_mapping import Answered
 from tempo_runtime.runtime.inference_route import (
     find_model,
@@ -47,7 +46,11 @@ from tempo_runtime.runtime.inference_route import (
     seen_by_middlewares,
 )
 from tempo_runtime.runtime.own_task import in_own_task
-from tempo_runtime.runtime.parallel import PipelineInWorkers
+from tempo_runtime.runtime.parallel import (
+    PipelineInWorkers,
+    call_here_or_in_worker,
+    name_current_span,
+)
 
 PREDICT, PREDICT_STREAM = "predict", "predict_stream"
 _PATHS = ("/v2/models/{model_name}/", "/v2/models/{model_name}/versions/{model_version}/")
@@ -118,7 +121,7 @@ class PlainRoute:
     ) -> tuple[bytes, Mapping[str, str]]:
         async def answer(model: MLModel, id_: str, seen: dict[str, str]) -> bytes:
             call.id, call.parameters["headers"] = id_, seen
-            body: bytes = await _answer_here_or_in_worker(model, call)
+            body: bytes = await call_here_or_in_worker(model, _ANSWER, call)
             return body
 
         return await infer(self._data_plane, call.id, headers, path, answer)
@@ -154,16 +157,9 @@ class PlainRoute:
         )
 
 
-async def _answer_here_or_in_worker(model: MLModel, call: PlainCall) -> Any:
-    if isinstance(model, PipelineInWorkers):
-        call.parameters["headers"] = with_current_span(call.parameters["headers"])
-        return await model._send(_ANSWER, call)
-    return await getattr(model, _ANSWER)(call)
-
-
 def _stream_here_or_in_worker(model: MLModel, call: PlainCall) -> AsyncGenerator[Any, None]:
     if isinstance(model, PipelineInWorkers):
-        call.parameters["headers"] = with_current_span(call.parameters["headers"])
+        name_current_span(call)
         return model.stream(_STREAM, call)
     stream: AsyncGenerator[Any, None] = getattr(model, _STREAM)(call)
     return stream

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tempo_runtime.clients.breaker import State
 from tempo_runtime.execution.live_state import LiveState, of_workers
+from tempo_runtime.request.breaker import State
 
 URL = "http://a:1"
 
