@@ -89,7 +89,10 @@ class Sender:
         if settings.token is not None:
             self._headers["authorization"] = f"Bearer {settings.token.get_secret_value()}"
         self._headers["content-type"] = BATCH
-        self._awake = True
+        # A full batch; also half of a queue that is smaller, so that nothing is dropped meanwhile.
+        self._batch = max(1, min(settings.max_batch, settings.max_events // 2))
+        self._batch_bytes = min(_BATCH_BYTES, settings.max_bytes // 2)
+        self._awaited: int | None = None  # number of events that the thread waits for
         self._end: float | None = None  # of the time for the last events
         self._failing_since: float | None = None
         self._refused: int | None = None
@@ -108,9 +111,10 @@ class Sender:
         _close_at_exit(self)
 
     def wake(self) -> None:
-        """Let the sender look at the queue; cheap if it does so already."""
-        if not self._awake:
-            self._awake = True
+        """Let the sender look at the queue; cheap if it does so already, or waits for more events."""
+        awaited = self._awaited
+        if awaited is not None and self._has(awaited):
+            self._awaited = None
             with suppress(RuntimeError):  # it has ended
                 self._loop.call_soon_threadsafe(self._wakeup.set)
 
@@ -149,21 +153,32 @@ class Sender:
     async def _run(self) -> None:
         try:
             while not (self._closing.is_set() and not len(self._queue)):
-                self._awake = False
-                if not len(self._queue):
-                    await self._wakeup.wait()
-                self._awake = True
-                self._wakeup.clear()
+                await self._wait_for(1, None)
                 if not self._settings.audit:
-                    await self._pause(self._settings.max_delay)
+                    await self._wait_for(self._batch, self._settings.max_delay)
+                # Few events that came while others were sent wait for more, like the first ones.
                 while len(self._queue) and not self._is_over():
                     events = self._queue.take(self._settings.max_batch, _BATCH_BYTES)
                     await self._send(events)
+                    if not self._has(self._batch):
+                        break
                 if self._is_over():
                     break
                 self._queue.measure()
         finally:
             await self._connections.close()
+
+    async def _wait_for(self, count: int, seconds: float | None) -> None:
+        """Wait until a number of events are in the queue, or a batch by their size, or the end begins."""
+        self._awaited = count
+        if not self._has(count) and not self._closing.is_set():
+            with suppress(Elapsed):
+                await within(seconds, self._wakeup.wait())
+        self._awaited = None
+        self._wakeup.clear()
+
+    def _has(self, count: int) -> bool:
+        return len(self._queue) >= count or self._queue.bytes >= self._batch_bytes
 
     async def _pause(self, seconds: float) -> None:
         """Wait; when the sender is about to end, do not."""

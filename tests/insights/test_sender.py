@@ -72,6 +72,31 @@ def test_events_of_many_requests_are_sent_together(make: Make, sink: Sink) -> No
     assert (log.queue.events, log.queue.bytes) == (0, 0)
 
 
+def test_a_full_batch_waits_for_no_others_and_the_next_events_wait_for_a_full_one(
+    make: Make, sink: Sink
+) -> None:
+    sink.go_on.clear()
+    log = make(max_delay=60, max_batch=10)
+    put(log, 10)
+    wait_until(lambda: sink.attempts == 1)
+    put(log, 4)
+    sink.go_on.set()
+    wait_until(lambda: sent(log) == 10)
+    put(log, 6)
+    sink.wait(20)
+    assert [len(events) for _, events in sink.requests] == [10, 10]
+
+
+@pytest.mark.parametrize("limits", [{"max_events": 10}, {"max_bytes": 40_000}])
+def test_a_queue_that_is_smaller_than_a_batch_is_not_filled_while_events_wait(
+    limits: dict[str, int], make: Make, sink: Sink
+) -> None:
+    log = make(max_delay=60, **limits)
+    put(log, 5, value="x" * 4000)
+    sink.wait(5)
+    assert dropped(log, "queue_full") == 0
+
+
 def test_events_wait_for_a_sink_that_is_away_and_arrive_in_order(make: Make, sink: Sink) -> None:
     sink.stop()
     log = make()
