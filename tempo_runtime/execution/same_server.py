@@ -13,7 +13,9 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import Context
+from functools import cached_property
 from math import prod
+from timeit import default_timer
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
@@ -149,6 +151,7 @@ class _DataPlaneEndpoint:
         self._was_ready = True
         self._fast_sklearn = settings.fast_sklearn is not False
         self._arrays: tuple[weakref.ref[MLModel], ArrayCalls] | None = None
+        self._known_not_to_await: weakref.ref[MLModel] | None = None
 
     @property
     def share_left(self) -> float:
@@ -163,16 +166,27 @@ class _DataPlaneEndpoint:
         if self._data_plane._response_cache is not None:
             return False
         try:
-            model = run_to_end(self._data_plane._model_registry.get_model(*self._key))
+            model = self._find()
         except ModelNotFound:
             return False
-        return model.ready and _never_awaits(model)
+        if not model.ready:
+            return False
+        known = self._known_not_to_await
+        if known is not None and known() is model:
+            return True
+        if not _never_awaits(model):
+            return False
+        self._known_not_to_await = weakref.ref(model)
+        return True
 
     def answer(self, request: Request, headers: Mapping[str, str]) -> Response:
         """Call a model that never awaits, in this thread."""
-        sent = {**headers, **self._headers}
         with self._failures():
-            return self._usable(_alone(run_to_end, self._answer(request, sent)))
+            response = _alone(self._direct, request)
+            if response is None:
+                sent = {**headers, **self._headers}
+                response = _alone(run_to_end, self._answer(request, sent))
+            return self._usable(response)
 
     async def call(
         self, request: Request, seconds: float | None, headers: Mapping[str, str], *, fresh: bool
@@ -213,6 +227,48 @@ class _DataPlaneEndpoint:
             response = _response(await model.predict(payload))
             arrays.learn(request, response)
             return response
+
+    def _direct(self, request: Request) -> Response | None:
+        """Do the same in less time for a model that is ready and takes arrays; None if it must do it."""
+        if self._arrays is None:
+            return None
+        model, arrays = self._arrays[0](), self._arrays[1]
+        if model is None or model is not self._find() or not model.ready:
+            return None
+        if not arrays.takes(request):
+            return None
+        begin = default_timer()
+        try:
+            response = arrays.answer(request)
+        except Exception:
+            self._failed.inc()
+            self._seconds.observe(default_timer() - begin)
+            raise
+        if response is not None:
+            self._succeeded.inc()
+            self._seconds.observe(default_timer() - begin)
+        return response
+
+    def _find(self) -> MLModel:
+        return run_to_end(self._data_plane._model_registry.get_model(*self._key))
+
+    # The data plane's own metrics, which it has created for the model in the call before.
+
+    @cached_property
+    def _seconds(self) -> Any:
+        return self._metric(self._data_plane._ModelInferRequestDuration)
+
+    @cached_property
+    def _succeeded(self) -> Any:
+        return self._metric(self._data_plane._ModelInferRequestSuccess)
+
+    @cached_property
+    def _failed(self) -> Any:
+        return self._metric(self._data_plane._ModelInferRequestFailure)
+
+    def _metric(self, metric: Any) -> Any:
+        name, version = self._key
+        return metric.labels(model=name, version=version)
 
     def _arrays_of(self, model: MLModel) -> ArrayCalls:
         known = self._arrays
