@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _NAMES = {
-    "artifact.store": ("load", "save"),
+    "artifact.store": ("inspect", "load", "save"),
     "authoring.children": ("Child", "Children"),
     "authoring.decorators": (
         "Model",
@@ -76,6 +76,7 @@ _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 __all__ = sorted(_HOMES)
 
 if TYPE_CHECKING:
+    from tempo_runtime.artifact.store import inspect as inspect
     from tempo_runtime.artifact.store import load as load
     from tempo_runtime.artifact.store import save as save
     from tempo_runtime.authoring.children import Child as Child

@@ -70,6 +70,7 @@ NAMES = [
     "deploy_remote",
     "describe",
     "download",
+    "inspect",
     "load",
     "loadmethod",
     "manifest",

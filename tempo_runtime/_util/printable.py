@@ -36,6 +36,11 @@ def without_colors(text: str) -> str:
     return "\n".join(map(printable, plain.splitlines()))
 
 
+def size(count: int) -> str:
+    """Return a number of bytes for people."""
+    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
+
+
 def shortened(value: object, length: int = 80) -> str:
     """Return a value's text in one printable line of at most `length` characters."""
     text = str(value)

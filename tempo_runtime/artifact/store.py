@@ -30,8 +30,9 @@ from functools import cached_property
 from typing import Any, ParamSpec, TypeVar, overload
 
 from tempo_runtime import __version__
-from tempo_runtime._util import atomic_files, json_files
+from tempo_runtime._util import atomic_files, html, json_files
 from tempo_runtime._util.atomic_files import DESCRIPTION
+from tempo_runtime._util.printable import size
 from tempo_runtime._util.private_copies import PrivateCopy
 from tempo_runtime.artifact import columns as named_columns
 from tempo_runtime.artifact import (
@@ -43,6 +44,7 @@ from tempo_runtime.artifact import (
     pickling,
     saved,
     state,
+    summary,
     trust,
     verification,
 )
@@ -54,6 +56,7 @@ from tempo_runtime.artifact.description import (
 )
 from tempo_runtime.artifact.environment import LOCK, TARBALL, prepare
 from tempo_runtime.artifact.model_environment import save_model
+from tempo_runtime.artifact.saved_folder import SavedFolder
 from tempo_runtime.authoring import module_sources, tempo_names
 from tempo_runtime.authoring.decorators import Model, Pipeline, PipelineModels, describe
 from tempo_runtime.errors import (
@@ -110,7 +113,7 @@ def save(
             those that the artifact in the folder was saved with stay; `{}` leaves them out.
 
     Returns:
-        The folder.
+        The folder. A notebook shows what was saved there.
 
     Raises:
         AuthoringError: If the target is not a pipeline, a class that needs arguments, or a `Model`
@@ -138,7 +141,7 @@ def save(
         return save_model(target, folder, environment)
     pipeline = describe(target)
     if folder or pipeline.details.home:
-        return write(compose(target, folder), environment, sign, columns=columns)
+        return SavedFolder(write(compose(target, folder), environment, sign, columns=columns))
     folder = tempfile.mkdtemp(prefix=f"{pipeline.details.name}-")
     try:
         write(compose(target, folder), environment, sign, columns=columns)
@@ -152,7 +155,7 @@ def save(
         pipeline.details.name,
         folder,
     )
-    return folder
+    return SavedFolder(folder)
 
 
 @dataclass(frozen=True)
@@ -592,11 +595,12 @@ def _modules(opened: OpenedArtifact) -> importing.Modules:
     return modules
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Inspected:
     """The content of an artifact, read without running any of it.
 
     Attributes:
+        folder: Its folder.
         description: Its tempo.json.
         digest: Its digest.
         bytes: The size of all its files.
@@ -604,28 +608,62 @@ class Inspected:
         imports: Names that its pickle would look up.
     """
 
+    folder: str
     description: Description
     digest: str
     bytes: int
     code: dict[str, int]
     imports: list[str]
 
+    def rows(self) -> dict[str, str]:
+        """Return its content for people: text by heading, which may be empty."""
+        return {
+            **summary.interface(self.description),
+            **summary.contents(self.description, self.code),
+            "pickle imports": ", ".join(self.imports),
+            "size": size(self.bytes),
+            **summary.seal(self.description),
+        }
 
-def inspect(folder: str, demands: trust.TrustPolicy | None = None) -> Inspected:
-    """Check an artifact's files, without running any of its code.
+    def __repr__(self) -> str:
+        return f"<artifact {self.description.name!r} in {self.folder}, {self.digest}>"
+
+    def _repr_html_(self) -> str:
+        whole = html.paragraph("Every file is as it was saved.")
+        return summary.picture(self.description.name, self.folder, self.rows(), whole)
+
+
+def inspect(folder: str, *, verify: str | None = None) -> Inspected:
+    """Read what is in an artifact and check its files, without running any of its code.
+
+    A notebook shows the result as a table.
 
     Args:
         folder: The artifact.
-        demands: The demands on it and on its children on this machine; None for none.
+        verify: File of the Ed25519 public key, in PEM, that must match its signature, and those of its
+            children on this machine.
+
+    Returns:
+        What is in it.
 
     Raises:
         ArtifactError: If it is not an artifact, or a file is not the one that was saved.
-        ArtifactUntrusted: If it, or a child, does not meet the demands.
+        ArtifactUntrusted: If it, or a child, is not signed so.
+
+    Example:
+        >>> from tempo_runtime import inspect, model, save
+        >>> @model("double")
+        ... def double(value: int) -> int:
+        ...     return 2 * value
+        >>> inspect(save(double, "artifacts/double")).description.name
+        'double'
     """
-    opened = verify_folder(folder, demands or trust.TrustPolicy())
+    demands = trust.TrustPolicy() if verify is None else trust.TrustPolicy(keys=(verify,))
+    opened = verify_folder(folder, demands)
     verify_children(opened)
     description = opened.description
     return Inspected(
+        folder,
         description,
         description.digest,
         sum(os.path.getsize(os.path.join(opened.folder, path)) for path in description.files),

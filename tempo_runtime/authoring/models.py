@@ -133,6 +133,9 @@ class Model:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._details.name!r} ({self._details.platform.value})>"
 
+    def _repr_html_(self) -> str:
+        return execution().picture(self)
+
 
 def model_of(details: ModelDetails) -> Model:
     """Make a model from its details."""
@@ -560,6 +563,9 @@ class Execution(Protocol):
 
     def connect_model(self, model: Model) -> Any:
         """Return a model that is called without a server as a child."""
+
+    def picture(self, model: Model) -> str:
+        """Return one HTML element that shows a model, or a pipeline and its graph, in a notebook."""
 
 
 def execution() -> Execution:

@@ -114,11 +114,6 @@ def echo_json(content: Any) -> None:
     click.echo(json.dumps(content, indent=2))
 
 
-def size(count: int) -> str:
-    """Format a number of bytes for people."""
-    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
-
-
 def imported(name: str) -> Any:
     """Import the object that `MODULE:NAME` names; the module is looked up as by `python -m`."""
     module, _, attribute = name.partition(":")

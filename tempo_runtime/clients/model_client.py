@@ -79,6 +79,7 @@ class ModelClient:
         metrics: Metrics of the calls.
         decoding: Limits for decoding answers.
         timeout: Seconds that a request may take, as set in the environment.
+        call_timeout: Seconds that a call may take; None for as long as its request.
 
     Raises:
         pydantic.ValidationError: If `given` is invalid.
@@ -121,7 +122,7 @@ class ModelClient:
     def connect(self, *, forwards_deadline: bool) -> None:
         """Replace the transport, once it is known whether the model is a pipeline of this package."""
         allowed = limits(self._settings, forwards_deadline=forwards_deadline)
-        self._headers = allowed.headers
+        self._headers, self.call_timeout = allowed.headers, allowed.timeout
         metrics = self.metrics = ChildMetrics("", self._name)
         self.transport = RemoteTransport([self.endpoint], self.portal, allowed, metrics)
 

@@ -6,26 +6,29 @@ import asyncio
 import contextlib
 import inspect
 import weakref
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping
 from contextlib import aclosing
 from functools import partial
-from html import escape
 from keyword import iskeyword
 from types import TracebackType
 from typing import Any, Generic, Literal, NoReturn, overload
 
 from typing_extensions import ParamSpec, Self, TypeVar
 
+from tempo_runtime._util import html
+from tempo_runtime._util.progress import in_cell, in_notebook
 from tempo_runtime.authoring import tempo_names
 from tempo_runtime.authoring.details import ModelDetails
+from tempo_runtime.clients import watched
 from tempo_runtime.clients.child import Child
 from tempo_runtime.clients.model_client import ModelClient
 from tempo_runtime.clients.remote import RemoteTransport
 from tempo_runtime.deploy.deployment import Deployment, ModelStatus
 from tempo_runtime.deploy.recalled import RecalledDeployment
 from tempo_runtime.errors import DeploymentFailed
+from tempo_runtime.execution.explain import progress
 from tempo_runtime.protocol.binding import decode_results, encode_arguments
-from tempo_runtime.protocol.messages import Request
+from tempo_runtime.protocol.messages import Request, Response
 from tempo_runtime.protocol.signature import Signature
 from tempo_runtime.request import context
 from tempo_runtime.request.portal import Portal, background
@@ -34,6 +37,7 @@ from tempo_runtime.settings import transport_of
 R = TypeVar("R", default=Any)
 P = ParamSpec("P", default=...)
 _DONE = object()
+_LOCAL = ("process", "docker")  # targets on this machine
 
 
 @tempo_names.explain(tempo_names.OF_REMOTE)
@@ -204,15 +208,19 @@ class RemoteModel(Generic[R, P]):
 
     def _repr_html_(self) -> str:
         """Return the deployment's models and their state, as a notebook shows them."""
-        rows = "".join(
-            f"<tr><th>{escape(model.name)}</th><td>{escape(model.state)}</td>"
-            f"<td>{escape(model.url)}</td><td>{escape(model.place)}</td>"
-            f"<td>{escape(model.reason)}</td></tr>"
+        rows = [
+            html.row(
+                html.heading(model.name),
+                html.cell(model.state, "good" if model.state == "ready" else "bad"),
+                html.cell(model.url),
+                html.cell(model.place),
+                html.cell(model.reason),
+            )
             for model in self.status()
-        )
-        head = "<tr><th>model</th><th>state</th><th>URL</th><th>runs as</th><th></th></tr>"
-        table = f"<table><thead>{head}</thead><tbody>{rows}</tbody></table>" if rows else ""
-        return f"<div><code>{escape(repr(self))}</code>{table}</div>"
+        ]
+        headings = ("model", "state", "URL", "runs as", "")
+        table = html.table("", headings, rows) if rows else ""
+        return html.element(self.details.name, "deployed model", html.code(repr(self)), table)
 
     def _by_name(self, kwargs: dict[str, Any]) -> bool:
         """Take the option `named` out of the arguments of a call, and return it."""
@@ -228,7 +236,11 @@ class RemoteModel(Generic[R, P]):
         if connection is None or connection.where != (url, main.headers):
             # The old connection is closed with the last call that uses it.
             connection = self._connection = _Connection(
-                self.details, url, main.headers, main.version
+                self.details,
+                url,
+                main.headers,
+                main.version,
+                self.deployment.target in _LOCAL,
             )
         return connection
 
@@ -278,11 +290,59 @@ class _Url(str):
         return str, (str(self),)  # a pickle does not name this class
 
 
+class _Shown:
+    """A pipeline's transport that shows the progress of long calls below the cell of a notebook."""
+
+    def __init__(self, client: ModelClient, name: str) -> None:
+        self.tagged = client.transport.tagged
+        self._client = client
+        self._text = f"{name} works"
+
+    async def infer(self, request: Request) -> Response:
+        """See `Transport.infer`."""
+        if not in_notebook():
+            return await self._client.transport.infer(request)
+        with in_cell(self._text, progress.DELAY) as tell:
+            return await self._client.portal.arun(self._watched(request, tell))
+
+    def infer_blocking(self, request: Request) -> Response:
+        """See `Transport.infer_blocking`."""
+        if not in_notebook():
+            return self._client.transport.infer_blocking(request)
+        with in_cell(self._text, progress.DELAY) as tell:
+            return self._client.portal.run(self._watched(request, tell))
+
+    async def close(self) -> None:
+        """See `Transport.close`."""
+        await self._client.transport.close()
+
+    def _watched(
+        self, request: Request, tell: Callable[[str], None]
+    ) -> Coroutine[Any, Any, Response]:
+        return watched.infer(
+            self._client, request, context.current(), lambda *news: tell(progress.in_words(*news))
+        )
+
+
 class _Connection:
-    """A client of a deployed model."""
+    """A client of a deployed model.
+
+    Args:
+        details: The model.
+        url: URL of its server.
+        headers: Headers of each call.
+        version: Its version.
+        is_local: Whether its server is on this machine, and not behind a gateway, which may not know
+            streams.
+    """
 
     def __init__(
-        self, details: ModelDetails, url: str, headers: Mapping[str, str], version: str | None
+        self,
+        details: ModelDetails,
+        url: str,
+        headers: Mapping[str, str],
+        version: str | None,
+        is_local: bool,
     ) -> None:
         self.where = (url, headers)
         self._details = details
@@ -294,10 +354,12 @@ class _Connection:
             is_triton=details.served_by_triton,
         )
         self._client = client
+        streams = details.signature is None or details.signature.streams
+        shown = is_local and details.served_by_us and not streams
         child = partial(
             Child,
             details,
-            client.transport,
+            _Shown(client, details.name) if shown else client.transport,
             client.portal,
             client.metrics,
             output=details.output,

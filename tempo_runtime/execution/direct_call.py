@@ -10,13 +10,14 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from tempo_runtime._util.progress import in_notebook
 from tempo_runtime.authoring.models import Model, Pipeline
 from tempo_runtime.execution import frameworks
-from tempo_runtime.execution.explain.isolation import requests_of
+from tempo_runtime.execution.explain.isolation import RequestIsolation, requests_of
 from tempo_runtime.protocol.binding import bound_arguments, bound_result
 from tempo_runtime.request import context, tracing
 from tempo_runtime.request.budget import RequestBudget
@@ -113,6 +114,13 @@ def connect_model(model: Model) -> Child:
     return FirstCalls(resolver).child(model.details.name, model)
 
 
+def picture(model: Model) -> str:
+    """Return one HTML element that shows a model, or a pipeline and its graph, in a notebook."""
+    from tempo_runtime.execution.graph import html
+
+    return html.picture(model)
+
+
 def _result(pipeline: Pipeline, value: Any) -> Any:
     return bound_result(pipeline.signature, pipeline.details.name, value)
 
@@ -137,6 +145,7 @@ def _request(pipeline: Pipeline, instance: Any) -> Iterator[Callable[..., Any]]:
             origin=Origin(pipeline.details.name),
             trace=trace,
         ),
+        _shown(pipeline, limits, requests),
         requests.request() as predict,
     ):
         yield predict
@@ -155,6 +164,16 @@ def _trace(pipeline: str, settings: PipelineSettings) -> Trace | None:
     from tempo_runtime.request.spans import begin
 
     return begin(tracer, name, attributes, settings.max_traced_calls, {})
+
+
+def _shown(
+    pipeline: Pipeline, limits: RequestBudget, requests: RequestIsolation
+) -> AbstractContextManager[None]:
+    if not (in_notebook() and requests.explains):
+        return _NOTHING
+    from tempo_runtime.execution.explain import progress
+
+    return progress.shown(pipeline.details.name, limits)
 
 
 def _settings(pipeline: Pipeline) -> PipelineSettings:

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
+from tempo_runtime._util import html
 from tempo_runtime.explanations import reading
 
 _MOST = 12  # effects in one picture; the rest are added up
 
 # Colours that can be told apart on white and on black, and by the colour-blind (Okabe and Ito, 2008).
 _STYLE = """
-.tempo-explanation{font:14px/1.5 system-ui,sans-serif;max-width:44rem;margin:.5rem 0}
-.tempo-explanation table{border-collapse:collapse;width:100%;margin:.3rem 0}
-.tempo-explanation th,.tempo-explanation td{text-align:left;padding:.15rem .6rem .15rem 0;
-background:none;color:inherit;border:0;vertical-align:middle}
-.tempo-explanation .number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 .tempo-explanation .rule{display:inline-block;border:1px solid #0072b2;border-radius:.4rem;
 padding:.1rem .6rem;margin:.15rem .3rem .15rem 0}
 .tempo-explanation .bar{position:relative;width:45%;min-width:6rem}
 .tempo-explanation .bar span{position:absolute;top:.3rem;bottom:.3rem;border-radius:2px}
 .tempo-explanation .more{background:#0072b2}.tempo-explanation .less{background:#d55e00}
-.tempo-explanation .changed{font-weight:600}.tempo-explanation .note{opacity:.75}
+.tempo-explanation .changed{font-weight:600}
 """
 
 _PAGE = """<!doctype html>
@@ -43,8 +39,9 @@ _PAGE = """<!doctype html>
 
 def picture(explanation: Any) -> str:
     """Return one HTML element that shows an explanation of any kind."""
+    style = html.style("tempo-explanation") + _STYLE
     content = _content(explanation).encode(errors="replace").decode()  # half a surrogate pair
-    return f'<div class="tempo-explanation"><style>{_STYLE}</style>{content}</div>'
+    return f'<div class="tempo-explanation"><style>{style}</style>{content}</div>'
 
 
 def page(title: str, explanations: Sequence[Any]) -> str:
@@ -70,9 +67,9 @@ def _content(explanation: Any) -> str:
         names = reading.feature_names(explanation, len(counterfactual.changed))
         return _counterfactual(counterfactual, names)
     rows = (
-        _row(f"<th>{escape(name)}</th>", _cell(text)) for name, text in reading.summary(explanation)
+        html.row(html.heading(name), html.cell(text)) for name, text in reading.summary(explanation)
     )
-    return _table("parts of the explanation", (), rows)
+    return html.table("parts of the explanation", (), rows)
 
 
 def _anchor(anchor: reading.Anchor) -> str:
@@ -85,7 +82,7 @@ def _anchor(anchor: reading.Anchor) -> str:
         _share("precision", anchor.precision, "how often the prediction stays the same then"),
         _share("coverage", anchor.coverage, "how much of the data the rules hold for"),
     ]
-    parts.append(_table("precision and coverage", (), rows))
+    parts.append(html.table("precision and coverage", (), rows))
     if anchor.threshold is not None and anchor.precision < anchor.threshold:
         parts.append(f"<p>Less precise than the requested {anchor.threshold:g}.</p>")
     if anchor.incomplete:
@@ -101,19 +98,19 @@ def _effects(effects: reading.Effects) -> str:
     largest = max((abs(value) for _, value in shown), default=0) or 1
     signed = any(value < 0 for _, value in shown)
     rows = [
-        _row(f"<th>{escape(name)}</th>", _bar(value / largest, signed), _number(f"{value:+.4g}"))
+        html.row(html.heading(name), _bar(value / largest, signed), _number(f"{value:+.4g}"))
         for name, value in shown
     ]
     if effects.base is not None:
         total = effects.base + sum(effects.values.values())
         rows.append(
-            _row(
-                "<th>base</th>",
-                _cell(f"{effects.base:.4g}, with all effects {total:.4g}", "note"),
+            html.row(
+                html.heading("base"),
+                html.cell(f"{effects.base:.4g}, with all effects {total:.4g}", "note"),
                 _number(""),
             )
         )
-    return _table(f"effects of the features: {effects.title}", (), rows)
+    return html.table(f"effects of the features: {effects.title}", (), rows)
 
 
 def _counterfactual(counterfactual: reading.Counterfactual, names: Sequence[str]) -> str:
@@ -124,45 +121,34 @@ def _counterfactual(counterfactual: reading.Counterfactual, names: Sequence[str]
     for name, before, after in zip(names, original, counterfactual.changed):
         changed = before is not None and before != after
         rows.append(
-            _row(
-                f"<th>{escape(name)}</th>",
-                _cell(_value(before)),
-                _cell(
+            html.row(
+                html.heading(name),
+                html.cell(_value(before)),
+                html.cell(
                     _value(after) + (" (changed)" if changed else ""), "changed" if changed else ""
                 ),
             )
         )
     rows.append(
-        _row(
-            "<th>class</th>",
-            _cell(_value(counterfactual.original_class)),
-            _cell(_value(counterfactual.changed_class)),
+        html.row(
+            html.heading("class"),
+            html.cell(_value(counterfactual.original_class)),
+            html.cell(_value(counterfactual.changed_class)),
         )
     )
-    return _table("the closest row with another class", ("", "original", "counterfactual"), rows)
-
-
-def _table(caption: str, headings: Sequence[str], rows: Iterable[str]) -> str:
-    head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
-    head = f"<thead><tr>{head}</tr></thead>" if head else ""
-    caption = f'<caption class="note" style="text-align:left">{escape(caption)}</caption>'
-    return f"<table>{caption}{head}<tbody>{''.join(rows)}</tbody></table>"
-
-
-def _row(*cells: str) -> str:
-    return f"<tr>{''.join(cells)}</tr>"
-
-
-def _cell(text: str, style: str = "") -> str:
-    return f'<td class="{style}">{escape(text)}</td>' if style else f"<td>{escape(text)}</td>"
+    return html.table(
+        "the closest row with another class", ("", "original", "counterfactual"), rows
+    )
 
 
 def _number(text: str) -> str:
-    return f'<td class="number">{escape(text)}</td>'
+    return html.cell(text, "number")
 
 
 def _share(name: str, share: float, meaning: str) -> str:
-    return _row(f'<th title="{meaning}">{name}</th>', _bar(share, False), _number(f"{share:.1%}"))
+    return html.row(
+        f'<th title="{meaning}">{name}</th>', _bar(share, False), _number(f"{share:.1%}")
+    )
 
 
 def _bar(share: float, signed: bool) -> str:

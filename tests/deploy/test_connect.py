@@ -163,7 +163,7 @@ def test_headers_do_not_go_into_a_pickle(server: Server) -> None:
 
 def test_a_notebook_shows_its_models_and_their_state(server: Server) -> None:
     shown = connect(server.url)._repr_html_()
-    assert "<th>scaled</th><td>ready</td>" in shown
+    assert '<th>scaled</th><td class="good">ready</td>' in shown
     assert server.url in shown
     assert "<RemoteModel" not in shown  # escaped
 

@@ -14,6 +14,14 @@ from tests.helpers import examples
 from tests.helpers.command_line import run
 from tests.helpers.income import EXAMPLE, ROOT, Income, census
 
+# Progress is shown from the first call on, and stays.
+_SHOW_PROGRESS = """
+from tempo_runtime._util.progress import _Output
+from tempo_runtime.execution.explain import progress
+
+progress.DELAY, _Output.clear = 0, lambda self: None
+"""
+
 
 @pytest.mark.timeout(600)
 def test_its_notebook_runs_in_a_kernel(tmp_path: Path) -> None:
@@ -23,17 +31,30 @@ def test_its_notebook_runs_in_a_kernel(tmp_path: Path) -> None:
     shutil.copytree(EXAMPLE, copy, ignore=shutil.ignore_patterns("artifacts", "__pycache__"))
     folders = {"IPYTHONDIR": "ipython", "JUPYTER_RUNTIME_DIR": "runtime"}
     environment = {name: str(tmp_path / folder) for name, folder in folders.items()}
+    startup = tmp_path / "ipython" / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    (startup / "00.py").write_text(_SHOW_PROGRESS)
     environment["TEMPO_ADULT_DATA"] = str(census())
     examples.shell("jupyter-execute --inplace income.ipynb", copy, **environment)
-    notebook = (copy / "income.ipynb").read_text()
+    outputs = [
+        output
+        for cell in json.loads((copy / "income.ipynb").read_text())["cells"]
+        for output in cell.get("outputs", ())
+    ]
     printed = "".join(
         "".join(output.get("text", ())) + "".join(output.get("data", {}).get("text/plain", ()))
-        for cell in json.loads(notebook)["cells"]
-        for output in cell.get("outputs", ())
+        for output in outputs
     )
-    assert printed.count("Marital Status = Separated") == 3
+    html = "".join("".join(output.get("data", {}).get("text/html", ())) for output in outputs)
+    assert len(re.findall("^Marital Status = Separated", printed, re.MULTILINE)) == 3
     assert "'pipeline.dill'" in printed
-    assert "Deploying income-explainer: done" in printed  # and no words about ipywidgets
+    assert "Deploying income-explainer: done" in printed
+    assert re.search(r"income-explainer explains: calls \d+, rows [\d,]+; best so far", printed)
+    assert re.search(r"income-explainer works: calls \d+, rows [\d,]+; best so far", printed)
+    assert 'alt="income-explainer calls income-sklearn (sklearn, in process)"' in html
+    assert "<th>columns</th><td>payload: Age, Workclass" in html
+    assert html.count('<td class="good">ready</td>') == 2
+    assert "<script" not in html
 
 
 def test_its_artifact_names_the_columns_and_categories_of_the_census(income: Income) -> None:

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotInTime
-from contextlib import aclosing, contextmanager
+from contextlib import contextmanager
 from contextvars import copy_context
 from typing import Any, Protocol
 
-import orjson
-
 from tempo_runtime.artifact import store
+from tempo_runtime.clients import watched
 from tempo_runtime.clients.child import Child
-from tempo_runtime.clients.deadline import CallDeadline
 from tempo_runtime.clients.model_client import ModelClient, ModelUrl
-from tempo_runtime.errors import ChildFailed, ChildNotFound, PayloadError, PipelineFailed
+from tempo_runtime.clients.watched import OnProgress
+from tempo_runtime.errors import ChildFailed, ChildNotFound, PipelineFailed
 from tempo_runtime.execution.in_process import PipelineTransport
 from tempo_runtime.execution.loading import LoadedPipeline
-from tempo_runtime.execution.runner import LOGGED, Progress
+from tempo_runtime.execution.runner import LOGGED
 from tempo_runtime.protocol import codec
 from tempo_runtime.protocol.messages import Request, Response
 from tempo_runtime.protocol.signature import Signature
@@ -29,10 +28,8 @@ from tempo_runtime.request.budget import RequestBudget
 from tempo_runtime.request.context import Origin
 from tempo_runtime.request.current import new_id
 from tempo_runtime.request.portal import background
-from tempo_runtime.request.timing import Elapsed, within
 from tempo_runtime.settings import Batching, PipelineSettings
 
-OnProgress = Callable[[Progress], None]
 _GRACE = 0.2  # seconds in which a pipeline may still end by itself, with a better error
 _PIPELINE = "tempo"  # the platform in the metadata of our pipelines
 
@@ -136,7 +133,7 @@ class Local:
             settings.max_calls, settings.max_rows, settings.allow_incomplete_anchors
         )
         if on_progress is not None:
-            budget.watch = lambda: on_progress(Progress(budget.calls, budget.rows, budget.news))
+            budget.watch = lambda: on_progress(budget.calls, budget.rows, budget.news)
         origin = Origin(self.name)
         with context.serving(
             self.timeout, {}, self._seed, request.id or new_id(), limits=budget, origin=origin
@@ -234,7 +231,8 @@ class Remote:
         if on_progress is None or not self.tagged:
             return next(self.answers([request]))
         with self._serving(request) as current:
-            return self._client.portal.run(self._stream(request, current, on_progress))
+            answer = watched.infer(self._client, request, current, on_progress)
+            return self._client.portal.run(answer)
 
     def close(self) -> None:
         """Close its connections."""
@@ -242,44 +240,3 @@ class Remote:
 
     def _serving(self, request: Request) -> context.serving:
         return context.serving(self._timeout, {}, self._seed, request.id)
-
-    async def _stream(
-        self, request: Request, current: context.RequestContext, on_progress: OnProgress
-    ) -> Response:
-        clock = CallDeadline(current, None)
-        try:
-            return await within(
-                clock.left(), self._last(request, current, clock.left(), on_progress)
-            )
-        except Elapsed:
-            raise clock.ended(self._client.endpoint.place) from None
-
-    async def _last(
-        self,
-        request: Request,
-        current: context.RequestContext,
-        left: float | None,
-        on_progress: OnProgress,
-    ) -> Response:
-        last = None
-        async with aclosing(self._client.stream(request, current, left)) as responses:
-            async for response in responses:
-                if response.parameters.get("progress") is True:
-                    on_progress(_progress(response.parameters))
-                else:
-                    last = response
-        if last is None:
-            place = self._client.endpoint.place
-            raise place.unusable(PayloadError("its stream ended without an answer"))
-        return last
-
-
-def _progress(parameters: Mapping[str, Any]) -> Progress:
-    """Return the progress in a message of a stream; over gRPC anything but a number is JSON text."""
-    parameters_by_name = {
-        name: orjson.loads(value) if isinstance(value, str) else value
-        for name, value in parameters.items()
-    }
-    known = ("progress", "calls", "rows")
-    news = {name: value for name, value in parameters_by_name.items() if name not in known}
-    return Progress(parameters_by_name.get("calls", 0), parameters_by_name.get("rows", 0), news)

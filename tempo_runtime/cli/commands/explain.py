@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from tempo_runtime.cli.calling.arguments import Arguments
-    from tempo_runtime.execution.runner import Progress
     from tempo_runtime.explanations.reading import Anchor
     from tempo_runtime.protocol.messages import Request
 
@@ -69,6 +68,7 @@ def explain(
     """
     from tempo_runtime._util.progress import telling
     from tempo_runtime.cli.calling import results
+    from tempo_runtime.execution.explain.progress import in_words
     from tempo_runtime.explanations import reading
     from tempo_runtime.protocol.binding import decode_results
 
@@ -77,7 +77,7 @@ def explain(
     with open_call(target, input_, seed=seed, **options) as (opened, given):
         request = _request(given, row, threshold)
         with telling(f"{opened.name} explains") as show_text:
-            report = None if show_text is None else lambda progress: show_text(_news(progress))
+            report = None if show_text is None else lambda *news: show_text(in_words(*news))
             response = opened.infer(request, report)
     explanation = reading.read(decode_results(None, response.tensors, response.content_type))
     explained = (
@@ -144,16 +144,6 @@ def _request(given: Arguments | Request, row: int | None, threshold: float | Non
             )
         target["threshold"] = threshold
     return given.request()
-
-
-def _news(progress: Progress) -> str:
-    text = f"calls {progress.calls:,}, rows {progress.rows:,}"
-    news = progress.news
-    if "anchor" not in news:
-        return text
-    rules = " and ".join(news["anchor"]) or "no rule"
-    numbers = f"precision {news['precision']:.2f}, coverage {news['coverage']:.0%}"
-    return f"{text}; best so far: {rules} ({numbers})"
 
 
 def _anchors(anchors: Sequence[Anchor], first: int) -> Table:

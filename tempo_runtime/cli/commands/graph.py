@@ -101,7 +101,7 @@ def _drawn(node: Node, format_: str, *, colours: bool) -> str:
 
         return mermaid(node)
     if format_ == "svg":
-        from tempo_runtime.cli.graph.svg import svg
+        from tempo_runtime.execution.graph.svg import svg
 
         return svg(node)
     from tempo_runtime.cli.graph.tree import tree

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from tempo_runtime.cli.options import artifact_argument, echo_json, json_option, size
+from tempo_runtime._util.printable import size
+from tempo_runtime.cli.options import artifact_argument, echo_json, json_option
 from tempo_runtime.cli.terminal import echo
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from tempo_runtime._util.atomic_files import DESCRIPTION
-from tempo_runtime.cli.options import echo_json, imported, json_option, size
+from tempo_runtime._util.printable import size
+from tempo_runtime.cli.options import echo_json, imported, json_option
 from tempo_runtime.cli.terminal import echo
 
 

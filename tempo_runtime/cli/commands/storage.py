@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tempo_runtime._util.atomic_files import DESCRIPTION
+from tempo_runtime._util.printable import size
 from tempo_runtime.cli.options import (
     complete_folders,
     echo_json,
     imported,
     json_option,
-    size,
     stale_option,
 )
 from tempo_runtime.cli.terminal import console, echo

@@ -14,6 +14,7 @@ from tempo_runtime.artifact import store, topology
 from tempo_runtime.artifact.description import Description
 from tempo_runtime.authoring.decorators import Pipeline, describe
 from tempo_runtime.authoring.details import ModelFramework
+from tempo_runtime.authoring.models import Model
 from tempo_runtime.errors import ArtifactError, SettingsError
 from tempo_runtime.execution.frameworks import only_triton_serves
 from tempo_runtime.execution.graph.nodes import Edge, Node
@@ -62,6 +63,17 @@ def of_pipeline(
         SettingsError: If its settings are invalid.
     """
     return _Reader(environ, in_process).pipeline(describe(target))
+
+
+def of_model(model: Model, environ: Mapping[str, str] = os.environ) -> Node:
+    """Return the graph of a pipeline, or the node of any other model.
+
+    Raises:
+        SettingsError: If the environment's settings are invalid.
+    """
+    if isinstance(model, Pipeline):
+        return of_pipeline(model, environ)
+    return _Reader(environ)._child(topology.declared(model), PipelineSettings(), needed=False)
 
 
 @dataclass(frozen=True)

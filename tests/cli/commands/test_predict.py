@@ -107,7 +107,7 @@ def test_batches_together_are_the_whole(at, tmp_path: Path) -> None:
         *("--batch", 5, "--concurrency", 3, "-o", tmp_path / "out.npy"),
     )
     assert (code, printed) == (0, "")
-    assert "double: rows: done" in told
+    assert told == ""  # where nobody looks at a bar
     assert np.array_equal(np.load(tmp_path / "out.npy"), array * 2)
 
 

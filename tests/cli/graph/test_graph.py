@@ -22,9 +22,9 @@ from tempo_runtime import (
     save,
 )
 from tempo_runtime.cli.graph.mermaid import mermaid
-from tempo_runtime.cli.graph.svg import svg
 from tempo_runtime.execution.graph.nodes import Edge, Node
 from tempo_runtime.execution.graph.reading import of_folder, of_pipeline
+from tempo_runtime.execution.graph.svg import svg
 from tempo_runtime.servers import model_set
 from tests.helpers import pipelines
 
