@@ -66,14 +66,16 @@ def of_pipeline(
 
 
 def of_model(model: Model, environ: Mapping[str, str] = os.environ) -> Node:
-    """Return the graph of a pipeline, or the node of any other model.
+    """Return the graph of a pipeline that is called in this process, or the node of any other model.
 
     Raises:
-        SettingsError: If the environment's settings are invalid.
+        ArtifactDamaged: If the settings in its folder cannot be read.
+        SettingsError: If its settings are invalid.
     """
+    reader = _Reader(environ, served=False)
     if isinstance(model, Pipeline):
-        return of_pipeline(model, environ)
-    return _Reader(environ)._child(topology.declared(model), PipelineSettings(), needed=False)
+        return reader.pipeline(model)
+    return reader._child(topology.declared(model), PipelineSettings(), needed=False)
 
 
 @dataclass(frozen=True)
