@@ -8,6 +8,7 @@ import { CannotShow, FieldError } from "./field_errors.js";
 
 const PAGE = 20; // rows that are shown at a time
 const MOST_COLUMNS = 64; // what is wider is edited as JSON
+const WIDE = 5; // columns from which on a single row is shown as a form
 const ANY = { kind: "scalar", nullable: true };
 const TEXT = { kind: "text", nullable: false };
 
@@ -39,7 +40,8 @@ export class Grid {
       shape.kind === "pairs" ||
       (shape.kind === "table" && (this.dimensions === 1 || shape.width !== null)) ||
       shape.columns !== undefined;
-    this.table = el("table", { class: "grid", "aria-labelledby": labelId });
+    this.labelId = labelId;
+    this.cells = el("div", { class: "scroll" });
     this.pager = el("div", { class: "pager" });
     this.note = el("p", { class: "note", role: "status" });
     this.file = el("input", {
@@ -53,7 +55,7 @@ export class Grid {
     this.element = el(
       "div",
       { role: "group", "aria-labelledby": labelId },
-      el("div", { class: "scroll" }, this.table),
+      this.cells,
       this.pager,
       this.note,
       this.file,
@@ -205,7 +207,7 @@ export class Grid {
     if (kind === "frame" && value instanceof Map) return this.#shownColumns(value);
     if (!Array.isArray(value)) throw new CannotShow();
     if (kind === "records") {
-      return { columns: this.columns, rows: value.map((record) => this.#record(record)) };
+      return { columns: this.columns, rows: value.map((record) => this.#textsOf(record)) };
     }
     if (kind === "frame") {
       this.byColumns = false;
@@ -254,7 +256,7 @@ export class Grid {
     };
   }
 
-  #record(record) {
+  #textsOf(record) {
     if (!(record instanceof Map)) throw new CannotShow();
     return this.columns.map(({ name, shape }) => (record.has(name) ? shown(shape, record.get(name)) : ""));
   }
@@ -278,43 +280,65 @@ export class Grid {
   // -- the table ---------------------------------------------------------------------------------------
 
   #draw() {
-    const hasNames = this.columns.some(({ name }) => name !== "");
-    const canEditNames = this.shape.kind === "frame" && !this.areColumnsFixed;
-    const canRemove = this.#canGrow;
-    const heads = this.columns.map(({ name }, at) =>
-      el("th", { scope: "col" }, canEditNames ? this.#nameEditor(at) : name || `${at + 1}`),
-    );
-    const showHead = hasNames || canEditNames || this.columns.length > 1;
-    const isNumbered = !this.isRowFixed;
-    const from = this.page * PAGE;
-    const body = this.rows.slice(from, from + PAGE).map((row, at) =>
-      el(
-        "tr",
-        {},
-        isNumbered && el("th", { scope: "row" }, `${from + at + 1}`),
-        ...row.map((text, column) => el("td", {}, this.#editor(from + at, column, text))),
-        canRemove &&
-          isNumbered &&
-          el(
-            "td",
-            { class: "remove" },
-            button("×", () => this.#removeRow(from + at), {
-              class: "quiet",
-              "aria-label": `Remove row ${from + at + 1} of ${this.label}`,
-            }),
-          ),
-      ),
-    );
-    const head = el("tr", {}, isNumbered && el("td", {}), ...heads, canRemove && el("td", {}));
-    put(this.table, showHead && el("thead", {}, head), el("tbody", {}, ...body));
+    put(this.cells, this.#isOneRecord ? this.#record() : this.#table());
+    const canChangeColumns = !this.areColumnsFixed && this.dimensions === 2;
     put(
       this.tools,
-      canRemove && this.addRow,
-      !this.areColumnsFixed && this.dimensions === 2 && this.addColumn,
-      !this.areColumnsFixed && this.dimensions === 2 && this.columns.length > 1 && this.dropColumn,
+      this.#canGrow && this.addRow,
+      canChangeColumns && this.addColumn,
+      canChangeColumns && this.columns.length > 1 && this.dropColumn,
       this.csv,
     );
     this.#drawPager();
+  }
+
+  /** Whether it is one row of many named columns, which is easier to read as a form than as a wide table. */
+  get #isOneRecord() {
+    const isNamed = this.areColumnsFixed && this.columns.every(({ name }) => name !== "");
+    return isNamed && this.rows.length === 1 && this.columns.length >= WIDE;
+  }
+
+  #record() {
+    const cells = this.rows[0].map((text, column) =>
+      el("label", {}, el("span", {}, this.columns[column].name), this.#editor(0, column, text)),
+    );
+    return el("div", { class: "record" }, ...cells);
+  }
+
+  #table() {
+    const hasNames = this.columns.some(({ name }) => name !== "");
+    const canEditNames = this.shape.kind === "frame" && !this.areColumnsFixed;
+    const isNumbered = !this.isRowFixed;
+    const from = this.page * PAGE;
+    const body = this.rows
+      .slice(from, from + PAGE)
+      .map((row, at) =>
+        el(
+          "tr",
+          {},
+          isNumbered && el("th", { scope: "row" }, `${from + at + 1}`),
+          ...row.map((text, column) => el("td", {}, this.#editor(from + at, column, text))),
+          this.#canGrow && el("td", {}, this.#remover(from + at)),
+        ),
+      );
+    const heads = this.columns.map(({ name }, at) =>
+      el("th", { scope: "col" }, canEditNames ? this.#nameEditor(at) : name || `${at + 1}`),
+    );
+    const head = el("tr", {}, isNumbered && el("td", {}), ...heads, this.#canGrow && el("td", {}));
+    const showHead = hasNames || canEditNames || this.columns.length > 1;
+    return el(
+      "table",
+      { class: "grid", "aria-labelledby": this.labelId },
+      showHead && el("thead", {}, head),
+      el("tbody", {}, ...body),
+    );
+  }
+
+  #remover(row) {
+    return button("×", () => this.#removeRow(row), {
+      class: "quiet",
+      "aria-label": `Remove row ${row + 1} of ${this.label}`,
+    });
   }
 
   #drawPager() {
@@ -386,7 +410,7 @@ export class Grid {
       autocomplete: "off",
       oninput: (event) => {
         this.columns[at].name = event.target.value;
-        for (const cell of this.table.querySelectorAll(`[data-column="${at}"]`)) {
+        for (const cell of this.cells.querySelectorAll(`[data-column="${at}"]`)) {
           const { row } = /** @type {HTMLElement} */ (cell).dataset;
           cell.setAttribute("aria-label", `${this.label}, ${this.#place(Number(row), at)}`);
         }
@@ -396,12 +420,12 @@ export class Grid {
 
   /** @returns {HTMLElement | null} */
   #input(row, column) {
-    return this.table.querySelector(`[data-row="${row}"][data-column="${column}"]`);
+    return this.cells.querySelector(`[data-row="${row}"][data-column="${column}"]`);
   }
 
   /** @returns {HTMLElement | null} */
   #nameInput(column) {
-    return this.table.querySelector(`[data-name="${column}"]`);
+    return this.cells.querySelector(`[data-name="${column}"]`);
   }
 
   #turnTo(row) {

@@ -617,6 +617,26 @@ def test_a_narrow_screen_does_not_scroll_sideways(name: str, open_page: Open) ->
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
+def with_many_columns(document: dict[str, Any]) -> None:
+    rows = document["components"]["schemas"]["sums.arguments"]["properties"]["rows"]
+    rows["x-columns"] = [{"name": f"Feature {number}"} for number in range(12)]
+
+
+def test_one_row_of_many_named_columns_is_a_form_and_several_are_a_table(open_page: Open) -> None:
+    page = open_page("sums", change=with_many_columns).page
+    page.set_viewport_size({"width": 360, "height": 740})
+    for number in range(12):
+        page.get_by_text(f"Feature {number}", exact=True).click()
+        page.keyboard.type(str(number))
+    assert page.get_by_role("columnheader", name="Feature 3").count() == 0
+    page.get_by_role("textbox", name="labels, row 1").fill("tea")
+    assert json.loads(sent(page))["rows"] == [list(range(12))]
+    page.get_by_role("button", name="Add row: rows").click()
+    page.get_by_role("columnheader", name="Feature 3").wait_for()
+    # The table scrolls by itself.
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious(scheme: str, open_page: Open) -> None:
     axe = pytest.importorskip(
