@@ -41,7 +41,7 @@ def test_its_notebook_runs_in_a_kernel(tmp_path: Path) -> None:
         for cell in json.loads((copy / "income.ipynb").read_text())["cells"]
         for output in cell.get("outputs", ())
     ]
-    printed = "".join(
+    printed = "\n".join(
         "".join(output.get("text", ())) + "".join(output.get("data", {}).get("text/plain", ()))
         for output in outputs
     )
