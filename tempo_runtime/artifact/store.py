@@ -56,7 +56,6 @@ from tempo_runtime.artifact.description import (
 )
 from tempo_runtime.artifact.environment import LOCK, TARBALL, prepare
 from tempo_runtime.artifact.model_environment import save_model
-from tempo_runtime.artifact.saved_folder import SavedFolder
 from tempo_runtime.authoring import module_sources, tempo_names
 from tempo_runtime.authoring.decorators import Model, Pipeline, PipelineModels, describe
 from tempo_runtime.errors import (
@@ -141,7 +140,7 @@ def save(
         return save_model(target, folder, environment)
     pipeline = describe(target)
     if folder or pipeline.details.home:
-        return SavedFolder(write(compose(target, folder), environment, sign, columns=columns))
+        return write(compose(target, folder), environment, sign, columns=columns)
     folder = tempfile.mkdtemp(prefix=f"{pipeline.details.name}-")
     try:
         write(compose(target, folder), environment, sign, columns=columns)
@@ -155,7 +154,7 @@ def save(
         pipeline.details.name,
         folder,
     )
-    return SavedFolder(folder)
+    return folder
 
 
 @dataclass(frozen=True)
@@ -617,13 +616,7 @@ class Inspected:
 
     def rows(self) -> dict[str, str]:
         """Return its content for people: text by heading, which may be empty."""
-        return {
-            **summary.interface(self.description),
-            **summary.contents(self.description, self.code),
-            "pickle imports": ", ".join(self.imports),
-            "size": size(self.bytes),
-            **summary.seal(self.description),
-        }
+        return summary.rows(self.description, self.code, self.imports, size(self.bytes))
 
     def __repr__(self) -> str:
         return f"<artifact {self.description.name!r} in {self.folder}, {self.digest}>"

@@ -18,9 +18,18 @@ from tempo_runtime.authoring.details import SERVED_BY_TRITON
 from tempo_runtime.protocol.signature import Kind
 
 
-def interface(description: Description) -> dict[str, str]:
-    """Return what a pipeline is, takes, gives and calls, by heading."""
-    rows = {
+def rows(
+    description: Description, code: Mapping[str, int], imports: Sequence[str], size: str
+) -> dict[str, str]:
+    """Return what is in an artifact: text by heading, which may be empty.
+
+    Args:
+        description: Its description.
+        code: Path -> size, of the files of the author's code.
+        imports: Names that its pickle would look up.
+        size: The size of all its files.
+    """
+    found = {
         "description": description.description,
         "inputs": _tensors(description.signature, "inputs"),
         "columns": _columns(columns.of(description)),
@@ -30,20 +39,6 @@ def interface(description: Description) -> dict[str, str]:
             + (f"\n  {child.digest}" if child.digest else "")
             for alias, child in description.children.items()
         ),
-    }
-    if not rows["columns"]:
-        del rows["columns"]  # few pipelines name them
-    return rows
-
-
-def contents(description: Description, code: Mapping[str, int]) -> dict[str, str]:
-    """Return what an artifact was made with and holds, by heading.
-
-    Args:
-        description: Its description.
-        code: Path -> size, of the files of the author's code.
-    """
-    return {
         "saved with": f"tempo_runtime {description.tempo_runtime}, Python {description.python}",
         "packages": "\n".join(
             f"{name} {version}" for name, version in description.packages.items()
@@ -51,12 +46,14 @@ def contents(description: Description, code: Mapping[str, int]) -> dict[str, str
         "environment": _environment(description.environment),
         "files": "\n".join(f"{path}  {sha[:12]}" for path, sha in description.files.items()),
         "your code": declaration.code(code) if code else "",
+        "pickle imports": ", ".join(imports),
+        "size": size,
+        "digest": description.digest,
+        "signed": "yes" if description.signed else "no",
     }
-
-
-def seal(description: Description) -> dict[str, str]:
-    """Return how an artifact is known to be the one that was saved, by heading."""
-    return {"digest": description.digest, "signed": "yes" if description.signed else "no"}
+    if not found["columns"]:
+        del found["columns"]  # few pipelines name them
+    return found
 
 
 def picture(name: str, folder: str, rows: Mapping[str, str], *parts: str) -> str:
