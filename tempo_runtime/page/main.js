@@ -71,7 +71,7 @@ class Page {
       else this.views.delete(name);
     }
     if (!isNew) announce("The pipelines have changed.");
-    this.shown = null;
+    if (!this.views.has(this.shown)) this.shown = null;
     this.drawNav();
     this.show(false);
   }
@@ -173,7 +173,12 @@ class Page {
 
   /** @returns {string | undefined} The name of the pipeline to show. */
   chosen() {
-    const asked = decodeURIComponent(location.hash.slice(1));
+    let asked = location.hash.slice(1);
+    try {
+      asked = decodeURIComponent(asked);
+    } catch {
+      // Not an address of ours.
+    }
     return this.pipelines.has(asked) ? asked : this.pipelines.keys().next().value;
   }
 
@@ -182,6 +187,7 @@ class Page {
     const name = this.chosen();
     this.drawNav();
     if (name === undefined) {
+      this.shown = null;
       put(
         page.main,
         el("h1", {}, "No pipelines"),

@@ -41,6 +41,7 @@ export class PipelineView {
       hidden: true,
     });
     this.form = null;
+    this.pipeline = null;
     this.element = this.#build();
     this.describe(pipeline);
   }
@@ -100,6 +101,7 @@ export class PipelineView {
 
   /** Show another description: the pipeline was loaded again, perhaps with other arguments. */
   describe(pipeline) {
+    if (pipeline.source === this.pipeline?.source) return; // another one has changed
     let body = null;
     if (this.form) {
       try {

@@ -90,9 +90,11 @@ export class Result {
     if (this.pipeline.streams) {
       this.#end(`${counted(this.items.length, "item")} in ${seconds}`);
       this.#showStream();
+    } else if (this.items.length === 0) {
+      this.lose("The connection ended before the answer came.");
     } else {
       this.#end(`Answered ${status} in ${seconds}`);
-      this.#showAnswer(this.items[0] ?? null);
+      this.#showAnswer(this.items[0]);
     }
   }
 

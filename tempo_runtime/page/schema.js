@@ -1,6 +1,6 @@
 /** Read what /openapi.json says about pipelines, as shapes that the form knows. */
 
-import { JsonNumber } from "./json.js";
+import { JsonNumber, write } from "./json.js";
 
 /**
  * What a value looks like.
@@ -51,6 +51,7 @@ import { JsonNumber } from "./json.js";
  * @property {string} result The type of the result, for people.
  * @property {string[] | null} resultColumns The names of its columns.
  * @property {{method: string, path: string, summary: string}[]} routes
+ * @property {string} source All that the document says about it.
  */
 
 const DEEPEST = 6; // objects in objects; what is deeper is edited as JSON
@@ -75,6 +76,7 @@ export function pipelinesOf(api) {
       if (name === undefined) continue;
       if (!pipelines.has(name)) pipelines.set(name, emptyPipeline(name));
       const pipeline = pipelines.get(name);
+      pipeline.source += write(operation);
       pipeline.routes.push({ method: method.toUpperCase(), path, summary: operation.get("summary") ?? "" });
       pipeline.description = operation.get("description") ?? pipeline.description;
       const id = operation.get("operationId");
@@ -89,6 +91,10 @@ export function pipelinesOf(api) {
       pipeline.resultColumns = columnsOf(pipeline.resultSchema)?.map((column) => column.name) ?? null;
       pipeline.example = content.get("example") ?? null;
     }
+  }
+  for (const [name, schema] of schemas) {
+    const pipeline = pipelines.get(name.slice(0, name.lastIndexOf(".")));
+    if (pipeline) pipeline.source += name + write(schema);
   }
   return pipelines;
 }
@@ -107,6 +113,7 @@ function emptyPipeline(name) {
     result: "",
     resultColumns: null,
     routes: [],
+    source: "",
   };
 }
 

@@ -67,7 +67,8 @@ def _save_rules(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(tmp_path_factory: pytest.TempPathFactory, browser: Any) -> Iterator[Site]:
+    del browser  # without one, no server starts in vain
     root = tmp_path_factory.mktemp("site")
     folders = []
     for target in PIPELINES:

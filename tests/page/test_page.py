@@ -200,6 +200,19 @@ def test_changed_arguments_are_shown_and_what_is_filled_in_stays(open_page: Open
     assert sent(page) == '{"rows": [[1.50]], "labels": ["tea"]}'
 
 
+def test_an_answer_stays_when_another_pipeline_changes(open_page: Open) -> None:
+    page = open_page("order").page
+    run(page)
+    wait_for_status(page, "Answered 200")
+    document = page.evaluate("fetch('openapi.json').then(answer => answer.json())")
+    del document["paths"]["/v2/models/markup/predict"]["post"]["description"]
+    page.route("**/openapi.json", lambda route: route.fulfill(json=document))
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    announced = page.get_by_text("The pipelines have changed.")
+    announced.wait_for(state="attached")
+    assert "Answered 200" in answer(page).inner_text()
+
+
 # -- the form ----------------------------------------------------------------------------------------
 
 
@@ -476,6 +489,17 @@ def test_a_stream_is_shown_item_by_item(open_page: Open, site: Site) -> None:
     site.gate.touch()
     wait_for_status(page, "4 items in")
     assert answer(page).get_by_role("tabpanel").inner_text().strip() == "one two wait three"
+
+
+def test_a_connection_that_ends_without_an_answer_is_not_an_answer(open_page: Open) -> None:
+    page = open_page("order").page
+    page.route(
+        "**/predict_stream",
+        lambda route: route.fulfill(body="", content_type="text/event-stream"),
+    )
+    run(page)
+    wait_for_status(page, "No answer")
+    answer(page).get_by_role("alert").get_by_text("The connection ended").wait_for()
 
 
 def test_a_call_can_be_cancelled(open_page: Open, site: Site) -> None:
