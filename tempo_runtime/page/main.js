@@ -14,6 +14,15 @@ const page = Object.fromEntries(
   ["nav", "main", "version", "connection", "notices"].map((id) => [id, document.getElementById(id)]),
 );
 
+/** @param {string} hash @returns {string} The name in it; an empty one if this page did not write it. */
+function nameIn(hash) {
+  try {
+    return decodeURIComponent(hash.slice(1));
+  } catch {
+    return "";
+  }
+}
+
 class Page {
   constructor() {
     /** @type {Map<string, PipelineView>} */
