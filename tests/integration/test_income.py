@@ -310,20 +310,22 @@ def test_however_it_is_served_it_explains_as_in_the_notebook(
 # -- what else these servers are asked ---------------------------------------------------------------
 
 
+@pytest.mark.parametrize("transport", ["HTTP", "gRPC"])
 def test_a_served_explainer_reports_progress_and_gives_the_same_explanation(
-    income: Income, income_server: Server
+    income: Income, income_server: Server, transport: str
 ) -> None:
-    for url in (f"{income_server.url}/v2/models", f"grpc://{income_server.grpc}"):
-        news: list[tuple[int, int, Mapping[str, Any]]] = []
-        with opened(f"{url}/income-explainer", seed=1) as target:
-            given = Arguments(target.signature, {"payload": income.rows[:1], "parameters": {}})
-            response = target.infer(given.request(), lambda *progress: news.append(progress))
-        [text] = response.tensors[0].elements()
-        found = json.loads(text)["data"]
-        assert essence(found) == essence(income.alone(0, seed=1))
-        calls, _, facts = news[-1]
-        assert calls > 1
-        assert facts["anchor"] == found["anchor"]
+    http = transport == "HTTP"
+    models = f"{income_server.url}/v2/models" if http else f"grpc://{income_server.grpc}"
+    news: list[tuple[int, int, Mapping[str, Any]]] = []
+    with opened(f"{models}/income-explainer", seed=1) as target:
+        given = Arguments(target.signature, {"payload": income.rows[:1], "parameters": {}})
+        response = target.infer(given.request(), lambda *progress: news.append(progress))
+    [text] = response.tensors[0].elements()
+    found = json.loads(text)["data"]
+    assert essence(found) == essence(income.alone(0, seed=1))
+    calls, _, facts = news[-1]
+    assert calls > 1
+    assert facts["anchor"] == found["anchor"]
 
 
 def test_the_curl_line_of_the_readme_works(income_server: Server, income: Income) -> None:
