@@ -191,4 +191,4 @@ class _Running:
             return
         self._started.set_result(asyncio.get_running_loop())
         await self._stopping.wait()
-        http.abort()
+        await http.abort()

@@ -31,6 +31,7 @@ BACKLOG = 512  # connections that wait to be accepted
 _PATH = re.compile(
     r"/v2/models/(?P<model>[^/?]+)(/versions/(?P<version>[^/?]+))?(?P<verb>/infer|/ready|)(\?.*)?$"
 )
+_STEPS_OF_ACCEPTING = 3
 _MAX_HEADER = 65536  # bytes: pipelines send more headers on than aiohttp accepts by default
 
 
@@ -79,9 +80,15 @@ class HttpSide:
             runner.server, HOST, port, ssl=ssl_context, backlog=BACKLOG
         )
 
-    def abort(self) -> None:
+    async def abort(self) -> None:
         """Stop listening and end every connection, as when a server's process dies."""
         if self._server is not None:
+            loop = asyncio.get_running_loop()
+            for listening in self._server.sockets:
+                loop.remove_reader(listening.fileno())
+            # asyncio would leave open a connection that it has accepted, and not yet given to a handler.
+            for _ in range(_STEPS_OF_ACCEPTING):
+                await asyncio.sleep(0)
             self._server.close()
         for handler in self._handlers.connections if self._handlers is not None else ():
             if handler.transport is not None:

@@ -49,7 +49,8 @@ def test_its_notebook_runs_in_a_kernel(tmp_path: Path) -> None:
     assert len(re.findall("^Marital Status = Separated", printed, re.MULTILINE)) == 3
     assert "'pipeline.dill'" in printed
     assert "Deploying income-explainer: done" in printed
-    assert re.search(r"income-explainer explains: calls \d+, rows [\d,]+; best so far", printed)
+    # In the process it may end before it has a best rule to show.
+    assert re.search(r"income-explainer explains: calls \d+, rows [\d,]+", printed)
     assert re.search(r"income-explainer works: calls \d+, rows [\d,]+; best so far", printed)
     assert 'alt="income-explainer calls income-sklearn (sklearn, in process)"' in html
     assert "<th>columns</th><td>payload: Age, Workclass" in html

@@ -44,9 +44,9 @@ class RawHttpSide(HttpSide):
             self._connected, HOST, port, ssl=ssl_context, backlog=BACKLOG
         )
 
-    def abort(self) -> None:
+    async def abort(self) -> None:
         """Stop listening and end every connection, as when a server's process dies."""
-        super().abort()
+        await super().abort()
         for writer in self._tasks.values():
             writer.transport.abort()
 

@@ -6,11 +6,13 @@ The one with faults in each byte, of `tests.helpers`, has its own server and pas
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -399,6 +401,18 @@ def test_it_refuses_calls_when_stopped_and_starts_at_the_same_url(
         fake.start()
         assert fake.url == url
         assert post(client, fake).status_code == 200
+
+
+def test_a_connection_that_is_accepted_while_it_stops_is_ended(fake: FakeModel) -> None:
+    url = httpx.URL(fake.url)
+    assert url.port is not None
+    for _ in range(50):
+        with socket.create_connection((url.host, url.port)) as connection:
+            fake.stop()
+            connection.settimeout(10)
+            with suppress(ConnectionResetError):
+                assert connection.recv(1) == b""
+        fake.start()
 
 
 def test_it_leaves_no_thread_behind(kind: type[FakeModel], client: httpx.Client) -> None:
