@@ -3,7 +3,8 @@
 An `async def` pipeline runs on the event loop, and is compared with a runtime that returns the tensor as
 it came, and with one that makes it an array and back. A `def` pipeline computes in a thread, and is
 compared with a runtime that has a pool of them. The section `noop` has these; `binary` compares large
-requests in V2's binary data with those in JSON.
+requests in V2's binary data with those in JSON, and `page` servers that have the page with those that do
+not, while nobody looks at it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ ECHO, ARRAYS, THREADS = "by hand", "by hand, arrays", "by hand, threads"
 COROUTINE, FUNCTION = "async def", "def"
 YARDSTICKS = {COROUTINE: ECHO, FUNCTION: THREADS}
 GOALS = {COROUTINE: 0.97, FUNCTION: 1.15}
+PAGE = ", page"
 BINARY, LARGE = ", binary", (10_000, 8)  # rows and clients
 P99 = 0.5  # of the p99 of the threads by hand, with 32 clients
 
@@ -71,3 +73,14 @@ def run(bench: Bench) -> None:
         load = Load(random_batches(rows), lambda x: x, clients)
         where = f"{rows:,} rows, c={clients}"
         compare(bench, ours, yardsticks, load, where, dict.fromkeys(yardsticks, 2.0))
+    if bench.wants("page"):
+        pages = {name + PAGE: [folders[name]] for name in YARDSTICKS}
+        with_page = start(bench, pages, {"TEMPO_RUNTIME_PAGE": "true"})
+        both = {name: contenders[name] for name in YARDSTICKS}
+        for name in YARDSTICKS:
+            server = with_page[name + PAGE]
+            both[name + PAGE] = on_mlserver(server, folders[name].name, "x")
+        yardsticks = {name + PAGE: name for name in YARDSTICKS}
+        for clients in CLIENTS[:1] if bench.scale.smoke else CLIENTS:
+            load = Load(random_batches(1), lambda x: x, clients)
+            compare(bench, both, yardsticks, load, f"1 row, c={clients}", {})

@@ -211,11 +211,19 @@ def model_folder(
 PIPELINE = "tempo_runtime.TempoPipelineRuntime"
 
 
-def start(bench: Bench, folders: Mapping[str, Sequence[Path]]) -> dict[str, Server]:
-    """Start a server for each, of one folder or of several; in a smoke run, one server for all."""
+def start(
+    bench: Bench, folders: Mapping[str, Sequence[Path]], variables: Mapping[str, str] | None = None
+) -> dict[str, Server]:
+    """Start a server for each, of one folder or of several; in a smoke run, one server for all.
+
+    Args:
+        bench: The benchmark.
+        folders: The models of each server, by its name.
+        variables: Further environment variables of the servers.
+    """
 
     def started(*served: Path, path: str = str(ROOT)) -> Server:
-        environment = {**ENVIRONMENT, "PYTHONPATH": path}
+        environment = {**ENVIRONMENT, "PYTHONPATH": path, **(variables or {})}
         return bench.stack.enter_context(serve(*served, settings=SETTINGS, env=environment))
 
     if bench.scale.smoke:
