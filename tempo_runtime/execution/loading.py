@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import os
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ from tempo_runtime.authoring.decorators import Model, Pipeline
 from tempo_runtime.clients.child import Child, Children
 from tempo_runtime.clients.connect import endpoints, limits
 from tempo_runtime.clients.failures import ChildAddress
+from tempo_runtime.clients.pool import RemoteEndpoint
+from tempo_runtime.clients.readiness import Readiness, ask
 from tempo_runtime.clients.remote import Limits, RemoteTransport
 from tempo_runtime.clients.transport import Transport
 from tempo_runtime.errors import SettingsError, TempoError
@@ -109,6 +112,10 @@ class LoadedPipeline:
         problem = problem or self.runner.problem or self._children.problem
         ready = is_enough(self.share_left) and not self.is_state_away
         return LiveState(ready, None if ready else problem, children=self._children.live)
+
+    async def ask_servers(self) -> None:
+        """Ask the servers of the children whether they can be called; `live` has the answers."""
+        await self._children.ask_servers()
 
     @property
     def children(self) -> Sequence[Child]:
@@ -229,6 +236,8 @@ class ChildResolver:
         # process.
         self._nested: dict[str, LoadedPipeline] = {}
         self._remote: dict[str, RemoteTransport] = {}
+        self._servers: dict[str, tuple[Sequence[RemoteEndpoint], Mapping[str, str]]] = {}
+        self._readiness: dict[str, Readiness] = {}
         self._served_as: dict[str, tuple[str, str | None]] = {}
         self._models: dict[str, RuntimeTransport | SameServerTransport] = {}
 
@@ -279,10 +288,22 @@ class ChildResolver:
         """The state of each child now, by alias."""
         owners = (*self._nested.items(), *self._models.items())
         states = {alias: owner.live for alias, owner in owners}
-        states |= {alias: of_calls(transport) for alias, transport in self._remote.items()}
+        for alias, transport in self._remote.items():
+            states[alias] = of_calls(transport)
+            if states[alias].ready is None and alias in self._readiness:
+                answer = self._readiness[alias]
+                states[alias] = replace(states[alias], ready=answer.ready, problem=answer.problem)
         for alias, served in self._served_as.items():
             states[alias] = replace(states[alias], served_as=served)
         return states
+
+    async def ask_servers(self) -> None:
+        """See `LoadedPipeline.ask_servers`."""
+        nested = asyncio.gather(*(service.ask_servers() for service in self._nested.values()))
+        asked = (self._portal.arun(ask(*servers)) for servers in self._servers.values())
+        answers = await asyncio.gather(*asked)
+        await nested
+        self._readiness = dict(zip(self._servers, answers))
 
     @property
     def problem(self) -> str | None:
@@ -327,6 +348,7 @@ class ChildResolver:
                 servers = endpoints(settings, name, self._portal, is_triton=is_triton)
                 remote = RemoteTransport(servers, self._portal, allowed, metrics)
                 self._remote[alias] = remote
+                self._servers[alias] = servers, allowed.headers
                 return remote
             return self._on_this_server(alias, name, settings, allowed, metrics)
         if isinstance(model, Pipeline) and settings.uri is None:

@@ -183,6 +183,7 @@ class TempoPipelineRuntime(MLModel):
             raise as_mlserver_error(error) from error
         if self._graph is None:
             self._graph = await asyncio.to_thread(self._read_graph)
+        await service.ask_servers()
         return self._graph, service.live
 
     async def load(self) -> bool:
