@@ -1,4 +1,4 @@
-"""Represent a pipeline that parallel workers serve, in MLServer's main process, and end the workers.
+"""Represent a pipeline that parallel workers serve, in MLServer's main process; end and replace workers.
 
 MLServer's own class passes requests on. It always reports that the model is ready, and gives only the
 last item of a stream. Ours asks the workers, and reads their streams item by item.
@@ -161,12 +161,14 @@ def install() -> None:
     """Make MLServer use `PipelineInWorkers` for pipelines, and end all workers at the same time.
 
     Other models keep MLServer's own class. Requests go to the worker with the fewest open ones. A
-    pipeline that workers cannot serve is refused before they load it.
+    pipeline that workers cannot serve is refused before they load it. The worker that replaces a killed
+    one can always answer.
     """
     dispatch.install()
     pool.ParallelModel = _stand_in
     pool.InferencePool.load_model = _load_model
     pool.InferencePool._close_workers = _close_workers
+    pool.InferencePool._start_worker = _start_worker
 
 
 def is_pipeline(model: MLModel) -> bool:
@@ -202,6 +204,28 @@ async def _load_model(workers: pool.InferencePool, model: MLModel) -> MLModel:
 def _stand_in(model: MLModel, dispatcher: Any) -> ParallelModel:
     represent = PipelineInWorkers if is_pipeline(model) else ParallelModel
     return represent(model, dispatcher)
+
+
+_start_another = pool.InferencePool._start_worker
+
+
+async def _start_worker(workers: pool.InferencePool) -> Worker:
+    await asyncio.to_thread(release_left_lock, workers._responses)
+    return await _start_another(workers)
+
+
+def release_left_lock(responses: Any) -> None:
+    """Release the lock of the workers' queue of answers, if a worker was killed while it held it.
+
+    A worker holds it while it writes an answer. If it is never released, no other worker can answer.
+
+    Args:
+        responses: The queue, of `multiprocessing`.
+    """
+    lock = responses._wlock
+    if not lock.acquire(timeout=_TIMEOUT):
+        logger.warning("a worker was killed while it sent an answer; its lock is released")
+    lock.release()
 
 
 async def _close_workers(workers: pool.InferencePool) -> None:

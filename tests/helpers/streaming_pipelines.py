@@ -29,7 +29,8 @@ async def until(fails_at: int) -> AsyncIterator[int]:
 
 @model("endless")
 def endless(end: str) -> Iterator[int]:
-    """Never waits; writes a file when it is ended."""
+    """Never waits; writes a file when it begins, and one when it is ended."""
+    Path(f"{end}.begun").touch()
     try:
         while True:
             yield 1
@@ -39,7 +40,8 @@ def endless(end: str) -> Iterator[int]:
 
 @model("endless-async")
 async def endless_async(end: str) -> AsyncIterator[int]:
-    """Never waits; writes a file when it is ended."""
+    """Never waits; writes a file when it begins, and one when it is ended."""
+    Path(f"{end}.begun").touch()  # noqa: ASYNC240 - it is empty
     try:
         while True:
             yield 1

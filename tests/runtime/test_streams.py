@@ -141,7 +141,8 @@ def test_a_stream_asked_for_one_answer_ends_at_the_deadline(
 ) -> None:
     end = tmp_path / "end"
     body = {"inputs": [], "parameters": {"end": str(end), "tempo_timeout": 0.3}}
-    assert server.post(name, body).status_code == 504
+    while not Path(f"{end}.begun").exists():  # on a busy machine the deadline may come first
+        assert server.post(name, body).status_code == 504
     wait_until(end.exists)
 
 
