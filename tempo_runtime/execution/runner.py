@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -441,8 +441,12 @@ async def _within_time(awaitable: Awaitable[T]) -> T:
 
 def _last(items: Any) -> Any:
     last, current = None, context.current()
-    for last in items:  # noqa: B007 - the last is the answer
-        current.remaining()  # raises if the deadline has passed
+    try:
+        for last in items:  # noqa: B007 - the last is the answer
+            current.remaining()  # raises if the deadline has passed
+    finally:
+        if isinstance(items, Generator):  # which the traceback of an error would keep open
+            items.close()
     return last
 
 
