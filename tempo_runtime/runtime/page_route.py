@@ -45,8 +45,6 @@ _TYPES = {
     ".js": "text/javascript",
     ".svg": "image/svg+xml",
 }
-
-
 _OF_A_MODEL = "/docs"
 """The end of MLServer's address of a model's API, which it shows with scripts of another host."""
 
